@@ -1,0 +1,3 @@
+//! Logs and metrics of the process.
+//!
+//! May not enter: the other folders. I/O: standard error, and the HTTP port of `/metrics`.
