@@ -77,7 +77,8 @@ class LocalCloud:
 
     def __exit__(self, kind, error, trace) -> None:
         self._closing.close()
-        if self._keep or (error is not None and not isinstance(error, KeyboardInterrupt)):
+        # Ctrl-C and SIGTERM are no reason to read logs.
+        if self._keep or isinstance(error, Exception):
             print(f"logs and data are in {self.directory}", file=sys.stderr)
         else:
             shutil.rmtree(self.directory, ignore_errors=True)
