@@ -1,3 +1,28 @@
-//! Watches, finalizers, status, events and leader election on the management cluster.
+//! Watches, finalizers, status, events, leader election.
 //!
-//! May not enter: AWS calls. I/O: the management cluster's API.
+//! May not enter: AWS calls and clients; what to do in AWS is decided by [`crate::resources`] and [`crate::engine`].
+//! I/O: the management cluster's API, and a socket for probes and metrics.
+//!
+//! [`run::run`] is the operator: it waits for the lease and then runs a [`term::Term`], which watches the kinds and
+//! reconciles each object in a task of its own. Per kind: [`cluster`], [`node_group`], [`account`]. What decides is pure and
+//! stands apart: [`conditions`], [`progress`], [`reasons`], [`plan_status`], [`leader::decide`], `account::grant`.
+
+pub mod account;
+pub mod apply;
+pub mod cluster;
+pub mod conditions;
+pub mod context;
+pub mod events;
+pub mod http;
+pub mod journal;
+pub mod leader;
+pub mod node_group;
+pub mod plan_status;
+pub mod progress;
+pub mod reasons;
+pub mod report;
+pub mod run;
+pub mod term;
+pub mod watch;
+
+pub use run::{Options, run};

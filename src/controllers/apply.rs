@@ -1,0 +1,136 @@
+//! Writes to the management cluster: status by server-side apply, finalizers with the version that was read. I/O: its API.
+
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Field manager of status.
+pub const MANAGER: &str = "keelson";
+/// Field manager of the inventory, apart from the rest so that an id is kept without waiting for anything else.
+pub const JOURNAL: &str = "keelson-journal";
+
+/// A kind that is reconciled, wherever its objects live.
+pub trait Kind: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static {
+    /// The kind's name.
+    const NAME: &'static str;
+    /// The API of the namespace that `object` is in, or of the cluster.
+    fn api(client: &Client, namespace: Option<&str>) -> Api<Self>;
+}
+
+impl Kind for crate::api::EksCluster {
+    const NAME: &'static str = "EksCluster";
+    fn api(client: &Client, namespace: Option<&str>) -> Api<Self> {
+        namespaced(client, namespace)
+    }
+}
+
+impl Kind for crate::api::NodeGroup {
+    const NAME: &'static str = "NodeGroup";
+    fn api(client: &Client, namespace: Option<&str>) -> Api<Self> {
+        namespaced(client, namespace)
+    }
+}
+
+impl Kind for crate::api::AwsAccount {
+    const NAME: &'static str = "AwsAccount";
+    fn api(client: &Client, _: Option<&str>) -> Api<Self> {
+        Api::all(client.clone())
+    }
+}
+
+fn namespaced<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn api_of<K: Kind>(client: &Client, object: &K) -> Api<K> {
+    K::api(client, object.meta().namespace.as_deref())
+}
+
+/// Applies fields of status as `manager`. Only to this very object: one of the same name made since is refused.
+pub async fn status<K: Kind, S: Serialize>(
+    client: &Client,
+    object: &K,
+    manager: &str,
+    status: &S,
+) -> Result<(), kube::Error> {
+    let body: Value = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": object.name_any(), "uid": object.uid()},
+        "status": status,
+    });
+    let params = PatchParams::apply(manager).force();
+    api_of(client, object).patch_status(&object.name_any(), &params, &Patch::Apply(&body)).await.map(drop)
+}
+
+/// Whether our finalizer is on it.
+pub fn has_finalizer<K: Resource>(object: &K) -> bool {
+    object.meta().finalizers.as_ref().is_some_and(|all| all.iter().any(|one| one == crate::api::FINALIZER))
+}
+
+/// Puts our finalizer on it. Nothing may be made in AWS before this is done.
+pub async fn add_finalizer<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Error> {
+    let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
+    finalizers.push(crate::api::FINALIZER.to_owned());
+    finalizers_patch(client, object, finalizers).await
+}
+
+/// Takes our finalizer away; it is no failure when the object is gone already.
+pub async fn remove_finalizer<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Error> {
+    let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
+    finalizers.retain(|one| one != crate::api::FINALIZER);
+    match finalizers_patch(client, object, finalizers).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other,
+    }
+}
+
+async fn finalizers_patch<K: Kind>(client: &Client, object: &K, finalizers: Vec<String>) -> Result<(), kube::Error> {
+    // The list is replaced as a whole, so the version that was read must still be the present one.
+    let body = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version(), "uid": object.uid()}});
+    let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+    api_of(client, object).patch_metadata(&object.name_any(), &params, &Patch::Merge(&body)).await.map(drop)
+}
+
+/// Deletes this very object; it is no failure when it is gone already.
+pub async fn delete<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Error> {
+    let preconditions = Preconditions { uid: object.uid(), resource_version: None };
+    let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+    match api_of(client, object).delete(&object.name_any(), &params).await {
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// An API error for people: a missing permission says what to grant.
+pub fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => {
+            format!("{}; grant it to the operator's service account (deploy/ has the ClusterRole)", status.message)
+        }
+        kube::Error::Api(status) => status.message.clone(),
+        other => {
+            use std::error::Error as _;
+            // kube says "service error" and leaves the reason to its source.
+            let mut text = other.to_string();
+            let mut source = other.source();
+            while let Some(cause) = source {
+                let more = cause.to_string();
+                if !text.contains(&more) {
+                    text = format!("{text}: {more}");
+                }
+                source = cause.source();
+            }
+            text
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The conditions of an EksCluster, from its plan and what its agent says. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::Reason;
+use crate::api::conditions::ConditionType;
+use crate::controllers::conditions::{Conditions, Overall, Says, in_sync, part, part_says, whole};
+use crate::engine::check::Violation;
+use crate::engine::{Goal, Item, Memory, Plan};
+
+const PARTS: [ConditionType; 3] =
+    [ConditionType::NetworkReady, ConditionType::ControlPlaneReady, ConditionType::AddonsReady];
+
+/// The part that a kind of resource belongs to.
+fn part_of(kind: &str) -> ConditionType {
+    match kind {
+        "vpc" | "subnet" | "internetGateway" | "elasticIp" | "natGateway" | "routeTable" | "route" => {
+            ConditionType::NetworkReady
+        }
+        "routeTableAssociation" | "vpcEndpoint" | "securityGroup" | "existingNetwork" | "leftovers" => {
+            ConditionType::NetworkReady
+        }
+        "addon" => ConditionType::AddonsReady,
+        _ => ConditionType::ControlPlaneReady,
+    }
+}
+
+/// What the conditions are made of.
+pub struct Input<'a> {
+    /// Those of the last status.
+    pub previous: &'a [Condition],
+    /// Of the spec.
+    pub generation: Option<i64>,
+    /// What is left to do.
+    pub plan: &'a Plan,
+    /// Rules that it would break.
+    pub violations: &'a [Violation],
+    /// What was seen.
+    pub memory: &'a Memory,
+    /// What the GitOpsReady condition says; true when no agent is asked for.
+    pub gitops: &'a Says,
+    /// Whether what is wrong with the agent needs a person.
+    pub gitops_stalled: bool,
+    /// What Ready says when all is well.
+    pub ready: &'a str,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The conditions, and where the cluster stands as a whole.
+pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
+    let Input { previous, generation, plan, violations, memory, gitops, gitops_stalled, ready, now } = *input;
+    let mut all = Conditions::from(previous, generation, &now);
+    let deleting = plan.goal == Goal::Gone;
+    for kind in PARTS {
+        all.set(kind, &part_condition(plan, kind, now, deleting));
+    }
+    if deleting {
+        all.set(ConditionType::GitOpsReady, &Says::no(Reason::Deleting, "goes with the cluster"));
+        all.set(ConditionType::InSync, &Says::no(Reason::Deleting, plan.summary()));
+    } else {
+        all.set(ConditionType::GitOpsReady, gitops);
+        all.set(ConditionType::InSync, &in_sync(plan, memory));
+    }
+    let overall = match whole(plan, violations, now, ready) {
+        Overall::Ready(_) if deleting => Overall::Reconciling(Says::no(Reason::Deleting, "everything is deleted; looking once more")),
+        Overall::Ready(_) if !gitops.is_true() && gitops_stalled => Overall::Stalled(gitops.clone()),
+        Overall::Ready(_) if !gitops.is_true() => Overall::Reconciling(gitops.clone()),
+        other => other,
+    };
+    all.overall(&overall);
+    (all.into_all(), overall)
+}
+
+fn part_condition(plan: &Plan, kind: ConditionType, now: Timestamp, deleting: bool) -> Says {
+    let of = |item: &Item| part_of(item.key.kind()) == kind;
+    let (overall, count) = part(plan, of, now, "as asked");
+    match part_says(overall) {
+        says if says.is_true() && deleting => Says::no(Reason::Deleting, "gone"),
+        says if says.is_true() && count == 0 => Says::yes(Reason::NotRequested, "the spec asks for none"),
+        says => says,
+    }
+}
+
+/// The conditions of a cluster that was not looked at: `overall` says why.
+pub fn unseen(previous: &[Condition], generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
+    let mut all = Conditions::from(previous, generation, &now);
+    let unknown = Says::unknown(Reason::Pending, "not looked at yet");
+    for kind in PARTS.into_iter().chain([ConditionType::GitOpsReady, ConditionType::InSync]) {
+        all.set_default(kind, &unknown);
+    }
+    all.overall(overall);
+    all.into_all()
+}
+
+#[cfg(test)]
+#[path = "conditions_tests.rs"]
+mod tests;

@@ -1,0 +1,276 @@
+//! An EksCluster that is to go: its NodeGroups first, then what is in AWS, then a last look, and only then the finalizer.
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+
+use super::conditions::{self, Input};
+use super::present::NoGraph;
+use super::{Outcome, Reconcile, Seen};
+use crate::api::network::{Network, Vpc};
+use crate::api::policy::DeletionPolicy;
+use crate::api::status::EksClusterStatus;
+use crate::api::{EksClusterSpec, NodeGroup, Reason};
+use crate::controllers::account::{Grant, Refusal};
+use crate::controllers::apply;
+use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::events::Told;
+use crate::controllers::plan_status::plan_status;
+use crate::controllers::report::Next;
+use crate::engine::{Goal, Graph, Key, Report};
+use crate::resources::cloud::Cloud;
+use crate::resources::expand::{self, ClusterInput};
+use crate::resources::survey::{self, Survey};
+
+/// When what is left is looked for again.
+const LEFT_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
+impl Reconcile<'_> {
+    /// Takes everything away. `None`: nothing is left to say.
+    pub(super) async fn delete(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
+        if !self.has_finalizer() {
+            return None;
+        }
+        let spec = &self.cluster.spec;
+        if spec.suspend {
+            let message = "spec.suspend is true: nothing is deleted until it is false".to_owned();
+            return Some(self.unseen(previous, Overall::Suspended(message), Next::change()));
+        }
+        if spec.deletion_policy == DeletionPolicy::Retain {
+            let note = "deletionPolicy is Retain: everything in AWS stays as it is";
+            return self.let_go(previous, Some(Told::normal("Retained", note))).await;
+        }
+        self.delete_node_groups().await;
+        let left = self.node_groups_left();
+        let grant = match self.grant() {
+            Ok(grant) => grant,
+            Err(_) if previous.arn.is_none() && self.nothing_recorded() => return self.let_go(previous, None).await,
+            Err(Refusal { message, .. }) => {
+                let message = format!("what is in AWS cannot be deleted: {message}");
+                let refusal = Refusal::new(Reason::DeletionBlocked, message);
+                return Some(self.refused(previous, refusal, Next::change()));
+            }
+        };
+        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
+            return Some(self.still_failing(previous, &failed));
+        }
+        let cloud = match self.cloud(&grant).await {
+            Ok(cloud) => cloud,
+            Err(failure) => return Some(self.failed(previous, failure)),
+        };
+        let graph = match self.graph_to_delete(&grant, &cloud, &left).await {
+            Ok(graph) => graph,
+            Err(NoGraph::Unseen(failure)) => return Some(self.failed(previous, failure)),
+            Err(NoGraph::Spec(error)) => {
+                let refusal = Refusal::new(Reason::DeletionBlocked, format!("the spec cannot be read: {error}"));
+                return Some(self.refused(previous, refusal, Next::change()));
+            }
+        };
+        self.state.kind.at_rest = false;
+        let report = self.engine(&graph, &cloud, Goal::Gone).await;
+        if report.plan.settled() && report.violations.is_empty() {
+            return self.last_look(previous, &cloud, report).await;
+        }
+        let next = report.next.map_or(Next::change(), Next::at);
+        Some(self.deleting(previous, &cloud, report, None, next))
+    }
+
+    /// Looks for everything that still carries our tag before letting go.
+    async fn last_look(&mut self, previous: &EksClusterStatus, cloud: &Cloud, report: Report) -> Option<Outcome> {
+        let wait = self.state.kind.left_at.filter(|at| *at > self.now);
+        let left = match wait {
+            Some(_) => Ok(None),
+            None => survey::left(cloud).await.map(Some),
+        };
+        let again = Next::after(LEFT_AGAIN, self.now);
+        match left {
+            Ok(Some(left)) if left.is_empty() => self.let_go(previous, None).await,
+            Ok(left) => {
+                if left.is_some() {
+                    // What the tag still shows and the graph does not: looked at anew, and named meanwhile.
+                    self.state.kind.left_at = self.now.checked_add(LEFT_AGAIN).ok();
+                    self.state.memory.forget_looks(self.now);
+                }
+                let message = match &left {
+                    Some(left) => format!("still in AWS: {}", left.join(", ")),
+                    None => "something is still in AWS; looking again".to_owned(),
+                };
+                let says = Says::no(Reason::DeletionBlocked, message);
+                Some(self.deleting(previous, cloud, report, Some(Overall::Reconciling(says)), again))
+            }
+            Err(failure) => Some(self.failed(previous, failure)),
+        }
+    }
+
+    fn deleting(
+        &self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+        report: Report,
+        instead: Option<Overall>,
+        next: Next,
+    ) -> Outcome {
+        let Report { plan, violations, .. } = report;
+        let generation = self.cluster.metadata.generation;
+        let gitops = Says::no(Reason::Deleting, "goes with the cluster");
+        let (mut all, mut overall) = conditions::conditions(&Input {
+            previous: &previous.conditions,
+            generation,
+            plan: &plan,
+            violations: &violations,
+            memory: &self.state.memory,
+            gitops: &gitops,
+            gitops_stalled: false,
+            ready: "",
+            now: self.now,
+        });
+        if let Some(instead) = instead {
+            all = conditions::unseen(&all, generation, &instead, self.now);
+            overall = instead;
+        }
+        let plan = plan_status(&plan, &self.state.memory, generation);
+        let seen = Seen { account_id: cloud.aws.account_id.to_string(), plan, gitops: None };
+        Outcome { conditions: all, overall, seen: Some(seen), next }
+    }
+
+    /// Removes the finalizer: nothing of ours is left, or it is to stay.
+    async fn let_go(&mut self, previous: &EksClusterStatus, told: Option<Told>) -> Option<Outcome> {
+        if let Some(told) = told {
+            self.ctx.events.publish(self.cluster, vec![told]);
+        }
+        match apply::remove_finalizer(&self.ctx.client, self.cluster).await {
+            Ok(()) => {
+                tracing::info!(cluster = self.owner().cluster, "gone");
+                self.state.kind.finalizer = None;
+                self.ctx.workloads.forget(&self.owner().uid);
+                None
+            }
+            Err(error) => {
+                let message = format!("the finalizer was not removed: {}", apply::told(&error));
+                let overall = self.reconciling(Reason::Deleting, message);
+                Some(self.unseen(previous, overall, Next::after(SignedDuration::from_secs(2), self.now)))
+            }
+        }
+    }
+
+    fn nothing_recorded(&self) -> bool {
+        self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none())
+    }
+
+    /// Its NodeGroups go with it: those that were there when it was deleted. One that is made again meanwhile makes nothing
+    /// in AWS, so it is in nobody's way.
+    async fn delete_node_groups(&self) {
+        let Some(deleted) = self.cluster.metadata.deletion_timestamp.as_ref().map(|time| time.0) else { return };
+        for group in self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any()) {
+            let older = group.metadata.creation_timestamp.as_ref().is_none_or(|made| made.0 <= deleted);
+            if group.metadata.deletion_timestamp.is_none()
+                && older
+                && let Err(error) = apply::delete(&self.ctx.client, &*group).await
+            {
+                let (name, error) = (group.name_any(), apply::told(&error));
+                tracing::warn!(node_group = name, error, "a NodeGroup of a deleted cluster was not deleted yet");
+            }
+        }
+    }
+
+    /// Those that may still have something in AWS: our finalizer on them says so.
+    fn node_groups_left(&self) -> Vec<String> {
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        groups.iter().filter(|group| apply::has_finalizer(&***group)).map(|group| told(group)).collect()
+    }
+
+    /// What may be there: what the spec names, and whatever else carries our tag. A spec that became invalid names nothing.
+    async fn graph_to_delete(&self, grant: &Grant, cloud: &Cloud, left: &[String]) -> Result<Graph<Cloud>, NoGraph> {
+        let survey = survey::survey(cloud, cloud.intervals.drift).await.map_err(NoGraph::Unseen)?;
+        let spec = &self.cluster.spec;
+        let first = self.expand_to_delete(spec, grant, &survey, left);
+        first.or_else(|error| {
+            tracing::warn!(cluster = self.owner().cluster, %error, "deleting by what is found in AWS: the spec is invalid");
+            self.expand_to_delete(&bare(spec, &survey.owned), grant, &survey, left)
+        })
+        .map_err(NoGraph::Spec)
+    }
+
+    fn expand_to_delete(
+        &self,
+        spec: &EksClusterSpec,
+        grant: &Grant,
+        survey: &Survey,
+        left: &[String],
+    ) -> Result<Graph<Cloud>, crate::api::SpecError> {
+        use crate::api::network::NetworkKind;
+        let zones = match spec.network.kind()? {
+            NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, survey)?,
+            NetworkKind::Existing(_) => Vec::new(),
+        };
+        let owner = self.owner();
+        expand::cluster(&ClusterInput {
+            spec,
+            cluster_name: &self.cluster.cluster_name(),
+            region: &spec.region,
+            owner: &owner,
+            account: &grant.settings,
+            zones: &zones,
+            node_role_policies: &[],
+            nodes: self.nodes(),
+            node_groups_left: left,
+            owned: &survey.owned,
+        })
+    }
+}
+
+/// A node group that holds the cluster, and what holds it.
+fn told(group: &NodeGroup) -> String {
+    let name = group.name_any();
+    if group.spec.suspend { format!("{name} (suspended)") } else { name }
+}
+
+/// The least spec whose graph holds what was found: for a spec that became invalid.
+fn bare(spec: &EksClusterSpec, owned: &[Key]) -> EksClusterSpec {
+    let mut zones: Vec<String> =
+        owned.iter().filter(|key| key.kind() == "subnet").filter_map(|key| Some(key.name().split_once('/')?.1.to_owned())).collect();
+    zones.sort();
+    zones.dedup();
+    let existing = spec.network.existing.clone().filter(|existing| zones.is_empty() && existing.subnets().is_ok());
+    let network = match existing {
+        Some(existing) => Network { vpc: None, existing: Some(existing) },
+        None => {
+            let zones = if zones.is_empty() { ["a", "b"].map(|zone| format!("{}{zone}", spec.region)).to_vec() } else { zones };
+            Network { vpc: Some(Vpc { zones: Some(zones), ..Vpc::default() }), existing: None }
+        }
+    };
+    let least = EksClusterSpec {
+        network,
+        addons: Vec::new(),
+        gitops: None,
+        pod_identities: Vec::new(),
+        fargate_profiles: Vec::new(),
+        ..spec.clone()
+    };
+    EksClusterSpec {
+        access: crate::api::access::Access::default(),
+        kubernetes_network: crate::api::network::KubernetesNetwork::default(),
+        ..least
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_invalid_spec_is_replaced_by_what_was_found() {
+        let spec: EksClusterSpec = serde_json::from_value(json!({
+            "region": "eu-west-1", "version": "1.34",
+            "network": {"vpc": {"cidr": "nonsense"}, "existing": {}},
+            "addons": [{"name": "coredns"}],
+        }))
+        .unwrap();
+        let owned = ["vpc", "subnet/private/eu-west-1b", "subnet/public/eu-west-1b", "subnet/private/eu-west-1a"].map(Key::parse);
+        let bare = bare(&spec, &owned);
+        let vpc = bare.network.vpc.unwrap();
+        assert_eq!(vpc.zones.unwrap(), ["eu-west-1a", "eu-west-1b"]);
+        assert_eq!(vpc.cidr, "10.0.0.0/16");
+        assert!(bare.addons.is_empty() && bare.network.existing.is_none());
+    }
+}

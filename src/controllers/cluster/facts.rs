@@ -1,0 +1,108 @@
+//! What was seen of a cluster's resources, by name: for status, for the agent, for the node groups. Pure.
+
+use serde::Deserialize;
+
+use crate::api::node_group::SubnetTier;
+use crate::api::status::{HealthIssue, MAX_ISSUES, SubnetStatus};
+use crate::engine::{AnyObserved, Key, Memory};
+
+/// The control plane's key.
+pub fn cluster_key() -> Key {
+    Key::single("cluster")
+}
+
+/// What is known of the cluster's resources.
+#[derive(Clone, Copy)]
+pub struct Facts<'m>(pub &'m Memory);
+
+impl<'m> Facts<'m> {
+    /// The control plane, when it is there.
+    pub fn cluster(self) -> Option<&'m AnyObserved> {
+        self.0.observed(&cluster_key())
+    }
+
+    /// An output of the control plane.
+    pub fn of_cluster(self, name: &str) -> Option<String> {
+        self.output(&cluster_key(), name)
+    }
+
+    /// An output of a resource; empty is unknown.
+    pub fn output(self, key: &Key, name: &str) -> Option<String> {
+        self.0.observed(key)?.outputs.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// True when the Kubernetes API is there: the control plane is ACTIVE, or is so while it is changed.
+    pub fn has_api(self) -> bool {
+        self.cluster().is_some_and(|seen| matches!(seen.state.as_str(), "ACTIVE" | "UPDATING"))
+            && self.of_cluster("endpoint").is_some()
+            && self.of_cluster("certificateAuthority").is_some()
+    }
+
+    /// The VPC, ours or the one lent to us.
+    pub fn vpc_id(self) -> Option<String> {
+        let own = self.0.observed(&Key::single("vpc")).map(|seen| seen.id.clone());
+        own.or_else(|| self.output(&Key::single("existingNetwork"), "vpcId")).or_else(|| self.of_cluster("vpcId"))
+    }
+
+    /// The subnets, ours or those lent to us.
+    pub fn subnets(self) -> Vec<SubnetStatus> {
+        let own = self.0.iter().filter(|(key, _)| key.kind() == "subnet").filter_map(|(key, _)| {
+            let seen = self.0.observed(key)?;
+            let (tier, zone) = key.name().split_once('/')?;
+            Some(SubnetStatus {
+                id: seen.id.clone(),
+                zone: self.output(key, "zone").unwrap_or_else(|| zone.to_owned()),
+                tier: tier_of(self.output(key, "tier").as_deref().unwrap_or(tier)),
+                cidr: self.output(key, "cidr"),
+            })
+        });
+        let mut all: Vec<_> = own.collect();
+        if all.is_empty()
+            && let Some(lent) = self.output(&Key::single("existingNetwork"), "subnets")
+        {
+            let lent: Vec<LentSubnet> = serde_json::from_str(&lent).unwrap_or_default();
+            all = lent
+                .into_iter()
+                .map(|LentSubnet { id, zone, tier, cidr }| SubnetStatus { id, zone, tier: tier_of(&tier), cidr })
+                .collect();
+        }
+        all.sort_by(|a, b| (a.tier, &a.zone, &a.id).cmp(&(b.tier, &b.zone, &b.id)));
+        all
+    }
+
+    /// Ids of the subnets of a tier.
+    pub fn subnet_ids(self, tier: SubnetTier) -> Vec<String> {
+        self.subnets().into_iter().filter(|subnet| subnet.tier == tier).map(|subnet| subnet.id).collect()
+    }
+
+    /// ARN of the role that nodes get.
+    pub fn node_role_arn(self) -> Option<String> {
+        self.output(&Key::named("role", "node"), "arn")
+    }
+}
+
+#[derive(Deserialize)]
+struct LentSubnet {
+    id: String,
+    zone: String,
+    tier: String,
+    #[serde(default)]
+    cidr: Option<String>,
+}
+
+fn tier_of(text: &str) -> SubnetTier {
+    if text.eq_ignore_ascii_case("public") { SubnetTier::Public } else { SubnetTier::Private }
+}
+
+/// Health issues as resources tell them: a JSON list of `CODE: message`.
+pub fn issues(list: Option<String>) -> Vec<HealthIssue> {
+    let texts: Vec<String> = list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default();
+    texts.iter().take(MAX_ISSUES).map(|text| issue(text)).collect()
+}
+
+fn issue(text: &str) -> HealthIssue {
+    use crate::api::conditions::bounded;
+    let (code, message) = text.split_once(": ").unwrap_or((text, ""));
+    let message = Some(bounded(message, 1024)).filter(|message| !message.is_empty());
+    HealthIssue { code: bounded(code, 128), message, resource_ids: Vec::new() }
+}

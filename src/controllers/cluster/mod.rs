@@ -1,0 +1,226 @@
+//! Reconciles an EksCluster: dereference, validate, expand, reconcile in AWS, point the agent at Git, write status.
+//!
+//! This file wires; what decides is pure and beside it. I/O: the management cluster's API; AWS only through
+//! [`crate::resources`] and [`crate::engine`].
+
+pub mod conditions;
+mod deletion;
+pub mod facts;
+pub mod gitops;
+mod present;
+pub mod status;
+pub mod validate;
+pub mod view;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
+
+use super::account::{self, Grant, Refusal};
+use super::conditions::{Overall, Says};
+use super::context::{Context, State};
+use super::report::{self, Next};
+use super::{apply, journal, reasons};
+use crate::api::status::{EksClusterStatus, GitOpsStatus, PlanStatus};
+use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION, Reason};
+use crate::engine::failure::Failed;
+use crate::engine::{Failure, Goal, Graph, Report, Run};
+use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::expand::Nodes;
+
+/// What is remembered of a cluster beside its resources.
+#[derive(Default)]
+pub struct Remembered {
+    /// Its agent.
+    agent: gitops::Agent,
+    /// When our finalizer was put on it: the store may not show it yet.
+    finalizer: Option<Instant>,
+    /// Nothing was under way when it was last looked at.
+    at_rest: bool,
+    /// When to look once more for what a deletion left.
+    left_at: Option<Timestamp>,
+}
+
+/// What a reconcile came to: for status.
+struct Outcome {
+    conditions: Vec<Condition>,
+    overall: Overall,
+    /// What was seen; `None`: nothing was looked at.
+    seen: Option<Seen>,
+    next: Next,
+}
+
+struct Seen {
+    account_id: String,
+    plan: PlanStatus,
+    gitops: Option<GitOpsStatus>,
+}
+
+/// One reconcile of one cluster.
+struct Reconcile<'a> {
+    ctx: &'a Arc<Context>,
+    cluster: &'a EksCluster,
+    namespace: String,
+    state: &'a mut State<EksClusterStatus, Remembered>,
+    now: Timestamp,
+}
+
+/// Reconciles once, and says when to come again.
+pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
+    let (Some(uid), Some(namespace)) = (cluster.uid(), cluster.namespace()) else {
+        return Next::change();
+    };
+    let before = cluster.status.clone().unwrap_or_default();
+    let shared = ctx.cluster_states.of(&uid, || ctx.memory(journal::recorded(&before.resources)));
+    let mut state = shared.lock().await;
+    let state = &mut *state;
+    let now = Timestamp::now();
+    if state.asked_to_look(cluster.annotations().get(RECONCILE_AT_ANNOTATION)) {
+        state.memory.forget_looks(now);
+        state.failed = None;
+        state.kind.agent.forget();
+    }
+    let previous = state.written.clone().unwrap_or(before);
+    let mut run = Reconcile { ctx: &ctx, cluster: &cluster, namespace, state, now };
+    let outcome = if cluster.metadata.deletion_timestamp.is_some() {
+        run.delete(&previous).await
+    } else {
+        run.present(&previous).await
+    };
+    match outcome {
+        Some(outcome) => run.write(outcome, previous).await,
+        None => Next::change(),
+    }
+}
+
+impl Reconcile<'_> {
+    /// An end before AWS was looked at.
+    fn unseen(&self, previous: &EksClusterStatus, overall: Overall, next: Next) -> Outcome {
+        let generation = self.cluster.metadata.generation;
+        let conditions = conditions::unseen(&previous.conditions, generation, &overall, self.now);
+        Outcome { conditions, overall, seen: None, next }
+    }
+
+    /// Refused: nothing goes on before a person changes something.
+    fn refused(&self, previous: &EksClusterStatus, refusal: Refusal, next: Next) -> Outcome {
+        let says = Says::no(refusal.reason, refusal.message);
+        self.unseen(previous, Overall::Stalled(says), next)
+    }
+
+    /// AWS could not be asked.
+    fn failed(&mut self, previous: &EksClusterStatus, failure: Failure) -> Outcome {
+        let failed = self.state.failed_before(failure, self.now, report::seed(self.cluster));
+        self.still_failing(previous, &failed)
+    }
+
+    fn still_failing(&self, previous: &EksClusterStatus, failed: &Failed) -> Outcome {
+        let says = Says::no(reasons::reason(failed.failure.class), &failed.failure.message);
+        let overall = if failed.needs_a_person(self.now) { Overall::Stalled(says) } else { Overall::Reconciling(says) };
+        self.unseen(previous, overall, Next::at(failed.retry_at))
+    }
+
+    /// How the cluster's account is reached.
+    fn grant(&self) -> Result<Grant, Refusal> {
+        let spec = &self.cluster.spec;
+        let find = |name: &str| account::find(self.ctx, name);
+        account::grant(
+            spec.account_ref.as_ref(),
+            &self.namespace,
+            &spec.region,
+            self.ctx.settings.require_account,
+            find,
+        )
+    }
+
+    /// The handle of the resources' I/O.
+    async fn cloud(&self, grant: &Grant) -> Result<Cloud, Failure> {
+        let session = self.ctx.accounts.session(&grant.identity, &self.cluster.spec.region).await?;
+        // Drift checks leave a part of every rate to work in flight.
+        let aws = if self.state.kind.at_rest { session.background() } else { session };
+        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals })
+    }
+
+    fn owner(&self) -> Owner {
+        Owner {
+            uid: self.cluster.uid().unwrap_or_default(),
+            cluster: format!("{}/{}", self.namespace, self.cluster.name_any()),
+        }
+    }
+
+    /// Whether there are nodes for add-ons to run on.
+    fn nodes(&self) -> Nodes {
+        if self.cluster.spec.auto_mode.is_some() {
+            return Nodes::Ready;
+        }
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        if groups.iter().any(|group| status::is_ready(group)) {
+            return Nodes::Ready;
+        }
+        let names: Vec<_> = groups.iter().map(|group| group.name_any()).collect();
+        Nodes::NotYet(match names.as_slice() {
+            [] => "it runs on nodes, and no NodeGroup refers to this cluster yet".to_owned(),
+            names => format!("waiting for nodes of NodeGroup {}", names.join(", ")),
+        })
+    }
+
+    /// Observes, plans and executes.
+    async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal) -> Report {
+        let ctx = self.ctx;
+        let shown = self.cluster.status.as_ref().map(|status| status.resources.clone()).unwrap_or_default();
+        let kept = self.state.inventory.take().unwrap_or(shown);
+        let journal = journal::StatusJournal::new(&ctx.client, self.cluster, kept);
+        let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
+        let clock = Timestamp::now;
+        let run = Run { graph, goal, cloud, journal: &journal, expectations: &expectations, clock: &clock };
+        let report = crate::engine::reconcile(&run, &mut self.state.memory).await;
+        if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {
+            tracing::warn!(%failure, "the inventory was not kept; it is tried again");
+        }
+        self.state.inventory = Some(journal.into_written());
+        self.state.failed = None;
+        let told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
+        ctx.events.publish(self.cluster, told);
+        for violation in &report.violations {
+            tracing::error!(%violation, "a plan was refused by the checker");
+        }
+        report
+    }
+
+    /// Writes status, if it says anything new.
+    async fn write(&mut self, outcome: Outcome, previous: EksClusterStatus) -> Next {
+        let Outcome { conditions, overall, seen, next } = outcome;
+        let generation = self.cluster.metadata.generation;
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        let mut status = match seen {
+            None => status::unseen(&previous, generation, conditions),
+            Some(Seen { account_id, plan, gitops }) => status::status(status::Input {
+                previous: &previous,
+                generation,
+                conditions,
+                account_id: Some(&account_id),
+                memory: &self.state.memory,
+                plan: Some(plan),
+                node_groups: &groups,
+                gitops,
+                upgrade: previous.upgrade.clone(),
+            }),
+        };
+        status::settle_ticks(&mut status, &previous);
+        let previous = EksClusterStatus { resources: Vec::new(), ..previous };
+        report::news(self.ctx, self.cluster, &previous.conditions, &overall);
+        report::write(self.ctx, self.cluster, self.state, previous, status, &overall, next).await
+    }
+
+    /// Whether our finalizer is on it, as far as is known.
+    fn has_finalizer(&self) -> bool {
+        let lately = self.state.kind.finalizer.is_some_and(|at| at.elapsed().as_secs() < 30);
+        apply::has_finalizer(self.cluster) || lately
+    }
+
+    fn reconciling(&self, reason: Reason, message: impl Into<String>) -> Overall {
+        Overall::Reconciling(Says::no(reason, message))
+    }
+}

@@ -1,0 +1,211 @@
+//! An EksCluster that is to be there. Each step that can refuse comes before the first that writes.
+
+use std::collections::BTreeSet;
+
+use super::conditions::{self, Input};
+use super::facts::Facts;
+use super::gitops::{self, Missing};
+use super::validate::{self, ValidFlux};
+use super::{Outcome, Reconcile, Seen};
+use crate::api::network::NetworkKind;
+use crate::api::status::EksClusterStatus;
+use crate::api::{Reason, SpecError};
+use crate::aws::WriteGate;
+use crate::controllers::account::{Grant, Refusal};
+use crate::controllers::apply;
+use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::plan_status::plan_status;
+use crate::controllers::report::Next;
+use crate::engine::{Failure, Goal, Graph, Report};
+use crate::gitops::flux::FluxInput;
+use crate::resources::cloud::Cloud;
+use crate::resources::expand::{self, ClusterInput};
+use crate::resources::survey;
+
+/// Why there is no graph.
+pub(super) enum NoGraph {
+    Spec(SpecError),
+    Unseen(Failure),
+}
+
+/// What the agent's Secrets came to.
+enum Secrets {
+    NotAsked,
+    Read(Box<FluxInput>),
+    /// For GitOpsReady, and whether a person has to act.
+    Missing(Says, bool),
+}
+
+impl Reconcile<'_> {
+    /// Brings it to what the spec says.
+    pub(super) async fn present(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
+        let spec = &self.cluster.spec;
+        if spec.suspend {
+            let message = "spec.suspend is true: neither AWS nor the workload cluster is touched";
+            return Some(self.unseen(previous, Overall::Suspended(message.to_owned()), Next::change()));
+        }
+        let valid = match validate::validate(spec, self.ctx.settings.sources) {
+            Ok(valid) => valid,
+            Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
+        };
+        let grant = match self.grant() {
+            Ok(grant) => grant,
+            Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
+        };
+        let secrets = self.secrets(valid.flux.as_ref()).await;
+        if !self.has_finalizer() {
+            // Nothing is there yet, so nothing waits while the Secret is missing.
+            if let Secrets::Missing(says, stalled) = secrets {
+                let overall = if stalled { Overall::Stalled(says) } else { Overall::Reconciling(says) };
+                return Some(self.unseen(previous, overall, Next::after(gitops::SECRET_AGAIN, self.now)));
+            }
+        }
+        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
+            return Some(self.still_failing(previous, &failed));
+        }
+        let cloud = match self.cloud(&grant).await {
+            Ok(cloud) => cloud,
+            Err(failure) => return Some(self.failed(previous, failure)),
+        };
+        let graph = match self.graph(&grant, &cloud).await {
+            Ok(graph) => graph,
+            Err(NoGraph::Spec(error)) => {
+                return Some(self.refused(previous, Refusal::from(error), Next::change()));
+            }
+            Err(NoGraph::Unseen(failure)) => return Some(self.failed(previous, failure)),
+        };
+        if !self.has_finalizer() {
+            if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
+                let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+                tracing::warn!(cluster = self.owner().cluster, message);
+                let overall = self.reconciling(Reason::Pending, message);
+                return Some(self.unseen(previous, overall, Next::after(report_pause(), self.now)));
+            }
+            self.state.kind.finalizer = Some(std::time::Instant::now());
+        }
+        let report = self.engine(&graph, &cloud, Goal::Present).await;
+        self.state.kind.at_rest = report.plan.settled();
+        Some(self.reported(previous, &cloud, report, secrets).await)
+    }
+
+    async fn secrets(&self, flux: Option<&ValidFlux>) -> Secrets {
+        let Some(flux) = flux else { return Secrets::NotAsked };
+        match self.state.kind.agent.input(self.ctx, &self.namespace, flux).await {
+            Ok(input) => Secrets::Read(Box::new(input)),
+            Err(Missing::Refused(refusal)) => Secrets::Missing(Says::no(refusal.reason, refusal.message), true),
+            Err(Missing::Unread(message)) => Secrets::Missing(Says::no(Reason::Pending, message), false),
+        }
+    }
+
+    /// What must exist.
+    pub(super) async fn graph(&self, grant: &Grant, cloud: &Cloud) -> Result<Graph<Cloud>, NoGraph> {
+        let spec = &self.cluster.spec;
+        let survey = survey::survey(cloud, cloud.intervals.drift).await.map_err(NoGraph::Unseen)?;
+        let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
+            NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, &survey).map_err(NoGraph::Spec)?,
+            NetworkKind::Existing(_) => Vec::new(),
+        };
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let policies: BTreeSet<_> = groups
+            .iter()
+            .filter(|group| group.spec.role_arn.is_none())
+            .flat_map(|group| group.spec.additional_role_policies.iter().cloned())
+            .collect();
+        let owner = self.owner();
+        let input = ClusterInput {
+            spec,
+            cluster_name: &self.cluster.cluster_name(),
+            region: &spec.region,
+            owner: &owner,
+            account: &grant.settings,
+            zones: &zones,
+            node_role_policies: &policies.into_iter().collect::<Vec<_>>(),
+            nodes: self.nodes(),
+            node_groups_left: &[],
+            owned: &survey.owned,
+        };
+        expand::cluster(&input).map_err(NoGraph::Spec)
+    }
+
+    /// Points the agent at Git once the API is there, and puts everything together.
+    async fn reported(
+        &mut self,
+        previous: &EksClusterStatus,
+        cloud: &Cloud,
+        report: Report,
+        secrets: Secrets,
+    ) -> Outcome {
+        let Report { plan, next, violations, .. } = report;
+        let generation = self.cluster.metadata.generation;
+        let mut next = next.map_or(Next::change(), Next::at);
+        let (says, stalled, gitops) = match secrets {
+            Secrets::NotAsked => (Says::yes(Reason::NotRequested, "the spec asks for no agent"), false, None),
+            Secrets::Missing(says, stalled) => {
+                next = next.or(Next::after(gitops::SECRET_AGAIN, self.now));
+                (says, stalled, previous.gitops.clone())
+            }
+            Secrets::Read(input) => {
+                let word = self.agent(*input, cloud).await;
+                if let Some(due) = word.due {
+                    next = next.or(Next::at(due));
+                }
+                (word.says, false, word.status.or_else(|| previous.gitops.clone()))
+            }
+        };
+        let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
+        let (conditions, overall) = conditions::conditions(&Input {
+            previous: &previous.conditions,
+            generation,
+            plan: &plan,
+            violations: &violations,
+            memory: &self.state.memory,
+            gitops: &says,
+            gitops_stalled: stalled,
+            ready: &ready,
+            now: self.now,
+        });
+        let plan = plan_status(&plan, &self.state.memory, generation);
+        let seen = Seen { account_id: cloud.aws.account_id.to_string(), plan, gitops };
+        Outcome { conditions, overall, seen: Some(seen), next }
+    }
+
+    /// Starts a pass of the agent when it is due, and returns what it said last.
+    async fn agent(&mut self, mut input: FluxInput, cloud: &Cloud) -> gitops::Word {
+        let agent = self.state.kind.agent.clone();
+        let facts = Facts(&self.state.memory);
+        if facts.has_api() && self.ctx.gate.may_write() {
+            let name = self.cluster.cluster_name();
+            let flux_facts = self.cluster.spec.gitops.as_ref().and_then(|gitops| gitops.flux.as_ref());
+            if flux_facts.is_some_and(|flux| flux.facts) {
+                input.facts = Some(gitops::facts(&self.state.memory, &name, &cloud.aws));
+            }
+            let sts = self.ctx.settings.sts_endpoint.as_deref();
+            match gitops::access(&self.state.memory, &name, &cloud.aws, sts).await {
+                Ok(Some(access)) => agent.poke(self.ctx, self.cluster, input, access, self.now),
+                Ok(None) => {}
+                Err(verdict) => {
+                    let mut word = agent.word();
+                    word.says = Says::no(verdict.reason, verdict.message);
+                    return word;
+                }
+            }
+        }
+        let word = agent.word();
+        if word.endpoint_in_doubt {
+            self.state.memory.entry(&super::facts::cluster_key()).due = None;
+        }
+        word
+    }
+
+    fn ready_message(&self, revision: Option<&str>) -> String {
+        let version = Facts(&self.state.memory).of_cluster("version").unwrap_or_default();
+        match revision {
+            Some(revision) => format!("Kubernetes {version}; Git revision {revision} is applied"),
+            None => format!("Kubernetes {version}"),
+        }
+    }
+}
+
+fn report_pause() -> jiff::SignedDuration {
+    jiff::SignedDuration::from_secs(5)
+}

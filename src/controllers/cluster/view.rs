@@ -1,0 +1,138 @@
+//! What node groups see of their cluster, read from its status; and what changes of it concern them. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::{EksClusterStatus, ResourceStatus};
+use crate::api::{EksCluster, NodeGroup};
+use crate::controllers::watch::{Shown, digest};
+use crate::resources::expand::{ClusterView, SubnetView};
+
+/// The view, as of the cluster's last status.
+pub fn view(cluster: &EksCluster) -> ClusterView {
+    let status = cluster.status.clone().unwrap_or_default();
+    let network = status.network.clone().unwrap_or_default();
+    let subnets = network.subnets.into_iter().map(|s| SubnetView { id: s.id, zone: s.zone, tier: s.tier }).collect();
+    ClusterView {
+        cluster_name: cluster.cluster_name(),
+        version: status.version.clone(),
+        subnets,
+        node_role_arn: node_role_arn(&status),
+        ready_for_nodes: ready_for_nodes(&status),
+        tags: cluster.spec.tags.clone(),
+    }
+}
+
+fn resource<'s>(status: &'s EksClusterStatus, key: &str) -> Option<&'s ResourceStatus> {
+    status.resources.iter().find(|resource| resource.key == key)
+}
+
+/// From the inventory, which keeps the role's name or its ARN.
+fn node_role_arn(status: &EksClusterStatus) -> Option<String> {
+    let id = resource(status, "role/node")?.id.clone()?;
+    if id.starts_with("arn:") {
+        return Some(id);
+    }
+    let account = status.account_id.as_deref()?;
+    let partition = status.arn.as_deref().and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws");
+    Some(format!("arn:{partition}:iam::{account}:role/{id}"))
+}
+
+/// Nodes need a control plane that is ACTIVE and routes to it; else why not.
+fn ready_for_nodes(status: &EksClusterStatus) -> Result<(), String> {
+    let says = |kind: ConditionType| conditions::get(&status.conditions, kind);
+    let message = |condition: Option<&Condition>| condition.map_or_else(|| "not looked at yet".to_owned(), |c| c.message.clone());
+    let control_plane = resource(status, "cluster").and_then(|cluster| cluster.state.as_deref());
+    if !matches!(control_plane, Some("ACTIVE" | "UPDATING")) {
+        return Err(format!("waiting for the cluster: {}", message(says(ConditionType::ControlPlaneReady))));
+    }
+    let network = says(ConditionType::NetworkReady);
+    if network.is_none_or(|condition| condition.status != "True") {
+        return Err(format!("waiting for the cluster's network: {}", message(network)));
+    }
+    Ok(())
+}
+
+/// What node groups see of a cluster.
+pub fn shown(cluster: &EksCluster) -> Shown {
+    let view = view(cluster);
+    let subnets: Vec<_> = view.subnets.iter().map(|subnet| &subnet.id).collect();
+    let status = cluster.status.as_ref();
+    let digest = digest((
+        &cluster.metadata.uid,
+        cluster.metadata.deletion_timestamp.is_some(),
+        &view.version,
+        subnets,
+        &view.node_role_arn,
+        view.ready_for_nodes.is_ok(),
+        &view.tags,
+        (&cluster.spec.account_ref.as_ref().map(|account| &account.name), cluster.spec.suspend),
+        status.map(|status| &status.account_id),
+    ));
+    Shown { digest, part_of: String::new() }
+}
+
+/// What a cluster sees of a node group.
+pub fn node_group_shown(group: &NodeGroup) -> Shown {
+    let status = group.status.as_ref();
+    let ready = super::status::is_ready(group);
+    let digest = digest((
+        &group.metadata.uid,
+        group.metadata.deletion_timestamp.is_some(),
+        &group.metadata.finalizers,
+        &group.spec.additional_role_policies,
+        ready,
+        status.and_then(|status| status.replicas),
+    ));
+    Shown { digest, part_of: group.spec.cluster_ref.name.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn cluster(change: impl FnOnce(&mut Value)) -> EksCluster {
+        let mut object = json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+            "metadata": {"name": "demo", "namespace": "team", "uid": "1"},
+            "spec": {"region": "eu-west-1", "version": "1.34"},
+            "status": {
+                "accountId": "123456789012",
+                "arn": "arn:aws-cn:eks:cn-north-1:123456789012:cluster/demo",
+                "version": "1.34",
+                "network": {"subnets": [{"id": "subnet-1", "zone": "eu-west-1a", "tier": "Private"}]},
+                "resources": [
+                    {"key": "cluster", "id": "demo", "state": "ACTIVE"},
+                    {"key": "role/node", "id": "demo-node"},
+                ],
+                "conditions": [{"type": "NetworkReady", "status": "True", "reason": "Available", "message": "",
+                    "lastTransitionTime": "2026-11-21T10:00:00Z"}],
+            },
+        });
+        change(&mut object);
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn nodes_may_come_when_control_plane_and_network_are_there() {
+        let seen = view(&cluster(|_| ()));
+        assert_eq!(seen.ready_for_nodes, Ok(()));
+        assert_eq!(seen.node_role_arn.as_deref(), Some("arn:aws-cn:iam::123456789012:role/demo-node"));
+        assert_eq!(seen.subnets[0].id, "subnet-1");
+        let creating = view(&cluster(|c| c["status"]["resources"][0]["state"] = "CREATING".into()));
+        assert!(creating.ready_for_nodes.unwrap_err().contains("waiting for the cluster"));
+        let no_routes = view(&cluster(|c| c["status"]["conditions"][0]["status"] = "False".into()));
+        assert!(no_routes.ready_for_nodes.unwrap_err().contains("network"));
+        assert!(view(&cluster(|c| drop(c["status"].take()))).ready_for_nodes.is_err());
+    }
+
+    #[test]
+    fn node_groups_hear_of_what_concerns_them_and_of_nothing_else() {
+        let now = shown(&cluster(|_| ())).digest;
+        assert_eq!(now, shown(&cluster(|c| c["status"]["addons"] = json!([{"name": "coredns"}]))).digest);
+        assert_ne!(now, shown(&cluster(|c| c["status"]["version"] = "1.35".into())).digest);
+        assert_ne!(now, shown(&cluster(|c| c["status"]["resources"][0]["state"] = "DELETING".into())).digest);
+        assert_ne!(now, shown(&cluster(|c| c["metadata"]["deletionTimestamp"] = "2026-11-21T10:00:00Z".into())).digest);
+    }
+}

@@ -1,0 +1,216 @@
+//! From a plan to the conditions of kstatus, the same for every kind. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::plan_status;
+use super::progress::{Standing, standing};
+use super::reasons::of_action;
+use crate::api::conditions::{self, ConditionStatus, ConditionType};
+use crate::api::Reason;
+use crate::engine::check::Violation;
+use crate::engine::{Action, Item, Memory, Plan, Verdict};
+
+/// What a condition says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Says {
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// Why.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+}
+
+impl Says {
+    /// It holds.
+    pub fn yes(reason: Reason, message: impl Into<String>) -> Self {
+        Self { status: ConditionStatus::True, reason, message: message.into() }
+    }
+
+    /// It does not.
+    pub fn no(reason: Reason, message: impl Into<String>) -> Self {
+        Self { status: ConditionStatus::False, reason, message: message.into() }
+    }
+
+    /// Nobody knows.
+    pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
+        Self { status: ConditionStatus::Unknown, reason, message: message.into() }
+    }
+
+    /// Whether it holds.
+    pub fn is_true(&self) -> bool {
+        self.status == ConditionStatus::True
+    }
+}
+
+/// Where an object stands as a whole: exactly one of these, as kstatus reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Overall {
+    /// All is as asked.
+    Ready(Says),
+    /// On its way.
+    Reconciling(Says),
+    /// It goes no further without a person.
+    Stalled(Says),
+    /// Left alone as asked.
+    Suspended(String),
+}
+
+/// Conditions under construction, from those that stand in status.
+pub struct Conditions<'a> {
+    all: Vec<Condition>,
+    generation: Option<i64>,
+    now: &'a Timestamp,
+}
+
+impl<'a> Conditions<'a> {
+    /// From those of the last status.
+    pub fn from(previous: &[Condition], generation: Option<i64>, now: &'a Timestamp) -> Self {
+        Self { all: previous.to_vec(), generation, now }
+    }
+
+    /// Sets one.
+    pub fn set(&mut self, kind: ConditionType, says: &Says) {
+        // As the API server keeps times: in whole seconds.
+        let now = Timestamp::from_second(self.now.as_second()).unwrap_or(*self.now);
+        let Says { status, reason, message } = says;
+        conditions::set(&mut self.all, kind, *status, *reason, message, self.generation, now);
+    }
+
+    /// Sets one that is not there yet.
+    pub fn set_default(&mut self, kind: ConditionType, says: &Says) {
+        if conditions::get(&self.all, kind).is_none() {
+            self.set(kind, says);
+        }
+    }
+
+    /// Sets Ready, Reconciling and Stalled.
+    pub fn overall(&mut self, overall: &Overall) {
+        use ConditionType::{Ready, Reconciling, Stalled};
+        match overall {
+            Overall::Ready(says) => {
+                self.set(Ready, says);
+                self.set(Reconciling, &Says::no(Reason::Reconciled, "nothing is left to do"));
+                self.set(Stalled, &Says::no(Reason::Reconciled, ""));
+            }
+            Overall::Reconciling(says) => {
+                self.set(Ready, &Says { status: ConditionStatus::False, ..says.clone() });
+                self.set(Reconciling, &Says { status: ConditionStatus::True, ..says.clone() });
+                self.set(Stalled, &Says::no(says.reason, ""));
+            }
+            Overall::Stalled(says) => {
+                self.set(Ready, &Says { status: ConditionStatus::False, ..says.clone() });
+                self.set(Reconciling, &Says::no(says.reason, ""));
+                self.set(Stalled, &Says { status: ConditionStatus::True, ..says.clone() });
+            }
+            Overall::Suspended(message) => {
+                // A cluster that works does not break because it is left alone.
+                let ready = conditions::is_true(&self.all, Ready);
+                let says = Says { status: ready.into(), reason: Reason::Suspended, message: message.clone() };
+                self.set(Ready, &says);
+                self.set(Reconciling, &Says::no(Reason::Suspended, message));
+                self.set(Stalled, &Says::no(Reason::Suspended, ""));
+            }
+        }
+    }
+
+    /// The conditions.
+    pub fn into_all(self) -> Vec<Condition> {
+        self.all
+    }
+}
+
+/// What a plan comes to, over some of its resources.
+pub fn part<'i>(plan: &'i Plan, of: impl Fn(&Item) -> bool, now: Timestamp, ready: &str) -> (Overall, usize) {
+    let mut leading: Option<(Duration, Says)> = None;
+    let mut count = 0;
+    for item in plan.items.iter().filter(|item| of(item)) {
+        count += 1;
+        match standing(item, plan.goal, now) {
+            Standing::Settled => {}
+            Standing::Stuck { reason, message } => return (Overall::Stalled(Says::no(reason, message)), count),
+            Standing::Moving { reason, message, weight } => {
+                if leading.as_ref().is_none_or(|(most, _)| weight > *most) {
+                    leading = Some((weight, Says::no(reason, message)));
+                }
+            }
+        }
+    }
+    match leading {
+        Some((_, says)) => (Overall::Reconciling(says), count),
+        None => (Overall::Ready(Says::yes(Reason::Available, ready)), count),
+    }
+}
+
+/// The condition of a part.
+pub fn part_says(overall: Overall) -> Says {
+    match overall {
+        Overall::Ready(says) => says,
+        Overall::Reconciling(says) | Overall::Stalled(says) => Says { status: ConditionStatus::False, ..says },
+        Overall::Suspended(message) => Says::unknown(Reason::Suspended, message),
+    }
+}
+
+/// The whole plan: what is in the way, else what takes longest, with how far it is.
+pub fn whole(plan: &Plan, violations: &[Violation], now: Timestamp, ready: &str) -> Overall {
+    if let Some(violation) = violations.first() {
+        return Overall::Stalled(Says::no(Reason::AwsError, violation.to_string()));
+    }
+    let (overall, total) = part(plan, |_| true, now, ready);
+    match overall {
+        Overall::Reconciling(mut says) => {
+            let done = plan.items.iter().filter(|item| item.verdict == Verdict::Settled).count();
+            if total > 1 {
+                says.message = format!("{}; {done} of {total} resources done", says.message);
+            }
+            // While the whole is being made, it is so for every part that waits in it.
+            if says.reason == Reason::Updating && plan.steps().any(|(key, step)| key.kind() == "cluster" && step.action == Action::Create) {
+                says.reason = Reason::Creating;
+            }
+            Overall::Reconciling(says)
+        }
+        other => other,
+    }
+}
+
+/// InSync: AWS matches the spec, or which field of what differs.
+pub fn in_sync(plan: &Plan, memory: &Memory) -> Says {
+    let mut drift = Vec::new();
+    let mut creating = 0;
+    for item in &plan.items {
+        let name = super::progress::label(&item.key);
+        if !item.forbidden.is_empty() {
+            drift.push(format!("{name}: {}", plan_status::told(&item.forbidden)));
+        }
+        match &item.verdict {
+            Verdict::Step(step) | Verdict::Pending(step, _) if step.action == Action::Update => {
+                drift.push(format!("{name}: {}", plan_status::told(&step.changes)));
+            }
+            Verdict::Step(step) | Verdict::Pending(step, _) if step.action == Action::Create => {
+                let was_there = memory.get(&item.key).and_then(|entry| entry.recorded.as_ref()).is_some_and(|r| r.id.is_some());
+                if was_there {
+                    drift.push(format!("{name}: it was there and is gone"));
+                } else {
+                    creating += 1;
+                }
+            }
+            Verdict::Blocked(_) => drift.push(format!("{name}: it cannot be brought to what is asked")),
+            Verdict::Unseen(_) => return Says::unknown(Reason::Pending, format!("{name} could not be looked at")),
+            Verdict::Waiting { action, .. } if *action != Action::Create => {
+                return Says::no(of_action(*action), format!("{name} is changing"));
+            }
+            Verdict::Waiting { .. } => creating += 1,
+            _ => {}
+        }
+    }
+    if !drift.is_empty() {
+        Says::no(Reason::Drifted, drift.join("; "))
+    } else if creating > 0 {
+        Says::no(Reason::Creating, plan.summary())
+    } else {
+        Says::yes(Reason::Synced, "AWS matches the spec")
+    }
+}

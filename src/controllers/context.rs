@@ -1,0 +1,278 @@
+//! What reconciles share, and what is remembered of each object while this process leads. No I/O of its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::channel::mpsc::UnboundedSender;
+use jiff::Timestamp;
+use kube::Client;
+use kube::runtime::controller::{ReconcileReason, ReconcileRequest};
+use kube::runtime::reflector::{ObjectRef, Store};
+use tokio_util::task::TaskTracker;
+
+use super::apply::Kind;
+use super::events::{Events, Failures};
+use super::leader::Leadership;
+use crate::api::status::{EksClusterStatus, NodeGroupStatus, ResourceStatus};
+use crate::api::{AwsAccount, EksCluster, NodeGroup};
+use crate::aws::Accounts;
+use crate::engine::failure::Failed;
+use crate::engine::{Expectations, Failure, Memory};
+use crate::gitops::validate::SourcePolicy;
+use crate::gitops::workload::Workloads;
+use crate::resources::cloud::Intervals;
+use crate::telemetry::Metrics;
+
+/// How the operator was started.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often what is at rest is looked at.
+    pub intervals: Intervals,
+    /// How long a read may miss a write.
+    pub settle: Duration,
+    /// What a Git source may be.
+    pub sources: SourcePolicy,
+    /// Objects without an AwsAccount are refused.
+    pub require_account: bool,
+    /// Reconciles of a kind side by side.
+    pub concurrency: u16,
+    /// Where STS is, when it is not AWS's own (an emulator).
+    pub sts_endpoint: Option<String>,
+}
+
+/// A mutex whose content is whole at any point: a panic elsewhere must not take the other objects along.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Asks for reconciles of one kind.
+pub struct Queue<K: Kind>(UnboundedSender<ReconcileRequest<K>>);
+
+impl<K: Kind> Clone for Queue<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Kind> Queue<K> {
+    /// A queue into `sender`.
+    pub fn new(sender: UnboundedSender<ReconcileRequest<K>>) -> Self {
+        Self(sender)
+    }
+
+    /// The object is to be looked at now.
+    pub fn push(&self, object: ObjectRef<K>) {
+        // Closed: this replica stops, and whoever goes on looks at everything.
+        let _ = self.0.unbounded_send(ReconcileRequest { obj_ref: object, reason: ReconcileReason::Unknown });
+    }
+
+    /// Nothing is taken any more.
+    pub fn close(&self) {
+        self.0.close_channel();
+    }
+}
+
+/// The queues of all kinds.
+#[derive(Clone)]
+#[allow(missing_docs)]
+pub struct Queues {
+    pub clusters: Queue<EksCluster>,
+    pub node_groups: Queue<NodeGroup>,
+    pub accounts: Queue<AwsAccount>,
+}
+
+/// What is remembered of one object.
+pub struct State<S, R> {
+    /// Of its resources.
+    pub memory: Memory,
+    /// The status written last.
+    pub written: Option<S>,
+    /// The inventory written last.
+    pub inventory: Option<Vec<ResourceStatus>>,
+    /// The value of the reconcile-at annotation acted upon last.
+    pub reconcile_at: Option<String>,
+    /// What failed before the engine came to work, until it does not.
+    pub failed: Option<Failed>,
+    /// Failures that were told as events.
+    pub told: Failures,
+    /// Its Ready condition as counted.
+    pub counted: Option<&'static str>,
+    /// The status patch failed this often in a row.
+    pub unwritten: u32,
+    /// What only its kind remembers.
+    pub kind: R,
+}
+
+/// What is remembered of the objects of one kind, by UID.
+pub struct States<S, R = ()>(Mutex<HashMap<String, Shared<S, R>>>);
+
+/// The state of one object: its reconcile holds it.
+pub type Shared<S, R> = Arc<tokio::sync::Mutex<State<S, R>>>;
+
+impl<S, R> Default for States<S, R> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<S, R: Default> States<S, R> {
+    /// Of one object; `memory` is its beginning.
+    pub fn of(&self, uid: &str, memory: impl FnOnce() -> Memory) -> Shared<S, R> {
+        let mut all = locked(&self.0);
+        if let Some(state) = all.get(uid) {
+            return state.clone();
+        }
+        let state = State {
+            memory: memory(),
+            written: None,
+            inventory: None,
+            reconcile_at: None,
+            failed: None,
+            told: Failures::default(),
+            counted: None,
+            unwritten: 0,
+            kind: R::default(),
+        };
+        let state = Arc::new(tokio::sync::Mutex::new(state));
+        all.insert(uid.to_owned(), state.clone());
+        state
+    }
+
+    /// Whether the object was met since this process leads.
+    pub fn knows(&self, uid: &str) -> bool {
+        locked(&self.0).contains_key(uid)
+    }
+
+    /// Forgets an object.
+    pub fn forget(&self, uid: &str) -> Option<Shared<S, R>> {
+        locked(&self.0).remove(uid)
+    }
+}
+
+impl<S, R> State<S, R> {
+    /// Notes a failure before the engine came to work, and returns what is known of it now.
+    pub fn failed_before(&mut self, failure: Failure, now: Timestamp, seed: u64) -> Failed {
+        let failed = Failed::after(self.failed.as_ref(), failure, now, seed);
+        self.failed = Some(failed.clone());
+        failed
+    }
+
+    /// True when the annotation asks for a look now.
+    pub fn asked_to_look(&mut self, annotation: Option<&String>) -> bool {
+        if self.reconcile_at.as_ref() == annotation {
+            return false;
+        }
+        let first = self.reconcile_at.is_none() && self.written.is_none();
+        self.reconcile_at = annotation.cloned();
+        !first && annotation.is_some()
+    }
+}
+
+/// What reconciles share.
+pub struct Context {
+    /// Of the management cluster.
+    pub client: Client,
+    /// How the operator was started.
+    pub settings: Arc<Settings>,
+    /// Sessions with AWS.
+    pub accounts: Accounts,
+    /// Access to the clusters that were made.
+    pub workloads: Workloads,
+    /// Whether this process may write.
+    pub gate: Arc<Leadership>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Events of objects.
+    pub events: Events,
+    /// Since when this process leads: no read from before counts.
+    pub since: Timestamp,
+    /// The objects, as the API server last told.
+    pub clusters: Store<EksCluster>,
+    /// The same.
+    pub node_groups: Store<NodeGroup>,
+    /// The same.
+    pub aws_accounts: Store<AwsAccount>,
+    /// Who is to be looked at.
+    pub queues: Queues,
+    /// What is remembered of each cluster.
+    pub cluster_states: States<EksClusterStatus, super::cluster::Remembered>,
+    /// What is remembered of each node group.
+    pub node_group_states: States<NodeGroupStatus>,
+    /// What is remembered of each account.
+    pub account_states: States<crate::api::account::AwsAccountStatus>,
+    /// Work under way, so that a shutdown can wait for it.
+    pub tasks: TaskTracker,
+    expectations: Mutex<BTreeMap<(String, String), Arc<Expectations>>>,
+}
+
+/// What a [`Context`] is made of.
+#[allow(missing_docs)]
+pub struct Parts {
+    pub client: Client,
+    pub settings: Arc<Settings>,
+    pub accounts: Accounts,
+    pub workloads: Workloads,
+    pub gate: Arc<Leadership>,
+    pub metrics: Metrics,
+    pub events: Events,
+    pub clusters: Store<EksCluster>,
+    pub node_groups: Store<NodeGroup>,
+    pub aws_accounts: Store<AwsAccount>,
+    pub queues: Queues,
+}
+
+impl Context {
+    /// Of a process that leads from now on.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { client, settings, accounts, workloads, gate, metrics, events, clusters, node_groups, aws_accounts, queues } =
+            parts;
+        Self {
+            client,
+            settings,
+            accounts,
+            workloads,
+            gate,
+            metrics,
+            events,
+            since: Timestamp::now(),
+            clusters,
+            node_groups,
+            aws_accounts,
+            queues,
+            cluster_states: States::default(),
+            node_group_states: States::default(),
+            account_states: States::default(),
+            tasks: TaskTracker::new(),
+            expectations: Mutex::default(),
+        }
+    }
+
+    /// What was learned of one account and region.
+    pub fn expectations(&self, account: &str, region: &str) -> Arc<Expectations> {
+        let key = (account.to_owned(), region.to_owned());
+        locked(&self.expectations).entry(key).or_default().clone()
+    }
+
+    /// A memory that begins with this process's leadership.
+    pub fn memory(
+        &self,
+        inventory: impl IntoIterator<Item = (crate::engine::Key, crate::engine::Recorded)>,
+    ) -> Memory {
+        Memory::new(self.since, self.settings.settle, inventory)
+    }
+
+    /// The cluster of that name, as last told.
+    pub fn cluster(&self, namespace: &str, name: &str) -> Option<Arc<EksCluster>> {
+        self.clusters.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// The node groups that refer to a cluster, by name.
+    pub fn node_groups_of(&self, namespace: &str, cluster: &str) -> Vec<Arc<NodeGroup>> {
+        let mut all = self.node_groups.state_filter(|group| {
+            group.metadata.namespace.as_deref() == Some(namespace) && group.spec.cluster_ref.name == cluster
+        });
+        all.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        all
+    }
+}

@@ -1,0 +1,147 @@
+//! The inventory in `status.resources`: ids and intents that outlive the process. I/O: the management cluster's API.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use kube::Client;
+use serde_json::json;
+
+use super::apply;
+use crate::api::EksCluster;
+use crate::api::status::{MAX_RESOURCES, ResourceStatus};
+use crate::engine::{Class, Failure, Journal, Key, Memory, Recorded};
+use jiff::Timestamp;
+
+/// Kinds that EKS lists by cluster: the first to be left out when the inventory is full.
+const FOUND_BY_CLUSTER: [&str; 3] = ["accessEntry", "addon", "podIdentity"];
+
+/// The inventory as it is to stand in status: what is ours, and creates that were about to be sent (without an id).
+pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
+    let mut lines: Vec<(bool, ResourceStatus)> = memory
+        .iter()
+        .filter_map(|(key, entry)| {
+            let recorded = entry.recorded.as_ref()?;
+            if matches!(entry.presence, Some(crate::engine::Presence::Borrowed(_))) {
+                return None;
+            }
+            let state = entry.presence.as_ref().and_then(|presence| presence.observed()).map(|seen| seen.state.clone());
+            let state = state.filter(|state| !state.is_empty());
+            let line = ResourceStatus { key: key.to_string(), id: recorded.id.clone(), state };
+            Some((FOUND_BY_CLUSTER.contains(&key.kind()), line))
+        })
+        .collect();
+    lines.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
+    lines.truncate(MAX_RESOURCES);
+    lines.sort_by(|a, b| a.1.key.cmp(&b.1.key));
+    lines.into_iter().map(|(_, line)| line).collect()
+}
+
+/// The inventory as the last process left it. Its times are of another clock, so they count from our own start.
+pub fn recorded(resources: &[ResourceStatus]) -> Vec<(Key, Recorded)> {
+    let line = |line: &ResourceStatus| {
+        let id = line.id.clone().filter(|id| !id.is_empty());
+        (Key::parse(&line.key), Recorded { id, at: Timestamp::UNIX_EPOCH })
+    };
+    resources.iter().map(line).collect()
+}
+
+/// Keeps the inventory of one EksCluster.
+pub struct StatusJournal<'a> {
+    client: &'a Client,
+    object: &'a EksCluster,
+    written: Mutex<Vec<ResourceStatus>>,
+}
+
+impl<'a> StatusJournal<'a> {
+    /// With what stands in status already.
+    pub fn new(client: &'a Client, object: &'a EksCluster, written: Vec<ResourceStatus>) -> Self {
+        Self { client, object, written: Mutex::new(written) }
+    }
+
+    /// What stands in status now.
+    pub fn into_written(self) -> Vec<ResourceStatus> {
+        self.written.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn written(&self) -> std::sync::MutexGuard<'_, Vec<ResourceStatus>> {
+        self.written.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[async_trait]
+impl Journal for StatusJournal<'_> {
+    async fn record(&self, memory: &Memory) -> Result<(), Failure> {
+        let lines = inventory(memory);
+        if *self.written() == lines {
+            return Ok(());
+        }
+        let body = json!({"resources": lines});
+        match apply::status(self.client, self.object, apply::JOURNAL, &body).await {
+            Ok(()) => {
+                *self.written() = lines;
+                Ok(())
+            }
+            Err(error) => {
+                let message = format!("the inventory cannot be kept in status: {}", apply::told(&error));
+                Err(Failure::new(Class::Unavailable, message))
+            }
+        }
+    }
+}
+
+/// For objects whose creates all carry client tokens: their names lead back to them.
+pub struct NoJournal;
+
+#[async_trait]
+impl Journal for NoJournal {
+    async fn record(&self, _: &Memory) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Observed, Presence};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn seen(id: &str, state: &str) -> Observed<Arc<dyn std::any::Any + Send + Sync>> {
+        Observed::ready(id, state, Arc::new(()) as _)
+    }
+
+    #[test]
+    fn the_inventory_holds_ids_intents_and_what_vanished_but_nothing_borrowed() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut memory = Memory::new(now, Duration::ZERO, []);
+        memory.saw(&Key::single("vpc"), Presence::Ours(seen("vpc-1", "available")), now);
+        memory.saw(&Key::single("existingNetwork"), Presence::Borrowed(seen("vpc-2", "available")), now);
+        memory.saw(&Key::single("cluster"), Presence::Ours(seen("demo", "ACTIVE")), now);
+        memory.saw(&Key::single("cluster"), Presence::Absent, now);
+        memory.saw(&Key::named("addon", "coredns"), Presence::Absent, now);
+        memory.intend(&Key::named("elasticIp", "eu-west-1a"), now);
+        let lines = inventory(&memory);
+        let told: Vec<_> = lines.iter().map(|l| (l.key.as_str(), l.id.as_deref(), l.state.as_deref())).collect();
+        let expected = [
+            ("cluster", Some("demo"), None),
+            ("elasticIp/eu-west-1a", None, None),
+            ("vpc", Some("vpc-1"), Some("available")),
+        ];
+        assert_eq!(told, expected);
+        let again = Memory::new(now, Duration::ZERO, recorded(&lines));
+        assert_eq!(inventory(&again).iter().map(|l| &l.key).collect::<Vec<_>>(), lines.iter().map(|l| &l.key).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_full_inventory_leaves_out_what_eks_lists_by_itself() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut memory = Memory::new(now, Duration::ZERO, []);
+        for number in 0..250 {
+            memory.saw(&Key::named("accessEntry", number.to_string()), Presence::Ours(seen("a", "")), now);
+        }
+        memory.intend(&Key::single("vpc"), now);
+        let lines = inventory(&memory);
+        assert_eq!(lines.len(), MAX_RESOURCES);
+        assert!(lines.iter().any(|line| line.key == "vpc"));
+    }
+}

@@ -1,0 +1,324 @@
+//! Reconciles a NodeGroup: its cluster says where and when, the engine does it, status tells it.
+//!
+//! This file wires; what decides is pure and beside it. I/O: the management cluster's API; AWS only through
+//! [`crate::resources`] and [`crate::engine`].
+
+pub mod status;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::account::{self, Grant, Refusal};
+use super::cluster::view::view;
+use super::conditions::{Overall, Says};
+use super::context::{Context, State};
+use super::events::Told;
+use super::journal::NoJournal;
+use super::plan_status::plan_status;
+use super::report::{self, Next};
+use super::{apply, reasons};
+use crate::api::policy::DeletionPolicy;
+use crate::api::status::NodeGroupStatus;
+use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
+use crate::engine::failure::Failed;
+use crate::engine::{Failure, Goal, Graph, Key, Recorded, Report, Run};
+use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::expand::{self, ClusterView, NodeGroupInput};
+
+/// What is remembered of a node group beside its resources.
+#[derive(Default)]
+pub struct Remembered {
+    finalizer: Option<Instant>,
+    at_rest: bool,
+}
+
+/// What a reconcile came to: for status.
+struct Outcome {
+    status: NodeGroupStatus,
+    overall: Overall,
+    next: Next,
+}
+
+struct Reconcile<'a> {
+    ctx: &'a Arc<Context>,
+    group: &'a NodeGroup,
+    namespace: String,
+    state: &'a mut State<NodeGroupStatus, Remembered>,
+    now: Timestamp,
+}
+
+/// Reconciles once, and says when to come again.
+pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
+    let (Some(uid), Some(namespace)) = (group.uid(), group.namespace()) else {
+        return Next::change();
+    };
+    let before = group.status.clone().unwrap_or_default();
+    let shared = ctx.node_group_states.of(&uid, || ctx.memory(recorded(&group)));
+    let mut state = shared.lock().await;
+    let state = &mut *state;
+    let now = Timestamp::now();
+    if state.asked_to_look(group.annotations().get(RECONCILE_AT_ANNOTATION)) {
+        state.memory.forget_looks(now);
+        state.failed = None;
+    }
+    let previous = state.written.clone().unwrap_or(before);
+    let mut run = Reconcile { ctx: &ctx, group: &group, namespace, state, now };
+    let outcome = if group.metadata.deletion_timestamp.is_some() {
+        run.delete(&previous).await
+    } else {
+        Some(run.present(&previous).await)
+    };
+    let Some(Outcome { status, overall, next }) = outcome else { return Next::change() };
+    report::news(&ctx, &*group, &previous.conditions, &overall);
+    report::write(&ctx, &*group, state, previous, status, &overall, next).await
+}
+
+/// The key of a node group's only resource.
+pub fn key(group: &NodeGroup) -> Key {
+    Key::named("nodeGroup", group.node_group_name())
+}
+
+/// What status says was there.
+pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
+    group.status.as_ref()?.arn.as_ref()?;
+    Some((key(group), Recorded { id: Some(group.node_group_name()), at: Timestamp::UNIX_EPOCH }))
+}
+
+impl Reconcile<'_> {
+    async fn present(&mut self, previous: &NodeGroupStatus) -> Outcome {
+        let spec = &self.group.spec;
+        if spec.suspend {
+            return self.suspended(previous, "spec.suspend is true: AWS is not touched");
+        }
+        if let Err(refusal) = valid(self.group) {
+            return self.refused(previous, refusal);
+        }
+        let name = &spec.cluster_ref.name;
+        let Some(cluster) = self.ctx.cluster(&self.namespace, name) else {
+            let message = format!("EksCluster {}/{name} does not exist (yet)", self.namespace);
+            return self.waiting(previous, Reason::WaitingForCluster, message);
+        };
+        if cluster.metadata.deletion_timestamp.is_some() {
+            let message = format!("EksCluster {name} is being deleted: nothing is made for it");
+            return self.waiting(previous, Reason::WaitingForCluster, message);
+        }
+        if cluster.spec.suspend {
+            return self.suspended(previous, "its EksCluster is suspended: AWS is not touched");
+        }
+        let grant = match self.grant(&cluster) {
+            Ok(grant) => grant,
+            Err(refusal) => return self.refused(previous, refusal),
+        };
+        let view = view(&cluster);
+        if let Err(why) = &view.ready_for_nodes
+            && previous.arn.is_none()
+            && !self.has_finalizer()
+        {
+            // Nothing can be there yet, so AWS need not be asked.
+            return self.waiting(previous, Reason::WaitingForCluster, why.clone());
+        }
+        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
+            return self.still_failing(previous, &failed);
+        }
+        let cloud = match self.cloud(&grant, &cluster).await {
+            Ok(cloud) => cloud,
+            Err(failure) => return self.failed(previous, failure),
+        };
+        let graph = match self.graph(&grant, &cloud, &view) {
+            Ok(graph) => graph,
+            Err(error) => return self.refused(previous, Refusal::from(error)),
+        };
+        if !self.has_finalizer() {
+            if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
+                let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+                tracing::warn!(node_group = self.group.name_any(), message);
+                let mut outcome = self.waiting(previous, Reason::Pending, message);
+                outcome.next = Next::after(SignedDuration::from_secs(5), self.now);
+                return outcome;
+            }
+            self.state.kind.finalizer = Some(Instant::now());
+        }
+        let report = self.engine(&graph, &cloud, Goal::Present).await;
+        self.state.kind.at_rest = report.plan.settled();
+        self.reported(previous, report)
+    }
+
+    async fn delete(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
+        if !self.has_finalizer() {
+            return None;
+        }
+        let spec = &self.group.spec;
+        if spec.suspend {
+            return Some(self.suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
+        }
+        if spec.deletion_policy == DeletionPolicy::Retain {
+            return self.let_go(previous, "deletionPolicy is Retain: the node group stays in AWS").await;
+        }
+        let Some(cluster) = self.ctx.cluster(&self.namespace, &spec.cluster_ref.name) else {
+            // Its cluster waits for it, unless it was to stay in AWS: then this stays, too.
+            let what = previous.arn.as_deref().map_or_else(String::new, |arn| format!("its EksCluster is gone; left in AWS: {arn}"));
+            return self.let_go(previous, &what).await;
+        };
+        let grant = match self.grant(&cluster) {
+            Ok(grant) => grant,
+            Err(_) if previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none()) => {
+                return self.let_go(previous, "").await;
+            }
+            Err(Refusal { message, .. }) => {
+                let message = format!("what is in AWS cannot be deleted: {message}");
+                return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
+            }
+        };
+        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
+            return Some(self.still_failing(previous, &failed));
+        }
+        let cloud = match self.cloud(&grant, &cluster).await {
+            Ok(cloud) => cloud,
+            Err(failure) => return Some(self.failed(previous, failure)),
+        };
+        let graph = match self.graph(&grant, &cloud, &view(&cluster)) {
+            Ok(graph) => graph,
+            Err(error) => {
+                let message = format!("the spec cannot be read: {error}");
+                return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
+            }
+        };
+        self.state.kind.at_rest = false;
+        let report = self.engine(&graph, &cloud, Goal::Gone).await;
+        if report.plan.settled() && report.violations.is_empty() {
+            return self.let_go(previous, "").await;
+        }
+        Some(self.reported(previous, report))
+    }
+
+    /// Removes the finalizer. `note`: what stays, for an event.
+    async fn let_go(&mut self, previous: &NodeGroupStatus, note: &str) -> Option<Outcome> {
+        if !note.is_empty() {
+            self.ctx.events.publish(self.group, vec![Told::normal("Retained", note)]);
+        }
+        match apply::remove_finalizer(&self.ctx.client, self.group).await {
+            Ok(()) => {
+                self.state.kind.finalizer = None;
+                None
+            }
+            Err(error) => {
+                let message = format!("the finalizer was not removed: {}", apply::told(&error));
+                let mut outcome = self.waiting(previous, Reason::Deleting, message);
+                outcome.next = Next::after(SignedDuration::from_secs(2), self.now);
+                Some(outcome)
+            }
+        }
+    }
+
+    fn grant(&self, cluster: &EksCluster) -> Result<Grant, Refusal> {
+        let spec = &cluster.spec;
+        let find = |name: &str| account::find(self.ctx, name);
+        account::grant(spec.account_ref.as_ref(), &self.namespace, &spec.region, self.ctx.settings.require_account, find)
+    }
+
+    async fn cloud(&self, grant: &Grant, cluster: &EksCluster) -> Result<Cloud, Failure> {
+        let session = self.ctx.accounts.session(&grant.identity, &cluster.spec.region).await?;
+        let aws = if self.state.kind.at_rest { session.background() } else { session };
+        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals })
+    }
+
+    fn owner(&self) -> Owner {
+        let cluster = format!("{}/{}", self.namespace, self.group.spec.cluster_ref.name);
+        Owner { uid: self.group.uid().unwrap_or_default(), cluster }
+    }
+
+    fn graph(&self, grant: &Grant, cloud: &Cloud, view: &ClusterView) -> Result<Graph<Cloud>, SpecError> {
+        expand::node_group(&NodeGroupInput {
+            spec: &self.group.spec,
+            node_group_name: &self.group.node_group_name(),
+            owner: &cloud.owner,
+            account: &grant.settings,
+            cluster: view,
+        })
+    }
+
+    async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal) -> Report {
+        let expectations = self.ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
+        let clock = Timestamp::now;
+        let run = Run { graph, goal, cloud, journal: &NoJournal, expectations: &expectations, clock: &clock };
+        let report = crate::engine::reconcile(&run, &mut self.state.memory).await;
+        self.state.failed = None;
+        let told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
+        self.ctx.events.publish(self.group, told);
+        for violation in &report.violations {
+            tracing::error!(%violation, "a plan was refused by the checker");
+        }
+        report
+    }
+
+    fn reported(&self, previous: &NodeGroupStatus, report: Report) -> Outcome {
+        let Report { plan, next, violations, .. } = report;
+        let generation = self.group.metadata.generation;
+        let (status, overall) = status::status(&status::Input {
+            previous,
+            generation,
+            key: &key(self.group),
+            plan: &plan,
+            shown: plan_status(&plan, &self.state.memory, generation),
+            violations: &violations,
+            memory: &self.state.memory,
+            now: self.now,
+        });
+        Outcome { status, overall, next: next.map_or(Next::change(), Next::at) }
+    }
+
+    fn unseen(&self, previous: &NodeGroupStatus, overall: Overall, next: Next) -> Outcome {
+        let status = status::unseen(previous, self.group.metadata.generation, &overall, self.now);
+        Outcome { status, overall, next }
+    }
+
+    fn suspended(&self, previous: &NodeGroupStatus, message: &str) -> Outcome {
+        self.unseen(previous, Overall::Suspended(message.to_owned()), Next::change())
+    }
+
+    fn waiting(&self, previous: &NodeGroupStatus, reason: Reason, message: String) -> Outcome {
+        self.unseen(previous, Overall::Reconciling(Says::no(reason, message)), Next::change())
+    }
+
+    fn refused(&self, previous: &NodeGroupStatus, refusal: Refusal) -> Outcome {
+        let says = Says::no(refusal.reason, refusal.message);
+        self.unseen(previous, Overall::Stalled(says), Next::change())
+    }
+
+    fn failed(&mut self, previous: &NodeGroupStatus, failure: Failure) -> Outcome {
+        let failed = self.state.failed_before(failure, self.now, report::seed(self.group));
+        self.still_failing(previous, &failed)
+    }
+
+    fn still_failing(&self, previous: &NodeGroupStatus, failed: &Failed) -> Outcome {
+        let says = Says::no(reasons::reason(failed.failure.class), &failed.failure.message);
+        let overall = if failed.needs_a_person(self.now) { Overall::Stalled(says) } else { Overall::Reconciling(says) };
+        self.unseen(previous, overall, Next::at(failed.retry_at))
+    }
+
+    fn has_finalizer(&self) -> bool {
+        let lately = self.state.kind.finalizer.is_some_and(|at| at.elapsed().as_secs() < 30);
+        apply::has_finalizer(self.group) || lately
+    }
+}
+
+/// What can be judged before any call.
+pub fn valid(group: &NodeGroup) -> Result<(), Refusal> {
+    let spec = &group.spec;
+    spec.version().map_err(|error| Refusal::new(Reason::InvalidSpec, format!("spec.version: {error}")))?;
+    spec.subnets.kind()?;
+    let scaling = &spec.scaling;
+    if scaling.min > scaling.max || scaling.initial() < scaling.min || scaling.initial() > scaling.max {
+        let message = "spec.scaling: min, desired and max must be in this order";
+        return Err(Refusal::new(Reason::InvalidSpec, message));
+    }
+    unsupported(spec)
+}
+
+/// Fields that are part of the API and not acted upon yet: said, never ignored.
+fn unsupported(_: &crate::api::NodeGroupSpec) -> Result<(), Refusal> {
+    Ok(())
+}

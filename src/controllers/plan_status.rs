@@ -1,0 +1,167 @@
+//! `status.plan`: what will be done next. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sha2::{Digest, Sha256};
+
+use crate::api::conditions::bounded;
+use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
+use crate::engine::{Action, Change, How, Item, Memory, Plan, Verdict, WaitingOn};
+
+/// The plan as status shows it.
+pub fn plan_status(plan: &Plan, memory: &Memory, generation: Option<i64>) -> PlanStatus {
+    let steps = plan.items.iter().filter_map(|item| step(item, memory)).take(MAX_STEPS).collect();
+    PlanStatus { hash: hash(plan), generation, summary: plan.summary(), steps, approved_hash: String::new() }
+}
+
+/// Hash of the steps: the same for the same steps, however far they are. Empty when there is nothing to do.
+pub fn hash(plan: &Plan) -> String {
+    let mut hasher = Sha256::new();
+    let mut any = false;
+    for (key, step) in plan.steps() {
+        any = true;
+        hasher.update(format!("{} {key}\n", step.action.as_str()));
+        for Change { field, from, to, .. } in &step.changes {
+            hasher.update(format!("{field}\0{from}\0{to}\n"));
+        }
+    }
+    if !any {
+        return String::new();
+    }
+    hasher.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn step(item: &Item, memory: &Memory) -> Option<PlanStep> {
+    let shown = |action, state| PlanStep {
+        action: step_action(action),
+        resource: item.key.to_string(),
+        detail: None,
+        state,
+        since: None,
+        expected_seconds: None,
+        after: None,
+    };
+    Some(match &item.verdict {
+        Verdict::Settled | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => return None,
+        Verdict::Step(step) => PlanStep { detail: detail(&step.changes), ..shown(step.action, StepState::Pending) },
+        Verdict::Pending(step, waits) => {
+            let failed = waits.iter().find_map(|wait| match wait {
+                WaitingOn::Retry(failed) => Some(failed),
+                _ => None,
+            });
+            let after = waits.iter().find_map(|wait| match wait {
+                WaitingOn::Resource(key) | WaitingOn::Gate(key, _) => Some(key.to_string()),
+                _ => None,
+            });
+            match failed {
+                Some(failed) => PlanStep {
+                    detail: Some(bounded(&failed.failure.message, 1024)),
+                    since: Some(Time(failed.first)),
+                    after,
+                    ..shown(step.action, StepState::Failed)
+                },
+                None => PlanStep { detail: detail(&step.changes), after, ..shown(step.action, StepState::Pending) },
+            }
+        }
+        Verdict::Waiting { action, since, until, note } => PlanStep {
+            detail: (!note.is_empty()).then(|| bounded(note, 1024)),
+            since: Some(Time(whole_seconds(begun(item, memory, *since)))),
+            expected_seconds: Some(until.duration_since(*since).as_secs()),
+            ..shown(*action, StepState::Running)
+        },
+    })
+}
+
+/// When the step began, as far as this process knows better than the last look.
+fn begun(item: &Item, memory: &Memory, since: Timestamp) -> Timestamp {
+    memory.get(&item.key).and_then(|entry| entry.running).map_or(since, |running| running.since)
+}
+
+/// As the API server keeps times: without this, what is read back would differ from what was written.
+fn whole_seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+fn step_action(action: Action) -> StepAction {
+    match action {
+        Action::Create => StepAction::Create,
+        Action::Update => StepAction::Update,
+        Action::Delete => StepAction::Delete,
+    }
+}
+
+fn detail(changes: &[Change]) -> Option<String> {
+    if changes.is_empty() {
+        return None;
+    }
+    Some(bounded(&told(changes), 1024))
+}
+
+/// "logging [] -> [api], version 1.33 -> 1.34".
+pub fn told(changes: &[Change]) -> String {
+    let change = |Change { field, from, to, how }: &Change| {
+        let from = if from.is_empty() { "(none)" } else { from };
+        let to = if to.is_empty() { "(none)" } else { to };
+        match how {
+            How::InPlace => format!("{field} {from} -> {to}"),
+            How::Forbidden(why) => format!("{field} {from} -> {to} ({why})"),
+        }
+    };
+    changes.iter().map(change).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::failure::Failed;
+    use crate::engine::{Class, Failure, Goal, Key, Step};
+    use std::time::Duration;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn item(key: &str, verdict: Verdict) -> Item {
+        Item { key: Key::parse(key), verdict, forbidden: Vec::new() }
+    }
+
+    fn plan() -> Plan {
+        let create = || Step { action: Action::Create, changes: Vec::new(), reason: None };
+        let update = || Step {
+            action: Action::Update,
+            changes: vec![Change::in_place("version", "1.33", "1.34")],
+            reason: None,
+        };
+        let failed = Failed::after(None, Failure::new(Class::Denied, "CreateRole x: denied"), at(90), 0);
+        let items = vec![
+            item("vpc", Verdict::Settled),
+            item("role/node", Verdict::Pending(create(), vec![WaitingOn::Retry(failed)])),
+            item("natGateway/eu-west-1a", Verdict::Waiting { action: Action::Create, since: at(60), until: at(165), note: String::new() }),
+            item("cluster", Verdict::Pending(update(), vec![WaitingOn::Resource(Key::named("role", "cluster"))])),
+            item("addon/coredns", Verdict::Pending(create(), vec![WaitingOn::Resource(Key::single("cluster"))])),
+        ];
+        Plan { goal: Goal::Present, items }
+    }
+
+    #[test]
+    fn the_plan_in_status() {
+        let memory = Memory::new(at(0), Duration::ZERO, []);
+        insta::assert_yaml_snapshot!(plan_status(&plan(), &memory, Some(7)));
+    }
+
+    #[test]
+    fn the_hash_names_the_steps_and_nothing_else() {
+        let one = plan();
+        let mut later = one.clone();
+        let Verdict::Pending(step, _) = later.items[1].verdict.clone() else { unreachable!() };
+        later.items[1].verdict = Verdict::Step(step);
+        assert_eq!(hash(&one), hash(&later));
+        assert_eq!(hash(&one).len(), 8);
+        let mut other = one.clone();
+        if let Verdict::Pending(step, _) = &mut other.items[3].verdict {
+            step.changes[0].to = "1.35".into();
+        }
+        assert_ne!(hash(&one), hash(&other));
+        assert_eq!(hash(&Plan { goal: Goal::Present, items: Vec::new() }), "");
+    }
+}

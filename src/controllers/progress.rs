@@ -1,0 +1,257 @@
+//! What the plan says of one resource, for people: what is under way since when and until when about, and what is in the
+//! way. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::reasons;
+use crate::api::Reason;
+use crate::engine::failure::Failed;
+use crate::engine::{Action, Block, Goal, Item, Key, Step, Verdict, WaitingOn};
+
+/// Where one resource stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// As it should be.
+    Settled,
+    /// On its way.
+    Moving {
+        /// For the condition.
+        reason: Reason,
+        /// For people.
+        message: String,
+        /// How much there is to say about it: what takes longest comes first.
+        weight: Duration,
+    },
+    /// It goes no further without a person.
+    Stuck {
+        /// For the condition.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+}
+
+/// What is worth telling before anything that only takes its time.
+const TROUBLE: Duration = Duration::from_secs(86_400 * 365);
+
+/// Where the resource of `item` stands.
+pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
+    let name = label(&item.key);
+    if let Some(change) = item.forbidden.first() {
+        let why = match &change.how {
+            crate::engine::How::Forbidden(why) => why.as_str(),
+            crate::engine::How::InPlace => "",
+        };
+        let message = format!("{name}: {} is {:?} and cannot become {:?}: {why}", change.field, change.from, change.to);
+        return Standing::Stuck { reason: Reason::InvalidSpec, message };
+    }
+    match &item.verdict {
+        Verdict::Settled => Standing::Settled,
+        Verdict::Step(step) => moving(reasons::of_action(step.action), format!("{name}: {}", doing(step.action)), Duration::ZERO),
+        Verdict::Pending(step, waits) => pending(&name, step, waits, goal, now),
+        Verdict::Waiting { action, since, until, note } => {
+            let left = until.duration_since(*now_or(since, &now)).max(jiff::SignedDuration::ZERO).unsigned_abs();
+            let mut message = format!("{name}: {}", timed(*action, *since, *until, now));
+            if !note.is_empty() {
+                message = format!("{message} ({note})");
+            }
+            moving(reasons::of_action(*action), message, left + Duration::from_secs(1))
+        }
+        Verdict::GoesWith(host) => {
+            moving(Reason::Deleting, format!("{name}: goes with {}", label(host)), Duration::ZERO)
+        }
+        Verdict::Unseen(None) => moving(Reason::Pending, format!("{name}: not looked at yet"), Duration::ZERO),
+        Verdict::Unseen(Some(failed)) => troubled(&name, failed, Action::Update, goal, now),
+        Verdict::Blocked(Block::Foreign(owner)) => {
+            let message = format!("{name} exists already and is not ours: it belongs to {owner}");
+            Standing::Stuck { reason: Reason::NotOwned, message }
+        }
+        Verdict::Blocked(Block::Failed(why)) => {
+            Standing::Stuck { reason: Reason::Failed, message: format!("{name}: {why}") }
+        }
+        Verdict::Blocked(Block::Irreplaceable(what_to_do)) => {
+            let message = format!("{name} was there and is gone: {what_to_do}");
+            Standing::Stuck { reason: Reason::Failed, message }
+        }
+    }
+}
+
+/// The later of the two, so that a clock that is off gives no time left rather than a wrong one.
+fn now_or<'a>(since: &'a Timestamp, now: &'a Timestamp) -> &'a Timestamp {
+    since.max(now)
+}
+
+fn moving(reason: Reason, message: String, weight: Duration) -> Standing {
+    Standing::Moving { reason, message, weight }
+}
+
+fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timestamp) -> Standing {
+    let retry = waits.iter().find_map(|wait| match wait {
+        WaitingOn::Retry(failed) => Some(failed),
+        _ => None,
+    });
+    if let Some(failed) = retry {
+        return troubled(name, failed, step.action, goal, now);
+    }
+    let gate = waits.iter().find_map(|wait| match wait {
+        WaitingOn::Gate(key, why) => Some((key, why)),
+        _ => None,
+    });
+    if let Some((key, why)) = gate {
+        let reason = match key.kind() {
+            "nodes" => Reason::WaitingForNodes,
+            "nodeGroups" => Reason::Deleting,
+            _ => Reason::WaitingForCluster,
+        };
+        return moving(reason, format!("{name}: {why}"), Duration::from_millis(500));
+    }
+    let mut names = Vec::new();
+    for wait in waits {
+        match wait {
+            WaitingOn::Resource(key) => names.push(label(key)),
+            WaitingOn::Settling(_) => names.push("AWS to show what was written a moment ago".to_owned()),
+            WaitingOn::Retry(_) | WaitingOn::Gate(..) => {}
+        }
+    }
+    let message = format!("{name}: waiting for {}", names.join(", "));
+    moving(reasons::of_action(step.action), message, Duration::ZERO)
+}
+
+fn troubled(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Standing {
+    let reason = reasons::reason_of_step(failed, action, goal, now);
+    let message = format!("{name}: {}", failed.failure.message);
+    if failed.needs_a_person(now) {
+        return Standing::Stuck { reason, message };
+    }
+    moving(reason, message, TROUBLE)
+}
+
+/// "creating, 6 min so far, about 3 min to go".
+pub fn timed(action: Action, since: Timestamp, until: Timestamp, now: Timestamp) -> String {
+    let spent = now.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
+    let left = until.duration_since(now).max(jiff::SignedDuration::ZERO).unsigned_abs();
+    let end = if left.is_zero() {
+        let usual = until.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
+        format!("longer than the usual {}", rough(usual))
+    } else {
+        format!("about {} to go", rough(left))
+    };
+    format!("{}, {} so far, {end}", doing(action), rough(spent))
+}
+
+fn doing(action: Action) -> &'static str {
+    match action {
+        Action::Create => "creating",
+        Action::Update => "updating",
+        Action::Delete => "deleting",
+    }
+}
+
+/// A duration as people say it. Coarse, so that a message does not change at every look: tens of seconds below a minute.
+pub fn rough(duration: Duration) -> String {
+    match duration.as_secs() {
+        0..=9 => "seconds".to_owned(),
+        seconds @ 10..=59 => format!("{} s", seconds / 10 * 10),
+        seconds @ 60..=7199 => format!("{} min", seconds / 60),
+        seconds => format!("{} h", seconds / 3600),
+    }
+}
+
+/// A resource as people call it.
+pub fn label(key: &Key) -> String {
+    let kind = match key.kind() {
+        "cluster" => "control plane",
+        "vpc" => "VPC",
+        "subnet" => "subnet",
+        "internetGateway" => "internet gateway",
+        "elasticIp" => "elastic IP",
+        "natGateway" => "NAT gateway",
+        "routeTable" => "route table",
+        "route" => "route",
+        "routeTableAssociation" => "route table association",
+        "vpcEndpoint" => "VPC endpoint",
+        "securityGroup" => "security group",
+        "existingNetwork" => "existing network",
+        "role" => "IAM role",
+        "oidcProvider" => "OIDC provider",
+        "accessEntry" => "access entry",
+        "addon" => "add-on",
+        "nodeGroup" => "node group",
+        "nodeGroups" => "the cluster's node groups",
+        "nodes" => "nodes",
+        other => other,
+    };
+    if key.name().is_empty() { kind.to_owned() } else { format!("{kind} {}", key.name()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Change, Class, Failure};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn item(key: Key, verdict: Verdict) -> Item {
+        Item { key, verdict, forbidden: Vec::new() }
+    }
+
+    fn step(action: Action) -> Step {
+        Step { action, changes: Vec::new(), reason: None }
+    }
+
+    #[test]
+    fn what_a_person_reads_of_each_verdict() {
+        let now = at(1000);
+        let cluster = || Key::single("cluster");
+        let denied = Failed::after(None, Failure::new(Class::Denied, "CreateCluster demo: not authorized"), now, 0);
+        let reset = Failed::after(None, Failure::new(Class::Unavailable, "CreateCluster demo: connection reset"), now, 0);
+        let waiting = |since, until, note: &str| Verdict::Waiting {
+            action: Action::Create,
+            since: at(since),
+            until: at(until),
+            note: note.into(),
+        };
+        let create = |waits| Verdict::Pending(step(Action::Create), waits);
+        let mut items = vec![
+            item(cluster(), Verdict::Settled),
+            item(cluster(), Verdict::Step(step(Action::Create))),
+            item(cluster(), waiting(640, 1180, "")),
+            item(cluster(), waiting(995, 1040, "")),
+            item(cluster(), waiting(100, 640, "")),
+            item(Key::named("addon", "coredns"), waiting(970, 1000, "InsufficientNumberOfReplicas")),
+            item(cluster(), create(vec![WaitingOn::Resource(Key::named("role", "cluster")), WaitingOn::Resource(Key::single("vpc"))])),
+            item(cluster(), create(vec![WaitingOn::Retry(denied.clone())])),
+            item(cluster(), create(vec![WaitingOn::Retry(reset)])),
+            item(Key::named("addon", "coredns"), create(vec![WaitingOn::Gate(Key::single("nodes"), "no node is ready yet".into())])),
+            item(Key::single("vpc"), create(vec![WaitingOn::Settling(now)])),
+            item(Key::single("vpc"), Verdict::Unseen(None)),
+            item(Key::single("vpc"), Verdict::Unseen(Some(denied))),
+            item(cluster(), Verdict::Blocked(Block::Foreign("nobody (no owner tag)".into()))),
+            item(cluster(), Verdict::Blocked(Block::Failed("it is FAILED".into()))),
+            item(cluster(), Verdict::Blocked(Block::Irreplaceable("delete this object".into()))),
+        ];
+        let mut forbidden = item(cluster(), Verdict::Settled);
+        forbidden.forbidden.push(Change::forbidden("version", "1.34", "1.33", "set upgrade.allowRollback"));
+        items.push(forbidden);
+        let table: Vec<String> = items
+            .iter()
+            .map(|item| match standing(item, Goal::Present, now) {
+                Standing::Settled => "settled".to_owned(),
+                Standing::Moving { reason, message, .. } => format!("moving {reason}: {message}"),
+                Standing::Stuck { reason, message } => format!("STUCK  {reason}: {message}"),
+            })
+            .collect();
+        insta::assert_snapshot!(table.join("\n"));
+    }
+
+    #[test]
+    fn messages_change_by_the_minute_and_not_at_every_look() {
+        for (seconds, text) in [(3, "seconds"), (12, "10 s"), (59, "50 s"), (60, "1 min"), (179, "2 min"), (7200, "2 h")] {
+            assert_eq!(rough(Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What a failure means for a condition: the one place where classes become reasons. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::Reason;
+use crate::engine::failure::Failed;
+use crate::engine::{Action, Class, Goal};
+
+/// How long a deletion may be refused because something is in use before it counts as blocked: what AWS itself took along
+/// needs about that long to show.
+const IN_USE: Duration = Duration::from_secs(30);
+
+/// The reason for a failure of `class`.
+pub fn reason(class: Class) -> Reason {
+    match class {
+        Class::Conflict => Reason::NotOwned,
+        Class::Quota => Reason::QuotaExceeded,
+        Class::Capacity => Reason::InsufficientCapacity,
+        Class::Denied => Reason::AccessDenied,
+        Class::CredentialsUnavailable => Reason::CredentialsUnavailable,
+        Class::Invalid => Reason::InvalidSpec,
+        Class::Throttled => Reason::Throttled,
+        Class::Gone | Class::NotYetVisible | Class::Busy | Class::NoChange => Reason::AwsError,
+        Class::Unavailable | Class::NotLeader | Class::Unknown => Reason::AwsError,
+    }
+}
+
+/// The reason for a step that failed: what passes by itself is not called an error before it lasts.
+pub fn reason_of_step(failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Reason {
+    let class = failed.failure.class;
+    let lasted = now.duration_since(failed.first).unsigned_abs();
+    if goal == Goal::Gone {
+        return match class {
+            Class::Busy if lasted < IN_USE => Reason::Deleting,
+            Class::Busy | Class::Conflict | Class::Invalid | Class::Quota | Class::Capacity => Reason::DeletionBlocked,
+            Class::Unavailable | Class::NotYetVisible if failed.attempts < 3 => Reason::Deleting,
+            other => reason(other),
+        };
+    }
+    match class {
+        Class::NotYetVisible if !failed.needs_a_person(now) => of_action(action),
+        Class::Busy | Class::Gone | Class::NoChange => of_action(action),
+        Class::Unavailable | Class::NotLeader if failed.attempts < 3 => of_action(action),
+        other => reason(other),
+    }
+}
+
+/// The reason while an action is under way.
+pub fn of_action(action: Action) -> Reason {
+    match action {
+        Action::Create => Reason::Creating,
+        Action::Update => Reason::Updating,
+        Action::Delete => Reason::Deleting,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Failure;
+
+    #[test]
+    fn every_class_has_the_reason_that_says_what_to_do() {
+        let cases = [
+            (Class::Denied, Goal::Present, Reason::AccessDenied),
+            (Class::CredentialsUnavailable, Goal::Present, Reason::CredentialsUnavailable),
+            (Class::Quota, Goal::Present, Reason::QuotaExceeded),
+            (Class::Capacity, Goal::Present, Reason::InsufficientCapacity),
+            (Class::Conflict, Goal::Present, Reason::NotOwned),
+            (Class::Invalid, Goal::Present, Reason::InvalidSpec),
+            (Class::Throttled, Goal::Present, Reason::Throttled),
+            (Class::NotYetVisible, Goal::Present, Reason::Creating),
+            (Class::Busy, Goal::Present, Reason::Creating),
+            (Class::Unknown, Goal::Present, Reason::AwsError),
+            (Class::Busy, Goal::Gone, Reason::Deleting),
+            (Class::Denied, Goal::Gone, Reason::AccessDenied),
+            (Class::Invalid, Goal::Gone, Reason::DeletionBlocked),
+        ];
+        let now = Timestamp::UNIX_EPOCH;
+        for (class, goal, expected) in cases {
+            let failed = Failed::after(None, Failure::new(class, "x"), now, 0);
+            assert_eq!(reason_of_step(&failed, Action::Create, goal, now), expected, "{class:?} {goal:?}");
+        }
+    }
+
+    #[test]
+    fn what_passes_by_itself_is_an_error_only_when_it_lasts() {
+        let start = Timestamp::UNIX_EPOCH;
+        let later = start + jiff::SignedDuration::from_secs(130);
+        let fail = |before: Option<&Failed>, class, now| Failed::after(before, Failure::new(class, "x"), now, 0);
+        let unseen = fail(Some(&fail(None, Class::NotYetVisible, start)), Class::NotYetVisible, later);
+        assert_eq!(reason_of_step(&unseen, Action::Create, Goal::Present, later), Reason::AwsError);
+        let in_use = fail(Some(&fail(None, Class::Busy, start)), Class::Busy, later);
+        assert_eq!(reason_of_step(&in_use, Action::Delete, Goal::Gone, later), Reason::DeletionBlocked);
+    }
+}

@@ -1,0 +1,184 @@
+//! The operator from start to end: lease, term, and a shutdown that lets calls in flight end. I/O: starts what does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::context::{Parts, Queues, Settings};
+use super::events::Events;
+use super::http::{self, Health};
+use super::leader::{self, Elector, Leadership};
+use super::term::{Stores, Term};
+use crate::aws::Accounts;
+use crate::gitops::workload::Workloads;
+use crate::telemetry::Metrics;
+
+/// How long reconciles under way may take at a shutdown: less than the 30 s that Kubernetes gives a Pod.
+const SHUTDOWN: Duration = Duration::from_secs(22);
+/// The same when the lease is lost: the gate is closed already, so nothing but reads is under way.
+const LOST: Duration = Duration::from_secs(5);
+
+/// How the operator is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Namespace and name of the Lease; none: this is the only replica.
+    pub lease: Option<(String, String)>,
+    /// Probes and metrics.
+    pub listen: SocketAddr,
+    /// For reconciles.
+    pub settings: Settings,
+    /// Limits of AWS calls.
+    pub aws: crate::aws::accounts::Settings,
+    /// This Pod's name, when it runs in one.
+    pub pod_name: Option<String>,
+}
+
+/// Why the operator could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("no Kubernetes API to work with: {0}; set KUBECONFIG, or run in a cluster")]
+    Kubernetes(#[source] kube::Error),
+    #[error("cannot listen on {0} for probes and metrics: {1}; choose another address with --listen")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    #[error("cannot wait for signals: {0}")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs until `SIGTERM` or `SIGINT`.
+///
+/// # Errors
+/// Only at the start; an API server that goes away later is waited for.
+pub async fn run(options: Options) -> Result<(), StartError> {
+    let client = Client::try_default().await.map_err(StartError::Kubernetes)?;
+    let stop = stop_on_signal()?;
+    let (metrics, health) = (Metrics::new(), Health::default());
+    let probes = CancellationToken::new();
+    http::serve(options.listen, health.clone(), &metrics, probes.clone())
+        .await
+        .map_err(|error| StartError::Listen(options.listen, error))?;
+    tokio::spawn(health.clone().beat());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "keelson starts");
+    let me = leader::identity(options.pod_name.clone());
+    let gate = Arc::new(if options.lease.is_some() { Leadership::none() } else { Leadership::always() });
+    let accounts = Accounts::load(options.aws, gate.clone(), metrics.clone()).await;
+    let operator = Operator {
+        events: Events::new(client.clone(), &me),
+        settings: Arc::new(options.settings),
+        workloads: Workloads::default(),
+        client,
+        accounts,
+        metrics,
+        health,
+        gate,
+    };
+    match options.lease {
+        None => {
+            let term = operator.term().await;
+            stop.cancelled().await;
+            operator.health.set_ready(false);
+            term.end(SHUTDOWN).await;
+        }
+        Some((namespace, name)) => {
+            let elector = Elector::new(operator.client.clone(), &namespace, &name, me);
+            operator.lead(elector, &stop).await;
+        }
+    }
+    tracing::info!("keelson stops");
+    probes.cancel();
+    Ok(())
+}
+
+struct Operator {
+    client: Client,
+    settings: Arc<Settings>,
+    accounts: Accounts,
+    workloads: Workloads,
+    metrics: Metrics,
+    events: Events,
+    health: Health,
+    gate: Arc<Leadership>,
+}
+
+impl Operator {
+    /// Leads whenever the lease can be had, until `stop`.
+    async fn lead(&self, mut elector: Elector, stop: &CancellationToken) {
+        loop {
+            // Standing by is what a second replica is for.
+            self.health.set_ready(true);
+            tokio::select! {
+                () = elector.acquire(&self.gate) => {}
+                () = stop.cancelled() => return,
+            }
+            self.metrics.set_leader(true);
+            let term = tokio::select! {
+                term = self.term() => Some(term),
+                () = elector.keep(&self.gate) => None,
+            };
+            let Some(term) = term else {
+                self.metrics.set_leader(false);
+                continue;
+            };
+            let stopped = tokio::select! {
+                () = elector.keep(&self.gate) => false,
+                () = stop.cancelled() => true,
+            };
+            self.metrics.set_leader(false);
+            if !stopped {
+                term.end(LOST).await;
+                continue;
+            }
+            self.health.set_ready(false);
+            // The lease is ours while calls are in flight.
+            tokio::select! {
+                () = term.end(SHUTDOWN) => {}
+                () = elector.keep(&self.gate) => {}
+            }
+            elector.release(&self.gate).await;
+            return;
+        }
+    }
+
+    async fn term(&self) -> Term {
+        let term = Term::start(&self.client, |stores, queues| self.parts(stores, queues));
+        self.metrics.set_leader(true);
+        self.health.set_ready(true);
+        term
+    }
+
+    fn parts(&self, stores: Stores, queues: Queues) -> Parts {
+        let Stores { clusters, node_groups, aws_accounts } = stores;
+        Parts {
+            client: self.client.clone(),
+            settings: self.settings.clone(),
+            accounts: self.accounts.clone(),
+            workloads: self.workloads.clone(),
+            gate: self.gate.clone(),
+            metrics: self.metrics.clone(),
+            events: self.events.clone(),
+            clusters,
+            node_groups,
+            aws_accounts,
+            queues,
+        }
+    }
+}
+
+/// Cancelled by `SIGTERM` or `SIGINT`.
+fn stop_on_signal() -> Result<CancellationToken, StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let stop = CancellationToken::new();
+    let cancel = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        }
+        cancel.cancel();
+    });
+    Ok(stop)
+}
