@@ -1,8 +1,8 @@
 //! CEL rules for what the GitOps agent is pointed at. The agent fetches it from inside the new cluster, so an address
 //! that reaches the machine's metadata service would hand out the node's credentials. No I/O.
 //!
-//! These rules see addresses, not names that resolve to them; [`super::git_url`] holds the same line once more in the
-//! operator, and the network policy around the agent is what stops a name.
+//! These rules see addresses, not names that resolve to them. The operator holds the same line once more before it installs an
+//! agent, as a manifest can outlive the CRD it was admitted by.
 
 use kube::core::{Reason, Rule};
 
@@ -57,8 +57,8 @@ pub(super) fn no_metadata_address() -> Rule {
     let number = r"([a-z0-9_-]+\.)*(0x[0-9a-f]*|[0-9]+)\.?";
     let octet = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
     let dotted = format!(r"({octet}\.){{3}}{octet}");
-    // Unique local addresses hold the metadata service too (fd00:ec2::254), and IPv4 hides in many others.
-    let plain_v6 = r"\[([23][0-9a-f]{3}:[0-9a-f:]*|::1)\]";
+    // Unique local addresses hold the metadata service too (fd00:ec2::254), and IPv4 hides in many others (2002::/16).
+    let plain_v6 = r"\[((2([1-9a-f][0-9a-f]{2}|0[1-9a-f][0-9a-f]|00[013-9a-f])|3[0-9a-f]{3}):[0-9a-f:]*|::1)\]";
     let host_is = |pattern: &str| {
         format!("self.lowerAscii().matches(r'^[a-z]+://([^/@]*@)?({pattern})(:[0-9]*)?(/|$)')")
     };
