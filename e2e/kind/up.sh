@@ -76,7 +76,7 @@ kubectl apply -k "$checkout/deploy"
 kubectl --namespace keelson-system set image deployment/keelson "*=keelson:kind"
 kubectl --namespace keelson-system set env deployment/keelson \
     AWS_ENDPOINT_URL="$endpoint" AWS_REGION=eu-west-1 \
-    AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE AWS_SECRET_ACCESS_KEY=local
+    AWS_ACCESS_KEY_ID=123456789012 AWS_SECRET_ACCESS_KEY=keelson
 kubectl --namespace keelson-system rollout status deployment/keelson --timeout 2m
 
 cat <<EOT

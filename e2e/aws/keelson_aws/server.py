@@ -16,6 +16,7 @@ from .call import Call, read_call
 from .calllog import CallLog
 from .control import Control
 from .ec2 import patches
+from .ec2.base import Guard
 from .eks.service import Eks
 from .errors import AwsError, error_reply
 from .faults import Faults, Verdict, send_signal
@@ -38,6 +39,7 @@ class Emulator:
         self.timeline = Timeline()
         self.accounts = Accounts()
         StsResponse.accounts = self.accounts
+        Guard.timeline, Guard.settings = self.timeline, settings
         self.call_log = CallLog(settings.call_log)
         self.faults = Faults()
         self.rates = Rates()
