@@ -21,10 +21,7 @@ impl Call<'_> {
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         if let Some(credentials) = find::<AwsError>(&error) {
-            return Reported {
-                error: credentials.clone(),
-                from_service: false,
-            };
+            return Reported { error: credentials.clone(), from_service: false };
         }
         let mut failure = self.failed(Class::Unavailable, "");
         let mut from_service = false;
@@ -36,9 +33,7 @@ impl Call<'_> {
                 failure.message = advice::plain(said);
                 failure.class = classify(self.service, code.as_deref(), said, Some(status));
                 failure.valid_zones = valid_zones(answer.err(), failure.class, said);
-                failure.blocker = (failure.class == Class::Busy)
-                    .then(|| blocker(self.resource, said))
-                    .flatten();
+                failure.blocker = (failure.class == Class::Busy).then(|| blocker(self.resource, said)).flatten();
                 if failure.message.is_empty() && code.is_none() {
                     failure.message = format!("HTTP status {status} without an error code");
                 }
@@ -48,10 +43,8 @@ impl Call<'_> {
             SdkError::TimeoutError(_) => failure.message = "no answer in time".into(),
             SdkError::ResponseError(answer) => {
                 let status = answer.raw().status().as_u16();
-                failure.message = format!(
-                    "the answer (HTTP status {status}) could not be read: {}",
-                    root_cause(&error)
-                );
+                failure.message =
+                    format!("the answer (HTTP status {status}) could not be read: {}", root_cause(&error));
             }
             SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) | _ => {
                 if let Some(credentials) = find::<CredentialsError>(&error) {
@@ -59,8 +52,7 @@ impl Call<'_> {
                     failure.message = format!("no credentials: {}", root_cause(credentials));
                 } else if matches!(error, SdkError::ConstructionFailure(_)) {
                     failure.class = Class::Invalid;
-                    failure.message =
-                        format!("the request could not be built: {}", root_cause(&error));
+                    failure.message = format!("the request could not be built: {}", root_cause(&error));
                 } else {
                     failure.message = format!("no connection: {}", root_cause(&error));
                 }
@@ -69,16 +61,11 @@ impl Call<'_> {
         if let Some(raw) = error.raw_response() {
             failure.http_status = Some(raw.status().as_u16());
             let headers = raw.headers();
-            let id = headers
-                .get("x-amzn-requestid")
-                .or_else(|| headers.get("x-amz-request-id"));
+            let id = headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id"));
             failure.request_id = id.map(str::to_owned);
         }
         failure.source = error.into_source().ok().map(Arc::from);
-        Reported {
-            error: failure.into(),
-            from_service,
-        }
+        Reported { error: failure.into(), from_service }
     }
 }
 
@@ -134,9 +121,7 @@ fn looks_like_zone(text: &str) -> bool {
     ends.next().is_some_and(|c| c.is_ascii_lowercase())
         && ends.next().is_some_and(|c| c.is_ascii_digit())
         && text.matches('-').count() >= 2
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
 /// What AWS names as being in the way: node groups, Fargate profiles, mapped addresses, or ids other than the resource's own.
@@ -147,10 +132,7 @@ fn blocker(resource: &str, said: &str) -> Option<String> {
         ("node groups attached", "node groups of the cluster"),
         ("fargate profiles", "Fargate profiles of the cluster"),
         ("fargate profile", "another Fargate profile of the cluster"),
-        (
-            "mapped public address",
-            "public addresses mapped in the VPC (load balancers, NAT gateways, instances)",
-        ),
+        ("mapped public address", "public addresses mapped in the VPC (load balancers, NAT gateways, instances)"),
         ("must detach all policies", "policies attached to the role"),
         ("must delete policies", "inline policies of the role"),
     ];

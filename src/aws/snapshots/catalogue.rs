@@ -37,11 +37,8 @@ pub struct AddonVersion {
 
 impl AddonVersion {
     pub(super) fn of(info: &AddonVersionInfo, kubernetes_version: &str) -> Option<Self> {
-        let mut compatible = info
-            .compatibilities()
-            .iter()
-            .filter(|c| c.cluster_version() == Some(kubernetes_version))
-            .peekable();
+        let mut compatible =
+            info.compatibilities().iter().filter(|c| c.cluster_version() == Some(kubernetes_version)).peekable();
         compatible.peek()?;
         Some(AddonVersion {
             version: info.addon_version()?.to_owned(),
