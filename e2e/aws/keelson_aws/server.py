@@ -11,7 +11,7 @@ import sys
 
 from moto.core.base_backend import BackendDict
 
-from .accounts import Accounts
+from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
 from .control import Control
@@ -24,6 +24,7 @@ from .http import Reply, Request, serve
 from .moto_bridge import MotoBridge
 from .rates import Rates
 from .settings import Settings
+from .stale import History
 from .sts import StsResponse
 from .timeline import Timeline
 from .tokenreview import review
@@ -43,6 +44,7 @@ class Emulator:
         self.call_log = CallLog(settings.call_log)
         self.faults = Faults()
         self.rates = Rates()
+        self.history = History(self.timeline)
         self.eks = Eks(settings, self.timeline)
         self.moto = MotoBridge()
         self.control = Control(self)
@@ -62,6 +64,7 @@ class Emulator:
         self.faults.remove()
         self.rates.set([])
         self.call_log.clear()
+        self.history.clear()
 
     def handle(self, request: Request) -> Reply:
         self.timeline.run_due()
@@ -99,11 +102,7 @@ class Emulator:
                 if verdict.error:
                     raise verdict.error
                 call.outcome = verdict.outcome
-            if call.service == "eks":
-                assert caller is not None
-                reply = self.eks.answer(call, caller)
-            else:
-                reply = self.moto.answer(call)
+            reply = self.apply(call, caller, verdict.stale if verdict and not call.write else 0.0)
         except AwsError as error:
             reply, code = error_reply(call.service, error), error.code
         if reply.status >= 400 and not code:
@@ -114,12 +113,30 @@ class Emulator:
             arm(reply, verdict)
         return reply
 
+    def apply(self, call: Call, caller: Caller | None, stale: float) -> Reply:
+        if call.service == "eks":
+            assert caller is not None
+            region = self.history.region((call.account, call.region), stale) if stale else None
+            reply = self.eks.answer(call, caller, region)
+        else:
+            reply = self.moto.answer(call)
+            if stale:
+                reply = self.history.filter(call, reply, stale)
+        if call.write and reply.status < 300:
+            self.history.note(call, reply)
+            self.keep_history()
+        return reply
+
+    def keep_history(self) -> None:
+        if self.faults.wants_history:
+            self.history.keep(self.eks.regions)
+
     async def run(self, host: str, port: int) -> None:
         # A collection in the midst of a burst costs more than the memory it brings: state is small and long-lived.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         server = await serve(self.handle, host, port)
-        asyncio.get_running_loop().call_later(0.05, self.tick)
+        asyncio.get_running_loop().call_later(0.02, self.tick)
         bound = server.sockets[0].getsockname()[1]
         print(f"keelson-aws ready on http://{host}:{bound}", flush=True)
         async with server:
@@ -127,7 +144,8 @@ class Emulator:
 
     def tick(self) -> None:
         self.timeline.run_due()
-        asyncio.get_running_loop().call_later(0.05, self.tick)
+        self.keep_history()
+        asyncio.get_running_loop().call_later(0.02, self.tick)
 
 
 def arm(reply: Reply, verdict: Verdict) -> None:
