@@ -111,7 +111,10 @@ async fn idle_sessions_are_dropped() {
 
 #[tokio::test]
 async fn not_even_the_most_verbose_log_tells_a_secret() {
-    let (logs, guard) = Captured::start("trace", Format::Json);
+    let (logs, guard) = Captured::start(
+        "trace,aws_smithy_runtime=trace,aws_sdk_sts=trace,aws_runtime=trace,hyper=trace,hyper_util=trace",
+        Format::Json,
+    );
     let server = Server::start(|request, before| match request.action() {
         "GetCallerIdentity" => caller_identity(ACCOUNT),
         "AssumeRole" => assumed(before, Duration::from_secs(3600)),
