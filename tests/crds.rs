@@ -24,17 +24,10 @@ fn files_are_up_to_date() {
             fs::write(&path, &wanted).unwrap();
         }
         let present = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            present == wanted,
-            "{} is stale: run `UPDATE_CRDS=1 cargo test --test crds`",
-            path.display()
-        );
+        assert!(present == wanted, "{} is stale: run `UPDATE_CRDS=1 cargo test --test crds`", path.display());
         expected.push(path);
     }
-    let mut present: Vec<PathBuf> = fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let mut present: Vec<PathBuf> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     present.sort();
     assert_eq!(present, expected, "one file per kind, and no other");
 }
@@ -42,8 +35,7 @@ fn files_are_up_to_date() {
 #[test]
 fn yaml_reads_back_as_the_same_definition() {
     for crd in crds::all() {
-        let read: CustomResourceDefinition =
-            serde_saphyr::from_str(&crds::to_yaml(&crd).unwrap()).unwrap();
+        let read: CustomResourceDefinition = serde_saphyr::from_str(&crds::to_yaml(&crd).unwrap()).unwrap();
         assert_eq!(read, crd);
     }
 }
@@ -71,8 +63,7 @@ fn complaints(complain: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Ve
             let fields = &root.properties.as_ref().unwrap()[part];
             let path = format!("{}.{part}", crd.spec.names.kind);
             walk(&path, fields, &mut |path, schema| {
-                found
-                    .extend(complain(path, schema).map(|complaint| format!("{path}: {complaint}")));
+                found.extend(complain(path, schema).map(|complaint| format!("{path}: {complaint}")));
             });
         }
     }
@@ -83,10 +74,7 @@ fn complaints(complain: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Ve
 fn every_field_is_described() {
     let found = complaints(|path, schema| {
         let is_field = !path.ends_with("[]") && !path.ends_with("{}");
-        let described = schema
-            .description
-            .as_ref()
-            .is_some_and(|text| text.len() > 8);
+        let described = schema.description.as_ref().is_some_and(|text| text.len() > 8);
         (is_field && !described).then(|| "no description".to_owned())
     });
     assert_eq!(found, Vec::<String>::new());
@@ -102,12 +90,8 @@ fn everything_is_bounded() {
         }
         let unbounded = match schema.type_.as_deref() {
             Some("array") => schema.max_items.is_none(),
-            Some("string") => {
-                schema.max_length.is_none() && schema.enum_.is_none() && schema.format.is_none()
-            }
-            Some("object") => {
-                schema.additional_properties.is_some() && schema.max_properties.is_none()
-            }
+            Some("string") => schema.max_length.is_none() && schema.enum_.is_none() && schema.format.is_none(),
+            Some("object") => schema.additional_properties.is_some() && schema.max_properties.is_none(),
             _ => false,
         };
         unbounded.then(|| "no upper bound".to_owned())
@@ -119,8 +103,7 @@ fn everything_is_bounded() {
 fn every_list_says_how_it_is_merged() {
     let found = complaints(|_, schema| {
         let is_list = schema.type_.as_deref() == Some("array");
-        (is_list && schema.x_kubernetes_list_type.is_none())
-            .then(|| "no x-kubernetes-list-type".to_owned())
+        (is_list && schema.x_kubernetes_list_type.is_none()).then(|| "no x-kubernetes-list-type".to_owned())
     });
     assert_eq!(found, Vec::<String>::new());
 }
@@ -129,8 +112,7 @@ fn every_list_says_how_it_is_merged() {
 fn every_rule_has_a_message_for_people() {
     let found = complaints(|_, schema| {
         let rules = schema.x_kubernetes_validations.iter().flatten();
-        let silent =
-            rules.filter(|rule| rule.message.is_none() && rule.message_expression.is_none());
+        let silent = rules.filter(|rule| rule.message.is_none() && rule.message_expression.is_none());
         let silent: Vec<&str> = silent.map(|rule| rule.rule.as_str()).collect();
         (!silent.is_empty()).then(|| format!("{silent:?}"))
     });

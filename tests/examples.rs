@@ -7,14 +7,10 @@ use serde::de::DeserializeOwned;
 
 /// The objects of type `T` in an example; fields that `T` does not know fail the test.
 fn objects<T: DeserializeOwned + serde::Serialize>(file: &str, kind: &str) -> Vec<T> {
-    let text =
-        std::fs::read_to_string(format!("{}/examples/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let text = std::fs::read_to_string(format!("{}/examples/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).unwrap();
     let mut found = Vec::new();
-    for document in documents
-        .into_iter()
-        .filter(|document| document["kind"] == kind)
-    {
+    for document in documents.into_iter().filter(|document| document["kind"] == kind) {
         let object: T = serde_json::from_value(document.clone()).unwrap();
         assert_kept("", &document, &serde_json::to_value(&object).unwrap());
         found.push(object);
@@ -28,9 +24,7 @@ fn assert_kept(path: &str, written: &serde_json::Value, read: &serde_json::Value
         (serde_json::Value::Object(written), serde_json::Value::Object(read)) => {
             for (key, value) in written {
                 let path = format!("{path}.{key}");
-                let kept = read
-                    .get(key)
-                    .unwrap_or_else(|| panic!("{path} is not read"));
+                let kept = read.get(key).unwrap_or_else(|| panic!("{path} is not read"));
                 assert_kept(&path, value, kept);
             }
         }
@@ -52,10 +46,7 @@ fn minimal_asks_for_a_vpc_default_addons_and_flux() {
     let NetworkKind::Vpc(vpc) = cluster.spec.network.kind().unwrap() else {
         panic!("no VPC");
     };
-    assert_eq!(
-        (vpc.cidr.as_str(), vpc.zones()),
-        ("10.0.0.0/16", Zones::Count(3))
-    );
+    assert_eq!((vpc.cidr.as_str(), vpc.zones()), ("10.0.0.0/16", Zones::Count(3)));
     assert_eq!(cluster.spec.addons.len(), 4);
     let Some(Agent::Flux(flux)) = cluster.spec.gitops.as_ref().unwrap().agent().unwrap() else {
         panic!("no Flux");
@@ -64,38 +55,22 @@ fn minimal_asks_for_a_vpc_default_addons_and_flux() {
         panic!("no Git source");
     };
     assert_eq!(git.reference.kind().unwrap(), GitReference::Branch("main"));
-    assert_eq!(
-        unsupported::of_cluster(&cluster.spec).unwrap().message(),
-        None
-    );
+    assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().message(), None);
 
     let [nodes]: [NodeGroup; 1] = objects("minimal.yaml", "NodeGroup").try_into().unwrap();
-    assert_eq!(
-        (
-            nodes.node_group_name().as_str(),
-            nodes.spec.scaling.initial()
-        ),
-        ("demo-default", 2)
-    );
+    assert_eq!((nodes.node_group_name().as_str(), nodes.spec.scaling.initial()), ("demo-default", 2));
     assert_eq!(unsupported::of_node_group(&nodes.spec).message(), None);
 }
 
 #[test]
 fn existing_network_names_its_subnets() {
-    let [cluster]: [EksCluster; 1] = objects("existing-network.yaml", "EksCluster")
-        .try_into()
-        .unwrap();
+    let [cluster]: [EksCluster; 1] = objects("existing-network.yaml", "EksCluster").try_into().unwrap();
     let NetworkKind::Existing(existing) = cluster.spec.network.kind().unwrap() else {
         panic!("no existing network");
     };
     assert!(matches!(existing.subnets().unwrap(), ExistingSubnets::Ids(ids) if ids.len() == 2));
-    assert_eq!(
-        unsupported::of_cluster(&cluster.spec).unwrap().message(),
-        None
-    );
-    let [nodes]: [NodeGroup; 1] = objects("existing-network.yaml", "NodeGroup")
-        .try_into()
-        .unwrap();
+    assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().message(), None);
+    let [nodes]: [NodeGroup; 1] = objects("existing-network.yaml", "NodeGroup").try_into().unwrap();
     assert_eq!(unsupported::of_node_group(&nodes.spec).message(), None);
 }
 
@@ -121,10 +96,7 @@ fn fields_not_acted_on_are_named_one_by_one() {
     let [nodes]: [NodeGroup; 1] = objects("full.yaml", "NodeGroup").try_into().unwrap();
     assert_eq!(
         unsupported::of_node_group(&nodes.spec).fields(),
-        [
-            "spec.launchTemplate",
-            "spec.additionalRolePolicies together with spec.roleArn"
-        ]
+        ["spec.launchTemplate", "spec.additionalRolePolicies together with spec.roleArn"]
     );
 }
 

@@ -17,12 +17,7 @@ use super::schema;
     version = "v1alpha1",
     kind = "AwsAccount",
     plural = "awsaccounts",
-    printcolumn(
-        name = "Account",
-        type_ = "string",
-        json_path = ".spec.accountId",
-        description = "AWS account"
-    ),
+    printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountId", description = "AWS account"),
     printcolumn(
         name = "Ready",
         type_ = "string",

@@ -123,6 +123,7 @@ pub struct EksClusterSpec {
     /// What AWS does at the end of a version's standard support: `Standard` (upgrades it) or `Extended` (keeps it, at a higher
     /// price); absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SupportType")]
     pub support_type: Option<SupportType>,
     /// Provisioned control plane; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -231,6 +231,7 @@ pub enum DesiredPolicy {
 pub struct NodeSubnets {
     /// The cluster's `Private` or `Public` subnets; `Private` where neither this nor `ids` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SubnetTier")]
     pub tier: Option<SubnetTier>,
     /// Narrows the tier to these availability zones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -336,6 +337,7 @@ pub struct NodeUpdate {
     pub max_unavailable_percentage: Option<i32>,
     /// `Default` (new nodes first) or `Minimal` (old nodes go first: no surge); absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "UpdateStrategy")]
     pub strategy: Option<UpdateStrategy>,
     /// Evicts Pods in spite of their disruption budgets.
     #[serde(default)]

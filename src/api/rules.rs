@@ -22,18 +22,12 @@ pub(super) fn matches(pattern: &str, message: &str) -> Rule {
 
 /// Every item of the list matches `pattern`.
 pub(super) fn each(pattern: &str, message: &str) -> Rule {
-    rule(
-        format!("self.all(item, item.matches(r'{pattern}'))"),
-        message,
-    )
+    rule(format!("self.all(item, item.matches(r'{pattern}'))"), message)
 }
 
 /// No item of the list is there twice; for lists whose order counts, which cannot be sets.
 pub(super) fn unique() -> Rule {
-    rule(
-        "self.all(item, self.exists_one(other, other == item))",
-        "each entry may be listed once only",
-    )
+    rule("self.all(item, self.exists_one(other, other == item))", "each entry may be listed once only")
 }
 
 /// The field never changes. For fields that are always there, by requirement or default.
@@ -48,9 +42,7 @@ pub(super) fn fixed_member(field: &str, what_to_do: &str) -> Rule {
 
 /// Optional values compare (`self.?field == oldSelf.?field`), but the API server cannot bound what that costs.
 pub(super) fn same_member(field: &str) -> String {
-    format!(
-        "has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})"
-    )
+    format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})")
 }
 
 /// Exactly one of the members is set. For the struct that holds them.
@@ -64,15 +56,9 @@ pub(super) fn at_most_one_of(fields: &[&str]) -> Rule {
 }
 
 fn one_of(fields: &[&str], comparison: &str, quantity: &str, verb: &str) -> Rule {
-    let present: Vec<String> = fields
-        .iter()
-        .map(|field| format!("has(self.{field})"))
-        .collect();
+    let present: Vec<String> = fields.iter().map(|field| format!("has(self.{field})")).collect();
     rule(
-        format!(
-            "[{}].filter(set, set).size() {comparison}",
-            present.join(", ")
-        ),
+        format!("[{}].filter(set, set).size() {comparison}", present.join(", ")),
         &format!("{quantity} {} {verb}", fields.join(", ")),
     )
 }
@@ -87,10 +73,7 @@ pub(super) fn object_name() -> Rule {
 }
 
 pub(super) fn namespace_name() -> Rule {
-    matches(
-        "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-        "must be the name of a namespace: lower case letters, digits and '-'",
-    )
+    matches("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "must be the name of a namespace: lower case letters, digits and '-'")
 }
 
 pub(super) fn eks_name() -> Rule {
@@ -115,10 +98,7 @@ pub(super) fn aws_words() -> Rule {
 }
 
 pub(super) fn account_id() -> Rule {
-    matches(
-        "^[0-9]{12}$",
-        "must be the 12 digits of an AWS account id, in quotes",
-    )
+    matches("^[0-9]{12}$", "must be the 12 digits of an AWS account id, in quotes")
 }
 
 pub(super) fn region() -> Rule {
@@ -126,10 +106,7 @@ pub(super) fn region() -> Rule {
 }
 
 pub(super) fn regions() -> Rule {
-    each(
-        REGION,
-        "each entry must be an AWS region, such as eu-west-1",
-    )
+    each(REGION, "each entry must be an AWS region, such as eu-west-1")
 }
 
 const REGION: &str = "^[a-z]{2,6}(-[a-z]+)+-[0-9]+$";
@@ -142,17 +119,11 @@ pub(super) fn zones() -> Rule {
 }
 
 pub(super) fn subnet_ids() -> Rule {
-    each(
-        "^subnet-[0-9a-z]+$",
-        "each entry must be the id of a subnet, subnet-...",
-    )
+    each("^subnet-[0-9a-z]+$", "each entry must be the id of a subnet, subnet-...")
 }
 
 pub(super) fn security_group_ids() -> Rule {
-    each(
-        "^sg-[0-9a-z]+$",
-        "each entry must be the id of a security group, sg-...",
-    )
+    each("^sg-[0-9a-z]+$", "each entry must be the id of a security group, sg-...")
 }
 
 pub(super) fn vpc_id() -> Rule {
@@ -160,10 +131,7 @@ pub(super) fn vpc_id() -> Rule {
 }
 
 pub(super) fn launch_template_id() -> Rule {
-    matches(
-        "^lt-[0-9a-z]+$",
-        "must be the id of a launch template, lt-...",
-    )
+    matches("^lt-[0-9a-z]+$", "must be the id of a launch template, lt-...")
 }
 
 // ARNs.
@@ -183,17 +151,11 @@ pub(super) fn principal_arn() -> Rule {
 }
 
 pub(super) fn policy_arn() -> Rule {
-    matches(
-        IAM_POLICY,
-        "must be the ARN of an IAM policy, arn:aws:iam::<account id>:policy/<name>",
-    )
+    matches(IAM_POLICY, "must be the ARN of an IAM policy, arn:aws:iam::<account id>:policy/<name>")
 }
 
 pub(super) fn policy_arns() -> Rule {
-    each(
-        IAM_POLICY,
-        "each entry must be the ARN of an IAM policy, arn:aws:iam::<account id>:policy/<name>",
-    )
+    each(IAM_POLICY, "each entry must be the ARN of an IAM policy, arn:aws:iam::<account id>:policy/<name>")
 }
 
 const IAM_POLICY: &str = "^arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[A-Za-z0-9_+=,.@/-]+$";
@@ -216,18 +178,14 @@ pub(super) fn key_arn() -> Rule {
 // Versions, times, addresses.
 
 pub(super) fn kubernetes_version() -> Rule {
-    matches(
-        VERSION,
-        "must be a Kubernetes version as EKS names them, major and minor only, such as \"1.34\"",
-    )
+    matches(VERSION, "must be a Kubernetes version as EKS names them, major and minor only, such as \"1.34\"")
 }
 
 const VERSION: &str = r"^[1-9][0-9]?\.(0|[1-9][0-9]{0,2})$";
 
 /// Both the old and the new version as numbers that compare, where both are versions at all.
 fn versions_compare(old: &str, new: &str, comparison: &str) -> String {
-    let number =
-        |path: &str| format!("(int({path}.split('.')[0]) * 1000 + int({path}.split('.')[1]))");
+    let number = |path: &str| format!("(int({path}.split('.')[0]) * 1000 + int({path}.split('.')[1]))");
     format!(
         "!{new}.matches(r'{VERSION}') || !{old}.matches(r'{VERSION}') || {} {comparison} {}",
         number(new),
@@ -249,10 +207,7 @@ pub(super) fn cluster_version_not_lowered() -> Rule {
 
 pub(super) fn cluster_rollback_by_one() -> Rule {
     refuse(
-        format!(
-            "!self.upgrade.allowRollback || {}",
-            versions_compare("oldSelf.version", "self.version", "+ 1 >=")
-        ),
+        format!("!self.upgrade.allowRollback || {}", versions_compare("oldSelf.version", "self.version", "+ 1 >=")),
         "a rollback goes back by one minor version only: name the version before",
     )
     .field_path(".version")
@@ -271,10 +226,7 @@ pub(super) fn node_group_version_not_lowered() -> Rule {
 }
 
 pub(super) fn duration() -> Rule {
-    matches(
-        r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$",
-        "must be a duration, such as 30s, 10m or 1h30m",
-    )
+    matches(r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$", "must be a duration, such as 30s, 10m or 1h30m")
 }
 
 /// Flux and Argo CD ask no faster than this; below it, a source is asked without pause.
@@ -300,8 +252,7 @@ pub(super) fn time_zone() -> Rule {
 }
 
 /// `a.b.c.d/n` with no bit set behind the prefix.
-const NETWORK_V4: &str =
-    "isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self) == cidr(self).masked()";
+const NETWORK_V4: &str = "isCIDR(self) && cidr(self).ip().family() == 4 && cidr(self) == cidr(self).masked()";
 
 pub(super) fn vpc_cidr() -> Rule {
     rule(
@@ -358,8 +309,7 @@ pub(super) fn tag_keys_not_ours() -> Rule {
     )
 }
 
-const LABEL_KEY: &str =
-    r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
+const LABEL_KEY: &str = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
 const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 
 pub(super) fn label_keys() -> Rule {
@@ -377,15 +327,9 @@ pub(super) fn label_values() -> Rule {
 }
 
 pub(super) fn label_key() -> Rule {
-    matches(
-        LABEL_KEY,
-        "must be a Kubernetes label key, such as spot or example.com/spot",
-    )
+    matches(LABEL_KEY, "must be a Kubernetes label key, such as spot or example.com/spot")
 }
 
 pub(super) fn label_value() -> Rule {
-    matches(
-        LABEL_VALUE,
-        "must be up to 63 letters, digits, '-', '_' and '.'",
-    )
+    matches(LABEL_VALUE, "must be up to 63 letters, digits, '-', '_' and '.'")
 }

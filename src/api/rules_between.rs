@@ -15,8 +15,7 @@ fn refuse(cel: impl Into<String>, message: &str) -> Rule {
 
 // EksCluster.
 
-const EKS_CLUSTER_NAME: &str =
-    "(has(self.spec.clusterName) ? self.spec.clusterName : self.metadata.name)";
+const EKS_CLUSTER_NAME: &str = "(has(self.spec.clusterName) ? self.spec.clusterName : self.metadata.name)";
 
 pub(super) fn cluster_name_fits_eks() -> Rule {
     rule(
@@ -101,24 +100,15 @@ pub(super) fn network_kind_fixed() -> Rule {
 }
 
 pub(super) fn zone_count() -> Rule {
-    rule(
-        "self >= 2 && self <= 6",
-        "must be 2 to 6: EKS needs subnets in at least two availability zones",
-    )
+    rule("self >= 2 && self <= 6", "must be 2 to 6: EKS needs subnets in at least two availability zones")
 }
 
 pub(super) fn two_zones() -> Rule {
-    rule(
-        "self.size() >= 2",
-        "must name at least two availability zones: EKS needs subnets in two",
-    )
+    rule("self.size() >= 2", "must name at least two availability zones: EKS needs subnets in two")
 }
 
 pub(super) fn two_subnets() -> Rule {
-    rule(
-        "self.size() >= 2",
-        "must name at least two subnets, in two availability zones: EKS needs them",
-    )
+    rule("self.size() >= 2", "must name at least two subnets, in two availability zones: EKS needs them")
 }
 
 pub(super) fn zones_or_count() -> Rule {
@@ -132,10 +122,7 @@ pub(super) fn zones_or_count() -> Rule {
 
 pub(super) fn zones_fixed() -> Rule {
     refuse(
-        format!(
-            "self.zoneCount == oldSelf.zoneCount && ({})",
-            same_member("zones")
-        ),
+        format!("self.zoneCount == oldSelf.zoneCount && ({})", same_member("zones")),
         "the availability zones cannot change: put the old zones and zoneCount back, or make a new EksCluster with the others, \
          move the workloads, and delete this one",
     )
@@ -157,11 +144,8 @@ pub(super) fn nat_needs_public_subnets() -> Rule {
 }
 
 pub(super) fn selector_needs_vpc() -> Rule {
-    rule(
-        "!has(self.subnetSelector) || has(self.vpcId)",
-        "subnetSelector looks for subnets of one VPC: set vpcId",
-    )
-    .field_path(".vpcId")
+    rule("!has(self.subnetSelector) || has(self.vpcId)", "subnetSelector looks for subnets of one VPC: set vpcId")
+        .field_path(".vpcId")
 }
 
 pub(super) fn vpc_id_fixed() -> Rule {
@@ -215,8 +199,7 @@ pub(super) fn fargate_namespace() -> Rule {
 
 // NodeGroup.
 
-const EKS_NODE_GROUP_NAME: &str =
-    "(has(self.spec.nodeGroupName) ? self.spec.nodeGroupName : self.metadata.name)";
+const EKS_NODE_GROUP_NAME: &str = "(has(self.spec.nodeGroupName) ? self.spec.nodeGroupName : self.metadata.name)";
 
 pub(super) fn node_group_name_fits_eks() -> Rule {
     rule(
@@ -249,10 +232,7 @@ pub(super) fn desired_in_bounds() -> Rule {
 }
 
 pub(super) fn instance_types() -> Rule {
-    each(
-        r"^[a-z0-9-]+\.[a-z0-9-]+$",
-        "each entry must be an EC2 instance type, such as m7i.large",
-    )
+    each(r"^[a-z0-9-]+\.[a-z0-9-]+$", "each entry must be an EC2 instance type, such as m7i.large")
 }
 
 pub(super) fn tier_or_ids() -> Rule {
@@ -273,19 +253,13 @@ pub(super) fn launch_template_fixed() -> Rule {
 }
 
 pub(super) fn launch_template_version() -> Rule {
-    matches(
-        "^[1-9][0-9]*$",
-        "must be the number of a version of the launch template, in quotes, such as \"3\"",
-    )
+    matches("^[1-9][0-9]*$", "must be the number of a version of the launch template, in quotes, such as \"3\"")
 }
 
 // AwsAccount.
 
 pub(super) fn external_id() -> Rule {
-    matches(
-        "^[A-Za-z0-9_+=,.@:/-]+$",
-        "must be 2 to 1224 letters, digits or _+=,.@:/-, as AssumeRole takes them",
-    )
+    matches("^[A-Za-z0-9_+=,.@:/-]+$", "must be 2 to 1224 letters, digits or _+=,.@:/-, as AssumeRole takes them")
 }
 
 pub(super) fn external_id_needs_role() -> Rule {

@@ -19,9 +19,7 @@ const HOST: &str = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.]
 
 pub(super) fn git_url() -> Rule {
     rule(
-        format!(
-            "self.matches(r'^(https|http|ssh)://{USER}{HOST}/[A-Za-z0-9._~/@%+=,:-]+$') && isURL(self)"
-        ),
+        format!("self.matches(r'^(https|http|ssh)://{USER}{HOST}/[A-Za-z0-9._~/@%+=,:-]+$') && isURL(self)"),
         "must be https://<host>/<path> or ssh://<user>@<host>/<path>, without a password, a query or other characters that a \
          repository's address does not need; git@<host>:<path> is written ssh://git@<host>/<path>",
     )
@@ -59,9 +57,8 @@ pub(super) fn no_metadata_address() -> Rule {
     let dotted = format!(r"({octet}\.){{3}}{octet}");
     // Unique local addresses hold the metadata service too (fd00:ec2::254), and IPv4 hides in many others (2002::/16).
     let plain_v6 = r"\[((2([1-9a-f][0-9a-f]{2}|0[1-9a-f][0-9a-f]|00[013-9a-f])|3[0-9a-f]{3}):[0-9a-f:]*|::1)\]";
-    let host_is = |pattern: &str| {
-        format!("self.lowerAscii().matches(r'^[a-z]+://([^/@]*@)?({pattern})(:[0-9]*)?(/|$)')")
-    };
+    let host_is =
+        |pattern: &str| format!("self.lowerAscii().matches(r'^[a-z]+://([^/@]*@)?({pattern})(:[0-9]*)?(/|$)')");
     rule(
         format!(
             "!{} && (!{} || {}) && (!{} || {})",
@@ -101,38 +98,23 @@ pub(super) fn full_ref_name() -> Rule {
 }
 
 pub(super) fn semver_range() -> Rule {
-    matches(
-        r"^[0-9A-Za-z.*^~<>=!|, +-]+$",
-        "must be a range of semantic versions, such as >=1.0.0 <2.0.0",
-    )
+    matches(r"^[0-9A-Za-z.*^~<>=!|, +-]+$", "must be a range of semantic versions, such as >=1.0.0 <2.0.0")
 }
 
 pub(super) fn commit() -> Rule {
-    matches(
-        "^[0-9a-f]{40}([0-9a-f]{24})?$",
-        "must be the whole SHA of a commit: 40 lower case hexadecimal digits",
-    )
+    matches("^[0-9a-f]{40}([0-9a-f]{24})?$", "must be the whole SHA of a commit: 40 lower case hexadecimal digits")
 }
 
 pub(super) fn oci_tag() -> Rule {
-    matches(
-        "^[A-Za-z0-9_][A-Za-z0-9._-]*$",
-        "must be a tag of the artifact",
-    )
+    matches("^[A-Za-z0-9_][A-Za-z0-9._-]*$", "must be a tag of the artifact")
 }
 
 pub(super) fn oci_digest() -> Rule {
-    matches(
-        "^sha256:[0-9a-f]{64}$",
-        "must be sha256: and 64 hexadecimal digits",
-    )
+    matches("^sha256:[0-9a-f]{64}$", "must be sha256: and 64 hexadecimal digits")
 }
 
 pub(super) fn agent_version() -> Rule {
-    matches(
-        r"^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$",
-        "must be a version of the agent, such as v2.9.5",
-    )
+    matches(r"^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$", "must be a version of the agent, such as v2.9.5")
 }
 
 pub(super) fn image_registry() -> Rule {
@@ -150,8 +132,5 @@ pub(super) fn components() -> Rule {
 }
 
 pub(super) fn component_names() -> Rule {
-    super::rules::each(
-        "^[a-z]+(-[a-z]+)*-controller$",
-        "each entry must be a Flux controller, such as helm-controller",
-    )
+    super::rules::each("^[a-z]+(-[a-z]+)*-controller$", "each entry must be a Flux controller, such as helm-controller")
 }

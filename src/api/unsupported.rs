@@ -74,34 +74,15 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         gitops,
         write_kubeconfig_to_secret_ref,
     } = spec;
-    let KubernetesNetwork {
-        ip_family,
-        service_cidr: _,
-    } = kubernetes_network;
-    let Access {
-        authentication_mode: _,
-        prune,
-        entries: _,
-    } = access;
+    let KubernetesNetwork { ip_family, service_cidr: _ } = kubernetes_network;
+    let Access { authentication_mode: _, prune, entries: _ } = access;
 
     let mut found = Unsupported::default();
-    found.when(
-        *change_policy != ChangePolicy::Automatic,
-        "spec.changePolicy",
-    );
+    found.when(*change_policy != ChangePolicy::Automatic, "spec.changePolicy");
     found.when(*drift_policy != DriftPolicy::Correct, "spec.driftPolicy");
-    found.when(
-        *deletion_policy != DeletionPolicy::Delete,
-        "spec.deletionPolicy",
-    );
-    found.when(
-        *adoption_policy != AdoptionPolicy::Refuse,
-        "spec.adoptionPolicy",
-    );
-    found.when(
-        *ip_family != IpFamily::IPv4,
-        "spec.kubernetesNetwork.ipFamily",
-    );
+    found.when(*deletion_policy != DeletionPolicy::Delete, "spec.deletionPolicy");
+    found.when(*adoption_policy != AdoptionPolicy::Refuse, "spec.adoptionPolicy");
+    found.when(*ip_family != IpFamily::IPv4, "spec.kubernetesNetwork.ipFamily");
     found.when(control_plane_scaling.is_some(), "spec.controlPlaneScaling");
     found.when(zonal_shift.is_some(), "spec.zonalShift");
     found.when(auto_mode.is_some(), "spec.autoMode");
@@ -113,29 +94,16 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
     if let Some(gitops) = gitops {
         of_gitops(gitops, &mut found)?;
     }
-    found.when(
-        write_kubeconfig_to_secret_ref.is_some(),
-        "spec.writeKubeconfigToSecretRef",
-    );
+    found.when(write_kubeconfig_to_secret_ref.is_some(), "spec.writeKubeconfigToSecretRef");
     Ok(found)
 }
 
 fn of_upgrade(upgrade: &Upgrade, found: &mut Unsupported) {
-    let Upgrade {
-        insights,
-        windows,
-        soak,
-        node_groups,
-        addons,
-        allow_rollback,
-    } = upgrade;
+    let Upgrade { insights, windows, soak, node_groups, addons, allow_rollback } = upgrade;
     found.when(*insights != InsightsPolicy::Block, "spec.upgrade.insights");
     found.when(!windows.is_empty(), "spec.upgrade.windows");
     found.when(*soak != Upgrade::default().soak, "spec.upgrade.soak");
-    found.when(
-        *node_groups != FollowPolicy::Follow,
-        "spec.upgrade.nodeGroups",
-    );
+    found.when(*node_groups != FollowPolicy::Follow, "spec.upgrade.nodeGroups");
     found.when(*addons != FollowPolicy::Follow, "spec.upgrade.addons");
     found.when(*allow_rollback, "spec.upgrade.allowRollback");
 }
@@ -163,25 +131,12 @@ fn of_gitops(gitops: &GitOps, found: &mut Unsupported) -> Result<(), SpecError> 
     } = flux;
     found.when(version != FLUX_VERSION, "spec.gitops.flux.version");
     found.when(registry != FLUX_REGISTRY, "spec.gitops.flux.registry");
-    found.when(
-        image_pull_secret_ref.is_some(),
-        "spec.gitops.flux.imagePullSecretRef",
-    );
-    found.when(
-        !same_set(components, &flux_components()),
-        "spec.gitops.flux.components",
-    );
+    found.when(image_pull_secret_ref.is_some(), "spec.gitops.flux.imagePullSecretRef");
+    found.when(!same_set(components, &flux_components()), "spec.gitops.flux.components");
     match source.kind()? {
-        SourceKind::Git(GitSource {
-            url: _,
-            reference: _,
-            interval: _,
-            secret_ref: _,
-            proxy_secret_ref,
-        }) => found.when(
-            proxy_secret_ref.is_some(),
-            "spec.gitops.flux.source.git.proxySecretRef",
-        ),
+        SourceKind::Git(GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref }) => {
+            found.when(proxy_secret_ref.is_some(), "spec.gitops.flux.source.git.proxySecretRef")
+        }
         SourceKind::Oci(_) => found.when(true, "spec.gitops.flux.source.oci"),
     }
     found.when(decryption.is_some(), "spec.gitops.flux.decryption");
@@ -216,40 +171,20 @@ pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
         suspend: _,
         tags: _,
     } = spec;
-    let Scaling {
-        min: _,
-        max: _,
-        desired: _,
-        desired_policy,
-    } = scaling;
+    let Scaling { min: _, max: _, desired: _, desired_policy } = scaling;
 
     let mut found = Unsupported::default();
-    found.when(
-        spec.release_version() != ReleaseVersion::Latest,
-        "spec.releaseVersion",
-    );
-    found.when(
-        *desired_policy != DesiredPolicy::Initial,
-        "spec.scaling.desiredPolicy",
-    );
+    found.when(spec.release_version() != ReleaseVersion::Latest, "spec.releaseVersion");
+    found.when(*desired_policy != DesiredPolicy::Initial, "spec.scaling.desiredPolicy");
     found.when(launch_template.is_some(), "spec.launchTemplate");
     // A role that we did not make is not ours to change.
     found.when(
         role_arn.is_some() && !additional_role_policies.is_empty(),
         "spec.additionalRolePolicies together with spec.roleArn",
     );
-    if let Some(NodeUpdate {
-        max_unavailable: _,
-        max_unavailable_percentage: _,
-        strategy: _,
-        force,
-    }) = update
-    {
+    if let Some(NodeUpdate { max_unavailable: _, max_unavailable_percentage: _, strategy: _, force }) = update {
         found.when(*force, "spec.update.force");
     }
-    found.when(
-        *deletion_policy != DeletionPolicy::Delete,
-        "spec.deletionPolicy",
-    );
+    found.when(*deletion_policy != DeletionPolicy::Delete, "spec.deletionPolicy");
     found
 }

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime
+from functools import cache
 from typing import Any
 
+import moto.core.responses
 import moto.ec2.utils
 from moto.autoscaling.models import FakeAutoScalingGroup
 from moto.ec2.exceptions import FilterNotImplementedError, InvalidVPCIdError
@@ -107,6 +109,8 @@ def apply() -> None:
     FakeAutoScalingGroup.replace_autoscaling_group_instances = launch_spread  # type: ignore[method-assign]
     TaggedEC2Resource.get_tags = get_tags  # type: ignore[method-assign]
     TaggedEC2Resource.get_filter_value = get_filter_value  # type: ignore[method-assign]
+    # moto inspects the whole response class anew for each call.
+    moto.core.responses.method_names_from_class = cache(moto.core.responses.method_names_from_class)
     moto.ec2.utils.is_filter_matching = is_filter_matching
     Route.state = property(route_state)  # type: ignore[method-assign, assignment]
     InvalidVPCIdError.__init__ = vpc_not_found  # type: ignore[method-assign, assignment]

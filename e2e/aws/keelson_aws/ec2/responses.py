@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.core.utils import get_service_model
 from moto.ec2.responses import EC2Response
 
 from ..errors import AwsError
@@ -13,6 +15,7 @@ from .endpoints import EndpointGuard
 from .nat import NatGuard
 from .network import NetworkGuard
 from .security_groups import SecurityGroupGuard
+from .xml import HOT, write_answer
 
 # Deletes that take a resource's tags with it, and the parameter that names the resource.
 TAGGED = {
@@ -34,6 +37,19 @@ class Ec2Response(NatGuard, NetworkGuard, AddressGuard, SecurityGroupGuard, Endp
             if resource_id:
                 self.region_state.tags.pop(resource_id, None)
         return answer
+
+    def serialized(self, action_result: ActionResult) -> Any:
+        action = self._get_action()
+        if action not in HOT or isinstance(action_result.result, Exception):
+            return super().serialized(action_result)
+        request_id = str(uuid.uuid4())
+        body = write_answer(get_service_model("ec2").operation_model(action), action_result.result, request_id)
+        return 200, {"Content-Type": "text/xml;charset=UTF-8", "x-amzn-RequestId": request_id}, body
+
+    @staticmethod
+    def _enrich_response(headers: dict[str, str], body: Any) -> tuple[dict[str, str], Any]:
+        # moto rewrites the request id by a regular expression over the whole answer.
+        return headers, body
 
     def refuse_reserved_tags(self) -> None:
         tags = list(self._get_param("Tags") or []) if self._get_action() == "CreateTags" else []
