@@ -59,6 +59,13 @@ impl Identity {
     pub fn role(account_id: impl Into<String>, role: Role) -> Self {
         Identity { account_id: Some(account_id.into()), role: Some(role) }
     }
+
+    /// The account as far as it is known without asking: rates are kept under it, so that a role that is refused all the
+    /// time does not slow other accounts.
+    fn known_account(&self) -> &str {
+        let of_role = || self.role.as_ref().and_then(|role| role.arn.split(':').nth(4));
+        self.account_id.as_deref().or_else(of_role).filter(|account| !account.is_empty()).unwrap_or(OPERATOR)
+    }
 }
 
 /// Time limits of calls, and how long an unused session is kept.
@@ -180,12 +187,12 @@ impl Accounts {
         let inner = &*self.0;
         let credentials = match &identity.role {
             None => inner.ambient.clone(),
-            Some(role) => CachedCredentials::role(self.assume_role(role, &identity, &region)),
+            Some(role) => CachedCredentials::role(self.assume_role(role, identity.known_account(), &region)),
         };
         let config = inner.config(&region, credentials.clone());
         let sts = aws_sdk_sts::Client::new(&config);
         let expected = identity.account_id.as_deref();
-        let who = self.caller(expected.unwrap_or(OPERATOR), &region, Some(credentials.clone()));
+        let who = self.caller(identity.known_account(), &region, Some(credentials.clone()));
         let (account_id, partition) = identify(&sts, &who, expected).await?;
         let caller = self.caller(&account_id, &region, Some(credentials));
         let ec2 = aws_sdk_ec2::Client::new(&config);
@@ -206,10 +213,8 @@ impl Accounts {
     }
 
     /// Through the regional endpoint of STS, with the operator's own credentials.
-    fn assume_role(&self, role: &Role, identity: &Identity, region: &str) -> AssumeRole {
+    fn assume_role(&self, role: &Role, account: &str, region: &str) -> AssumeRole {
         let config = self.0.config(region, self.0.ambient.clone());
-        // The role's account stands for the call: a role that is refused all the time must not slow the others.
-        let account = identity.account_id.as_deref().or_else(|| role.arn.split(':').nth(4)).unwrap_or(OPERATOR);
         AssumeRole {
             sts: aws_sdk_sts::Client::new(&config),
             caller: self.caller(account, region, Some(self.0.ambient.clone())),

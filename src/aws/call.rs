@@ -13,7 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::buckets::{Limits, Take};
 use super::credentials::CachedCredentials;
-use super::errors::{AwsError, Call, Class};
+use super::errors::{AwsError, Call, Cause, Class, Reported};
 use crate::telemetry::Metrics;
 
 /// The longest a call waits for a token inside a reconcile; beyond it the caller is told when to come again.
@@ -182,9 +182,14 @@ impl Caller {
                     Ok(answer)
                 }
                 Err(error) => {
-                    let reported = call.sdk_failure(error);
-                    let took = timer.finish(reported.error.class().as_str());
-                    let error = self.learn(&call, reported.error, reported.from_service, began);
+                    let Reported { error, cause } = call.sdk_failure(error);
+                    if cause == Cause::Credentials {
+                        // Not sent, and told already by the call that should have brought credentials.
+                        let _ = timer.finish("no_credentials");
+                        return Err(error);
+                    }
+                    let took = timer.finish(error.class().as_str());
+                    let error = self.learn(&call, error, cause, began);
                     trace_failure(&call, &error, took);
                     Err(error)
                 }
@@ -226,10 +231,10 @@ impl Caller {
     }
 
     /// Lets rates and credentials learn from the failure.
-    fn learn(&self, call: &Call<'_>, error: AwsError, from_service: bool, began: Instant) -> AwsError {
+    fn learn(&self, call: &Call<'_>, error: AwsError, cause: Cause, began: Instant) -> AwsError {
         let limits = self.limits(call.service);
         match error.class() {
-            _ if !from_service => error,
+            _ if cause != Cause::Service => error,
             Class::Throttled => {
                 self.place.metrics.aws().throttled(call.service.as_str(), call.account, call.region);
                 let pause = limits.throttled(call.service, call.action, began, Instant::now());

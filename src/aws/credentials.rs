@@ -123,6 +123,7 @@ async fn ambient(provider: &SharedCredentialsProvider) -> Result<Credentials, Aw
         };
         let mut failure = call.failed(Class::CredentialsUnavailable, super::errors::reason(&error));
         failure.source = Some(Arc::new(error));
+        tracing::warn!(error = %failure, "no credentials");
         failure.into()
     })
 }

@@ -96,33 +96,47 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for RedactingWriter<W> {
     }
 }
 
+/// What was logged, for tests.
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
+#[derive(Clone, Default)]
+pub(crate) struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Captured {
-        fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("not poisoned").extend_from_slice(buffer);
-            Ok(buffer.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(level: &str, format: Format, speak: impl FnOnce()) -> String {
+#[cfg(test)]
+impl Captured {
+    /// Takes the logs of this thread at `level` until the guard is dropped.
+    pub(crate) fn start(level: &str, format: Format) -> (Self, tracing::subscriber::DefaultGuard) {
         let captured = Captured::default();
         let writer = captured.clone();
         let layer = layer(level, format, move || writer.clone()).expect("the level parses");
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), speak);
-        let bytes = captured.0.lock().expect("not poisoned").clone();
-        String::from_utf8(bytes).expect("logs are text")
+        (captured, tracing::subscriber::set_default(tracing_subscriber::registry().with(layer)))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("logs are text")
+    }
+}
+
+#[cfg(test)]
+impl io::Write for Captured {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend_from_slice(buffer);
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged(level: &str, format: Format, speak: impl FnOnce()) -> String {
+        let (captured, guard) = Captured::start(level, format);
+        speak();
+        drop(guard);
+        captured.text()
     }
 
     #[test]

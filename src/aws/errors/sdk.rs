@@ -14,17 +14,16 @@ use super::class::classify;
 use super::{AwsError, Call, Class, advice};
 
 impl Call<'_> {
-    /// The SDK's error, classified. Where the credentials could not be had, the failure is that of the call that should
-    /// have brought them (AssumeRole), and `own` of the answer is false.
+    /// The SDK's error, classified.
     pub fn sdk_failure<E>(&self, error: SdkError<E, HttpResponse>) -> Reported
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         if let Some(credentials) = find::<AwsError>(&error) {
-            return Reported { error: credentials.clone(), from_service: false };
+            return Reported { error: credentials.clone(), cause: Cause::Credentials };
         }
         let mut failure = self.failed(Class::Unavailable, "");
-        let mut from_service = false;
+        let mut cause = Cause::Transport;
         match &error {
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code().map(str::to_owned);
@@ -38,7 +37,7 @@ impl Call<'_> {
                     failure.message = format!("HTTP status {status} without an error code");
                 }
                 failure.code = code;
-                from_service = true;
+                cause = Cause::Service;
             }
             SdkError::TimeoutError(_) => failure.message = "no answer in time".into(),
             SdkError::ResponseError(answer) => {
@@ -48,6 +47,7 @@ impl Call<'_> {
             }
             SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) | _ => {
                 if let Some(credentials) = find::<CredentialsError>(&error) {
+                    cause = Cause::Credentials;
                     failure.class = Class::CredentialsUnavailable;
                     failure.message = format!("no credentials: {}", root_cause(credentials));
                 } else if matches!(error, SdkError::ConstructionFailure(_)) {
@@ -65,15 +65,25 @@ impl Call<'_> {
             failure.request_id = id.map(str::to_owned);
         }
         failure.source = error.into_source().ok().map(Arc::from);
-        Reported { error: failure.into(), from_service }
+        Reported { error: failure.into(), cause }
     }
 }
 
-/// A classified failure, and whether the service that was called gave it.
+/// A classified failure and where it arose.
 pub struct Reported {
     pub error: AwsError,
+    pub cause: Cause,
+}
+
+/// Where a failure arose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
     /// The called service answered: only then do its rates learn from it.
-    pub from_service: bool,
+    Service,
+    /// Between us and AWS: the call may have been applied.
+    Transport,
+    /// No credentials: the call was not sent. The failure is that of the call that should have brought them.
+    Credentials,
 }
 
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {

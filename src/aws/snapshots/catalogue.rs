@@ -49,3 +49,24 @@ impl AddonVersion {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_eks::types::Compatibility;
+
+    use super::*;
+
+    #[test]
+    fn a_version_counts_only_for_the_kubernetes_versions_it_runs_on() {
+        let compatible =
+            |version: &str, default| Compatibility::builder().cluster_version(version).default_version(default).build();
+        let info = AddonVersionInfo::builder()
+            .addon_version("v1.20.5-eksbuild.1")
+            .compatibilities(compatible("1.33", true))
+            .compatibilities(compatible("1.34", false))
+            .build();
+        assert!(AddonVersion::of(&info, "1.33").is_some_and(|version| version.default));
+        assert!(AddonVersion::of(&info, "1.34").is_some_and(|version| !version.default));
+        assert_eq!(AddonVersion::of(&info, "1.35"), None);
+    }
+}

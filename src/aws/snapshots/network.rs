@@ -369,3 +369,7 @@ impl From<&sdk::NetworkInterface> for NetworkInterface {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "network_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! Roles, renewal, refusal, the expected account.
 
 use super::*;
+use crate::telemetry::logs::{Captured, Format};
 
 #[tokio::test]
 async fn the_account_is_checked_before_anything_else() {
@@ -106,4 +107,26 @@ async fn idle_sessions_are_dropped() {
     tokio::time::sleep(Duration::from_millis(150)).await;
     accounts.session(&Identity::ambient(), "eu-west-1").await.expect("a session");
     assert_eq!(accounts.open_sessions(), 1);
+}
+
+#[tokio::test]
+async fn not_even_the_most_verbose_log_tells_a_secret() {
+    let (logs, guard) = Captured::start(
+        "trace,aws_smithy_runtime=trace,aws_sdk_sts=trace,aws_runtime=trace,hyper=trace,hyper_util=trace",
+        Format::Json,
+    );
+    let server = Server::start(|request, before| match request.action() {
+        "GetCallerIdentity" => caller_identity(ACCOUNT),
+        "AssumeRole" => assumed(before, Duration::from_secs(3600)),
+        _ => ec2_error(403, "UnauthorizedOperation"),
+    })
+    .await;
+    let identity = role(Some("SECRET-external-id"));
+    let session = accounts(&server.url).session(&identity, REGION).await.expect("a session");
+    let error = create_vpc(&session).await.expect_err("it is denied");
+    tracing::info!(?identity, ?session, ?error, %error, "all there is to tell");
+    drop(guard);
+    let text = logs.text();
+    assert!(text.contains("\"action\":\"CreateVpc\"") && text.contains("all there is to tell"), "{text}");
+    assert!(!text.contains("SECRET"), "{}", text.lines().find(|line| line.contains("SECRET")).unwrap_or_default());
 }

@@ -128,7 +128,7 @@ fn assumed(number: usize, lasts: Duration) -> Answer {
     let expires = jiff::Timestamp::now() + lasts;
     ok(format!(
         "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
-         <AccessKeyId>ASIA{number}</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken>\
+         <AccessKeyId>ASIA{number}</AccessKeyId><SecretAccessKey>SECRET-key</SecretAccessKey><SessionToken>SECRET-token</SessionToken>\
          <Expiration>{expires}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
     ))
 }
