@@ -1,4 +1,32 @@
 //! Graph, plan, check, execute, and when to look again.
 //!
 //! May not enter: any kind of resource, any AWS or Kubernetes crate. A second cloud would use it as it is.
-//! I/O: none of its own; the executor awaits what the resources do.
+//! I/O: none of its own; [`execute`] awaits what the resources do.
+//!
+//! One reconcile is [`execute::reconcile`]: observe what is due, [`plan::plan`] (pure), [`check::check`] (pure), run every
+//! ready step side by side and plan again as each ends, and report when to look again. Nothing in here sleeps.
+
+pub mod check;
+pub mod execute;
+pub mod expect;
+pub mod failure;
+pub mod graph;
+pub mod key;
+pub mod memory;
+pub mod plan;
+pub mod resource;
+
+pub use check::{Checked, check};
+pub use execute::{Happened, Journal, Outcome, Report, reconcile};
+pub use expect::{Estimate, Expectations};
+pub use failure::{Class, Failure};
+pub use graph::{Gate, Graph, GraphError};
+pub use key::Key;
+pub use memory::{Memory, Recorded};
+pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn, plan};
+pub use resource::{
+    AnyObserved, Change, How, Look, Node, Observed, Phase, Presence, Refs, Resource, Rest,
+};
+
+#[cfg(test)]
+mod world_tests;

@@ -1,0 +1,1 @@
+"""Starts the local cloud on this machine: AWS, two Kubernetes API servers, Git, Flux."""

@@ -1,0 +1,110 @@
+"""The AWS emulator as a process, and what tests ask of it: its call log, faults, inventory."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import requests
+
+from .places import AWS_PACKAGE
+from .processes import Process, free_port
+
+REGION = "eu-west-1"
+ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+
+@dataclass(frozen=True)
+class Durations:
+    """How long AWS takes for each, in seconds."""
+
+    cluster_create: float = 6
+    cluster_update: float = 6
+    cluster_delete: float = 3
+    nodegroup: float = 3
+    addon: float = 1
+    nat: float = 2
+
+    def env(self) -> dict[str, str]:
+        return {
+            "CLUSTER_CREATE_SECONDS": str(self.cluster_create),
+            "CLUSTER_UPDATE_SECONDS": str(self.cluster_update),
+            "CLUSTER_DELETE_SECONDS": str(self.cluster_delete),
+            "NODEGROUP_SECONDS": str(self.nodegroup),
+            "ADDON_SECONDS": str(self.addon),
+            "NAT_SECONDS": str(self.nat),
+        }
+
+
+class Aws:
+    """The emulator of `e2e/aws`, with its control API under /_keelson/."""
+
+    def __init__(
+        self, directory: Path, durations: Durations | None = None, env: dict[str, str] | None = None
+    ):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.call_log = directory / "aws-calls.jsonl"
+        path = os.pathsep.join(filter(None, [str(AWS_PACKAGE), os.environ.get("PYTHONPATH")]))
+        self.process = Process(
+            "AWS emulator",
+            [sys.executable, "-m", "keelson_aws", "--port", str(self.port)],
+            directory / "aws.log",
+            env={
+                "PYTHONPATH": path,
+                "CALL_LOG": str(self.call_log),
+                **(durations or Durations()).env(),
+                **(env or {}),
+            },
+        )
+
+    @property
+    def token_review_url(self) -> str:
+        return f"{self.url}/tokenreview"
+
+    def wait_ready(self) -> float:
+        return self.process.wait_ready(
+            lambda: requests.get(f"{self.url}/_keelson/health", timeout=2).ok
+        )
+
+    def stop(self) -> None:
+        self.process.kill()
+
+    def env(self) -> dict[str, str]:
+        """What the AWS SDKs read, so that every client of ours talks to the emulator only."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def client(self, service: str, region: str = REGION):
+        """boto3's client of a service: an independent reader of what is in the account."""
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.url,
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+        )
+
+    def control(self, method: str, path: str, **options) -> object:
+        """The control API: health, calls, reset, inventory, faults, settings."""
+        answer = requests.request(method, f"{self.url}/_keelson/{path}", timeout=30, **options)
+        if not answer.ok:
+            raise RuntimeError(
+                f"emulator: {method} {path}: {answer.status_code} {answer.text[:500]}"
+            )
+        return answer.json() if answer.content else None
+
+    def calls(self) -> list[dict]:
+        """Every call so far: time, account, region, service, action, resource, status."""
+        return self.control("GET", "calls")
+
+    def inventory(self) -> object:
+        """What exists in the accounts, leaving out what AWS has by itself."""
+        return self.control("GET", "inventory")

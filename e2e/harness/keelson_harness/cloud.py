@@ -1,0 +1,216 @@
+"""`LocalCloud`: all that Keelson talks to, on this machine, started side by side.
+
+AWS (the emulator), the management cluster's API server, the workload cluster's API
+server whose tokens the emulator reviews, Git over HTTP, and the kubelet's part that
+runs the real Flux controllers. Pieces that a test does not need can be left out.
+"""
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import yaml
+
+from .aws import Aws, Durations
+from .controller import Controller
+from .flux import FLUX_TOOLS, flux_runners
+from .git import GitServer
+from .kubeapi import ApiError, documents
+from .kubelet import Kubelet
+from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Etcd, Stopwatch
+from .places import CRDS, keelson_binary, run_directory, tools
+from .processes import Process
+
+KUBERNETES_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager")
+
+
+class LocalCloud:
+    """A context manager: inside, everything runs; after it, nothing does.
+
+    workload=False leaves out the workload cluster with its kubelet and Flux; flux=False
+    only Flux; git=False the Git server. The run directory is removed unless an error
+    came up or keep=True (or KEELSON_KEEP is set).
+    """
+
+    def __init__(
+        self,
+        workload: bool = True,
+        flux: bool = True,
+        git: bool = True,
+        durations: Durations | None = None,
+        aws_env: dict[str, str] | None = None,
+        keep: bool = False,
+        say: Callable[[str], None] | None = None,
+    ):
+        self._with_workload = workload
+        self._with_flux = flux and workload
+        self._with_git = git
+        self._durations = durations
+        self._aws_env = aws_env or {}
+        self._keep = keep or bool(os.environ.get("KEELSON_KEEP"))
+        self._say = say or (lambda _: None)
+        self._closing = contextlib.ExitStack()
+        self.started_in: dict[str, float] = {}
+        self.controllers: list[Controller] = []
+        self.etcd: Etcd
+        self.aws: Aws
+        self.management: ControlPlane
+        self.workload: ControlPlane | None = None
+        self.git: GitServer | None = None
+        self.kubelet: Kubelet | None = None
+
+    def __enter__(self) -> "LocalCloud":
+        names = KUBERNETES_TOOLS + (FLUX_TOOLS if self._with_flux else ())
+        self.tools = tools(*names)
+        self.directory = run_directory()
+        try:
+            self._start()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self._closing.close()
+        if self._keep or (error is not None and not isinstance(error, KeyboardInterrupt)):
+            print(f"logs and data are in {self.directory}", file=sys.stderr)
+        else:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _start(self) -> None:
+        watch = Stopwatch()
+        self.etcd = Etcd(self.tools["etcd"], self.directory / "etcd")
+        self._closing.callback(self.etcd.stop)
+        self.management = self._control_plane("management", list(BASE_CONTROLLERS), None)
+        aws_env = dict(self._aws_env)
+        if self._with_workload:
+            # Made before the emulator, which must know its address; started after it.
+            self.workload = self._control_plane(
+                "workload", BASE_CONTROLLERS + WORKLOAD_CONTROLLERS, None
+            )
+            aws_env = {
+                "WORKLOAD_ENDPOINT": self.workload.url,
+                "WORKLOAD_CA_FILE": str(self.workload.ca_file),
+                "WORKLOAD_KUBECONFIG": str(self.workload.kubeconfig),
+                **aws_env,
+            }
+        self.aws = Aws(self.directory, self._durations, aws_env)
+        self._closing.callback(self.aws.stop)
+        if self.workload:
+            self.workload.token_webhook = self.aws.token_review_url
+        if self._with_git:
+            self.git = GitServer(self.directory / "git")
+            self._closing.callback(self.git.stop)
+        self._await({"etcd": self.etcd.wait_ready})
+        planes = [plane for plane in (self.management, self.workload) if plane]
+        for plane in planes:
+            plane.start_apiserver(self.etcd.url)
+        waits: dict[str, Callable[[], float]] = {"AWS emulator": self.aws.wait_ready}
+        for plane in planes:
+            waits[f"{plane.name} cluster"] = self._bring_up(plane)
+        self._await(waits)
+        if self.workload:
+            runners = flux_runners(self.tools, self.directory) if self._with_flux else {}
+            self.kubelet = Kubelet(self.workload, self.directory / "kubelet", runners)
+            self.kubelet.start()
+            self._closing.callback(self.kubelet.stop)
+        self.started_in["everything"] = float(watch)
+
+    def _control_plane(self, name: str, controllers: list[str], webhook) -> ControlPlane:
+        plane = ControlPlane(name, self.tools, self.directory / name, webhook, controllers)
+        self._closing.callback(plane.stop)
+        return plane
+
+    @staticmethod
+    def _bring_up(plane: ControlPlane) -> Callable[[], float]:
+        def bring_up() -> float:
+            watch = Stopwatch()
+            plane.wait_apiserver()
+            plane.start_controller_manager()
+            plane.wait_controller_manager()
+            return float(watch)
+
+        return bring_up
+
+    def _await(self, waits: dict[str, Callable[[], float]]) -> None:
+        with ThreadPoolExecutor(len(waits)) as pool:
+            running = {name: pool.submit(wait) for name, wait in waits.items()}
+            for name, future in running.items():
+                self.started_in[name] = future.result()
+                self._say(f"{name} ready after {self.started_in[name]:.1f} s")
+
+    # The operator
+
+    def install_crds(self, directory: Path = CRDS) -> None:
+        """Applies `crds/*.yaml` to the management cluster and waits until they are served."""
+        self.management.api.apply_all(
+            [item for path in sorted(directory.glob("*.yaml")) for item in documents(path)]
+        )
+
+    def operator_env(self) -> dict[str, str]:
+        return {**self.aws.env(), "KUBECONFIG": str(self.management.kubeconfig)}
+
+    def operator(
+        self,
+        *args: str,
+        binary: Path | None = None,
+        env: dict[str, str] | None = None,
+        kubeconfig: Path | None = None,
+    ) -> Controller:
+        """Starts a replica of the operator; it is stopped with the cloud."""
+        number = len(self.controllers) + 1
+        merged = self.operator_env()
+        if kubeconfig:
+            merged["KUBECONFIG"] = str(kubeconfig)
+        merged.update(env or {})
+        controller = Controller(
+            binary or keelson_binary(),
+            self.directory / f"keelson-{number}.log",
+            merged,
+            args,
+            name=f"keelson {number}",
+        )
+        self.controllers.append(controller)
+        self._closing.callback(controller.stop)
+        return controller
+
+    # What people ask
+
+    def processes(self) -> list[Process]:
+        """Everything of ours that runs as a process now."""
+        found = [self.etcd.process, self.aws.process]
+        for plane in (self.management, self.workload):
+            if plane:
+                found += [p for p in (plane.apiserver, plane.controller_manager) if p]
+        if self.kubelet:
+            found += self.kubelet.processes()
+        return [*found, *(controller.process for controller in self.controllers)]
+
+    def describe(self) -> str:
+        """Endpoints and kubeconfigs, ready to be pasted into a shell."""
+        lines = [f"export {key}={value}" for key, value in sorted(self.aws.env().items())]
+        lines.append(f"export KUBECONFIG={self.management.kubeconfig}")
+        if self.workload:
+            lines.append(f"# workload cluster: KUBECONFIG={self.workload.kubeconfig}")
+        if self.git:
+            lines.append(f"# Git: {self.git.url}")
+        lines.append(f"# logs: {self.directory}")
+        return "\n".join(lines)
+
+
+def rewrite_git_url(items: Sequence[dict], url: str) -> list[dict]:
+    """The same manifests with every cluster's Git source at that URL."""
+    rewritten = yaml.safe_load(yaml.safe_dump(list(items)))
+    for item in rewritten:
+        if item["kind"] == "EksCluster":
+            git = item["spec"].get("gitops", {}).get("flux", {}).get("source", {}).get("git")
+            if git:
+                git["url"] = url
+    return rewritten
+
+
+__all__ = ["ApiError", "Durations", "LocalCloud", "rewrite_git_url"]

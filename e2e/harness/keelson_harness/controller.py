@@ -1,0 +1,54 @@
+"""The operator's own process: `keelson controller`, to be started, killed and started again."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .processes import Process
+
+
+class Controller:
+    """One replica. All its lives write to one log, in order."""
+
+    def __init__(
+        self,
+        binary: Path,
+        log: Path,
+        env: Mapping[str, str],
+        args: Sequence[str] = (),
+        name: str = "keelson",
+    ):
+        self.name = name
+        self.log = log
+        self.env = dict(env)
+        self.args = list(args)
+        self._binary = binary
+        self.lives = 0
+        self.process = self._start()
+
+    def _start(self) -> Process:
+        self.lives += 1
+        return Process(
+            self.name, [self._binary, "controller", *self.args], self.log, env=self.env
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.process.alive
+
+    def kill(self) -> None:
+        """SIGKILL: what a node that loses power does to it."""
+        self.process.kill()
+
+    def stop(self, timeout: float = 30) -> int:
+        """SIGTERM; returns the exit code, -9 when it did not go in time."""
+        return self.process.stop(timeout)
+
+    def restart(self) -> None:
+        """A new life, after killing the old one if it still runs."""
+        if self.alive:
+            self.kill()
+        self.process = self._start()

@@ -1,0 +1,384 @@
+"""A small client of the Kubernetes API: what the tests and the demo ask of an API server.
+
+Kinds are named as in manifests (apiVersion and kind) and looked up by discovery.
+Waiting is by watch, so that every change is seen, also one that lasts a moment.
+"""
+
+from __future__ import annotations  # `list` is a verb of KubeApi
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+import yaml
+
+FIELD_MANAGER = "keelson-e2e"
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+REQUEST_SECONDS = 30
+
+
+class ApiError(Exception):
+    """The API server's refusal, as it worded it."""
+
+    def __init__(self, code: int, reason: str, message: str):
+        super().__init__(f"{code} {reason}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+
+class Timeout(Exception):
+    """What was waited for did not come; holds the object as it was last seen."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool
+
+
+def conditions(item: dict) -> dict[str, dict]:
+    """Conditions of an object by type."""
+    return {entry["type"]: entry for entry in item.get("status", {}).get("conditions") or []}
+
+
+def documents(path: Path) -> list[dict]:
+    """The manifests of a YAML file."""
+    return [item for item in yaml.safe_load_all(path.read_text()) if item]
+
+
+class KubeApi:
+    """One API server, as one user (client certificate or bearer token)."""
+
+    def __init__(
+        self,
+        server: str,
+        ca: Path,
+        cert: tuple[Path, Path] | None = None,
+        token: str | None = None,
+    ):
+        self.server = server
+        self._ca = str(ca)
+        self._cert = tuple(str(part) for part in cert) if cert else None
+        self._token = token
+        self._local = threading.local()
+        self._kinds: dict[tuple[str, str], Kind] = {}
+
+    def _session(self) -> requests.Session:
+        # requests' sessions are not made for several threads.
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            session.trust_env = False
+            session.verify = self._ca
+            session.cert = self._cert
+            if self._token:
+                session.headers["Authorization"] = f"Bearer {self._token}"
+            self._local.session = session
+        return session
+
+    def request(self, method: str, path: str, **options) -> requests.Response:
+        options.setdefault("timeout", REQUEST_SECONDS)
+        answer = self._session().request(method, self.server + path, **options)
+        if answer.status_code >= 400:
+            try:
+                status = answer.json()
+            except ValueError:
+                status = {}
+            raise ApiError(
+                answer.status_code,
+                status.get("reason", answer.reason),
+                status.get("message", answer.text[:500]),
+            )
+        return answer
+
+    def ready(self) -> bool:
+        return self.request("GET", "/readyz", timeout=2).status_code == 200
+
+    # Paths
+
+    def resolve(self, api_version: str, kind: str) -> Kind:
+        """Looks a kind up by discovery; 404 until its CRD is served."""
+        known = self._kinds.get((api_version, kind))
+        if known:
+            return known
+        root = "/api/" if "/" not in api_version else "/apis/"
+        for entry in self.request("GET", root + api_version).json()["resources"]:
+            if entry["kind"] == kind and "/" not in entry["name"]:
+                found = Kind(api_version, kind, entry["name"], entry["namespaced"])
+                self._kinds[(api_version, kind)] = found
+                return found
+        raise ApiError(404, "NotFound", f"{api_version} has no kind {kind}")
+
+    def path(
+        self,
+        api_version: str,
+        kind: str,
+        name: str = "",
+        namespace: str | None = "default",
+        subresource: str = "",
+    ) -> str:
+        """URL path; namespace None is all namespaces."""
+        found = self.resolve(api_version, kind)
+        parts = ["/api" if "/" not in api_version else "/apis", api_version]
+        if found.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (found.plural, name, subresource) if part]
+        return "/".join(parts)
+
+    def path_of(self, item: dict, subresource: str = "") -> str:
+        meta = item["metadata"]
+        namespace = meta.get("namespace", "default")
+        return self.path(item["apiVersion"], item["kind"], meta["name"], namespace, subresource)
+
+    # Verbs
+
+    def get(
+        self, api_version: str, kind: str, name: str, namespace: str | None = "default"
+    ) -> dict:
+        return self.request("GET", self.path(api_version, kind, name, namespace)).json()
+
+    def find(
+        self, api_version: str, kind: str, name: str, namespace: str | None = "default"
+    ) -> dict | None:
+        """Like get; None when the object, or its kind, is not there."""
+        try:
+            return self.get(api_version, kind, name, namespace)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def list(
+        self, api_version: str, kind: str, namespace: str | None = None, labels: str = ""
+    ) -> list[dict]:
+        params = {"labelSelector": labels} if labels else {}
+        path = self.path(api_version, kind, namespace=namespace)
+        items = self.request("GET", path, params=params).json()["items"]
+        return [{"apiVersion": api_version, "kind": kind, **item} for item in items]
+
+    def create(self, item: dict) -> dict:
+        path = self.path(
+            item["apiVersion"], item["kind"], "", item["metadata"].get("namespace", "default")
+        )
+        return self.request("POST", path, json=item).json()
+
+    def apply(self, item: dict, field_manager: str = FIELD_MANAGER, dry_run: bool = False) -> dict:
+        """Server-side apply, taking over fields others own, as `kubectl apply` by hand does."""
+        params = {"fieldManager": field_manager, "force": "true"}
+        if dry_run:
+            params["dryRun"] = "All"
+        return self.request(
+            "PATCH",
+            self.path_of(item),
+            params=params,
+            data=json.dumps(item),
+            headers={"Content-Type": "application/apply-patch+yaml"},
+        ).json()
+
+    def apply_all(self, items: list[dict]) -> None:
+        """Applies manifests in an order that works: namespaces and CRDs first, and served."""
+        first = [item for item in items if item["kind"] in ("Namespace", "CustomResourceDefinition")]
+        for item in first:
+            self.apply(item)
+        for item in first:
+            if item["kind"] == "CustomResourceDefinition":
+                name = item["metadata"]["name"]
+                self.wait_condition(item["apiVersion"], item["kind"], name, "Established", None, 30)
+                self._wait_served(item)
+        for item in items:
+            if item not in first:
+                self.apply(item)
+
+    def _wait_served(self, crd: dict) -> None:
+        """Established comes a moment before discovery shows the kind."""
+        spec = crd["spec"]
+        version = next(v["name"] for v in spec["versions"] if v.get("served"))
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.resolve(f"{spec['group']}/{version}", spec["names"]["kind"])
+                return
+            except ApiError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def patch(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        patch: dict,
+        namespace: str | None = "default",
+        subresource: str = "",
+    ) -> dict:
+        """JSON merge patch."""
+        return self.request(
+            "PATCH",
+            self.path(api_version, kind, name, namespace, subresource),
+            data=json.dumps(patch),
+            headers={"Content-Type": "application/merge-patch+json"},
+        ).json()
+
+    def delete(
+        self, api_version: str, kind: str, name: str, namespace: str | None = "default"
+    ) -> None:
+        """Asks for deletion; an object already gone is fine."""
+        try:
+            self.request("DELETE", self.path(api_version, kind, name, namespace))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+    # Watching
+
+    def watch(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        name: str = "",
+        timeout: float = 300,
+    ) -> Iterator[tuple[str, dict]]:
+        """What is there now as ADDED, then every change, until the timeout.
+
+        A broken or expired watch begins anew, so an object may be ADDED twice.
+        """
+        deadline = time.monotonic() + timeout
+        path = self.path(api_version, kind, namespace=namespace)
+        params: dict = {"fieldSelector": f"metadata.name={name}"} if name else {}
+        known: dict[str, dict] = {}
+        while time.monotonic() < deadline:
+            try:
+                listed = self.request("GET", path, params=params).json()
+                now = {item["metadata"]["uid"]: item for item in listed["items"]}
+                yield from (("DELETED", known[uid]) for uid in known.keys() - now.keys())
+                yield from (("ADDED", item) for item in now.values())
+                known = now
+                version = listed["metadata"]["resourceVersion"]
+                for event, item in self._stream(path, {**params, "resourceVersion": version}, deadline):
+                    if event == "DELETED":
+                        known.pop(item["metadata"]["uid"], None)
+                    else:
+                        known[item["metadata"]["uid"]] = item
+                    yield event, item
+            except requests.RequestException:
+                time.sleep(min(0.2, max(0.0, deadline - time.monotonic())))
+
+    def _stream(self, path: str, params: dict, deadline: float) -> Iterator[tuple[str, dict]]:
+        seconds = max(1, int(deadline - time.monotonic()))
+        params = {**params, "watch": "true", "timeoutSeconds": seconds}
+        with self.request("GET", path, params=params, stream=True, timeout=seconds + 5) as answer:
+            for line in answer.iter_lines(chunk_size=None):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    return
+                yield event["type"], event["object"]
+
+    def wait(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        holds: Callable[[dict], bool],
+        namespace: str | None = "default",
+        timeout: float = 60,
+        what: str = "what was waited for",
+    ) -> dict:
+        """Waits until the object is there and `holds` is true of it."""
+        last: dict | None = None
+        for event, item in self.watch(api_version, kind, namespace, name, timeout):
+            last = item if event != "DELETED" else None
+            if last is not None and holds(last):
+                return last
+        shown = json.dumps((last or {}).get("status"), indent=2) if last else "it is not there"
+        raise Timeout(f"{kind} {name}: {what} did not come in {timeout:.0f} s; status: {shown}")
+
+    def wait_condition(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        condition: str,
+        namespace: str | None = "default",
+        timeout: float = 60,
+        status: str = "True",
+        reason: str | None = None,
+    ) -> dict:
+        """Waits for a condition that speaks of the newest generation."""
+
+        def holds(item: dict) -> bool:
+            found = conditions(item).get(condition)
+            if not found or found["status"] != status:
+                return False
+            if reason and found.get("reason") != reason:
+                return False
+            generation = item["metadata"].get("generation", 0)
+            return found.get("observedGeneration", generation) >= generation
+
+        what = f"{condition}={status}" + (f" ({reason})" if reason else "")
+        return self.wait(api_version, kind, name, holds, namespace, timeout, what)
+
+    def wait_gone(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        namespace: str | None = "default",
+        timeout: float = 60,
+    ) -> None:
+        if not self.find(api_version, kind, name, namespace):
+            return
+        last: dict = {}
+        for event, last in self.watch(api_version, kind, namespace, name, timeout):
+            if event == "DELETED":
+                return
+            if not self.find(api_version, kind, name, namespace):
+                return
+        raise Timeout(
+            f"{kind} {name}: still there after {timeout:.0f} s, finalizers "
+            f"{last['metadata'].get('finalizers')}, status {json.dumps(last.get('status'), indent=2)}"
+        )
+
+    def service_account_token(self, namespace: str, name: str, seconds: int = 86400) -> str:
+        """A token as a kubelet would mount it."""
+        path = self.path("v1", "ServiceAccount", name, namespace, "token")
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": seconds},
+        }
+        return self.request("POST", path, json=body).json()["status"]["token"]
+
+    def table(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = "default",
+        name: str = "",
+        wide: bool = False,
+    ) -> str:
+        """The server's own columns, laid out as `kubectl get` does."""
+        path = self.path(api_version, kind, name, namespace)
+        answer = self.request("GET", path, headers={"Accept": TABLE}).json()
+        shown = [
+            index
+            for index, column in enumerate(answer["columnDefinitions"])
+            if wide or not column.get("priority")
+        ]
+        rows = [[answer["columnDefinitions"][index]["name"].upper() for index in shown]]
+        for row in answer.get("rows") or []:
+            cells = row["cells"]
+            rows.append(["<none>" if cells[i] in (None, "") else str(cells[i]) for i in shown])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(shown))]
+        return "\n".join(
+            "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )

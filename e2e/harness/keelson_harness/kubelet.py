@@ -1,0 +1,202 @@
+"""Plays the scheduler and the kubelets: pods of chosen namespaces run and become ready.
+
+The Deployments, ReplicaSets and their status are the real controllers' work; this only
+does to a Pod what a kubelet would. A pod for which there is a runner is a real process
+on this machine, ready when the process is, started again when it ends.
+"""
+
+import contextlib
+import datetime
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from .kubeapi import ApiError
+from .kubernetes import ControlPlane, write_kubeconfig
+from .processes import Process
+
+POLL_SECONDS = 0.2
+
+
+class Runner(Protocol):
+    """How one kind of pod runs as a process, and when that is ready."""
+
+    def __call__(self, kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]: ...
+
+
+class Kubelet:
+    """Watches one cluster's pods. `runners` are by the pod's label `app`."""
+
+    def __init__(
+        self,
+        cluster: ControlPlane,
+        directory: Path,
+        runners: dict[str, Runner],
+        namespaces: tuple[str, ...] = ("flux-system",),
+    ):
+        self._cluster = cluster
+        self._directory = directory
+        self._runners = runners
+        self.namespaces = set(namespaces)
+        self._pods: dict[str, _Pod] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        threading.Thread(target=self._watch, name="kubelet", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        with self._lock:
+            pods, self._pods = list(self._pods.values()), {}
+        for pod in pods:
+            pod.stop()
+
+    def processes(self) -> list[Process]:
+        with self._lock:
+            return [pod.process for pod in self._pods.values() if pod.process]
+
+    def process(self, app: str) -> Process | None:
+        """The process of the newest pod with that label `app`."""
+        with self._lock:
+            found = [pod.process for pod in self._pods.values() if pod.app == app and pod.process]
+        return found[-1] if found else None
+
+    def _watch(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                for event, item in self._cluster.api.watch("v1", "Pod", timeout=3600):
+                    if self._stopping.is_set():
+                        return
+                    if item["metadata"]["namespace"] in self.namespaces:
+                        self._seen(event, item)
+            except Exception:  # the API server may be down for a test; its pods run on
+                self._stopping.wait(POLL_SECONDS)
+
+    def _seen(self, event: str, item: dict) -> None:
+        uid = item["metadata"]["uid"]
+        gone = event == "DELETED" or item["metadata"].get("deletionTimestamp")
+        with self._lock:
+            if self._stopping.is_set():
+                return
+            pod = self._pods.pop(uid, None) if gone else self._pods.get(uid)
+            if not gone and pod is None:
+                app = item["metadata"].get("labels", {}).get("app", "")
+                pod = _Pod(self._cluster, item, self._directory / uid, self._runners.get(app))
+                self._pods[uid] = pod
+                threading.Thread(target=pod.run, name=f"pod {app}", daemon=True).start()
+                return
+        if gone and pod:
+            pod.stop()
+
+
+class _Pod:
+    """One pod's life, in a thread of its own."""
+
+    def __init__(self, cluster: ControlPlane, item: dict, directory: Path, runner: Runner | None):
+        meta = item["metadata"]
+        self.app = meta.get("labels", {}).get("app", "")
+        self.process: Process | None = None
+        self._cluster = cluster
+        self._namespace, self._name = meta["namespace"], meta["name"]
+        self._account = item["spec"].get("serviceAccountName", "default")
+        self._containers = [entry["name"] for entry in item["spec"]["containers"]]
+        self._directory = directory
+        self._runner = runner
+        self._gone = threading.Event()
+        self._lock = threading.Lock()
+
+    def stop(self) -> None:
+        self._gone.set()
+        with self._lock:
+            if self.process:
+                self.process.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def run(self) -> None:
+        restarts = 0
+        while not self._gone.is_set():
+            ready = self._start()
+            while not self._gone.is_set() and not self._holds(ready):
+                if self.process and not self.process.alive:
+                    break
+                self._gone.wait(POLL_SECONDS)
+            else:
+                self._report(True, restarts)
+                while not self._gone.wait(POLL_SECONDS):
+                    if self.process and not self.process.alive:
+                        break
+            if not self._gone.is_set():
+                restarts += 1
+                self._report(False, restarts)
+                self._gone.wait(1)
+
+    def _start(self) -> Callable[[], bool]:
+        if self._runner is None:
+            return lambda: True
+        kubeconfig = self._kubeconfig()
+        with self._lock:
+            if self._gone.is_set() or kubeconfig is None:
+                return lambda: False
+            self.process, ready = self._runner(kubeconfig, self._directory)
+        return ready
+
+    def _kubeconfig(self) -> Path | None:
+        """As its own service account, so that the RBAC that was installed is what it gets."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        while not self._gone.is_set():
+            with contextlib.suppress(ApiError, OSError):
+                token = self._cluster.api.service_account_token(self._namespace, self._account)
+                path = self._directory / "kubeconfig"
+                return write_kubeconfig(
+                    path, self._cluster.url, self._cluster.ca_file, token=token
+                )
+            self._gone.wait(POLL_SECONDS)
+        return None
+
+    @staticmethod
+    def _holds(ready: Callable[[], bool]) -> bool:
+        try:
+            return ready()
+        except Exception:  # refused connections, until it listens
+            return False
+
+    def _report(self, ready: bool, restarts: int) -> None:
+        now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        state = {"running": {"startedAt": now}} if ready else {"waiting": {"reason": "CrashLoopBackOff"}}
+        flag = "True" if ready else "False"
+        status = {
+            "phase": "Running",
+            "startTime": now,
+            "conditions": [
+                {"type": kind, "status": flag, "lastTransitionTime": now}
+                for kind in ("Initialized", "ContainersReady", "Ready", "PodScheduled")
+            ],
+            "containerStatuses": [
+                {
+                    "name": name,
+                    "image": "local",
+                    "imageID": "local",
+                    "ready": ready,
+                    "restartCount": restarts,
+                    "started": ready,
+                    "state": state,
+                }
+                for name in self._containers
+            ],
+        }
+        while not self._gone.is_set():
+            try:
+                self._cluster.api.patch(
+                    "v1", "Pod", self._name, {"status": status}, self._namespace, "status"
+                )
+                return
+            except ApiError as error:
+                if error.code == 404:
+                    return
+            except OSError:
+                pass  # the API server is down: a kubelet tries again too
+            self._gone.wait(POLL_SECONDS)

@@ -1,0 +1,51 @@
+"""Where things are: the checkout, the cache, run directories, built binaries. Reads the disk only."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+CRDS = CHECKOUT / "crds"
+EXAMPLES = CHECKOUT / "examples"
+AWS_PACKAGE = CHECKOUT / "e2e" / "aws"
+BUILD_SCRIPT = CHECKOUT / "e2e" / "kubernetes" / "build.py"
+
+
+class NotBuilt(Exception):
+    """Something the local cloud runs is not there; the message says how to make it."""
+
+
+def tools(*names: str) -> dict[str, Path]:
+    """Paths of the Kubernetes and Flux binaries, built first where they are missing."""
+    output = subprocess.run(
+        [sys.executable, str(BUILD_SCRIPT), "--json", *names],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if output.returncode:
+        raise NotBuilt(f"{BUILD_SCRIPT} could not make {', '.join(names) or 'the tools'}")
+    return {name: Path(path) for name, path in json.loads(output.stdout).items()}
+
+
+def keelson_binary() -> Path:
+    """KEELSON_BIN, or the newer of cargo's release and debug builds."""
+    chosen = os.environ.get("KEELSON_BIN")
+    if chosen:
+        if not os.access(chosen, os.X_OK):
+            raise NotBuilt(f"KEELSON_BIN={chosen} is not an executable file")
+        return Path(chosen)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", CHECKOUT / "target"))
+    built = [target / profile / "keelson" for profile in ("release", "debug")]
+    built = [path for path in built if os.access(path, os.X_OK)]
+    if not built:
+        raise NotBuilt(f"no keelson binary under {target}: run `cargo build`, or set KEELSON_BIN")
+    return max(built, key=lambda path: path.stat().st_mtime)
+
+
+def run_directory(prefix: str = "keelson-") -> Path:
+    """A new directory under TMPDIR for one run's data, keys and logs."""
+    return Path(tempfile.mkdtemp(prefix=prefix))

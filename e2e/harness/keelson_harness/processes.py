@@ -1,0 +1,163 @@
+"""Child processes that are ready when they say so and gone when we are.
+
+Each child asks the kernel to be killed when its parent dies (Linux), so that a
+SIGKILL of the harness leaves nothing behind. The kernel means the *thread* that
+forked, so one thread that lives as long as the program starts all of them.
+"""
+
+import contextlib
+import ctypes
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+POLL_SECONDS = 0.05
+
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_requests: queue.SimpleQueue = queue.SimpleQueue()
+_spawner_lock = threading.Lock()
+_spawner: threading.Thread | None = None
+_handed_out: set[int] = set()
+
+
+class NotReady(Exception):
+    """A process died or was not ready in time; holds the end of its log."""
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on, never the same twice in one program."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port not in _handed_out:
+            _handed_out.add(port)
+            return port
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    def prepare() -> None:
+        if _libc is not None:
+            _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before we asked
+                os._exit(1)
+
+    return prepare
+
+
+def _serve_spawns() -> None:
+    while True:
+        future, argv, options = _requests.get()
+        try:
+            future.set_result(subprocess.Popen(argv, **options))
+        except BaseException as error:  # handed to the caller, whatever it is
+            future.set_exception(error)
+
+
+def _spawn(argv: Sequence[str], **options) -> subprocess.Popen:
+    global _spawner
+    with _spawner_lock:
+        if _spawner is None:
+            _spawner = threading.Thread(target=_serve_spawns, name="spawner", daemon=True)
+            _spawner.start()
+    future: Future = Future()
+    _requests.put((future, argv, options))
+    return future.result()
+
+
+class Process:
+    """One child with its log file. `wait_ready` polls a probe; `stop` is safe to repeat."""
+
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ):
+        self.name = name
+        self.log = log
+        self.started = time.monotonic()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "ab") as output:
+            self._child = _spawn(
+                [str(part) for part in argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})},
+                cwd=cwd,
+                # A session of its own: Ctrl-C reaches only us, and we stop all in order.
+                start_new_session=True,
+                preexec_fn=_die_with_parent(os.getpid()),
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._child.poll()
+
+    @property
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
+    def wait_ready(self, probe: Callable[[], bool], timeout: float = 60) -> float:
+        """Polls until the probe holds; returns the seconds since the start.
+
+        A probe that raises counts as not ready yet: connections are refused at first.
+        """
+        last: BaseException | None = None
+        while time.monotonic() - self.started < timeout:
+            if not self.alive:
+                raise NotReady(f"{self.name} ended with {self.returncode}\n{self.tail()}")
+            try:
+                if probe():
+                    return time.monotonic() - self.started
+            except Exception as error:
+                last = error
+            time.sleep(POLL_SECONDS)
+        raise NotReady(
+            f"{self.name} not ready after {timeout:.0f} s (last: {last})\n{self.tail()}"
+        )
+
+    def tail(self, lines: int = 20) -> str:
+        text = self.log.read_text(errors="replace").splitlines()[-lines:]
+        return f"end of {self.log}:\n" + "\n".join(f"  {line}" for line in text)
+
+    def resident_bytes(self) -> int:
+        """Resident memory now, as the kernel counts it."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+    def signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._child.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and waits until it is gone."""
+        self.signal(signal.SIGKILL)
+        self._child.wait()
+
+    def stop(self, timeout: float = 10) -> int:
+        """SIGTERM, then SIGKILL after the timeout; returns the exit code."""
+        self.signal(signal.SIGTERM)
+        try:
+            return self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._child.returncode

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Prints the Python of the end-to-end environment; makes the environment first when its
+# requirements changed. It lives in the cache, named after a hash of requirements.txt.
+set -eu
+requirements=$(cd "$(dirname "$0")/../aws" && pwd)/requirements.txt
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/keelson
+
+python=
+for candidate in python3.11 python3.12 python3.13 python3; do
+    if command -v "$candidate" >/dev/null 2>&1 &&
+        "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        python=$candidate
+        break
+    fi
+done
+if [ -z "$python" ]; then
+    echo "Python 3.11 or newer is missing: https://www.python.org/downloads, or apt install python3 python3-venv" >&2
+    exit 1
+fi
+if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    echo "$python cannot make virtual environments: apt install python3-venv" >&2
+    exit 1
+fi
+
+exec "$python" "$(dirname "$0")/venv.py" "$cache" "$requirements"

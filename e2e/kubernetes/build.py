@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""Finds or makes the real Kubernetes and Flux binaries that the end-to-end tests run.
+
+A tool is looked for in KUBEBUILDER_ASSETS, then in the cache; one that envtest
+publishes is downloaded where its index can be reached; what is left is built with
+Go from the module proxy. Progress goes to stderr; `--json` prints {tool: path}.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import envtest
+
+HERE = Path(__file__).resolve().parent
+KUBERNETES = "v1.36.3"
+COMPONENT_BASE = "k8s.io/component-base/version"
+
+
+@dataclass(frozen=True)
+class Tool:
+    name: str
+    version: str
+    module: str
+    package: str
+    version_flags: str = ""
+    in_envtest: bool = False
+
+    def module_dir(self) -> Path:
+        return HERE / "build" / self.module
+
+    def cached(self) -> Path:
+        """The name holds all that decides the binary, so a changed go.mod is a new tool."""
+        digest = hashlib.sha256()
+        for part in ("go.mod", "go.sum"):
+            digest.update((self.module_dir() / part).read_bytes())
+        digest.update(f"{self.package} {self.version_flags}".encode())
+        folder = f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
+        return tools_dir() / folder / self.name
+
+
+def kubernetes_tool(name: str, in_envtest: bool = False) -> Tool:
+    major, minor, _ = KUBERNETES.lstrip("v").split(".")
+    flags = {
+        "gitVersion": KUBERNETES,
+        "gitMajor": major,
+        "gitMinor": minor,
+        "gitTreeState": "clean",
+    }
+    return Tool(
+        name,
+        KUBERNETES,
+        "kubernetes",
+        f"k8s.io/kubernetes/cmd/{name}",
+        " ".join(f"-X {COMPONENT_BASE}.{key}={value}" for key, value in flags.items()),
+        in_envtest,
+    )
+
+
+TOOLS = [
+    Tool("etcd", "v3.6.5", "etcd", "go.etcd.io/etcd/server/v3", in_envtest=True),
+    kubernetes_tool("kube-apiserver", in_envtest=True),
+    kubernetes_tool("kube-controller-manager"),
+    Tool("source-controller", "v1.9.0", "source-controller", "github.com/fluxcd/source-controller"),
+    Tool(
+        "kustomize-controller",
+        "v1.9.5",
+        "kustomize-controller",
+        "github.com/fluxcd/kustomize-controller",
+    ),
+]
+
+
+def cache_dir() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "keelson"
+
+
+def tools_dir() -> Path:
+    return cache_dir() / "tools"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def locked(name: str):
+    """One build of a tool at a time on this machine; others wait and use its result."""
+    tools_dir().mkdir(parents=True, exist_ok=True)
+    with open(tools_dir() / f".lock-{name}", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"  {name}: another run is making it, waiting")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def find(tool: Tool) -> Path | None:
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets and tool.in_envtest:
+        candidate = Path(assets) / tool.name
+        if os.access(candidate, os.X_OK):
+            return candidate
+    cached = tool.cached()
+    if os.access(cached, os.X_OK):
+        return cached
+    return envtest.cached(tools_dir(), KUBERNETES, tool.name) if tool.in_envtest else None
+
+
+def build(tool: Tool, jobs: int) -> Path:
+    if not shutil.which("go"):
+        sys.exit(
+            f"{tool.name}: not cached, and `go` to build it with is not installed.\n"
+            "Install Go 1.26 or newer: https://go.dev/doc/install, or your "
+            "distribution's package `golang`."
+        )
+    target = tool.cached()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The rename at the end is what makes a half-written binary impossible.
+    unfinished = target.with_name(f".{tool.name}.{os.getpid()}")
+    command = ["go", "build", "-v", "-mod=readonly", "-trimpath", "-p", str(jobs)]
+    command += ["-ldflags", f"-s -w {tool.version_flags}".strip()]
+    command += ["-o", str(unfinished), tool.package]
+    started = time.monotonic()
+    say(f"  {tool.name} {tool.version}: building with Go (minutes the first time)")
+    try:
+        run_with_progress(tool, command, started)
+        unfinished.rename(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    say(f"  {tool.name} {tool.version}: built in {time.monotonic() - started:.0f} s")
+    return target
+
+
+def run_with_progress(tool: Tool, command: list[str], started: float) -> None:
+    env = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", "GOFLAGS": "-buildvcs=false"}
+    process = subprocess.Popen(
+        command,
+        cwd=tool.module_dir(),
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os.nice(10),
+    )
+    last_lines: list[str] = []
+    compiled = downloaded = 0
+    done = threading.Event()
+
+    def tell() -> None:
+        while not done.wait(15):
+            say(
+                f"  {tool.name}: {time.monotonic() - started:4.0f} s, "
+                f"{downloaded} modules downloaded, {compiled} packages compiled"
+            )
+
+    threading.Thread(target=tell, daemon=True).start()
+    try:
+        for line in process.stderr:
+            if line.startswith("go: downloading"):
+                downloaded += 1
+            elif line.startswith(("#", "go:")) or " " in line:
+                last_lines = [*last_lines[-30:], line]
+            else:
+                compiled += 1
+        code = process.wait()
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        done.set()
+    if code:
+        sys.exit(f"{tool.name}: `{' '.join(command)}` failed:\n{''.join(last_lines)}")
+
+
+def ensure(tool: Tool, jobs: int) -> Path:
+    path = find(tool)
+    if path:
+        return path
+    with locked(tool.name):
+        path = find(tool)
+        if not path and tool.in_envtest:
+            with locked("envtest"):
+                envtest.download(tools_dir(), KUBERNETES, say)
+            path = find(tool)
+        return path or build(tool, jobs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tools", nargs="*", help="names; all unless told otherwise")
+    parser.add_argument("--json", action="store_true", help="print {tool: path}")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
+    args = parser.parse_args()
+    known = {tool.name: tool for tool in TOOLS}
+    unknown = set(args.tools) - set(known)
+    if unknown:
+        sys.exit(f"unknown tool {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+    wanted = [known[name] for name in args.tools] or TOOLS
+    missing = [tool.name for tool in wanted if not find(tool)]
+    if missing:
+        say(f"tools to make: {', '.join(missing)}, into {tools_dir()}")
+    paths = {tool.name: str(ensure(tool, args.jobs)) for tool in wanted}
+    if args.json:
+        print(json.dumps(paths))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+//! Who may use the cluster: authentication mode, access entries, pod identities. No I/O.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Access to the cluster's API by IAM principals.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Access {
+    /// How EKS authenticates IAM principals: `Api` (access entries) or `ApiAndConfigMap` (and the aws-auth ConfigMap).
+    /// It can change to `Api`, never back.
+    #[serde(default)]
+    pub authentication_mode: AuthenticationMode,
+    /// Removes access entries that are not listed here; those that EKS makes for itself stay. `false` leaves them alone.
+    #[serde(default)]
+    pub prune: bool,
+    /// Access entries, by principal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["principalArn".into()]))]
+    pub entries: Vec<AccessEntry>,
+}
+
+/// How EKS authenticates IAM principals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum AuthenticationMode {
+    #[default]
+    Api,
+    ApiAndConfigMap,
+}
+
+/// What one IAM principal may do.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessEntry {
+    /// ARN of the IAM role or user. The entry's key.
+    #[schemars(length(max = 2048))]
+    pub principal_arn: String,
+    /// Kubernetes groups the principal is in, for RBAC of your own; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
+    pub kubernetes_groups: Option<Vec<String>>,
+    /// EKS access policies, by ARN; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["policyArn".into()]))]
+    pub policies: Option<Vec<AccessPolicy>>,
+}
+
+/// An EKS access policy and where it holds.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessPolicy {
+    /// ARN of the access policy, such as `arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy`.
+    #[schemars(length(max = 256))]
+    pub policy_arn: String,
+    /// Where the policy holds; the whole cluster unless told otherwise.
+    #[serde(default)]
+    pub scope: AccessScope,
+}
+
+/// Where an access policy holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessScope {
+    /// `Cluster`, or `Namespace` with `namespaces`.
+    #[serde(default, rename = "type")]
+    pub type_: ScopeType,
+    /// Namespaces of a scope of type `Namespace`; a name may end in `*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub namespaces: Vec<String>,
+}
+
+/// Reach of an access policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ScopeType {
+    #[default]
+    Cluster,
+    Namespace,
+}
+
+/// An IAM role for the Pods of a service account, by EKS Pod Identity.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PodIdentity {
+    /// Namespace of the service account.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Name of the service account; it need not exist yet.
+    #[schemars(length(min = 1, max = 253))]
+    pub service_account: String,
+    /// ARN of the IAM role its Pods get; the role must trust `pods.eks.amazonaws.com`.
+    #[schemars(length(max = 2048))]
+    pub role_arn: String,
+}

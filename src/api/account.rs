@@ -1,0 +1,90 @@
+//! AwsAccount: an AWS account, how it is reached and who may use it. No I/O.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// An AWS account: how it is reached and who may use it.
+#[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[kube(
+    group = "keelson.dev",
+    version = "v1alpha1",
+    kind = "AwsAccount",
+    plural = "awsaccounts",
+    derive = "PartialEq",
+    status = "AwsAccountStatus",
+    doc = "An AWS account: how it is reached and who may use it.",
+    category = "keelson"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsAccountSpec {
+    /// The account's 12 digits; checked with GetCallerIdentity before anything is written.
+    #[schemars(length(max = 12))]
+    pub account_id: String,
+    /// ARN of the IAM role that is assumed with the operator's own credentials; absent: those are used as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub role_arn: Option<String>,
+    /// External id sent with AssumeRole; the role's trust policy should require it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 1224))]
+    pub external_id: Option<String>,
+    /// Namespaces whose objects may refer to this account; `["*"]`: all; absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub allowed_namespaces: Vec<String>,
+    /// AWS regions in which it may be used; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100), inner(length(max = 32)), extend("x-kubernetes-list-type" = "set"))]
+    pub allowed_regions: Option<Vec<String>>,
+    /// ARN of the IAM policy that is put as permissions boundary on every role we create.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub permissions_boundary_arn: Option<String>,
+    /// Tags on everything made in the account; an object's own tags win.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::tags")]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl AwsAccountSpec {
+    /// Whether objects of `namespace` may refer to this account.
+    pub fn allows_namespace(&self, namespace: &str) -> bool {
+        self.allowed_namespaces
+            .iter()
+            .any(|allowed| allowed == "*" || allowed == namespace)
+    }
+
+    /// Whether the account may be used in `region`.
+    pub fn allows_region(&self, region: &str) -> bool {
+        self.allowed_regions
+            .as_ref()
+            .is_none_or(|allowed| allowed.iter().any(|name| name == region))
+    }
+}
+
+/// What is known of the account.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AwsAccountStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Standard Kubernetes conditions: Ready, Reconciling, Stalled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// Account id as GetCallerIdentity says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 12))]
+    pub account_id: Option<String>,
+    /// ARN that the operator acts as in the account, as GetCallerIdentity says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub caller_arn: Option<String>,
+}

@@ -1,0 +1,120 @@
+//! EKS add-ons and Fargate profiles. No I/O.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// Add-ons of a cluster that names none of its own.
+pub const DEFAULT_ADDONS: [&str; 4] =
+    ["vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent"];
+
+/// An EKS add-on.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Addon {
+    /// Name in EKS, such as `vpc-cni`. The add-on's key.
+    #[schemars(length(min = 1, max = 100))]
+    pub name: String,
+    /// `Default` (EKS's default for the cluster's version), `Latest` (the newest that fits it) or an exact version.
+    #[serde(default = "default_version")]
+    #[schemars(length(min = 1, max = 64))]
+    pub version: String,
+    /// The add-on's own settings, as `aws eks describe-addon-configuration` shows them; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub configuration: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Whose value wins where someone changed the add-on's objects in the cluster: `Preserve` (theirs), `Overwrite` (EKS's)
+    /// or `None` (the update fails).
+    #[serde(default)]
+    pub conflicts: Conflicts,
+    /// ARN of the IAM role of the add-on's service account by IRSA (needs `oidcProvider`); absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub service_account_role_arn: Option<String>,
+    /// ARN of the IAM role of the add-on's service account by EKS Pod Identity (needs the add-on
+    /// `eks-pod-identity-agent`); absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub pod_identity_role_arn: Option<String>,
+}
+
+fn default_version() -> String {
+    "Default".to_owned()
+}
+
+/// The add-ons of a cluster that names none: [`DEFAULT_ADDONS`], each at `Default`.
+pub fn default_addons() -> Vec<Addon> {
+    DEFAULT_ADDONS
+        .iter()
+        .map(|name| Addon::named(name))
+        .collect()
+}
+
+/// Which version of an add-on is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddonVersion<'a> {
+    Default,
+    Latest,
+    Exact(&'a str),
+}
+
+impl Addon {
+    /// The add-on of that name, all else at its default.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: default_version(),
+            configuration: None,
+            conflicts: Conflicts::default(),
+            service_account_role_arn: None,
+            pod_identity_role_arn: None,
+        }
+    }
+
+    /// The wanted version.
+    pub fn version(&self) -> AddonVersion<'_> {
+        match self.version.as_str() {
+            "Default" => AddonVersion::Default,
+            "Latest" => AddonVersion::Latest,
+            exact => AddonVersion::Exact(exact),
+        }
+    }
+}
+
+/// EKS's resolveConflicts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Conflicts {
+    #[default]
+    Preserve,
+    Overwrite,
+    None,
+}
+
+/// Pods that run on Fargate.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FargateProfile {
+    /// Name in EKS. The profile's key.
+    #[schemars(length(min = 1, max = 100))]
+    pub name: String,
+    /// Which Pods run on Fargate: those that match any selector. Immutable: make a profile under a new name instead.
+    #[schemars(length(min = 1, max = 5))]
+    pub selectors: Vec<FargateSelector>,
+}
+
+/// Chooses Pods by namespace and labels.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FargateSelector {
+    /// Namespace of the Pods; `*` and `?` stand for any characters.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// Labels the Pods must have, all of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::fargate_labels")]
+    pub labels: BTreeMap<String, String>,
+}

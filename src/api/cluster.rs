@@ -1,0 +1,227 @@
+//! EksCluster: one EKS cluster with its network, roles, add-ons and GitOps agent. No I/O.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema, ResourceExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::access::{Access, PodIdentity};
+use super::addons::{Addon, FargateProfile, default_addons};
+use super::gitops::GitOps;
+use super::network::{KubernetesNetwork, Network};
+use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
+use super::reference::{AccountReference, SecretReference};
+use super::schema;
+use super::status::EksClusterStatus;
+use super::upgrade::Upgrade;
+use super::version::{InvalidVersion, KubernetesVersion};
+
+/// One EKS cluster with its network, roles, add-ons and GitOps agent.
+#[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[kube(
+    group = "keelson.dev",
+    version = "v1alpha1",
+    kind = "EksCluster",
+    plural = "eksclusters",
+    shortname = "ekc",
+    category = "keelson",
+    namespaced,
+    derive = "PartialEq",
+    status = "EksClusterStatus",
+    doc = "One EKS cluster with its network, roles, add-ons and GitOps agent."
+)]
+#[serde(rename_all = "camelCase")]
+pub struct EksClusterSpec {
+    /// The AwsAccount it is made in; absent: the operator's own credentials, where it was not started with those switched
+    /// off. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_ref: Option<AccountReference>,
+    /// AWS region. Immutable.
+    #[schemars(length(max = 32))]
+    pub region: String,
+    /// Name in EKS; absent: metadata.name. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 100))]
+    pub cluster_name: Option<String>,
+    /// Kubernetes version to reach, a minor version at a time, such as `1.34`. Lowering it needs `upgrade.allowRollback`.
+    #[schemars(length(max = 8))]
+    pub version: String,
+    /// Tags on everything made for this cluster, over the account's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::tags")]
+    pub tags: BTreeMap<String, String>,
+
+    /// When a plan is written to AWS: `Automatic` (at once), `Approval` (once its hash stands in the annotation
+    /// `keelson.dev/approve`) or `Observe` (never: only reported).
+    #[serde(default)]
+    pub change_policy: ChangePolicy,
+    /// What is done when AWS no longer matches: `Correct` it, or only `Report` it.
+    #[serde(default)]
+    pub drift_policy: DriftPolicy,
+    /// What becomes of AWS when this object is deleted: `Delete` all that is ours, or `Retain` it as it is.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// What is done about a cluster of that name that is not ours: `Refuse` (stalls this object), or `Adopt` (takes it over,
+    /// changing only what this spec names).
+    #[serde(default)]
+    pub adoption_policy: AdoptionPolicy,
+    /// Leaves AWS and the new cluster untouched for as long as it is true, and says so.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// The cluster's network: exactly one of `vpc` (made for it) and `existing`. Which of the two is immutable.
+    #[serde(default)]
+    pub network: Network,
+    /// Addresses inside Kubernetes.
+    #[serde(default)]
+    pub kubernetes_network: KubernetesNetwork,
+    /// From where the Kubernetes API can be reached.
+    #[serde(default)]
+    pub endpoint_access: EndpointAccess,
+    /// Control plane logs sent to CloudWatch, such as `api`, `audit`, `authenticator`; `[]`: none; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 20), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub logging: Option<Vec<String>>,
+    /// Encrypts Kubernetes Secrets with a KMS key of your own. Can be added, never changed or removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets_encryption: Option<SecretsEncryption>,
+    /// ARN of the cluster's IAM role; absent: one is made. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub role_arn: Option<String>,
+    /// What AWS does at the end of a version's standard support: `Standard` (upgrades it) or `Extended` (keeps it, at a higher
+    /// price); absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support_type: Option<SupportType>,
+    /// Provisioned control plane; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane_scaling: Option<ControlPlaneScaling>,
+    /// Lets AWS shift traffic away from an impaired zone; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zonal_shift: Option<bool>,
+    /// EKS's own deletion protection; lifted only when this object is deleted with `deletionPolicy: Delete`. Absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_protection: Option<bool>,
+    /// EKS Auto Mode; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_mode: Option<AutoMode>,
+
+    /// Access to the Kubernetes API by IAM principals.
+    #[serde(default)]
+    pub access: Access,
+    /// Makes an IAM OIDC provider for the cluster's service accounts (IRSA).
+    #[serde(default = "schema::yes")]
+    pub oidc_provider: bool,
+    /// IAM roles of service accounts, by EKS Pod Identity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["namespace".into(), "serviceAccount".into()]))]
+    pub pod_identities: Vec<PodIdentity>,
+    /// EKS add-ons, by name; absent: vpc-cni, kube-proxy, coredns and eks-pod-identity-agent, each at EKS's default version.
+    #[serde(default = "default_addons")]
+    #[schemars(length(max = 50))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub addons: Vec<Addon>,
+    /// Removes add-ons that are not listed; `false` leaves them alone.
+    #[serde(default)]
+    pub prune_addons: bool,
+    /// Fargate profiles, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub fargate_profiles: Vec<FargateProfile>,
+
+    /// How upgrades are carried out.
+    #[serde(default)]
+    pub upgrade: Upgrade,
+    /// The GitOps agent of the new cluster, at most one of `flux` and `argocd`; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitops: Option<GitOps>,
+    /// Secret in this namespace to which a kubeconfig is written (key `kubeconfig`), with an exec plugin
+    /// (`aws eks get-token`) and never a token; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub write_kubeconfig_to_secret_ref: Option<SecretReference>,
+}
+
+impl EksClusterSpec {
+    /// The version to reach.
+    pub fn version(&self) -> Result<KubernetesVersion, InvalidVersion> {
+        self.version.parse()
+    }
+}
+
+impl EksCluster {
+    /// The cluster's name in EKS.
+    pub fn cluster_name(&self) -> String {
+        self.spec
+            .cluster_name
+            .clone()
+            .unwrap_or_else(|| self.name_any())
+    }
+}
+
+/// From where the Kubernetes API can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointAccess {
+    /// From the internet, limited to `publicCidrs`.
+    #[serde(default = "schema::yes")]
+    pub public: bool,
+    /// Ranges the public endpoint answers to; at most 40.
+    #[serde(default = "anywhere")]
+    #[schemars(length(max = 40), inner(length(max = 43)), extend("x-kubernetes-list-type" = "set"))]
+    pub public_cidrs: Vec<String>,
+    /// From inside the VPC.
+    #[serde(default = "schema::yes")]
+    pub private: bool,
+}
+
+fn anywhere() -> Vec<String> {
+    vec!["0.0.0.0/0".to_owned()]
+}
+
+impl Default for EndpointAccess {
+    fn default() -> Self {
+        Self {
+            public: true,
+            public_cidrs: anywhere(),
+            private: true,
+        }
+    }
+}
+
+/// Encryption of Kubernetes Secrets with a KMS key.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretsEncryption {
+    /// ARN of the KMS key: symmetric, and in the cluster's region.
+    #[schemars(length(max = 2048))]
+    pub kms_key_arn: String,
+}
+
+/// What AWS does at the end of standard support.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum SupportType {
+    Standard,
+    Extended,
+}
+
+/// Provisioned control plane.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlPlaneScaling {
+    /// Tier, as EKS names them, such as `standard` or `tier-xl`.
+    #[schemars(length(min = 1, max = 64))]
+    pub tier: String,
+}
+
+/// EKS Auto Mode.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoMode {
+    /// Built-in node pools, such as `general-purpose` and `system`.
+    #[serde(default)]
+    #[schemars(length(max = 10), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub node_pools: Vec<String>,
+}

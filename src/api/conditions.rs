@@ -1,0 +1,260 @@
+//! Conditions and their reasons, as the API contract names them, and how one is set. Pure.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+/// Types of condition. `Ready`, `Reconciling` and `Stalled` follow kstatus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConditionType {
+    Ready,
+    Reconciling,
+    Stalled,
+    NetworkReady,
+    ControlPlaneReady,
+    AddonsReady,
+    GitOpsReady,
+    NodesReady,
+    InSync,
+    Upgrading,
+}
+
+impl ConditionType {
+    /// The type as it stands in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+            Self::NetworkReady => "NetworkReady",
+            Self::ControlPlaneReady => "ControlPlaneReady",
+            Self::AddonsReady => "AddonsReady",
+            Self::GitOpsReady => "GitOpsReady",
+            Self::NodesReady => "NodesReady",
+            Self::InSync => "InSync",
+            Self::Upgrading => "Upgrading",
+        }
+    }
+}
+
+/// Why a condition is as it is: few, so that people and alerts can match on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    Creating,
+    Updating,
+    Deleting,
+    Upgrading,
+    Available,
+    /// The controller has not looked yet.
+    Pending,
+    /// Nothing is left to do.
+    Reconciled,
+    /// AWS matches the spec.
+    Synced,
+    /// AWS differs from the spec.
+    Drifted,
+    /// A part waits for its cluster.
+    WaitingForCluster,
+    /// A part waits for nodes to run on.
+    WaitingForNodes,
+    /// The agent has not yet applied the revision it saw.
+    WaitingForSync,
+    WaitingForApproval,
+    OutsideMaintenanceWindow,
+    UpgradeBlocked,
+    NotOwned,
+    QuotaExceeded,
+    InsufficientCapacity,
+    AccessDenied,
+    CredentialsUnavailable,
+    InvalidSpec,
+    /// AWS refused to make it, or it failed there.
+    Failed,
+    /// It works, but AWS reports a health issue.
+    Degraded,
+    DeletionBlocked,
+    SyncFailed,
+    AgentUnreachable,
+    AwsError,
+    Throttled,
+    Suspended,
+    /// The spec asks for none.
+    NotRequested,
+}
+
+impl Reason {
+    /// The reason as it stands in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "Creating",
+            Self::Updating => "Updating",
+            Self::Deleting => "Deleting",
+            Self::Upgrading => "Upgrading",
+            Self::Available => "Available",
+            Self::Pending => "Pending",
+            Self::Reconciled => "Reconciled",
+            Self::Synced => "Synced",
+            Self::Drifted => "Drifted",
+            Self::WaitingForCluster => "WaitingForCluster",
+            Self::WaitingForNodes => "WaitingForNodes",
+            Self::WaitingForSync => "WaitingForSync",
+            Self::WaitingForApproval => "WaitingForApproval",
+            Self::OutsideMaintenanceWindow => "OutsideMaintenanceWindow",
+            Self::UpgradeBlocked => "UpgradeBlocked",
+            Self::NotOwned => "NotOwned",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::InsufficientCapacity => "InsufficientCapacity",
+            Self::AccessDenied => "AccessDenied",
+            Self::CredentialsUnavailable => "CredentialsUnavailable",
+            Self::InvalidSpec => "InvalidSpec",
+            Self::Failed => "Failed",
+            Self::Degraded => "Degraded",
+            Self::DeletionBlocked => "DeletionBlocked",
+            Self::SyncFailed => "SyncFailed",
+            Self::AgentUnreachable => "AgentUnreachable",
+            Self::AwsError => "AwsError",
+            Self::Throttled => "Throttled",
+            Self::Suspended => "Suspended",
+            Self::NotRequested => "NotRequested",
+        }
+    }
+}
+
+/// Status of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+impl ConditionStatus {
+    /// The status as it stands in the object.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for ConditionStatus {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Longest message a condition keeps, in characters; far below what the API server allows, so that status stays small.
+pub const MAX_MESSAGE: usize = 2048;
+
+/// Sets one condition, keeping `lastTransitionTime` where its status does not change.
+pub fn set(
+    conditions: &mut Vec<Condition>,
+    type_: ConditionType,
+    status: ConditionStatus,
+    reason: Reason,
+    message: &str,
+    generation: Option<i64>,
+    now: Timestamp,
+) {
+    let mut wanted = Condition {
+        type_: type_.as_str().to_owned(),
+        status: status.as_str().to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: bounded(message, MAX_MESSAGE),
+        observed_generation: generation,
+        last_transition_time: Time(now),
+    };
+    match conditions
+        .iter_mut()
+        .find(|condition| condition.type_ == wanted.type_)
+    {
+        Some(present) => {
+            if present.status == wanted.status {
+                wanted.last_transition_time = present.last_transition_time.clone();
+            }
+            *present = wanted;
+        }
+        None => conditions.push(wanted),
+    }
+}
+
+/// Removes a condition that no longer applies.
+pub fn remove(conditions: &mut Vec<Condition>, type_: ConditionType) {
+    conditions.retain(|condition| condition.type_ != type_.as_str());
+}
+
+/// The condition of that type.
+pub fn get(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == type_.as_str())
+}
+
+/// Whether the condition of that type is there and True.
+pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
+    get(conditions, type_).is_some_and(|condition| condition.status == "True")
+}
+
+/// `text`, cut with an ellipsis to at most `max` characters.
+pub fn bounded(text: &str, max: usize) -> String {
+    match text.char_indices().nth(max) {
+        None => text.to_owned(),
+        Some(_) => text
+            .chars()
+            .take(max.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn transition_time_moves_only_with_the_status() {
+        let mut conditions = Vec::new();
+        let mut ready = |status: bool, reason, now| {
+            set(
+                &mut conditions,
+                ConditionType::Ready,
+                status.into(),
+                reason,
+                "m",
+                Some(1),
+                at(now),
+            );
+            assert_eq!(conditions.len(), 1);
+            conditions[0].last_transition_time.0.as_second()
+        };
+        assert_eq!(ready(false, Reason::Creating, 10), 10);
+        assert_eq!(ready(false, Reason::Throttled, 20), 10);
+        assert_eq!(ready(true, Reason::Available, 30), 30);
+        assert_eq!(conditions[0].reason, "Available");
+    }
+
+    #[test]
+    fn long_messages_are_cut_between_characters() {
+        assert_eq!(bounded("äöü", 3), "äöü");
+        assert_eq!(bounded("äöüß", 3), "äö…");
+    }
+}

@@ -1,0 +1,208 @@
+//! The cluster's network: a VPC of its own, or subnets that exist. No I/O.
+
+use std::collections::BTreeMap;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::SpecError;
+use super::schema;
+
+/// Exactly one of `vpc`, `existing`.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Network {
+    /// A VPC made for this cluster and deleted with it. What is left out has its default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc: Option<Vpc>,
+    /// Subnets that exist already. Nothing in them is made, changed or deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub existing: Option<ExistingNetwork>,
+}
+
+/// Which of the two a [`Network`] is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NetworkKind<'a> {
+    Vpc(&'a Vpc),
+    Existing(&'a ExistingNetwork),
+}
+
+impl Network {
+    /// The one member that is set.
+    pub fn kind(&self) -> Result<NetworkKind<'_>, SpecError> {
+        match (&self.vpc, &self.existing) {
+            (Some(vpc), None) => Ok(NetworkKind::Vpc(vpc)),
+            (None, Some(existing)) => Ok(NetworkKind::Existing(existing)),
+            _ => Err(SpecError::new(
+                "spec.network",
+                "exactly one of vpc, existing must be set",
+            )),
+        }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            vpc: Some(Vpc::default()),
+            existing: None,
+        }
+    }
+}
+
+/// A VPC of the cluster's own.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Vpc {
+    /// IPv4 range of the VPC, a /16 to a /24; the subnets are cut from it. Immutable.
+    #[serde(default = "default_cidr")]
+    #[schemars(length(max = 18))]
+    pub cidr: String,
+    /// How many availability zones get subnets, 2 to 6. Not used when `zones` names them. Immutable.
+    #[serde(default = "default_zone_count")]
+    pub zone_count: u8,
+    /// The availability zones by name, instead of a count, such as `eu-west-1a`. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 6), inner(length(max = 32)))]
+    pub zones: Option<Vec<String>>,
+    /// NAT gateways for the private subnets: `Single` (one for all zones), `PerZone` (one in each: no traffic between zones,
+    /// and a zone can fail alone) or `None`.
+    #[serde(default)]
+    pub nat: Nat,
+    /// Makes public subnets, for load balancers, NAT gateways and public nodes. Can be turned on later, not off.
+    #[serde(default = "schema::yes")]
+    pub public_subnets: bool,
+    /// VPC endpoints by short service name, such as `s3`, `dynamodb` (gateway) or `ecr.api`, `sts` (interface).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 40), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub endpoints: Vec<String>,
+}
+
+fn default_cidr() -> String {
+    "10.0.0.0/16".to_owned()
+}
+
+fn default_zone_count() -> u8 {
+    3
+}
+
+impl Default for Vpc {
+    fn default() -> Self {
+        Self {
+            cidr: default_cidr(),
+            zone_count: default_zone_count(),
+            zones: None,
+            nat: Nat::default(),
+            public_subnets: true,
+            endpoints: Vec::new(),
+        }
+    }
+}
+
+/// How availability zones are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zones<'a> {
+    /// That many, ours to choose.
+    Count(u8),
+    /// These.
+    Named(&'a [String]),
+}
+
+impl Vpc {
+    /// The named zones, or how many to choose.
+    pub fn zones(&self) -> Zones<'_> {
+        match &self.zones {
+            Some(names) => Zones::Named(names),
+            None => Zones::Count(self.zone_count),
+        }
+    }
+}
+
+/// NAT gateways of a VPC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Nat {
+    #[default]
+    Single,
+    PerZone,
+    None,
+}
+
+/// Subnets that exist already: exactly one of `subnetIds`, `subnetSelector`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExistingNetwork {
+    /// The VPC the subnets are in. Needed with `subnetSelector`; with `subnetIds` it is checked. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub vpc_id: Option<String>,
+    /// Ids of the subnets, in at least two availability zones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub subnet_ids: Option<Vec<String>>,
+    /// Chooses the subnets of `vpcId` by their tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subnet_selector: Option<SubnetSelector>,
+    /// Additional security groups of the control plane's network interfaces; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 5), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub security_group_ids: Option<Vec<String>>,
+}
+
+/// Chooses subnets by their tags.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubnetSelector {
+    /// Tags that a subnet must have, all of them, with these values.
+    #[schemars(schema_with = "schema::tag_selector")]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// How existing subnets are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExistingSubnets<'a> {
+    Ids(&'a [String]),
+    Tagged {
+        vpc_id: &'a str,
+        tags: &'a BTreeMap<String, String>,
+    },
+}
+
+impl ExistingNetwork {
+    /// The subnets' ids, or the tags that choose them.
+    pub fn subnets(&self) -> Result<ExistingSubnets<'_>, SpecError> {
+        match (&self.subnet_ids, &self.subnet_selector, &self.vpc_id) {
+            (Some(ids), None, _) => Ok(ExistingSubnets::Ids(ids)),
+            (None, Some(selector), Some(vpc_id)) => Ok(ExistingSubnets::Tagged {
+                vpc_id,
+                tags: &selector.tags,
+            }),
+            _ => Err(SpecError::new(
+                "spec.network.existing",
+                "exactly one of subnetIds, subnetSelector must be set, and vpcId with subnetSelector",
+            )),
+        }
+    }
+}
+
+/// Addresses inside Kubernetes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KubernetesNetwork {
+    /// Address family of Pods and Services: `IPv4` or `IPv6`; the VPC is made to match. Immutable.
+    #[serde(default)]
+    pub ip_family: IpFamily,
+    /// IPv4 range of Services, a /12 to a /24 inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, apart from the VPC's;
+    /// absent: EKS chooses. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 18))]
+    pub service_cidr: Option<String>,
+}
+
+/// Address family of Pods and Services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum IpFamily {
+    #[default]
+    IPv4,
+    IPv6,
+}

@@ -1,0 +1,346 @@
+//! NodeGroup: one EKS managed node group of an EksCluster. No I/O.
+
+use std::collections::BTreeMap;
+
+use kube::{CustomResource, KubeSchema, ResourceExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::SpecError;
+use super::policy::DeletionPolicy;
+use super::reference::ClusterReference;
+use super::schema;
+use super::status::NodeGroupStatus;
+use super::version::{InvalidVersion, KubernetesVersion};
+
+/// One EKS managed node group.
+#[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[kube(
+    group = "keelson.dev",
+    version = "v1alpha1",
+    kind = "NodeGroup",
+    plural = "nodegroups",
+    shortname = "ng",
+    category = "keelson",
+    namespaced,
+    derive = "PartialEq",
+    status = "NodeGroupStatus",
+    scale(
+        spec_replicas_path = ".spec.scaling.desired",
+        status_replicas_path = ".status.replicas"
+    ),
+    selectable = ".spec.clusterRef.name",
+    doc = "One EKS managed node group of an EksCluster."
+)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeGroupSpec {
+    /// The EksCluster it belongs to, in the same namespace. Immutable.
+    pub cluster_ref: ClusterReference,
+    /// Name in EKS; absent: metadata.name. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub node_group_name: Option<String>,
+    /// Kubernetes version of its nodes, such as `1.34`; absent: follows the cluster. Never lowered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    pub version: Option<String>,
+    /// AMI release: `Latest` (the newest of the version, at each upgrade), an exact one, or `Pinned` (never changed by itself).
+    #[serde(default = "latest")]
+    #[schemars(length(min = 1, max = 64))]
+    pub release_version: String,
+    /// AMI type, such as `AL2023_x86_64_STANDARD`; absent: EKS chooses. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub ami_type: Option<String>,
+    /// EC2 instance types, the first is preferred. Immutable.
+    #[serde(default = "default_instance_types")]
+    #[schemars(length(min = 1, max = 20), inner(length(min = 1, max = 32)))]
+    pub instance_types: Vec<String>,
+    /// `OnDemand` or `Spot`. Immutable.
+    #[serde(default)]
+    pub capacity_type: CapacityType,
+    /// Size of each node's root volume in GiB; absent: EKS chooses. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "diskSizeGiB")]
+    #[schemars(range(min = 1, max = 16384))]
+    pub disk_size_gib: Option<i32>,
+    /// How many nodes.
+    pub scaling: Scaling,
+    /// Where its nodes are: a tier of the cluster's own subnets, narrowed by zones, or subnets by id. Immutable.
+    #[serde(default)]
+    pub subnets: NodeSubnets,
+    /// Kubernetes labels of its nodes; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::labels")]
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Kubernetes taints of its nodes; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 50))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into(), "effect".into()]))]
+    pub taints: Option<Vec<Taint>>,
+    /// An EC2 launch template. It cannot be added or removed later; its version can change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch_template: Option<LaunchTemplate>,
+    /// ARN of the nodes' IAM role; absent: one that is made for the cluster. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub role_arn: Option<String>,
+    /// ARNs of IAM policies added to the node role that is made for the cluster; not with `roleArn`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 15), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "set"))]
+    pub additional_role_policies: Vec<String>,
+    /// How nodes are replaced; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<NodeUpdate>,
+    /// Node auto repair; absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<NodeRepair>,
+    /// What becomes of the node group when this object is deleted: `Delete` it, or `Retain` it as it is.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// Leaves AWS untouched for as long as it is true, and says so.
+    #[serde(default)]
+    pub suspend: bool,
+    /// Tags on the node group, over the cluster's and the account's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::tags")]
+    pub tags: BTreeMap<String, String>,
+}
+
+fn latest() -> String {
+    "Latest".to_owned()
+}
+
+fn default_instance_types() -> Vec<String> {
+    vec!["m7i.large".to_owned()]
+}
+
+/// Which AMI release is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseVersion<'a> {
+    Latest,
+    Pinned,
+    Exact(&'a str),
+}
+
+impl NodeGroupSpec {
+    /// The version of its own, if it has one.
+    pub fn version(&self) -> Result<Option<KubernetesVersion>, InvalidVersion> {
+        self.version.as_deref().map(str::parse).transpose()
+    }
+
+    /// The wanted AMI release.
+    pub fn release_version(&self) -> ReleaseVersion<'_> {
+        match self.release_version.as_str() {
+            "Latest" => ReleaseVersion::Latest,
+            "Pinned" => ReleaseVersion::Pinned,
+            exact => ReleaseVersion::Exact(exact),
+        }
+    }
+}
+
+impl NodeGroup {
+    /// The node group's name in EKS.
+    pub fn node_group_name(&self) -> String {
+        self.spec
+            .node_group_name
+            .clone()
+            .unwrap_or_else(|| self.name_any())
+    }
+}
+
+/// How instances are bought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum CapacityType {
+    #[default]
+    OnDemand,
+    Spot,
+}
+
+/// How many nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scaling {
+    /// Fewest nodes.
+    #[schemars(range(min = 0))]
+    pub min: i32,
+    /// Most nodes.
+    #[schemars(range(min = 1))]
+    pub max: i32,
+    /// Nodes at creation; absent: `min`. With `desiredPolicy: Initial` a later change of it (by `kubectl scale`, too) does
+    /// nothing to a node group that exists: an autoscaler owns its size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub desired: Option<i32>,
+    /// Who owns the size after creation: `Initial` (an autoscaler), or `Enforce` (`desired`, and so `kubectl scale`).
+    #[serde(default)]
+    pub desired_policy: DesiredPolicy,
+}
+
+impl Scaling {
+    /// Nodes at creation.
+    pub fn initial(&self) -> i32 {
+        self.desired.unwrap_or(self.min)
+    }
+}
+
+/// Who owns a node group's size after creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum DesiredPolicy {
+    #[default]
+    Initial,
+    Enforce,
+}
+
+/// Where nodes are: a tier, or subnets by id.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeSubnets {
+    /// The cluster's `Private` or `Public` subnets; `Private` where neither this nor `ids` is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<SubnetTier>,
+    /// Narrows the tier to these availability zones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 6), inner(length(max = 32)), extend("x-kubernetes-list-type" = "set"))]
+    pub zones: Option<Vec<String>>,
+    /// Subnets by id, instead of a tier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    pub ids: Option<Vec<String>>,
+}
+
+impl Default for NodeSubnets {
+    fn default() -> Self {
+        Self {
+            tier: Some(SubnetTier::Private),
+            zones: None,
+            ids: None,
+        }
+    }
+}
+
+/// How a node group's subnets are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeSubnetsKind<'a> {
+    /// Those of the tier, in these zones only if named.
+    Tier {
+        tier: SubnetTier,
+        zones: Option<&'a [String]>,
+    },
+    Ids(&'a [String]),
+}
+
+impl NodeSubnets {
+    /// The tier and zones, or the ids.
+    pub fn kind(&self) -> Result<NodeSubnetsKind<'_>, SpecError> {
+        match (&self.tier, &self.zones, &self.ids) {
+            (None, None, Some(ids)) => Ok(NodeSubnetsKind::Ids(ids)),
+            (tier, zones, None) => Ok(NodeSubnetsKind::Tier {
+                tier: tier.unwrap_or(SubnetTier::Private),
+                zones: zones.as_deref(),
+            }),
+            (_, _, Some(_)) => Err(SpecError::new(
+                "spec.subnets",
+                "ids cannot be combined with tier or zones",
+            )),
+        }
+    }
+}
+
+/// Whether a subnet routes to an internet gateway.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
+)]
+pub enum SubnetTier {
+    Private,
+    Public,
+}
+
+/// A Kubernetes taint.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Taint {
+    /// Key of the taint.
+    #[schemars(length(min = 1, max = 63))]
+    pub key: String,
+    /// Value of the taint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub value: Option<String>,
+    /// What becomes of Pods that do not tolerate it: `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: TaintEffect,
+}
+
+/// Effect of a taint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum TaintEffect {
+    NoSchedule,
+    PreferNoSchedule,
+    NoExecute,
+}
+
+/// An EC2 launch template.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LaunchTemplate {
+    /// Id of the launch template. Immutable.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// Version number; absent: the template's default version at creation, and not managed afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 18))]
+    pub version: Option<String>,
+}
+
+/// How nodes are replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeUpdate {
+    /// Nodes replaced at the same time, 1 to 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_unavailable: Option<i32>,
+    /// Percentage of nodes replaced at the same time, 1 to 100, instead of a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub max_unavailable_percentage: Option<i32>,
+    /// `Default` (new nodes first) or `Minimal` (old nodes go first: no surge); absent: not managed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<UpdateStrategy>,
+    /// Evicts Pods in spite of their disruption budgets.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// How many nodes are replaced at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxUnavailable {
+    Nodes(i32),
+    Percentage(i32),
+}
+
+impl NodeUpdate {
+    /// How many at the same time; `None`: not managed.
+    pub fn max_unavailable(&self) -> Option<MaxUnavailable> {
+        match (self.max_unavailable, self.max_unavailable_percentage) {
+            (Some(nodes), _) => Some(MaxUnavailable::Nodes(nodes)),
+            (None, Some(percentage)) => Some(MaxUnavailable::Percentage(percentage)),
+            (None, None) => None,
+        }
+    }
+}
+
+/// EKS's node group update strategy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum UpdateStrategy {
+    Default,
+    Minimal,
+}
+
+/// Node auto repair.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRepair {
+    /// Whether EKS repairs nodes by itself.
+    pub enabled: bool,
+}

@@ -1,0 +1,57 @@
+//! Pieces of schema that several fields share and that Rust types alone do not say. No I/O.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+/// Default of booleans that are on.
+pub(super) fn yes() -> bool {
+    true
+}
+
+/// An object of which the schema knows nothing.
+pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+fn strings(max_properties: u32, max_length: u32) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": max_properties,
+        "additionalProperties": {"type": "string", "maxLength": max_length},
+    })
+}
+
+/// Tags of ours to put: AWS allows 50 on a resource, of which we need some.
+pub(super) fn tags(_: &mut SchemaGenerator) -> Schema {
+    strings(40, 256)
+}
+
+/// Tags to look for.
+pub(super) fn tag_selector(_: &mut SchemaGenerator) -> Schema {
+    let mut schema = strings(10, 256);
+    schema.insert("minProperties".into(), 1.into());
+    schema
+}
+
+/// Labels of a Fargate selector: EKS allows five.
+pub(super) fn fargate_labels(_: &mut SchemaGenerator) -> Schema {
+    strings(5, 63)
+}
+
+/// Kubernetes labels of nodes.
+pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
+    strings(50, 63)
+}
+
+/// Conditions, merged by type.
+pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
+    let mut item = Condition::json_schema(generator);
+    item.remove("title");
+    json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "items": item,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    })
+}

@@ -1,0 +1,315 @@
+//! Status of EksCluster and NodeGroup: what exists, what is being done, what is blocked. Bounded in size, nothing secret.
+//! The parts about upgrades and GitOps are in [`super::status_progress`]. No I/O.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::node_group::SubnetTier;
+use super::schema;
+pub use super::status_progress::*;
+
+/// Most entries of `resources`.
+pub const MAX_RESOURCES: usize = 200;
+/// Most steps of `plan`.
+pub const MAX_STEPS: usize = 100;
+/// Most health issues shown of one thing.
+pub const MAX_ISSUES: usize = 10;
+
+/// What is known of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EksClusterStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Standard Kubernetes conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// AWS account it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 12))]
+    pub account_id: Option<String>,
+    /// ARN of the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub arn: Option<String>,
+    /// Kubernetes version of the control plane, as EKS says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub version: Option<String>,
+    /// EKS platform version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub platform_version: Option<String>,
+    /// Address of the Kubernetes API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub endpoint: Option<String>,
+    /// Issuer of the cluster's service account tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub oidc_issuer: Option<String>,
+    /// The network, as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkStatus>,
+    /// What is ours in AWS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 200), extend("x-kubernetes-list-type" = "atomic"))]
+    pub resources: Vec<ResourceStatus>,
+    /// The add-ons, as EKS says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub addons: Vec<AddonStatus>,
+    /// The node groups that refer to this cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node_groups: Option<NodeGroupCounts>,
+    /// Until when AWS supports the cluster's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub support: Option<SupportStatus>,
+    /// What will be done next; with changePolicy Approval, what waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
+    /// The upgrade under way, and past ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeStatus>,
+    /// What the GitOps agent says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gitops: Option<GitOpsStatus>,
+}
+
+/// The network, as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkStatus {
+    /// Id of the VPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub vpc_id: Option<String>,
+    /// Security group that EKS made for the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub cluster_security_group_id: Option<String>,
+    /// The cluster's subnets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["id"]))]
+    pub subnets: Vec<SubnetStatus>,
+}
+
+/// A subnet.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubnetStatus {
+    /// Id of the subnet.
+    #[schemars(length(max = 64))]
+    pub id: String,
+    /// Availability zone.
+    #[schemars(length(max = 32))]
+    pub zone: String,
+    /// `Private` or `Public`.
+    pub tier: SubnetTier,
+    /// IPv4 range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 18))]
+    pub cidr: Option<String>,
+}
+
+/// One thing in AWS that is ours.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceStatus {
+    /// Kind and name in the cluster's graph, such as `natGateway/eu-west-1a`.
+    #[schemars(length(max = 253))]
+    pub key: String,
+    /// Id, name or ARN in AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub id: Option<String>,
+    /// State, as AWS names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub state: Option<String>,
+}
+
+/// An add-on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AddonStatus {
+    /// Name in EKS.
+    #[schemars(length(max = 100))]
+    pub name: String,
+    /// Version, as EKS says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub version: Option<String>,
+    /// State, as EKS names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub state: Option<String>,
+    /// Health issues, as EKS tells them.
+    #[serde(default)]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    pub issues: Vec<HealthIssue>,
+}
+
+/// A health issue that AWS reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthIssue {
+    /// Code of the issue, as AWS names it.
+    #[schemars(length(max = 128))]
+    pub code: String,
+    /// What AWS says about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// What is affected: at most ten ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub resource_ids: Vec<String>,
+}
+
+/// The node groups that refer to a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeGroupCounts {
+    /// Node groups that are ready.
+    #[serde(default)]
+    pub ready: i32,
+    /// Node groups in all.
+    #[serde(default)]
+    pub total: i32,
+    /// Nodes in all.
+    #[serde(default)]
+    pub nodes: i32,
+}
+
+/// Until when AWS supports a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SupportStatus {
+    /// Last day of standard support, YYYY-MM-DD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10))]
+    pub standard_ends: Option<String>,
+    /// Last day of extended support, YYYY-MM-DD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 10))]
+    pub extended_ends: Option<String>,
+}
+
+/// What will be done next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStatus {
+    /// Hash of the plan; an approval names it.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub hash: String,
+    /// Generation of the spec that was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// The plan in one line, such as `4 to create, 1 to update, 0 to delete`.
+    #[serde(default)]
+    #[schemars(length(max = 256))]
+    pub summary: String,
+    /// The steps; at most a hundred are shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    pub steps: Vec<PlanStep>,
+    /// Hash that was approved last; empty: none.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub approved_hash: String,
+}
+
+/// A step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStep {
+    /// `Create`, `Update` or `Delete`.
+    pub action: StepAction,
+    /// Kind and name in the cluster's graph.
+    #[schemars(length(max = 253))]
+    pub resource: String,
+    /// What changes, field by field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub detail: Option<String>,
+    /// How far the step is.
+    pub state: StepState,
+    /// Since when it is in that state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// How long it is expected to take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_seconds: Option<i64>,
+    /// The resource it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub after: Option<String>,
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum StepAction {
+    Create,
+    Update,
+    Delete,
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum StepState {
+    Pending,
+    Running,
+    Blocked,
+    Failed,
+    Done,
+}
+
+/// What is known of the node group.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeGroupStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Standard Kubernetes conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// ARN of the node group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub arn: Option<String>,
+    /// Kubernetes version of its nodes, as EKS says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub version: Option<String>,
+    /// AMI release of its nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub release_version: Option<String>,
+    /// Desired size, as AWS has it; what the scale subresource reads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Nodes that are ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_nodes: Option<i32>,
+    /// Names of its Auto Scaling groups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub auto_scaling_groups: Vec<String>,
+    /// Health issues, as EKS tells them.
+    #[serde(default)]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    pub health_issues: Vec<HealthIssue>,
+    /// What will be done next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
+    /// The upgrade under way, and past ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeStatus>,
+}

@@ -1,0 +1,166 @@
+//! The parts of status that tell how far an upgrade is and what the GitOps agent says. No I/O.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Most past upgrades that are kept.
+pub const MAX_HISTORY: usize = 10;
+/// Most failing objects that are named.
+pub const MAX_FAILING: usize = 10;
+
+/// An upgrade under way, and past ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpgradeStatus {
+    /// Version it started from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub from: Option<String>,
+    /// Version it goes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub to: Option<String>,
+    /// The versions on the way, one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), inner(length(max = 32)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub path: Vec<String>,
+    /// Which of the path is under way, counted from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<i32>,
+    /// Id of the update in EKS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub update_id: Option<String>,
+    /// Verdict of each check made before anything is written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["check"]))]
+    pub preflight: Vec<PreflightCheck>,
+    /// When the next maintenance window opens, with its zone's offset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub next_window: Option<String>,
+    /// The last ten steps that were completed, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    pub history: Vec<UpgradeRecord>,
+}
+
+/// A check made before an upgrade.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PreflightCheck {
+    /// Name of the check, such as `Insights`.
+    #[schemars(length(max = 64))]
+    pub check: String,
+    /// `Passed`, `Warning`, `Failed` or `Unknown`.
+    pub verdict: Verdict,
+    /// What was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+}
+
+/// Verdict of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Verdict {
+    Passed,
+    Warning,
+    Failed,
+    Unknown,
+}
+
+/// A step of an upgrade that was completed.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpgradeRecord {
+    /// Version that was reached.
+    #[schemars(length(max = 32))]
+    pub version: String,
+    /// When it began.
+    pub started_at: Time,
+    /// How long it took.
+    pub seconds: i64,
+}
+
+/// What the GitOps agent says.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitOpsStatus {
+    /// `flux` or `argocd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub agent: Option<String>,
+    /// Version of the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub version: Option<String>,
+    /// Whether Git owns the agent's manifests.
+    #[serde(default)]
+    pub adopted: bool,
+    /// Address of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub url: Option<String>,
+    /// Revision that the source shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub source_revision: Option<String>,
+    /// Revision that the agent tried to apply last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub last_attempted_revision: Option<String>,
+    /// Revision that the agent applied last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub last_applied_revision: Option<String>,
+    /// The same, short: seven characters of a commit, for the GITOPS column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub revision: Option<String>,
+    /// How the agent's own objects fare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<GitOpsObjects>,
+    /// Objects that fail; at most ten are named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
+    pub failing: Vec<FailingObject>,
+    /// When the agent was last reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_contact: Option<Time>,
+}
+
+/// How the agent's own objects (Kustomizations, HelmReleases, Applications) fare.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitOpsObjects {
+    /// Objects that are ready, or on the way.
+    #[serde(default)]
+    pub running: i32,
+    /// Objects that fail.
+    #[serde(default)]
+    pub failing: i32,
+    /// Objects that are suspended.
+    #[serde(default)]
+    pub suspended: i32,
+}
+
+/// An object of the agent's that fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailingObject {
+    /// Kind of the object.
+    #[schemars(length(max = 63))]
+    pub kind: String,
+    /// Namespace and name.
+    #[schemars(length(max = 320))]
+    pub name: String,
+    /// Reason that its Ready condition gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub reason: Option<String>,
+    /// Message that its Ready condition gives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+}

@@ -1,0 +1,225 @@
+//! The checker: holds a plan against the rules before anything of it is done. Pure, and written apart from the planner, so
+//! that an error there does not pass here. Only a [`Checked`] plan can be executed.
+
+use super::graph::Graph;
+use super::key::Key;
+use super::memory::Memory;
+use super::plan::{Action, Goal, Plan, Step, Verdict};
+use super::resource::{How, Phase, Presence};
+
+/// A plan that keeps the rules.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Checked(Plan);
+
+impl Checked {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.0
+    }
+
+    /// The plan, to keep.
+    pub fn into_plan(self) -> Plan {
+        self.0
+    }
+}
+
+/// A rule that a plan would break: an error of ours, never of a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("refused to {action} {key}: {why} (this is an error in Keelson, please report it)")]
+pub struct Violation {
+    /// The resource.
+    pub key: Key,
+    /// What the plan wanted.
+    pub action: &'static str,
+    /// The rule.
+    pub why: &'static str,
+}
+
+/// Holds every step of `plan` that would run now against the rules.
+pub fn check<C>(plan: Plan, graph: &Graph<C>, memory: &Memory) -> Result<Checked, Vec<Violation>> {
+    let broken: Vec<_> = plan
+        .items
+        .iter()
+        .filter_map(|item| match &item.verdict {
+            Verdict::Step(step) => {
+                rule_broken(plan.goal, &item.key, step, graph, memory).map(|why| Violation {
+                    key: item.key.clone(),
+                    action: step.action.as_str(),
+                    why,
+                })
+            }
+            _ => None,
+        })
+        .collect();
+    if broken.is_empty() {
+        Ok(Checked(plan))
+    } else {
+        Err(broken)
+    }
+}
+
+fn rule_broken<C>(
+    goal: Goal,
+    key: &Key,
+    step: &Step,
+    graph: &Graph<C>,
+    memory: &Memory,
+) -> Option<&'static str> {
+    let Some(node) = graph.node(key) else {
+        return Some("it is not in the graph");
+    };
+    let Some(entry) = memory.get(key) else {
+        return Some("it was never looked at");
+    };
+    if entry.blind.is_some() {
+        return Some("the last look at it failed");
+    }
+    let Some(presence) = &entry.presence else {
+        return Some("it was never looked at");
+    };
+    match (step.action, presence) {
+        (Action::Create, Presence::Absent) if goal == Goal::Gone => Some("all is to go"),
+        (Action::Create, Presence::Absent) => {
+            let made_before = entry.recorded.as_ref().is_some_and(|r| r.id.is_some());
+            if made_before && node.irreplaceable().is_some() {
+                return Some("it was there once and is never made again by itself");
+            }
+            let unready = node.after().iter().any(|need| match graph.gate(need) {
+                Some(gate) => !gate.open,
+                None => memory
+                    .observed(need)
+                    .is_none_or(|seen| seen.phase != Phase::Ready),
+            });
+            unready.then_some("what it needs is not ready")
+        }
+        (Action::Create, _) => Some("it exists"),
+        (Action::Update | Action::Delete, Presence::Absent) => Some("it does not exist"),
+        (Action::Update | Action::Delete, Presence::Foreign(_)) => Some("it is not ours"),
+        (Action::Update | Action::Delete, Presence::Borrowed(_)) => Some("it is only lent to us"),
+        (Action::Update, Presence::Ours(_)) if goal == Goal::Gone => Some("all is to go"),
+        (Action::Update, Presence::Ours(_)) => {
+            let only_in_place = step.changes.iter().all(|change| change.how == How::InPlace);
+            (!only_in_place).then_some("a field in it cannot be changed in place")
+        }
+        (Action::Delete, Presence::Ours(seen)) if goal == Goal::Present => {
+            let never_worked = matches!(
+                seen.phase,
+                Phase::Failed {
+                    make_again: true,
+                    ..
+                }
+            );
+            (!never_worked).then_some("nothing is ever replaced to apply a change")
+        }
+        (Action::Delete, Presence::Ours(_)) => {
+            let held = graph
+                .held_by(key)
+                .iter()
+                .any(|holder| match graph.gate(holder) {
+                    Some(gate) => !gate.open,
+                    None => memory.get(holder).is_none_or(|held| {
+                        held.blind.is_some()
+                            || matches!(held.presence, None | Some(Presence::Ours(_)))
+                    }),
+                });
+            held.then_some("something that must go before it is still there")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::world_tests::{ToyWorld, toy_graph};
+    use super::*;
+    use crate::engine::resource::Change;
+    use crate::engine::{Item, Observed};
+    use jiff::Timestamp;
+    use std::time::Duration;
+
+    fn one_step(
+        goal: Goal,
+        step: Step,
+        presence: Presence<u32>,
+    ) -> Result<Checked, Vec<Violation>> {
+        let graph = toy_graph(1);
+        let key = graph.nodes()[0].key();
+        let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
+        memory.saw(&key, ToyWorld::any(presence), Timestamp::UNIX_EPOCH);
+        let items = vec![Item {
+            key,
+            verdict: Verdict::Step(step),
+            forbidden: Vec::new(),
+        }];
+        check(Plan { goal, items }, &graph, &memory)
+    }
+
+    fn step(action: Action, changes: Vec<Change>) -> Step {
+        Step {
+            action,
+            changes,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn what_would_break_a_rule_is_refused() {
+        let there = || Observed::ready("id", "available", 1);
+        let replace = Change::forbidden("cidr", "a", "b", "never");
+        let cases = [
+            (
+                Goal::Present,
+                step(Action::Create, vec![]),
+                Presence::Ours(there()),
+            ),
+            (
+                Goal::Present,
+                step(Action::Create, vec![]),
+                Presence::Foreign("x".into()),
+            ),
+            (Goal::Gone, step(Action::Create, vec![]), Presence::Absent),
+            (
+                Goal::Present,
+                step(Action::Update, vec![]),
+                Presence::Foreign("x".into()),
+            ),
+            (
+                Goal::Present,
+                step(Action::Update, vec![]),
+                Presence::Borrowed(there()),
+            ),
+            (
+                Goal::Present,
+                step(Action::Update, vec![replace]),
+                Presence::Ours(there()),
+            ),
+            (
+                Goal::Present,
+                step(Action::Delete, vec![]),
+                Presence::Ours(there()),
+            ),
+            (
+                Goal::Gone,
+                step(Action::Delete, vec![]),
+                Presence::Foreign("x".into()),
+            ),
+            (
+                Goal::Gone,
+                step(Action::Delete, vec![]),
+                Presence::Borrowed(there()),
+            ),
+        ];
+        for (goal, step, presence) in cases {
+            let text = format!("{goal:?} {step:?} {presence:?}");
+            assert!(one_step(goal, step, presence).is_err(), "{text}");
+        }
+        assert!(
+            one_step(
+                Goal::Gone,
+                step(Action::Delete, vec![]),
+                Presence::Ours(there())
+            )
+            .is_ok()
+        );
+    }
+}

@@ -1,0 +1,485 @@
+//! One reconcile: observe what is due, plan, check, run every ready step side by side, plan again as each ends.
+//!
+//! It decides nothing that the plan leaves open, and never sleeps: what takes time is in the report as a time to look again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use jiff::Timestamp;
+
+use super::check::{Violation, check};
+use super::expect::{Expectations, look_again};
+use super::failure::{Class, Failure, span};
+use super::graph::Graph;
+use super::key::Key;
+use super::memory::{AnyPresence, Memory, Running};
+use super::plan::{Action, Goal, Plan, Step, Verdict, WaitingOn, plan};
+use super::resource::{Change, Look, Node, Phase, Presence};
+
+/// Where ids and intents are kept so that they outlive the process.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Keeps the inventory as it stands in `memory`. When it fails, no create that needs an intent is sent.
+    async fn record(&self, memory: &Memory) -> Result<(), Failure>;
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, or taken up by the cloud. Holds the id.
+    Done(String),
+    /// Failed.
+    Failed(Failure),
+}
+
+/// A step that was run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// On which resource.
+    pub key: Key,
+    /// What.
+    pub action: Action,
+    /// The fields that an update changed.
+    pub changes: Vec<Change>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// What a reconcile came to.
+#[derive(Debug)]
+#[must_use]
+pub struct Report {
+    /// What is left to do after it.
+    pub plan: Plan,
+    /// When to look again, as far as the graph goes.
+    pub next: Option<Timestamp>,
+    /// The steps that were run.
+    pub happened: Vec<Happened>,
+    /// Rules that the plan would have broken: nothing was done.
+    pub violations: Vec<Violation>,
+}
+
+/// A graph, where it goes, and what a reconcile of it works with.
+pub struct Run<'a, C> {
+    /// What is wanted.
+    pub graph: &'a Graph<C>,
+    /// Whether it is to be there or to go.
+    pub goal: Goal,
+    /// The handle of the resources' I/O.
+    pub cloud: &'a C,
+    /// Where ids are kept.
+    pub journal: &'a dyn Journal,
+    /// How long things take.
+    pub expectations: &'a Expectations,
+    /// The time.
+    pub clock: &'a (dyn Fn() -> Timestamp + Sync),
+}
+
+/// A step that does not settle after this many times in one reconcile waits for the next.
+const MOST_STEPS_PER_RESOURCE: u32 = 4;
+/// Looks side by side: enough to hide their latency, few enough for a shared connection pool.
+const LOOKS_AT_ONCE: usize = 16;
+
+/// Reconciles once.
+pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report {
+    run.observe(memory).await;
+    let mut happened = Vec::new();
+    let mut steps_of: BTreeMap<Key, u32> = BTreeMap::new();
+    let mut in_flight: BTreeSet<Key> = BTreeSet::new();
+    let mut running = FuturesUnordered::new();
+    loop {
+        let plan = run.plan(memory);
+        let checked = match check(plan, run.graph, memory) {
+            Ok(checked) => checked,
+            Err(violations) => {
+                while let Some(done) = running.next().await {
+                    run.note(memory, done, &mut happened);
+                }
+                let plan = run.plan(memory);
+                let next = (run.clock)()
+                    .saturating_add(span(Duration::from_secs(60)))
+                    .ok();
+                return Report {
+                    plan,
+                    next,
+                    happened,
+                    violations,
+                };
+            }
+        };
+        let mut start: Vec<(Arc<dyn Node<C>>, Step)> = Vec::new();
+        for (key, step) in checked.plan().ready() {
+            let so_far = steps_of.get(key).copied().unwrap_or(0);
+            if so_far < MOST_STEPS_PER_RESOURCE
+                && !in_flight.contains(key)
+                && let Some(node) = run.graph.node(key)
+            {
+                start.push((node.clone(), step.clone()));
+            }
+        }
+        if run.intend(memory, &mut start).await.is_err() {
+            start.retain(|(node, step)| step.action != Action::Create || !node.records_intent());
+        }
+        for (node, step) in start {
+            *steps_of.entry(node.key()).or_default() += 1;
+            in_flight.insert(node.key());
+            running.push(run.step(memory, node, step));
+        }
+        let Some(done) = running.next().await else {
+            let plan = checked.into_plan();
+            let next = run.look_again(memory, &plan);
+            return Report {
+                plan,
+                next,
+                happened,
+                violations: Vec::new(),
+            };
+        };
+        in_flight.remove(&done.key);
+        let keep_at_once = done.keep_at_once;
+        run.note(memory, done, &mut happened);
+        if keep_at_once && let Err(failure) = run.journal.record(memory).await {
+            // The intent is kept, so nothing is lost: the tag leads back to it.
+            tracing::warn!(%failure, "an id could not be kept in status yet");
+        }
+    }
+}
+
+/// A step that ended.
+struct Done {
+    key: Key,
+    step: Step,
+    keep_at_once: bool,
+    result: Result<AnyPresence, Failure>,
+}
+
+impl<C: Sync> Run<'_, C> {
+    fn plan(&self, memory: &Memory) -> Plan {
+        plan(
+            self.graph,
+            memory,
+            self.goal,
+            self.expectations,
+            (self.clock)(),
+        )
+    }
+
+    /// Looks at everything that is due, what lives in another thing after that thing.
+    async fn observe(&self, memory: &mut Memory) {
+        let now = (self.clock)();
+        let due = |memory: &Memory, key: &Key| {
+            memory.get(key).is_none_or(|e| {
+                e.presence.is_none() && e.blind.is_none() || e.due.is_none_or(|at| at <= now)
+            })
+        };
+        let mut left: Vec<_> = self
+            .graph
+            .nodes()
+            .iter()
+            .filter(|node| due(memory, &node.key()))
+            .cloned()
+            .collect();
+        while !left.is_empty() {
+            let waiting: BTreeSet<Key> = left.iter().map(|node| node.key()).collect();
+            let (now_looked, later): (Vec<_>, Vec<_>) = left
+                .into_iter()
+                .partition(|node| node.inside().is_none_or(|host| !waiting.contains(&host)));
+            left = later;
+            let refs = memory.refs();
+            let mut ask = Vec::new();
+            for node in now_looked {
+                if node
+                    .inside()
+                    .is_some_and(|host| cannot_hold_anything(memory, &host))
+                {
+                    memory.saw(&node.key(), Presence::Absent, now);
+                } else {
+                    let look = self.look(memory, node.as_ref(), now);
+                    ask.push((node, look));
+                }
+            }
+            let answers: Vec<_> = futures::stream::iter(ask)
+                .map(|(node, look)| {
+                    let refs = &refs;
+                    async move {
+                        let answer = node.observe(self.cloud, refs, &look).await;
+                        (node, answer)
+                    }
+                })
+                .buffer_unordered(LOOKS_AT_ONCE)
+                .collect()
+                .await;
+            for (node, answer) in answers {
+                match answer {
+                    Ok(presence) => self.saw(memory, node.as_ref(), presence),
+                    Err(failure) => memory.look_failed(&node.key(), failure, (self.clock)()),
+                }
+            }
+        }
+    }
+
+    /// How old a read may be: never older than our last write, and at rest as old as sharing allows.
+    fn look(&self, memory: &Memory, node: &dyn Node<C>, now: Timestamp) -> Look {
+        let key = node.key();
+        let entry = memory.get(&key);
+        let written = entry
+            .and_then(|e| e.written_at)
+            .unwrap_or(memory.since)
+            .max(memory.since);
+        let moving = memory.unsettled(&key, now).is_some()
+            || entry.is_some_and(|e| e.running.is_some() || e.failed.is_some());
+        let share = if moving {
+            Duration::from_millis(500)
+        } else {
+            node.rest().share
+        };
+        let since_write = now
+            .duration_since(written)
+            .max(jiff::SignedDuration::ZERO)
+            .unsigned_abs();
+        Look {
+            max_age: share.min(since_write),
+            goal: self.goal,
+            recorded_id: entry
+                .and_then(|e| e.recorded.as_ref())
+                .and_then(|r| r.id.clone()),
+            at_rest: !moving,
+        }
+    }
+
+    fn saw(&self, memory: &mut Memory, node: &dyn Node<C>, presence: AnyPresence) {
+        let now = (self.clock)();
+        let key = node.key();
+        let busy_with = presence.observed().and_then(|seen| match &seen.phase {
+            Phase::Busy { action, since, .. } => Some((*action, *since)),
+            _ => None,
+        });
+        let entry = memory.entry(&key);
+        match busy_with {
+            Some((action, since)) => {
+                if entry.running.is_none_or(|running| running.action != action) {
+                    entry.running = Some(Running {
+                        action,
+                        since: since.unwrap_or(now),
+                    });
+                }
+            }
+            None => {
+                let usable = presence
+                    .observed()
+                    .is_none_or(|seen| seen.phase == Phase::Ready);
+                if let Some(running) = entry.running.take()
+                    && usable
+                {
+                    let took = now
+                        .duration_since(running.since)
+                        .max(jiff::SignedDuration::ZERO);
+                    self.expectations
+                        .learn(key.kind(), running.action, took.unsigned_abs());
+                }
+            }
+        }
+        memory.saw(&key, presence, now);
+    }
+
+    /// Records the intent of every create that could be doubled, before any is sent.
+    async fn intend(
+        &self,
+        memory: &mut Memory,
+        start: &mut [(Arc<dyn Node<C>>, Step)],
+    ) -> Result<(), Failure> {
+        let now = (self.clock)();
+        let keys: Vec<Key> = start
+            .iter()
+            .filter(|(node, step)| step.action == Action::Create && node.records_intent())
+            .map(|(node, _)| node.key())
+            .collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for key in &keys {
+            memory.intend(key, now);
+        }
+        let kept = self.journal.record(memory).await;
+        if let Err(failure) = &kept {
+            for key in &keys {
+                memory.entry(key).recorded = None;
+                memory.step_failed(key, failure.clone(), now);
+            }
+        }
+        kept
+    }
+
+    fn step<'f>(
+        &'f self,
+        memory: &Memory,
+        node: Arc<dyn Node<C>>,
+        step: Step,
+    ) -> BoxFuture<'f, Done> {
+        let refs = memory.refs();
+        let seen = memory.observed(&node.key()).cloned();
+        let keep_at_once = step.action == Action::Create && node.records_intent();
+        Box::pin(async move {
+            let key = node.key();
+            let result = match (step.action, seen) {
+                (Action::Create, _) => node.create(self.cloud, &refs).await.map(Presence::Ours),
+                (Action::Update, Some(seen)) => {
+                    let update = node.update(self.cloud, &refs, &seen, &step.changes);
+                    update.await.map(Presence::Ours)
+                }
+                (Action::Delete, Some(seen)) => node.delete(self.cloud, &seen).await,
+                (Action::Update | Action::Delete, None) => {
+                    Err(Failure::new(Class::Gone, format!("{key} is not there")))
+                }
+            };
+            Done {
+                key,
+                step,
+                keep_at_once,
+                result,
+            }
+        })
+    }
+
+    /// Takes the end of a step into memory.
+    fn note(&self, memory: &mut Memory, done: Done, happened: &mut Vec<Happened>) {
+        let Done {
+            key, step, result, ..
+        } = done;
+        let now = (self.clock)();
+        let result = match result {
+            Err(failure) if failure.class == Class::Gone && step.action == Action::Delete => {
+                Ok(Presence::Absent)
+            }
+            other => other,
+        };
+        let outcome = match result {
+            Ok(presence) => {
+                let before = memory.observed(&key).map(|seen| seen.id.clone());
+                let entry = memory.entry(&key);
+                entry.failed = None;
+                entry.written_at = Some(now);
+                entry.running = None;
+                if step.action == Action::Delete && matches!(presence, Presence::Absent) {
+                    entry.recorded = None;
+                }
+                let id = presence.observed().map(|seen| seen.id.clone()).or(before);
+                if let Some(node) = self.graph.node(&key) {
+                    self.saw(memory, node.as_ref(), presence);
+                }
+                Outcome::Done(id.unwrap_or_default())
+            }
+            Err(failure) => {
+                memory.step_failed(&key, failure.clone(), now);
+                if failure.class == Class::NoChange {
+                    return;
+                }
+                Outcome::Failed(failure)
+            }
+        };
+        happened.push(Happened {
+            key,
+            action: step.action,
+            changes: step.changes,
+            outcome,
+        });
+    }
+
+    /// Sets when each resource is looked at again, and says when the first is.
+    fn look_again(&self, memory: &mut Memory, plan: &Plan) -> Option<Timestamp> {
+        let now = (self.clock)();
+        let mut next: Option<Timestamp> = None;
+        let mut wake = |at: Timestamp| next = Some(next.map_or(at, |n| n.min(at)));
+        for item in &plan.items {
+            let Some(node) = self.graph.node(&item.key) else {
+                continue;
+            };
+            let rest = node.rest().due;
+            let entry = memory.entry(&item.key);
+            let rested = entry
+                .seen_at
+                .unwrap_or(now)
+                .saturating_add(span(rest))
+                .unwrap_or(now);
+            match &item.verdict {
+                Verdict::Waiting { action, since, .. } => {
+                    let kind = item.key.kind();
+                    let estimate =
+                        self.expectations
+                            .estimate(kind, *action, node.expected(*action));
+                    let elapsed = now.duration_since(*since).max(jiff::SignedDuration::ZERO);
+                    let pause = look_again(elapsed.unsigned_abs(), estimate);
+                    let at = now.saturating_add(span(pause)).unwrap_or(now);
+                    entry.due = Some(at);
+                    wake(at);
+                }
+                Verdict::Unseen(failed) => {
+                    let at = failed.as_ref().map_or(now, |failed| failed.retry_at);
+                    entry.due = Some(at);
+                    wake(at);
+                }
+                Verdict::Pending(_, waits) => {
+                    for wait in waits {
+                        match wait {
+                            WaitingOn::Retry(failed) => wake(failed.retry_at),
+                            WaitingOn::Settling(until) => {
+                                entry.due = Some(*until);
+                                wake(*until);
+                            }
+                            WaitingOn::Resource(_) | WaitingOn::Gate(..) => {}
+                        }
+                    }
+                    let retrying = waits
+                        .iter()
+                        .any(|w| !matches!(w, WaitingOn::Resource(_) | WaitingOn::Gate(..)));
+                    if !retrying {
+                        entry.due = Some(rested);
+                    }
+                }
+                Verdict::Step(_) => {
+                    entry.due = None;
+                    wake(
+                        now.saturating_add(span(Duration::from_secs(1)))
+                            .unwrap_or(now),
+                    );
+                }
+                Verdict::GoesWith(_) => entry.due = None,
+                Verdict::Settled | Verdict::Blocked(_) => {
+                    entry.due = Some(rested);
+                    if plan.goal == Goal::Present {
+                        wake(rested.max(now));
+                    }
+                }
+            }
+        }
+        next
+    }
+}
+
+/// True when nothing can be in `host`: it is not there, not ours to use, or still being made.
+fn cannot_hold_anything(memory: &Memory, host: &Key) -> bool {
+    let Some(entry) = memory.get(host) else {
+        return false;
+    };
+    if entry.blind.is_some() {
+        return false;
+    }
+    match &entry.presence {
+        Some(Presence::Absent | Presence::Foreign(_)) => true,
+        Some(Presence::Ours(seen) | Presence::Borrowed(seen)) => {
+            matches!(
+                seen.phase,
+                Phase::Busy {
+                    action: Action::Create | Action::Delete,
+                    ..
+                }
+            )
+        }
+        None => false,
+    }
+}

@@ -1,0 +1,172 @@
+//! How long things take, learned from what was seen, and when to look again. The decision is pure.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::plan::Action;
+
+/// How long something takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Estimate {
+    /// The usual time.
+    pub typical: Duration,
+    /// True when it was seen here; false for what the kind knows from elsewhere.
+    pub learned: bool,
+}
+
+/// What was learned, per kind of resource and action. One for each account and region.
+#[derive(Debug, Default)]
+pub struct Expectations {
+    learned: Mutex<BTreeMap<(String, Action), Duration>>,
+}
+
+impl Expectations {
+    /// How long it should take.
+    pub fn estimate(&self, kind: &str, action: Action, prior: Duration) -> Estimate {
+        let learned = self
+            .learned
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        match learned.get(&(kind.to_owned(), action)) {
+            Some(typical) => Estimate {
+                typical: *typical,
+                learned: true,
+            },
+            None => Estimate {
+                typical: prior,
+                learned: false,
+            },
+        }
+    }
+
+    /// Notes how long it took. The newest counts as much as all before it, so a change shows soon.
+    pub fn learn(&self, kind: &str, action: Action, took: Duration) {
+        let mut learned = self
+            .learned
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        learned
+            .entry((kind.to_owned(), action))
+            .and_modify(|typical| *typical = (*typical + took) / 2)
+            .or_insert(took);
+    }
+}
+
+const SHORTEST: Duration = Duration::from_millis(900);
+const LONGEST: Duration = Duration::from_secs(20);
+
+/// The pause until the next look at something that has been under way for `elapsed`.
+///
+/// Where the time was learned: nothing until shortly before it, then every second or so, then ever more slowly. Where it
+/// is only known from elsewhere: pauses that grow with the time already spent, so that something ten times as fast as
+/// usual is not noticed late, and something slow is not asked all the time.
+pub fn look_again(elapsed: Duration, estimate: Estimate) -> Duration {
+    let typical = estimate.typical;
+    if estimate.learned {
+        let nearly = typical.mul_f64(0.97);
+        if elapsed < nearly {
+            // Not all in one go: it may be quicker, or fail early.
+            return (nearly - elapsed).min(typical.mul_f64(0.4)).max(SHORTEST);
+        }
+        let late = elapsed.saturating_sub(typical);
+        return (typical / 60)
+            .clamp(SHORTEST, LONGEST / 4)
+            .max(late / 5)
+            .min(LONGEST);
+    }
+    let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
+    let longest = if near { LONGEST / 4 } else { LONGEST };
+    let shortest = (typical / 180).clamp(SHORTEST, longest);
+    elapsed.mul_f64(0.12).clamp(shortest, longest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(took: Duration, estimate: Estimate) -> (usize, Duration) {
+        let mut elapsed = Duration::ZERO;
+        let mut count = 0;
+        while elapsed < took {
+            elapsed += look_again(elapsed, estimate);
+            count += 1;
+        }
+        (count, elapsed - took)
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_cluster_of_nine_minutes_is_not_asked_forty_times_in_seven() {
+        for learned in [false, true] {
+            let (count, _) = looks(
+                7 * MINUTE,
+                Estimate {
+                    typical: 9 * MINUTE,
+                    learned,
+                },
+            );
+            assert!(count < 40, "{count}");
+        }
+    }
+
+    #[test]
+    fn near_the_expected_end_it_is_asked_every_few_seconds() {
+        for learned in [false, true] {
+            let estimate = Estimate {
+                typical: 9 * MINUTE,
+                learned,
+            };
+            assert!(look_again(9 * MINUTE, estimate) <= Duration::from_secs(9));
+        }
+    }
+
+    #[test]
+    fn once_learned_it_takes_few_looks_and_is_noticed_at_once() {
+        for seconds in [5, 12, 60, 600] {
+            let typical = Duration::from_secs(seconds);
+            let (count, late) = looks(
+                typical,
+                Estimate {
+                    typical,
+                    learned: true,
+                },
+            );
+            assert!(count <= 8, "{count} looks for {seconds} s");
+            assert!(
+                late <= Duration::from_secs(1).max(typical / 60),
+                "{late:?} late for {seconds} s"
+            );
+        }
+    }
+
+    #[test]
+    fn what_hangs_is_asked_ever_more_rarely_but_never_forgotten() {
+        let estimate = Estimate {
+            typical: MINUTE,
+            learned: true,
+        };
+        assert_eq!(look_again(30 * MINUTE, estimate), LONGEST);
+    }
+
+    #[test]
+    fn what_was_seen_replaces_what_was_believed() {
+        let expectations = Expectations::default();
+        let prior = Duration::from_secs(540);
+        assert!(
+            !expectations
+                .estimate("cluster", Action::Create, prior)
+                .learned
+        );
+        expectations.learn("cluster", Action::Create, Duration::from_secs(60));
+        let estimate = expectations.estimate("cluster", Action::Create, prior);
+        assert_eq!(
+            estimate,
+            Estimate {
+                typical: Duration::from_secs(60),
+                learned: true
+            }
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! What a failed call means: its class, and when the step is tried again. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Class of a failure. It alone decides the retry and the condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// The thing is not there (any more).
+    Gone,
+    /// Something just made is not visible to the callee yet (IAM roles above all).
+    NotYetVisible,
+    /// The name is taken by something that is not ours.
+    Conflict,
+    /// Something else is under way or still uses it: try again.
+    Busy,
+    /// Asked too often.
+    Throttled,
+    /// A quota is used up.
+    Quota,
+    /// Not allowed.
+    Denied,
+    /// There are no usable credentials.
+    CredentialsUnavailable,
+    /// The cloud refuses a value.
+    Invalid,
+    /// The cloud has no capacity for it now.
+    Capacity,
+    /// The cloud asked for what is there already: no failure in effect.
+    NoChange,
+    /// No answer, or a server error: it may or may not have been done.
+    Unavailable,
+    /// This process may not write (leadership lost).
+    NotLeader,
+    /// Anything else.
+    Unknown,
+}
+
+impl Class {
+    /// Name for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Gone => "gone",
+            Class::NotYetVisible => "not_yet_visible",
+            Class::Conflict => "conflict",
+            Class::Busy => "busy",
+            Class::Throttled => "throttled",
+            Class::Quota => "quota",
+            Class::Denied => "denied",
+            Class::CredentialsUnavailable => "credentials_unavailable",
+            Class::Invalid => "invalid",
+            Class::Capacity => "capacity",
+            Class::NoChange => "no_change",
+            Class::Unavailable => "unavailable",
+            Class::NotLeader => "not_leader",
+            Class::Unknown => "unknown",
+        }
+    }
+}
+
+/// A failed observation or step: its class and the message a person reads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What kind of failure.
+    pub class: Class,
+    /// Call, resource, why, what to do.
+    pub message: String,
+    /// Earliest time from now at which trying again makes sense, where the callee said so.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// A failure of a class.
+    pub fn new(class: Class, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// A value that cannot work; a person has to change it.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Class::Invalid, message)
+    }
+}
+
+/// How long something just made may stay invisible to others before it counts as an error (IAM propagation).
+pub const VISIBLE_WITHIN: Duration = Duration::from_secs(120);
+
+/// What is known of a step that failed, over its attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The last failure.
+    pub failure: Failure,
+    /// When the first of this row of failures was.
+    pub first: Timestamp,
+    /// How many in a row.
+    pub attempts: u32,
+    /// When to try again.
+    pub retry_at: Timestamp,
+}
+
+impl Failed {
+    /// Notes a failure at `now`, after `before`. `seed` spreads retries of many objects.
+    pub fn after(before: Option<&Failed>, failure: Failure, now: Timestamp, seed: u64) -> Self {
+        let same = before.filter(|b| b.failure.class == failure.class);
+        let first = same.map_or(now, |b| b.first);
+        let attempts = same.map_or(1, |b| b.attempts.saturating_add(1));
+        let mut delay = delay(
+            failure.class,
+            attempts,
+            now.duration_since(first).unsigned_abs(),
+        );
+        if let Some(asked) = failure.retry_after {
+            delay = delay.max(asked);
+        }
+        // Up to a fifth on top, so that what failed together does not come back together.
+        let spread =
+            delay.mul_f64(0.2 * (seed.wrapping_add(u64::from(attempts)) % 97) as f64 / 97.0);
+        let retry_at = now.saturating_add(span(delay + spread)).unwrap_or(now);
+        Self {
+            failure,
+            first,
+            attempts,
+            retry_at,
+        }
+    }
+
+    /// True when it will not get further without a change by a person, as far as can be known.
+    pub fn needs_a_person(&self, now: Timestamp) -> bool {
+        match self.failure.class {
+            Class::Conflict | Class::Quota | Class::Denied | Class::Invalid | Class::Capacity => {
+                true
+            }
+            Class::CredentialsUnavailable => true,
+            Class::NotYetVisible => now.duration_since(self.first).unsigned_abs() >= VISIBLE_WITHIN,
+            Class::Gone | Class::Busy | Class::Throttled | Class::NoChange => false,
+            Class::Unavailable | Class::NotLeader | Class::Unknown => false,
+        }
+    }
+}
+
+/// A `std` duration as jiff's.
+pub(crate) fn span(duration: Duration) -> jiff::SignedDuration {
+    jiff::SignedDuration::try_from(duration).unwrap_or(jiff::SignedDuration::MAX)
+}
+
+/// The pause before attempt `attempts + 1`, when the first failure was `elapsed` ago.
+fn delay(class: Class, attempts: u32, elapsed: Duration) -> Duration {
+    let growing = |first: u64, most: u64| {
+        let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(16));
+        Duration::from_millis(doubled.min(most))
+    };
+    match class {
+        Class::Gone | Class::NoChange => growing(500, 30_000),
+        Class::NotYetVisible if elapsed < VISIBLE_WITHIN => growing(1_000, 5_000),
+        Class::NotYetVisible => Duration::from_secs(60),
+        Class::Busy => growing(1_000, 20_000),
+        Class::Throttled => growing(1_000, 60_000),
+        Class::Unavailable => growing(500, 60_000),
+        Class::NotLeader => Duration::from_secs(5),
+        Class::Unknown => growing(2_000, 300_000),
+        Class::CredentialsUnavailable => growing(5_000, 120_000),
+        Class::Conflict | Class::Denied | Class::Invalid => growing(15_000, 600_000),
+        Class::Quota | Class::Capacity => growing(60_000, 600_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail_repeatedly(class: Class, times: u32) -> Vec<Duration> {
+        let mut now = Timestamp::UNIX_EPOCH;
+        let mut failed: Option<Failed> = None;
+        let mut pauses = Vec::new();
+        for _ in 0..times {
+            let next = Failed::after(failed.as_ref(), Failure::new(class, "x"), now, 0);
+            pauses.push(next.retry_at.duration_since(now).unsigned_abs());
+            now = next.retry_at;
+            failed = Some(next);
+        }
+        pauses
+    }
+
+    #[test]
+    fn a_role_not_visible_yet_is_tried_often_for_two_minutes_and_then_slowly() {
+        let pauses = fail_repeatedly(Class::NotYetVisible, 60);
+        let fast = pauses
+            .iter()
+            .take_while(|p| **p < Duration::from_secs(30))
+            .count();
+        let spent: Duration = pauses.iter().take(fast).sum();
+        assert!(
+            spent >= VISIBLE_WITHIN && spent < VISIBLE_WITHIN * 2,
+            "{spent:?}"
+        );
+        assert!(pauses[fast..].iter().all(|p| *p >= Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn an_outage_never_becomes_a_hot_loop() {
+        let pauses = fail_repeatedly(Class::Unavailable, 40);
+        let first_ten_minutes = pauses
+            .iter()
+            .scan(Duration::ZERO, |sum, p| {
+                *sum += *p;
+                Some(*sum)
+            })
+            .take_while(|sum| *sum < Duration::from_secs(600))
+            .count();
+        assert!(
+            first_ten_minutes < 25,
+            "{first_ten_minutes} tries in ten minutes"
+        );
+    }
+
+    #[test]
+    fn what_the_callee_asked_for_is_waited() {
+        let mut failure = Failure::new(Class::Throttled, "slow down");
+        failure.retry_after = Some(Duration::from_secs(42));
+        let failed = Failed::after(None, failure, Timestamp::UNIX_EPOCH, 0);
+        assert!(failed.retry_at >= Timestamp::UNIX_EPOCH + span(Duration::from_secs(42)));
+    }
+
+    #[test]
+    fn another_class_of_failure_starts_a_new_row() {
+        let start = Timestamp::UNIX_EPOCH;
+        let busy = Failed::after(None, Failure::new(Class::Busy, "x"), start, 0);
+        let later = start + span(Duration::from_secs(500));
+        let denied = Failed::after(Some(&busy), Failure::new(Class::Denied, "x"), later, 0);
+        assert_eq!((denied.first, denied.attempts), (later, 1));
+        assert!(denied.needs_a_person(later) && !busy.needs_a_person(later));
+    }
+}

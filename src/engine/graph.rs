@@ -1,0 +1,143 @@
+//! The wanted graph: typed resources, and gates for what others bring about.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::key::Key;
+use super::resource::Node;
+
+/// Something outside the graph that resources in it wait for: nodes that joined, objects that went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Its name in the graph.
+    pub key: Key,
+    /// Whether what waits for it may go on.
+    pub open: bool,
+    /// What it waits for, for people.
+    pub why: String,
+    /// What cannot be deleted while it is closed.
+    pub holds: Vec<Key>,
+}
+
+/// Why a graph cannot be: an error in the code that expands it, found by its tests.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// Two resources of one name.
+    #[error("{0} is in the graph twice")]
+    Twice(Key),
+    /// A dependency on something that is not in the graph.
+    #[error("{from} needs {to}, which is not in the graph")]
+    Missing {
+        /// Who needs it.
+        from: Key,
+        /// What is missing.
+        to: Key,
+    },
+    /// A circle of dependencies.
+    #[error("{0} depends on itself")]
+    Circle(Key),
+}
+
+/// What must exist, in an order in which it can be made.
+pub struct Graph<C> {
+    nodes: Vec<Arc<dyn Node<C>>>,
+    gates: BTreeMap<Key, Gate>,
+    held_by: BTreeMap<Key, Vec<Key>>,
+}
+
+impl<C> Graph<C> {
+    /// Orders the nodes so that each comes after what it needs.
+    pub fn new(nodes: Vec<Arc<dyn Node<C>>>, gates: Vec<Gate>) -> Result<Self, GraphError> {
+        let gates: BTreeMap<_, _> = gates.into_iter().map(|g| (g.key.clone(), g)).collect();
+        let mut by_key: BTreeMap<Key, Arc<dyn Node<C>>> = BTreeMap::new();
+        let mut given = Vec::new();
+        for node in nodes {
+            let key = node.key();
+            if gates.contains_key(&key) || by_key.insert(key.clone(), node).is_some() {
+                return Err(GraphError::Twice(key));
+            }
+            given.push(key);
+        }
+        let mut order = Vec::new();
+        let mut state = BTreeMap::new();
+        for key in &given {
+            visit(key, &by_key, &gates, &mut state, &mut order)?;
+        }
+        let nodes: Vec<_> = order
+            .iter()
+            .filter_map(|key| by_key.get(key).cloned())
+            .collect();
+
+        let mut held_by: BTreeMap<Key, Vec<Key>> = BTreeMap::new();
+        for node in &nodes {
+            for held in node.holds() {
+                held_by.entry(held).or_default().push(node.key());
+            }
+        }
+        for gate in gates.values() {
+            for held in &gate.holds {
+                held_by
+                    .entry(held.clone())
+                    .or_default()
+                    .push(gate.key.clone());
+            }
+        }
+        Ok(Self {
+            nodes,
+            gates,
+            held_by,
+        })
+    }
+
+    /// The nodes, each after what it needs.
+    pub fn nodes(&self) -> &[Arc<dyn Node<C>>] {
+        &self.nodes
+    }
+
+    /// A node by its key.
+    pub fn node(&self, key: &Key) -> Option<&Arc<dyn Node<C>>> {
+        self.nodes.iter().find(|node| node.key() == *key)
+    }
+
+    /// A gate by its key.
+    pub fn gate(&self, key: &Key) -> Option<&Gate> {
+        self.gates.get(key)
+    }
+
+    /// What must be gone before `key` can be deleted.
+    pub fn held_by(&self, key: &Key) -> &[Key] {
+        self.held_by.get(key).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Depth first: a node is put into `order` after all it needs. `state` is false while a node is being visited.
+fn visit<C>(
+    key: &Key,
+    by_key: &BTreeMap<Key, Arc<dyn Node<C>>>,
+    gates: &BTreeMap<Key, Gate>,
+    state: &mut BTreeMap<Key, bool>,
+    order: &mut Vec<Key>,
+) -> Result<(), GraphError> {
+    match state.get(key) {
+        Some(true) => return Ok(()),
+        Some(false) => return Err(GraphError::Circle(key.clone())),
+        None => {}
+    }
+    let Some(node) = by_key.get(key) else {
+        return Ok(());
+    };
+    state.insert(key.clone(), false);
+    let needs: BTreeSet<Key> = node.after().into_iter().chain(node.inside()).collect();
+    for need in needs {
+        if !by_key.contains_key(&need) && !gates.contains_key(&need) {
+            return Err(GraphError::Missing {
+                from: key.clone(),
+                to: need,
+            });
+        }
+        visit(&need, by_key, gates, state, order)?;
+    }
+    state.insert(key.clone(), true);
+    order.push(key.clone());
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! What is remembered of an object's resources between two reconciles: what was seen, what failed, when to look again.
+//! Pure. Lost with the process without harm: all of it can be seen again.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::failure::{Failed, Failure, span};
+use super::key::Key;
+use super::plan::Action;
+use super::resource::{AnyObserved, Presence, Refs};
+
+/// A presence of any kind.
+pub type AnyPresence = Presence<Arc<dyn Any + Send + Sync>>;
+
+/// A line of the inventory that outlives the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The cloud's id; `None` for an intent: a create was about to be sent.
+    pub id: Option<String>,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// A step whose end the cloud has not reported yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// What was begun.
+    pub action: Action,
+    /// When.
+    pub since: Timestamp,
+}
+
+/// What is known of one resource.
+#[derive(Clone, Debug, Default)]
+pub struct Entry {
+    /// As last seen; `None`: not looked at yet.
+    pub presence: Option<AnyPresence>,
+    /// When that was.
+    pub seen_at: Option<Timestamp>,
+    /// When this process last wrote to it: older reads do not count.
+    pub written_at: Option<Timestamp>,
+    /// When to look again; `None`: now.
+    pub due: Option<Timestamp>,
+    /// What is under way.
+    pub running: Option<Running>,
+    /// The step that failed last, until one succeeds.
+    pub failed: Option<Failed>,
+    /// The look that failed last, until one succeeds: what was seen before is not acted upon.
+    pub blind: Option<Failed>,
+    /// Its line in the inventory.
+    pub recorded: Option<Recorded>,
+}
+
+/// What is known of the resources of one object.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    entries: BTreeMap<Key, Entry>,
+    /// No read that began before this counts: the process (or its leadership) began then.
+    pub since: Timestamp,
+    /// How long after a write a read may still miss it.
+    pub settle: Duration,
+}
+
+impl Memory {
+    /// An empty memory of a process that began at `since`, with the inventory that outlived the last one.
+    pub fn new(
+        since: Timestamp,
+        settle: Duration,
+        inventory: impl IntoIterator<Item = (Key, Recorded)>,
+    ) -> Self {
+        let entry = |recorded| Entry {
+            recorded: Some(recorded),
+            ..Entry::default()
+        };
+        let entries = inventory
+            .into_iter()
+            .map(|(key, r)| (key, entry(r)))
+            .collect();
+        Self {
+            entries,
+            since,
+            settle,
+        }
+    }
+
+    /// What is known of a resource.
+    pub fn get(&self, key: &Key) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// What is known of a resource, to be changed.
+    pub fn entry(&mut self, key: &Key) -> &mut Entry {
+        self.entries.entry(key.clone()).or_default()
+    }
+
+    /// All entries.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// The resource, when it was seen and may be used.
+    pub fn observed(&self, key: &Key) -> Option<&AnyObserved> {
+        self.get(key)?.presence.as_ref()?.observed()
+    }
+
+    /// True when it was looked at and is not there.
+    pub fn absent(&self, key: &Key) -> bool {
+        matches!(
+            self.get(key).and_then(|e| e.presence.as_ref()),
+            Some(Presence::Absent)
+        )
+    }
+
+    /// Ids and outputs of all that is there.
+    pub fn refs(&self) -> Refs {
+        let mut refs = Refs::default();
+        for key in self.entries.keys() {
+            if let Some(seen) = self.observed(key) {
+                refs.insert(key.clone(), seen.id.clone(), seen.outputs.clone());
+            }
+        }
+        refs
+    }
+
+    /// Everything is to be looked at anew.
+    pub fn forget_looks(&mut self, now: Timestamp) {
+        self.since = now;
+        for entry in self.entries.values_mut() {
+            entry.due = None;
+            if let Some(failed) = &mut entry.failed {
+                failed.retry_at = now;
+            }
+            if let Some(blind) = &mut entry.blind {
+                blind.retry_at = now;
+            }
+        }
+    }
+
+    /// Notes what was seen of a resource.
+    pub fn saw(&mut self, key: &Key, presence: AnyPresence, now: Timestamp) {
+        let entry = self.entry(key);
+        if let Some(seen) = presence.observed() {
+            let known = entry
+                .recorded
+                .as_ref()
+                .is_some_and(|r| r.id.as_ref() == Some(&seen.id));
+            if !known {
+                entry.recorded = Some(Recorded {
+                    id: Some(seen.id.clone()),
+                    at: now,
+                });
+            }
+        }
+        entry.presence = Some(presence);
+        entry.seen_at = Some(now);
+        entry.blind = None;
+    }
+
+    /// Notes that a look failed.
+    pub fn look_failed(&mut self, key: &Key, failure: Failure, now: Timestamp) {
+        let entry = self.entry(key);
+        let failed = Failed::after(entry.blind.as_ref(), failure, now, seed(key));
+        entry.due = Some(failed.retry_at);
+        entry.blind = Some(failed);
+    }
+
+    /// Notes that a step failed. It may have been done all the same: the next thing is a look.
+    pub fn step_failed(&mut self, key: &Key, failure: Failure, now: Timestamp) {
+        let entry = self.entry(key);
+        entry.failed = Some(Failed::after(
+            entry.failed.as_ref(),
+            failure,
+            now,
+            seed(key),
+        ));
+        entry.written_at = Some(now);
+        entry.due = None;
+    }
+
+    /// Notes that a create is about to be sent.
+    pub fn intend(&mut self, key: &Key, now: Timestamp) {
+        self.entry(key).recorded = Some(Recorded { id: None, at: now });
+    }
+
+    /// Until when not seeing the thing does not mean that it is not there: it was made, or a create for it was sent,
+    /// a moment ago. What another process recorded counts from our own start: its clock may not be ours.
+    pub fn unsettled(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
+        let recorded = self.get(key)?.recorded.as_ref()?;
+        let at = recorded.at.min(now).max(self.since);
+        let until = at.saturating_add(span(self.settle)).unwrap_or(at);
+        (now < until).then_some(until)
+    }
+}
+
+fn seed(key: &Key) -> u64 {
+    key.to_string()
+        .bytes()
+        .fold(7, |h, b| h.wrapping_mul(31).wrapping_add(b.into()))
+}

@@ -1,0 +1,479 @@
+//! What the engine asks of a kind of resource, and what it gets to know of one.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::failure::{Class, Failure};
+use super::key::Key;
+use super::plan::{Action, Goal};
+
+/// Where a resource that exists stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Usable by what depends on it.
+    Ready,
+    /// It exists but is of no use before its own updates are done (a gateway that is not attached).
+    Incomplete,
+    /// The cloud is at work on it.
+    Busy {
+        /// What is under way.
+        action: Action,
+        /// Since when, where the cloud says so.
+        since: Option<Timestamp>,
+        /// More to tell a person, e.g. the issues a degraded add-on names.
+        note: String,
+    },
+    /// The cloud gave up on it.
+    Failed {
+        /// Why, in the cloud's words.
+        reason: String,
+        /// It never worked, and deleting and making it again is the cure.
+        make_again: bool,
+    },
+}
+
+/// A resource as it was seen.
+#[derive(Clone, Debug)]
+pub struct Observed<T> {
+    /// The cloud's id of it.
+    pub id: String,
+    /// The cloud's own word for its state, e.g. `available`.
+    pub state: String,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Facts for other resources and for status, e.g. the issuer of a cluster.
+    pub outputs: BTreeMap<&'static str, String>,
+    /// What the kind itself needs to compare and change it.
+    pub detail: T,
+}
+
+impl<T> Observed<T> {
+    /// A resource that is ready, in the cloud's state `state`.
+    pub fn ready(id: impl Into<String>, state: impl Into<String>, detail: T) -> Self {
+        Self {
+            id: id.into(),
+            state: state.into(),
+            phase: Phase::Ready,
+            outputs: BTreeMap::new(),
+            detail,
+        }
+    }
+
+    /// The same in another phase.
+    pub fn phase(mut self, phase: Phase) -> Self {
+        self.phase = phase;
+        self
+    }
+
+    /// The same with one more output.
+    pub fn output(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.outputs.insert(name, value.into());
+        self
+    }
+}
+
+/// A resource of any kind as it was seen.
+pub type AnyObserved = Observed<Arc<dyn Any + Send + Sync>>;
+
+/// Whether something is there, and whose it is.
+#[derive(Clone, Debug)]
+pub enum Presence<T> {
+    /// Nothing of that name.
+    Absent,
+    /// There, and somebody else's: never touched. Holds who.
+    Foreign(String),
+    /// There, named by the user for our use: used, never changed or deleted.
+    Borrowed(Observed<T>),
+    /// Ours.
+    Ours(Observed<T>),
+}
+
+impl<T> Presence<T> {
+    /// The resource, when it may be used.
+    pub fn observed(&self) -> Option<&Observed<T>> {
+        match self {
+            Presence::Ours(observed) | Presence::Borrowed(observed) => Some(observed),
+            Presence::Absent | Presence::Foreign(_) => None,
+        }
+    }
+}
+
+/// How a difference can be settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// By an update.
+    InPlace,
+    /// Not at all; holds what to do instead.
+    Forbidden(String),
+}
+
+/// One field that differs from what is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Name of the field, as in the manifest where it stands there.
+    pub field: String,
+    /// What is there.
+    pub from: String,
+    /// What is wanted.
+    pub to: String,
+    /// Whether it can be changed.
+    pub how: How,
+}
+
+impl Change {
+    /// A difference that an update settles.
+    pub fn in_place(field: impl Into<String>, from: impl ToString, to: impl ToString) -> Self {
+        Self {
+            field: field.into(),
+            from: from.to_string(),
+            to: to.to_string(),
+            how: How::InPlace,
+        }
+    }
+
+    /// A difference that nothing settles; `why` says what to do instead.
+    pub fn forbidden(
+        field: impl Into<String>,
+        from: impl ToString,
+        to: impl ToString,
+        why: impl Into<String>,
+    ) -> Self {
+        let how = How::Forbidden(why.into());
+        Self {
+            field: field.into(),
+            from: from.to_string(),
+            to: to.to_string(),
+            how,
+        }
+    }
+}
+
+/// How to look at a resource.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// A read that began longer ago than this does not count.
+    pub max_age: Duration,
+    /// What the graph is for: some things matter only when it is to go.
+    pub goal: Goal,
+    /// The id on record for it, if any.
+    pub recorded_id: Option<String>,
+    /// The state it was in when last seen is believed to be final: nothing is under way.
+    pub at_rest: bool,
+}
+
+/// How long a seen state is believed while nothing is going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// Look again after this.
+    pub due: Duration,
+    /// A shared read up to this old will do.
+    pub share: Duration,
+}
+
+/// Ids and outputs of the resources that are there.
+#[derive(Clone, Debug, Default)]
+pub struct Refs {
+    known: BTreeMap<Key, (String, BTreeMap<&'static str, String>)>,
+}
+
+impl Refs {
+    /// Makes a resource known.
+    pub fn insert(&mut self, key: Key, id: String, outputs: BTreeMap<&'static str, String>) {
+        self.known.insert(key, (id, outputs));
+    }
+
+    /// The id of a resource, when it is there.
+    pub fn get(&self, key: &Key) -> Option<&str> {
+        self.known.get(key).map(|(id, _)| id.as_str())
+    }
+
+    /// The id of a resource that this one depends on.
+    pub fn id(&self, key: &Key) -> Result<&str, Failure> {
+        self.get(key).ok_or_else(|| missing(key, "id"))
+    }
+
+    /// An output of a resource, when it is there.
+    pub fn output(&self, key: &Key, name: &str) -> Option<&str> {
+        self.known.get(key)?.1.get(name).map(String::as_str)
+    }
+
+    /// An output of a resource that this one depends on.
+    pub fn need(&self, key: &Key, name: &str) -> Result<&str, Failure> {
+        self.output(key, name).ok_or_else(|| missing(key, name))
+    }
+}
+
+fn missing(key: &Key, what: &str) -> Failure {
+    Failure::new(
+        Class::Gone,
+        format!("{key} is needed and its {what} is not known (yet)"),
+    )
+}
+
+/// A kind of resource. What decides in it is pure; only the last four do I/O.
+#[async_trait]
+pub trait Resource: Send + Sync + 'static {
+    /// The handle its I/O goes through.
+    type Cloud: Send + Sync;
+    /// What it needs to know of itself to compare and change.
+    type Seen: Send + Sync + Clone + 'static;
+
+    /// Its name in the graph.
+    fn key(&self) -> Key;
+
+    /// What must be ready before it is made.
+    fn after(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    /// What it lives in: where that is absent, so is this, and nobody has to ask.
+    fn inside(&self) -> Option<Key> {
+        None
+    }
+
+    /// What takes it along when deleted, so that it needs no call of its own.
+    fn deleted_with(&self) -> Option<Key> {
+        None
+    }
+
+    /// What cannot be deleted before this is gone.
+    fn holds(&self) -> Vec<Key> {
+        if self.deleted_with().is_some() {
+            Vec::new()
+        } else {
+            self.after()
+        }
+    }
+
+    /// What must be gone before this is deleted, beside what holds it.
+    fn deleted_after(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    /// Whether it can be deleted while the cloud is at work on it.
+    fn deletable_while(&self, _action: Action) -> bool {
+        true
+    }
+
+    /// What a person reads of it in a plan that creates it.
+    fn facts(&self) -> Vec<(&'static str, String)>;
+
+    /// How long the cloud takes, as long as nothing has been learned.
+    fn expected(&self, _action: Action) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    /// How long what was seen is believed at rest.
+    fn rest(&self) -> Rest;
+
+    /// True when two creates make two: the intent is recorded first.
+    fn records_intent(&self) -> bool {
+        false
+    }
+
+    /// What to tell a person when it was there and is gone; `None`: make it again.
+    fn irreplaceable(&self) -> Option<String> {
+        None
+    }
+
+    /// Every field that differs.
+    fn diff(&self, seen: &Observed<Self::Seen>, refs: &Refs) -> Vec<Change>;
+
+    /// Looks at it.
+    async fn observe(
+        &self,
+        cloud: &Self::Cloud,
+        refs: &Refs,
+        look: &Look,
+    ) -> Result<Presence<Self::Seen>, Failure>;
+
+    /// Makes it. Called again after a crash or a lost answer, so it must not make two.
+    async fn create(
+        &self,
+        cloud: &Self::Cloud,
+        refs: &Refs,
+    ) -> Result<Observed<Self::Seen>, Failure>;
+
+    /// Settles the differences, all or some of them: what is left comes with the next plan.
+    async fn update(
+        &self,
+        cloud: &Self::Cloud,
+        refs: &Refs,
+        seen: &Observed<Self::Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Self::Seen>, Failure>;
+
+    /// Deletes it. `Absent` when it is gone, `Ours` when the cloud takes its time.
+    async fn delete(
+        &self,
+        cloud: &Self::Cloud,
+        seen: &Observed<Self::Seen>,
+    ) -> Result<Presence<Self::Seen>, Failure>;
+}
+
+/// A [`Resource`] of any kind.
+#[async_trait]
+#[allow(missing_docs)]
+pub trait Node<C>: Send + Sync {
+    fn key(&self) -> Key;
+    fn after(&self) -> Vec<Key>;
+    fn inside(&self) -> Option<Key>;
+    fn deleted_with(&self) -> Option<Key>;
+    fn holds(&self) -> Vec<Key>;
+    fn deleted_after(&self) -> Vec<Key>;
+    fn deletable_while(&self, action: Action) -> bool;
+    fn facts(&self) -> Vec<(&'static str, String)>;
+    fn expected(&self, action: Action) -> Duration;
+    fn rest(&self) -> Rest;
+    fn records_intent(&self) -> bool;
+    fn irreplaceable(&self) -> Option<String>;
+    fn diff(&self, seen: &AnyObserved, refs: &Refs) -> Vec<Change>;
+    async fn observe(
+        &self,
+        cloud: &C,
+        refs: &Refs,
+        look: &Look,
+    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
+    async fn create(&self, cloud: &C, refs: &Refs) -> Result<AnyObserved, Failure>;
+    async fn update(
+        &self,
+        cloud: &C,
+        refs: &Refs,
+        seen: &AnyObserved,
+        changes: &[Change],
+    ) -> Result<AnyObserved, Failure>;
+    async fn delete(
+        &self,
+        cloud: &C,
+        seen: &AnyObserved,
+    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
+}
+
+#[async_trait]
+impl<R: Resource> Node<R::Cloud> for R {
+    fn key(&self) -> Key {
+        Resource::key(self)
+    }
+    fn after(&self) -> Vec<Key> {
+        Resource::after(self)
+    }
+    fn inside(&self) -> Option<Key> {
+        Resource::inside(self)
+    }
+    fn deleted_with(&self) -> Option<Key> {
+        Resource::deleted_with(self)
+    }
+    fn holds(&self) -> Vec<Key> {
+        Resource::holds(self)
+    }
+    fn deleted_after(&self) -> Vec<Key> {
+        Resource::deleted_after(self)
+    }
+    fn deletable_while(&self, action: Action) -> bool {
+        Resource::deletable_while(self, action)
+    }
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Resource::facts(self)
+    }
+    fn expected(&self, action: Action) -> Duration {
+        Resource::expected(self, action)
+    }
+    fn rest(&self) -> Rest {
+        Resource::rest(self)
+    }
+    fn records_intent(&self) -> bool {
+        Resource::records_intent(self)
+    }
+    fn irreplaceable(&self) -> Option<String> {
+        Resource::irreplaceable(self)
+    }
+    fn diff(&self, seen: &AnyObserved, refs: &Refs) -> Vec<Change> {
+        match typed::<R>(seen) {
+            Ok(seen) => Resource::diff(self, &seen, refs),
+            // Seen by another kind of the same name, after an upgrade of the operator: look again.
+            Err(_) => Vec::new(),
+        }
+    }
+    async fn observe(
+        &self,
+        cloud: &R::Cloud,
+        refs: &Refs,
+        look: &Look,
+    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
+        Ok(untyped_presence::<R>(
+            Resource::observe(self, cloud, refs, look).await?,
+        ))
+    }
+    async fn create(&self, cloud: &R::Cloud, refs: &Refs) -> Result<AnyObserved, Failure> {
+        Ok(untyped::<R>(Resource::create(self, cloud, refs).await?))
+    }
+    async fn update(
+        &self,
+        cloud: &R::Cloud,
+        refs: &Refs,
+        seen: &AnyObserved,
+        changes: &[Change],
+    ) -> Result<AnyObserved, Failure> {
+        let seen = typed::<R>(seen)?;
+        Ok(untyped::<R>(
+            Resource::update(self, cloud, refs, &seen, changes).await?,
+        ))
+    }
+    async fn delete(
+        &self,
+        cloud: &R::Cloud,
+        seen: &AnyObserved,
+    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
+        let seen = typed::<R>(seen)?;
+        Ok(untyped_presence::<R>(
+            Resource::delete(self, cloud, &seen).await?,
+        ))
+    }
+}
+
+fn untyped<R: Resource>(seen: Observed<R::Seen>) -> AnyObserved {
+    let Observed {
+        id,
+        state,
+        phase,
+        outputs,
+        detail,
+    } = seen;
+    Observed {
+        id,
+        state,
+        phase,
+        outputs,
+        detail: Arc::new(detail),
+    }
+}
+
+fn untyped_presence<R: Resource>(
+    presence: Presence<R::Seen>,
+) -> Presence<Arc<dyn Any + Send + Sync>> {
+    match presence {
+        Presence::Absent => Presence::Absent,
+        Presence::Foreign(owner) => Presence::Foreign(owner),
+        Presence::Borrowed(seen) => Presence::Borrowed(untyped::<R>(seen)),
+        Presence::Ours(seen) => Presence::Ours(untyped::<R>(seen)),
+    }
+}
+
+fn typed<R: Resource>(seen: &AnyObserved) -> Result<Observed<R::Seen>, Failure> {
+    let Some(detail) = seen.detail.downcast_ref::<R::Seen>() else {
+        let message = format!("{} was seen as another kind of resource", seen.id);
+        return Err(Failure::new(Class::Unknown, message));
+    };
+    Ok(Observed {
+        id: seen.id.clone(),
+        state: seen.state.clone(),
+        phase: seen.phase.clone(),
+        outputs: seen.outputs.clone(),
+        detail: detail.clone(),
+    })
+}
