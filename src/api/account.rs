@@ -55,16 +55,12 @@ pub struct AwsAccountSpec {
 impl AwsAccountSpec {
     /// Whether objects of `namespace` may refer to this account.
     pub fn allows_namespace(&self, namespace: &str) -> bool {
-        self.allowed_namespaces
-            .iter()
-            .any(|allowed| allowed == "*" || allowed == namespace)
+        self.allowed_namespaces.iter().any(|allowed| allowed == "*" || allowed == namespace)
     }
 
     /// Whether the account may be used in `region`.
     pub fn allows_region(&self, region: &str) -> bool {
-        self.allowed_regions
-            .as_ref()
-            .is_none_or(|allowed| allowed.iter().any(|name| name == region))
+        self.allowed_regions.as_ref().is_none_or(|allowed| allowed.iter().any(|name| name == region))
     }
 }
 

@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::schema;
 
 /// Add-ons of a cluster that names none of its own.
-pub const DEFAULT_ADDONS: [&str; 4] =
-    ["vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent"];
+pub const DEFAULT_ADDONS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent"];
 
 /// An EKS add-on.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
@@ -48,10 +47,7 @@ fn default_version() -> String {
 
 /// The add-ons of a cluster that names none: [`DEFAULT_ADDONS`], each at `Default`.
 pub fn default_addons() -> Vec<Addon> {
-    DEFAULT_ADDONS
-        .iter()
-        .map(|name| Addon::named(name))
-        .collect()
+    DEFAULT_ADDONS.iter().map(|name| Addon::named(name)).collect()
 }
 
 /// Which version of an add-on is wanted.

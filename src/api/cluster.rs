@@ -154,10 +154,7 @@ impl EksClusterSpec {
 impl EksCluster {
     /// The cluster's name in EKS.
     pub fn cluster_name(&self) -> String {
-        self.spec
-            .cluster_name
-            .clone()
-            .unwrap_or_else(|| self.name_any())
+        self.spec.cluster_name.clone().unwrap_or_else(|| self.name_any())
     }
 }
 
@@ -183,11 +180,7 @@ fn anywhere() -> Vec<String> {
 
 impl Default for EndpointAccess {
     fn default() -> Self {
-        Self {
-            public: true,
-            public_cidrs: anywhere(),
-            private: true,
-        }
+        Self { public: true, public_cidrs: anywhere(), private: true }
     }
 }
 

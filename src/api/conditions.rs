@@ -179,10 +179,7 @@ pub fn set(
         observed_generation: generation,
         last_transition_time: Time(now),
     };
-    match conditions
-        .iter_mut()
-        .find(|condition| condition.type_ == wanted.type_)
-    {
+    match conditions.iter_mut().find(|condition| condition.type_ == wanted.type_) {
         Some(present) => {
             if present.status == wanted.status {
                 wanted.last_transition_time = present.last_transition_time.clone();
@@ -200,9 +197,7 @@ pub fn remove(conditions: &mut Vec<Condition>, type_: ConditionType) {
 
 /// The condition of that type.
 pub fn get(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
-    conditions
-        .iter()
-        .find(|condition| condition.type_ == type_.as_str())
+    conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 
 /// Whether the condition of that type is there and True.
@@ -214,11 +209,7 @@ pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
 pub fn bounded(text: &str, max: usize) -> String {
     match text.char_indices().nth(max) {
         None => text.to_owned(),
-        Some(_) => text
-            .chars()
-            .take(max.saturating_sub(1))
-            .chain(['…'])
-            .collect(),
+        Some(_) => text.chars().take(max.saturating_sub(1)).chain(['…']).collect(),
     }
 }
 
@@ -234,15 +225,7 @@ mod tests {
     fn transition_time_moves_only_with_the_status() {
         let mut conditions = Vec::new();
         let mut ready = |status: bool, reason, now| {
-            set(
-                &mut conditions,
-                ConditionType::Ready,
-                status.into(),
-                reason,
-                "m",
-                Some(1),
-                at(now),
-            );
+            set(&mut conditions, ConditionType::Ready, status.into(), reason, "m", Some(1), at(now));
             assert_eq!(conditions.len(), 1);
             conditions[0].last_transition_time.0.as_second()
         };

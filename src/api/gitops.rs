@@ -13,12 +13,8 @@ pub const FLUX_VERSION: &str = "v2.9.5";
 /// Where Flux's own images are.
 pub const FLUX_REGISTRY: &str = "ghcr.io/fluxcd";
 /// Flux controllers that are installed unless told otherwise.
-pub const FLUX_COMPONENTS: [&str; 4] = [
-    "source-controller",
-    "kustomize-controller",
-    "helm-controller",
-    "notification-controller",
-];
+pub const FLUX_COMPONENTS: [&str; 4] =
+    ["source-controller", "kustomize-controller", "helm-controller", "notification-controller"];
 
 /// At most one of `flux`, `argocd`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
@@ -46,10 +42,7 @@ impl GitOps {
             (None, None) => Ok(None),
             (Some(flux), None) => Ok(Some(Agent::Flux(flux))),
             (None, Some(argocd)) => Ok(Some(Agent::ArgoCd(argocd))),
-            (Some(_), Some(_)) => Err(SpecError::new(
-                "spec.gitops",
-                "at most one of flux, argocd may be set",
-            )),
+            (Some(_), Some(_)) => Err(SpecError::new("spec.gitops", "at most one of flux, argocd may be set")),
         }
     }
 }
@@ -139,10 +132,7 @@ impl Source {
         match (&self.git, &self.oci) {
             (Some(git), None) => Ok(SourceKind::Git(git)),
             (None, Some(oci)) => Ok(SourceKind::Oci(oci)),
-            _ => Err(SpecError::new(
-                "spec.gitops.*.source",
-                "exactly one of git, oci must be set",
-            )),
+            _ => Err(SpecError::new("spec.gitops.*.source", "exactly one of git, oci must be set")),
         }
     }
 }
@@ -209,13 +199,7 @@ pub enum GitReference<'a> {
 impl GitRef {
     /// The one member that is set.
     pub fn kind(&self) -> Result<GitReference<'_>, SpecError> {
-        let Self {
-            branch,
-            tag,
-            semver,
-            commit,
-            name,
-        } = self;
+        let Self { branch, tag, semver, commit, name } = self;
         match (branch, tag, semver, commit, name) {
             (Some(branch), None, None, None, None) => Ok(GitReference::Branch(branch)),
             (None, Some(tag), None, None, None) => Ok(GitReference::Tag(tag)),

@@ -34,20 +34,14 @@ impl Network {
         match (&self.vpc, &self.existing) {
             (Some(vpc), None) => Ok(NetworkKind::Vpc(vpc)),
             (None, Some(existing)) => Ok(NetworkKind::Existing(existing)),
-            _ => Err(SpecError::new(
-                "spec.network",
-                "exactly one of vpc, existing must be set",
-            )),
+            _ => Err(SpecError::new("spec.network", "exactly one of vpc, existing must be set")),
         }
     }
 }
 
 impl Default for Network {
     fn default() -> Self {
-        Self {
-            vpc: Some(Vpc::default()),
-            existing: None,
-        }
+        Self { vpc: Some(Vpc::default()), existing: None }
     }
 }
 
@@ -162,10 +156,7 @@ pub struct SubnetSelector {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExistingSubnets<'a> {
     Ids(&'a [String]),
-    Tagged {
-        vpc_id: &'a str,
-        tags: &'a BTreeMap<String, String>,
-    },
+    Tagged { vpc_id: &'a str, tags: &'a BTreeMap<String, String> },
 }
 
 impl ExistingNetwork {
@@ -173,10 +164,7 @@ impl ExistingNetwork {
     pub fn subnets(&self) -> Result<ExistingSubnets<'_>, SpecError> {
         match (&self.subnet_ids, &self.subnet_selector, &self.vpc_id) {
             (Some(ids), None, _) => Ok(ExistingSubnets::Ids(ids)),
-            (None, Some(selector), Some(vpc_id)) => Ok(ExistingSubnets::Tagged {
-                vpc_id,
-                tags: &selector.tags,
-            }),
+            (None, Some(selector), Some(vpc_id)) => Ok(ExistingSubnets::Tagged { vpc_id, tags: &selector.tags }),
             _ => Err(SpecError::new(
                 "spec.network.existing",
                 "exactly one of subnetIds, subnetSelector must be set, and vpcId with subnetSelector",

@@ -25,10 +25,7 @@ use super::version::{InvalidVersion, KubernetesVersion};
     namespaced,
     derive = "PartialEq",
     status = "NodeGroupStatus",
-    scale(
-        spec_replicas_path = ".spec.scaling.desired",
-        status_replicas_path = ".status.replicas"
-    ),
+    scale(spec_replicas_path = ".spec.scaling.desired", status_replicas_path = ".status.replicas"),
     selectable = ".spec.clusterRef.name",
     doc = "One EKS managed node group of an EksCluster."
 )]
@@ -142,10 +139,7 @@ impl NodeGroupSpec {
 impl NodeGroup {
     /// The node group's name in EKS.
     pub fn node_group_name(&self) -> String {
-        self.spec
-            .node_group_name
-            .clone()
-            .unwrap_or_else(|| self.name_any())
+        self.spec.node_group_name.clone().unwrap_or_else(|| self.name_any())
     }
 }
 
@@ -211,11 +205,7 @@ pub struct NodeSubnets {
 
 impl Default for NodeSubnets {
     fn default() -> Self {
-        Self {
-            tier: Some(SubnetTier::Private),
-            zones: None,
-            ids: None,
-        }
+        Self { tier: Some(SubnetTier::Private), zones: None, ids: None }
     }
 }
 
@@ -235,22 +225,16 @@ impl NodeSubnets {
     pub fn kind(&self) -> Result<NodeSubnetsKind<'_>, SpecError> {
         match (&self.tier, &self.zones, &self.ids) {
             (None, None, Some(ids)) => Ok(NodeSubnetsKind::Ids(ids)),
-            (tier, zones, None) => Ok(NodeSubnetsKind::Tier {
-                tier: tier.unwrap_or(SubnetTier::Private),
-                zones: zones.as_deref(),
-            }),
-            (_, _, Some(_)) => Err(SpecError::new(
-                "spec.subnets",
-                "ids cannot be combined with tier or zones",
-            )),
+            (tier, zones, None) => {
+                Ok(NodeSubnetsKind::Tier { tier: tier.unwrap_or(SubnetTier::Private), zones: zones.as_deref() })
+            }
+            (_, _, Some(_)) => Err(SpecError::new("spec.subnets", "ids cannot be combined with tier or zones")),
         }
     }
 }
 
 /// Whether a subnet routes to an internet gateway.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum SubnetTier {
     Private,
     Public,

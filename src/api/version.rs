@@ -23,10 +23,7 @@ pub struct KubernetesVersion {
 impl KubernetesVersion {
     /// The version one minor on.
     pub fn next(self) -> Self {
-        Self {
-            minor: self.minor + 1,
-            ..self
-        }
+        Self { minor: self.minor + 1, ..self }
     }
 
     /// How many minors this is ahead of `other` (negative: behind); `None` across majors, where no step is known.
@@ -53,17 +50,10 @@ impl FromStr for KubernetesVersion {
         let number = |part: &str| {
             let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             let canonical = part == "0" || !part.starts_with('0');
-            (digits && canonical)
-                .then(|| part.parse::<u16>().ok())
-                .flatten()
+            (digits && canonical).then(|| part.parse::<u16>().ok()).flatten()
         };
         text.split_once('.')
-            .and_then(|(major, minor)| {
-                Some(Self {
-                    major: number(major)?,
-                    minor: number(minor)?,
-                })
-            })
+            .and_then(|(major, minor)| Some(Self { major: number(major)?, minor: number(minor)? }))
             .ok_or_else(|| InvalidVersion(text.to_owned()))
     }
 }
@@ -74,9 +64,7 @@ mod tests {
 
     #[test]
     fn only_major_and_minor_are_a_version() {
-        for bad in [
-            "", "1", "1.", ".34", "v1.34", "1.34.2", "1.034", "+1.34", "1.99999",
-        ] {
+        for bad in ["", "1", "1.", ".34", "v1.34", "1.34.2", "1.034", "+1.34", "1.99999"] {
             assert!(bad.parse::<KubernetesVersion>().is_err(), "{bad:?}");
         }
         let version: KubernetesVersion = "1.34".parse().unwrap();

@@ -1,3 +1,21 @@
 //! The AWS edge: accounts and sessions, rate limits, error classes, ownership tags, shared snapshots.
 //!
-//! May not enter: what a cluster is, Kubernetes. I/O: AWS calls, all through [`session::Session::call`].
+//! May not enter: what a cluster is, Kubernetes. I/O: AWS calls, all through [`session::Session::call`], which is where
+//! rates are kept, leadership is asked, failures are classified, and calls are traced and counted.
+
+pub mod accounts;
+pub mod buckets;
+pub mod call;
+pub mod credentials;
+pub mod errors;
+pub mod session;
+pub mod shared;
+pub mod snapshots;
+pub mod tags;
+pub mod tokens;
+
+pub use accounts::{Accounts, Identity, Role};
+pub use call::{Priority, Service, WriteGate};
+pub use errors::{AwsError, Class};
+pub use session::Session;
+pub use shared::Fresh;

@@ -42,30 +42,18 @@ pub fn check<C>(plan: Plan, graph: &Graph<C>, memory: &Memory) -> Result<Checked
         .items
         .iter()
         .filter_map(|item| match &item.verdict {
-            Verdict::Step(step) => {
-                rule_broken(plan.goal, &item.key, step, graph, memory).map(|why| Violation {
-                    key: item.key.clone(),
-                    action: step.action.as_str(),
-                    why,
-                })
-            }
+            Verdict::Step(step) => rule_broken(plan.goal, &item.key, step, graph, memory).map(|why| Violation {
+                key: item.key.clone(),
+                action: step.action.as_str(),
+                why,
+            }),
             _ => None,
         })
         .collect();
-    if broken.is_empty() {
-        Ok(Checked(plan))
-    } else {
-        Err(broken)
-    }
+    if broken.is_empty() { Ok(Checked(plan)) } else { Err(broken) }
 }
 
-fn rule_broken<C>(
-    goal: Goal,
-    key: &Key,
-    step: &Step,
-    graph: &Graph<C>,
-    memory: &Memory,
-) -> Option<&'static str> {
+fn rule_broken<C>(goal: Goal, key: &Key, step: &Step, graph: &Graph<C>, memory: &Memory) -> Option<&'static str> {
     let Some(node) = graph.node(key) else {
         return Some("it is not in the graph");
     };
@@ -87,9 +75,7 @@ fn rule_broken<C>(
             }
             let unready = node.after().iter().any(|need| match graph.gate(need) {
                 Some(gate) => !gate.open,
-                None => memory
-                    .observed(need)
-                    .is_none_or(|seen| seen.phase != Phase::Ready),
+                None => memory.observed(need).is_none_or(|seen| seen.phase != Phase::Ready),
             });
             unready.then_some("what it needs is not ready")
         }
@@ -103,26 +89,16 @@ fn rule_broken<C>(
             (!only_in_place).then_some("a field in it cannot be changed in place")
         }
         (Action::Delete, Presence::Ours(seen)) if goal == Goal::Present => {
-            let never_worked = matches!(
-                seen.phase,
-                Phase::Failed {
-                    make_again: true,
-                    ..
-                }
-            );
+            let never_worked = matches!(seen.phase, Phase::Failed { make_again: true, .. });
             (!never_worked).then_some("nothing is ever replaced to apply a change")
         }
         (Action::Delete, Presence::Ours(_)) => {
-            let held = graph
-                .held_by(key)
-                .iter()
-                .any(|holder| match graph.gate(holder) {
-                    Some(gate) => !gate.open,
-                    None => memory.get(holder).is_none_or(|held| {
-                        held.blind.is_some()
-                            || matches!(held.presence, None | Some(Presence::Ours(_)))
-                    }),
-                });
+            let held = graph.held_by(key).iter().any(|holder| match graph.gate(holder) {
+                Some(gate) => !gate.open,
+                None => memory
+                    .get(holder)
+                    .is_none_or(|held| held.blind.is_some() || matches!(held.presence, None | Some(Presence::Ours(_)))),
+            });
             held.then_some("something that must go before it is still there")
         }
     }
@@ -137,29 +113,17 @@ mod tests {
     use jiff::Timestamp;
     use std::time::Duration;
 
-    fn one_step(
-        goal: Goal,
-        step: Step,
-        presence: Presence<u32>,
-    ) -> Result<Checked, Vec<Violation>> {
+    fn one_step(goal: Goal, step: Step, presence: Presence<u32>) -> Result<Checked, Vec<Violation>> {
         let graph = toy_graph(1);
         let key = graph.nodes()[0].key();
         let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
         memory.saw(&key, ToyWorld::any(presence), Timestamp::UNIX_EPOCH);
-        let items = vec![Item {
-            key,
-            verdict: Verdict::Step(step),
-            forbidden: Vec::new(),
-        }];
+        let items = vec![Item { key, verdict: Verdict::Step(step), forbidden: Vec::new() }];
         check(Plan { goal, items }, &graph, &memory)
     }
 
     fn step(action: Action, changes: Vec<Change>) -> Step {
-        Step {
-            action,
-            changes,
-            reason: None,
-        }
+        Step { action, changes, reason: None }
     }
 
     #[test]
@@ -167,59 +131,20 @@ mod tests {
         let there = || Observed::ready("id", "available", 1);
         let replace = Change::forbidden("cidr", "a", "b", "never");
         let cases = [
-            (
-                Goal::Present,
-                step(Action::Create, vec![]),
-                Presence::Ours(there()),
-            ),
-            (
-                Goal::Present,
-                step(Action::Create, vec![]),
-                Presence::Foreign("x".into()),
-            ),
+            (Goal::Present, step(Action::Create, vec![]), Presence::Ours(there())),
+            (Goal::Present, step(Action::Create, vec![]), Presence::Foreign("x".into())),
             (Goal::Gone, step(Action::Create, vec![]), Presence::Absent),
-            (
-                Goal::Present,
-                step(Action::Update, vec![]),
-                Presence::Foreign("x".into()),
-            ),
-            (
-                Goal::Present,
-                step(Action::Update, vec![]),
-                Presence::Borrowed(there()),
-            ),
-            (
-                Goal::Present,
-                step(Action::Update, vec![replace]),
-                Presence::Ours(there()),
-            ),
-            (
-                Goal::Present,
-                step(Action::Delete, vec![]),
-                Presence::Ours(there()),
-            ),
-            (
-                Goal::Gone,
-                step(Action::Delete, vec![]),
-                Presence::Foreign("x".into()),
-            ),
-            (
-                Goal::Gone,
-                step(Action::Delete, vec![]),
-                Presence::Borrowed(there()),
-            ),
+            (Goal::Present, step(Action::Update, vec![]), Presence::Foreign("x".into())),
+            (Goal::Present, step(Action::Update, vec![]), Presence::Borrowed(there())),
+            (Goal::Present, step(Action::Update, vec![replace]), Presence::Ours(there())),
+            (Goal::Present, step(Action::Delete, vec![]), Presence::Ours(there())),
+            (Goal::Gone, step(Action::Delete, vec![]), Presence::Foreign("x".into())),
+            (Goal::Gone, step(Action::Delete, vec![]), Presence::Borrowed(there())),
         ];
         for (goal, step, presence) in cases {
             let text = format!("{goal:?} {step:?} {presence:?}");
             assert!(one_step(goal, step, presence).is_err(), "{text}");
         }
-        assert!(
-            one_step(
-                Goal::Gone,
-                step(Action::Delete, vec![]),
-                Presence::Ours(there())
-            )
-            .is_ok()
-        );
+        assert!(one_step(Goal::Gone, step(Action::Delete, vec![]), Presence::Ours(there())).is_ok());
     }
 }

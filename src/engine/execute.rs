@@ -101,15 +101,8 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
                     run.note(memory, done, &mut happened);
                 }
                 let plan = run.plan(memory);
-                let next = (run.clock)()
-                    .saturating_add(span(Duration::from_secs(60)))
-                    .ok();
-                return Report {
-                    plan,
-                    next,
-                    happened,
-                    violations,
-                };
+                let next = (run.clock)().saturating_add(span(Duration::from_secs(60))).ok();
+                return Report { plan, next, happened, violations };
             }
         };
         let mut start: Vec<(Arc<dyn Node<C>>, Step)> = Vec::new();
@@ -133,12 +126,7 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
         let Some(done) = running.next().await else {
             let plan = checked.into_plan();
             let next = run.look_again(memory, &plan);
-            return Report {
-                plan,
-                next,
-                happened,
-                violations: Vec::new(),
-            };
+            return Report { plan, next, happened, violations: Vec::new() };
         };
         in_flight.remove(&done.key);
         let keep_at_once = done.keep_at_once;
@@ -160,54 +148,39 @@ struct Done {
 
 impl<C: Sync> Run<'_, C> {
     fn plan(&self, memory: &Memory) -> Plan {
-        plan(
-            self.graph,
-            memory,
-            self.goal,
-            self.expectations,
-            (self.clock)(),
-        )
+        plan(self.graph, memory, self.goal, self.expectations, (self.clock)())
     }
 
     /// Looks at everything that is due, what lives in another thing after that thing.
     async fn observe(&self, memory: &mut Memory) {
         let now = (self.clock)();
         let due = |memory: &Memory, key: &Key| {
-            memory.get(key).is_none_or(|e| {
-                e.presence.is_none() && e.blind.is_none() || e.due.is_none_or(|at| at <= now)
-            })
+            memory
+                .get(key)
+                .is_none_or(|e| e.presence.is_none() && e.blind.is_none() || e.due.is_none_or(|at| at <= now))
         };
-        let mut left: Vec<_> = self
-            .graph
-            .nodes()
-            .iter()
-            .filter(|node| due(memory, &node.key()))
-            .cloned()
-            .collect();
+        let mut left: Vec<_> = self.graph.nodes().iter().filter(|node| due(memory, &node.key())).cloned().collect();
         while !left.is_empty() {
             let waiting: BTreeSet<Key> = left.iter().map(|node| node.key()).collect();
-            let (now_looked, later): (Vec<_>, Vec<_>) = left
-                .into_iter()
-                .partition(|node| node.inside().is_none_or(|host| !waiting.contains(&host)));
+            let (now_looked, later): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|node| node.inside().is_none_or(|host| !waiting.contains(&host)));
             left = later;
             let refs = memory.refs();
             let mut ask = Vec::new();
             for node in now_looked {
-                if node
-                    .inside()
-                    .is_some_and(|host| cannot_hold_anything(memory, &host))
-                {
+                if node.inside().is_some_and(|host| cannot_hold_anything(memory, &host)) {
                     memory.saw(&node.key(), Presence::Absent, now);
                 } else {
                     let look = self.look(memory, node.as_ref(), now);
-                    ask.push((node, look));
+                    let last = memory.observed(&node.key()).cloned();
+                    ask.push((node, look, last));
                 }
             }
             let answers: Vec<_> = futures::stream::iter(ask)
-                .map(|(node, look)| {
+                .map(|(node, look, last)| {
                     let refs = &refs;
                     async move {
-                        let answer = node.observe(self.cloud, refs, &look).await;
+                        let answer = node.observe(self.cloud, refs, &look, last.as_ref()).await;
                         (node, answer)
                     }
                 })
@@ -227,27 +200,15 @@ impl<C: Sync> Run<'_, C> {
     fn look(&self, memory: &Memory, node: &dyn Node<C>, now: Timestamp) -> Look {
         let key = node.key();
         let entry = memory.get(&key);
-        let written = entry
-            .and_then(|e| e.written_at)
-            .unwrap_or(memory.since)
-            .max(memory.since);
-        let moving = memory.unsettled(&key, now).is_some()
-            || entry.is_some_and(|e| e.running.is_some() || e.failed.is_some());
-        let share = if moving {
-            Duration::from_millis(500)
-        } else {
-            node.rest().share
-        };
-        let since_write = now
-            .duration_since(written)
-            .max(jiff::SignedDuration::ZERO)
-            .unsigned_abs();
+        let written = entry.and_then(|e| e.written_at).unwrap_or(memory.since).max(memory.since);
+        let moving =
+            memory.unsettled(&key, now).is_some() || entry.is_some_and(|e| e.running.is_some() || e.failed.is_some());
+        let share = if moving { Duration::from_millis(500) } else { node.rest().share };
+        let since_write = now.duration_since(written).max(jiff::SignedDuration::ZERO).unsigned_abs();
         Look {
             max_age: share.min(since_write),
             goal: self.goal,
-            recorded_id: entry
-                .and_then(|e| e.recorded.as_ref())
-                .and_then(|r| r.id.clone()),
+            recorded_id: entry.and_then(|e| e.recorded.as_ref()).and_then(|r| r.id.clone()),
             at_rest: !moving,
         }
     }
@@ -263,24 +224,16 @@ impl<C: Sync> Run<'_, C> {
         match busy_with {
             Some((action, since)) => {
                 if entry.running.is_none_or(|running| running.action != action) {
-                    entry.running = Some(Running {
-                        action,
-                        since: since.unwrap_or(now),
-                    });
+                    entry.running = Some(Running { action, since: since.unwrap_or(now) });
                 }
             }
             None => {
-                let usable = presence
-                    .observed()
-                    .is_none_or(|seen| seen.phase == Phase::Ready);
+                let usable = presence.observed().is_none_or(|seen| seen.phase == Phase::Ready);
                 if let Some(running) = entry.running.take()
                     && usable
                 {
-                    let took = now
-                        .duration_since(running.since)
-                        .max(jiff::SignedDuration::ZERO);
-                    self.expectations
-                        .learn(key.kind(), running.action, took.unsigned_abs());
+                    let took = now.duration_since(running.since).max(jiff::SignedDuration::ZERO);
+                    self.expectations.learn(key.kind(), running.action, took.unsigned_abs());
                 }
             }
         }
@@ -288,11 +241,7 @@ impl<C: Sync> Run<'_, C> {
     }
 
     /// Records the intent of every create that could be doubled, before any is sent.
-    async fn intend(
-        &self,
-        memory: &mut Memory,
-        start: &mut [(Arc<dyn Node<C>>, Step)],
-    ) -> Result<(), Failure> {
+    async fn intend(&self, memory: &mut Memory, start: &mut [(Arc<dyn Node<C>>, Step)]) -> Result<(), Failure> {
         let now = (self.clock)();
         let keys: Vec<Key> = start
             .iter()
@@ -315,12 +264,7 @@ impl<C: Sync> Run<'_, C> {
         kept
     }
 
-    fn step<'f>(
-        &'f self,
-        memory: &Memory,
-        node: Arc<dyn Node<C>>,
-        step: Step,
-    ) -> BoxFuture<'f, Done> {
+    fn step<'f>(&'f self, memory: &Memory, node: Arc<dyn Node<C>>, step: Step) -> BoxFuture<'f, Done> {
         let refs = memory.refs();
         let seen = memory.observed(&node.key()).cloned();
         let keep_at_once = step.action == Action::Create && node.records_intent();
@@ -337,25 +281,16 @@ impl<C: Sync> Run<'_, C> {
                     Err(Failure::new(Class::Gone, format!("{key} is not there")))
                 }
             };
-            Done {
-                key,
-                step,
-                keep_at_once,
-                result,
-            }
+            Done { key, step, keep_at_once, result }
         })
     }
 
     /// Takes the end of a step into memory.
     fn note(&self, memory: &mut Memory, done: Done, happened: &mut Vec<Happened>) {
-        let Done {
-            key, step, result, ..
-        } = done;
+        let Done { key, step, result, .. } = done;
         let now = (self.clock)();
         let result = match result {
-            Err(failure) if failure.class == Class::Gone && step.action == Action::Delete => {
-                Ok(Presence::Absent)
-            }
+            Err(failure) if failure.class == Class::Gone && step.action == Action::Delete => Ok(Presence::Absent),
             other => other,
         };
         let outcome = match result {
@@ -382,12 +317,7 @@ impl<C: Sync> Run<'_, C> {
                 Outcome::Failed(failure)
             }
         };
-        happened.push(Happened {
-            key,
-            action: step.action,
-            changes: step.changes,
-            outcome,
-        });
+        happened.push(Happened { key, action: step.action, changes: step.changes, outcome });
     }
 
     /// Sets when each resource is looked at again, and says when the first is.
@@ -401,17 +331,11 @@ impl<C: Sync> Run<'_, C> {
             };
             let rest = node.rest().due;
             let entry = memory.entry(&item.key);
-            let rested = entry
-                .seen_at
-                .unwrap_or(now)
-                .saturating_add(span(rest))
-                .unwrap_or(now);
+            let rested = entry.seen_at.unwrap_or(now).saturating_add(span(rest)).unwrap_or(now);
             match &item.verdict {
                 Verdict::Waiting { action, since, .. } => {
                     let kind = item.key.kind();
-                    let estimate =
-                        self.expectations
-                            .estimate(kind, *action, node.expected(*action));
+                    let estimate = self.expectations.estimate(kind, *action, node.expected(*action));
                     let elapsed = now.duration_since(*since).max(jiff::SignedDuration::ZERO);
                     let pause = look_again(elapsed.unsigned_abs(), estimate);
                     let at = now.saturating_add(span(pause)).unwrap_or(now);
@@ -434,19 +358,14 @@ impl<C: Sync> Run<'_, C> {
                             WaitingOn::Resource(_) | WaitingOn::Gate(..) => {}
                         }
                     }
-                    let retrying = waits
-                        .iter()
-                        .any(|w| !matches!(w, WaitingOn::Resource(_) | WaitingOn::Gate(..)));
+                    let retrying = waits.iter().any(|w| !matches!(w, WaitingOn::Resource(_) | WaitingOn::Gate(..)));
                     if !retrying {
                         entry.due = Some(rested);
                     }
                 }
                 Verdict::Step(_) => {
                     entry.due = None;
-                    wake(
-                        now.saturating_add(span(Duration::from_secs(1)))
-                            .unwrap_or(now),
-                    );
+                    wake(now.saturating_add(span(Duration::from_secs(1))).unwrap_or(now));
                 }
                 Verdict::GoesWith(_) => entry.due = None,
                 Verdict::Settled | Verdict::Blocked(_) => {
@@ -472,13 +391,7 @@ fn cannot_hold_anything(memory: &Memory, host: &Key) -> bool {
     match &entry.presence {
         Some(Presence::Absent | Presence::Foreign(_)) => true,
         Some(Presence::Ours(seen) | Presence::Borrowed(seen)) => {
-            matches!(
-                seen.phase,
-                Phase::Busy {
-                    action: Action::Create | Action::Delete,
-                    ..
-                }
-            )
+            matches!(seen.phase, Phase::Busy { action: Action::Create | Action::Delete, .. })
         }
         None => false,
     }

@@ -24,32 +24,17 @@ pub struct Expectations {
 impl Expectations {
     /// How long it should take.
     pub fn estimate(&self, kind: &str, action: Action, prior: Duration) -> Estimate {
-        let learned = self
-            .learned
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match learned.get(&(kind.to_owned(), action)) {
-            Some(typical) => Estimate {
-                typical: *typical,
-                learned: true,
-            },
-            None => Estimate {
-                typical: prior,
-                learned: false,
-            },
+            Some(typical) => Estimate { typical: *typical, learned: true },
+            None => Estimate { typical: prior, learned: false },
         }
     }
 
     /// Notes how long it took. The newest counts as much as all before it, so a change shows soon.
     pub fn learn(&self, kind: &str, action: Action, took: Duration) {
-        let mut learned = self
-            .learned
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        learned
-            .entry((kind.to_owned(), action))
-            .and_modify(|typical| *typical = (*typical + took) / 2)
-            .or_insert(took);
+        let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        learned.entry((kind.to_owned(), action)).and_modify(|typical| *typical = (*typical + took) / 2).or_insert(took);
     }
 }
 
@@ -70,10 +55,7 @@ pub fn look_again(elapsed: Duration, estimate: Estimate) -> Duration {
             return (nearly - elapsed).min(typical.mul_f64(0.4)).max(SHORTEST);
         }
         let late = elapsed.saturating_sub(typical);
-        return (typical / 60)
-            .clamp(SHORTEST, LONGEST / 4)
-            .max(late / 5)
-            .min(LONGEST);
+        return (typical / 60).clamp(SHORTEST, LONGEST / 4).max(late / 5).min(LONGEST);
     }
     let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
     let longest = if near { LONGEST / 4 } else { LONGEST };
@@ -100,13 +82,7 @@ mod tests {
     #[test]
     fn a_cluster_of_nine_minutes_is_not_asked_forty_times_in_seven() {
         for learned in [false, true] {
-            let (count, _) = looks(
-                7 * MINUTE,
-                Estimate {
-                    typical: 9 * MINUTE,
-                    learned,
-                },
-            );
+            let (count, _) = looks(7 * MINUTE, Estimate { typical: 9 * MINUTE, learned });
             assert!(count < 40, "{count}");
         }
     }
@@ -114,10 +90,7 @@ mod tests {
     #[test]
     fn near_the_expected_end_it_is_asked_every_few_seconds() {
         for learned in [false, true] {
-            let estimate = Estimate {
-                typical: 9 * MINUTE,
-                learned,
-            };
+            let estimate = Estimate { typical: 9 * MINUTE, learned };
             assert!(look_again(9 * MINUTE, estimate) <= Duration::from_secs(9));
         }
     }
@@ -126,27 +99,15 @@ mod tests {
     fn once_learned_it_takes_few_looks_and_is_noticed_at_once() {
         for seconds in [5, 12, 60, 600] {
             let typical = Duration::from_secs(seconds);
-            let (count, late) = looks(
-                typical,
-                Estimate {
-                    typical,
-                    learned: true,
-                },
-            );
+            let (count, late) = looks(typical, Estimate { typical, learned: true });
             assert!(count <= 8, "{count} looks for {seconds} s");
-            assert!(
-                late <= Duration::from_secs(1).max(typical / 60),
-                "{late:?} late for {seconds} s"
-            );
+            assert!(late <= Duration::from_secs(1).max(typical / 60), "{late:?} late for {seconds} s");
         }
     }
 
     #[test]
     fn what_hangs_is_asked_ever_more_rarely_but_never_forgotten() {
-        let estimate = Estimate {
-            typical: MINUTE,
-            learned: true,
-        };
+        let estimate = Estimate { typical: MINUTE, learned: true };
         assert_eq!(look_again(30 * MINUTE, estimate), LONGEST);
     }
 
@@ -154,19 +115,9 @@ mod tests {
     fn what_was_seen_replaces_what_was_believed() {
         let expectations = Expectations::default();
         let prior = Duration::from_secs(540);
-        assert!(
-            !expectations
-                .estimate("cluster", Action::Create, prior)
-                .learned
-        );
+        assert!(!expectations.estimate("cluster", Action::Create, prior).learned);
         expectations.learn("cluster", Action::Create, Duration::from_secs(60));
         let estimate = expectations.estimate("cluster", Action::Create, prior);
-        assert_eq!(
-            estimate,
-            Estimate {
-                typical: Duration::from_secs(60),
-                learned: true
-            }
-        );
+        assert_eq!(estimate, Estimate { typical: Duration::from_secs(60), learned: true });
     }
 }

@@ -74,11 +74,7 @@ pub struct Failure {
 impl Failure {
     /// A failure of a class.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self {
-            class,
-            message: message.into(),
-            retry_after: None,
-        }
+        Self { class, message: message.into(), retry_after: None }
     }
 
     /// A value that cannot work; a person has to change it.
@@ -109,32 +105,20 @@ impl Failed {
         let same = before.filter(|b| b.failure.class == failure.class);
         let first = same.map_or(now, |b| b.first);
         let attempts = same.map_or(1, |b| b.attempts.saturating_add(1));
-        let mut delay = delay(
-            failure.class,
-            attempts,
-            now.duration_since(first).unsigned_abs(),
-        );
+        let mut delay = delay(failure.class, attempts, now.duration_since(first).unsigned_abs());
         if let Some(asked) = failure.retry_after {
             delay = delay.max(asked);
         }
         // Up to a fifth on top, so that what failed together does not come back together.
-        let spread =
-            delay.mul_f64(0.2 * (seed.wrapping_add(u64::from(attempts)) % 97) as f64 / 97.0);
+        let spread = delay.mul_f64(0.2 * (seed.wrapping_add(u64::from(attempts)) % 97) as f64 / 97.0);
         let retry_at = now.saturating_add(span(delay + spread)).unwrap_or(now);
-        Self {
-            failure,
-            first,
-            attempts,
-            retry_at,
-        }
+        Self { failure, first, attempts, retry_at }
     }
 
     /// True when it will not get further without a change by a person, as far as can be known.
     pub fn needs_a_person(&self, now: Timestamp) -> bool {
         match self.failure.class {
-            Class::Conflict | Class::Quota | Class::Denied | Class::Invalid | Class::Capacity => {
-                true
-            }
+            Class::Conflict | Class::Quota | Class::Denied | Class::Invalid | Class::Capacity => true,
             Class::CredentialsUnavailable => true,
             Class::NotYetVisible => now.duration_since(self.first).unsigned_abs() >= VISIBLE_WITHIN,
             Class::Gone | Class::Busy | Class::Throttled | Class::NoChange => false,
@@ -189,15 +173,9 @@ mod tests {
     #[test]
     fn a_role_not_visible_yet_is_tried_often_for_two_minutes_and_then_slowly() {
         let pauses = fail_repeatedly(Class::NotYetVisible, 60);
-        let fast = pauses
-            .iter()
-            .take_while(|p| **p < Duration::from_secs(30))
-            .count();
+        let fast = pauses.iter().take_while(|p| **p < Duration::from_secs(30)).count();
         let spent: Duration = pauses.iter().take(fast).sum();
-        assert!(
-            spent >= VISIBLE_WITHIN && spent < VISIBLE_WITHIN * 2,
-            "{spent:?}"
-        );
+        assert!(spent >= VISIBLE_WITHIN && spent < VISIBLE_WITHIN * 2, "{spent:?}");
         assert!(pauses[fast..].iter().all(|p| *p >= Duration::from_secs(60)));
     }
 
@@ -212,10 +190,7 @@ mod tests {
             })
             .take_while(|sum| *sum < Duration::from_secs(600))
             .count();
-        assert!(
-            first_ten_minutes < 25,
-            "{first_ten_minutes} tries in ten minutes"
-        );
+        assert!(first_ten_minutes < 25, "{first_ten_minutes} tries in ten minutes");
     }
 
     #[test]

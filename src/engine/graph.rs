@@ -63,10 +63,7 @@ impl<C> Graph<C> {
         for key in &given {
             visit(key, &by_key, &gates, &mut state, &mut order)?;
         }
-        let nodes: Vec<_> = order
-            .iter()
-            .filter_map(|key| by_key.get(key).cloned())
-            .collect();
+        let nodes: Vec<_> = order.iter().filter_map(|key| by_key.get(key).cloned()).collect();
 
         let mut held_by: BTreeMap<Key, Vec<Key>> = BTreeMap::new();
         for node in &nodes {
@@ -76,17 +73,10 @@ impl<C> Graph<C> {
         }
         for gate in gates.values() {
             for held in &gate.holds {
-                held_by
-                    .entry(held.clone())
-                    .or_default()
-                    .push(gate.key.clone());
+                held_by.entry(held.clone()).or_default().push(gate.key.clone());
             }
         }
-        Ok(Self {
-            nodes,
-            gates,
-            held_by,
-        })
+        Ok(Self { nodes, gates, held_by })
     }
 
     /// The nodes, each after what it needs.
@@ -130,10 +120,7 @@ fn visit<C>(
     let needs: BTreeSet<Key> = node.after().into_iter().chain(node.inside()).collect();
     for need in needs {
         if !by_key.contains_key(&need) && !gates.contains_key(&need) {
-            return Err(GraphError::Missing {
-                from: key.clone(),
-                to: need,
-            });
+            return Err(GraphError::Missing { from: key.clone(), to: need });
         }
         visit(&need, by_key, gates, state, order)?;
     }

@@ -15,31 +15,19 @@ pub struct Key {
 impl Key {
     /// A key of a kind of which a graph holds one.
     pub fn single(kind: &'static str) -> Self {
-        Self {
-            kind: Cow::Borrowed(kind),
-            name: String::new(),
-        }
+        Self { kind: Cow::Borrowed(kind), name: String::new() }
     }
 
     /// A key of a kind of which a graph holds several.
     pub fn named(kind: &'static str, name: impl Into<String>) -> Self {
-        Self {
-            kind: Cow::Borrowed(kind),
-            name: name.into(),
-        }
+        Self { kind: Cow::Borrowed(kind), name: name.into() }
     }
 
     /// Reads a key back from a tag or from status.
     pub fn parse(text: &str) -> Self {
         match text.split_once('/') {
-            Some((kind, name)) => Self {
-                kind: Cow::Owned(kind.into()),
-                name: name.into(),
-            },
-            None => Self {
-                kind: Cow::Owned(text.into()),
-                name: String::new(),
-            },
+            Some((kind, name)) => Self { kind: Cow::Owned(kind.into()), name: name.into() },
+            None => Self { kind: Cow::Owned(text.into()), name: String::new() },
         }
     }
 
@@ -56,11 +44,7 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.name.is_empty() {
-            f.write_str(&self.kind)
-        } else {
-            write!(f, "{}/{}", self.kind, self.name)
-        }
+        if self.name.is_empty() { f.write_str(&self.kind) } else { write!(f, "{}/{}", self.kind, self.name) }
     }
 }
 
@@ -70,10 +54,7 @@ mod tests {
 
     #[test]
     fn a_key_reads_back_as_written() {
-        for key in [
-            Key::single("vpc"),
-            Key::named("subnet", "private/eu-west-1a"),
-        ] {
+        for key in [Key::single("vpc"), Key::named("subnet", "private/eu-west-1a")] {
             assert_eq!(Key::parse(&key.to_string()), key);
         }
     }

@@ -67,24 +67,10 @@ pub struct Memory {
 
 impl Memory {
     /// An empty memory of a process that began at `since`, with the inventory that outlived the last one.
-    pub fn new(
-        since: Timestamp,
-        settle: Duration,
-        inventory: impl IntoIterator<Item = (Key, Recorded)>,
-    ) -> Self {
-        let entry = |recorded| Entry {
-            recorded: Some(recorded),
-            ..Entry::default()
-        };
-        let entries = inventory
-            .into_iter()
-            .map(|(key, r)| (key, entry(r)))
-            .collect();
-        Self {
-            entries,
-            since,
-            settle,
-        }
+    pub fn new(since: Timestamp, settle: Duration, inventory: impl IntoIterator<Item = (Key, Recorded)>) -> Self {
+        let entry = |recorded| Entry { recorded: Some(recorded), ..Entry::default() };
+        let entries = inventory.into_iter().map(|(key, r)| (key, entry(r))).collect();
+        Self { entries, since, settle }
     }
 
     /// What is known of a resource.
@@ -109,10 +95,7 @@ impl Memory {
 
     /// True when it was looked at and is not there.
     pub fn absent(&self, key: &Key) -> bool {
-        matches!(
-            self.get(key).and_then(|e| e.presence.as_ref()),
-            Some(Presence::Absent)
-        )
+        matches!(self.get(key).and_then(|e| e.presence.as_ref()), Some(Presence::Absent))
     }
 
     /// Ids and outputs of all that is there.
@@ -131,6 +114,7 @@ impl Memory {
         self.since = now;
         for entry in self.entries.values_mut() {
             entry.due = None;
+            entry.presence = None;
             if let Some(failed) = &mut entry.failed {
                 failed.retry_at = now;
             }
@@ -144,15 +128,9 @@ impl Memory {
     pub fn saw(&mut self, key: &Key, presence: AnyPresence, now: Timestamp) {
         let entry = self.entry(key);
         if let Some(seen) = presence.observed() {
-            let known = entry
-                .recorded
-                .as_ref()
-                .is_some_and(|r| r.id.as_ref() == Some(&seen.id));
+            let known = entry.recorded.as_ref().is_some_and(|r| r.id.as_ref() == Some(&seen.id));
             if !known {
-                entry.recorded = Some(Recorded {
-                    id: Some(seen.id.clone()),
-                    at: now,
-                });
+                entry.recorded = Some(Recorded { id: Some(seen.id.clone()), at: now });
             }
         }
         entry.presence = Some(presence);
@@ -171,12 +149,7 @@ impl Memory {
     /// Notes that a step failed. It may have been done all the same: the next thing is a look.
     pub fn step_failed(&mut self, key: &Key, failure: Failure, now: Timestamp) {
         let entry = self.entry(key);
-        entry.failed = Some(Failed::after(
-            entry.failed.as_ref(),
-            failure,
-            now,
-            seed(key),
-        ));
+        entry.failed = Some(Failed::after(entry.failed.as_ref(), failure, now, seed(key)));
         entry.written_at = Some(now);
         entry.due = None;
     }
@@ -197,7 +170,5 @@ impl Memory {
 }
 
 fn seed(key: &Key) -> u64 {
-    key.to_string()
-        .bytes()
-        .fold(7, |h, b| h.wrapping_mul(31).wrapping_add(b.into()))
+    key.to_string().bytes().fold(7, |h, b| h.wrapping_mul(31).wrapping_add(b.into()))
 }

@@ -24,9 +24,7 @@ pub use graph::{Gate, Graph, GraphError};
 pub use key::Key;
 pub use memory::{Memory, Recorded};
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn, plan};
-pub use resource::{
-    AnyObserved, Change, How, Look, Node, Observed, Phase, Presence, Refs, Resource, Rest,
-};
+pub use resource::{AnyObserved, Change, How, Look, Node, Observed, Phase, Presence, Refs, Resource, Rest};
 
 #[cfg(test)]
 mod world_tests;

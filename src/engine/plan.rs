@@ -148,26 +148,17 @@ impl Plan {
 
     /// What it says of one resource.
     pub fn verdict(&self, key: &Key) -> Option<&Verdict> {
-        self.items
-            .iter()
-            .find(|item| item.key == *key)
-            .map(|item| &item.verdict)
+        self.items.iter().find(|item| item.key == *key).map(|item| &item.verdict)
     }
 
     /// True when there is nothing to do and nothing to wait for.
     pub fn settled(&self) -> bool {
-        self.items
-            .iter()
-            .all(|i| i.verdict == Verdict::Settled && i.forbidden.is_empty())
+        self.items.iter().all(|i| i.verdict == Verdict::Settled && i.forbidden.is_empty())
     }
 
     /// "4 to create, 1 to update, 0 to delete".
     pub fn summary(&self) -> String {
-        let count = |action| {
-            self.steps()
-                .filter(|(_, step)| step.action == action)
-                .count()
-        };
+        let count = |action| self.steps().filter(|(_, step)| step.action == action).count();
         format!(
             "{} to create, {} to update, {} to delete",
             count(Action::Create),
@@ -178,22 +169,9 @@ impl Plan {
 }
 
 /// Plans the whole graph.
-pub fn plan<C>(
-    graph: &Graph<C>,
-    memory: &Memory,
-    goal: Goal,
-    expectations: &Expectations,
-    now: Timestamp,
-) -> Plan {
+pub fn plan<C>(graph: &Graph<C>, memory: &Memory, goal: Goal, expectations: &Expectations, now: Timestamp) -> Plan {
     let refs = memory.refs();
-    let mut planner = Planner {
-        graph,
-        memory,
-        expectations,
-        now,
-        refs: &refs,
-        done: BTreeMap::new(),
-    };
+    let mut planner = Planner { graph, memory, expectations, now, refs: &refs, done: BTreeMap::new() };
     let mut items: Vec<Item> = Vec::with_capacity(graph.nodes().len());
     match goal {
         Goal::Present => {
@@ -205,11 +183,7 @@ pub fn plan<C>(
             // What holds a thing may stand on either side of it in the order of creation, so this goes by demand.
             for node in graph.nodes().iter().rev() {
                 let verdict = planner.gone(&node.key());
-                items.push(Item {
-                    key: node.key(),
-                    verdict,
-                    forbidden: Vec::new(),
-                });
+                items.push(Item { key: node.key(), verdict, forbidden: Vec::new() });
             }
         }
     }
@@ -252,22 +226,12 @@ impl<C> Planner<'_, C> {
             Some(Presence::Borrowed(_)) => Verdict::Settled,
             Some(Presence::Absent) => self.create(node, entry),
             Some(Presence::Ours(seen)) => match &seen.phase {
-                Phase::Busy {
-                    action,
-                    since,
-                    note,
-                } => self.waiting(node, entry, *action, *since, note),
-                Phase::Failed {
-                    reason,
-                    make_again: true,
-                } => {
+                Phase::Busy { action, since, note } => self.waiting(node, entry, *action, *since, note),
+                Phase::Failed { reason, make_again: true } => {
                     let reason = format!("it failed and is made again: {reason}");
                     self.step(entry, Action::Delete, Vec::new(), Some(reason), Vec::new())
                 }
-                Phase::Failed {
-                    reason,
-                    make_again: false,
-                } => Verdict::Blocked(Block::Failed(reason.clone())),
+                Phase::Failed { reason, make_again: false } => Verdict::Blocked(Block::Failed(reason.clone())),
                 Phase::Ready | Phase::Incomplete => {
                     let changes;
                     (changes, forbidden) = self.differences(node, seen);
@@ -280,27 +244,18 @@ impl<C> Planner<'_, C> {
                 }
             },
         };
-        Item {
-            key,
-            verdict,
-            forbidden,
-        }
+        Item { key, verdict, forbidden }
     }
 
     fn differences(&self, node: &dyn Node<C>, seen: &AnyObserved) -> (Vec<Change>, Vec<Change>) {
-        node.diff(seen, self.refs)
-            .into_iter()
-            .partition(|change| change.how == How::InPlace)
+        node.diff(seen, self.refs).into_iter().partition(|change| change.how == How::InPlace)
     }
 
     fn create(&self, node: &dyn Node<C>, entry: &Entry) -> Verdict {
         let mut waits = self.not_ready(node.after().into_iter().chain(node.inside()));
         if let Some(until) = self.memory.unsettled(&node.key(), self.now) {
             waits.push(WaitingOn::Settling(until));
-        } else if entry
-            .recorded
-            .as_ref()
-            .is_some_and(|recorded| recorded.id.is_some())
+        } else if entry.recorded.as_ref().is_some_and(|recorded| recorded.id.is_some())
             && let Some(what_to_do) = node.irreplaceable()
         {
             return Verdict::Blocked(Block::Irreplaceable(what_to_do));
@@ -317,21 +272,10 @@ impl<C> Planner<'_, C> {
         note: &str,
     ) -> Verdict {
         let ours = entry.running.filter(|running| running.action == action);
-        let since = since
-            .or(ours.map(|running| running.since))
-            .or(entry.seen_at)
-            .unwrap_or(self.now);
-        let typical = self
-            .expectations
-            .estimate(node.key().kind(), action, node.expected(action))
-            .typical;
+        let since = since.or(ours.map(|running| running.since)).or(entry.seen_at).unwrap_or(self.now);
+        let typical = self.expectations.estimate(node.key().kind(), action, node.expected(action)).typical;
         let until = since.saturating_add(span(typical)).unwrap_or(since);
-        Verdict::Waiting {
-            action,
-            since,
-            until,
-            note: note.into(),
-        }
+        Verdict::Waiting { action, since, until, note: note.into() }
     }
 
     fn step(
@@ -347,16 +291,8 @@ impl<C> Planner<'_, C> {
         {
             waits.push(WaitingOn::Retry(failed.clone()));
         }
-        let step = Step {
-            action,
-            changes,
-            reason,
-        };
-        if waits.is_empty() {
-            Verdict::Step(step)
-        } else {
-            Verdict::Pending(step, waits)
-        }
+        let step = Step { action, changes, reason };
+        if waits.is_empty() { Verdict::Step(step) } else { Verdict::Pending(step, waits) }
     }
 
     /// Those of `needs` that are not ready to be built upon.
@@ -410,11 +346,7 @@ impl<C> Planner<'_, C> {
             }
             Some(Presence::Ours(seen)) => seen,
         };
-        if let Phase::Busy {
-            action,
-            since,
-            note,
-        } = &seen.phase
+        if let Phase::Busy { action, since, note } = &seen.phase
             && (*action == Action::Delete || !node.deletable_while(*action))
         {
             return self.waiting(node.as_ref(), &entry, *action, *since, note);

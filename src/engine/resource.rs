@@ -55,13 +55,7 @@ pub struct Observed<T> {
 impl<T> Observed<T> {
     /// A resource that is ready, in the cloud's state `state`.
     pub fn ready(id: impl Into<String>, state: impl Into<String>, detail: T) -> Self {
-        Self {
-            id: id.into(),
-            state: state.into(),
-            phase: Phase::Ready,
-            outputs: BTreeMap::new(),
-            detail,
-        }
+        Self { id: id.into(), state: state.into(), phase: Phase::Ready, outputs: BTreeMap::new(), detail }
     }
 
     /// The same in another phase.
@@ -128,28 +122,13 @@ pub struct Change {
 impl Change {
     /// A difference that an update settles.
     pub fn in_place(field: impl Into<String>, from: impl ToString, to: impl ToString) -> Self {
-        Self {
-            field: field.into(),
-            from: from.to_string(),
-            to: to.to_string(),
-            how: How::InPlace,
-        }
+        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how: How::InPlace }
     }
 
     /// A difference that nothing settles; `why` says what to do instead.
-    pub fn forbidden(
-        field: impl Into<String>,
-        from: impl ToString,
-        to: impl ToString,
-        why: impl Into<String>,
-    ) -> Self {
+    pub fn forbidden(field: impl Into<String>, from: impl ToString, to: impl ToString, why: impl Into<String>) -> Self {
         let how = How::Forbidden(why.into());
-        Self {
-            field: field.into(),
-            from: from.to_string(),
-            to: to.to_string(),
-            how,
-        }
+        Self { field: field.into(), from: from.to_string(), to: to.to_string(), how }
     }
 }
 
@@ -209,10 +188,7 @@ impl Refs {
 }
 
 fn missing(key: &Key, what: &str) -> Failure {
-    Failure::new(
-        Class::Gone,
-        format!("{key} is needed and its {what} is not known (yet)"),
-    )
+    Failure::new(Class::Gone, format!("{key} is needed and its {what} is not known (yet)"))
 }
 
 /// A kind of resource. What decides in it is pure; only the last four do I/O.
@@ -243,11 +219,7 @@ pub trait Resource: Send + Sync + 'static {
 
     /// What cannot be deleted before this is gone.
     fn holds(&self) -> Vec<Key> {
-        if self.deleted_with().is_some() {
-            Vec::new()
-        } else {
-            self.after()
-        }
+        if self.deleted_with().is_some() { Vec::new() } else { self.after() }
     }
 
     /// What must be gone before this is deleted, beside what holds it.
@@ -284,20 +256,18 @@ pub trait Resource: Send + Sync + 'static {
     /// Every field that differs.
     fn diff(&self, seen: &Observed<Self::Seen>, refs: &Refs) -> Vec<Change>;
 
-    /// Looks at it.
+    /// Looks at it. `last` is what the last look saw: what costs a call of its own and hardly ever changes may be taken
+    /// from there; it is `None` when everything is to be read anew.
     async fn observe(
         &self,
         cloud: &Self::Cloud,
         refs: &Refs,
         look: &Look,
+        last: Option<&Observed<Self::Seen>>,
     ) -> Result<Presence<Self::Seen>, Failure>;
 
     /// Makes it. Called again after a crash or a lost answer, so it must not make two.
-    async fn create(
-        &self,
-        cloud: &Self::Cloud,
-        refs: &Refs,
-    ) -> Result<Observed<Self::Seen>, Failure>;
+    async fn create(&self, cloud: &Self::Cloud, refs: &Refs) -> Result<Observed<Self::Seen>, Failure>;
 
     /// Settles the differences, all or some of them: what is left comes with the next plan.
     async fn update(
@@ -309,11 +279,7 @@ pub trait Resource: Send + Sync + 'static {
     ) -> Result<Observed<Self::Seen>, Failure>;
 
     /// Deletes it. `Absent` when it is gone, `Ours` when the cloud takes its time.
-    async fn delete(
-        &self,
-        cloud: &Self::Cloud,
-        seen: &Observed<Self::Seen>,
-    ) -> Result<Presence<Self::Seen>, Failure>;
+    async fn delete(&self, cloud: &Self::Cloud, seen: &Observed<Self::Seen>) -> Result<Presence<Self::Seen>, Failure>;
 }
 
 /// A [`Resource`] of any kind.
@@ -338,6 +304,7 @@ pub trait Node<C>: Send + Sync {
         cloud: &C,
         refs: &Refs,
         look: &Look,
+        last: Option<&AnyObserved>,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
     async fn create(&self, cloud: &C, refs: &Refs) -> Result<AnyObserved, Failure>;
     async fn update(
@@ -347,11 +314,7 @@ pub trait Node<C>: Send + Sync {
         seen: &AnyObserved,
         changes: &[Change],
     ) -> Result<AnyObserved, Failure>;
-    async fn delete(
-        &self,
-        cloud: &C,
-        seen: &AnyObserved,
-    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
+    async fn delete(&self, cloud: &C, seen: &AnyObserved) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
 }
 
 #[async_trait]
@@ -404,10 +367,11 @@ impl<R: Resource> Node<R::Cloud> for R {
         cloud: &R::Cloud,
         refs: &Refs,
         look: &Look,
+        last: Option<&AnyObserved>,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
-        Ok(untyped_presence::<R>(
-            Resource::observe(self, cloud, refs, look).await?,
-        ))
+        let last = last.and_then(|last| typed::<R>(last).ok());
+        let seen = Resource::observe(self, cloud, refs, look, last.as_ref()).await?;
+        Ok(untyped_presence::<R>(seen))
     }
     async fn create(&self, cloud: &R::Cloud, refs: &Refs) -> Result<AnyObserved, Failure> {
         Ok(untyped::<R>(Resource::create(self, cloud, refs).await?))
@@ -420,9 +384,7 @@ impl<R: Resource> Node<R::Cloud> for R {
         changes: &[Change],
     ) -> Result<AnyObserved, Failure> {
         let seen = typed::<R>(seen)?;
-        Ok(untyped::<R>(
-            Resource::update(self, cloud, refs, &seen, changes).await?,
-        ))
+        Ok(untyped::<R>(Resource::update(self, cloud, refs, &seen, changes).await?))
     }
     async fn delete(
         &self,
@@ -430,32 +392,16 @@ impl<R: Resource> Node<R::Cloud> for R {
         seen: &AnyObserved,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
         let seen = typed::<R>(seen)?;
-        Ok(untyped_presence::<R>(
-            Resource::delete(self, cloud, &seen).await?,
-        ))
+        Ok(untyped_presence::<R>(Resource::delete(self, cloud, &seen).await?))
     }
 }
 
 fn untyped<R: Resource>(seen: Observed<R::Seen>) -> AnyObserved {
-    let Observed {
-        id,
-        state,
-        phase,
-        outputs,
-        detail,
-    } = seen;
-    Observed {
-        id,
-        state,
-        phase,
-        outputs,
-        detail: Arc::new(detail),
-    }
+    let Observed { id, state, phase, outputs, detail } = seen;
+    Observed { id, state, phase, outputs, detail: Arc::new(detail) }
 }
 
-fn untyped_presence<R: Resource>(
-    presence: Presence<R::Seen>,
-) -> Presence<Arc<dyn Any + Send + Sync>> {
+fn untyped_presence<R: Resource>(presence: Presence<R::Seen>) -> Presence<Arc<dyn Any + Send + Sync>> {
     match presence {
         Presence::Absent => Presence::Absent,
         Presence::Foreign(owner) => Presence::Foreign(owner),

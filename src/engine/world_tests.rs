@@ -16,8 +16,8 @@ use super::memory::{AnyPresence, Recorded};
 use super::plan::Action;
 use super::resource::{Look, Resource, Rest};
 use super::{
-    Change, Class, Expectations, Failure, Goal, Graph, GraphError, Item, Key, Memory, Observed,
-    Phase, Presence, Refs, Verdict, WaitingOn, resource,
+    Change, Class, Expectations, Failure, Goal, Graph, GraphError, Item, Key, Memory, Observed, Phase, Presence, Refs,
+    Verdict, WaitingOn, resource,
 };
 
 const SETTLE: Duration = Duration::from_secs(10);
@@ -44,16 +44,10 @@ pub struct World {
 
 impl World {
     fn things(&self) -> BTreeMap<String, Vec<Thing>> {
-        self.history
-            .last()
-            .map(|(_, things)| things.clone())
-            .unwrap_or_default()
+        self.history.last().map(|(_, things)| things.clone()).unwrap_or_default()
     }
 
-    fn write(
-        &mut self,
-        change: impl FnOnce(&mut BTreeMap<String, Vec<Thing>>),
-    ) -> Result<(), Failure> {
+    fn write(&mut self, change: impl FnOnce(&mut BTreeMap<String, Vec<Thing>>)) -> Result<(), Failure> {
         if self.crashed {
             return Err(Failure::new(Class::Unavailable, "the process is gone"));
         }
@@ -115,11 +109,7 @@ impl Toy {
     fn observed(&self, thing: &Thing, now: Timestamp) -> Observed<u32> {
         let seen = Observed::ready(format!("id-{}", self.number), "there", thing.value);
         if thing.busy_until > now {
-            seen.phase(Phase::Busy {
-                action: Action::Create,
-                since: None,
-                note: String::new(),
-            })
+            seen.phase(Phase::Busy { action: Action::Create, since: None, note: String::new() })
         } else {
             seen
         }
@@ -141,10 +131,7 @@ impl Resource for Toy {
         vec![("value", self.value.to_string())]
     }
     fn rest(&self) -> Rest {
-        Rest {
-            due: Duration::from_secs(600),
-            share: Duration::from_secs(300),
-        }
+        Rest { due: Duration::from_secs(600), share: Duration::from_secs(300) }
     }
     fn records_intent(&self) -> bool {
         !self.has_token
@@ -160,6 +147,7 @@ impl Resource for Toy {
         world: &ToyWorld,
         _: &Refs,
         _: &Look,
+        _: Option<&Observed<u32>>,
     ) -> Result<Presence<u32>, Failure> {
         let world = world.0.lock().unwrap();
         if world.crashed {
@@ -180,16 +168,10 @@ impl Resource for Toy {
                 .and_then(|t| t.first())
                 .is_some_and(|t| t.busy_until <= world.now);
             if !ready {
-                world
-                    .rules_broken
-                    .push(format!("toy {} before toy {need}", self.number));
+                world.rules_broken.push(format!("toy {} before toy {need}", self.number));
             }
         }
-        let thing = Thing {
-            owner: "us",
-            value: 0,
-            busy_until: world.now + span(self.takes),
-        };
+        let thing = Thing { owner: "us", value: 0, busy_until: world.now + span(self.takes) };
         let name = self.key().to_string();
         if self.has_token && things.contains_key(&name) {
             return Ok(self.observed(&things[&name][0], world.now));
@@ -213,10 +195,7 @@ impl Resource for Toy {
                 thing.value = value;
             }
         })?;
-        Ok(Observed {
-            detail: value,
-            ..seen.clone()
-        })
+        Ok(Observed { detail: value, ..seen.clone() })
     }
     async fn delete(&self, world: &ToyWorld, _: &Observed<u32>) -> Result<Presence<u32>, Failure> {
         let name = self.key().to_string();
@@ -237,9 +216,7 @@ impl Journal for Inventory {
         if self.1.0.lock().unwrap().crashed {
             return Err(Failure::new(Class::Unavailable, "the process is gone"));
         }
-        let lines = memory
-            .iter()
-            .filter_map(|(key, e)| Some((key.clone(), e.recorded.clone()?)));
+        let lines = memory.iter().filter_map(|(key, e)| Some((key.clone(), e.recorded.clone()?)));
         *self.0.lock().unwrap() = lines.collect();
         Ok(())
     }
@@ -258,20 +235,12 @@ pub fn toy_graph(count: usize) -> Graph<ToyWorld> {
 }
 
 fn graph(toys: &[Toy]) -> Graph<ToyWorld> {
-    let nodes = toys
-        .iter()
-        .map(|toy| Arc::new(toy.clone()) as Arc<dyn resource::Node<ToyWorld>>)
-        .collect();
+    let nodes = toys.iter().map(|toy| Arc::new(toy.clone()) as Arc<dyn resource::Node<ToyWorld>>).collect();
     Graph::new(nodes, Vec::new()).unwrap()
 }
 
 /// Reconciles, restarting after each crash, until nothing is left to do. Returns how many reconciles it took.
-fn drive(
-    toys: &[Toy],
-    goal: Goal,
-    world: &ToyWorld,
-    inventory: &Inventory,
-) -> Result<usize, String> {
+fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> Result<usize, String> {
     let graph = graph(toys);
     let expectations = Expectations::default();
     let start = world.0.lock().unwrap().now;
@@ -279,14 +248,8 @@ fn drive(
     let mut memory = Memory::new(start, SETTLE, kept());
     for round in 0..400 {
         let clock = || world.0.lock().unwrap().now;
-        let run = Run {
-            graph: &graph,
-            goal,
-            cloud: world,
-            journal: inventory,
-            expectations: &expectations,
-            clock: &clock,
-        };
+        let run =
+            Run { graph: &graph, goal, cloud: world, journal: inventory, expectations: &expectations, clock: &clock };
         let report = block_on(reconcile(&run, &mut memory));
         if !report.violations.is_empty() {
             return Err(format!("{:?}", report.violations));
@@ -303,20 +266,13 @@ fn drive(
             matches!(&item.verdict, Verdict::Pending(_, on)
             if on.iter().all(|w| matches!(w, WaitingOn::Resource(_))))
         };
-        if report
-            .plan
-            .items
-            .iter()
-            .all(|item| blocked(item) || waits_for_blocked(item))
+        if report.plan.items.iter().all(|item| blocked(item) || waits_for_blocked(item))
             && report.plan.items.iter().any(blocked)
         {
             return Ok(round + 1);
         }
         let Some(next) = report.next else {
-            return Err(format!(
-                "nothing to look at again, yet not done: {:?}",
-                report.plan
-            ));
+            return Err(format!("nothing to look at again, yet not done: {:?}", report.plan));
         };
         now.now = next.max(now.now + span(Duration::from_millis(1)));
     }
@@ -324,19 +280,16 @@ fn drive(
 }
 
 fn toys() -> impl Strategy<Value = Vec<Toy>> {
-    prop::collection::vec((any::<u16>(), 0..3u32, 0..30u64, any::<bool>()), 1..9).prop_map(
-        |given| {
-            let toy =
-                |(number, (needs, value, takes, has_token)): (usize, (u16, u32, u64, bool))| Toy {
-                    number,
-                    after: (0..number).filter(|n| needs & (1 << n) != 0).collect(),
-                    value,
-                    takes: Duration::from_secs(takes),
-                    has_token,
-                };
-            given.into_iter().enumerate().map(toy).collect()
-        },
-    )
+    prop::collection::vec((any::<u16>(), 0..3u32, 0..30u64, any::<bool>()), 1..9).prop_map(|given| {
+        let toy = |(number, (needs, value, takes, has_token)): (usize, (u16, u32, u64, bool))| Toy {
+            number,
+            after: (0..number).filter(|n| needs & (1 << n) != 0).collect(),
+            value,
+            takes: Duration::from_secs(takes),
+            has_token,
+        };
+        given.into_iter().enumerate().map(toy).collect()
+    })
 }
 
 fn world(stale: u64, crash_at: Option<u32>, lose: BTreeSet<u32>) -> ToyWorld {
@@ -410,19 +363,9 @@ proptest! {
 
 #[test]
 fn a_circle_is_refused() {
-    let toy = |number, after| Toy {
-        number,
-        after: vec![after],
-        value: 0,
-        takes: Duration::ZERO,
-        has_token: true,
-    };
-    let nodes: Vec<Arc<dyn resource::Node<ToyWorld>>> =
-        vec![Arc::new(toy(0, 1)), Arc::new(toy(1, 0))];
-    assert!(matches!(
-        Graph::new(nodes, Vec::new()),
-        Err(GraphError::Circle(_))
-    ));
+    let toy = |number, after| Toy { number, after: vec![after], value: 0, takes: Duration::ZERO, has_token: true };
+    let nodes: Vec<Arc<dyn resource::Node<ToyWorld>>> = vec![Arc::new(toy(0, 1)), Arc::new(toy(1, 0))];
+    assert!(matches!(Graph::new(nodes, Vec::new()), Err(GraphError::Circle(_))));
 }
 
 #[test]

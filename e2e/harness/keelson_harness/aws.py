@@ -12,8 +12,10 @@ from .places import AWS_PACKAGE
 from .processes import Process, free_port
 
 REGION = "eu-west-1"
-ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
-SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+# The emulator takes a key of twelve digits for that account's administrator. It knows this
+# secret, and so can tell for which cluster a token was signed.
+ACCOUNT = "123456789012"
+SECRET_KEY = "keelson"
 
 
 @dataclass(frozen=True)
@@ -76,35 +78,48 @@ class Aws:
         """What the AWS SDKs read, so that every client of ours talks to the emulator only."""
         return {
             "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_ACCESS_KEY_ID": ACCOUNT,
             "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
             "AWS_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
-    def client(self, service: str, region: str = REGION):
+    def client(self, service: str, region: str = REGION, account: str = ACCOUNT):
         """boto3's client of a service: an independent reader of what is in the account."""
         return boto3.client(
             service,
             region_name=region,
             endpoint_url=self.url,
-            aws_access_key_id=ACCESS_KEY,
+            aws_access_key_id=account,
             aws_secret_access_key=SECRET_KEY,
         )
 
-    def control(self, method: str, path: str, **options) -> object:
-        """The control API: health, calls, reset, inventory, faults, settings."""
+    def control(self, method: str, path: str, **options) -> dict:
+        """The control API under /_keelson/; its verbs stand in `keelson_aws/control.py`."""
         answer = requests.request(method, f"{self.url}/_keelson/{path}", timeout=30, **options)
         if not answer.ok:
-            raise RuntimeError(
-                f"emulator: {method} {path}: {answer.status_code} {answer.text[:500]}"
-            )
-        return answer.json() if answer.content else None
+            raise RuntimeError(f"emulator: {method} {path}: {answer.status_code} {answer.text[:500]}")
+        return answer.json()
 
-    def calls(self) -> list[dict]:
-        """Every call so far: time, account, region, service, action, resource, status."""
-        return self.control("GET", "calls")
+    def calls(self, since: int = 0) -> list[dict]:
+        """Every call with a higher number: time, account, region, service, action, resource, status, write."""
+        return self.control("GET", "calls", params={"since": since})["calls"]
 
-    def inventory(self) -> object:
-        """What exists in the accounts, leaving out what AWS has by itself."""
+    def writes(self, since: int = 0) -> list[dict]:
+        return [call for call in self.calls(since) if call["write"]]
+
+    def inventory(self) -> dict:
+        """What a person would have to delete to leave every account empty: `empty`, `accounts`."""
         return self.control("GET", "inventory")
+
+    def add_fault(self, match: dict, then: dict) -> int:
+        """Posts a rule (see `keelson_aws/faults.py`); returns its id."""
+        rules = self.control("POST", "faults", json={"match": match, "then": then})["faults"]
+        return rules[0]["id"]
+
+    def clear_faults(self) -> None:
+        self.control("DELETE", "faults")
+
+    def reset(self) -> None:
+        """Empty accounts, no faults."""
+        self.control("POST", "reset")

@@ -9,17 +9,15 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import yaml
 
 from .aws import Aws, Durations
 from .controller import Controller
 from .flux import FLUX_TOOLS, flux_runners
 from .git import GitServer
-from .kubeapi import ApiError, documents
+from .kubeapi import documents
 from .kubelet import Kubelet
 from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Etcd, Stopwatch
 from .places import CRDS, keelson_binary, run_directory, tools
@@ -32,12 +30,14 @@ class LocalCloud:
     """A context manager: inside, everything runs; after it, nothing does.
 
     workload=False leaves out the workload cluster with its kubelet and Flux; flux=False
-    only Flux; git=False the Git server. The run directory is removed unless an error
-    came up or keep=True (or KEELSON_KEEP is set).
+    only Flux; git=False the Git server; aws=False the emulator and with it the workload
+    cluster. The run directory is removed unless an error came up or keep=True (or
+    KEELSON_KEEP is set).
     """
 
     def __init__(
         self,
+        aws: bool = True,
         workload: bool = True,
         flux: bool = True,
         git: bool = True,
@@ -46,8 +46,9 @@ class LocalCloud:
         keep: bool = False,
         say: Callable[[str], None] | None = None,
     ):
-        self._with_workload = workload
-        self._with_flux = flux and workload
+        self._with_aws = aws
+        self._with_workload = workload and aws
+        self._with_flux = flux and self._with_workload
         self._with_git = git
         self._durations = durations
         self._aws_env = aws_env or {}
@@ -57,7 +58,7 @@ class LocalCloud:
         self.started_in: dict[str, float] = {}
         self.controllers: list[Controller] = []
         self.etcd: Etcd
-        self.aws: Aws
+        self.aws: Aws | None = None
         self.management: ControlPlane
         self.workload: ControlPlane | None = None
         self.git: GitServer | None = None
@@ -76,7 +77,8 @@ class LocalCloud:
 
     def __exit__(self, kind, error, trace) -> None:
         self._closing.close()
-        if self._keep or (error is not None and not isinstance(error, KeyboardInterrupt)):
+        # Ctrl-C and SIGTERM are no reason to read logs.
+        if self._keep or isinstance(error, Exception):
             print(f"logs and data are in {self.directory}", file=sys.stderr)
         else:
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -85,33 +87,19 @@ class LocalCloud:
         watch = Stopwatch()
         self.etcd = Etcd(self.tools["etcd"], self.directory / "etcd")
         self._closing.callback(self.etcd.stop)
-        self.management = self._control_plane("management", list(BASE_CONTROLLERS), None)
-        aws_env = dict(self._aws_env)
+        self.management = self._control_plane("management", BASE_CONTROLLERS)
         if self._with_workload:
-            # Made before the emulator, which must know its address; started after it.
-            self.workload = self._control_plane(
-                "workload", BASE_CONTROLLERS + WORKLOAD_CONTROLLERS, None
-            )
-            aws_env = {
-                "WORKLOAD_ENDPOINT": self.workload.url,
-                "WORKLOAD_CA_FILE": str(self.workload.ca_file),
-                "WORKLOAD_KUBECONFIG": str(self.workload.kubeconfig),
-                **aws_env,
-            }
-        self.aws = Aws(self.directory, self._durations, aws_env)
-        self._closing.callback(self.aws.stop)
-        if self.workload:
-            self.workload.token_webhook = self.aws.token_review_url
+            # Its address and certificates are fixed now, for the emulator to be told of.
+            self.workload = self._control_plane("workload", BASE_CONTROLLERS + WORKLOAD_CONTROLLERS)
+        if self._with_aws:
+            self._start_aws()
         if self._with_git:
             self.git = GitServer(self.directory / "git")
             self._closing.callback(self.git.stop)
         self._await({"etcd": self.etcd.wait_ready})
-        planes = [plane for plane in (self.management, self.workload) if plane]
-        for plane in planes:
-            plane.start_apiserver(self.etcd.url)
-        waits: dict[str, Callable[[], float]] = {"AWS emulator": self.aws.wait_ready}
-        for plane in planes:
-            waits[f"{plane.name} cluster"] = self._bring_up(plane)
+        waits = {f"{plane.name} cluster": self._bring_up(plane) for plane in self.clusters()}
+        if self.aws:
+            waits["AWS emulator"] = self.aws.wait_ready
         self._await(waits)
         if self.workload:
             runners = flux_runners(self.tools, self.directory) if self._with_flux else {}
@@ -120,21 +108,38 @@ class LocalCloud:
             self._closing.callback(self.kubelet.stop)
         self.started_in["everything"] = float(watch)
 
-    def _control_plane(self, name: str, controllers: list[str], webhook) -> ControlPlane:
-        plane = ControlPlane(name, self.tools, self.directory / name, webhook, controllers)
+    def clusters(self) -> list[ControlPlane]:
+        return [self.management, *([self.workload] if self.workload else [])]
+
+    def _control_plane(self, name: str, controllers: list[str]) -> ControlPlane:
+        plane = ControlPlane(name, self.tools, self.directory / name, controllers=controllers)
         self._closing.callback(plane.stop)
         return plane
 
-    @staticmethod
-    def _bring_up(plane: ControlPlane) -> Callable[[], float]:
-        def bring_up() -> float:
+    def _start_aws(self) -> None:
+        env = {}
+        if self.workload:
+            env = {
+                "WORKLOAD_ENDPOINT": self.workload.url,
+                "WORKLOAD_CA_FILE": str(self.workload.ca_file),
+                "WORKLOAD_KUBECONFIG": str(self.workload.kubeconfig),
+            }
+        self.aws = Aws(self.directory, self._durations, {**env, **self._aws_env})
+        self._closing.callback(self.aws.stop)
+        if self.workload:
+            self.workload.token_webhook = self.aws.token_review_url
+
+    def _bring_up(self, plane: ControlPlane) -> Callable[[], float]:
+        plane.start_apiserver(self.etcd.url)
+
+        def wait() -> float:
             watch = Stopwatch()
             plane.wait_apiserver()
             plane.start_controller_manager()
             plane.wait_controller_manager()
             return float(watch)
 
-        return bring_up
+        return wait
 
     def _await(self, waits: dict[str, Callable[[], float]]) -> None:
         with ThreadPoolExecutor(len(waits)) as pool:
@@ -152,7 +157,8 @@ class LocalCloud:
         )
 
     def operator_env(self) -> dict[str, str]:
-        return {**self.aws.env(), "KUBECONFIG": str(self.management.kubeconfig)}
+        aws = self.aws.env() if self.aws else {}
+        return {**aws, "KUBECONFIG": str(self.management.kubeconfig)}
 
     def operator(
         self,
@@ -182,18 +188,16 @@ class LocalCloud:
 
     def processes(self) -> list[Process]:
         """Everything of ours that runs as a process now."""
-        found = [self.etcd.process, self.aws.process]
-        for plane in (self.management, self.workload):
-            if plane:
-                found += [p for p in (plane.apiserver, plane.controller_manager) if p]
+        found = [self.etcd.process, *([self.aws.process] if self.aws else [])]
+        for plane in self.clusters():
+            found += [p for p in (plane.apiserver, plane.controller_manager) if p]
         if self.kubelet:
             found += self.kubelet.processes()
         return [*found, *(controller.process for controller in self.controllers)]
 
     def describe(self) -> str:
         """Endpoints and kubeconfigs, ready to be pasted into a shell."""
-        lines = [f"export {key}={value}" for key, value in sorted(self.aws.env().items())]
-        lines.append(f"export KUBECONFIG={self.management.kubeconfig}")
+        lines = [f"export {key}={value}" for key, value in sorted(self.operator_env().items())]
         if self.workload:
             lines.append(f"# workload cluster: KUBECONFIG={self.workload.kubeconfig}")
         if self.git:
@@ -201,16 +205,3 @@ class LocalCloud:
         lines.append(f"# logs: {self.directory}")
         return "\n".join(lines)
 
-
-def rewrite_git_url(items: Sequence[dict], url: str) -> list[dict]:
-    """The same manifests with every cluster's Git source at that URL."""
-    rewritten = yaml.safe_load(yaml.safe_dump(list(items)))
-    for item in rewritten:
-        if item["kind"] == "EksCluster":
-            git = item["spec"].get("gitops", {}).get("flux", {}).get("source", {}).get("git")
-            if git:
-                git["url"] = url
-    return rewritten
-
-
-__all__ = ["ApiError", "Durations", "LocalCloud", "rewrite_git_url"]

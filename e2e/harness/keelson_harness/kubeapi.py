@@ -320,8 +320,11 @@ class KubeApi:
                 return False
             if reason and found.get("reason") != reason:
                 return False
+            # As kstatus reads it. Flux sets Ready in one patch and the object's own
+            # observedGeneration, with lastAppliedRevision, in the next.
             generation = item["metadata"].get("generation", 0)
-            return found.get("observedGeneration", generation) >= generation
+            seen = (found, item["status"])
+            return all(part.get("observedGeneration", generation) >= generation for part in seen)
 
         what = f"{condition}={status}" + (f" ({reason})" if reason else "")
         return self.wait(api_version, kind, name, holds, namespace, timeout, what)

@@ -1,0 +1,84 @@
+"""One AWS call, read from its HTTP request: who calls which action of which service on what. No state is touched."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from .http import Request
+
+READ_ONLY = re.compile(
+    r"(Describe|List|Get|Lookup|Simulate|Search|Check|Decode|Head|BatchGet|Query|Scan|AssumeRole|GenerateCredentialReport)"
+)
+CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_request")
+# What names the thing a call is about, in the order in which it is looked for in the parameters.
+RESOURCE_PARAMETERS = (
+    "NatGatewayId", "SubnetId", "RouteTableId", "InternetGatewayId", "GroupId", "AllocationId", "AssociationId",
+    "NetworkInterfaceId", "VpcEndpointId", "LaunchTemplateId", "LaunchTemplateName", "InstanceId", "VpcId", "VpcEndpointId.1",
+    "ResourceId.1", "RoleName", "InstanceProfileName", "PolicyArn", "OpenIDConnectProviderArn", "RoleArn", "UserName",
+    "AutoScalingGroupName", "GroupName", "Url",
+)
+QUERY_SERVICES = {"ec2", "iam", "sts", "autoscaling", "elasticloadbalancing", "cloudformation", "sns", "sqs"}
+
+
+@dataclass
+class Call:
+    request: Request
+    access_key: str
+    region: str
+    service: str
+    action: str = ""
+    params: dict[str, Any] = field(default_factory=dict)
+    account: str = ""
+    caller_arn: str = ""
+    resource: str = ""
+    # Set by a fault: how the thing that is made shall turn out (see faults.py).
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def write(self) -> bool:
+        return not READ_ONLY.match(self.action)
+
+
+def read_call(request: Request) -> Call | None:
+    """The call in a request; None when it is not signed and no service can be told from it."""
+    found = CREDENTIAL.search(request.headers.get("authorization", ""))
+    if found is None and "X-Amz-Credential" in request.query:
+        found = CREDENTIAL.search("Credential=" + unquote(dict(parse_qsl(request.query)).get("X-Amz-Credential", "")))
+    form = read_form(request)
+    if found:
+        call = Call(request, found[1], found[2], found[3].lower())
+    elif str(form.get("Action", "")).startswith("AssumeRoleWith"):
+        call = Call(request, "", "us-east-1", "sts")
+    else:
+        return None
+    if "Action" in form:
+        call.action = form["Action"]
+        call.params = form
+        call.resource = next((form[name] for name in RESOURCE_PARAMETERS if form.get(name)), "")
+    elif "x-amz-target" in request.headers:
+        call.action = request.headers["x-amz-target"].rpartition(".")[2]
+        call.resource = json_resource(request.body)
+    return call
+
+
+def read_form(request: Request) -> dict[str, str]:
+    if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
+    if "Action=" in request.query:
+        return dict(parse_qsl(request.query, keep_blank_values=True))
+    return {}
+
+
+def json_resource(body: bytes) -> str:
+    try:
+        value = json.loads(body or b"{}")
+    except ValueError:
+        return ""
+    for name in ("KeyId", "Name", "ResourceArn"):
+        if isinstance(value, dict) and isinstance(value.get(name), str):
+            return str(value[name])
+    return ""

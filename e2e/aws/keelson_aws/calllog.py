@@ -1,0 +1,62 @@
+"""The call log: every AWS call as one line of JSON, in a file when CALL_LOG names one and in memory always."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from typing import Any, TextIO
+
+from .call import Call
+
+KEPT_IN_MEMORY = 200_000
+
+
+class CallLog:
+    def __init__(self, path: str = "") -> None:
+        self._path = ""
+        self._file: TextIO | None = None
+        self._entries: deque[dict[str, Any]] = deque(maxlen=KEPT_IN_MEMORY)
+        self._number = 0
+        self.open(path)
+
+    def open(self, path: str) -> None:
+        if path == self._path:
+            return
+        if self._file:
+            self._file.close()
+        self._path = path
+        # Line-buffered: a reader, or a killed emulator, loses nothing.
+        self._file = open(path, "a", buffering=1) if path else None
+
+    def write(self, call: Call, status: int, error: str, fault: str) -> None:
+        self._number += 1
+        entry: dict[str, Any] = {
+            "number": self._number,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now := time.time())) + f".{int(now * 1000) % 1000:03d}Z",
+            "account": call.account,
+            "region": call.region,
+            "service": call.service,
+            "action": call.action,
+            "resource": call.resource,
+            "status": status,
+            "error": error,
+            "write": call.write,
+        }
+        if fault:
+            entry["fault"] = fault
+        self._entries.append(entry)
+        if self._file:
+            self._file.write(json.dumps(entry) + "\n")
+
+    def since(self, number: int) -> list[dict[str, Any]]:
+        """Every call with a higher number, oldest first."""
+        if not self._entries or self._entries[-1]["number"] <= number:
+            return []
+        first = self._entries[0]["number"]
+        skip = max(0, number - first + 1)
+        return [entry for index, entry in enumerate(self._entries) if index >= skip]
+
+    def clear(self) -> None:
+        """Forget what is in memory; numbers go on, so that a reader's `since` stays true."""
+        self._entries.clear()

@@ -1,0 +1,93 @@
+"""The emulator's own interface under /_keelson/: health, calls, inventory, faults, rates, settings, insights, reset."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from .eks.insights import post_insights
+from .faults import FaultError
+from .http import Reply, Request
+from .inventory import inventory
+from .settings import SettingsError
+
+if TYPE_CHECKING:
+    from .server import Emulator
+
+
+class Control:
+    def __init__(self, emulator: Emulator) -> None:
+        self.emulator = emulator
+        self.verbs = {
+            ("GET", "health"): self.health,
+            ("GET", "calls"): self.calls,
+            ("POST", "reset"): self.reset,
+            ("GET", "inventory"): self.inventory,
+            ("GET", "faults"): self.list_faults,
+            ("POST", "faults"): self.add_faults,
+            ("DELETE", "faults"): self.remove_faults,
+            ("GET", "rates"): self.list_rates,
+            ("POST", "rates"): self.set_rates,
+            ("GET", "settings"): self.list_settings,
+            ("POST", "settings"): self.change_settings,
+            ("POST", "insights"): self.post_insights,
+        }
+
+    def answer(self, request: Request) -> Reply:
+        verb = request.path.removeprefix("/_keelson/").strip("/")
+        handler = self.verbs.get((request.method, verb))
+        if handler is None:
+            known = ", ".join(sorted(f"{method} {name}" for method, name in self.verbs))
+            return Reply.json(404, {"message": f"no {request.method} {verb}; there are {known}"})
+        try:
+            body = json.loads(request.body) if request.body else None
+            return Reply.json(200, handler(dict(parse_qsl(request.query)), body))
+        except (FaultError, SettingsError, ValueError, KeyError, TypeError) as error:
+            return Reply.json(400, {"message": str(error)})
+
+    def health(self, query: dict[str, str], body: Any) -> Any:
+        return {"status": "ok"}
+
+    def calls(self, query: dict[str, str], body: Any) -> Any:
+        calls = self.emulator.call_log.since(int(query.get("since", "0")))
+        return {"calls": calls, "last": calls[-1]["number"] if calls else int(query.get("since", "0"))}
+
+    def reset(self, query: dict[str, str], body: Any) -> Any:
+        self.emulator.reset()
+        return {"status": "ok"}
+
+    def inventory(self, query: dict[str, str], body: Any) -> Any:
+        return inventory(self.emulator.eks, query.get("account"), query.get("region"))
+
+    def list_faults(self, query: dict[str, str], body: Any) -> Any:
+        return {"faults": [rule.as_dict() for rule in self.emulator.faults.rules]}
+
+    def add_faults(self, query: dict[str, str], body: Any) -> Any:
+        rules = [self.emulator.faults.add(posted) for posted in (body if isinstance(body, list) else [body])]
+        return {"faults": [rule.as_dict() for rule in rules]}
+
+    def remove_faults(self, query: dict[str, str], body: Any) -> Any:
+        self.emulator.faults.remove(int(query["id"]) if "id" in query else None)
+        return {"status": "ok"}
+
+    def list_rates(self, query: dict[str, str], body: Any) -> Any:
+        return {"rates": self.emulator.rates.limits}
+
+    def set_rates(self, query: dict[str, str], body: Any) -> Any:
+        self.emulator.rates.set(body)
+        return {"rates": body}
+
+    def list_settings(self, query: dict[str, str], body: Any) -> Any:
+        return self.emulator.settings.as_dict()
+
+    def change_settings(self, query: dict[str, str], body: Any) -> Any:
+        self.emulator.settings.change(body)
+        self.emulator.apply_settings()
+        return self.emulator.settings.as_dict()
+
+    def post_insights(self, query: dict[str, str], body: Any) -> Any:
+        """{"account", "region", "cluster", "insights": [...]}: what ListInsights shall say of a cluster."""
+        cluster = self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]]
+        post_insights(cluster, self.emulator.timeline.now(), body["insights"])
+        return {"status": "ok"}

@@ -1,0 +1,72 @@
+"""Repairs of moto that no subclass reaches: classes that moto names itself wherever it makes one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from moto.autoscaling.models import FakeAutoScalingGroup
+from moto.ec2.exceptions import FilterNotImplementedError
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.core import TaggedEC2Resource
+from moto.ec2.models.subnets import Subnet
+from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
+
+from .region import Ec2Region
+
+
+def get_tags(self: Any) -> list[dict[str, str]]:
+    """moto looks through all tags of the region, by regular expression, for each resource it shows."""
+    if not self.id:
+        return []
+    kind = EC2_PREFIX_TO_RESOURCE.get(get_prefix(self.id), "")
+    return [
+        {"resource_id": self.id, "key": key, "value": value, "resource_type": kind}
+        for key, value in self.ec2_backend.tags.get(self.id, {}).items()
+    ]
+
+
+def get_filter_value(self: Any, filter_name: str, method_name: str | None = None) -> Any:
+    if filter_name.startswith("tag:"):
+        return self.ec2_backend.tags.get(self.id, {}).get(filter_name[4:])
+    if filter_name == "tag-key":
+        return list(self.ec2_backend.tags.get(self.id, {}))
+    if filter_name == "tag-value":
+        return list(self.ec2_backend.tags.get(self.id, {}).values())
+    value = getattr(self, filter_name.lower().replace("-", "_"), None)
+    if value is not None:
+        return value
+    raise FilterNotImplementedError(filter_name, method_name)
+
+
+def available_ip_address_count(self: Subnet) -> int:
+    used: int = self.ec2_backend.enis.used.get(self.id, 0)
+    return self._available_ip_addresses - used
+
+
+def launch_spread(self: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
+    """Instances of an Auto Scaling group go round its subnets; moto puts all of them in the first."""
+    subnets = self.vpc_zone_identifier.split(",") if self.vpc_zone_identifier else []
+    if len(subnets) < 2:
+        launch_in_first(self, count_needed, propagated_tags)
+        return
+    taken = Counter(state.instance.subnet_id for state in self.instance_states)
+    for _ in range(count_needed):
+        subnet = min(subnets, key=lambda s: taken[s])
+        taken[subnet] += 1
+        self.vpc_zone_identifier = ",".join([subnet, *(s for s in subnets if s != subnet)])
+        try:
+            launch_in_first(self, 1, propagated_tags)
+        finally:
+            self.vpc_zone_identifier = ",".join(subnets)
+
+
+launch_in_first = FakeAutoScalingGroup.replace_autoscaling_group_instances
+
+
+def apply() -> None:
+    ec2_backends.backend = Ec2Region
+    FakeAutoScalingGroup.replace_autoscaling_group_instances = launch_spread  # type: ignore[method-assign]
+    TaggedEC2Resource.get_tags = get_tags  # type: ignore[method-assign]
+    TaggedEC2Resource.get_filter_value = get_filter_value  # type: ignore[method-assign]
+    Subnet.available_ip_address_count = property(available_ip_address_count)  # type: ignore[method-assign, assignment]

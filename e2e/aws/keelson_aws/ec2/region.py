@@ -1,0 +1,106 @@
+"""EC2 of one account and region: moto's, with what EKS and its clients rely on and moto does otherwise.
+
+A new account is empty: there is no default VPC (CreateDefaultVpc makes one), so "is anything left" needs no exceptions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.ec2.models import EC2Backend
+from moto.ec2.models.elastic_network_interfaces import NetworkInterface
+from moto.ec2.models.subnets import Subnet
+
+from ..errors import AwsError
+
+
+class Interfaces(dict[str, NetworkInterface]):
+    """Network interfaces by id, with how many addresses each subnet has given out: moto counts them all on each question."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: dict[str, int] = {}
+
+    def __setitem__(self, key: str, interface: NetworkInterface) -> None:
+        super().__setitem__(key, interface)
+        self.used[interface.subnet.id] = self.used.get(interface.subnet.id, 0) + max(1, len(interface.private_ip_addresses))
+
+    def pop(self, key: str, *default: Any) -> Any:
+        interface = super().pop(key, *default)
+        if isinstance(interface, NetworkInterface):
+            self.used[interface.subnet.id] -= max(1, len(interface.private_ip_addresses))
+            if interface.private_ip_address:
+                interface.subnet.del_subnet_ip(interface.private_ip_address)
+        return interface
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+
+class Ec2Region(EC2Backend):
+    SERVICE_NAMESPACE = "ec2"
+
+    def __init__(self, region_name: str, account_id: str) -> None:
+        self._starting = True
+        super().__init__(region_name, account_id)
+        self._starting = False
+        self.enis = Interfaces()
+        self.nat_tokens: dict[str, tuple[str, str]] = {}
+        self.endpoint_tokens: dict[str, tuple[str, str]] = {}
+        self.template_tokens: dict[str, tuple[str, str]] = {}
+
+    def create_default_vpc(self) -> Any:
+        return None if self._starting else super().create_default_vpc()
+
+    def find_subnet(self, subnet_id: str) -> Subnet | None:
+        for subnets in self.subnets.values():
+            if subnet_id in subnets:
+                return subnets[subnet_id]
+        return None
+
+    def free_address(self, subnet: Subnet) -> str:
+        """An address of the subnet that nothing has yet."""
+        return str(subnet.get_available_subnet_ip(None))  # type: ignore[arg-type]
+
+    def is_public(self, subnet_id: str) -> bool:
+        """Whether the subnet's route table, or the VPC's main one, leads to an internet gateway."""
+        subnet = self.find_subnet(subnet_id)
+        if subnet is None:
+            return False
+        tables = [t for t in self.route_tables.values() if t.vpc_id == subnet.vpc_id]
+        own = [t for t in tables if subnet_id in t._associations.values()] or [t for t in tables if t.main_association_id]
+        return any(r.gateway is not None and r.gateway.id.startswith("igw-") for t in own for r in t._routes.values())
+
+    def group_users(self, group_id: str) -> list[str]:
+        """What keeps a security group from being deleted: interfaces that have it, rules of other groups that name it."""
+        users = [eni.id for eni in self.enis.values() if any(g.id == group_id for g in eni.group_set)]
+        for groups in self.groups.values():
+            for group in groups.values():
+                if group.id == group_id:
+                    continue
+                for rule in (*group.ingress_rules, *group.egress_rules):
+                    if rule.source_group.get("GroupId") == group_id:
+                        users.append(group.id)
+                        break
+        return users
+
+    def drop_security_group(self, group_id: str) -> None:
+        """Delete a group unless it is in use; its rules that name itself do not count."""
+        users = self.group_users(group_id)
+        if users:
+            raise AwsError("DependencyViolation", f"resource {group_id} has a dependent object")
+        for groups in self.groups.values():
+            if groups.pop(group_id, None) is not None:
+                self.tags.pop(group_id, None)
+                return
+
+    def run_instances(self, *args: Any, **kwargs: Any) -> Any:
+        reservation = super().run_instances(*args, **kwargs)
+        given = {int(nic.get("DeviceIndex", 0)): nic for nic in kwargs.get("nics") or []}
+        for instance in reservation.instances:
+            for index, interface in instance.nics.items():
+                spec = given.get(index, {})
+                # An interface that is made with its instance goes with it, unless the caller says otherwise.
+                if not spec.get("NetworkInterfaceId"):
+                    interface.delete_on_termination = spec.get("DeleteOnTermination", True)
+        return reservation

@@ -1,0 +1,288 @@
+"""Add-ons of a cluster, and the add-on versions EKS offers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..versions import ADDONS, MINORS, Addon, addon_versions, default_addon_version, minor_number
+from . import pod_identity
+from .addon_configuration import check_configuration, schema_of
+from .operations import Context, once, operation, page, start_update
+from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use, new_id, not_found
+from .tags import check_tags
+
+
+def find_addon(cluster: Cluster, name: str) -> Part:
+    part = cluster.addons.get(name)
+    if part is None:
+        raise not_found(f"No addon: {name} found in cluster: {cluster.name}", clusterName=cluster.name, addonName=name)
+    return part
+
+
+def choose_version(cluster: Cluster, addon: Addon, asked: str | None) -> str:
+    if asked is None:
+        return default_addon_version(addon, cluster.version)
+    if asked not in {v.version for v in addon_versions(addon, cluster.version)}:
+        raise bad_parameter(
+            f"Addon version specified is not supported: {addon.name} {asked} on Kubernetes {cluster.version}",
+            clusterName=cluster.name,
+            addonName=addon.name,
+        )
+    return asked
+
+
+@operation
+def create_addon(context: Context) -> dict[str, Any]:
+    cluster = context.cluster()
+    name = context.params["addonName"]
+    part = once(context, "CreateAddon", lambda: make_addon(context, cluster), lambda p: cluster.addons.get(name) is p)
+    return {"addon": dict(part.body)}
+
+
+def make_addon(context: Context, cluster: Cluster) -> Part:
+    params = context.params
+    name = params["addonName"]
+    who = {"clusterName": cluster.name, "addonName": name}
+    if name in cluster.addons:
+        raise in_use("Addon already exists.", **who)
+    if cluster.status != "ACTIVE":
+        raise bad_request(f"Cannot create addon: cluster '{cluster.name}' is not in ACTIVE status", **who)
+    addon = ADDONS.get(name)
+    if addon is None or not addon_versions(addon, cluster.version):
+        raise bad_parameter(f"Addon {name} specified is not supported in {cluster.version} kubernetes version", **who)
+    version = choose_version(cluster, addon, params.get("addonVersion"))
+    check_configuration(addon, params.get("configurationValues"), who)
+    body: dict[str, Any] = {
+        "addonName": name,
+        "clusterName": cluster.name,
+        "status": "CREATING",
+        "addonVersion": version,
+        "health": {"issues": []},
+        "addonArn": context.region.arn(f"addon/{cluster.name}/{name}/{new_id()}"),
+        "createdAt": context.now,
+        "modifiedAt": context.now,
+        "tags": check_tags(params.get("tags")),
+        "publisher": "eks",
+        "owner": "aws",
+        "namespaceConfig": {"namespace": (params.get("namespaceConfig") or {}).get("namespace", addon.namespace)},
+    }
+    for key in ("serviceAccountRoleArn", "configurationValues"):
+        if params.get(key):
+            body[key] = params[key]
+    part = Part(body, {"addon": addon})
+    cluster.addons[name] = part
+    associate(context, cluster, part, params.get("podIdentityAssociations") or [])
+    context.timeline.after(context.settings.addon_seconds, lambda: finish_creation(context, cluster, part))
+    return part
+
+
+def associate(context: Context, cluster: Cluster, part: Part, wanted: list[dict[str, str]]) -> None:
+    """Pod identity associations of an add-on belong to it: they are made, replaced and removed with it."""
+    arns = []
+    for association_id in part.data.get("associations", []):
+        cluster.pod_identities.pop(association_id, None)
+    part.data["associations"] = []
+    for item in wanted:
+        made = pod_identity.make_association(
+            context, cluster, part.body["namespaceConfig"]["namespace"], item["serviceAccount"], item["roleArn"], owner=part.body["addonArn"]
+        )
+        part.data["associations"].append(made.body["associationId"])
+        arns.append(made.body["associationArn"])
+    if arns:
+        part.body["podIdentityAssociations"] = arns
+    else:
+        part.body.pop("podIdentityAssociations", None)
+
+
+def finish_creation(context: Context, cluster: Cluster, part: Part) -> None:
+    if part.body["status"] != "CREATING":
+        return
+    outcome = context.outcome
+    if "fail" in outcome or "health_issue" in outcome:
+        issue = outcome.get("health_issue") or {"code": "InternalFailure", "message": outcome["fail"]}
+        part.body["health"]["issues"] = [{"resourceIds": [], "code": "InternalFailure", "message": "", **issue}]
+        part.body["status"] = outcome.get("status", "CREATE_FAILED")
+        return
+    settle(context, cluster, part)
+
+
+def settle(context: Context, cluster: Cluster, part: Part) -> None:
+    """ACTIVE, or DEGRADED while its pods find no node."""
+    part.body["modifiedAt"] = context.now
+    if part.data["addon"].needs_nodes and not cluster.has_nodes():
+        part.body["status"] = "DEGRADED"
+        part.body["health"]["issues"] = [
+            {
+                "code": "InsufficientNumberOfReplicas",
+                "message": "The add-on is unhealthy because it doesn't have the desired number of replicas.",
+                "resourceIds": [],
+            }
+        ]
+        return
+    part.body["status"] = "ACTIVE"
+    part.body["health"]["issues"] = []
+
+
+def refresh(context: Context, cluster: Cluster) -> None:
+    """Nodes came or went: what needs them is looked at again a little later, when its pods have been placed."""
+    for part in cluster.addons.values():
+        if part.data["addon"].needs_nodes and part.body["status"] in ("ACTIVE", "DEGRADED"):
+            context.timeline.after(context.settings.addon_seconds, lambda p=part: look_again(context, cluster, p))  # type: ignore[misc]
+
+
+def look_again(context: Context, cluster: Cluster, part: Part) -> None:
+    issues = {issue["code"] for issue in part.body["health"]["issues"]}
+    if part.body["status"] in ("ACTIVE", "DEGRADED") and issues <= {"InsufficientNumberOfReplicas"}:
+        settle(context, cluster, part)
+
+
+@operation
+def describe_addon(context: Context) -> dict[str, Any]:
+    return {"addon": dict(find_addon(context.cluster(), context.params["addonName"]).body)}
+
+
+@operation
+def list_addons(context: Context) -> dict[str, Any]:
+    return page(context, sorted(context.cluster().addons), "addons")
+
+
+@operation
+def update_addon(context: Context) -> dict[str, Any]:
+    return {"update": once(context, "UpdateAddon", lambda: change_addon(context)).body()}
+
+
+def change_addon(context: Context) -> Update:
+    params = context.params
+    cluster = context.cluster()
+    part = find_addon(cluster, params["addonName"])
+    body, addon = part.body, part.data["addon"]
+    who = {"clusterName": cluster.name, "addonName": addon.name}
+    if body["status"] in ("CREATING", "UPDATING", "DELETING"):
+        raise in_use(f"Addon {addon.name} is currently in {body['status']} status", **who)
+    if cluster.status != "ACTIVE":
+        raise bad_request(f"Cannot update addon: cluster '{cluster.name}' is not in ACTIVE status", **who)
+    new: dict[str, Any] = {}
+    described: list[tuple[str, Any]] = []
+    if params.get("addonVersion"):
+        new["addonVersion"] = choose_version(cluster, addon, params["addonVersion"])
+        described.append(("AddonVersion", new["addonVersion"]))
+    for key, name in (("serviceAccountRoleArn", "ServiceAccountRoleArn"), ("configurationValues", "ConfigurationValues")):
+        if params.get(key) is not None:
+            new[key] = params[key]
+            described.append((name, params[key]))
+    check_configuration(addon, params.get("configurationValues"), who)
+    described.append(("ResolveConflicts", params.get("resolveConflicts") or "NONE"))
+    if params.get("podIdentityAssociations") is not None:
+        described.append(("PodIdentityAssociations", params["podIdentityAssociations"]))
+    body["status"] = "UPDATING"
+
+    def finish(update: Update) -> None:
+        if body["status"] != "UPDATING":
+            return
+        if update.status != "Successful":
+            body["status"] = "UPDATE_FAILED"
+            body["health"]["issues"] = [
+                {"code": e["errorCode"], "message": e["errorMessage"], "resourceIds": e["resourceIds"]} for e in update.errors
+            ]
+            return
+        body.update({k: v for k, v in new.items() if v})
+        for key, value in new.items():
+            if not value:
+                body.pop(key, None)
+        if params.get("podIdentityAssociations") is not None:
+            associate(context, cluster, part, params["podIdentityAssociations"])
+        settle(context, cluster, part)
+
+    return start_update(context, cluster, "AddonUpdate", described, context.settings.addon_seconds, finish, addon=addon.name)
+
+
+@operation
+def delete_addon(context: Context) -> dict[str, Any]:
+    cluster = context.cluster()
+    part = find_addon(cluster, context.params["addonName"])
+    if part.body["status"] in ("DELETING", "UPDATING"):
+        raise in_use(
+            f"Addon {part.body['addonName']} is currently in {part.body['status']} status",
+            clusterName=cluster.name,
+            addonName=part.body["addonName"],
+        )
+    part.body["status"] = "DELETING"
+
+    def finish() -> None:
+        if cluster.addons.get(part.body["addonName"]) is part:
+            associate(context, cluster, part, [])
+            del cluster.addons[part.body["addonName"]]
+
+    context.timeline.after(context.settings.addon_seconds, finish)
+    return {"addon": dict(part.body)}
+
+
+@operation
+def describe_addon_versions(context: Context) -> dict[str, Any]:
+    params = context.params
+    version, name = params.get("kubernetesVersion"), params.get("addonName")
+    if version is not None and version not in MINORS:
+        raise bad_parameter(f"Kubernetes version {version} is not supported")
+    if name is not None and name not in ADDONS:
+        raise not_found(f"Addon {name} not found", addonName=name)
+    infos = []
+    for addon in ADDONS.values():
+        wanted = all(
+            (
+                name in (None, addon.name),
+                not params.get("types") or addon.type in params["types"],
+                not params.get("publishers") or "eks" in params["publishers"],
+                not params.get("owners") or "aws" in params["owners"],
+            )
+        )
+        info = addon_info(addon, version) if wanted else None
+        if info:
+            infos.append(info)
+    return page(context, infos, "addons")
+
+
+def addon_info(addon: Addon, version: str | None) -> dict[str, Any] | None:
+    minors = [version] if version else list(reversed(MINORS))
+    versions = []
+    for candidate in addon.versions:
+        fits = [m for m in minors if candidate.first <= minor_number(m) <= candidate.last]
+        if fits:
+            versions.append(
+                {
+                    "addonVersion": candidate.version,
+                    "architecture": ["amd64", "arm64"],
+                    "computeTypes": ["ec2", "fargate", "hybrid"] if addon.needs_nodes else ["ec2", "hybrid"],
+                    "compatibilities": [
+                        {
+                            "clusterVersion": m,
+                            "platformVersions": ["*"],
+                            "defaultVersion": candidate.version == default_addon_version(addon, m),
+                        }
+                        for m in fits
+                    ],
+                    "requiresConfiguration": False,
+                    "requiresIamPermissions": addon.requires_iam,
+                }
+            )
+    if not versions:
+        return None
+    return {
+        "addonName": addon.name, "type": addon.type, "addonVersions": versions, "publisher": "eks", "owner": "aws",
+        "defaultNamespace": addon.namespace,
+    }
+
+
+@operation
+def describe_addon_configuration(context: Context) -> dict[str, Any]:
+    params = context.params
+    addon = ADDONS.get(params["addonName"])
+    if addon is None or params["addonVersion"] not in {v.version for v in addon.versions}:
+        raise not_found(f"Addon {params['addonName']} with version {params['addonVersion']} not found", addonName=params["addonName"])
+    answer: dict[str, Any] = {
+        "addonName": addon.name, "addonVersion": params["addonVersion"], "configurationSchema": schema_of(addon), "podIdentityConfiguration": [],
+    }
+    if addon.service_account:
+        answer["podIdentityConfiguration"] = [
+            {"serviceAccount": addon.service_account, "recommendedManagedPolicies": list(addon.policies)}
+        ]
+    return answer

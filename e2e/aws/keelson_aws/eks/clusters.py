@@ -1,0 +1,260 @@
+"""Clusters: create, describe, list, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
+from ..versions import DEFAULT_VERSION, MINORS, platform_version
+from . import access
+from .authority import certificate_authority
+from .network import (
+    check_cluster_subnets,
+    check_public_access_cidrs,
+    check_security_groups,
+    make_network_interfaces,
+    make_security_group,
+    remove_network_interfaces,
+    remove_security_group,
+    service_cidr,
+)
+from .operations import Context, once, operation, page
+from .state import Cluster, bad_parameter, bad_request, in_use, limit_exceeded, new_hex
+from .tags import check_tags
+
+LOG_TYPES = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
+CLUSTER_POLICY = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
+
+
+@operation
+def create_cluster(context: Context) -> dict[str, Any]:
+    cluster = once(context, "CreateCluster", lambda: make_cluster(context), lambda c: context.region.clusters.get(c.name) is c)
+    return {"cluster": shown(cluster)}
+
+
+def make_cluster(context: Context) -> Cluster:
+    params, region = context.params, context.region
+    name = params["name"]
+    if name in region.clusters:
+        raise in_use(f"Cluster already exists with name: {name}", clusterName=name)
+    version = params.get("version") or DEFAULT_VERSION
+    if version not in MINORS:
+        raise bad_parameter("unsupported Kubernetes version", clusterName=name)
+    support = (params.get("upgradePolicy") or {}).get("supportType", "EXTENDED")
+    check_support(version, support)
+    check_cluster_role(params["roleArn"])
+    network, vpc = network_config(context)
+    tags = check_tags(params.get("tags"))
+    limit = context.settings.clusters_per_region
+    if len(region.clusters) >= limit:
+        raise limit_exceeded(f"The maximum number of clusters per region has been reached: {int(limit)}", clusterName=name)
+    access_config = params.get("accessConfig") or {}
+    body: dict[str, Any] = {
+        "name": name,
+        "arn": region.arn(f"cluster/{name}"),
+        "createdAt": context.now,
+        "version": version,
+        "roleArn": params["roleArn"],
+        "resourcesVpcConfig": network,
+        "kubernetesNetworkConfig": kubernetes_network(params.get("kubernetesNetworkConfig") or {}, vpc),
+        "logging": logging_config(params.get("logging")),
+        "status": "CREATING",
+        "certificateAuthority": {},
+        "platformVersion": platform_version(version),
+        "tags": tags,
+        "health": {"issues": []},
+        "accessConfig": {"authenticationMode": access_config.get("authenticationMode", "CONFIG_MAP")},
+        "upgradePolicy": {"supportType": support},
+        "deletionProtection": bool(params.get("deletionProtection")),
+        "controlPlaneScalingConfig": params.get("controlPlaneScalingConfig") or {"tier": "standard"},
+    }
+    body.update(auto_mode(params))
+    if params.get("clientRequestToken"):
+        body["clientRequestToken"] = params["clientRequestToken"]
+    if params.get("encryptionConfig"):
+        body["encryptionConfig"] = check_encryption(params["encryptionConfig"])
+    for key in ("zonalShiftConfig", "remoteNetworkConfig"):
+        if params.get(key):
+            body[key] = params[key]
+    cluster = Cluster(name, body, context.caller.principal_arn)
+    region.clusters[name] = cluster
+    if access_config.get("bootstrapClusterCreatorAdminPermissions", True):
+        access.bootstrap_creator(context, cluster)
+    seconds = context.settings.cluster_create_seconds
+    context.timeline.after(seconds / 2, lambda: lay_network(context, cluster))
+    context.timeline.after(seconds, lambda: finish_creation(context, cluster))
+    return cluster
+
+
+def check_support(version: str, support: str) -> None:
+    if support == "STANDARD" and MINORS[version].extended:
+        raise bad_parameter(f"Kubernetes version {version} is in extended support, which the upgrade policy STANDARD does not allow")
+
+
+def check_cluster_role(arn: str) -> None:
+    role = find_role(arn)
+    if role is None:
+        raise bad_parameter(f"The roleArn {arn} does not exist or is not a role")
+    if not trusts_service(role, "eks.amazonaws.com"):
+        raise bad_parameter("Role could not be assumed because the trusted entity is not correct")
+    known = {"AmazonEKSClusterPolicy", "AdministratorAccess", "AmazonEKSComputePolicy"}
+    if not attached_policies(role) & known and not has_inline_policies(role):
+        raise bad_parameter(
+            "The provided role doesn't have the Amazon EKS Managed Policies associated with it. "
+            f"Please ensure the following policy is attached: {CLUSTER_POLICY}"
+        )
+
+
+def network_config(context: Context) -> tuple[dict[str, Any], Any]:
+    asked = context.params["resourcesVpcConfig"]
+    subnet_ids = asked.get("subnetIds") or []
+    if not subnet_ids:
+        raise bad_parameter("resourcesVpcConfig.subnetIds cannot be empty")
+    subnets = check_cluster_subnets(context, subnet_ids)
+    vpc_id = subnets[0].vpc_id
+    groups = asked.get("securityGroupIds") or []
+    check_security_groups(context, groups, vpc_id)
+    public = asked.get("endpointPublicAccess", True)
+    private = asked.get("endpointPrivateAccess", False)
+    if not public and not private:
+        raise bad_parameter("Private and public endpoint access cannot be false")
+    config = {
+        "subnetIds": subnet_ids,
+        "securityGroupIds": groups,
+        "vpcId": vpc_id,
+        "endpointPublicAccess": public,
+        "endpointPrivateAccess": private,
+        "publicAccessCidrs": check_public_access_cidrs(asked.get("publicAccessCidrs") or ["0.0.0.0/0"]) if public else [],
+    }
+    return config, ec2(context.region.account, context.region.name).get_vpc(vpc_id)
+
+
+def kubernetes_network(asked: dict[str, Any], vpc: Any) -> dict[str, Any]:
+    family = asked.get("ipFamily", "ipv4")
+    balancing = {"enabled": bool((asked.get("elasticLoadBalancing") or {}).get("enabled"))}
+    if family == "ipv6":
+        if asked.get("serviceIpv4Cidr"):
+            raise bad_parameter("serviceIpv4Cidr cannot be specified with ipFamily ipv6")
+        return {"ipFamily": "ipv6", "serviceIpv6Cidr": f"fd{new_hex(2).lower()}:{new_hex(4).lower()}:{new_hex(4).lower()}::/108",
+                "elasticLoadBalancing": balancing}
+    return {"ipFamily": "ipv4", "serviceIpv4Cidr": service_cidr(asked.get("serviceIpv4Cidr"), vpc), "elasticLoadBalancing": balancing}
+
+
+def logging_config(asked: dict[str, Any] | None) -> dict[str, Any]:
+    """Every log type, the enabled ones first: as DescribeCluster groups them."""
+    enabled: list[str] = []
+    for setup in (asked or {}).get("clusterLogging") or []:
+        if setup.get("enabled"):
+            enabled += setup.get("types") or []
+    on = [kind for kind in LOG_TYPES if kind in enabled]
+    off = [kind for kind in LOG_TYPES if kind not in enabled]
+    groups = [{"types": on, "enabled": True}] if on else []
+    if off:
+        groups.append({"types": off, "enabled": False})
+    return {"clusterLogging": groups}
+
+
+def auto_mode(params: dict[str, Any]) -> dict[str, Any]:
+    compute = params.get("computeConfig") or {}
+    storage = params.get("storageConfig") or {}
+    balancing = (params.get("kubernetesNetworkConfig") or {}).get("elasticLoadBalancing") or {}
+    switches = {bool(compute.get("enabled")), bool((storage.get("blockStorage") or {}).get("enabled")), bool(balancing.get("enabled"))}
+    if len(switches) > 1:
+        raise bad_parameter(
+            "For EKS Auto Mode, please ensure that all required configs, including computeConfig, "
+            "kubernetesNetworkConfig, and blockStorage are all either fully enabled or fully disabled."
+        )
+    if compute.get("enabled"):
+        if params.get("bootstrapSelfManagedAddons") is not False:
+            raise bad_parameter("bootstrapSelfManagedAddons must be false when EKS Auto Mode is enabled")
+        if compute.get("nodePools") and not compute.get("nodeRoleArn"):
+            raise bad_parameter("computeConfig.nodeRoleArn is required when nodePools are specified")
+        mode = (params.get("accessConfig") or {}).get("authenticationMode", "CONFIG_MAP")
+        if mode == "CONFIG_MAP":
+            raise bad_parameter("EKS Auto Mode requires the authentication mode API or API_AND_CONFIG_MAP")
+    return {
+        "computeConfig": {"enabled": bool(compute.get("enabled")), **{k: compute[k] for k in ("nodePools", "nodeRoleArn") if compute.get(k)}},
+        "storageConfig": {"blockStorage": {"enabled": bool((storage.get("blockStorage") or {}).get("enabled"))}},
+    }
+
+
+def check_encryption(config: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(config) != 1:
+        raise bad_parameter("Exactly one encryptionConfig is allowed")
+    if config[0].get("resources") != ["secrets"]:
+        raise bad_parameter("encryptionConfig.resources must be [secrets]")
+    arn = (config[0].get("provider") or {}).get("keyArn", "")
+    if ":kms:" not in arn:
+        raise bad_parameter(f"Invalid KMS key ARN in encryptionConfig: {arn}")
+    return config
+
+
+def lay_network(context: Context, cluster: Cluster) -> None:
+    if cluster.status != "CREATING" or "fail" in context.outcome or "health_issue" in context.outcome:
+        return
+    cluster.body["resourcesVpcConfig"]["clusterSecurityGroupId"] = make_security_group(context, cluster)
+    make_network_interfaces(context, cluster)
+
+
+def finish_creation(context: Context, cluster: Cluster) -> None:
+    if cluster.status != "CREATING":
+        return
+    if "fail" in context.outcome or "health_issue" in context.outcome:
+        issue = context.outcome.get("health_issue") or {"code": "InternalFailure", "message": context.outcome["fail"]}
+        cluster.body["status"] = "FAILED"
+        cluster.body["health"]["issues"] = [{"resourceIds": [], "code": "Other", **issue}]
+        return
+    region = context.region.name
+    name = new_hex(32)
+    cluster.body["endpoint"] = context.settings.workload_endpoint or f"https://{name}.gr7.{region}.eks.amazonaws.com"
+    cluster.body["identity"] = {"oidc": {"issuer": f"https://oidc.eks.{region}.amazonaws.com/id/{name}"}}
+    cluster.body["certificateAuthority"] = {"data": context.settings.workload_ca() or certificate_authority()}
+    cluster.body["status"] = "ACTIVE"
+
+
+def shown(cluster: Cluster) -> dict[str, Any]:
+    """The body as an answer; a copy, so that what was answered does not change later."""
+    return dict(cluster.body)
+
+
+@operation
+def describe_cluster(context: Context) -> dict[str, Any]:
+    cluster = context.cluster("name")
+    if cluster.status != "CREATING" and context.settings.workload_ca_file and cluster.body["certificateAuthority"]:
+        # Tests rotate the workload cluster's CA under a running emulator.
+        cluster.body["certificateAuthority"] = {"data": context.settings.workload_ca()}
+    return {"cluster": shown(cluster)}
+
+
+@operation
+def list_clusters(context: Context) -> dict[str, Any]:
+    return page(context, sorted(context.region.clusters), "clusters")
+
+
+@operation
+def delete_cluster(context: Context) -> dict[str, Any]:
+    cluster = context.cluster("name")
+    name = cluster.name
+    if cluster.body["deletionProtection"]:
+        raise bad_request(f"Cannot delete cluster {name} because deletion protection is enabled", clusterName=name)
+    if cluster.nodegroups:
+        raise in_use("Cluster has nodegroups attached", clusterName=name, nodegroupName=",".join(sorted(cluster.nodegroups)))
+    if cluster.fargate_profiles:
+        raise in_use("Cluster has Fargate profiles attached", clusterName=name)
+    if cluster.status == "UPDATING":
+        raise in_use(f"Cannot delete because cluster {name} currently has an update in progress", clusterName=name)
+    if cluster.status == "CREATING":
+        raise in_use(f"Cannot delete because cluster {name} currently has a creation in progress", clusterName=name)
+    if cluster.status == "DELETING":
+        raise in_use(f"Cannot delete because cluster {name} currently has a deletion in progress", clusterName=name)
+    cluster.body["status"] = "DELETING"
+    seconds = context.settings.cluster_delete_seconds
+    context.timeline.after(seconds / 2, lambda: remove_network_interfaces(context, cluster))
+    context.timeline.after(seconds, lambda: finish_deletion(context, cluster))
+    return {"cluster": shown(cluster)}
+
+
+def finish_deletion(context: Context, cluster: Cluster) -> None:
+    remove_security_group(context, cluster)
+    if context.region.clusters.get(cluster.name) is cluster:
+        del context.region.clusters[cluster.name]

@@ -1,0 +1,95 @@
+"""Insights: what EKS says of a cluster's readiness to be upgraded. All pass unless a test says otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..versions import MINORS, minor_number
+from .operations import Context, operation, page
+from .state import Cluster, bad_request, new_id, not_found
+
+CHECKS = {
+    "EKS add-on version compatibility": "Checks version of installed EKS add-ons to ensure they are compatible with the next version of Kubernetes.",
+    "kube-proxy version skew": "Checks version of kube-proxy in cluster to see if upgrade would cause non compliance with supported Kubernetes kube-proxy version skew policy.",
+    "Kubelet version skew": "Checks for kubelet versions of worker nodes in the cluster to see if upgrade would cause non compliance with supported Kubernetes kubelet version skew policy.",
+    "Deprecated APIs removed": "Checks for usage of deprecated APIs that are scheduled for removal in the next version of Kubernetes.",
+    "Cluster health issues": "Checks for any cluster health issues that prevent successful upgrade to the next Kubernetes version on EKS.",
+}
+SUMMARY = ("id", "name", "category", "kubernetesVersion", "lastRefreshTime", "lastTransitionTime", "description", "insightStatus")
+
+
+def current(context: Context, cluster: Cluster) -> dict[str, dict[str, Any]]:
+    """The cluster's insights for its next version: made when first asked for, made anew when the version has changed."""
+    following = f"1.{minor_number(cluster.version) + 1}"
+    version = following if following in MINORS else cluster.version
+    kept = {i: v for i, v in cluster.insights.items() if v.get("posted") or v["kubernetesVersion"] == version}
+    if not any(not v.get("posted") for v in kept.values()):
+        for name, description in CHECKS.items():
+            insight = make_insight(context.now, version, {"name": name, "description": description})
+            kept[insight["id"]] = insight
+    cluster.insights = kept
+    return kept
+
+
+def make_insight(now: float, version: str, given: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "category": "UPGRADE_READINESS",
+        "kubernetesVersion": version,
+        "lastRefreshTime": now,
+        "lastTransitionTime": now,
+        "description": "",
+        "insightStatus": {"status": "PASSING", "reason": "No issue was found."},
+        "recommendation": "",
+        "additionalInfo": {},
+        "resources": [],
+        "categorySpecificSummary": {"deprecationDetails": [], "addonCompatibilityDetails": []},
+        **given,
+    }
+
+
+def post_insights(cluster: Cluster, now: float, posted: list[dict[str, Any]]) -> None:
+    """A test's own insights, in place of earlier ones of the same name."""
+    for given in posted:
+        cluster.insights = {i: v for i, v in cluster.insights.items() if v["name"] != given.get("name")}
+        insight = make_insight(now, cluster.version, {**given, "posted": True})
+        cluster.insights[insight["id"]] = insight
+
+
+@operation
+def list_insights(context: Context) -> dict[str, Any]:
+    cluster = context.cluster()
+    wanted = context.params.get("filter") or {}
+    found = [
+        {key: insight[key] for key in SUMMARY}
+        for insight in current(context, cluster).values()
+        if (not wanted.get("categories") or insight["category"] in wanted["categories"])
+        and (not wanted.get("kubernetesVersions") or insight["kubernetesVersion"] in wanted["kubernetesVersions"])
+        and (not wanted.get("statuses") or insight["insightStatus"]["status"] in wanted["statuses"])
+    ]
+    return page(context, found, "insights")
+
+
+@operation
+def describe_insight(context: Context) -> dict[str, Any]:
+    cluster = context.cluster()
+    insight = current(context, cluster).get(context.params["id"])
+    if insight is None:
+        raise not_found(f"No insight found for ID: {context.params['id']}", clusterName=cluster.name)
+    return {"insight": {key: value for key, value in insight.items() if key != "posted"}}
+
+
+@operation
+def start_insights_refresh(context: Context) -> dict[str, Any]:
+    cluster = context.cluster()
+    if cluster.status not in ("ACTIVE", "UPDATING"):
+        raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", clusterName=cluster.name)
+    for insight in current(context, cluster).values():
+        insight["lastRefreshTime"] = context.now
+    return {"message": "Insights refresh started", "status": "IN_PROGRESS"}
+
+
+@operation
+def describe_insights_refresh(context: Context) -> dict[str, Any]:
+    context.cluster()
+    return {"message": "Insights refresh completed", "status": "COMPLETED", "startedAt": context.now, "endedAt": context.now}

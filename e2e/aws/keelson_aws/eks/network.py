@@ -1,0 +1,154 @@
+"""What a cluster has in its VPC: the checks of its subnets, its security group, and the control plane's network interfaces."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from ..cloud import ec2
+from ..errors import AwsError
+from .operations import Context
+from .state import Cluster, bad_parameter, new_hex
+
+MIN_FREE_ADDRESSES = 5
+
+
+def find_subnets(context: Context, subnet_ids: list[str]) -> list[Any]:
+    backend = ec2(context.region.account, context.region.name)
+    subnets = []
+    for subnet_id in subnet_ids:
+        subnet = backend.find_subnet(subnet_id)
+        if subnet is None:
+            raise bad_parameter(
+                f"The subnet ID '{subnet_id}' does not exist (Service: AmazonEC2; Status Code: 400; Error Code: InvalidSubnetID.NotFound)"
+            )
+        subnets.append(subnet)
+    return subnets
+
+
+def check_cluster_subnets(context: Context, subnet_ids: list[str]) -> list[Any]:
+    """The subnets a control plane is put in: at least two zones, one VPC, free addresses."""
+    if len(set(subnet_ids)) != len(subnet_ids):
+        raise bad_parameter("Subnets specified must be unique")
+    subnets = find_subnets(context, subnet_ids)
+    if len({subnet.availability_zone for subnet in subnets}) < 2:
+        raise bad_parameter("Subnets specified must be in at least two different AZs")
+    if len({subnet.vpc_id for subnet in subnets}) > 1:
+        raise bad_parameter("Subnets specified must belong to the same VPC")
+    check_free_addresses(subnets, bad_parameter)
+    return subnets
+
+
+def check_free_addresses(subnets: list[Any], error: Any) -> None:
+    short = [subnet.id for subnet in subnets if subnet.available_ip_address_count < MIN_FREE_ADDRESSES]
+    if short:
+        raise error(
+            f"Subnets {', '.join(short)} do not have enough free IP addresses: "
+            f"EKS requires at least {MIN_FREE_ADDRESSES} available IP addresses in each subnet"
+        )
+
+
+def check_security_groups(context: Context, group_ids: list[str], vpc_id: str) -> None:
+    backend = ec2(context.region.account, context.region.name)
+    for group_id in group_ids:
+        group = backend.get_security_group_from_id(group_id)
+        if group is None:
+            raise bad_parameter(
+                f"The security group '{group_id}' does not exist (Service: AmazonEC2; Status Code: 400; Error Code: InvalidGroup.NotFound)"
+            )
+        if group.vpc_id != vpc_id:
+            raise bad_parameter(
+                f"Security group(s) [{group_id}] are not in the same VPC as the subnets. "
+                f"Please specify a security group that is associated with the VPC: {vpc_id}."
+            )
+
+
+def check_public_access_cidrs(cidrs: list[str]) -> list[str]:
+    if len(cidrs) > 40:
+        raise bad_parameter("The maximum number of CIDR blocks for public access is 40")
+    for cidr in cidrs:
+        try:
+            network = ipaddress.ip_network(cidr)
+        except ValueError as error:
+            raise bad_parameter(f"Invalid CIDR block in publicAccessCidrs: {cidr}") from error
+        if network.is_private and network.prefixlen > 0:
+            raise bad_parameter(f"The following CIDRs are invalid in publicAccessCidrs: [{cidr}]. CIDR blocks must be public")
+    return cidrs
+
+
+def service_cidr(asked: str | None, vpc: Any) -> str:
+    """The services' range: as asked, if EKS takes it, else one of EKS's two that the VPC does not use."""
+    ranges = [ipaddress.ip_network(a["cidr_block"], strict=False) for a in vpc.get_cidr_block_association_set()]
+    if asked is None:
+        for candidate in ("172.20.0.0/16", "10.100.0.0/16"):
+            if not any(ipaddress.ip_network(candidate).overlaps(r) for r in ranges if r.version == 4):
+                return candidate
+        return "172.20.0.0/16"
+    try:
+        network = ipaddress.IPv4Network(asked)
+    except ValueError as error:
+        raise bad_parameter(f"Invalid serviceIpv4Cidr: {asked}") from error
+    private = any(network.subnet_of(ipaddress.IPv4Network(p)) for p in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+    if not private or not 12 <= network.prefixlen <= 24:
+        raise bad_parameter("serviceIpv4Cidr must be within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, and between /24 and /12")
+    if any(network.overlaps(r) for r in ranges if r.version == 4):
+        raise bad_parameter(f"The specified service CIDR {asked} overlaps with the CIDR block of the VPC")
+    return asked
+
+
+def make_security_group(context: Context, cluster: Cluster) -> str:
+    """The security group EKS makes for the control plane and the nodes. It goes with the cluster."""
+    backend = ec2(context.region.account, context.region.name)
+    name = f"eks-cluster-sg-{cluster.name}-{int(new_hex(7), 16) % 10**9}"
+    group = backend.create_security_group(
+        name,
+        "EKS created security group applied to ENI that is attached to EKS Control Plane master nodes, as well as any managed workloads.",
+        cluster.vpc_id,
+        tags={
+            "Name": name,
+            "aws:eks:cluster-name": cluster.name,
+            f"kubernetes.io/cluster/{cluster.name}": "owned",
+            **cluster.body.get("tags", {}),
+        },
+    )
+    backend.authorize_security_group_ingress(group.id, "-1", None, None, [], source_groups=[{"GroupId": group.id}])
+    return str(group.id)
+
+
+def make_network_interfaces(context: Context, cluster: Cluster) -> None:
+    """The control plane's interfaces: in one subnet of each of two zones."""
+    backend = ec2(context.region.account, context.region.name)
+    config = cluster.body["resourcesVpcConfig"]
+    zones: dict[str, Any] = {}
+    for subnet_id in config["subnetIds"]:
+        subnet = backend.find_subnet(subnet_id)
+        if subnet is not None:
+            zones.setdefault(subnet.availability_zone, subnet)
+    for subnet in list(zones.values())[:2]:
+        interface = backend.create_network_interface(
+            subnet,
+            backend.free_address(subnet),
+            group_ids=[config["clusterSecurityGroupId"], *config["securityGroupIds"]],
+            description=f"Amazon EKS {cluster.name}",
+        )
+        interface.requester_managed = True
+        interface.status = "in-use"
+        cluster.network_interfaces.append(interface.id)
+
+
+def remove_network_interfaces(context: Context, cluster: Cluster) -> None:
+    backend = ec2(context.region.account, context.region.name)
+    for interface_id in cluster.network_interfaces:
+        backend.enis.pop(interface_id, None)
+    cluster.network_interfaces.clear()
+
+
+def remove_security_group(context: Context, cluster: Cluster) -> None:
+    backend = ec2(context.region.account, context.region.name)
+    group_id = cluster.body["resourcesVpcConfig"].get("clusterSecurityGroupId")
+    if not group_id:
+        return
+    try:
+        backend.drop_security_group(group_id)
+    except AwsError:
+        pass  # Something else still uses it: EKS leaves it behind then, and so do we.

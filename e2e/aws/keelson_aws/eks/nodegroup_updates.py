@@ -1,0 +1,138 @@
+"""Changes of a node group: its configuration and its version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..versions import minor_number
+from . import addons, fleet
+from .nodegroups import check_scaling, check_taints, check_update_config, check_version, find_nodegroup, releases_of, source_template
+from .operations import Context, once, operation, start_update
+from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use
+
+
+def idle_nodegroup(context: Context) -> tuple[Cluster, Part]:
+    cluster = context.cluster()
+    part = find_nodegroup(cluster, context.params["nodegroupName"])
+    who = {"clusterName": cluster.name, "nodegroupName": part.body["nodegroupName"]}
+    for update in cluster.updates.values():
+        if update.nodegroup == part.body["nodegroupName"] and update.status == "InProgress":
+            raise in_use(f"Nodegroup {update.nodegroup} currently has update {update.id} in progress", **who)
+    if part.body["status"] not in ("ACTIVE", "DEGRADED"):
+        raise in_use(f"Nodegroup {part.body['nodegroupName']} is not in ACTIVE status: {part.body['status']}", **who)
+    return cluster, part
+
+
+@operation
+def update_nodegroup_config(context: Context) -> dict[str, Any]:
+    def make() -> Update:
+        cluster, part = idle_nodegroup(context)
+        new, params = changes(context, part)
+        if not params:
+            raise bad_parameter("At least one of labels, taints, scalingConfig, updateConfig and nodeRepairConfig must be specified")
+        part.body["status"] = "UPDATING"
+
+        def finish(update: Update) -> None:
+            if update.status == "Successful":
+                part.body.update(new)
+                part.body["modifiedAt"] = context.now
+                fleet.resize(context, part)
+            settle(context, cluster, part)
+
+        return start_update(
+            context, cluster, "ConfigUpdate", params, context.settings.nodegroup_seconds, finish, nodegroup=part.body["nodegroupName"]
+        )
+
+    return {"update": once(context, "UpdateNodegroupConfig", make).body()}
+
+
+def settle(context: Context, cluster: Cluster, part: Part) -> None:
+    if part.body["status"] == "UPDATING":
+        part.body["status"] = "ACTIVE" if not part.body["health"]["issues"] else "DEGRADED"
+    addons.refresh(context, cluster)
+
+
+def changes(context: Context, part: Part) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """The new values, and what the update says of them."""
+    asked = context.params
+    new: dict[str, Any] = {}
+    params: list[tuple[str, Any]] = []
+    if asked.get("scalingConfig"):
+        new["scalingConfig"] = check_scaling(part.body["scalingConfig"], asked["scalingConfig"])
+        params += [(key[0].upper() + key[1:], str(value)) for key, value in asked["scalingConfig"].items()]
+    if asked.get("labels"):
+        labels = dict(part.body["labels"])
+        labels.update(asked["labels"].get("addOrUpdateLabels") or {})
+        for key in asked["labels"].get("removeLabels") or []:
+            labels.pop(key, None)
+        new["labels"] = labels
+        for key, name in (("addOrUpdateLabels", "LabelsToAdd"), ("removeLabels", "LabelsToRemove")):
+            if asked["labels"].get(key):
+                params.append((name, asked["labels"][key]))
+    if asked.get("taints"):
+        taints = {(t["key"], t.get("effect")): t for t in part.body["taints"]}
+        for taint in asked["taints"].get("removeTaints") or []:
+            taints.pop((taint["key"], taint.get("effect")), None)
+        for taint in asked["taints"].get("addOrUpdateTaints") or []:
+            taints[(taint["key"], taint.get("effect"))] = taint
+        new["taints"] = check_taints(list(taints.values()))
+        for key, name in (("addOrUpdateTaints", "TaintsToAdd"), ("removeTaints", "TaintsToRemove")):
+            if asked["taints"].get(key):
+                params.append((name, asked["taints"][key]))
+    if asked.get("updateConfig"):
+        new["updateConfig"] = check_update_config(asked["updateConfig"])
+        params += [(key[0].upper() + key[1:], str(value)) for key, value in asked["updateConfig"].items()]
+    if asked.get("nodeRepairConfig"):
+        new["nodeRepairConfig"] = asked["nodeRepairConfig"]
+        params.append(("NodeRepairConfig", asked["nodeRepairConfig"]))
+    return new, params
+
+
+@operation
+def update_nodegroup_version(context: Context) -> dict[str, Any]:
+    return {"update": once(context, "UpdateNodegroupVersion", lambda: change_version(context)).body()}
+
+
+def change_version(context: Context) -> Update:
+    cluster, part = idle_nodegroup(context)
+    asked, body = context.params, part.body
+    who = {"clusterName": cluster.name, "nodegroupName": body["nodegroupName"]}
+    template = None
+    if asked.get("launchTemplate"):
+        if not body.get("launchTemplate"):
+            raise bad_parameter("You cannot add a launch template to a node group that was created without one", **who)
+        template = source_template(context, asked["launchTemplate"], {})
+        assert template is not None
+        if template["id"] != body["launchTemplate"]["id"]:
+            raise bad_parameter("The launch template of a node group cannot be replaced by another one", **who)
+    version = asked.get("version") or body["version"]
+    check_version(cluster, version)
+    if minor_number(version) < minor_number(body["version"]):
+        raise bad_parameter(f"Nodegroup kubernetes version cannot be lowered from {body['version']} to {version}", **who)
+    source = template or {"data": part.data.get("source_template") or {}}
+    releases = releases_of(version, body["amiType"], source)
+    release = asked.get("releaseVersion") or releases[0]
+    if release not in releases:
+        raise bad_parameter(f"Requested release version {release} is not valid for kubernetes version {version}.", **who)
+    if version == body["version"] and release == body["releaseVersion"] and template is None:
+        raise bad_parameter(f"Nodegroup is already at the desired configuration with version {version} and release version {release}", **who)
+    if cluster.status != "ACTIVE":
+        raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **who)
+    body["status"] = "UPDATING"
+    params: list[tuple[str, Any]] = [("Version", version), ("ReleaseVersion", release)]
+    if template:
+        params += [("LaunchTemplateName", template["name"]), ("LaunchTemplateVersion", template["version"])]
+
+    def finish(update: Update) -> None:
+        if update.status == "Successful":
+            body["version"], body["releaseVersion"] = version, release
+            if template:
+                body["launchTemplate"] = {k: template[k] for k in ("id", "name", "version")}
+                part.data["source_template"] = template["data"]
+            body["modifiedAt"] = context.now
+            fleet.replace_instances(context, cluster, part)
+        settle(context, cluster, part)
+
+    return start_update(
+        context, cluster, "VersionUpdate", params, context.settings.nodegroup_seconds, finish, nodegroup=body["nodegroupName"]
+    )

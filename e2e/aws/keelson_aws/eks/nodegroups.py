@@ -1,0 +1,294 @@
+"""Node groups: create, describe, list, delete."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from moto.ec2.models.instance_types import INSTANCE_TYPES
+
+from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
+from ..versions import MINORS, minor_number, release_versions
+from . import access, addons, fleet
+from .operations import Context, once, operation, page
+from .network import find_subnets
+from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exceeded, new_id, not_found
+from .tags import check_tags
+
+NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,62}")
+ARM_TYPES = re.compile(r"^(a1|t4g|[a-z]+\d+g[a-z]*)\.")
+
+
+@operation
+def create_nodegroup(context: Context) -> dict[str, Any]:
+    cluster = context.cluster()
+    name = context.params["nodegroupName"]
+    part = once(context, "CreateNodegroup", lambda: make_nodegroup(context, cluster), lambda p: cluster.nodegroups.get(name) is p)
+    return {"nodegroup": dict(part.body)}
+
+
+def make_nodegroup(context: Context, cluster: Cluster) -> Part:
+    params = context.params
+    name = params["nodegroupName"]
+    who = {"clusterName": cluster.name, "nodegroupName": name}
+    if name in cluster.nodegroups:
+        raise in_use(f"NodeGroup already exists with name {name} and cluster name {cluster.name}", **who)
+    if cluster.status != "ACTIVE":
+        raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **who)
+    if not NAME.fullmatch(name):
+        raise bad_parameter(f"The node group name {name} is not valid: up to 63 letters, digits, - and _", **who)
+    limit = int(context.settings.nodegroups_per_cluster)
+    if len(cluster.nodegroups) >= limit:
+        raise limit_exceeded(f"Cannot exceed {limit} node groups per cluster", **who)
+    template = source_template(context, params.get("launchTemplate"), params)
+    version = params.get("version") or cluster.version
+    check_version(cluster, version)
+    ami_type = choose_ami_type(params, template)
+    releases = releases_of(version, ami_type, template)
+    release = params.get("releaseVersion") or releases[0]
+    if release not in releases:
+        raise bad_parameter(f"Requested release version {release} is not valid for kubernetes version {version}.", **who)
+    check_node_role(params["nodeRole"])
+    subnets = find_subnets(context, params["subnets"])
+    if any(subnet.vpc_id != cluster.vpc_id for subnet in subnets):
+        raise bad_parameter(f"Subnets are not in the VPC of the cluster: {cluster.vpc_id}", **who)
+    body: dict[str, Any] = {
+        "nodegroupName": name,
+        "nodegroupArn": context.region.arn(f"nodegroup/{cluster.name}/{name}/{new_id()}"),
+        "clusterName": cluster.name,
+        "version": version,
+        "releaseVersion": release,
+        "createdAt": context.now,
+        "modifiedAt": context.now,
+        "status": "CREATING",
+        "capacityType": params.get("capacityType") or "ON_DEMAND",
+        "scalingConfig": check_scaling({"minSize": 1, "maxSize": 2, "desiredSize": 2}, params.get("scalingConfig") or {}),
+        "subnets": params["subnets"],
+        "amiType": ami_type,
+        "nodeRole": params["nodeRole"],
+        "labels": params.get("labels") or {},
+        "taints": check_taints(params.get("taints") or []),
+        "health": {"issues": []},
+        "updateConfig": check_update_config(params.get("updateConfig") or {"maxUnavailable": 1}),
+        "tags": check_tags(params.get("tags")),
+    }
+    if template is None or not template["data"].get("InstanceType"):
+        body["instanceTypes"] = check_instance_types(params.get("instanceTypes") or ["t3.medium"])
+    elif params.get("instanceTypes"):
+        raise bad_parameter("Instance type cannot be specified both in the launch template and in the API request", **who)
+    if template is None:
+        body["diskSize"] = params.get("diskSize") or 20
+    else:
+        body["launchTemplate"] = {"id": template["id"], "name": template["name"], "version": template["version"]}
+    if params.get("nodeRepairConfig"):
+        body["nodeRepairConfig"] = params["nodeRepairConfig"]
+    if params.get("remoteAccess"):
+        body["remoteAccess"] = params["remoteAccess"]
+    part = Part(body, {"source_template": template["data"] if template else None})
+    cluster.nodegroups[name] = part
+    access.add_node_entry(context, cluster, params["nodeRole"], "EC2_WINDOWS" if ami_type.startswith("WINDOWS") else "EC2_LINUX")
+    seconds = context.settings.nodegroup_seconds
+    context.timeline.after(seconds / 2, lambda: launch(context, cluster, part))
+    context.timeline.after(seconds, lambda: finish_creation(context, cluster, part))
+    return part
+
+
+def source_template(context: Context, asked: dict[str, Any] | None, params: dict[str, Any]) -> dict[str, Any] | None:
+    """The caller's launch template: which one, which version, and what is in it."""
+    if not asked:
+        return None
+    backend = ec2(context.region.account, context.region.name)
+    if bool(asked.get("id")) == bool(asked.get("name")):
+        raise bad_parameter("Exactly one of launchTemplate.id and launchTemplate.name must be specified")
+    template_id = asked.get("id") or backend.launch_template_name_to_ids.get(asked["name"])
+    template = backend.launch_templates.get(template_id)
+    if template is None:
+        raise bad_parameter(f"Launch template not found: {asked.get('id') or asked.get('name')}")
+    wanted = asked.get("version") or str(template.default_version_number)
+    number = {"$latest": template.latest_version_number, "$default": template.default_version_number}.get(wanted.lower(), wanted)
+    version = next((v for v in template.versions if str(v.number) == str(number)), None)
+    if version is None:
+        raise bad_parameter(f"Launch template version {wanted} does not exist in {template.id}")
+    for key, text in (("diskSize", "Disk size must be specified within the launch template."),
+                      ("remoteAccess", "Remote access configuration cannot be specified with a launch template.")):
+        if params.get(key):
+            raise bad_parameter(text)
+    return {"id": template.id, "name": template.name, "version": str(version.number), "data": dict(version.data)}
+
+
+def check_version(cluster: Cluster, version: str) -> None:
+    if version not in MINORS:
+        raise bad_parameter("unsupported Kubernetes version", clusterName=cluster.name)
+    behind = minor_number(cluster.version) - minor_number(version)
+    if behind < 0 or behind > 3:
+        raise bad_parameter(
+            f"Nodegroup Kubernetes version {version} is not compatible with the version of the cluster: {cluster.version}",
+            clusterName=cluster.name,
+        )
+
+
+def choose_ami_type(params: dict[str, Any], template: dict[str, Any] | None) -> str:
+    if template and template["data"].get("ImageId"):
+        if params.get("amiType") not in (None, "CUSTOM"):
+            raise bad_parameter("You cannot specify an AMI Type when an image id is specified within the launch template.")
+        return "CUSTOM"
+    if params.get("amiType"):
+        return str(params["amiType"])
+    types = params.get("instanceTypes") or [(template or {"data": {}})["data"].get("InstanceType", "t3.medium")]
+    return "AL2023_ARM_64_STANDARD" if ARM_TYPES.match(types[0]) else "AL2023_x86_64_STANDARD"
+
+
+def releases_of(version: str, ami_type: str, template: dict[str, Any] | None) -> list[str]:
+    if ami_type == "CUSTOM":
+        return [str((template or {"data": {}})["data"].get("ImageId", ""))]
+    if ami_type.startswith("BOTTLEROCKET"):
+        return ["1.51.0-47438798", "1.50.0-cacc4ce9"]
+    if ami_type.startswith("WINDOWS"):
+        return [f"{version}-{MINORS[version].ami_date[:4]}.{MINORS[version].ami_date[4:6]}.12"]
+    return release_versions(version)
+
+
+def check_node_role(arn: str) -> None:
+    role = find_role(arn)
+    if role is None:
+        raise bad_parameter(f"The nodeRole {arn} does not exist or is not a role")
+    if not trusts_service(role, "ec2.amazonaws.com"):
+        raise bad_parameter(
+            f"Following required service principals [ec2.amazonaws.com] were not found in the trust relationships of nodeRole {arn}"
+        )
+
+
+def check_scaling(now: dict[str, int], asked: dict[str, int]) -> dict[str, int]:
+    scaling = {**now, **asked}
+    if "desiredSize" not in asked and not scaling["minSize"] <= scaling["desiredSize"] <= scaling["maxSize"]:
+        scaling["desiredSize"] = min(max(scaling["desiredSize"], scaling["minSize"]), scaling["maxSize"])
+    if scaling["minSize"] > scaling["maxSize"]:
+        raise bad_parameter(f"Minimum capacity {scaling['minSize']} can't be greater than maximum size {scaling['maxSize']}")
+    if scaling["desiredSize"] < scaling["minSize"]:
+        raise bad_parameter(f"Minimum capacity {scaling['minSize']} can't be greater than desired size {scaling['desiredSize']}")
+    if scaling["desiredSize"] > scaling["maxSize"]:
+        raise bad_parameter(f"desired capacity {scaling['desiredSize']} can't be greater than max size {scaling['maxSize']}")
+    if scaling["maxSize"] > 450:
+        raise bad_parameter("Maximum size cannot exceed 450 nodes")
+    return scaling
+
+
+def check_taints(taints: list[dict[str, str]]) -> list[dict[str, str]]:
+    if len(taints) > 50:
+        raise bad_parameter("A node group can have at most 50 taints")
+    keys = [(taint.get("key"), taint.get("effect")) for taint in taints]
+    if len(set(keys)) != len(keys):
+        raise bad_parameter("Taints must be unique by key and effect")
+    return taints
+
+
+def check_update_config(config: dict[str, Any]) -> dict[str, Any]:
+    if config.get("maxUnavailable") and config.get("maxUnavailablePercentage"):
+        raise bad_parameter("Only one of maxUnavailable and maxUnavailablePercentage can be specified")
+    if (config.get("maxUnavailable") or 1) > 100:
+        raise bad_parameter("maxUnavailable cannot exceed 100")
+    return config
+
+
+def check_instance_types(types: list[str]) -> list[str]:
+    unknown = [name for name in types if name not in INSTANCE_TYPES]
+    if unknown:
+        raise bad_parameter(f"The following supplied instance types do not exist: [{', '.join(unknown)}]")
+    return types
+
+
+def launch(context: Context, cluster: Cluster, part: Part) -> None:
+    if part.body["status"] == "CREATING" and "fail" not in context.outcome:
+        fleet.make_fleet(context, cluster, part)
+
+
+def health_issue(context: Context, cluster: Cluster, part: Part) -> dict[str, Any] | None:
+    """Why the nodes do not come up, if they do not: a fault, or a role or subnet with which they cannot join."""
+    outcome = context.outcome
+    if "health_issue" in outcome:
+        return {"resourceIds": [], "code": "Unknown", "message": "", **outcome["health_issue"]}
+    if "fail" in outcome:
+        return {"code": "NodeCreationFailure", "message": outcome["fail"], "resourceIds": []}
+    role = find_role(part.body["nodeRole"])
+    if role is None:
+        return {"code": "IamNodeRoleNotFound", "message": "The node role was not found", "resourceIds": [part.body["nodeRole"]]}
+    joins = attached_policies(role) & {"AmazonEKSWorkerNodePolicy", "AmazonEKSWorkerNodeMinimalPolicy", "AdministratorAccess"}
+    if not joins and not has_inline_policies(role):
+        return {"code": "NodeCreationFailure", "message": "Instances failed to join the kubernetes cluster", "resourceIds": instance_ids(context, part)}
+    backend = ec2(context.region.account, context.region.name)
+    closed = [s for s in part.body["subnets"] if backend.is_public(s) and not backend.get_subnet(s).map_public_ip_on_launch]
+    if closed:
+        return {
+            "code": "Ec2SubnetInvalidConfiguration",
+            "message": f"One or more Amazon EC2 Subnets of [{', '.join(closed)}] for node group {part.body['nodegroupName']} does not "
+            "automatically assign public IP addresses to instances launched into it.",
+            "resourceIds": closed,
+        }
+    return None
+
+
+def instance_ids(context: Context, part: Part) -> list[str]:
+    group = fleet.group_of(context, part)
+    return [state.instance_id for state in group.instance_states] if group is not None else []
+
+
+def finish_creation(context: Context, cluster: Cluster, part: Part) -> None:
+    if part.body["status"] != "CREATING":
+        return
+    issue = health_issue(context, cluster, part)
+    part.body["modifiedAt"] = context.now
+    if issue is None:
+        part.body["status"] = "ACTIVE"
+    else:
+        part.body["health"]["issues"] = [issue]
+        part.body["status"] = context.outcome.get("status", "CREATE_FAILED")
+    addons.refresh(context, cluster)
+
+
+def find_nodegroup(cluster: Cluster, name: str) -> Part:
+    part = cluster.nodegroups.get(name)
+    if part is None:
+        raise not_found(f"No node group found for name: {name}.", clusterName=cluster.name, nodegroupName=name)
+    return part
+
+
+@operation
+def describe_nodegroup(context: Context) -> dict[str, Any]:
+    part = find_nodegroup(context.cluster(), context.params["nodegroupName"])
+    fleet.take_size(context, part)
+    return {"nodegroup": dict(part.body)}
+
+
+@operation
+def list_nodegroups(context: Context) -> dict[str, Any]:
+    return page(context, sorted(context.cluster().nodegroups), "nodegroups")
+
+
+@operation
+def delete_nodegroup(context: Context) -> dict[str, Any]:
+    cluster = context.cluster()
+    part = find_nodegroup(cluster, context.params["nodegroupName"])
+    if part.body["status"] in ("DELETING", "UPDATING"):
+        raise in_use(
+            f"Nodegroup cannot be deleted as it is currently {part.body['status']}",
+            clusterName=cluster.name,
+            nodegroupName=part.body["nodegroupName"],
+        )
+    part.body["status"] = "DELETING"
+    part.body["modifiedAt"] = context.now
+    seconds = context.settings.nodegroup_seconds
+    context.timeline.after(seconds / 2, lambda: fleet.terminate(context, part))
+    context.timeline.after(seconds, lambda: finish_deletion(context, cluster, part))
+    return {"nodegroup": dict(part.body)}
+
+
+def finish_deletion(context: Context, cluster: Cluster, part: Part) -> None:
+    if part.body["status"] != "DELETING":
+        return
+    fleet.remove_fleet(context, part)
+    cluster.nodegroups.pop(part.body["nodegroupName"], None)
+    role = part.body["nodeRole"]
+    entry = cluster.access_entries.get(role)
+    if entry and entry.data.get("managed") and not any(p.body["nodeRole"] == role for p in cluster.nodegroups.values()):
+        del cluster.access_entries[role]
+    addons.refresh(context, cluster)

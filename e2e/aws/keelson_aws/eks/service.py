@@ -1,0 +1,86 @@
+"""EKS as a whole: a call in, an answer out. State is kept per account and region."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from ..accounts import Caller
+from ..call import Call
+from ..errors import AwsError
+from ..http import Reply
+from ..settings import Settings
+from ..timeline import Timeline
+from . import (  # noqa: F401  each registers its operations
+    access,
+    addons,
+    cluster_versions,
+    clusters,
+    fargate,
+    identity_providers,
+    insights,
+    nodegroup_updates,
+    nodegroups,
+    pod_identity,
+    tags,
+    updates,
+)
+from .model import Router, load_model, read_parameters
+from .operations import OPERATIONS, Context
+from .state import Cluster, Region
+
+# What names the thing a call is about, beside the cluster; for the call log and for faults.
+PART_NAMES = ("nodegroupName", "addonName", "fargateProfileName", "principalArn", "associationId", "updateId", "resourceArn")
+
+
+class Eks:
+    def __init__(self, settings: Settings, timeline: Timeline) -> None:
+        self.settings = settings
+        self.timeline = timeline
+        self.router = Router(load_model())
+        self.regions: dict[tuple[str, str], Region] = {}
+
+    def reset(self) -> None:
+        self.regions.clear()
+
+    def region(self, account: str, name: str) -> Region:
+        region = self.regions.get((account, name))
+        if region is None:
+            region = self.regions[(account, name)] = Region(account, name)
+        return region
+
+    def clusters(self) -> list[Cluster]:
+        """Every cluster of every account and region."""
+        return [cluster for region in self.regions.values() for cluster in region.clusters.values()]
+
+    def read(self, call: Call) -> None:
+        """Fill in the call's action, parameters and resource from its path, query and body."""
+        found = self.router.match(call.request)
+        if found is None:
+            raise AwsError("UnknownOperationException", "No EKS operation has this method and path", 404)
+        route, labels = found
+        call.action = route.operation
+        call.resource = resource_of(labels)
+        call.params = read_parameters(route, labels, call.request)
+        call.resource = resource_of(call.params)
+
+    def answer(self, call: Call, caller: Caller) -> Reply:
+        function = OPERATIONS.get(call.action)
+        if function is None:
+            raise AwsError("UnknownOperationException", f"The emulator does not have EKS's {call.action}", 501)
+        context = Context(
+            region=self.region(call.account, call.region),
+            params=call.params,
+            caller=caller,
+            timeline=self.timeline,
+            settings=self.settings,
+            outcome=call.outcome,
+            region_of=self.region,
+        )
+        return Reply.json(200, function(context), **{"x-amzn-RequestId": str(uuid.uuid4())})
+
+
+def resource_of(params: dict[str, Any]) -> str:
+    cluster = params.get("name") or params.get("clusterName") or ""
+    part = next((str(params[name]) for name in PART_NAMES if params.get(name)), "")
+    return f"{cluster}/{part}" if cluster and part else str(cluster or part)

@@ -1,0 +1,135 @@
+"""What EKS keeps for an account in a region. Bodies are held as the API answers them; the rest is bookkeeping."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import AwsError
+
+
+@dataclass
+class Update:
+    """A change that is under way or over: of a cluster, or of one of its node groups or add-ons."""
+
+    id: str
+    type: str
+    params: list[dict[str, str]]
+    created_at: float
+    nodegroup: str = ""
+    addon: str = ""
+    status: str = "InProgress"
+    errors: list[dict[str, Any]] = field(default_factory=list)
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "status": self.status,
+            "type": self.type,
+            "params": self.params,
+            "createdAt": self.created_at,
+            "errors": self.errors,
+        }
+
+
+@dataclass
+class Part:
+    """A node group, add-on, Fargate profile, access entry, ...: something that belongs to a cluster."""
+
+    body: dict[str, Any]
+    # Bookkeeping of the kind of part: see the file of that kind.
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Cluster:
+    name: str
+    body: dict[str, Any]
+    creator_arn: str
+    nodegroups: dict[str, Part] = field(default_factory=dict)
+    addons: dict[str, Part] = field(default_factory=dict)
+    fargate_profiles: dict[str, Part] = field(default_factory=dict)
+    access_entries: dict[str, Part] = field(default_factory=dict)
+    pod_identities: dict[str, Part] = field(default_factory=dict)
+    identity_providers: dict[str, Part] = field(default_factory=dict)
+    insights: dict[str, dict[str, Any]] = field(default_factory=dict)
+    updates: dict[str, Update] = field(default_factory=dict)
+    network_interfaces: list[str] = field(default_factory=list)
+    # When and from which version it was upgraded in place: what a rollback may go back to.
+    upgraded_from: tuple[str, float] | None = None
+
+    @property
+    def status(self) -> str:
+        return str(self.body["status"])
+
+    @property
+    def version(self) -> str:
+        return str(self.body["version"])
+
+    @property
+    def vpc_id(self) -> str:
+        return str(self.body["resourcesVpcConfig"]["vpcId"])
+
+    def running_update(self) -> Update | None:
+        """The cluster's own update that is under way; those of node groups and add-ons do not count."""
+        for update in self.updates.values():
+            if update.status == "InProgress" and not update.nodegroup and not update.addon:
+                return update
+        return None
+
+    def has_nodes(self) -> bool:
+        """Whether a pod can be scheduled: a node group with at least one instance, a Fargate profile, or Auto Mode."""
+        for part in self.nodegroups.values():
+            if part.body["status"] in ("ACTIVE", "UPDATING", "DEGRADED") and part.body["scalingConfig"]["desiredSize"] > 0:
+                return True
+        if any(part.body["status"] == "ACTIVE" for part in self.fargate_profiles.values()):
+            return True
+        compute = self.body.get("computeConfig") or {}
+        return bool(compute.get("enabled") and compute.get("nodePools"))
+
+
+@dataclass
+class Region:
+    account: str
+    name: str
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    tokens: dict[tuple[str, str], tuple[str, Any]] = field(default_factory=dict)
+
+    def cluster(self, name: str) -> Cluster:
+        cluster = self.clusters.get(name)
+        if cluster is None:
+            raise not_found(f"No cluster found for name: {name}.", clusterName=name)
+        return cluster
+
+    def arn(self, path: str) -> str:
+        return f"arn:aws:eks:{self.name}:{self.account}:{path}"
+
+
+def not_found(message: str, **members: str) -> AwsError:
+    return AwsError("ResourceNotFoundException", message, 404, **members)
+
+
+def in_use(message: str, **members: str) -> AwsError:
+    return AwsError("ResourceInUseException", message, 409, **members)
+
+
+def bad_parameter(message: str, **members: str) -> AwsError:
+    return AwsError("InvalidParameterException", message, 400, **members)
+
+
+def bad_request(message: str, **members: str) -> AwsError:
+    return AwsError("InvalidRequestException", message, 400, **members)
+
+
+def limit_exceeded(message: str, **members: str) -> AwsError:
+    return AwsError("ResourceLimitExceededException", message, 400, **members)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def new_hex(length: int) -> str:
+    return secrets.token_hex(length)[:length].upper()

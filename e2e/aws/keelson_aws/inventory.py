@@ -1,0 +1,75 @@
+"""What is left in the cloud: everything that a person would have to delete to leave an account empty."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.autoscaling.models import autoscaling_backends
+from moto.ec2.models import ec2_backends
+from moto.iam.models import iam_backends
+
+from .eks.service import Eks
+
+GLOBAL = "global"
+
+
+def inventory(eks: Eks, account: str | None = None, region: str | None = None) -> dict[str, Any]:
+    """Per account and region the ids of what is there, kinds with nothing left out; `empty` says whether there is anything at all."""
+    found: dict[str, dict[str, dict[str, list[str]]]] = {}
+
+    def put(owner: str, place: str, kinds: dict[str, list[str]]) -> None:
+        if account not in (None, owner) or region not in (None, place, *(() if place != GLOBAL else (region,))):
+            return
+        kept = {kind: sorted(ids) for kind, ids in kinds.items() if ids}
+        if kept:
+            found.setdefault(owner, {}).setdefault(place, {}).update(kept)
+
+    for owner, name, backend in list(ec2_backends.iter_backends()):
+        put(owner, name, ec2_kinds(backend))
+    for owner, name, groups in list(autoscaling_backends.iter_backends()):
+        put(owner, name, {"autoScalingGroups": list(groups.autoscaling_groups)})
+    for owner, name, backend in list(iam_backends.iter_backends()):
+        if name == "aws":
+            put(owner, GLOBAL, iam_kinds(backend))
+    for place in eks.regions.values():
+        clusters = place.clusters.values()
+        put(
+            place.account,
+            place.name,
+            {
+                "clusters": [c.name for c in clusters],
+                "nodegroups": [f"{c.name}/{n}" for c in clusters for n in c.nodegroups],
+                "addons": [f"{c.name}/{n}" for c in clusters for n in c.addons],
+                "fargateProfiles": [f"{c.name}/{n}" for c in clusters for n in c.fargate_profiles],
+            },
+        )
+    return {"empty": not found, "accounts": found}
+
+
+def ec2_kinds(backend: Any) -> dict[str, list[str]]:
+    default_vpcs = {vpc.id for vpc in backend.vpcs.values() if vpc.is_default}
+    subnets = [subnet for zone in backend.subnets.values() for subnet in zone.values()]
+    return {
+        "vpcs": [i for i in backend.vpcs if i not in default_vpcs],
+        "subnets": [s.id for s in subnets if s.vpc_id not in default_vpcs],
+        "internetGateways": list(backend.internet_gateways),
+        "egressOnlyInternetGateways": list(backend.egress_only_internet_gateways),
+        "addresses": [a.allocation_id or a.public_ip for a in backend.addresses],
+        "natGateways": [n.id for n in backend.nat_gateways.values() if n.state not in ("deleted", "failed")],
+        "routeTables": [t.id for t in backend.route_tables.values() if t.main_association_id is None],
+        "vpcEndpoints": [e.id for e in backend.vpc_end_points.values() if e.state != "deleted"],
+        "securityGroups": [g.id for groups in backend.groups.values() for g in groups.values() if not g.is_default and g.name != "default"],
+        "networkInterfaces": list(backend.enis),
+        "launchTemplates": list(backend.launch_templates),
+        "instances": [i.id for r in backend.reservations.values() for i in r.instances if i.state != "terminated"],
+        "volumes": list(backend.volumes),
+    }
+
+
+def iam_kinds(backend: Any) -> dict[str, list[str]]:
+    return {
+        "roles": [r.name for r in backend.roles.values() if not r.path.startswith("/aws-service-role/")],
+        "policies": [p.arn for p in backend.managed_policies.values() if not p.arn.startswith("arn:aws:iam::aws:")],
+        "oidcProviders": list(backend.open_id_providers),
+        "instanceProfiles": list(backend.instance_profiles),
+    }

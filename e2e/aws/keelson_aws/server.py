@@ -1,0 +1,154 @@
+"""The emulator: takes each HTTP request to the service that answers it, with faults, rates and the call log around."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import re
+import sys
+
+from moto.core.base_backend import BackendDict
+
+from .accounts import Accounts
+from .call import Call, read_call
+from .calllog import CallLog
+from .control import Control
+from .ec2 import patches
+from .eks.service import Eks
+from .errors import AwsError, error_reply
+from .faults import Faults, Verdict, send_signal
+from .http import Reply, Request, serve
+from .moto_bridge import MotoBridge
+from .rates import Rates
+from .settings import Settings
+from .sts import StsResponse
+from .timeline import Timeline
+from .tokenreview import review
+
+log = logging.getLogger(__name__)
+XML_CODE = re.compile(rb"<Code>([^<]+)</Code>")
+
+
+class Emulator:
+    def __init__(self, settings: Settings) -> None:
+        patches.apply()
+        self.settings = settings
+        self.timeline = Timeline()
+        self.accounts = Accounts()
+        StsResponse.accounts = self.accounts
+        self.call_log = CallLog(settings.call_log)
+        self.faults = Faults()
+        self.rates = Rates()
+        self.eks = Eks(settings, self.timeline)
+        self.moto = MotoBridge()
+        self.control = Control(self)
+        self.apply_settings()
+
+    def apply_settings(self) -> None:
+        """Take over the settings that are not read anew for each use."""
+        self.call_log.open(self.settings.call_log)
+        StsResponse.shortest_session = int(self.settings.sts_min_session_seconds)
+
+    def reset(self) -> None:
+        """An empty cloud without faults or limits. Settings stay."""
+        self.timeline.clear()
+        self.eks.reset()
+        self.accounts.reset()
+        BackendDict.reset()
+        self.faults.remove()
+        self.rates.set([])
+        self.call_log.clear()
+
+    def handle(self, request: Request) -> Reply:
+        self.timeline.run_due()
+        try:
+            if request.path.startswith("/_keelson/"):
+                return self.control.answer(request)
+            if request.path == "/tokenreview":
+                return review(self, request)
+            return self.handle_call(request)
+        except Exception as error:
+            log.exception("%s %s failed", request.method, request.target)
+            return Reply.json(500, {"message": f"The emulator failed: {error!r}"})
+
+    def handle_call(self, request: Request) -> Reply:
+        call = read_call(request)
+        if call is None:
+            return Reply.json(403, {"message": "Missing Authentication Token"}, **{"x-amzn-ErrorType": "MissingAuthenticationTokenException"})
+        verdict: Verdict | None = None
+        code = ""
+        try:
+            caller = None
+            if call.access_key:
+                caller = self.accounts.caller(call.access_key, request.headers.get("x-amz-security-token"), call.service)
+                call.account, call.caller_arn = caller.account, caller.arn
+            if call.service == "eks":
+                self.eks.read(call)
+            limited = self.rates.check(call)
+            if limited:
+                raise limited
+            verdict = self.faults.judge(call)
+            if verdict:
+                if verdict.hang is not None:
+                    self.call_log.write(call, 0, "", "hang")
+                    return Reply(200, b"", delay=verdict.hang, drop=True)
+                if verdict.error:
+                    raise verdict.error
+                call.outcome = verdict.outcome
+            if call.service == "eks":
+                assert caller is not None
+                reply = self.eks.answer(call, caller)
+            else:
+                reply = self.moto.answer(call)
+        except AwsError as error:
+            reply, code = error_reply(call.service, error), error.code
+        if reply.status >= 400 and not code:
+            found = XML_CODE.search(reply.body)
+            code = found[1].decode() if found else reply.headers.get("x-amzn-ErrorType", "")
+        self.call_log.write(call, reply.status, code, ",".join(verdict.names) if verdict else "")
+        if verdict:
+            arm(reply, verdict)
+        return reply
+
+    async def run(self, host: str, port: int) -> None:
+        # A collection in the midst of a burst costs more than the memory it brings: state is small and long-lived.
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 50)
+        server = await serve(self.handle, host, port)
+        asyncio.get_running_loop().call_later(0.05, self.tick)
+        bound = server.sockets[0].getsockname()[1]
+        print(f"keelson-aws ready on http://{host}:{bound}", flush=True)
+        async with server:
+            await server.serve_forever()
+
+    def tick(self) -> None:
+        self.timeline.run_due()
+        asyncio.get_running_loop().call_later(0.05, self.tick)
+
+
+def arm(reply: Reply, verdict: Verdict) -> None:
+    """Make the reply leave as the faults say."""
+    reply.delay = verdict.delay
+    reply.drop = verdict.drop
+    before, after = verdict.kill_before, verdict.kill_after
+    if before:
+        reply.before_send = lambda: send_signal(before)
+    if after:
+        reply.after_send = lambda: send_signal(after)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m keelson_aws", description="A local AWS with EKS, for Keelson's tests.")
+    parser.add_argument("--port", type=int, default=int(os.environ.get("PORT", "4566")), help="port on 127.0.0.1 (default: PORT or 4566)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to bind (default: 127.0.0.1; a container needs 0.0.0.0)")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    emulator = Emulator(Settings.from_environment())
+    try:
+        asyncio.run(emulator.run(options.host, options.port))
+    except KeyboardInterrupt:
+        sys.exit(0)

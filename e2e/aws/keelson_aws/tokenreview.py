@@ -1,0 +1,139 @@
+"""The TokenReview webhook: who holds a `k8s-aws-v1.` token, as EKS's authenticator would say.
+
+In AWS access policies are enforced by an authorizer of their own. Here a principal with AmazonEKSClusterAdminPolicy on the
+whole cluster is put in system:masters, and the other policies have no effect.
+
+EKS runs one authenticator for each cluster; this one serves all. Which cluster a token is for is in its signature only:
+it is found by recomputing that for each cluster. Where the secret is not known (a static key of the caller's own choosing)
+the first cluster that lets the caller in counts, unless the webhook's URL names one: /tokenreview?cluster=NAME.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit
+
+from .accounts import Caller
+from .eks.access import CLUSTER_ADMIN
+from .eks.state import Cluster, Part
+from .errors import AwsError
+from .http import Reply, Request
+from .signature import presigned_signature
+
+if TYPE_CHECKING:
+    from .server import Emulator
+
+PREFIX = "k8s-aws-v1."
+MAX_AGE = 15 * 60
+# Clocks of client and server may differ by this much, as with AWS.
+CLOCK_SKEW = 5 * 60
+
+
+# What people set as the secret of a static key that is not checked.
+COMMON_SECRETS = ("test", "secret", "keelson")
+
+
+class Refused(Exception):
+    """The token is not good; why."""
+
+
+def review(emulator: Emulator, request: Request) -> Reply:
+    try:
+        asked = json.loads(request.body)
+        token = asked["spec"]["token"]
+    except (ValueError, KeyError, TypeError):
+        return Reply.json(400, {"message": "not a TokenReview"})
+    named = dict(parse_qsl(request.query)).get("cluster", "")
+    try:
+        status: dict[str, Any] = {"authenticated": True, "user": identify(emulator, str(token), named)}
+    except Refused as error:
+        status = {"authenticated": False, "error": str(error)}
+    return Reply.json(200, {"apiVersion": asked.get("apiVersion", "authentication.k8s.io/v1"), "kind": "TokenReview", "status": status})
+
+
+def identify(emulator: Emulator, token: str, named: str) -> dict[str, Any]:
+    url = decode(token)
+    query = dict(parse_qsl(urlsplit(url).query))
+    if query.get("Action") != "GetCallerIdentity":
+        raise Refused("the token is no presigned GetCallerIdentity")
+    check_time(query)
+    # The cluster is named in a signed header, whose value is not in the token: the client signed for one cluster only.
+    if "x-k8s-aws-id" not in query.get("X-Amz-SignedHeaders", "").split(";"):
+        raise Refused("x-k8s-aws-id is not among the signed headers")
+    key, _, scope = query.get("X-Amz-Credential", "").partition("/")
+    if len(scope.split("/")) != 4 or scope.split("/")[2] != "sts" or not query.get("X-Amz-Signature"):
+        raise Refused("the token is not signed for sts")
+    try:
+        caller = emulator.accounts.caller(key, query.get("X-Amz-Security-Token"))
+    except AwsError as error:
+        raise Refused(error.message) from error
+    clusters = [c for c in emulator.eks.clusters() if c.status in ("ACTIVE", "UPDATING") and named in ("", c.name)]
+    clusters = signed_for(url, query["X-Amz-Signature"], caller, clusters)
+    if not clusters:
+        raise Refused("the token is for no cluster that is ACTIVE")
+    for cluster in clusters:
+        part = cluster.access_entries.get(caller.principal_arn)
+        if part is not None:
+            return user(caller, part)
+    raise Refused(f"{caller.principal_arn} has no access entry in {', '.join(sorted(c.name for c in clusters))}")
+
+
+def decode(token: str) -> str:
+    if not token.startswith(PREFIX):
+        raise Refused(f"the token does not begin with {PREFIX}")
+    text = token[len(PREFIX):]
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except ValueError as error:
+        raise Refused("the token is not base64") from error
+
+
+def check_time(query: dict[str, str]) -> None:
+    try:
+        made = datetime.datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+        lifetime = int(query["X-Amz-Expires"])
+    except (KeyError, ValueError) as error:
+        raise Refused("the token has no X-Amz-Date or X-Amz-Expires") from error
+    now = time.time()
+    if not 0 <= lifetime <= MAX_AGE:
+        raise Refused("X-Amz-Expires is over 15 minutes")
+    # EKS takes a token for 15 minutes from its signing, whatever shorter X-Amz-Expires says.
+    if now > made + MAX_AGE:
+        raise Refused("the token is expired")
+    if made > now + CLOCK_SKEW:
+        raise Refused("the token is signed in the future")
+
+
+def signed_for(url: str, signature: str, caller: Caller, clusters: list[Cluster]) -> list[Cluster]:
+    """The clusters that the token may be meant for: exactly one where the secret is known."""
+    if caller.session is not None:
+        secrets = [caller.session.secret_key]
+    else:
+        secrets = list(COMMON_SECRETS)
+    for secret in secrets:
+        for name in sorted({cluster.name for cluster in clusters}):
+            if presigned_signature(url, {"x-k8s-aws-id": name}, secret) == signature:
+                return [cluster for cluster in clusters if cluster.name == name]
+    return [] if caller.session is not None else clusters
+
+
+def user(caller: Caller, part: Part) -> dict[str, Any]:
+    body = part.body
+    groups = list(body["kubernetesGroups"])
+    admin = part.data["policies"].get(CLUSTER_ADMIN)
+    if admin and admin["accessScope"]["type"] == "cluster":
+        groups.append("system:masters")
+    session = caller.session.session_name if caller.session else ""
+    name = body["username"].replace("{{SessionNameRaw}}", session).replace("{{SessionName}}", session.replace("@", "-"))
+    return {
+        "username": name,
+        "uid": f"aws-iam-authenticator:{caller.account}:{caller.user_id.partition(':')[0]}",
+        "groups": groups,
+        "extra": {
+            "arn": [caller.arn], "canonicalArn": [caller.principal_arn], "principalId": [caller.user_id], "sessionName": [session],
+        },
+    }

@@ -1,0 +1,237 @@
+"""`make demo` and `make dev`: one manifest to a running cluster that follows Git, and away again.
+
+Nothing is shown that was not read back: from the management API, the workload cluster,
+or the AWS account by boto3. `--stay` stops in the middle and keeps everything running.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import yaml
+
+from .aws import Durations
+from .cloud import LocalCloud
+from .git import Repository
+from .kubeapi import ApiError, Timeout, documents
+from .places import CHECKOUT, CRDS, EXAMPLES, NotBuilt, keelson_binary
+from .processes import NotReady
+from .story import Conditions, Kubectl, Story
+
+API = "keelson.dev/v1alpha1"
+CLUSTER = (API, "EksCluster", "demo")
+NODES = (API, "NodeGroup", "demo-default")
+GREETING = ("v1", "ConfigMap", "greeting", "shop")
+READY_SECONDS = 180
+GONE_SECONDS = 120
+SYNC_SECONDS = 60
+# In real life a minute; here nobody wants to watch one pass.
+GIT_INTERVAL = "2s"
+# `--allow-http-git`, as there is no certificate authority that a laptop's Git server is known to.
+OPERATOR_ARGUMENTS = ("--allow-http-git",)
+
+
+def greeting(text: str) -> dict[str, str]:
+    """The fleet repository's folder for this cluster."""
+    namespace, name = GREETING[3], GREETING[2]
+    items = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": namespace},
+            "data": {"text": text},
+        },
+    ]
+    return {"clusters/demo/shop.yaml": yaml.safe_dump_all(items, sort_keys=False)}
+
+
+def minimal_manifest(url: str) -> list[dict]:
+    """`examples/minimal.yaml`, its Git source at that URL and asked more often."""
+    items = documents(EXAMPLES / "minimal.yaml")
+    for item in items:
+        if item["kind"] == "EksCluster":
+            item["spec"]["gitops"]["flux"]["source"]["git"].update(url=url, interval=GIT_INTERVAL)
+    return items
+
+
+class Demo:
+    def __init__(self, story: Story, cloud: LocalCloud):
+        self.story = story
+        self.cloud = cloud
+        self.api = cloud.management.api
+        self.kubectl = Kubectl(story, cloud.management.kubeconfig, self.api, cloud.directory / "kubectl")
+        self.fleet: Repository = cloud.git.repository("fleet")
+        self.conditions = Conditions(story, self.api, [CLUSTER, NODES])
+
+    def bring_up(self) -> None:
+        """From a commit and a manifest to a cluster that has applied that commit."""
+        story = self.story
+        story.chapter("The fleet repository gets a path for the cluster")
+        commit = self.fleet.commit(greeting("hello from Git"), message="Add clusters/demo")
+        story.say(f"committed {commit[:8]} to {self.fleet.url}")
+        for name, text in greeting("hello from Git").items():
+            story.command(f"cat {name}")
+            story.show(text)
+
+        story.chapter("The operator starts, and the manifest is applied")
+        self.cloud.install_crds()
+        controller = self.cloud.operator(*OPERATOR_ARGUMENTS)
+        manifest = minimal_manifest(self.fleet.url)
+        path = self.cloud.directory / "cluster.yaml"
+        path.write_text(yaml.safe_dump_all(manifest, sort_keys=False))
+        story.say(f"keelson runs as process {controller.pid}, log {controller.log}")
+        story.command(f"kubectl apply -f {path.name}   # examples/minimal.yaml with the local Git URL")
+        story.show(path.read_text())
+        self.api.apply_all(manifest)
+
+        story.chapter("Conditions move until both are Ready")
+
+        def both_ready(now: dict) -> bool:
+            if not controller.alive:
+                raise NotReady(f"the operator ended with {controller.process.returncode}\n"
+                               f"{controller.process.tail()}")
+            return all(item and _ready(item) for item in now.values())
+
+        self.conditions.until(both_ready, READY_SECONDS)
+        story.say("Ready")
+        self.kubectl.get(CLUSTER[:2], NODES[:2])
+        self.kubectl.get(CLUSTER[:2], wide=True)
+
+    def follow_git(self) -> None:
+        story, workload = self.story, self.cloud.workload.api
+        story.chapter("The workload cluster has what Git says")
+        self._show_greeting(workload.get(*GREETING))
+        story.chapter("A commit is pushed, and arrives")
+        commit = self.fleet.commit(greeting("hello again"), message="Say it again")
+        story.say(f"pushed {commit[:8]}")
+        found = workload.wait(
+            *GREETING[:3],
+            lambda item: item["data"]["text"] == "hello again",
+            GREETING[3],
+            SYNC_SECONDS,
+            f"commit {commit[:8]}",
+        )
+        story.say("applied")
+        self._show_greeting(found)
+        self.conditions.until(
+            lambda now: commit in _applied_revision(now["EksCluster/demo"]), SYNC_SECONDS
+        )
+        self.kubectl.get(CLUSTER[:2])
+
+    def take_away(self) -> None:
+        story = self.story
+        story.chapter("Both are deleted")
+        story.command("kubectl delete nodegroup/demo-default ekscluster/demo")
+        for version, kind, name in (NODES, CLUSTER):
+            self.api.delete(version, kind, name)
+        self.conditions.until(lambda now: not any(now.values()), GONE_SECONDS)
+        story.say("gone")
+        story.chapter("The AWS account is empty")
+        for question, answer in account_contents(self.cloud).items():
+            story.say(f"{question:52} {answer or 'none'}")
+        left = self.cloud.aws.inventory()
+        if not left["empty"]:
+            raise Timeout(f"the account is not empty:\n{json.dumps(left['accounts'], indent=2)}")
+        calls = self.cloud.aws.calls()
+        writes = sum(1 for call in calls if call["write"])
+        story.say(f"in all {len(calls)} AWS calls, {writes} of them writes")
+
+    def _show_greeting(self, item: dict) -> None:
+        name, namespace = GREETING[2], GREETING[3]
+        self.story.command(f"kubectl get configmap {name} -n {namespace} -o yaml   # workload cluster")
+        shown = {key: item[key] for key in ("data",)}
+        shown["metadata"] = {"name": name, "namespace": namespace, "labels": item["metadata"].get("labels")}
+        self.story.show(yaml.safe_dump(shown, sort_keys=False))
+
+
+def _ready(item: dict) -> bool:
+    found = [c for c in item.get("status", {}).get("conditions", []) if c["type"] == "Ready"]
+    generation = item["metadata"]["generation"]
+    return any(c["status"] == "True" and c.get("observedGeneration") == generation for c in found)
+
+
+def _applied_revision(item: dict | None) -> str:
+    return ((item or {}).get("status", {}).get("gitops") or {}).get("lastAppliedRevision") or ""
+
+
+def account_contents(cloud: LocalCloud) -> dict[str, list[str]]:
+    """What boto3 finds of ours: everything the operator makes carries its tag or its role names."""
+    ec2, eks, iam = (cloud.aws.client(name) for name in ("ec2", "eks", "iam"))
+    ours = [{"Name": "tag-key", "Values": ["keelson.dev/owner"]}]
+    vpcs = ec2.describe_vpcs(Filters=ours)["Vpcs"]
+    nat_gateways = ec2.describe_nat_gateways(Filters=ours)["NatGateways"]
+    return {
+        "eks list-clusters": eks.list_clusters()["clusters"],
+        "ec2 describe-vpcs (ours)": [vpc["VpcId"] for vpc in vpcs],
+        "ec2 describe-subnets (ours)": [
+            subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=ours)["Subnets"]
+        ],
+        "ec2 describe-nat-gateways (ours, not deleted)": [
+            gateway["NatGatewayId"]
+            for gateway in nat_gateways
+            if gateway["State"] not in ("deleted", "deleting")
+        ],
+        "ec2 describe-addresses": [
+            address["AllocationId"] for address in ec2.describe_addresses()["Addresses"]
+        ],
+        "iam list-roles (not AWS's own)": [
+            role["RoleName"]
+            for role in iam.list_roles()["Roles"]
+            if not role["Path"].startswith("/aws-service-role/")
+        ],
+        "iam list-open-id-connect-providers": [
+            provider["Arn"]
+            for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
+        ],
+    }
+
+
+def missing_parts() -> list[str]:
+    """What of the checkout the demo cannot do without."""
+    parts = {CRDS: "the CRDs", EXAMPLES / "minimal.yaml": "the manifest to apply"}
+    return [
+        f"{path.relative_to(CHECKOUT)} ({what}) is missing"
+        for path, what in parts.items()
+        if not Path(path).exists()
+    ]
+
+
+def tell(stay: bool) -> None:
+    story = Story()
+    if missing := missing_parts():
+        raise NotBuilt("; ".join(missing))
+    keelson_binary()
+    story.chapter("The local cloud starts: AWS, two Kubernetes API servers, Git")
+    with LocalCloud(durations=Durations(), say=story.say) as cloud:
+        demo = Demo(story, cloud)
+        demo.bring_up()
+        demo.follow_git()
+        if stay:
+            story.chapter("Everything stays until Ctrl-C")
+            print(cloud.describe(), flush=True)
+            threading.Event().wait()
+        demo.take_away()
+        story.say("done")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="keelson-demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--stay", action="store_true", help="keep everything running, to play with")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        tell(args.stay)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(0 if args.stay else 130)
+    except (NotBuilt, NotReady, Timeout, ApiError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

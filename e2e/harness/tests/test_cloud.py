@@ -1,0 +1,134 @@
+"""The whole local cloud: it starts, EKS's tokens open the workload cluster, and it leaves nothing behind."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.auth import SigV4QueryAuth
+from botocore.credentials import Credentials
+
+from keelson_harness.aws import ACCOUNT, REGION, SECRET_KEY, Durations
+from keelson_harness.cloud import LocalCloud
+from keelson_harness.kubeapi import ApiError, KubeApi
+
+HARNESS = Path(__file__).resolve().parents[1]
+INSTANT = Durations(0, 0, 0, 0, 0, 0)
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    with LocalCloud(flux=False, git=False, durations=INSTANT) as started:
+        yield started
+
+
+def eks_token(url: str, cluster: str, account: str = ACCOUNT) -> str:
+    """As `aws eks get-token` makes it."""
+    request = AWSRequest(
+        "GET",
+        f"{url}/?Action=GetCallerIdentity&Version=2011-06-15",
+        headers={"x-k8s-aws-id": cluster},
+    )
+    SigV4QueryAuth(Credentials(account, SECRET_KEY), "sts", REGION, expires=60).add_auth(request)
+    return "k8s-aws-v1." + base64.urlsafe_b64encode(request.url.encode()).decode().rstrip("=")
+
+
+def make_cluster(cloud: LocalCloud, name: str) -> dict:
+    ec2, iam, eks = (cloud.aws.client(service) for service in ("ec2", "iam", "eks"))
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(
+            VpcId=vpc, CidrBlock=f"10.0.{index}.0/24", AvailabilityZone=f"{REGION}{zone}"
+        )["Subnet"]["SubnetId"]
+        for index, zone in enumerate("ab")
+    ]
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Service": "eks.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    role = iam.create_role(
+        RoleName=f"{name}-cluster",
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+    )["Role"]["Arn"]
+    iam.attach_role_policy(
+        RoleName=f"{name}-cluster", PolicyArn="arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
+    )
+    eks.create_cluster(
+        name=name,
+        roleArn=role,
+        resourcesVpcConfig={"subnetIds": subnets},
+        accessConfig={
+            "authenticationMode": "API",
+            "bootstrapClusterCreatorAdminPermissions": True,
+        },
+    )
+    eks.get_waiter("cluster_active").wait(name=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+    return eks.describe_cluster(name=name)["cluster"]
+
+
+def test_the_creators_token_is_an_administrator_where_eks_says_the_cluster_is(cloud, tmp_path):
+    described = make_cluster(cloud, "tokens")
+    ca = tmp_path / "ca.crt"
+    ca.write_bytes(base64.b64decode(described["certificateAuthority"]["data"]))
+    api = KubeApi(described["endpoint"], ca, token=eks_token(cloud.aws.url, "tokens"))
+    assert api.list("v1", "Secret", "kube-system") == []
+
+
+def test_a_stranger_s_token_is_turned_away(cloud):
+    make_cluster(cloud, "strangers")
+    for token in (
+        eks_token(cloud.aws.url, "strangers", account="999999999999"),
+        "k8s-aws-v1.forged",
+    ):
+        api = KubeApi(cloud.workload.url, cloud.workload.ca_file, token=token)
+        with pytest.raises(ApiError) as refused:
+            api.list("v1", "Secret", "kube-system")
+        assert refused.value.code == 401
+
+
+def test_the_operator_s_process_can_be_killed_and_restarted(cloud, tmp_path):
+    binary = tmp_path / "keelson"
+    binary.write_text('#!/bin/sh\necho "$1 $2 $AWS_ENDPOINT_URL $KUBECONFIG"; exec sleep 600\n')
+    binary.chmod(0o755)
+    controller = cloud.operator("--flag", binary=binary)
+    controller.process.wait_ready(lambda: controller.log.read_text().count("\n") == 1)
+    first = controller.pid
+    controller.kill()
+    assert not controller.alive
+    controller.restart()
+    controller.process.wait_ready(lambda: controller.log.read_text().count("\n") == 2)
+    assert controller.alive and controller.pid != first and controller.lives == 2
+    expected = f"controller --flag {cloud.aws.url} {cloud.management.kubeconfig}"
+    assert controller.log.read_text().splitlines() == [expected] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
+def test_a_cloud_that_is_killed_leaves_no_process(tmp_path):
+    script = (
+        "import time\n"
+        "from keelson_harness.cloud import LocalCloud\n"
+        "with LocalCloud(workload=False) as cloud:\n"
+        "    print(*[process.pid for process in cloud.processes()], flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(HARNESS), "TMPDIR": str(tmp_path)},
+    )
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    assert len(children) == 4
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 10
+    while left := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"still running: {left}"
+        time.sleep(0.05)

@@ -1,0 +1,370 @@
+//! Sessions by identity and region: made once, checked against the expected account, shared, dropped when idle. I/O: STS, and
+//! what the SDK reads for its configuration.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_config::identity::IdentityCache;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder as HttpClient, Connector, tls};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+
+use super::buckets::Buckets;
+use super::call::{Caller, CallerParts, GLOBAL, Priority, Service, WriteGate};
+use super::credentials::{AssumeRole, CachedCredentials, NoCredentials, OPERATOR};
+use super::errors::{AwsError, Class};
+use super::session::Session;
+use super::shared::{Fresh, SharedRead};
+use super::snapshots::{GlobalReads, Snapshots};
+use crate::telemetry::Metrics;
+
+/// How the operator is to act, and where it must find itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Identity {
+    /// The account the credentials must belong to; none: any.
+    pub account_id: Option<String>,
+    /// Assumed with the operator's own credentials; none: those are used as they are.
+    pub role: Option<Role>,
+}
+
+/// A role to assume.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Role {
+    pub arn: String,
+    pub external_id: Option<String>,
+    /// Stands in CloudTrail: who, for which object.
+    pub session_name: String,
+}
+
+impl Identity {
+    /// The operator's own credentials, whichever account they are of.
+    pub fn ambient() -> Self {
+        Self::default()
+    }
+
+    /// A role in the account `account_id`.
+    pub fn role(account_id: impl Into<String>, role: Role) -> Self {
+        Identity {
+            account_id: Some(account_id.into()),
+            role: Some(role),
+        }
+    }
+}
+
+/// Time limits of calls, and how long an unused session is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub connect_timeout: Duration,
+    /// From the call's start to the last byte of the answer.
+    pub call_timeout: Duration,
+    pub idle: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(30),
+            idle: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// All sessions of the process. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Accounts(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// One configuration and one HTTP client for all: certificates and connections are held once.
+    base: SdkConfig,
+    ambient: CachedCredentials,
+    buckets: Buckets,
+    gate: Arc<dyn WriteGate>,
+    metrics: Metrics,
+    idle: Duration,
+    sessions: Mutex<Sessions>,
+}
+
+#[derive(Debug, Default)]
+struct Sessions {
+    by_place: HashMap<(Identity, String), Entry>,
+    /// Per identity rather than per account: another role there may not be allowed to see the same.
+    global: HashMap<Identity, GlobalReads>,
+    swept: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    used: Instant,
+    read: SharedRead<Session>,
+}
+
+impl Accounts {
+    /// Reads the SDK's configuration: environment, profiles, endpoints. Credentials are looked for at the first call.
+    pub async fn load(settings: Settings, gate: Arc<dyn WriteGate>, metrics: Metrics) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(settings.connect_timeout)
+            .operation_attempt_timeout(settings.call_timeout)
+            .build();
+        // Without a region the SDK would ask the instance metadata service and hang where there is none. Every session names
+        // its own; this one is only for the SDK's own calls to STS.
+        let region = std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION"));
+        let region = Region::new(
+            region
+                .ok()
+                .filter(|r| !r.is_empty())
+                .unwrap_or_else(|| "us-east-1".to_owned()),
+        );
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .region(region)
+            .http_client(http_client())
+            .timeout_config(timeouts)
+            // A create that is repeated after a lost answer makes two: the engine looks again instead.
+            .retry_config(RetryConfig::disabled())
+            .identity_cache(IdentityCache::no_cache());
+        if let Ok(name) = AppName::new("keelson") {
+            loader = loader.app_name(name);
+        }
+        let base = loader.load().await;
+        Self::new(base, settings, gate, metrics)
+    }
+
+    /// From a configuration made elsewhere (tests).
+    pub fn new(
+        base: SdkConfig,
+        settings: Settings,
+        gate: Arc<dyn WriteGate>,
+        metrics: Metrics,
+    ) -> Self {
+        let ambient = match base.credentials_provider() {
+            Some(provider) => CachedCredentials::ambient(provider),
+            None => CachedCredentials::ambient(SharedCredentialsProvider::new(NoCredentials)),
+        };
+        let (buckets, sessions) = (Buckets::default(), Mutex::default());
+        Accounts(Arc::new(Inner {
+            base,
+            ambient,
+            buckets,
+            gate,
+            metrics,
+            idle: settings.idle,
+            sessions,
+        }))
+    }
+
+    /// The session of `identity` in `region`; new ones are checked with GetCallerIdentity first.
+    ///
+    /// # Errors
+    /// [`Class::Denied`] and the like when the role cannot be assumed; [`Class::WrongAccount`] when the credentials are of
+    /// another account than expected.
+    pub async fn session(&self, identity: &Identity, region: &str) -> Result<Session, AwsError> {
+        let (read, global) = self.entry(identity, region);
+        let (this, identity, region) = (self.clone(), identity.clone(), region.to_owned());
+        let open = |_| async move { this.open(identity, region, global).await };
+        let session = read
+            .get(Fresh::any(), Priority::Foreground, |()| true, || (), open)
+            .await?;
+        Ok((*session).clone())
+    }
+
+    /// How many sessions are open.
+    pub fn open_sessions(&self) -> usize {
+        self.sessions().by_place.len()
+    }
+
+    fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {
+        // A map of entries, each whole at any point.
+        self.0
+            .sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entry(&self, identity: &Identity, region: &str) -> (SharedRead<Session>, GlobalReads) {
+        let now = Instant::now();
+        let mut sessions = self.sessions();
+        sessions.sweep(now, self.0.idle, &self.0.buckets);
+        let global = sessions.global.entry(identity.clone()).or_default().clone();
+        let key = (identity.clone(), region.to_owned());
+        let entry = sessions.by_place.entry(key).or_insert_with(|| Entry {
+            used: now,
+            read: SharedRead::default(),
+        });
+        entry.used = now;
+        (entry.read.clone(), global)
+    }
+
+    async fn open(
+        self,
+        identity: Identity,
+        region: String,
+        global: GlobalReads,
+    ) -> Result<Session, AwsError> {
+        let inner = &*self.0;
+        let credentials = match &identity.role {
+            None => inner.ambient.clone(),
+            Some(role) => CachedCredentials::role(self.assume_role(role, &identity, &region)),
+        };
+        let config = inner.config(&region, credentials.clone());
+        let sts = aws_sdk_sts::Client::new(&config);
+        let expected = identity.account_id.as_deref();
+        let who = self.caller(
+            expected.unwrap_or(OPERATOR),
+            &region,
+            Some(credentials.clone()),
+        );
+        let (account_id, partition) = identify(&sts, &who, expected).await?;
+        let caller = self.caller(&account_id, &region, Some(credentials));
+        let ec2 = aws_sdk_ec2::Client::new(&config);
+        let eks = aws_sdk_eks::Client::new(&config);
+        let iam = aws_sdk_iam::Client::new(&config);
+        let snapshots = Snapshots::new(
+            caller.clone(),
+            ec2.clone(),
+            eks.clone(),
+            iam.clone(),
+            global,
+        );
+        Ok(Session {
+            account_id: account_id.into(),
+            partition: partition.into(),
+            region: region.into(),
+            ec2,
+            eks,
+            iam,
+            sts,
+            snapshots,
+            caller,
+        })
+    }
+
+    /// Through the regional endpoint of STS, with the operator's own credentials.
+    fn assume_role(&self, role: &Role, identity: &Identity, region: &str) -> AssumeRole {
+        let config = self.0.config(region, self.0.ambient.clone());
+        // The role's account stands for the call: a role that is refused all the time must not slow the others.
+        let account = identity
+            .account_id
+            .as_deref()
+            .or_else(|| role.arn.split(':').nth(4))
+            .unwrap_or(OPERATOR);
+        AssumeRole {
+            sts: aws_sdk_sts::Client::new(&config),
+            caller: self.caller(account, region, Some(self.0.ambient.clone())),
+            role_arn: role.arn.clone(),
+            external_id: role.external_id.clone(),
+            session_name: role.session_name.clone(),
+        }
+    }
+
+    fn caller(
+        &self,
+        account: &str,
+        region: &str,
+        credentials: Option<CachedCredentials>,
+    ) -> Caller {
+        let inner = &*self.0;
+        Caller::new(CallerParts {
+            account: account.to_owned(),
+            region: region.to_owned(),
+            limits: inner.buckets.of(account, region),
+            global_limits: inner.buckets.of(account, GLOBAL),
+            gate: inner.gate.clone(),
+            metrics: inner.metrics.clone(),
+            credentials,
+        })
+    }
+}
+
+impl Inner {
+    fn config(&self, region: &str, credentials: CachedCredentials) -> SdkConfig {
+        self.base
+            .to_builder()
+            .region(Region::new(region.to_owned()))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .identity_cache(IdentityCache::no_cache())
+            .build()
+    }
+}
+
+impl Sessions {
+    /// Drops what was not used for long; those who still hold a session keep theirs.
+    fn sweep(&mut self, now: Instant, idle: Duration, buckets: &Buckets) {
+        if self
+            .swept
+            .is_some_and(|swept| now.saturating_duration_since(swept) < idle / 60)
+        {
+            return;
+        }
+        self.swept = Some(now);
+        self.by_place
+            .retain(|_, entry| now.saturating_duration_since(entry.used) < idle);
+        let by_place = &self.by_place;
+        self.global
+            .retain(|identity, _| by_place.keys().any(|(used, _)| used == identity));
+        buckets.drop_unused();
+    }
+}
+
+/// Account id and partition of the credentials.
+async fn identify(
+    sts: &aws_sdk_sts::Client,
+    caller: &Caller,
+    expected: Option<&str>,
+) -> Result<(String, String), AwsError> {
+    const ACTION: &str = "GetCallerIdentity";
+    let resource = "the credentials";
+    let answer = caller
+        .call(
+            Service::Sts,
+            ACTION,
+            resource,
+            sts.get_caller_identity().send(),
+        )
+        .await?;
+    let call = caller.describe(Service::Sts, ACTION, resource);
+    let account = answer.account().unwrap_or_default();
+    if account.is_empty() {
+        return Err(call
+            .failed(Class::Unavailable, "the answer names no account")
+            .into());
+    }
+    if let Some(expected) = expected
+        && expected != account
+    {
+        let message =
+            format!("the credentials are of account {account}, but account {expected} is expected");
+        return Err(call.failed(Class::WrongAccount, message).into());
+    }
+    let partition = answer
+        .arn()
+        .and_then(|arn| arn.split(':').nth(1))
+        .filter(|p| !p.is_empty())
+        .unwrap_or("aws");
+    Ok((account.to_owned(), partition.to_owned()))
+}
+
+/// The SDK's default client, but with few idle connections, and those closed before AWS closes them: a write on a connection
+/// that is just being closed is a lost answer.
+fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
+    HttpClient::new().build_with_connector_fn(|settings, components| {
+        let mut connector = Connector::builder()
+            .pool_idle_timeout(Duration::from_secs(15))
+            .pool_max_idle_per_host(16)
+            .proxy_config(ProxyConfig::from_env());
+        if let Some(settings) = settings {
+            connector = connector.connector_settings(settings.clone());
+        }
+        if let Some(sleep) = components.and_then(|components| components.sleep_impl()) {
+            connector = connector.sleep_impl(sleep);
+        }
+        connector
+            .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
+            .build()
+    })
+}

@@ -1,0 +1,408 @@
+//! The one way to AWS: takes a token, asks whether this process may write, times, traces, counts and classifies. I/O: the
+//! call it is given.
+
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::buckets::{Limits, Take};
+use super::credentials::CachedCredentials;
+use super::errors::{AwsError, Call, Class};
+use crate::telemetry::Metrics;
+
+/// The longest a call waits for a token inside a reconcile; beyond it the caller is told when to come again.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
+/// The region under which IAM's rates are kept and its calls are counted.
+pub const GLOBAL: &str = "global";
+
+/// The services called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Service {
+    Ec2,
+    Eks,
+    Iam,
+    Sts,
+}
+
+impl Service {
+    /// As IAM policies write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Service::Ec2 => "ec2",
+            Service::Eks => "eks",
+            Service::Iam => "iam",
+            Service::Sts => "sts",
+        }
+    }
+
+    /// One endpoint, and one set of rates, for all regions of a partition.
+    pub fn is_global(self) -> bool {
+        self == Service::Iam
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether an action changes anything in AWS, by its name: AWS's own naming rule.
+pub fn is_write(service: Service, action: &str) -> bool {
+    let reads = ["Describe", "List", "Get", "Search", "Simulate"];
+    // STS hands out credentials; it changes nothing.
+    service != Service::Sts && !reads.iter().any(|verb| action.starts_with(verb))
+}
+
+/// Asked right before each write: does this process still own what it is about to change?
+pub trait WriteGate: Send + Sync + fmt::Debug {
+    fn may_write(&self) -> bool;
+}
+
+/// For the command line, where there is no other replica.
+#[derive(Debug, Clone, Copy)]
+pub struct AlwaysOpen;
+
+impl WriteGate for AlwaysOpen {
+    fn may_write(&self) -> bool {
+        true
+    }
+}
+
+/// Whose call goes first when tokens are short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Drift checks: they leave a part of each bucket to the others.
+    Background,
+    /// Work in flight.
+    Foreground,
+}
+
+/// Makes calls for one identity in one account and region. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    place: Arc<Place>,
+    priority: Priority,
+}
+
+#[derive(Debug)]
+struct Place {
+    account: String,
+    region: String,
+    limits: Arc<Limits>,
+    global_limits: Arc<Limits>,
+    gate: Arc<dyn WriteGate>,
+    metrics: Metrics,
+    credentials: Option<CachedCredentials>,
+}
+
+/// What a [`Caller`] is made of.
+pub(super) struct CallerParts {
+    pub account: String,
+    pub region: String,
+    pub limits: Arc<Limits>,
+    pub global_limits: Arc<Limits>,
+    pub gate: Arc<dyn WriteGate>,
+    pub metrics: Metrics,
+    /// Told to forget what AWS does not take any more.
+    pub credentials: Option<CachedCredentials>,
+}
+
+impl Caller {
+    pub(super) fn new(parts: CallerParts) -> Self {
+        let CallerParts {
+            account,
+            region,
+            limits,
+            global_limits,
+            gate,
+            metrics,
+            credentials,
+        } = parts;
+        let place = Place {
+            account,
+            region,
+            limits,
+            global_limits,
+            gate,
+            metrics,
+            credentials,
+        };
+        Caller {
+            place: Arc::new(place),
+            priority: Priority::Foreground,
+        }
+    }
+
+    pub fn account(&self) -> &str {
+        &self.place.account
+    }
+
+    pub fn region(&self) -> &str {
+        &self.place.region
+    }
+
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    pub(super) fn with_priority(&self, priority: Priority) -> Self {
+        Caller {
+            place: self.place.clone(),
+            priority,
+        }
+    }
+
+    /// Which call, for failures that are not AWS's.
+    pub fn describe<'a>(
+        &'a self,
+        service: Service,
+        action: &'static str,
+        resource: &'a str,
+    ) -> Call<'a> {
+        Call {
+            service,
+            action,
+            resource,
+            account: &self.place.account,
+            region: self.region_of(service),
+        }
+    }
+
+    fn region_of(&self, service: Service) -> &str {
+        if service.is_global() {
+            GLOBAL
+        } else {
+            &self.place.region
+        }
+    }
+
+    /// Sends `request`, an SDK operation's `send()` that was not polled yet.
+    ///
+    /// # Errors
+    /// [`Class::Throttled`] without a call when no token is near; [`Class::NotLeader`] without a call when a write is no
+    /// longer ours to make; else what AWS answered, classified.
+    pub fn call<'a, T, E, F>(
+        &'a self,
+        service: Service,
+        action: &'static str,
+        resource: &'a str,
+        request: F,
+    ) -> impl Future<Output = Result<T, AwsError>> + Send + 'a
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
+        T: Send + 'a,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        // An EC2 operation's future is tens of kilobytes: on the heap it does not swell the reconcile's own.
+        let request = Box::pin(request);
+        async move {
+            let call = self.describe(service, action, resource);
+            self.take_token(&call).await?;
+            self.ask_gate(&call)?;
+            let Place { metrics, .. } = &*self.place;
+            let began = Instant::now();
+            let timer = metrics
+                .aws()
+                .start(service.as_str(), action, call.account, call.region);
+            let answer = request.await;
+            match answer {
+                Ok(answer) => {
+                    self.limits(service).succeeded(service, action, began);
+                    let took = timer.finish("ok");
+                    trace_success(&call, took);
+                    Ok(answer)
+                }
+                Err(error) => {
+                    let reported = call.sdk_failure(error);
+                    let took = timer.finish(reported.error.class().as_str());
+                    let error = self.learn(&call, reported.error, reported.from_service, began);
+                    trace_failure(&call, &error, took);
+                    Err(error)
+                }
+            }
+        }
+    }
+
+    fn limits(&self, service: Service) -> &Limits {
+        if service.is_global() {
+            &self.place.global_limits
+        } else {
+            &self.place.limits
+        }
+    }
+
+    async fn take_token(&self, call: &Call<'_>) -> Result<(), AwsError> {
+        let (service, metrics) = (call.service, &self.place.metrics);
+        match self.limits(service).take(
+            service,
+            call.action,
+            self.priority,
+            Instant::now(),
+            LONGEST_WAIT,
+        ) {
+            Take::Go { wait } if wait.is_zero() => Ok(()),
+            Take::Go { wait } => {
+                metrics
+                    .aws()
+                    .waited(service.as_str(), call.account, call.region, wait);
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            Take::Later { retry_after } => {
+                metrics
+                    .aws()
+                    .deferred(service.as_str(), call.account, call.region);
+                let mut failure = call.failed(
+                    Class::Throttled,
+                    "put off: the account's calls of this kind are used up for now",
+                );
+                failure.retry_after = Some(retry_after);
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// After the wait for a token, so that nothing stands between the answer and the call.
+    fn ask_gate(&self, call: &Call<'_>) -> Result<(), AwsError> {
+        if is_write(call.service, call.action) && !self.place.gate.may_write() {
+            let failure = call.failed(
+                Class::NotLeader,
+                "not sent: this replica no longer holds the lease",
+            );
+            tracing::warn!(
+                action = call.action,
+                resource = call.resource,
+                "write refused: the lease is lost"
+            );
+            return Err(failure.into());
+        }
+        Ok(())
+    }
+
+    /// Lets rates and credentials learn from the failure.
+    fn learn(
+        &self,
+        call: &Call<'_>,
+        error: AwsError,
+        from_service: bool,
+        began: Instant,
+    ) -> AwsError {
+        let limits = self.limits(call.service);
+        match error.class() {
+            _ if !from_service => error,
+            Class::Throttled => {
+                self.place.metrics.aws().throttled(
+                    call.service.as_str(),
+                    call.account,
+                    call.region,
+                );
+                let pause = limits.throttled(call.service, call.action, began, Instant::now());
+                error.with_retry_after(pause)
+            }
+            Class::CredentialsUnavailable => {
+                if let Some(credentials) = &self.place.credentials {
+                    credentials.refused(began);
+                }
+                error
+            }
+            Class::Unavailable => error,
+            // AWS took the call and refused it on its merits: as far as rates go, that is a success.
+            _ => {
+                limits.succeeded(call.service, call.action, began);
+                error
+            }
+        }
+    }
+}
+
+fn trace_success(call: &Call<'_>, took: Duration) {
+    let Call {
+        service,
+        action,
+        resource,
+        account,
+        region,
+    } = *call;
+    let (service, duration_ms) = (service.as_str(), millis(took));
+    // Writes are the story of a cluster; reads are only of interest when looking for something.
+    if is_write(call.service, action) {
+        tracing::info!(
+            service,
+            action,
+            resource,
+            account,
+            region,
+            duration_ms,
+            outcome = "ok",
+            "AWS call"
+        );
+    } else {
+        tracing::debug!(
+            service,
+            action,
+            resource,
+            account,
+            region,
+            duration_ms,
+            outcome = "ok",
+            "AWS call"
+        );
+    }
+}
+
+fn trace_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
+    let Call {
+        service,
+        action,
+        resource,
+        account,
+        region,
+    } = *call;
+    let (service, duration_ms, outcome) = (service.as_str(), millis(took), error.class().as_str());
+    let (code, request_id) = (error.code.as_deref(), error.request_id.as_deref());
+    let message = error.message.as_str();
+    match error.class() {
+        Class::Gone | Class::NoChange | Class::Busy | Class::NotYetVisible | Class::Throttled => {
+            tracing::debug!(
+                service,
+                action,
+                resource,
+                account,
+                region,
+                duration_ms,
+                outcome,
+                code,
+                request_id,
+                message,
+                "AWS call"
+            );
+        }
+        _ => {
+            tracing::warn!(
+                service,
+                action,
+                resource,
+                account,
+                region,
+                duration_ms,
+                outcome,
+                code,
+                request_id,
+                message,
+                "AWS call"
+            );
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

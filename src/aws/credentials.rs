@@ -1,0 +1,224 @@
+//! Credentials, cached until shortly before they expire, and those of an assumed role. I/O: STS, or what the SDK's chain asks.
+//!
+//! Caching is ours rather than the SDK's so that one answer serves all clients of an identity, a refused credential is
+//! fetched anew, and an old one that still works is used while its renewal fails.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future::ProvideCredentials as ProvideFuture;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+
+use super::call::{Caller, Priority, Service};
+use super::errors::{AwsError, Class};
+use super::shared::{Fresh, SharedRead};
+
+/// The longest a session of an assumed role lasts when the role itself was assumed ("role chaining").
+const SESSION_SECONDS: i32 = 3600;
+/// Renewed this long before they expire (or in the last quarter of a short life).
+const EARLY: Duration = Duration::from_secs(300);
+
+/// A provider with a cache of one. Clones share it.
+#[derive(Debug, Clone)]
+pub struct CachedCredentials {
+    source: Arc<Source>,
+    read: SharedRead<Credentials>,
+    /// When the kept ones are due for renewal, and when they end.
+    life: Arc<Mutex<Option<Life>>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// As the SDK finds them: environment, profile, web identity, pod identity, container, instance.
+    Ambient(SharedCredentialsProvider),
+    Role(AssumeRole),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    read: Instant,
+    renew: Instant,
+    end: Instant,
+}
+
+impl CachedCredentials {
+    pub fn ambient(provider: SharedCredentialsProvider) -> Self {
+        Self::from(Source::Ambient(provider))
+    }
+
+    pub fn role(role: AssumeRole) -> Self {
+        Self::from(Source::Role(role))
+    }
+
+    fn from(source: Source) -> Self {
+        CachedCredentials {
+            source: Arc::new(source),
+            read: SharedRead::default(),
+            life: Arc::default(),
+        }
+    }
+
+    /// AWS did not take them in a call that began at `began`: the next call fetches new ones.
+    pub fn refused(&self, began: Instant) {
+        let mut life = self.life();
+        if life.is_some_and(|life| life.read <= began) {
+            *life = None;
+            self.read.invalidate();
+        }
+    }
+
+    fn life(&self) -> std::sync::MutexGuard<'_, Option<Life>> {
+        // A plain value, whole at any point.
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn credentials(&self) -> Result<Credentials, AwsError> {
+        let now = Instant::now();
+        let life = *self.life();
+        let fresh = match life {
+            // All who come after that moment share one renewal.
+            Some(life) if now >= life.renew => Fresh::since(life.renew),
+            _ => Fresh::any(),
+        };
+        let this = self.clone();
+        let read = |_| async move { this.fetch().await };
+        match self
+            .read
+            .get(fresh, Priority::Foreground, |()| true, || (), read)
+            .await
+        {
+            Ok(credentials) => Ok((*credentials).clone()),
+            Err(error) => {
+                let still_good = life
+                    .filter(|life| Instant::now() < life.end)
+                    .and_then(|_| self.read.peek());
+                match still_good {
+                    Some(old) => {
+                        tracing::warn!(error = %error, "credentials not renewed; the old ones serve until they expire");
+                        Ok((*old).clone())
+                    }
+                    None => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn fetch(self) -> Result<Credentials, AwsError> {
+        let read = Instant::now();
+        let (credentials, longest) = match &*self.source {
+            Source::Ambient(provider) => (ambient(provider).await?, None),
+            Source::Role(role) => (
+                role.assume().await?,
+                Some(Duration::from_secs(SESSION_SECONDS as u64)),
+            ),
+        };
+        *self.life() = credentials.expiry().map(|expiry| {
+            let lasts = expiry.duration_since(SystemTime::now()).unwrap_or_default();
+            // With our clock behind AWS's, they would seem to last longer than they were asked for.
+            let lasts = longest.map_or(lasts, |longest| lasts.min(longest));
+            Life {
+                read,
+                renew: read + lasts.saturating_sub(EARLY.min(lasts / 4)),
+                end: read + lasts,
+            }
+        });
+        Ok(credentials)
+    }
+}
+
+async fn ambient(provider: &SharedCredentialsProvider) -> Result<Credentials, AwsError> {
+    provider.provide_credentials().await.map_err(|error| {
+        let call = super::errors::Call {
+            service: Service::Sts,
+            action: "GetCredentials",
+            resource: "the operator's own identity",
+            account: OPERATOR,
+            region: super::call::GLOBAL,
+        };
+        let mut failure = call.failed(Class::CredentialsUnavailable, super::errors::reason(&error));
+        failure.source = Some(Arc::new(error));
+        failure.into()
+    })
+}
+
+/// Stands for the account of the operator's own credentials until it is known.
+pub const OPERATOR: &str = "operator";
+
+/// For a configuration that has no provider at all.
+#[derive(Debug)]
+pub(super) struct NoCredentials;
+
+impl ProvideCredentials for NoCredentials {
+    fn provide_credentials<'a>(&'a self) -> ProvideFuture<'a>
+    where
+        Self: 'a,
+    {
+        ProvideFuture::ready(Err(CredentialsError::not_loaded("none are configured")))
+    }
+}
+
+impl ProvideCredentials for CachedCredentials {
+    fn provide_credentials<'a>(&'a self) -> ProvideFuture<'a>
+    where
+        Self: 'a,
+    {
+        // Our error travels inside the SDK's, and is found there again when the call is classified.
+        ProvideFuture::new(async {
+            self.credentials()
+                .await
+                .map_err(CredentialsError::provider_error)
+        })
+    }
+}
+
+/// Assumes a role with the operator's own credentials: traced, counted and classified like any call.
+#[derive(Clone)]
+pub struct AssumeRole {
+    pub(super) sts: aws_sdk_sts::Client,
+    pub(super) caller: Caller,
+    pub(super) role_arn: String,
+    pub(super) external_id: Option<String>,
+    pub(super) session_name: String,
+}
+
+impl fmt::Debug for AssumeRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AssumeRole")
+            .field("role_arn", &self.role_arn)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AssumeRole {
+    async fn assume(&self) -> Result<Credentials, AwsError> {
+        let request = self
+            .sts
+            .assume_role()
+            .role_arn(&self.role_arn)
+            .role_session_name(&self.session_name)
+            .set_external_id(self.external_id.clone())
+            .duration_seconds(SESSION_SECONDS);
+        let answer = self
+            .caller
+            .call(Service::Sts, "AssumeRole", &self.role_arn, request.send())
+            .await?;
+        let given = answer.credentials().ok_or_else(|| {
+            AwsError::from(
+                self.caller
+                    .describe(Service::Sts, "AssumeRole", &self.role_arn)
+                    .failed(Class::Unavailable, "the answer held no credentials"),
+            )
+        })?;
+        let expiry = SystemTime::try_from(*given.expiration()).ok();
+        Ok(Credentials::new(
+            given.access_key_id(),
+            given.secret_access_key(),
+            Some(given.session_token().to_owned()),
+            expiry,
+            "AssumeRole",
+        ))
+    }
+}

@@ -1,0 +1,125 @@
+//! A failure in words for people: what failed, on what, why as AWS said it, what to do. Pure.
+
+use std::fmt::Write;
+
+use super::{Class, Failure};
+use crate::aws::call::Service;
+
+/// AWS puts at most a few hundred useful characters in a message; conditions have little room.
+const LONGEST: usize = 700;
+
+pub(super) fn told(failure: &Failure) -> String {
+    let mut text = format!("{}:{}", failure.service.as_str(), failure.action);
+    if !failure.resource.is_empty() {
+        let _ = write!(text, " of {}", failure.resource);
+    }
+    let _ = write!(
+        text,
+        " in account {}, {}: ",
+        failure.account, failure.region
+    );
+    match &failure.code {
+        Some(code) if failure.message.is_empty() => text.push_str(code),
+        Some(code) => {
+            let _ = write!(text, "{}: {}", code, failure.message.trim_end_matches('.'));
+        }
+        None => text.push_str(failure.message.trim_end_matches('.')),
+    }
+    text.push('.');
+    if let Some(advice) = advice(failure) {
+        text.push(' ');
+        text.push_str(&advice);
+    }
+    text
+}
+
+/// Cuts what is of no use to people or tells too much: EC2's encoded authorization blob, and the canonical request that a
+/// signature error quotes with its session token.
+pub(super) fn plain(message: &str) -> String {
+    const CUT_AT: [&str; 3] = [
+        "Encoded authorization failure message",
+        "The Canonical String for this request",
+        "The String-to-Sign",
+    ];
+    let end = CUT_AT
+        .iter()
+        .filter_map(|cut| message.find(cut))
+        .min()
+        .unwrap_or(message.len());
+    let mut text: String = message[..end]
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    if text.len() > LONGEST {
+        let cut = (0..=LONGEST)
+            .rev()
+            .find(|i| text.is_char_boundary(*i))
+            .unwrap_or(0);
+        text.truncate(cut);
+        text.push_str("...");
+    }
+    text
+}
+
+fn advice(failure: &Failure) -> Option<String> {
+    let permission = format!("{}:{}", failure.service.as_str(), failure.action);
+    Some(match failure.class {
+        Class::Denied if failure.action == "AssumeRole" => format!(
+            "Check that role {} exists, that its trust policy allows the operator's own identity, and that the external id is the one it asks for",
+            failure.resource
+        ),
+        Class::Denied => format!(
+            "Allow {permission} for the identity the operator uses in account {}: its policy, the permissions boundary, or a service control policy forbids it",
+            failure.account
+        ),
+        Class::CredentialsUnavailable if failure.code.is_some() => {
+            "AWS does not take the credentials: check that they are not expired or revoked, and that the clock is right".into()
+        }
+        Class::CredentialsUnavailable => {
+            "Check the operator's credentials: the service account's role (IRSA or pod identity), environment or profile".into()
+        }
+        Class::Quota => {
+            let console = match failure.service {
+                Service::Iam => "IAM's quotas",
+                _ => "Service Quotas",
+            };
+            format!("Ask for a higher limit in {console} of account {}, or delete what is not needed", failure.account)
+        }
+        Class::Capacity if !failure.valid_zones.is_empty() => {
+            format!("Zones that can be used: {}", failure.valid_zones.join(", "))
+        }
+        Class::Busy => match &failure.blocker {
+            Some(blocker) => format!("It waits for: {blocker}"),
+            None => return None,
+        },
+        Class::WrongAccount => "Correct the account id, the role, or the credentials; nothing was written".into(),
+        _ => return None,
+    } + ".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_error_does_not_quote_the_request() {
+        let text = plain(
+            "The request signature we calculated does not match. The Canonical String for this request should have been\n'POST\n/\nx-amz-security-token:SECRET'",
+        );
+        assert_eq!(text, "The request signature we calculated does not match.");
+    }
+
+    #[test]
+    fn the_encoded_authorization_blob_is_cut() {
+        let text = plain(
+            "You are not authorized to perform this operation. Encoded authorization failure message: AbCd",
+        );
+        assert_eq!(text, "You are not authorized to perform this operation.");
+    }
+
+    #[test]
+    fn long_messages_are_cut_at_a_character() {
+        let text = plain(&"ü".repeat(2000));
+        assert!(text.ends_with("...") && text.len() <= LONGEST + 3);
+    }
+}

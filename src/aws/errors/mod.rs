@@ -1,0 +1,128 @@
+//! A failed AWS call as a type: classified once, told for people. No I/O.
+//!
+//! `Display` is what stands in conditions and events: the call, the resource, why as AWS said it, and what to do. It never
+//! holds the request id (it changes with each attempt, and so would every status) nor anything of the request.
+
+mod advice;
+pub mod class;
+mod sdk;
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use class::Class;
+pub(super) use sdk::root_cause as reason;
+
+use crate::aws::call::{Service, is_write};
+
+/// A failed AWS call. Cheap to clone: those who shared a read share its failure.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct AwsError(Arc<Failure>);
+
+/// What is known of a failed call.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", advice::told(self))]
+pub struct Failure {
+    pub service: Service,
+    /// The API action, e.g. `CreateVpc`.
+    pub action: &'static str,
+    /// What the call was about, as the caller named it.
+    pub resource: String,
+    /// Account id; `operator` where it is not known yet.
+    pub account: String,
+    pub region: String,
+    /// AWS's error code, e.g. `InvalidVpcID.NotFound`; none when no answer came.
+    pub code: Option<String>,
+    /// AWS's words, or what happened on the way.
+    pub message: String,
+    pub request_id: Option<String>,
+    pub http_status: Option<u16>,
+    pub class: Class,
+    /// Not before then: for `Throttled`.
+    pub retry_after: Option<Duration>,
+    /// Zones that would do: with `Capacity` for zones.
+    pub valid_zones: Vec<String>,
+    /// What stands in the way, as far as AWS says: with `Busy`.
+    pub blocker: Option<String>,
+    #[source]
+    pub source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl std::ops::Deref for AwsError {
+    type Target = Failure;
+
+    fn deref(&self) -> &Failure {
+        &self.0
+    }
+}
+
+impl From<Failure> for AwsError {
+    fn from(failure: Failure) -> Self {
+        AwsError(Arc::new(failure))
+    }
+}
+
+impl AwsError {
+    pub fn class(&self) -> Class {
+        self.0.class
+    }
+
+    pub fn is_gone(&self) -> bool {
+        self.0.class == Class::Gone
+    }
+
+    pub fn is_conflict(&self) -> bool {
+        self.0.class == Class::Conflict
+    }
+
+    pub fn is_no_change(&self) -> bool {
+        self.0.class == Class::NoChange
+    }
+
+    /// The same failure, with the time when to come again. Only right after it was made, before it is shared.
+    pub(super) fn with_retry_after(mut self, time: Duration) -> Self {
+        if let Some(failure) = Arc::get_mut(&mut self.0) {
+            failure.retry_after = Some(time);
+        }
+        self
+    }
+
+    /// The answer to a write was lost: it may have been applied, so look before doing it again.
+    pub fn may_have_been_applied(&self) -> bool {
+        self.0.class == Class::Unavailable && is_write(self.0.service, self.0.action)
+    }
+}
+
+/// Which call it was: what every failure begins with.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    pub service: Service,
+    pub action: &'static str,
+    pub resource: &'a str,
+    pub account: &'a str,
+    pub region: &'a str,
+}
+
+impl Call<'_> {
+    /// A failure of our own making, before or instead of an answer.
+    pub fn failed(&self, class: Class, message: impl Into<String>) -> Failure {
+        Failure {
+            service: self.service,
+            action: self.action,
+            resource: self.resource.to_owned(),
+            account: self.account.to_owned(),
+            region: self.region.to_owned(),
+            code: None,
+            message: message.into(),
+            request_id: None,
+            http_status: None,
+            class,
+            retry_after: None,
+            valid_zones: Vec::new(),
+            blocker: None,
+            source: None,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! From the SDK's error to ours: reads code, message, request id and status, and tells what kind of failure it was when no
+//! answer came. No I/O.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_eks::types::error::UnsupportedAvailabilityZoneException;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::class::classify;
+use super::{AwsError, Call, Class, advice};
+
+impl Call<'_> {
+    /// The SDK's error, classified. Where the credentials could not be had, the failure is that of the call that should
+    /// have brought them (AssumeRole), and `own` of the answer is false.
+    pub fn sdk_failure<E>(&self, error: SdkError<E, HttpResponse>) -> Reported
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        if let Some(credentials) = find::<AwsError>(&error) {
+            return Reported {
+                error: credentials.clone(),
+                from_service: false,
+            };
+        }
+        let mut failure = self.failed(Class::Unavailable, "");
+        let mut from_service = false;
+        match &error {
+            SdkError::ServiceError(answer) => {
+                let code = answer.err().code().map(str::to_owned);
+                let said = answer.err().message().unwrap_or_default();
+                let status = answer.raw().status().as_u16();
+                failure.message = advice::plain(said);
+                failure.class = classify(self.service, code.as_deref(), said, Some(status));
+                failure.valid_zones = valid_zones(answer.err(), failure.class, said);
+                failure.blocker = (failure.class == Class::Busy)
+                    .then(|| blocker(self.resource, said))
+                    .flatten();
+                if failure.message.is_empty() && code.is_none() {
+                    failure.message = format!("HTTP status {status} without an error code");
+                }
+                failure.code = code;
+                from_service = true;
+            }
+            SdkError::TimeoutError(_) => failure.message = "no answer in time".into(),
+            SdkError::ResponseError(answer) => {
+                let status = answer.raw().status().as_u16();
+                failure.message = format!(
+                    "the answer (HTTP status {status}) could not be read: {}",
+                    root_cause(&error)
+                );
+            }
+            SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) | _ => {
+                if let Some(credentials) = find::<CredentialsError>(&error) {
+                    failure.class = Class::CredentialsUnavailable;
+                    failure.message = format!("no credentials: {}", root_cause(credentials));
+                } else if matches!(error, SdkError::ConstructionFailure(_)) {
+                    failure.class = Class::Invalid;
+                    failure.message =
+                        format!("the request could not be built: {}", root_cause(&error));
+                } else {
+                    failure.message = format!("no connection: {}", root_cause(&error));
+                }
+            }
+        }
+        if let Some(raw) = error.raw_response() {
+            failure.http_status = Some(raw.status().as_u16());
+            let headers = raw.headers();
+            let id = headers
+                .get("x-amzn-requestid")
+                .or_else(|| headers.get("x-amz-request-id"));
+            failure.request_id = id.map(str::to_owned);
+        }
+        failure.source = error.into_source().ok().map(Arc::from);
+        Reported {
+            error: failure.into(),
+            from_service,
+        }
+    }
+}
+
+/// A classified failure, and whether the service that was called gave it.
+pub struct Reported {
+    pub error: AwsError,
+    /// The called service answered: only then do its rates learn from it.
+    pub from_service: bool,
+}
+
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(current) = next {
+        if let Some(found) = current.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = current.source();
+    }
+    None
+}
+
+/// The innermost errors say what happened; the outer ones only "dispatch failure" and the like.
+pub(crate) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut last = error;
+    while let Some(inner) = last.source() {
+        last = inner;
+    }
+    advice::plain(&last.to_string())
+}
+
+/// From the modelled error; from the words where EC2 (or an SDK that does not know the field) says it in the message only.
+fn valid_zones(error: &(dyn Error + 'static), class: Class, said: &str) -> Vec<String> {
+    if let Some(modelled) = find::<UnsupportedAvailabilityZoneException>(error)
+        && !modelled.valid_zones().is_empty()
+    {
+        return modelled.valid_zones().to_vec();
+    }
+    if class != Class::Capacity {
+        return Vec::new();
+    }
+    let Some((_, list)) = said.rsplit_once(':') else {
+        return Vec::new();
+    };
+    list.split(',')
+        .map(|zone| zone.trim().trim_end_matches('.').to_owned())
+        .filter(|zone| looks_like_zone(zone))
+        .collect()
+}
+
+/// `eu-west-1a`, `us-gov-west-1b`.
+fn looks_like_zone(text: &str) -> bool {
+    let mut ends = text.chars().rev();
+    ends.next().is_some_and(|c| c.is_ascii_lowercase())
+        && ends.next().is_some_and(|c| c.is_ascii_digit())
+        && text.matches('-').count() >= 2
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+}
+
+/// What AWS names as being in the way: node groups, Fargate profiles, mapped addresses, or ids other than the resource's own.
+fn blocker(resource: &str, said: &str) -> Option<String> {
+    let lower = said.to_lowercase();
+    const KINDS: [(&str, &str); 7] = [
+        ("nodegroups attached", "node groups of the cluster"),
+        ("node groups attached", "node groups of the cluster"),
+        ("fargate profiles", "Fargate profiles of the cluster"),
+        ("fargate profile", "another Fargate profile of the cluster"),
+        (
+            "mapped public address",
+            "public addresses mapped in the VPC (load balancers, NAT gateways, instances)",
+        ),
+        ("must detach all policies", "policies attached to the role"),
+        ("must delete policies", "inline policies of the role"),
+    ];
+    if let Some((_, kind)) = KINDS.iter().find(|(phrase, _)| lower.contains(phrase)) {
+        return Some((*kind).to_owned());
+    }
+    let ids: Vec<&str> = said
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'))
+        .filter(|word| is_resource_id(word) && !resource.contains(word))
+        .collect();
+    (!ids.is_empty()).then(|| ids.join(", "))
+}
+
+/// `eni-0123abcd`: letters, a dash, at least eight hex digits.
+fn is_resource_id(word: &str) -> bool {
+    word.rsplit_once('-').is_some_and(|(kind, id)| {
+        !kind.is_empty()
+            && kind.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+            && id.len() >= 8
+            && id.chars().all(|c| c.is_ascii_hexdigit())
+    })
+}
+
+#[cfg(test)]
+#[path = "sdk_tests.rs"]
+mod tests;

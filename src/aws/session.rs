@@ -1,0 +1,80 @@
+//! One identity in one account and region: the clients, and the way to call them. I/O: the calls it is given.
+
+use std::error::Error;
+use std::future::Future;
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::call::{Caller, Priority, Service};
+use super::errors::{AwsError, Class};
+use super::snapshots::Snapshots;
+
+/// Clients of one account and region, checked to be the account that was asked for. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Session {
+    pub account_id: Arc<str>,
+    /// `aws`, `aws-cn`, `aws-us-gov`: for ARNs.
+    pub partition: Arc<str>,
+    pub region: Arc<str>,
+    pub ec2: aws_sdk_ec2::Client,
+    pub eks: aws_sdk_eks::Client,
+    pub iam: aws_sdk_iam::Client,
+    pub sts: aws_sdk_sts::Client,
+    /// Reads shared with all sessions of this identity here.
+    pub snapshots: Snapshots,
+    pub(super) caller: Caller,
+}
+
+impl Session {
+    /// Sends an operation: `session.call(Service::Ec2, "CreateVpc", "vpc", session.ec2.create_vpc().send())`.
+    ///
+    /// # Errors
+    /// As [`Caller::call`].
+    pub fn call<'a, T, E, F>(
+        &'a self,
+        service: Service,
+        action: &'static str,
+        resource: &'a str,
+        request: F,
+    ) -> impl Future<Output = Result<T, AwsError>> + Send + 'a
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'a,
+        T: Send + 'a,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        self.caller.call(service, action, resource, request)
+    }
+
+    /// The same session for work that can wait: its calls leave a part of every bucket to the others.
+    pub fn background(&self) -> Self {
+        let caller = self.caller.with_priority(Priority::Background);
+        Session {
+            snapshots: self.snapshots.with_caller(caller.clone()),
+            caller,
+            ..self.clone()
+        }
+    }
+
+    /// A failure found in an answer rather than given as one: a field that must be there and is not, say.
+    pub fn failure(
+        &self,
+        service: Service,
+        action: &'static str,
+        resource: &str,
+        class: Class,
+        message: impl Into<String>,
+    ) -> AwsError {
+        self.caller
+            .describe(service, action, resource)
+            .failed(class, message)
+            .into()
+    }
+
+    /// `arn:PARTITION:iam::ACCOUNT:RESOURCE`.
+    pub fn iam_arn(&self, resource: &str) -> String {
+        format!("arn:{}:iam::{}:{resource}", self.partition, self.account_id)
+    }
+}

@@ -1,0 +1,229 @@
+//! One read for all who need it at the same time: cached for as long as each caller allows, in flight once. No I/O of its own.
+//!
+//! A value is as old as the moment its read *began*: what AWS did later may be missing from it. Callers that arrive during a
+//! read that began late enough for them share it, failure included; failures are not kept.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+
+use super::call::Priority;
+use super::errors::AwsError;
+
+/// The oldest read a caller can use, by the time it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fresh(Option<Instant>);
+
+impl Fresh {
+    /// Begun at `time` or later: for what was written just before `time`.
+    pub fn since(time: Instant) -> Self {
+        Fresh(Some(time))
+    }
+
+    /// Begun at most `age` ago.
+    pub fn within(age: Duration) -> Self {
+        // A clock that runs for less than `age` has read nothing older.
+        Fresh(Instant::now().checked_sub(age))
+    }
+
+    /// Not begun yet: reads anew, sharing with none but those who come during it.
+    pub fn now() -> Self {
+        Fresh(Some(Instant::now()))
+    }
+
+    /// Whatever is there.
+    pub fn any() -> Self {
+        Fresh(None)
+    }
+
+    fn allows(self, began: Instant) -> bool {
+        self.0.is_none_or(|oldest| began >= oldest)
+    }
+}
+
+type Outcome<T> = Result<Arc<T>, AwsError>;
+
+/// A cached, single-flight read of a `T`. `S` is what a read covers (for most just `()`), where callers ask for parts.
+pub struct SharedRead<T, S = ()> {
+    state: Arc<Mutex<State<T, S>>>,
+}
+
+struct State<T, S> {
+    done: Option<Done<T, S>>,
+    flight: Option<Flight<T, S>>,
+    /// Reads that began before are not kept.
+    forgotten: Option<Instant>,
+}
+
+struct Done<T, S> {
+    began: Instant,
+    scope: Arc<S>,
+    value: Arc<T>,
+}
+
+struct Flight<T, S> {
+    began: Instant,
+    scope: Arc<S>,
+    priority: Priority,
+    /// Weak: when all who wait have gone, the read is dropped rather than taken up half-done much later.
+    outcome: WeakShared<BoxFuture<'static, Outcome<T>>>,
+}
+
+impl<T, S> Clone for SharedRead<T, S> {
+    fn clone(&self) -> Self {
+        SharedRead {
+            state: self.state.clone(),
+        }
+    }
+}
+
+impl<T, S> Default for SharedRead<T, S> {
+    fn default() -> Self {
+        SharedRead {
+            state: Arc::new(Mutex::new(State {
+                done: None,
+                flight: None,
+                forgotten: None,
+            })),
+        }
+    }
+}
+
+impl<T, S> fmt::Debug for SharedRead<T, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the value: credentials are shared this way too.
+        f.debug_struct("SharedRead").finish_non_exhaustive()
+    }
+}
+
+enum Found<T> {
+    Done(Arc<T>),
+    Flight(Shared<BoxFuture<'static, Outcome<T>>>),
+}
+
+impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
+    /// The value, from the cache, a read in flight, or a new one by `read`.
+    ///
+    /// # Errors
+    /// The failure of the read that this caller waited for.
+    pub async fn get<F>(
+        &self,
+        fresh: Fresh,
+        priority: Priority,
+        covers: impl Fn(&S) -> bool,
+        scope: impl FnOnce() -> S,
+        read: impl FnOnce(Arc<S>) -> F,
+    ) -> Outcome<T>
+    where
+        F: Future<Output = Result<T, AwsError>> + Send + 'static,
+    {
+        match self.find_or_start(fresh, priority, covers, scope, read) {
+            Found::Done(value) => Ok(value),
+            Found::Flight(outcome) => outcome.await,
+        }
+    }
+
+    fn find_or_start<F>(
+        &self,
+        fresh: Fresh,
+        priority: Priority,
+        covers: impl Fn(&S) -> bool,
+        scope: impl FnOnce() -> S,
+        read: impl FnOnce(Arc<S>) -> F,
+    ) -> Found<T>
+    where
+        F: Future<Output = Result<T, AwsError>> + Send + 'static,
+    {
+        let mut state = lock(&self.state);
+        if let Some(done) = &state.done
+            && fresh.allows(done.began)
+            && covers(&done.scope)
+        {
+            return Found::Done(done.value.clone());
+        }
+        // Work in flight does not join a drift check's read, which may be waiting behind a reserve.
+        if let Some(flight) = &state.flight
+            && fresh.allows(flight.began)
+            && covers(&flight.scope)
+            && flight.priority >= priority
+            && let Some(outcome) = flight.outcome.upgrade()
+        {
+            return Found::Flight(outcome);
+        }
+        let began = Instant::now();
+        let scope = Arc::new(scope());
+        let reading = read(scope.clone());
+        let (store, stored_scope) = (self.state.clone(), scope.clone());
+        let outcome = async move {
+            let value = Arc::new(reading.await?);
+            lock(&store).keep(Done {
+                began,
+                scope: stored_scope,
+                value: value.clone(),
+            });
+            Ok(value)
+        }
+        .boxed()
+        .shared();
+        if let Some(weak) = outcome.downgrade() {
+            state.flight = Some(Flight {
+                began,
+                scope,
+                priority,
+                outcome: weak,
+            });
+        }
+        Found::Flight(outcome)
+    }
+
+    /// What was read last, however old.
+    pub fn peek(&self) -> Option<Arc<T>> {
+        lock(&self.state)
+            .done
+            .as_ref()
+            .map(|done| done.value.clone())
+    }
+
+    /// Forgets what was read and what is being read: the next caller reads anew.
+    pub fn invalidate(&self) {
+        let mut state = lock(&self.state);
+        *state = State {
+            done: None,
+            flight: None,
+            forgotten: Some(Instant::now()),
+        };
+    }
+}
+
+impl<T, S> State<T, S> {
+    /// A read that began earlier but ended later than the one kept is older news.
+    fn keep(&mut self, done: Done<T, S>) {
+        if self
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.began == done.began)
+        {
+            self.flight = None;
+        }
+        let newest = self
+            .done
+            .as_ref()
+            .is_none_or(|kept| kept.began <= done.began);
+        if newest && self.forgotten.is_none_or(|time| done.began >= time) {
+            self.done = Some(done);
+        }
+    }
+}
+
+fn lock<T, S>(state: &Mutex<State<T, S>>) -> MutexGuard<'_, State<T, S>> {
+    // Each change of the state is a single assignment, whole at any point.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[path = "shared_tests.rs"]
+mod tests;

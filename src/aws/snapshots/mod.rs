@@ -1,0 +1,354 @@
+//! Reads shared by all clusters of an account and region: one describe by tag filter serves them all. I/O: AWS reads.
+//!
+//! How old a read may be is for each caller to say ([`Fresh`]), so writers need not tell anyone; the small structs of
+//! [`network`] and [`identity`] are kept instead of the SDK's, which are ten times larger.
+
+pub mod catalogue;
+pub mod identity;
+pub mod network;
+mod reads;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use catalogue::{AddonVersion, Zone};
+pub use identity::Role;
+pub use network::{
+    Address, InternetGateway, NatGateway, NetworkInterface, Route, RouteTable, RouteTarget,
+    SecurityGroup, Subnet, Vpc, VpcDns, VpcEndpoint,
+};
+
+use super::call::Caller;
+use super::errors::AwsError;
+use super::shared::{Fresh, SharedRead};
+
+/// A shared list.
+pub type List<T> = Result<Arc<Vec<T>>, AwsError>;
+
+/// Parts that nobody asked for in this time are not read any more.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
+/// The shared reads of one identity in one region. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    caller: Caller,
+    ec2: aws_sdk_ec2::Client,
+    eks: aws_sdk_eks::Client,
+    iam: aws_sdk_iam::Client,
+    regional: Arc<RegionalReads>,
+    global: GlobalReads,
+}
+
+/// What can be forgotten by [`Snapshots::invalidate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Vpcs,
+    Subnets,
+    InternetGateways,
+    Addresses,
+    NatGateways,
+    RouteTables,
+    VpcEndpoints,
+    SecurityGroups,
+    Roles,
+    OidcProviders,
+}
+
+#[derive(Debug, Default)]
+struct RegionalReads {
+    vpcs: SharedRead<Vec<Vpc>>,
+    subnets: SharedRead<Vec<Subnet>>,
+    internet_gateways: SharedRead<Vec<InternetGateway>>,
+    addresses: SharedRead<Vec<Address>>,
+    nat_gateways: SharedRead<Vec<NatGateway>>,
+    route_tables: SharedRead<Vec<RouteTable>>,
+    vpc_endpoints: SharedRead<Vec<VpcEndpoint>>,
+    security_groups: SharedRead<Vec<SecurityGroup>>,
+    zones: SharedRead<Vec<Zone>>,
+    subnets_by_id: ById,
+    subnets_by_tags: Keyed<(String, BTreeMap<String, String>), Vec<Subnet>>,
+    vpc_dns: Keyed<String, VpcDns>,
+    network_interfaces: Keyed<String, Vec<NetworkInterface>>,
+    groups_of_vpc: Keyed<String, Vec<SecurityGroup>>,
+    addon_versions: Keyed<(String, String), Vec<AddonVersion>>,
+}
+
+/// IAM's, which are the same in every region.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GlobalReads(Arc<Global>);
+
+#[derive(Debug, Default)]
+struct Global {
+    roles: SharedRead<Vec<Role>>,
+    oidc_providers: SharedRead<Vec<String>>,
+}
+
+/// A read per key, each forgotten when nobody asks for it.
+#[derive(Debug)]
+struct Keyed<K, T>(Mutex<HashMap<K, (Instant, SharedRead<T>)>>);
+
+impl<K, T> Default for Keyed<K, T> {
+    fn default() -> Self {
+        Keyed(Mutex::default())
+    }
+}
+
+impl<K: std::hash::Hash + Eq, T> Keyed<K, T> {
+    fn of(&self, key: K) -> SharedRead<T> {
+        let now = Instant::now();
+        let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.retain(|_, (used, _)| now.saturating_duration_since(*used) < FORGOTTEN_AFTER);
+        let (used, read) = reads
+            .entry(key)
+            .or_insert_with(|| (now, SharedRead::default()));
+        *used = now;
+        read.clone()
+    }
+}
+
+/// Subnets that are not ours, by id: one read covers the ids that all clusters asked for lately.
+#[derive(Debug, Default)]
+struct ById {
+    asked: Mutex<HashMap<String, Instant>>,
+    read: SharedRead<Vec<Subnet>, BTreeSet<String>>,
+}
+
+impl ById {
+    fn ask(&self, ids: &[String]) {
+        let now = Instant::now();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.extend(ids.iter().map(|id| (id.clone(), now)));
+        asked.retain(|_, time| now.saturating_duration_since(*time) < FORGOTTEN_AFTER);
+    }
+
+    fn union(&self) -> BTreeSet<String> {
+        self.asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keys()
+            .cloned()
+            .collect()
+    }
+}
+
+impl Snapshots {
+    pub(super) fn new(
+        caller: Caller,
+        ec2: aws_sdk_ec2::Client,
+        eks: aws_sdk_eks::Client,
+        iam: aws_sdk_iam::Client,
+        global: GlobalReads,
+    ) -> Self {
+        Snapshots {
+            caller,
+            ec2,
+            eks,
+            iam,
+            regional: Arc::default(),
+            global,
+        }
+    }
+
+    pub(super) fn with_caller(&self, caller: Caller) -> Self {
+        Snapshots {
+            caller,
+            ..self.clone()
+        }
+    }
+
+    async fn shared<T, F>(
+        &self,
+        read: &SharedRead<T>,
+        fresh: Fresh,
+        fetch: impl FnOnce(Self) -> F,
+    ) -> Result<Arc<T>, AwsError>
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = Result<T, AwsError>> + Send + 'static,
+    {
+        let this = self.clone();
+        read.get(
+            fresh,
+            self.caller.priority(),
+            |()| true,
+            || (),
+            |_| fetch(this),
+        )
+        .await
+    }
+
+    /// VPCs with an owner tag. So are all lists below without an argument but `fresh`, where nothing else is said.
+    pub async fn vpcs(&self, fresh: Fresh) -> List<Vpc> {
+        self.shared(&self.regional.vpcs, fresh, reads::vpcs).await
+    }
+
+    /// The DNS attributes of a VPC, whoever made it. AWS tells them for one VPC at a time, in two calls.
+    pub async fn vpc_dns(&self, vpc_id: &str, fresh: Fresh) -> Result<Arc<VpcDns>, AwsError> {
+        let read = self.regional.vpc_dns.of(vpc_id.to_owned());
+        self.shared(&read, fresh, |this| reads::vpc_dns(this, vpc_id.to_owned()))
+            .await
+    }
+
+    pub async fn subnets(&self, fresh: Fresh) -> List<Subnet> {
+        self.shared(&self.regional.subnets, fresh, |this| {
+            reads::subnets(this, reads::owned())
+        })
+        .await
+    }
+
+    pub async fn internet_gateways(&self, fresh: Fresh) -> List<InternetGateway> {
+        self.shared(
+            &self.regional.internet_gateways,
+            fresh,
+            reads::internet_gateways,
+        )
+        .await
+    }
+
+    pub async fn addresses(&self, fresh: Fresh) -> List<Address> {
+        self.shared(&self.regional.addresses, fresh, reads::addresses)
+            .await
+    }
+
+    /// Those that are not deleted: AWS shows deleted ones for about an hour.
+    pub async fn nat_gateways(&self, fresh: Fresh) -> List<NatGateway> {
+        self.shared(&self.regional.nat_gateways, fresh, reads::nat_gateways)
+            .await
+    }
+
+    pub async fn route_tables(&self, fresh: Fresh) -> List<RouteTable> {
+        self.shared(&self.regional.route_tables, fresh, reads::route_tables)
+            .await
+    }
+
+    pub async fn vpc_endpoints(&self, fresh: Fresh) -> List<VpcEndpoint> {
+        self.shared(&self.regional.vpc_endpoints, fresh, reads::vpc_endpoints)
+            .await
+    }
+
+    pub async fn security_groups(&self, fresh: Fresh) -> List<SecurityGroup> {
+        self.shared(&self.regional.security_groups, fresh, |this| {
+            reads::security_groups(this, reads::owned())
+        })
+        .await
+    }
+
+    /// All security groups of a VPC, whoever made them: for what a deletion leaves behind.
+    pub async fn security_groups_of_vpc(&self, vpc_id: &str, fresh: Fresh) -> List<SecurityGroup> {
+        let filter = reads::filter("vpc-id", [vpc_id]);
+        let read = self.regional.groups_of_vpc.of(vpc_id.to_owned());
+        self.shared(&read, fresh, |this| reads::security_groups(this, filter))
+            .await
+    }
+
+    /// All network interfaces of a VPC, whoever made them.
+    pub async fn network_interfaces_of_vpc(
+        &self,
+        vpc_id: &str,
+        fresh: Fresh,
+    ) -> List<NetworkInterface> {
+        let filter = reads::filter("vpc-id", [vpc_id]);
+        let read = self.regional.network_interfaces.of(vpc_id.to_owned());
+        self.shared(&read, fresh, |this| reads::network_interfaces(this, filter))
+            .await
+    }
+
+    /// Subnets by id, whoever made them, with those other clusters asked for; ids that do not exist are missing from the list.
+    pub async fn subnets_by_id(&self, ids: &[String], fresh: Fresh) -> List<Subnet> {
+        let by_id = &self.regional.subnets_by_id;
+        by_id.ask(ids);
+        let this = self.clone();
+        let covers = |covered: &BTreeSet<String>| ids.iter().all(|id| covered.contains(id));
+        by_id
+            .read
+            .get(
+                fresh,
+                self.caller.priority(),
+                covers,
+                || by_id.union(),
+                |scope| reads::subnets_by_id(this, scope),
+            )
+            .await
+    }
+
+    /// Subnets of a VPC that carry all these tags.
+    pub async fn subnets_by_tags(
+        &self,
+        vpc_id: &str,
+        tags: &BTreeMap<String, String>,
+        fresh: Fresh,
+    ) -> List<Subnet> {
+        let mut filters = reads::filter("vpc-id", [vpc_id]);
+        for (key, value) in tags {
+            filters.extend(reads::filter(format!("tag:{key}"), [value]));
+        }
+        let read = self
+            .regional
+            .subnets_by_tags
+            .of((vpc_id.to_owned(), tags.clone()));
+        self.shared(&read, fresh, |this| reads::subnets(this, filters))
+            .await
+    }
+
+    /// The region's availability zones (not local or wavelength zones) that the account may use.
+    pub async fn zones(&self, fresh: Fresh) -> List<Zone> {
+        self.shared(&self.regional.zones, fresh, reads::zones).await
+    }
+
+    /// Versions of an add-on for a Kubernetes version, newest first as AWS lists them; empty when there is no such add-on.
+    pub async fn addon_versions(
+        &self,
+        addon: &str,
+        kubernetes_version: &str,
+        fresh: Fresh,
+    ) -> List<AddonVersion> {
+        let key = (addon.to_owned(), kubernetes_version.to_owned());
+        let read = self.regional.addon_versions.of(key.clone());
+        self.shared(&read, fresh, |this| {
+            reads::addon_versions(this, key.0, key.1)
+        })
+        .await
+    }
+
+    /// Roles with an owner tag, with trust, policies and tags: one read of the account for all of them.
+    pub async fn roles(&self, fresh: Fresh) -> List<Role> {
+        self.shared(&self.global.0.roles, fresh, reads::roles).await
+    }
+
+    /// ARNs of the account's OIDC providers: `arn:...:oidc-provider/ISSUER`.
+    pub async fn oidc_providers(&self, fresh: Fresh) -> List<String> {
+        self.shared(&self.global.0.oidc_providers, fresh, reads::oidc_providers)
+            .await
+    }
+
+    /// Forgets what was read of a kind. Not needed after a write, when callers ask with [`Fresh::since`].
+    pub fn invalidate(&self, kind: Kind) {
+        let RegionalReads {
+            vpcs,
+            subnets,
+            internet_gateways,
+            addresses,
+            nat_gateways,
+            route_tables,
+            vpc_endpoints,
+            security_groups,
+            ..
+        } = &*self.regional;
+        match kind {
+            Kind::Vpcs => vpcs.invalidate(),
+            Kind::Subnets => {
+                subnets.invalidate();
+                self.regional.subnets_by_id.read.invalidate();
+            }
+            Kind::InternetGateways => internet_gateways.invalidate(),
+            Kind::Addresses => addresses.invalidate(),
+            Kind::NatGateways => nat_gateways.invalidate(),
+            Kind::RouteTables => route_tables.invalidate(),
+            Kind::VpcEndpoints => vpc_endpoints.invalidate(),
+            Kind::SecurityGroups => security_groups.invalidate(),
+            Kind::Roles => self.global.0.roles.invalidate(),
+            Kind::OidcProviders => self.global.0.oidc_providers.invalidate(),
+        }
+    }
+}

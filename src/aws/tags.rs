@@ -1,0 +1,286 @@
+//! Ownership tags: who made a resource, and which one of a cluster's it is. Pure.
+//!
+//! Ours is what carries our object's UID; nothing else is changed or deleted.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_ec2::types::{ResourceType, TagSpecification};
+
+/// UID of the Kubernetes object.
+pub const OWNER: &str = "keelson.dev/owner";
+/// `namespace/name` of the object.
+pub const CLUSTER: &str = "keelson.dev/cluster";
+/// The resource's key in the graph, e.g. `subnet/private/eu-west-1a`.
+pub const RESOURCE: &str = "keelson.dev/resource";
+pub const NAME: &str = "Name";
+
+/// AWS's limits: tags on a resource, characters of a key, of a value.
+/// See <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>.
+const MOST: usize = 50;
+const LONGEST_KEY: usize = 128;
+const LONGEST_VALUE: usize = 256;
+
+/// A resource's tags, sorted by key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tags(BTreeMap<String, String>);
+
+/// Who owns a resource, by its tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ownership {
+    /// It carries no owner tag.
+    Nobody,
+    /// It carries another object's UID.
+    Other {
+        owner: String,
+        /// `namespace/name` of that object, if the tag is there.
+        cluster: Option<String>,
+    },
+    Ours,
+}
+
+impl Ownership {
+    /// Who owns what carries `tags`, as seen by the object with `uid`.
+    pub fn of(tags: &Tags, uid: &str) -> Self {
+        match tags.get(OWNER) {
+            None => Ownership::Nobody,
+            Some(owner) if owner == uid => Ownership::Ours,
+            Some(owner) => Ownership::Other {
+                owner: owner.to_owned(),
+                cluster: tags.get(CLUSTER).map(str::to_owned),
+            },
+        }
+    }
+}
+
+/// A tag that AWS would refuse, or that would take the place of one of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TagError {
+    #[error("tag {0:?}: keys that begin with \"aws:\" are reserved by AWS")]
+    ReservedByAws(String),
+    #[error("tag {0:?}: keys that begin with \"keelson.dev/\" are the operator's own")]
+    ReservedByKeelson(String),
+    #[error("a tag key is empty")]
+    EmptyKey,
+    #[error("tag {key:?}: the key has {length} characters, AWS allows {LONGEST_KEY}")]
+    KeyTooLong { key: String, length: usize },
+    #[error("tag {key:?}: the value has {length} characters, AWS allows {LONGEST_VALUE}")]
+    ValueTooLong { key: String, length: usize },
+    #[error(
+        "tag {key:?}: the character {character:?} is not allowed; use letters, digits, spaces and _ . : / = + - @"
+    )]
+    Character { key: String, character: char },
+    #[error("{0} tags, with those of the operator; AWS allows {MOST} on a resource")]
+    TooMany(usize),
+}
+
+/// Checks tags that people give: what we add ourselves counts towards the limit.
+///
+/// # Errors
+/// The first tag that AWS would refuse.
+pub fn validate_user_tags<'a>(
+    tags: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<(), TagError> {
+    /// Ours, and the three that subnets carry for load balancers.
+    const OUR_OWN: usize = 7;
+    let mut count = OUR_OWN;
+    for (key, value) in tags {
+        count += 1;
+        if key.is_empty() {
+            return Err(TagError::EmptyKey);
+        }
+        // AWS compares the prefix without regard to case.
+        if key
+            .get(..4)
+            .is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
+        {
+            return Err(TagError::ReservedByAws(key.to_owned()));
+        }
+        if key.starts_with("keelson.dev/") {
+            return Err(TagError::ReservedByKeelson(key.to_owned()));
+        }
+        let length = key.chars().count();
+        if length > LONGEST_KEY {
+            return Err(TagError::KeyTooLong {
+                key: key.to_owned(),
+                length,
+            });
+        }
+        let length = value.chars().count();
+        if length > LONGEST_VALUE {
+            return Err(TagError::ValueTooLong {
+                key: key.to_owned(),
+                length,
+            });
+        }
+        if let Some(character) = key.chars().chain(value.chars()).find(|c| !allowed(*c)) {
+            return Err(TagError::Character {
+                key: key.to_owned(),
+                character,
+            });
+        }
+    }
+    if count > MOST {
+        Err(TagError::TooMany(count))
+    } else {
+        Ok(())
+    }
+}
+
+/// What all four services take.
+fn allowed(c: char) -> bool {
+    c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c)
+}
+
+impl Tags {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The tags of something we make. The user's come first, so that none of them replaces one of ours; a `Name` of the
+    /// user's is kept.
+    pub fn owned(
+        uid: &str,
+        cluster: &str,
+        resource: &str,
+        name: &str,
+        user: &BTreeMap<String, String>,
+    ) -> Self {
+        let mut tags = Tags(user.clone());
+        tags.0
+            .entry(NAME.to_owned())
+            .or_insert_with(|| name.to_owned());
+        tags.with(OWNER, uid)
+            .with(CLUSTER, cluster)
+            .with(RESOURCE, resource)
+    }
+
+    #[must_use]
+    pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.insert(key.into(), value.into());
+        self
+    }
+
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// The owner's UID.
+    pub fn owner(&self) -> Option<&str> {
+        self.get(OWNER)
+    }
+
+    /// The resource's key in the graph.
+    pub fn resource(&self) -> Option<&str> {
+        self.get(RESOURCE)
+    }
+
+    pub fn is_owned_by(&self, uid: &str) -> bool {
+        self.owner() == Some(uid)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What must be set so that `seen` holds all of these; what else is there is left alone.
+    pub fn missing_from(&self, seen: &Tags) -> Tags {
+        let differs = |(key, value): &(&String, &String)| seen.0.get(*key) != Some(*value);
+        Tags(
+            self.0
+                .iter()
+                .filter(differs)
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+        )
+    }
+
+    pub fn to_ec2(&self) -> Vec<aws_sdk_ec2::types::Tag> {
+        self.iter()
+            .map(|(key, value)| {
+                aws_sdk_ec2::types::Tag::builder()
+                    .key(key)
+                    .value(value)
+                    .build()
+            })
+            .collect()
+    }
+
+    /// For tagging on creation, the only way to find again what takes no client token.
+    pub fn to_ec2_specification(&self, resource: ResourceType) -> TagSpecification {
+        TagSpecification::builder()
+            .resource_type(resource)
+            .set_tags(Some(self.to_ec2()))
+            .build()
+    }
+
+    pub fn to_iam(&self) -> Vec<aws_sdk_iam::types::Tag> {
+        // The builder fails only without key and value.
+        self.iter()
+            .filter_map(|(key, value)| {
+                aws_sdk_iam::types::Tag::builder()
+                    .key(key)
+                    .value(value)
+                    .build()
+                    .ok()
+            })
+            .collect()
+    }
+
+    pub fn to_eks(&self) -> HashMap<String, String> {
+        self.iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    pub fn from_ec2(tags: &[aws_sdk_ec2::types::Tag]) -> Self {
+        let pair = |tag: &aws_sdk_ec2::types::Tag| {
+            Some((
+                tag.key()?.to_owned(),
+                tag.value().unwrap_or_default().to_owned(),
+            ))
+        };
+        Tags(tags.iter().filter_map(pair).collect())
+    }
+
+    pub fn from_iam(tags: &[aws_sdk_iam::types::Tag]) -> Self {
+        Tags(
+            tags.iter()
+                .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
+                .collect(),
+        )
+    }
+
+    pub fn from_eks(tags: Option<&HashMap<String, String>>) -> Self {
+        Tags(
+            tags.into_iter()
+                .flatten()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        )
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Tags {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
+        Tags(
+            pairs
+                .into_iter()
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        )
+    }
+}
+
+#[cfg(test)]
+#[path = "tags_tests.rs"]
+mod tests;

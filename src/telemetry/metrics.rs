@@ -1,0 +1,493 @@
+//! What is counted, and `/metrics` in OpenMetrics text. I/O: reads the process's own memory when asked.
+//!
+//! Labels stay few: account and region on counters, but not on histograms, each of which is a dozen series.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::process::Process;
+
+const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of the process; clones share them.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    pub aws: AwsMetrics,
+    pub reconcile: ReconcileMetrics,
+    leader: Gauge,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CallLabels {
+    pub service: &'static str,
+    pub action: &'static str,
+    pub account: String,
+    pub region: String,
+    /// `ok`, `cancelled`, or the class of the failure.
+    pub outcome: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ActionLabels {
+    service: &'static str,
+    action: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RateLabels {
+    service: &'static str,
+    account: String,
+    region: String,
+}
+
+/// Calls to AWS.
+#[derive(Debug)]
+pub struct AwsMetrics {
+    calls: Family<CallLabels, Counter>,
+    duration: Family<ActionLabels, Histogram, fn() -> Histogram>,
+    waits: Family<RateLabels, Counter<f64, AtomicU64>>,
+    throttles: Family<RateLabels, Counter>,
+    deferrals: Family<RateLabels, Counter>,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabels {
+    kind: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ConditionLabels {
+    kind: &'static str,
+    condition: &'static str,
+    status: &'static str,
+}
+
+/// Reconciliations and the objects they are about.
+#[derive(Debug)]
+pub struct ReconcileMetrics {
+    runs: Family<ResultLabels, Counter>,
+    duration: Family<KindLabels, Histogram, fn() -> Histogram>,
+    running: Family<KindLabels, Gauge>,
+    objects: Family<ConditionLabels, Gauge>,
+}
+
+fn call_seconds() -> Histogram {
+    Histogram::new([0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0])
+}
+
+fn reconcile_seconds() -> Histogram {
+    Histogram::new([0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0])
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let keelson = registry.sub_registry_with_prefix("keelson");
+        let aws = AwsMetrics::register(keelson);
+        let reconcile = ReconcileMetrics::register(keelson);
+        let leader = Gauge::default();
+        keelson.register("leader", "1 while this replica leads", leader.clone());
+        registry.register_collector(Box::new(Process));
+        Metrics(Arc::new(Inner {
+            registry,
+            aws,
+            reconcile,
+            leader,
+        }))
+    }
+
+    pub fn aws(&self) -> &AwsMetrics {
+        &self.0.aws
+    }
+
+    pub fn reconcile(&self) -> &ReconcileMetrics {
+        &self.0.reconcile
+    }
+
+    pub fn set_leader(&self, leads: bool) {
+        self.0.leader.set(leads.into());
+    }
+
+    /// OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        if prometheus_client::encoding::text::encode(&mut text, &self.0.registry).is_err() {
+            // Writing to a String fails only if a collector does; say so rather than serve half a page as whole.
+            text.clear();
+            let _ = writeln!(text, "# encoding failed");
+        }
+        text
+    }
+
+    /// `GET /metrics`, to be merged into the server of the probes.
+    pub fn routes(&self) -> axum::Router {
+        let metrics = self.clone();
+        axum::Router::new().route(
+            "/metrics",
+            get(async move || ([(CONTENT_TYPE, CONTENT)], metrics.encode())),
+        )
+    }
+}
+
+impl AwsMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = AwsMetrics {
+            calls: Family::default(),
+            duration: Family::new_with_constructor(call_seconds),
+            waits: Family::default(),
+            throttles: Family::default(),
+            deferrals: Family::default(),
+        };
+        registry.register(
+            "aws_calls",
+            "Calls to AWS by outcome",
+            metrics.calls.clone(),
+        );
+        registry.register_with_unit(
+            "aws_call_duration",
+            "Time until AWS's answer",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register_with_unit(
+            "aws_bucket_wait",
+            "Time spent waiting for a token",
+            Unit::Seconds,
+            metrics.waits.clone(),
+        );
+        registry.register(
+            "aws_throttles",
+            "Answers in which AWS asked to slow down",
+            metrics.throttles.clone(),
+        );
+        registry.register(
+            "aws_deferrals",
+            "Calls put off because no token was near",
+            metrics.deferrals.clone(),
+        );
+        metrics
+    }
+
+    /// Counts one call; the guard counts it as cancelled when dropped unfinished.
+    pub fn start<'a>(
+        &'a self,
+        service: &'static str,
+        action: &'static str,
+        account: &'a str,
+        region: &'a str,
+    ) -> CallTimer<'a> {
+        CallTimer {
+            metrics: self,
+            service,
+            action,
+            account,
+            region,
+            started: Instant::now(),
+            done: false,
+        }
+    }
+
+    pub fn waited(&self, service: &'static str, account: &str, region: &str, time: Duration) {
+        self.waits
+            .get_or_create(&rate(service, account, region))
+            .inc_by(time.as_secs_f64());
+    }
+
+    pub fn throttled(&self, service: &'static str, account: &str, region: &str) {
+        self.throttles
+            .get_or_create(&rate(service, account, region))
+            .inc();
+    }
+
+    pub fn deferred(&self, service: &'static str, account: &str, region: &str) {
+        self.deferrals
+            .get_or_create(&rate(service, account, region))
+            .inc();
+    }
+
+    /// Calls counted with these labels so far.
+    pub fn calls(&self, labels: &CallLabels) -> u64 {
+        self.calls.get(labels).map_or(0, |counter| counter.get())
+    }
+}
+
+fn rate(service: &'static str, account: &str, region: &str) -> RateLabels {
+    RateLabels {
+        service,
+        account: account.to_owned(),
+        region: region.to_owned(),
+    }
+}
+
+/// Times one call to AWS.
+#[must_use]
+pub struct CallTimer<'a> {
+    metrics: &'a AwsMetrics,
+    service: &'static str,
+    action: &'static str,
+    account: &'a str,
+    region: &'a str,
+    started: Instant,
+    done: bool,
+}
+
+impl CallTimer<'_> {
+    /// Returns how long the call took.
+    pub fn finish(mut self, outcome: &'static str) -> Duration {
+        self.record(outcome)
+    }
+
+    fn record(&mut self, outcome: &'static str) -> Duration {
+        self.done = true;
+        let took = self.started.elapsed();
+        let Self {
+            service, action, ..
+        } = *self;
+        let (account, region) = (self.account.to_owned(), self.region.to_owned());
+        self.metrics
+            .calls
+            .get_or_create(&CallLabels {
+                service,
+                action,
+                account,
+                region,
+                outcome,
+            })
+            .inc();
+        self.metrics
+            .duration
+            .get_or_create(&ActionLabels { service, action })
+            .observe(took.as_secs_f64());
+        took
+    }
+}
+
+impl Drop for CallTimer<'_> {
+    fn drop(&mut self) {
+        if !self.done {
+            self.record("cancelled");
+        }
+    }
+}
+
+impl ReconcileMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let metrics = ReconcileMetrics {
+            runs: Family::default(),
+            duration: Family::new_with_constructor(reconcile_seconds),
+            running: Family::default(),
+            objects: Family::default(),
+        };
+        registry.register(
+            "reconciles",
+            "Reconciliations by result: ok, cancelled, or the class of error",
+            metrics.runs.clone(),
+        );
+        registry.register_with_unit(
+            "reconcile_duration",
+            "Time a reconciliation took",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "reconciles_running",
+            "Reconciliations under way",
+            metrics.running.clone(),
+        );
+        registry.register(
+            "objects",
+            "Objects by the status of each condition",
+            metrics.objects.clone(),
+        );
+        metrics
+    }
+
+    /// Times one reconciliation of this kind; the guard counts it as cancelled when dropped unfinished.
+    pub fn start(&self, kind: &'static str) -> ReconcileTimer<'_> {
+        self.running.get_or_create(&KindLabels { kind }).inc();
+        ReconcileTimer {
+            metrics: self,
+            kind,
+            started: Instant::now(),
+            result: "cancelled",
+        }
+    }
+
+    /// An object's condition went from `from` to `to` (`True`, `False`, `Unknown`); `None`: it was not there, or is gone.
+    pub fn condition(
+        &self,
+        kind: &'static str,
+        condition: &'static str,
+        from: Option<&'static str>,
+        to: Option<&'static str>,
+    ) {
+        if from == to {
+            return;
+        }
+        if let Some(status) = from {
+            self.objects
+                .get_or_create(&ConditionLabels {
+                    kind,
+                    condition,
+                    status,
+                })
+                .dec();
+        }
+        if let Some(status) = to {
+            self.objects
+                .get_or_create(&ConditionLabels {
+                    kind,
+                    condition,
+                    status,
+                })
+                .inc();
+        }
+    }
+}
+
+/// Times one reconciliation.
+#[must_use]
+pub struct ReconcileTimer<'a> {
+    metrics: &'a ReconcileMetrics,
+    kind: &'static str,
+    started: Instant,
+    result: &'static str,
+}
+
+impl ReconcileTimer<'_> {
+    /// `ok`, or the class of the error.
+    pub fn finish(mut self, result: &'static str) {
+        self.result = result;
+    }
+}
+
+impl Drop for ReconcileTimer<'_> {
+    fn drop(&mut self) {
+        let Self { kind, result, .. } = *self;
+        self.metrics
+            .running
+            .get_or_create(&KindLabels { kind })
+            .dec();
+        self.metrics
+            .runs
+            .get_or_create(&ResultLabels { kind, result })
+            .inc();
+        self.metrics
+            .duration
+            .get_or_create(&KindLabels { kind })
+            .observe(self.started.elapsed().as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_counted_with_its_outcome_and_a_dropped_one_as_cancelled() {
+        let metrics = Metrics::new();
+        let _ = metrics
+            .aws()
+            .start("ec2", "CreateVpc", "111122223333", "eu-west-1")
+            .finish("ok");
+        drop(
+            metrics
+                .aws()
+                .start("ec2", "CreateVpc", "111122223333", "eu-west-1"),
+        );
+        let text = metrics.encode();
+        for outcome in ["ok", "cancelled"] {
+            let line = format!(
+                "keelson_aws_calls_total{{service=\"ec2\",action=\"CreateVpc\",account=\"111122223333\",region=\"eu-west-1\",outcome=\"{outcome}\"}} 1"
+            );
+            assert!(text.contains(&line), "{line} not in\n{text}");
+        }
+        assert!(
+            text.contains(
+                "keelson_aws_call_duration_seconds_count{service=\"ec2\",action=\"CreateVpc\"} 2"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn resident_memory_is_read_from_the_process() {
+        let text = Metrics::new().encode();
+        let line = text
+            .lines()
+            .find(|l| l.starts_with("process_resident_memory_bytes "))
+            .expect("the metric is there");
+        let bytes: u64 = line
+            .rsplit(' ')
+            .next()
+            .and_then(|n| n.parse().ok())
+            .expect("a number");
+        assert!(bytes > 1 << 20, "{bytes}");
+    }
+
+    #[test]
+    fn objects_move_from_one_status_to_the_next() {
+        let metrics = Metrics::new();
+        metrics
+            .reconcile()
+            .condition("EksCluster", "Ready", None, Some("False"));
+        metrics
+            .reconcile()
+            .condition("EksCluster", "Ready", Some("False"), Some("True"));
+        let text = metrics.encode();
+        assert!(
+            text.contains(
+                "keelson_objects{kind=\"EksCluster\",condition=\"Ready\",status=\"True\"} 1"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "keelson_objects{kind=\"EksCluster\",condition=\"Ready\",status=\"False\"} 0"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_abandoned_reconciliation_is_not_left_running() {
+        let metrics = Metrics::new();
+        drop(metrics.reconcile().start("NodeGroup"));
+        let text = metrics.encode();
+        assert!(
+            text.contains("keelson_reconciles_running{kind=\"NodeGroup\"} 0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("keelson_reconciles_total{kind=\"NodeGroup\",result=\"cancelled\"} 1"),
+            "{text}"
+        );
+    }
+}
