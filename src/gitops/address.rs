@@ -25,13 +25,8 @@ pub enum Refused {
 }
 
 /// Names that resolve to metadata services inside EC2 and other clouds.
-const METADATA_NAMES: [&str; 5] = [
-    "instance-data",
-    "instance-data.ec2.internal",
-    "metadata",
-    "metadata.google.internal",
-    "metadata.azure.internal",
-];
+const METADATA_NAMES: [&str; 5] =
+    ["instance-data", "instance-data.ec2.internal", "metadata", "metadata.google.internal", "metadata.azure.internal"];
 
 /// Judges a host as it stands in a URL (IPv6 in brackets). `loopback` lets loopback addresses pass, for tests.
 pub fn check(written: &str, loopback: bool) -> Result<(), Refused> {
@@ -47,9 +42,7 @@ pub fn check(written: &str, loopback: bool) -> Result<(), Refused> {
     };
     match meant {
         Host::Domain(name) => name_allowed(name, loopback),
-        Host::Ipv4(address) if written != address.to_string() => {
-            Err(Refused::Notation(address.to_string()))
-        }
+        Host::Ipv4(address) if written != address.to_string() => Err(Refused::Notation(address.to_string())),
         Host::Ipv4(address) => v4_allowed(address, loopback),
         Host::Ipv6(address) => v6_allowed(address, loopback),
     }
@@ -60,9 +53,7 @@ fn name_allowed(name: &str, loopback: bool) -> Result<(), Refused> {
     let valid = |label: &str| {
         !label.is_empty()
             && !label.starts_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     if METADATA_NAMES.contains(&name) {
         Err(Refused::Metadata)
@@ -91,9 +82,7 @@ fn v4_allowed(address: Ipv4Addr, loopback: bool) -> Result<(), Refused> {
 fn v6_allowed(address: Ipv6Addr, loopback: bool) -> Result<(), Refused> {
     if let Some(inner) = embedded_v4(address) {
         // An IPv6 form of an IPv4 address has no use but to hide it.
-        return Err(v4_allowed(inner, false)
-            .err()
-            .unwrap_or_else(|| Refused::Notation(inner.to_string())));
+        return Err(v4_allowed(inner, false).err().unwrap_or_else(|| Refused::Notation(inner.to_string())));
     }
     match address.segments() {
         // EC2's metadata, DNS and time services, and EKS Pod Identity.
@@ -179,11 +168,7 @@ mod tests {
             ("127.1", "127.0.0.1"),
             ("[::ffff:10.0.0.7]", "10.0.0.7"),
         ] {
-            assert_eq!(
-                check(host, true),
-                Err(Refused::Notation(meant.into())),
-                "{host}"
-            );
+            assert_eq!(check(host, true), Err(Refused::Notation(meant.into())), "{host}");
         }
     }
 
@@ -213,17 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_no_host_is_refused() {
-        for host in [
-            "",
-            "a b",
-            "a/b",
-            "user@host",
-            "host:22",
-            "a..b",
-            "[::1",
-            "-$(id)",
-            "999.1.1.1",
-        ] {
+        for host in ["", "a b", "a/b", "user@host", "host:22", "a..b", "[::1", "-$(id)", "999.1.1.1"] {
             assert_eq!(check(host, true), Err(Refused::Malformed), "{host}");
         }
     }

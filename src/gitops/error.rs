@@ -15,18 +15,11 @@ use crate::api::conditions::Reason;
 #[derive(Debug, thiserror::Error)]
 pub enum GitOpsError {
     #[error("the cluster's API server {endpoint} cannot be reached since {since}: {cause}")]
-    Unreachable {
-        endpoint: String,
-        since: Timestamp,
-        cause: Unreachable,
-        look_again: Duration,
-    },
+    Unreachable { endpoint: String, since: Timestamp, cause: Unreachable, look_again: Duration },
     #[error("the cluster's API server {endpoint} refuses the operator: {message}; {advice}")]
-    Denied {
-        endpoint: String,
-        message: String,
-        advice: &'static str,
-    },
+    Denied { endpoint: String, message: String, advice: &'static str },
+    #[error("the cluster's API server {endpoint} answers what no API server should: {message}")]
+    Unexpected { endpoint: String, message: String },
     #[error("the cluster's endpoint or certificate authority as EKS gives it cannot be used: {0}")]
     Endpoint(String),
     #[error(transparent)]
@@ -37,7 +30,7 @@ impl GitOpsError {
     /// The reason for the GitOpsReady condition.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Unreachable { .. } | Self::Endpoint(_) => Reason::AgentUnreachable,
+            Self::Unreachable { .. } | Self::Unexpected { .. } | Self::Endpoint(_) => Reason::AgentUnreachable,
             Self::Denied { .. } => Reason::AccessDenied,
             Self::Token(_) => Reason::CredentialsUnavailable,
         }
@@ -48,7 +41,7 @@ impl GitOpsError {
         match self {
             Self::Unreachable { look_again, .. } => *look_again,
             // An access entry works some seconds after it was made.
-            Self::Denied { .. } => Duration::from_secs(15),
+            Self::Denied { .. } | Self::Unexpected { .. } => Duration::from_secs(15),
             Self::Endpoint(_) | Self::Token(_) => Duration::from_secs(60),
         }
     }
@@ -60,7 +53,7 @@ impl GitOpsError {
                 matches!(cause, Unreachable::Tls(_) | Unreachable::Connect(_))
             }
             Self::Endpoint(_) => true,
-            Self::Denied { .. } | Self::Token(_) => false,
+            Self::Unexpected { .. } | Self::Denied { .. } | Self::Token(_) => false,
         }
     }
 }
@@ -68,9 +61,7 @@ impl GitOpsError {
 /// How an API server could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
-    #[error(
-        "its certificate is not trusted ({0}); the certificate authority is read from EKS again"
-    )]
+    #[error("its certificate is not trusted ({0}); the certificate authority is read from EKS again")]
     Tls(String),
     #[error("{0}")]
     Connect(String),
@@ -101,34 +92,18 @@ impl From<kube::Error> for CallError {
     fn from(error: kube::Error) -> Self {
         match &error {
             kube::Error::Api(status) => {
-                let message = bounded(
-                    if status.message.is_empty() {
-                        &status.reason
-                    } else {
-                        &status.message
-                    },
-                    MESSAGE,
-                );
+                let message =
+                    bounded(if status.message.is_empty() { &status.reason } else { &status.message }, MESSAGE);
                 match status.code {
-                    401 => Self::Denied {
-                        message,
-                        unauthenticated: true,
-                    },
-                    403 => Self::Denied {
-                        message,
-                        unauthenticated: false,
-                    },
+                    401 => Self::Denied { message, unauthenticated: true },
+                    403 => Self::Denied { message, unauthenticated: false },
                     404 => Self::NotFound,
                     409 => Self::Conflict,
-                    429 | 500.. => {
-                        Self::Unreachable(Unreachable::Busy(format!("{}: {message}", status.code)))
-                    }
+                    429 | 500.. => Self::Unreachable(Unreachable::Busy(format!("{}: {message}", status.code))),
                     _ => Self::Refused(message),
                 }
             }
-            kube::Error::SerdeError(source) => {
-                Self::Refused(format!("the answer is not understood: {source}"))
-            }
+            kube::Error::SerdeError(source) => Self::Refused(format!("the answer is not understood: {source}")),
             _ => Self::Unreachable(unreachable(&error)),
         }
     }
@@ -145,17 +120,13 @@ fn unreachable(error: &kube::Error) -> Unreachable {
         timed_out |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut);
         source = cause.source().or_else(|| {
             // io::Error's source skips the error it wraps.
-            io.and_then(|io| io.get_ref())
-                .map(|inner| inner as &(dyn std::error::Error + 'static))
+            io.and_then(|io| io.get_ref()).map(|inner| inner as &(dyn std::error::Error + 'static))
         });
     }
     let innermost = bounded(&innermost, MESSAGE);
     if timed_out {
         Unreachable::Timeout
-    } else if innermost.contains("certificate")
-        || innermost.contains("TLS")
-        || innermost.contains("tls")
-    {
+    } else if innermost.contains("certificate") || innermost.contains("TLS") || innermost.contains("tls") {
         Unreachable::Tls(innermost)
     } else {
         Unreachable::Connect(innermost)
@@ -171,10 +142,7 @@ pub fn bounded(text: &str, limit: usize) -> String {
     if line.len() <= limit {
         return line;
     }
-    let end = (0..=limit.saturating_sub('…'.len_utf8()))
-        .rev()
-        .find(|end| line.is_char_boundary(*end))
-        .unwrap_or(0);
+    let end = (0..=limit.saturating_sub('…'.len_utf8())).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
     format!("{}…", &line[..end])
 }
 
@@ -198,11 +166,7 @@ mod tests {
     }
 
     fn answer(code: u16) -> CallError {
-        let status = kube::core::Status {
-            code,
-            message: "said the server".into(),
-            ..Default::default()
-        };
+        let status = kube::core::Status { code, message: "said the server".into(), ..Default::default() };
         kube::Error::Api(Box::new(status)).into()
     }
 
@@ -211,33 +175,15 @@ mod tests {
         assert_eq!(answer(404), CallError::NotFound);
         assert_eq!(answer(409), CallError::Conflict);
         assert_eq!(answer(422), CallError::Refused("said the server".into()));
-        assert!(matches!(
-            answer(401),
-            CallError::Denied {
-                unauthenticated: true,
-                ..
-            }
-        ));
-        assert!(matches!(
-            answer(403),
-            CallError::Denied {
-                unauthenticated: false,
-                ..
-            }
-        ));
-        assert_eq!(
-            answer(503),
-            CallError::Unreachable(Unreachable::Busy("503: said the server".into()))
-        );
+        assert!(matches!(answer(401), CallError::Denied { unauthenticated: true, .. }));
+        assert!(matches!(answer(403), CallError::Denied { unauthenticated: false, .. }));
+        assert_eq!(answer(503), CallError::Unreachable(Unreachable::Busy("503: said the server".into())));
     }
 
     #[test]
     fn a_connection_that_times_out_is_told_from_one_that_is_refused() {
         let io = |kind| kube::Error::Service(Box::new(std::io::Error::new(kind, "io says so")));
-        assert_eq!(
-            CallError::from(io(std::io::ErrorKind::TimedOut)),
-            CallError::Unreachable(Unreachable::Timeout)
-        );
+        assert_eq!(CallError::from(io(std::io::ErrorKind::TimedOut)), CallError::Unreachable(Unreachable::Timeout));
         assert_eq!(
             CallError::from(io(std::io::ErrorKind::ConnectionRefused)),
             CallError::Unreachable(Unreachable::Connect("io says so".into()))

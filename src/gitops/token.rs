@@ -44,9 +44,7 @@ impl fmt::Debug for Token {
 /// Why no token could be minted.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    #[error(
-        "the STS endpoint {endpoint:?} is not a URL: correct AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL"
-    )]
+    #[error("the STS endpoint {endpoint:?} is not a URL: correct AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL")]
     Endpoint {
         endpoint: String,
         #[source]
@@ -74,10 +72,7 @@ impl StsEndpoint {
             Some(url) => url.to_owned(),
             None => format!("https://sts.{region}.{}", dns_suffix(region)),
         };
-        let mut url = Url::parse(&text).map_err(|source| TokenError::Endpoint {
-            endpoint: text,
-            source,
-        })?;
+        let mut url = Url::parse(&text).map_err(|source| TokenError::Endpoint { endpoint: text, source })?;
         url.set_path("/");
         url.set_query(None);
         url.set_fragment(None);
@@ -107,14 +102,10 @@ pub fn mint(
     credentials: &Credentials,
     now: SystemTime,
 ) -> Result<Token, TokenError> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| TokenError::Signing {
-        cluster: cluster.to_owned(),
-        source,
-    };
+    let failed =
+        |source: Box<dyn std::error::Error + Send + Sync>| TokenError::Signing { cluster: cluster.to_owned(), source };
     let mut url = endpoint.0.clone();
-    url.query_pairs_mut()
-        .append_pair("Action", "GetCallerIdentity")
-        .append_pair("Version", "2011-06-15");
+    url.query_pairs_mut().append_pair("Action", "GetCallerIdentity").append_pair("Version", "2011-06-15");
 
     let mut settings = SigningSettings::default();
     settings.signature_location = SignatureLocation::QueryParams;
@@ -130,23 +121,14 @@ pub fn mint(
         .map_err(|error| failed(error.into()))?
         .into();
     let headers = [(CLUSTER_HEADER, cluster)];
-    let request = SignableRequest::new(
-        "GET",
-        url.as_str(),
-        headers.into_iter(),
-        SignableBody::Bytes(b""),
-    )
-    .map_err(|error| failed(error.into()))?;
-    let (instructions, _signature) = aws_sigv4::http_request::sign(request, &params)
-        .map_err(|error| failed(error.into()))?
-        .into_parts();
+    let request = SignableRequest::new("GET", url.as_str(), headers.into_iter(), SignableBody::Bytes(b""))
+        .map_err(|error| failed(error.into()))?;
+    let (instructions, _signature) =
+        aws_sigv4::http_request::sign(request, &params).map_err(|error| failed(error.into()))?.into_parts();
     for (name, value) in instructions.params() {
         url.query_pairs_mut().append_pair(name, value);
     }
-    Ok(Token(format!(
-        "{PREFIX}{}",
-        URL_SAFE_NO_PAD.encode(url.as_str())
-    )))
+    Ok(Token(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(url.as_str()))))
 }
 
 #[cfg(test)]
@@ -164,45 +146,26 @@ mod tests {
         let endpoint = StsEndpoint::of_region("eu-west-1", endpoint).unwrap();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_255_200);
         let token = mint("demo", "eu-west-1", &endpoint, &credentials, now).unwrap();
-        let text = URL_SAFE_NO_PAD
-            .decode(token.expose().strip_prefix(PREFIX).unwrap())
-            .unwrap();
-        (
-            token,
-            Url::parse(std::str::from_utf8(&text).unwrap()).unwrap(),
-        )
+        let text = URL_SAFE_NO_PAD.decode(token.expose().strip_prefix(PREFIX).unwrap()).unwrap();
+        (token, Url::parse(std::str::from_utf8(&text).unwrap()).unwrap())
     }
 
     fn parameter(url: &Url, name: &str) -> Option<String> {
-        url.query_pairs()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
+        url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
     }
 
     #[test]
     fn the_url_is_a_presigned_get_caller_identity_of_the_regional_endpoint() {
         let (_, url) = minted(Some("session/token+with=signs"), None);
-        assert_eq!(
-            (url.scheme(), url.host_str(), url.path()),
-            ("https", Some("sts.eu-west-1.amazonaws.com"), "/")
-        );
-        assert_eq!(
-            parameter(&url, "Action").as_deref(),
-            Some("GetCallerIdentity")
-        );
+        assert_eq!((url.scheme(), url.host_str(), url.path()), ("https", Some("sts.eu-west-1.amazonaws.com"), "/"));
+        assert_eq!(parameter(&url, "Action").as_deref(), Some("GetCallerIdentity"));
         assert_eq!(parameter(&url, "X-Amz-Expires").as_deref(), Some("60"));
-        assert_eq!(
-            parameter(&url, "X-Amz-SignedHeaders").as_deref(),
-            Some("host;x-k8s-aws-id")
-        );
+        assert_eq!(parameter(&url, "X-Amz-SignedHeaders").as_deref(), Some("host;x-k8s-aws-id"));
         assert_eq!(
             parameter(&url, "X-Amz-Credential").as_deref(),
             Some("AKIDEXAMPLE/20261121/eu-west-1/sts/aws4_request")
         );
-        assert_eq!(
-            parameter(&url, "X-Amz-Security-Token").as_deref(),
-            Some("session/token+with=signs")
-        );
+        assert_eq!(parameter(&url, "X-Amz-Security-Token").as_deref(), Some("session/token+with=signs"));
     }
 
     // Expected values: botocore 1.44.5, SigV4QueryAuth, for the same request, keys and time.
@@ -229,16 +192,7 @@ mod tests {
     fn a_token_for_another_cluster_has_another_signature() {
         let credentials = Credentials::new("AKID", "secret", None, None, "test");
         let endpoint = StsEndpoint::of_region("eu-west-1", None).unwrap();
-        let token = |cluster| {
-            mint(
-                cluster,
-                "eu-west-1",
-                &endpoint,
-                &credentials,
-                SystemTime::UNIX_EPOCH,
-            )
-            .unwrap()
-        };
+        let token = |cluster| mint(cluster, "eu-west-1", &endpoint, &credentials, SystemTime::UNIX_EPOCH).unwrap();
         assert_ne!(token("demo"), token("other"));
     }
 
@@ -261,10 +215,7 @@ mod tests {
             ("us-isob-east-1", "sts.us-isob-east-1.sc2s.sgov.gov"),
             ("eusc-de-east-1", "sts.eusc-de-east-1.amazonaws.eu"),
         ] {
-            assert_eq!(
-                StsEndpoint::of_region(region, None).unwrap().0.host_str(),
-                Some(host)
-            );
+            assert_eq!(StsEndpoint::of_region(region, None).unwrap().0.host_str(), Some(host));
         }
     }
 

@@ -60,33 +60,18 @@ pub enum InvalidSource {
     Http,
     #[error("the Git URL's host {host:?} {why}")]
     Host { host: String, why: Refused },
-    #[error(
-        "the Git URL holds a password or a user: put credentials into a Secret and name it in secretRef"
-    )]
+    #[error("the Git URL holds a password or a user: put credentials into a Secret and name it in secretRef")]
     Credentials,
     #[error("the Git URL has a {0}, which no Git server needs: remove it")]
     Superfluous(&'static str),
     #[error("{field} {value:?} {why}")]
-    Field {
-        field: &'static str,
-        value: String,
-        why: &'static str,
-    },
+    Field { field: &'static str, value: String, why: &'static str },
     #[error("ssh needs a Secret with the keys identity and known_hosts: name it in secretRef")]
     SecretNotNamed,
     #[error("Secret {namespace}/{name} does not exist; expected one with {expected}")]
-    SecretMissing {
-        namespace: String,
-        name: String,
-        expected: &'static str,
-    },
+    SecretMissing { namespace: String, name: String, expected: &'static str },
     #[error("Secret {namespace}/{name} lacks {missing}; expected {expected}")]
-    SecretKeys {
-        namespace: String,
-        name: String,
-        missing: String,
-        expected: &'static str,
-    },
+    SecretKeys { namespace: String, name: String, missing: String, expected: &'static str },
 }
 
 const SSH_KEYS: &str = "the keys identity and known_hosts";
@@ -94,18 +79,13 @@ const HTTP_KEYS: &str = "the keys username and password, or bearerToken, or gith
 
 /// Checks the URL of a Git source.
 pub fn url(text: &str, policy: SourcePolicy) -> Result<SourceUrl, InvalidSource> {
-    if text.is_empty()
-        || text.len() > 2048
-        || text.bytes().any(|b| b <= b' ' || b == 0x7f || b == b'\\')
-    {
+    if text.is_empty() || text.len() > 2048 || text.bytes().any(|b| b <= b' ' || b == 0x7f || b == b'\\') {
         return Err(InvalidSource::NotAUrl(
             "it is empty, too long, or has spaces, backslashes or control characters".into(),
         ));
     }
     let Some((_, rest)) = text.split_once("://") else {
-        return Err(InvalidSource::NotAUrl(
-            "it has no scheme; the form git@HOST:PATH is ssh://git@HOST/PATH".into(),
-        ));
+        return Err(InvalidSource::NotAUrl("it has no scheme; the form git@HOST:PATH is ssh://git@HOST/PATH".into()));
     };
     let parsed = Url::parse(text).map_err(|error| InvalidSource::NotAUrl(error.to_string()))?;
     let scheme = match parsed.scheme() {
@@ -117,17 +97,12 @@ pub fn url(text: &str, policy: SourcePolicy) -> Result<SourceUrl, InvalidSource>
     };
     // The host is judged as written: the parser has already made an address of whatever notation it was in.
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host_and_port = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
+    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let host = match host_and_port.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => host,
         _ => host_and_port,
     };
-    address::check(host, policy.allow_http).map_err(|why| InvalidSource::Host {
-        host: host.into(),
-        why,
-    })?;
+    address::check(host, policy.allow_http).map_err(|why| InvalidSource::Host { host: host.into(), why })?;
     if parsed.password().is_some() || (scheme != Scheme::Ssh && !parsed.username().is_empty()) {
         return Err(InvalidSource::Credentials);
     }
@@ -140,21 +115,12 @@ pub fn url(text: &str, policy: SourcePolicy) -> Result<SourceUrl, InvalidSource>
     if parsed.path().trim_matches('/').is_empty() {
         return Err(InvalidSource::NotAUrl("it names no repository".into()));
     }
-    Ok(SourceUrl {
-        text: text.to_owned(),
-        scheme,
-    })
+    Ok(SourceUrl { text: text.to_owned(), scheme })
 }
 
 /// Checks the path of the cluster's manifests, relative to the repository's root.
 pub fn path(path: &str) -> Result<(), InvalidSource> {
-    let refuse = |why| {
-        Err(InvalidSource::Field {
-            field: "path",
-            value: path.into(),
-            why,
-        })
-    };
+    let refuse = |why| Err(InvalidSource::Field { field: "path", value: path.into(), why });
     if path.len() > 1024 || path.chars().any(char::is_control) {
         refuse("is too long or has control characters")
     } else if path.split('/').any(|segment| segment == "..") {
@@ -166,18 +132,8 @@ pub fn path(path: &str) -> Result<(), InvalidSource> {
 
 /// Checks the text of a branch, tag, range, commit or ref name.
 pub fn reference(field: &'static str, value: &str) -> Result<(), InvalidSource> {
-    let refuse = |why| {
-        Err(InvalidSource::Field {
-            field,
-            value: value.into(),
-            why,
-        })
-    };
-    if value.is_empty()
-        || value.len() > 256
-        || value.chars().any(char::is_control)
-        || value.starts_with('-')
-    {
+    let refuse = |why| Err(InvalidSource::Field { field, value: value.into(), why });
+    if value.is_empty() || value.len() > 256 || value.chars().any(char::is_control) || value.starts_with('-') {
         return refuse("is empty, too long, has control characters or begins with a dash");
     }
     match field {
@@ -188,8 +144,7 @@ pub fn reference(field: &'static str, value: &str) -> Result<(), InvalidSource> 
             refuse("is not a full ref name: write refs/heads/..., refs/tags/... or refs/pull/...")
         }
         "branch" | "tag" | "name"
-            if value.contains("..")
-                || value.contains([' ', '~', '^', ':', '?', '*', '[', '\\']) =>
+            if value.contains("..") || value.contains([' ', '~', '^', ':', '?', '*', '[', '\\']) =>
         {
             refuse("is not a name that Git allows")
         }
@@ -207,40 +162,16 @@ pub struct NamedSecret<'a> {
 
 /// Checks that the Secret has the keys that the URL's scheme needs. Only keys are looked at, and only they appear in messages.
 pub fn secret(url: &SourceUrl, secret: Option<NamedSecret<'_>>) -> Result<(), InvalidSource> {
-    let expected = if url.scheme == Scheme::Ssh {
-        SSH_KEYS
-    } else {
-        HTTP_KEYS
-    };
-    let Some(NamedSecret {
-        namespace,
-        name,
-        data,
-    }) = secret
-    else {
-        return if url.scheme == Scheme::Ssh {
-            Err(InvalidSource::SecretNotNamed)
-        } else {
-            Ok(())
-        };
+    let expected = if url.scheme == Scheme::Ssh { SSH_KEYS } else { HTTP_KEYS };
+    let Some(NamedSecret { namespace, name, data }) = secret else {
+        return if url.scheme == Scheme::Ssh { Err(InvalidSource::SecretNotNamed) } else { Ok(()) };
     };
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
     let Some(data) = data else {
-        return Err(InvalidSource::SecretMissing {
-            namespace,
-            name,
-            expected,
-        });
+        return Err(InvalidSource::SecretMissing { namespace, name, expected });
     };
-    match missing(url.scheme, |key| {
-        data.get(key).is_some_and(|value| !value.0.is_empty())
-    }) {
-        Some(missing) => Err(InvalidSource::SecretKeys {
-            namespace,
-            name,
-            missing,
-            expected,
-        }),
+    match missing(url.scheme, |key| data.get(key).is_some_and(|value| !value.0.is_empty())) {
+        Some(missing) => Err(InvalidSource::SecretKeys { namespace, name, missing, expected }),
         None => Ok(()),
     }
 }
@@ -257,23 +188,16 @@ fn missing(scheme: Scheme, has: impl Fn(&str) -> bool) -> Option<String> {
     if has("username") || has("password") {
         return lacking(&["username", "password"]);
     }
-    if [
-        "githubAppID",
-        "githubAppPrivateKey",
-        "githubAppInstallationID",
-        "githubAppInstallationOwner",
-    ]
-    .iter()
-    .any(|key| has(key))
+    if ["githubAppID", "githubAppPrivateKey", "githubAppInstallationID", "githubAppInstallationOwner"]
+        .iter()
+        .any(|key| has(key))
     {
         return lacking(&["githubAppID", "githubAppPrivateKey"]).or_else(|| {
             (!has("githubAppInstallationID") && !has("githubAppInstallationOwner"))
                 .then(|| "githubAppInstallationID or githubAppInstallationOwner".to_owned())
         });
     }
-    let enough = ["bearerToken", "ca.crt", "caFile", "tls.crt"]
-        .iter()
-        .any(|key| has(key));
+    let enough = ["bearerToken", "ca.crt", "caFile", "tls.crt"].iter().any(|key| has(key));
     (!enough).then(|| "credentials".to_owned())
 }
 

@@ -14,10 +14,7 @@ fn https_and_ssh_repositories_pass() {
         "ssh://git@git.example:2222/fleet",
         "ssh://git@[2001:db8::7]:2222/fleet",
     ] {
-        assert_eq!(
-            url(text, STRICT).map(|url| url.to_string()),
-            Ok(text.to_owned())
-        );
+        assert_eq!(url(text, STRICT).map(|url| url.to_string()), Ok(text.to_owned()));
     }
 }
 
@@ -60,10 +57,7 @@ fn every_other_url_is_refused_with_what_to_do() {
 
 #[test]
 fn the_test_flag_allows_http_and_loopback_but_no_metadata() {
-    assert_eq!(
-        url("http://127.0.0.1:9418/fleet.git", TESTS).map(|url| url.scheme()),
-        Ok(Scheme::Http)
-    );
+    assert_eq!(url("http://127.0.0.1:9418/fleet.git", TESTS).map(|url| url.scheme()), Ok(Scheme::Http));
     assert!(url("http://169.254.169.254/latest", TESTS).is_err());
     assert!(url("file:///srv/fleet.git", TESTS).is_err());
 }
@@ -103,18 +97,9 @@ fn refs_are_what_git_allows() {
 }
 
 fn with_keys(text: &str, keys: Option<&[&str]>) -> String {
-    let data = keys.map(|keys| {
-        keys.iter()
-            .map(|key| ((*key).to_owned(), ByteString(b"x".to_vec())))
-            .collect()
-    });
-    let named = NamedSecret {
-        namespace: "team",
-        name: "deploy-key",
-        data: data.as_ref(),
-    };
-    secret(&url(text, STRICT).unwrap(), Some(named))
-        .map_or_else(|error| error.to_string(), |()| "accepted".into())
+    let data = keys.map(|keys| keys.iter().map(|key| ((*key).to_owned(), ByteString(b"x".to_vec()))).collect());
+    let named = NamedSecret { namespace: "team", name: "deploy-key", data: data.as_ref() };
+    secret(&url(text, STRICT).unwrap(), Some(named)).map_or_else(|error| error.to_string(), |()| "accepted".into())
 }
 
 #[test]
@@ -130,14 +115,7 @@ fn a_secret_without_the_schemes_keys_is_named_with_what_it_lacks() {
         (https, Some(&["username", "password"])),
         (https, Some(&["username"])),
         (https, Some(&["bearerToken"])),
-        (
-            https,
-            Some(&[
-                "githubAppID",
-                "githubAppPrivateKey",
-                "githubAppInstallationOwner",
-            ]),
-        ),
+        (https, Some(&["githubAppID", "githubAppPrivateKey", "githubAppInstallationOwner"])),
         (https, Some(&["githubAppID", "githubAppPrivateKey"])),
         (https, Some(&["githubAppID"])),
         (https, Some(&["ca.crt"])),
@@ -145,25 +123,13 @@ fn a_secret_without_the_schemes_keys_is_named_with_what_it_lacks() {
         (https, Some(&[])),
     ]
     .into_iter()
-    .map(|(text, keys)| {
-        format!(
-            "{} {keys:?} -> {}",
-            text.split(':').next().unwrap(),
-            with_keys(text, keys)
-        )
-    })
+    .map(|(text, keys)| format!("{} {keys:?} -> {}", text.split(':').next().unwrap(), with_keys(text, keys)))
     .collect();
     insta::assert_snapshot!(table.join("\n"));
 }
 
 #[test]
 fn ssh_without_a_secret_is_refused_and_https_is_not() {
-    assert_eq!(
-        secret(&url("ssh://git@github.com/a", STRICT).unwrap(), None),
-        Err(InvalidSource::SecretNotNamed)
-    );
-    assert_eq!(
-        secret(&url("https://github.com/a", STRICT).unwrap(), None),
-        Ok(())
-    );
+    assert_eq!(secret(&url("ssh://git@github.com/a", STRICT).unwrap(), None), Err(InvalidSource::SecretNotNamed));
+    assert_eq!(secret(&url("https://github.com/a", STRICT).unwrap(), None), Ok(()));
 }

@@ -47,50 +47,23 @@ pub struct Access {
 impl Access {
     /// Differs when a client made from this would be another.
     fn fingerprint(&self) -> u64 {
-        let Self {
-            cluster_name,
-            region,
-            endpoint,
-            certificate_authority,
-            sts,
-            credentials,
-        } = self;
+        let Self { cluster_name, region, endpoint, certificate_authority, sts, credentials } = self;
         let mut hasher = DefaultHasher::new();
-        (
-            cluster_name,
-            region,
-            endpoint,
-            certificate_authority,
-            sts,
-            credentials.access_key_id(),
-        )
-            .hash(&mut hasher);
+        (cluster_name, region, endpoint, certificate_authority, sts, credentials.access_key_id()).hash(&mut hasher);
         hasher.finish()
     }
 
     /// Until when a token minted at `now` is used: shorter when the credentials that sign it expire earlier.
     fn usable_until(&self, now: SystemTime) -> SystemTime {
-        let expiry = self
-            .credentials
-            .expiry()
-            .map(|expiry| expiry - Duration::from_secs(60));
+        let expiry = self.credentials.expiry().map(|expiry| expiry - Duration::from_secs(60));
         let until = now + token::USABLE_FOR;
         expiry.map_or(until, |expiry| expiry.min(until))
     }
 
     fn client(&self, now: SystemTime) -> Result<Client, GitOpsError> {
         let invalid = |error: String| GitOpsError::Endpoint(error);
-        let token = token::mint(
-            &self.cluster_name,
-            &self.region,
-            &self.sts,
-            &self.credentials,
-            now,
-        )?;
-        let url = self
-            .endpoint
-            .parse()
-            .map_err(|error| invalid(format!("{}: {error}", self.endpoint)))?;
+        let token = token::mint(&self.cluster_name, &self.region, &self.sts, &self.credentials, now)?;
+        let url = self.endpoint.parse().map_err(|error| invalid(format!("{}: {error}", self.endpoint)))?;
         let mut config = Config::new(url);
         config.root_cert = Some(certificates(&self.certificate_authority).map_err(invalid)?);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
@@ -108,11 +81,9 @@ impl Access {
 fn certificates(data: &str) -> Result<Vec<Vec<u8>>, String> {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
     const END: &str = "-----END CERTIFICATE-----";
-    let pem = STANDARD
-        .decode(data.trim())
-        .map_err(|error| format!("the certificate authority is not base64: {error}"))?;
     let pem =
-        String::from_utf8(pem).map_err(|_| "the certificate authority is not PEM".to_owned())?;
+        STANDARD.decode(data.trim()).map_err(|error| format!("the certificate authority is not base64: {error}"))?;
+    let pem = String::from_utf8(pem).map_err(|_| "the certificate authority is not PEM".to_owned())?;
     let certificates: Result<Vec<_>, _> = pem
         .split(BEGIN)
         .skip(1)
@@ -161,10 +132,7 @@ pub struct Workload {
 
 impl Default for Workloads {
     fn default() -> Self {
-        Self {
-            entries: Arc::default(),
-            installs: Arc::new(Semaphore::new(INSTALLS)),
-        }
+        Self { entries: Arc::default(), installs: Arc::new(Semaphore::new(INSTALLS)) }
     }
 }
 
@@ -175,12 +143,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Workloads {
     /// Access to the cluster of `key` (the EksCluster's UID). A cluster that could not be reached a moment ago is not tried again yet.
-    pub fn open(
-        &self,
-        key: &str,
-        access: &Access,
-        now: SystemTime,
-    ) -> Result<Workload, GitOpsError> {
+    pub fn open(&self, key: &str, access: &Access, now: SystemTime) -> Result<Workload, GitOpsError> {
         let mut entries = locked(&self.entries);
         drop_idle(&mut entries, key);
         let fingerprint = access.fingerprint();
@@ -283,42 +246,30 @@ impl Workload {
     pub(super) fn failed(&self, error: CallError) -> GitOpsError {
         let cause = match error {
             CallError::Unreachable(cause) => cause,
-            CallError::Denied {
-                message,
-                unauthenticated,
-            } => {
+            CallError::Denied { message, unauthenticated } => {
                 let advice = if unauthenticated {
                     "its access entry may not be there yet, or its role was changed"
                 } else {
                     "it needs the access policy AmazonEKSClusterAdminPolicy in the cluster"
                 };
-                return GitOpsError::Denied {
-                    endpoint: self.endpoint.clone(),
-                    message,
-                    advice,
-                };
+                return GitOpsError::Denied { endpoint: self.endpoint.clone(), message, advice };
             }
-            CallError::NotFound => Unreachable::Busy("404 to what every API server serves".into()),
-            CallError::Conflict => Unreachable::Busy(
-                "409 again and again: something else keeps writing the same object".into(),
-            ),
-            CallError::Refused(message) => Unreachable::Busy(message),
+            CallError::NotFound => return self.unexpected("404 to what every one serves".into()),
+            CallError::Conflict => return self.unexpected("409 to a read".into()),
+            CallError::Refused(message) => return self.unexpected(message),
         };
         let mut health = locked(&self.health);
         let before = health.take();
-        let delay = before
-            .as_ref()
-            .map_or(RETRY.0, |down| (down.delay * 2).min(RETRY.1));
+        let delay = before.as_ref().map_or(RETRY.0, |down| (down.delay * 2).min(RETRY.1));
         let since = before.map_or_else(Timestamp::now, |down| down.since);
-        let down = Down {
-            since,
-            delay,
-            next: Instant::now() + delay,
-            cause,
-        };
+        let down = Down { since, delay, next: Instant::now() + delay, cause };
         let error = down.error(&self.endpoint, delay);
         *health = Some(down);
         error
+    }
+
+    fn unexpected(&self, message: String) -> GitOpsError {
+        GitOpsError::Unexpected { endpoint: self.endpoint.clone(), message }
     }
 }
 

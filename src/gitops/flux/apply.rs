@@ -15,17 +15,14 @@ use serde::Deserialize;
 
 use super::input::NAMESPACE;
 use super::memory::{Applied, Mark, Memory};
-use super::object::{Object, ObjectId, collection};
+use super::object::{Object, ObjectId, collection, or_default};
 use super::sync::MANAGED_BY;
 use crate::gitops::error::CallError;
 use crate::gitops::workload::locked;
 
 pub const FIELD_MANAGER: &str = "keelson";
 /// Labels of objects that a Kustomization or HelmRelease applies: Git has adopted them.
-const ADOPTED: [&str; 2] = [
-    "kustomize.toolkit.fluxcd.io/name",
-    "helm.toolkit.fluxcd.io/name",
-];
+const ADOPTED: [&str; 2] = ["kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"];
 /// Tries of a write that someone else's write keeps overtaking.
 const TRIES: usize = 4;
 
@@ -58,7 +55,7 @@ struct Metadata {
     generation: Option<i64>,
     #[serde(default)]
     resource_version: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     labels: BTreeMap<String, String>,
     #[serde(default)]
     deletion_timestamp: Option<String>,
@@ -96,9 +93,7 @@ pub async fn ensure(
                 return Ok(Outcome::Unchanged);
             }
             if seen.deletion_timestamp.is_some() {
-                return Err(CallError::Refused(
-                    "it is being deleted; it is made again when it is gone".into(),
-                ));
+                return Err(CallError::Refused("it is being deleted; it is made again when it is gone".into()));
             }
         }
         let before = seen.as_ref().map(|seen| seen.resource_version.as_str());
@@ -111,11 +106,7 @@ pub async fn ensure(
                     Some(version) if version == after.resource_version => Outcome::Unchanged,
                     Some(_) => Outcome::Configured,
                 };
-                let applied = Applied {
-                    digest,
-                    mark: after.mark(),
-                    at: Instant::now(),
-                };
+                let applied = Applied { digest, mark: after.mark(), at: Instant::now() };
                 locked(memory).objects.insert(object.id.clone(), applied);
                 return Ok(outcome);
             }
@@ -125,26 +116,15 @@ pub async fn ensure(
 }
 
 async fn metadata(client: &Client, id: &ObjectId) -> Result<Option<Metadata>, CallError> {
-    let request = id
-        .request()
-        .get_metadata(&id.name, &GetParams::default())
-        .map_err(kube::Error::BuildRequest)?;
-    match client
-        .request::<Answer>(request)
-        .await
-        .map_err(CallError::from)
-    {
+    let request = id.request().get_metadata(&id.name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
+    match client.request::<Answer>(request).await.map_err(CallError::from) {
         Ok(answer) => Ok(Some(answer.metadata)),
         Err(CallError::NotFound) => Ok(None),
         Err(other) => Err(other),
     }
 }
 
-async fn patch(
-    client: &Client,
-    object: &Object,
-    before: Option<&str>,
-) -> Result<Metadata, CallError> {
+async fn patch(client: &Client, object: &Object, before: Option<&str>) -> Result<Metadata, CallError> {
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let mut body = object.body.clone();
     if let Some(version) = before {
@@ -162,12 +142,12 @@ async fn patch(
 pub async fn established(client: &Client, id: &ObjectId) -> Result<bool, CallError> {
     #[derive(Deserialize)]
     struct Definition {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_default")]
         status: Status,
     }
     #[derive(Deserialize, Default)]
     struct Status {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "or_default")]
         conditions: Vec<Condition>,
     }
     #[derive(Deserialize)]
@@ -176,10 +156,7 @@ pub async fn established(client: &Client, id: &ObjectId) -> Result<bool, CallErr
         kind: String,
         status: String,
     }
-    let request = id
-        .request()
-        .get(&id.name, &GetParams::default())
-        .map_err(kube::Error::BuildRequest)?;
+    let request = id.request().get(&id.name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
     let definition: Definition = client.request(request).await?;
     Ok(definition
         .status
@@ -192,34 +169,22 @@ pub async fn established(client: &Client, id: &ObjectId) -> Result<bool, CallErr
 pub async fn prune_secrets(client: &Client, wanted: &[Object]) -> Result<Vec<ObjectId>, CallError> {
     #[derive(Deserialize)]
     struct Found {
+        #[serde(default, deserialize_with = "or_default")]
         items: Vec<PartialObjectMeta<DynamicObject>>,
     }
     let secrets = collection("v1", "Secret", Some(NAMESPACE));
     let selector = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    let found: Found = client
-        .request(
-            secrets
-                .list_metadata(&selector)
-                .map_err(kube::Error::BuildRequest)?,
-        )
-        .await?;
+    let found: Found = client.request(secrets.list_metadata(&selector).map_err(kube::Error::BuildRequest)?).await?;
     let mut deleted = Vec::new();
     for metadata in found.items.into_iter().map(|item| item.metadata) {
         let name = metadata.name.unwrap_or_default();
-        let is_wanted = wanted
-            .iter()
-            .any(|object| object.id.kind == "Secret" && object.id.name == name);
+        let is_wanted = wanted.iter().any(|object| object.id.kind == "Secret" && object.id.name == name);
         if is_wanted || adopted(&metadata.labels.unwrap_or_default()) {
             continue;
         }
-        let preconditions = Preconditions {
-            uid: metadata.uid,
-            resource_version: metadata.resource_version,
-        };
+        let preconditions = Preconditions { uid: metadata.uid, resource_version: metadata.resource_version };
         let parameters = DeleteParams::default().preconditions(preconditions);
-        let request = secrets
-            .delete(&name, &parameters)
-            .map_err(kube::Error::BuildRequest)?;
+        let request = secrets.delete(&name, &parameters).map_err(kube::Error::BuildRequest)?;
         match client.request_text(request).await.map_err(CallError::from) {
             Ok(_) | Err(CallError::NotFound) => {}
             Err(other) => return Err(other),

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 
-use super::input::{
-    Component, Decryption, Facts, FluxInput, GitRef, GitSource, REGISTRY, SecretCopy, SecretData,
-};
+use super::input::{Component, Decryption, Facts, FluxInput, GitRef, GitSource, REGISTRY, SecretCopy, SecretData};
 use crate::gitops::validate::{self, SourcePolicy};
 
 pub const SECRET_TEXT: &str = "s3cr3t-t3xt";
@@ -34,18 +32,12 @@ pub fn input() -> FluxInput {
 pub fn full_input() -> FluxInput {
     let known = |text: &str| Some(text.to_owned());
     let mut input = input();
-    input.image_pull_secret = Some(SecretCopy {
-        kind: "kubernetes.io/dockerconfigjson".into(),
-        ..secret("mirror-credentials")
-    });
-    input.source.url =
-        validate::url("ssh://git@github.com/acme/fleet", SourcePolicy::default()).unwrap();
+    input.image_pull_secret =
+        Some(SecretCopy { kind: "kubernetes.io/dockerconfigjson".into(), ..secret("mirror-credentials") });
+    input.source.url = validate::url("ssh://git@github.com/acme/fleet", SourcePolicy::default()).unwrap();
     input.source.secret = Some(data(&["identity", "known_hosts"]));
     input.source.proxy_secret = Some(secret("egress-proxy"));
-    input.decryption = Some(Decryption {
-        provider: "sops".into(),
-        secret: Some(secret("sops-age")),
-    });
+    input.decryption = Some(Decryption { provider: "sops".into(), secret: Some(secret("sops-age")) });
     input.facts = Some(Facts {
         cluster_name: "demo".into(),
         aws_region: "eu-west-1".into(),
@@ -54,9 +46,7 @@ pub fn full_input() -> FluxInput {
         private_subnet_ids: vec!["subnet-1".into(), "subnet-2".into()],
         public_subnet_ids: vec!["subnet-3".into()],
         oidc_issuer: known("https://oidc.eks.eu-west-1.amazonaws.com/id/ABC"),
-        oidc_provider_arn: known(
-            "arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC",
-        ),
+        oidc_provider_arn: known("arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"),
         cluster_endpoint: known("https://ABC.gr7.eu-west-1.eks.amazonaws.com"),
         cluster_security_group_id: known("sg-1"),
         node_role_arn: known("arn:aws:iam::123456789012:role/demo-node"),
@@ -66,22 +56,9 @@ pub fn full_input() -> FluxInput {
 }
 
 pub fn data(keys: &[&str]) -> SecretData {
-    SecretData(
-        keys.iter()
-            .map(|key| {
-                (
-                    (*key).to_owned(),
-                    ByteString(SECRET_TEXT.as_bytes().to_vec()),
-                )
-            })
-            .collect(),
-    )
+    SecretData(keys.iter().map(|key| ((*key).to_owned(), ByteString(SECRET_TEXT.as_bytes().to_vec()))).collect())
 }
 
 pub fn secret(name: &str) -> SecretCopy {
-    SecretCopy {
-        name: name.into(),
-        kind: "Opaque".into(),
-        data: data(&["key"]),
-    }
+    SecretCopy { name: name.into(), kind: "Opaque".into(), data: data(&["key"]) }
 }

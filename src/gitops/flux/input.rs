@@ -46,12 +46,8 @@ pub enum Component {
 }
 
 impl Component {
-    pub const ALL: [Self; 4] = [
-        Self::SourceController,
-        Self::KustomizeController,
-        Self::HelmController,
-        Self::NotificationController,
-    ];
+    pub const ALL: [Self; 4] =
+        [Self::SourceController, Self::KustomizeController, Self::HelmController, Self::NotificationController];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -63,9 +59,7 @@ impl Component {
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|component| component.as_str() == name)
+        Self::ALL.into_iter().find(|component| component.as_str() == name)
     }
 }
 

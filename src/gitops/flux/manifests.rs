@@ -36,10 +36,7 @@ pub enum Phase {
 
 /// The objects of a phase, one at a time.
 pub fn objects(input: &FluxInput, phase: Phase) -> impl Iterator<Item = Object> + '_ {
-    let components = input
-        .components
-        .iter()
-        .flat_map(|component| text_of(*component).split("\n---\n"));
+    let components = input.components.iter().flat_map(|component| text_of(*component).split("\n---\n"));
     SYSTEM
         .split("\n---\n")
         .chain(components)
@@ -50,9 +47,7 @@ pub fn objects(input: &FluxInput, phase: Phase) -> impl Iterator<Item = Object> 
 
 /// Told from the text, so that nothing is parsed in vain. `None`: a header without an object.
 fn phase_of(document: &str) -> Option<Phase> {
-    let kind = document
-        .lines()
-        .find_map(|line| line.strip_prefix("kind: "))?;
+    let kind = document.lines().find_map(|line| line.strip_prefix("kind: "))?;
     Some(match kind {
         "Namespace" => Phase::Namespace,
         "CustomResourceDefinition" => Phase::Definitions,
@@ -75,22 +70,13 @@ fn set_deployment(pod: &mut Value, input: &FluxInput) {
         pod["imagePullSecrets"] = json!([{"name": secret.name}]);
     }
     let container = &mut pod["containers"][0];
-    if let Some(image) = container["image"]
-        .as_str()
-        .and_then(|image| image.strip_prefix(REGISTRY))
-    {
+    if let Some(image) = container["image"].as_str().and_then(|image| image.strip_prefix(REGISTRY)) {
         container["image"] = format!("{}{image}", input.registry).into();
     }
-    if !input
-        .components
-        .contains(&Component::NotificationController)
+    if !input.components.contains(&Component::NotificationController)
         && let Some(arguments) = container["args"].as_array_mut()
     {
-        arguments.retain(|argument| {
-            !argument
-                .as_str()
-                .is_some_and(|text| text.starts_with("--events-addr="))
-        });
+        arguments.retain(|argument| !argument.as_str().is_some_and(|text| text.starts_with("--events-addr=")));
     }
 }
 
@@ -111,9 +97,7 @@ mod tests {
     use crate::gitops::flux::input::VERSION;
 
     fn names(input: &FluxInput, phase: Phase) -> Vec<String> {
-        objects(input, phase)
-            .map(|object| object.id.to_string())
-            .collect()
+        objects(input, phase).map(|object| object.id.to_string()).collect()
     }
 
     #[test]
@@ -124,16 +108,10 @@ mod tests {
             .flat_map(|phase| names(&input, phase))
             .collect();
         insta::assert_snapshot!(all.join("\n"));
-        let documents = Component::ALL
-            .into_iter()
-            .map(text_of)
-            .chain([SYSTEM])
-            .flat_map(|text| text.split("\n---\n"));
+        let documents = Component::ALL.into_iter().map(text_of).chain([SYSTEM]).flat_map(|text| text.split("\n---\n"));
         assert_eq!(
             all.len(),
-            documents
-                .filter(|document| document.contains("\nkind: ") || document.starts_with("kind: "))
-                .count()
+            documents.filter(|document| document.contains("\nkind: ") || document.starts_with("kind: ")).count()
         );
     }
 
@@ -143,14 +121,8 @@ mod tests {
         for phase in [Phase::Namespace, Phase::Definitions, Phase::Agent] {
             for object in objects(&input, phase) {
                 let metadata = &object.body["metadata"];
-                assert_eq!(
-                    metadata["labels"]["app.kubernetes.io/part-of"], "flux",
-                    "{object:?}"
-                );
-                assert_eq!(
-                    metadata["labels"]["app.kubernetes.io/version"], VERSION,
-                    "{object:?}"
-                );
+                assert_eq!(metadata["labels"]["app.kubernetes.io/part-of"], "flux", "{object:?}");
+                assert_eq!(metadata["labels"]["app.kubernetes.io/version"], VERSION, "{object:?}");
                 assert_eq!(metadata["annotations"][PRUNE], "disabled", "{object:?}");
             }
         }
@@ -160,13 +132,9 @@ mod tests {
     fn definitions_have_complete_schemas() {
         for object in objects(&fixture::input(), Phase::Definitions) {
             for version in object.body["spec"]["versions"].as_array().unwrap() {
-                let spec = version
-                    .pointer("/schema/openAPIV3Schema/properties/spec/properties")
-                    .and_then(Value::as_object);
-                assert!(
-                    spec.is_some_and(|properties| !properties.is_empty()),
-                    "{object:?}"
-                );
+                let spec =
+                    version.pointer("/schema/openAPIV3Schema/properties/spec/properties").and_then(Value::as_object);
+                assert!(spec.is_some_and(|properties| !properties.is_empty()), "{object:?}");
             }
         }
     }
@@ -180,10 +148,7 @@ mod tests {
             .filter(|object| object.id.kind == "Deployment")
             .map(|object| object.body["spec"]["template"]["spec"].clone())
             .collect();
-        let images: Vec<_> = pods
-            .iter()
-            .map(|pod| pod["containers"][0]["image"].as_str().unwrap())
-            .collect();
+        let images: Vec<_> = pods.iter().map(|pod| pod["containers"][0]["image"].as_str().unwrap()).collect();
         assert_eq!(
             images,
             [
@@ -193,10 +158,7 @@ mod tests {
                 "mirror.acme.example/flux/notification-controller:v1.9.4",
             ]
         );
-        assert!(
-            pods.iter()
-                .all(|pod| pod["imagePullSecrets"][0]["name"] == "mirror-credentials")
-        );
+        assert!(pods.iter().all(|pod| pod["imagePullSecrets"][0]["name"] == "mirror-credentials"));
     }
 
     #[test]
@@ -204,34 +166,15 @@ mod tests {
         let mut input = fixture::input();
         input.components = [Component::SourceController, Component::KustomizeController].into();
         let agent: Vec<_> = objects(&input, Phase::Agent).collect();
-        assert!(
-            !agent
-                .iter()
-                .any(|object| object.id.name == "helm-controller")
-        );
+        assert!(!agent.iter().any(|object| object.id.name == "helm-controller"));
         let bound = |name: &str| -> Vec<String> {
-            let binding = agent
-                .iter()
-                .find(|object| object.id.kind == "ClusterRoleBinding" && object.id.name == name)
-                .unwrap();
+            let binding =
+                agent.iter().find(|object| object.id.kind == "ClusterRoleBinding" && object.id.name == name).unwrap();
             let subjects = binding.body["subjects"].as_array().unwrap();
-            subjects
-                .iter()
-                .map(|subject| subject["name"].as_str().unwrap().to_owned())
-                .collect()
+            subjects.iter().map(|subject| subject["name"].as_str().unwrap().to_owned()).collect()
         };
-        assert_eq!(
-            bound("cluster-reconciler-flux-system"),
-            ["kustomize-controller"]
-        );
-        assert_eq!(
-            bound("crd-controller-flux-system"),
-            ["kustomize-controller", "source-controller"]
-        );
-        assert!(
-            !agent
-                .iter()
-                .any(|object| object.body.to_string().contains("--events-addr"))
-        );
+        assert_eq!(bound("cluster-reconciler-flux-system"), ["kustomize-controller"]);
+        assert_eq!(bound("crd-controller-flux-system"), ["kustomize-controller", "source-controller"]);
+        assert!(!agent.iter().any(|object| object.body.to_string().contains("--events-addr")));
     }
 }

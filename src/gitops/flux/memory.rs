@@ -53,9 +53,7 @@ impl Memory {
     /// Whether an object, seen with `mark`, is still as we applied it.
     pub fn holds(&self, id: &ObjectId, digest: u64, mark: &Mark, now: Instant) -> bool {
         self.objects.get(id).is_some_and(|applied| {
-            applied.digest == digest
-                && applied.mark == *mark
-                && now.duration_since(applied.at) < REPAIR
+            applied.digest == digest && applied.mark == *mark && now.duration_since(applied.at) < REPAIR
         })
     }
 
@@ -70,26 +68,11 @@ mod tests {
     use super::*;
 
     fn remembered() -> (Memory, ObjectId, Instant) {
-        let id = ObjectId {
-            api_version: "v1".into(),
-            kind: "Secret".into(),
-            namespace: Some("a".into()),
-            name: "b".into(),
-        };
+        let id =
+            ObjectId { api_version: "v1".into(), kind: "Secret".into(), namespace: Some("a".into()), name: "b".into() };
         let at = Instant::now();
-        let applied = Applied {
-            digest: 7,
-            mark: Mark::ResourceVersion("12".into()),
-            at,
-        };
-        (
-            Memory {
-                objects: [(id.clone(), applied)].into(),
-                ..Memory::default()
-            },
-            id,
-            at,
-        )
+        let applied = Applied { digest: 7, mark: Mark::ResourceVersion("12".into()), at };
+        (Memory { objects: [(id.clone(), applied)].into(), ..Memory::default() }, id, at)
     }
 
     #[test]
@@ -110,10 +93,7 @@ mod tests {
     #[test]
     fn an_install_holds_for_its_key_and_a_while() {
         let at = Instant::now();
-        let memory = Memory {
-            install: Install::Done { key: 1, at },
-            ..Memory::default()
-        };
+        let memory = Memory { install: Install::Done { key: 1, at }, ..Memory::default() };
         assert!(memory.installed(1, at));
         assert!(!memory.installed(2, at));
         assert!(!memory.installed(1, at + REPAIR));

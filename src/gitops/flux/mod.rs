@@ -17,9 +17,7 @@ pub mod sync;
 pub mod verdict;
 
 pub use apply::FIELD_MANAGER;
-pub use input::{
-    Component, Decryption, Facts, FluxInput, GitRef, GitSource, SecretCopy, SecretData,
-};
+pub use input::{Component, Decryption, Facts, FluxInput, GitRef, GitSource, SecretCopy, SecretData};
 pub use memory::Memory;
 pub use reconcile::{GitOpsOutcome, reconcile};
 pub use verdict::Verdict;

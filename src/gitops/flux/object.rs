@@ -6,6 +6,7 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use kube::core::{ApiResource, GroupVersionKind, Request};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// The annotation that keeps Flux from deleting an object whose manifest leaves Git.
@@ -47,15 +48,14 @@ impl fmt::Debug for ObjectId {
 pub fn collection(api_version: &str, kind: &str, namespace: Option<&str>) -> Request {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind)).plural;
-    let root = if group.is_empty() {
-        format!("/api/{version}")
-    } else {
-        format!("/apis/{group}/{version}")
-    };
-    let scope = namespace
-        .map(|namespace| format!("/namespaces/{namespace}"))
-        .unwrap_or_default();
+    let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+    let scope = namespace.map(|namespace| format!("/namespaces/{namespace}")).unwrap_or_default();
     Request::new(format!("{root}{scope}/{plural}"))
+}
+
+/// Reads `null` as nothing there: Go writes an empty list or map so.
+pub fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// An object and its body. It prints as its identity only, since the body may be a Secret's.
@@ -68,11 +68,7 @@ pub struct Object {
 impl Object {
     /// Takes the identity out of a body. `None` when that is not a Kubernetes object.
     pub fn of(body: Value) -> Option<Self> {
-        let text = |pointer: &str| {
-            body.pointer(pointer)
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
+        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let id = ObjectId {
             api_version: text("/apiVersion")?,
             kind: text("/kind")?,
@@ -109,10 +105,7 @@ mod tests {
     fn collections_have_the_paths_of_the_kubernetes_api() {
         let path = |api_version, kind, namespace| collection(api_version, kind, namespace).url_path;
         assert_eq!(path("v1", "Namespace", None), "/api/v1/namespaces");
-        assert_eq!(
-            path("v1", "ResourceQuota", Some("a")),
-            "/api/v1/namespaces/a/resourcequotas"
-        );
+        assert_eq!(path("v1", "ResourceQuota", Some("a")), "/api/v1/namespaces/a/resourcequotas");
         assert_eq!(
             path("networking.k8s.io/v1", "NetworkPolicy", Some("a")),
             "/apis/networking.k8s.io/v1/namespaces/a/networkpolicies"

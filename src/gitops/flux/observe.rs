@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::input::{NAME, NAMESPACE};
-use super::object::collection;
+use super::object::{collection, or_default};
 use super::sync::{GIT_REPOSITORY, HELM_RELEASE, KUSTOMIZATION};
 use crate::gitops::error::CallError;
 
@@ -29,11 +29,11 @@ pub struct Seen {
 /// What GitRepositories, Kustomizations and HelmReleases have in common, as far as it is looked at.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct FluxObject {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub metadata: Metadata,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub spec: Spec,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub status: Status,
 }
 
@@ -43,6 +43,7 @@ pub struct Metadata {
     pub name: String,
     pub namespace: String,
     pub generation: i64,
+    #[serde(deserialize_with = "or_default")]
     pub labels: BTreeMap<String, String>,
     pub creation_timestamp: Option<jiff::Timestamp>,
 }
@@ -58,6 +59,7 @@ pub struct Spec {
 #[serde(default, rename_all = "camelCase")]
 pub struct Status {
     pub observed_generation: i64,
+    #[serde(deserialize_with = "or_default")]
     pub conditions: Vec<Condition>,
     pub artifact: Option<Artifact>,
     pub last_attempted_revision: Option<String>,
@@ -84,9 +86,9 @@ pub struct Artifact {
 /// A Deployment of the agent.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Controller {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub metadata: Metadata,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub status: ControllerStatus,
 }
 
@@ -94,6 +96,7 @@ pub struct Controller {
 #[serde(default, rename_all = "camelCase")]
 pub struct ControllerStatus {
     pub ready_replicas: i32,
+    #[serde(deserialize_with = "or_default")]
     pub conditions: Vec<Condition>,
 }
 
@@ -107,12 +110,7 @@ pub async fn observe(client: &Client) -> Result<Seen, CallError> {
         list(client, HELM_RELEASE, None, &all),
         list(client, ("apps/v1", "Deployment"), Some(NAMESPACE), &agent),
     )?;
-    Ok(Seen {
-        source,
-        kustomizations,
-        helm_releases,
-        controllers,
-    })
+    Ok(Seen { source, kustomizations, helm_releases, controllers })
 }
 
 async fn git_repository(client: &Client) -> Result<Option<FluxObject>, CallError> {
@@ -133,9 +131,11 @@ async fn list<T: DeserializeOwned>(
     parameters: &ListParams,
 ) -> Result<Vec<T>, CallError> {
     #[derive(Deserialize)]
+    #[serde(bound = "T: DeserializeOwned")]
     struct Page<T> {
         #[serde(default)]
         metadata: PageMetadata,
+        #[serde(default = "Vec::new", deserialize_with = "or_default")]
         items: Vec<T>,
     }
     #[derive(Deserialize, Default)]
@@ -147,9 +147,7 @@ async fn list<T: DeserializeOwned>(
     let mut found = Vec::new();
     let mut parameters = parameters.clone().limit(PAGE);
     loop {
-        let request = requests
-            .list(&parameters)
-            .map_err(kube::Error::BuildRequest)?;
+        let request = requests.list(&parameters).map_err(kube::Error::BuildRequest)?;
         let page: Page<T> = match client.request(request).await.map_err(CallError::from) {
             Ok(page) => page,
             Err(CallError::NotFound) => return Ok(found),
@@ -160,5 +158,25 @@ async fn list<T: DeserializeOwned>(
             return Ok(found);
         }
         parameters = parameters.continue_token(&page.metadata.next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_no_controller_has_looked_at_is_read() {
+        let found: FluxObject =
+            serde_json::from_str(r#"{"metadata": {"name": "a", "labels": null}, "spec": {}}"#).unwrap();
+        assert_eq!(found.metadata.name, "a");
+        assert!(found.status.conditions.is_empty());
+    }
+
+    #[test]
+    fn what_go_writes_for_nothing_is_nothing() {
+        let found: FluxObject =
+            serde_json::from_str(r#"{"metadata": {}, "spec": null, "status": {"conditions": null}}"#).unwrap();
+        assert!(found.status.conditions.is_empty());
     }
 }

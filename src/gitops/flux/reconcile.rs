@@ -47,10 +47,7 @@ struct Applied {
 }
 
 /// Brings the agent to what `input` says and reads how it fares. Costs about eight small reads when nothing changed.
-pub async fn reconcile(
-    workload: &Workload,
-    input: &FluxInput,
-) -> Result<GitOpsOutcome, GitOpsError> {
+pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, GitOpsError> {
     let pass = tokio::time::timeout(LONGEST_PASS, pass(workload, input)).await;
     match pass.unwrap_or(Err(CallError::Unreachable(Unreachable::Timeout))) {
         Ok(outcome) => {
@@ -68,27 +65,13 @@ async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, C
         return Ok(installing(applied, &missing));
     }
     let ours = sync::ours(input);
-    each(
-        workload,
-        ours.iter().cloned(),
-        Tenure::ForGood,
-        &mut applied,
-    )
-    .await?;
+    each(workload, ours.iter().cloned(), Tenure::ForGood, &mut applied).await?;
     // The source before what refers to it: kustomize-controller calls a missing source a failure.
     for seed in sync::seeds(input) {
-        each(
-            workload,
-            [seed].into_iter(),
-            Tenure::UntilAdopted,
-            &mut applied,
-        )
-        .await?;
+        each(workload, [seed].into_iter(), Tenure::UntilAdopted, &mut applied).await?;
     }
     if everything || !applied.changed.is_empty() {
-        applied
-            .changed
-            .extend(apply::prune_secrets(&workload.client, &ours).await?);
+        applied.changed.extend(apply::prune_secrets(&workload.client, &ours).await?);
     }
     let seen = observe::observe(&workload.client).await?;
     if lacks_a_controller(&seen, input) {
@@ -97,20 +80,11 @@ async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, C
     let verdict = verdict(&seen, &applied.failed);
     let now = Timestamp::now();
     let look_again = look_again(&verdict, &seen, input, now);
-    Ok(GitOpsOutcome {
-        status: Some(roll_up(&seen, now)),
-        verdict,
-        changed: applied.changed,
-        look_again,
-    })
+    Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), verdict, changed: applied.changed, look_again })
 }
 
 /// Applies the install manifests. What is still missing before the sync objects can be applied, if anything.
-async fn install(
-    workload: &Workload,
-    input: &FluxInput,
-    applied: &mut Applied,
-) -> Result<Option<String>, CallError> {
+async fn install(workload: &Workload, input: &FluxInput, applied: &mut Applied) -> Result<Option<String>, CallError> {
     let key = install_key(input);
     if locked(&workload.memory).installed(key, Instant::now()) {
         return Ok(None);
@@ -119,32 +93,15 @@ async fn install(
         return Ok(Some("other clusters' installs, which go first".into()));
     };
     let pending = match &locked(&workload.memory).install {
-        Install::Definitions {
-            key: begun,
-            pending,
-        } if *begun == key => Some(pending.clone()),
+        Install::Definitions { key: begun, pending } if *begun == key => Some(pending.clone()),
         _ => None,
     };
     let pending = match pending {
         Some(pending) => pending,
         None => {
-            each(
-                workload,
-                manifests::objects(input, Phase::Namespace),
-                Tenure::UntilAdopted,
-                applied,
-            )
-            .await?;
-            each(
-                workload,
-                manifests::objects(input, Phase::Definitions),
-                Tenure::UntilAdopted,
-                applied,
-            )
-            .await?;
-            manifests::objects(input, Phase::Definitions)
-                .map(|definition| definition.id)
-                .collect()
+            each(workload, manifests::objects(input, Phase::Namespace), Tenure::UntilAdopted, applied).await?;
+            each(workload, manifests::objects(input, Phase::Definitions), Tenure::UntilAdopted, applied).await?;
+            manifests::objects(input, Phase::Definitions).map(|definition| definition.id).collect()
         }
     };
     if !applied.failed.is_empty() {
@@ -156,19 +113,10 @@ async fn install(
     if waits_for.is_some() {
         return Ok(waits_for);
     }
-    each(
-        workload,
-        manifests::objects(input, Phase::Agent),
-        Tenure::UntilAdopted,
-        applied,
-    )
-    .await?;
+    each(workload, manifests::objects(input, Phase::Agent), Tenure::UntilAdopted, applied).await?;
     if applied.failed.is_empty() {
         let mut memory = locked(&workload.memory);
-        memory.install = Install::Done {
-            key,
-            at: Instant::now(),
-        };
+        memory.install = Install::Done { key, at: Instant::now() };
         // Their digests are no longer asked for: the key stands for them all.
         memory.objects.retain(|id, _| !is_manifest(id));
     }
@@ -177,10 +125,7 @@ async fn install(
 
 /// Whether an object came from the install manifests, and not from `sync`.
 fn is_manifest(id: &ObjectId) -> bool {
-    !matches!(
-        id.kind.as_str(),
-        "Secret" | "ConfigMap" | "GitRepository" | "Kustomization"
-    )
+    !matches!(id.kind.as_str(), "Secret" | "ConfigMap" | "GitRepository" | "Kustomization")
 }
 
 /// Differs when other manifests would be applied.
@@ -191,10 +136,7 @@ fn install_key(input: &FluxInput) -> u64 {
     hasher.finish()
 }
 
-async fn not_established(
-    workload: &Workload,
-    definitions: Vec<ObjectId>,
-) -> Result<Vec<ObjectId>, CallError> {
+async fn not_established(workload: &Workload, definitions: Vec<ObjectId>) -> Result<Vec<ObjectId>, CallError> {
     stream::iter(definitions)
         .map(|id| async move {
             match apply::established(&workload.client, &id).await {
@@ -230,13 +172,9 @@ async fn each(
                 continue;
             }
             Ok(Outcome::Unchanged | Outcome::Adopted) => continue,
-            Err(
-                error @ (CallError::Unreachable(_)
-                | CallError::Denied {
-                    unauthenticated: true,
-                    ..
-                }),
-            ) => return Err(error),
+            Err(error @ (CallError::Unreachable(_) | CallError::Denied { unauthenticated: true, .. })) => {
+                return Err(error);
+            }
             Err(CallError::Denied { message, .. }) => message,
             Err(CallError::Refused(message)) => message,
             Err(CallError::NotFound) => "its kind is not served, or its namespace is gone".into(),
@@ -250,44 +188,30 @@ async fn each(
 
 fn installing(applied: Applied, missing: &str) -> GitOpsOutcome {
     let (verdict, look_again) = if applied.failed.is_empty() {
-        (
-            Verdict::not_ready(
-                Reason::Creating,
-                format!("installing Flux {VERSION}: waiting for {missing}"),
-            ),
-            1,
-        )
+        (Verdict::not_ready(Reason::Creating, format!("installing Flux {VERSION}: waiting for {missing}")), 1)
     } else {
         (verdict(&Seen::default(), &applied.failed), 15)
     };
-    GitOpsOutcome {
-        status: None,
-        verdict,
-        changed: applied.changed,
-        look_again: Duration::from_secs(look_again),
-    }
+    GitOpsOutcome { status: None, verdict, changed: applied.changed, look_again: Duration::from_secs(look_again) }
 }
 
 /// A controller that someone deleted is put back now, not when everything is applied again anyway.
 fn lacks_a_controller(seen: &Seen, input: &FluxInput) -> bool {
-    input.components.iter().any(|component| {
-        !seen
-            .controllers
-            .iter()
-            .any(|found| found.metadata.name == component.as_str())
-    })
+    input
+        .components
+        .iter()
+        .any(|component| !seen.controllers.iter().any(|found| found.metadata.name == component.as_str()))
 }
 
 /// Often while something is under way, less often the longer it takes, and as often as the source itself is asked when all is well.
 fn look_again(verdict: &Verdict, seen: &Seen, input: &FluxInput, now: Timestamp) -> Duration {
-    let since = seen
-        .source
-        .as_ref()
-        .and_then(|source| source.metadata.creation_timestamp);
+    let since = seen.source.as_ref().and_then(|source| source.metadata.creation_timestamp);
     let age = since.map_or(0, |since| now.duration_since(since).as_secs());
     let seconds = match verdict.reason {
         _ if verdict.ready => input.source.interval.as_secs().clamp(10, 60),
         Reason::SyncFailed | Reason::Suspended => 15,
+        // The agent starts and fetches within seconds.
+        _ if age < 15 => 1,
         _ if age < 120 => 2,
         // A new commit being applied in a cluster of long standing, or one that never comes up.
         _ => 5,
@@ -317,13 +241,9 @@ mod tests {
     #[test]
     fn a_deleted_controller_is_missed() {
         let controllers = Component::ALL.map(|component| {
-            serde_json::from_value(serde_json::json!({"metadata": {"name": component.as_str()}}))
-                .unwrap()
+            serde_json::from_value(serde_json::json!({"metadata": {"name": component.as_str()}})).unwrap()
         });
-        let mut seen = Seen {
-            controllers: controllers.into(),
-            ..Seen::default()
-        };
+        let mut seen = Seen { controllers: controllers.into(), ..Seen::default() };
         assert!(!lacks_a_controller(&seen, &fixture::input()));
         seen.controllers.pop();
         assert!(lacks_a_controller(&seen, &fixture::input()));
@@ -334,28 +254,15 @@ mod tests {
         let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
         let aged = |seconds: i64| {
             let mut source = FluxObject::default();
-            source.metadata.creation_timestamp =
-                Some(now - jiff::SignedDuration::from_secs(seconds));
-            Seen {
-                source: Some(source),
-                ..Seen::default()
-            }
+            source.metadata.creation_timestamp = Some(now - jiff::SignedDuration::from_secs(seconds));
+            Seen { source: Some(source), ..Seen::default() }
         };
         let input = fixture::input();
         let after = |reason, ready, age| {
-            look_again(
-                &Verdict {
-                    ready,
-                    reason,
-                    message: String::new(),
-                },
-                &aged(age),
-                &input,
-                now,
-            )
-            .as_secs()
+            look_again(&Verdict { ready, reason, message: String::new() }, &aged(age), &input, now).as_secs()
         };
-        assert_eq!(after(Reason::WaitingForSync, false, 10), 2);
+        assert_eq!(after(Reason::WaitingForSync, false, 10), 1);
+        assert_eq!(after(Reason::WaitingForSync, false, 60), 2);
         assert_eq!(after(Reason::WaitingForSync, false, 1000), 5);
         assert_eq!(after(Reason::SyncFailed, false, 10), 15);
         assert_eq!(after(Reason::Available, true, 10), 60);
@@ -365,14 +272,7 @@ mod tests {
     fn a_source_asked_more_often_is_looked_at_more_often() {
         let mut input = fixture::input();
         input.source.interval = Duration::from_secs(15);
-        let ready = Verdict {
-            ready: true,
-            reason: Reason::Available,
-            message: String::new(),
-        };
-        assert_eq!(
-            look_again(&ready, &Seen::default(), &input, Timestamp::now()).as_secs(),
-            15
-        );
+        let ready = Verdict { ready: true, reason: Reason::Available, message: String::new() };
+        assert_eq!(look_again(&ready, &Seen::default(), &input, Timestamp::now()).as_secs(), 15);
     }
 }

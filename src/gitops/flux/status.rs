@@ -47,10 +47,7 @@ impl FluxObject {
     }
 
     pub fn condition(&self, kind: &str) -> Option<&Condition> {
-        self.status
-            .conditions
-            .iter()
-            .find(|condition| condition.kind == kind)
+        self.status.conditions.iter().find(|condition| condition.kind == kind)
     }
 
     pub fn is_root(&self) -> bool {
@@ -65,21 +62,13 @@ impl FluxObject {
 /// What kustomize-controller calls failed, but is only early: a dependency, or a source that is still being fetched.
 fn is_waiting(ready: &Condition) -> bool {
     ready.reason == "DependencyNotReady"
-        || (ready.reason == "ArtifactFailed"
-            && ready.message.contains("artifact not found, retrying"))
+        || (ready.reason == "ArtifactFailed" && ready.message.contains("artifact not found, retrying"))
 }
 
 /// The status of the agent, reached at `now`.
 pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
-    let Seen {
-        source,
-        kustomizations,
-        helm_releases,
-        controllers,
-    } = seen;
-    let root = kustomizations
-        .iter()
-        .find(|kustomization| kustomization.is_root());
+    let Seen { source, kustomizations, helm_releases, controllers } = seen;
+    let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
     let applied = root.and_then(|root| root.status.last_applied_revision.clone());
     let (objects, failing) = count(kustomizations, helm_releases);
     GitOpsStatus {
@@ -88,18 +77,9 @@ pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
             .iter()
             .find_map(|controller| controller.metadata.labels.get(VERSION_LABEL))
             .map(|text| bounded(text, 32)),
-        adopted: !controllers.is_empty()
-            && controllers
-                .iter()
-                .all(|controller| adopted(&controller.metadata.labels)),
-        url: source
-            .as_ref()
-            .and_then(|source| source.spec.url.clone())
-            .map(|url| bounded(&url, 2048)),
-        source_revision: source
-            .as_ref()
-            .and_then(revision)
-            .map(|text| bounded(text, 512)),
+        adopted: !controllers.is_empty() && controllers.iter().all(|controller| adopted(&controller.metadata.labels)),
+        url: source.as_ref().and_then(|source| source.spec.url.clone()).map(|url| bounded(&url, 2048)),
+        source_revision: source.as_ref().and_then(revision).map(|text| bounded(text, 512)),
         last_attempted_revision: root
             .and_then(|root| root.status.last_attempted_revision.as_deref())
             .map(|text| bounded(text, 512)),
@@ -113,12 +93,7 @@ pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
 
 /// The revision a source shows.
 pub fn revision(source: &FluxObject) -> Option<&str> {
-    source
-        .status
-        .artifact
-        .as_ref()
-        .map(|artifact| artifact.revision.as_str())
-        .filter(|revision| !revision.is_empty())
+    source.status.artifact.as_ref().map(|artifact| artifact.revision.as_str()).filter(|revision| !revision.is_empty())
 }
 
 /// Seven characters of the commit in `main@sha1:76087da78...`; what has no digest is cut.
@@ -133,10 +108,7 @@ pub fn short(revision: &str) -> String {
     }
 }
 
-fn count(
-    kustomizations: &[FluxObject],
-    helm_releases: &[FluxObject],
-) -> (GitOpsObjects, Vec<FailingObject>) {
+fn count(kustomizations: &[FluxObject], helm_releases: &[FluxObject]) -> (GitOpsObjects, Vec<FailingObject>) {
     let mut objects = GitOpsObjects::default();
     let mut failing = Vec::new();
     let all = kustomizations
@@ -156,14 +128,12 @@ fn count(
     // The root first, then by name: the same cluster always gives the same ten.
     failing.sort();
     failing.truncate(NAMED);
-    let named = failing
-        .into_iter()
-        .map(|(_, kind, name, reason, message)| FailingObject {
-            kind: kind.into(),
-            name: bounded(&name, 320),
-            reason: Some(reason),
-            message: Some(message),
-        });
+    let named = failing.into_iter().map(|(_, kind, name, reason, message)| FailingObject {
+        kind: kind.into(),
+        name: bounded(&name, 320),
+        reason: Some(reason),
+        message: Some(message),
+    });
     (objects, named.collect())
 }
 
@@ -189,63 +159,20 @@ mod tests {
 
     #[test]
     fn each_condition_has_its_health() {
-        let failing = |reason: &str| Health::Failing {
-            reason: reason.into(),
-            message: "m".into(),
-        };
+        let failing = |reason: &str| Health::Failing { reason: reason.into(), message: "m".into() };
         for (suspend, ready, health) in [
             (false, None, Health::Waiting),
-            (
-                false,
-                Some(("True", "ReconciliationSucceeded", "m")),
-                Health::Ready,
-            ),
-            (
-                false,
-                Some(("Unknown", "Progressing", "m")),
-                Health::Waiting,
-            ),
-            (
-                false,
-                Some(("False", "DependencyNotReady", "m")),
-                Health::Waiting,
-            ),
-            (
-                false,
-                Some((
-                    "False",
-                    "ArtifactFailed",
-                    "Source artifact not found, retrying in 30s",
-                )),
-                Health::Waiting,
-            ),
-            (
-                false,
-                Some(("False", "ArtifactFailed", "m")),
-                failing("ArtifactFailed"),
-            ),
-            (
-                false,
-                Some(("False", "BuildFailed", "m")),
-                failing("BuildFailed"),
-            ),
-            (
-                false,
-                Some(("False", "InstallFailed", "m")),
-                failing("InstallFailed"),
-            ),
+            (false, Some(("True", "ReconciliationSucceeded", "m")), Health::Ready),
+            (false, Some(("Unknown", "Progressing", "m")), Health::Waiting),
+            (false, Some(("False", "DependencyNotReady", "m")), Health::Waiting),
+            (false, Some(("False", "ArtifactFailed", "Source artifact not found, retrying in 30s")), Health::Waiting),
+            (false, Some(("False", "ArtifactFailed", "m")), failing("ArtifactFailed")),
+            (false, Some(("False", "BuildFailed", "m")), failing("BuildFailed")),
+            (false, Some(("False", "InstallFailed", "m")), failing("InstallFailed")),
             (true, Some(("False", "BuildFailed", "m")), Health::Suspended),
-            (
-                true,
-                Some(("True", "ReconciliationSucceeded", "m")),
-                Health::Suspended,
-            ),
+            (true, Some(("True", "ReconciliationSucceeded", "m")), Health::Suspended),
         ] {
-            assert_eq!(
-                object("a", suspend, ready).health(),
-                health,
-                "suspend {suspend}, {ready:?}"
-            );
+            assert_eq!(object("a", suspend, ready).health(), health, "suspend {suspend}, {ready:?}");
         }
     }
 
@@ -258,13 +185,7 @@ mod tests {
             reason: "InvalidPath".into(),
             ..Condition::default()
         });
-        assert_eq!(
-            stalled.health(),
-            Health::Failing {
-                reason: "InvalidPath".into(),
-                message: String::new()
-            }
-        );
+        assert_eq!(stalled.health(), Health::Failing { reason: "InvalidPath".into(), message: String::new() });
     }
 
     fn seen() -> Seen {
@@ -273,51 +194,22 @@ mod tests {
             "spec": {"url": "https://github.com/acme/fleet"},
             "status": {"artifact": {"revision": "main@sha1:76087da78cdcec69b25c1392f6c5948b0bd320f5"}},
         });
-        let mut root = object(
-            "flux-system",
-            false,
-            Some(("False", "BuildFailed", "unset variable")),
-        );
+        let mut root = object("flux-system", false, Some(("False", "BuildFailed", "unset variable")));
         root.metadata.namespace = "flux-system".into();
-        root.status.last_applied_revision =
-            Some("main@sha1:1111111111111111111111111111111111111111".into());
-        root.status.last_attempted_revision =
-            Some("main@sha1:76087da78cdcec69b25c1392f6c5948b0bd320f5".into());
+        root.status.last_applied_revision = Some("main@sha1:1111111111111111111111111111111111111111".into());
+        root.status.last_attempted_revision = Some("main@sha1:76087da78cdcec69b25c1392f6c5948b0bd320f5".into());
         let controller = |labels: serde_json::Value| -> Controller {
-            serde_json::from_value(
-                json!({"metadata": {"name": "source-controller", "labels": labels}}),
-            )
-            .unwrap()
+            serde_json::from_value(json!({"metadata": {"name": "source-controller", "labels": labels}})).unwrap()
         };
         Seen {
             source: Some(serde_json::from_value(git).unwrap()),
             kustomizations: vec![
-                object(
-                    "apps",
-                    false,
-                    Some((
-                        "False",
-                        "DependencyNotReady",
-                        "flux-system/infra is not ready",
-                    )),
-                ),
-                object(
-                    "infra",
-                    true,
-                    Some(("False", "HealthCheckFailed", "timeout")),
-                ),
+                object("apps", false, Some(("False", "DependencyNotReady", "flux-system/infra is not ready"))),
+                object("infra", true, Some(("False", "HealthCheckFailed", "timeout"))),
                 root,
             ],
             helm_releases: vec![
-                object(
-                    "redis",
-                    false,
-                    Some((
-                        "False",
-                        "InstallFailed",
-                        "timed out waiting for the condition",
-                    )),
-                ),
+                object("redis", false, Some(("False", "InstallFailed", "timed out waiting for the condition"))),
                 object("web", false, Some(("True", "InstallSucceeded", ""))),
             ],
             controllers: vec![controller(json!({VERSION_LABEL: "v2.9.5"}))],
@@ -338,10 +230,7 @@ mod tests {
 
     #[test]
     fn the_agent_is_adopted_when_every_controller_is() {
-        let label = (
-            "kustomize.toolkit.fluxcd.io/name".to_owned(),
-            "flux-system".to_owned(),
-        );
+        let label = ("kustomize.toolkit.fluxcd.io/name".to_owned(), "flux-system".to_owned());
         let mut seen = seen();
         seen.controllers.push(seen.controllers[0].clone());
         seen.controllers[0].metadata.labels.extend([label.clone()]);
@@ -353,22 +242,9 @@ mod tests {
     #[test]
     fn the_size_is_bounded_whatever_fails() {
         let long = "x".repeat(20_000);
-        let many: Vec<_> = (0..1000)
-            .map(|n| {
-                object(
-                    &format!("app-{n:04}"),
-                    false,
-                    Some(("False", "BuildFailed", &long)),
-                )
-            })
-            .collect();
-        let status = roll_up(
-            &Seen {
-                kustomizations: many,
-                ..Seen::default()
-            },
-            jiff::Timestamp::UNIX_EPOCH,
-        );
+        let many: Vec<_> =
+            (0..1000).map(|n| object(&format!("app-{n:04}"), false, Some(("False", "BuildFailed", &long)))).collect();
+        let status = roll_up(&Seen { kustomizations: many, ..Seen::default() }, jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(status.objects.as_ref().unwrap().failing, 1000);
         assert_eq!(status.failing.len(), 10);
         assert!(serde_json::to_string(&status).unwrap().len() < 8 * 1024);
@@ -377,10 +253,7 @@ mod tests {
     #[test]
     fn revisions_are_shortened_to_the_commit() {
         for (revision, text) in [
-            (
-                "main@sha1:76087da78cdcec69b25c1392f6c5948b0bd320f5",
-                "76087da",
-            ),
+            ("main@sha1:76087da78cdcec69b25c1392f6c5948b0bd320f5", "76087da"),
             ("refs/heads/feature:x@sha1:76087da78c", "76087da"),
             ("sha1:76087da78c", "76087da"),
             ("latest@sha256:abcdef0123456789", "abcdef0"),

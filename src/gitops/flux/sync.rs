@@ -19,31 +19,12 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "keelson")
 
 /// Applied for good: the Secrets and facts that the agent needs and Git does not hold.
 pub fn ours(input: &FluxInput) -> Vec<Object> {
-    let FluxInput {
-        source,
-        decryption,
-        image_pull_secret,
-        facts,
-        ..
-    } = input;
-    let credentials = source
-        .secret
-        .as_ref()
-        .map(|data| secret(NAME, "Opaque", data));
-    let copies = [
-        source.proxy_secret.as_ref(),
-        decryption.as_ref().and_then(|d| d.secret.as_ref()),
-        image_pull_secret.as_ref(),
-    ];
-    let copies = copies
-        .into_iter()
-        .flatten()
-        .map(|SecretCopy { name, kind, data }| secret(name, kind, data));
-    credentials
-        .into_iter()
-        .chain(copies)
-        .chain(facts.as_ref().map(facts_config_map))
-        .collect()
+    let FluxInput { source, decryption, image_pull_secret, facts, .. } = input;
+    let credentials = source.secret.as_ref().map(|data| secret(NAME, "Opaque", data));
+    let copies =
+        [source.proxy_secret.as_ref(), decryption.as_ref().and_then(|d| d.secret.as_ref()), image_pull_secret.as_ref()];
+    let copies = copies.into_iter().flatten().map(|SecretCopy { name, kind, data }| secret(name, kind, data));
+    credentials.into_iter().chain(copies).chain(facts.as_ref().map(facts_config_map)).collect()
 }
 
 /// Applied until Git has adopted them.
@@ -62,11 +43,7 @@ fn git_repository(input: &FluxInput) -> Object {
     if source.secret.is_some() {
         spec["secretRef"] = json!({"name": NAME});
     }
-    if source
-        .secret
-        .as_ref()
-        .is_some_and(|secret| secret.0.contains_key("githubAppID"))
-    {
+    if source.secret.as_ref().is_some_and(|secret| secret.0.contains_key("githubAppID")) {
         spec["provider"] = "github".into();
     }
     if let Some(proxy) = &source.proxy_secret {
@@ -145,12 +122,9 @@ fn facts_config_map(facts: &Facts) -> Object {
 
 fn secret(name: &str, kind: &str, data: &SecretData) -> Object {
     // Through the API type, which knows how data is encoded.
-    let data = serde_json::to_value(Secret {
-        data: Some(data.0.clone()),
-        ..Secret::default()
-    })
-    .unwrap_or_default()["data"]
-        .take();
+    let data =
+        serde_json::to_value(Secret { data: Some(data.0.clone()), ..Secret::default() }).unwrap_or_default()["data"]
+            .take();
     object(json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -181,16 +155,8 @@ fn object(body: Value) -> Object {
 /// A duration as Go writes it, in the largest units that hold it: 90 s is `1m30s`. Flux takes no fraction we would need.
 fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs().max(1);
-    let parts = [
-        (seconds / 3600, 'h'),
-        (seconds / 60 % 60, 'm'),
-        (seconds % 60, 's'),
-    ];
-    parts
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, unit)| format!("{count}{unit}"))
-        .collect()
+    let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect()
 }
 
 #[cfg(test)]
@@ -203,10 +169,7 @@ mod tests {
 
     #[test]
     fn the_sync_objects_of_a_minimal_input() {
-        let objects: Vec<_> = seeds(&fixture::input())
-            .into_iter()
-            .map(|object| object.body)
-            .collect();
+        let objects: Vec<_> = seeds(&fixture::input()).into_iter().map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
         assert!(ours(&fixture::input()).is_empty());
     }
@@ -214,11 +177,7 @@ mod tests {
     #[test]
     fn the_objects_of_a_full_input() {
         let input = fixture::full_input();
-        let objects: Vec<_> = ours(&input)
-            .into_iter()
-            .chain(seeds(&input))
-            .map(|object| object.body)
-            .collect();
+        let objects: Vec<_> = ours(&input).into_iter().chain(seeds(&input)).map(|object| object.body).collect();
         insta::assert_yaml_snapshot!(objects);
     }
 
@@ -234,21 +193,14 @@ mod tests {
         ] {
             let mut input = fixture::input();
             input.source.reference = reference;
-            assert_eq!(
-                git_repository(&input).body["spec"]["ref"],
-                json!({field: "x"})
-            );
+            assert_eq!(git_repository(&input).body["spec"]["ref"], json!({field: "x"}));
         }
     }
 
     #[test]
     fn a_github_app_is_the_provider_of_its_source() {
         let mut input = fixture::input();
-        input.source.secret = Some(fixture::data(&[
-            "githubAppID",
-            "githubAppPrivateKey",
-            "githubAppInstallationID",
-        ]));
+        input.source.secret = Some(fixture::data(&["githubAppID", "githubAppPrivateKey", "githubAppInstallationID"]));
         assert_eq!(git_repository(&input).body["spec"]["provider"], "github");
     }
 
@@ -256,20 +208,11 @@ mod tests {
     fn unknown_facts_are_empty_and_none_is_missing() {
         let mut input = fixture::input();
         input.facts = Some(Facts::default());
-        let unknown = ours(&input).remove(0).body["data"]
-            .as_object()
-            .unwrap()
-            .clone();
+        let unknown = ours(&input).remove(0).body["data"].as_object().unwrap().clone();
         assert!(unknown.values().all(|value| value == ""));
         input.facts = fixture::full_input().facts;
-        let known = ours(&input).remove(0).body["data"]
-            .as_object()
-            .unwrap()
-            .clone();
-        assert_eq!(
-            known.keys().collect::<BTreeSet<_>>(),
-            unknown.keys().collect::<BTreeSet<_>>()
-        );
+        let known = ours(&input).remove(0).body["data"].as_object().unwrap().clone();
+        assert_eq!(known.keys().collect::<BTreeSet<_>>(), unknown.keys().collect::<BTreeSet<_>>());
         assert!(known.values().all(|value| value != ""));
     }
 
@@ -278,24 +221,15 @@ mod tests {
         for path in ["clusters/demo", "./clusters/demo", "/clusters/demo"] {
             let mut input = fixture::input();
             input.path = path.into();
-            assert_eq!(
-                kustomization(&input).body["spec"]["path"],
-                "./clusters/demo"
-            );
+            assert_eq!(kustomization(&input).body["spec"]["path"], "./clusters/demo");
         }
     }
 
     #[test]
     fn durations_are_gos() {
-        for (seconds, text) in [
-            (0, "1s"),
-            (59, "59s"),
-            (60, "1m"),
-            (90, "1m30s"),
-            (600, "10m"),
-            (3600, "1h"),
-            (3661, "1h1m1s"),
-        ] {
+        for (seconds, text) in
+            [(0, "1s"), (59, "59s"), (60, "1m"), (90, "1m30s"), (600, "10m"), (3600, "1h"), (3661, "1h1m1s")]
+        {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
         }
     }
@@ -303,10 +237,7 @@ mod tests {
     #[test]
     fn secrets_do_not_print_themselves() {
         let mut input = fixture::full_input();
-        input.decryption = Some(Decryption {
-            provider: "sops".into(),
-            secret: Some(fixture::secret("sops-age")),
-        });
+        input.decryption = Some(Decryption { provider: "sops".into(), secret: Some(fixture::secret("sops-age")) });
         let printed = format!("{input:?} {:?}", ours(&input));
         assert!(!printed.contains(fixture::SECRET_TEXT), "{printed}");
     }
