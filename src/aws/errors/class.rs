@@ -86,11 +86,7 @@ impl Class {
     /// Passes by itself: nobody has to change anything.
     pub fn is_transient(self) -> bool {
         match self {
-            Class::NotYetVisible
-            | Class::Busy
-            | Class::Throttled
-            | Class::Unavailable
-            | Class::NotLeader => true,
+            Class::NotYetVisible | Class::Busy | Class::Throttled | Class::Unavailable | Class::NotLeader => true,
             Class::Gone
             | Class::Conflict
             | Class::NoChange
@@ -129,21 +125,11 @@ enum Code {
 }
 
 const fn rule(code: Code, class: Class) -> Rule {
-    Rule {
-        code,
-        service: None,
-        says: &[],
-        class,
-    }
+    Rule { code, service: None, says: &[], class }
 }
 
 const fn saying(code: Code, says: &'static [&'static str], class: Class) -> Rule {
-    Rule {
-        code,
-        service: None,
-        says,
-        class,
-    }
+    Rule { code, service: None, says, class }
 }
 
 use Code::{Any, Ends, Is, Starts};
@@ -163,11 +149,7 @@ const TABLE: &[Rule] = &[
         ]),
         Class::Throttled,
     ),
-    saying(
-        Any,
-        &["rate exceeded", "too many requests"],
-        Class::Throttled,
-    ),
+    saying(Any, &["rate exceeded", "too many requests"], Class::Throttled),
     saying(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &["already at the desired configuration", "no changes needed"],
@@ -188,20 +170,12 @@ const TABLE: &[Rule] = &[
         ],
         Class::NotYetVisible,
     ),
-    saying(
-        Is(&["MalformedPolicyDocument"]),
-        &["invalid principal in policy"],
-        Class::NotYetVisible,
-    ),
+    saying(Is(&["MalformedPolicyDocument"]), &["invalid principal in policy"], Class::NotYetVisible),
     rule(Is(&["ResourcePropagationDelay"]), Class::NotYetVisible),
     // One code for "the name is taken" and "wait for the other operation": only the text tells.
     saying(
         Is(&["ResourceInUse", "InvalidRequest"]),
-        &[
-            "already exist",
-            "already in use on this cluster",
-            "already associated",
-        ],
+        &["already exist", "already in use on this cluster", "already associated"],
         Class::Conflict,
     ),
     saying(
@@ -218,26 +192,12 @@ const TABLE: &[Rule] = &[
         Class::Busy,
     ),
     rule(Is(&["ResourceInUse"]), Class::Busy),
-    saying(
-        Is(&["Client"]),
-        &["no cluster found for name", "no update found"],
-        Class::Gone,
-    ),
+    saying(Is(&["Client"]), &["no cluster found for name", "no update found"], Class::Gone),
     rule(Is(&["NoSuchEntity", "Gateway.NotAttached"]), Class::Gone),
     rule(Ends(&["NotFound"]), Class::Gone),
-    rule(
-        Ends(&[".Duplicate", "AlreadyExists", "AlreadyAssociated"]),
-        Class::Conflict,
-    ),
-    rule(
-        Is(&["InvalidSubnet.Conflict", "IdempotentParameterMismatch"]),
-        Class::Conflict,
-    ),
-    saying(
-        Is(&["InvalidParameter"]),
-        &["conflicting dns domain"],
-        Class::Conflict,
-    ),
+    rule(Ends(&[".Duplicate", "AlreadyExists", "AlreadyAssociated"]), Class::Conflict),
+    rule(Is(&["InvalidSubnet.Conflict", "IdempotentParameterMismatch"]), Class::Conflict),
+    saying(Is(&["InvalidParameter"]), &["conflicting dns domain"], Class::Conflict),
     rule(
         Is(&[
             "DependencyViolation",
@@ -253,18 +213,9 @@ const TABLE: &[Rule] = &[
     ),
     rule(Ends(&[".InUse"]), Class::Busy),
     // EC2's InvalidState passes; EKS's is an upgrade insight that a person must look at.
-    Rule {
-        code: Is(&["InvalidState"]),
-        service: Some(Service::Ec2),
-        says: &[],
-        class: Class::Busy,
-    },
+    Rule { code: Is(&["InvalidState"]), service: Some(Service::Ec2), says: &[], class: Class::Busy },
     rule(Ends(&["LimitExceeded", "QuotaExceeded"]), Class::Quota),
-    saying(
-        Is(&["AuthFailure"]),
-        &["validate the provided access credentials"],
-        Class::CredentialsUnavailable,
-    ),
+    saying(Is(&["AuthFailure"]), &["validate the provided access credentials"], Class::CredentialsUnavailable),
     rule(
         Is(&[
             "AccessDenied",
@@ -303,10 +254,7 @@ const TABLE: &[Rule] = &[
     rule(Ends(&["NotAvailableInZone"]), Class::Capacity),
     saying(
         Is(&["InvalidParameterValue"]),
-        &[
-            "subnets can currently only be created in",
-            "following availability zones",
-        ],
+        &["subnets can currently only be created in", "following availability zones"],
         Class::Capacity,
     ),
     rule(
@@ -336,29 +284,14 @@ const TABLE: &[Rule] = &[
         ]),
         Class::Invalid,
     ),
-    rule(
-        Starts(&[
-            "Invalid",
-            "Malformed",
-            "Missing",
-            "Validation",
-            "Unsupported",
-            "Unknown",
-        ]),
-        Class::Invalid,
-    ),
+    rule(Starts(&["Invalid", "Malformed", "Missing", "Validation", "Unsupported", "Unknown"]), Class::Invalid),
 ];
 
 /// The class of an answer with an error code; `status` decides only for codes that are not in the table.
 pub fn classify(service: Service, code: Option<&str>, message: &str, status: Option<u16>) -> Class {
-    let code = code
-        .map(|c| c.strip_suffix("Exception").unwrap_or(c))
-        .unwrap_or_default();
+    let code = code.map(|c| c.strip_suffix("Exception").unwrap_or(c)).unwrap_or_default();
     let message = message.to_lowercase();
-    TABLE
-        .iter()
-        .find(|rule| rule.matches(service, code, &message))
-        .map_or_else(|| by_status(status), |rule| rule.class)
+    TABLE.iter().find(|rule| rule.matches(service, code, &message)).map_or_else(|| by_status(status), |rule| rule.class)
 }
 
 impl Rule {
