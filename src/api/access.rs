@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules;
+
 /// Access to the cluster's API by IAM principals.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -11,6 +13,7 @@ pub struct Access {
     /// How EKS authenticates IAM principals: `Api` (access entries) or `ApiAndConfigMap` (and the aws-auth ConfigMap).
     /// It can change to `Api`, never back.
     #[serde(default)]
+    #[x_kube(validation = rules::authentication_mode())]
     pub authentication_mode: AuthenticationMode,
     /// Removes access entries that are not listed here; those that EKS makes for itself stay. `false` leaves them alone.
     #[serde(default)]
@@ -36,10 +39,12 @@ pub enum AuthenticationMode {
 pub struct AccessEntry {
     /// ARN of the IAM role or user. The entry's key.
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::principal_arn())]
     pub principal_arn: String,
     /// Kubernetes groups the principal is in, for RBAC of your own; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::kubernetes_groups())]
     pub kubernetes_groups: Option<Vec<String>>,
     /// EKS access policies, by ARN; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,6 +59,7 @@ pub struct AccessEntry {
 pub struct AccessPolicy {
     /// ARN of the access policy, such as `arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy`.
     #[schemars(length(max = 256))]
+    #[x_kube(validation = rules::access_policy_arn())]
     pub policy_arn: String,
     /// Where the policy holds; the whole cluster unless told otherwise.
     #[serde(default)]
@@ -62,6 +68,7 @@ pub struct AccessPolicy {
 
 /// Where an access policy holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::access_scope())]
 #[serde(rename_all = "camelCase")]
 pub struct AccessScope {
     /// `Cluster`, or `Namespace` with `namespaces`.
@@ -87,11 +94,14 @@ pub enum ScopeType {
 pub struct PodIdentity {
     /// Namespace of the service account.
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::namespace_name())]
     pub namespace: String,
     /// Name of the service account; it need not exist yet.
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
     pub service_account: String,
     /// ARN of the IAM role its Pods get; the role must trust `pods.eks.amazonaws.com`.
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::role_arn())]
     pub role_arn: String,
 }

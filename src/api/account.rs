@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules;
 use super::schema;
 
 /// An AWS account: how it is reached and who may use it.
@@ -16,39 +17,77 @@ use super::schema;
     version = "v1alpha1",
     kind = "AwsAccount",
     plural = "awsaccounts",
+    printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountId", description = "AWS account"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].status"#,
+        description = "Whether everything asked for is there"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        description = "Reason of the Ready condition"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since the object was made"
+    ),
+    printcolumn(
+        name = "Role",
+        type_ = "string",
+        json_path = ".spec.roleArn",
+        description = "Role that is assumed",
+        priority = 1
+    ),
     derive = "PartialEq",
     status = "AwsAccountStatus",
     doc = "An AWS account: how it is reached and who may use it.",
     category = "keelson"
 )]
+#[x_kube(validation = rules::role_is_in_account())]
+#[x_kube(validation = rules::external_id_needs_role())]
 #[serde(rename_all = "camelCase")]
 pub struct AwsAccountSpec {
     /// The account's 12 digits; checked with GetCallerIdentity before anything is written.
     #[schemars(length(max = 12))]
+    #[x_kube(validation = rules::account_id())]
+    #[x_kube(validation = rules::fixed("the account cannot change: clusters were made in it; make another AwsAccount for another account"))]
     pub account_id: String,
     /// ARN of the IAM role that is assumed with the operator's own credentials; absent: those are used as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::role_arn())]
     pub role_arn: Option<String>,
     /// External id sent with AssumeRole; the role's trust policy should require it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 1224))]
+    #[x_kube(validation = rules::external_id())]
     pub external_id: Option<String>,
     /// Namespaces whose objects may refer to this account; `["*"]`: all; absent: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::allowed_namespaces())]
     pub allowed_namespaces: Vec<String>,
     /// AWS regions in which it may be used; absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100), inner(length(max = 32)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::regions())]
     pub allowed_regions: Option<Vec<String>>,
     /// ARN of the IAM policy that is put as permissions boundary on every role we create.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::policy_arn())]
     pub permissions_boundary_arn: Option<String>,
     /// Tags on everything made in the account; an object's own tags win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
+    #[x_kube(validation = rules::tag_keys())]
+    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 }
 

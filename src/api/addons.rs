@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules;
 use super::schema;
 
 /// Add-ons of a cluster that names none of its own.
@@ -13,14 +14,17 @@ pub const DEFAULT_ADDONS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "eks-
 
 /// An EKS add-on.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::at_most_one_of(&["serviceAccountRoleArn", "podIdentityRoleArn"]))]
 #[serde(rename_all = "camelCase")]
 pub struct Addon {
     /// Name in EKS, such as `vpc-cni`. The add-on's key.
     #[schemars(length(min = 1, max = 100))]
+    #[x_kube(validation = rules::aws_word())]
     pub name: String,
     /// `Default` (EKS's default for the cluster's version), `Latest` (the newest that fits it) or an exact version.
     #[serde(default = "default_version")]
     #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = rules::aws_word())]
     pub version: String,
     /// The add-on's own settings, as `aws eks describe-addon-configuration` shows them; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,11 +37,13 @@ pub struct Addon {
     /// ARN of the IAM role of the add-on's service account by IRSA (needs `oidcProvider`); absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::role_arn())]
     pub service_account_role_arn: Option<String>,
     /// ARN of the IAM role of the add-on's service account by EKS Pod Identity (needs the add-on
     /// `eks-pod-identity-agent`); absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::role_arn())]
     pub pod_identity_role_arn: Option<String>,
 }
 
@@ -96,18 +102,21 @@ pub enum Conflicts {
 pub struct FargateProfile {
     /// Name in EKS. The profile's key.
     #[schemars(length(min = 1, max = 100))]
+    #[x_kube(validation = rules::eks_name())]
     pub name: String,
     /// Which Pods run on Fargate: those that match any selector. Immutable: make a profile under a new name instead.
-    #[schemars(length(min = 1, max = 5))]
+    #[schemars(length(min = 1, max = 5), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rules::fixed("the selectors of a Fargate profile cannot change: add a profile under a new name and remove this one"))]
     pub selectors: Vec<FargateSelector>,
 }
 
 /// Chooses Pods by namespace and labels.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FargateSelector {
     /// Namespace of the Pods; `*` and `?` stand for any characters.
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::fargate_namespace())]
     pub namespace: String,
     /// Labels the Pods must have, all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -12,6 +12,7 @@ use super::gitops::GitOps;
 use super::network::{KubernetesNetwork, Network};
 use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
 use super::reference::{AccountReference, SecretReference};
+use super::rules;
 use super::schema;
 use super::status::EksClusterStatus;
 use super::upgrade::Upgrade;
@@ -27,10 +28,30 @@ use super::version::{InvalidVersion, KubernetesVersion};
     shortname = "ekc",
     category = "keelson",
     namespaced,
+    selectable = ".spec.accountRef.name",
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether everything asked for is there"),
+    printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Reason of the Ready condition"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version", description = "Version of the control plane"),
+    printcolumn(name = "Target", type_ = "string", json_path = ".spec.version", description = "Version to reach"),
+    printcolumn(name = "GitOps", type_ = "string", json_path = ".status.gitops.revision", description = "Revision applied last, short"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was made"),
+    printcolumn(name = "Region", type_ = "string", json_path = ".spec.region", description = "AWS region", priority = 1),
+    printcolumn(name = "Account", type_ = "string", json_path = ".status.accountId", description = "AWS account", priority = 1),
+    printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", description = "Address of the Kubernetes API", priority = 1),
+    validation = rules::cluster_name_fits_eks(),
+    validation = rules::cluster_name_fixed(),
     derive = "PartialEq",
     status = "EksClusterStatus",
     doc = "One EKS cluster with its network, roles, add-ons and GitOps agent."
 )]
+#[x_kube(validation = rules::account_fixed())]
+#[x_kube(validation = rules::fixed_member("roleArn", "the cluster's role cannot change: put the old value back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
+#[x_kube(validation = rules::cluster_version_not_lowered())]
+#[x_kube(validation = rules::cluster_rollback_by_one())]
+#[x_kube(validation = rules::encryption_only_added())]
+#[x_kube(validation = rules::key_in_region())]
+#[x_kube(validation = rules::zones_in_region())]
+#[x_kube(validation = rules::services_apart_from_vpc())]
 #[serde(rename_all = "camelCase")]
 pub struct EksClusterSpec {
     /// The AwsAccount it is made in; absent: the operator's own credentials, where it was not started with those switched
@@ -39,17 +60,24 @@ pub struct EksClusterSpec {
     pub account_ref: Option<AccountReference>,
     /// AWS region. Immutable.
     #[schemars(length(max = 32))]
+    #[x_kube(validation = rules::region())]
+    #[x_kube(validation = rules::fixed("the region cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub region: String,
     /// Name in EKS; absent: metadata.name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100))]
+    #[x_kube(validation = rules::eks_name())]
     pub cluster_name: Option<String>,
     /// Kubernetes version to reach, a minor version at a time, such as `1.34`. Lowering it needs `upgrade.allowRollback`.
     #[schemars(length(max = 8))]
+    #[x_kube(validation = rules::kubernetes_version())]
     pub version: String,
     /// Tags on everything made for this cluster, over the account's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
+    #[x_kube(validation = rules::tag_keys())]
+    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 
     /// When a plan is written to AWS: `Automatic` (at once), `Approval` (once its hash stands in the annotation
@@ -82,6 +110,7 @@ pub struct EksClusterSpec {
     /// Control plane logs sent to CloudWatch, such as `api`, `audit`, `authenticator`; `[]`: none; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::aws_words())]
     pub logging: Option<Vec<String>>,
     /// Encrypts Kubernetes Secrets with a KMS key of your own. Can be added, never changed or removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,10 +118,12 @@ pub struct EksClusterSpec {
     /// ARN of the cluster's IAM role; absent: one is made. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::role_arn())]
     pub role_arn: Option<String>,
     /// What AWS does at the end of a version's standard support: `Standard` (upgrades it) or `Extended` (keeps it, at a higher
     /// price); absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SupportType")]
     pub support_type: Option<SupportType>,
     /// Provisioned control plane; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +191,7 @@ impl EksCluster {
 
 /// From where the Kubernetes API can be reached.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::endpoint_reachable())]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointAccess {
     /// From the internet, limited to `publicCidrs`.
@@ -168,6 +200,7 @@ pub struct EndpointAccess {
     /// Ranges the public endpoint answers to; at most 40.
     #[serde(default = "anywhere")]
     #[schemars(length(max = 40), inner(length(max = 43)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::public_cidrs())]
     pub public_cidrs: Vec<String>,
     /// From inside the VPC.
     #[serde(default = "schema::yes")]
@@ -190,6 +223,7 @@ impl Default for EndpointAccess {
 pub struct SecretsEncryption {
     /// ARN of the KMS key: symmetric, and in the cluster's region.
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::key_arn())]
     pub kms_key_arn: String,
 }
 
@@ -201,20 +235,22 @@ pub enum SupportType {
 }
 
 /// Provisioned control plane.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ControlPlaneScaling {
     /// Tier, as EKS names them, such as `standard` or `tier-xl`.
     #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = rules::aws_word())]
     pub tier: String,
 }
 
 /// EKS Auto Mode.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AutoMode {
     /// Built-in node pools, such as `general-purpose` and `system`.
     #[serde(default)]
     #[schemars(length(max = 10), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::aws_words())]
     pub node_pools: Vec<String>,
 }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::SpecError;
 use super::reference::SecretReference;
+use super::rules;
+use super::rules_git;
 use super::schema;
 
 /// The Flux version built into this binary.
@@ -18,12 +20,13 @@ pub const FLUX_COMPONENTS: [&str; 4] =
 
 /// At most one of `flux`, `argocd`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::at_most_one_of(&["flux", "argocd"]))]
 #[serde(rename_all = "camelCase")]
 pub struct GitOps {
     /// Flux, in namespace `flux-system`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flux: Option<Flux>,
-    /// Argo CD.
+    /// Argo CD, in a namespace of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub argocd: Option<ArgoCd>,
 }
@@ -54,10 +57,12 @@ pub struct Flux {
     /// Flux version to install, until Git owns the agent's manifests.
     #[serde(default = "flux_version")]
     #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = rules_git::agent_version())]
     pub version: String,
     /// Registry and path of the controllers' images, for mirrors.
     #[serde(default = "flux_registry")]
     #[schemars(length(min = 1, max = 255))]
+    #[x_kube(validation = rules_git::image_registry())]
     pub registry: String,
     /// Secret of type kubernetes.io/dockerconfigjson with which the controllers' images are pulled; copied, and kept in step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,15 +70,20 @@ pub struct Flux {
     /// Flux controllers to install; source-controller and kustomize-controller are always needed.
     #[serde(default = "flux_components")]
     #[schemars(length(max = 8), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules_git::components())]
+    #[x_kube(validation = rules_git::component_names())]
     pub components: Vec<String>,
     /// What is followed.
     pub source: Source,
     /// Path of this cluster inside the source, such as `clusters/demo`.
     #[schemars(length(max = 1024))]
+    #[x_kube(validation = rules_git::path())]
     pub path: String,
     /// How often everything is compared with the source and corrected, such as `10m`.
     #[serde(default = "ten_minutes")]
     #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::duration())]
+    #[x_kube(validation = rules::at_least_a_second())]
     pub interval: String,
     /// Deletes from the cluster what disappears from the path.
     #[serde(default = "schema::yes")]
@@ -95,20 +105,25 @@ pub struct ArgoCd {
     /// Argo CD version to install, until Git owns the agent's manifests.
     #[serde(default = "argocd_version")]
     #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = rules_git::agent_version())]
     pub version: String,
     /// Namespace in the new cluster that Argo CD is installed in. Immutable.
     #[serde(default = "argocd_namespace")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::namespace_name())]
+    #[x_kube(validation = rules::fixed("the namespace of Argo CD cannot change: put the old one back"))]
     pub namespace: String,
     /// What is followed.
     pub source: Source,
     /// Path of this cluster inside the source, such as `clusters/demo`.
     #[schemars(length(max = 1024))]
+    #[x_kube(validation = rules_git::path())]
     pub path: String,
 }
 
 /// Exactly one of `git`, `oci`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::exactly_one_of(&["git", "oci"]))]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
     /// A Git repository.
@@ -143,6 +158,9 @@ impl Source {
 pub struct GitSource {
     /// Address of the repository: https:// or ssh://. http:// only where the operator was started to allow it.
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules_git::git_url())]
+    #[x_kube(validation = rules_git::no_password_in_url())]
+    #[x_kube(validation = rules_git::no_metadata_address())]
     pub url: String,
     /// Which revision is followed.
     #[serde(rename = "ref")]
@@ -150,6 +168,8 @@ pub struct GitSource {
     /// How often the repository is asked for something new, such as `1m`.
     #[serde(default = "one_minute")]
     #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::duration())]
+    #[x_kube(validation = rules::at_least_a_second())]
     pub interval: String,
     /// Secret in this namespace with the credentials: `identity` and `known_hosts` (ssh), or `username` and `password`, or
     /// `bearerToken`, or a GitHub App's keys; also `ca.crt`. Copied into the cluster, and kept in step.
@@ -162,27 +182,33 @@ pub struct GitSource {
 
 /// Exactly one of `branch`, `tag`, `semver`, `commit`, `name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::exactly_one_of(&["branch", "tag", "semver", "commit", "name"]))]
 #[serde(rename_all = "camelCase")]
 pub struct GitRef {
     /// Newest commit of this branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
+    #[x_kube(validation = rules_git::ref_name())]
     pub branch: Option<String>,
     /// This tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
+    #[x_kube(validation = rules_git::ref_name())]
     pub tag: Option<String>,
     /// Highest tag in this range of semantic versions, such as `>=1.0.0 <2.0.0`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
+    #[x_kube(validation = rules_git::semver_range())]
     pub semver: Option<String>,
     /// This commit, by its SHA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
+    #[x_kube(validation = rules_git::commit())]
     pub commit: Option<String>,
     /// This reference by its full name, such as `refs/heads/main`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 255))]
+    #[x_kube(validation = rules_git::full_ref_name())]
     pub name: Option<String>,
 }
 
@@ -220,6 +246,8 @@ impl GitRef {
 pub struct OciSource {
     /// Address of the artifact, oci://, without a tag.
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules_git::oci_url())]
+    #[x_kube(validation = rules_git::no_metadata_address())]
     pub url: String,
     /// Which version is followed.
     #[serde(rename = "ref")]
@@ -227,10 +255,13 @@ pub struct OciSource {
     /// How the registry is logged in to: `generic` (with `secretRef`, if any) or a cloud's own, such as `aws`.
     #[serde(default = "generic")]
     #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = rules::aws_word())]
     pub provider: String,
     /// How often the registry is asked for something new, such as `1m`.
     #[serde(default = "one_minute")]
     #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::duration())]
+    #[x_kube(validation = rules::at_least_a_second())]
     pub interval: String,
     /// Secret of type kubernetes.io/dockerconfigjson in this namespace; copied into the cluster, and kept in step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -239,19 +270,23 @@ pub struct OciSource {
 
 /// Exactly one of `tag`, `semver`, `digest`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::exactly_one_of(&["tag", "semver", "digest"]))]
 #[serde(rename_all = "camelCase")]
 pub struct OciRef {
     /// This tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
+    #[x_kube(validation = rules_git::oci_tag())]
     pub tag: Option<String>,
     /// Highest tag in this range of semantic versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
+    #[x_kube(validation = rules_git::semver_range())]
     pub semver: Option<String>,
     /// This digest, `sha256:...`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 80))]
+    #[x_kube(validation = rules_git::oci_digest())]
     pub digest: Option<String>,
 }
 

@@ -7,10 +7,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
+use super::rules;
 use super::schema;
 
 /// Exactly one of `vpc`, `existing`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::exactly_one_of(&["vpc", "existing"]))]
+#[x_kube(validation = rules::network_kind_fixed())]
 #[serde(rename_all = "camelCase")]
 pub struct Network {
     /// A VPC made for this cluster and deleted with it. What is left out has its default.
@@ -47,18 +50,28 @@ impl Default for Network {
 
 /// A VPC of the cluster's own.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::zones_or_count())]
+#[x_kube(validation = rules::zones_fixed())]
+#[x_kube(validation = rules::nat_needs_public_subnets())]
 #[serde(rename_all = "camelCase")]
 pub struct Vpc {
     /// IPv4 range of the VPC, a /16 to a /24; the subnets are cut from it. Immutable.
     #[serde(default = "default_cidr")]
     #[schemars(length(max = 18))]
+    #[x_kube(validation = rules::vpc_cidr())]
+    #[x_kube(validation = rules::fixed("the VPC's range cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub cidr: String,
     /// How many availability zones get subnets, 2 to 6. Not used when `zones` names them. Immutable.
     #[serde(default = "default_zone_count")]
+    #[schemars(schema_with = "schema::small_number")]
+    #[x_kube(validation = rules::zone_count())]
     pub zone_count: u8,
     /// The availability zones by name, instead of a count, such as `eu-west-1a`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 6), inner(length(max = 32)))]
+    #[schemars(length(max = 6), inner(length(max = 32)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rules::zones())]
+    #[x_kube(validation = rules::two_zones())]
+    #[x_kube(validation = rules::unique())]
     pub zones: Option<Vec<String>>,
     /// NAT gateways for the private subnets: `Single` (one for all zones), `PerZone` (one in each: no traffic between zones,
     /// and a zone can fail alone) or `None`.
@@ -66,10 +79,12 @@ pub struct Vpc {
     pub nat: Nat,
     /// Makes public subnets, for load balancers, NAT gateways and public nodes. Can be turned on later, not off.
     #[serde(default = "schema::yes")]
+    #[x_kube(validation = rules::public_subnets_stay())]
     pub public_subnets: bool,
     /// VPC endpoints by short service name, such as `s3`, `dynamodb` (gateway) or `ecr.api`, `sts` (interface).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::aws_words())]
     pub endpoints: Vec<String>,
 }
 
@@ -124,15 +139,21 @@ pub enum Nat {
 
 /// Subnets that exist already: exactly one of `subnetIds`, `subnetSelector`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::exactly_one_of(&["subnetIds", "subnetSelector"]))]
+#[x_kube(validation = rules::selector_needs_vpc())]
+#[x_kube(validation = rules::vpc_id_fixed())]
 #[serde(rename_all = "camelCase")]
 pub struct ExistingNetwork {
     /// The VPC the subnets are in. Needed with `subnetSelector`; with `subnetIds` it is checked. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
+    #[x_kube(validation = rules::vpc_id())]
     pub vpc_id: Option<String>,
     /// Ids of the subnets, in at least two availability zones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::subnet_ids())]
+    #[x_kube(validation = rules::two_subnets())]
     pub subnet_ids: Option<Vec<String>>,
     /// Chooses the subnets of `vpcId` by their tags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,6 +161,7 @@ pub struct ExistingNetwork {
     /// Additional security groups of the control plane's network interfaces; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 5), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::security_group_ids())]
     pub security_group_ids: Option<Vec<String>>,
 }
 
@@ -175,15 +197,19 @@ impl ExistingNetwork {
 
 /// Addresses inside Kubernetes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::service_cidr_is_ipv4())]
+#[x_kube(validation = rules::fixed_member("serviceCidr", "the range of Services cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesNetwork {
     /// Address family of Pods and Services: `IPv4` or `IPv6`; the VPC is made to match. Immutable.
     #[serde(default)]
+    #[x_kube(validation = rules::fixed("the address family cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub ip_family: IpFamily,
     /// IPv4 range of Services, a /12 to a /24 inside 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, apart from the VPC's;
     /// absent: EKS chooses. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 18))]
+    #[x_kube(validation = rules::service_cidr())]
     pub service_cidr: Option<String>,
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::SpecError;
 use super::policy::DeletionPolicy;
 use super::reference::ClusterReference;
+use super::rules;
 use super::schema;
 use super::status::NodeGroupStatus;
 use super::version::{InvalidVersion, KubernetesVersion};
@@ -23,38 +24,65 @@ use super::version::{InvalidVersion, KubernetesVersion};
     shortname = "ng",
     category = "keelson",
     namespaced,
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name", description = "The EksCluster it belongs to"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#, description = "Whether everything asked for is there"),
+    printcolumn(name = "Status", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, description = "Reason of the Ready condition"),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.version", description = "Version of the nodes"),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.replicas", description = "Desired size, as AWS has it"),
+    printcolumn(name = "Min", type_ = "integer", json_path = ".spec.scaling.min", description = "Fewest nodes"),
+    printcolumn(name = "Max", type_ = "integer", json_path = ".spec.scaling.max", description = "Most nodes"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the object was made"),
+    printcolumn(name = "Types", type_ = "string", json_path = ".spec.instanceTypes", description = "Instance types", priority = 1),
+    printcolumn(name = "Capacity", type_ = "string", json_path = ".spec.capacityType", description = "On-demand or spot", priority = 1),
+    printcolumn(name = "Release", type_ = "string", json_path = ".status.releaseVersion", description = "AMI release of the nodes", priority = 1),
+    validation = rules::node_group_name_fits_eks(),
+    validation = rules::node_group_name_fixed(),
     derive = "PartialEq",
     status = "NodeGroupStatus",
     scale(spec_replicas_path = ".spec.scaling.desired", status_replicas_path = ".status.replicas"),
     selectable = ".spec.clusterRef.name",
     doc = "One EKS managed node group of an EksCluster."
 )]
+#[x_kube(validation = rules::node_group_version_not_lowered())]
+#[x_kube(validation = rules::fixed_member("amiType", "the AMI type cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
+#[x_kube(validation = rules::fixed_member("diskSizeGiB", "the disk size cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
+#[x_kube(validation = rules::fixed_member("roleArn", "the nodes' role cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
+#[x_kube(validation = rules::launch_template_fixed())]
 #[serde(rename_all = "camelCase")]
 pub struct NodeGroupSpec {
     /// The EksCluster it belongs to, in the same namespace. Immutable.
+    #[x_kube(validation = rules::fixed("a node group cannot move to another cluster: put the old one back, or make a new NodeGroup with the other value and delete this one"))]
     pub cluster_ref: ClusterReference,
     /// Name in EKS; absent: metadata.name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::eks_name())]
     pub node_group_name: Option<String>,
     /// Kubernetes version of its nodes, such as `1.34`; absent: follows the cluster. Never lowered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
+    #[x_kube(validation = rules::kubernetes_version())]
     pub version: Option<String>,
     /// AMI release: `Latest` (the newest of the version, at each upgrade), an exact one, or `Pinned` (never changed by itself).
     #[serde(default = "latest")]
     #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = rules::aws_word())]
     pub release_version: String,
     /// AMI type, such as `AL2023_x86_64_STANDARD`; absent: EKS chooses. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = rules::aws_word())]
     pub ami_type: Option<String>,
     /// EC2 instance types, the first is preferred. Immutable.
     #[serde(default = "default_instance_types")]
-    #[schemars(length(min = 1, max = 20), inner(length(min = 1, max = 32)))]
+    #[schemars(length(min = 1, max = 20), inner(length(min = 1, max = 32)), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rules::instance_types())]
+    #[x_kube(validation = rules::unique())]
+    #[x_kube(validation = rules::fixed("the instance types cannot change: put the old ones back, or make a new NodeGroup with the other value and delete this one"))]
     pub instance_types: Vec<String>,
     /// `OnDemand` or `Spot`. Immutable.
     #[serde(default)]
+    #[x_kube(validation = rules::fixed("the capacity type cannot change: put the old one back, or make a new NodeGroup with the other value and delete this one"))]
     pub capacity_type: CapacityType,
     /// Size of each node's root volume in GiB; absent: EKS chooses. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,10 +93,13 @@ pub struct NodeGroupSpec {
     pub scaling: Scaling,
     /// Where its nodes are: a tier of the cluster's own subnets, narrowed by zones, or subnets by id. Immutable.
     #[serde(default)]
+    #[x_kube(validation = rules::fixed("the subnets cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
     pub subnets: NodeSubnets,
     /// Kubernetes labels of its nodes; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::labels")]
+    #[x_kube(validation = rules::label_keys())]
+    #[x_kube(validation = rules::label_values())]
     pub labels: Option<BTreeMap<String, String>>,
     /// Kubernetes taints of its nodes; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,10 +112,12 @@ pub struct NodeGroupSpec {
     /// ARN of the nodes' IAM role; absent: one that is made for the cluster. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
+    #[x_kube(validation = rules::role_arn())]
     pub role_arn: Option<String>,
     /// ARNs of IAM policies added to the node role that is made for the cluster; not with `roleArn`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 15), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::policy_arns())]
     pub additional_role_policies: Vec<String>,
     /// How nodes are replaced; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +134,9 @@ pub struct NodeGroupSpec {
     /// Tags on the node group, over the cluster's and the account's.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
+    #[x_kube(validation = rules::tag_keys())]
+    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 }
 
@@ -153,6 +189,8 @@ pub enum CapacityType {
 
 /// How many nodes.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::min_at_most_max())]
+#[x_kube(validation = rules::desired_in_bounds())]
 #[serde(rename_all = "camelCase")]
 pub struct Scaling {
     /// Fewest nodes.
@@ -188,18 +226,22 @@ pub enum DesiredPolicy {
 
 /// Where nodes are: a tier, or subnets by id.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::tier_or_ids())]
 #[serde(rename_all = "camelCase")]
 pub struct NodeSubnets {
     /// The cluster's `Private` or `Public` subnets; `Private` where neither this nor `ids` is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SubnetTier")]
     pub tier: Option<SubnetTier>,
     /// Narrows the tier to these availability zones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 6), inner(length(max = 32)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::zones())]
     pub zones: Option<Vec<String>>,
     /// Subnets by id, instead of a tier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 16), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::subnet_ids())]
     pub ids: Option<Vec<String>>,
 }
 
@@ -246,10 +288,12 @@ pub enum SubnetTier {
 pub struct Taint {
     /// Key of the taint.
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = rules::label_key())]
     pub key: String,
     /// Value of the taint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
+    #[x_kube(validation = rules::label_value())]
     pub value: Option<String>,
     /// What becomes of Pods that do not tolerate it: `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
     pub effect: TaintEffect,
@@ -269,15 +313,18 @@ pub enum TaintEffect {
 pub struct LaunchTemplate {
     /// Id of the launch template. Immutable.
     #[schemars(length(max = 64))]
+    #[x_kube(validation = rules::launch_template_id())]
     pub id: String,
     /// Version number; absent: the template's default version at creation, and not managed afterwards.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 18))]
+    #[x_kube(validation = rules::launch_template_version())]
     pub version: Option<String>,
 }
 
 /// How nodes are replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::at_most_one_of(&["maxUnavailable", "maxUnavailablePercentage"]))]
 #[serde(rename_all = "camelCase")]
 pub struct NodeUpdate {
     /// Nodes replaced at the same time, 1 to 100.
@@ -290,6 +337,7 @@ pub struct NodeUpdate {
     pub max_unavailable_percentage: Option<i32>,
     /// `Default` (new nodes first) or `Minimal` (old nodes go first: no surge); absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "UpdateStrategy")]
     pub strategy: Option<UpdateStrategy>,
     /// Evicts Pods in spite of their disruption budgets.
     #[serde(default)]

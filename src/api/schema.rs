@@ -13,6 +13,11 @@ pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
+/// A number that Rust keeps in a byte: the API server knows no such format.
+pub(super) fn small_number(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "integer", "format": "int32"})
+}
+
 fn strings(max_properties: u32, max_length: u32) -> Schema {
     json_schema!({
         "type": "object",

@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules;
+
 /// How upgrades are carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -18,6 +20,7 @@ pub struct Upgrade {
     /// How long the cluster must have been healthy between a control plane step and its nodes, such as `10m`.
     #[serde(default = "default_soak")]
     #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::duration())]
     pub soak: String,
     /// Whether node groups without a version of their own `Follow` the cluster, or are upgraded `Manual`ly.
     #[serde(default)]
@@ -70,13 +73,16 @@ pub enum FollowPolicy {
 pub struct UpgradeWindow {
     /// When it opens: five cron fields (minute, hour, day of month, month, day of week).
     #[schemars(length(min = 9, max = 100))]
+    #[x_kube(validation = rules::cron_schedule())]
     pub schedule: String,
     /// How long it stays open, such as `4h`.
     #[schemars(length(max = 20))]
+    #[x_kube(validation = rules::duration())]
     pub duration: String,
     /// IANA time zone of the schedule.
     #[serde(default = "default_time_zone")]
     #[schemars(length(min = 1, max = 64))]
+    #[x_kube(validation = rules::time_zone())]
     pub time_zone: String,
 }
 

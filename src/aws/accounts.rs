@@ -2,6 +2,7 @@
 //! what the SDK reads for its configuration.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,12 +34,19 @@ pub struct Identity {
 }
 
 /// A role to assume.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Role {
     pub arn: String,
     pub external_id: Option<String>,
-    /// Stands in CloudTrail: who, for which object.
+    /// Stands in CloudTrail. The same for all objects: each name has sessions, and shared reads, of its own.
     pub session_name: String,
+}
+
+impl fmt::Debug for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The external id is half a password: who knows it can ask the operator into the account.
+        f.debug_struct("Role").field("arn", &self.arn).field("session_name", &self.session_name).finish_non_exhaustive()
+    }
 }
 
 impl Identity {
@@ -49,10 +57,14 @@ impl Identity {
 
     /// A role in the account `account_id`.
     pub fn role(account_id: impl Into<String>, role: Role) -> Self {
-        Identity {
-            account_id: Some(account_id.into()),
-            role: Some(role),
-        }
+        Identity { account_id: Some(account_id.into()), role: Some(role) }
+    }
+
+    /// The account as far as it is known without asking: rates are kept under it, so that a role that is refused all the
+    /// time does not slow other accounts.
+    fn known_account(&self) -> &str {
+        let of_role = || self.role.as_ref().and_then(|role| role.arn.split(':').nth(4));
+        self.account_id.as_deref().or_else(of_role).filter(|account| !account.is_empty()).unwrap_or(OPERATOR)
     }
 }
 
@@ -115,19 +127,11 @@ impl Accounts {
         // Without a region the SDK would ask the instance metadata service and hang where there is none. Every session names
         // its own; this one is only for the SDK's own calls to STS.
         let region = std::env::var("AWS_REGION").or_else(|_| std::env::var("AWS_DEFAULT_REGION"));
-        let region = Region::new(
-            region
-                .ok()
-                .filter(|r| !r.is_empty())
-                .unwrap_or_else(|| "us-east-1".to_owned()),
-        );
+        let region = Region::new(region.ok().filter(|r| !r.is_empty()).unwrap_or_else(|| "us-east-1".to_owned()));
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(region)
             .http_client(http_client())
-            .timeout_config(timeouts)
-            // A create that is repeated after a lost answer makes two: the engine looks again instead.
-            .retry_config(RetryConfig::disabled())
-            .identity_cache(IdentityCache::no_cache());
+            .timeout_config(timeouts);
         if let Ok(name) = AppName::new("keelson") {
             loader = loader.app_name(name);
         }
@@ -136,26 +140,13 @@ impl Accounts {
     }
 
     /// From a configuration made elsewhere (tests).
-    pub fn new(
-        base: SdkConfig,
-        settings: Settings,
-        gate: Arc<dyn WriteGate>,
-        metrics: Metrics,
-    ) -> Self {
+    pub fn new(base: SdkConfig, settings: Settings, gate: Arc<dyn WriteGate>, metrics: Metrics) -> Self {
         let ambient = match base.credentials_provider() {
             Some(provider) => CachedCredentials::ambient(provider),
             None => CachedCredentials::ambient(SharedCredentialsProvider::new(NoCredentials)),
         };
         let (buckets, sessions) = (Buckets::default(), Mutex::default());
-        Accounts(Arc::new(Inner {
-            base,
-            ambient,
-            buckets,
-            gate,
-            metrics,
-            idle: settings.idle,
-            sessions,
-        }))
+        Accounts(Arc::new(Inner { base, ambient, buckets, gate, metrics, idle: settings.idle, sessions }))
     }
 
     /// The session of `identity` in `region`; new ones are checked with GetCallerIdentity first.
@@ -167,9 +158,7 @@ impl Accounts {
         let (read, global) = self.entry(identity, region);
         let (this, identity, region) = (self.clone(), identity.clone(), region.to_owned());
         let open = |_| async move { this.open(identity, region, global).await };
-        let session = read
-            .get(Fresh::any(), Priority::Foreground, |()| true, || (), open)
-            .await?;
+        let session = read.get(Fresh::any(), Priority::Foreground, |()| true, || (), open).await?;
         Ok((*session).clone())
     }
 
@@ -180,10 +169,7 @@ impl Accounts {
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, Sessions> {
         // A map of entries, each whole at any point.
-        self.0
-            .sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn entry(&self, identity: &Identity, region: &str) -> (SharedRead<Session>, GlobalReads) {
@@ -192,45 +178,27 @@ impl Accounts {
         sessions.sweep(now, self.0.idle, &self.0.buckets);
         let global = sessions.global.entry(identity.clone()).or_default().clone();
         let key = (identity.clone(), region.to_owned());
-        let entry = sessions.by_place.entry(key).or_insert_with(|| Entry {
-            used: now,
-            read: SharedRead::default(),
-        });
+        let entry = sessions.by_place.entry(key).or_insert_with(|| Entry { used: now, read: SharedRead::default() });
         entry.used = now;
         (entry.read.clone(), global)
     }
 
-    async fn open(
-        self,
-        identity: Identity,
-        region: String,
-        global: GlobalReads,
-    ) -> Result<Session, AwsError> {
+    async fn open(self, identity: Identity, region: String, global: GlobalReads) -> Result<Session, AwsError> {
         let inner = &*self.0;
         let credentials = match &identity.role {
             None => inner.ambient.clone(),
-            Some(role) => CachedCredentials::role(self.assume_role(role, &identity, &region)),
+            Some(role) => CachedCredentials::role(self.assume_role(role, identity.known_account(), &region)),
         };
         let config = inner.config(&region, credentials.clone());
         let sts = aws_sdk_sts::Client::new(&config);
         let expected = identity.account_id.as_deref();
-        let who = self.caller(
-            expected.unwrap_or(OPERATOR),
-            &region,
-            Some(credentials.clone()),
-        );
+        let who = self.caller(identity.known_account(), &region, Some(credentials.clone()));
         let (account_id, partition) = identify(&sts, &who, expected).await?;
         let caller = self.caller(&account_id, &region, Some(credentials));
         let ec2 = aws_sdk_ec2::Client::new(&config);
         let eks = aws_sdk_eks::Client::new(&config);
         let iam = aws_sdk_iam::Client::new(&config);
-        let snapshots = Snapshots::new(
-            caller.clone(),
-            ec2.clone(),
-            eks.clone(),
-            iam.clone(),
-            global,
-        );
+        let snapshots = Snapshots::new(caller.clone(), ec2.clone(), eks.clone(), iam.clone(), global);
         Ok(Session {
             account_id: account_id.into(),
             partition: partition.into(),
@@ -245,14 +213,8 @@ impl Accounts {
     }
 
     /// Through the regional endpoint of STS, with the operator's own credentials.
-    fn assume_role(&self, role: &Role, identity: &Identity, region: &str) -> AssumeRole {
+    fn assume_role(&self, role: &Role, account: &str, region: &str) -> AssumeRole {
         let config = self.0.config(region, self.0.ambient.clone());
-        // The role's account stands for the call: a role that is refused all the time must not slow the others.
-        let account = identity
-            .account_id
-            .as_deref()
-            .or_else(|| role.arn.split(':').nth(4))
-            .unwrap_or(OPERATOR);
         AssumeRole {
             sts: aws_sdk_sts::Client::new(&config),
             caller: self.caller(account, region, Some(self.0.ambient.clone())),
@@ -262,12 +224,7 @@ impl Accounts {
         }
     }
 
-    fn caller(
-        &self,
-        account: &str,
-        region: &str,
-        credentials: Option<CachedCredentials>,
-    ) -> Caller {
+    fn caller(&self, account: &str, region: &str, credentials: Option<CachedCredentials>) -> Caller {
         let inner = &*self.0;
         Caller::new(CallerParts {
             account: account.to_owned(),
@@ -288,6 +245,8 @@ impl Inner {
             .region(Region::new(region.to_owned()))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
             .identity_cache(IdentityCache::no_cache())
+            // A create that is repeated after a lost answer makes two: the engine looks again instead.
+            .retry_config(RetryConfig::disabled())
             .build()
     }
 }
@@ -295,18 +254,13 @@ impl Inner {
 impl Sessions {
     /// Drops what was not used for long; those who still hold a session keep theirs.
     fn sweep(&mut self, now: Instant, idle: Duration, buckets: &Buckets) {
-        if self
-            .swept
-            .is_some_and(|swept| now.saturating_duration_since(swept) < idle / 60)
-        {
+        if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < idle / 60) {
             return;
         }
         self.swept = Some(now);
-        self.by_place
-            .retain(|_, entry| now.saturating_duration_since(entry.used) < idle);
+        self.by_place.retain(|_, entry| now.saturating_duration_since(entry.used) < idle);
         let by_place = &self.by_place;
-        self.global
-            .retain(|identity, _| by_place.keys().any(|(used, _)| used == identity));
+        self.global.retain(|identity, _| by_place.keys().any(|(used, _)| used == identity));
         buckets.drop_unused();
     }
 }
@@ -319,39 +273,25 @@ async fn identify(
 ) -> Result<(String, String), AwsError> {
     const ACTION: &str = "GetCallerIdentity";
     let resource = "the credentials";
-    let answer = caller
-        .call(
-            Service::Sts,
-            ACTION,
-            resource,
-            sts.get_caller_identity().send(),
-        )
-        .await?;
+    let answer = caller.call(Service::Sts, ACTION, resource, sts.get_caller_identity().send()).await?;
     let call = caller.describe(Service::Sts, ACTION, resource);
     let account = answer.account().unwrap_or_default();
     if account.is_empty() {
-        return Err(call
-            .failed(Class::Unavailable, "the answer names no account")
-            .into());
+        return Err(call.failed(Class::Unavailable, "the answer names no account").into());
     }
     if let Some(expected) = expected
         && expected != account
     {
-        let message =
-            format!("the credentials are of account {account}, but account {expected} is expected");
+        let message = format!("the credentials are of account {account}, but account {expected} is expected");
         return Err(call.failed(Class::WrongAccount, message).into());
     }
-    let partition = answer
-        .arn()
-        .and_then(|arn| arn.split(':').nth(1))
-        .filter(|p| !p.is_empty())
-        .unwrap_or("aws");
+    let partition = answer.arn().and_then(|arn| arn.split(':').nth(1)).filter(|p| !p.is_empty()).unwrap_or("aws");
     Ok((account.to_owned(), partition.to_owned()))
 }
 
 /// The SDK's default client, but with few idle connections, and those closed before AWS closes them: a write on a connection
 /// that is just being closed is a lost answer.
-fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
+pub(super) fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
     HttpClient::new().build_with_connector_fn(|settings, components| {
         let mut connector = Connector::builder()
             .pool_idle_timeout(Duration::from_secs(15))
@@ -363,8 +303,6 @@ fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
         if let Some(sleep) = components.and_then(|components| components.sleep_impl()) {
             connector = connector.sleep_impl(sleep);
         }
-        connector
-            .tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc))
-            .build()
+        connector.tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build()
     })
 }

@@ -23,25 +23,16 @@ pub struct Rate {
 }
 
 const fn published(burst: f64, per_second: f64) -> Rate {
-    Rate {
-        burst,
-        per_second,
-        ceiling: per_second,
-    }
+    Rate { burst, per_second, ceiling: per_second }
 }
 
 const fn guess(burst: f64, per_second: f64, ceiling: f64) -> Rate {
-    Rate {
-        burst,
-        per_second,
-        ceiling,
-    }
+    Rate { burst, per_second, ceiling }
 }
 
 /// Where an action's bucket begins.
 pub fn rate_of(service: Service, action: &str) -> Rate {
-    let read =
-        action.starts_with("Describe") || action.starts_with("Get") || action.starts_with("List");
+    let read = action.starts_with("Describe") || action.starts_with("Get") || action.starts_with("List");
     match (service, action) {
         (Service::Ec2, "CreateTags" | "DeleteTags") => published(100.0, 10.0),
         (Service::Ec2, "CreateNatGateway" | "DeleteNatGateway") => published(10.0, 1.0),
@@ -88,13 +79,7 @@ pub struct Bucket {
 
 impl Bucket {
     pub fn new(rate: Rate, now: Instant) -> Self {
-        Bucket {
-            rate,
-            refill: rate.per_second,
-            level: rate.burst,
-            at: now,
-            line_ends: now,
-        }
+        Bucket { rate, refill: rate.per_second, level: rate.burst, at: now, line_ends: now }
     }
 
     fn fill(&mut self, now: Instant) {
@@ -104,13 +89,7 @@ impl Bucket {
     }
 
     /// Takes a token that is there within `patience` (counted from `now`), but not before `not_before`.
-    pub fn take(
-        &mut self,
-        priority: Priority,
-        now: Instant,
-        not_before: Instant,
-        patience: Duration,
-    ) -> Take {
+    pub fn take(&mut self, priority: Priority, now: Instant, not_before: Instant, patience: Duration) -> Take {
         self.fill(now);
         // Background calls use what is left over: they never borrow from tokens to come.
         let (reserve, patience) = match priority {
@@ -127,9 +106,7 @@ impl Bucket {
         let turn = (now + wait).max(self.line_ends);
         let turn = turn.min(now + LONGEST_AWAY);
         self.line_ends = turn + Duration::from_secs_f64(1.0 / self.refill);
-        Take::Later {
-            retry_after: turn - now,
-        }
+        Take::Later { retry_after: turn - now }
     }
 
     /// AWS threw a call away: its bucket is empty, and refills more slowly than we thought.
@@ -141,11 +118,7 @@ impl Bucket {
 
     pub fn succeeded(&mut self) {
         // Beyond where it began only by calls that used the bucket up: an idle one proves nothing.
-        let limit = if self.level < 1.0 {
-            self.rate.ceiling
-        } else {
-            self.rate.per_second
-        };
+        let limit = if self.level < 1.0 { self.rate.ceiling } else { self.rate.per_second };
         if self.refill < limit {
             self.refill = (self.refill + self.rate.per_second * RECOVERY).min(limit);
         }
@@ -202,10 +175,8 @@ impl Limits {
     ) -> Take {
         let mut state = self.state();
         let not_before = state.pauses.get(&service).map_or(now, |pause| pause.until);
-        let bucket = state
-            .buckets
-            .entry((service, action))
-            .or_insert_with(|| Bucket::new(rate_of(service, action), now));
+        let bucket =
+            state.buckets.entry((service, action)).or_insert_with(|| Bucket::new(rate_of(service, action), now));
         bucket.take(priority, now, not_before, patience)
     }
 
@@ -216,42 +187,24 @@ impl Limits {
             bucket.succeeded();
         }
         // Only a call sent after the pause shows that AWS has room again.
-        if state
-            .pauses
-            .get(&service)
-            .is_some_and(|pause| began >= pause.until)
-        {
+        if state.pauses.get(&service).is_some_and(|pause| began >= pause.until) {
             state.pauses.remove(&service);
         }
     }
 
     /// AWS throttled a call that began at `began`. Returns how long the service pauses from `now`.
-    pub fn throttled(
-        &self,
-        service: Service,
-        action: &'static str,
-        began: Instant,
-        now: Instant,
-    ) -> Duration {
+    pub fn throttled(&self, service: Service, action: &'static str, began: Instant, now: Instant) -> Duration {
         let mut state = self.state();
         // Calls that had their token before the pause tell nothing new: a storm counts once.
         if let Some(pause) = state.pauses.get(&service)
             && began < pause.until
         {
-            return pause
-                .until
-                .saturating_duration_since(now)
-                .max(Duration::from_millis(100));
+            return pause.until.saturating_duration_since(now).max(Duration::from_millis(100));
         }
-        let bucket = state
-            .buckets
-            .entry((service, action))
-            .or_insert_with(|| Bucket::new(rate_of(service, action), now));
+        let bucket =
+            state.buckets.entry((service, action)).or_insert_with(|| Bucket::new(rate_of(service, action), now));
         bucket.throttled(now);
-        let pause = state.pauses.entry(service).or_insert_with(|| Pause {
-            until: now,
-            delays: delays(),
-        });
+        let pause = state.pauses.entry(service).or_insert_with(|| Pause { until: now, delays: delays() });
         let delay = pause.delays.next().unwrap_or(Duration::from_secs(60));
         pause.until = now + delay;
         delay
@@ -259,10 +212,7 @@ impl Limits {
 
     /// Tokens a second of an action, as adapted so far.
     pub fn refill(&self, service: Service, action: &'static str) -> f64 {
-        self.state()
-            .buckets
-            .get(&(service, action))
-            .map_or(rate_of(service, action).per_second, Bucket::refill)
+        self.state().buckets.get(&(service, action)).map_or(rate_of(service, action).per_second, Bucket::refill)
     }
 }
 
@@ -275,10 +225,7 @@ pub struct Buckets {
 impl Buckets {
     pub fn of(&self, account: &str, region: &str) -> Arc<Limits> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places
-            .entry((account.to_owned(), region.to_owned()))
-            .or_default()
-            .clone()
+        places.entry((account.to_owned(), region.to_owned())).or_default().clone()
     }
 
     /// Forgets places that no session uses any more.

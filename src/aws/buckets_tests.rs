@@ -1,1 +1,250 @@
+//! Rates: what a bucket gives, and how it learns.
 
+use proptest::prelude::*;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(3);
+const EC2: Service = Service::Ec2;
+
+fn seconds(n: f64) -> Duration {
+    Duration::from_secs_f64(n)
+}
+
+fn granted(limits: &Limits, action: &'static str, priority: Priority, now: Instant) -> bool {
+    matches!(limits.take(EC2, action, priority, now, Duration::ZERO), Take::Go { .. })
+}
+
+#[test]
+fn buckets_have_the_published_sizes() {
+    let table = [
+        ("DescribeVpcs", 100),
+        ("CreateVpc", 50),
+        ("CreateTags", 100),
+        ("CreateNatGateway", 10),
+        ("DeleteNatGateway", 10),
+        ("CreateVpcEndpoint", 4),
+    ];
+    for (action, burst) in table {
+        let (limits, now) = (Limits::default(), Instant::now());
+        let taken = (0..1000).filter(|_| granted(&limits, action, Priority::Foreground, now)).count();
+        assert_eq!(taken, burst, "{action}");
+    }
+}
+
+#[test]
+fn a_caller_waits_briefly_or_is_told_when_to_come_again() {
+    let mut bucket = Bucket::new(Rate { burst: 10.0, per_second: 1.0, ceiling: 1.0 }, Instant::now());
+    let now = Instant::now();
+    let mut take = || bucket.take(Priority::Foreground, now, now, PATIENCE);
+    for _ in 0..10 {
+        assert_eq!(take(), Take::Go { wait: Duration::ZERO });
+    }
+    let waits: Vec<bool> = (0..4).map(|_| matches!(take(), Take::Go { wait } if wait > Duration::ZERO)).collect();
+    assert_eq!(waits, [true, true, true, false]);
+    assert!(matches!(take(), Take::Later { retry_after } if retry_after > PATIENCE));
+}
+
+#[test]
+fn those_sent_away_come_back_one_by_one() {
+    let now = Instant::now();
+    let mut bucket = Bucket::new(Rate { burst: 1.0, per_second: 1.0, ceiling: 1.0 }, now);
+    let mut away = Vec::new();
+    for _ in 0..20 {
+        if let Take::Later { retry_after } = bucket.take(Priority::Foreground, now, now, Duration::ZERO) {
+            away.push(retry_after);
+        }
+    }
+    for pair in away.windows(2) {
+        assert!(pair[1] >= pair[0] + seconds(0.9), "{away:?}");
+    }
+}
+
+#[test]
+fn background_calls_leave_half_the_bucket() {
+    let (limits, now) = (Limits::default(), Instant::now());
+    let background = (0..100).filter(|_| granted(&limits, "DescribeVpcs", Priority::Background, now)).count();
+    let foreground = (0..100).filter(|_| granted(&limits, "DescribeVpcs", Priority::Foreground, now)).count();
+    assert_eq!((background, foreground), (50, 50));
+}
+
+#[test]
+fn background_calls_never_borrow_from_tokens_to_come() {
+    let (limits, now) = (Limits::default(), Instant::now());
+    while granted(&limits, "DescribeVpcs", Priority::Background, now) {}
+    let take = limits.take(EC2, "DescribeVpcs", Priority::Background, now, PATIENCE);
+    assert!(matches!(take, Take::Later { .. }), "{take:?}");
+}
+
+#[test]
+fn a_throttle_halves_the_refill_and_pauses_the_service() {
+    let (limits, now) = (Limits::default(), Instant::now());
+    assert!(granted(&limits, "CreateVpc", Priority::Foreground, now));
+    let pause = limits.throttled(EC2, "CreateVpc", now, now);
+    assert!(pause >= seconds(0.5) && pause <= seconds(1.0), "{pause:?}");
+    assert_eq!(limits.refill(EC2, "CreateVpc"), 2.5);
+    assert_eq!(limits.refill(EC2, "CreateSubnet"), 5.0, "another action keeps its rate");
+    assert!(!granted(&limits, "CreateSubnet", Priority::Foreground, now), "but waits for the pause");
+    assert!(granted(&limits, "CreateSubnet", Priority::Foreground, now + pause));
+    let eks = limits.take(Service::Eks, "DescribeCluster", Priority::Foreground, now, Duration::ZERO);
+    assert_eq!(eks, Take::Go { wait: Duration::ZERO }, "another service goes on");
+}
+
+#[test]
+fn a_storm_counts_once() {
+    let (limits, now) = (Limits::default(), Instant::now());
+    for _ in 0..50 {
+        let _ = limits.throttled(EC2, "DescribeVpcs", now, now + seconds(0.1));
+    }
+    assert_eq!(limits.refill(EC2, "DescribeVpcs"), 10.0);
+}
+
+#[test]
+fn pauses_grow_while_throttled_and_end_with_a_success() {
+    let limits = Limits::default();
+    let mut now = Instant::now();
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        let pause = limits.throttled(EC2, "CreateVpc", now, now);
+        pauses.push(pause);
+        now += pause;
+    }
+    // Each delay is the base plus at most as much again of jitter.
+    assert!(pauses[4] >= seconds(8.0) && pauses[9] >= seconds(60.0) && pauses[9] <= seconds(120.0), "{pauses:?}");
+    limits.succeeded(EC2, "CreateVpc", now);
+    let pause = limits.throttled(EC2, "CreateVpc", now, now);
+    assert!(pause <= seconds(1.0), "the delays begin anew: {pause:?}");
+}
+
+#[test]
+fn a_success_from_before_the_pause_does_not_end_it() {
+    let (limits, now) = (Limits::default(), Instant::now());
+    let _ = limits.throttled(EC2, "CreateVpc", now, now);
+    limits.succeeded(EC2, "CreateVpc", now - seconds(1.0));
+    assert!(!granted(&limits, "CreateVpc", Priority::Foreground, now));
+}
+
+#[test]
+fn the_refill_recovers_slowly_and_not_beyond_what_is_published() {
+    let (limits, now) = (Limits::default(), Instant::now());
+    let _ = limits.throttled(EC2, "CreateVpc", now, now);
+    for _ in 0..10 {
+        limits.succeeded(EC2, "CreateVpc", now);
+    }
+    let refill = limits.refill(EC2, "CreateVpc");
+    assert!(refill > 2.5 && refill < 5.0, "{refill}");
+    for _ in 0..1000 {
+        limits.succeeded(EC2, "CreateVpc", now);
+    }
+    assert_eq!(limits.refill(EC2, "CreateVpc"), 5.0);
+}
+
+#[test]
+fn a_guess_is_raised_only_by_calls_that_used_the_bucket_up() {
+    let (limits, now) = (Limits::default(), Instant::now());
+    let take = || limits.take(Service::Eks, "CreateCluster", Priority::Foreground, now, Duration::ZERO);
+    let _ = take();
+    limits.succeeded(Service::Eks, "CreateCluster", now);
+    assert_eq!(limits.refill(Service::Eks, "CreateCluster"), 8.0, "an idle bucket proves nothing");
+    while take() == (Take::Go { wait: Duration::ZERO }) {}
+    limits.succeeded(Service::Eks, "CreateCluster", now);
+    assert!(limits.refill(Service::Eks, "CreateCluster") > 8.0);
+}
+
+#[test]
+fn one_account_never_slows_another() {
+    let (buckets, now) = (Buckets::default(), Instant::now());
+    let (noisy, quiet) = (buckets.of("111122223333", "eu-west-1"), buckets.of("444455556666", "eu-west-1"));
+    let elsewhere = buckets.of("111122223333", "eu-central-1");
+    while granted(&noisy, "CreateVpc", Priority::Foreground, now) {}
+    let _ = noisy.throttled(EC2, "CreateVpc", now, now);
+    for other in [&quiet, &elsewhere] {
+        assert!(granted(other, "CreateVpc", Priority::Foreground, now));
+        assert_eq!(other.refill(EC2, "CreateVpc"), 5.0);
+    }
+}
+
+#[test]
+fn places_are_forgotten_when_unused() {
+    let buckets = Buckets::default();
+    let kept = buckets.of("1", "a");
+    drop(buckets.of("2", "a"));
+    buckets.drop_unused();
+    assert_eq!(buckets.places.lock().expect("not poisoned").len(), 1);
+    drop(kept);
+}
+
+/// AWS's side: a plain bucket that refuses.
+struct Aws {
+    level: f64,
+    burst: f64,
+    per_second: f64,
+    at: Instant,
+}
+
+impl Aws {
+    fn accepts(&mut self, now: Instant) -> bool {
+        self.level = (self.level + now.duration_since(self.at).as_secs_f64() * self.per_second).min(self.burst);
+        self.at = now;
+        let accepts = self.level >= 1.0;
+        if accepts {
+            self.level -= 1.0;
+        }
+        accepts
+    }
+}
+
+proptest! {
+    /// Whatever comes and goes, no second sees more calls than the bucket's size plus its refill.
+    #[test]
+    fn never_more_than_burst_and_refill(steps in prop::collection::vec((0u64..400, 1usize..30, any::<bool>()), 1..60)) {
+        let rate = Rate { burst: 20.0, per_second: 10.0, ceiling: 10.0 };
+        let begin = Instant::now();
+        let mut bucket = Bucket::new(rate, begin);
+        let (mut now, mut sent) = (begin, Vec::new());
+        for (millis, calls, background) in steps {
+            now += Duration::from_millis(millis);
+            let priority = if background { Priority::Background } else { Priority::Foreground };
+            for _ in 0..calls {
+                if let Take::Go { wait } = bucket.take(priority, now, now, PATIENCE) {
+                    sent.push(now + wait);
+                }
+            }
+        }
+        sent.sort();
+        for (i, from) in sent.iter().enumerate() {
+            let within = sent[i..].iter().take_while(|time| **time <= *from + seconds(1.0)).count();
+            prop_assert!(within as f64 <= rate.burst + rate.per_second + 1.0, "{within} calls in a second");
+        }
+    }
+
+    /// Against an AWS that allows less than we thought, everything gets through, and few calls are wasted.
+    #[test]
+    fn adapts_to_a_stricter_aws(burst in 5.0f64..50.0, per_second in 1.0f64..5.0) {
+        let begin = Instant::now();
+        let mut aws = Aws { level: burst, burst, per_second, at: begin };
+        let limits = Limits::default();
+        // Two hundred callers that come back when told to.
+        let mut due: Vec<Instant> = vec![begin; 200];
+        let (mut refused, mut served, mut now) = (0, 0, begin);
+        while served < 200 {
+            due.sort_by(|a, b| b.cmp(a));
+            let Some(next) = due.pop() else { break };
+            now = now.max(next);
+            match limits.take(EC2, "CreateVpc", Priority::Foreground, now, Duration::ZERO) {
+                Take::Later { retry_after } => due.push(now + retry_after),
+                Take::Go { .. } if aws.accepts(now) => {
+                    limits.succeeded(EC2, "CreateVpc", now);
+                    served += 1;
+                }
+                Take::Go { .. } => {
+                    refused += 1;
+                    let pause = limits.throttled(EC2, "CreateVpc", now, now);
+                    due.push(now + pause);
+                }
+            }
+            prop_assert!(now < begin + Duration::from_secs(3600), "starved: {served} served");
+        }
+        prop_assert!(refused < 60, "{refused} calls thrown away");
+    }
+}

@@ -13,7 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::buckets::{Limits, Take};
 use super::credentials::CachedCredentials;
-use super::errors::{AwsError, Call, Class};
+use super::errors::{AwsError, Call, Cause, Class, Reported};
 use crate::telemetry::Metrics;
 
 /// The longest a call waits for a token inside a reconcile; beyond it the caller is told when to come again.
@@ -117,28 +117,9 @@ pub(super) struct CallerParts {
 
 impl Caller {
     pub(super) fn new(parts: CallerParts) -> Self {
-        let CallerParts {
-            account,
-            region,
-            limits,
-            global_limits,
-            gate,
-            metrics,
-            credentials,
-        } = parts;
-        let place = Place {
-            account,
-            region,
-            limits,
-            global_limits,
-            gate,
-            metrics,
-            credentials,
-        };
-        Caller {
-            place: Arc::new(place),
-            priority: Priority::Foreground,
-        }
+        let CallerParts { account, region, limits, global_limits, gate, metrics, credentials } = parts;
+        let place = Place { account, region, limits, global_limits, gate, metrics, credentials };
+        Caller { place: Arc::new(place), priority: Priority::Foreground }
     }
 
     pub fn account(&self) -> &str {
@@ -154,34 +135,16 @@ impl Caller {
     }
 
     pub(super) fn with_priority(&self, priority: Priority) -> Self {
-        Caller {
-            place: self.place.clone(),
-            priority,
-        }
+        Caller { place: self.place.clone(), priority }
     }
 
     /// Which call, for failures that are not AWS's.
-    pub fn describe<'a>(
-        &'a self,
-        service: Service,
-        action: &'static str,
-        resource: &'a str,
-    ) -> Call<'a> {
-        Call {
-            service,
-            action,
-            resource,
-            account: &self.place.account,
-            region: self.region_of(service),
-        }
+    pub fn describe<'a>(&'a self, service: Service, action: &'static str, resource: &'a str) -> Call<'a> {
+        Call { service, action, resource, account: &self.place.account, region: self.region_of(service) }
     }
 
     fn region_of(&self, service: Service) -> &str {
-        if service.is_global() {
-            GLOBAL
-        } else {
-            &self.place.region
-        }
+        if service.is_global() { GLOBAL } else { &self.place.region }
     }
 
     /// Sends `request`, an SDK operation's `send()` that was not polled yet.
@@ -209,9 +172,7 @@ impl Caller {
             self.ask_gate(&call)?;
             let Place { metrics, .. } = &*self.place;
             let began = Instant::now();
-            let timer = metrics
-                .aws()
-                .start(service.as_str(), action, call.account, call.region);
+            let timer = metrics.aws().start(service.as_str(), action, call.account, call.region);
             let answer = request.await;
             match answer {
                 Ok(answer) => {
@@ -221,9 +182,14 @@ impl Caller {
                     Ok(answer)
                 }
                 Err(error) => {
-                    let reported = call.sdk_failure(error);
-                    let took = timer.finish(reported.error.class().as_str());
-                    let error = self.learn(&call, reported.error, reported.from_service, began);
+                    let Reported { error, cause } = call.sdk_failure(error);
+                    if cause == Cause::Credentials {
+                        // Not sent, and told already by the call that should have brought credentials.
+                        let _ = timer.finish("no_credentials");
+                        return Err(error);
+                    }
+                    let took = timer.finish(error.class().as_str());
+                    let error = self.learn(&call, error, cause, began);
                     trace_failure(&call, &error, took);
                     Err(error)
                 }
@@ -232,38 +198,22 @@ impl Caller {
     }
 
     fn limits(&self, service: Service) -> &Limits {
-        if service.is_global() {
-            &self.place.global_limits
-        } else {
-            &self.place.limits
-        }
+        if service.is_global() { &self.place.global_limits } else { &self.place.limits }
     }
 
     async fn take_token(&self, call: &Call<'_>) -> Result<(), AwsError> {
         let (service, metrics) = (call.service, &self.place.metrics);
-        match self.limits(service).take(
-            service,
-            call.action,
-            self.priority,
-            Instant::now(),
-            LONGEST_WAIT,
-        ) {
+        match self.limits(service).take(service, call.action, self.priority, Instant::now(), LONGEST_WAIT) {
             Take::Go { wait } if wait.is_zero() => Ok(()),
             Take::Go { wait } => {
-                metrics
-                    .aws()
-                    .waited(service.as_str(), call.account, call.region, wait);
+                metrics.aws().waited(service.as_str(), call.account, call.region, wait);
                 tokio::time::sleep(wait).await;
                 Ok(())
             }
             Take::Later { retry_after } => {
-                metrics
-                    .aws()
-                    .deferred(service.as_str(), call.account, call.region);
-                let mut failure = call.failed(
-                    Class::Throttled,
-                    "put off: the account's calls of this kind are used up for now",
-                );
+                metrics.aws().deferred(service.as_str(), call.account, call.region);
+                let mut failure =
+                    call.failed(Class::Throttled, "put off: the account's calls of this kind are used up for now");
                 failure.retry_after = Some(retry_after);
                 Err(failure.into())
             }
@@ -273,37 +223,20 @@ impl Caller {
     /// After the wait for a token, so that nothing stands between the answer and the call.
     fn ask_gate(&self, call: &Call<'_>) -> Result<(), AwsError> {
         if is_write(call.service, call.action) && !self.place.gate.may_write() {
-            let failure = call.failed(
-                Class::NotLeader,
-                "not sent: this replica no longer holds the lease",
-            );
-            tracing::warn!(
-                action = call.action,
-                resource = call.resource,
-                "write refused: the lease is lost"
-            );
+            let failure = call.failed(Class::NotLeader, "not sent: this replica no longer holds the lease");
+            tracing::warn!(action = call.action, resource = call.resource, "write refused: the lease is lost");
             return Err(failure.into());
         }
         Ok(())
     }
 
     /// Lets rates and credentials learn from the failure.
-    fn learn(
-        &self,
-        call: &Call<'_>,
-        error: AwsError,
-        from_service: bool,
-        began: Instant,
-    ) -> AwsError {
+    fn learn(&self, call: &Call<'_>, error: AwsError, cause: Cause, began: Instant) -> AwsError {
         let limits = self.limits(call.service);
         match error.class() {
-            _ if !from_service => error,
+            _ if cause != Cause::Service => error,
             Class::Throttled => {
-                self.place.metrics.aws().throttled(
-                    call.service.as_str(),
-                    call.account,
-                    call.region,
-                );
+                self.place.metrics.aws().throttled(call.service.as_str(), call.account, call.region);
                 let pause = limits.throttled(call.service, call.action, began, Instant::now());
                 error.with_retry_after(pause)
             }
@@ -324,48 +257,18 @@ impl Caller {
 }
 
 fn trace_success(call: &Call<'_>, took: Duration) {
-    let Call {
-        service,
-        action,
-        resource,
-        account,
-        region,
-    } = *call;
+    let Call { service, action, resource, account, region } = *call;
     let (service, duration_ms) = (service.as_str(), millis(took));
     // Writes are the story of a cluster; reads are only of interest when looking for something.
     if is_write(call.service, action) {
-        tracing::info!(
-            service,
-            action,
-            resource,
-            account,
-            region,
-            duration_ms,
-            outcome = "ok",
-            "AWS call"
-        );
+        tracing::info!(service, action, resource, account, region, duration_ms, outcome = "ok", "AWS call");
     } else {
-        tracing::debug!(
-            service,
-            action,
-            resource,
-            account,
-            region,
-            duration_ms,
-            outcome = "ok",
-            "AWS call"
-        );
+        tracing::debug!(service, action, resource, account, region, duration_ms, outcome = "ok", "AWS call");
     }
 }
 
 fn trace_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
-    let Call {
-        service,
-        action,
-        resource,
-        account,
-        region,
-    } = *call;
+    let Call { service, action, resource, account, region } = *call;
     let (service, duration_ms, outcome) = (service.as_str(), millis(took), error.class().as_str());
     let (code, request_id) = (error.code.as_deref(), error.request_id.as_deref());
     let message = error.message.as_str();
@@ -406,3 +309,7 @@ fn trace_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "call_tests.rs"]
+mod tests;

@@ -54,11 +54,7 @@ impl CachedCredentials {
     }
 
     fn from(source: Source) -> Self {
-        CachedCredentials {
-            source: Arc::new(source),
-            read: SharedRead::default(),
-            life: Arc::default(),
-        }
+        CachedCredentials { source: Arc::new(source), read: SharedRead::default(), life: Arc::default() }
     }
 
     /// AWS did not take them in a call that began at `began`: the next call fetches new ones.
@@ -85,16 +81,10 @@ impl CachedCredentials {
         };
         let this = self.clone();
         let read = |_| async move { this.fetch().await };
-        match self
-            .read
-            .get(fresh, Priority::Foreground, |()| true, || (), read)
-            .await
-        {
+        match self.read.get(fresh, Priority::Foreground, |()| true, || (), read).await {
             Ok(credentials) => Ok((*credentials).clone()),
             Err(error) => {
-                let still_good = life
-                    .filter(|life| Instant::now() < life.end)
-                    .and_then(|_| self.read.peek());
+                let still_good = life.filter(|life| Instant::now() < life.end).and_then(|_| self.read.peek());
                 match still_good {
                     Some(old) => {
                         tracing::warn!(error = %error, "credentials not renewed; the old ones serve until they expire");
@@ -110,20 +100,13 @@ impl CachedCredentials {
         let read = Instant::now();
         let (credentials, longest) = match &*self.source {
             Source::Ambient(provider) => (ambient(provider).await?, None),
-            Source::Role(role) => (
-                role.assume().await?,
-                Some(Duration::from_secs(SESSION_SECONDS as u64)),
-            ),
+            Source::Role(role) => (role.assume().await?, Some(Duration::from_secs(SESSION_SECONDS as u64))),
         };
         *self.life() = credentials.expiry().map(|expiry| {
             let lasts = expiry.duration_since(SystemTime::now()).unwrap_or_default();
             // With our clock behind AWS's, they would seem to last longer than they were asked for.
             let lasts = longest.map_or(lasts, |longest| lasts.min(longest));
-            Life {
-                read,
-                renew: read + lasts.saturating_sub(EARLY.min(lasts / 4)),
-                end: read + lasts,
-            }
+            Life { read, renew: read + lasts.saturating_sub(EARLY.min(lasts / 4)), end: read + lasts }
         });
         Ok(credentials)
     }
@@ -133,16 +116,20 @@ async fn ambient(provider: &SharedCredentialsProvider) -> Result<Credentials, Aw
     provider.provide_credentials().await.map_err(|error| {
         let call = super::errors::Call {
             service: Service::Sts,
-            action: "GetCredentials",
+            action: NO_CALL,
             resource: "the operator's own identity",
             account: OPERATOR,
             region: super::call::GLOBAL,
         };
         let mut failure = call.failed(Class::CredentialsUnavailable, super::errors::reason(&error));
         failure.source = Some(Arc::new(error));
+        tracing::warn!(error = %failure, "no credentials");
         failure.into()
     })
 }
+
+/// Stands for an action where credentials were looked for without a call of ours.
+pub const NO_CALL: &str = "Credentials";
 
 /// Stands for the account of the operator's own credentials until it is known.
 pub const OPERATOR: &str = "operator";
@@ -166,11 +153,7 @@ impl ProvideCredentials for CachedCredentials {
         Self: 'a,
     {
         // Our error travels inside the SDK's, and is found there again when the call is classified.
-        ProvideFuture::new(async {
-            self.credentials()
-                .await
-                .map_err(CredentialsError::provider_error)
-        })
+        ProvideFuture::new(async { self.credentials().await.map_err(CredentialsError::provider_error) })
     }
 }
 
@@ -186,9 +169,7 @@ pub struct AssumeRole {
 
 impl fmt::Debug for AssumeRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AssumeRole")
-            .field("role_arn", &self.role_arn)
-            .finish_non_exhaustive()
+        f.debug_struct("AssumeRole").field("role_arn", &self.role_arn).finish_non_exhaustive()
     }
 }
 
@@ -201,10 +182,7 @@ impl AssumeRole {
             .role_session_name(&self.session_name)
             .set_external_id(self.external_id.clone())
             .duration_seconds(SESSION_SECONDS);
-        let answer = self
-            .caller
-            .call(Service::Sts, "AssumeRole", &self.role_arn, request.send())
-            .await?;
+        let answer = self.caller.call(Service::Sts, "AssumeRole", &self.role_arn, request.send()).await?;
         let given = answer.credentials().ok_or_else(|| {
             AwsError::from(
                 self.caller

@@ -14,6 +14,9 @@ pub mod snapshots;
 pub mod tags;
 pub mod tokens;
 
+#[cfg(test)]
+mod wire_tests;
+
 pub use accounts::{Accounts, Identity, Role};
 pub use call::{Priority, Service, WriteGate};
 pub use errors::{AwsError, Class};

@@ -51,11 +51,7 @@ impl Session {
     /// The same session for work that can wait: its calls leave a part of every bucket to the others.
     pub fn background(&self) -> Self {
         let caller = self.caller.with_priority(Priority::Background);
-        Session {
-            snapshots: self.snapshots.with_caller(caller.clone()),
-            caller,
-            ..self.clone()
-        }
+        Session { snapshots: self.snapshots.with_caller(caller.clone()), caller, ..self.clone() }
     }
 
     /// A failure found in an answer rather than given as one: a field that must be there and is not, say.
@@ -67,10 +63,7 @@ impl Session {
         class: Class,
         message: impl Into<String>,
     ) -> AwsError {
-        self.caller
-            .describe(service, action, resource)
-            .failed(class, message)
-            .into()
+        self.caller.describe(service, action, resource).failed(class, message).into()
     }
 
     /// `arn:PARTITION:iam::ACCOUNT:RESOURCE`.

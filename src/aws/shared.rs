@@ -75,21 +75,13 @@ struct Flight<T, S> {
 
 impl<T, S> Clone for SharedRead<T, S> {
     fn clone(&self) -> Self {
-        SharedRead {
-            state: self.state.clone(),
-        }
+        SharedRead { state: self.state.clone() }
     }
 }
 
 impl<T, S> Default for SharedRead<T, S> {
     fn default() -> Self {
-        SharedRead {
-            state: Arc::new(Mutex::new(State {
-                done: None,
-                flight: None,
-                forgotten: None,
-            })),
-        }
+        SharedRead { state: Arc::new(Mutex::new(State { done: None, flight: None, forgotten: None })) }
     }
 }
 
@@ -160,59 +152,43 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
         let (store, stored_scope) = (self.state.clone(), scope.clone());
         let outcome = async move {
             let value = Arc::new(reading.await?);
-            lock(&store).keep(Done {
-                began,
-                scope: stored_scope,
-                value: value.clone(),
-            });
+            lock(&store).keep(Done { began, scope: stored_scope, value: value.clone() });
             Ok(value)
         }
         .boxed()
         .shared();
         if let Some(weak) = outcome.downgrade() {
-            state.flight = Some(Flight {
-                began,
-                scope,
-                priority,
-                outcome: weak,
-            });
+            state.flight = Some(Flight { began, scope, priority, outcome: weak });
         }
         Found::Flight(outcome)
     }
 
+    /// The kept value, if it will do; never a read.
+    pub fn kept(&self, fresh: Fresh, covers: impl Fn(&S) -> bool) -> Option<Arc<T>> {
+        let state = lock(&self.state);
+        let fits = |done: &&Done<T, S>| fresh.allows(done.began) && covers(&done.scope);
+        state.done.as_ref().filter(fits).map(|done| done.value.clone())
+    }
+
     /// What was read last, however old.
     pub fn peek(&self) -> Option<Arc<T>> {
-        lock(&self.state)
-            .done
-            .as_ref()
-            .map(|done| done.value.clone())
+        lock(&self.state).done.as_ref().map(|done| done.value.clone())
     }
 
     /// Forgets what was read and what is being read: the next caller reads anew.
     pub fn invalidate(&self) {
         let mut state = lock(&self.state);
-        *state = State {
-            done: None,
-            flight: None,
-            forgotten: Some(Instant::now()),
-        };
+        *state = State { done: None, flight: None, forgotten: Some(Instant::now()) };
     }
 }
 
 impl<T, S> State<T, S> {
     /// A read that began earlier but ended later than the one kept is older news.
     fn keep(&mut self, done: Done<T, S>) {
-        if self
-            .flight
-            .as_ref()
-            .is_some_and(|flight| flight.began == done.began)
-        {
+        if self.flight.as_ref().is_some_and(|flight| flight.began == done.began) {
             self.flight = None;
         }
-        let newest = self
-            .done
-            .as_ref()
-            .is_none_or(|kept| kept.began <= done.began);
+        let newest = self.done.as_ref().is_none_or(|kept| kept.began <= done.began);
         if newest && self.forgotten.is_none_or(|time| done.began >= time) {
             self.done = Some(done);
         }

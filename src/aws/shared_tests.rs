@@ -1,1 +1,155 @@
+//! One read for all who need it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::aws::call::Service;
+use crate::aws::errors::{Call, Class};
+
+#[derive(Clone, Default)]
+struct Reads(Arc<AtomicUsize>);
+
+impl Reads {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Each read takes a while and answers its number.
+    async fn next(self) -> Result<usize, AwsError> {
+        let number = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        Ok(number)
+    }
+
+    async fn fail(self) -> Result<usize, AwsError> {
+        self.next().await?;
+        let call = Call { service: Service::Ec2, action: "DescribeVpcs", resource: "", account: "1", region: "a" };
+        Err(call.failed(Class::Unavailable, "no").into())
+    }
+}
+
+async fn get(read: &SharedRead<usize>, fresh: Fresh, reads: &Reads) -> usize {
+    *read.get(fresh, Priority::Foreground, |()| true, || (), |_| reads.clone().next()).await.expect("reads do not fail")
+}
+
+#[tokio::test]
+async fn all_who_come_at_once_share_one_read() {
+    let (read, reads) = (SharedRead::default(), Reads::default());
+    let fresh = Fresh::now();
+    let values = futures::future::join_all((0..500).map(|_| get(&read, fresh, &reads))).await;
+    assert!(values.iter().all(|value| *value == 1));
+    assert_eq!(reads.count(), 1);
+}
+
+#[tokio::test]
+async fn a_value_serves_as_long_as_the_caller_allows() {
+    let (read, reads) = (SharedRead::default(), Reads::default());
+    assert_eq!(get(&read, Fresh::any(), &reads).await, 1);
+    assert_eq!(get(&read, Fresh::within(Duration::from_secs(60)), &reads).await, 1);
+    assert_eq!(get(&read, Fresh::now(), &reads).await, 2);
+}
+
+#[tokio::test]
+async fn a_write_during_a_read_asks_for_another_one() {
+    let (read, reads) = (SharedRead::default(), Reads::default());
+    let early = get(&read, Fresh::any(), &reads);
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        // Written now: the read under way may not show it.
+        get(&read, Fresh::since(Instant::now()), &reads).await
+    };
+    assert_eq!(futures::join!(early, late), (1, 2));
+    assert_eq!(get(&read, Fresh::any(), &reads).await, 2, "the newer read is kept");
+}
+
+#[tokio::test]
+async fn a_slow_old_read_does_not_replace_a_newer_one() {
+    let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
+    let slow = read.get(
+        Fresh::any(),
+        Priority::Foreground,
+        |()| true,
+        || (),
+        |_| async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Ok(100)
+        },
+    );
+    let newer = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        get(&read, Fresh::now(), &reads).await
+    };
+    let (old, new) = futures::join!(slow, newer);
+    assert_eq!((*old.expect("no failure"), new), (100, 1));
+    assert_eq!(get(&read, Fresh::any(), &reads).await, 1);
+}
+
+#[tokio::test]
+async fn a_failure_is_shared_by_those_who_waited_and_then_forgotten() {
+    let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
+    let all = (0..10).map(|_| read.get(Fresh::any(), Priority::Foreground, |()| true, || (), |_| reads.clone().fail()));
+    let failed = futures::future::join_all(all).await;
+    assert!(failed.iter().all(|result| result.as_ref().is_err_and(|error| error.class() == Class::Unavailable)));
+    assert_eq!(reads.count(), 1);
+    assert_eq!(get(&read, Fresh::any(), &reads).await, 2);
+}
+
+#[tokio::test]
+async fn a_read_goes_on_when_the_one_who_began_it_leaves() {
+    let (read, reads) = (SharedRead::default(), Reads::default());
+    let leaves = tokio::time::timeout(Duration::from_millis(10), get(&read, Fresh::any(), &reads));
+    let stays = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        get(&read, Fresh::any(), &reads).await
+    };
+    let (left, stayed) = futures::join!(leaves, stays);
+    assert!(left.is_err());
+    assert_eq!((stayed, reads.count()), (1, 1));
+}
+
+#[tokio::test]
+async fn an_abandoned_read_is_begun_anew() {
+    let (read, reads) = (SharedRead::default(), Reads::default());
+    let _ = tokio::time::timeout(Duration::from_millis(10), get(&read, Fresh::any(), &reads)).await;
+    assert_eq!(get(&read, Fresh::any(), &reads).await, 2);
+}
+
+#[tokio::test]
+async fn work_in_flight_does_not_join_a_background_read_but_the_other_way_round() {
+    let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
+    let get = |priority| read.get(Fresh::any(), priority, |()| true, || (), |_| reads.clone().next());
+    let (a, b) = futures::join!(get(Priority::Background), get(Priority::Foreground));
+    assert_ne!(a.expect("no failure"), b.expect("no failure"));
+    read.invalidate();
+    let (a, b) = futures::join!(get(Priority::Foreground), get(Priority::Background));
+    assert_eq!(a.expect("no failure"), b.expect("no failure"));
+}
+
+#[tokio::test]
+async fn what_was_read_before_an_invalidation_is_not_kept() {
+    let (read, reads) = (SharedRead::default(), Reads::default());
+    let early = get(&read, Fresh::any(), &reads);
+    let forget = async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        read.invalidate();
+    };
+    assert_eq!(futures::join!(early, forget).0, 1);
+    assert_eq!(get(&read, Fresh::any(), &reads).await, 2);
+}
+
+#[tokio::test]
+async fn a_read_serves_only_whom_it_covers() {
+    let (read, reads) = (SharedRead::<usize, Vec<u8>>::default(), Reads::default());
+    let get = |mine: u8, union: Vec<u8>| {
+        let (read, reads) = (read.clone(), reads.clone());
+        async move {
+            *read
+                .get(Fresh::any(), Priority::Foreground, |covered| covered.contains(&mine), || union, |_| reads.next())
+                .await
+                .expect("no failure")
+        }
+    };
+    assert_eq!(get(1, vec![1]).await, 1);
+    assert_eq!(get(2, vec![1, 2]).await, 2);
+    assert_eq!(get(1, vec![]).await, 2);
+}

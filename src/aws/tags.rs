@@ -44,10 +44,7 @@ impl Ownership {
         match tags.get(OWNER) {
             None => Ownership::Nobody,
             Some(owner) if owner == uid => Ownership::Ours,
-            Some(owner) => Ownership::Other {
-                owner: owner.to_owned(),
-                cluster: tags.get(CLUSTER).map(str::to_owned),
-            },
+            Some(owner) => Ownership::Other { owner: owner.to_owned(), cluster: tags.get(CLUSTER).map(str::to_owned) },
         }
     }
 }
@@ -65,9 +62,7 @@ pub enum TagError {
     KeyTooLong { key: String, length: usize },
     #[error("tag {key:?}: the value has {length} characters, AWS allows {LONGEST_VALUE}")]
     ValueTooLong { key: String, length: usize },
-    #[error(
-        "tag {key:?}: the character {character:?} is not allowed; use letters, digits, spaces and _ . : / = + - @"
-    )]
+    #[error("tag {key:?}: the character {character:?} is not allowed; use letters, digits, spaces and _ . : / = + - @")]
     Character { key: String, character: char },
     #[error("{0} tags, with those of the operator; AWS allows {MOST} on a resource")]
     TooMany(usize),
@@ -77,9 +72,7 @@ pub enum TagError {
 ///
 /// # Errors
 /// The first tag that AWS would refuse.
-pub fn validate_user_tags<'a>(
-    tags: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<(), TagError> {
+pub fn validate_user_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), TagError> {
     /// Ours, and the three that subnets carry for load balancers.
     const OUR_OWN: usize = 7;
     let mut count = OUR_OWN;
@@ -89,10 +82,7 @@ pub fn validate_user_tags<'a>(
             return Err(TagError::EmptyKey);
         }
         // AWS compares the prefix without regard to case.
-        if key
-            .get(..4)
-            .is_some_and(|start| start.eq_ignore_ascii_case("aws:"))
-        {
+        if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
             return Err(TagError::ReservedByAws(key.to_owned()));
         }
         if key.starts_with("keelson.dev/") {
@@ -100,30 +90,17 @@ pub fn validate_user_tags<'a>(
         }
         let length = key.chars().count();
         if length > LONGEST_KEY {
-            return Err(TagError::KeyTooLong {
-                key: key.to_owned(),
-                length,
-            });
+            return Err(TagError::KeyTooLong { key: key.to_owned(), length });
         }
         let length = value.chars().count();
         if length > LONGEST_VALUE {
-            return Err(TagError::ValueTooLong {
-                key: key.to_owned(),
-                length,
-            });
+            return Err(TagError::ValueTooLong { key: key.to_owned(), length });
         }
         if let Some(character) = key.chars().chain(value.chars()).find(|c| !allowed(*c)) {
-            return Err(TagError::Character {
-                key: key.to_owned(),
-                character,
-            });
+            return Err(TagError::Character { key: key.to_owned(), character });
         }
     }
-    if count > MOST {
-        Err(TagError::TooMany(count))
-    } else {
-        Ok(())
-    }
+    if count > MOST { Err(TagError::TooMany(count)) } else { Ok(()) }
 }
 
 /// What all four services take.
@@ -138,20 +115,10 @@ impl Tags {
 
     /// The tags of something we make. The user's come first, so that none of them replaces one of ours; a `Name` of the
     /// user's is kept.
-    pub fn owned(
-        uid: &str,
-        cluster: &str,
-        resource: &str,
-        name: &str,
-        user: &BTreeMap<String, String>,
-    ) -> Self {
+    pub fn owned(uid: &str, cluster: &str, resource: &str, name: &str, user: &BTreeMap<String, String>) -> Self {
         let mut tags = Tags(user.clone());
-        tags.0
-            .entry(NAME.to_owned())
-            .or_insert_with(|| name.to_owned());
-        tags.with(OWNER, uid)
-            .with(CLUSTER, cluster)
-            .with(RESOURCE, resource)
+        tags.0.entry(NAME.to_owned()).or_insert_with(|| name.to_owned());
+        tags.with(OWNER, uid).with(CLUSTER, cluster).with(RESOURCE, resource)
     }
 
     #[must_use]
@@ -179,9 +146,7 @@ impl Tags {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     pub fn len(&self) -> usize {
@@ -195,89 +160,47 @@ impl Tags {
     /// What must be set so that `seen` holds all of these; what else is there is left alone.
     pub fn missing_from(&self, seen: &Tags) -> Tags {
         let differs = |(key, value): &(&String, &String)| seen.0.get(*key) != Some(*value);
-        Tags(
-            self.0
-                .iter()
-                .filter(differs)
-                .map(|(k, v)| (k.clone(), v.clone()))
-                .collect(),
-        )
+        Tags(self.0.iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
     pub fn to_ec2(&self) -> Vec<aws_sdk_ec2::types::Tag> {
-        self.iter()
-            .map(|(key, value)| {
-                aws_sdk_ec2::types::Tag::builder()
-                    .key(key)
-                    .value(value)
-                    .build()
-            })
-            .collect()
+        self.iter().map(|(key, value)| aws_sdk_ec2::types::Tag::builder().key(key).value(value).build()).collect()
     }
 
     /// For tagging on creation, the only way to find again what takes no client token.
     pub fn to_ec2_specification(&self, resource: ResourceType) -> TagSpecification {
-        TagSpecification::builder()
-            .resource_type(resource)
-            .set_tags(Some(self.to_ec2()))
-            .build()
+        TagSpecification::builder().resource_type(resource).set_tags(Some(self.to_ec2())).build()
     }
 
     pub fn to_iam(&self) -> Vec<aws_sdk_iam::types::Tag> {
         // The builder fails only without key and value.
         self.iter()
-            .filter_map(|(key, value)| {
-                aws_sdk_iam::types::Tag::builder()
-                    .key(key)
-                    .value(value)
-                    .build()
-                    .ok()
-            })
+            .filter_map(|(key, value)| aws_sdk_iam::types::Tag::builder().key(key).value(value).build().ok())
             .collect()
     }
 
     pub fn to_eks(&self) -> HashMap<String, String> {
-        self.iter()
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .collect()
+        self.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
     pub fn from_ec2(tags: &[aws_sdk_ec2::types::Tag]) -> Self {
-        let pair = |tag: &aws_sdk_ec2::types::Tag| {
-            Some((
-                tag.key()?.to_owned(),
-                tag.value().unwrap_or_default().to_owned(),
-            ))
-        };
+        let pair =
+            |tag: &aws_sdk_ec2::types::Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
         Tags(tags.iter().filter_map(pair).collect())
     }
 
     pub fn from_iam(tags: &[aws_sdk_iam::types::Tag]) -> Self {
-        Tags(
-            tags.iter()
-                .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
-                .collect(),
-        )
+        Tags(tags.iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
     }
 
     pub fn from_eks(tags: Option<&HashMap<String, String>>) -> Self {
-        Tags(
-            tags.into_iter()
-                .flatten()
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
-        )
+        Tags(tags.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Tags {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        Tags(
-            pairs
-                .into_iter()
-                .map(|(key, value)| (key.into(), value.into()))
-                .collect(),
-        )
+        Tags(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
     }
 }
 

@@ -1,1 +1,82 @@
+//! Ownership tags and their limits.
 
+use super::*;
+
+fn user(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+#[test]
+fn a_resource_is_ours_by_uid_alone() {
+    let table = [
+        (Tags::new().with(OWNER, "uid-1"), Ownership::Ours),
+        (Tags::new(), Ownership::Nobody),
+        (Tags::new().with(CLUSTER, "team/demo").with(NAME, "demo"), Ownership::Nobody),
+        (
+            Tags::new().with(OWNER, "uid-2").with(CLUSTER, "team/demo"),
+            Ownership::Other { owner: "uid-2".into(), cluster: Some("team/demo".into()) },
+        ),
+    ];
+    for (tags, wanted) in table {
+        assert_eq!(Ownership::of(&tags, "uid-1"), wanted);
+    }
+}
+
+#[test]
+fn the_users_tags_never_replace_ours() {
+    let tags =
+        Tags::owned("uid-1", "team/demo", "vpc", "demo", &user(&[(OWNER, "evil"), ("Name", "mine"), ("team", "a")]));
+    assert_eq!(tags.owner(), Some("uid-1"));
+    assert_eq!((tags.get(NAME), tags.get("team"), tags.resource()), (Some("mine"), Some("a"), Some("vpc")));
+}
+
+#[test]
+fn tags_survive_each_services_types() {
+    let tags = Tags::owned("uid-1", "team/demo", "role/node", "demo", &user(&[("empty", ""), ("team", "ä")]));
+    assert_eq!(Tags::from_ec2(&tags.to_ec2()), tags);
+    assert_eq!(Tags::from_iam(&tags.to_iam()), tags);
+    assert_eq!(Tags::from_eks(Some(&tags.to_eks())), tags);
+    let specification = tags.to_ec2_specification(ResourceType::Vpc);
+    assert_eq!(specification.resource_type(), Some(&ResourceType::Vpc));
+    assert_eq!(Tags::from_ec2(specification.tags()), tags);
+}
+
+#[test]
+fn only_what_differs_is_set_and_foreign_tags_are_left() {
+    let wanted: Tags = [("a", "1"), ("b", "2")].into_iter().collect();
+    let seen: Tags = [("a", "1"), ("b", "0"), ("theirs", "x")].into_iter().collect();
+    assert_eq!(wanted.missing_from(&seen), Tags::new().with("b", "2"));
+    assert!(wanted.missing_from(&wanted).is_empty());
+}
+
+#[test]
+fn tags_that_aws_would_refuse_are_refused_first() {
+    let long_key = "k".repeat(129);
+    let long_value = "v".repeat(257);
+    let table: [(&str, &str, TagError); 7] = [
+        ("aws:x", "1", TagError::ReservedByAws("aws:x".into())),
+        ("AWS:x", "1", TagError::ReservedByAws("AWS:x".into())),
+        ("keelson.dev/owner", "1", TagError::ReservedByKeelson("keelson.dev/owner".into())),
+        ("", "1", TagError::EmptyKey),
+        (&long_key, "1", TagError::KeyTooLong { key: long_key.clone(), length: 129 }),
+        ("k", &long_value, TagError::ValueTooLong { key: "k".into(), length: 257 }),
+        ("k", "a;b", TagError::Character { key: "k".into(), character: ';' }),
+    ];
+    for (key, value, wanted) in table.clone() {
+        assert_eq!(validate_user_tags([(key, value)]), Err(wanted));
+    }
+    let good = [
+        ("team", "payments & co".replace('&', "+")),
+        ("Kosten-Stelle_1.2:3/4=5+6@7", "ü".repeat(256)),
+        ("empty", String::new()),
+    ];
+    assert_eq!(validate_user_tags(good.iter().map(|(k, v)| (*k, v.as_str()))), Ok(()));
+}
+
+#[test]
+fn no_more_tags_than_aws_takes_with_ours() {
+    let keys: Vec<String> = (0..44).map(|i| format!("k{i}")).collect();
+    let pairs = |n: usize| keys[..n].iter().map(|k| (k.as_str(), "v"));
+    assert_eq!(validate_user_tags(pairs(43)), Ok(()));
+    assert_eq!(validate_user_tags(pairs(44)), Err(TagError::TooMany(51)));
+}

@@ -40,6 +40,8 @@ impl Expectations {
 
 const SHORTEST: Duration = Duration::from_millis(900);
 const LONGEST: Duration = Duration::from_secs(20);
+/// What hangs for hours (an add-on that stays degraded) is asked this often.
+const OVERDUE: Duration = Duration::from_secs(300);
 
 /// The pause until the next look at something that has been under way for `elapsed`.
 ///
@@ -55,12 +57,13 @@ pub fn look_again(elapsed: Duration, estimate: Estimate) -> Duration {
             return (nearly - elapsed).min(typical.mul_f64(0.4)).max(SHORTEST);
         }
         let late = elapsed.saturating_sub(typical);
-        return (typical / 60).clamp(SHORTEST, LONGEST / 4).max(late / 5).min(LONGEST);
+        return (typical / 60).clamp(SHORTEST, LONGEST / 4).max(late / 10).min(OVERDUE);
     }
     let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
     let longest = if near { LONGEST / 4 } else { LONGEST };
     let shortest = (typical / 180).clamp(SHORTEST, longest);
-    elapsed.mul_f64(0.12).clamp(shortest, longest)
+    let overdue = elapsed.saturating_sub(typical.mul_f64(1.3)) / 10;
+    elapsed.mul_f64(0.12).clamp(shortest, longest).max(overdue).min(OVERDUE)
 }
 
 #[cfg(test)]
@@ -108,7 +111,8 @@ mod tests {
     #[test]
     fn what_hangs_is_asked_ever_more_rarely_but_never_forgotten() {
         let estimate = Estimate { typical: MINUTE, learned: true };
-        assert_eq!(look_again(30 * MINUTE, estimate), LONGEST);
+        assert_eq!(look_again(30 * MINUTE, estimate), Duration::from_secs(174));
+        assert_eq!(look_again(300 * MINUTE, estimate), OVERDUE);
     }
 
     #[test]

@@ -4,40 +4,61 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Class of a failure. It alone decides the retry and the condition.
+/// Class of a failed call. It alone decides retry, condition and metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
-    /// The thing is not there (any more).
+    /// The thing (or, of a create, what it refers to) is not there. Just after a create it may only be unseen.
     Gone,
-    /// Something just made is not visible to the callee yet (IAM roles above all).
+    /// Something just made is not visible to the callee yet (IAM roles above all): the same call will do in a while.
     NotYetVisible,
-    /// The name is taken by something that is not ours.
+    /// Something of that name exists already.
     Conflict,
-    /// Something else is under way or still uses it: try again.
+    /// Something uses it or an operation is running: the same call will do later.
     Busy,
-    /// Asked too often.
+    /// The cloud says it is as asked already: no failure in effect.
+    NoChange,
+    /// Asked too often, as the cloud or our own buckets see it.
     Throttled,
     /// A quota is used up.
     Quota,
-    /// Not allowed.
+    /// The identity may not do this.
     Denied,
-    /// There are no usable credentials.
+    /// There are no credentials, or none that the cloud takes.
     CredentialsUnavailable,
-    /// The cloud refuses a value.
+    /// The request is wrong, or wrong for the state of the resource: it needs a change by a person.
     Invalid,
-    /// The cloud has no capacity for it now.
+    /// The cloud cannot serve this here and now: other zones or instance types may do.
     Capacity,
-    /// The cloud asked for what is there already: no failure in effect.
-    NoChange,
-    /// No answer, or a server error: it may or may not have been done.
+    /// No answer, or a server error. A write may have been done all the same.
     Unavailable,
-    /// This process may not write (leadership lost).
+    /// This process does not lead (any more): the call was not sent.
     NotLeader,
+    /// The credentials belong to another account than the one expected: nothing was sent.
+    WrongAccount,
     /// Anything else.
     Unknown,
 }
 
 impl Class {
+    /// All of them, for tests and for metrics that start at zero.
+    pub const ALL: [Class; 15] = [
+        Class::Gone,
+        Class::NotYetVisible,
+        Class::Conflict,
+        Class::Busy,
+        Class::NoChange,
+        Class::Throttled,
+        Class::Quota,
+        Class::Denied,
+        Class::CredentialsUnavailable,
+        Class::Invalid,
+        Class::Capacity,
+        Class::Unavailable,
+        Class::NotLeader,
+        Class::WrongAccount,
+        Class::Unknown,
+    ];
+
     /// Name for metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,17 +66,24 @@ impl Class {
             Class::NotYetVisible => "not_yet_visible",
             Class::Conflict => "conflict",
             Class::Busy => "busy",
+            Class::NoChange => "no_change",
             Class::Throttled => "throttled",
             Class::Quota => "quota",
             Class::Denied => "denied",
             Class::CredentialsUnavailable => "credentials_unavailable",
             Class::Invalid => "invalid",
             Class::Capacity => "capacity",
-            Class::NoChange => "no_change",
             Class::Unavailable => "unavailable",
             Class::NotLeader => "not_leader",
+            Class::WrongAccount => "wrong_account",
             Class::Unknown => "unknown",
         }
+    }
+}
+
+impl std::fmt::Display for Class {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -119,7 +147,7 @@ impl Failed {
     pub fn needs_a_person(&self, now: Timestamp) -> bool {
         match self.failure.class {
             Class::Conflict | Class::Quota | Class::Denied | Class::Invalid | Class::Capacity => true,
-            Class::CredentialsUnavailable => true,
+            Class::CredentialsUnavailable | Class::WrongAccount => true,
             Class::NotYetVisible => now.duration_since(self.first).unsigned_abs() >= VISIBLE_WITHIN,
             Class::Gone | Class::Busy | Class::Throttled | Class::NoChange => false,
             Class::Unavailable | Class::NotLeader | Class::Unknown => false,
@@ -148,7 +176,7 @@ fn delay(class: Class, attempts: u32, elapsed: Duration) -> Duration {
         Class::NotLeader => Duration::from_secs(5),
         Class::Unknown => growing(2_000, 300_000),
         Class::CredentialsUnavailable => growing(5_000, 120_000),
-        Class::Conflict | Class::Denied | Class::Invalid => growing(15_000, 600_000),
+        Class::Conflict | Class::Denied | Class::Invalid | Class::WrongAccount => growing(15_000, 600_000),
         Class::Quota | Class::Capacity => growing(60_000, 600_000),
     }
 }

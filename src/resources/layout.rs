@@ -47,11 +47,8 @@ pub fn layout(cidr: &str, zones: usize, public: bool) -> Result<Vec<ZoneLayout>,
     let too_small = |_| refuse(format!("{cidr} is too small"));
     let blocks: Vec<_> = range.subnets(range.prefix_len() + 3).map_err(too_small)?.collect();
     let last = blocks[blocks.len() - 1];
-    let in_last: Vec<_> = if public {
-        last.subnets(last.prefix_len() + 3).map_err(too_small)?.collect()
-    } else {
-        Vec::new()
-    };
+    let in_last: Vec<_> =
+        if public { last.subnets(last.prefix_len() + 3).map_err(too_small)?.collect() } else { Vec::new() };
     let zone = |n: usize| ZoneLayout { private: blocks[n], public: in_last.get(n).copied() };
     Ok((0..zones).map(zone).collect())
 }
@@ -60,8 +57,7 @@ pub fn layout(cidr: &str, zones: usize, public: bool) -> Result<Vec<ZoneLayout>,
 pub fn apart(vpc: &str, service: &str) -> Result<(), SpecError> {
     let refuse = |field, why: String| SpecError::new(field, why);
     let vpc_range = parse(vpc).map_err(|why| refuse("spec.network.vpc.cidr", why))?;
-    let service_range =
-        parse(service).map_err(|why| refuse("spec.kubernetesNetwork.serviceCidr", why))?;
+    let service_range = parse(service).map_err(|why| refuse("spec.kubernetesNetwork.serviceCidr", why))?;
     if vpc_range.contains(&service_range) || service_range.contains(&vpc_range) {
         return Err(refuse(
             "spec.kubernetesNetwork.serviceCidr",
@@ -87,16 +83,8 @@ mod tests {
     #[test]
     fn the_default_vpc_gives_large_private_and_small_public_subnets() {
         let zones = layout("10.0.0.0/16", 3, true).unwrap();
-        let text: Vec<_> =
-            zones.iter().map(|z| format!("{} {}", z.private, z.public.unwrap())).collect();
-        assert_eq!(
-            text,
-            [
-                "10.0.0.0/19 10.0.224.0/22",
-                "10.0.32.0/19 10.0.228.0/22",
-                "10.0.64.0/19 10.0.232.0/22"
-            ]
-        );
+        let text: Vec<_> = zones.iter().map(|z| format!("{} {}", z.private, z.public.unwrap())).collect();
+        assert_eq!(text, ["10.0.0.0/19 10.0.224.0/22", "10.0.32.0/19 10.0.228.0/22", "10.0.64.0/19 10.0.232.0/22"]);
     }
 
     #[test]

@@ -1,3 +1,30 @@
 //! One file per kind of AWS resource: what is wanted, what is seen, how they differ, how it is made, changed and deleted.
 //!
-//! May not enter: Kubernetes. I/O: through [`crate::aws`] only.
+//! May not enter: Kubernetes clients. I/O: through [`crate::aws`] only.
+//!
+//! [`expand`] turns a spec into the graph of what must exist; [`layout`] says where subnets lie. To add a kind: a file here,
+//! and a line in [`expand`].
+
+pub mod access_entry;
+pub mod addon;
+pub mod cloud;
+pub mod cluster;
+pub mod elastic_ip;
+pub mod existing_network;
+pub mod expand;
+pub mod internet_gateway;
+pub mod layout;
+pub mod leftovers;
+pub mod nat_gateway;
+pub mod node_group;
+pub mod oidc_provider;
+pub mod role;
+pub mod route;
+pub mod route_table;
+pub mod route_table_association;
+pub mod security_group;
+pub mod subnet;
+pub mod vpc;
+pub mod vpc_endpoint;
+
+pub use cloud::Cloud;

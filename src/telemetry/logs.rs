@@ -23,11 +23,7 @@ impl Format {
     /// Text on a terminal; JSON elsewhere, and always in a cluster.
     pub fn detect() -> Self {
         let in_cluster = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-        if io::stderr().is_terminal() && !in_cluster {
-            Format::Text
-        } else {
-            Format::Json
-        }
+        if io::stderr().is_terminal() && !in_cluster { Format::Text } else { Format::Json }
     }
 }
 
@@ -36,25 +32,15 @@ const QUIET: &str = "aws_config=warn,aws_sdk_ec2=warn,aws_sdk_eks=warn,aws_sdk_i
                      aws_runtime=warn,hyper=warn,hyper_util=warn,rustls=warn,tower=warn,h2=warn,kube_client=info,kube_runtime=info";
 
 /// Their debug lines hold signed requests, headers and session tokens: not to be had by any level or `RUST_LOG`.
-const NEVER_VERBOSE: [&str; 8] = [
-    "aws_sigv4",
-    "aws_smithy",
-    "aws_sdk",
-    "aws_config",
-    "aws_runtime",
-    "aws_credential",
-    "hyper",
-    "h2",
-];
+const NEVER_VERBOSE: [&str; 8] =
+    ["aws_sigv4", "aws_smithy", "aws_sdk", "aws_config", "aws_runtime", "aws_credential", "hyper", "h2"];
 
 /// Sets the process's subscriber. `level` (a level, or `RUST_LOG`'s syntax) wins over `RUST_LOG`; the default is `info`.
 ///
 /// # Errors
 /// When `level` cannot be parsed, or a subscriber is set already.
 pub fn init(level: Option<&str>, format: Format) -> Result<(), SetupError> {
-    let level = level
-        .map(str::to_owned)
-        .or_else(|| std::env::var("RUST_LOG").ok().filter(|l| !l.is_empty()));
+    let level = level.map(str::to_owned).or_else(|| std::env::var("RUST_LOG").ok().filter(|l| !l.is_empty()));
     let layer = layer(level.as_deref().unwrap_or("info"), format, io::stderr)?;
     tracing_subscriber::registry().with(layer).try_init()?;
     Ok(())
@@ -71,33 +57,22 @@ pub enum SetupError {
     Set(#[from] tracing_subscriber::util::TryInitError),
 }
 
-fn layer<W>(
-    level: &str,
-    format: Format,
-    writer: W,
-) -> Result<Box<dyn Layer<Registry> + Send + Sync>, SetupError>
+fn layer<W>(level: &str, format: Format, writer: W) -> Result<Box<dyn Layer<Registry> + Send + Sync>, SetupError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // What the user writes comes last and wins.
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .parse(format!("{QUIET},{level}"))?;
+    let filter =
+        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(format!("{QUIET},{level}"))?;
     let hard = filter_fn(|meta| {
-        *meta.level() <= Level::INFO
-            || !NEVER_VERBOSE
-                .iter()
-                .any(|crate_name| meta.target().starts_with(crate_name))
+        *meta.level() <= Level::INFO || !NEVER_VERBOSE.iter().any(|crate_name| meta.target().starts_with(crate_name))
     });
     let filter = filter.and(hard);
     let writer = RedactingWriter(writer);
     Ok(match format {
-        Format::Json => tracing_subscriber::fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_writer(writer)
-            .with_filter(filter)
-            .boxed(),
+        Format::Json => {
+            tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer).with_filter(filter).boxed()
+        }
         Format::Text => tracing_subscriber::fmt::layer()
             .with_target(false)
             .with_ansi(io::stderr().is_terminal())
@@ -121,46 +96,53 @@ impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for RedactingWriter<W> {
     }
 }
 
+/// What was logged, for tests.
 #[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
+#[derive(Clone, Default)]
+pub(crate) struct Captured(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Captured {
-        fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-            self.0
-                .lock()
-                .expect("not poisoned")
-                .extend_from_slice(buffer);
-            Ok(buffer.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(level: &str, format: Format, speak: impl FnOnce()) -> String {
+#[cfg(test)]
+impl Captured {
+    /// Takes the logs of this thread at `level` until the guard is dropped.
+    pub(crate) fn start(level: &str, format: Format) -> (Self, tracing::subscriber::DefaultGuard) {
         let captured = Captured::default();
         let writer = captured.clone();
         let layer = layer(level, format, move || writer.clone()).expect("the level parses");
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), speak);
-        let bytes = captured.0.lock().expect("not poisoned").clone();
-        String::from_utf8(bytes).expect("logs are text")
+        (captured, tracing::subscriber::set_default(tracing_subscriber::registry().with(layer)))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("logs are text")
+    }
+}
+
+#[cfg(test)]
+impl io::Write for Captured {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("not poisoned").extend_from_slice(buffer);
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged(level: &str, format: Format, speak: impl FnOnce()) -> String {
+        let (captured, guard) = Captured::start(level, format);
+        speak();
+        drop(guard);
+        captured.text()
     }
 
     #[test]
     fn json_lines_carry_the_fields_and_no_secret() {
         let text = logged("info", Format::Json, || {
-            tracing::info!(
-                action = "CreateVpc",
-                token = "k8s-aws-v1.c2VjcmV0",
-                "called"
-            );
+            tracing::info!(action = "CreateVpc", token = "k8s-aws-v1.c2VjcmV0", "called");
         });
         let line: serde_json::Value = serde_json::from_str(text.trim()).expect("a line of JSON");
         assert_eq!(line["action"], "CreateVpc");
@@ -169,11 +151,7 @@ mod tests {
 
     #[test]
     fn no_level_makes_the_signer_speak() {
-        for level in [
-            "trace",
-            "aws_sigv4=trace,aws_sigv4::http_request=trace",
-            "aws_smithy_runtime=debug",
-        ] {
+        for level in ["trace", "aws_sigv4=trace,aws_sigv4::http_request=trace", "aws_smithy_runtime=debug"] {
             let text = logged(level, Format::Text, || {
                 tracing::trace!(target: "aws_sigv4::http_request", "canonical request with SECRET");
                 tracing::debug!(target: "aws_smithy_runtime::client", "SECRET");

@@ -115,12 +115,7 @@ impl Metrics {
         let leader = Gauge::default();
         keelson.register("leader", "1 while this replica leads", leader.clone());
         registry.register_collector(Box::new(Process));
-        Metrics(Arc::new(Inner {
-            registry,
-            aws,
-            reconcile,
-            leader,
-        }))
+        Metrics(Arc::new(Inner { registry, aws, reconcile, leader }))
     }
 
     pub fn aws(&self) -> &AwsMetrics {
@@ -149,10 +144,7 @@ impl Metrics {
     /// `GET /metrics`, to be merged into the server of the probes.
     pub fn routes(&self) -> axum::Router {
         let metrics = self.clone();
-        axum::Router::new().route(
-            "/metrics",
-            get(async move || ([(CONTENT_TYPE, CONTENT)], metrics.encode())),
-        )
+        axum::Router::new().route("/metrics", get(async move || ([(CONTENT_TYPE, CONTENT)], metrics.encode())))
     }
 }
 
@@ -165,11 +157,7 @@ impl AwsMetrics {
             throttles: Family::default(),
             deferrals: Family::default(),
         };
-        registry.register(
-            "aws_calls",
-            "Calls to AWS by outcome",
-            metrics.calls.clone(),
-        );
+        registry.register("aws_calls", "Calls to AWS by outcome", metrics.calls.clone());
         registry.register_with_unit(
             "aws_call_duration",
             "Time until AWS's answer",
@@ -182,16 +170,8 @@ impl AwsMetrics {
             Unit::Seconds,
             metrics.waits.clone(),
         );
-        registry.register(
-            "aws_throttles",
-            "Answers in which AWS asked to slow down",
-            metrics.throttles.clone(),
-        );
-        registry.register(
-            "aws_deferrals",
-            "Calls put off because no token was near",
-            metrics.deferrals.clone(),
-        );
+        registry.register("aws_throttles", "Answers in which AWS asked to slow down", metrics.throttles.clone());
+        registry.register("aws_deferrals", "Calls put off because no token was near", metrics.deferrals.clone());
         metrics
     }
 
@@ -203,33 +183,19 @@ impl AwsMetrics {
         account: &'a str,
         region: &'a str,
     ) -> CallTimer<'a> {
-        CallTimer {
-            metrics: self,
-            service,
-            action,
-            account,
-            region,
-            started: Instant::now(),
-            done: false,
-        }
+        CallTimer { metrics: self, service, action, account, region, started: Instant::now(), done: false }
     }
 
     pub fn waited(&self, service: &'static str, account: &str, region: &str, time: Duration) {
-        self.waits
-            .get_or_create(&rate(service, account, region))
-            .inc_by(time.as_secs_f64());
+        self.waits.get_or_create(&rate(service, account, region)).inc_by(time.as_secs_f64());
     }
 
     pub fn throttled(&self, service: &'static str, account: &str, region: &str) {
-        self.throttles
-            .get_or_create(&rate(service, account, region))
-            .inc();
+        self.throttles.get_or_create(&rate(service, account, region)).inc();
     }
 
     pub fn deferred(&self, service: &'static str, account: &str, region: &str) {
-        self.deferrals
-            .get_or_create(&rate(service, account, region))
-            .inc();
+        self.deferrals.get_or_create(&rate(service, account, region)).inc();
     }
 
     /// Calls counted with these labels so far.
@@ -239,11 +205,7 @@ impl AwsMetrics {
 }
 
 fn rate(service: &'static str, account: &str, region: &str) -> RateLabels {
-    RateLabels {
-        service,
-        account: account.to_owned(),
-        region: region.to_owned(),
-    }
+    RateLabels { service, account: account.to_owned(), region: region.to_owned() }
 }
 
 /// Times one call to AWS.
@@ -267,24 +229,10 @@ impl CallTimer<'_> {
     fn record(&mut self, outcome: &'static str) -> Duration {
         self.done = true;
         let took = self.started.elapsed();
-        let Self {
-            service, action, ..
-        } = *self;
+        let Self { service, action, .. } = *self;
         let (account, region) = (self.account.to_owned(), self.region.to_owned());
-        self.metrics
-            .calls
-            .get_or_create(&CallLabels {
-                service,
-                action,
-                account,
-                region,
-                outcome,
-            })
-            .inc();
-        self.metrics
-            .duration
-            .get_or_create(&ActionLabels { service, action })
-            .observe(took.as_secs_f64());
+        self.metrics.calls.get_or_create(&CallLabels { service, action, account, region, outcome }).inc();
+        self.metrics.duration.get_or_create(&ActionLabels { service, action }).observe(took.as_secs_f64());
         took
     }
 }
@@ -316,28 +264,15 @@ impl ReconcileMetrics {
             Unit::Seconds,
             metrics.duration.clone(),
         );
-        registry.register(
-            "reconciles_running",
-            "Reconciliations under way",
-            metrics.running.clone(),
-        );
-        registry.register(
-            "objects",
-            "Objects by the status of each condition",
-            metrics.objects.clone(),
-        );
+        registry.register("reconciles_running", "Reconciliations under way", metrics.running.clone());
+        registry.register("objects", "Objects by the status of each condition", metrics.objects.clone());
         metrics
     }
 
     /// Times one reconciliation of this kind; the guard counts it as cancelled when dropped unfinished.
     pub fn start(&self, kind: &'static str) -> ReconcileTimer<'_> {
         self.running.get_or_create(&KindLabels { kind }).inc();
-        ReconcileTimer {
-            metrics: self,
-            kind,
-            started: Instant::now(),
-            result: "cancelled",
-        }
+        ReconcileTimer { metrics: self, kind, started: Instant::now(), result: "cancelled" }
     }
 
     /// An object's condition went from `from` to `to` (`True`, `False`, `Unknown`); `None`: it was not there, or is gone.
@@ -352,22 +287,10 @@ impl ReconcileMetrics {
             return;
         }
         if let Some(status) = from {
-            self.objects
-                .get_or_create(&ConditionLabels {
-                    kind,
-                    condition,
-                    status,
-                })
-                .dec();
+            self.objects.get_or_create(&ConditionLabels { kind, condition, status }).dec();
         }
         if let Some(status) = to {
-            self.objects
-                .get_or_create(&ConditionLabels {
-                    kind,
-                    condition,
-                    status,
-                })
-                .inc();
+            self.objects.get_or_create(&ConditionLabels { kind, condition, status }).inc();
         }
     }
 }
@@ -391,18 +314,9 @@ impl ReconcileTimer<'_> {
 impl Drop for ReconcileTimer<'_> {
     fn drop(&mut self) {
         let Self { kind, result, .. } = *self;
-        self.metrics
-            .running
-            .get_or_create(&KindLabels { kind })
-            .dec();
-        self.metrics
-            .runs
-            .get_or_create(&ResultLabels { kind, result })
-            .inc();
-        self.metrics
-            .duration
-            .get_or_create(&KindLabels { kind })
-            .observe(self.started.elapsed().as_secs_f64());
+        self.metrics.running.get_or_create(&KindLabels { kind }).dec();
+        self.metrics.runs.get_or_create(&ResultLabels { kind, result }).inc();
+        self.metrics.duration.get_or_create(&KindLabels { kind }).observe(self.started.elapsed().as_secs_f64());
     }
 }
 
@@ -413,15 +327,8 @@ mod tests {
     #[test]
     fn a_call_is_counted_with_its_outcome_and_a_dropped_one_as_cancelled() {
         let metrics = Metrics::new();
-        let _ = metrics
-            .aws()
-            .start("ec2", "CreateVpc", "111122223333", "eu-west-1")
-            .finish("ok");
-        drop(
-            metrics
-                .aws()
-                .start("ec2", "CreateVpc", "111122223333", "eu-west-1"),
-        );
+        let _ = metrics.aws().start("ec2", "CreateVpc", "111122223333", "eu-west-1").finish("ok");
+        drop(metrics.aws().start("ec2", "CreateVpc", "111122223333", "eu-west-1"));
         let text = metrics.encode();
         for outcome in ["ok", "cancelled"] {
             let line = format!(
@@ -430,9 +337,7 @@ mod tests {
             assert!(text.contains(&line), "{line} not in\n{text}");
         }
         assert!(
-            text.contains(
-                "keelson_aws_call_duration_seconds_count{service=\"ec2\",action=\"CreateVpc\"} 2"
-            ),
+            text.contains("keelson_aws_call_duration_seconds_count{service=\"ec2\",action=\"CreateVpc\"} 2"),
             "{text}"
         );
     }
@@ -440,40 +345,19 @@ mod tests {
     #[test]
     fn resident_memory_is_read_from_the_process() {
         let text = Metrics::new().encode();
-        let line = text
-            .lines()
-            .find(|l| l.starts_with("process_resident_memory_bytes "))
-            .expect("the metric is there");
-        let bytes: u64 = line
-            .rsplit(' ')
-            .next()
-            .and_then(|n| n.parse().ok())
-            .expect("a number");
+        let line = text.lines().find(|l| l.starts_with("process_resident_memory_bytes ")).expect("the metric is there");
+        let bytes: u64 = line.rsplit(' ').next().and_then(|n| n.parse().ok()).expect("a number");
         assert!(bytes > 1 << 20, "{bytes}");
     }
 
     #[test]
     fn objects_move_from_one_status_to_the_next() {
         let metrics = Metrics::new();
-        metrics
-            .reconcile()
-            .condition("EksCluster", "Ready", None, Some("False"));
-        metrics
-            .reconcile()
-            .condition("EksCluster", "Ready", Some("False"), Some("True"));
+        metrics.reconcile().condition("EksCluster", "Ready", None, Some("False"));
+        metrics.reconcile().condition("EksCluster", "Ready", Some("False"), Some("True"));
         let text = metrics.encode();
-        assert!(
-            text.contains(
-                "keelson_objects{kind=\"EksCluster\",condition=\"Ready\",status=\"True\"} 1"
-            ),
-            "{text}"
-        );
-        assert!(
-            text.contains(
-                "keelson_objects{kind=\"EksCluster\",condition=\"Ready\",status=\"False\"} 0"
-            ),
-            "{text}"
-        );
+        assert!(text.contains("keelson_objects{kind=\"EksCluster\",condition=\"Ready\",status=\"True\"} 1"), "{text}");
+        assert!(text.contains("keelson_objects{kind=\"EksCluster\",condition=\"Ready\",status=\"False\"} 0"), "{text}");
     }
 
     #[test]
@@ -481,13 +365,7 @@ mod tests {
         let metrics = Metrics::new();
         drop(metrics.reconcile().start("NodeGroup"));
         let text = metrics.encode();
-        assert!(
-            text.contains("keelson_reconciles_running{kind=\"NodeGroup\"} 0"),
-            "{text}"
-        );
-        assert!(
-            text.contains("keelson_reconciles_total{kind=\"NodeGroup\",result=\"cancelled\"} 1"),
-            "{text}"
-        );
+        assert!(text.contains("keelson_reconciles_running{kind=\"NodeGroup\"} 0"), "{text}");
+        assert!(text.contains("keelson_reconciles_total{kind=\"NodeGroup\",result=\"cancelled\"} 1"), "{text}");
     }
 }

@@ -48,9 +48,7 @@ fn first_secret(text: &str) -> Option<(usize, usize)> {
     let marked = MARKERS.iter().filter_map(|marker| {
         text.match_indices(marker).find_map(|(at, _)| {
             let start = at + marker.len();
-            let length = text[start..]
-                .find(|c: char| !is_secret_char(c))
-                .unwrap_or(text.len() - start);
+            let length = text[start..].find(|c: char| !is_secret_char(c)).unwrap_or(text.len() - start);
             // Already blotted, or nothing there.
             (length > 0).then_some((start, start + length))
         })
@@ -66,9 +64,7 @@ fn is_secret_char(c: char) -> bool {
 fn url_password(text: &str) -> Option<(usize, usize)> {
     text.match_indices("://").find_map(|(at, _)| {
         let start = at + 3;
-        let authority = text[start..]
-            .split(['/', '?', '#', ' ', '"', '\'', '\n'])
-            .next()?;
+        let authority = text[start..].split(['/', '?', '#', ' ', '"', '\'', '\n']).next()?;
         let (user, _) = authority.rsplit_once('@')?;
         (user.contains(':') && user != BLOT).then_some((start, start + user.len()))
     })
@@ -96,30 +92,18 @@ mod tests {
     #[test]
     fn secrets_are_blotted_and_the_rest_stays() {
         let table = [
-            (
-                "token k8s-aws-v1.aHR0cHM6Ly9zdHM used",
-                "token k8s-aws-v1.<redacted> used",
-            ),
+            ("token k8s-aws-v1.aHR0cHM6Ly9zdHM used", "token k8s-aws-v1.<redacted> used"),
             (
                 "GET /?X-Amz-Security-Token=abc%2B&X-Amz-Signature=00ff HTTP",
                 "GET /?X-Amz-Security-Token=<redacted>&X-Amz-Signature=<redacted> HTTP",
             ),
-            (
-                "authorization: Bearer eyJhbGciOi.x-y_z",
-                "authorization: Bearer <redacted>",
-            ),
+            ("authorization: Bearer eyJhbGciOi.x-y_z", "authorization: Bearer <redacted>"),
             (
                 "clone https://bot:hunter2@git.example.com/fleet failed",
                 "clone https://<redacted>@git.example.com/fleet failed",
             ),
-            (
-                "<SessionToken>FwoGZXIv==</SessionToken>",
-                "<SessionToken><redacted></SessionToken>",
-            ),
-            (
-                "ssh://git@github.com/acme/fleet",
-                "ssh://git@github.com/acme/fleet",
-            ),
+            ("<SessionToken>FwoGZXIv==</SessionToken>", "<SessionToken><redacted></SessionToken>"),
+            ("ssh://git@github.com/acme/fleet", "ssh://git@github.com/acme/fleet"),
             ("nothing to hide", "nothing to hide"),
         ];
         for (given, wanted) in table {

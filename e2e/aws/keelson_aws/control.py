@@ -65,6 +65,7 @@ class Control:
 
     def add_faults(self, query: dict[str, str], body: Any) -> Any:
         rules = [self.emulator.faults.add(posted) for posted in (body if isinstance(body, list) else [body])]
+        self.emulator.keep_history()
         return {"faults": [rule.as_dict() for rule in rules]}
 
     def remove_faults(self, query: dict[str, str], body: Any) -> Any:

@@ -91,6 +91,10 @@ class Faults:
     def remove(self, rule_id: int | None = None) -> None:
         self.rules = [] if rule_id is None else [rule for rule in self.rules if rule.id != rule_id]
 
+    @property
+    def wants_history(self) -> bool:
+        return any("stale" in rule.then for rule in self.rules)
+
     def judge(self, call: Call) -> Verdict | None:
         if not self.rules:
             return None

@@ -40,6 +40,7 @@ class MotoBridge:
 
     def answer(self, call: Call) -> Reply:
         environ = make_environ(call.request, call.account)
+        environ["keelson.call"] = call
         response = self.direct.get(call.service)
         try:
             if response is None:

@@ -11,11 +11,12 @@ import sys
 
 from moto.core.base_backend import BackendDict
 
-from .accounts import Accounts
+from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
 from .control import Control
 from .ec2 import patches
+from .ec2.base import Guard
 from .eks.service import Eks
 from .errors import AwsError, error_reply
 from .faults import Faults, Verdict, send_signal
@@ -23,6 +24,7 @@ from .http import Reply, Request, serve
 from .moto_bridge import MotoBridge
 from .rates import Rates
 from .settings import Settings
+from .stale import History
 from .sts import StsResponse
 from .timeline import Timeline
 from .tokenreview import review
@@ -38,9 +40,11 @@ class Emulator:
         self.timeline = Timeline()
         self.accounts = Accounts()
         StsResponse.accounts = self.accounts
+        Guard.timeline, Guard.settings = self.timeline, settings
         self.call_log = CallLog(settings.call_log)
         self.faults = Faults()
         self.rates = Rates()
+        self.history = History(self.timeline)
         self.eks = Eks(settings, self.timeline)
         self.moto = MotoBridge()
         self.control = Control(self)
@@ -60,6 +64,7 @@ class Emulator:
         self.faults.remove()
         self.rates.set([])
         self.call_log.clear()
+        self.history.clear()
 
     def handle(self, request: Request) -> Reply:
         self.timeline.run_due()
@@ -97,11 +102,7 @@ class Emulator:
                 if verdict.error:
                     raise verdict.error
                 call.outcome = verdict.outcome
-            if call.service == "eks":
-                assert caller is not None
-                reply = self.eks.answer(call, caller)
-            else:
-                reply = self.moto.answer(call)
+            reply = self.apply(call, caller, verdict.stale if verdict and not call.write else 0.0)
         except AwsError as error:
             reply, code = error_reply(call.service, error), error.code
         if reply.status >= 400 and not code:
@@ -112,12 +113,30 @@ class Emulator:
             arm(reply, verdict)
         return reply
 
+    def apply(self, call: Call, caller: Caller | None, stale: float) -> Reply:
+        if call.service == "eks":
+            assert caller is not None
+            region = self.history.region((call.account, call.region), stale) if stale else None
+            reply = self.eks.answer(call, caller, region)
+        else:
+            reply = self.moto.answer(call)
+            if stale:
+                reply = self.history.filter(call, reply, stale)
+        if call.write and reply.status < 300:
+            self.history.note(call, reply)
+            self.keep_history()
+        return reply
+
+    def keep_history(self) -> None:
+        if self.faults.wants_history:
+            self.history.keep(self.eks.regions)
+
     async def run(self, host: str, port: int) -> None:
         # A collection in the midst of a burst costs more than the memory it brings: state is small and long-lived.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         server = await serve(self.handle, host, port)
-        asyncio.get_running_loop().call_later(0.05, self.tick)
+        asyncio.get_running_loop().call_later(0.02, self.tick)
         bound = server.sockets[0].getsockname()[1]
         print(f"keelson-aws ready on http://{host}:{bound}", flush=True)
         async with server:
@@ -125,7 +144,8 @@ class Emulator:
 
     def tick(self) -> None:
         self.timeline.run_due()
-        asyncio.get_running_loop().call_later(0.05, self.tick)
+        self.keep_history()
+        asyncio.get_running_loop().call_later(0.02, self.tick)
 
 
 def arm(reply: Reply, verdict: Verdict) -> None:

@@ -4,20 +4,25 @@ use std::fmt::Write;
 
 use super::{Class, Failure};
 use crate::aws::call::Service;
+use crate::aws::credentials::{NO_CALL, OPERATOR};
 
 /// AWS puts at most a few hundred useful characters in a message; conditions have little room.
 const LONGEST: usize = 700;
 
 pub(super) fn told(failure: &Failure) -> String {
-    let mut text = format!("{}:{}", failure.service.as_str(), failure.action);
-    if !failure.resource.is_empty() {
-        let _ = write!(text, " of {}", failure.resource);
+    let mut text = match failure.action {
+        NO_CALL => format!("No credentials for {}: ", failure.resource),
+        action => format!("{}:{action}", failure.service.as_str()),
+    };
+    if failure.action != NO_CALL {
+        if !failure.resource.is_empty() {
+            let _ = write!(text, " of {}", failure.resource);
+        }
+        if failure.account != OPERATOR {
+            let _ = write!(text, " in account {}", failure.account);
+        }
+        let _ = write!(text, ", {}: ", failure.region);
     }
-    let _ = write!(
-        text,
-        " in account {}, {}: ",
-        failure.account, failure.region
-    );
     match &failure.code {
         Some(code) if failure.message.is_empty() => text.push_str(code),
         Some(code) => {
@@ -36,25 +41,12 @@ pub(super) fn told(failure: &Failure) -> String {
 /// Cuts what is of no use to people or tells too much: EC2's encoded authorization blob, and the canonical request that a
 /// signature error quotes with its session token.
 pub(super) fn plain(message: &str) -> String {
-    const CUT_AT: [&str; 3] = [
-        "Encoded authorization failure message",
-        "The Canonical String for this request",
-        "The String-to-Sign",
-    ];
-    let end = CUT_AT
-        .iter()
-        .filter_map(|cut| message.find(cut))
-        .min()
-        .unwrap_or(message.len());
-    let mut text: String = message[..end]
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
+    const CUT_AT: [&str; 3] =
+        ["Encoded authorization failure message", "The Canonical String for this request", "The String-to-Sign"];
+    let end = CUT_AT.iter().filter_map(|cut| message.find(cut)).min().unwrap_or(message.len());
+    let mut text: String = message[..end].split_whitespace().collect::<Vec<_>>().join(" ");
     if text.len() > LONGEST {
-        let cut = (0..=LONGEST)
-            .rev()
-            .find(|i| text.is_char_boundary(*i))
-            .unwrap_or(0);
+        let cut = (0..=LONGEST).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
         text.truncate(cut);
         text.push_str("...");
     }
@@ -111,9 +103,8 @@ mod tests {
 
     #[test]
     fn the_encoded_authorization_blob_is_cut() {
-        let text = plain(
-            "You are not authorized to perform this operation. Encoded authorization failure message: AbCd",
-        );
+        let text =
+            plain("You are not authorized to perform this operation. Encoded authorization failure message: AbCd");
         assert_eq!(text, "You are not authorized to perform this operation.");
     }
 

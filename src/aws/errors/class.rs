@@ -3,113 +3,9 @@
 //! Codes are those of the services' API references; the phrases are what EKS and IAM put in `InvalidParameterException`
 //! and the like, where one code covers a wrong value and a role that is not visible yet.
 
-use std::fmt;
-
 use crate::aws::call::Service;
 
-/// The kind of a failed AWS call: decides retry, condition and metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Class {
-    /// The resource (or, of a create, what it refers to) does not exist. Just after a create it may only be unseen.
-    Gone,
-    /// IAM or a service has not seen yet what was just made: the same call will do in a while.
-    NotYetVisible,
-    /// Something of that name or identity exists already.
-    Conflict,
-    /// Something uses it or an operation is running: the same call will do later.
-    Busy,
-    /// AWS says it is as asked already.
-    NoChange,
-    /// Too many calls, as AWS or our own buckets see it.
-    Throttled,
-    /// A quota of the account.
-    Quota,
-    /// The identity may not do this.
-    Denied,
-    /// No credentials, or ones that AWS does not take.
-    CredentialsUnavailable,
-    /// The request is wrong, or wrong for the state of the resource: it needs a change by a person.
-    Invalid,
-    /// AWS cannot serve this here: other zones or instance types may do.
-    Capacity,
-    /// No answer, or AWS failed. A write may have been applied all the same.
-    Unavailable,
-    /// This process does not lead (any more): the call was not sent.
-    NotLeader,
-    /// The credentials belong to another account than the one expected: nothing was sent.
-    WrongAccount,
-    /// Not in the table.
-    Unknown,
-}
-
-impl Class {
-    /// All of them, for tests and for metrics that start at zero.
-    pub const ALL: [Class; 15] = [
-        Class::Gone,
-        Class::NotYetVisible,
-        Class::Conflict,
-        Class::Busy,
-        Class::NoChange,
-        Class::Throttled,
-        Class::Quota,
-        Class::Denied,
-        Class::CredentialsUnavailable,
-        Class::Invalid,
-        Class::Capacity,
-        Class::Unavailable,
-        Class::NotLeader,
-        Class::WrongAccount,
-        Class::Unknown,
-    ];
-
-    /// The metric label and log field.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Class::Gone => "gone",
-            Class::NotYetVisible => "not_yet_visible",
-            Class::Conflict => "conflict",
-            Class::Busy => "busy",
-            Class::NoChange => "no_change",
-            Class::Throttled => "throttled",
-            Class::Quota => "quota",
-            Class::Denied => "denied",
-            Class::CredentialsUnavailable => "credentials_unavailable",
-            Class::Invalid => "invalid",
-            Class::Capacity => "capacity",
-            Class::Unavailable => "unavailable",
-            Class::NotLeader => "not_leader",
-            Class::WrongAccount => "wrong_account",
-            Class::Unknown => "unknown",
-        }
-    }
-
-    /// Passes by itself: nobody has to change anything.
-    pub fn is_transient(self) -> bool {
-        match self {
-            Class::NotYetVisible
-            | Class::Busy
-            | Class::Throttled
-            | Class::Unavailable
-            | Class::NotLeader => true,
-            Class::Gone
-            | Class::Conflict
-            | Class::NoChange
-            | Class::Quota
-            | Class::Denied
-            | Class::CredentialsUnavailable
-            | Class::Invalid
-            | Class::Capacity
-            | Class::WrongAccount
-            | Class::Unknown => false,
-        }
-    }
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use crate::engine::Class;
 
 /// One line of the table: the first that matches counts.
 struct Rule {
@@ -129,21 +25,11 @@ enum Code {
 }
 
 const fn rule(code: Code, class: Class) -> Rule {
-    Rule {
-        code,
-        service: None,
-        says: &[],
-        class,
-    }
+    Rule { code, service: None, says: &[], class }
 }
 
 const fn saying(code: Code, says: &'static [&'static str], class: Class) -> Rule {
-    Rule {
-        code,
-        service: None,
-        says,
-        class,
-    }
+    Rule { code, service: None, says, class }
 }
 
 use Code::{Any, Ends, Is, Starts};
@@ -163,11 +49,7 @@ const TABLE: &[Rule] = &[
         ]),
         Class::Throttled,
     ),
-    saying(
-        Any,
-        &["rate exceeded", "too many requests"],
-        Class::Throttled,
-    ),
+    saying(Any, &["rate exceeded", "too many requests"], Class::Throttled),
     saying(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &["already at the desired configuration", "no changes needed"],
@@ -188,20 +70,12 @@ const TABLE: &[Rule] = &[
         ],
         Class::NotYetVisible,
     ),
-    saying(
-        Is(&["MalformedPolicyDocument"]),
-        &["invalid principal in policy"],
-        Class::NotYetVisible,
-    ),
+    saying(Is(&["MalformedPolicyDocument"]), &["invalid principal in policy"], Class::NotYetVisible),
     rule(Is(&["ResourcePropagationDelay"]), Class::NotYetVisible),
     // One code for "the name is taken" and "wait for the other operation": only the text tells.
     saying(
         Is(&["ResourceInUse", "InvalidRequest"]),
-        &[
-            "already exist",
-            "already in use on this cluster",
-            "already associated",
-        ],
+        &["already exist", "already in use on this cluster", "already associated"],
         Class::Conflict,
     ),
     saying(
@@ -218,26 +92,12 @@ const TABLE: &[Rule] = &[
         Class::Busy,
     ),
     rule(Is(&["ResourceInUse"]), Class::Busy),
-    saying(
-        Is(&["Client"]),
-        &["no cluster found for name", "no update found"],
-        Class::Gone,
-    ),
+    saying(Is(&["Client"]), &["no cluster found for name", "no update found"], Class::Gone),
     rule(Is(&["NoSuchEntity", "Gateway.NotAttached"]), Class::Gone),
     rule(Ends(&["NotFound"]), Class::Gone),
-    rule(
-        Ends(&[".Duplicate", "AlreadyExists", "AlreadyAssociated"]),
-        Class::Conflict,
-    ),
-    rule(
-        Is(&["InvalidSubnet.Conflict", "IdempotentParameterMismatch"]),
-        Class::Conflict,
-    ),
-    saying(
-        Is(&["InvalidParameter"]),
-        &["conflicting dns domain"],
-        Class::Conflict,
-    ),
+    rule(Ends(&[".Duplicate", "AlreadyExists", "AlreadyAssociated"]), Class::Conflict),
+    rule(Is(&["InvalidSubnet.Conflict", "IdempotentParameterMismatch"]), Class::Conflict),
+    saying(Is(&["InvalidParameter"]), &["conflicting dns domain"], Class::Conflict),
     rule(
         Is(&[
             "DependencyViolation",
@@ -253,18 +113,9 @@ const TABLE: &[Rule] = &[
     ),
     rule(Ends(&[".InUse"]), Class::Busy),
     // EC2's InvalidState passes; EKS's is an upgrade insight that a person must look at.
-    Rule {
-        code: Is(&["InvalidState"]),
-        service: Some(Service::Ec2),
-        says: &[],
-        class: Class::Busy,
-    },
+    Rule { code: Is(&["InvalidState"]), service: Some(Service::Ec2), says: &[], class: Class::Busy },
     rule(Ends(&["LimitExceeded", "QuotaExceeded"]), Class::Quota),
-    saying(
-        Is(&["AuthFailure"]),
-        &["validate the provided access credentials"],
-        Class::CredentialsUnavailable,
-    ),
+    saying(Is(&["AuthFailure"]), &["validate the provided access credentials"], Class::CredentialsUnavailable),
     rule(
         Is(&[
             "AccessDenied",
@@ -303,10 +154,7 @@ const TABLE: &[Rule] = &[
     rule(Ends(&["NotAvailableInZone"]), Class::Capacity),
     saying(
         Is(&["InvalidParameterValue"]),
-        &[
-            "subnets can currently only be created in",
-            "following availability zones",
-        ],
+        &["subnets can currently only be created in", "following availability zones"],
         Class::Capacity,
     ),
     rule(
@@ -336,29 +184,14 @@ const TABLE: &[Rule] = &[
         ]),
         Class::Invalid,
     ),
-    rule(
-        Starts(&[
-            "Invalid",
-            "Malformed",
-            "Missing",
-            "Validation",
-            "Unsupported",
-            "Unknown",
-        ]),
-        Class::Invalid,
-    ),
+    rule(Starts(&["Invalid", "Malformed", "Missing", "Validation", "Unsupported", "Unknown"]), Class::Invalid),
 ];
 
 /// The class of an answer with an error code; `status` decides only for codes that are not in the table.
 pub fn classify(service: Service, code: Option<&str>, message: &str, status: Option<u16>) -> Class {
-    let code = code
-        .map(|c| c.strip_suffix("Exception").unwrap_or(c))
-        .unwrap_or_default();
+    let code = code.map(|c| c.strip_suffix("Exception").unwrap_or(c)).unwrap_or_default();
     let message = message.to_lowercase();
-    TABLE
-        .iter()
-        .find(|rule| rule.matches(service, code, &message))
-        .map_or_else(|| by_status(status), |rule| rule.class)
+    TABLE.iter().find(|rule| rule.matches(service, code, &message)).map_or_else(|| by_status(status), |rule| rule.class)
 }
 
 impl Rule {

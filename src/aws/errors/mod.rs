@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub use class::Class;
 pub(super) use sdk::root_cause as reason;
+pub use sdk::{Cause, Reported};
 
 use crate::aws::call::{Service, is_write};
 

@@ -14,20 +14,16 @@ use super::class::classify;
 use super::{AwsError, Call, Class, advice};
 
 impl Call<'_> {
-    /// The SDK's error, classified. Where the credentials could not be had, the failure is that of the call that should
-    /// have brought them (AssumeRole), and `own` of the answer is false.
+    /// The SDK's error, classified.
     pub fn sdk_failure<E>(&self, error: SdkError<E, HttpResponse>) -> Reported
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         if let Some(credentials) = find::<AwsError>(&error) {
-            return Reported {
-                error: credentials.clone(),
-                from_service: false,
-            };
+            return Reported { error: credentials.clone(), cause: Cause::Credentials };
         }
         let mut failure = self.failed(Class::Unavailable, "");
-        let mut from_service = false;
+        let mut cause = Cause::Transport;
         match &error {
             SdkError::ServiceError(answer) => {
                 let code = answer.err().code().map(str::to_owned);
@@ -36,31 +32,27 @@ impl Call<'_> {
                 failure.message = advice::plain(said);
                 failure.class = classify(self.service, code.as_deref(), said, Some(status));
                 failure.valid_zones = valid_zones(answer.err(), failure.class, said);
-                failure.blocker = (failure.class == Class::Busy)
-                    .then(|| blocker(self.resource, said))
-                    .flatten();
+                failure.blocker = (failure.class == Class::Busy).then(|| blocker(self.resource, said)).flatten();
                 if failure.message.is_empty() && code.is_none() {
                     failure.message = format!("HTTP status {status} without an error code");
                 }
                 failure.code = code;
-                from_service = true;
+                cause = Cause::Service;
             }
             SdkError::TimeoutError(_) => failure.message = "no answer in time".into(),
             SdkError::ResponseError(answer) => {
                 let status = answer.raw().status().as_u16();
-                failure.message = format!(
-                    "the answer (HTTP status {status}) could not be read: {}",
-                    root_cause(&error)
-                );
+                failure.message =
+                    format!("the answer (HTTP status {status}) could not be read: {}", root_cause(&error));
             }
             SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_) | _ => {
                 if let Some(credentials) = find::<CredentialsError>(&error) {
+                    cause = Cause::Credentials;
                     failure.class = Class::CredentialsUnavailable;
                     failure.message = format!("no credentials: {}", root_cause(credentials));
                 } else if matches!(error, SdkError::ConstructionFailure(_)) {
                     failure.class = Class::Invalid;
-                    failure.message =
-                        format!("the request could not be built: {}", root_cause(&error));
+                    failure.message = format!("the request could not be built: {}", root_cause(&error));
                 } else {
                     failure.message = format!("no connection: {}", root_cause(&error));
                 }
@@ -69,24 +61,29 @@ impl Call<'_> {
         if let Some(raw) = error.raw_response() {
             failure.http_status = Some(raw.status().as_u16());
             let headers = raw.headers();
-            let id = headers
-                .get("x-amzn-requestid")
-                .or_else(|| headers.get("x-amz-request-id"));
+            let id = headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id"));
             failure.request_id = id.map(str::to_owned);
         }
         failure.source = error.into_source().ok().map(Arc::from);
-        Reported {
-            error: failure.into(),
-            from_service,
-        }
+        Reported { error: failure.into(), cause }
     }
 }
 
-/// A classified failure, and whether the service that was called gave it.
+/// A classified failure and where it arose.
 pub struct Reported {
     pub error: AwsError,
+    pub cause: Cause,
+}
+
+/// Where a failure arose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
     /// The called service answered: only then do its rates learn from it.
-    pub from_service: bool,
+    Service,
+    /// Between us and AWS: the call may have been applied.
+    Transport,
+    /// No credentials: the call was not sent. The failure is that of the call that should have brought them.
+    Credentials,
 }
 
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
@@ -134,9 +131,7 @@ fn looks_like_zone(text: &str) -> bool {
     ends.next().is_some_and(|c| c.is_ascii_lowercase())
         && ends.next().is_some_and(|c| c.is_ascii_digit())
         && text.matches('-').count() >= 2
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
 }
 
 /// What AWS names as being in the way: node groups, Fargate profiles, mapped addresses, or ids other than the resource's own.
@@ -147,10 +142,7 @@ fn blocker(resource: &str, said: &str) -> Option<String> {
         ("node groups attached", "node groups of the cluster"),
         ("fargate profiles", "Fargate profiles of the cluster"),
         ("fargate profile", "another Fargate profile of the cluster"),
-        (
-            "mapped public address",
-            "public addresses mapped in the VPC (load balancers, NAT gateways, instances)",
-        ),
+        ("mapped public address", "public addresses mapped in the VPC (load balancers, NAT gateways, instances)"),
         ("must detach all policies", "policies attached to the role"),
         ("must delete policies", "inline policies of the role"),
     ];

@@ -37,11 +37,8 @@ pub struct AddonVersion {
 
 impl AddonVersion {
     pub(super) fn of(info: &AddonVersionInfo, kubernetes_version: &str) -> Option<Self> {
-        let mut compatible = info
-            .compatibilities()
-            .iter()
-            .filter(|c| c.cluster_version() == Some(kubernetes_version))
-            .peekable();
+        let mut compatible =
+            info.compatibilities().iter().filter(|c| c.cluster_version() == Some(kubernetes_version)).peekable();
         compatible.peek()?;
         Some(AddonVersion {
             version: info.addon_version()?.to_owned(),
@@ -50,5 +47,26 @@ impl AddonVersion {
             requires_iam_permissions: info.requires_iam_permissions(),
             compute_types: info.compute_types().to_vec(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_eks::types::Compatibility;
+
+    use super::*;
+
+    #[test]
+    fn a_version_counts_only_for_the_kubernetes_versions_it_runs_on() {
+        let compatible =
+            |version: &str, default| Compatibility::builder().cluster_version(version).default_version(default).build();
+        let info = AddonVersionInfo::builder()
+            .addon_version("v1.20.5-eksbuild.1")
+            .compatibilities(compatible("1.33", true))
+            .compatibilities(compatible("1.34", false))
+            .build();
+        assert!(AddonVersion::of(&info, "1.33").is_some_and(|version| version.default));
+        assert!(AddonVersion::of(&info, "1.34").is_some_and(|version| !version.default));
+        assert_eq!(AddonVersion::of(&info, "1.35"), None);
     }
 }

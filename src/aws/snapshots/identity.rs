@@ -26,10 +26,7 @@ pub struct Role {
 impl From<&RoleDetail> for Role {
     fn from(role: &RoleDetail) -> Self {
         let inline = role.role_policy_list().iter().filter_map(|policy| {
-            Some((
-                policy.policy_name()?.to_owned(),
-                decode(policy.policy_document().unwrap_or_default()),
-            ))
+            Some((policy.policy_name()?.to_owned(), decode(policy.policy_document().unwrap_or_default())))
         });
         let profiles = role.instance_profile_list().iter();
         Role {
@@ -47,9 +44,7 @@ impl From<&RoleDetail> for Role {
                 .permissions_boundary()
                 .and_then(|b| b.permissions_boundary_arn())
                 .map(str::to_owned),
-            instance_profiles: profiles
-                .map(|profile| profile.instance_profile_name().to_owned())
-                .collect(),
+            instance_profiles: profiles.map(|profile| profile.instance_profile_name().to_owned()).collect(),
             tags: Tags::from_iam(role.tags()),
         }
     }
@@ -79,9 +74,7 @@ pub fn decode(document: &str) -> String {
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    (digit as char)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    (digit as char).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 pub use catalogue::{AddonVersion, Zone};
 pub use identity::Role;
 pub use network::{
-    Address, InternetGateway, NatGateway, NetworkInterface, Route, RouteTable, RouteTarget,
-    SecurityGroup, Subnet, Vpc, VpcDns, VpcEndpoint,
+    Address, InternetGateway, NatGateway, NetworkInterface, Route, RouteTable, RouteTarget, SecurityGroup, Subnet, Vpc,
+    VpcDns, VpcEndpoint,
 };
 
 use super::call::Caller;
@@ -26,6 +26,8 @@ use super::shared::{Fresh, SharedRead};
 /// A shared list.
 pub type List<T> = Result<Arc<Vec<T>>, AwsError>;
 
+/// How long a read by id waits for others to join in.
+const GATHER: Duration = Duration::from_millis(25);
 /// Parts that nobody asked for in this time are not read any more.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
@@ -99,9 +101,7 @@ impl<K: std::hash::Hash + Eq, T> Keyed<K, T> {
         let now = Instant::now();
         let mut reads = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         reads.retain(|_, (used, _)| now.saturating_duration_since(*used) < FORGOTTEN_AFTER);
-        let (used, read) = reads
-            .entry(key)
-            .or_insert_with(|| (now, SharedRead::default()));
+        let (used, read) = reads.entry(key).or_insert_with(|| (now, SharedRead::default()));
         *used = now;
         read.clone()
     }
@@ -123,12 +123,7 @@ impl ById {
     }
 
     fn union(&self) -> BTreeSet<String> {
-        self.asked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .cloned()
-            .collect()
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
     }
 }
 
@@ -140,21 +135,11 @@ impl Snapshots {
         iam: aws_sdk_iam::Client,
         global: GlobalReads,
     ) -> Self {
-        Snapshots {
-            caller,
-            ec2,
-            eks,
-            iam,
-            regional: Arc::default(),
-            global,
-        }
+        Snapshots { caller, ec2, eks, iam, regional: Arc::default(), global }
     }
 
     pub(super) fn with_caller(&self, caller: Caller) -> Self {
-        Snapshots {
-            caller,
-            ..self.clone()
-        }
+        Snapshots { caller, ..self.clone() }
     }
 
     async fn shared<T, F>(
@@ -168,14 +153,7 @@ impl Snapshots {
         F: Future<Output = Result<T, AwsError>> + Send + 'static,
     {
         let this = self.clone();
-        read.get(
-            fresh,
-            self.caller.priority(),
-            |()| true,
-            || (),
-            |_| fetch(this),
-        )
-        .await
+        read.get(fresh, self.caller.priority(), |()| true, || (), |_| fetch(this)).await
     }
 
     /// VPCs with an owner tag. So are all lists below without an argument but `fresh`, where nothing else is said.
@@ -186,72 +164,50 @@ impl Snapshots {
     /// The DNS attributes of a VPC, whoever made it. AWS tells them for one VPC at a time, in two calls.
     pub async fn vpc_dns(&self, vpc_id: &str, fresh: Fresh) -> Result<Arc<VpcDns>, AwsError> {
         let read = self.regional.vpc_dns.of(vpc_id.to_owned());
-        self.shared(&read, fresh, |this| reads::vpc_dns(this, vpc_id.to_owned()))
-            .await
+        self.shared(&read, fresh, |this| reads::vpc_dns(this, vpc_id.to_owned())).await
     }
 
     pub async fn subnets(&self, fresh: Fresh) -> List<Subnet> {
-        self.shared(&self.regional.subnets, fresh, |this| {
-            reads::subnets(this, reads::owned())
-        })
-        .await
+        self.shared(&self.regional.subnets, fresh, |this| reads::subnets(this, reads::owned())).await
     }
 
     pub async fn internet_gateways(&self, fresh: Fresh) -> List<InternetGateway> {
-        self.shared(
-            &self.regional.internet_gateways,
-            fresh,
-            reads::internet_gateways,
-        )
-        .await
+        self.shared(&self.regional.internet_gateways, fresh, reads::internet_gateways).await
     }
 
     pub async fn addresses(&self, fresh: Fresh) -> List<Address> {
-        self.shared(&self.regional.addresses, fresh, reads::addresses)
-            .await
+        self.shared(&self.regional.addresses, fresh, reads::addresses).await
     }
 
     /// Those that are not deleted: AWS shows deleted ones for about an hour.
     pub async fn nat_gateways(&self, fresh: Fresh) -> List<NatGateway> {
-        self.shared(&self.regional.nat_gateways, fresh, reads::nat_gateways)
-            .await
+        self.shared(&self.regional.nat_gateways, fresh, reads::nat_gateways).await
     }
 
     pub async fn route_tables(&self, fresh: Fresh) -> List<RouteTable> {
-        self.shared(&self.regional.route_tables, fresh, reads::route_tables)
-            .await
+        self.shared(&self.regional.route_tables, fresh, reads::route_tables).await
     }
 
     pub async fn vpc_endpoints(&self, fresh: Fresh) -> List<VpcEndpoint> {
-        self.shared(&self.regional.vpc_endpoints, fresh, reads::vpc_endpoints)
-            .await
+        self.shared(&self.regional.vpc_endpoints, fresh, reads::vpc_endpoints).await
     }
 
     pub async fn security_groups(&self, fresh: Fresh) -> List<SecurityGroup> {
-        self.shared(&self.regional.security_groups, fresh, |this| {
-            reads::security_groups(this, reads::owned())
-        })
-        .await
+        self.shared(&self.regional.security_groups, fresh, |this| reads::security_groups(this, reads::owned())).await
     }
 
     /// All security groups of a VPC, whoever made them: for what a deletion leaves behind.
     pub async fn security_groups_of_vpc(&self, vpc_id: &str, fresh: Fresh) -> List<SecurityGroup> {
         let filter = reads::filter("vpc-id", [vpc_id]);
         let read = self.regional.groups_of_vpc.of(vpc_id.to_owned());
-        self.shared(&read, fresh, |this| reads::security_groups(this, filter))
-            .await
+        self.shared(&read, fresh, |this| reads::security_groups(this, filter)).await
     }
 
     /// All network interfaces of a VPC, whoever made them.
-    pub async fn network_interfaces_of_vpc(
-        &self,
-        vpc_id: &str,
-        fresh: Fresh,
-    ) -> List<NetworkInterface> {
+    pub async fn network_interfaces_of_vpc(&self, vpc_id: &str, fresh: Fresh) -> List<NetworkInterface> {
         let filter = reads::filter("vpc-id", [vpc_id]);
         let read = self.regional.network_interfaces.of(vpc_id.to_owned());
-        self.shared(&read, fresh, |this| reads::network_interfaces(this, filter))
-            .await
+        self.shared(&read, fresh, |this| reads::network_interfaces(this, filter)).await
     }
 
     /// Subnets by id, whoever made them, with those other clusters asked for; ids that do not exist are missing from the list.
@@ -260,35 +216,25 @@ impl Snapshots {
         by_id.ask(ids);
         let this = self.clone();
         let covers = |covered: &BTreeSet<String>| ids.iter().all(|id| covered.contains(id));
+        if let Some(kept) = by_id.read.kept(fresh, covers) {
+            return Ok(kept);
+        }
+        // Clusters that start together each know only their own ids: one read for all needs all to have asked.
+        tokio::time::sleep(GATHER).await;
         by_id
             .read
-            .get(
-                fresh,
-                self.caller.priority(),
-                covers,
-                || by_id.union(),
-                |scope| reads::subnets_by_id(this, scope),
-            )
+            .get(fresh, self.caller.priority(), covers, || by_id.union(), |scope| reads::subnets_by_id(this, scope))
             .await
     }
 
     /// Subnets of a VPC that carry all these tags.
-    pub async fn subnets_by_tags(
-        &self,
-        vpc_id: &str,
-        tags: &BTreeMap<String, String>,
-        fresh: Fresh,
-    ) -> List<Subnet> {
+    pub async fn subnets_by_tags(&self, vpc_id: &str, tags: &BTreeMap<String, String>, fresh: Fresh) -> List<Subnet> {
         let mut filters = reads::filter("vpc-id", [vpc_id]);
         for (key, value) in tags {
             filters.extend(reads::filter(format!("tag:{key}"), [value]));
         }
-        let read = self
-            .regional
-            .subnets_by_tags
-            .of((vpc_id.to_owned(), tags.clone()));
-        self.shared(&read, fresh, |this| reads::subnets(this, filters))
-            .await
+        let read = self.regional.subnets_by_tags.of((vpc_id.to_owned(), tags.clone()));
+        self.shared(&read, fresh, |this| reads::subnets(this, filters)).await
     }
 
     /// The region's availability zones (not local or wavelength zones) that the account may use.
@@ -297,18 +243,10 @@ impl Snapshots {
     }
 
     /// Versions of an add-on for a Kubernetes version, newest first as AWS lists them; empty when there is no such add-on.
-    pub async fn addon_versions(
-        &self,
-        addon: &str,
-        kubernetes_version: &str,
-        fresh: Fresh,
-    ) -> List<AddonVersion> {
+    pub async fn addon_versions(&self, addon: &str, kubernetes_version: &str, fresh: Fresh) -> List<AddonVersion> {
         let key = (addon.to_owned(), kubernetes_version.to_owned());
         let read = self.regional.addon_versions.of(key.clone());
-        self.shared(&read, fresh, |this| {
-            reads::addon_versions(this, key.0, key.1)
-        })
-        .await
+        self.shared(&read, fresh, |this| reads::addon_versions(this, key.0, key.1)).await
     }
 
     /// Roles with an owner tag, with trust, policies and tags: one read of the account for all of them.
@@ -318,8 +256,7 @@ impl Snapshots {
 
     /// ARNs of the account's OIDC providers: `arn:...:oidc-provider/ISSUER`.
     pub async fn oidc_providers(&self, fresh: Fresh) -> List<String> {
-        self.shared(&self.global.0.oidc_providers, fresh, reads::oidc_providers)
-            .await
+        self.shared(&self.global.0.oidc_providers, fresh, reads::oidc_providers).await
     }
 
     /// Forgets what was read of a kind. Not needed after a write, when callers ask with [`Fresh::since`].

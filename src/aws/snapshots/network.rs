@@ -2,8 +2,8 @@
 
 use aws_sdk_ec2::types as sdk;
 pub use sdk::{
-    NatGatewayState, NetworkInterfaceStatus, RouteState, RouteTableAssociationStateCode,
-    State as VpcEndpointState, SubnetState, VpcEndpointType, VpcState,
+    NatGatewayState, NetworkInterfaceStatus, RouteState, RouteTableAssociationStateCode, State as VpcEndpointState,
+    SubnetState, VpcEndpointType, VpcState,
 };
 
 use crate::aws::tags::Tags;
@@ -34,14 +34,8 @@ impl From<&sdk::Vpc> for Vpc {
             id: owned(vpc.vpc_id()),
             state: vpc.state().cloned(),
             cidr: owned(vpc.cidr_block()),
-            cidrs: vpc
-                .cidr_block_association_set()
-                .iter()
-                .filter_map(|block| maybe(block.cidr_block()))
-                .collect(),
-            ipv6_cidrs: ipv6
-                .filter_map(|block| maybe(block.ipv6_cidr_block()))
-                .collect(),
+            cidrs: vpc.cidr_block_association_set().iter().filter_map(|block| maybe(block.cidr_block())).collect(),
+            ipv6_cidrs: ipv6.filter_map(|block| maybe(block.ipv6_cidr_block())).collect(),
             tags: Tags::from_ec2(vpc.tags()),
         }
     }
@@ -80,9 +74,7 @@ impl From<&sdk::Subnet> for Subnet {
             zone: owned(subnet.availability_zone()),
             zone_id: owned(subnet.availability_zone_id()),
             cidr: owned(subnet.cidr_block()),
-            ipv6_cidrs: ipv6
-                .filter_map(|block| maybe(block.ipv6_cidr_block()))
-                .collect(),
+            ipv6_cidrs: ipv6.filter_map(|block| maybe(block.ipv6_cidr_block())).collect(),
             free_addresses: subnet.available_ip_address_count().unwrap_or_default(),
             map_public_ip_on_launch: subnet.map_public_ip_on_launch().unwrap_or_default(),
             tags: Tags::from_ec2(subnet.tags()),
@@ -102,10 +94,7 @@ impl From<&sdk::InternetGateway> for InternetGateway {
     fn from(gateway: &sdk::InternetGateway) -> Self {
         InternetGateway {
             id: owned(gateway.internet_gateway_id()),
-            vpc_id: gateway
-                .attachments()
-                .first()
-                .and_then(|attachment| maybe(attachment.vpc_id())),
+            vpc_id: gateway.attachments().first().and_then(|attachment| maybe(attachment.vpc_id())),
             tags: Tags::from_ec2(gateway.tags()),
         }
     }
@@ -155,14 +144,8 @@ impl From<&sdk::NatGateway> for NatGateway {
             vpc_id: owned(gateway.vpc_id()),
             subnet_id: owned(gateway.subnet_id()),
             state: gateway.state().cloned(),
-            allocation_ids: gateway
-                .nat_gateway_addresses()
-                .iter()
-                .filter_map(|a| maybe(a.allocation_id()))
-                .collect(),
-            created: gateway
-                .create_time()
-                .map(aws_sdk_ec2::primitives::DateTime::secs),
+            allocation_ids: gateway.nat_gateway_addresses().iter().filter_map(|a| maybe(a.allocation_id())).collect(),
+            created: gateway.create_time().map(aws_sdk_ec2::primitives::DateTime::secs),
             failure_code: maybe(gateway.failure_code()),
             failure_message: maybe(gateway.failure_message()),
             tags: Tags::from_ec2(gateway.tags()),
@@ -215,11 +198,7 @@ impl From<&sdk::RouteTable> for RouteTable {
             id: owned(table.route_table_id()),
             vpc_id: owned(table.vpc_id()),
             routes: table.routes().iter().map(Route::from).collect(),
-            associations: table
-                .associations()
-                .iter()
-                .map(RouteTableAssociation::from)
-                .collect(),
+            associations: table.associations().iter().map(RouteTableAssociation::from).collect(),
             tags: Tags::from_ec2(table.tags()),
         }
     }
@@ -231,10 +210,7 @@ impl From<&sdk::RouteTableAssociation> for RouteTableAssociation {
             id: owned(association.route_table_association_id()),
             subnet_id: maybe(association.subnet_id()),
             main: association.main().unwrap_or_default(),
-            state: association
-                .association_state()
-                .and_then(|s| s.state())
-                .cloned(),
+            state: association.association_state().and_then(|s| s.state()).cloned(),
         }
     }
 }
@@ -245,11 +221,7 @@ impl From<&sdk::Route> for Route {
             .destination_cidr_block()
             .or_else(|| route.destination_ipv6_cidr_block())
             .or_else(|| route.destination_prefix_list_id());
-        Route {
-            destination: owned(destination),
-            target: RouteTarget::of(route),
-            state: route.state().cloned(),
-        }
+        Route { destination: owned(destination), target: RouteTarget::of(route), state: route.state().cloned() }
     }
 }
 
@@ -296,9 +268,7 @@ pub struct VpcEndpoint {
 
 impl From<&sdk::VpcEndpoint> for VpcEndpoint {
     fn from(endpoint: &sdk::VpcEndpoint) -> Self {
-        let error = endpoint
-            .last_error()
-            .and_then(|error| maybe(error.message()));
+        let error = endpoint.last_error().and_then(|error| maybe(error.message()));
         VpcEndpoint {
             id: owned(endpoint.vpc_endpoint_id()),
             vpc_id: owned(endpoint.vpc_id()),
@@ -307,11 +277,7 @@ impl From<&sdk::VpcEndpoint> for VpcEndpoint {
             state: endpoint.state().cloned(),
             route_table_ids: endpoint.route_table_ids().to_vec(),
             subnet_ids: endpoint.subnet_ids().to_vec(),
-            security_group_ids: endpoint
-                .groups()
-                .iter()
-                .filter_map(|group| maybe(group.group_id()))
-                .collect(),
+            security_group_ids: endpoint.groups().iter().filter_map(|group| maybe(group.group_id())).collect(),
             private_dns: endpoint.private_dns_enabled().unwrap_or_default(),
             failure: maybe(endpoint.failure_reason()).or(error),
             tags: Tags::from_ec2(endpoint.tags()),
@@ -348,16 +314,8 @@ impl From<&sdk::SecurityGroup> for SecurityGroup {
             id: owned(group.group_id()),
             name: owned(group.group_name()),
             vpc_id: owned(group.vpc_id()),
-            ingress: group
-                .ip_permissions()
-                .iter()
-                .map(Permission::from)
-                .collect(),
-            egress: group
-                .ip_permissions_egress()
-                .iter()
-                .map(Permission::from)
-                .collect(),
+            ingress: group.ip_permissions().iter().map(Permission::from).collect(),
+            egress: group.ip_permissions_egress().iter().map(Permission::from).collect(),
             tags: Tags::from_ec2(group.tags()),
         }
     }
@@ -369,21 +327,9 @@ impl From<&sdk::IpPermission> for Permission {
             protocol: owned(permission.ip_protocol()),
             from_port: permission.from_port(),
             to_port: permission.to_port(),
-            cidrs: permission
-                .ip_ranges()
-                .iter()
-                .filter_map(|range| maybe(range.cidr_ip()))
-                .collect(),
-            ipv6_cidrs: permission
-                .ipv6_ranges()
-                .iter()
-                .filter_map(|range| maybe(range.cidr_ipv6()))
-                .collect(),
-            group_ids: permission
-                .user_id_group_pairs()
-                .iter()
-                .filter_map(|pair| maybe(pair.group_id()))
-                .collect(),
+            cidrs: permission.ip_ranges().iter().filter_map(|range| maybe(range.cidr_ip())).collect(),
+            ipv6_cidrs: permission.ipv6_ranges().iter().filter_map(|range| maybe(range.cidr_ipv6())).collect(),
+            group_ids: permission.user_id_group_pairs().iter().filter_map(|pair| maybe(pair.group_id())).collect(),
         }
     }
 }
@@ -414,11 +360,7 @@ impl From<&sdk::NetworkInterface> for NetworkInterface {
             subnet_id: owned(interface.subnet_id()),
             status: interface.status().cloned(),
             description: owned(interface.description()),
-            security_group_ids: interface
-                .groups()
-                .iter()
-                .filter_map(|group| maybe(group.group_id()))
-                .collect(),
+            security_group_ids: interface.groups().iter().filter_map(|group| maybe(group.group_id())).collect(),
             attachment_id: attachment.and_then(|a| maybe(a.attachment_id())),
             instance_id: attachment.and_then(|a| maybe(a.instance_id())),
             requester_managed: interface.requester_managed().unwrap_or_default(),
@@ -427,3 +369,7 @@ impl From<&sdk::NetworkInterface> for NetworkInterface {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "network_tests.rs"]
+mod tests;

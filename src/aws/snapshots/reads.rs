@@ -10,8 +10,7 @@ use super::Snapshots;
 use super::catalogue::{AddonVersion, Zone};
 use super::identity::Role;
 use super::network::{
-    Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc,
-    VpcDns, VpcEndpoint,
+    Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc, VpcDns, VpcEndpoint,
 };
 use crate::aws::call::Service::{Ec2, Eks, Iam};
 use crate::aws::call::{Caller, Service};
@@ -55,17 +54,9 @@ where
     Ok(all)
 }
 
-pub(super) fn filter<V: Into<String>>(
-    name: impl Into<String>,
-    values: impl IntoIterator<Item = V>,
-) -> Vec<Filter> {
+pub(super) fn filter<V: Into<String>>(name: impl Into<String>, values: impl IntoIterator<Item = V>) -> Vec<Filter> {
     let values = values.into_iter().map(Into::into).collect();
-    vec![
-        Filter::builder()
-            .name(name)
-            .set_values(Some(values))
-            .build(),
-    ]
+    vec![Filter::builder().name(name).set_values(Some(values)).build()]
 }
 
 /// Whatever carries an owner tag.
@@ -80,13 +71,8 @@ fn each<'a, S: 'a, T: From<&'a S>>(items: &'a [S]) -> Vec<T> {
 pub(super) async fn vpcs(reads: Snapshots) -> Result<Vec<Vpc>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     pages(caller, Ec2, "DescribeVpcs", |token| async move {
-        let request = ec2
-            .describe_vpcs()
-            .set_filters(Some(owned()))
-            .set_next_token(token);
-        let page = caller
-            .call(Ec2, "DescribeVpcs", OURS, request.send())
-            .await?;
+        let request = ec2.describe_vpcs().set_filters(Some(owned())).set_next_token(token);
+        let page = caller.call(Ec2, "DescribeVpcs", OURS, request.send()).await?;
         Ok((each(page.vpcs()), page.next_token))
     })
     .await
@@ -103,68 +89,36 @@ pub(super) async fn vpc_dns(reads: Snapshots, vpc_id: String) -> Result<VpcDns, 
         attribute(VpcAttributeName::EnableDnsHostnames)
     )?;
     Ok(VpcDns {
-        support: support
-            .enable_dns_support()
-            .and_then(|value| value.value())
-            .unwrap_or_default(),
-        hostnames: hostnames
-            .enable_dns_hostnames()
-            .and_then(|value| value.value())
-            .unwrap_or_default(),
+        support: support.enable_dns_support().and_then(|value| value.value()).unwrap_or_default(),
+        hostnames: hostnames.enable_dns_hostnames().and_then(|value| value.value()).unwrap_or_default(),
     })
 }
 
-pub(super) async fn subnets(
-    reads: Snapshots,
-    filters: Vec<Filter>,
-) -> Result<Vec<Subnet>, AwsError> {
+pub(super) async fn subnets(reads: Snapshots, filters: Vec<Filter>) -> Result<Vec<Subnet>, AwsError> {
     let (Snapshots { caller, ec2, .. }, filters) = (&reads, &filters);
     pages(caller, Ec2, "DescribeSubnets", |token| async move {
-        let request = ec2
-            .describe_subnets()
-            .set_filters(Some(filters.clone()))
-            .set_next_token(token);
-        let page = caller
-            .call(Ec2, "DescribeSubnets", OURS, request.send())
-            .await?;
+        let request = ec2.describe_subnets().set_filters(Some(filters.clone())).set_next_token(token);
+        let page = caller.call(Ec2, "DescribeSubnets", OURS, request.send()).await?;
         Ok((each(page.subnets()), page.next_token))
     })
     .await
 }
 
 /// By filter rather than by id: one id that does not exist would fail the read for all clusters.
-pub(super) async fn subnets_by_id(
-    reads: Snapshots,
-    ids: Arc<BTreeSet<String>>,
-) -> Result<Vec<Subnet>, AwsError> {
+pub(super) async fn subnets_by_id(reads: Snapshots, ids: Arc<BTreeSet<String>>) -> Result<Vec<Subnet>, AwsError> {
     let ids: Vec<&String> = ids.iter().collect();
-    let chunks = ids
-        .chunks(FILTER_VALUES)
-        .map(|chunk| subnets(reads.clone(), filter("subnet-id", chunk.iter().copied())));
-    Ok(futures::future::try_join_all(chunks)
-        .await?
-        .into_iter()
-        .flatten()
-        .collect())
+    let chunks =
+        ids.chunks(FILTER_VALUES).map(|chunk| subnets(reads.clone(), filter("subnet-id", chunk.iter().copied())));
+    Ok(futures::future::try_join_all(chunks).await?.into_iter().flatten().collect())
 }
 
 pub(super) async fn internet_gateways(reads: Snapshots) -> Result<Vec<InternetGateway>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
-    pages(
-        caller,
-        Ec2,
-        "DescribeInternetGateways",
-        |token| async move {
-            let request = ec2
-                .describe_internet_gateways()
-                .set_filters(Some(owned()))
-                .set_next_token(token);
-            let page = caller
-                .call(Ec2, "DescribeInternetGateways", OURS, request.send())
-                .await?;
-            Ok((each(page.internet_gateways()), page.next_token))
-        },
-    )
+    pages(caller, Ec2, "DescribeInternetGateways", |token| async move {
+        let request = ec2.describe_internet_gateways().set_filters(Some(owned())).set_next_token(token);
+        let page = caller.call(Ec2, "DescribeInternetGateways", OURS, request.send()).await?;
+        Ok((each(page.internet_gateways()), page.next_token))
+    })
     .await
 }
 
@@ -172,9 +126,7 @@ pub(super) async fn internet_gateways(reads: Snapshots) -> Result<Vec<InternetGa
 pub(super) async fn addresses(reads: Snapshots) -> Result<Vec<Address>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     let request = ec2.describe_addresses().set_filters(Some(owned()));
-    let answer = caller
-        .call(Ec2, "DescribeAddresses", OURS, request.send())
-        .await?;
+    let answer = caller.call(Ec2, "DescribeAddresses", OURS, request.send()).await?;
     Ok(each(answer.addresses()))
 }
 
@@ -182,17 +134,9 @@ pub(super) async fn nat_gateways(reads: Snapshots) -> Result<Vec<NatGateway>, Aw
     let Snapshots { caller, ec2, .. } = &reads;
     pages(caller, Ec2, "DescribeNatGateways", |token| async move {
         let mut filters = owned();
-        filters.extend(filter(
-            "state",
-            ["pending", "available", "failed", "deleting"],
-        ));
-        let request = ec2
-            .describe_nat_gateways()
-            .set_filter(Some(filters))
-            .set_next_token(token);
-        let page = caller
-            .call(Ec2, "DescribeNatGateways", OURS, request.send())
-            .await?;
+        filters.extend(filter("state", ["pending", "available", "failed", "deleting"]));
+        let request = ec2.describe_nat_gateways().set_filter(Some(filters)).set_next_token(token);
+        let page = caller.call(Ec2, "DescribeNatGateways", OURS, request.send()).await?;
         Ok((each(page.nat_gateways()), page.next_token))
     })
     .await
@@ -201,13 +145,8 @@ pub(super) async fn nat_gateways(reads: Snapshots) -> Result<Vec<NatGateway>, Aw
 pub(super) async fn route_tables(reads: Snapshots) -> Result<Vec<RouteTable>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     pages(caller, Ec2, "DescribeRouteTables", |token| async move {
-        let request = ec2
-            .describe_route_tables()
-            .set_filters(Some(owned()))
-            .set_next_token(token);
-        let page = caller
-            .call(Ec2, "DescribeRouteTables", OURS, request.send())
-            .await?;
+        let request = ec2.describe_route_tables().set_filters(Some(owned())).set_next_token(token);
+        let page = caller.call(Ec2, "DescribeRouteTables", OURS, request.send()).await?;
         Ok((each(page.route_tables()), page.next_token))
     })
     .await
@@ -216,31 +155,18 @@ pub(super) async fn route_tables(reads: Snapshots) -> Result<Vec<RouteTable>, Aw
 pub(super) async fn vpc_endpoints(reads: Snapshots) -> Result<Vec<VpcEndpoint>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
     pages(caller, Ec2, "DescribeVpcEndpoints", |token| async move {
-        let request = ec2
-            .describe_vpc_endpoints()
-            .set_filters(Some(owned()))
-            .set_next_token(token);
-        let page = caller
-            .call(Ec2, "DescribeVpcEndpoints", OURS, request.send())
-            .await?;
+        let request = ec2.describe_vpc_endpoints().set_filters(Some(owned())).set_next_token(token);
+        let page = caller.call(Ec2, "DescribeVpcEndpoints", OURS, request.send()).await?;
         Ok((each(page.vpc_endpoints()), page.next_token))
     })
     .await
 }
 
-pub(super) async fn security_groups(
-    reads: Snapshots,
-    filters: Vec<Filter>,
-) -> Result<Vec<SecurityGroup>, AwsError> {
+pub(super) async fn security_groups(reads: Snapshots, filters: Vec<Filter>) -> Result<Vec<SecurityGroup>, AwsError> {
     let (Snapshots { caller, ec2, .. }, filters) = (&reads, &filters);
     pages(caller, Ec2, "DescribeSecurityGroups", |token| async move {
-        let request = ec2
-            .describe_security_groups()
-            .set_filters(Some(filters.clone()))
-            .set_next_token(token);
-        let page = caller
-            .call(Ec2, "DescribeSecurityGroups", OURS, request.send())
-            .await?;
+        let request = ec2.describe_security_groups().set_filters(Some(filters.clone())).set_next_token(token);
+        let page = caller.call(Ec2, "DescribeSecurityGroups", OURS, request.send()).await?;
         Ok((each(page.security_groups()), page.next_token))
     })
     .await
@@ -251,37 +177,18 @@ pub(super) async fn network_interfaces(
     filters: Vec<Filter>,
 ) -> Result<Vec<NetworkInterface>, AwsError> {
     let (Snapshots { caller, ec2, .. }, filters) = (&reads, &filters);
-    pages(
-        caller,
-        Ec2,
-        "DescribeNetworkInterfaces",
-        |token| async move {
-            let request = ec2
-                .describe_network_interfaces()
-                .set_filters(Some(filters.clone()))
-                .set_next_token(token);
-            let page = caller
-                .call(Ec2, "DescribeNetworkInterfaces", OURS, request.send())
-                .await?;
-            Ok((each(page.network_interfaces()), page.next_token))
-        },
-    )
+    pages(caller, Ec2, "DescribeNetworkInterfaces", |token| async move {
+        let request = ec2.describe_network_interfaces().set_filters(Some(filters.clone())).set_next_token(token);
+        let page = caller.call(Ec2, "DescribeNetworkInterfaces", OURS, request.send()).await?;
+        Ok((each(page.network_interfaces()), page.next_token))
+    })
     .await
 }
 
 pub(super) async fn zones(reads: Snapshots) -> Result<Vec<Zone>, AwsError> {
     let Snapshots { caller, ec2, .. } = &reads;
-    let request = ec2
-        .describe_availability_zones()
-        .set_filters(Some(filter("zone-type", ["availability-zone"])));
-    let answer = caller
-        .call(
-            Ec2,
-            "DescribeAvailabilityZones",
-            "the region",
-            request.send(),
-        )
-        .await?;
+    let request = ec2.describe_availability_zones().set_filters(Some(filter("zone-type", ["availability-zone"])));
+    let answer = caller.call(Ec2, "DescribeAvailabilityZones", "the region", request.send()).await?;
     let mut zones: Vec<Zone> = each(answer.availability_zones());
     // Which zones are chosen must not depend on the order of AWS's answer.
     zones.sort_by(|a, b| a.name.cmp(&b.name));
@@ -295,25 +202,12 @@ pub(super) async fn addon_versions(
 ) -> Result<Vec<AddonVersion>, AwsError> {
     let (Snapshots { caller, eks, .. }, addon, kubernetes) = (&reads, &addon, &kubernetes);
     let versions = pages(caller, Eks, "DescribeAddonVersions", |token| async move {
-        let request = eks
-            .describe_addon_versions()
-            .addon_name(addon)
-            .kubernetes_version(kubernetes)
-            .set_next_token(token);
-        let page = caller
-            .call(Eks, "DescribeAddonVersions", addon, request.send())
-            .await?;
-        let infos = page
-            .addons()
-            .iter()
-            .filter(|info| info.addon_name() == Some(addon))
-            .flat_map(|info| info.addon_versions());
-        Ok((
-            infos
-                .filter_map(|info| AddonVersion::of(info, kubernetes))
-                .collect(),
-            page.next_token,
-        ))
+        let request =
+            eks.describe_addon_versions().addon_name(addon).kubernetes_version(kubernetes).set_next_token(token);
+        let page = caller.call(Eks, "DescribeAddonVersions", addon, request.send()).await?;
+        let infos =
+            page.addons().iter().filter(|info| info.addon_name() == Some(addon)).flat_map(|info| info.addon_versions());
+        Ok((infos.filter_map(|info| AddonVersion::of(info, kubernetes)).collect(), page.next_token))
     })
     .await;
     match versions {
@@ -326,45 +220,19 @@ pub(super) async fn addon_versions(
 pub(super) async fn roles(reads: Snapshots) -> Result<Vec<Role>, AwsError> {
     const PAGE: i32 = 200;
     let Snapshots { caller, iam, .. } = &reads;
-    pages(
-        caller,
-        Iam,
-        "GetAccountAuthorizationDetails",
-        |token| async move {
-            let request = iam
-                .get_account_authorization_details()
-                .filter(EntityType::Role)
-                .max_items(PAGE)
-                .set_marker(token);
-            let page = caller
-                .call(Iam, "GetAccountAuthorizationDetails", OURS, request.send())
-                .await?;
-            let ours = page
-                .role_detail_list()
-                .iter()
-                .filter(|role| role.tags().iter().any(|tag| tag.key() == tags::OWNER));
-            Ok((
-                ours.map(Role::from).collect(),
-                page.marker.filter(|_| page.is_truncated),
-            ))
-        },
-    )
+    pages(caller, Iam, "GetAccountAuthorizationDetails", |token| async move {
+        let request =
+            iam.get_account_authorization_details().filter(EntityType::Role).max_items(PAGE).set_marker(token);
+        let page = caller.call(Iam, "GetAccountAuthorizationDetails", OURS, request.send()).await?;
+        let ours = page.role_detail_list().iter().filter(|role| role.tags().iter().any(|tag| tag.key() == tags::OWNER));
+        Ok((ours.map(Role::from).collect(), page.marker.filter(|_| page.is_truncated)))
+    })
     .await
 }
 
 pub(super) async fn oidc_providers(reads: Snapshots) -> Result<Vec<String>, AwsError> {
     let Snapshots { caller, iam, .. } = &reads;
-    let answer = caller
-        .call(
-            Iam,
-            "ListOpenIDConnectProviders",
-            OURS,
-            iam.list_open_id_connect_providers().send(),
-        )
-        .await?;
-    Ok(answer
-        .open_id_connect_provider_list()
-        .iter()
-        .filter_map(|provider| provider.arn().map(str::to_owned))
-        .collect())
+    let answer =
+        caller.call(Iam, "ListOpenIDConnectProviders", OURS, iam.list_open_id_connect_providers().send()).await?;
+    Ok(answer.open_id_connect_provider_list().iter().filter_map(|provider| provider.arn().map(str::to_owned)).collect())
 }

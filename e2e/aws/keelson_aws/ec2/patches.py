@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
+from functools import cache
 from typing import Any
 
+import moto.core.responses
+import moto.ec2.utils
 from moto.autoscaling.models import FakeAutoScalingGroup
-from moto.ec2.exceptions import FilterNotImplementedError
+from moto.ec2.exceptions import FilterNotImplementedError, InvalidVPCIdError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.core import TaggedEC2Resource
+from moto.ec2.models.route_tables import Route
 from moto.ec2.models.subnets import Subnet
-from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
+from moto.ec2.utils import format_timestamp
 
 from .region import Ec2Region
+from .tags import fits, resource_type
 
 
 def get_tags(self: Any) -> list[dict[str, str]]:
     """moto looks through all tags of the region, by regular expression, for each resource it shows."""
     if not self.id:
         return []
-    kind = EC2_PREFIX_TO_RESOURCE.get(get_prefix(self.id), "")
+    kind = resource_type(self.id)
     return [
         {"resource_id": self.id, "key": key, "value": value, "resource_type": kind}
         for key, value in self.ec2_backend.tags.get(self.id, {}).items()
@@ -64,9 +70,48 @@ def launch_spread(self: Any, count_needed: int, propagated_tags: dict[str, str])
 launch_in_first = FakeAutoScalingGroup.replace_autoscaling_group_instances
 
 
+def is_filter_matching(resource: Any, name: str, wanted: Any) -> bool:
+    """A filter holds if any of its values fits any of the resource's; moto asks for all of them at once."""
+    if wanted is None:
+        return False
+    patterns = wanted if isinstance(wanted, list) else [wanted]
+    value = resource.get_filter_value(name)
+    if value is None:
+        return False
+    if isinstance(value, datetime):
+        value = format_timestamp(value)
+    if isinstance(value, (bool, int)):
+        return str(value).lower() in patterns
+    if isinstance(value, str):
+        return fits(value, patterns)
+    return any(fits(str(v), patterns) for v in value)
+
+
+def route_state(self: Route) -> str:
+    """A route whose target is gone stays in its table, as a black hole."""
+    backend = self.route_table.ec2_backend
+    if self.nat_gateway is not None and self.nat_gateway.state in ("deleted", "failed"):
+        return "blackhole"
+    if self.gateway is not None and self.gateway.id.startswith("igw-"):
+        gateway = backend.internet_gateways.get(self.gateway.id)
+        if gateway is None or gateway.vpc is None:
+            return "blackhole"
+    return "active"
+
+
+def vpc_not_found(self: Any, vpc_id: Any) -> None:
+    names = sorted(map(str, vpc_id)) if isinstance(vpc_id, (set, list)) else [vpc_id]
+    super(InvalidVPCIdError, self).__init__("InvalidVpcID.NotFound", f"The vpc ID '{', '.join(names)}' does not exist")
+
+
 def apply() -> None:
     ec2_backends.backend = Ec2Region
     FakeAutoScalingGroup.replace_autoscaling_group_instances = launch_spread  # type: ignore[method-assign]
     TaggedEC2Resource.get_tags = get_tags  # type: ignore[method-assign]
     TaggedEC2Resource.get_filter_value = get_filter_value  # type: ignore[method-assign]
+    # moto inspects the whole response class anew for each call.
+    moto.core.responses.method_names_from_class = cache(moto.core.responses.method_names_from_class)
+    moto.ec2.utils.is_filter_matching = is_filter_matching
+    Route.state = property(route_state)  # type: ignore[method-assign, assignment]
+    InvalidVPCIdError.__init__ = vpc_not_found  # type: ignore[method-assign, assignment]
     Subnet.available_ip_address_count = property(available_ip_address_count)  # type: ignore[method-assign, assignment]

@@ -5,13 +5,24 @@ A new account is empty: there is no default VPC (CreateDefaultVpc makes one), so
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.subnets import Subnet
+from moto.ec2.models.vpcs import AWS_ENDPOINT_SERVICES, VPC
 
 from ..errors import AwsError
+from .tags import find_tags
+
+
+def canonical(cidr: str) -> str:
+    """AWS takes 10.0.0.7/16 and makes it 10.0.0.0/16."""
+    try:
+        return str(ipaddress.IPv4Network(cidr, strict=False))
+    except ValueError:
+        return cidr
 
 
 class Interfaces(dict[str, NetworkInterface]):
@@ -45,12 +56,30 @@ class Ec2Region(EC2Backend):
         super().__init__(region_name, account_id)
         self._starting = False
         self.enis = Interfaces()
-        self.nat_tokens: dict[str, tuple[str, str]] = {}
-        self.endpoint_tokens: dict[str, tuple[str, str]] = {}
-        self.template_tokens: dict[str, tuple[str, str]] = {}
+        # What a ClientToken made: (action, token) to (fingerprint of the parameters, id).
+        self.client_tokens: dict[tuple[str, str], tuple[str, str]] = {}
+        self._services: list[dict[str, Any]] = []
 
     def create_default_vpc(self) -> Any:
         return None if self._starting else super().create_default_vpc()
+
+    def create_vpc(self, cidr_block: str, *args: Any, **kwargs: Any) -> VPC:
+        return super().create_vpc(canonical(cidr_block), *args, **kwargs)
+
+    def create_subnet(self, vpc_id: str, cidr_block: str, *args: Any, **kwargs: Any) -> Subnet:
+        if cidr_block:
+            cidr_block = canonical(cidr_block)
+            prefix = int(cidr_block.rpartition("/")[2] or 0)
+            if not 16 <= prefix <= 28:
+                raise AwsError("InvalidSubnet.Range", f"The CIDR '{cidr_block}' is invalid.")
+        subnet = super().create_subnet(vpc_id, cidr_block, *args, **kwargs)
+        # moto takes the first subnet of a zone for its default one.
+        default = self.vpcs[vpc_id].is_default
+        subnet.default_for_az = subnet.map_public_ip_on_launch = default
+        return subnet
+
+    def describe_tags(self, filters: dict[str, list[str]] | None = None) -> list[dict[str, str]]:
+        return list(find_tags(self.tags, filters or {}))
 
     def find_subnet(self, subnet_id: str) -> Subnet | None:
         for subnets in self.subnets.values():
@@ -93,6 +122,40 @@ class Ec2Region(EC2Backend):
             if groups.pop(group_id, None) is not None:
                 self.tags.pop(group_id, None)
                 return
+
+    def mapped_addresses(self, vpc_id: str) -> list[str]:
+        """Public addresses that lead into the VPC: of NAT gateways, instances, interfaces."""
+        return [str(eni.public_ip) for eni in self.enis.values() if eni.subnet.vpc_id == vpc_id and eni.public_ip]
+
+    def endpoint_services(self) -> list[dict[str, Any]]:
+        """The services that have endpoints in this region: S3 and DynamoDB of both types, the others as interfaces."""
+        if not self._services:
+            zones = [zone.name for zone in self.describe_availability_zones()]
+            for service in dict.fromkeys(AWS_ENDPOINT_SERVICES):
+                kinds = ("Gateway", "Interface") if service in ("s3", "dynamodb") else ("Interface",)
+                for kind in kinds:
+                    self._services += self.default_vpc_endpoint_service_factory(
+                        self.region_name, zones, service, service_type=kind, private_dns_names=kind == "Interface"
+                    )
+        return self._services
+
+    def _collect_default_endpoint_services(self, account_id: str, region: str) -> list[dict[str, Any]]:  # type: ignore[override]
+        # moto asks every one of its services for theirs, and loads them all for that.
+        return self.endpoint_services()
+
+    def drop_endpoint_routes(self, endpoint: Any, table_ids: list[str]) -> None:
+        for table_id in table_ids:
+            table = self.route_tables.get(table_id)
+            for route_id, route in list(table._routes.items()) if table else []:
+                if route.gateway is endpoint:
+                    del table._routes[route_id]  # type: ignore[union-attr]
+
+    def drop_endpoint(self, endpoint: Any) -> None:
+        self.drop_endpoint_routes(endpoint, list(endpoint.route_table_ids))
+        for interface_id in endpoint.network_interface_ids:
+            self.enis.pop(interface_id, None)
+        self.vpc_end_points.pop(endpoint.id, None)
+        self.tags.pop(endpoint.id, None)
 
     def run_instances(self, *args: Any, **kwargs: Any) -> Any:
         reservation = super().run_instances(*args, **kwargs)

@@ -1,9 +1,80 @@
-"""EC2's answers: moto's, with guards in front."""
+"""EC2's answers: moto's, with the guards in front."""
 
 from __future__ import annotations
 
+import uuid
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.core.utils import get_service_model
 from moto.ec2.responses import EC2Response
 
+from ..errors import AwsError
+from .addresses import AddressGuard
+from .endpoints import EndpointGuard
+from .nat import NatGuard
+from .network import NetworkGuard
+from .security_groups import SecurityGroupGuard
+from .xml import HOT, write_answer
 
-class Ec2Response(EC2Response):
-    pass
+# Deletes that take a resource's tags with it, and the parameter that names the resource.
+TAGGED = {
+    "DeleteVpc": "VpcId", "DeleteSubnet": "SubnetId", "DeleteInternetGateway": "InternetGatewayId", "DeleteRouteTable": "RouteTableId",
+    "ReleaseAddress": "AllocationId", "DeleteNetworkInterface": "NetworkInterfaceId", "DeleteLaunchTemplate": "LaunchTemplateId",
+}
+
+
+class Ec2Response(NatGuard, NetworkGuard, AddressGuard, SecurityGroupGuard, EndpointGuard, EC2Response):
+    def call_action(self) -> Any:
+        if str(self._get_param("DryRun", "false")).lower() == "true":
+            # Permissions are not modelled, so every dry run succeeds, which EC2 says by an error.
+            raise AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+        self.refuse_reserved_tags()
+        answer = super().call_action()
+        action = self._get_action()
+        if action in TAGGED and int(answer[0]) == 200:
+            resource_id = self._get_param(TAGGED[action])
+            if resource_id:
+                self.region_state.tags.pop(resource_id, None)
+        return answer
+
+    def serialized(self, action_result: ActionResult) -> Any:
+        action = self._get_action()
+        if action not in HOT or isinstance(action_result.result, Exception):
+            return super().serialized(action_result)
+        request_id = str(uuid.uuid4())
+        body = write_answer(get_service_model("ec2").operation_model(action), action_result.result, request_id)
+        return 200, {"Content-Type": "text/xml;charset=UTF-8", "x-amzn-RequestId": request_id}, body
+
+    @staticmethod
+    def _enrich_response(headers: dict[str, str], body: Any) -> tuple[dict[str, str], Any]:
+        # moto rewrites the request id by a regular expression over the whole answer.
+        return headers, body
+
+    def refuse_reserved_tags(self) -> None:
+        tags = list(self._get_param("Tags") or []) if self._get_action() == "CreateTags" else []
+        for specification in self._get_param("TagSpecifications") or []:
+            tags += specification.get("Tags") or []
+        if any(str(tag.get("Key", "")).lower().startswith("aws:") for tag in tags if isinstance(tag, dict)):
+            raise AwsError("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
+
+    def create_launch_template(self) -> ActionResult:
+        made = self.once("CreateLaunchTemplate", self.make_launch_template)
+        template = self.region_state.get_launch_template(made)
+        return ActionResult(
+            {
+                "LaunchTemplate": {
+                    "CreateTime": template.create_time,
+                    "CreatedBy": f"arn:aws:iam::{self.current_account}:root",
+                    "DefaultVersionNumber": template.default_version_number,
+                    "LatestVersionNumber": template.latest_version_number,
+                    "LaunchTemplateId": template.id,
+                    "LaunchTemplateName": template.name,
+                    "Tags": template.tag_list,
+                }
+            }
+        )
+
+    def make_launch_template(self) -> str:
+        result: dict[str, Any] = super().create_launch_template().result  # type: ignore[assignment]
+        return str(result["LaunchTemplate"]["LaunchTemplateId"])

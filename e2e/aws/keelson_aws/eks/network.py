@@ -11,6 +11,10 @@ from .operations import Context
 from .state import Cluster, bad_parameter, new_hex
 
 MIN_FREE_ADDRESSES = 5
+NOT_PUBLIC = [
+    ipaddress.IPv4Network(cidr)
+    for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4")
+]
 
 
 def find_subnets(context: Context, subnet_ids: list[str]) -> list[Any]:
@@ -71,7 +75,7 @@ def check_public_access_cidrs(cidrs: list[str]) -> list[str]:
             network = ipaddress.ip_network(cidr)
         except ValueError as error:
             raise bad_parameter(f"Invalid CIDR block in publicAccessCidrs: {cidr}") from error
-        if network.is_private and network.prefixlen > 0:
+        if any(network.version == 4 and network.subnet_of(private) for private in NOT_PUBLIC):
             raise bad_parameter(f"The following CIDRs are invalid in publicAccessCidrs: [{cidr}]. CIDR blocks must be public")
     return cidrs
 

@@ -24,7 +24,6 @@ class Context:
     timeline: Timeline
     settings: Settings
     outcome: dict[str, Any]
-    region_of: Callable[[str, str], Region]
 
     @property
     def now(self) -> float:

@@ -64,18 +64,18 @@ class Eks:
         call.params = read_parameters(route, labels, call.request)
         call.resource = resource_of(call.params)
 
-    def answer(self, call: Call, caller: Caller) -> Reply:
+    def answer(self, call: Call, caller: Caller, region: Region | None = None) -> Reply:
+        """The answer to a call; from another state of the region than today's, when one is given."""
         function = OPERATIONS.get(call.action)
         if function is None:
             raise AwsError("UnknownOperationException", f"The emulator does not have EKS's {call.action}", 501)
         context = Context(
-            region=self.region(call.account, call.region),
+            region=region or self.region(call.account, call.region),
             params=call.params,
             caller=caller,
             timeline=self.timeline,
             settings=self.settings,
             outcome=call.outcome,
-            region_of=self.region,
         )
         return Reply.json(200, function(context), **{"x-amzn-RequestId": str(uuid.uuid4())})
 

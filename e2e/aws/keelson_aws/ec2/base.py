@@ -1,0 +1,57 @@
+"""What the guards share: the call's faults, the clock, idempotent creates. Nothing of a kind of resource."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from moto.ec2.responses._base_response import EC2BaseResponse
+
+from ..call import Call
+from ..errors import AwsError
+from ..settings import Settings
+from ..timeline import Timeline
+from .region import Ec2Region
+
+
+class Guard(EC2BaseResponse):
+    # Set once by the server.
+    timeline: Timeline
+    settings: Settings
+
+    @property
+    def region_state(self) -> Ec2Region:
+        backend = self.ec2_backend
+        assert isinstance(backend, Ec2Region)
+        return backend
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        call = self.normalized_request.environ["keelson.call"]
+        assert isinstance(call, Call)
+        return call.outcome
+
+    def once(self, action: str, make: Callable[[], str]) -> str:
+        """Honour ClientToken: the same token and parameters give the id that was made the first time."""
+        token = self._get_param("ClientToken")
+        if not token:
+            return make()
+        asked = {k: v for k, v in self.querystring.items() if k not in ("ClientToken", "Action", "Version", "DryRun")}
+        fingerprint = json.dumps(asked, sort_keys=True)
+        tokens = self.region_state.client_tokens
+        known = tokens.get((action, token))
+        if known:
+            if known[0] != fingerprint:
+                raise AwsError(
+                    "IdempotentParameterMismatch",
+                    "The client token you have provided is associated with a resource that is already created with different parameters.",
+                )
+            return known[1]
+        made = make()
+        tokens[(action, token)] = (fingerprint, made)
+        return made
+
+
+def has_dependencies(kind: str, resource_id: str) -> AwsError:
+    return AwsError("DependencyViolation", f"The {kind} '{resource_id}' has dependencies and cannot be deleted.")

@@ -1,0 +1,131 @@
+"""NAT gateways: pending before available, deleting before deleted, and failed where AWS fails them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.core.utils import utcnow
+from moto.ec2.exceptions import InvalidSubnetIdError
+from moto.ec2.models.nat_gateways import NatGateway
+from moto.ec2.utils import add_tag_specification, generic_filter, random_nat_gateway_id
+
+from ..errors import AwsError
+from .base import Guard
+from .region import Ec2Region
+
+
+class Gateway(NatGateway):
+    """A NAT gateway whose interface has an address of its subnet, and which goes through its states."""
+
+    def __init__(self, backend: Ec2Region, subnet_id: str, allocation_id: str | None, tags: dict[str, str], kind: str) -> None:
+        subnet = backend.find_subnet(subnet_id)
+        if subnet is None:
+            raise InvalidSubnetIdError(subnet_id)
+        self.id = random_nat_gateway_id()
+        self.ec2_backend = backend
+        self.subnet_id = subnet_id
+        self.vpc_id = subnet.vpc_id
+        self.connectivity_type = kind
+        self.state = "pending"
+        self.failure_code: str | None = None
+        self.failure_message: str | None = None
+        self.delete_time: Any = None
+        self._created_at = utcnow()
+        self._eni = backend.create_network_interface(
+            subnet, backend.free_address(subnet), description=f"Interface for NAT Gateway {self.id}"
+        )
+        self._eni.requester_managed = True
+        self._eni.status = "in-use"
+        self._eni.interface_type = "nat_gateway"
+        # A NAT gateway's interface is in no security group.
+        self._eni._group_set = []
+        self.private_ip = str(self._eni.private_ip_address)
+        address: dict[str, Any] = {"networkInterfaceId": self._eni.id, "privateIp": self.private_ip, "isPrimary": True, "status": "succeeded"}
+        if allocation_id:
+            elastic = backend.associate_address(eni=self._eni, allocation_id=allocation_id)
+            address.update(allocationId=allocation_id, publicIp=elastic.public_ip, associationId=elastic.association_id)
+        self.address_set = [address]
+        self.add_tags(tags)
+
+    @property
+    def nat_gateway_id(self) -> str:
+        return self.id
+
+    def settle(self, state: str) -> None:
+        if self.state == "pending":
+            self.state = state
+
+    def fail(self, code: str, message: str) -> None:
+        if self.state == "pending":
+            self.state, self.failure_code, self.failure_message = "failed", code, message
+            self.release()
+
+    def release(self) -> None:
+        """Give the address and the interface back. Descriptions go on showing which they were."""
+        for address in self.ec2_backend.addresses:
+            if address.eni is self._eni:
+                address.eni = None
+                address.association_id = None
+        self.ec2_backend.enis.pop(self._eni.id, None)
+
+    def finish_deletion(self) -> None:
+        self.release()
+        self.state = "deleted"
+
+
+class NatGuard(Guard):
+    def create_nat_gateway(self) -> ActionResult:
+        made = self.once("CreateNatGateway", self.make_gateway)
+        return ActionResult({"NatGateway": self.region_state.nat_gateways[made], "ClientToken": self._get_param("ClientToken")})
+
+    def make_gateway(self) -> str:
+        backend = self.region_state
+        kind = self._get_param("ConnectivityType") or "public"
+        allocation_id = self._get_param("AllocationId")
+        if kind == "public" and not allocation_id:
+            raise AwsError("MissingParameter", "The request must include the AllocationId parameter. Add the required parameter and retry the request.")
+        if allocation_id:
+            (address,) = backend.address_by_allocation([allocation_id])
+            if address.association_id:
+                raise AwsError("Resource.AlreadyAssociated", f"Elastic IP address [{allocation_id}] is already associated")
+        tags = add_tag_specification(self._get_param("TagSpecifications", []))
+        gateway = Gateway(backend, self._get_param("SubnetId"), allocation_id, tags, kind)
+        backend.nat_gateways[gateway.id] = gateway
+        seconds = self.settings.nat_seconds
+        outcome = self.outcome
+        attached = any(igw.vpc is not None and igw.vpc.id == gateway.vpc_id for igw in backend.internet_gateways.values())
+        if "fail" in outcome:
+            self.timeline.after(seconds, lambda: gateway.fail(outcome.get("status", "InternalError"), outcome["fail"]))
+        elif kind == "public" and not attached:
+            why = f"Network {gateway.vpc_id} has no Internet gateway attached"
+            self.timeline.after(seconds, lambda: gateway.fail("Gateway.NotAttached", why))
+        else:
+            self.timeline.after(seconds, lambda: gateway.settle("available"))
+        return gateway.id
+
+    def delete_nat_gateway(self) -> ActionResult:
+        gateway_id = self._get_param("NatGatewayId")
+        gateway = self.region_state.nat_gateways.get(gateway_id)
+        if gateway is None or gateway.state == "deleted":
+            raise not_found(gateway_id)
+        assert isinstance(gateway, Gateway)
+        if gateway.state != "deleting":
+            gateway.state = "deleting"
+            gateway.delete_time = utcnow()
+            self.timeline.after(self.settings.nat_seconds, gateway.finish_deletion)
+        return ActionResult({"NatGatewayId": gateway_id})
+
+    def describe_nat_gateways(self) -> ActionResult:
+        gateways = list(self.region_state.nat_gateways.values())
+        wanted = self._get_param("NatGatewayIds") or []
+        for gateway_id in wanted:
+            if gateway_id not in self.region_state.nat_gateways:
+                raise not_found(gateway_id)
+        if wanted:
+            gateways = [gateway for gateway in gateways if gateway.id in wanted]
+        return ActionResult({"NatGateways": generic_filter(self._filters_from_querystring(), gateways)})
+
+
+def not_found(gateway_id: str) -> AwsError:
+    return AwsError("NatGatewayNotFound", f"NatGateway {gateway_id} was not found")

@@ -1,0 +1,130 @@
+"""VPCs, subnets, internet gateways, route tables: the order in which they can be made and taken away."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.core.responses import ActionResult, EmptyResult
+from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
+from moto.ec2.responses import EC2Response
+
+from ..errors import AwsError
+from .base import Guard, has_dependencies
+
+
+class NetworkGuard(Guard, EC2Response):
+    def delete_vpc(self) -> ActionResult:
+        vpc_id = self._get_param("VpcId")
+        backend = self.region_state
+        backend.get_vpc(vpc_id)
+        if any(self.vpc_dependents(vpc_id)):
+            raise has_dependencies("vpc", vpc_id)
+        backend.delete_vpc(vpc_id)
+        for acl in [a for a in backend.network_acls.values() if a.vpc_id == vpc_id]:
+            del backend.network_acls[acl.id]
+        backend.groups.pop(vpc_id, None)
+        return EmptyResult()
+
+    def vpc_dependents(self, vpc_id: str) -> list[Any]:
+        backend = self.region_state
+        return [
+            *(s for zone in backend.subnets.values() for s in zone.values() if s.vpc_id == vpc_id),
+            *(g for g in backend.internet_gateways.values() if g.vpc is not None and g.vpc.id == vpc_id),
+            *(g for g in backend.egress_only_internet_gateways.values() if g.vpc_id == vpc_id),
+            *(t for t in backend.route_tables.values() if t.vpc_id == vpc_id and t.main_association_id is None),
+            *(g for g in backend.groups.get(vpc_id, {}).values() if not g.is_default and g.name != "default"),
+            *(e for e in backend.vpc_end_points.values() if e.vpc_id == vpc_id),
+            *(i for i in backend.enis.values() if i.subnet.vpc_id == vpc_id),
+        ]
+
+    def create_subnet(self) -> ActionResult:
+        zone = self._get_param("AvailabilityZone")
+        here = [z.name for z in RegionsAndZonesBackend.zones.get(self.region, [])]
+        if zone and zone not in here:
+            raise AwsError(
+                "InvalidParameterValue",
+                f"Value ({zone}) for parameter availabilityZone is invalid. "
+                f"Subnets can currently only be created in the following availability zones: {', '.join(here)}.",
+            )
+        return super().create_subnet()
+
+    def delete_subnet(self) -> ActionResult:
+        subnet_id = self._get_param("SubnetId")
+        backend = self.region_state
+        backend.get_subnet(subnet_id)
+        if any(eni.subnet.id == subnet_id for eni in backend.enis.values()):
+            raise has_dependencies("subnet", subnet_id)
+        backend.delete_subnet(subnet_id)
+        # Its association with a route table goes with it; else the table could never be deleted.
+        for table in backend.route_tables.values():
+            for association, target in list(table._associations.items()):
+                if target == subnet_id:
+                    del table._associations[association]
+        return EmptyResult()
+
+    def detach_internet_gateway(self) -> ActionResult:
+        vpc_id = self._get_param("VpcId")
+        self.region_state.get_vpc(vpc_id)
+        if self.region_state.mapped_addresses(vpc_id):
+            raise AwsError(
+                "DependencyViolation",
+                f"Network {vpc_id} has some mapped public address(es). Please unmap those public address(es) before detaching the gateway.",
+            )
+        return super().detach_internet_gateway()
+
+    def attach_internet_gateway(self) -> ActionResult:
+        vpc_id, gateway_id = self._get_param("VpcId"), self._get_param("InternetGatewayId")
+        for gateway in self.region_state.internet_gateways.values():
+            if gateway.vpc is not None and gateway.vpc.id == vpc_id and gateway.id != gateway_id:
+                raise AwsError("InvalidParameterValue", f"Network {vpc_id} already has an internet gateway attached")
+        return super().attach_internet_gateway()
+
+    def delete_internet_gateway(self) -> ActionResult:
+        gateway_id = self._get_param("InternetGatewayId")
+        if self.region_state.get_internet_gateway(gateway_id).vpc:
+            raise has_dependencies("internetGateway", gateway_id)
+        return super().delete_internet_gateway()
+
+    def delete_route_table(self) -> ActionResult:
+        table_id = self._get_param("RouteTableId")
+        table = self.region_state.get_route_table(table_id)
+        if table.main_association_id or table._associations:
+            raise has_dependencies("routeTable", table_id)
+        return super().delete_route_table()
+
+    def associate_route_table(self) -> ActionResult:
+        table_id, subnet_id = self._get_param("RouteTableId"), self._get_param("SubnetId")
+        backend = self.region_state
+        table = backend.get_route_table(table_id)
+        if subnet_id:
+            if backend.get_subnet(subnet_id).vpc_id != table.vpc_id:
+                raise AwsError("InvalidParameterValue", f"route table {table_id} and subnet {subnet_id} belong to different networks")
+            for other in backend.route_tables.values():
+                if other is not table and subnet_id in other._associations.values():
+                    raise AwsError(
+                        "Resource.AlreadyAssociated",
+                        f"the specified association for route table {table_id} conflicts with an existing association",
+                    )
+        return super().associate_route_table()
+
+    def create_route(self) -> ActionResult:
+        self.check_route()
+        return super().create_route()
+
+    def replace_route(self) -> ActionResult:
+        self.check_route()
+        return super().replace_route()
+
+    def check_route(self) -> None:
+        backend = self.region_state
+        table = backend.get_route_table(self._get_param("RouteTableId"))
+        nat_id, gateway_id = self._get_param("NatGatewayId"), self._get_param("GatewayId")
+        if nat_id and (nat_id not in backend.nat_gateways or backend.nat_gateways[nat_id].state in ("deleted", "failed")):
+            raise AwsError("InvalidNatGatewayID.NotFound", f"The natGateway ID '{nat_id}' does not exist")
+        if gateway_id and gateway_id.startswith("igw-"):
+            gateway = backend.get_internet_gateway(gateway_id)
+            if gateway.vpc is None or gateway.vpc.id != table.vpc_id:
+                raise AwsError(
+                    "InvalidParameterValue", f"route table {table.id} and network gateway {gateway_id} belong to different networks"
+                )
+

@@ -1,0 +1,250 @@
+"""A started emulator, and what every test does with it. Each test has an account of its own, so none sees another's things."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import requests
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from shapes import check_eks_answer
+
+PACKAGE = Path(__file__).parent.parent
+# Short, and long enough for a test to see the state in between.
+DURATIONS = {
+    "CLUSTER_CREATE_SECONDS": "0.15", "CLUSTER_UPDATE_SECONDS": "0.12", "CLUSTER_DELETE_SECONDS": "0.12", "NODEGROUP_SECONDS": "0.12",
+    "ADDON_SECONDS": "0.06", "NAT_SECONDS": "0.12",
+}
+ACCOUNTS = itertools.count(200000000001)
+
+
+class Server:
+    """The emulator as a process on a port of its own."""
+
+    def __init__(self, directory: Path, **environment: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.call_log = directory / "calls.jsonl"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "keelson_aws", "--port", str(self.port)],
+            env={**kept, **DURATIONS, "PYTHONPATH": str(PACKAGE), "CALL_LOG": str(self.call_log), **environment},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout
+        self.ready_line = self.process.stdout.readline()
+        self.start_seconds = time.monotonic() - started
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def get(self, verb: str, **query: Any) -> Any:
+        return self.answer(requests.get(f"{self.url}/_keelson/{verb}", params=query, timeout=10))
+
+    def post(self, verb: str, body: Any = None) -> Any:
+        return self.answer(requests.post(f"{self.url}/_keelson/{verb}", json=body, timeout=10))
+
+    def delete(self, verb: str, **query: Any) -> Any:
+        return self.answer(requests.delete(f"{self.url}/_keelson/{verb}", params=query, timeout=10))
+
+    @staticmethod
+    def answer(response: requests.Response) -> Any:
+        assert response.ok, response.text
+        return response.json()
+
+
+class Cloud:
+    """One account of the emulator: clients, and things made in one line."""
+
+    def __init__(self, server: Server, account: str, region: str = "eu-west-1", credentials: dict[str, str] | None = None) -> None:
+        self.server = server
+        self.account = account
+        self.region = region
+        self.credentials = credentials or {"aws_access_key_id": account, "aws_secret_access_key": "test"}
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        if service not in self._clients:
+            client = boto3.client(
+                service,
+                endpoint_url=self.server.url,
+                region_name=self.region,
+                config=Config(retries={"max_attempts": 0}, read_timeout=5),
+                **self.credentials,
+            )
+            if service == "eks":
+                client.meta.events.register("before-parse.eks", check_eks_answer)
+            self._clients[service] = client
+        return self._clients[service]
+
+    @property
+    def eks(self) -> Any:
+        return self.client("eks")
+
+    @property
+    def ec2(self) -> Any:
+        return self.client("ec2")
+
+    @property
+    def iam(self) -> Any:
+        return self.client("iam")
+
+    @property
+    def sts(self) -> Any:
+        return self.client("sts")
+
+    def role(self, name: str, service: str, *policies: str, trust: dict[str, Any] | None = None) -> str:
+        statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": ["sts:AssumeRole", "sts:TagSession"]}
+        document = trust or {"Version": "2012-10-17", "Statement": [statement]}
+        arn = self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(document))["Role"]["Arn"]
+        for policy in policies:
+            self.iam.attach_role_policy(RoleName=name, PolicyArn=f"arn:aws:iam::aws:policy/{policy}")
+        return str(arn)
+
+    def cluster_role(self) -> str:
+        return self.role("cluster", "eks.amazonaws.com", "AmazonEKSClusterPolicy")
+
+    def node_role(self) -> str:
+        return self.role("node", "ec2.amazonaws.com", "AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy")
+
+    def vpc(self, zones: str = "ab", cidr: str = "10.0.0.0/16") -> tuple[str, list[str]]:
+        vpc_id = self.ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+        base = cidr.rpartition(".")[0].rpartition(".")[0]
+        subnets = [
+            self.ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"{base}.{i}.0/24", AvailabilityZone=self.region + zone)["Subnet"]["SubnetId"]
+            for i, zone in enumerate(zones)
+        ]
+        return vpc_id, subnets
+
+    def cluster(self, name: str = "demo", wait: bool = True, **more: Any) -> dict[str, Any]:
+        """A cluster with a network and a role of its own, ACTIVE unless told otherwise."""
+        self.vpc_id, self.subnets = self.vpc()
+        asked = {
+            "name": name,
+            "roleArn": self.cluster_role(),
+            "resourcesVpcConfig": {"subnetIds": self.subnets},
+            "accessConfig": {"authenticationMode": "API"},
+            **more,
+        }
+        made = self.eks.create_cluster(**asked)["cluster"]
+        return self.until(lambda: self.status(name) == "ACTIVE" and self.describe(name)) if wait else made
+
+    def describe(self, name: str = "demo") -> dict[str, Any]:
+        found: dict[str, Any] = self.eks.describe_cluster(name=name)["cluster"]
+        return found
+
+    def status(self, name: str = "demo") -> str:
+        return str(self.describe(name)["status"])
+
+    def nodegroup(self, name: str = "nodes", cluster: str = "demo", wait: bool = True, **more: Any) -> dict[str, Any]:
+        asked = {"clusterName": cluster, "nodegroupName": name, "subnets": self.subnets, **more}
+        if "nodeRole" not in asked:
+            asked["nodeRole"] = self.node_role()
+        made: dict[str, Any] = self.eks.create_nodegroup(**asked)["nodegroup"]
+        return self.until(lambda: (n := self.describe_nodegroup(name, cluster))["status"] != "CREATING" and n) if wait else made
+
+    def describe_nodegroup(self, name: str = "nodes", cluster: str = "demo") -> dict[str, Any]:
+        found: dict[str, Any] = self.eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
+        return found
+
+    def addon_status(self, name: str) -> str:
+        return str(self.eks.describe_addon(clusterName="demo", addonName=name)["addon"]["status"])
+
+    def update_done(self, update: dict[str, Any], **names: str) -> dict[str, Any]:
+        def done() -> Any:
+            found = self.eks.describe_update(name="demo", updateId=update["update"]["id"], **names)["update"]
+            return found["status"] != "InProgress" and found
+
+        return self.until(done)
+
+    @staticmethod
+    def until(holds: Callable[[], Any], seconds: float = 5) -> Any:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            value = holds()
+            if value:
+                return value
+            time.sleep(0.02)
+        raise AssertionError("it did not come about in time")
+
+    def gone(self, call: Callable[..., Any], **parameters: Any) -> None:
+        def missing() -> bool:
+            try:
+                call(**parameters)
+            except ClientError as error:
+                assert error.response["Error"]["Code"] == "ResourceNotFoundException"
+                return True
+            return False
+
+        self.until(missing)
+
+    def inventory(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.server.get("inventory", account=self.account)["accounts"].get(self.account, {})
+        return found
+
+
+class Refused:
+    """What `refused()` caught."""
+
+    def __init__(self) -> None:
+        self.code = ""
+        self.message = ""
+        self.status = 0
+        self.body: dict[str, Any] = {}
+
+
+class refused:
+    """`with refused("Code") as error:` the call inside has to fail with that code."""
+
+    def __init__(self, code: str, text: str = "") -> None:
+        self.code, self.text, self.caught = code, text, Refused()
+
+    def __enter__(self) -> Refused:
+        return self.caught
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        assert isinstance(error, ClientError), f"expected {self.code}, got {error!r}"
+        answer = error.response
+        self.caught.code = answer["Error"]["Code"]
+        self.caught.message = answer["Error"]["Message"]
+        self.caught.status = answer["ResponseMetadata"]["HTTPStatusCode"]
+        self.caught.body = dict(answer)
+        assert self.caught.code == self.code, f"{self.caught.code}: {self.caught.message}"
+        assert self.text in self.caught.message, self.caught.message
+        return True
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("aws"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def cloud(server: Server) -> Iterator[Cloud]:
+    yield Cloud(server, str(next(ACCOUNTS)))
+    server.delete("faults")
+    server.post("rates", [])
+
+
+@pytest.fixture
+def other_account(server: Server) -> Cloud:
+    return Cloud(server, str(next(ACCOUNTS)))

@@ -1,0 +1,184 @@
+"""Updates of a cluster: one at a time, one kind of change each, ACTIVE again afterwards."""
+
+from __future__ import annotations
+
+from conftest import Cloud, Server, refused
+
+
+def test_a_version_goes_up_by_one(cloud: Cloud) -> None:
+    cloud.cluster(version="1.33")
+    update = cloud.eks.update_cluster_version(name="demo", version="1.34")["update"]
+    assert (update["type"], update["status"]) == ("VersionUpdate", "InProgress")
+    assert cloud.status() == "UPDATING" and cloud.describe()["version"] == "1.33"
+    assert cloud.update_done({"update": update})["status"] == "Successful"
+    assert (cloud.status(), cloud.describe()["version"]) == ("ACTIVE", "1.34")
+    assert cloud.eks.list_updates(name="demo")["updateIds"] == [update["id"]]
+
+
+def test_a_version_is_not_skipped_or_lowered(cloud: Cloud) -> None:
+    cloud.cluster(version="1.33")
+    with refused("InvalidParameterException", "Unsupported Kubernetes minor version update from 1.33 to 1.35"):
+        cloud.eks.update_cluster_version(name="demo", version="1.35")
+    with refused("InvalidParameterException", "from 1.33 to 1.32"):
+        cloud.eks.update_cluster_version(name="demo", version="1.32")
+    with refused("InvalidParameterException", "already at the desired configuration"):
+        cloud.eks.update_cluster_version(name="demo", version="1.33")
+
+
+def test_an_upgrade_can_be_rolled_back_once(cloud: Cloud) -> None:
+    cloud.cluster(version="1.33")
+    cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.34"))
+    update = cloud.eks.update_cluster_version(name="demo", version="1.33")
+    assert update["update"]["type"] == "VersionRollback"
+    cloud.update_done(update)
+    assert cloud.describe()["version"] == "1.33"
+    with refused("InvalidParameterException"):
+        cloud.eks.update_cluster_version(name="demo", version="1.32")
+
+
+def test_one_update_at_a_time(cloud: Cloud) -> None:
+    cloud.cluster()
+    first = cloud.eks.update_cluster_config(name="demo", logging={"clusterLogging": [{"types": ["api"], "enabled": True}]})
+    with refused("ResourceInUseException", first["update"]["id"]) as error:
+        cloud.eks.update_cluster_version(name="demo", version="1.35")
+    assert error.status == 409
+    with refused("ResourceInUseException", "in progress"):
+        cloud.eks.delete_cluster(name="demo")
+    cloud.update_done(first)
+
+
+def test_one_kind_of_change_in_each_update(cloud: Cloud) -> None:
+    cloud.cluster()
+    with refused("InvalidParameterException", "Only one type of update can be allowed"):
+        cloud.eks.update_cluster_config(
+            name="demo", deletionProtection=True, logging={"clusterLogging": [{"types": ["api"], "enabled": True}]}
+        )
+
+
+def test_an_endpoint_change_leaves_the_subnets(cloud: Cloud) -> None:
+    cloud.cluster()
+    update = cloud.eks.update_cluster_config(
+        name="demo", resourcesVpcConfig={"endpointPrivateAccess": True, "publicAccessCidrs": ["203.0.113.0/24"]}
+    )
+    assert update["update"]["type"] == "EndpointAccessUpdate"
+    cloud.update_done(update)
+    config = cloud.describe()["resourcesVpcConfig"]
+    assert config["subnetIds"] == cloud.subnets
+    assert (config["endpointPrivateAccess"], config["publicAccessCidrs"]) == (True, ["203.0.113.0/24"])
+
+
+def test_changes_that_change_nothing_are_refused(cloud: Cloud) -> None:
+    cloud.cluster(logging={"clusterLogging": [{"types": ["api"], "enabled": True}]})
+    with refused("InvalidParameterException", "No changes needed for the logging config provided"):
+        cloud.eks.update_cluster_config(name="demo", logging={"clusterLogging": [{"types": ["api"], "enabled": True}]})
+    with refused("InvalidParameterException", "Cluster is already at the desired configuration with endpointPrivateAccess: false"):
+        cloud.eks.update_cluster_config(name="demo", resourcesVpcConfig={"endpointPublicAccess": True})
+    with refused("InvalidParameterException", "already at the desired configuration"):
+        cloud.eks.update_cluster_config(name="demo", accessConfig={"authenticationMode": "API"})
+
+
+def test_subnets_can_change_inside_the_vpc(cloud: Cloud) -> None:
+    cloud.cluster()
+    third = cloud.ec2.create_subnet(VpcId=cloud.vpc_id, CidrBlock="10.0.7.0/24", AvailabilityZone="eu-west-1c")["Subnet"]["SubnetId"]
+    update = cloud.eks.update_cluster_config(name="demo", resourcesVpcConfig={"subnetIds": [cloud.subnets[0], third]})
+    assert update["update"]["type"] == "VpcConfigUpdate"
+    cloud.update_done(update)
+    assert cloud.describe()["resourcesVpcConfig"]["subnetIds"] == [cloud.subnets[0], third]
+    cloud.ec2.delete_subnet(SubnetId=cloud.subnets[1])
+    _, other = cloud.vpc("ab", "10.1.0.0/16")
+    with refused("InvalidParameterException", "different VPC"):
+        cloud.eks.update_cluster_config(name="demo", resourcesVpcConfig={"subnetIds": other})
+
+
+def test_the_authentication_mode_goes_one_way(cloud: Cloud) -> None:
+    cloud.cluster(accessConfig={"authenticationMode": "API_AND_CONFIG_MAP"})
+    cloud.update_done(cloud.eks.update_cluster_config(name="demo", accessConfig={"authenticationMode": "API"}))
+    with refused("InvalidParameterException", "Unsupported authentication mode update"):
+        cloud.eks.update_cluster_config(name="demo", accessConfig={"authenticationMode": "CONFIG_MAP"})
+
+
+def test_settings_that_are_replaced_as_a_whole(cloud: Cloud) -> None:
+    cloud.cluster(version="1.34")
+    for change in (
+        {"upgradePolicy": {"supportType": "STANDARD"}},
+        {"zonalShiftConfig": {"enabled": True}},
+        {"deletionProtection": True},
+        {"controlPlaneScalingConfig": {"tier": "tier-xl"}},
+    ):
+        cloud.update_done(cloud.eks.update_cluster_config(name="demo", **change))
+        ((key, value),) = change.items()
+        assert cloud.describe()[key] == value
+
+
+def test_encryption_is_added_once(cloud: Cloud) -> None:
+    cloud.cluster()
+    config = [{"resources": ["secrets"], "provider": {"keyArn": "arn:aws:kms:eu-west-1:123456789012:key/1"}}]
+    update = cloud.eks.associate_encryption_config(clusterName="demo", encryptionConfig=config)
+    assert update["update"]["type"] == "AssociateEncryptionConfig"
+    cloud.update_done(update)
+    assert cloud.describe()["encryptionConfig"] == config
+    with refused("InvalidParameterException", "already enabled"):
+        cloud.eks.associate_encryption_config(clusterName="demo", encryptionConfig=config)
+
+
+def test_the_same_token_gives_the_same_update(cloud: Cloud) -> None:
+    cloud.cluster(version="1.33")
+    first = cloud.eks.update_cluster_version(name="demo", version="1.34", clientRequestToken="u")["update"]["id"]
+    assert cloud.eks.update_cluster_version(name="demo", version="1.34", clientRequestToken="u")["update"]["id"] == first
+
+
+def test_a_failed_update_leaves_the_cluster_active(cloud: Cloud, server: Server) -> None:
+    cloud.cluster(version="1.33")
+    server.post("faults", {"match": {"account": cloud.account, "action": "UpdateClusterVersion"}, "then": {"fail": "no addresses left"}})
+    done = cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.34"))
+    assert done["status"] == "Failed" and done["errors"][0]["errorMessage"] == "no addresses left"
+    assert (cloud.status(), cloud.describe()["version"]) == ("ACTIVE", "1.33")
+
+
+def test_an_update_of_a_cluster_that_is_not_active_is_refused(cloud: Cloud) -> None:
+    cloud.cluster(wait=False)
+    with refused("ResourceInUseException"):
+        cloud.eks.update_cluster_version(name="demo", version="1.35")
+
+
+def test_insights_pass_and_an_error_blocks_the_upgrade(cloud: Cloud, server: Server) -> None:
+    cloud.cluster(version="1.33")
+    found = cloud.eks.list_insights(clusterName="demo", filter={"categories": ["UPGRADE_READINESS"]})["insights"]
+    assert found and all(i["insightStatus"]["status"] == "PASSING" and i["kubernetesVersion"] == "1.34" for i in found)
+    assert cloud.eks.describe_insight(clusterName="demo", id=found[0]["id"])["insight"]["name"] == found[0]["name"]
+    bad = {"name": "Deprecated APIs removed", "insightStatus": {"status": "ERROR", "reason": "beta APIs are used"}}
+    server.post("insights", {"account": cloud.account, "region": "eu-west-1", "cluster": "demo", "insights": [bad]})
+    assert len(cloud.eks.list_insights(clusterName="demo", filter={"statuses": ["ERROR"]})["insights"]) == 1
+    with refused("InvalidStateException", "Deprecated APIs removed"):
+        cloud.eks.update_cluster_version(name="demo", version="1.34")
+    cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.34", force=True))
+
+
+def test_updates_are_found_by_their_owner_only(cloud: Cloud) -> None:
+    cloud.cluster()
+    cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni")
+    cloud.until(lambda: cloud.addon_status("vpc-cni") == "ACTIVE")
+    update = cloud.eks.update_addon(clusterName="demo", addonName="vpc-cni", resolveConflicts="OVERWRITE")["update"]
+    with refused("ResourceNotFoundException", update["id"]):
+        cloud.eks.describe_update(name="demo", updateId=update["id"])
+    assert cloud.eks.describe_update(name="demo", updateId=update["id"], addonName="vpc-cni")["update"]["type"] == "AddonUpdate"
+    assert cloud.eks.list_updates(name="demo", addonName="vpc-cni")["updateIds"] == [update["id"]]
+    assert cloud.eks.list_updates(name="demo")["updateIds"] == []
+
+
+def test_kubelets_may_be_three_minors_behind(cloud: Cloud) -> None:
+    cloud.cluster(version="1.31")
+    cloud.nodegroup()
+    for version in ("1.32", "1.33", "1.34"):
+        cloud.update_done(cloud.eks.update_cluster_version(name="demo", version=version))
+    with refused("InvalidRequestException", "Nodegroup(s) [nodes] must be updated"):
+        cloud.eks.update_cluster_version(name="demo", version="1.35")
+
+
+def test_cluster_versions_are_described(cloud: Cloud) -> None:
+    found = {v["clusterVersion"]: v for v in cloud.eks.describe_cluster_versions()["clusterVersions"]}
+    assert {"1.30", "1.31", "1.32", "1.33", "1.34", "1.35"} == set(found)
+    assert [v for v, info in found.items() if info["defaultVersion"]] == ["1.34"]
+    assert found["1.30"]["versionStatus"] == "EXTENDED_SUPPORT" and found["1.34"]["versionStatus"] == "STANDARD_SUPPORT"
+    assert len(cloud.eks.describe_cluster_versions(clusterVersions=["1.33"])["clusterVersions"]) == 1
+    assert len(cloud.eks.describe_cluster_versions(defaultOnly=True)["clusterVersions"]) == 1

@@ -1,0 +1,103 @@
+"""NodeGroup: values and edits."""
+
+from . import Accepted, Refused, at, change, edit, wrong
+
+BASE = {"clusterRef": {"name": "demo"}, "scaling": {"min": 2, "max": 4}}
+
+ROLE = "arn:aws:iam::123456789012:role/"
+NEW_NODE_GROUP = "make a new NodeGroup"
+
+
+def taint(**fields: str) -> dict:
+    return {"key": "spot", "value": "true", "effect": "NoSchedule", **fields}
+
+
+WRONG = [
+    Refused({"clusterRef": None}, "spec.clusterRef", "Required value"),
+    Refused({"scaling": None}, "spec.scaling", "Required value"),
+    wrong("clusterRef", {"name": "other/demo"}, "name of a Kubernetes object"),
+    wrong("nodeGroupName", "a" * 64, "Too long"),
+    wrong("nodeGroupName", "no spaces", "as EKS allows them"),
+    Refused({}, "NodeGroup", "set spec.nodeGroupName", name="demo.default"),
+    Refused({}, "NodeGroup", "set spec.nodeGroupName", name="d" * 64),
+    wrong("version", "1.34.1", "major and minor only"),
+    wrong("releaseVersion", "new est", "as AWS writes them"),
+    wrong("amiType", "", "at least 1 chars"),
+    wrong("instanceTypes", [], "at least 1 items"),
+    wrong("instanceTypes", ["large"], "such as m7i.large"),
+    wrong("instanceTypes", ["m7i.large", "m7i.large"], "once only"),
+    wrong("capacityType", "SPOT", 'supported values: "OnDemand", "Spot"'),
+    wrong("diskSizeGiB", 0, "greater than or equal to 1"),
+    Refused({"scaling": {"min": 5}}, "spec.scaling.min", "min must not be above max"),
+    Refused({"scaling": {"desired": 1}}, "spec.scaling.desired", "from min to max"),
+    Refused({"scaling": {"desired": 5}}, "spec.scaling.desired", "from min to max"),
+    wrong("scaling", {"min": 0, "max": 0}, "greater than or equal to 1"),
+    wrong("subnets", {"tier": "Private", "ids": ["subnet-1"]}, "leave out tier and zones"),
+    wrong("subnets", {"zones": ["eu-west-1a"], "ids": ["subnet-1"]}, "leave out tier and zones"),
+    wrong("subnets.zones", ["a"], "such as eu-west-1a"),
+    Refused({"subnets": {"ids": ["x"]}}, "spec.subnets.ids", "subnet-..."),
+    wrong("labels", {"a b": "x"}, "Kubernetes label key"),
+    wrong("labels", {"workload": "a b"}, "Kubernetes label value"),
+    wrong("labels", {"workload": "a" * 64}, "Too long"),
+    Refused({"taints": [taint(effect="Never")]}, "spec.taints[0].effect", "supported values"),
+    Refused({"taints": [taint(), taint(value="no")]}, "spec.taints[1]", "Duplicate value"),
+    Refused({"taints": [taint(key="a b")]}, "spec.taints[0].key", "Kubernetes label key"),
+    Refused({"taints": [taint(value="a b")]}, "spec.taints[0].value", "up to 63 letters"),
+    wrong("launchTemplate", {"id": "my-template"}, "lt-..."),
+    Refused(
+        at("launchTemplate", {"id": "lt-1", "version": "latest"}),
+        "spec.launchTemplate.version",
+        "number",
+    ),
+    wrong("roleArn", "arn:aws:iam::1:role/x", "ARN of an IAM role"),
+    wrong("additionalRolePolicies", ["AmazonSSMManagedInstanceCore"], "ARN of an IAM policy"),
+    wrong("update", {"maxUnavailable": 1, "maxUnavailablePercentage": 10}, "at most one of"),
+    wrong("update.maxUnavailable", 0, "greater than or equal to 1"),
+    wrong("update.maxUnavailable", 101, "less than or equal to 100"),
+    wrong("tags", {"aws:x": "y"}, "choose another key"),
+]
+
+IMMUTABLE = [
+    edit("clusterRef", {"name": "demo"}, {"name": "other"}, "cannot move to another cluster"),
+    edit("nodeGroupName", "one", "two", NEW_NODE_GROUP),
+    edit("nodeGroupName", None, "two", NEW_NODE_GROUP),
+    edit("nodeGroupName", "one", None, NEW_NODE_GROUP),
+    edit("version", "1.34", "1.33", "make a new NodeGroup of the lower version"),
+    edit("amiType", "AL2023_x86_64_STANDARD", "BOTTLEROCKET_x86_64", NEW_NODE_GROUP),
+    edit("amiType", None, "BOTTLEROCKET_x86_64", NEW_NODE_GROUP),
+    edit("amiType", "BOTTLEROCKET_x86_64", None, NEW_NODE_GROUP),
+    edit("instanceTypes", None, ["m7i.xlarge"], NEW_NODE_GROUP),
+    edit("instanceTypes", ["a.x", "b.x"], ["b.x", "a.x"], NEW_NODE_GROUP),
+    edit("capacityType", None, "Spot", NEW_NODE_GROUP),
+    edit("diskSizeGiB", 50, 60, NEW_NODE_GROUP),
+    edit("diskSizeGiB", None, 60, NEW_NODE_GROUP),
+    edit("subnets", {"tier": "Private"}, {"tier": "Public"}, NEW_NODE_GROUP),
+    edit("subnets", None, {"zones": ["eu-west-1a"]}, NEW_NODE_GROUP),
+    edit("subnets", {"ids": ["subnet-1"]}, {"ids": ["subnet-1", "subnet-2"]}, NEW_NODE_GROUP),
+    edit("roleArn", None, ROLE + "x", NEW_NODE_GROUP),
+    edit("launchTemplate", None, {"id": "lt-1"}, "neither added, removed nor exchanged"),
+    edit("launchTemplate", {"id": "lt-1"}, None, "neither added, removed nor exchanged"),
+    edit("launchTemplate", {"id": "lt-1"}, {"id": "lt-2"}, "neither added, removed nor exchanged"),
+]
+
+CHANGEABLE = [
+    change("version", "1.33", "1.34"),
+    change("version", "1.33", None),
+    change("version", None, "1.33"),
+    change("nodeGroupName", None, "demo"),
+    change("launchTemplate", {"id": "lt-1", "version": "3"}, {"id": "lt-1", "version": "4"}),
+    change("releaseVersion", None, "1.34.2-20261101"),
+    change("scaling", {"min": 2, "max": 4}, {"min": 0, "max": 100, "desired": 50}),
+    change("scaling.desired", 2, 3),
+    change("scaling.desired", 3, None),
+    change("labels", {"a": "b"}, {"example.com/workload": "batch", "empty": ""}),
+    Accepted({"taints": [taint(), taint(effect="NoExecute")]}),
+    Accepted({"taints": []}, {"taints": [taint()]}),
+    change(
+        "update", {"maxUnavailable": 1}, {"maxUnavailable": None, "maxUnavailablePercentage": 33}
+    ),
+    change("repair", None, {"enabled": True}),
+    change(
+        "additionalRolePolicies", None, ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
+    ),
+]

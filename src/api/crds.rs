@@ -1,0 +1,30 @@
+//! The CustomResourceDefinitions, as objects and as the files under `crds/`. No I/O.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+use super::{AwsAccount, EksCluster, NodeGroup};
+
+/// First lines of a generated file.
+const HEADER: &str = "# Generated from src/api by `keelson crds`: do not edit.\n";
+
+/// The definitions of all kinds, in the order in which their files sort.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    vec![AwsAccount::crd(), EksCluster::crd(), NodeGroup::crd()]
+}
+
+/// Name of the file that holds a definition: its plural.
+pub fn file_name(crd: &CustomResourceDefinition) -> String {
+    format!("{}.yaml", crd.spec.names.plural)
+}
+
+/// A definition as one YAML document, the same bytes every time.
+pub fn to_yaml(crd: &CustomResourceDefinition) -> Result<String, serde_saphyr::SerializeError> {
+    Ok(format!("{HEADER}{}", serde_saphyr::to_string(crd)?))
+}
+
+/// All definitions as one stream of YAML documents.
+pub fn all_to_yaml() -> Result<String, serde_saphyr::SerializeError> {
+    let documents: Vec<String> = all().iter().map(to_yaml).collect::<Result<_, _>>()?;
+    Ok(documents.join("---\n"))
+}

@@ -1,0 +1,286 @@
+//! CEL rules that are about one struct only: between its fields, between its old and new value, or on a field whose rule no
+//! other field shares. No I/O.
+
+use kube::core::{Reason, Rule};
+
+use super::rules::{each, matches, same_member};
+
+fn rule(cel: impl Into<String>, message: &str) -> Rule {
+    Rule::new(cel).message(message)
+}
+
+fn refuse(cel: impl Into<String>, message: &str) -> Rule {
+    rule(cel, message).reason(Reason::FieldValueForbidden)
+}
+
+// EksCluster.
+
+const EKS_CLUSTER_NAME: &str = "(has(self.spec.clusterName) ? self.spec.clusterName : self.metadata.name)";
+
+pub(super) fn cluster_name_fits_eks() -> Rule {
+    rule(
+        format!("{EKS_CLUSTER_NAME}.matches(r'^[0-9A-Za-z][A-Za-z0-9_-]{{0,99}}$')"),
+        "EKS names a cluster with up to 100 letters, digits, '-' and '_', and metadata.name does not fit: set spec.clusterName, or \
+         choose another metadata.name",
+    )
+}
+
+pub(super) fn cluster_name_fixed() -> Rule {
+    let old = EKS_CLUSTER_NAME.replace("self.", "oldSelf.");
+    refuse(
+        format!("{EKS_CLUSTER_NAME} == {old}"),
+        "the name in EKS cannot change: put the old value of clusterName back, or make a new EksCluster of the other name, move \
+         the workloads, and delete this one",
+    )
+    .field_path(".spec.clusterName")
+}
+
+pub(super) fn account_fixed() -> Rule {
+    refuse(
+        same_member("accountRef"),
+        "a cluster cannot move to another account: put the old value back, or make a new EksCluster with the other account, move \
+         the workloads, and delete this one",
+    )
+    .field_path(".accountRef")
+}
+
+pub(super) fn encryption_only_added() -> Rule {
+    refuse(
+        format!("!has(oldSelf.secretsEncryption) || ({})", same_member("secretsEncryption")),
+        "EKS can add the encryption of Secrets, but neither remove it nor change its key: put the old value back",
+    )
+    .field_path(".secretsEncryption")
+}
+
+pub(super) fn key_in_region() -> Rule {
+    rule(
+        "!has(self.secretsEncryption) || !self.secretsEncryption.kmsKeyArn.matches('^([^:]*:){5}') \
+         || self.secretsEncryption.kmsKeyArn.split(':')[3] == self.region",
+        "the KMS key must be in the cluster's region: name a key of that region",
+    )
+    .field_path(".secretsEncryption.kmsKeyArn")
+}
+
+pub(super) fn zones_in_region() -> Rule {
+    rule(
+        "!has(self.network.vpc) || !has(self.network.vpc.zones) \
+         || self.network.vpc.zones.all(zone, zone.startsWith(self.region) && zone.size() == self.region.size() + 1)",
+        "the availability zones must be in the cluster's region, such as eu-west-1a in eu-west-1",
+    )
+    .field_path(".network.vpc.zones")
+}
+
+pub(super) fn services_apart_from_vpc() -> Rule {
+    rule(
+        "!has(self.network.vpc) || !has(self.kubernetesNetwork.serviceCidr) || !isCIDR(self.network.vpc.cidr) \
+         || !isCIDR(self.kubernetesNetwork.serviceCidr) \
+         || !(cidr(self.network.vpc.cidr).containsCIDR(self.kubernetesNetwork.serviceCidr) \
+         || cidr(self.kubernetesNetwork.serviceCidr).containsCIDR(self.network.vpc.cidr))",
+        "the ranges of Services and of the VPC overlap: choose a serviceCidr apart from network.vpc.cidr, or leave it out for EKS \
+         to choose",
+    )
+    .field_path(".kubernetesNetwork.serviceCidr")
+}
+
+pub(super) fn endpoint_reachable() -> Rule {
+    rule(
+        "(self.public || self.private) && (!self.public || self.publicCidrs.size() > 0)",
+        "at least one of public, private must be true, and public needs at least one range in publicCidrs",
+    )
+}
+
+// Network.
+
+pub(super) fn network_kind_fixed() -> Rule {
+    refuse(
+        "has(self.vpc) == has(oldSelf.vpc)",
+        "a cluster cannot move to another network: put the old value back, or make a new EksCluster with the other network, move \
+         the workloads, and delete this one",
+    )
+}
+
+pub(super) fn zone_count() -> Rule {
+    rule("self >= 2 && self <= 6", "must be 2 to 6: EKS needs subnets in at least two availability zones")
+}
+
+pub(super) fn two_zones() -> Rule {
+    rule("self.size() >= 2", "must name at least two availability zones: EKS needs subnets in two")
+}
+
+pub(super) fn two_subnets() -> Rule {
+    rule("self.size() >= 2", "must name at least two subnets, in two availability zones: EKS needs them")
+}
+
+pub(super) fn zones_or_count() -> Rule {
+    // The default of zoneCount cannot depend on zones, so it is let through beside them.
+    rule(
+        "!has(self.zones) || self.zoneCount == 3 || self.zoneCount == self.zones.size()",
+        "zones and zoneCount contradict each other: leave zoneCount out where zones are named",
+    )
+    .field_path(".zoneCount")
+}
+
+pub(super) fn zones_fixed() -> Rule {
+    refuse(
+        format!("self.zoneCount == oldSelf.zoneCount && ({})", same_member("zones")),
+        "the availability zones cannot change: put the old zones and zoneCount back, or make a new EksCluster with the others, \
+         move the workloads, and delete this one",
+    )
+}
+
+pub(super) fn public_subnets_stay() -> Rule {
+    refuse(
+        "self || !oldSelf",
+        "public subnets cannot be removed, as load balancers and NAT gateways stand in them: put publicSubnets: true back",
+    )
+}
+
+pub(super) fn nat_needs_public_subnets() -> Rule {
+    rule(
+        "self.publicSubnets || self.nat == 'None'",
+        "NAT gateways stand in public subnets: set publicSubnets: true, or nat: None with the endpoints that the nodes need",
+    )
+    .field_path(".nat")
+}
+
+pub(super) fn selector_needs_vpc() -> Rule {
+    rule("!has(self.subnetSelector) || has(self.vpcId)", "subnetSelector looks for subnets of one VPC: set vpcId")
+        .field_path(".vpcId")
+}
+
+pub(super) fn vpc_id_fixed() -> Rule {
+    refuse(
+        format!("!has(oldSelf.vpcId) || ({})", same_member("vpcId")),
+        "a cluster cannot move to another VPC: put the old vpcId back, or make a new EksCluster in the other, move the workloads, \
+         and delete this one",
+    )
+    .field_path(".vpcId")
+}
+
+pub(super) fn service_cidr_is_ipv4() -> Rule {
+    rule(
+        "self.ipFamily == 'IPv4' || !has(self.serviceCidr)",
+        "EKS itself chooses the range of Services of an IPv6 cluster: leave serviceCidr out",
+    )
+    .field_path(".serviceCidr")
+}
+
+// Access, Fargate.
+
+pub(super) fn authentication_mode() -> Rule {
+    refuse(
+        "self == oldSelf || self == 'Api'",
+        "EKS goes from ApiAndConfigMap to Api and never back: put authenticationMode: Api back",
+    )
+}
+
+pub(super) fn kubernetes_groups() -> Rule {
+    rule(
+        "self.all(group, group.matches(r'^[^\\s]+$') && !group.startsWith('system:'))",
+        "each entry must be a group without spaces, and EKS refuses system: groups; instead of system:masters, list the access \
+         policy arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy in policies",
+    )
+}
+
+pub(super) fn access_scope() -> Rule {
+    rule(
+        "(self.type == 'Namespace') == (has(self.namespaces) && self.namespaces.size() > 0)",
+        "type: Namespace needs namespaces, and type: Cluster has none",
+    )
+    .field_path(".namespaces")
+}
+
+pub(super) fn fargate_namespace() -> Rule {
+    matches(
+        "^[a-z0-9*?]([-a-z0-9*?]*[a-z0-9*?])?$",
+        "must be the name of a namespace, in which * and ? stand for any characters",
+    )
+}
+
+// NodeGroup.
+
+const EKS_NODE_GROUP_NAME: &str = "(has(self.spec.nodeGroupName) ? self.spec.nodeGroupName : self.metadata.name)";
+
+pub(super) fn node_group_name_fits_eks() -> Rule {
+    rule(
+        format!("{EKS_NODE_GROUP_NAME}.matches(r'^[0-9A-Za-z][A-Za-z0-9_-]{{0,62}}$')"),
+        "EKS names a node group with up to 63 letters, digits, '-' and '_', and metadata.name does not fit: set \
+         spec.nodeGroupName, or choose another metadata.name",
+    )
+}
+
+pub(super) fn node_group_name_fixed() -> Rule {
+    let old = EKS_NODE_GROUP_NAME.replace("self.", "oldSelf.");
+    refuse(
+        format!("{EKS_NODE_GROUP_NAME} == {old}"),
+        "the name in EKS cannot change: put the old value of nodeGroupName back, or make a new NodeGroup of the other name and \
+         delete this one",
+    )
+    .field_path(".spec.nodeGroupName")
+}
+
+pub(super) fn min_at_most_max() -> Rule {
+    rule("self.min <= self.max", "min must not be above max").field_path(".min")
+}
+
+pub(super) fn desired_in_bounds() -> Rule {
+    rule(
+        "!has(self.desired) || (self.min <= self.desired && self.desired <= self.max)",
+        "desired must be from min to max: move the bounds too, or leave desired out for min",
+    )
+    .field_path(".desired")
+}
+
+pub(super) fn instance_types() -> Rule {
+    each(r"^[a-z0-9-]+\.[a-z0-9-]+$", "each entry must be an EC2 instance type, such as m7i.large")
+}
+
+pub(super) fn tier_or_ids() -> Rule {
+    rule(
+        "!has(self.ids) || (!has(self.tier) && !has(self.zones))",
+        "ids name the subnets already: leave out tier and zones, or leave out ids",
+    )
+}
+
+pub(super) fn launch_template_fixed() -> Rule {
+    refuse(
+        "has(self.launchTemplate) == has(oldSelf.launchTemplate) \
+         && (!has(self.launchTemplate) || self.launchTemplate.id == oldSelf.launchTemplate.id)",
+        "a launch template can be neither added, removed nor exchanged, only its version can change: put the old value back, or \
+         make a new NodeGroup with the other template and delete this one",
+    )
+    .field_path(".launchTemplate")
+}
+
+pub(super) fn launch_template_version() -> Rule {
+    matches("^[1-9][0-9]*$", "must be the number of a version of the launch template, in quotes, such as \"3\"")
+}
+
+// AwsAccount.
+
+pub(super) fn external_id() -> Rule {
+    matches("^[A-Za-z0-9_+=,.@:/-]+$", "must be 2 to 1224 letters, digits or _+=,.@:/-, as AssumeRole takes them")
+}
+
+pub(super) fn external_id_needs_role() -> Rule {
+    rule(
+        "!has(self.externalId) || has(self.roleArn)",
+        "externalId is sent with AssumeRole: set roleArn, or leave externalId out",
+    )
+    .field_path(".externalId")
+}
+
+pub(super) fn role_is_in_account() -> Rule {
+    rule(
+        "!has(self.roleArn) || !self.roleArn.matches('^([^:]*:){5}') || self.roleArn.split(':')[4] == self.accountId",
+        "the role is in another account than accountId: name a role of that account, or that role's account",
+    )
+    .field_path(".roleArn")
+}
+
+pub(super) fn allowed_namespaces() -> Rule {
+    each(
+        r"^(\*|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$",
+        "each entry must be the name of a namespace; a single \"*\" allows all",
+    )
+}

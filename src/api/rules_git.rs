@@ -1,0 +1,136 @@
+//! CEL rules for what the GitOps agent is pointed at. The agent fetches it from inside the new cluster, so an address
+//! that reaches the machine's metadata service would hand out the node's credentials. No I/O.
+//!
+//! These rules see addresses, not names that resolve to them. The operator holds the same line once more before it installs an
+//! agent, as a manifest can outlive the CRD it was admitted by.
+
+use kube::core::{Reason, Rule};
+
+use super::rules::matches;
+
+fn rule(cel: impl Into<String>, message: &str) -> Rule {
+    Rule::new(cel).message(message)
+}
+
+// Nothing that a shell or the command line of ssh would take for more than a name: no leading '-', no quotes, no '$'.
+const USER: &str = "([A-Za-z0-9_.][A-Za-z0-9_.+-]*@)?";
+/// Host and port.
+const HOST: &str = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?)(:[0-9]{1,5})?";
+
+pub(super) fn git_url() -> Rule {
+    rule(
+        format!("self.matches(r'^(https|http|ssh)://{USER}{HOST}/[A-Za-z0-9._~/@%+=,:-]+$') && isURL(self)"),
+        "must be https://<host>/<path> or ssh://<user>@<host>/<path>, without a password, a query or other characters that a \
+         repository's address does not need; git@<host>:<path> is written ssh://git@<host>/<path>",
+    )
+}
+
+pub(super) fn oci_url() -> Rule {
+    rule(
+        format!("self.matches(r'^oci://{HOST}/[a-z0-9._/-]+$') && isURL(self)"),
+        "must be oci://<host>/<path>, without user, tag, or digest (the tag goes to ref.tag)",
+    )
+}
+
+pub(super) fn no_password_in_url() -> Rule {
+    rule(
+        "!self.matches(r'^[^/]*//[^/@]*:[^/]*@')",
+        "must hold no password or token: put it into a Secret and name that in secretRef",
+    )
+    .reason(Reason::FieldValueForbidden)
+}
+
+/// Refuses link-local, metadata and unspecified addresses, in whatever notation a resolver would take for them.
+///
+/// By expressions over the whole URL: the API server cannot bound what `url(self).getHostname()` costs further on.
+pub(super) fn no_metadata_address() -> Rule {
+    let denied = [
+        // Link-local, "this network", multicast and reserved.
+        r"(169\.254|0|22[4-9]|2[3-5][0-9])\.[0-9.]+",
+        r"([a-z0-9_-]+\.)*(metadata|instance-data)(\.google\.internal|\.ec2\.internal|\.internal)?\.?",
+    ]
+    .join("|");
+    // A host whose last label is a number is an address to every resolver ("2852039166", "0xa9fea9fe", "169.254.43518"):
+    // of those only the plain dotted form is let through.
+    let number = r"([a-z0-9_-]+\.)*(0x[0-9a-f]*|[0-9]+)\.?";
+    let octet = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
+    let dotted = format!(r"({octet}\.){{3}}{octet}");
+    // Unique local addresses hold the metadata service too (fd00:ec2::254), and IPv4 hides in many others (2002::/16).
+    let plain_v6 = r"\[((2([1-9a-f][0-9a-f]{2}|0[1-9a-f][0-9a-f]|00[013-9a-f])|3[0-9a-f]{3}):[0-9a-f:]*|::1)\]";
+    let host_is =
+        |pattern: &str| format!("self.lowerAscii().matches(r'^[a-z]+://([^/@]*@)?({pattern})(:[0-9]*)?(/|$)')");
+    rule(
+        format!(
+            "!{} && (!{} || {}) && (!{} || {})",
+            host_is(&denied),
+            host_is(number),
+            host_is(&dotted),
+            host_is(r"\[.*"),
+            host_is(plain_v6),
+        ),
+        "must not be a link-local or metadata address (such as 169.254.169.254, in any notation), nor an IPv6 address outside \
+         2000::/3: name the host of the repository",
+    )
+    .reason(Reason::FieldValueForbidden)
+}
+
+pub(super) fn path() -> Rule {
+    rule(
+        "self.matches(r'^[A-Za-z0-9._][A-Za-z0-9._@+=,/-]*$') && self.split('/').all(part, part != '..')",
+        "must be a path inside the repository, such as clusters/demo: relative, without '..', of letters, digits and ._@+=,-",
+    )
+}
+
+const REF_NAME: &str = "[A-Za-z0-9_][A-Za-z0-9._/@+=#-]*$";
+
+pub(super) fn ref_name() -> Rule {
+    rule(
+        format!("self.matches(r'^{REF_NAME}') && !self.contains('..')"),
+        "must be the name of a branch or tag, such as main or v1.2.0",
+    )
+}
+
+pub(super) fn full_ref_name() -> Rule {
+    rule(
+        format!("self.matches(r'^refs/{REF_NAME}') && !self.contains('..')"),
+        "must be a full reference name, such as refs/heads/main",
+    )
+}
+
+pub(super) fn semver_range() -> Rule {
+    matches(r"^[0-9A-Za-z.*^~<>=!|, +-]+$", "must be a range of semantic versions, such as >=1.0.0 <2.0.0")
+}
+
+pub(super) fn commit() -> Rule {
+    matches("^[0-9a-f]{40}([0-9a-f]{24})?$", "must be the whole SHA of a commit: 40 lower case hexadecimal digits")
+}
+
+pub(super) fn oci_tag() -> Rule {
+    matches("^[A-Za-z0-9_][A-Za-z0-9._-]*$", "must be a tag of the artifact")
+}
+
+pub(super) fn oci_digest() -> Rule {
+    matches("^sha256:[0-9a-f]{64}$", "must be sha256: and 64 hexadecimal digits")
+}
+
+pub(super) fn agent_version() -> Rule {
+    matches(r"^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$", "must be a version of the agent, such as v2.9.5")
+}
+
+pub(super) fn image_registry() -> Rule {
+    matches(
+        "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*$",
+        "must be a registry and path, such as ghcr.io/fluxcd, without scheme and trailing slash",
+    )
+}
+
+pub(super) fn components() -> Rule {
+    rule(
+        "['source-controller', 'kustomize-controller'].all(needed, needed in self)",
+        "source-controller and kustomize-controller are always needed: list both",
+    )
+}
+
+pub(super) fn component_names() -> Rule {
+    super::rules::each("^[a-z]+(-[a-z]+)*-controller$", "each entry must be a Flux controller, such as helm-controller")
+}

@@ -1,0 +1,190 @@
+//! The fields that this version does not act on yet. An object that sets one is `Stalled` with reason `InvalidSpec`:
+//! never accepted and ignored. Pure.
+//!
+//! The structs are taken apart without `..`, so a new field does not compile until it stands here: with `_` when it
+//! is acted on, with a line of its own when it is not.
+
+use super::access::Access;
+use super::gitops::{Agent, Flux, GitOps, GitSource, SourceKind, flux_components};
+use super::gitops::{FLUX_REGISTRY, FLUX_VERSION};
+use super::network::{IpFamily, KubernetesNetwork};
+use super::node_group::{DesiredPolicy, NodeGroupSpec, NodeUpdate, ReleaseVersion, Scaling};
+use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
+use super::upgrade::{FollowPolicy, InsightsPolicy, Upgrade};
+use super::{EksClusterSpec, SpecError};
+
+/// Paths of the fields, in the order of the spec.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unsupported(Vec<&'static str>);
+
+impl Unsupported {
+    fn when(&mut self, is_set: bool, field: &'static str) {
+        if is_set {
+            self.0.push(field);
+        }
+    }
+
+    /// The fields' paths, such as `spec.autoMode`.
+    pub fn fields(&self) -> &[&'static str] {
+        &self.0
+    }
+
+    /// For people: which fields, and what to do. `None` when there are none.
+    pub fn message(&self) -> Option<String> {
+        (!self.0.is_empty()).then(|| {
+            format!(
+                "not supported yet by this version of Keelson: {}; remove them, or put them back to their defaults",
+                self.0.join(", ")
+            )
+        })
+    }
+}
+
+/// The fields of a cluster that are set and not acted on.
+pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
+    let EksClusterSpec {
+        account_ref: _,
+        region: _,
+        cluster_name: _,
+        version: _,
+        tags: _,
+        change_policy,
+        drift_policy,
+        deletion_policy,
+        adoption_policy,
+        suspend: _,
+        network: _,
+        kubernetes_network,
+        endpoint_access: _,
+        logging: _,
+        secrets_encryption: _,
+        role_arn: _,
+        support_type: _,
+        control_plane_scaling,
+        zonal_shift,
+        deletion_protection: _,
+        auto_mode,
+        access,
+        oidc_provider: _,
+        pod_identities,
+        addons: _,
+        prune_addons,
+        fargate_profiles,
+        upgrade,
+        gitops,
+        write_kubeconfig_to_secret_ref,
+    } = spec;
+    let KubernetesNetwork { ip_family, service_cidr: _ } = kubernetes_network;
+    let Access { authentication_mode: _, prune, entries: _ } = access;
+
+    let mut found = Unsupported::default();
+    found.when(*change_policy != ChangePolicy::Automatic, "spec.changePolicy");
+    found.when(*drift_policy != DriftPolicy::Correct, "spec.driftPolicy");
+    found.when(*deletion_policy != DeletionPolicy::Delete, "spec.deletionPolicy");
+    found.when(*adoption_policy != AdoptionPolicy::Refuse, "spec.adoptionPolicy");
+    found.when(*ip_family != IpFamily::IPv4, "spec.kubernetesNetwork.ipFamily");
+    found.when(control_plane_scaling.is_some(), "spec.controlPlaneScaling");
+    found.when(zonal_shift.is_some(), "spec.zonalShift");
+    found.when(auto_mode.is_some(), "spec.autoMode");
+    found.when(*prune, "spec.access.prune");
+    found.when(!pod_identities.is_empty(), "spec.podIdentities");
+    found.when(*prune_addons, "spec.pruneAddons");
+    found.when(!fargate_profiles.is_empty(), "spec.fargateProfiles");
+    of_upgrade(upgrade, &mut found);
+    if let Some(gitops) = gitops {
+        of_gitops(gitops, &mut found)?;
+    }
+    found.when(write_kubeconfig_to_secret_ref.is_some(), "spec.writeKubeconfigToSecretRef");
+    Ok(found)
+}
+
+fn of_upgrade(upgrade: &Upgrade, found: &mut Unsupported) {
+    let Upgrade { insights, windows, soak, node_groups, addons, allow_rollback } = upgrade;
+    found.when(*insights != InsightsPolicy::Block, "spec.upgrade.insights");
+    found.when(!windows.is_empty(), "spec.upgrade.windows");
+    found.when(*soak != Upgrade::default().soak, "spec.upgrade.soak");
+    found.when(*node_groups != FollowPolicy::Follow, "spec.upgrade.nodeGroups");
+    found.when(*addons != FollowPolicy::Follow, "spec.upgrade.addons");
+    found.when(*allow_rollback, "spec.upgrade.allowRollback");
+}
+
+fn of_gitops(gitops: &GitOps, found: &mut Unsupported) -> Result<(), SpecError> {
+    let flux = match gitops.agent()? {
+        None => return Ok(()),
+        Some(Agent::Flux(flux)) => flux,
+        Some(Agent::ArgoCd(_)) => {
+            found.when(true, "spec.gitops.argocd");
+            return Ok(());
+        }
+    };
+    let Flux {
+        version,
+        registry,
+        image_pull_secret_ref,
+        components,
+        source,
+        path: _,
+        interval: _,
+        prune: _,
+        decryption,
+        facts: _,
+    } = flux;
+    found.when(version != FLUX_VERSION, "spec.gitops.flux.version");
+    found.when(registry != FLUX_REGISTRY, "spec.gitops.flux.registry");
+    found.when(image_pull_secret_ref.is_some(), "spec.gitops.flux.imagePullSecretRef");
+    found.when(!same_set(components, &flux_components()), "spec.gitops.flux.components");
+    match source.kind()? {
+        SourceKind::Git(GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref }) => {
+            found.when(proxy_secret_ref.is_some(), "spec.gitops.flux.source.git.proxySecretRef")
+        }
+        SourceKind::Oci(_) => found.when(true, "spec.gitops.flux.source.oci"),
+    }
+    found.when(decryption.is_some(), "spec.gitops.flux.decryption");
+    Ok(())
+}
+
+fn same_set(left: &[String], right: &[String]) -> bool {
+    left.len() == right.len() && left.iter().all(|item| right.contains(item))
+}
+
+/// The fields of a node group that are set and not acted on.
+pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
+    let NodeGroupSpec {
+        cluster_ref: _,
+        node_group_name: _,
+        version: _,
+        release_version: _,
+        ami_type: _,
+        instance_types: _,
+        capacity_type: _,
+        disk_size_gib: _,
+        scaling,
+        subnets: _,
+        labels: _,
+        taints: _,
+        launch_template,
+        role_arn,
+        additional_role_policies,
+        update,
+        repair: _,
+        deletion_policy,
+        suspend: _,
+        tags: _,
+    } = spec;
+    let Scaling { min: _, max: _, desired: _, desired_policy } = scaling;
+
+    let mut found = Unsupported::default();
+    found.when(spec.release_version() != ReleaseVersion::Latest, "spec.releaseVersion");
+    found.when(*desired_policy != DesiredPolicy::Initial, "spec.scaling.desiredPolicy");
+    found.when(launch_template.is_some(), "spec.launchTemplate");
+    // A role that we did not make is not ours to change.
+    found.when(
+        role_arn.is_some() && !additional_role_policies.is_empty(),
+        "spec.additionalRolePolicies together with spec.roleArn",
+    );
+    if let Some(NodeUpdate { max_unavailable: _, max_unavailable_percentage: _, strategy: _, force }) = update {
+        found.when(*force, "spec.update.force");
+    }
+    found.when(*deletion_policy != DeletionPolicy::Delete, "spec.deletionPolicy");
+    found
+}

@@ -1,0 +1,60 @@
+//! The one way to AWS, on the wire against a local server.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+#[test]
+fn actions_that_change_nothing_are_known_by_their_names() {
+    let table = [
+        (Service::Ec2, "CreateVpc", true),
+        (Service::Ec2, "ModifySubnetAttribute", true),
+        (Service::Ec2, "DescribeVpcs", false),
+        (Service::Eks, "TagResource", true),
+        (Service::Eks, "ListUpdates", false),
+        (Service::Iam, "GetAccountAuthorizationDetails", false),
+        (Service::Iam, "PutRolePolicy", true),
+        (Service::Sts, "AssumeRole", false),
+        (Service::Sts, "GetCallerIdentity", false),
+    ];
+    for (service, action, write) in table {
+        assert_eq!(is_write(service, action), write, "{action}");
+    }
+}
+
+/// Rates, the lease and classification hold only for what goes through `call`.
+#[test]
+fn nothing_is_sent_to_aws_past_call() {
+    let mut files = Vec::new();
+    rust_files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let mut calls = 0;
+    let mut past = Vec::new();
+    for file in files.iter().filter(|file| !file.to_string_lossy().contains("_tests")) {
+        let text = std::fs::read_to_string(file).expect("source is readable");
+        if !text.contains("aws_sdk_") && !text.contains(".call(") {
+            continue;
+        }
+        for (at, _) in text.match_indices(".send()") {
+            calls += 1;
+            let statement = text[..at].rfind([';', '{', '}']).map_or(0, |start| start + 1);
+            let line = text[..at].lines().count();
+            let comment = text[..at].lines().last().is_some_and(|line| line.trim_start().starts_with("//"));
+            if !comment && !text[statement..at].contains("call(") {
+                past.push(format!("{}:{line}", file.display()));
+            }
+        }
+    }
+    assert!(calls > 10, "the test no longer finds the calls");
+    assert!(past.is_empty(), "sent without Session::call:\n{}", past.join("\n"));
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("source is readable") {
+        let path = entry.expect("source is readable").path();
+        if path.is_dir() {
+            rust_files(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Roles, renewal, refusal, the expected account.
+
+use super::*;
+use crate::telemetry::logs::{Captured, Format};
+
+#[tokio::test]
+async fn the_account_is_checked_before_anything_else() {
+    let server = Server::start(|_, _| caller_identity("999900001111")).await;
+    let identity = Identity { account_id: Some(ACCOUNT.into()), role: None };
+    let error = accounts(&server.url).session(&identity, REGION).await.expect_err("it is refused");
+    assert_eq!(error.class(), Class::WrongAccount);
+    let text = error.to_string();
+    assert!(text.contains(ACCOUNT) && text.contains("999900001111"), "{text}");
+}
+
+#[tokio::test]
+async fn the_role_is_assumed_with_the_external_id_and_again_before_it_expires() {
+    let server = Server::start(|request, before| match request.action() {
+        "GetCallerIdentity" => caller_identity(ACCOUNT),
+        "AssumeRole" => assumed(before, Duration::from_secs(2)),
+        _ => vpcs(&[], None),
+    })
+    .await;
+    let session = accounts(&server.url).session(&role(Some("fleet-1")), REGION).await.expect("a session");
+    session.snapshots.vpcs(Fresh::now()).await.expect("a read");
+    assert_eq!(server.count("AssumeRole"), 1, "one answer serves all clients");
+    let request = server.last("AssumeRole");
+    assert_eq!(request.form.get("ExternalId").map(String::as_str), Some("fleet-1"));
+    assert!(request.authorization.contains("AKIAOPERATOR"), "assumed with the operator's own credentials");
+    assert!(server.last("DescribeVpcs").authorization.contains("ASIA0"));
+    tokio::time::sleep(Duration::from_millis(1700)).await;
+    futures::future::join_all((0..20).map(|_| session.snapshots.vpcs(Fresh::now()))).await;
+    assert_eq!(server.count("AssumeRole"), 2, "renewed once, by all");
+    assert!(server.last("DescribeVpcs").authorization.contains("ASIA1"));
+}
+
+#[tokio::test]
+async fn a_denied_role_says_which_and_what_to_check_and_leaves_others_alone() {
+    let server = Server::start(|request, _| match request.action() {
+        "GetCallerIdentity" => caller_identity(ACCOUNT),
+        "AssumeRole" => query_error(403, "AccessDenied", "User: op is not authorized to perform: sts:AssumeRole"),
+        _ => vpcs(&[], None),
+    })
+    .await;
+    let accounts = accounts(&server.url);
+    let error = accounts.session(&role(None), REGION).await.expect_err("it is denied");
+    assert_eq!((error.class(), error.action), (Class::Denied, "AssumeRole"));
+    let text = error.to_string();
+    assert!(text.contains("arn:aws:iam::111122223333:role/keelson") && text.contains("external id"), "{text}");
+    accounts.session(&Identity::ambient(), REGION).await.expect("the other identity works");
+}
+
+#[tokio::test]
+async fn refused_credentials_are_fetched_anew_for_the_next_call() {
+    let server = Server::start(|request, before| match request.action() {
+        "GetCallerIdentity" => caller_identity(ACCOUNT),
+        "AssumeRole" => assumed(before, Duration::from_secs(3600)),
+        _ if request.authorization.contains("ASIA0") => ec2_error(400, "ExpiredToken"),
+        _ => vpcs(&["vpc-1"], None),
+    })
+    .await;
+    let session = accounts(&server.url).session(&role(None), REGION).await.expect("a session");
+    let error = session.snapshots.vpcs(Fresh::any()).await.expect_err("the token is not taken");
+    assert_eq!(error.class(), Class::CredentialsUnavailable);
+    assert_eq!(session.snapshots.vpcs(Fresh::any()).await.expect("a read").len(), 1);
+    assert_eq!(server.count("AssumeRole"), 2);
+}
+
+#[tokio::test]
+async fn old_credentials_serve_while_their_renewal_fails() {
+    let server = Server::start(|request, before| match (request.action(), before) {
+        ("GetCallerIdentity", _) => caller_identity(ACCOUNT),
+        ("AssumeRole", 0) => assumed(0, Duration::from_secs(8)),
+        ("AssumeRole", _) => query_error(503, "ServiceUnavailable", "later"),
+        _ => vpcs(&["vpc-1"], None),
+    })
+    .await;
+    let session = accounts(&server.url).session(&role(None), REGION).await.expect("a session");
+    // Due for renewal after three quarters of eight seconds.
+    tokio::time::sleep(Duration::from_millis(6200)).await;
+    session.snapshots.vpcs(Fresh::now()).await.expect("the old credentials still work");
+    assert_eq!(server.count("AssumeRole"), 2);
+}
+
+#[tokio::test]
+async fn no_credentials_are_told_as_such() {
+    let server = Server::start(|_, _| caller_identity(ACCOUNT)).await;
+    let none = config(&server.url, Duration::from_secs(1)).into_builder();
+    let mut none = none;
+    none.set_credentials_provider(None);
+    let accounts = Accounts::new(none.build(), Settings::default(), Arc::new(AlwaysOpen), Metrics::new());
+    let error = accounts.session(&Identity::ambient(), REGION).await.expect_err("there are none");
+    assert_eq!(error.class(), Class::CredentialsUnavailable, "{error}");
+    assert_eq!(server.count("GetCallerIdentity"), 0);
+}
+
+#[tokio::test]
+async fn idle_sessions_are_dropped() {
+    let server = Server::start(|_, _| caller_identity(ACCOUNT)).await;
+    let settings = Settings { idle: Duration::from_millis(100), ..Settings::default() };
+    let accounts =
+        Accounts::new(config(&server.url, Duration::from_secs(1)), settings, Arc::new(AlwaysOpen), Metrics::new());
+    for region in ["eu-west-1", "eu-central-1", "us-east-1"] {
+        accounts.session(&Identity::ambient(), region).await.expect("a session");
+    }
+    assert_eq!(accounts.open_sessions(), 3);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    accounts.session(&Identity::ambient(), "eu-west-1").await.expect("a session");
+    assert_eq!(accounts.open_sessions(), 1);
+}
+
+#[tokio::test]
+async fn not_even_the_most_verbose_log_tells_a_secret() {
+    let (logs, guard) = Captured::start(
+        "trace,aws_smithy_runtime=trace,aws_sdk_sts=trace,aws_runtime=trace,hyper=trace,hyper_util=trace",
+        Format::Json,
+    );
+    let server = Server::start(|request, before| match request.action() {
+        "GetCallerIdentity" => caller_identity(ACCOUNT),
+        "AssumeRole" => assumed(before, Duration::from_secs(3600)),
+        _ => ec2_error(403, "UnauthorizedOperation"),
+    })
+    .await;
+    let identity = role(Some("SECRET-external-id"));
+    let session = accounts(&server.url).session(&identity, REGION).await.expect("a session");
+    let error = create_vpc(&session).await.expect_err("it is denied");
+    tracing::info!(?identity, ?session, ?error, %error, "all there is to tell");
+    drop(guard);
+    let text = logs.text();
+    assert!(text.contains("\"action\":\"CreateVpc\"") && text.contains("all there is to tell"), "{text}");
+    assert!(!text.contains("SECRET"), "{}", text.lines().find(|line| line.contains("SECRET")).unwrap_or_default());
+}

@@ -1,0 +1,183 @@
+//! The SDK as we set it up, against a server that misbehaves as AWS and networks do.
+
+mod calls;
+mod credentials;
+mod reads;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_types::timeout::TimeoutConfig;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode};
+use tokio::net::TcpListener;
+
+use super::accounts::{Accounts, Identity, Role, Settings};
+use super::call::{AlwaysOpen, Service};
+use super::errors::{AwsError, Class};
+use super::session::Session;
+use super::shared::Fresh;
+use crate::telemetry::Metrics;
+
+const ACCOUNT: &str = "111122223333";
+const REGION: &str = "eu-west-1";
+
+/// What the server saw of a request, and what it is to answer.
+#[derive(Debug, Clone)]
+struct Request {
+    form: HashMap<String, String>,
+    authorization: String,
+}
+
+impl Request {
+    fn action(&self) -> &str {
+        self.form.get("Action").map_or("", String::as_str)
+    }
+}
+
+type Answer = (StatusCode, String);
+type Script = Arc<dyn Fn(&Request, usize) -> Answer + Send + Sync>;
+
+#[derive(Clone)]
+struct Server {
+    url: String,
+    seen: Arc<Mutex<Vec<Request>>>,
+}
+
+impl Server {
+    /// `script` is given each request and how many of its action came before.
+    async fn start(script: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let server = Server { url, seen: Arc::default() };
+        let (seen, script): (_, Script) = (server.seen.clone(), Arc::new(script));
+        let answer = move |headers: HeaderMap, body: Bytes| {
+            let request = Request {
+                form: url::form_urlencoded::parse(&body).into_owned().collect(),
+                authorization: headers
+                    .get("authorization")
+                    .and_then(|h| h.to_str().ok())
+                    .unwrap_or_default()
+                    .to_owned(),
+            };
+            let mut seen = seen.lock().expect("not poisoned");
+            let before = seen.iter().filter(|r: &&Request| r.action() == request.action()).count();
+            let answer = script(&request, before);
+            seen.push(request);
+            async move { (answer.0, [("x-amzn-requestid", "r-1")], answer.1) }
+        };
+        let app = axum::Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        server
+    }
+
+    fn count(&self, action: &str) -> usize {
+        self.seen.lock().expect("not poisoned").iter().filter(|r| r.action() == action).count()
+    }
+
+    fn last(&self, action: &str) -> Request {
+        let seen = self.seen.lock().expect("not poisoned");
+        seen.iter().rfind(|r| r.action() == action).expect("the action was called").clone()
+    }
+}
+
+fn config(url: &str, call_timeout: Duration) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(call_timeout).build();
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(REGION))
+        .endpoint_url(url)
+        .timeout_config(timeouts)
+        .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
+        .http_client(super::accounts::http_client())
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new(
+            "AKIAOPERATOR",
+            "secret",
+            None,
+            None,
+            "tests",
+        )))
+        .build()
+}
+
+fn accounts(url: &str) -> Accounts {
+    Accounts::new(config(url, Duration::from_millis(500)), Settings::default(), Arc::new(AlwaysOpen), Metrics::new())
+}
+
+async fn session(server: &Server) -> Session {
+    accounts(&server.url).session(&Identity::ambient(), REGION).await.expect("a session")
+}
+
+fn ok(body: impl Into<String>) -> Answer {
+    (StatusCode::OK, body.into())
+}
+
+fn caller_identity(account: &str) -> Answer {
+    ok(format!(
+        "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+         <Arn>arn:aws-cn:sts::{account}:assumed-role/x/y</Arn><UserId>U</UserId><Account>{account}</Account>\
+         </GetCallerIdentityResult></GetCallerIdentityResponse>"
+    ))
+}
+
+fn assumed(number: usize, lasts: Duration) -> Answer {
+    let expires = jiff::Timestamp::now() + lasts;
+    ok(format!(
+        "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult><Credentials>\
+         <AccessKeyId>ASIA{number}</AccessKeyId><SecretAccessKey>SECRET-key</SecretAccessKey><SessionToken>SECRET-token</SessionToken>\
+         <Expiration>{expires}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+    ))
+}
+
+fn query_error(status: u16, code: &str, message: &str) -> Answer {
+    let status = StatusCode::from_u16(status).expect("a status");
+    (
+        status,
+        format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+        ),
+    )
+}
+
+fn ec2_error(status: u16, code: &str) -> Answer {
+    let status = StatusCode::from_u16(status).expect("a status");
+    (
+        status,
+        format!(
+            "<Response><Errors><Error><Code>{code}</Code><Message>as AWS says</Message></Error></Errors><RequestID>r-1</RequestID></Response>"
+        ),
+    )
+}
+
+fn vpcs(ids: &[&str], next: Option<&str>) -> Answer {
+    let items: String = ids
+        .iter()
+        .map(|id| format!("<item><vpcId>{id}</vpcId><tagSet><item><key>keelson.dev/owner</key><value>u</value></item></tagSet></item>"))
+        .collect();
+    let next = next.map(|token| format!("<nextToken>{token}</nextToken>")).unwrap_or_default();
+    ok(format!(
+        "<DescribeVpcsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><vpcSet>{items}</vpcSet>{next}</DescribeVpcsResponse>"
+    ))
+}
+
+async fn create_vpc(session: &Session) -> Result<(), AwsError> {
+    session
+        .call(Service::Ec2, "CreateVpc", "vpc", session.ec2.create_vpc().cidr_block("10.0.0.0/16").send())
+        .await
+        .map(drop)
+}
+
+fn role(external_id: Option<&str>) -> Identity {
+    Identity::role(
+        ACCOUNT,
+        Role {
+            arn: format!("arn:aws:iam::{ACCOUNT}:role/keelson"),
+            external_id: external_id.map(str::to_owned),
+            session_name: "keelson".into(),
+        },
+    )
+}

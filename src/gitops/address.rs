@@ -1,0 +1,205 @@
+//! Hosts that a Git source may not name: the agent's own machine, and the addresses where clouds hand out credentials.
+//!
+//! May not enter: name resolution. Pure: a name is judged as written, so this keeps out what a manifest says openly; what a name
+//! resolves to is the business of the workload cluster's network policies.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+/// Why a host is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("is an instance metadata or credentials address")]
+    Metadata,
+    #[error("is a link-local address")]
+    LinkLocal,
+    #[error("is a loopback address, which inside the agent is the agent itself")]
+    Loopback,
+    #[error("is no address of a single host")]
+    NotUnicast,
+    #[error("is an address written in an unusual way; write {0}")]
+    Notation(String),
+    #[error("is not a host name")]
+    Malformed,
+}
+
+/// Names that resolve to metadata services inside EC2 and other clouds.
+const METADATA_NAMES: [&str; 5] =
+    ["instance-data", "instance-data.ec2.internal", "metadata", "metadata.google.internal", "metadata.azure.internal"];
+
+/// Judges a host as it stands in a URL (IPv6 in brackets). `loopback` lets loopback addresses pass, for tests.
+pub fn check(written: &str, loopback: bool) -> Result<(), Refused> {
+    // The WHATWG parser turns decimal, octal, hexadecimal and full-width forms into the address they mean; it does so only for
+    // schemes it knows, so every host goes through an https URL.
+    if written.contains(['/', '?', '#', '@', '\\']) {
+        return Err(Refused::Malformed);
+    }
+    let parsed = Url::parse(&format!("https://{written}/")).map_err(|_| Refused::Malformed)?;
+    let meant = match parsed.host() {
+        Some(host) if parsed.port().is_none() => host,
+        _ => return Err(Refused::Malformed),
+    };
+    match meant {
+        Host::Domain(name) => name_allowed(name, loopback),
+        Host::Ipv4(address) if written != address.to_string() => Err(Refused::Notation(address.to_string())),
+        Host::Ipv4(address) => v4_allowed(address, loopback),
+        Host::Ipv6(address) => v6_allowed(address, loopback),
+    }
+}
+
+fn name_allowed(name: &str, loopback: bool) -> Result<(), Refused> {
+    let name = name.trim_end_matches('.');
+    let valid = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if METADATA_NAMES.contains(&name) {
+        Err(Refused::Metadata)
+    } else if !loopback && (name == "localhost" || name.ends_with(".localhost")) {
+        Err(Refused::Loopback)
+    } else if name.split('.').all(valid) {
+        Ok(())
+    } else {
+        Err(Refused::Malformed)
+    }
+}
+
+fn v4_allowed(address: Ipv4Addr, loopback: bool) -> Result<(), Refused> {
+    match address.octets() {
+        // EC2 and OpenStack, ECS tasks, EKS Pod Identity, Amazon's time and DNS services; Oracle; Alibaba; Azure.
+        [169, 254, 169 | 170, _] | [192, 0, 0, 192] | [100, 100, 100, 200] | [168, 63, 129, 16] => {
+            Err(Refused::Metadata)
+        }
+        [169, 254, ..] => Err(Refused::LinkLocal),
+        [127, ..] if !loopback => Err(Refused::Loopback),
+        [0, ..] | [224..=255, ..] => Err(Refused::NotUnicast),
+        _ => Ok(()),
+    }
+}
+
+fn v6_allowed(address: Ipv6Addr, loopback: bool) -> Result<(), Refused> {
+    if let Some(inner) = embedded_v4(address) {
+        // An IPv6 form of an IPv4 address has no use but to hide it.
+        return Err(v4_allowed(inner, false).err().unwrap_or_else(|| Refused::Notation(inner.to_string())));
+    }
+    match address.segments() {
+        // EC2's metadata, DNS and time services, and EKS Pod Identity.
+        [0xfd00, 0x0ec2, ..] => Err(Refused::Metadata),
+        [0xfd20, 0x00ce, ..] => Err(Refused::Metadata), // Google's
+        [0xfe80..=0xfebf, ..] => Err(Refused::LinkLocal),
+        [0, 0, 0, 0, 0, 0, 0, 1] if !loopback => Err(Refused::Loopback),
+        [0, 0, 0, 0, 0, 0, 0, 0] | [0xff00..=0xffff, ..] => Err(Refused::NotUnicast),
+        _ => Ok(()),
+    }
+}
+
+/// The IPv4 address inside an IPv4-mapped, -compatible, -translated, NAT64, 6to4 or ISATAP address.
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let v4 = |high: u16, low: u16| Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => v4(high, low),
+        [0, 0, 0, 0, 0xffff, 0, high, low] => v4(high, low),
+        [0x64, 0xff9b, .., high, low] => v4(high, low),
+        [0x2002, high, low, ..] => v4(high, low),
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => v4(high, low),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_hosts_pass() {
+        for host in [
+            "github.com",
+            "git.internal.acme.example",
+            "git_server",
+            "10.0.0.7",
+            "192.168.1.5",
+            "[2001:db8::7]",
+            "github.com.",
+        ] {
+            assert_eq!(check(host, false), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn metadata_addresses_are_refused_in_every_notation() {
+        for host in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "169.254.170.23",
+            "100.100.100.200",
+            "instance-data",
+            "metadata.google.internal",
+            "METADATA.google.internal.",
+            "[fd00:ec2::254]",
+            "[fd00:0ec2:0::23]",
+            "[::ffff:169.254.169.254]",
+            "[::ffff:a9fe:a9fe]",
+            "[::169.254.169.254]",
+            "[::ffff:0:a9fe:a9fe]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[64:ff9b:1::a9fe:a9fe]",
+            "[2002:a9fe:a9fe::1]",
+            "[2001:db8::5efe:169.254.169.254]",
+        ] {
+            assert_eq!(check(host, true), Err(Refused::Metadata), "{host}");
+        }
+    }
+
+    #[test]
+    fn addresses_in_disguise_are_refused_with_what_they_mean() {
+        for (host, meant) in [
+            ("2852039166", "169.254.169.254"),
+            ("0xa9fea9fe", "169.254.169.254"),
+            ("0251.0376.0251.0376", "169.254.169.254"),
+            ("0xA9.254.169.254", "169.254.169.254"),
+            ("169.16689662", "169.254.169.254"),
+            ("１６９.254.169.254", "169.254.169.254"),
+            ("169.254.169.254.", "169.254.169.254"),
+            ("%31%36%39.254.169.254", "169.254.169.254"),
+            ("010.0.0.7", "8.0.0.7"),
+            ("127.1", "127.0.0.1"),
+            ("[::ffff:10.0.0.7]", "10.0.0.7"),
+        ] {
+            assert_eq!(check(host, true), Err(Refused::Notation(meant.into())), "{host}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_for_tests_only() {
+        for host in ["127.0.0.1", "localhost", "git.localhost", "[::1]"] {
+            assert_eq!(check(host, false), Err(Refused::Loopback), "{host}");
+            assert_eq!(check(host, true), Ok(()), "{host}");
+        }
+    }
+
+    #[test]
+    fn link_local_and_group_addresses_are_refused() {
+        for (host, why) in [
+            ("169.254.1.1", Refused::LinkLocal),
+            ("[fe80::1]", Refused::LinkLocal),
+            ("[febf::1]", Refused::LinkLocal),
+            ("0.0.0.0", Refused::NotUnicast),
+            ("224.0.0.1", Refused::NotUnicast),
+            ("255.255.255.255", Refused::NotUnicast),
+            ("[::]", Refused::NotUnicast),
+            ("[ff02::1]", Refused::NotUnicast),
+        ] {
+            assert_eq!(check(host, true), Err(why), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for host in ["", "a b", "a/b", "user@host", "host:22", "a..b", "[::1", "-$(id)", "999.1.1.1"] {
+            assert_eq!(check(host, true), Err(Refused::Malformed), "{host}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What goes wrong between the operator and a workload cluster, as types.
+//!
+//! May not enter: retries; who calls decides by the type. No I/O.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::flux::object::ObjectId;
+use super::token::TokenError;
+use crate::api::conditions::Reason;
+
+/// Why nothing could be done in a workload cluster. AWS is not concerned: its reconciliation goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum GitOpsError {
+    #[error("the cluster's API server {endpoint} cannot be reached since {since}: {cause}")]
+    Unreachable { endpoint: String, since: Timestamp, cause: Unreachable, look_again: Duration },
+    #[error("the cluster's API server {endpoint} refuses the operator: {message}; {advice}")]
+    Denied { endpoint: String, message: String, advice: &'static str },
+    #[error("the cluster's API server {endpoint} answers what no API server should: {message}")]
+    Unexpected { endpoint: String, message: String },
+    #[error("the cluster's endpoint or certificate authority as EKS gives it cannot be used: {0}")]
+    Endpoint(String),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+impl GitOpsError {
+    /// The reason for the GitOpsReady condition.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Unreachable { .. } | Self::Unexpected { .. } | Self::Endpoint(_) => Reason::AgentUnreachable,
+            Self::Denied { .. } => Reason::AccessDenied,
+            Self::Token(_) => Reason::CredentialsUnavailable,
+        }
+    }
+
+    /// When it is worth trying again.
+    pub fn look_again(&self) -> Duration {
+        match self {
+            Self::Unreachable { look_again, .. } => *look_again,
+            // An access entry works some seconds after it was made.
+            Self::Denied { .. } | Self::Unexpected { .. } => Duration::from_secs(15),
+            Self::Endpoint(_) | Self::Token(_) => Duration::from_secs(60),
+        }
+    }
+
+    /// Whether the endpoint or CA may have changed: ask EKS again before the next try.
+    pub fn endpoint_in_doubt(&self) -> bool {
+        match self {
+            Self::Unreachable { cause, .. } => {
+                matches!(cause, Unreachable::Tls(_) | Unreachable::Connect(_))
+            }
+            Self::Endpoint(_) => true,
+            Self::Unexpected { .. } | Self::Denied { .. } | Self::Token(_) => false,
+        }
+    }
+}
+
+/// How an API server could not be reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    #[error("its certificate is not trusted ({0}); the certificate authority is read from EKS again")]
+    Tls(String),
+    #[error("{0}")]
+    Connect(String),
+    #[error("no answer in time; a private endpoint must be reachable from where the operator runs")]
+    Timeout,
+    #[error("it answers {0}")]
+    Busy(String),
+}
+
+/// One call that failed, as what it means for the caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallError {
+    Unreachable(Unreachable),
+    /// 401 or 403.
+    Denied {
+        message: String,
+        unauthenticated: bool,
+    },
+    /// 404: no such object, or its kind is not served (yet).
+    NotFound,
+    /// 409: someone else wrote in between.
+    Conflict,
+    /// The object itself is not accepted.
+    Refused(String),
+}
+
+impl From<kube::Error> for CallError {
+    fn from(error: kube::Error) -> Self {
+        match &error {
+            kube::Error::Api(status) => {
+                let message =
+                    bounded(if status.message.is_empty() { &status.reason } else { &status.message }, MESSAGE);
+                match status.code {
+                    401 => Self::Denied { message, unauthenticated: true },
+                    403 => Self::Denied { message, unauthenticated: false },
+                    404 => Self::NotFound,
+                    409 => Self::Conflict,
+                    429 | 500.. => Self::Unreachable(Unreachable::Busy(format!("{}: {message}", status.code))),
+                    _ => Self::Refused(message),
+                }
+            }
+            kube::Error::SerdeError(source) => Self::Refused(format!("the answer is not understood: {source}")),
+            _ => Self::Unreachable(unreachable(&error)),
+        }
+    }
+}
+
+/// Reads the chain of causes: kube hands over what its connector said in a box.
+fn unreachable(error: &kube::Error) -> Unreachable {
+    let mut innermost = error.to_string();
+    let mut timed_out = false;
+    let mut source = error.source();
+    while let Some(cause) = source {
+        innermost = cause.to_string();
+        let io = cause.downcast_ref::<std::io::Error>();
+        timed_out |= io.is_some_and(|io| io.kind() == std::io::ErrorKind::TimedOut);
+        source = cause.source().or_else(|| {
+            // io::Error's source skips the error it wraps.
+            io.and_then(|io| io.get_ref()).map(|inner| inner as &(dyn std::error::Error + 'static))
+        });
+    }
+    let innermost = bounded(&innermost, MESSAGE);
+    if timed_out {
+        Unreachable::Timeout
+    } else if innermost.contains("certificate") || innermost.contains("TLS") || innermost.contains("tls") {
+        Unreachable::Tls(innermost)
+    } else {
+        Unreachable::Connect(innermost)
+    }
+}
+
+/// The longest message of others that goes into conditions and status.
+pub const MESSAGE: usize = 512;
+
+/// A text cut to at most `limit` bytes on one line, with an ellipsis where something is missing.
+pub fn bounded(text: &str, limit: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.len() <= limit {
+        return line;
+    }
+    let end = (0..=limit.saturating_sub('…'.len_utf8())).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &line[..end])
+}
+
+/// An object the API server did not take, for the condition's message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("applying {object} failed: {why}")]
+pub struct NotApplied {
+    pub object: ObjectId,
+    pub why: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_between_characters_and_put_on_one_line() {
+        assert_eq!(bounded("a\n  b", 10), "a b");
+        assert_eq!(bounded("ääääää", 8), "ää…");
+        assert!(bounded(&"ü".repeat(1000), MESSAGE).len() <= MESSAGE);
+    }
+
+    fn answer(code: u16) -> CallError {
+        let status = kube::core::Status { code, message: "said the server".into(), ..Default::default() };
+        kube::Error::Api(Box::new(status)).into()
+    }
+
+    #[test]
+    fn answers_are_classified_by_their_code() {
+        assert_eq!(answer(404), CallError::NotFound);
+        assert_eq!(answer(409), CallError::Conflict);
+        assert_eq!(answer(422), CallError::Refused("said the server".into()));
+        assert!(matches!(answer(401), CallError::Denied { unauthenticated: true, .. }));
+        assert!(matches!(answer(403), CallError::Denied { unauthenticated: false, .. }));
+        assert_eq!(answer(503), CallError::Unreachable(Unreachable::Busy("503: said the server".into())));
+    }
+
+    #[test]
+    fn a_connection_that_times_out_is_told_from_one_that_is_refused() {
+        let io = |kind| kube::Error::Service(Box::new(std::io::Error::new(kind, "io says so")));
+        assert_eq!(CallError::from(io(std::io::ErrorKind::TimedOut)), CallError::Unreachable(Unreachable::Timeout));
+        assert_eq!(
+            CallError::from(io(std::io::ErrorKind::ConnectionRefused)),
+            CallError::Unreachable(Unreachable::Connect("io says so".into()))
+        );
+    }
+}

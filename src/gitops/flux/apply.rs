@@ -1,0 +1,200 @@
+//! Server-side apply of single objects, with the rules of seeding.
+//!
+//! May not enter: which objects. I/O: the workload cluster's API.
+//!
+//! Every write names the resourceVersion it was decided on, so that an object that Git adopts in between is left to Git.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use kube::Client;
+use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::core::{DynamicObject, PartialObjectMeta};
+use serde::Deserialize;
+
+use super::input::NAMESPACE;
+use super::memory::{Applied, Mark, Memory};
+use super::object::{Object, ObjectId, collection, or_default};
+use super::sync::MANAGED_BY;
+use crate::gitops::error::CallError;
+use crate::gitops::workload::locked;
+
+pub const FIELD_MANAGER: &str = "keelson";
+/// Labels of objects that a Kustomization or HelmRelease applies: Git has adopted them.
+const ADOPTED: [&str; 2] = ["kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"];
+/// Tries of a write that someone else's write keeps overtaking.
+const TRIES: usize = 4;
+
+/// Until when an object is ours to apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tenure {
+    UntilAdopted,
+    ForGood,
+}
+
+/// What applying came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Created,
+    Configured,
+    Unchanged,
+    Adopted,
+}
+
+/// As much of an object as applying needs; the rest of an answer is skipped while it is parsed.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    metadata: Metadata,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    #[serde(default)]
+    generation: Option<i64>,
+    #[serde(default)]
+    resource_version: String,
+    #[serde(default, deserialize_with = "or_default")]
+    labels: BTreeMap<String, String>,
+    #[serde(default)]
+    deletion_timestamp: Option<String>,
+}
+
+impl Metadata {
+    fn mark(&self) -> Mark {
+        match self.generation {
+            Some(generation) => Mark::Generation(generation),
+            None => Mark::ResourceVersion(self.resource_version.clone()),
+        }
+    }
+}
+
+/// Whether Git applies an object with these labels.
+pub fn adopted(labels: &BTreeMap<String, String>) -> bool {
+    ADOPTED.iter().any(|label| labels.contains_key(*label))
+}
+
+/// Makes the object what it should be, unless it is already or belongs to Git.
+pub async fn ensure(
+    client: &Client,
+    memory: &Mutex<Memory>,
+    object: &Object,
+    tenure: Tenure,
+) -> Result<Outcome, CallError> {
+    let digest = object.digest();
+    for _ in 0..TRIES {
+        let seen = metadata(client, &object.id).await?;
+        if let Some(seen) = &seen {
+            if tenure == Tenure::UntilAdopted && adopted(&seen.labels) {
+                return Ok(Outcome::Adopted);
+            }
+            if locked(memory).holds(&object.id, digest, &seen.mark(), Instant::now()) {
+                return Ok(Outcome::Unchanged);
+            }
+            if seen.deletion_timestamp.is_some() {
+                return Err(CallError::Refused("it is being deleted; it is made again when it is gone".into()));
+            }
+        }
+        let before = seen.as_ref().map(|seen| seen.resource_version.as_str());
+        match patch(client, object, before).await {
+            Err(CallError::Conflict) => {}
+            Err(other) => return Err(other),
+            Ok(after) => {
+                let outcome = match before {
+                    None => Outcome::Created,
+                    Some(version) if version == after.resource_version => Outcome::Unchanged,
+                    Some(_) => Outcome::Configured,
+                };
+                let applied = Applied { digest, mark: after.mark(), at: Instant::now() };
+                locked(memory).objects.insert(object.id.clone(), applied);
+                return Ok(outcome);
+            }
+        }
+    }
+    Err(CallError::Conflict)
+}
+
+async fn metadata(client: &Client, id: &ObjectId) -> Result<Option<Metadata>, CallError> {
+    let request = id.request().get_metadata(&id.name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
+    match client.request::<Answer>(request).await.map_err(CallError::from) {
+        Ok(answer) => Ok(Some(answer.metadata)),
+        Err(CallError::NotFound) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+async fn patch(client: &Client, object: &Object, before: Option<&str>) -> Result<Metadata, CallError> {
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    let mut body = object.body.clone();
+    if let Some(version) = before {
+        body["metadata"]["resourceVersion"] = version.into();
+    }
+    let request = object
+        .id
+        .request()
+        .patch_metadata(&object.id.name, &parameters, &Patch::Apply(&body))
+        .map_err(kube::Error::BuildRequest)?;
+    Ok(client.request::<Answer>(request).await?.metadata)
+}
+
+/// Whether a CustomResourceDefinition is served.
+pub async fn established(client: &Client, id: &ObjectId) -> Result<bool, CallError> {
+    #[derive(Deserialize)]
+    struct Definition {
+        #[serde(default, deserialize_with = "or_default")]
+        status: Status,
+    }
+    #[derive(Deserialize, Default)]
+    struct Status {
+        #[serde(default, deserialize_with = "or_default")]
+        conditions: Vec<Condition>,
+    }
+    #[derive(Deserialize)]
+    struct Condition {
+        #[serde(rename = "type")]
+        kind: String,
+        status: String,
+    }
+    let request = id.request().get(&id.name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
+    let definition: Definition = client.request(request).await?;
+    Ok(definition
+        .status
+        .conditions
+        .iter()
+        .any(|condition| condition.kind == "Established" && condition.status == "True"))
+}
+
+/// Deletes our copies of Secrets that are no longer wanted, and never what Git has adopted.
+pub async fn prune_secrets(client: &Client, wanted: &[Object]) -> Result<Vec<ObjectId>, CallError> {
+    #[derive(Deserialize)]
+    struct Found {
+        #[serde(default, deserialize_with = "or_default")]
+        items: Vec<PartialObjectMeta<DynamicObject>>,
+    }
+    let secrets = collection("v1", "Secret", Some(NAMESPACE));
+    let selector = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    let found: Found = client.request(secrets.list_metadata(&selector).map_err(kube::Error::BuildRequest)?).await?;
+    let mut deleted = Vec::new();
+    for metadata in found.items.into_iter().map(|item| item.metadata) {
+        let name = metadata.name.unwrap_or_default();
+        let is_wanted = wanted.iter().any(|object| object.id.kind == "Secret" && object.id.name == name);
+        if is_wanted || adopted(&metadata.labels.unwrap_or_default()) {
+            continue;
+        }
+        let preconditions = Preconditions { uid: metadata.uid, resource_version: metadata.resource_version };
+        let parameters = DeleteParams::default().preconditions(preconditions);
+        let request = secrets.delete(&name, &parameters).map_err(kube::Error::BuildRequest)?;
+        match client.request_text(request).await.map_err(CallError::from) {
+            Ok(_) | Err(CallError::NotFound) => {}
+            Err(other) => return Err(other),
+        }
+        deleted.push(ObjectId {
+            api_version: "v1".into(),
+            kind: "Secret".into(),
+            namespace: Some(NAMESPACE.into()),
+            name,
+        });
+    }
+    Ok(deleted)
+}

@@ -1,0 +1,64 @@
+//! Inputs for tests of the builders.
+
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+
+use super::input::{Component, Decryption, Facts, FluxInput, GitRef, GitSource, REGISTRY, SecretCopy, SecretData};
+use crate::gitops::validate::{self, SourcePolicy};
+
+pub const SECRET_TEXT: &str = "s3cr3t-t3xt";
+
+pub fn input() -> FluxInput {
+    FluxInput {
+        components: Component::ALL.into(),
+        registry: REGISTRY.into(),
+        image_pull_secret: None,
+        source: GitSource {
+            url: validate::url("https://github.com/acme/fleet", SourcePolicy::default()).unwrap(),
+            reference: GitRef::Branch("main".into()),
+            interval: Duration::from_secs(60),
+            secret: None,
+            proxy_secret: None,
+        },
+        path: "clusters/demo".into(),
+        interval: Duration::from_secs(600),
+        prune: true,
+        decryption: None,
+        facts: None,
+    }
+}
+
+pub fn full_input() -> FluxInput {
+    let known = |text: &str| Some(text.to_owned());
+    let mut input = input();
+    input.image_pull_secret =
+        Some(SecretCopy { kind: "kubernetes.io/dockerconfigjson".into(), ..secret("mirror-credentials") });
+    input.source.url = validate::url("ssh://git@github.com/acme/fleet", SourcePolicy::default()).unwrap();
+    input.source.secret = Some(data(&["identity", "known_hosts"]));
+    input.source.proxy_secret = Some(secret("egress-proxy"));
+    input.decryption = Some(Decryption { provider: "sops".into(), secret: Some(secret("sops-age")) });
+    input.facts = Some(Facts {
+        cluster_name: "demo".into(),
+        aws_region: "eu-west-1".into(),
+        aws_account_id: "123456789012".into(),
+        vpc_id: known("vpc-1"),
+        private_subnet_ids: vec!["subnet-1".into(), "subnet-2".into()],
+        public_subnet_ids: vec!["subnet-3".into()],
+        oidc_issuer: known("https://oidc.eks.eu-west-1.amazonaws.com/id/ABC"),
+        oidc_provider_arn: known("arn:aws:iam::123456789012:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"),
+        cluster_endpoint: known("https://ABC.gr7.eu-west-1.eks.amazonaws.com"),
+        cluster_security_group_id: known("sg-1"),
+        node_role_arn: known("arn:aws:iam::123456789012:role/demo-node"),
+        kubernetes_version: known("1.34"),
+    });
+    input
+}
+
+pub fn data(keys: &[&str]) -> SecretData {
+    SecretData(keys.iter().map(|key| ((*key).to_owned(), ByteString(SECRET_TEXT.as_bytes().to_vec()))).collect())
+}
+
+pub fn secret(name: &str) -> SecretCopy {
+    SecretCopy { name: name.into(), kind: "Opaque".into(), data: data(&["key"]) }
+}

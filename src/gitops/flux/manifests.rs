@@ -1,0 +1,180 @@
+//! The agent's install manifests: `deploy/flux`, embedded, with registry, pull secret and components written in.
+//!
+//! May not enter: a client. No I/O. The text lies in the binary's read-only pages; an object is parsed when it is asked for and lives as
+//! long as its caller keeps it.
+
+use serde_json::{Value, json};
+
+use super::input::{Component, FluxInput, REGISTRY};
+use super::object::{Object, PRUNE};
+
+const SYSTEM: &str = include_str!("../../../deploy/flux/flux-system.yaml");
+
+fn text_of(component: Component) -> &'static str {
+    match component {
+        Component::SourceController => include_str!("../../../deploy/flux/source-controller.yaml"),
+        Component::KustomizeController => {
+            include_str!("../../../deploy/flux/kustomize-controller.yaml")
+        }
+        Component::HelmController => include_str!("../../../deploy/flux/helm-controller.yaml"),
+        Component::NotificationController => {
+            include_str!("../../../deploy/flux/notification-controller.yaml")
+        }
+    }
+}
+
+/// When an object is applied: what a later phase holds needs all of the earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// What others live in.
+    Namespace,
+    /// Waited for until Established.
+    Definitions,
+    /// Accounts, roles, policies and the controllers.
+    Agent,
+}
+
+/// The objects of a phase, one at a time.
+pub fn objects(input: &FluxInput, phase: Phase) -> impl Iterator<Item = Object> + '_ {
+    let components = input.components.iter().flat_map(|component| text_of(*component).split("\n---\n"));
+    SYSTEM
+        .split("\n---\n")
+        .chain(components)
+        .filter(move |document| phase_of(document) == Some(phase))
+        .filter_map(|document| Object::of(serde_saphyr::from_str::<Value>(document).ok()?))
+        .map(|object| written_in(object, input))
+}
+
+/// Told from the text, so that nothing is parsed in vain. `None`: a header without an object.
+fn phase_of(document: &str) -> Option<Phase> {
+    let kind = document.lines().find_map(|line| line.strip_prefix("kind: "))?;
+    Some(match kind {
+        "Namespace" => Phase::Namespace,
+        "CustomResourceDefinition" => Phase::Definitions,
+        _ => Phase::Agent,
+    })
+}
+
+fn written_in(mut object: Object, input: &FluxInput) -> Object {
+    object.annotate(PRUNE, "disabled");
+    match object.id.kind.as_str() {
+        "Deployment" => set_deployment(&mut object.body["spec"]["template"]["spec"], input),
+        "ClusterRoleBinding" => keep_subjects(&mut object.body, input),
+        _ => {}
+    }
+    object
+}
+
+fn set_deployment(pod: &mut Value, input: &FluxInput) {
+    if let Some(secret) = &input.image_pull_secret {
+        pod["imagePullSecrets"] = json!([{"name": secret.name}]);
+    }
+    let container = &mut pod["containers"][0];
+    if let Some(image) = container["image"].as_str().and_then(|image| image.strip_prefix(REGISTRY)) {
+        container["image"] = format!("{}{image}", input.registry).into();
+    }
+    if !input.components.contains(&Component::NotificationController)
+        && let Some(arguments) = container["args"].as_array_mut()
+    {
+        arguments.retain(|argument| !argument.as_str().is_some_and(|text| text.starts_with("--events-addr=")));
+    }
+}
+
+/// Accounts that are not installed get no rights: whoever can make an account in the namespace would have them.
+fn keep_subjects(binding: &mut Value, input: &FluxInput) {
+    if let Some(subjects) = binding["subjects"].as_array_mut() {
+        subjects.retain(|subject| {
+            let component = subject["name"].as_str().and_then(Component::parse);
+            component.is_some_and(|component| input.components.contains(&component))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gitops::flux::fixture;
+    use crate::gitops::flux::input::VERSION;
+
+    fn names(input: &FluxInput, phase: Phase) -> Vec<String> {
+        objects(input, phase).map(|object| object.id.to_string()).collect()
+    }
+
+    #[test]
+    fn every_document_of_the_manifests_is_an_object_of_a_phase() {
+        let input = fixture::input();
+        let all: Vec<_> = [Phase::Namespace, Phase::Definitions, Phase::Agent]
+            .into_iter()
+            .flat_map(|phase| names(&input, phase))
+            .collect();
+        insta::assert_snapshot!(all.join("\n"));
+        let documents = Component::ALL.into_iter().map(text_of).chain([SYSTEM]).flat_map(|text| text.split("\n---\n"));
+        assert_eq!(
+            all.len(),
+            documents.filter(|document| document.contains("\nkind: ") || document.starts_with("kind: ")).count()
+        );
+    }
+
+    #[test]
+    fn every_object_says_it_is_flux_and_which_and_is_safe_from_pruning() {
+        let input = fixture::input();
+        for phase in [Phase::Namespace, Phase::Definitions, Phase::Agent] {
+            for object in objects(&input, phase) {
+                let metadata = &object.body["metadata"];
+                assert_eq!(metadata["labels"]["app.kubernetes.io/part-of"], "flux", "{object:?}");
+                assert_eq!(metadata["labels"]["app.kubernetes.io/version"], VERSION, "{object:?}");
+                assert_eq!(metadata["annotations"][PRUNE], "disabled", "{object:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn definitions_have_complete_schemas() {
+        for object in objects(&fixture::input(), Phase::Definitions) {
+            for version in object.body["spec"]["versions"].as_array().unwrap() {
+                let spec =
+                    version.pointer("/schema/openAPIV3Schema/properties/spec/properties").and_then(Value::as_object);
+                assert!(spec.is_some_and(|properties| !properties.is_empty()), "{object:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mirror_and_its_pull_secret_reach_every_deployment() {
+        let mut input = fixture::input();
+        input.registry = "mirror.acme.example/flux".into();
+        input.image_pull_secret = Some(fixture::secret("mirror-credentials"));
+        let pods: Vec<_> = objects(&input, Phase::Agent)
+            .filter(|object| object.id.kind == "Deployment")
+            .map(|object| object.body["spec"]["template"]["spec"].clone())
+            .collect();
+        let images: Vec<_> = pods.iter().map(|pod| pod["containers"][0]["image"].as_str().unwrap()).collect();
+        assert_eq!(
+            images,
+            [
+                "mirror.acme.example/flux/source-controller:v1.9.5",
+                "mirror.acme.example/flux/kustomize-controller:v1.9.5",
+                "mirror.acme.example/flux/helm-controller:v1.6.4",
+                "mirror.acme.example/flux/notification-controller:v1.9.4",
+            ]
+        );
+        assert!(pods.iter().all(|pod| pod["imagePullSecrets"][0]["name"] == "mirror-credentials"));
+    }
+
+    #[test]
+    fn components_left_out_are_not_installed_not_bound_and_not_called() {
+        let mut input = fixture::input();
+        input.components = [Component::SourceController, Component::KustomizeController].into();
+        let agent: Vec<_> = objects(&input, Phase::Agent).collect();
+        assert!(!agent.iter().any(|object| object.id.name == "helm-controller"));
+        let bound = |name: &str| -> Vec<String> {
+            let binding =
+                agent.iter().find(|object| object.id.kind == "ClusterRoleBinding" && object.id.name == name).unwrap();
+            let subjects = binding.body["subjects"].as_array().unwrap();
+            subjects.iter().map(|subject| subject["name"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(bound("cluster-reconciler-flux-system"), ["kustomize-controller"]);
+        assert_eq!(bound("crd-controller-flux-system"), ["kustomize-controller", "source-controller"]);
+        assert!(!agent.iter().any(|object| object.body.to_string().contains("--events-addr")));
+    }
+}

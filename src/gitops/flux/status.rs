@@ -1,0 +1,265 @@
+//! The roll-up: what was seen in the workload cluster as `status.gitops`.
+//!
+//! May not enter: clients and clocks. Pure, and bounded in size whatever the cluster holds.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::apply::adopted;
+use super::input::{NAME, NAMESPACE};
+use super::observe::{Condition, FluxObject, Seen};
+use crate::api::status::{FailingObject, GitOpsObjects, GitOpsStatus};
+use crate::gitops::error::{MESSAGE, bounded};
+
+/// Failing objects that are named; the counts tell of the others.
+const NAMED: usize = 10;
+const VERSION_LABEL: &str = "app.kubernetes.io/version";
+
+/// How one of the agent's objects fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    Ready,
+    /// On the way, or waiting for something that is.
+    Waiting,
+    Failing {
+        reason: String,
+        message: String,
+    },
+    Suspended,
+}
+
+impl FluxObject {
+    /// Suspended outranks all else: who suspends knows why. Waiting for a dependency is not failing; the dependency may be.
+    pub fn health(&self) -> Health {
+        if self.spec.suspend {
+            return Health::Suspended;
+        }
+        let ready = self.condition("Ready");
+        let failing = |condition: &Condition| Health::Failing {
+            reason: bounded(&condition.reason, 128),
+            message: bounded(&condition.message, MESSAGE),
+        };
+        match (ready, self.condition("Stalled")) {
+            (Some(ready), _) if ready.status == "True" => Health::Ready,
+            (_, Some(stalled)) if stalled.status == "True" => failing(stalled),
+            (Some(ready), _) if ready.status == "False" && !is_waiting(ready) => failing(ready),
+            _ => Health::Waiting,
+        }
+    }
+
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.status.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    pub fn is_root(&self) -> bool {
+        self.metadata.name == NAME && self.metadata.namespace == NAMESPACE
+    }
+
+    fn full_name(&self) -> String {
+        format!("{}/{}", self.metadata.namespace, self.metadata.name)
+    }
+}
+
+/// What kustomize-controller calls failed, but is only early: a dependency, or a source that is still being fetched.
+fn is_waiting(ready: &Condition) -> bool {
+    ready.reason == "DependencyNotReady"
+        || (ready.reason == "ArtifactFailed" && ready.message.contains("artifact not found, retrying"))
+}
+
+/// The status of the agent, reached at `now`.
+pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
+    let Seen { source, kustomizations, helm_releases, controllers } = seen;
+    let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
+    let applied = root.and_then(|root| root.status.last_applied_revision.clone());
+    let (objects, failing) = count(kustomizations, helm_releases);
+    GitOpsStatus {
+        agent: Some("flux".into()),
+        version: controllers
+            .iter()
+            .find_map(|controller| controller.metadata.labels.get(VERSION_LABEL))
+            .map(|text| bounded(text, 32)),
+        adopted: !controllers.is_empty() && controllers.iter().all(|controller| adopted(&controller.metadata.labels)),
+        url: source.as_ref().and_then(|source| source.spec.url.clone()).map(|url| bounded(&url, 2048)),
+        source_revision: source.as_ref().and_then(revision).map(|text| bounded(text, 512)),
+        last_attempted_revision: root
+            .and_then(|root| root.status.last_attempted_revision.as_deref())
+            .map(|text| bounded(text, 512)),
+        revision: applied.as_deref().map(short),
+        last_applied_revision: applied.map(|text| bounded(&text, 512)),
+        objects: Some(objects),
+        failing,
+        last_contact: Some(Time(now)),
+    }
+}
+
+/// The revision a source shows.
+pub fn revision(source: &FluxObject) -> Option<&str> {
+    source.status.artifact.as_ref().map(|artifact| artifact.revision.as_str()).filter(|revision| !revision.is_empty())
+}
+
+/// Seven characters of the commit in `main@sha1:76087da78...`; what has no digest is cut.
+pub fn short(revision: &str) -> String {
+    let commit = revision
+        .rsplit_once(':')
+        .map(|(_, digest)| digest)
+        .filter(|digest| digest.bytes().all(|b| b.is_ascii_hexdigit()));
+    match commit {
+        Some(digest) => digest.chars().take(7).collect(),
+        None => bounded(revision, 64),
+    }
+}
+
+fn count(kustomizations: &[FluxObject], helm_releases: &[FluxObject]) -> (GitOpsObjects, Vec<FailingObject>) {
+    let mut objects = GitOpsObjects::default();
+    let mut failing = Vec::new();
+    let all = kustomizations
+        .iter()
+        .map(|object| ("Kustomization", object))
+        .chain(helm_releases.iter().map(|object| ("HelmRelease", object)));
+    for (kind, object) in all {
+        match object.health() {
+            Health::Ready | Health::Waiting => objects.running += 1,
+            Health::Suspended => objects.suspended += 1,
+            Health::Failing { reason, message } => {
+                objects.failing += 1;
+                failing.push((!object.is_root(), kind, object.full_name(), reason, message));
+            }
+        }
+    }
+    // The root first, then by name: the same cluster always gives the same ten.
+    failing.sort();
+    failing.truncate(NAMED);
+    let named = failing.into_iter().map(|(_, kind, name, reason, message)| FailingObject {
+        kind: kind.into(),
+        name: bounded(&name, 320),
+        reason: Some(reason),
+        message: Some(message),
+    });
+    (objects, named.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::gitops::flux::observe::Controller;
+
+    fn object(name: &str, suspend: bool, ready: Option<(&str, &str, &str)>) -> FluxObject {
+        let conditions: Vec<_> = ready
+            .iter()
+            .map(|(status, reason, message)| json!({"type": "Ready", "status": status, "reason": reason, "message": message}))
+            .collect();
+        let body = json!({
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"suspend": suspend},
+            "status": {"conditions": conditions},
+        });
+        serde_json::from_value(body).unwrap()
+    }
+
+    #[test]
+    fn each_condition_has_its_health() {
+        let failing = |reason: &str| Health::Failing { reason: reason.into(), message: "m".into() };
+        for (suspend, ready, health) in [
+            (false, None, Health::Waiting),
+            (false, Some(("True", "ReconciliationSucceeded", "m")), Health::Ready),
+            (false, Some(("Unknown", "Progressing", "m")), Health::Waiting),
+            (false, Some(("False", "DependencyNotReady", "m")), Health::Waiting),
+            (false, Some(("False", "ArtifactFailed", "Source artifact not found, retrying in 30s")), Health::Waiting),
+            (false, Some(("False", "ArtifactFailed", "m")), failing("ArtifactFailed")),
+            (false, Some(("False", "BuildFailed", "m")), failing("BuildFailed")),
+            (false, Some(("False", "InstallFailed", "m")), failing("InstallFailed")),
+            (true, Some(("False", "BuildFailed", "m")), Health::Suspended),
+            (true, Some(("True", "ReconciliationSucceeded", "m")), Health::Suspended),
+        ] {
+            assert_eq!(object("a", suspend, ready).health(), health, "suspend {suspend}, {ready:?}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_is_stalled_fails_while_it_still_says_unknown() {
+        let mut stalled = object("a", false, Some(("Unknown", "Progressing", "m")));
+        stalled.status.conditions.push(Condition {
+            kind: "Stalled".into(),
+            status: "True".into(),
+            reason: "InvalidPath".into(),
+            ..Condition::default()
+        });
+        assert_eq!(stalled.health(), Health::Failing { reason: "InvalidPath".into(), message: String::new() });
+    }
+
+    fn seen() -> Seen {
+        let git = json!({
+            "metadata": {"name": "flux-system", "namespace": "flux-system"},
+            "spec": {"url": "https://github.com/acme/fleet"},
+            "status": {"artifact": {"revision": "main@sha1:76087da78cdcec69b25c1392f6c5948b0bd320f5"}},
+        });
+        let mut root = object("flux-system", false, Some(("False", "BuildFailed", "unset variable")));
+        root.metadata.namespace = "flux-system".into();
+        root.status.last_applied_revision = Some("main@sha1:1111111111111111111111111111111111111111".into());
+        root.status.last_attempted_revision = Some("main@sha1:76087da78cdcec69b25c1392f6c5948b0bd320f5".into());
+        let controller = |labels: serde_json::Value| -> Controller {
+            serde_json::from_value(json!({"metadata": {"name": "source-controller", "labels": labels}})).unwrap()
+        };
+        Seen {
+            source: Some(serde_json::from_value(git).unwrap()),
+            kustomizations: vec![
+                object("apps", false, Some(("False", "DependencyNotReady", "flux-system/infra is not ready"))),
+                object("infra", true, Some(("False", "HealthCheckFailed", "timeout"))),
+                root,
+            ],
+            helm_releases: vec![
+                object("redis", false, Some(("False", "InstallFailed", "timed out waiting for the condition"))),
+                object("web", false, Some(("True", "InstallSucceeded", ""))),
+            ],
+            controllers: vec![controller(json!({VERSION_LABEL: "v2.9.5"}))],
+        }
+    }
+
+    #[test]
+    fn the_status_of_a_cluster_with_something_of_everything() {
+        let now = "2026-11-21T10:05:58Z".parse().unwrap();
+        insta::assert_yaml_snapshot!(roll_up(&seen(), now));
+    }
+
+    #[test]
+    fn an_empty_cluster_has_a_status_too() {
+        let now = "2026-11-21T10:05:58Z".parse().unwrap();
+        insta::assert_yaml_snapshot!(roll_up(&Seen::default(), now));
+    }
+
+    #[test]
+    fn the_agent_is_adopted_when_every_controller_is() {
+        let label = ("kustomize.toolkit.fluxcd.io/name".to_owned(), "flux-system".to_owned());
+        let mut seen = seen();
+        seen.controllers.push(seen.controllers[0].clone());
+        seen.controllers[0].metadata.labels.extend([label.clone()]);
+        assert!(!roll_up(&seen, jiff::Timestamp::UNIX_EPOCH).adopted);
+        seen.controllers[1].metadata.labels.extend([label]);
+        assert!(roll_up(&seen, jiff::Timestamp::UNIX_EPOCH).adopted);
+    }
+
+    #[test]
+    fn the_size_is_bounded_whatever_fails() {
+        let long = "x".repeat(20_000);
+        let many: Vec<_> =
+            (0..1000).map(|n| object(&format!("app-{n:04}"), false, Some(("False", "BuildFailed", &long)))).collect();
+        let status = roll_up(&Seen { kustomizations: many, ..Seen::default() }, jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(status.objects.as_ref().unwrap().failing, 1000);
+        assert_eq!(status.failing.len(), 10);
+        assert!(serde_json::to_string(&status).unwrap().len() < 8 * 1024);
+    }
+
+    #[test]
+    fn revisions_are_shortened_to_the_commit() {
+        for (revision, text) in [
+            ("main@sha1:76087da78cdcec69b25c1392f6c5948b0bd320f5", "76087da"),
+            ("refs/heads/feature:x@sha1:76087da78c", "76087da"),
+            ("sha1:76087da78c", "76087da"),
+            ("latest@sha256:abcdef0123456789", "abcdef0"),
+            ("v1.2.3", "v1.2.3"),
+        ] {
+            assert_eq!(short(revision), text);
+        }
+    }
+}

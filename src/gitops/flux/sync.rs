@@ -1,0 +1,244 @@
+//! What points the agent at Git: credentials, facts, GitRepository and Kustomization.
+//!
+//! May not enter: a client. Pure.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Value, json};
+
+use super::input::{FACTS, Facts, FluxInput, NAME, NAMESPACE, SecretCopy, SecretData};
+use super::object::{Object, PRUNE};
+
+pub const GIT_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "GitRepository");
+pub const KUSTOMIZATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization");
+pub const HELM_RELEASE: (&str, &str) = ("helm.toolkit.fluxcd.io/v2", "HelmRelease");
+
+/// Marks what stays ours after Git has adopted the rest, so that a copy that is no longer wanted can be told from the user's own Secrets.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "keelson");
+
+/// Applied for good: the Secrets and facts that the agent needs and Git does not hold.
+pub fn ours(input: &FluxInput) -> Vec<Object> {
+    let FluxInput { source, decryption, image_pull_secret, facts, .. } = input;
+    let credentials = source.secret.as_ref().map(|data| secret(NAME, "Opaque", data));
+    let copies =
+        [source.proxy_secret.as_ref(), decryption.as_ref().and_then(|d| d.secret.as_ref()), image_pull_secret.as_ref()];
+    let copies = copies.into_iter().flatten().map(|SecretCopy { name, kind, data }| secret(name, kind, data));
+    credentials.into_iter().chain(copies).chain(facts.as_ref().map(facts_config_map)).collect()
+}
+
+/// Applied until Git has adopted them.
+pub fn seeds(input: &FluxInput) -> [Object; 2] {
+    [git_repository(input), kustomization(input)]
+}
+
+fn git_repository(input: &FluxInput) -> Object {
+    let source = &input.source;
+    let (field, value) = source.reference.field();
+    let mut spec = json!({
+        "url": source.url.as_str(),
+        "interval": duration(source.interval),
+        "ref": {field: value},
+    });
+    if source.secret.is_some() {
+        spec["secretRef"] = json!({"name": NAME});
+    }
+    if source.secret.as_ref().is_some_and(|secret| secret.0.contains_key("githubAppID")) {
+        spec["provider"] = "github".into();
+    }
+    if let Some(proxy) = &source.proxy_secret {
+        spec["proxySecretRef"] = json!({"name": proxy.name});
+    }
+    seed(GIT_REPOSITORY, spec)
+}
+
+fn kustomization(input: &FluxInput) -> Object {
+    let mut spec = json!({
+        "interval": duration(input.interval),
+        // A failure is tried again after the interval unless told otherwise, and a first apply often fails for want of something that
+        // comes up seconds later.
+        "retryInterval": duration(input.interval.min(Duration::from_secs(60))),
+        "path": format!("./{}", input.path.trim_start_matches("./").trim_start_matches('/')),
+        "prune": input.prune,
+        // Deleting this Kustomization, by hand or from Git, must not take away all that it applied.
+        "deletionPolicy": "Orphan",
+        "sourceRef": {"kind": GIT_REPOSITORY.1, "name": NAME},
+    });
+    if input.facts.is_some() {
+        spec["postBuild"] = json!({"substituteFrom": [{"kind": "ConfigMap", "name": FACTS}]});
+    }
+    if let Some(decryption) = &input.decryption {
+        spec["decryption"] = json!({"provider": decryption.provider});
+        if let Some(secret) = &decryption.secret {
+            spec["decryption"]["secretRef"] = json!({"name": secret.name});
+        }
+    }
+    seed(KUSTOMIZATION, spec)
+}
+
+fn facts_config_map(facts: &Facts) -> Object {
+    let text = |fact: &Option<String>| fact.clone().unwrap_or_default();
+    // Destructured, so that a new fact cannot be forgotten here.
+    let Facts {
+        cluster_name,
+        aws_region,
+        aws_account_id,
+        vpc_id,
+        private_subnet_ids,
+        public_subnet_ids,
+        oidc_issuer,
+        oidc_provider_arn,
+        cluster_endpoint,
+        cluster_security_group_id,
+        node_role_arn,
+        kubernetes_version,
+    } = facts;
+    object(json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": FACTS,
+            "namespace": NAMESPACE,
+            // The watch label makes Flux apply again as soon as a fact changes.
+            "labels": {MANAGED_BY.0: MANAGED_BY.1, "reconcile.fluxcd.io/watch": "Enabled"},
+            "annotations": {PRUNE: "disabled"},
+        },
+        "data": {
+            "CLUSTER_NAME": cluster_name,
+            "AWS_REGION": aws_region,
+            "AWS_ACCOUNT_ID": aws_account_id,
+            "VPC_ID": text(vpc_id),
+            "PRIVATE_SUBNET_IDS": private_subnet_ids.join(","),
+            "PUBLIC_SUBNET_IDS": public_subnet_ids.join(","),
+            "OIDC_ISSUER": text(oidc_issuer),
+            "OIDC_PROVIDER_ARN": text(oidc_provider_arn),
+            "CLUSTER_ENDPOINT": text(cluster_endpoint),
+            "CLUSTER_SECURITY_GROUP_ID": text(cluster_security_group_id),
+            "NODE_ROLE_ARN": text(node_role_arn),
+            "KUBERNETES_VERSION": text(kubernetes_version),
+        },
+    }))
+}
+
+fn secret(name: &str, kind: &str, data: &SecretData) -> Object {
+    // Through the API type, which knows how data is encoded.
+    let data =
+        serde_json::to_value(Secret { data: Some(data.0.clone()), ..Secret::default() }).unwrap_or_default()["data"]
+            .take();
+    object(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "labels": {MANAGED_BY.0: MANAGED_BY.1},
+            "annotations": {PRUNE: "disabled"},
+        },
+        "type": kind,
+        "data": data,
+    }))
+}
+
+fn seed((api_version, kind): (&str, &str), spec: Value) -> Object {
+    object(json!({
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": {PRUNE: "disabled"}},
+        "spec": spec,
+    }))
+}
+
+fn object(body: Value) -> Object {
+    Object::of(body).expect("has apiVersion, kind and name: it is written out above")
+}
+
+/// A duration as Go writes it, in the largest units that hold it: 90 s is `1m30s`. Flux takes no fraction we would need.
+fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs().max(1);
+    let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
+    parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::gitops::flux::fixture;
+    use crate::gitops::flux::input::{Decryption, GitRef};
+
+    #[test]
+    fn the_sync_objects_of_a_minimal_input() {
+        let objects: Vec<_> = seeds(&fixture::input()).into_iter().map(|object| object.body).collect();
+        insta::assert_yaml_snapshot!(objects);
+        assert!(ours(&fixture::input()).is_empty());
+    }
+
+    #[test]
+    fn the_objects_of_a_full_input() {
+        let input = fixture::full_input();
+        let objects: Vec<_> = ours(&input).into_iter().chain(seeds(&input)).map(|object| object.body).collect();
+        insta::assert_yaml_snapshot!(objects);
+    }
+
+    #[test]
+    fn every_kind_of_ref_is_the_only_one_set() {
+        let text = || "x".to_owned();
+        for (reference, field) in [
+            (GitRef::Branch(text()), "branch"),
+            (GitRef::Tag(text()), "tag"),
+            (GitRef::Semver(text()), "semver"),
+            (GitRef::Commit(text()), "commit"),
+            (GitRef::Name(text()), "name"),
+        ] {
+            let mut input = fixture::input();
+            input.source.reference = reference;
+            assert_eq!(git_repository(&input).body["spec"]["ref"], json!({field: "x"}));
+        }
+    }
+
+    #[test]
+    fn a_github_app_is_the_provider_of_its_source() {
+        let mut input = fixture::input();
+        input.source.secret = Some(fixture::data(&["githubAppID", "githubAppPrivateKey", "githubAppInstallationID"]));
+        assert_eq!(git_repository(&input).body["spec"]["provider"], "github");
+    }
+
+    #[test]
+    fn unknown_facts_are_empty_and_none_is_missing() {
+        let mut input = fixture::input();
+        input.facts = Some(Facts::default());
+        let unknown = ours(&input).remove(0).body["data"].as_object().unwrap().clone();
+        assert!(unknown.values().all(|value| value == ""));
+        input.facts = fixture::full_input().facts;
+        let known = ours(&input).remove(0).body["data"].as_object().unwrap().clone();
+        assert_eq!(known.keys().collect::<BTreeSet<_>>(), unknown.keys().collect::<BTreeSet<_>>());
+        assert!(known.values().all(|value| value != ""));
+    }
+
+    #[test]
+    fn paths_are_written_as_flux_writes_them() {
+        for path in ["clusters/demo", "./clusters/demo", "/clusters/demo"] {
+            let mut input = fixture::input();
+            input.path = path.into();
+            assert_eq!(kustomization(&input).body["spec"]["path"], "./clusters/demo");
+        }
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        for (seconds, text) in
+            [(0, "1s"), (59, "59s"), (60, "1m"), (90, "1m30s"), (600, "10m"), (3600, "1h"), (3661, "1h1m1s")]
+        {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_print_themselves() {
+        let mut input = fixture::full_input();
+        input.decryption = Some(Decryption { provider: "sops".into(), secret: Some(fixture::secret("sops-age")) });
+        let printed = format!("{input:?} {:?}", ours(&input));
+        assert!(!printed.contains(fixture::SECRET_TEXT), "{printed}");
+    }
+}

@@ -1,0 +1,151 @@
+//! The GitOpsReady condition: has the agent applied the revision it last saw, and if not, what is in the way.
+//!
+//! May not enter: clients and clocks. Pure.
+
+use super::input::{NAME, NAMESPACE};
+use super::observe::{Controller, FluxObject, Seen};
+use super::status::{Health, revision, short};
+use crate::api::conditions::Reason;
+use crate::gitops::error::{NotApplied, bounded};
+
+/// Conditions hold more, but a person reads one screen.
+const LONGEST: usize = 1024;
+
+/// What the GitOpsReady condition says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    pub ready: bool,
+    pub reason: Reason,
+    pub message: String,
+}
+
+impl Verdict {
+    pub fn not_ready(reason: Reason, message: impl AsRef<str>) -> Self {
+        Self { ready: false, reason, message: bounded(message.as_ref(), LONGEST) }
+    }
+
+    fn waiting(message: impl AsRef<str>) -> Self {
+        Self::not_ready(Reason::WaitingForSync, message)
+    }
+
+    fn ready(message: impl AsRef<str>) -> Self {
+        Self { ready: true, reason: Reason::Available, message: bounded(message.as_ref(), LONGEST) }
+    }
+}
+
+/// Judges what was seen; `not_applied` is what the API server did not take from us.
+pub fn verdict(seen: &Seen, not_applied: &[NotApplied]) -> Verdict {
+    if let Some(first) = not_applied.first() {
+        let others = match not_applied.len() - 1 {
+            0 => String::new(),
+            count => format!(" (and {count} more)"),
+        };
+        return Verdict::not_ready(Reason::SyncFailed, format!("{first}{others}"));
+    }
+    let root = seen.kustomizations.iter().find(|kustomization| kustomization.is_root());
+    let (Some(source), Some(root)) = (&seen.source, root) else {
+        return Verdict::not_ready(
+            Reason::Creating,
+            format!("GitRepository and Kustomization {NAMESPACE}/{NAME} are not there yet"),
+        );
+    };
+    let wanted = match of_source(seen, source) {
+        Ok(revision) => revision,
+        Err(verdict) => return verdict,
+    };
+    of_root(seen, root, wanted)
+}
+
+/// The revision the source shows for its present spec.
+fn of_source<'a>(seen: &Seen, source: &'a FluxObject) -> Result<&'a str, Verdict> {
+    let name = format!("GitRepository {NAMESPACE}/{NAME}");
+    let url = source.spec.url.as_deref().unwrap_or("its URL");
+    match source.health() {
+        // A condition about an older spec says nothing of this one.
+        Health::Failing { reason, message } if is_current(source) => {
+            Err(Verdict::not_ready(Reason::SyncFailed, format!("{name}: {reason}: {message}")))
+        }
+        Health::Suspended => revision(source).ok_or_else(|| {
+            Verdict::not_ready(Reason::Suspended, format!("{name} is suspended and has fetched nothing yet"))
+        }),
+        _ if source.status.observed_generation < source.metadata.generation => {
+            Err(Verdict::waiting(format!("{name}: fetching {url}{}", held_up(seen, "source-controller"))))
+        }
+        _ => revision(source)
+            .ok_or_else(|| Verdict::waiting(format!("{name}: fetching {url}{}", held_up(seen, "source-controller")))),
+    }
+}
+
+fn of_root(seen: &Seen, root: &FluxObject, wanted: &str) -> Verdict {
+    let name = format!("Kustomization {NAMESPACE}/{NAME}");
+    let applied = root.status.last_applied_revision.as_deref();
+    let so_far = applied
+        .map_or_else(|| "nothing applied so far".to_owned(), |revision| format!("{} is applied", short(revision)));
+    let up_to_date = applied == Some(wanted) && root.status.observed_generation >= root.metadata.generation;
+    match root.health() {
+        Health::Failing { reason, message } if is_current(root) => Verdict::not_ready(
+            Reason::SyncFailed,
+            format!("{name} at {}: {reason}: {message} ({so_far})", short(wanted)),
+        ),
+        Health::Suspended if !up_to_date => Verdict::not_ready(
+            Reason::Suspended,
+            format!("{name} is suspended and does not follow {} ({so_far})", short(wanted)),
+        ),
+        health if up_to_date => {
+            let suspended = if health == Health::Suspended { "; suspended" } else { "" };
+            Verdict::ready(format!("applied {wanted}{suspended}{}", elsewhere(seen)))
+        }
+        _ => {
+            let why = root.condition("Ready").filter(|ready| ready.status == "False" && is_current(root));
+            let why = why.map(|ready| format!(": {}", ready.message)).unwrap_or_default();
+            Verdict::waiting(format!(
+                "{name}: applying {}{why} ({so_far}){}",
+                short(wanted),
+                held_up(seen, "kustomize-controller")
+            ))
+        }
+    }
+}
+
+/// Whether the Ready condition is about the spec as it is now.
+fn is_current(object: &FluxObject) -> bool {
+    let said_of = object.condition("Ready").map_or(0, |ready| ready.observed_generation);
+    said_of.max(object.status.observed_generation) >= object.metadata.generation
+}
+
+/// Which controller is not running, for one that is waited for.
+fn held_up(seen: &Seen, controller: &str) -> String {
+    let Some(deployment) = seen.controllers.iter().find(|deployment| deployment.metadata.name == controller) else {
+        return format!("; Deployment {NAMESPACE}/{controller} is missing");
+    };
+    if deployment.status.ready_replicas > 0 {
+        return String::new();
+    }
+    let Controller { status, .. } = deployment;
+    let why = status.conditions.iter().find(|condition| condition.status == "False" && !condition.message.is_empty());
+    let why = why.map(|condition| format!(": {}", condition.message)).unwrap_or_default();
+    format!("; Deployment {NAMESPACE}/{controller} has no ready pod{why}")
+}
+
+/// A word on what fails below the root: the revision is applied, but not everything works.
+fn elsewhere(seen: &Seen) -> String {
+    let below = seen.kustomizations.iter().map(|object| ("Kustomization", object));
+    let below = below.chain(seen.helm_releases.iter().map(|object| ("HelmRelease", object)));
+    let failing: Vec<_> = below
+        .filter_map(|(kind, object)| match object.health() {
+            Health::Failing { reason, .. } => {
+                Some(format!("{kind} {}/{} ({reason})", object.metadata.namespace, object.metadata.name))
+            }
+            _ => None,
+        })
+        .collect();
+    match failing.as_slice() {
+        [] => String::new(),
+        [only] => format!("; 1 object fails: {only}"),
+        [first, ..] => format!("; {} objects fail, {first} among them", failing.len()),
+    }
+}
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

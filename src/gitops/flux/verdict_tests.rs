@@ -1,0 +1,143 @@
+//! What the GitOpsReady condition says in each state.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::gitops::flux::object::ObjectId;
+
+const OLD: &str = "main@sha1:1111111111111111111111111111111111111111";
+const NEW: &str = "main@sha1:2222222222222222222222222222222222222222";
+
+fn flux(spec: Value, mut status: Value, ready: (&str, &str, &str)) -> FluxObject {
+    let (state, reason, message) = ready;
+    status["conditions"] =
+        json!([{"type": "Ready", "status": state, "reason": reason, "message": message, "observedGeneration": 2}]);
+    if status["observedGeneration"].is_null() {
+        status["observedGeneration"] = 2.into();
+    }
+    let metadata = json!({"name": NAME, "namespace": NAMESPACE, "generation": 2});
+    serde_json::from_value(json!({"metadata": metadata, "spec": spec, "status": status})).unwrap()
+}
+
+const READY: (&str, &str, &str) = ("True", "Succeeded", "stored artifact");
+const PROGRESSING: (&str, &str, &str) = ("Unknown", "Progressing", "reconciliation in progress");
+
+fn source(status: Value, ready: (&str, &str, &str)) -> FluxObject {
+    flux(json!({"url": "https://github.com/acme/fleet"}), status, ready)
+}
+
+fn artifact() -> Value {
+    json!({"artifact": {"revision": NEW}})
+}
+
+fn judge(source: FluxObject, root: FluxObject) -> String {
+    let controllers = ["source-controller", "kustomize-controller"].map(|name| {
+        serde_json::from_value(json!({"metadata": {"name": name}, "status": {"readyReplicas": 1}})).unwrap()
+    });
+    let seen =
+        Seen { source: Some(source), kustomizations: vec![root], controllers: controllers.into(), ..Seen::default() };
+    text(&verdict(&seen, &[]))
+}
+
+fn text(verdict: &Verdict) -> String {
+    format!("{} {:?}: {}", if verdict.ready { "ready" } else { "not ready" }, verdict.reason, verdict.message)
+}
+
+#[test]
+fn each_state_of_source_and_root_has_its_verdict() {
+    let root = |applied: Option<&str>, ready| {
+        flux(json!({}), json!({"lastAppliedRevision": applied, "lastAttemptedRevision": NEW}), ready)
+    };
+    let stale =
+        |applied: &str, ready| flux(json!({}), json!({"lastAppliedRevision": applied, "observedGeneration": 1}), ready);
+    let suspended = |applied: &str| flux(json!({"suspend": true}), json!({"lastAppliedRevision": applied}), READY);
+    let fetched = || source(artifact(), READY);
+    let table = [
+        ("applied", judge(fetched(), root(Some(NEW), READY))),
+        ("applied, and being checked again", judge(fetched(), root(Some(NEW), PROGRESSING))),
+        ("first apply under way", judge(fetched(), root(None, PROGRESSING))),
+        ("new commit seen", judge(fetched(), root(Some(OLD), READY))),
+        (
+            "new commit fails to build",
+            judge(fetched(), root(Some(OLD), ("False", "BuildFailed", "variable not set: VPC_ID"))),
+        ),
+        (
+            "path is not in the repository",
+            judge(fetched(), root(None, ("False", "ArtifactFailed", "kustomization path not found"))),
+        ),
+        (
+            "same commit fails now",
+            judge(
+                fetched(),
+                root(Some(NEW), ("False", "HealthCheckFailed", "timeout waiting for: [Deployment/shop/web]")),
+            ),
+        ),
+        (
+            "dependency is not ready",
+            judge(fetched(), root(None, ("False", "DependencyNotReady", "dependency 'a/b' is not ready"))),
+        ),
+        ("path was changed a moment ago", judge(fetched(), stale(NEW, READY))),
+        ("path was changed, new spec in progress", judge(fetched(), stale(NEW, PROGRESSING))),
+        ("nothing fetched yet", judge(source(json!({}), PROGRESSING), root(None, PROGRESSING))),
+        (
+            "clone fails",
+            judge(
+                source(json!({}), ("False", "GitOperationFailed", "authentication required")),
+                root(None, PROGRESSING),
+            ),
+        ),
+        (
+            "fetch fails after a success",
+            judge(source(artifact(), ("False", "GitOperationFailed", "no such host")), root(Some(NEW), READY)),
+        ),
+        (
+            "url was changed a moment ago",
+            judge(
+                source(json!({"artifact": {"revision": NEW}, "observedGeneration": 1}), PROGRESSING),
+                root(Some(NEW), READY),
+            ),
+        ),
+        ("suspended, up to date", judge(fetched(), suspended(NEW))),
+        ("suspended, behind", judge(fetched(), suspended(OLD))),
+    ];
+    insta::assert_snapshot!(table.map(|(case, verdict)| format!("{case}\n    {verdict}")).join("\n"));
+}
+
+#[test]
+fn a_controller_without_a_pod_is_named() {
+    let mut seen = Seen { source: Some(source(json!({}), PROGRESSING)), ..Seen::default() };
+    seen.kustomizations.push(flux(json!({}), json!({}), PROGRESSING));
+    insta::assert_snapshot!(text(&verdict(&seen, &[])), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller is missing");
+    let deployment = json!({
+        "metadata": {"name": "source-controller"},
+        "status": {"conditions": [{"type": "Available", "status": "False", "message": "Deployment does not have minimum availability."}]},
+    });
+    seen.controllers.push(serde_json::from_value(deployment).unwrap());
+    insta::assert_snapshot!(text(&verdict(&seen, &[])), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
+}
+
+#[test]
+fn an_object_the_api_server_refuses_comes_first() {
+    let id = ObjectId {
+        api_version: "v1".into(),
+        kind: "ServiceAccount".into(),
+        namespace: Some(NAMESPACE.into()),
+        name: "source-controller".into(),
+    };
+    let refused = NotApplied { object: id, why: "admission webhook \"policy\" denied the request".into() };
+    insta::assert_snapshot!(text(&verdict(&Seen::default(), &[refused.clone(), refused])), @r#"not ready SyncFailed: applying ServiceAccount flux-system/source-controller failed: admission webhook "policy" denied the request (and 1 more)"#);
+}
+
+#[test]
+fn what_fails_below_the_root_is_told_but_does_not_make_it_unready() {
+    let mut below = flux(json!({}), json!({}), ("False", "InstallFailed", "timed out"));
+    (below.metadata.name, below.metadata.namespace) = ("redis".into(), "shop".into());
+    let root = flux(json!({}), json!({"lastAppliedRevision": NEW}), READY);
+    let seen = Seen {
+        source: Some(source(artifact(), READY)),
+        kustomizations: vec![root],
+        helm_releases: vec![below],
+        ..Seen::default()
+    };
+    insta::assert_snapshot!(text(&verdict(&seen, &[])), @"ready Available: applied main@sha1:2222222222222222222222222222222222222222; 1 object fails: HelmRelease shop/redis (InstallFailed)");
+}

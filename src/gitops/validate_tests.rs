@@ -1,0 +1,135 @@
+//! Which sources pass, and what people read of the others.
+
+use super::*;
+
+const STRICT: SourcePolicy = SourcePolicy { allow_http: false };
+const TESTS: SourcePolicy = SourcePolicy { allow_http: true };
+
+#[test]
+fn https_and_ssh_repositories_pass() {
+    for text in [
+        "https://github.com/acme/fleet",
+        "https://git.example:8443/acme/fleet.git",
+        "ssh://git@github.com/acme/fleet",
+        "ssh://git@git.example:2222/fleet",
+        "ssh://git@[2001:db8::7]:2222/fleet",
+    ] {
+        assert_eq!(url(text, STRICT).map(|url| url.to_string()), Ok(text.to_owned()));
+    }
+}
+
+#[test]
+fn every_other_url_is_refused_with_what_to_do() {
+    let table: Vec<String> = [
+        "",
+        "fleet",
+        "git@github.com:acme/fleet",
+        "file:///etc/passwd",
+        "git://github.com/acme/fleet",
+        "ext::sh -c id",
+        "http://github.com/acme/fleet",
+        "https://user:secret@github.com/acme/fleet",
+        "https://token@github.com/acme/fleet",
+        "ssh://git:secret@github.com/acme/fleet",
+        "https://github.com",
+        "https://github.com/acme/fleet?ref=main",
+        "https://github.com/acme/fleet#main",
+        "https://github.com/acme/ fleet",
+        "https://github.com\\@169.254.169.254/x",
+        "https://169.254.169.254/latest/meta-data",
+        "https://2852039166/latest",
+        "https://0xa9fea9fe/latest",
+        "https://0251.0376.0251.0376/latest",
+        "https://[::ffff:169.254.169.254]/latest",
+        "https://[fd00:ec2::254]/latest",
+        "ssh://git@0xa9fea9fe/latest",
+        "ssh://git@169.254.169.254:22/latest",
+        "https://metadata.google.internal/x",
+        "https://localhost/x",
+        "https://127.0.0.1:8080/x",
+        "ssh://-oProxyCommand=id/x",
+    ]
+    .into_iter()
+    .map(|text| format!("{text} -> {}", url(text, STRICT).unwrap_err()))
+    .collect();
+    insta::assert_snapshot!(table.join("\n"));
+}
+
+#[test]
+fn the_test_flag_allows_http_and_loopback_but_no_metadata() {
+    assert_eq!(url("http://127.0.0.1:9418/fleet.git", TESTS).map(|url| url.scheme()), Ok(Scheme::Http));
+    assert!(url("http://169.254.169.254/latest", TESTS).is_err());
+    assert!(url("file:///srv/fleet.git", TESTS).is_err());
+}
+
+#[test]
+fn paths_stay_in_the_repository() {
+    for good in ["", "./", "clusters/demo", "./clusters/demo", "a..b"] {
+        assert_eq!(path(good), Ok(()), "{good}");
+    }
+    for bad in ["..", "../other", "clusters/../../x", "a\nb"] {
+        assert!(path(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn refs_are_what_git_allows() {
+    let commit = "76087da78cdcec69b25c1392f6c5948b0bd320f5";
+    for (field, good) in [
+        ("branch", "main"),
+        ("tag", "v1.2"),
+        ("semver", ">=1.0.0 <2.0.0"),
+        ("commit", commit),
+        ("name", "refs/pull/1/head"),
+    ] {
+        assert_eq!(reference(field, good), Ok(()), "{field} {good}");
+    }
+    for (field, bad) in [
+        ("branch", ""),
+        ("branch", "--upload-pack=id"),
+        ("tag", "a..b"),
+        ("commit", "76087da"),
+        ("name", "main"),
+        ("semver", "1\n2"),
+    ] {
+        assert!(reference(field, bad).is_err(), "{field} {bad}");
+    }
+}
+
+fn with_keys(text: &str, keys: Option<&[&str]>) -> String {
+    let data = keys.map(|keys| keys.iter().map(|key| ((*key).to_owned(), ByteString(b"x".to_vec()))).collect());
+    let named = NamedSecret { namespace: "team", name: "deploy-key", data: data.as_ref() };
+    secret(&url(text, STRICT).unwrap(), Some(named)).map_or_else(|error| error.to_string(), |()| "accepted".into())
+}
+
+#[test]
+fn a_secret_without_the_schemes_keys_is_named_with_what_it_lacks() {
+    let https = "https://github.com/acme/fleet";
+    let ssh = "ssh://git@github.com/acme/fleet";
+    let table: Vec<String> = [
+        (ssh, None),
+        (ssh, Some(&["identity", "known_hosts"][..])),
+        (ssh, Some(&["identity"])),
+        (ssh, Some(&["username", "password"])),
+        (https, None),
+        (https, Some(&["username", "password"])),
+        (https, Some(&["username"])),
+        (https, Some(&["bearerToken"])),
+        (https, Some(&["githubAppID", "githubAppPrivateKey", "githubAppInstallationOwner"])),
+        (https, Some(&["githubAppID", "githubAppPrivateKey"])),
+        (https, Some(&["githubAppID"])),
+        (https, Some(&["ca.crt"])),
+        (https, Some(&["identity", "known_hosts"])),
+        (https, Some(&[])),
+    ]
+    .into_iter()
+    .map(|(text, keys)| format!("{} {keys:?} -> {}", text.split(':').next().unwrap(), with_keys(text, keys)))
+    .collect();
+    insta::assert_snapshot!(table.join("\n"));
+}
+
+#[test]
+fn ssh_without_a_secret_is_refused_and_https_is_not() {
+    assert_eq!(secret(&url("ssh://git@github.com/a", STRICT).unwrap(), None), Err(InvalidSource::SecretNotNamed));
+    assert_eq!(secret(&url("https://github.com/a", STRICT).unwrap(), None), Ok(()));
+}

@@ -1,0 +1,278 @@
+//! Access to the API of workload clusters: one client a cluster, with a token of its own, dropped when idle.
+//!
+//! May not enter: what is applied there. I/O: none by itself, the clients it makes do it.
+//!
+//! A client carries one token for its whole life and is made anew before that ends, so nothing refreshes in the background. It is also
+//! made anew when endpoint, CA or credentials change. Clients that were not used for half a minute are dropped: a handshake costs a
+//! millisecond, while the connections of hundreds of clusters at rest would cost more memory than the rest of the operator.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_credential_types::Credentials;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use kube::{Client, Config};
+use tokio::sync::Semaphore;
+
+use super::error::{CallError, GitOpsError, Unreachable};
+use super::flux::Memory;
+use super::token::{self, StsEndpoint};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+const IDLE_CLIENT: Duration = Duration::from_secs(30);
+const IDLE_MEMORY: Duration = Duration::from_secs(3600);
+/// How long a cluster that cannot be reached is left alone, doubling between these.
+const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// Installs that run side by side: each holds a few parsed manifests in memory.
+const INSTALLS: usize = 8;
+
+/// What it takes to reach a cluster's API: from DescribeCluster, and the credentials of the account's session.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Name in EKS, which the token is bound to.
+    pub cluster_name: String,
+    pub region: String,
+    pub endpoint: String,
+    /// `certificateAuthority.data`: PEM in base64.
+    pub certificate_authority: String,
+    pub sts: StsEndpoint,
+    pub credentials: Credentials,
+}
+
+impl Access {
+    /// Differs when a client made from this would be another.
+    fn fingerprint(&self) -> u64 {
+        let Self { cluster_name, region, endpoint, certificate_authority, sts, credentials } = self;
+        let mut hasher = DefaultHasher::new();
+        (cluster_name, region, endpoint, certificate_authority, sts, credentials.access_key_id()).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Until when a token minted at `now` is used: shorter when the credentials that sign it expire earlier.
+    fn usable_until(&self, now: SystemTime) -> SystemTime {
+        let expiry = self.credentials.expiry().map(|expiry| expiry - Duration::from_secs(60));
+        let until = now + token::USABLE_FOR;
+        expiry.map_or(until, |expiry| expiry.min(until))
+    }
+
+    fn client(&self, now: SystemTime) -> Result<Client, GitOpsError> {
+        let invalid = |error: String| GitOpsError::Endpoint(error);
+        let token = token::mint(&self.cluster_name, &self.region, &self.sts, &self.credentials, now)?;
+        let url = self.endpoint.parse().map_err(|error| invalid(format!("{}: {error}", self.endpoint)))?;
+        let mut config = Config::new(url);
+        config.root_cert = Some(certificates(&self.certificate_authority).map_err(invalid)?);
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = Some(ANSWER_TIMEOUT);
+        config.write_timeout = Some(ANSWER_TIMEOUT);
+        config.reset_reader_on_write = true;
+        // Retries wait inside the call; looking again is the controller's business.
+        config.default_retry = false;
+        config.auth_info.token = Some(token.expose().to_owned().into());
+        Client::try_from(config).map_err(|error| invalid(error.to_string()))
+    }
+}
+
+/// The DER certificates of a PEM bundle in base64.
+fn certificates(data: &str) -> Result<Vec<Vec<u8>>, String> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let pem =
+        STANDARD.decode(data.trim()).map_err(|error| format!("the certificate authority is not base64: {error}"))?;
+    let pem = String::from_utf8(pem).map_err(|_| "the certificate authority is not PEM".to_owned())?;
+    let certificates: Result<Vec<_>, _> = pem
+        .split(BEGIN)
+        .skip(1)
+        .filter_map(|rest| rest.split_once(END))
+        .map(|(body, _)| STANDARD.decode(body.split_whitespace().collect::<String>()))
+        .collect();
+    match certificates {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err("the certificate authority holds no certificate".into()),
+        Err(error) => Err(format!("the certificate authority is not PEM: {error}")),
+    }
+}
+
+/// The workload clusters that were reached of late.
+#[derive(Clone)]
+pub struct Workloads {
+    entries: Arc<Mutex<HashMap<String, Entry>>>,
+    installs: Arc<Semaphore>,
+}
+
+struct Entry {
+    fingerprint: u64,
+    client: Option<(Client, SystemTime)>,
+    used: Instant,
+    memory: Arc<Mutex<Memory>>,
+    health: Arc<Mutex<Option<Down>>>,
+}
+
+/// Since when a cluster cannot be reached, and when it is tried again.
+#[derive(Clone)]
+struct Down {
+    since: Timestamp,
+    delay: Duration,
+    next: Instant,
+    cause: Unreachable,
+}
+
+/// One workload cluster, for one reconcile.
+pub struct Workload {
+    pub client: Client,
+    pub(super) memory: Arc<Mutex<Memory>>,
+    pub(super) installs: Arc<Semaphore>,
+    endpoint: String,
+    health: Arc<Mutex<Option<Down>>>,
+}
+
+impl Default for Workloads {
+    fn default() -> Self {
+        Self { entries: Arc::default(), installs: Arc::new(Semaphore::new(INSTALLS)) }
+    }
+}
+
+/// A panic elsewhere must not take the other clusters along: what these locks guard is valid at any time.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Workloads {
+    /// Access to the cluster of `key` (the EksCluster's UID). A cluster that could not be reached a moment ago is not tried again yet.
+    pub fn open(&self, key: &str, access: &Access, now: SystemTime) -> Result<Workload, GitOpsError> {
+        let mut entries = locked(&self.entries);
+        drop_idle(&mut entries, key);
+        let fingerprint = access.fingerprint();
+        let entry = entries.entry(key.to_owned()).or_insert_with(|| Entry {
+            fingerprint,
+            client: None,
+            used: Instant::now(),
+            memory: Arc::default(),
+            health: Arc::default(),
+        });
+        if entry.fingerprint != fingerprint {
+            // Perhaps another cluster: nothing that was remembered holds.
+            *entry = Entry {
+                fingerprint,
+                client: None,
+                used: Instant::now(),
+                memory: Arc::default(),
+                health: Arc::default(),
+            };
+        }
+        entry.used = Instant::now();
+        if let Some(down) = locked(&entry.health).as_ref()
+            && let Some(left) = down.next.checked_duration_since(Instant::now())
+        {
+            return Err(down.error(&access.endpoint, left));
+        }
+        let client = match &entry.client {
+            Some((client, until)) if now < *until => client.clone(),
+            _ => {
+                let client = access.client(now)?;
+                entry.client = Some((client.clone(), access.usable_until(now)));
+                client
+            }
+        };
+        Ok(Workload {
+            client,
+            memory: entry.memory.clone(),
+            installs: self.installs.clone(),
+            endpoint: access.endpoint.clone(),
+            health: entry.health.clone(),
+        })
+    }
+
+    /// Forgets a cluster that is gone.
+    pub fn forget(&self, key: &str) {
+        locked(&self.entries).remove(key);
+    }
+
+    /// Makes the next [`Self::open`] mint a new token: the last one was refused.
+    fn renew(&self, key: &str) {
+        if let Some(entry) = locked(&self.entries).get_mut(key) {
+            entry.client = None;
+        }
+    }
+
+    /// Brings the agent of one cluster to what `input` says, and reads how it fares.
+    pub async fn reconcile(
+        &self,
+        key: &str,
+        access: &Access,
+        input: &super::flux::FluxInput,
+        now: SystemTime,
+    ) -> Result<super::flux::GitOpsOutcome, GitOpsError> {
+        let workload = self.open(key, access, now)?;
+        let result = super::flux::reconcile(&workload, input).await;
+        if matches!(result, Err(GitOpsError::Denied { .. })) {
+            self.renew(key);
+        }
+        result
+    }
+}
+
+fn drop_idle(entries: &mut HashMap<String, Entry>, key: &str) {
+    entries.retain(|other, entry| other == key || entry.used.elapsed() < IDLE_MEMORY);
+    for (other, entry) in entries.iter_mut() {
+        if other != key && entry.used.elapsed() > IDLE_CLIENT {
+            entry.client = None;
+        }
+    }
+}
+
+impl Down {
+    fn error(&self, endpoint: &str, look_again: Duration) -> GitOpsError {
+        GitOpsError::Unreachable {
+            endpoint: endpoint.to_owned(),
+            since: self.since,
+            cause: self.cause.clone(),
+            look_again,
+        }
+    }
+}
+
+impl Workload {
+    /// Notes that the cluster answered.
+    pub(super) fn reached(&self) {
+        *locked(&self.health) = None;
+    }
+
+    /// Turns a failed call into what it means for the whole cluster. Only failures that no single object is to blame for come here.
+    pub(super) fn failed(&self, error: CallError) -> GitOpsError {
+        let cause = match error {
+            CallError::Unreachable(cause) => cause,
+            CallError::Denied { message, unauthenticated } => {
+                let advice = if unauthenticated {
+                    "its access entry may not be there yet, or its role was changed"
+                } else {
+                    "it needs the access policy AmazonEKSClusterAdminPolicy in the cluster"
+                };
+                return GitOpsError::Denied { endpoint: self.endpoint.clone(), message, advice };
+            }
+            CallError::NotFound => return self.unexpected("404 to what every one serves".into()),
+            CallError::Conflict => return self.unexpected("409 to a read".into()),
+            CallError::Refused(message) => return self.unexpected(message),
+        };
+        let mut health = locked(&self.health);
+        let before = health.take();
+        let delay = before.as_ref().map_or(RETRY.0, |down| (down.delay * 2).min(RETRY.1));
+        let since = before.map_or_else(Timestamp::now, |down| down.since);
+        let down = Down { since, delay, next: Instant::now() + delay, cause };
+        let error = down.error(&self.endpoint, delay);
+        *health = Some(down);
+        error
+    }
+
+    fn unexpected(&self, message: String) -> GitOpsError {
+        GitOpsError::Unexpected { endpoint: self.endpoint.clone(), message }
+    }
+}
+
+#[cfg(test)]
+#[path = "workload_tests.rs"]
+mod tests;

@@ -1,0 +1,104 @@
+//! When a client is kept, made anew, and not tried.
+
+use super::*;
+
+// A self-signed P-256 certificate: only its form matters here.
+const CA: &str = include_str!("testdata/ca.b64");
+
+fn access() -> Access {
+    Access {
+        cluster_name: "demo".into(),
+        region: "eu-west-1".into(),
+        // Port 9 of loopback: nobody listens.
+        endpoint: "https://127.0.0.1:9".into(),
+        certificate_authority: CA.into(),
+        sts: StsEndpoint::of_region("eu-west-1", None).unwrap(),
+        credentials: Credentials::new("AKID", "secret", None, None, "test"),
+    }
+}
+
+fn memory_of(workloads: &Workloads, access: &Access) -> *const Mutex<Memory> {
+    Arc::as_ptr(&workloads.open("uid", access, SystemTime::now()).unwrap().memory)
+}
+
+fn valid_until(workloads: &Workloads) -> SystemTime {
+    locked(&workloads.entries)["uid"].client.as_ref().unwrap().1
+}
+
+#[tokio::test]
+async fn a_client_is_kept_until_its_token_is_12_minutes_old() {
+    let (workloads, access, start) = (Workloads::default(), access(), SystemTime::now());
+    workloads.open("uid", &access, start).unwrap();
+    let first = valid_until(&workloads);
+    workloads.open("uid", &access, start + Duration::from_secs(11 * 60)).unwrap();
+    assert_eq!(valid_until(&workloads), first);
+    workloads.open("uid", &access, start + Duration::from_secs(12 * 60)).unwrap();
+    assert!(valid_until(&workloads) > first);
+}
+
+#[tokio::test]
+async fn a_client_does_not_outlive_the_credentials_that_signed_its_token() {
+    let (workloads, mut access, start) = (Workloads::default(), access(), SystemTime::now());
+    access.credentials = Credentials::new("AKID", "secret", None, Some(start + Duration::from_secs(300)), "test");
+    workloads.open("uid", &access, start).unwrap();
+    assert_eq!(valid_until(&workloads), start + Duration::from_secs(240));
+}
+
+#[tokio::test]
+async fn another_endpoint_or_ca_is_another_cluster() {
+    let (workloads, mut access) = (Workloads::default(), access());
+    let first = memory_of(&workloads, &access);
+    assert_eq!(memory_of(&workloads, &access), first);
+    access.endpoint = "https://127.0.0.1:10".into();
+    assert_ne!(memory_of(&workloads, &access), first);
+    access.certificate_authority = STANDARD.encode(STANDARD.decode(CA.trim()).unwrap().repeat(2));
+    assert_ne!(memory_of(&workloads, &access), first);
+}
+
+#[tokio::test]
+async fn a_cluster_that_cannot_be_reached_is_left_alone_for_a_while() {
+    let (workloads, access) = (Workloads::default(), access());
+    let workload = workloads.open("uid", &access, SystemTime::now()).unwrap();
+    let error = workload.client.apiserver_version().await.unwrap_err();
+    let error = workload.failed(error.into());
+    assert!(matches!(&error, GitOpsError::Unreachable { cause: Unreachable::Connect(_), .. }), "{error:?}");
+    assert!(error.endpoint_in_doubt());
+    let again = workloads.open("uid", &access, SystemTime::now()).err().unwrap();
+    assert_eq!(again.reason(), crate::api::conditions::Reason::AgentUnreachable);
+    assert!(again.look_again() <= RETRY.0);
+    workload.reached();
+    assert!(workloads.open("uid", &access, SystemTime::now()).is_ok());
+}
+
+#[tokio::test]
+async fn the_delay_doubles_up_to_a_minute_and_the_outage_keeps_its_beginning() {
+    let workload = Workloads::default().open("uid", &access(), SystemTime::now()).unwrap();
+    let failures: Vec<_> = (0..6).map(|_| workload.failed(CallError::Unreachable(Unreachable::Timeout))).collect();
+    let seconds: Vec<_> = failures.iter().map(|error| error.look_again().as_secs()).collect();
+    assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
+    let since = |error: &GitOpsError| match error {
+        GitOpsError::Unreachable { since, .. } => *since,
+        other => panic!("{other}"),
+    };
+    assert_eq!(since(&failures[0]), since(&failures[5]));
+}
+
+#[test]
+fn a_ca_that_is_none_says_so() {
+    assert_eq!(certificates(CA).map(|found| found.len()), Ok(1));
+    assert!(certificates("%").unwrap_err().contains("not base64"));
+    assert!(certificates(&STANDARD.encode("hello")).unwrap_err().contains("no certificate"));
+    assert!(
+        certificates(&STANDARD.encode("-----BEGIN CERTIFICATE-----\n%%\n-----END CERTIFICATE-----"))
+            .unwrap_err()
+            .contains("not PEM")
+    );
+}
+
+#[test]
+fn access_does_not_print_its_secret_key() {
+    let mut access = access();
+    access.credentials = Credentials::new("AKID", "s3cr3t-k3y", Some("s3ss10n".into()), None, "test");
+    let printed = format!("{access:?}");
+    assert!(!printed.contains("s3cr3t-k3y") && !printed.contains("s3ss10n"), "{printed}");
+}

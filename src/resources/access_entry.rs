@@ -1,0 +1,256 @@
+//! An access entry with its policy associations: who may use the cluster's API, and as what.
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html>.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use aws_sdk_eks::types::{AccessScope, AccessScopeType};
+
+use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, tag_changes};
+use super::cluster;
+use crate::api::access::{AccessEntry as Wanted, AccessScope as WantedScope, ScopeType};
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::aws::tokens::client_token;
+use crate::engine::{Change, Class, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+
+/// An entry that the spec lists. In a cluster of ours, an entry that is listed is ours to keep as listed.
+pub struct AccessEntry {
+    cluster: String,
+    wanted: Wanted,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    groups: BTreeSet<String>,
+    /// Scope by policy ARN, as a person would write it.
+    policies: BTreeMap<String, String>,
+    tags: Tags,
+}
+
+/// Its name in the graph.
+pub fn key(principal: &str) -> Key {
+    Key::named("accessEntry", principal)
+}
+
+impl AccessEntry {
+    /// An entry of the cluster.
+    pub fn new(making: &Making<'_>, wanted: &Wanted) -> Self {
+        let tags = making.tags(&key(&wanted.principal_arn));
+        Self { cluster: making.cluster_name.into(), wanted: wanted.clone(), tags, intervals: making.intervals }
+    }
+
+    fn policies(&self) -> impl Iterator<Item = (&str, &WantedScope)> {
+        self.wanted.policies.iter().flatten().map(|policy| (policy.policy_arn.as_str(), &policy.scope))
+    }
+
+    async fn associated(&self, cloud: &Cloud) -> Result<BTreeMap<String, String>, Failure> {
+        let principal = &self.wanted.principal_arn;
+        let mut policies = BTreeMap::new();
+        let mut next = None;
+        loop {
+            let request = cloud
+                .aws
+                .eks
+                .list_associated_access_policies()
+                .cluster_name(&self.cluster)
+                .principal_arn(principal)
+                .set_next_token(next);
+            let answer =
+                cloud.aws.call(Service::Eks, "ListAssociatedAccessPolicies", principal, request.send()).await?;
+            for policy in answer.associated_access_policies() {
+                let scope = policy.access_scope().map(told).unwrap_or_default();
+                policies.insert(policy.policy_arn().unwrap_or_default().to_owned(), scope);
+            }
+            next = answer.next_token;
+            if next.is_none() {
+                return Ok(policies);
+            }
+        }
+    }
+}
+
+fn told(scope: &AccessScope) -> String {
+    match scope.r#type() {
+        Some(AccessScopeType::Namespace) => {
+            let sorted: BTreeSet<_> = scope.namespaces().iter().cloned().collect();
+            format!("Namespace {}", sorted.into_iter().collect::<Vec<_>>().join(", "))
+        }
+        _ => "Cluster".into(),
+    }
+}
+
+fn scope(wanted: &WantedScope) -> AccessScope {
+    match wanted.type_ {
+        ScopeType::Cluster => AccessScope::builder().r#type(AccessScopeType::Cluster).build(),
+        ScopeType::Namespace => AccessScope::builder()
+            .r#type(AccessScopeType::Namespace)
+            .set_namespaces(Some(wanted.namespaces.clone()))
+            .build(),
+    }
+}
+
+#[async_trait]
+impl Resource for AccessEntry {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(&self.wanted.principal_arn)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![cluster::key()]
+    }
+
+    fn inside(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    fn deleted_with(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let policies: Vec<_> = self
+            .policies()
+            .map(|(arn, wanted)| format!("{} ({})", arn.rsplit('/').next().unwrap_or(arn), told(&scope(wanted))))
+            .collect();
+        let mut facts = Vec::new();
+        if !policies.is_empty() {
+            facts.push(("policies", policies.join(", ")));
+        }
+        if let Some(groups) = &self.wanted.kubernetes_groups {
+            facts.push(("kubernetesGroups", groups.join(", ")));
+        }
+        facts
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.slow()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
+        for (arn, wanted) in self.policies() {
+            let (wanted, there) = (told(&scope(wanted)), seen.detail.policies.get(arn));
+            if there != Some(&wanted) {
+                changes.push(Change::in_place(format!("policies[{arn}]"), there.cloned().unwrap_or_default(), wanted));
+            }
+        }
+        if let Some(groups) = &self.wanted.kubernetes_groups {
+            let wanted: BTreeSet<_> = groups.iter().cloned().collect();
+            if wanted != seen.detail.groups {
+                let text = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
+                changes.push(Change::in_place("kubernetesGroups", text(&seen.detail.groups), text(&wanted)));
+            }
+        }
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        _: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let principal = &self.wanted.principal_arn;
+        let request = cloud.aws.eks.describe_access_entry().cluster_name(&self.cluster).principal_arn(principal);
+        let answer = match cloud.aws.call(Service::Eks, "DescribeAccessEntry", principal, request.send()).await {
+            Err(error) if error.class() == Class::Gone => return Ok(Presence::Absent),
+            other => other?,
+        };
+        let Some(entry) = answer.access_entry else { return Ok(Presence::Absent) };
+        let detail = Seen {
+            groups: entry.kubernetes_groups().iter().cloned().collect(),
+            policies: self.associated(cloud).await?,
+            tags: Tags::from_eks(entry.tags()),
+        };
+        let arn = entry.access_entry_arn().unwrap_or_default();
+        Ok(Presence::Ours(Observed::ready(principal, "available", detail).output("arn", arn)))
+    }
+
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+        let principal = &self.wanted.principal_arn;
+        let groups = self.wanted.kubernetes_groups.clone().unwrap_or_default();
+        let step = format!("{} {groups:?}", Resource::key(self));
+        let request = cloud
+            .aws
+            .eks
+            .create_access_entry()
+            .cluster_name(&self.cluster)
+            .principal_arn(principal)
+            .set_kubernetes_groups(self.wanted.kubernetes_groups.clone())
+            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
+            .set_tags(Some(self.tags.to_eks()));
+        let answer = cloud.aws.call(Service::Eks, "CreateAccessEntry", principal, request.send()).await;
+        let answer = match answer {
+            // There already, by hand or by EKS for the cluster's creator: the next look takes it up.
+            Err(error) if error.class() == Class::Conflict => {
+                return Err(Failure::new(Class::NoChange, error.to_string()));
+            }
+            other => other?,
+        };
+        let arn = answer.access_entry.and_then(|entry| entry.access_entry_arn).unwrap_or_default();
+        let detail = Seen { groups: groups.into_iter().collect(), policies: BTreeMap::new(), tags: self.tags.clone() };
+        Ok(Observed::ready(principal, "available", detail).output("arn", arn))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let principal = &self.wanted.principal_arn;
+        let mut detail = seen.detail.clone();
+        if changes_field(changes, "kubernetesGroups")
+            && let Some(groups) = &self.wanted.kubernetes_groups
+        {
+            let request = cloud
+                .aws
+                .eks
+                .update_access_entry()
+                .cluster_name(&self.cluster)
+                .principal_arn(principal)
+                .set_kubernetes_groups(Some(groups.clone()));
+            cloud.aws.call(Service::Eks, "UpdateAccessEntry", principal, request.send()).await?;
+            detail.groups = groups.iter().cloned().collect();
+        }
+        for (arn, wanted) in self.policies() {
+            if !changes_field(changes, &format!("policies[{arn}]")) {
+                continue;
+            }
+            // Associating again replaces the scope.
+            let request = cloud
+                .aws
+                .eks
+                .associate_access_policy()
+                .cluster_name(&self.cluster)
+                .principal_arn(principal)
+                .policy_arn(arn)
+                .access_scope(scope(wanted));
+            cloud.aws.call(Service::Eks, "AssociateAccessPolicy", principal, request.send()).await?;
+            detail.policies.insert(arn.to_owned(), told(&scope(wanted)));
+        }
+        if changes_tags(changes) {
+            let arn = seen.outputs.get("arn").map_or("", String::as_str);
+            cloud.tag_eks(arn, &self.tags, &detail.tags).await?;
+            detail.tags = self.tags.clone();
+        }
+        Ok(Observed { detail, ..seen.clone() })
+    }
+
+    async fn delete(&self, cloud: &Cloud, _: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let principal = &self.wanted.principal_arn;
+        let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(principal);
+        cloud.aws.call(Service::Eks, "DeleteAccessEntry", principal, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}

@@ -1,0 +1,318 @@
+//! An EKS add-on. Those that nodes need to join come before compute; the others wait for nodes, as they stay DEGRADED
+//! without (CoreDNS and whatever else runs as a Deployment).
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/eks-add-ons.html>.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_eks::types::{AddonPodIdentityAssociations, AddonStatus, ResolveConflicts};
+use jiff::Timestamp;
+
+use super::cloud::{Cloud, Intervals, Making, changes_tags, not_yet, tag_changes};
+use super::cluster;
+use crate::api::addons::{Addon as Wanted, AddonVersion, Conflicts};
+use crate::aws::tags::Tags;
+use crate::aws::tokens::client_token;
+use crate::aws::{Fresh, Service, snapshots};
+use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+
+/// Add-ons that run on the nodes' own network or only as DaemonSets: ACTIVE without a node, and needed by the first one.
+const BEFORE_COMPUTE: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];
+
+/// The versions of add-ons that EKS offers change a few times a month.
+const CATALOGUE_BELIEVED: Duration = Duration::from_secs(6 * 3600);
+
+/// An add-on that the spec lists.
+pub struct Addon {
+    cluster: String,
+    wanted: Wanted,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    version: String,
+    configuration: Option<serde_json::Value>,
+    service_account_role_arn: Option<String>,
+    tags: Tags,
+}
+
+/// Its name in the graph.
+pub fn key(name: &str) -> Key {
+    Key::named("addon", name)
+}
+
+/// The gate that opens when there are nodes to run on.
+pub fn nodes_gate() -> Key {
+    Key::single("nodes")
+}
+
+/// Whether an add-on needs nodes to become ACTIVE.
+pub fn needs_nodes(name: &str) -> bool {
+    !BEFORE_COMPUTE.contains(&name)
+}
+
+impl Addon {
+    /// An add-on of the cluster.
+    pub fn new(making: &Making<'_>, wanted: &Wanted) -> Self {
+        let tags = making.tags(&key(&wanted.name));
+        Self { cluster: making.cluster_name.into(), wanted: wanted.clone(), tags, intervals: making.intervals }
+    }
+
+    fn configuration(&self) -> Option<serde_json::Value> {
+        self.wanted.configuration.clone().map(serde_json::Value::Object)
+    }
+
+    async fn version(&self, cloud: &Cloud, kubernetes: &str) -> Result<String, Failure> {
+        let name = &self.wanted.name;
+        let fresh = Fresh::within(CATALOGUE_BELIEVED);
+        let offered = cloud.aws.snapshots.addon_versions(name, kubernetes, fresh).await?;
+        choose(self.wanted.version(), &offered).map_err(|why| {
+            Failure::invalid(format!("add-on {name} for Kubernetes {kubernetes} in {}: {why}", cloud.aws.region))
+        })
+    }
+
+    /// The service account that is to get the role: the add-on itself says which.
+    async fn pod_identity(
+        &self,
+        cloud: &Cloud,
+        version: &str,
+    ) -> Result<Option<Vec<AddonPodIdentityAssociations>>, Failure> {
+        let Some(role) = &self.wanted.pod_identity_role_arn else { return Ok(None) };
+        let name = &self.wanted.name;
+        let request = cloud.aws.eks.describe_addon_configuration().addon_name(name).addon_version(version);
+        let answer = cloud.aws.call(Service::Eks, "DescribeAddonConfiguration", name, request.send()).await?;
+        let accounts = answer.pod_identity_configuration().iter().filter_map(|one| one.service_account());
+        let associations = accounts
+            .map(|account| AddonPodIdentityAssociations::builder().service_account(account).role_arn(role).build())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| Failure::invalid(error.to_string()))?;
+        if associations.is_empty() {
+            return Err(Failure::invalid(format!(
+                "add-on {name} {version} has no service account that takes a role by pod identity: \
+                 remove podIdentityRoleArn, or use serviceAccountRoleArn"
+            )));
+        }
+        Ok(Some(associations))
+    }
+}
+
+/// The version to install, of those offered for the cluster's Kubernetes version.
+fn choose(wanted: AddonVersion<'_>, offered: &[snapshots::AddonVersion]) -> Result<String, String> {
+    let newest = offered.iter().max_by_key(|offer| numbers(&offer.version));
+    let chosen = match wanted {
+        AddonVersion::Default => offered.iter().find(|offer| offer.default).or(newest),
+        AddonVersion::Latest => newest,
+        AddonVersion::Exact(exact) => offered.iter().find(|offer| offer.version == exact),
+    };
+    match (chosen, wanted) {
+        (Some(offer), _) => Ok(offer.version.clone()),
+        (None, AddonVersion::Exact(exact)) if !offered.is_empty() => {
+            let mut names: Vec<_> = offered.iter().collect();
+            names.sort_by_key(|offer| std::cmp::Reverse(numbers(&offer.version)));
+            let names: Vec<_> = names.iter().take(5).map(|offer| offer.version.as_str()).collect();
+            Err(format!("there is no version {exact}; the newest are {}", names.join(", ")))
+        }
+        (None, _) => Err("EKS offers no add-on of that name: see `aws eks describe-addon-versions`".into()),
+    }
+}
+
+/// `v1.11.4-eksbuild.2` as [1, 11, 4, 2].
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+fn observed(addon: &aws_sdk_eks::types::Addon) -> Observed<Seen> {
+    let status = addon.status().map_or("CREATING", AddonStatus::as_str);
+    let since = addon.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
+    let issues: Vec<String> = addon
+        .health()
+        .map_or(&[][..], |health| health.issues())
+        .iter()
+        .map(|issue| {
+            let code = issue.code().map_or("", |code| code.as_str());
+            format!("{code}: {}", issue.message().unwrap_or_default())
+        })
+        .collect();
+    let busy = |action, since| Phase::Busy { action, since, note: issues.join("; ") };
+    let phase = match addon.status() {
+        Some(AddonStatus::Active) => Phase::Ready,
+        Some(AddonStatus::Updating) => busy(Action::Update, None),
+        Some(AddonStatus::Deleting) => busy(Action::Delete, None),
+        Some(AddonStatus::CreateFailed | AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => {
+            Phase::Failed { reason: format!("{status}: {}", issues.join("; ")), make_again: false }
+        }
+        // DEGRADED often passes by itself (no node yet); the issues say what it is.
+        _ => busy(Action::Create, since),
+    };
+    let detail = Seen {
+        version: addon.addon_version().unwrap_or_default().into(),
+        configuration: addon.configuration_values().and_then(|text| serde_json::from_str(text).ok()),
+        service_account_role_arn: addon.service_account_role_arn().map(str::to_owned),
+        tags: Tags::from_eks(addon.tags()),
+    };
+    Observed::ready(addon.addon_name().unwrap_or_default(), status, detail.clone())
+        .phase(phase)
+        .output("arn", addon.addon_arn().unwrap_or_default())
+        .output("version", detail.version)
+        .output("issues", serde_json::Value::from(issues).to_string())
+}
+
+#[async_trait]
+impl Resource for Addon {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(&self.wanted.name)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        let nodes = needs_nodes(&self.wanted.name).then(nodes_gate);
+        [cluster::key()].into_iter().chain(nodes).collect()
+    }
+
+    fn inside(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    fn deleted_with(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("version", self.wanted.version.clone())]
+    }
+
+    /// 8 to 56 s, as measured by others.
+    fn expected(&self, _: Action) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.slow()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
+        if let AddonVersion::Exact(wanted) = self.wanted.version()
+            && seen.detail.version != wanted
+        {
+            changes.push(not_yet("version", &seen.detail.version, wanted));
+        }
+        if let Some(wanted) = self.configuration()
+            && seen.detail.configuration.as_ref() != Some(&wanted)
+        {
+            let there = seen.detail.configuration.as_ref().map(ToString::to_string).unwrap_or_default();
+            changes.push(not_yet("configuration", there, wanted));
+        }
+        if let Some(wanted) = &self.wanted.service_account_role_arn
+            && seen.detail.service_account_role_arn.as_ref() != Some(wanted)
+        {
+            let there = seen.detail.service_account_role_arn.clone().unwrap_or_default();
+            changes.push(not_yet("serviceAccountRoleArn", there, wanted));
+        }
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        _: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let name = &self.wanted.name;
+        let request = cloud.aws.eks.describe_addon().cluster_name(&self.cluster).addon_name(name);
+        match cloud.aws.call(Service::Eks, "DescribeAddon", name, request.send()).await {
+            Err(error) if error.class() == Class::Gone => Ok(Presence::Absent),
+            // In a cluster of ours, an add-on that the spec lists is ours to keep as listed.
+            other => Ok(other?.addon.map_or(Presence::Absent, |addon| Presence::Ours(observed(&addon)))),
+        }
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let version = self.version(cloud, refs.need(&cluster::key(), "version")?).await?;
+        let pod_identity = self.pod_identity(cloud, &version).await?;
+        let name = &self.wanted.name;
+        let conflicts = match self.wanted.conflicts {
+            Conflicts::Preserve => ResolveConflicts::Preserve,
+            Conflicts::Overwrite => ResolveConflicts::Overwrite,
+            Conflicts::None => ResolveConflicts::None,
+        };
+        let step = format!("addon {:?} {version}", self.wanted);
+        let request = cloud
+            .aws
+            .eks
+            .create_addon()
+            .cluster_name(&self.cluster)
+            .addon_name(name)
+            .addon_version(&version)
+            .resolve_conflicts(conflicts)
+            .set_service_account_role_arn(self.wanted.service_account_role_arn.clone())
+            .set_pod_identity_associations(pod_identity)
+            .set_configuration_values(self.configuration().map(|values| values.to_string()))
+            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
+            .set_tags(Some(self.tags.to_eks()));
+        let answer = cloud.aws.call(Service::Eks, "CreateAddon", name, request.send()).await?;
+        let addon = answer.addon.unwrap_or_else(|| aws_sdk_eks::types::Addon::builder().addon_name(name).build());
+        Ok(observed(&addon))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let mut detail = seen.detail.clone();
+        if changes_tags(changes) {
+            let arn = seen.outputs.get("arn").map_or("", String::as_str);
+            cloud.tag_eks(arn, &self.tags, &detail.tags).await?;
+            detail.tags = self.tags.clone();
+        }
+        Ok(Observed { detail, ..seen.clone() })
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let name = &self.wanted.name;
+        let request = cloud.aws.eks.delete_addon().cluster_name(&self.cluster).addon_name(name);
+        cloud.aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
+        let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+        Ok(Presence::Ours(seen.clone().phase(phase)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offers() -> Vec<snapshots::AddonVersion> {
+        let offer = |version: &str, default| snapshots::AddonVersion {
+            version: version.into(),
+            default,
+            requires_configuration: false,
+            requires_iam_permissions: false,
+            compute_types: Vec::new(),
+        };
+        vec![offer("v1.9.3-eksbuild.5", false), offer("v1.11.4-eksbuild.2", true), offer("v1.11.4-eksbuild.14", false)]
+    }
+
+    #[test]
+    fn default_is_what_eks_says_and_latest_is_by_number() {
+        assert_eq!(choose(AddonVersion::Default, &offers()).unwrap(), "v1.11.4-eksbuild.2");
+        assert_eq!(choose(AddonVersion::Latest, &offers()).unwrap(), "v1.11.4-eksbuild.14");
+        assert_eq!(choose(AddonVersion::Exact("v1.9.3-eksbuild.5"), &offers()).unwrap(), "v1.9.3-eksbuild.5");
+    }
+
+    #[test]
+    fn a_version_that_is_not_offered_is_refused_with_those_that_are() {
+        let why = choose(AddonVersion::Exact("v2"), &offers()).unwrap_err();
+        assert!(why.contains("v1.11.4-eksbuild.14, v1.11.4-eksbuild.2"), "{why}");
+        assert!(choose(AddonVersion::Default, &[]).unwrap_err().contains("no add-on of that name"));
+    }
+}

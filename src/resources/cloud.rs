@@ -1,0 +1,195 @@
+//! What every kind of resource works with: the session, whose resources they are, and how they are told apart by tags.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::aws::tags::Tags;
+use crate::aws::{AwsError, Fresh, Service, Session, snapshots};
+use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Rest};
+
+/// The object that resources belong to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its UID.
+    pub uid: String,
+    /// `namespace/name` of the EksCluster.
+    pub cluster: String,
+}
+
+/// What the account adds to everything made in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountSettings {
+    /// Tags, below those of the object.
+    pub tags: BTreeMap<String, String>,
+    /// Put on every role we make.
+    pub permissions_boundary: Option<String>,
+}
+
+/// The handle of all I/O of one object's resources.
+#[derive(Clone, Debug)]
+pub struct Cloud {
+    /// The account and region.
+    pub aws: Session,
+    /// The object they belong to.
+    pub owner: Owner,
+    /// How long what was seen is believed.
+    pub intervals: Intervals,
+}
+
+/// How often a resource at rest is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intervals {
+    /// Drift of what matters most: network, cluster, node groups.
+    pub drift: Duration,
+    /// EKS has no batch describe: what hangs off a cluster (add-ons, access entries) is looked at every so many of those.
+    pub slow_factor: u32,
+}
+
+impl Default for Intervals {
+    fn default() -> Self {
+        Self { drift: Duration::from_secs(600), slow_factor: 6 }
+    }
+}
+
+impl Intervals {
+    /// For what is read for all clusters of an account at once: twice an interval, content with a read half as old.
+    pub fn shared(self) -> Rest {
+        Rest { due: self.drift / 2, share: self.drift / 2 }
+    }
+
+    /// For what is read one by one.
+    pub fn single(self) -> Rest {
+        Rest { due: self.drift, share: Duration::ZERO }
+    }
+
+    /// For what is read one by one and matters less.
+    pub fn slow(self) -> Rest {
+        Rest { due: self.drift * self.slow_factor, share: Duration::ZERO }
+    }
+}
+
+/// What all resources of an object share when a graph is expanded.
+#[derive(Clone, Debug)]
+pub struct Making<'a> {
+    /// The object.
+    pub owner: &'a Owner,
+    /// Name of the cluster in EKS.
+    pub cluster_name: &'a str,
+    /// Tags of the account and of the object.
+    pub user_tags: BTreeMap<String, String>,
+    /// How long what was seen is believed.
+    pub intervals: Intervals,
+}
+
+impl Making<'_> {
+    /// The tags of a resource.
+    pub fn tags(&self, key: &Key) -> Tags {
+        let resource = key.to_string();
+        let name = format!("{}/{}", self.cluster_name, resource);
+        Tags::owned(&self.owner.uid, &self.owner.cluster, &resource, &name, &self.user_tags)
+    }
+}
+
+/// How old a shared read may be.
+pub fn fresh(look: &Look) -> Fresh {
+    Fresh::within(look.max_age)
+}
+
+impl From<AwsError> for Failure {
+    fn from(error: AwsError) -> Self {
+        Failure { class: error.class(), message: error.to_string(), retry_after: error.retry_after }
+    }
+}
+
+/// Something that carries tags.
+pub trait Tagged {
+    /// Its id.
+    fn id(&self) -> &str;
+    /// Its tags.
+    fn tags(&self) -> &Tags;
+}
+
+macro_rules! tagged {
+    ($($kind:ident by $id:ident),* $(,)?) => {$(
+        impl Tagged for snapshots::$kind {
+            fn id(&self) -> &str {
+                &self.$id
+            }
+            fn tags(&self) -> &Tags {
+                &self.tags
+            }
+        }
+    )*};
+}
+
+tagged!(
+    Vpc by id,
+    Subnet by id,
+    InternetGateway by id,
+    Address by allocation_id,
+    NatGateway by id,
+    RouteTable by id,
+    VpcEndpoint by id,
+    SecurityGroup by id,
+    Role by name,
+);
+
+/// Finds what is tagged as the object's resource `key`. Should there be two, the one on record, else the first by id.
+pub fn find<'a, T: Tagged>(all: &'a [T], owner: &Owner, key: &Key, look: &Look) -> Option<&'a T> {
+    let name = key.to_string();
+    let ours = |item: &&T| item.tags().is_owned_by(&owner.uid) && item.tags().resource() == Some(&name);
+    all.iter().filter(ours).min_by_key(|item| (Some(item.id()) != look.recorded_id.as_deref(), item.id().to_owned()))
+}
+
+/// The tags that are missing or differ. Tags of others are left alone.
+pub fn tag_changes(wanted: &Tags, seen: &Tags) -> Vec<Change> {
+    let change = |(name, value): (&str, &str)| {
+        Change::in_place(format!("{TAG_FIELD}{name}"), seen.get(name).unwrap_or_default(), value)
+    };
+    wanted.missing_from(seen).iter().map(change).collect()
+}
+
+const TAG_FIELD: &str = "tags.";
+
+/// True when one of `changes` is of the field.
+pub fn changes_field(changes: &[Change], field: &str) -> bool {
+    changes.iter().any(|change| change.field == field)
+}
+
+/// True when one of `changes` is of a tag.
+pub fn changes_tags(changes: &[Change]) -> bool {
+    changes.iter().any(|change| change.field.starts_with(TAG_FIELD))
+}
+
+/// A field that cannot be changed on a running cluster by this release.
+pub fn not_yet(field: &str, from: impl ToString, to: impl ToString) -> Change {
+    let why = "changing it on what is running is not supported yet: set it back";
+    Change::forbidden(field, from, to, why)
+}
+
+/// `Ours` when found, else `Absent`.
+pub fn ours_or_absent<T>(found: Option<Observed<T>>) -> Presence<T> {
+    found.map_or(Presence::Absent, Presence::Ours)
+}
+
+impl Cloud {
+    /// Writes those of `wanted` that `seen` lacks to an EC2 resource.
+    pub async fn tag_ec2(&self, id: &str, wanted: &Tags, seen: &Tags) -> Result<(), Failure> {
+        let missing = wanted.missing_from(seen);
+        if !missing.is_empty() {
+            let request = self.aws.ec2.create_tags().resources(id).set_tags(Some(missing.to_ec2()));
+            self.aws.call(Service::Ec2, "CreateTags", id, request.send()).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes those of `wanted` that `seen` lacks to an EKS resource.
+    pub async fn tag_eks(&self, arn: &str, wanted: &Tags, seen: &Tags) -> Result<(), Failure> {
+        let missing = wanted.missing_from(seen);
+        if !missing.is_empty() {
+            let request = self.aws.eks.tag_resource().resource_arn(arn).set_tags(Some(missing.to_eks()));
+            self.aws.call(Service::Eks, "TagResource", arn, request.send()).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! The public address of a NAT gateway.
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::{DomainType, ResourceType};
+
+use super::cloud::{Cloud, Intervals, Making, find, fresh, tag_changes};
+use super::internet_gateway;
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+
+/// An Elastic IP address.
+pub struct ElasticIp {
+    zone: String,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// Its tags are all that can differ.
+pub type Seen = Tags;
+
+/// Its name in the graph.
+pub fn key(zone: &str) -> Key {
+    Key::named("elasticIp", zone)
+}
+
+impl ElasticIp {
+    /// The address of the NAT gateway in `zone`.
+    pub fn new(making: &Making<'_>, zone: &str) -> Self {
+        Self { zone: zone.into(), tags: making.tags(&key(zone)), intervals: making.intervals }
+    }
+}
+
+#[async_trait]
+impl Resource for ElasticIp {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(&self.zone)
+    }
+
+    /// Nothing to make it, but while it is mapped the gateway cannot be detached.
+    fn holds(&self) -> Vec<Key> {
+        vec![internet_gateway::key()]
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn records_intent(&self) -> bool {
+        true
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        tag_changes(&self.tags, &seen.detail)
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let addresses = cloud.aws.snapshots.addresses(fresh(look)).await?;
+        let Some(address) = find(&addresses, &cloud.owner, &key(&self.zone), look) else {
+            return Ok(Presence::Absent);
+        };
+        let state = if address.association_id.is_some() { "associated" } else { "allocated" };
+        let seen = Observed::ready(&address.allocation_id, state, address.tags.clone());
+        Ok(Presence::Ours(seen.output("publicIp", &address.public_ip)))
+    }
+
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+        let specification = self.tags.to_ec2_specification(ResourceType::ElasticIp);
+        let request = cloud.aws.ec2.allocate_address().domain(DomainType::Vpc).tag_specifications(specification);
+        let name = key(&self.zone).to_string();
+        let answer = cloud.aws.call(Service::Ec2, "AllocateAddress", &name, request.send()).await?;
+        let seen = Observed::ready(answer.allocation_id.unwrap_or_default(), "allocated", self.tags.clone());
+        Ok(seen.output("publicIp", answer.public_ip.unwrap_or_default()))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        _: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        cloud.tag_ec2(&seen.id, &self.tags, &seen.detail).await?;
+        Ok(Observed { detail: self.tags.clone(), ..seen.clone() })
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.ec2.release_address().allocation_id(&seen.id);
+        cloud.aws.call(Service::Ec2, "ReleaseAddress", &seen.id, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}

@@ -1,0 +1,311 @@
+//! From a spec to the graph of what must exist. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::access_entry::AccessEntry;
+use super::addon::{self, Addon};
+use super::cloud::{AccountSettings, Cloud, Intervals, Making, Owner};
+use super::cluster::{self, Cluster};
+use super::elastic_ip::ElasticIp;
+use super::existing_network::{self, ExistingNetwork};
+use super::internet_gateway::InternetGateway;
+use super::layout;
+use super::leftovers::Leftovers;
+use super::nat_gateway::NatGateway;
+use super::node_group::{self, NodeGroup};
+use super::oidc_provider::OidcProvider;
+use super::role::{GivenRole, Purpose, Role};
+use super::route::Route;
+use super::route_table::{RouteTable, Table};
+use super::route_table_association::RouteTableAssociation;
+use super::security_group::SecurityGroup;
+use super::subnet::{self, Subnet};
+use super::vpc::{self, Vpc};
+use super::vpc_endpoint::{self, VpcEndpoint};
+use crate::api::network::{Nat, NetworkKind, Vpc as VpcSpec};
+use crate::api::node_group::{NodeSubnetsKind, SubnetTier};
+use crate::api::{EksClusterSpec, NodeGroupSpec, SpecError};
+use crate::engine::{Gate, Graph, Key, node};
+
+/// A node of the graph.
+type Node = Arc<dyn node::Node<Cloud>>;
+
+/// Whether there are nodes for add-ons to run on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    /// There are.
+    Ready,
+    /// Not yet. Holds why.
+    NotYet(String),
+}
+
+/// What a cluster's graph is expanded from.
+#[derive(Clone, Debug)]
+pub struct ClusterInput<'a> {
+    /// What is asked for.
+    pub spec: &'a EksClusterSpec,
+    /// Its name in EKS.
+    pub cluster_name: &'a str,
+    /// Its region.
+    pub region: &'a str,
+    /// The EksCluster.
+    pub owner: &'a Owner,
+    /// What the account adds.
+    pub account: &'a AccountSettings,
+    /// The zones of the VPC's subnets.
+    pub zones: &'a [String],
+    /// Policies that its node groups want on the node role.
+    pub node_role_policies: &'a [String],
+    /// Whether there are nodes.
+    pub nodes: Nodes,
+    /// Node groups that are still in AWS: they hold the cluster on deletion.
+    pub node_groups_left: &'a [String],
+    /// What is in AWS with the object's tag: what the spec no longer names goes with the rest.
+    pub owned: &'a [Key],
+    /// How long what was seen is believed.
+    pub intervals: Intervals,
+}
+
+/// What a node group is to know of its cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterView {
+    /// Its name in EKS.
+    pub cluster_name: String,
+    /// The Kubernetes version of its control plane.
+    pub version: Option<String>,
+    /// Its subnets.
+    pub subnets: Vec<SubnetView>,
+    /// The role of nodes that name none of their own.
+    pub node_role_arn: Option<String>,
+    /// Why it cannot take nodes yet, if so.
+    pub not_ready: Option<String>,
+    /// The cluster's tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A subnet of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubnetView {
+    /// Its id.
+    pub id: String,
+    /// Its zone.
+    pub zone: String,
+    /// For nodes or for load balancers.
+    pub tier: SubnetTier,
+}
+
+/// What a node group's graph is expanded from.
+#[derive(Clone, Debug)]
+pub struct NodeGroupInput<'a> {
+    /// What is asked for.
+    pub spec: &'a NodeGroupSpec,
+    /// Its name in EKS.
+    pub node_group_name: &'a str,
+    /// The NodeGroup.
+    pub owner: &'a Owner,
+    /// What the account adds.
+    pub account: &'a AccountSettings,
+    /// Its cluster.
+    pub cluster: &'a ClusterView,
+    /// How long what was seen is believed.
+    pub intervals: Intervals,
+}
+
+/// Tags of the account, below those of the object.
+fn merged(account: &AccountSettings, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut tags = account.tags.clone();
+    tags.extend(own.clone());
+    tags
+}
+
+fn graph(nodes: Vec<Node>, gates: Vec<Gate>) -> Result<Graph<Cloud>, SpecError> {
+    // No spec leads here: the tests expand every combination.
+    Graph::new(nodes, gates).map_err(|error| SpecError::new("spec", error.to_string()))
+}
+
+/// The graph of a cluster.
+pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
+    let ClusterInput { spec, owner, account, zones, .. } = input;
+    let making = Making {
+        owner,
+        cluster_name: input.cluster_name,
+        user_tags: merged(account, &spec.tags),
+        intervals: input.intervals,
+    };
+    let mut nodes: Vec<Node> = Vec::new();
+    let network = match spec.network.kind()? {
+        NetworkKind::Vpc(vpc) => {
+            if let Some(service) = &spec.kubernetes_network.service_cidr {
+                layout::apart(&vpc.cidr, service)?;
+            }
+            own_network(&mut nodes, &making, vpc, zones, input.owned)?
+        }
+        NetworkKind::Existing(existing) => {
+            nodes.push(Arc::new(ExistingNetwork::new(&making, existing)));
+            nodes.push(Arc::new(Leftovers::new(&making, existing_network::key(), &[])));
+            vec![existing_network::key()]
+        }
+    };
+    let boundary = account.permissions_boundary.as_deref();
+    nodes.push(match &spec.role_arn {
+        Some(arn) => Arc::new(GivenRole::new(&making, Purpose::Cluster, arn)),
+        None => Arc::new(Role::new(&making, Purpose::Cluster, &[], boundary)),
+    });
+    nodes.push(Arc::new(Role::new(&making, Purpose::Node, input.node_role_policies, boundary)));
+    nodes.push(Arc::new(Cluster::new(&making, spec, network)));
+    if spec.oidc_provider {
+        nodes.push(Arc::new(OidcProvider::new(&making)));
+    }
+    for entry in &spec.access.entries {
+        nodes.push(Arc::new(AccessEntry::new(&making, entry)));
+    }
+    for wanted in &spec.addons {
+        nodes.push(Arc::new(Addon::new(&making, wanted)));
+    }
+    graph(nodes, gates(input))
+}
+
+fn gates(input: &ClusterInput<'_>) -> Vec<Gate> {
+    let (open, why) = match &input.nodes {
+        Nodes::Ready => (true, String::new()),
+        Nodes::NotYet(why) => (false, why.clone()),
+    };
+    let left = input.node_groups_left;
+    vec![
+        Gate { key: addon::nodes_gate(), open, why, holds: Vec::new() },
+        Gate {
+            key: Key::single("nodeGroups"),
+            open: left.is_empty(),
+            why: format!("node groups {} to be deleted", left.join(", ")),
+            holds: vec![cluster::key()],
+        },
+    ]
+}
+
+/// Adds the VPC and all in it. Returns what the control plane goes into.
+fn own_network(
+    nodes: &mut Vec<Node>,
+    making: &Making<'_>,
+    spec: &VpcSpec,
+    zones: &[String],
+    owned: &[Key],
+) -> Result<Vec<Key>, SpecError> {
+    // What an earlier spec asked for stays until the cluster goes, and then goes with it.
+    let made_in = |kind: &str, zone: &String| owned.iter().any(|key| key.kind() == kind && key.name() == zone);
+    let public_made = owned.iter().any(|key| matches!(subnet::zone_of(key), Some((SubnetTier::Public, _))));
+    let public = spec.public_subnets || public_made;
+    let layout = layout::layout(&spec.cidr, zones.len(), public)?;
+    if spec.nat != Nat::None && !spec.public_subnets {
+        let why = "a NAT gateway lies in a public subnet: set nat: None, or publicSubnets: true";
+        return Err(SpecError::new("spec.network.vpc.nat", why));
+    }
+    nodes.push(Arc::new(Vpc::new(making, &spec.cidr)));
+    let mut subnets = Vec::new();
+    let mut private = Vec::new();
+    if public {
+        nodes.push(Arc::new(InternetGateway::new(making)));
+        nodes.push(Arc::new(RouteTable::new(making, Table::Public)));
+        nodes.push(Arc::new(Route::to_internet(making)));
+    }
+    let nat_zones: &[String] = match spec.nat {
+        Nat::None => &[],
+        Nat::Single => &zones[..1],
+        Nat::PerZone => zones,
+    };
+    for zone in zones {
+        if nat_zones.contains(zone) || made_in("elasticIp", zone) || made_in("natGateway", zone) {
+            nodes.push(Arc::new(ElasticIp::new(making, zone)));
+            nodes.push(Arc::new(NatGateway::new(making, zone)));
+        }
+    }
+    for (n, (zone, place)) in zones.iter().zip(&layout).enumerate() {
+        let tiers = [(SubnetTier::Private, Some(place.private)), (SubnetTier::Public, place.public)];
+        for (tier, cidr) in tiers {
+            let Some(cidr) = cidr else { continue };
+            nodes.push(Arc::new(Subnet::new(making, tier, zone, cidr)));
+            nodes.push(Arc::new(RouteTableAssociation::new(making, tier, zone)));
+            subnets.push((tier, zone.clone()));
+        }
+        private.push(subnet::key(SubnetTier::Private, zone));
+        let table = Table::Private(zone.clone());
+        nodes.push(Arc::new(RouteTable::new(making, table.clone())));
+        if let Some(nat_zone) = nat_zones.get(n).or_else(|| nat_zones.first()) {
+            nodes.push(Arc::new(Route::to_nat(making, table, nat_zone)));
+        }
+    }
+    endpoints(nodes, making, spec, zones, owned);
+    nodes.push(Arc::new(Leftovers::new(making, vpc::key(), &subnets)));
+    Ok(private)
+}
+
+/// Adds the endpoints that the spec lists, and those that were made when it listed more: they go with the VPC.
+fn endpoints(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &VpcSpec, zones: &[String], owned: &[Key]) {
+    let made = owned.iter().filter(|key| key.kind() == "vpcEndpoint").map(|key| key.name().to_owned());
+    let mut services: Vec<String> = spec.endpoints.iter().cloned().chain(made).collect();
+    services.sort();
+    services.dedup();
+    let group_made = owned.contains(&super::security_group::key());
+    if group_made || services.iter().any(|service| !vpc_endpoint::is_gateway(service)) {
+        nodes.push(Arc::new(SecurityGroup::new(making, &spec.cidr)));
+    }
+    for service in &services {
+        nodes.push(Arc::new(VpcEndpoint::new(making, service, zones)));
+    }
+}
+
+/// The graph of a node group.
+pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError> {
+    let NodeGroupInput { spec, owner, account, cluster, .. } = input;
+    let mut tags = merged(account, &cluster.tags);
+    tags.extend(spec.tags.clone());
+    let making = Making { owner, cluster_name: &cluster.cluster_name, user_tags: tags, intervals: input.intervals };
+    let role = spec.role_arn.clone().or_else(|| cluster.node_role_arn.clone());
+    let subnets = node_subnets(spec, cluster)?;
+    let not_ready = match (&cluster.not_ready, &role) {
+        (Some(why), _) => Some(why.clone()),
+        (None, None) => Some("the node role is not there yet".into()),
+        (None, Some(_)) => None,
+    };
+    let gate = Gate {
+        key: node_group::cluster_gate(),
+        open: not_ready.is_none(),
+        why: not_ready.unwrap_or_default(),
+        holds: Vec::new(),
+    };
+    let group = NodeGroup::new(&making, input.node_group_name, spec, subnets, role.unwrap_or_default());
+    graph(vec![Arc::new(group)], vec![gate])
+}
+
+/// The subnets of a node group. Those it selects are checked once the cluster's are known.
+fn node_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> Result<Vec<String>, SpecError> {
+    let refuse = |field, why: String| Err(SpecError::new(field, why));
+    match spec.subnets.kind()? {
+        NodeSubnetsKind::Ids(ids) => Ok(ids.to_vec()),
+        NodeSubnetsKind::Tier { .. } if cluster.subnets.is_empty() => Ok(Vec::new()),
+        NodeSubnetsKind::Tier { tier, zones } => {
+            let of_tier: Vec<_> = cluster.subnets.iter().filter(|subnet| subnet.tier == tier).collect();
+            if of_tier.is_empty() {
+                return refuse("spec.subnets.tier", format!("the cluster has no {tier:?} subnets"));
+            }
+            let Some(zones) = zones else {
+                return Ok(of_tier.iter().map(|subnet| subnet.id.clone()).collect());
+            };
+            let without: Vec<_> =
+                zones.iter().filter(|zone| of_tier.iter().all(|subnet| subnet.zone != **zone)).cloned().collect();
+            if !without.is_empty() {
+                let there: Vec<_> = of_tier.iter().map(|subnet| subnet.zone.clone()).collect();
+                return refuse(
+                    "spec.subnets.zones",
+                    format!(
+                        "the cluster has no {tier:?} subnet in {}; it has them in {}",
+                        without.join(", "),
+                        there.join(", ")
+                    ),
+                );
+            }
+            let chosen = of_tier.iter().filter(|subnet| zones.contains(&subnet.zone));
+            Ok(chosen.map(|subnet| subnet.id.clone()).collect())
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The internet gateway, attached to the VPC.
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::ResourceType;
+
+use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
+use super::vpc;
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::engine::{Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+
+/// The VPC's way to and from the internet.
+pub struct InternetGateway {
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    attached_to: Option<String>,
+    tags: Tags,
+}
+
+/// Its name in the graph.
+pub fn key() -> Key {
+    Key::single("internetGateway")
+}
+
+impl InternetGateway {
+    /// An internet gateway for the VPC.
+    pub fn new(making: &Making<'_>) -> Self {
+        Self { tags: making.tags(&key()), intervals: making.intervals }
+    }
+}
+
+fn observed(id: &str, detail: Seen) -> Observed<Seen> {
+    let (state, phase) = match detail.attached_to {
+        Some(_) => ("attached", Phase::Ready),
+        None => ("detached", Phase::Incomplete),
+    };
+    Observed::ready(id, state, detail).phase(phase)
+}
+
+#[async_trait]
+impl Resource for InternetGateway {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key()
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![vpc::key()]
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn records_intent(&self) -> bool {
+        true
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
+        match (&seen.detail.attached_to, refs.get(&vpc::key())) {
+            (None, vpc) => changes.push(Change::in_place("attachment", "", vpc.unwrap_or("the VPC"))),
+            (Some(there), Some(vpc)) if there != vpc => {
+                changes.push(Change::forbidden("attachment", there, vpc, "detach it by hand"));
+            }
+            _ => {}
+        }
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let gateways = cloud.aws.snapshots.internet_gateways(fresh(look)).await?;
+        let Some(gateway) = find(&gateways, &cloud.owner, &key(), look) else { return Ok(Presence::Absent) };
+        let detail = Seen { attached_to: gateway.vpc_id.clone(), tags: gateway.tags.clone() };
+        Ok(Presence::Ours(observed(&gateway.id, detail)))
+    }
+
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+        let specification = self.tags.to_ec2_specification(ResourceType::InternetGateway);
+        let request = cloud.aws.ec2.create_internet_gateway().tag_specifications(specification);
+        let answer =
+            cloud.aws.call(Service::Ec2, "CreateInternetGateway", &cloud.owner.cluster, request.send()).await?;
+        let id = answer.internet_gateway.and_then(|gateway| gateway.internet_gateway_id).unwrap_or_default();
+        Ok(observed(&id, Seen { attached_to: None, tags: self.tags.clone() }))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let mut detail = seen.detail.clone();
+        if changes_field(changes, "attachment") {
+            let vpc = refs.id(&vpc::key())?;
+            let request = cloud.aws.ec2.attach_internet_gateway().internet_gateway_id(&seen.id).vpc_id(vpc);
+            cloud.aws.call(Service::Ec2, "AttachInternetGateway", &seen.id, request.send()).await?;
+            detail.attached_to = Some(vpc.to_owned());
+        }
+        if changes_tags(changes) {
+            cloud.tag_ec2(&seen.id, &self.tags, &detail.tags).await?;
+            detail.tags = self.tags.clone();
+        }
+        Ok(observed(&seen.id, detail))
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        if let Some(vpc) = &seen.detail.attached_to {
+            let request = cloud.aws.ec2.detach_internet_gateway().internet_gateway_id(&seen.id).vpc_id(vpc);
+            let answer = cloud.aws.call(Service::Ec2, "DetachInternetGateway", &seen.id, request.send()).await;
+            // Detached by an earlier try whose answer was lost.
+            if let Err(error) = answer.map(drop)
+                && error.class() != Class::Gone
+            {
+                return Err(error.into());
+            }
+        }
+        let request = cloud.aws.ec2.delete_internet_gateway().internet_gateway_id(&seen.id);
+        cloud.aws.call(Service::Ec2, "DeleteInternetGateway", &seen.id, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}

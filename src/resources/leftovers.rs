@@ -1,0 +1,157 @@
+//! What a cluster leaves behind in its VPC: network interfaces of its nodes, security groups of its load balancers.
+//!
+//! There is nothing of it to make; when the cluster is gone, what carries its name is swept. Interfaces are swept only when
+//! nothing uses them (amazon-vpc-cni-k8s#608), and nothing that carries no tag of the cluster is touched.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::NetworkInterfaceStatus;
+
+use super::cloud::{Cloud, Intervals, Making};
+use super::{cluster, subnet};
+use crate::api::node_group::SubnetTier;
+use crate::aws::tags::Tags;
+use crate::aws::{Fresh, Service, snapshots};
+use crate::engine::{Action, Change, Class, Failure, Goal, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+
+/// What the cluster may have left in a VPC.
+pub struct Leftovers {
+    cluster: String,
+    /// What knows the VPC: the VPC of ours, or the existing network.
+    network: Key,
+    /// What cannot go before they are swept.
+    holds: Vec<Key>,
+    intervals: Intervals,
+}
+
+/// The VPC they are in.
+pub type Seen = String;
+
+/// Its name in the graph.
+pub fn key() -> Key {
+    Key::single("leftovers")
+}
+
+impl Leftovers {
+    /// What the cluster leaves in the VPC that `network` knows, whose subnets lie in `zones`.
+    pub fn new(making: &Making<'_>, network: Key, subnets: &[(SubnetTier, String)]) -> Self {
+        let subnets = subnets.iter().map(|(tier, zone)| subnet::key(*tier, zone));
+        let ours = network == super::vpc::key();
+        let holds = if ours { subnets.chain([network.clone()]).collect() } else { Vec::new() };
+        Self { cluster: making.cluster_name.into(), network, holds, intervals: making.intervals }
+    }
+
+    fn is_of_cluster(&self, tags: &Tags) -> bool {
+        let owned = format!("kubernetes.io/cluster/{}", self.cluster);
+        ["cluster.k8s.amazonaws.com/name", "aws:eks:cluster-name", "elbv2.k8s.aws/cluster"]
+            .iter()
+            .any(|tag| tags.get(tag) == Some(&self.cluster))
+            || tags.get(&owned) == Some("owned")
+    }
+
+    async fn interfaces(&self, cloud: &Cloud, vpc: &str) -> Result<Vec<snapshots::NetworkInterface>, Failure> {
+        let all = cloud.aws.snapshots.network_interfaces_of_vpc(vpc, Fresh::now()).await?;
+        let ours = |interface: &&snapshots::NetworkInterface| {
+            // In a VPC of our own, what nodes left is the cluster's, whatever it is called.
+            let of_a_node =
+                !self.holds.is_empty() && interface.tags.get("node.k8s.amazonaws.com/instance_id").is_some();
+            self.is_of_cluster(&interface.tags) || of_a_node
+        };
+        Ok(all.iter().filter(ours).cloned().collect())
+    }
+}
+
+#[async_trait]
+impl Resource for Leftovers {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key()
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![self.network.clone()]
+    }
+
+    fn holds(&self) -> Vec<Key> {
+        self.holds.clone()
+    }
+
+    fn deleted_after(&self) -> Vec<Key> {
+        vec![cluster::key()]
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    fn expected(&self, _: Action) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.single()
+    }
+
+    fn diff(&self, _: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        Vec::new()
+    }
+
+    /// While the cluster is to stay there is nothing to look for; when it goes, whatever it left is there until swept.
+    async fn observe(
+        &self,
+        _: &Cloud,
+        refs: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let vpc = refs.output(&self.network, "vpcId").or_else(|| refs.get(&self.network));
+        Ok(match (look.goal, vpc) {
+            (Goal::Gone, Some(vpc)) => Presence::Ours(Observed::ready("", "to be swept", vpc.to_owned())),
+            (Goal::Gone, None) => Presence::Absent,
+            (Goal::Present, _) => Presence::Borrowed(Observed::ready("", "none", String::new())),
+        })
+    }
+
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+        Err(Failure::invalid("leftovers are never made"))
+    }
+
+    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<Seen>, _: &[Change]) -> Result<Observed<Seen>, Failure> {
+        Err(Failure::invalid("leftovers are never changed"))
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let vpc = &seen.detail;
+        let mut in_use = Vec::new();
+        for interface in self.interfaces(cloud, vpc).await? {
+            if interface.status != Some(NetworkInterfaceStatus::Available) {
+                in_use.push(interface.id);
+                continue;
+            }
+            let request = cloud.aws.ec2.delete_network_interface().network_interface_id(&interface.id);
+            let answer = cloud.aws.call(Service::Ec2, "DeleteNetworkInterface", &interface.id, request.send()).await;
+            gone_is_fine(answer)?;
+        }
+        let groups = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::now()).await?;
+        for group in groups.iter().filter(|group| group.name != "default" && self.is_of_cluster(&group.tags)) {
+            let request = cloud.aws.ec2.delete_security_group().group_id(&group.id);
+            let answer = cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &group.id, request.send()).await;
+            gone_is_fine(answer)?;
+        }
+        if in_use.is_empty() {
+            return Ok(Presence::Absent);
+        }
+        let note = format!("network interfaces still in use: {}", in_use.join(", "));
+        Ok(Presence::Ours(seen.clone().phase(Phase::Busy { action: Action::Delete, since: None, note })))
+    }
+}
+
+fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
+    match answer {
+        Err(error) if error.class() != Class::Gone => Err(error.into()),
+        _ => Ok(()),
+    }
+}

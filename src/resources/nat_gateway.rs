@@ -1,0 +1,161 @@
+//! A NAT gateway: the way out for private subnets.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::{NatGatewayState, ResourceType};
+use jiff::Timestamp;
+
+use super::cloud::{Cloud, Intervals, Making, find, fresh, tag_changes};
+use super::{elastic_ip, internet_gateway, subnet};
+use crate::api::node_group::SubnetTier;
+use crate::aws::tags::{OWNER, RESOURCE, Tags};
+use crate::aws::tokens::client_token;
+use crate::aws::{Service, snapshots};
+use crate::engine::{Action, Change, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+
+/// A public NAT gateway in a zone's public subnet.
+pub struct NatGateway {
+    zone: String,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// Its tags are all that can differ.
+pub type Seen = Tags;
+
+/// Its name in the graph.
+pub fn key(zone: &str) -> Key {
+    Key::named("natGateway", zone)
+}
+
+impl NatGateway {
+    /// The NAT gateway in `zone`.
+    pub fn new(making: &Making<'_>, zone: &str) -> Self {
+        Self { zone: zone.into(), tags: making.tags(&key(zone)), intervals: making.intervals }
+    }
+}
+
+fn observed(gateway: &snapshots::NatGateway) -> Observed<Seen> {
+    let since = gateway.created.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let state = gateway.state.as_ref().map_or("pending", |state| state.as_str());
+    let phase = match &gateway.state {
+        Some(NatGatewayState::Available) => Phase::Ready,
+        Some(NatGatewayState::Failed) => Phase::Failed {
+            reason: format!(
+                "{}: {}",
+                gateway.failure_code.as_deref().unwrap_or("unknown"),
+                gateway.failure_message.as_deref().unwrap_or("AWS says no more")
+            ),
+            make_again: true,
+        },
+        Some(NatGatewayState::Deleting) => Phase::Busy { action: Action::Delete, since: None, note: String::new() },
+        _ => Phase::Busy { action: Action::Create, since, note: String::new() },
+    };
+    Observed::ready(&gateway.id, state, gateway.tags.clone()).phase(phase)
+}
+
+/// How many there have been of that name. A failed or deleted one stays visible for an hour, and its client token would
+/// be answered with it: each attempt takes a token of its own.
+async fn attempts(cloud: &Cloud, key: &Key) -> Result<(u64, Option<snapshots::NatGateway>), Failure> {
+    let filter = |name: &str, value: &str| {
+        aws_sdk_ec2::types::Filter::builder().name(format!("tag:{name}")).values(value).build()
+    };
+    let request = cloud
+        .aws
+        .ec2
+        .describe_nat_gateways()
+        .filter(filter(OWNER, &cloud.owner.uid))
+        .filter(filter(RESOURCE, &key.to_string()));
+    let name = key.to_string();
+    let answer = cloud.aws.call(Service::Ec2, "DescribeNatGateways", &name, request.send()).await?;
+    let (over, living): (Vec<_>, Vec<_>) = answer.nat_gateways().iter().partition(|gateway| {
+        matches!(gateway.state, Some(NatGatewayState::Failed | NatGatewayState::Deleted | NatGatewayState::Deleting))
+    });
+    Ok((over.len() as u64, living.first().map(|gateway| snapshots::NatGateway::from(*gateway))))
+}
+
+#[async_trait]
+impl Resource for NatGateway {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(&self.zone)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![elastic_ip::key(&self.zone), subnet::key(SubnetTier::Public, &self.zone), internet_gateway::key()]
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("zone", self.zone.clone())]
+    }
+
+    /// 85 to 125 s, as measured by others.
+    fn expected(&self, _: Action) -> Duration {
+        Duration::from_secs(100)
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        tag_changes(&self.tags, &seen.detail)
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let gateways = cloud.aws.snapshots.nat_gateways(fresh(look)).await?;
+        let found = find(&gateways, &cloud.owner, &key(&self.zone), look);
+        Ok(found.map_or(Presence::Absent, |gateway| Presence::Ours(observed(gateway))))
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let key = key(&self.zone);
+        let (attempt, living) = attempts(cloud, &key).await?;
+        if let Some(living) = living {
+            return Ok(observed(&living));
+        }
+        let request = cloud
+            .aws
+            .ec2
+            .create_nat_gateway()
+            .subnet_id(refs.id(&subnet::key(SubnetTier::Public, &self.zone))?)
+            .allocation_id(refs.id(&elastic_ip::key(&self.zone))?)
+            .client_token(client_token(&cloud.owner.uid, attempt, &key.to_string()))
+            .tag_specifications(self.tags.to_ec2_specification(ResourceType::Natgateway));
+        let name = key.to_string();
+        let answer = cloud.aws.call(Service::Ec2, "CreateNatGateway", &name, request.send()).await?;
+        let gateway = answer.nat_gateway.unwrap_or_else(|| aws_sdk_ec2::types::NatGateway::builder().build());
+        Ok(observed(&snapshots::NatGateway::from(&gateway)))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        _: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        cloud.tag_ec2(&seen.id, &self.tags, &seen.detail).await?;
+        Ok(Observed { detail: self.tags.clone(), ..seen.clone() })
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.ec2.delete_nat_gateway().nat_gateway_id(&seen.id);
+        cloud.aws.call(Service::Ec2, "DeleteNatGateway", &seen.id, request.send()).await?;
+        if matches!(seen.phase, Phase::Failed { .. }) {
+            // A failed one is only a record, and holds nothing.
+            return Ok(Presence::Absent);
+        }
+        let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+        Ok(Presence::Ours(Observed { state: "deleting".into(), phase, ..seen.clone() }))
+    }
+}

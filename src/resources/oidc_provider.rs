@@ -1,0 +1,172 @@
+//! The IAM OIDC provider of the cluster's issuer, for IAM roles for service accounts.
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/enable-iam-roles-for-service-accounts.html>.
+
+use async_trait::async_trait;
+
+use super::cloud::{Cloud, Intervals, Making, changes_tags, fresh, tag_changes};
+use super::cluster;
+use crate::aws::Service;
+use crate::aws::tags::{Ownership, Tags};
+use crate::engine::{Change, Class, Failure, Goal, Key, Look, Observed, Presence, Refs, Resource, Rest};
+
+/// Who may ask for credentials with the provider's tokens.
+const AUDIENCE: &str = "sts.amazonaws.com";
+
+/// The provider of the cluster's issuer.
+pub struct OidcProvider {
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// Its tags are all that can differ.
+pub type Seen = Tags;
+
+/// Its name in the graph.
+pub fn key() -> Key {
+    Key::single("oidcProvider")
+}
+
+impl OidcProvider {
+    /// The provider of the cluster's issuer.
+    pub fn new(making: &Making<'_>) -> Self {
+        Self { tags: making.tags(&key()), intervals: making.intervals }
+    }
+}
+
+fn observed(arn: &str, tags: Tags) -> Observed<Seen> {
+    Observed::ready(arn, "available", tags).output("arn", arn)
+}
+
+/// The ARN that IAM gives the provider of an issuer.
+fn arn(cloud: &Cloud, issuer: &str) -> String {
+    cloud.aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")))
+}
+
+async fn tags_of(cloud: &Cloud, arn: &str) -> Result<Tags, Failure> {
+    let request = cloud.aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
+    let answer = cloud.aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await?;
+    Ok(Tags::from_iam(answer.tags()))
+}
+
+/// The one of `arns` that carries our tag: when the cluster is gone there is no issuer to tell its name.
+async fn search(cloud: &Cloud, arns: &[String]) -> Result<Option<String>, Failure> {
+    let eks = format!("oidc-provider/oidc.eks.{}.", cloud.aws.region);
+    for arn in arns.iter().filter(|arn| arn.contains(&eks)) {
+        if tags_of(cloud, arn).await?.is_owned_by(&cloud.owner.uid) {
+            return Ok(Some(arn.clone()));
+        }
+    }
+    Ok(None)
+}
+
+#[async_trait]
+impl Resource for OidcProvider {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key()
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![cluster::key()]
+    }
+
+    /// What runs in the cluster may need it to clean up after itself.
+    fn holds(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn deleted_after(&self) -> Vec<Key> {
+        vec![cluster::key()]
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("audience", AUDIENCE.into())]
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        tag_changes(&self.tags, &seen.detail)
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        look: &Look,
+        last: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let issuer = refs.output(&cluster::key(), "oidcIssuer");
+        let wanted = issuer.map(|issuer| arn(cloud, issuer)).or_else(|| look.recorded_id.clone());
+        if wanted.is_none() && look.goal == Goal::Present {
+            return Ok(Presence::Absent);
+        }
+        let all = cloud.aws.snapshots.oidc_providers(fresh(look)).await?;
+        let found = match wanted {
+            Some(arn) => all.contains(&arn).then_some(arn),
+            None => search(cloud, &all).await?,
+        };
+        let Some(arn) = found else { return Ok(Presence::Absent) };
+        // The list has no tags, and they cost a call for each provider: what was seen once is believed.
+        let tags = match last.filter(|last| last.id == arn) {
+            Some(last) => last.detail.clone(),
+            None => tags_of(cloud, &arn).await?,
+        };
+        Ok(match Ownership::of(&tags, &cloud.owner.uid) {
+            Ownership::Ours => Presence::Ours(observed(&arn, tags)),
+            // Made by hand for our cluster's issuer: it does the job, and is not ours to delete.
+            Ownership::Nobody | Ownership::Other { .. } => Presence::Borrowed(observed(&arn, tags)),
+        })
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let issuer = refs.need(&cluster::key(), "oidcIssuer")?;
+        let request = cloud
+            .aws
+            .iam
+            .create_open_id_connect_provider()
+            .url(issuer)
+            .client_id_list(AUDIENCE)
+            .set_tags(Some(self.tags.to_iam()));
+        let answer = cloud.aws.call(Service::Iam, "CreateOpenIDConnectProvider", issuer, request.send()).await;
+        let answer = match answer {
+            Err(error) if error.class() == Class::Conflict => {
+                return Err(Failure::new(Class::NoChange, error.to_string()));
+            }
+            other => other?,
+        };
+        let made = answer.open_id_connect_provider_arn.unwrap_or_else(|| arn(cloud, issuer));
+        Ok(observed(&made, self.tags.clone()))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        if changes_tags(changes) {
+            let missing = self.tags.missing_from(&seen.detail);
+            let request = cloud
+                .aws
+                .iam
+                .tag_open_id_connect_provider()
+                .open_id_connect_provider_arn(&seen.id)
+                .set_tags(Some(missing.to_iam()));
+            cloud.aws.call(Service::Iam, "TagOpenIDConnectProvider", &seen.id, request.send()).await?;
+        }
+        Ok(observed(&seen.id, self.tags.clone()))
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(&seen.id);
+        cloud.aws.call(Service::Iam, "DeleteOpenIDConnectProvider", &seen.id, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}

@@ -1,0 +1,316 @@
+//! The roles of the cluster and of its nodes, with their policies; or a role that the user names.
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/cluster-iam-role.html> and `create-node-role.html` beside it.
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+use super::cloud::{Cloud, Intervals, Making, changes_tags, fresh, tag_changes};
+use crate::aws::tags::{Ownership, Tags};
+use crate::aws::{Service, snapshots};
+use crate::engine::{Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+
+/// Who takes on the role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The control plane.
+    Cluster,
+    /// Nodes of all node groups that name no role of their own.
+    Node,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Purpose::Cluster => "cluster",
+            Purpose::Node => "node",
+        }
+    }
+
+    fn principal(self) -> &'static str {
+        match self {
+            Purpose::Cluster => "eks.amazonaws.com",
+            Purpose::Node => "ec2.amazonaws.com",
+        }
+    }
+
+    fn policies(self) -> &'static [&'static str] {
+        match self {
+            Purpose::Cluster => &["AmazonEKSClusterPolicy"],
+            Purpose::Node => {
+                &["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"]
+            }
+        }
+    }
+}
+
+/// A role that we make.
+pub struct Role {
+    purpose: Purpose,
+    name: String,
+    more_policies: Vec<String>,
+    permissions_boundary: Option<String>,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// A role that the user names: used as it is.
+pub struct GivenRole {
+    purpose: Purpose,
+    arn: String,
+    intervals: Intervals,
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    attached: Vec<String>,
+    instance_profiles: Vec<String>,
+    tags: Tags,
+}
+
+/// Its name in the graph.
+pub fn key(purpose: Purpose) -> Key {
+    Key::named("role", purpose.as_str())
+}
+
+/// A name that is the object's alone: IAM knows no regions, so the cluster's name will not do. At most 64 characters.
+fn name(cluster: &str, uid: &str, purpose: Purpose) -> String {
+    let hash: String = Sha256::digest(uid).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let cluster: String = cluster.chars().take(38).collect();
+    format!("keelson-{cluster}-{hash}-{}", purpose.as_str())
+}
+
+impl Role {
+    /// A role of the cluster, with policies beside those that EKS asks for.
+    pub fn new(making: &Making<'_>, purpose: Purpose, more_policies: &[String], boundary: Option<&str>) -> Self {
+        Self {
+            purpose,
+            name: name(making.cluster_name, &making.owner.uid, purpose),
+            more_policies: more_policies.to_vec(),
+            permissions_boundary: boundary.map(str::to_owned),
+            tags: making.tags(&key(purpose)),
+            intervals: making.intervals,
+        }
+    }
+
+    /// ARNs of all policies, for the partition the account is in.
+    fn policies(&self, partition: &str) -> Vec<String> {
+        let ours = self.purpose.policies().iter().map(|name| format!("arn:{partition}:iam::aws:policy/{name}"));
+        ours.chain(self.more_policies.iter().cloned()).collect()
+    }
+
+    fn trust(&self) -> String {
+        // TagSession is what Auto Mode needs of the cluster's role, and does no harm to the others.
+        serde_json::json!({
+            "Version": "2012-10-17",
+            "Statement": [{
+                "Effect": "Allow",
+                "Principal": {"Service": self.purpose.principal()},
+                "Action": ["sts:AssumeRole", "sts:TagSession"],
+            }],
+        })
+        .to_string()
+    }
+
+    fn observed(&self, arn: &str, detail: Seen) -> Observed<Seen> {
+        let partition = arn.split(':').nth(1).unwrap_or("aws");
+        let complete = self.policies(partition).iter().all(|policy| detail.attached.contains(policy));
+        let phase = if complete { Phase::Ready } else { Phase::Incomplete };
+        Observed::ready(&self.name, "available", detail).phase(phase).output("arn", arn)
+    }
+
+    fn seen(&self, role: &snapshots::Role) -> Observed<Seen> {
+        let detail = Seen {
+            attached: role.attached.clone(),
+            instance_profiles: role.instance_profiles.clone(),
+            tags: role.tags.clone(),
+        };
+        self.observed(&role.arn, detail)
+    }
+}
+
+#[async_trait]
+impl Resource for Role {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(self.purpose)
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let more = self.more_policies.iter().map(|arn| arn.rsplit('/').next().unwrap_or(arn).to_owned());
+        let policies: Vec<_> = self.purpose.policies().iter().map(|name| (*name).to_owned()).chain(more).collect();
+        vec![("name", self.name.clone()), ("policies", policies.join(", "))]
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        let partition = seen.outputs.get("arn").and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws");
+        let missing = self.policies(partition).into_iter().filter(|policy| !seen.detail.attached.contains(policy));
+        let mut changes: Vec<_> = missing.map(|policy| Change::in_place("policies", "", policy)).collect();
+        changes.extend(tag_changes(&self.tags, &seen.detail.tags));
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let roles = cloud.aws.snapshots.roles(fresh(look)).await?;
+        let Some(role) = roles.iter().find(|role| role.name == self.name) else { return Ok(Presence::Absent) };
+        Ok(match Ownership::of(&role.tags, &cloud.owner.uid) {
+            Ownership::Ours => Presence::Ours(self.seen(role)),
+            Ownership::Nobody => Presence::Foreign(format!("role {} carries no owner tag", role.arn)),
+            Ownership::Other { owner, cluster } => {
+                Presence::Foreign(format!("role {} belongs to {}", role.arn, cluster.unwrap_or(owner)))
+            }
+        })
+    }
+
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+        let request = cloud
+            .aws
+            .iam
+            .create_role()
+            .role_name(&self.name)
+            .description(format!("EKS {} role of {}, made by Keelson", self.purpose.as_str(), cloud.owner.cluster))
+            .assume_role_policy_document(self.trust())
+            .set_permissions_boundary(self.permissions_boundary.clone())
+            .set_tags(Some(self.tags.to_iam()));
+        let answer = cloud.aws.call(Service::Iam, "CreateRole", &self.name, request.send()).await;
+        // Made by a try whose answer was lost: whose it is shows the next look.
+        let answer = match answer {
+            Err(error) if error.class() == Class::Conflict => {
+                return Err(Failure::new(Class::NoChange, error.to_string()));
+            }
+            other => other?,
+        };
+        let arn = answer.role.map(|role| role.arn).unwrap_or_default();
+        let detail = Seen { attached: Vec::new(), instance_profiles: Vec::new(), tags: self.tags.clone() };
+        Ok(self.observed(&arn, detail))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let mut detail = seen.detail.clone();
+        for change in changes.iter().filter(|change| change.field == "policies") {
+            let request = cloud.aws.iam.attach_role_policy().role_name(&self.name).policy_arn(&change.to);
+            cloud.aws.call(Service::Iam, "AttachRolePolicy", &self.name, request.send()).await?;
+            detail.attached.push(change.to.clone());
+        }
+        if changes_tags(changes) {
+            let missing = self.tags.missing_from(&detail.tags);
+            let request = cloud.aws.iam.tag_role().role_name(&self.name).set_tags(Some(missing.to_iam()));
+            cloud.aws.call(Service::Iam, "TagRole", &self.name, request.send()).await?;
+            detail.tags = self.tags.clone();
+        }
+        Ok(self.observed(seen.outputs.get("arn").map_or("", String::as_str), detail))
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        // What somebody attached to our role goes with it: IAM keeps no role with policies.
+        let (iam, name) = (&cloud.aws.iam, &self.name);
+        for policy in &seen.detail.attached {
+            let request = iam.detach_role_policy().role_name(name).policy_arn(policy);
+            gone_is_fine(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
+        }
+        let request = iam.list_role_policies().role_name(name);
+        let inline = cloud.aws.call(Service::Iam, "ListRolePolicies", name, request.send()).await?;
+        for policy in inline.policy_names() {
+            let request = iam.delete_role_policy().role_name(name).policy_name(policy);
+            gone_is_fine(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
+        }
+        for profile in &seen.detail.instance_profiles {
+            let request = iam.remove_role_from_instance_profile().role_name(name).instance_profile_name(profile);
+            gone_is_fine(cloud.aws.call(Service::Iam, "RemoveRoleFromInstanceProfile", name, request.send()).await)?;
+        }
+        let request = iam.delete_role().role_name(name);
+        cloud.aws.call(Service::Iam, "DeleteRole", name, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}
+
+fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
+    match answer {
+        Err(error) if error.class() != Class::Gone => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+impl GivenRole {
+    /// A role named in the spec.
+    pub fn new(making: &Making<'_>, purpose: Purpose, arn: &str) -> Self {
+        Self { purpose, arn: arn.into(), intervals: making.intervals }
+    }
+}
+
+#[async_trait]
+impl Resource for GivenRole {
+    type Cloud = Cloud;
+    type Seen = ();
+
+    fn key(&self) -> Key {
+        key(self.purpose)
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("arn", self.arn.clone())]
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.slow()
+    }
+
+    fn diff(&self, _: &Observed<()>, _: &Refs) -> Vec<Change> {
+        Vec::new()
+    }
+
+    /// Taken at the user's word: the operator may not be allowed to look at it, and EKS checks it.
+    async fn observe(&self, _: &Cloud, _: &Refs, _: &Look, _: Option<&Observed<()>>) -> Result<Presence<()>, Failure> {
+        let name = self.arn.rsplit('/').next().unwrap_or(&self.arn);
+        Ok(Presence::Borrowed(Observed::ready(name, "given", ()).output("arn", &self.arn)))
+    }
+
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<()>, Failure> {
+        Err(never(&self.arn))
+    }
+
+    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<()>, _: &[Change]) -> Result<Observed<()>, Failure> {
+        Err(never(&self.arn))
+    }
+
+    async fn delete(&self, _: &Cloud, _: &Observed<()>) -> Result<Presence<()>, Failure> {
+        Err(never(&self.arn))
+    }
+}
+
+fn never(what: &str) -> Failure {
+    Failure::invalid(format!("{what} is not ours to change"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_iam_and_are_one_objects_alone() {
+        let long = "c".repeat(100);
+        for purpose in [Purpose::Cluster, Purpose::Node] {
+            assert!(name(&long, "uid", purpose).len() <= 64);
+        }
+        assert_ne!(name("demo", "uid-1", Purpose::Node), name("demo", "uid-2", Purpose::Node));
+    }
+}

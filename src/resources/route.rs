@@ -1,0 +1,162 @@
+//! The default route of a route table: to the internet gateway, or to a NAT gateway.
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::RouteState;
+
+use super::cloud::{Cloud, Intervals, Making, find, fresh};
+use super::route_table::Table;
+use super::{internet_gateway, nat_gateway};
+use crate::aws::Service;
+use crate::aws::snapshots::RouteTarget;
+use crate::engine::{Change, Class, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+
+/// Everything that is not in the VPC.
+const ANYWHERE: &str = "0.0.0.0/0";
+
+/// The default route of a table.
+pub struct Route {
+    table: Table,
+    /// The zone whose NAT gateway it leads to; `None`: to the internet gateway.
+    nat: Option<String>,
+    intervals: Intervals,
+}
+
+/// Where it leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    target: RouteTarget,
+    blackhole: bool,
+}
+
+/// Its name in the graph.
+pub fn key(table: &Table) -> Key {
+    Key::named("route", table.name())
+}
+
+impl Route {
+    /// The public subnets' route to the internet.
+    pub fn to_internet(making: &Making<'_>) -> Self {
+        Self { table: Table::Public, nat: None, intervals: making.intervals }
+    }
+
+    /// A private subnet's route to the NAT gateway in `nat_zone`.
+    pub fn to_nat(making: &Making<'_>, table: Table, nat_zone: &str) -> Self {
+        Self { table, nat: Some(nat_zone.into()), intervals: making.intervals }
+    }
+
+    fn target(&self) -> Key {
+        self.nat.as_ref().map_or_else(internet_gateway::key, |zone| nat_gateway::key(zone))
+    }
+
+    fn wanted(&self, id: &str) -> RouteTarget {
+        match self.nat {
+            Some(_) => RouteTarget::NatGateway(id.into()),
+            None => RouteTarget::InternetGateway(id.into()),
+        }
+    }
+}
+
+fn observed(table: &str, detail: Seen) -> Observed<Seen> {
+    let state = if detail.blackhole { "blackhole" } else { "active" };
+    Observed::ready(format!("{table}:{ANYWHERE}"), state, detail).output("routeTable", table)
+}
+
+#[async_trait]
+impl Resource for Route {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(&self.table)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![self.table.key(), self.target()]
+    }
+
+    fn inside(&self) -> Option<Key> {
+        Some(self.table.key())
+    }
+
+    fn deleted_with(&self) -> Option<Key> {
+        Some(self.table.key())
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("destination", ANYWHERE.into()), ("target", self.target().to_string())]
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+        let Some(id) = refs.get(&self.target()) else { return Vec::new() };
+        if seen.detail.target == self.wanted(id) {
+            return Vec::new();
+        }
+        vec![Change::in_place("target", format!("{:?}", seen.detail.target), id)]
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let tables = cloud.aws.snapshots.route_tables(fresh(look)).await?;
+        // A table is on record under its own key: here its tags alone must do.
+        let by_tags = Look { recorded_id: None, ..look.clone() };
+        let Some(table) = find(&tables, &cloud.owner, &self.table.key(), &by_tags) else {
+            return Ok(Presence::Absent);
+        };
+        let Some(route) = table.routes.iter().find(|route| route.destination == ANYWHERE) else {
+            return Ok(Presence::Absent);
+        };
+        let blackhole = route.state == Some(RouteState::Blackhole);
+        Ok(Presence::Ours(observed(&table.id, Seen { target: route.target.clone(), blackhole })))
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let (table, target) = (refs.id(&self.table.key())?, refs.id(&self.target())?);
+        let request = cloud.aws.ec2.create_route().route_table_id(table).destination_cidr_block(ANYWHERE);
+        let request = match self.nat {
+            Some(_) => request.nat_gateway_id(target),
+            None => request.gateway_id(target),
+        };
+        let answer = cloud.aws.call(Service::Ec2, "CreateRoute", table, request.send()).await;
+        // RouteAlreadyExists: made by a try whose answer was lost. Whether it leads to the right place shows the next look.
+        match answer.map(drop) {
+            Err(error) if error.class() == Class::Conflict => {
+                return Err(Failure::new(Class::NoChange, error.to_string()));
+            }
+            other => other?,
+        }
+        Ok(observed(table, Seen { target: self.wanted(target), blackhole: false }))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        _: &Observed<Seen>,
+        _: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let (table, target) = (refs.id(&self.table.key())?, refs.id(&self.target())?);
+        let request = cloud.aws.ec2.replace_route().route_table_id(table).destination_cidr_block(ANYWHERE);
+        let request = match self.nat {
+            Some(_) => request.nat_gateway_id(target),
+            None => request.gateway_id(target),
+        };
+        cloud.aws.call(Service::Ec2, "ReplaceRoute", table, request.send()).await?;
+        Ok(observed(table, Seen { target: self.wanted(target), blackhole: false }))
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let table = seen.outputs.get("routeTable").cloned().unwrap_or_default();
+        let request = cloud.aws.ec2.delete_route().route_table_id(&table).destination_cidr_block(ANYWHERE);
+        cloud.aws.call(Service::Ec2, "DeleteRoute", &table, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}

@@ -1,0 +1,144 @@
+//! A route table: one for all public subnets, one for the private subnet of each zone. Its routes and associations are
+//! resources of their own, and go with it and with the subnets.
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::ResourceType;
+
+use super::cloud::{Cloud, Intervals, Making, find, fresh, tag_changes};
+use super::vpc;
+use crate::api::node_group::SubnetTier;
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+
+/// Which route table: all public subnets share one, each private subnet has its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Of the public subnets.
+    Public,
+    /// Of the private subnet of a zone.
+    Private(String),
+}
+
+impl Table {
+    /// The table of a subnet.
+    pub fn of(tier: SubnetTier, zone: &str) -> Self {
+        match tier {
+            SubnetTier::Public => Table::Public,
+            SubnetTier::Private => Table::Private(zone.into()),
+        }
+    }
+
+    /// The name behind the kind in keys.
+    pub fn name(&self) -> String {
+        match self {
+            Table::Public => "public".into(),
+            Table::Private(zone) => format!("private/{zone}"),
+        }
+    }
+
+    /// Its name in the graph.
+    pub fn key(&self) -> Key {
+        Key::named("routeTable", self.name())
+    }
+
+    /// The table that a key of a table, route or association names.
+    pub fn named(name: &str) -> Option<Self> {
+        match name.split_once('/') {
+            None if name == "public" => Some(Table::Public),
+            Some(("private", zone)) => Some(Table::Private(zone.into())),
+            _ => None,
+        }
+    }
+}
+
+/// A route table of the VPC.
+pub struct RouteTable {
+    table: Table,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// Its tags are all that can differ.
+pub type Seen = Tags;
+
+impl RouteTable {
+    /// A route table.
+    pub fn new(making: &Making<'_>, table: Table) -> Self {
+        Self { tags: making.tags(&table.key()), table, intervals: making.intervals }
+    }
+}
+
+#[async_trait]
+impl Resource for RouteTable {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        self.table.key()
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![vpc::key()]
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn records_intent(&self) -> bool {
+        true
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        tag_changes(&self.tags, &seen.detail)
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let tables = cloud.aws.snapshots.route_tables(fresh(look)).await?;
+        let found = find(&tables, &cloud.owner, &self.table.key(), look);
+        Ok(found.map_or(Presence::Absent, |table| {
+            Presence::Ours(Observed::ready(&table.id, "available", table.tags.clone()))
+        }))
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let request = cloud
+            .aws
+            .ec2
+            .create_route_table()
+            .vpc_id(refs.id(&vpc::key())?)
+            .tag_specifications(self.tags.to_ec2_specification(ResourceType::RouteTable));
+        let name = self.table.key().to_string();
+        let answer = cloud.aws.call(Service::Ec2, "CreateRouteTable", &name, request.send()).await?;
+        let id = answer.route_table.and_then(|table| table.route_table_id).unwrap_or_default();
+        Ok(Observed::ready(id, "available", self.tags.clone()))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        _: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        cloud.tag_ec2(&seen.id, &self.tags, &seen.detail).await?;
+        Ok(Observed { detail: self.tags.clone(), ..seen.clone() })
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.ec2.delete_route_table().route_table_id(&seen.id);
+        cloud.aws.call(Service::Ec2, "DeleteRouteTable", &seen.id, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}

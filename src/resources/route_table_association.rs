@@ -1,0 +1,127 @@
+//! Which route table a subnet uses.
+
+use async_trait::async_trait;
+
+use super::cloud::{Cloud, Intervals, Making, fresh};
+use super::route_table::Table;
+use super::subnet;
+use crate::api::node_group::SubnetTier;
+use crate::aws::Service;
+use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+
+/// A subnet's tie to its route table.
+pub struct RouteTableAssociation {
+    tier: SubnetTier,
+    zone: String,
+    intervals: Intervals,
+}
+
+/// The table it leads to.
+pub type Seen = String;
+
+/// Its name in the graph.
+pub fn key(tier: SubnetTier, zone: &str) -> Key {
+    Key::named("routeTableAssociation", subnet::key(tier, zone).name())
+}
+
+impl RouteTableAssociation {
+    /// The tie of a zone's subnet.
+    pub fn new(making: &Making<'_>, tier: SubnetTier, zone: &str) -> Self {
+        Self { tier, zone: zone.into(), intervals: making.intervals }
+    }
+
+    fn table(&self) -> Key {
+        Table::of(self.tier, &self.zone).key()
+    }
+
+    fn subnet(&self) -> Key {
+        subnet::key(self.tier, &self.zone)
+    }
+}
+
+fn observed(id: &str, table: &str) -> Observed<Seen> {
+    Observed::ready(id, "associated", table.to_owned())
+}
+
+#[async_trait]
+impl Resource for RouteTableAssociation {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(self.tier, &self.zone)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![self.table(), self.subnet()]
+    }
+
+    fn inside(&self) -> Option<Key> {
+        Some(self.subnet())
+    }
+
+    fn deleted_with(&self) -> Option<Key> {
+        Some(self.subnet())
+    }
+
+    /// A table cannot go while a subnet uses it.
+    fn holds(&self) -> Vec<Key> {
+        vec![self.table()]
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("routeTable", self.table().to_string())]
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+        match refs.get(&self.table()) {
+            Some(table) if table != seen.detail => vec![Change::in_place("routeTable", &seen.detail, table)],
+            _ => Vec::new(),
+        }
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let tables = cloud.aws.snapshots.route_tables(fresh(look)).await?;
+        let Some(subnet) = refs.get(&self.subnet()) else { return Ok(Presence::Absent) };
+        let ours = tables.iter().filter(|table| table.tags.is_owned_by(&cloud.owner.uid));
+        let mut all = ours.flat_map(|table| table.associations.iter().map(move |one| (&table.id, one)));
+        let found = all.find(|(_, association)| association.subnet_id.as_deref() == Some(subnet));
+        Ok(found.map_or(Presence::Absent, |(table, association)| Presence::Ours(observed(&association.id, table))))
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let (subnet, table) = (refs.id(&self.subnet())?, refs.id(&self.table())?);
+        let request = cloud.aws.ec2.associate_route_table().subnet_id(subnet).route_table_id(table);
+        let answer = cloud.aws.call(Service::Ec2, "AssociateRouteTable", subnet, request.send()).await?;
+        Ok(observed(&answer.association_id.unwrap_or_default(), table))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        seen: &Observed<Seen>,
+        _: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let table = refs.id(&self.table())?;
+        let request = cloud.aws.ec2.replace_route_table_association().association_id(&seen.id).route_table_id(table);
+        let answer = cloud.aws.call(Service::Ec2, "ReplaceRouteTableAssociation", &seen.id, request.send()).await?;
+        Ok(observed(&answer.new_association_id.unwrap_or_default(), table))
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.ec2.disassociate_route_table().association_id(&seen.id);
+        cloud.aws.call(Service::Ec2, "DisassociateRouteTable", &seen.id, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}

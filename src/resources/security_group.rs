@@ -1,0 +1,139 @@
+//! The security group of interface endpoints: HTTPS from the VPC. (The cluster's own security group is made by EKS.)
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType};
+
+use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
+use super::vpc;
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::engine::{Change, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+
+const HTTPS: i32 = 443;
+
+/// The security group of the interface endpoints.
+pub struct SecurityGroup {
+    name: String,
+    vpc_cidr: String,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    lets_https_in: bool,
+    tags: Tags,
+}
+
+/// Its name in the graph.
+pub fn key() -> Key {
+    Key::named("securityGroup", "endpoints")
+}
+
+impl SecurityGroup {
+    /// A group that lets HTTPS in from the VPC.
+    pub fn new(making: &Making<'_>, vpc_cidr: &str) -> Self {
+        let name = format!("keelson-{}-endpoints", making.cluster_name);
+        Self { name, vpc_cidr: vpc_cidr.into(), tags: making.tags(&key()), intervals: making.intervals }
+    }
+}
+
+fn observed(id: &str, detail: Seen) -> Observed<Seen> {
+    let phase = if detail.lets_https_in { Phase::Ready } else { Phase::Incomplete };
+    Observed::ready(id, "available", detail).phase(phase)
+}
+
+#[async_trait]
+impl Resource for SecurityGroup {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key()
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![vpc::key()]
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("ingress", format!("{HTTPS}/tcp from {}", self.vpc_cidr))]
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    /// Its name is taken once in a VPC, but the refusal does not tell the id.
+    fn records_intent(&self) -> bool {
+        true
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
+        if !seen.detail.lets_https_in {
+            changes.push(Change::in_place("ingress", "", format!("{HTTPS}/tcp from {}", self.vpc_cidr)));
+        }
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let groups = cloud.aws.snapshots.security_groups(fresh(look)).await?;
+        let Some(group) = find(&groups, &cloud.owner, &key(), look) else { return Ok(Presence::Absent) };
+        let lets_https_in = group
+            .ingress
+            .iter()
+            .any(|rule| rule.protocol == "tcp" && rule.from_port == Some(HTTPS) && rule.cidrs.contains(&self.vpc_cidr));
+        Ok(Presence::Ours(observed(&group.id, Seen { lets_https_in, tags: group.tags.clone() })))
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let request = cloud
+            .aws
+            .ec2
+            .create_security_group()
+            .group_name(&self.name)
+            .description("HTTPS from the VPC to its interface endpoints")
+            .vpc_id(refs.id(&vpc::key())?)
+            .tag_specifications(self.tags.to_ec2_specification(ResourceType::SecurityGroup));
+        let answer = cloud.aws.call(Service::Ec2, "CreateSecurityGroup", &self.name, request.send()).await?;
+        let id = answer.group_id.unwrap_or_default();
+        Ok(observed(&id, Seen { lets_https_in: false, tags: self.tags.clone() }))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let mut detail = seen.detail.clone();
+        if changes_field(changes, "ingress") {
+            let range = IpRange::builder().cidr_ip(&self.vpc_cidr).description("the VPC").build();
+            let rule = IpPermission::builder().ip_protocol("tcp").from_port(HTTPS).to_port(HTTPS).ip_ranges(range);
+            let request =
+                cloud.aws.ec2.authorize_security_group_ingress().group_id(&seen.id).ip_permissions(rule.build());
+            cloud.aws.call(Service::Ec2, "AuthorizeSecurityGroupIngress", &seen.id, request.send()).await?;
+            detail.lets_https_in = true;
+        }
+        if changes_tags(changes) {
+            cloud.tag_ec2(&seen.id, &self.tags, &detail.tags).await?;
+            detail.tags = self.tags.clone();
+        }
+        Ok(observed(&seen.id, detail))
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.ec2.delete_security_group().group_id(&seen.id);
+        cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &seen.id, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}

@@ -1,0 +1,196 @@
+//! A subnet: private for nodes and pods, public for load balancers and NAT gateways.
+//!
+//! The tags tell load balancer controllers where to put what:
+//! <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html>.
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
+use ipnet::Ipv4Net;
+
+use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
+use super::vpc;
+use crate::api::node_group::SubnetTier;
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+
+/// A subnet of the cluster's own VPC.
+pub struct Subnet {
+    tier: SubnetTier,
+    zone: String,
+    cidr: Ipv4Net,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    zone: String,
+    cidr: String,
+    public_addresses: bool,
+    tags: Tags,
+}
+
+/// Its name in the graph.
+pub fn key(tier: SubnetTier, zone: &str) -> Key {
+    Key::named("subnet", format!("{}/{zone}", tier_name(tier)))
+}
+
+/// As in keys.
+pub fn tier_name(tier: SubnetTier) -> &'static str {
+    match tier {
+        SubnetTier::Private => "private",
+        SubnetTier::Public => "public",
+    }
+}
+
+/// The zone a subnet's key names.
+pub fn zone_of(key: &Key) -> Option<(SubnetTier, &str)> {
+    let (tier, zone) = key.name().split_once('/')?;
+    match (key.kind(), tier) {
+        ("subnet", "private") => Some((SubnetTier::Private, zone)),
+        ("subnet", "public") => Some((SubnetTier::Public, zone)),
+        _ => None,
+    }
+}
+
+impl Subnet {
+    /// A subnet of a zone.
+    pub fn new(making: &Making<'_>, tier: SubnetTier, zone: &str, cidr: Ipv4Net) -> Self {
+        let role = match tier {
+            SubnetTier::Private => "kubernetes.io/role/internal-elb",
+            SubnetTier::Public => "kubernetes.io/role/elb",
+        };
+        let cluster = format!("kubernetes.io/cluster/{}", making.cluster_name);
+        let tags = making.tags(&key(tier, zone)).with(role, "1").with(cluster, "shared");
+        Self { tier, zone: zone.into(), cidr, tags, intervals: making.intervals }
+    }
+
+    fn observed(&self, id: &str, state: &str, detail: Seen) -> Observed<Seen> {
+        let tier = match self.tier {
+            SubnetTier::Private => "Private",
+            SubnetTier::Public => "Public",
+        };
+        Observed::ready(id, state, detail.clone())
+            .output("zone", detail.zone)
+            .output("tier", tier)
+            .output("cidr", detail.cidr)
+    }
+
+    fn wants_public_addresses(&self) -> bool {
+        self.tier == SubnetTier::Public
+    }
+}
+
+#[async_trait]
+impl Resource for Subnet {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(self.tier, &self.zone)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![vpc::key()]
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("cidr", self.cidr.to_string()), ("zone", self.zone.clone())]
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn records_intent(&self) -> bool {
+        true
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        let Seen { zone, cidr, public_addresses, tags } = &seen.detail;
+        let mut changes = tag_changes(&self.tags, tags);
+        let why = "a subnet keeps its place: make a new cluster in a new VPC";
+        if cidr != &self.cidr.to_string() {
+            changes.push(Change::forbidden("cidr", cidr, self.cidr, why));
+        }
+        if zone != &self.zone {
+            changes.push(Change::forbidden("zone", zone, &self.zone, why));
+        }
+        // A private subnet that somebody made give public addresses is put right; that is what makes it private.
+        if *public_addresses != self.wants_public_addresses() {
+            changes.push(Change::in_place("mapPublicIpOnLaunch", public_addresses, self.wants_public_addresses()));
+        }
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let subnets = cloud.aws.snapshots.subnets(fresh(look)).await?;
+        let Some(subnet) = find(&subnets, &cloud.owner, &Resource::key(self), look) else {
+            return Ok(Presence::Absent);
+        };
+        let detail = Seen {
+            zone: subnet.zone.clone(),
+            cidr: subnet.cidr.clone(),
+            public_addresses: subnet.map_public_ip_on_launch,
+            tags: subnet.tags.clone(),
+        };
+        let state = subnet.state.as_ref().map_or("available", |state| state.as_str());
+        Ok(Presence::Ours(self.observed(&subnet.id, state, detail)))
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let name = Resource::key(self).to_string();
+        let request = cloud
+            .aws
+            .ec2
+            .create_subnet()
+            .vpc_id(refs.id(&vpc::key())?)
+            .availability_zone(&self.zone)
+            .cidr_block(self.cidr.to_string())
+            .tag_specifications(self.tags.to_ec2_specification(ResourceType::Subnet));
+        let answer = cloud.aws.call(Service::Ec2, "CreateSubnet", &name, request.send()).await?;
+        let id = answer.subnet.and_then(|subnet| subnet.subnet_id).unwrap_or_default();
+        let detail = Seen {
+            zone: self.zone.clone(),
+            cidr: self.cidr.to_string(),
+            public_addresses: false,
+            tags: self.tags.clone(),
+        };
+        Ok(self.observed(&id, "available", detail))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let mut detail = seen.detail.clone();
+        if changes_field(changes, "mapPublicIpOnLaunch") {
+            let value = AttributeBooleanValue::builder().value(self.wants_public_addresses()).build();
+            let request = cloud.aws.ec2.modify_subnet_attribute().subnet_id(&seen.id).map_public_ip_on_launch(value);
+            cloud.aws.call(Service::Ec2, "ModifySubnetAttribute", &seen.id, request.send()).await?;
+            detail.public_addresses = self.wants_public_addresses();
+        }
+        if changes_tags(changes) {
+            cloud.tag_ec2(&seen.id, &self.tags, &detail.tags).await?;
+            detail.tags = self.tags.clone();
+        }
+        Ok(self.observed(&seen.id, &seen.state, detail))
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.ec2.delete_subnet().subnet_id(&seen.id);
+        cloud.aws.call(Service::Ec2, "DeleteSubnet", &seen.id, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}

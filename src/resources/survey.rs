@@ -1,0 +1,143 @@
+//! What must be known of AWS before a graph can be expanded, and the last look before the finalizer goes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::cloud::{Cloud, Tagged};
+use super::{layout, subnet};
+use crate::api::SpecError;
+use crate::api::network::{Vpc, Zones};
+use crate::aws::Fresh;
+use crate::aws::snapshots::{AvailabilityZoneState, NatGatewayState};
+use crate::engine::{Failure, Key};
+
+/// Zones come and go once in years.
+const ZONES_BELIEVED: Duration = Duration::from_secs(24 * 3600);
+
+/// What is there already.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Zones of the region that can be used, sorted by name.
+    pub available_zones: Vec<String>,
+    /// Keys of all that carries the owner's tag.
+    pub owned: Vec<Key>,
+}
+
+/// Looks which zones there are and what the object owns in EC2 and IAM.
+pub async fn survey(cloud: &Cloud, max_age: Duration) -> Result<Survey, Failure> {
+    let zones = cloud.aws.snapshots.zones(Fresh::within(ZONES_BELIEVED)).await?;
+    let usable = zones.iter().filter(|zone| zone.state == Some(AvailabilityZoneState::Available));
+    let mut available_zones: Vec<_> = usable.map(|zone| zone.name.clone()).collect();
+    available_zones.sort();
+    let owned = owned(cloud, Fresh::within(max_age)).await?;
+    let keys: BTreeSet<Key> = owned.into_iter().map(|(key, _)| key).collect();
+    Ok(Survey { available_zones, owned: keys.into_iter().collect() })
+}
+
+/// Ids of everything that still carries the owner's tag, read anew.
+pub async fn left(cloud: &Cloud) -> Result<Vec<String>, Failure> {
+    let all = owned(cloud, Fresh::now()).await?;
+    Ok(all.into_iter().map(|(key, id)| format!("{key} {id}")).collect())
+}
+
+fn of<T: Tagged>(cloud: &Cloud, all: &[T]) -> Vec<(Key, String)> {
+    let ours = all.iter().filter(|item| item.tags().is_owned_by(&cloud.owner.uid));
+    ours.filter_map(|item| Some((Key::parse(item.tags().resource()?), item.id().to_owned()))).collect()
+}
+
+async fn owned(cloud: &Cloud, fresh: Fresh) -> Result<Vec<(Key, String)>, Failure> {
+    let reads = &cloud.aws.snapshots;
+    let (vpcs, subnets, gateways, addresses, nats, tables, endpoints, groups, roles) = futures::try_join!(
+        reads.vpcs(fresh),
+        reads.subnets(fresh),
+        reads.internet_gateways(fresh),
+        reads.addresses(fresh),
+        reads.nat_gateways(fresh),
+        reads.route_tables(fresh),
+        reads.vpc_endpoints(fresh),
+        reads.security_groups(fresh),
+        reads.roles(fresh),
+    )?;
+    let over = |state: &Option<NatGatewayState>| matches!(state, Some(NatGatewayState::Deleted | NatGatewayState::Failed));
+    let nats: Vec<_> = nats.iter().filter(|nat| !over(&nat.state)).cloned().collect();
+    Ok([
+        of(cloud, &vpcs),
+        of(cloud, &subnets),
+        of(cloud, &gateways),
+        of(cloud, &addresses),
+        of(cloud, &nats),
+        of(cloud, &tables),
+        of(cloud, &endpoints),
+        of(cloud, &groups),
+        of(cloud, &roles),
+    ]
+    .concat())
+}
+
+/// The zones of a VPC's subnets. Those in which there are subnets stay; else those named, or the first by name.
+pub fn choose_zones(vpc: &Vpc, survey: &Survey) -> Result<Vec<String>, SpecError> {
+    let made: BTreeSet<&str> = survey.owned.iter().filter_map(|key| subnet::zone_of(key).map(|(_, zone)| zone)).collect();
+    let available = &survey.available_zones;
+    match vpc.zones() {
+        Zones::Named(names) => {
+            let unknown: Vec<_> = names.iter().filter(|name| !available.contains(name)).cloned().collect();
+            if !unknown.is_empty() {
+                return Err(SpecError::new(
+                    "spec.network.vpc.zones",
+                    format!("{} cannot be used here; there are {}", unknown.join(", "), available.join(", ")),
+                ));
+            }
+            // Sorted, so that the order in which they are written does not move a subnet.
+            let mut names = names.to_vec();
+            names.sort();
+            Ok(names)
+        }
+        Zones::Count(count) => {
+            let count = usize::from(count);
+            // In the order of their names, so that a zone's place in the layout never changes.
+            let more = available.iter().map(String::as_str).filter(|zone| !made.contains(zone));
+            let mut chosen: Vec<String> = made.iter().copied().chain(more).take(count.max(made.len())).map(str::to_owned).collect();
+            if chosen.len() < count.min(layout::MOST_ZONES) {
+                return Err(SpecError::new(
+                    "spec.network.vpc.zoneCount",
+                    format!("{count} zones asked for, the region has {}: {}", available.len(), available.join(", ")),
+                ));
+            }
+            chosen.sort();
+            Ok(chosen)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::node_group::SubnetTier;
+
+    fn survey(available: &[&str], made: &[&str]) -> Survey {
+        Survey {
+            available_zones: available.iter().map(|zone| (*zone).to_owned()).collect(),
+            owned: made.iter().map(|zone| subnet::key(SubnetTier::Private, zone)).collect(),
+        }
+    }
+
+    fn counted(count: u8) -> Vpc {
+        Vpc { zone_count: count, ..Vpc::default() }
+    }
+
+    #[test]
+    fn the_first_zones_are_taken_and_those_that_have_subnets_stay() {
+        let zones = ["r-a", "r-b", "r-c", "r-d"];
+        assert_eq!(choose_zones(&counted(3), &survey(&zones, &[])).unwrap(), ["r-a", "r-b", "r-c"]);
+        assert_eq!(choose_zones(&counted(2), &survey(&zones, &["r-c", "r-d"])).unwrap(), ["r-c", "r-d"]);
+    }
+
+    #[test]
+    fn more_zones_than_there_are_and_unknown_ones_are_refused() {
+        let error = choose_zones(&counted(3), &survey(&["r-a", "r-b"], &[])).unwrap_err();
+        assert!(error.to_string().contains("the region has 2"), "{error}");
+        let named = Vpc { zones: Some(vec!["r-a".into(), "x-a".into()]), ..Vpc::default() };
+        let error = choose_zones(&named, &survey(&["r-a", "r-b"], &[])).unwrap_err();
+        assert!(error.to_string().contains("x-a cannot be used"), "{error}");
+    }
+}

@@ -1,0 +1,156 @@
+//! The VPC, with the DNS attributes that nodes and private endpoints need.
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html>.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
+
+use super::cloud::{Cloud, Intervals, Making, changes_tags, find, fresh, tag_changes};
+use crate::aws::tags::Tags;
+use crate::aws::{Fresh, Service};
+use crate::engine::{Change, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+
+/// A VPC of the cluster's own.
+pub struct Vpc {
+    cidr: String,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    cidr: String,
+    tags: Tags,
+    dns_support: bool,
+    dns_hostnames: bool,
+}
+
+/// Its name in the graph.
+pub fn key() -> Key {
+    Key::single("vpc")
+}
+
+impl Vpc {
+    /// A VPC with one range of addresses.
+    pub fn new(making: &Making<'_>, cidr: &str) -> Self {
+        Self { cidr: cidr.into(), tags: making.tags(&key()), intervals: making.intervals }
+    }
+
+    fn observed(&self, id: &str, state: &str, detail: Seen) -> Observed<Seen> {
+        let dns = detail.dns_support && detail.dns_hostnames;
+        let phase = if dns { Phase::Ready } else { Phase::Incomplete };
+        Observed::ready(id, state, detail).phase(phase).output("cidr", &self.cidr)
+    }
+}
+
+/// Each VPC's attributes cost calls of their own: once seen as wanted they are believed for a day.
+const DNS_BELIEVED: Duration = Duration::from_secs(86_400);
+
+#[async_trait]
+impl Resource for Vpc {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("cidr", self.cidr.clone())]
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn records_intent(&self) -> bool {
+        true
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        let Seen { cidr, tags, dns_support, dns_hostnames } = &seen.detail;
+        let mut changes = tag_changes(&self.tags, tags);
+        if cidr != &self.cidr {
+            let why = "a VPC keeps its range: make a new cluster in a new VPC";
+            changes.push(Change::forbidden("network.vpc.cidr", cidr, &self.cidr, why));
+        }
+        for (field, on) in [("enableDnsSupport", dns_support), ("enableDnsHostnames", dns_hostnames)] {
+            if !on {
+                changes.push(Change::in_place(field, false, true));
+            }
+        }
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        last: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let vpcs = cloud.aws.snapshots.vpcs(fresh(look)).await?;
+        let Some(vpc) = find(&vpcs, &cloud.owner, &key(), look) else { return Ok(Presence::Absent) };
+        let known = last.is_some_and(|last| last.id == vpc.id && last.phase == Phase::Ready);
+        let dns_fresh = if known { Fresh::within(DNS_BELIEVED) } else { fresh(look) };
+        let dns = cloud.aws.snapshots.vpc_dns(&vpc.id, dns_fresh).await?;
+        let detail = Seen {
+            cidr: vpc.cidr.clone(),
+            tags: vpc.tags.clone(),
+            dns_support: dns.support,
+            dns_hostnames: dns.hostnames,
+        };
+        let state = vpc.state.as_ref().map_or("available", |state| state.as_str());
+        Ok(Presence::Ours(self.observed(&vpc.id, state, detail)))
+    }
+
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+        let request = cloud
+            .aws
+            .ec2
+            .create_vpc()
+            .cidr_block(&self.cidr)
+            .tag_specifications(self.tags.to_ec2_specification(ResourceType::Vpc));
+        let answer = cloud.aws.call(Service::Ec2, "CreateVpc", &cloud.owner.cluster, request.send()).await?;
+        let id = answer.vpc.and_then(|vpc| vpc.vpc_id).unwrap_or_default();
+        // A new VPC resolves names but gives none: EC2's defaults.
+        let detail = Seen { cidr: self.cidr.clone(), tags: self.tags.clone(), dns_support: true, dns_hostnames: false };
+        Ok(self.observed(&id, "available", detail))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let mut detail = seen.detail.clone();
+        let on = || AttributeBooleanValue::builder().value(true).build();
+        // One attribute a call, and names need support first.
+        if !detail.dns_support {
+            let request = cloud.aws.ec2.modify_vpc_attribute().vpc_id(&seen.id).enable_dns_support(on());
+            cloud.aws.call(Service::Ec2, "ModifyVpcAttribute", &seen.id, request.send()).await?;
+            detail.dns_support = true;
+        }
+        if !detail.dns_hostnames {
+            let request = cloud.aws.ec2.modify_vpc_attribute().vpc_id(&seen.id).enable_dns_hostnames(on());
+            cloud.aws.call(Service::Ec2, "ModifyVpcAttribute", &seen.id, request.send()).await?;
+            detail.dns_hostnames = true;
+        }
+        if changes_tags(changes) {
+            cloud.tag_ec2(&seen.id, &self.tags, &detail.tags).await?;
+            detail.tags = self.tags.clone();
+        }
+        Ok(self.observed(&seen.id, &seen.state, detail))
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.ec2.delete_vpc().vpc_id(&seen.id);
+        cloud.aws.call(Service::Ec2, "DeleteVpc", &seen.id, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+}

@@ -1,0 +1,192 @@
+//! A VPC endpoint: a way to an AWS service that does not pass the NAT gateway.
+//!
+//! S3 and DynamoDB have gateway endpoints, which cost nothing and stand in route tables; all others are interface
+//! endpoints with addresses in the private subnets. See
+//! <https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html>.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_ec2::types::{ResourceType, VpcEndpointType};
+
+use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
+use super::route_table::Table;
+use super::{security_group, subnet, vpc};
+use crate::api::node_group::SubnetTier;
+use crate::aws::tags::Tags;
+use crate::aws::tokens::client_token;
+use crate::aws::{Service, snapshots};
+use crate::engine::{Action, Change, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+
+/// An endpoint of the VPC.
+pub struct VpcEndpoint {
+    service: String,
+    zones: Vec<String>,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Route tables of a gateway endpoint, subnets of an interface endpoint.
+    places: BTreeSet<String>,
+    tags: Tags,
+}
+
+/// Its name in the graph.
+pub fn key(service: &str) -> Key {
+    Key::named("vpcEndpoint", service)
+}
+
+/// Whether a service has a gateway endpoint, and so needs neither addresses nor a security group.
+pub fn is_gateway(service: &str) -> bool {
+    matches!(service, "s3" | "dynamodb")
+}
+
+impl VpcEndpoint {
+    /// An endpoint of a service, by its short name, e.g. `s3` or `ecr.api`.
+    pub fn new(making: &Making<'_>, service: &str, zones: &[String]) -> Self {
+        let tags = making.tags(&key(service));
+        Self { service: service.into(), zones: zones.to_vec(), tags, intervals: making.intervals }
+    }
+
+    fn places(&self) -> Vec<Key> {
+        let zones = self.zones.iter();
+        if is_gateway(&self.service) {
+            zones.map(|zone| Table::Private(zone.clone()).key()).collect()
+        } else {
+            zones.map(|zone| subnet::key(SubnetTier::Private, zone)).collect()
+        }
+    }
+}
+
+fn observed(endpoint: &snapshots::VpcEndpoint) -> Observed<Seen> {
+    let state = endpoint.state.as_ref().map_or("pending", |state| state.as_str()).to_owned();
+    let busy = |action| Phase::Busy { action, since: None, note: String::new() };
+    // EC2 writes these states in both cases.
+    let phase = match state.to_lowercase().as_str() {
+        "available" => Phase::Ready,
+        "deleting" => busy(Action::Delete),
+        "failed" | "rejected" | "expired" | "partial" => Phase::Failed {
+            reason: endpoint.failure.clone().unwrap_or_else(|| format!("AWS says {state}")),
+            make_again: false,
+        },
+        _ => busy(Action::Create),
+    };
+    let places = endpoint.route_table_ids.iter().chain(&endpoint.subnet_ids).cloned().collect();
+    Observed::ready(&endpoint.id, state, Seen { places, tags: endpoint.tags.clone() }).phase(phase)
+}
+
+#[async_trait]
+impl Resource for VpcEndpoint {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(&self.service)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        let group = (!is_gateway(&self.service)).then(security_group::key);
+        self.places().into_iter().chain(group).chain([vpc::key()]).collect()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let kind = if is_gateway(&self.service) { "Gateway" } else { "Interface" };
+        vec![("service", self.service.clone()), ("type", kind.into())]
+    }
+
+    fn expected(&self, _: Action) -> Duration {
+        Duration::from_secs(if is_gateway(&self.service) { 5 } else { 60 })
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
+        let wanted: Vec<_> = self.places().iter().filter_map(|place| refs.get(place).map(str::to_owned)).collect();
+        let missing: Vec<_> = wanted.iter().filter(|id| !seen.detail.places.contains(*id)).cloned().collect();
+        if !missing.is_empty() {
+            changes.push(Change::in_place("places", "", missing.join(" ")));
+        }
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let endpoints = cloud.aws.snapshots.vpc_endpoints(fresh(look)).await?;
+        let found = find(&endpoints, &cloud.owner, &key(&self.service), look);
+        Ok(found.map_or(Presence::Absent, |endpoint| Presence::Ours(observed(endpoint))))
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let name = key(&self.service).to_string();
+        let places =
+            self.places().iter().map(|place| refs.id(place).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
+        let request = cloud
+            .aws
+            .ec2
+            .create_vpc_endpoint()
+            .vpc_id(refs.id(&vpc::key())?)
+            .service_name(format!("com.amazonaws.{}.{}", cloud.aws.region, self.service))
+            .client_token(client_token(&cloud.owner.uid, 0, &name))
+            .tag_specifications(self.tags.to_ec2_specification(ResourceType::VpcEndpoint));
+        let request = if is_gateway(&self.service) {
+            request.vpc_endpoint_type(VpcEndpointType::Gateway).set_route_table_ids(Some(places))
+        } else {
+            request
+                .vpc_endpoint_type(VpcEndpointType::Interface)
+                .private_dns_enabled(true)
+                .set_subnet_ids(Some(places))
+                .security_group_ids(refs.id(&security_group::key())?)
+        };
+        let answer = cloud.aws.call(Service::Ec2, "CreateVpcEndpoint", &name, request.send()).await?;
+        let endpoint = answer.vpc_endpoint.unwrap_or_else(|| aws_sdk_ec2::types::VpcEndpoint::builder().build());
+        Ok(observed(&snapshots::VpcEndpoint::from(&endpoint)))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let mut detail = seen.detail.clone();
+        if changes_field(changes, "places") {
+            let wanted =
+                self.places().iter().map(|place| refs.id(place).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
+            let missing: Vec<_> = wanted.into_iter().filter(|id| !detail.places.contains(id)).collect();
+            let request = cloud.aws.ec2.modify_vpc_endpoint().vpc_endpoint_id(&seen.id);
+            let request = if is_gateway(&self.service) {
+                request.set_add_route_table_ids(Some(missing.clone()))
+            } else {
+                request.set_add_subnet_ids(Some(missing.clone()))
+            };
+            cloud.aws.call(Service::Ec2, "ModifyVpcEndpoint", &seen.id, request.send()).await?;
+            detail.places.extend(missing);
+        }
+        if changes_tags(changes) {
+            cloud.tag_ec2(&seen.id, &self.tags, &detail.tags).await?;
+            detail.tags = self.tags.clone();
+        }
+        Ok(Observed { detail, ..seen.clone() })
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.ec2.delete_vpc_endpoints().vpc_endpoint_ids(&seen.id);
+        cloud.aws.call(Service::Ec2, "DeleteVpcEndpoints", &seen.id, request.send()).await?;
+        // Its addresses go some time after the answer.
+        let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+        Ok(Presence::Ours(Observed { state: "deleting".into(), phase, ..seen.clone() }))
+    }
+}

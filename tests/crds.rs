@@ -1,0 +1,132 @@
+//! The files under `crds/` are what the types say, and the schemas keep what every schema must.
+//! `UPDATE_CRDS=1 cargo test --test crds` writes the files.
+
+use std::fs;
+use std::path::PathBuf;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use keelson::api::crds;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crds")
+}
+
+#[test]
+fn files_are_up_to_date() {
+    let update = std::env::var_os("UPDATE_CRDS").is_some();
+    let mut expected = Vec::new();
+    for crd in crds::all() {
+        let path = folder().join(crds::file_name(&crd));
+        let wanted = crds::to_yaml(&crd).unwrap();
+        if update {
+            fs::write(&path, &wanted).unwrap();
+        }
+        let present = fs::read_to_string(&path).unwrap_or_default();
+        assert!(present == wanted, "{} is stale: run `UPDATE_CRDS=1 cargo test --test crds`", path.display());
+        expected.push(path);
+    }
+    let mut present: Vec<PathBuf> = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    present.sort();
+    assert_eq!(present, expected, "one file per kind, and no other");
+}
+
+#[test]
+fn yaml_reads_back_as_the_same_definition() {
+    for crd in crds::all() {
+        let read: CustomResourceDefinition = serde_saphyr::from_str(&crds::to_yaml(&crd).unwrap()).unwrap();
+        assert_eq!(read, crd);
+    }
+}
+
+/// Calls `visit` with the path and schema of every field of `spec` and `status`, list items and map values included.
+fn walk(path: &str, schema: &JSONSchemaProps, visit: &mut dyn FnMut(&str, &JSONSchemaProps)) {
+    visit(path, schema);
+    for (name, field) in schema.properties.iter().flatten() {
+        walk(&format!("{path}.{name}"), field, visit);
+    }
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+        walk(&format!("{path}[]"), items, visit);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &schema.additional_properties {
+        walk(&format!("{path}{{}}"), values, visit);
+    }
+}
+
+fn complaints(complain: impl Fn(&str, &JSONSchemaProps) -> Option<String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for crd in crds::all() {
+        let schema = crd.spec.versions[0].schema.as_ref().unwrap();
+        let root = schema.open_api_v3_schema.as_ref().unwrap();
+        for part in ["spec", "status"] {
+            let fields = &root.properties.as_ref().unwrap()[part];
+            let path = format!("{}.{part}", crd.spec.names.kind);
+            walk(&path, fields, &mut |path, schema| {
+                found.extend(complain(path, schema).map(|complaint| format!("{path}: {complaint}")));
+            });
+        }
+    }
+    found
+}
+
+#[test]
+fn every_field_is_described() {
+    let found = complaints(|path, schema| {
+        let is_field = !path.ends_with("[]") && !path.ends_with("{}");
+        let described = schema.description.as_ref().is_some_and(|text| text.len() > 8);
+        (is_field && !described).then(|| "no description".to_owned())
+    });
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// The API server refuses rules whose cost it cannot bound, and status must stay small.
+#[test]
+fn everything_is_bounded() {
+    let found = complaints(|path, schema| {
+        // metav1.Condition is Kubernetes's own; its API machinery bounds it.
+        if path.contains(".conditions[]") {
+            return None;
+        }
+        let unbounded = match schema.type_.as_deref() {
+            Some("array") => schema.max_items.is_none(),
+            Some("string") => schema.max_length.is_none() && schema.enum_.is_none() && schema.format.is_none(),
+            Some("object") => schema.additional_properties.is_some() && schema.max_properties.is_none(),
+            _ => false,
+        };
+        unbounded.then(|| "no upper bound".to_owned())
+    });
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn every_list_says_how_it_is_merged() {
+    let found = complaints(|_, schema| {
+        let is_list = schema.type_.as_deref() == Some("array");
+        (is_list && schema.x_kubernetes_list_type.is_none()).then(|| "no x-kubernetes-list-type".to_owned())
+    });
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn every_rule_has_a_message_for_people() {
+    let found = complaints(|_, schema| {
+        let rules = schema.x_kubernetes_validations.iter().flatten();
+        let silent = rules.filter(|rule| rule.message.is_none() && rule.message_expression.is_none());
+        let silent: Vec<&str> = silent.map(|rule| rule.rule.as_str()).collect();
+        (!silent.is_empty()).then(|| format!("{silent:?}"))
+    });
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn descriptions_name_no_internals() {
+    let found = complaints(|_, schema| {
+        let text = schema.description.as_deref().unwrap_or_default();
+        ["TODO", "[`", "super::", "crate::"]
+            .iter()
+            .find(|mark| text.contains(**mark))
+            .map(|mark| format!("{mark:?} in {text:?}"))
+    });
+    assert_eq!(found, Vec::<String>::new());
+}

@@ -1,0 +1,110 @@
+//! The examples are read by the types, and what this version does not act on yet is named rather than ignored.
+
+use keelson::api::gitops::{Agent, GitReference, SourceKind};
+use keelson::api::network::{ExistingSubnets, NetworkKind, Zones};
+use keelson::api::{AwsAccount, EksCluster, NodeGroup, unsupported};
+use serde::de::DeserializeOwned;
+
+/// The objects of type `T` in an example; fields that `T` does not know fail the test.
+fn objects<T: DeserializeOwned + serde::Serialize>(file: &str, kind: &str) -> Vec<T> {
+    let text = std::fs::read_to_string(format!("{}/examples/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let documents: Vec<serde_json::Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let mut found = Vec::new();
+    for document in documents.into_iter().filter(|document| document["kind"] == kind) {
+        let object: T = serde_json::from_value(document.clone()).unwrap();
+        assert_kept("", &document, &serde_json::to_value(&object).unwrap());
+        found.push(object);
+    }
+    found
+}
+
+/// What was written is still there after reading it into the type: no field was skipped.
+fn assert_kept(path: &str, written: &serde_json::Value, read: &serde_json::Value) {
+    match (written, read) {
+        (serde_json::Value::Object(written), serde_json::Value::Object(read)) => {
+            for (key, value) in written {
+                let path = format!("{path}.{key}");
+                let kept = read.get(key).unwrap_or_else(|| panic!("{path} is not read"));
+                assert_kept(&path, value, kept);
+            }
+        }
+        (serde_json::Value::Array(written), serde_json::Value::Array(read)) => {
+            assert_eq!(written.len(), read.len(), "{path}");
+            for (index, (written, read)) in written.iter().zip(read).enumerate() {
+                assert_kept(&format!("{path}[{index}]"), written, read);
+            }
+        }
+        _ => assert_eq!(written, read, "{path}"),
+    }
+}
+
+#[test]
+fn minimal_asks_for_a_vpc_default_addons_and_flux() {
+    let [cluster]: [EksCluster; 1] = objects("minimal.yaml", "EksCluster").try_into().unwrap();
+    assert_eq!(cluster.cluster_name(), "demo");
+    assert_eq!(cluster.spec.version().unwrap().to_string(), "1.34");
+    let NetworkKind::Vpc(vpc) = cluster.spec.network.kind().unwrap() else {
+        panic!("no VPC");
+    };
+    assert_eq!((vpc.cidr.as_str(), vpc.zones()), ("10.0.0.0/16", Zones::Count(3)));
+    assert_eq!(cluster.spec.addons.len(), 4);
+    let Some(Agent::Flux(flux)) = cluster.spec.gitops.as_ref().unwrap().agent().unwrap() else {
+        panic!("no Flux");
+    };
+    let SourceKind::Git(git) = flux.source.kind().unwrap() else {
+        panic!("no Git source");
+    };
+    assert_eq!(git.reference.kind().unwrap(), GitReference::Branch("main"));
+    assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().message(), None);
+
+    let [nodes]: [NodeGroup; 1] = objects("minimal.yaml", "NodeGroup").try_into().unwrap();
+    assert_eq!((nodes.node_group_name().as_str(), nodes.spec.scaling.initial()), ("demo-default", 2));
+    assert_eq!(unsupported::of_node_group(&nodes.spec).message(), None);
+}
+
+#[test]
+fn existing_network_names_its_subnets() {
+    let [cluster]: [EksCluster; 1] = objects("existing-network.yaml", "EksCluster").try_into().unwrap();
+    let NetworkKind::Existing(existing) = cluster.spec.network.kind().unwrap() else {
+        panic!("no existing network");
+    };
+    assert!(matches!(existing.subnets().unwrap(), ExistingSubnets::Ids(ids) if ids.len() == 2));
+    assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().message(), None);
+    let [nodes]: [NodeGroup; 1] = objects("existing-network.yaml", "NodeGroup").try_into().unwrap();
+    assert_eq!(unsupported::of_node_group(&nodes.spec).message(), None);
+}
+
+#[test]
+fn fields_not_acted_on_are_named_one_by_one() {
+    let [cluster]: [EksCluster; 1] = objects("full.yaml", "EksCluster").try_into().unwrap();
+    assert_eq!(
+        unsupported::of_cluster(&cluster.spec).unwrap().fields(),
+        [
+            "spec.controlPlaneScaling",
+            "spec.zonalShift",
+            "spec.autoMode",
+            "spec.podIdentities",
+            "spec.fargateProfiles",
+            "spec.upgrade.windows",
+            "spec.upgrade.soak",
+            "spec.gitops.flux.imagePullSecretRef",
+            "spec.gitops.flux.source.git.proxySecretRef",
+            "spec.gitops.flux.decryption",
+            "spec.writeKubeconfigToSecretRef",
+        ]
+    );
+    let [nodes]: [NodeGroup; 1] = objects("full.yaml", "NodeGroup").try_into().unwrap();
+    assert_eq!(
+        unsupported::of_node_group(&nodes.spec).fields(),
+        ["spec.launchTemplate", "spec.additionalRolePolicies together with spec.roleArn"]
+    );
+}
+
+#[test]
+fn an_account_is_closed_to_namespaces_and_regions_it_does_not_name() {
+    let [account]: [AwsAccount; 1] = objects("full.yaml", "AwsAccount").try_into().unwrap();
+    assert!(account.spec.allows_namespace("team-payments"));
+    assert!(!account.spec.allows_namespace("team"));
+    assert!(account.spec.allows_region("eu-west-1"));
+    assert!(!account.spec.allows_region("us-east-1"));
+}
