@@ -13,12 +13,13 @@ from urllib.parse import unquote
 
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.request import Request as MotoRequest
-from moto.iam.responses import IamResponse
 
+from . import ssm
 from .call import Call
 from .ec2.responses import Ec2Response
 from .errors import AwsError
 from .http import Reply, Request
+from .iam import IamResponse
 from .sts import StsResponse
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,10 @@ class MotoBridge:
         environ["keelson.call"] = call
         response = self.direct.get(call.service)
         try:
+            if call.service == "ssm":
+                reply = ssm.answer(call)
+                if reply is not None:
+                    return reply
             if response is None:
                 return self.through_application(environ)
             status, headers, body = response.dispatch(ServerRequest(environ))

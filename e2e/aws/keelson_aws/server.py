@@ -10,7 +10,9 @@ import re
 import sys
 
 from moto.core.base_backend import BackendDict
+from moto.core.utils import get_service_model
 
+from . import iam
 from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
@@ -36,6 +38,9 @@ XML_CODE = re.compile(rb"<Code>([^<]+)</Code>")
 class Emulator:
     def __init__(self, settings: Settings) -> None:
         patches.apply()
+        iam.apply()
+        # Read now, so that the first call is no slower than the next.
+        get_service_model("ec2")
         self.settings = settings
         self.timeline = Timeline()
         self.accounts = Accounts()

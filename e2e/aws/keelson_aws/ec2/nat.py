@@ -52,6 +52,10 @@ class Gateway(NatGateway):
     def nat_gateway_id(self) -> str:
         return self.id
 
+    @property
+    def create_time(self) -> Any:
+        return self._created_at.replace(microsecond=0)
+
     def settle(self, state: str) -> None:
         if self.state == "pending":
             self.state = state

@@ -17,6 +17,10 @@ from ..errors import AwsError
 from .tags import find_tags
 
 
+# Images of EKS's own node groups (eks/fleet.py); they are in no list.
+EKS_IMAGE = "ami-0e45"
+
+
 def canonical(cidr: str) -> str:
     """AWS takes 10.0.0.7/16 and makes it 10.0.0.0/16."""
     try:
@@ -59,6 +63,19 @@ class Ec2Region(EC2Backend):
         # What a ClientToken made: (action, token) to (fingerprint of the parameters, id).
         self.client_tokens: dict[tuple[str, str], tuple[str, str]] = {}
         self._services: list[dict[str, Any]] = []
+
+    def _load_amis(self) -> None:
+        """moto's images are made when somebody looks for one: a thousand objects in each account and region are slow to make."""
+        self._amis_loaded = False
+
+    def describe_images(self, ami_ids: Any = None, filters: Any = None, *args: Any, **kwargs: Any) -> Any:
+        wanted = (filters or {}).get("image-id")
+        if isinstance(wanted, str) and wanted not in self.amis and (self._amis_loaded or wanted.startswith(EKS_IMAGE)):
+            return []
+        if not self._amis_loaded:
+            self._amis_loaded = True
+            super()._load_amis()
+        return super().describe_images(ami_ids, filters, *args, **kwargs)
 
     def create_default_vpc(self) -> Any:
         return None if self._starting else super().create_default_vpc()

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
+import hashlib
 from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
 from moto.core.types import Base64EncodedString
 
 from ..cloud import ec2
+from ..ec2.region import EKS_IMAGE
 from .operations import Context
 from .state import Cluster, Part, new_hex, new_id
 
-IMAGE_PREFIX = "ami-0"
-
-
 def image_id(version: str, ami_type: str) -> str:
     """A stable AMI id for each minor and AMI type, so that an upgrade changes it."""
-    return IMAGE_PREFIX + base64.b16encode(f"{version}{ami_type}".encode()).decode().lower()[-16:].rjust(16, "0")
+    return EKS_IMAGE + hashlib.sha256(f"{version} {ami_type}".encode()).hexdigest()[:13]
 
 
 def make_fleet(context: Context, cluster: Cluster, part: Part) -> None:

@@ -1,0 +1,87 @@
+"""IAM's answers: moto's, with trust policies checked as IAM checks them when they are written."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from functools import cache
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+from moto.iam.models import AWSManagedPolicy, IAMBackend
+from moto.iam.responses import IamResponse as MotoIamResponse
+
+from .accounts import administrator
+from .cloud import account_of, as_list, find_role, find_user
+from .errors import AwsError
+
+PRINCIPAL = re.compile(r"\d{12}|arn:aws:iam::\d{12}:root|\*")
+
+
+@cache
+def managed_policies() -> list[AWSManagedPolicy]:
+    """AWS's managed policies, read once."""
+    return [AWSManagedPolicy.from_data(name, "", "aws", data) for name, data in json.loads(aws_managed_policies_data).items()]
+
+
+def policies_for(self: IAMBackend) -> list[AWSManagedPolicy]:
+    """An account counts its attachments itself, so it gets copies; their documents are shared."""
+    policies = []
+    for template in managed_policies():
+        policy = copy.copy(template)
+        policy.account_id = self.account_id
+        policies.append(policy)
+    return policies
+
+
+def apply() -> None:
+    """moto parses three megabytes of policies anew for each account."""
+    IAMBackend._init_aws_policies = policies_for  # type: ignore[method-assign,assignment]
+    managed_policies()
+
+
+class IamResponse(MotoIamResponse):
+    def create_role(self) -> ActionResult:
+        check_trust_policy(self._get_param("AssumeRolePolicyDocument"))
+        return super().create_role()
+
+    def update_assume_role_policy(self) -> ActionResult:
+        check_trust_policy(self._get_param("PolicyDocument"))
+        return super().update_assume_role_policy()
+
+
+def check_trust_policy(text: str | None) -> None:
+    try:
+        document = json.loads(text or "")
+    except ValueError as error:
+        raise malformed("This policy contains invalid Json") from error
+    statements = as_list(document.get("Statement")) if isinstance(document, dict) else []
+    if not statements:
+        raise malformed("Could not parse the policy: Statement is empty!")
+    for statement in statements:
+        if not isinstance(statement, dict) or statement.get("Effect") not in ("Allow", "Deny") or not statement.get("Action"):
+            raise malformed("Syntax errors in policy.")
+        if "Resource" in statement:
+            raise malformed("Has prohibited field Resource")
+        principal = statement.get("Principal")
+        if principal is None and "NotPrincipal" not in statement:
+            raise malformed("Missing required field Principal")
+        for name in as_list(principal.get("AWS")) if isinstance(principal, dict) else []:
+            if not exists(str(name)):
+                raise malformed(f'Invalid principal in policy: "AWS":"{name}"')
+
+
+def exists(name: str) -> bool:
+    """Whether a principal may be named: an account, or a role or user that is there."""
+    if PRINCIPAL.fullmatch(name):
+        return True
+    if ":assumed-role/" in name:
+        return True
+    known: Any = find_role(name) or find_user(name)
+    return known is not None or name == administrator(account_of(name)).arn
+
+
+def malformed(message: str) -> AwsError:
+    return AwsError("MalformedPolicyDocument", message)

@@ -1,0 +1,63 @@
+"""SSM's public parameters of EKS's node images, which moto lacks. Everything else of SSM is moto's."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from .call import Call
+from .eks.fleet import image_id
+from .http import Reply
+from .versions import MINORS, release_versions
+
+AL2023 = re.compile(
+    r"/aws/service/eks/optimized-ami/(?P<minor>1\.\d+)/amazon-linux-2023/(?P<arch>x86_64|arm64)/(?P<flavour>[a-z]+)"
+    r"/recommended(?:/(?P<what>image_id|image_name|release_version))?"
+)
+BOTTLEROCKET = re.compile(
+    r"/aws/service/bottlerocket/aws-k8s-(?P<minor>1\.\d+)/(?P<arch>x86_64|arm64)/latest/(?P<what>image_id|image_version)"
+)
+
+
+def answer(call: Call) -> Reply | None:
+    """The answer to a call that asks for such parameters only; None for every other one."""
+    if call.action not in ("GetParameter", "GetParameters"):
+        return None
+    try:
+        asked = json.loads(call.request.body)
+    except ValueError:
+        return None
+    names = [asked.get("Name")] if call.action == "GetParameter" else asked.get("Names") or []
+    found = [parameter(call.region, str(name)) for name in names]
+    if not found or not all(found):
+        return None
+    body: dict[str, Any] = {"Parameter": found[0]} if call.action == "GetParameter" else {"Parameters": found, "InvalidParameters": []}
+    return Reply(200, json.dumps(body).encode(), {"Content-Type": "application/x-amz-json-1.1"})
+
+
+def parameter(region: str, name: str) -> dict[str, Any] | None:
+    value = value_of(name)
+    if value is None:
+        return None
+    return {
+        "Name": name, "Type": "String", "Value": value, "Version": 1, "LastModifiedDate": 1762387200.0,
+        "ARN": f"arn:aws:ssm:{region}::parameter{name}", "DataType": "text",
+    }
+
+
+def value_of(name: str) -> str | None:
+    found = AL2023.fullmatch(name)
+    if found and found["minor"] in MINORS:
+        release = release_versions(found["minor"])[0]
+        arch = "ARM_64" if found["arch"] == "arm64" else "x86_64"
+        values = {
+            "image_id": image_id(found["minor"], f"AL2023_{arch}_{found['flavour'].upper()}"),
+            "image_name": f"amazon-eks-node-al2023-{found['arch']}-{found['flavour']}-{found['minor']}-v{release.rpartition('-')[2]}",
+            "release_version": release,
+        }
+        return values[found["what"]] if found["what"] else json.dumps(values)
+    found = BOTTLEROCKET.fullmatch(name)
+    if found and found["minor"] in MINORS:
+        return "1.51.0-47438798" if found["what"] == "image_version" else image_id(found["minor"], f"BOTTLEROCKET_{found['arch']}")
+    return None

@@ -1,0 +1,235 @@
+"""deploy/: the real API server takes every object, and the operator gets by with the rights it is given there."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+import kustomize
+from keelson_harness.aws import ACCOUNT, Durations
+from keelson_harness.cloud import LocalCloud
+from keelson_harness.kubeapi import ApiError, KubeApi
+from keelson_harness.kubernetes import ControlPlane, write_kubeconfig
+from keelson_harness.places import CHECKOUT
+
+DEPLOY = CHECKOUT / "deploy"
+NAMESPACE = "keelson-system"
+OPERATOR = f"system:serviceaccount:{NAMESPACE}:keelson"
+API = "keelson.dev/v1alpha1"
+QUICK = Durations(cluster_create=1, cluster_delete=0.5, nodegroup=0.5, addon=0.2, nat=0.5)
+
+
+def objects() -> list[dict]:
+    return kustomize.build(DEPLOY)
+
+
+def one(kind: str, name: str) -> dict:
+    return next(o for o in objects() if (o["kind"], o["metadata"]["name"]) == (kind, name))
+
+
+class AuditedCloud(LocalCloud):
+    """A local cloud whose management API server writes down what the operator's account asks of it."""
+
+    def _control_plane(self, name: str, controllers: list[str]) -> ControlPlane:
+        plane = super()._control_plane(name, controllers)
+        if name == "management":
+            self.audit_log = self.directory / "audit.jsonl"
+            plane.tools = {**plane.tools, "kube-apiserver": self._audited(plane.tools)}
+        return plane
+
+    def _audited(self, tools: dict[str, Path]) -> Path:
+        policy = self.directory / "audit-policy.yaml"
+        rules = [{"level": "Metadata", "users": [OPERATOR]}, {"level": "None"}]
+        kinds = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy"}
+        policy.write_text(yaml.safe_dump({**kinds, "omitStages": ["RequestReceived"], "rules": rules}))
+        script = self.directory / "kube-apiserver-audited"
+        script.write_text(
+            "#!/bin/sh\n"
+            f'exec "{tools["kube-apiserver"]}" "$@" --audit-log-mode=blocking '
+            f'--audit-policy-file="{policy}" --audit-log-path="{self.audit_log}"\n'
+        )
+        script.chmod(0o755)
+        return script
+
+    def asked(self) -> list[dict]:
+        return [json.loads(line) for line in self.audit_log.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[AuditedCloud]:
+    with AuditedCloud(workload=False, git=False, durations=QUICK) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def api(cloud: AuditedCloud) -> KubeApi:
+    cloud.management.api.apply_all(objects())
+    return cloud.management.api
+
+
+def strictly(api: KubeApi, item: dict) -> dict:
+    """A server-side dry run that refuses fields which the server would drop."""
+    params = {"fieldManager": "test", "force": "true", "dryRun": "All", "fieldValidation": "Strict"}
+    headers = {"Content-Type": "application/apply-patch+yaml"}
+    return api.request(
+        "PATCH", api.path_of(item), params=params, data=json.dumps(item), headers=headers
+    ).json()
+
+
+def test_the_api_server_takes_every_object_as_it_is(api):
+    for item in objects():
+        assert strictly(api, item)["metadata"]["name"] == item["metadata"]["name"]
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_kubectl_builds_the_same():
+    built = subprocess.run(
+        ["kubectl", "kustomize", str(DEPLOY)], stdout=subprocess.PIPE, check=True, text=True
+    )
+
+    def by_name(items: list[dict]) -> dict:
+        return {(i["kind"], i["metadata"]["name"]): i for i in items}
+
+    assert by_name(list(yaml.safe_load_all(built.stdout))) == by_name(objects())
+
+
+def test_the_pods_keep_the_restricted_profile(api):
+    """Pod security is enforced on Pods, not on Deployments."""
+    template = one("Deployment", "keelson")["spec"]["template"]
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "try", "namespace": NAMESPACE, **template["metadata"]},
+        "spec": template["spec"],
+    }
+    strictly(api, pod)
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    with pytest.raises(ApiError, match="restricted"):
+        strictly(api, pod)
+
+
+def test_selectors_find_the_pods():
+    labels = one("Deployment", "keelson")["spec"]["template"]["metadata"]["labels"].items()
+    assert one("Service", "keelson-metrics")["spec"]["selector"].items() <= labels
+    assert one("PodDisruptionBudget", "keelson")["spec"]["selector"]["matchLabels"].items() <= labels
+
+
+@dataclass(frozen=True)
+class Right:
+    """One verb on one resource, as RBAC counts them."""
+
+    group: str
+    resource: str
+    verb: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}.{self.group or 'core'}"
+
+
+def granted() -> set[Right]:
+    """All that the operator's account is given."""
+    everything = objects()
+    roles = {(o["kind"], o["metadata"]["name"]): o for o in everything if "rules" in o}
+    bound = [
+        roles[(o["roleRef"]["kind"], o["roleRef"]["name"])]
+        for o in everything
+        if o["kind"] in ("ClusterRoleBinding", "RoleBinding")
+    ]
+    return {
+        Right(group, resource, verb)
+        for role in bound
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def rights(asked: list[dict]) -> set[Right]:
+    """The rights that requests took up."""
+    references = [(entry["verb"], entry["objectRef"]) for entry in asked if "objectRef" in entry]
+    return {
+        Right(
+            ref.get("apiGroup", ""),
+            "/".join(filter(None, (ref["resource"], ref.get("subresource")))),
+            verb,
+        )
+        for verb, ref in references
+    }
+
+
+@pytest.fixture(scope="module")
+def asked(cloud: AuditedCloud, api: KubeApi) -> list[dict]:
+    """What an operator asked that has nothing but the token of its account, from start to end of a cluster."""
+    kubeconfig = write_kubeconfig(
+        cloud.directory / "operator.kubeconfig",
+        cloud.management.url,
+        cloud.management.ca_file,
+        token=api.service_account_token(NAMESPACE, "keelson"),
+    )
+    # The arguments of the Deployment, on another port: the test may not be alone on the machine.
+    container = one("Deployment", "keelson")["spec"]["template"]["spec"]["containers"][0]
+    arguments = [a for a in container["args"][1:] if not a.startswith("--listen")]
+    environment = {"POD_NAME": "keelson-0", "POD_NAMESPACE": NAMESPACE, "KEELSON_LISTEN": "127.0.0.1:0"}
+    operator = cloud.operator(*arguments, kubeconfig=kubeconfig, env=environment)
+    try:
+        live_and_die(api)
+    finally:
+        operator.stop()
+    return cloud.asked()
+
+
+def manifest(kind: str, name: str, spec: dict) -> dict:
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": API, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def live_and_die(api: KubeApi) -> None:
+    """A cluster and its node group are made and deleted; an account is looked at; a Secret is asked for."""
+    account = {"accountId": ACCOUNT, "allowedNamespaces": ["default"]}
+    api.apply({**manifest("AwsAccount", "here", account), "metadata": {"name": "here"}})
+    spec = {"region": "eu-west-1", "version": "1.34"}
+    api.apply(manifest("EksCluster", "demo", {**spec, "accountRef": {"name": "here"}}))
+    group = {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 1}}
+    api.apply(manifest("NodeGroup", "demo-default", group))
+    git = {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}}
+    source = {"git": {**git, "secretRef": {"name": "not-there"}}}
+    flux = {"source": source, "path": "clusters/other"}
+    api.apply(manifest("EksCluster", "other", {**spec, "gitops": {"flux": flux}}))
+
+    api.wait_condition(API, "AwsAccount", "here", "Ready", None)
+    api.wait_condition(API, "EksCluster", "demo", "Ready", timeout=120)
+    api.wait_condition(API, "NodeGroup", "demo-default", "Ready", timeout=120)
+    stalled = api.wait_condition(API, "EksCluster", "other", "Stalled", reason="InvalidSpec")
+    assert "not-there" in json.dumps(stalled["status"])
+    # The node group is not deleted by us: it goes with its cluster.
+    for name in ("demo", "other"):
+        api.delete(API, "EksCluster", name)
+    for name in ("demo", "other"):
+        api.wait_gone(API, "EksCluster", name, timeout=120)
+    api.wait_gone(API, "NodeGroup", "demo-default")
+
+
+def test_the_rights_are_enough_for_a_cluster_from_start_to_end(asked):
+    refused = [entry for entry in asked if entry["responseStatus"]["code"] in (401, 403)]
+    assert not refused, [(entry["verb"], entry["requestURI"]) for entry in refused]
+
+
+def test_no_right_is_given_that_is_not_taken_up(asked):
+    unused = granted() - rights(asked)
+    assert not unused, f"granted and never used: {', '.join(sorted(map(str, unused)))}"
+
+
+def test_leases_are_written_in_the_operators_own_namespace_only(asked):
+    leases = [e["objectRef"] for e in asked if e.get("objectRef", {}).get("resource") == "leases"]
+    assert {lease["namespace"] for lease in leases} == {NAMESPACE}
+
+
+def test_an_account_is_nothing_that_editors_can_make():
+    edit = one("ClusterRole", "keelson-edit")
+    assert not any("awsaccounts" in rule["resources"] for rule in edit["rules"])
