@@ -193,7 +193,7 @@ impl Accounts {
         let sts = aws_sdk_sts::Client::new(&config);
         let expected = identity.account_id.as_deref();
         let who = self.caller(identity.known_account(), &region, Some(credentials.clone()));
-        let (account_id, partition) = identify(&sts, &who, expected).await?;
+        let (account_id, caller_arn, partition) = identify(&sts, &who, expected).await?;
         let caller = self.caller(&account_id, &region, Some(credentials));
         let ec2 = aws_sdk_ec2::Client::new(&config);
         let eks = aws_sdk_eks::Client::new(&config);
@@ -202,6 +202,7 @@ impl Accounts {
         Ok(Session {
             account_id: account_id.into(),
             partition: partition.into(),
+            caller_arn: caller_arn.into(),
             region: region.into(),
             ec2,
             eks,
@@ -265,12 +266,12 @@ impl Sessions {
     }
 }
 
-/// Account id and partition of the credentials.
+/// Account id, ARN and partition of the credentials.
 async fn identify(
     sts: &aws_sdk_sts::Client,
     caller: &Caller,
     expected: Option<&str>,
-) -> Result<(String, String), AwsError> {
+) -> Result<(String, String, String), AwsError> {
     const ACTION: &str = "GetCallerIdentity";
     let resource = "the credentials";
     let answer = caller.call(Service::Sts, ACTION, resource, sts.get_caller_identity().send()).await?;
@@ -285,8 +286,9 @@ async fn identify(
         let message = format!("the credentials are of account {account}, but account {expected} is expected");
         return Err(call.failed(Class::WrongAccount, message).into());
     }
-    let partition = answer.arn().and_then(|arn| arn.split(':').nth(1)).filter(|p| !p.is_empty()).unwrap_or("aws");
-    Ok((account.to_owned(), partition.to_owned()))
+    let arn = answer.arn().unwrap_or_default();
+    let partition = arn.split(':').nth(1).filter(|p| !p.is_empty()).unwrap_or("aws");
+    Ok((account.to_owned(), arn.to_owned(), partition.to_owned()))
 }
 
 /// The SDK's default client, but with few idle connections, and those closed before AWS closes them: a write on a connection

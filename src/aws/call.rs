@@ -130,6 +130,10 @@ impl Caller {
         &self.place.region
     }
 
+    pub(super) fn credentials(&self) -> Option<&CachedCredentials> {
+        self.place.credentials.as_ref()
+    }
+
     pub fn priority(&self) -> Priority {
         self.priority
     }

@@ -71,7 +71,7 @@ impl CachedCredentials {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn credentials(&self) -> Result<Credentials, AwsError> {
+    pub(super) async fn credentials(&self) -> Result<Credentials, AwsError> {
         let now = Instant::now();
         let life = *self.life();
         let fresh = match life {

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 
+use aws_credential_types::Credentials;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -19,6 +20,8 @@ pub struct Session {
     /// `aws`, `aws-cn`, `aws-us-gov`: for ARNs.
     pub partition: Arc<str>,
     pub region: Arc<str>,
+    /// Who we are in it, as GetCallerIdentity says.
+    pub caller_arn: Arc<str>,
     pub ec2: aws_sdk_ec2::Client,
     pub eks: aws_sdk_eks::Client,
     pub iam: aws_sdk_iam::Client,
@@ -46,6 +49,20 @@ impl Session {
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         self.caller.call(service, action, resource, request)
+    }
+
+    /// The credentials of this identity, for what the SDK does not sign: a cluster's token.
+    ///
+    /// # Errors
+    /// As the call that fetches them.
+    pub async fn credentials(&self) -> Result<Credentials, AwsError> {
+        match self.caller.credentials() {
+            Some(credentials) => credentials.credentials().await,
+            None => {
+                let call = self.caller.describe(Service::Sts, "GetCredentials", "the session");
+                Err(call.failed(Class::CredentialsUnavailable, "the session has no credentials").into())
+            }
+        }
     }
 
     /// The same session for work that can wait: its calls leave a part of every bucket to the others.

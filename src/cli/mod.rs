@@ -2,9 +2,40 @@
 //!
 //! May not enter: decisions. I/O: files and standard output.
 
+mod controller;
+mod crds;
+
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// EKS clusters from Git: an operator that creates, upgrades and bootstraps them.
+#[derive(Parser)]
+#[command(name = "keelson", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the operator against the Kubernetes API of KUBECONFIG, or of the cluster it runs in.
+    Controller(controller::Args),
+    /// Print the CustomResourceDefinitions.
+    Crds,
+}
 
 /// Parses the command line and runs the verb.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let result = match Cli::parse().verb {
+        Verb::Controller(args) => controller::run(args),
+        Verb::Crds => crds::print(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("keelson: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -198,7 +198,7 @@ pub struct Context {
     /// What is remembered of each cluster.
     pub cluster_states: States<EksClusterStatus, super::cluster::Remembered>,
     /// What is remembered of each node group.
-    pub node_group_states: States<NodeGroupStatus>,
+    pub node_group_states: States<NodeGroupStatus, super::node_group::Remembered>,
     /// What is remembered of each account.
     pub account_states: States<crate::api::account::AwsAccountStatus>,
     /// Work under way, so that a shutdown can wait for it.

@@ -18,7 +18,7 @@ pub fn reason(class: Class) -> Reason {
         Class::Conflict => Reason::NotOwned,
         Class::Quota => Reason::QuotaExceeded,
         Class::Capacity => Reason::InsufficientCapacity,
-        Class::Denied => Reason::AccessDenied,
+        Class::Denied | Class::WrongAccount => Reason::AccessDenied,
         Class::CredentialsUnavailable => Reason::CredentialsUnavailable,
         Class::Invalid => Reason::InvalidSpec,
         Class::Throttled => Reason::Throttled,

@@ -76,7 +76,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     };
     match options.lease {
         None => {
-            let term = operator.term().await;
+            let term = operator.term();
             stop.cancelled().await;
             operator.health.set_ready(false);
             term.end(SHUTDOWN).await;
@@ -112,15 +112,7 @@ impl Operator {
                 () = elector.acquire(&self.gate) => {}
                 () = stop.cancelled() => return,
             }
-            self.metrics.set_leader(true);
-            let term = tokio::select! {
-                term = self.term() => Some(term),
-                () = elector.keep(&self.gate) => None,
-            };
-            let Some(term) = term else {
-                self.metrics.set_leader(false);
-                continue;
-            };
+            let term = self.term();
             let stopped = tokio::select! {
                 () = elector.keep(&self.gate) => false,
                 () = stop.cancelled() => true,
@@ -141,10 +133,14 @@ impl Operator {
         }
     }
 
-    async fn term(&self) -> Term {
+    fn term(&self) -> Term {
         let term = Term::start(&self.client, |stores, queues| self.parts(stores, queues));
         self.metrics.set_leader(true);
-        self.health.set_ready(true);
+        let (health, synced) = (self.health.clone(), term.synced());
+        tokio::spawn(async move {
+            synced.await;
+            health.set_ready(true);
+        });
         term
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::{UnboundedReceiver, unbounded};
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use jiff::Timestamp;
 use kube::runtime::controller::{Action, Config, ReconcileRequest, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -23,9 +23,6 @@ use super::{account, cluster, node_group};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::engine::failure::Failed;
 use crate::engine::{Class, Failure};
-
-/// What a term works with.
-pub type Setup = Box<dyn FnOnce(Stores, Queues) -> Parts + Send>;
 
 /// The stores of all kinds.
 #[allow(missing_docs)]
@@ -68,10 +65,20 @@ impl Term {
     }
 
     /// Returns when everything was listed once.
-    pub async fn synced(&self) {
-        let Context { clusters, node_groups, aws_accounts, .. } = &*self.ctx;
-        // A store whose watch ended is never ready, and neither is this replica.
-        let _ = futures::join!(clusters.wait_until_ready(), node_groups.wait_until_ready(), aws_accounts.wait_until_ready());
+    pub fn synced(&self) -> impl Future<Output = ()> + Send + 'static {
+        let ctx = self.ctx.clone();
+        async move {
+            let Context { clusters, node_groups, aws_accounts, .. } = &*ctx;
+            let all = futures::join!(
+                clusters.wait_until_ready(),
+                node_groups.wait_until_ready(),
+                aws_accounts.wait_until_ready()
+            );
+            if all.0.is_err() || all.1.is_err() || all.2.is_err() {
+                // The term ended before: whoever waits for this waits for the next.
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Takes no more work, lets what is under way end, and stops; what is not done after `patience` is given up.
@@ -208,8 +215,6 @@ async fn apply_all<K: Reconciled>(
     };
     let never = |_: Arc<K>, _: &Infallible, _: Arc<Context>| Action::await_change();
     applier(one, never, ctx, store, queue, config).for_each(|_| std::future::ready(())).await;
-    // Nothing is asked for any more.
-    stream::empty::<()>().for_each(|()| std::future::ready(())).await;
 }
 
 /// One reconcile as a task of its own.

@@ -214,6 +214,7 @@ impl Reconcile<'_> {
             nodes: self.nodes(),
             node_groups_left: left,
             owned: &survey.owned,
+            intervals: self.ctx.settings.intervals,
         })
     }
 }

@@ -94,10 +94,25 @@ fn tier_of(text: &str) -> SubnetTier {
     if text.eq_ignore_ascii_case("public") { SubnetTier::Public } else { SubnetTier::Private }
 }
 
-/// Health issues as resources tell them: a JSON list of `CODE: message`.
+/// Health issues as resources tell them: a JSON list of texts, `CODE: message`, or of issues with all they have.
 pub fn issues(list: Option<String>) -> Vec<HealthIssue> {
-    let texts: Vec<String> = list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default();
-    texts.iter().take(MAX_ISSUES).map(|text| issue(text)).collect()
+    let all: Vec<Told> = list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default();
+    let issue = |told| match told {
+        Told::Text(text) => issue(&text),
+        Told::Whole(mut issue) => {
+            issue.resource_ids.truncate(MAX_ISSUES);
+            issue.message = issue.message.map(|message| crate::api::conditions::bounded(&message, 1024));
+            issue
+        }
+    };
+    all.into_iter().take(MAX_ISSUES).map(issue).collect()
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told {
+    Text(String),
+    Whole(HealthIssue),
 }
 
 fn issue(text: &str) -> HealthIssue {

@@ -131,14 +131,14 @@ impl Agent {
             inner.running = true;
             inner.asked = asked;
         }
-        let (this, ctx) = (self.clone(), ctx.clone());
+        let (this, tasks, ctx) = (self.clone(), &ctx.tasks, ctx.clone());
         let (key, object) = (cluster.uid().unwrap_or_default(), ObjectRef::from_obj(cluster));
         let pass = async move {
             let _running = Running { agent: this.clone(), ctx: ctx.clone(), object };
             let result = ctx.workloads.reconcile(&key, &access, &input, SystemTime::now()).await;
             this.heard(result, Timestamp::now());
         };
-        ctx.clone().tasks.spawn(pass);
+        tasks.spawn(pass);
     }
 
     fn heard(&self, result: Result<GitOpsOutcome, GitOpsError>, now: Timestamp) {

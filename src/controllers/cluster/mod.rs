@@ -15,6 +15,7 @@ pub mod view;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt as _;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -27,7 +28,8 @@ use super::{apply, journal, reasons};
 use crate::api::status::{EksClusterStatus, GitOpsStatus, PlanStatus};
 use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION, Reason};
 use crate::engine::failure::Failed;
-use crate::engine::{Failure, Goal, Graph, Report, Run};
+use crate::engine::execute::Run;
+use crate::engine::{Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::Nodes;
 
@@ -175,7 +177,8 @@ impl Reconcile<'_> {
         let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
         let run = Run { graph, goal, cloud, journal: &journal, expectations: &expectations, clock: &clock };
-        let report = crate::engine::reconcile(&run, &mut self.state.memory).await;
+        // Boxed: large, and the compiler cannot see through it that it may move between threads.
+        let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {
             tracing::warn!(%failure, "the inventory was not kept; it is tried again");
         }

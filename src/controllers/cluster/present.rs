@@ -123,6 +123,7 @@ impl Reconcile<'_> {
             nodes: self.nodes(),
             node_groups_left: &[],
             owned: &survey.owned,
+            intervals: self.ctx.settings.intervals,
         };
         expand::cluster(&input).map_err(NoGraph::Spec)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::api::gitops::{Agent, Flux, GitReference, SourceKind};
 use crate::api::network::NetworkKind;
 use crate::api::reference::SecretReference;
-use crate::api::{EksClusterSpec, Reason};
+use crate::api::{EksClusterSpec, Reason, unsupported};
 use crate::controllers::account::Refusal;
 use crate::gitops::flux::{Component, GitRef};
 use crate::gitops::validate::{self as source, SourcePolicy, SourceUrl};
@@ -51,7 +51,7 @@ impl From<crate::api::SpecError> for Refusal {
 
 /// Checks the spec.
 pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, Refusal> {
-    unsupported(spec)?;
+    supported(spec)?;
     spec.version().map_err(|error| invalid("spec.version", error))?;
     if let NetworkKind::Existing(existing) = spec.network.kind()? {
         existing.subnets()?;
@@ -66,8 +66,11 @@ pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, R
 }
 
 /// Fields that are part of the API and not acted upon yet: said, never ignored.
-fn unsupported(_: &EksClusterSpec) -> Result<(), Refusal> {
-    Ok(())
+fn supported(spec: &EksClusterSpec) -> Result<(), Refusal> {
+    match unsupported::of_cluster(spec)?.message() {
+        Some(message) => Err(Refusal::new(Reason::InvalidSpec, message)),
+        None => Ok(()),
+    }
 }
 
 fn not_yet(field: &str) -> Refusal {

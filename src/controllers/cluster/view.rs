@@ -18,7 +18,7 @@ pub fn view(cluster: &EksCluster) -> ClusterView {
         version: status.version.clone(),
         subnets,
         node_role_arn: node_role_arn(&status),
-        ready_for_nodes: ready_for_nodes(&status),
+        not_ready: not_ready(&status),
         tags: cluster.spec.tags.clone(),
     }
 }
@@ -39,18 +39,18 @@ fn node_role_arn(status: &EksClusterStatus) -> Option<String> {
 }
 
 /// Nodes need a control plane that is ACTIVE and routes to it; else why not.
-fn ready_for_nodes(status: &EksClusterStatus) -> Result<(), String> {
+fn not_ready(status: &EksClusterStatus) -> Option<String> {
     let says = |kind: ConditionType| conditions::get(&status.conditions, kind);
     let message = |condition: Option<&Condition>| condition.map_or_else(|| "not looked at yet".to_owned(), |c| c.message.clone());
     let control_plane = resource(status, "cluster").and_then(|cluster| cluster.state.as_deref());
     if !matches!(control_plane, Some("ACTIVE" | "UPDATING")) {
-        return Err(format!("waiting for the cluster: {}", message(says(ConditionType::ControlPlaneReady))));
+        return Some(format!("waiting for the cluster: {}", message(says(ConditionType::ControlPlaneReady))));
     }
     let network = says(ConditionType::NetworkReady);
     if network.is_none_or(|condition| condition.status != "True") {
-        return Err(format!("waiting for the cluster's network: {}", message(network)));
+        return Some(format!("waiting for the cluster's network: {}", message(network)));
     }
-    Ok(())
+    None
 }
 
 /// What node groups see of a cluster.
@@ -64,7 +64,7 @@ pub fn shown(cluster: &EksCluster) -> Shown {
         &view.version,
         subnets,
         &view.node_role_arn,
-        view.ready_for_nodes.is_ok(),
+        view.not_ready.is_none(),
         &view.tags,
         (&cluster.spec.account_ref.as_ref().map(|account| &account.name), cluster.spec.suspend),
         status.map(|status| &status.account_id),
@@ -117,14 +117,14 @@ mod tests {
     #[test]
     fn nodes_may_come_when_control_plane_and_network_are_there() {
         let seen = view(&cluster(|_| ()));
-        assert_eq!(seen.ready_for_nodes, Ok(()));
+        assert_eq!(seen.not_ready, None);
         assert_eq!(seen.node_role_arn.as_deref(), Some("arn:aws-cn:iam::123456789012:role/demo-node"));
         assert_eq!(seen.subnets[0].id, "subnet-1");
         let creating = view(&cluster(|c| c["status"]["resources"][0]["state"] = "CREATING".into()));
-        assert!(creating.ready_for_nodes.unwrap_err().contains("waiting for the cluster"));
+        assert!(creating.not_ready.unwrap().contains("waiting for the cluster"));
         let no_routes = view(&cluster(|c| c["status"]["conditions"][0]["status"] = "False".into()));
-        assert!(no_routes.ready_for_nodes.unwrap_err().contains("network"));
-        assert!(view(&cluster(|c| drop(c["status"].take()))).ready_for_nodes.is_err());
+        assert!(no_routes.not_ready.unwrap().contains("network"));
+        assert!(view(&cluster(|c| drop(c["status"].take()))).not_ready.is_some());
     }
 
     #[test]

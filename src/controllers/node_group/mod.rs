@@ -8,6 +8,7 @@ pub mod status;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
@@ -24,7 +25,8 @@ use crate::api::policy::DeletionPolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::failure::Failed;
-use crate::engine::{Failure, Goal, Graph, Key, Recorded, Report, Run};
+use crate::engine::execute::Run;
+use crate::engine::{Failure, Goal, Graph, Key, Recorded, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 
@@ -113,7 +115,7 @@ impl Reconcile<'_> {
             Err(refusal) => return self.refused(previous, refusal),
         };
         let view = view(&cluster);
-        if let Err(why) = &view.ready_for_nodes
+        if let Some(why) = &view.not_ready
             && previous.arn.is_none()
             && !self.has_finalizer()
         {
@@ -237,6 +239,7 @@ impl Reconcile<'_> {
             owner: &cloud.owner,
             account: &grant.settings,
             cluster: view,
+            intervals: cloud.intervals,
         })
     }
 
@@ -244,7 +247,8 @@ impl Reconcile<'_> {
         let expectations = self.ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
         let run = Run { graph, goal, cloud, journal: &NoJournal, expectations: &expectations, clock: &clock };
-        let report = crate::engine::reconcile(&run, &mut self.state.memory).await;
+        // Boxed: large, and the compiler cannot see through it that it may move between threads.
+        let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
         let told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
         self.ctx.events.publish(self.group, told);
@@ -315,10 +319,9 @@ pub fn valid(group: &NodeGroup) -> Result<(), Refusal> {
         let message = "spec.scaling: min, desired and max must be in this order";
         return Err(Refusal::new(Reason::InvalidSpec, message));
     }
-    unsupported(spec)
-}
-
-/// Fields that are part of the API and not acted upon yet: said, never ignored.
-fn unsupported(_: &crate::api::NodeGroupSpec) -> Result<(), Refusal> {
-    Ok(())
+    // Fields that are part of the API and not acted upon yet: said, never ignored.
+    match crate::api::unsupported::of_node_group(spec).message() {
+        Some(message) => Err(Refusal::new(Reason::InvalidSpec, message)),
+        None => Ok(()),
+    }
 }

@@ -1,0 +1,138 @@
+//! `keelson controller`: flags into options.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{ArgAction, ValueEnum};
+
+use crate::controllers::{self, Options, context::Settings};
+use crate::gitops::validate::SourcePolicy;
+use crate::resources::cloud::Intervals;
+use crate::telemetry::logs;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    Json,
+    Text,
+}
+
+/// Flags of `keelson controller`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Work only while holding a Lease, so that a second replica can stand by. With `false` this must be the only one.
+    #[arg(long, env = "KEELSON_LEADER_ELECTION", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    leader_election: bool,
+    /// Namespace of the Lease [default: the one this runs in, else `default`].
+    #[arg(long, env = "KEELSON_LEADER_ELECTION_NAMESPACE")]
+    leader_election_namespace: Option<String>,
+    /// Name of the Lease.
+    #[arg(long, env = "KEELSON_LEADER_ELECTION_NAME", default_value = "keelson")]
+    leader_election_name: String,
+    /// How often what is at rest in AWS is compared with the spec.
+    #[arg(long, env = "KEELSON_DRIFT_INTERVAL", default_value = "10m", value_parser = duration)]
+    drift_interval: Duration,
+    /// How long a read from AWS may miss what was just written.
+    #[arg(long, env = "KEELSON_SETTLE", default_value = "10s", value_parser = duration)]
+    settle: Duration,
+    /// Allow http:// and loopback Git sources. For tests only.
+    #[arg(long, env = "KEELSON_ALLOW_HTTP_GIT")]
+    allow_http_git: bool,
+    /// Refuse objects without accountRef: the operator's own credentials serve only to assume roles.
+    #[arg(long, env = "KEELSON_REQUIRE_ACCOUNT")]
+    require_account: bool,
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, env = "KEELSON_LISTEN", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// How log lines look.
+    #[arg(long, env = "KEELSON_LOG_FORMAT", value_enum, default_value = "auto")]
+    log_format: LogFormat,
+    /// Level, or directives such as keelson=debug,kube=info [default: RUST_LOG, else info].
+    #[arg(long, env = "KEELSON_LOG_LEVEL")]
+    log_level: Option<String>,
+    /// Objects of a kind that are reconciled side by side.
+    #[arg(long, env = "KEELSON_CONCURRENCY", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+}
+
+/// Runs the operator until it is told to stop.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let format = match args.log_format {
+        LogFormat::Auto => logs::Format::detect(),
+        LogFormat::Json => logs::Format::Json,
+        LogFormat::Text => logs::Format::Text,
+    };
+    logs::init(args.log_level.as_deref(), format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
+    runtime.block_on(controllers::run(options(args)))?;
+    // Reads that hang must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+fn options(args: Args) -> Options {
+    let Args {
+        leader_election,
+        leader_election_namespace,
+        leader_election_name,
+        drift_interval,
+        settle,
+        allow_http_git,
+        require_account,
+        listen,
+        log_format: _,
+        log_level: _,
+        concurrency,
+    } = args;
+    let namespace = leader_election_namespace.or_else(own_namespace).unwrap_or_else(|| "default".to_owned());
+    Options {
+        lease: leader_election.then_some((namespace, leader_election_name)),
+        listen,
+        settings: Settings {
+            intervals: Intervals { drift: drift_interval, ..Intervals::default() },
+            settle,
+            sources: SourcePolicy { allow_http: allow_http_git },
+            require_account,
+            concurrency,
+            sts_endpoint: sts_endpoint(),
+        },
+        aws: crate::aws::accounts::Settings::default(),
+        pod_name: variable("POD_NAME"),
+    }
+}
+
+/// The namespace of this Pod.
+fn own_namespace() -> Option<String> {
+    let mounted = || std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok();
+    variable("POD_NAMESPACE").or_else(|| mounted().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()))
+}
+
+/// As the SDK reads them: the service's own first.
+fn sts_endpoint() -> Option<String> {
+    variable("AWS_ENDPOINT_URL_STS").or_else(|| variable("AWS_ENDPOINT_URL"))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Reads `10m`, `1h30m`, `90s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
+    Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_take_durations_as_people_write_them() {
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
+        assert!(duration("soon").is_err() && duration("-1s").is_err());
+    }
+}
