@@ -1,3 +1,5 @@
+//! Rates: what a bucket gives, and how it learns.
+
 use proptest::prelude::*;
 
 use super::*;

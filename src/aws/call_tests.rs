@@ -1,3 +1,5 @@
+//! The one way to AWS, on the wire against a local server.
+
 use std::path::{Path, PathBuf};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! One read for all who need it.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Ownership tags and their limits.
+
 use super::*;
 
 fn user(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {

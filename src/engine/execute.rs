@@ -18,8 +18,9 @@ use super::failure::{Class, Failure, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{AnyPresence, Memory, Running};
+use super::node::Node;
 use super::plan::{Action, Goal, Plan, Step, Verdict, WaitingOn, plan};
-use super::resource::{Change, Look, Node, Phase, Presence};
+use super::resource::{Change, Look, Phase, Presence};
 
 /// Where ids and intents are kept so that they outlive the process.
 #[async_trait]

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 
 use super::failure::{Failed, Failure, span};
 use super::key::Key;
+use super::node::AnyObserved;
 use super::plan::Action;
-use super::resource::{AnyObserved, Presence, Refs};
+use super::resource::{Presence, Refs};
 
 /// A presence of any kind.
 pub type AnyPresence = Presence<Arc<dyn Any + Send + Sync>>;

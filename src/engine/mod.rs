@@ -13,6 +13,7 @@ pub mod failure;
 pub mod graph;
 pub mod key;
 pub mod memory;
+pub mod node;
 pub mod plan;
 pub mod resource;
 
@@ -23,8 +24,9 @@ pub use failure::{Class, Failure};
 pub use graph::{Gate, Graph, GraphError};
 pub use key::Key;
 pub use memory::{Memory, Recorded};
+pub use node::{AnyObserved, Node};
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn, plan};
-pub use resource::{AnyObserved, Change, How, Look, Node, Observed, Phase, Presence, Refs, Resource, Rest};
+pub use resource::{Change, How, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
 #[cfg(test)]
 mod world_tests;

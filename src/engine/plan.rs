@@ -12,7 +12,8 @@ use super::failure::{Failed, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{Entry, Memory};
-use super::resource::{AnyObserved, Change, How, Node, Phase, Presence};
+use super::node::{AnyObserved, Node};
+use super::resource::{Change, How, Phase, Presence};
 
 /// What is done to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

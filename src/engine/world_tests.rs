@@ -17,7 +17,7 @@ use super::plan::Action;
 use super::resource::{Look, Resource, Rest};
 use super::{
     Change, Class, Expectations, Failure, Goal, Graph, GraphError, Item, Key, Memory, Observed, Phase, Presence, Refs,
-    Verdict, WaitingOn, resource,
+    Verdict, WaitingOn, node,
 };
 
 const SETTLE: Duration = Duration::from_secs(10);
@@ -235,7 +235,7 @@ pub fn toy_graph(count: usize) -> Graph<ToyWorld> {
 }
 
 fn graph(toys: &[Toy]) -> Graph<ToyWorld> {
-    let nodes = toys.iter().map(|toy| Arc::new(toy.clone()) as Arc<dyn resource::Node<ToyWorld>>).collect();
+    let nodes = toys.iter().map(|toy| Arc::new(toy.clone()) as Arc<dyn node::Node<ToyWorld>>).collect();
     Graph::new(nodes, Vec::new()).unwrap()
 }
 
@@ -364,7 +364,7 @@ proptest! {
 #[test]
 fn a_circle_is_refused() {
     let toy = |number, after| Toy { number, after: vec![after], value: 0, takes: Duration::ZERO, has_token: true };
-    let nodes: Vec<Arc<dyn resource::Node<ToyWorld>>> = vec![Arc::new(toy(0, 1)), Arc::new(toy(1, 0))];
+    let nodes: Vec<Arc<dyn node::Node<ToyWorld>>> = vec![Arc::new(toy(0, 1)), Arc::new(toy(1, 0))];
     assert!(matches!(Graph::new(nodes, Vec::new()), Err(GraphError::Circle(_))));
 }
 

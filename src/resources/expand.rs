@@ -26,10 +26,10 @@ use super::vpc_endpoint::{self, VpcEndpoint};
 use crate::api::network::{Nat, NetworkKind, Vpc as VpcSpec};
 use crate::api::node_group::{NodeSubnetsKind, SubnetTier};
 use crate::api::{EksClusterSpec, NodeGroupSpec, SpecError};
-use crate::engine::{Gate, Graph, Key, resource};
+use crate::engine::{Gate, Graph, Key, node};
 
 /// A node of the graph.
-type Node = Arc<dyn resource::Node<Cloud>>;
+type Node = Arc<dyn node::Node<Cloud>>;
 
 /// Whether there are nodes for add-ons to run on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ from .git import Repository
 from .kubeapi import ApiError, Timeout, documents
 from .places import CHECKOUT, CRDS, EXAMPLES, NotBuilt, keelson_binary
 from .processes import NotReady
-from .story import Conditions, Kubectl, Story
+from .story import CommandFailed, Conditions, Kubectl, Story
 
 API = "keelson.dev/v1alpha1"
 CLUSTER = (API, "EksCluster", "demo")
@@ -63,7 +63,10 @@ class Demo:
         self.story = story
         self.cloud = cloud
         self.api = cloud.management.api
-        self.kubectl = Kubectl(story, cloud.management.kubeconfig, self.api, cloud.directory / "kubectl")
+        self.kubectl, self.workload_kubectl = (
+            Kubectl(story, plane.kubeconfig, plane.api, cloud.directory / "kubectl")
+            for plane in cloud.clusters()
+        )
         self.fleet: Repository = cloud.git.repository("fleet")
         self.conditions = Conditions(story, self.api, [CLUSTER, NODES])
 
@@ -84,9 +87,9 @@ class Demo:
         path = self.cloud.directory / "cluster.yaml"
         path.write_text(yaml.safe_dump_all(manifest, sort_keys=False))
         story.say(f"keelson runs as process {controller.pid}, log {controller.log}")
-        story.command(f"kubectl apply -f {path.name}   # examples/minimal.yaml with the local Git URL")
+        story.say("examples/minimal.yaml, with the local Git repository in it:")
         story.show(path.read_text())
-        self.api.apply_all(manifest)
+        self.kubectl.apply(path)
 
         story.chapter("Conditions move until both are Ready")
 
@@ -104,11 +107,11 @@ class Demo:
     def follow_git(self) -> None:
         story, workload = self.story, self.cloud.workload.api
         story.chapter("The workload cluster has what Git says")
-        self._show_greeting(workload.get(*GREETING))
+        self.workload_kubectl.get_yaml(*GREETING)
         story.chapter("A commit is pushed, and arrives")
         commit = self.fleet.commit(greeting("hello again"), message="Say it again")
         story.say(f"pushed {commit[:8]}")
-        found = workload.wait(
+        workload.wait(
             *GREETING[:3],
             lambda item: item["data"]["text"] == "hello again",
             GREETING[3],
@@ -116,7 +119,7 @@ class Demo:
             f"commit {commit[:8]}",
         )
         story.say("applied")
-        self._show_greeting(found)
+        self.workload_kubectl.get_yaml(*GREETING)
         self.conditions.until(
             lambda now: commit in _applied_revision(now["EksCluster/demo"]), SYNC_SECONDS
         )
@@ -125,27 +128,18 @@ class Demo:
     def take_away(self) -> None:
         story = self.story
         story.chapter("Both are deleted")
-        story.command("kubectl delete nodegroup/demo-default ekscluster/demo")
-        for version, kind, name in (NODES, CLUSTER):
-            self.api.delete(version, kind, name)
+        self.kubectl.delete([NODES, CLUSTER])
         self.conditions.until(lambda now: not any(now.values()), GONE_SECONDS)
         story.say("gone")
         story.chapter("The AWS account is empty")
         for question, answer in account_contents(self.cloud).items():
-            story.say(f"{question:52} {answer or 'none'}")
+            story.say(f"{question:20} {', '.join(answer) or 'none'}")
         left = self.cloud.aws.inventory()
         if not left["empty"]:
             raise Timeout(f"the account is not empty:\n{json.dumps(left['accounts'], indent=2)}")
         calls = self.cloud.aws.calls()
         writes = sum(1 for call in calls if call["write"])
         story.say(f"in all {len(calls)} AWS calls, {writes} of them writes")
-
-    def _show_greeting(self, item: dict) -> None:
-        name, namespace = GREETING[2], GREETING[3]
-        self.story.command(f"kubectl get configmap {name} -n {namespace} -o yaml   # workload cluster")
-        shown = {key: item[key] for key in ("data",)}
-        shown["metadata"] = {"name": name, "namespace": namespace, "labels": item["metadata"].get("labels")}
-        self.story.show(yaml.safe_dump(shown, sort_keys=False))
 
 
 def _ready(item: dict) -> bool:
@@ -159,34 +153,37 @@ def _applied_revision(item: dict | None) -> str:
 
 
 def account_contents(cloud: LocalCloud) -> dict[str, list[str]]:
-    """What boto3 finds of ours: everything the operator makes carries its tag or its role names."""
+    """What boto3 finds in the account besides what AWS puts into every account."""
     ec2, eks, iam = (cloud.aws.client(name) for name in ("ec2", "eks", "iam"))
-    ours = [{"Name": "tag-key", "Values": ["keelson.dev/owner"]}]
-    vpcs = ec2.describe_vpcs(Filters=ours)["Vpcs"]
-    nat_gateways = ec2.describe_nat_gateways(Filters=ours)["NatGateways"]
+    made = [{"Name": "is-default", "Values": ["false"]}]
+    made_subnets = [{"Name": "default-for-az", "Values": ["false"]}]
+    kept_gateways = [
+        {"Name": "state", "Values": ["pending", "available", "deleting", "failed"]},
+    ]
+    providers = iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
     return {
-        "eks list-clusters": eks.list_clusters()["clusters"],
-        "ec2 describe-vpcs (ours)": [vpc["VpcId"] for vpc in vpcs],
-        "ec2 describe-subnets (ours)": [
-            subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=ours)["Subnets"]
+        "EKS clusters": eks.list_clusters()["clusters"],
+        "VPCs": [vpc["VpcId"] for vpc in ec2.describe_vpcs(Filters=made)["Vpcs"]],
+        "subnets": [
+            subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=made_subnets)["Subnets"]
         ],
-        "ec2 describe-nat-gateways (ours, not deleted)": [
+        "NAT gateways": [
             gateway["NatGatewayId"]
-            for gateway in nat_gateways
-            if gateway["State"] not in ("deleted", "deleting")
+            for gateway in ec2.describe_nat_gateways(Filters=kept_gateways)["NatGateways"]
         ],
-        "ec2 describe-addresses": [
+        "internet gateways": [
+            gateway["InternetGatewayId"]
+            for gateway in ec2.describe_internet_gateways()["InternetGateways"]
+        ],
+        "addresses": [
             address["AllocationId"] for address in ec2.describe_addresses()["Addresses"]
         ],
-        "iam list-roles (not AWS's own)": [
+        "IAM roles": [
             role["RoleName"]
             for role in iam.list_roles()["Roles"]
             if not role["Path"].startswith("/aws-service-role/")
         ],
-        "iam list-open-id-connect-providers": [
-            provider["Arn"]
-            for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
-        ],
+        "OIDC providers": [provider["Arn"] for provider in providers],
     }
 
 
@@ -223,12 +220,14 @@ def main() -> None:
     parser.add_argument("--stay", action="store_true", help="keep everything running, to play with")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # A shell that starts us in the background has SIGINT ignored, which Python would keep.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         tell(args.stay)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(0 if args.stay else 130)
-    except (NotBuilt, NotReady, Timeout, ApiError) as error:
+    except (NotBuilt, NotReady, Timeout, ApiError, CommandFailed) as error:
         print(f"\n{error}", file=sys.stderr)
         sys.exit(1)
 

@@ -19,6 +19,7 @@ import yaml
 FIELD_MANAGER = "keelson-e2e"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 REQUEST_SECONDS = 30
+RETRY_SECONDS = 10
 
 
 class ApiError(Exception):
@@ -85,7 +86,13 @@ class KubeApi:
 
     def request(self, method: str, path: str, **options) -> requests.Response:
         options.setdefault("timeout", REQUEST_SECONDS)
-        answer = self._session().request(method, self.server + path, **options)
+        deadline = time.monotonic() + RETRY_SECONDS
+        while True:
+            answer = self._session().request(method, self.server + path, **options)
+            # A CRD's storage is not open the moment it is served: the server asks us to come again.
+            if answer.status_code != 429 or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
         if answer.status_code >= 400:
             try:
                 status = answer.json()

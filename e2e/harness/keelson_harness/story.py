@@ -3,16 +3,21 @@
 import os
 import shutil
 import subprocess
-import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from .kubeapi import ApiError, KubeApi, Timeout, conditions
+import yaml
+
+from .kubeapi import ApiError, KubeApi, Timeout, conditions, documents
 
 MESSAGE_WIDTH = 110
 POLL_SECONDS = 0.2
+
+
+class CommandFailed(Exception):
+    """A command of the story failed; holds what it said."""
 
 
 class Story:
@@ -78,7 +83,7 @@ class Conditions:
 
 
 class Kubectl:
-    """The real kubectl when it is installed; else the same question asked of the API server."""
+    """The real kubectl when it is installed; else the same asked of the API server by us."""
 
     def __init__(self, story: Story, kubeconfig: Path, api: KubeApi, cache: Path):
         self._story = story
@@ -87,16 +92,46 @@ class Kubectl:
         self._cache = cache
         self._env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
 
-    def get(self, *kinds: tuple[str, str], namespace: str = "default", wide: bool = False) -> None:
+    def apply(self, path: Path) -> None:
+        def by_us() -> str:
+            items = documents(path)
+            self._api.apply_all(items)
+            return "\n".join(f"{i['kind'].lower()}/{i['metadata']['name']} applied" for i in items)
+
+        self._run(["apply", "-f", str(path)], by_us)
+
+    def delete(self, objects: list[tuple[str, str, str]]) -> None:
+        """objects: (apiVersion, Kind, name). Returns at once."""
+
+        def by_us() -> str:
+            for version, kind, name in objects:
+                self._api.delete(version, kind, name)
+            return ""
+
+        names = [f"{kind.lower()}/{name}" for _, kind, name in objects]
+        self._run(["delete", "--wait=false", *names], by_us)
+
+    def get(self, *kinds: tuple[str, str], wide: bool = False) -> None:
         """kinds: (apiVersion, Kind)."""
         names = ",".join(kind.lower() for _, kind in kinds)
-        arguments = ["get", names, "-n", namespace, *(["-o", "wide"] if wide else [])]
-        self._story.command("kubectl " + " ".join(arguments))
-        self._story.show(self._real(arguments) or "\n\n".join(self._tables(kinds, namespace, wide)))
+        self._run(
+            ["get", names, *(["-o", "wide"] if wide else [])],
+            lambda: "\n\n".join(self._api.table(*kind, wide=wide) for kind in kinds),
+        )
 
-    def _real(self, arguments: list[str]) -> str | None:
-        if not self._binary:
-            return None
+    def get_yaml(self, api_version: str, kind: str, name: str, namespace: str) -> None:
+        def by_us() -> str:
+            item = self._api.get(api_version, kind, name, namespace)
+            item["metadata"].pop("managedFields", None)
+            return yaml.safe_dump(item)
+
+        self._run(["get", kind.lower(), name, "-n", namespace, "-o", "yaml"], by_us)
+
+    def _run(self, arguments: list[str], by_us: Callable[[], str]) -> None:
+        self._story.command("kubectl " + " ".join(arguments))
+        self._story.show(self._real(arguments) if self._binary else by_us())
+
+    def _real(self, arguments: list[str]) -> str:
         done = subprocess.run(
             [self._binary, f"--cache-dir={self._cache}", *arguments],
             env=self._env,
@@ -106,10 +141,5 @@ class Kubectl:
             check=False,
         )
         if done.returncode:
-            print(f"    (kubectl failed: {done.stderr.strip()})", file=sys.stderr)
-            return None
+            raise CommandFailed(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
-
-    def _tables(self, kinds, namespace: str, wide: bool) -> Iterator[str]:
-        for version, kind in kinds:
-            yield self._api.table(version, kind, namespace, wide=wide)

@@ -1,3 +1,5 @@
+//! Every code and text of the table.
+
 use super::*;
 use Class::*;
 use Service::{Ec2, Eks, Iam, Sts};

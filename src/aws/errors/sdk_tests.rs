@@ -1,3 +1,5 @@
+//! From the SDK's errors to ours.
+
 use aws_sdk_eks::operation::create_cluster::CreateClusterError;
 use aws_sdk_eks::types::error::UnsupportedAvailabilityZoneException;
 use aws_smithy_runtime_api::client::result::ConnectorError;

@@ -1,3 +1,5 @@
+//! From the SDK's types to ours.
+
 use super::*;
 
 fn route() -> sdk::builders::RouteBuilder {

@@ -1,0 +1,66 @@
+# Everything a person or CI does with Keelson. `make help` lists it.
+
+SHELL := /bin/sh
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/keelson
+PORT ?= 4566
+PYTHON = $(shell e2e/harness/venv.sh)
+HARNESS = PYTHONPATH=e2e/harness:e2e/aws
+# Debug builds everywhere but in the benchmark: one build of the AWS SDK serves demo and tests.
+KEELSON_BIN ?= $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/debug/keelson
+export KEELSON_BIN
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev aws build test test-unit test-e2e lint crds tools bench audit clean need-rust need-go
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: need-rust tools build ## the whole story on this machine: from one manifest to a synced cluster, and away again
+	@$(HARNESS) $(PYTHON) -m keelson_harness.demo
+
+dev: need-rust tools build ## start the same and stay, to play with
+	@$(HARNESS) $(PYTHON) -m keelson_harness.demo --stay
+
+aws: ## the local AWS alone; make aws PORT=4566
+	@PYTHONPATH=e2e/aws $(PYTHON) -m keelson_aws --port $(PORT)
+
+build: need-rust ## build the operator
+	@cargo build --locked
+
+test: lint test-unit test-e2e ## all tests, unit and end to end: what CI runs
+
+lint: need-rust ## formatting and clippy
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+test-unit: need-rust ## tests that need nothing but Rust
+	cargo test --locked
+
+test-e2e: need-rust tools build ## real API servers, real Flux, the local AWS
+	$(PYTHON) -m pytest -q -c e2e/aws/pyproject.toml --rootdir e2e/aws e2e/aws/tests
+	$(PYTHON) -m pytest -q -c e2e/harness/pytest.ini --rootdir e2e/harness e2e/harness/tests
+	$(PYTHON) -m pytest -q -c e2e/tests/pytest.ini --rootdir e2e/tests e2e/tests
+
+crds: build ## write crds/ anew from the types
+	UPDATE_CRDS=1 cargo test --locked --test crds
+
+tools: need-go ## build what the local cloud runs (etcd, Kubernetes, Flux), once, into the cache
+	@$(PYTHON) e2e/kubernetes/build.py
+
+bench: need-rust tools ## the benchmark table, with a release build
+	cargo build --locked --release
+	@KEELSON_BIN=$(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/release/keelson $(HARNESS):e2e $(PYTHON) -m bench
+
+audit: need-rust ## licences, bans, sources and advisories of every crate
+	@e2e/audit.sh
+
+clean: ## remove what was built in the checkout (the cache stays: rm -r $(CACHE))
+	cargo clean
+
+need-rust:
+	@command -v cargo >/dev/null 2>&1 || { echo "Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null 2>&1 || { echo "A C compiler is missing: apt install build-essential" >&2; exit 1; }
+
+need-go:
+	@command -v git >/dev/null 2>&1 || { echo "git is missing: apt install git" >&2; exit 1; }
+	@command -v go >/dev/null 2>&1 || [ -n "$$KUBEBUILDER_ASSETS" ] || { echo "Go is missing: install it from https://go.dev/dl" >&2; exit 1; }

@@ -1,0 +1,157 @@
+//! A resource of any kind: what the graph holds. The typed [`Resource`] is what a kind implements.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::failure::{Class, Failure};
+use super::key::Key;
+use super::plan::Action;
+use super::resource::{Change, Look, Observed, Presence, Refs, Resource, Rest};
+
+/// A resource of any kind as it was seen.
+pub type AnyObserved = Observed<Arc<dyn Any + Send + Sync>>;
+
+/// A [`Resource`] of any kind.
+#[async_trait]
+#[allow(missing_docs)]
+pub trait Node<C>: Send + Sync {
+    fn key(&self) -> Key;
+    fn after(&self) -> Vec<Key>;
+    fn inside(&self) -> Option<Key>;
+    fn deleted_with(&self) -> Option<Key>;
+    fn holds(&self) -> Vec<Key>;
+    fn deleted_after(&self) -> Vec<Key>;
+    fn deletable_while(&self, action: Action) -> bool;
+    fn facts(&self) -> Vec<(&'static str, String)>;
+    fn expected(&self, action: Action) -> Duration;
+    fn rest(&self) -> Rest;
+    fn records_intent(&self) -> bool;
+    fn irreplaceable(&self) -> Option<String>;
+    fn diff(&self, seen: &AnyObserved, refs: &Refs) -> Vec<Change>;
+    async fn observe(
+        &self,
+        cloud: &C,
+        refs: &Refs,
+        look: &Look,
+        last: Option<&AnyObserved>,
+    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
+    async fn create(&self, cloud: &C, refs: &Refs) -> Result<AnyObserved, Failure>;
+    async fn update(
+        &self,
+        cloud: &C,
+        refs: &Refs,
+        seen: &AnyObserved,
+        changes: &[Change],
+    ) -> Result<AnyObserved, Failure>;
+    async fn delete(&self, cloud: &C, seen: &AnyObserved) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
+}
+
+#[async_trait]
+impl<R: Resource> Node<R::Cloud> for R {
+    fn key(&self) -> Key {
+        Resource::key(self)
+    }
+    fn after(&self) -> Vec<Key> {
+        Resource::after(self)
+    }
+    fn inside(&self) -> Option<Key> {
+        Resource::inside(self)
+    }
+    fn deleted_with(&self) -> Option<Key> {
+        Resource::deleted_with(self)
+    }
+    fn holds(&self) -> Vec<Key> {
+        Resource::holds(self)
+    }
+    fn deleted_after(&self) -> Vec<Key> {
+        Resource::deleted_after(self)
+    }
+    fn deletable_while(&self, action: Action) -> bool {
+        Resource::deletable_while(self, action)
+    }
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Resource::facts(self)
+    }
+    fn expected(&self, action: Action) -> Duration {
+        Resource::expected(self, action)
+    }
+    fn rest(&self) -> Rest {
+        Resource::rest(self)
+    }
+    fn records_intent(&self) -> bool {
+        Resource::records_intent(self)
+    }
+    fn irreplaceable(&self) -> Option<String> {
+        Resource::irreplaceable(self)
+    }
+    fn diff(&self, seen: &AnyObserved, refs: &Refs) -> Vec<Change> {
+        match typed::<R>(seen) {
+            Ok(seen) => Resource::diff(self, &seen, refs),
+            // Seen by another kind of the same name, after an upgrade of the operator: look again.
+            Err(_) => Vec::new(),
+        }
+    }
+    async fn observe(
+        &self,
+        cloud: &R::Cloud,
+        refs: &Refs,
+        look: &Look,
+        last: Option<&AnyObserved>,
+    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
+        let last = last.and_then(|last| typed::<R>(last).ok());
+        let seen = Resource::observe(self, cloud, refs, look, last.as_ref()).await?;
+        Ok(untyped_presence::<R>(seen))
+    }
+    async fn create(&self, cloud: &R::Cloud, refs: &Refs) -> Result<AnyObserved, Failure> {
+        Ok(untyped::<R>(Resource::create(self, cloud, refs).await?))
+    }
+    async fn update(
+        &self,
+        cloud: &R::Cloud,
+        refs: &Refs,
+        seen: &AnyObserved,
+        changes: &[Change],
+    ) -> Result<AnyObserved, Failure> {
+        let seen = typed::<R>(seen)?;
+        Ok(untyped::<R>(Resource::update(self, cloud, refs, &seen, changes).await?))
+    }
+    async fn delete(
+        &self,
+        cloud: &R::Cloud,
+        seen: &AnyObserved,
+    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
+        let seen = typed::<R>(seen)?;
+        Ok(untyped_presence::<R>(Resource::delete(self, cloud, &seen).await?))
+    }
+}
+
+fn untyped<R: Resource>(seen: Observed<R::Seen>) -> AnyObserved {
+    let Observed { id, state, phase, outputs, detail } = seen;
+    Observed { id, state, phase, outputs, detail: Arc::new(detail) }
+}
+
+fn untyped_presence<R: Resource>(presence: Presence<R::Seen>) -> Presence<Arc<dyn Any + Send + Sync>> {
+    match presence {
+        Presence::Absent => Presence::Absent,
+        Presence::Foreign(owner) => Presence::Foreign(owner),
+        Presence::Borrowed(seen) => Presence::Borrowed(untyped::<R>(seen)),
+        Presence::Ours(seen) => Presence::Ours(untyped::<R>(seen)),
+    }
+}
+
+fn typed<R: Resource>(seen: &AnyObserved) -> Result<Observed<R::Seen>, Failure> {
+    let Some(detail) = seen.detail.downcast_ref::<R::Seen>() else {
+        let message = format!("{} was seen as another kind of resource", seen.id);
+        return Err(Failure::new(Class::Unknown, message));
+    };
+    Ok(Observed {
+        id: seen.id.clone(),
+        state: seen.state.clone(),
+        phase: seen.phase.clone(),
+        outputs: seen.outputs.clone(),
+        detail: detail.clone(),
+    })
+}

@@ -1,0 +1,171 @@
+//! Holds the folders of `src` apart: who may know whom, that each says what it is for, and that no file grows without end.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A folder, the folders of ours it may use, and the crates it may not.
+struct Rule {
+    folder: &'static str,
+    may_use: &'static [&'static str],
+    never: &'static [&'static str],
+}
+
+const KUBERNETES: &[&str] = &["kube", "k8s_openapi"];
+const AWS_SDK: &[&str] = &["aws_sdk_ec2", "aws_sdk_eks", "aws_sdk_iam", "aws_sdk_sts", "aws_config"];
+
+const RULES: &[Rule] = &[
+    Rule { folder: "telemetry", may_use: &[], never: &["kube", "k8s_openapi", "aws_sdk_ec2", "aws_sdk_eks"] },
+    Rule { folder: "api", may_use: &[], never: AWS_SDK },
+    Rule {
+        folder: "engine",
+        may_use: &[],
+        never: &[
+            "kube",
+            "k8s_openapi",
+            "aws_sdk_ec2",
+            "aws_sdk_eks",
+            "aws_sdk_iam",
+            "aws_sdk_sts",
+            "aws_config",
+            "aws_smithy_types",
+        ],
+    },
+    Rule { folder: "aws", may_use: &["engine", "telemetry"], never: KUBERNETES },
+    Rule { folder: "resources", may_use: &["api", "aws", "engine"], never: KUBERNETES },
+    Rule { folder: "gitops", may_use: &["api", "telemetry"], never: AWS_SDK },
+    Rule {
+        folder: "controllers",
+        may_use: &["api", "aws", "engine", "gitops", "resources", "telemetry"],
+        never: AWS_SDK,
+    },
+    Rule {
+        folder: "cli",
+        may_use: &["api", "aws", "controllers", "engine", "gitops", "resources", "telemetry"],
+        never: AWS_SDK,
+    },
+];
+
+/// A file longer than this has more than one job.
+const LONGEST_FILE: usize = 400;
+
+fn source() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The code without comments: they may name what they like.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+/// Every path in `text` that begins with `prefix::`, as the word behind it.
+fn words_behind(text: &str, prefix: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (at, _) in text.match_indices(prefix) {
+        let before = text[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+            continue;
+        }
+        let rest = &text[at + prefix.len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            // `use crate::{a::b, c}`: the first word of each item at the outermost level.
+            let mut depth = 0;
+            let mut word = String::new();
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => words.push(std::mem::take(&mut word)),
+                    c if depth == 0 => word.push(c),
+                    _ => {}
+                }
+            }
+            words.push(word);
+        } else {
+            words.push(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    let first = |word: &String| word.trim().split("::").next().unwrap_or_default().trim().to_owned();
+    words.iter().map(first).filter(|word| !word.is_empty()).collect()
+}
+
+#[test]
+fn folders_know_only_whom_they_may() {
+    let mut broken = Vec::new();
+    for rule in RULES {
+        for path in files(&source().join(rule.folder)) {
+            let code = code(&path);
+            let shown = path.strip_prefix(source()).unwrap().display().to_string();
+            for used in words_behind(&code, "crate::") {
+                if used != rule.folder && !rule.may_use.contains(&used.as_str()) {
+                    broken.push(format!("{shown} uses crate::{used}"));
+                }
+            }
+            for never in rule.never {
+                // In `api` and the like, kube's derive macros are named in attributes; a path is what counts.
+                if !words_behind(&code, &format!("{never}::")).is_empty() {
+                    broken.push(format!("{shown} uses {never}"));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_folder_has_a_rule_and_says_what_it_is_for() {
+    let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
+    for entry in fs::read_dir(source()).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.is_dir() {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(RULES.iter().any(|rule| rule.folder == name), "no rule for src/{name}");
+        assert!(lib.contains(&format!("pub mod {name};")), "src/{name} is not part of the crate");
+        let head = fs::read_to_string(path.join("mod.rs")).unwrap();
+        for says in ["May not enter:", "I/O"] {
+            assert!(head.contains(says), "src/{name}/mod.rs does not say {says:?}");
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_has_one_job() {
+    let mut broken = BTreeMap::new();
+    for path in files(&source()) {
+        let text = fs::read_to_string(&path).unwrap();
+        let lines = text.lines().count();
+        if !text.starts_with("//!") {
+            broken.insert(path.clone(), "does not begin with //!".to_owned());
+        }
+        if lines > LONGEST_FILE {
+            broken.insert(path, format!("has {lines} lines; split it at a seam"));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_rules_can_fail() {
+    let text = "use crate::{aws::Session, engine::{Key, Plan}};\nlet x = kube::Client::default();";
+    assert_eq!(words_behind(text, "crate::"), ["aws", "engine"]);
+    assert_eq!(words_behind(text, "kube::"), ["Client"]);
+    assert!(words_behind("use x_crate::y;", "crate::").is_empty());
+}
