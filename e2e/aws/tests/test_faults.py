@@ -86,7 +86,7 @@ def test_a_lost_answer_is_applied(cloud: Cloud) -> None:
 def test_a_hanging_call_holds_up_no_other(cloud: Cloud, server: Server) -> None:
     fault(cloud, {"action": "CreateVpc", "times": 1}, {"hang": 8})
     with pytest.raises(ReadTimeoutError):
-        Cloud(server, cloud.account).ec2.create_vpc(CidrBlock="10.0.0.0/16")
+        Cloud(server, cloud.account, timeout=1).ec2.create_vpc(CidrBlock="10.0.0.0/16")
     started = time.monotonic()
     assert cloud.ec2.describe_vpcs()["Vpcs"] == []
     assert time.monotonic() - started < 1
@@ -94,12 +94,12 @@ def test_a_hanging_call_holds_up_no_other(cloud: Cloud, server: Server) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_process_is_killed_at_a_write(cloud: Cloud, when: str) -> None:
-    """The victim makes two VPCs and writes a line after each; it is killed at the first."""
+    """The victim makes two VPCs; it is killed at the first."""
     victim = (
         "import boto3, sys; sys.stdin.readline()\n"
         f"ec2 = boto3.client('ec2', endpoint_url='{cloud.server.url}', region_name='eu-west-1',"
         f" aws_access_key_id='{cloud.account}', aws_secret_access_key='test')\n"
-        "for _ in range(2): ec2.create_vpc(CidrBlock='10.0.0.0/16')\n"
+        "ec2.create_vpc(CidrBlock='10.0.0.0/16'); import time; time.sleep(0.2); ec2.create_vpc(CidrBlock='10.0.0.0/16')\n"
     )
     process = subprocess.Popen([sys.executable, "-c", victim], stdin=subprocess.PIPE, text=True)
     kill = {"pid": process.pid, "signal": int(signal.SIGKILL), "when": when}
@@ -139,8 +139,8 @@ def test_stale_reads_hide_what_is_new(cloud: Cloud) -> None:
     with refused("NoSuchEntity"):
         cloud.iam.get_role(RoleName="new")
     assert [r["RoleName"] for r in cloud.iam.list_roles()["Roles"]] == ["old"]
-    cloud.until(lambda: len(cloud.ec2.describe_vpcs()["Vpcs"]) == 2)
-    assert cloud.iam.get_role(RoleName="new")
+    cloud.until(lambda: len(cloud.iam.list_roles()["Roles"]) == 2)
+    assert len(cloud.ec2.describe_vpcs()["Vpcs"]) == 2 and cloud.iam.get_role(RoleName="new")
 
 
 def test_stale_reads_of_eks_show_the_state_of_then(cloud: Cloud) -> None:
