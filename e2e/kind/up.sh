@@ -71,8 +71,7 @@ echo "== operator"
 docker build --quiet --tag keelson:kind --file "$checkout/deploy/Dockerfile" "$checkout"
 kind load docker-image keelson:kind --name keelson-management
 export KUBECONFIG=$state/management.kubeconfig
-kubectl apply --server-side -f "$checkout/crds"
-kubectl apply -k "$checkout/deploy"
+kubectl apply --server-side -k "$checkout/deploy"
 kubectl --namespace keelson-system set image deployment/keelson "*=keelson:kind"
 kubectl --namespace keelson-system set env deployment/keelson \
     AWS_ENDPOINT_URL="$endpoint" AWS_REGION=eu-west-1 \

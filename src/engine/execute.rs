@@ -190,7 +190,7 @@ impl<C: Sync> Run<'_, C> {
                 .await;
             for (node, answer) in answers {
                 match answer {
-                    Ok(presence) => self.saw(memory, node.as_ref(), presence),
+                    Ok(presence) => self.saw(memory, node.as_ref(), presence, false),
                     Err(failure) => memory.look_failed(&node.key(), failure, (self.clock)()),
                 }
             }
@@ -214,7 +214,7 @@ impl<C: Sync> Run<'_, C> {
         }
     }
 
-    fn saw(&self, memory: &mut Memory, node: &dyn Node<C>, presence: AnyPresence) {
+    fn saw(&self, memory: &mut Memory, node: &dyn Node<C>, presence: AnyPresence, started: bool) {
         let now = (self.clock)();
         let key = node.key();
         let busy_with = presence.observed().and_then(|seen| match &seen.phase {
@@ -222,20 +222,30 @@ impl<C: Sync> Run<'_, C> {
             _ => None,
         });
         let entry = memory.entry(&key);
-        match busy_with {
-            Some((action, since)) => {
-                if entry.running.is_none_or(|running| running.action != action) {
-                    entry.running = Some(Running { action, since: since.unwrap_or(now) });
-                }
+        match (busy_with, entry.running.take()) {
+            (Some((action, _)), Some(running)) if running.action == action => {
+                entry.running = Some(Running { busy_at: now, ..running });
             }
-            None => {
+            (Some((action, since)), _) => {
+                let from_start = since.is_some() || started;
+                entry.running = Some(Running { action, since: since.unwrap_or(now), busy_at: now, from_start });
+            }
+            (None, Some(running)) => {
                 let usable = presence.observed().is_none_or(|seen| seen.phase == Phase::Ready);
-                if let Some(running) = entry.running.take()
-                    && usable
-                {
-                    let took = now.duration_since(running.since).max(jiff::SignedDuration::ZERO);
+                if usable && running.from_start {
+                    // It ended somewhere between the last look that found it at work and this one.
+                    let late = now.duration_since(running.busy_at) / 2;
+                    let took = (now.duration_since(running.since) - late).max(jiff::SignedDuration::ZERO);
                     self.expectations.learn(key.kind(), running.action, took.unsigned_abs());
                 }
+            }
+            (None, None) => {}
+        }
+        let mut gone: Vec<Key> = matches!(presence, Presence::Absent).then(|| key.clone()).into_iter().collect();
+        while let Some(host) = gone.pop() {
+            for along in self.graph.nodes().iter().filter(|node| node.deleted_with().as_ref() == Some(&host)) {
+                memory.saw(&along.key(), Presence::Absent, now);
+                gone.push(along.key());
             }
         }
         memory.saw(&key, presence, now);
@@ -306,7 +316,7 @@ impl<C: Sync> Run<'_, C> {
                 }
                 let id = presence.observed().map(|seen| seen.id.clone()).or(before);
                 if let Some(node) = self.graph.node(&key) {
-                    self.saw(memory, node.as_ref(), presence);
+                    self.saw(memory, node.as_ref(), presence, true);
                 }
                 Outcome::Done(id.unwrap_or_default())
             }

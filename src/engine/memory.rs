@@ -33,6 +33,10 @@ pub struct Running {
     pub action: Action,
     /// When.
     pub since: Timestamp,
+    /// The last look that found it still under way.
+    pub busy_at: Timestamp,
+    /// `since` is the true beginning, not just when it was noticed.
+    pub from_start: bool,
 }
 
 /// What is known of one resource.

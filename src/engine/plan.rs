@@ -353,7 +353,11 @@ impl<C> Planner<'_, C> {
             return self.waiting(node.as_ref(), &entry, *action, *since, note);
         }
         if let Some(host) = node.deleted_with() {
-            return Verdict::GoesWith(host);
+            match self.entry(&host).presence {
+                // What it is in stays, so it has to be deleted by itself.
+                Some(Presence::Borrowed(_) | Presence::Foreign(_)) => {}
+                Some(Presence::Ours(_) | Presence::Absent) | None => return Verdict::GoesWith(host),
+            }
         }
         let holders = self.graph.held_by(key).to_vec();
         let mut waits = Vec::new();

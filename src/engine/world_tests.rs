@@ -99,6 +99,10 @@ struct Toy {
     value: u32,
     takes: Duration,
     has_token: bool,
+    /// Goes with the last thing it needs.
+    goes_along: bool,
+    /// What goes with this.
+    taken_along: Vec<usize>,
 }
 
 fn toy_key(number: usize) -> Key {
@@ -126,6 +130,9 @@ impl Resource for Toy {
     }
     fn after(&self) -> Vec<Key> {
         self.after.iter().copied().map(toy_key).collect()
+    }
+    fn deleted_with(&self) -> Option<Key> {
+        self.after.last().filter(|_| self.goes_along).copied().map(toy_key)
     }
     fn facts(&self) -> Vec<(&'static str, String)> {
         vec![("value", self.value.to_string())]
@@ -201,6 +208,12 @@ impl Resource for Toy {
         let name = self.key().to_string();
         world.0.lock().unwrap().write(|things| {
             things.remove(&name);
+            for along in &self.taken_along {
+                let along = toy_key(*along).to_string();
+                if things.get(&along).is_some_and(|there| there[0].owner == "us") {
+                    things.remove(&along);
+                }
+            }
         })?;
         Ok(Presence::Absent)
     }
@@ -230,6 +243,8 @@ pub fn toy_graph(count: usize) -> Graph<ToyWorld> {
         value: 1,
         takes: Duration::ZERO,
         has_token: false,
+        goes_along: false,
+        taken_along: Vec::new(),
     });
     graph(&toys.collect::<Vec<_>>())
 }
@@ -280,15 +295,25 @@ fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> R
 }
 
 fn toys() -> impl Strategy<Value = Vec<Toy>> {
-    prop::collection::vec((any::<u16>(), 0..3u32, 0..30u64, any::<bool>()), 1..9).prop_map(|given| {
-        let toy = |(number, (needs, value, takes, has_token)): (usize, (u16, u32, u64, bool))| Toy {
+    prop::collection::vec((any::<u16>(), 0..3u32, 0..30u64, any::<bool>(), any::<bool>()), 1..9).prop_map(|given| {
+        let toy = |(number, (needs, value, takes, has_token, goes_along)): (usize, (u16, u32, u64, bool, bool))| Toy {
             number,
             after: (0..number).filter(|n| needs & (1 << n) != 0).collect(),
             value,
             takes: Duration::from_secs(takes),
             has_token,
+            goes_along,
+            taken_along: Vec::new(),
         };
-        given.into_iter().enumerate().map(toy).collect()
+        let mut toys: Vec<Toy> = given.into_iter().enumerate().map(toy).collect();
+        for number in (0..toys.len()).rev() {
+            let toy = toys[number].clone();
+            if let Some(host) = toy.after.last().copied().filter(|_| toy.goes_along) {
+                let along: Vec<usize> = toy.taken_along.into_iter().chain([number]).collect();
+                toys[host].taken_along.extend(along);
+            }
+        }
+        toys
     })
 }
 
@@ -363,7 +388,15 @@ proptest! {
 
 #[test]
 fn a_circle_is_refused() {
-    let toy = |number, after| Toy { number, after: vec![after], value: 0, takes: Duration::ZERO, has_token: true };
+    let toy = |number, after| Toy {
+        number,
+        after: vec![after],
+        value: 0,
+        takes: Duration::ZERO,
+        has_token: true,
+        goes_along: false,
+        taken_along: Vec::new(),
+    };
     let nodes: Vec<Arc<dyn node::Node<ToyWorld>>> = vec![Arc::new(toy(0, 1)), Arc::new(toy(1, 0))];
     assert!(matches!(Graph::new(nodes, Vec::new()), Err(GraphError::Circle(_))));
 }

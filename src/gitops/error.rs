@@ -41,7 +41,7 @@ impl GitOpsError {
         match self {
             Self::Unreachable { look_again, .. } => *look_again,
             // An access entry works some seconds after it was made.
-            Self::Denied { .. } | Self::Unexpected { .. } => Duration::from_secs(15),
+            Self::Denied { .. } | Self::Unexpected { .. } => Duration::from_secs(10),
             Self::Endpoint(_) | Self::Token(_) => Duration::from_secs(60),
         }
     }

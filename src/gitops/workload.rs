@@ -27,7 +27,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const IDLE_CLIENT: Duration = Duration::from_secs(30);
 const IDLE_MEMORY: Duration = Duration::from_secs(3600);
 /// How long a cluster that cannot be reached is left alone, doubling between these.
-const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+const RETRY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// Installs that run side by side: each holds a few parsed manifests in memory.
 const INSTALLS: usize = 8;
 

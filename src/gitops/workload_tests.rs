@@ -75,7 +75,7 @@ async fn the_delay_doubles_up_to_a_minute_and_the_outage_keeps_its_beginning() {
     let workload = Workloads::default().open("uid", &access(), SystemTime::now()).unwrap();
     let failures: Vec<_> = (0..6).map(|_| workload.failed(CallError::Unreachable(Unreachable::Timeout))).collect();
     let seconds: Vec<_> = failures.iter().map(|error| error.look_again().as_secs()).collect();
-    assert_eq!(seconds, [5, 10, 20, 40, 60, 60]);
+    assert_eq!(seconds, [2, 4, 8, 16, 32, 60]);
     let since = |error: &GitOpsError| match error {
         GitOpsError::Unreachable { since, .. } => *since,
         other => panic!("{other}"),

@@ -15,7 +15,7 @@ use super::leftovers::Leftovers;
 use super::nat_gateway::NatGateway;
 use super::node_group::{self, NodeGroup};
 use super::oidc_provider::OidcProvider;
-use super::role::{GivenRole, Purpose, Role};
+use super::role::{self, GivenRole, Purpose, Role};
 use super::route::Route;
 use super::route_table::{RouteTable, Table};
 use super::route_table_association::RouteTableAssociation;
@@ -178,7 +178,8 @@ fn gates(input: &ClusterInput<'_>) -> Vec<Gate> {
             key: Key::single("nodeGroups"),
             open: left.is_empty(),
             why: format!("node groups {} to be deleted", left.join(", ")),
-            holds: vec![cluster::key()],
+            // Nodes that are being drained still need their role.
+            holds: vec![cluster::key(), role::key(Purpose::Node)],
         },
     ]
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
 use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
-use super::vpc;
+use super::{cluster, vpc};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
@@ -53,6 +53,11 @@ impl Resource for InternetGateway {
 
     fn after(&self) -> Vec<Key> {
         vec![vpc::key()]
+    }
+
+    /// As with NAT gateways: the network stays until the cluster is gone.
+    fn deleted_after(&self) -> Vec<Key> {
+        vec![cluster::key()]
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {

@@ -24,6 +24,7 @@ pub mod route_table;
 pub mod route_table_association;
 pub mod security_group;
 pub mod subnet;
+pub mod survey;
 pub mod vpc;
 pub mod vpc_endpoint;
 

@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{NatGatewayState, ResourceType};
 use jiff::Timestamp;
 
 use super::cloud::{Cloud, Intervals, Making, find, fresh, tag_changes};
-use super::{elastic_ip, internet_gateway, subnet};
+use super::{cluster, elastic_ip, internet_gateway, subnet};
 use crate::api::node_group::SubnetTier;
 use crate::aws::tags::{OWNER, RESOURCE, Tags};
 use crate::aws::tokens::client_token;
@@ -86,6 +86,11 @@ impl Resource for NatGateway {
 
     fn after(&self) -> Vec<Key> {
         vec![elastic_ip::key(&self.zone), subnet::key(SubnetTier::Public, &self.zone), internet_gateway::key()]
+    }
+
+    /// Until the cluster is gone it may need its network: a deletion that is held up must not be an outage before its time.
+    fn deleted_after(&self) -> Vec<Key> {
+        vec![cluster::key()]
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {

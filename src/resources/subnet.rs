@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 use ipnet::Ipv4Net;
 
 use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
-use super::vpc;
+use super::{cluster, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -94,6 +94,11 @@ impl Resource for Subnet {
 
     fn after(&self) -> Vec<Key> {
         vec![vpc::key()]
+    }
+
+    /// As with NAT gateways: the network stays until the cluster is gone.
+    fn deleted_after(&self) -> Vec<Key> {
+        vec![cluster::key()]
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {

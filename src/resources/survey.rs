@@ -8,7 +8,8 @@ use super::{layout, subnet};
 use crate::api::SpecError;
 use crate::api::network::{Vpc, Zones};
 use crate::aws::Fresh;
-use crate::aws::snapshots::{AvailabilityZoneState, NatGatewayState};
+use crate::aws::snapshots::catalogue::AvailabilityZoneState;
+use crate::aws::snapshots::network::NatGatewayState;
 use crate::engine::{Failure, Key};
 
 /// Zones come and go once in years.
@@ -58,7 +59,8 @@ async fn owned(cloud: &Cloud, fresh: Fresh) -> Result<Vec<(Key, String)>, Failur
         reads.security_groups(fresh),
         reads.roles(fresh),
     )?;
-    let over = |state: &Option<NatGatewayState>| matches!(state, Some(NatGatewayState::Deleted | NatGatewayState::Failed));
+    let over =
+        |state: &Option<NatGatewayState>| matches!(state, Some(NatGatewayState::Deleted | NatGatewayState::Failed));
     let nats: Vec<_> = nats.iter().filter(|nat| !over(&nat.state)).cloned().collect();
     Ok([
         of(cloud, &vpcs),
@@ -76,7 +78,8 @@ async fn owned(cloud: &Cloud, fresh: Fresh) -> Result<Vec<(Key, String)>, Failur
 
 /// The zones of a VPC's subnets. Those in which there are subnets stay; else those named, or the first by name.
 pub fn choose_zones(vpc: &Vpc, survey: &Survey) -> Result<Vec<String>, SpecError> {
-    let made: BTreeSet<&str> = survey.owned.iter().filter_map(|key| subnet::zone_of(key).map(|(_, zone)| zone)).collect();
+    let made: BTreeSet<&str> =
+        survey.owned.iter().filter_map(|key| subnet::zone_of(key).map(|(_, zone)| zone)).collect();
     let available = &survey.available_zones;
     match vpc.zones() {
         Zones::Named(names) => {
@@ -96,7 +99,8 @@ pub fn choose_zones(vpc: &Vpc, survey: &Survey) -> Result<Vec<String>, SpecError
             let count = usize::from(count);
             // In the order of their names, so that a zone's place in the layout never changes.
             let more = available.iter().map(String::as_str).filter(|zone| !made.contains(zone));
-            let mut chosen: Vec<String> = made.iter().copied().chain(more).take(count.max(made.len())).map(str::to_owned).collect();
+            let mut chosen: Vec<String> =
+                made.iter().copied().chain(more).take(count.max(made.len())).map(str::to_owned).collect();
             if chosen.len() < count.min(layout::MOST_ZONES) {
                 return Err(SpecError::new(
                     "spec.network.vpc.zoneCount",

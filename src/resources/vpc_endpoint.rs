@@ -12,7 +12,7 @@ use aws_sdk_ec2::types::{ResourceType, VpcEndpointType};
 
 use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
 use super::route_table::Table;
-use super::{security_group, subnet, vpc};
+use super::{cluster, security_group, subnet, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
@@ -91,6 +91,11 @@ impl Resource for VpcEndpoint {
     fn after(&self) -> Vec<Key> {
         let group = (!is_gateway(&self.service)).then(security_group::key);
         self.places().into_iter().chain(group).chain([vpc::key()]).collect()
+    }
+
+    /// As with NAT gateways: the network stays until the cluster is gone.
+    fn deleted_after(&self) -> Vec<Key> {
+        vec![cluster::key()]
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {

@@ -135,6 +135,8 @@ class Emulator:
     def keep_history(self) -> None:
         if self.faults.wants_history:
             self.history.keep(self.eks.regions)
+        elif self.history.keeping:
+            self.history.stop()
 
     async def run(self, host: str, port: int) -> None:
         # A collection in the midst of a burst costs more than the memory it brings: state is small and long-lived.

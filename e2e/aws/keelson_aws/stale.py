@@ -35,10 +35,11 @@ class History:
         self.timeline = timeline
         self.made: dict[str, float] = {}
         self.regions: dict[tuple[str, str], deque[tuple[float, bytes]]] = {}
+        self.keeping = False
 
     def clear(self) -> None:
         self.made.clear()
-        self.regions.clear()
+        self.stop()
 
     def note(self, call: Call, reply: Reply) -> None:
         """Remember what a call made. Called for every write that went well."""
@@ -61,15 +62,24 @@ class History:
         """Keep EKS as it is now, where it has changed."""
         for key, region in regions.items():
             kept = self.regions.setdefault(key, deque(maxlen=KEPT))
+            if not kept and self.keeping:
+                # The region has come up since: before that it was empty.
+                kept.append((0.0, pickle.dumps(Region(*key))))
             state = pickle.dumps(region)
             if not kept or kept[-1][1] != state:
                 kept.append((self.timeline.now(), state))
+        self.keeping = True
 
-    def region(self, key: tuple[str, str], seconds: float) -> Region | None:
+    def stop(self) -> None:
+        """No rule asks for it any more."""
+        self.regions.clear()
+        self.keeping = False
+
+    def region(self, key: tuple[str, str], seconds: float) -> Region:
         """The region as it was; the oldest that is kept when it was not kept for so long."""
         kept = self.regions.get(key)
         if not kept:
-            return None
+            return Region(*key)
         then = self.timeline.now() - seconds
         state = next((s for at, s in reversed(kept) if at <= then), kept[0][1])
         region = pickle.loads(state)

@@ -73,7 +73,10 @@ class Server:
 class Cloud:
     """One account of the emulator: clients, and things made in one line."""
 
-    def __init__(self, server: Server, account: str, region: str = "eu-west-1", credentials: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, server: Server, account: str, region: str = "eu-west-1", credentials: dict[str, str] | None = None, timeout: float = 5
+    ) -> None:
+        self.timeout = timeout
         self.server = server
         self.account = account
         self.region = region
@@ -87,7 +90,7 @@ class Cloud:
                 endpoint_url=self.server.url,
                 region_name=self.region,
                 # What is wrong has to be said by the server, not by boto3.
-                config=Config(retries={"max_attempts": 0}, read_timeout=5, parameter_validation=False),
+                config=Config(retries={"max_attempts": 0}, read_timeout=self.timeout, parameter_validation=False),
                 **self.credentials,
             )
             if service == "eks":

@@ -20,9 +20,10 @@ from .git import GitServer
 from .kubeapi import documents
 from .kubelet import Kubelet
 from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Etcd, Stopwatch
-from .places import CRDS, keelson_binary, run_directory, tools
-from .processes import Process
+from .places import CRDS, DEPLOY, keelson_binary, run_directory, tools
+from .processes import Process, free_port
 
+NAMESPACE = "keelson-system"
 KUBERNETES_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager")
 
 
@@ -156,7 +157,20 @@ class LocalCloud:
             [item for path in sorted(directory.glob("*.yaml")) for item in documents(path)]
         )
 
+    def operator_account(self) -> Path:
+        """Applies the RBAC of `deploy/`; returns a kubeconfig of the service account it is for.
+
+        What is missing from those rules then fails here, and not at a user's.
+        """
+        names = ("namespace.yaml", "service-account.yaml", "rbac.yaml")
+        self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
+        return self.management.kubeconfig_for(
+            f"system:serviceaccount:{NAMESPACE}:keelson",
+            ("system:serviceaccounts", f"system:serviceaccounts:{NAMESPACE}"),
+        )
+
     def operator_env(self) -> dict[str, str]:
+        """Environment of an operator, or of a person's shell: AWS and the management cluster."""
         aws = self.aws.env() if self.aws else {}
         return {**aws, "KUBECONFIG": str(self.management.kubeconfig)}
 
@@ -167,18 +181,27 @@ class LocalCloud:
         env: dict[str, str] | None = None,
         kubeconfig: Path | None = None,
     ) -> Controller:
-        """Starts a replica of the operator; it is stopped with the cloud."""
+        """Starts a replica of the operator as `deploy/` would, with its RBAC; stopped with the cloud.
+
+        Git over HTTP is allowed, as there is no other here. Flags in `args` win.
+        """
         number = len(self.controllers) + 1
-        merged = self.operator_env()
-        if kubeconfig:
-            merged["KUBECONFIG"] = str(kubeconfig)
-        merged.update(env or {})
+        port = free_port()
         controller = Controller(
             binary or keelson_binary(),
             self.directory / f"keelson-{number}.log",
-            merged,
+            {
+                **self.operator_env(),
+                "KUBECONFIG": str(kubeconfig or self.operator_account()),
+                "KEELSON_LISTEN": f"127.0.0.1:{port}",
+                "KEELSON_ALLOW_HTTP_GIT": "true",
+                "POD_NAMESPACE": NAMESPACE,
+                "POD_NAME": f"keelson-{number}",
+                **(env or {}),
+            },
             args,
             name=f"keelson {number}",
+            url=f"http://127.0.0.1:{port}",
         )
         self.controllers.append(controller)
         self._closing.callback(controller.stop)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import requests
+
 from .processes import Process
 
 
@@ -16,8 +18,11 @@ class Controller:
         env: Mapping[str, str],
         args: Sequence[str] = (),
         name: str = "keelson",
+        url: str = "",
     ):
+        """url: where it answers /healthz, /readyz and /metrics."""
         self.name = name
+        self.url = url
         self.log = log
         self.env = dict(env)
         self.args = list(args)
@@ -52,3 +57,15 @@ class Controller:
         if self.alive:
             self.kill()
         self.process = self._start()
+
+    def wait_ready(self, timeout: float = 30) -> float:
+        """Until /readyz says so; returns the seconds since this life began."""
+        return self.process.wait_ready(
+            lambda: requests.get(f"{self.url}/readyz", timeout=2).ok, timeout
+        )
+
+    def metrics(self) -> str:
+        """Prometheus's text format."""
+        answer = requests.get(f"{self.url}/metrics", timeout=10)
+        answer.raise_for_status()
+        return answer.text

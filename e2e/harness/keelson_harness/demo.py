@@ -17,7 +17,7 @@ from .aws import Durations
 from .cloud import LocalCloud
 from .git import Repository
 from .kubeapi import ApiError, Timeout, documents
-from .places import CHECKOUT, CRDS, EXAMPLES, NotBuilt, keelson_binary
+from .places import CHECKOUT, CRDS, DEPLOY, EXAMPLES, NotBuilt, keelson_binary
 from .processes import NotReady
 from .story import CommandFailed, Conditions, Kubectl, Story
 
@@ -30,8 +30,6 @@ GONE_SECONDS = 120
 SYNC_SECONDS = 60
 # In real life a minute; here nobody wants to watch one pass.
 GIT_INTERVAL = "2s"
-# `--allow-http-git`, as there is no certificate authority that a laptop's Git server is known to.
-OPERATOR_ARGUMENTS = ("--allow-http-git",)
 
 
 def greeting(text: str) -> dict[str, str]:
@@ -82,7 +80,7 @@ class Demo:
 
         story.chapter("The operator starts, and the manifest is applied")
         self.cloud.install_crds()
-        controller = self.cloud.operator(*OPERATOR_ARGUMENTS)
+        controller = self.cloud.operator()
         manifest = minimal_manifest(self.fleet.url)
         path = self.cloud.directory / "cluster.yaml"
         path.write_text(yaml.safe_dump_all(manifest, sort_keys=False))
@@ -189,7 +187,11 @@ def account_contents(cloud: LocalCloud) -> dict[str, list[str]]:
 
 def missing_parts() -> list[str]:
     """What of the checkout the demo cannot do without."""
-    parts = {CRDS: "the CRDs", EXAMPLES / "minimal.yaml": "the manifest to apply"}
+    parts = {
+        CRDS: "the CRDs",
+        DEPLOY / "rbac.yaml": "the operator's roles",
+        EXAMPLES / "minimal.yaml": "the manifest to apply",
+    }
     return [
         f"{path.relative_to(CHECKOUT)} ({what}) is missing"
         for path, what in parts.items()

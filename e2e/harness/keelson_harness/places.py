@@ -9,6 +9,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 CRDS = CHECKOUT / "crds"
+DEPLOY = CHECKOUT / "deploy"
 EXAMPLES = CHECKOUT / "examples"
 AWS_PACKAGE = CHECKOUT / "e2e" / "aws"
 BUILD_SCRIPT = CHECKOUT / "e2e" / "kubernetes" / "build.py"

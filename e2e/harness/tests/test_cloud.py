@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from botocore.awsrequest import AWSRequest
 from botocore.auth import SigV4QueryAuth
 from botocore.credentials import Credentials
@@ -105,8 +106,20 @@ def test_the_operator_s_process_can_be_killed_and_restarted(cloud, tmp_path):
     controller.restart()
     controller.process.wait_ready(lambda: controller.log.read_text().count("\n") == 2)
     assert controller.alive and controller.pid != first and controller.lives == 2
-    expected = f"controller --flag {cloud.aws.url} {cloud.management.kubeconfig}"
+    expected = f"controller --flag {cloud.aws.url} {cloud.operator_account()}"
     assert controller.log.read_text().splitlines() == [expected] * 2
+
+
+def test_the_operator_s_account_may_what_deploy_says_and_no_more(cloud):
+    kubeconfig = yaml.safe_load(cloud.operator_account().read_text())
+    user = kubeconfig["users"][0]["user"]
+    pair = (Path(user["client-certificate"]), Path(user["client-key"]))
+    api = KubeApi(cloud.management.url, cloud.management.ca_file, pair)
+    cloud.install_crds()
+    assert api.list("keelson.dev/v1alpha1", "EksCluster") == []
+    with pytest.raises(ApiError) as refused:
+        api.list("v1", "Secret", "keelson-system")
+    assert "system:serviceaccount:keelson-system:keelson" in refused.value.message
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")

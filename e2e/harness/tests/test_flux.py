@@ -1,9 +1,7 @@
 """Real Flux controllers, run by the harness's kubelet, apply a path of a real repository."""
 
 import json
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -11,63 +9,17 @@ from keelson_harness.flux import NAMESPACE, flux_runners
 from keelson_harness.git import GitServer
 from keelson_harness.kubeapi import conditions, documents
 from keelson_harness.kubelet import Kubelet
-from keelson_harness.places import BUILD_SCRIPT
+from keelson_harness.places import DEPLOY
 
 CONTROLLERS = ("source-controller", "kustomize-controller")
 SOURCE = ("source.toolkit.fluxcd.io/v1", "GitRepository", "fleet", NAMESPACE)
 SYNC = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "fleet", NAMESPACE)
 
 
-def flux_crds() -> list[dict]:
-    """The CRDs that belong to the very controllers that run, from their Go modules."""
-    found = []
-    for name in CONTROLLERS:
-        module = BUILD_SCRIPT.parent / "build" / name
-        command = ["go", "mod", "download", "-json", f"github.com/fluxcd/{name}"]
-        output = subprocess.run(command, cwd=module, check=True, stdout=subprocess.PIPE).stdout
-        bases = Path(json.loads(output)["Dir"]) / "config" / "crd" / "bases"
-        found += [item for path in sorted(bases.glob("*.yaml")) for item in documents(path)]
-    return found
-
-
-def controller_manifests() -> list[dict]:
-    items: list[dict] = [
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        {
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "flux"},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": "cluster-admin",
-            },
-            "subjects": [
-                {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}
-                for name in CONTROLLERS
-            ],
-        },
-    ]
-    for name in CONTROLLERS:
-        meta = {"name": name, "namespace": NAMESPACE}
-        items.append({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
-        pod = {
-            "serviceAccountName": name,
-            "containers": [{"name": "manager", "image": f"fluxcd/{name}"}],
-        }
-        items.append(
-            {
-                "apiVersion": "apps/v1",
-                "kind": "Deployment",
-                "metadata": meta,
-                "spec": {
-                    "replicas": 1,
-                    "selector": {"matchLabels": {"app": name}},
-                    "template": {"metadata": {"labels": {"app": name}}, "spec": pod},
-                },
-            }
-        )
-    return items
+def flux_manifests() -> list[dict]:
+    """What the operator installs."""
+    paths = sorted((DEPLOY / "flux").glob("*.yaml"))
+    return [item for path in paths for item in documents(path)]
 
 
 def sync_manifests(url: str) -> list[dict]:
@@ -114,8 +66,8 @@ def flux(cluster, tools, tmp_path_factory):
     directory = tmp_path_factory.mktemp("flux")
     kubelet = Kubelet(cluster, directory / "kubelet", flux_runners(tools, directory))
     kubelet.start()
-    cluster.api.apply_all(flux_crds() + controller_manifests())
-    for name in CONTROLLERS:
+    cluster.api.apply_all(flux_manifests())
+    for name in (*CONTROLLERS, "helm-controller", "notification-controller"):
         cluster.api.wait_condition("apps/v1", "Deployment", name, "Available", NAMESPACE)
     yield kubelet
     kubelet.stop()

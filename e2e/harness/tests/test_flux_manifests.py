@@ -1,0 +1,89 @@
+"""deploy/flux, which the operator installs: a real API server takes all of it, and the real controllers run on it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from keelson_harness.flux import FLUX_TOOLS, NAMESPACE, flux_runners
+from keelson_harness.kubeapi import conditions, documents
+from keelson_harness.kubelet import Kubelet
+from keelson_harness.kubernetes import (
+    BASE_CONTROLLERS,
+    WORKLOAD_CONTROLLERS,
+    ControlPlane,
+    Etcd,
+)
+from keelson_harness.places import CHECKOUT
+
+MANIFESTS = sorted((CHECKOUT / "deploy" / "flux").glob("*.yaml"))
+
+
+def manifests() -> list[dict]:
+    return [item for path in MANIFESTS for item in documents(path)]
+
+
+def place(item: dict) -> tuple:
+    meta = item["metadata"]
+    return item["apiVersion"], item["kind"], meta["name"], meta.get("namespace")
+
+
+@pytest.fixture(scope="module")
+def fresh(tools, tmp_path_factory) -> Iterator[ControlPlane]:
+    """A cluster that has seen no other test's CRDs."""
+    directory = tmp_path_factory.mktemp("fresh")
+    etcd = Etcd(tools["etcd"], directory / "etcd")
+    plane = ControlPlane(
+        "fresh", tools, directory / "fresh", None, BASE_CONTROLLERS + WORKLOAD_CONTROLLERS
+    )
+    try:
+        etcd.wait_ready()
+        plane.start_apiserver(etcd.url)
+        plane.wait_apiserver()
+        plane.start_controller_manager()
+        plane.wait_controller_manager()
+        yield plane
+    finally:
+        plane.stop()
+        etcd.stop()
+
+
+@pytest.fixture(scope="module")
+def installed(fresh) -> ControlPlane:
+    fresh.api.apply_all(manifests())
+    return fresh
+
+
+def test_every_object_is_taken_and_every_definition_established(installed):
+    items = manifests()
+    assert len(items) == 32
+    for item in items:
+        found = installed.api.get(*place(item))
+        if item["kind"] == "CustomResourceDefinition":
+            said = conditions(found)
+            assert said["Established"]["status"] == "True"
+            # A schema that is not structural would be served all the same, and prune nothing.
+            assert "NonStructuralSchema" not in said
+
+
+def test_applying_again_changes_nothing(installed):
+    def still(item: dict) -> bool:
+        before = installed.api.get(*place(item))["metadata"]
+        installed.api.apply(item)
+        after = installed.api.get(*place(item))["metadata"]
+        return before.get("generation") == after.get("generation")
+
+    assert [item["metadata"]["name"] for item in manifests() if not still(item)] == []
+
+
+def test_the_real_controllers_become_ready_with_the_roles_that_are_shipped(
+    installed, tools, tmp_path_factory
+):
+    directory = tmp_path_factory.mktemp("kubelet")
+    kubelet = Kubelet(installed, directory / "kubelet", flux_runners(tools, directory))
+    kubelet.start()
+    try:
+        for name in FLUX_TOOLS:
+            installed.api.wait_condition("apps/v1", "Deployment", name, "Available", NAMESPACE)
+            assert "forbidden" not in (directory / f"{name}.log").read_text()
+    finally:
+        kubelet.stop()
