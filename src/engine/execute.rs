@@ -177,17 +177,16 @@ impl<C: Sync> Run<'_, C> {
                     ask.push((node, look, last));
                 }
             }
-            let answers: Vec<_> = futures::stream::iter(ask)
-                .map(|(node, look, last)| {
-                    let refs = &refs;
-                    async move {
-                        let answer = node.observe(self.cloud, refs, &look, last.as_ref()).await;
-                        (node, answer)
-                    }
+            let refs = &refs;
+            let looks = ask.into_iter().map(|(node, look, last)| -> BoxFuture<'_, _> {
+                Box::pin(async move {
+                    let answer = node.observe(self.cloud, refs, &look, last.as_ref()).await;
+                    (node, answer)
                 })
-                .buffer_unordered(LOOKS_AT_ONCE)
-                .collect()
-                .await;
+            });
+            // Collected and boxed first: of a closure in the stream, the compiler cannot see that it may cross threads.
+            let looks: Vec<_> = looks.collect();
+            let answers: Vec<_> = futures::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect().await;
             for (node, answer) in answers {
                 match answer {
                     Ok(presence) => self.saw(memory, node.as_ref(), presence, false),
