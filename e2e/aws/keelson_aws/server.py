@@ -96,6 +96,7 @@ class Emulator:
             if call.access_key:
                 caller = self.accounts.caller(call.access_key, request.headers.get("x-amz-security-token"), call.service)
                 call.account, call.caller_arn = caller.account, caller.arn
+                self.accounts.learn(call.access_key, request)
             if call.service == "eks":
                 self.eks.read(call)
             limited = self.rates.check(call)
