@@ -199,3 +199,10 @@ def test_metrics_that_are_named_exist(page):
             stem = re.sub(r"_(total|seconds|count|sum|bucket)$", "", metric)
             stem = re.sub(r"_seconds$", "", stem)
             assert f'"{stem}"' in source, f"{name(page)}: keelson_{metric}"
+
+
+def test_the_chapters_of_the_demo_that_the_readme_shows_are_those_it_tells():
+    told = (CHECKOUT / "e2e" / "harness" / "keelson_harness" / "demo.py").read_text()
+    chapters = re.findall(r"^== (.+)$", (CHECKOUT / "README.md").read_text(), re.MULTILINE)
+    assert chapters
+    assert [chapter for chapter in chapters if f'"{chapter}"' not in told] == []
