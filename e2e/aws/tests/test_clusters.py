@@ -76,12 +76,14 @@ def test_the_service_range_avoids_the_vpc(cloud: Cloud) -> None:
 
 
 def test_eks_makes_a_tagged_security_group_and_takes_it_away(cloud: Cloud) -> None:
-    cluster = cloud.cluster()
+    cluster = cloud.cluster(tags={"keelson.dev/owner": "u"})
     group_id = cluster["resourcesVpcConfig"]["clusterSecurityGroupId"]
     group = cloud.ec2.describe_security_groups(Filters=[{"Name": "tag:aws:eks:cluster-name", "Values": ["demo"]}])["SecurityGroups"][0]
     tags = {tag["Key"]: tag["Value"] for tag in group["Tags"]}
     assert group["GroupId"] == group_id
     assert tags["aws:eks:cluster-name"] == "demo" and tags["kubernetes.io/cluster/demo"] == "owned"
+    # A cluster's own tags do not spread to what EKS makes for it.
+    assert "keelson.dev/owner" not in tags
     assert group["IpPermissions"][0]["UserIdGroupPairs"][0]["GroupId"] == group_id
     cloud.eks.delete_cluster(name="demo")
     cloud.gone(cloud.eks.describe_cluster, name="demo")

@@ -112,7 +112,6 @@ def make_security_group(context: Context, cluster: Cluster) -> str:
             "Name": name,
             "aws:eks:cluster-name": cluster.name,
             f"kubernetes.io/cluster/{cluster.name}": "owned",
-            **cluster.body.get("tags", {}),
         },
     )
     backend.authorize_security_group_ingress(group.id, "-1", None, None, [], source_groups=[{"GroupId": group.id}])
