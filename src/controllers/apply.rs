@@ -13,7 +13,9 @@ pub const MANAGER: &str = "keelson";
 pub const JOURNAL: &str = "keelson-journal";
 
 /// A kind that is reconciled, wherever its objects live.
-pub trait Kind: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static {
+pub trait Kind:
+    Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static
+{
     /// The kind's name.
     const NAME: &'static str;
     /// The API of the namespace that `object` is in, or of the cluster.

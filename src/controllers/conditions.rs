@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::plan_status;
 use super::progress::{Standing, standing};
 use super::reasons::of_action;
-use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::api::Reason;
+use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::engine::check::Violation;
 use crate::engine::{Action, Item, Memory, Plan, Verdict};
 
@@ -167,7 +167,9 @@ pub fn whole(plan: &Plan, violations: &[Violation], now: Timestamp, ready: &str)
                 says.message = format!("{}; {done} of {total} resources done", says.message);
             }
             // While the whole is being made, it is so for every part that waits in it.
-            if says.reason == Reason::Updating && plan.steps().any(|(key, step)| key.kind() == "cluster" && step.action == Action::Create) {
+            if says.reason == Reason::Updating
+                && plan.steps().any(|(key, step)| key.kind() == "cluster" && step.action == Action::Create)
+            {
                 says.reason = Reason::Creating;
             }
             Overall::Reconciling(says)
@@ -190,7 +192,8 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> Says {
                 drift.push(format!("{name}: {}", plan_status::told(&step.changes)));
             }
             Verdict::Step(step) | Verdict::Pending(step, _) if step.action == Action::Create => {
-                let was_there = memory.get(&item.key).and_then(|entry| entry.recorded.as_ref()).is_some_and(|r| r.id.is_some());
+                let was_there =
+                    memory.get(&item.key).and_then(|entry| entry.recorded.as_ref()).is_some_and(|r| r.id.is_some());
                 if was_there {
                     drift.push(format!("{name}: it was there and is gone"));
                 } else {

@@ -225,8 +225,19 @@ pub struct Parts {
 impl Context {
     /// Of a process that leads from now on.
     pub fn new(parts: Parts) -> Self {
-        let Parts { client, settings, accounts, workloads, gate, metrics, events, clusters, node_groups, aws_accounts, queues } =
-            parts;
+        let Parts {
+            client,
+            settings,
+            accounts,
+            workloads,
+            gate,
+            metrics,
+            events,
+            clusters,
+            node_groups,
+            aws_accounts,
+            queues,
+        } = parts;
         Self {
             client,
             settings,
@@ -255,10 +266,7 @@ impl Context {
     }
 
     /// A memory that begins with this process's leadership.
-    pub fn memory(
-        &self,
-        inventory: impl IntoIterator<Item = (crate::engine::Key, crate::engine::Recorded)>,
-    ) -> Memory {
+    pub fn memory(&self, inventory: impl IntoIterator<Item = (crate::engine::Key, crate::engine::Recorded)>) -> Memory {
         Memory::new(self.since, self.settings.settle, inventory)
     }
 

@@ -192,10 +192,17 @@ mod tests {
         let denied = || happened(Action::Create, Outcome::Failed(Failure::new(Class::Denied, "CreateVpc: denied")));
         let mut update = happened(Action::Update, Outcome::Done("vpc-1".into()));
         update.changes.push(Change::in_place("tags[team]", "", "shop"));
-        let told = of_steps(&[denied(), denied(), happened(Action::Create, Outcome::Done("vpc-1".into())), update], Goal::Present, &mut failures);
+        let told = of_steps(
+            &[denied(), denied(), happened(Action::Create, Outcome::Done("vpc-1".into())), update],
+            Goal::Present,
+            &mut failures,
+        );
         let lines: Vec<_> = told.iter().map(|t| format!("{} {} {}", t.warning, t.reason, t.note)).collect();
-        let expected =
-            ["true AccessDenied VPC: CreateVpc: denied", "false Created VPC vpc-1", "false Updated VPC vpc-1: tags[team] (none) -> shop"];
+        let expected = [
+            "true AccessDenied VPC: CreateVpc: denied",
+            "false Created VPC vpc-1",
+            "false Updated VPC vpc-1: tags[team] (none) -> shop",
+        ];
         assert_eq!(lines, expected);
         assert!(failures.is_empty());
     }

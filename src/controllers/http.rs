@@ -63,7 +63,12 @@ fn answer(yes: bool) -> (StatusCode, &'static str) {
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn serve(listen: SocketAddr, health: Health, metrics: &Metrics, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listen: SocketAddr,
+    health: Health,
+    metrics: &Metrics,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(listen).await?;
     let (alive, ready) = (health.clone(), health);
     let app: Router = Router::new()

@@ -129,7 +129,10 @@ mod tests {
         ];
         assert_eq!(told, expected);
         let again = Memory::new(now, Duration::ZERO, recorded(&lines));
-        assert_eq!(inventory(&again).iter().map(|l| &l.key).collect::<Vec<_>>(), lines.iter().map(|l| &l.key).collect::<Vec<_>>());
+        assert_eq!(
+            inventory(&again).iter().map(|l| &l.key).collect::<Vec<_>>(),
+            lines.iter().map(|l| &l.key).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -136,7 +136,10 @@ mod tests {
         let items = vec![
             item("vpc", Verdict::Settled),
             item("role/node", Verdict::Pending(create(), vec![WaitingOn::Retry(failed)])),
-            item("natGateway/eu-west-1a", Verdict::Waiting { action: Action::Create, since: at(60), until: at(165), note: String::new() }),
+            item(
+                "natGateway/eu-west-1a",
+                Verdict::Waiting { action: Action::Create, since: at(60), until: at(165), note: String::new() },
+            ),
             item("cluster", Verdict::Pending(update(), vec![WaitingOn::Resource(Key::named("role", "cluster"))])),
             item("addon/coredns", Verdict::Pending(create(), vec![WaitingOn::Resource(Key::single("cluster"))])),
         ];

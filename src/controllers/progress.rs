@@ -49,7 +49,9 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
     }
     match &item.verdict {
         Verdict::Settled => Standing::Settled,
-        Verdict::Step(step) => moving(reasons::of_action(step.action), format!("{name}: {}", doing(step.action)), Duration::ZERO),
+        Verdict::Step(step) => {
+            moving(reasons::of_action(step.action), format!("{name}: {}", doing(step.action)), Duration::ZERO)
+        }
         Verdict::Pending(step, waits) => pending(&name, step, waits, goal, now),
         Verdict::Waiting { action, since, until, note } => {
             let left = until.duration_since(*now_or(since, &now)).max(jiff::SignedDuration::ZERO).unsigned_abs();
@@ -208,7 +210,8 @@ mod tests {
         let now = at(1000);
         let cluster = || Key::single("cluster");
         let denied = Failed::after(None, Failure::new(Class::Denied, "CreateCluster demo: not authorized"), now, 0);
-        let reset = Failed::after(None, Failure::new(Class::Unavailable, "CreateCluster demo: connection reset"), now, 0);
+        let reset =
+            Failed::after(None, Failure::new(Class::Unavailable, "CreateCluster demo: connection reset"), now, 0);
         let waiting = |since, until, note: &str| Verdict::Waiting {
             action: Action::Create,
             since: at(since),
@@ -223,10 +226,19 @@ mod tests {
             item(cluster(), waiting(995, 1040, "")),
             item(cluster(), waiting(100, 640, "")),
             item(Key::named("addon", "coredns"), waiting(970, 1000, "InsufficientNumberOfReplicas")),
-            item(cluster(), create(vec![WaitingOn::Resource(Key::named("role", "cluster")), WaitingOn::Resource(Key::single("vpc"))])),
+            item(
+                cluster(),
+                create(vec![
+                    WaitingOn::Resource(Key::named("role", "cluster")),
+                    WaitingOn::Resource(Key::single("vpc")),
+                ]),
+            ),
             item(cluster(), create(vec![WaitingOn::Retry(denied.clone())])),
             item(cluster(), create(vec![WaitingOn::Retry(reset)])),
-            item(Key::named("addon", "coredns"), create(vec![WaitingOn::Gate(Key::single("nodes"), "no node is ready yet".into())])),
+            item(
+                Key::named("addon", "coredns"),
+                create(vec![WaitingOn::Gate(Key::single("nodes"), "no node is ready yet".into())]),
+            ),
             item(Key::single("vpc"), create(vec![WaitingOn::Settling(now)])),
             item(Key::single("vpc"), Verdict::Unseen(None)),
             item(Key::single("vpc"), Verdict::Unseen(Some(denied))),
@@ -250,7 +262,9 @@ mod tests {
 
     #[test]
     fn messages_change_by_the_minute_and_not_at_every_look() {
-        for (seconds, text) in [(3, "seconds"), (12, "10 s"), (59, "50 s"), (60, "1 min"), (179, "2 min"), (7200, "2 h")] {
+        for (seconds, text) in
+            [(3, "seconds"), (12, "10 s"), (59, "50 s"), (60, "1 min"), (179, "2 min"), (7200, "2 h")]
+        {
             assert_eq!(rough(Duration::from_secs(seconds)), text);
         }
     }

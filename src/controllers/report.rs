@@ -162,7 +162,10 @@ mod tests {
 
     #[test]
     fn a_restart_with_many_objects_is_spread_out() {
-        let mut object = crate::api::EksCluster::new("x", serde_json::from_value(serde_json::json!({"region": "r", "version": "1.34"})).unwrap());
+        let mut object = crate::api::EksCluster::new(
+            "x",
+            serde_json::from_value(serde_json::json!({"region": "r", "version": "1.34"})).unwrap(),
+        );
         let pauses: Vec<_> = (0..1000)
             .map(|number| {
                 object.metadata.uid = Some(format!("uid-{number}"));

@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use futures::StreamExt;
+use futures::channel::mpsc::{UnboundedReceiver, unbounded};
 use jiff::Timestamp;
 use kube::runtime::controller::{Action, Config, ReconcileRequest, applier};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -111,12 +111,14 @@ type Watch = futures::future::BoxFuture<'static, ()>;
 
 fn watch_all(client: &kube::Client, triggers: &Arc<Triggers>) -> (Stores, Vec<Watch>) {
     let to = triggers.clone();
-    let (clusters, of_clusters) = watched(Api::all(client.clone()), cluster::view::shown, move |change| to.of_cluster(change));
+    let (clusters, of_clusters) =
+        watched(Api::all(client.clone()), cluster::view::shown, move |change| to.of_cluster(change));
     let to = triggers.clone();
     let (node_groups, of_groups) =
         watched(Api::all(client.clone()), cluster::view::node_group_shown, move |change| to.of_node_group(change));
     let to = triggers.clone();
-    let (aws_accounts, of_accounts) = watched(Api::all(client.clone()), account::shown, move |change| to.of_account(change));
+    let (aws_accounts, of_accounts) =
+        watched(Api::all(client.clone()), account::shown, move |change| to.of_account(change));
     let watches: Vec<Watch> = vec![Box::pin(of_clusters), Box::pin(of_groups), Box::pin(of_accounts)];
     (Stores { clusters, node_groups, aws_accounts }, watches)
 }
@@ -175,7 +177,8 @@ fn groups_of(ctx: &Context, namespace: Option<&str>, cluster: &str) {
 
 /// The clusters that refer to an account; their node groups follow through what they show.
 fn users_of(ctx: &Context, account: &str) {
-    let uses = |cluster: &EksCluster| cluster.spec.account_ref.as_ref().is_some_and(|reference| reference.name == account);
+    let uses =
+        |cluster: &EksCluster| cluster.spec.account_ref.as_ref().is_some_and(|reference| reference.name == account);
     for cluster in ctx.clusters.state_filter(uses) {
         ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster));
         groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any());
@@ -244,7 +247,8 @@ async fn one<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>, reconcile: Reconc
             let after = began.elapsed();
             tracing::error!(kind, namespace, name, ?after, %error, "a reconcile ended in a panic: this is an error in Keelson, please report it; others go on");
             K::forget(&ctx, &uid);
-            let failed = Failed::after(None, Failure::new(Class::Unknown, "panic"), Timestamp::now(), report::seed(&*object));
+            let failed =
+                Failed::after(None, Failure::new(Class::Unknown, "panic"), Timestamp::now(), report::seed(&*object));
             // Slowly: what it was about will most likely happen again.
             Action::requeue(Next::at(failed.retry_at).pause(Timestamp::now()).max(Duration::from_secs(60)))
         }
@@ -264,9 +268,10 @@ trait Reconciled: Kind {
 impl Reconciled for EksCluster {
     fn rests(&self) -> bool {
         self.metadata.deletion_timestamp.is_none()
-            && self.status.as_ref().is_some_and(|s| {
-                report::was_at_rest(self.metadata.generation, s.observed_generation, &s.conditions)
-            })
+            && self
+                .status
+                .as_ref()
+                .is_some_and(|s| report::was_at_rest(self.metadata.generation, s.observed_generation, &s.conditions))
     }
     fn known(ctx: &Context, uid: &str) -> bool {
         ctx.cluster_states.knows(uid)
@@ -285,9 +290,10 @@ impl Reconciled for EksCluster {
 impl Reconciled for NodeGroup {
     fn rests(&self) -> bool {
         self.metadata.deletion_timestamp.is_none()
-            && self.status.as_ref().is_some_and(|s| {
-                report::was_at_rest(self.metadata.generation, s.observed_generation, &s.conditions)
-            })
+            && self
+                .status
+                .as_ref()
+                .is_some_and(|s| report::was_at_rest(self.metadata.generation, s.observed_generation, &s.conditions))
     }
     fn known(ctx: &Context, uid: &str) -> bool {
         ctx.node_group_states.knows(uid)

@@ -7,6 +7,7 @@
 
 pub mod access_entry;
 pub mod addon;
+pub mod blockers;
 pub mod cloud;
 pub mod cluster;
 pub mod elastic_ip;

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 use ipnet::Ipv4Net;
 
+use super::blockers::{self, Part};
 use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
 use super::{cluster, vpc};
 use crate::api::node_group::SubnetTier;
@@ -26,6 +27,7 @@ pub struct Subnet {
 /// What is seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
+    vpc: String,
     zone: String,
     cidr: String,
     public_addresses: bool,
@@ -114,7 +116,7 @@ impl Resource for Subnet {
     }
 
     fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
-        let Seen { zone, cidr, public_addresses, tags } = &seen.detail;
+        let Seen { vpc: _, zone, cidr, public_addresses, tags } = &seen.detail;
         let mut changes = tag_changes(&self.tags, tags);
         let why = "a subnet keeps its place: make a new cluster in a new VPC";
         if cidr != &self.cidr.to_string() {
@@ -142,6 +144,7 @@ impl Resource for Subnet {
             return Ok(Presence::Absent);
         };
         let detail = Seen {
+            vpc: subnet.vpc_id.clone(),
             zone: subnet.zone.clone(),
             cidr: subnet.cidr.clone(),
             public_addresses: subnet.map_public_ip_on_launch,
@@ -164,6 +167,7 @@ impl Resource for Subnet {
         let answer = cloud.aws.call(Service::Ec2, "CreateSubnet", &name, request.send()).await?;
         let id = answer.subnet.and_then(|subnet| subnet.subnet_id).unwrap_or_default();
         let detail = Seen {
+            vpc: refs.id(&vpc::key())?.to_owned(),
             zone: self.zone.clone(),
             cidr: self.cidr.to_string(),
             public_addresses: false,
@@ -195,7 +199,9 @@ impl Resource for Subnet {
 
     async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
         let request = cloud.aws.ec2.delete_subnet().subnet_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "DeleteSubnet", &seen.id, request.send()).await?;
-        Ok(Presence::Absent)
+        match cloud.aws.call(Service::Ec2, "DeleteSubnet", &seen.id, request.send()).await {
+            Ok(_) => Ok(Presence::Absent),
+            Err(error) => Err(blockers::named(cloud, &seen.detail.vpc, Part::Subnet(&seen.id), error.into()).await),
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 
+use super::blockers::{self, Part};
 use super::cloud::{Cloud, Intervals, Making, changes_tags, find, fresh, tag_changes};
 use crate::aws::tags::Tags;
 use crate::aws::{Fresh, Service};
@@ -150,7 +151,9 @@ impl Resource for Vpc {
 
     async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
         let request = cloud.aws.ec2.delete_vpc().vpc_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "DeleteVpc", &seen.id, request.send()).await?;
-        Ok(Presence::Absent)
+        match cloud.aws.call(Service::Ec2, "DeleteVpc", &seen.id, request.send()).await {
+            Ok(_) => Ok(Presence::Absent),
+            Err(error) => Err(blockers::named(cloud, &seen.id, Part::Vpc, error.into()).await),
+        }
     }
 }

@@ -342,6 +342,12 @@ pub struct NetworkInterface {
     /// `Available`: nothing uses it.
     pub status: Option<NetworkInterfaceStatus>,
     pub description: String,
+    /// E.g. `interface`, `network_load_balancer`.
+    pub kind: Option<String>,
+    /// The account it is billed to.
+    pub owner_id: Option<String>,
+    /// Who made it on somebody's behalf, e.g. `amazon-elb`.
+    pub requester_id: Option<String>,
     pub security_group_ids: Vec<String>,
     pub attachment_id: Option<String>,
     pub instance_id: Option<String>,
@@ -360,6 +366,9 @@ impl From<&sdk::NetworkInterface> for NetworkInterface {
             subnet_id: owned(interface.subnet_id()),
             status: interface.status().cloned(),
             description: owned(interface.description()),
+            kind: interface.interface_type().map(|kind| kind.as_str().to_owned()),
+            owner_id: maybe(interface.owner_id()),
+            requester_id: maybe(interface.requester_id()),
             security_group_ids: interface.groups().iter().filter_map(|group| maybe(group.group_id())).collect(),
             attachment_id: attachment.and_then(|a| maybe(a.attachment_id())),
             instance_id: attachment.and_then(|a| maybe(a.instance_id())),

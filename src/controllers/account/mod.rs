@@ -66,8 +66,14 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
     let status = AwsAccountStatus {
         observed_generation: account.metadata.generation,
         conditions: conditions(&previous.conditions, account.metadata.generation, &overall, now),
-        account_id: session.as_ref().map(|session| session.account_id.to_string()).or_else(|| previous.account_id.clone()),
-        caller_arn: session.as_ref().map(|session| session.caller_arn.to_string()).or_else(|| previous.caller_arn.clone()),
+        account_id: session
+            .as_ref()
+            .map(|session| session.account_id.to_string())
+            .or_else(|| previous.account_id.clone()),
+        caller_arn: session
+            .as_ref()
+            .map(|session| session.caller_arn.to_string())
+            .or_else(|| previous.caller_arn.clone()),
     };
     report::news(&ctx, &*account, &previous.conditions, &overall);
     report::write(&ctx, &*account, &mut state, previous, status, &overall, next).await

@@ -64,7 +64,9 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
         all.set(ConditionType::InSync, &in_sync(plan, memory));
     }
     let overall = match whole(plan, violations, now, ready) {
-        Overall::Ready(_) if deleting => Overall::Reconciling(Says::no(Reason::Deleting, "everything is deleted; looking once more")),
+        Overall::Ready(_) if deleting => {
+            Overall::Reconciling(Says::no(Reason::Deleting, "everything is deleted; looking once more"))
+        }
         Overall::Ready(_) if !gitops.is_true() && gitops_stalled => Overall::Stalled(gitops.clone()),
         Overall::Ready(_) if !gitops.is_true() => Overall::Reconciling(gitops.clone()),
         other => other,

@@ -32,7 +32,8 @@ fn failed(class: Class, message: &str) -> WaitingOn {
 fn plan(goal: Goal, verdicts: Vec<(&str, Verdict)>) -> Plan {
     let keys = ["vpc", "natGateway/eu-west-1a", "role/cluster", "cluster", "addon/coredns"];
     let items = keys.map(|key| {
-        let verdict = verdicts.iter().find(|(of, _)| *of == key).map_or(Verdict::Settled, |(_, verdict)| verdict.clone());
+        let verdict =
+            verdicts.iter().find(|(of, _)| *of == key).map_or(Verdict::Settled, |(_, verdict)| verdict.clone());
         item(key, verdict)
     });
     Plan { goal, items: items.into() }
@@ -52,7 +53,8 @@ fn told(plan: &Plan, gitops: Says, stalled: bool) -> String {
         ready: "Kubernetes 1.34",
         now: at(1000),
     });
-    let line = |c: &Condition| format!("{:<18}{:<8}{:<18}{}", c.type_, c.status, c.reason, c.message).trim_end().to_owned();
+    let line =
+        |c: &Condition| format!("{:<18}{:<8}{:<18}{}", c.type_, c.status, c.reason, c.message).trim_end().to_owned();
     assert!(all.iter().all(|condition| condition.observed_generation == Some(3)));
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -70,51 +72,91 @@ fn every_point_of_a_clusters_life() {
     let denied = "CreateCluster demo: not authorized to perform eks:CreateCluster";
     let mut forbidden = present(vec![]);
     forbidden.items[3].forbidden.push(Change::forbidden("version", "1.34", "1.33", "it cannot be lowered"));
-    let drift = Step {
-        action: Action::Update,
-        changes: vec![Change::in_place("logging", "[]", "[api]")],
-        reason: None,
-    };
+    let drift =
+        Step { action: Action::Update, changes: vec![Change::in_place("logging", "[]", "[api]")], reason: None };
     let nodes = WaitingOn::Gate(Key::single("nodes"), "waiting for nodes of NodeGroup a".into());
     let cases = [
-        ("nothing is there yet", present(vec![
-            ("vpc", create(vec![])),
-            ("natGateway/eu-west-1a", create(vec![WaitingOn::Resource(Key::single("vpc"))])),
-            ("role/cluster", create(vec![])),
-            ("cluster", create(cluster_and_role())),
-            ("addon/coredns", create(vec![WaitingOn::Resource(Key::single("cluster"))])),
-        ]), no_agent(), false),
-        ("the control plane is being created", present(vec![
-            ("natGateway/eu-west-1a", waiting(Action::Create, 900, 1010)),
-            ("cluster", waiting(Action::Create, 640, 1180)),
-            ("addon/coredns", create(vec![WaitingOn::Resource(Key::single("cluster"))])),
-        ]), no_agent(), false),
+        (
+            "nothing is there yet",
+            present(vec![
+                ("vpc", create(vec![])),
+                ("natGateway/eu-west-1a", create(vec![WaitingOn::Resource(Key::single("vpc"))])),
+                ("role/cluster", create(vec![])),
+                ("cluster", create(cluster_and_role())),
+                ("addon/coredns", create(vec![WaitingOn::Resource(Key::single("cluster"))])),
+            ]),
+            no_agent(),
+            false,
+        ),
+        (
+            "the control plane is being created",
+            present(vec![
+                ("natGateway/eu-west-1a", waiting(Action::Create, 900, 1010)),
+                ("cluster", waiting(Action::Create, 640, 1180)),
+                ("addon/coredns", create(vec![WaitingOn::Resource(Key::single("cluster"))])),
+            ]),
+            no_agent(),
+            false,
+        ),
         ("only nodes are missing", present(vec![("addon/coredns", create(vec![nodes]))]), syncing(), false),
         ("only the agent is missing", present(vec![]), syncing(), false),
         ("all is well", present(vec![]), no_agent(), false),
         ("the Secret went away later", present(vec![]), missing(), true),
-        ("denied while something else is under way", present(vec![
-            ("natGateway/eu-west-1a", waiting(Action::Create, 900, 1010)),
-            ("cluster", create(vec![failed(Class::Denied, denied)])),
-        ]), no_agent(), false),
-        ("AWS answers 500 now and then", present(vec![
-            ("cluster", create(vec![failed(Class::Unavailable, "CreateCluster demo: 503")])),
-        ]), no_agent(), false),
-        ("a foreign cluster has the name", present(vec![
-            ("cluster", Verdict::Blocked(Block::Foreign("cluster demo was not made by Keelson".into()))),
-        ]), no_agent(), false),
-        ("AWS could not be asked", present(vec![
-            ("vpc", Verdict::Unseen(Some(Failed::after(None, Failure::new(Class::Throttled, "DescribeVpcs: slow down"), at(990), 0)))),
-        ]), no_agent(), false),
+        (
+            "denied while something else is under way",
+            present(vec![
+                ("natGateway/eu-west-1a", waiting(Action::Create, 900, 1010)),
+                ("cluster", create(vec![failed(Class::Denied, denied)])),
+            ]),
+            no_agent(),
+            false,
+        ),
+        (
+            "AWS answers 500 now and then",
+            present(vec![("cluster", create(vec![failed(Class::Unavailable, "CreateCluster demo: 503")]))]),
+            no_agent(),
+            false,
+        ),
+        (
+            "a foreign cluster has the name",
+            present(vec![("cluster", Verdict::Blocked(Block::Foreign("cluster demo was not made by Keelson".into())))]),
+            no_agent(),
+            false,
+        ),
+        (
+            "AWS could not be asked",
+            present(vec![(
+                "vpc",
+                Verdict::Unseen(Some(Failed::after(
+                    None,
+                    Failure::new(Class::Throttled, "DescribeVpcs: slow down"),
+                    at(990),
+                    0,
+                ))),
+            )]),
+            no_agent(),
+            false,
+        ),
         ("somebody changed the logging", present(vec![("cluster", Verdict::Step(drift))]), no_agent(), false),
         ("the spec asks for what cannot be", forbidden, no_agent(), false),
-        ("deleting, the node groups first", plan(Goal::Gone, vec![
-            ("cluster", Verdict::Pending(
-                Step { action: Action::Delete, changes: Vec::new(), reason: None },
-                vec![WaitingOn::Gate(Key::single("nodeGroups"), "node groups a to be deleted".into())],
-            )),
-            ("addon/coredns", Verdict::GoesWith(Key::single("cluster"))),
-        ]), no_agent(), false),
+        (
+            "deleting, the node groups first",
+            plan(
+                Goal::Gone,
+                vec![
+                    (
+                        "cluster",
+                        Verdict::Pending(
+                            Step { action: Action::Delete, changes: Vec::new(), reason: None },
+                            vec![WaitingOn::Gate(Key::single("nodeGroups"), "node groups a to be deleted".into())],
+                        ),
+                    ),
+                    ("addon/coredns", Verdict::GoesWith(Key::single("cluster"))),
+                ],
+            ),
+            no_agent(),
+            false,
+        ),
         ("deleted but for the last look", plan(Goal::Gone, vec![]), no_agent(), false),
     ];
     let table: Vec<String> = cases

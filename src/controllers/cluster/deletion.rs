@@ -227,15 +227,19 @@ fn told(group: &NodeGroup) -> String {
 
 /// The least spec whose graph holds what was found: for a spec that became invalid.
 fn bare(spec: &EksClusterSpec, owned: &[Key]) -> EksClusterSpec {
-    let mut zones: Vec<String> =
-        owned.iter().filter(|key| key.kind() == "subnet").filter_map(|key| Some(key.name().split_once('/')?.1.to_owned())).collect();
+    let mut zones: Vec<String> = owned
+        .iter()
+        .filter(|key| key.kind() == "subnet")
+        .filter_map(|key| Some(key.name().split_once('/')?.1.to_owned()))
+        .collect();
     zones.sort();
     zones.dedup();
     let existing = spec.network.existing.clone().filter(|existing| zones.is_empty() && existing.subnets().is_ok());
     let network = match existing {
         Some(existing) => Network { vpc: None, existing: Some(existing) },
         None => {
-            let zones = if zones.is_empty() { ["a", "b"].map(|zone| format!("{}{zone}", spec.region)).to_vec() } else { zones };
+            let zones =
+                if zones.is_empty() { ["a", "b"].map(|zone| format!("{}{zone}", spec.region)).to_vec() } else { zones };
             Network { vpc: Some(Vpc { zones: Some(zones), ..Vpc::default() }), existing: None }
         }
     };
@@ -267,7 +271,8 @@ mod tests {
             "addons": [{"name": "coredns"}],
         }))
         .unwrap();
-        let owned = ["vpc", "subnet/private/eu-west-1b", "subnet/public/eu-west-1b", "subnet/private/eu-west-1a"].map(Key::parse);
+        let owned = ["vpc", "subnet/private/eu-west-1b", "subnet/public/eu-west-1b", "subnet/private/eu-west-1a"]
+            .map(Key::parse);
         let bare = bare(&spec, &owned);
         let vpc = bare.network.vpc.unwrap();
         assert_eq!(vpc.zones.unwrap(), ["eu-west-1a", "eu-west-1b"]);

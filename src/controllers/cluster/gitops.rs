@@ -302,5 +302,12 @@ pub async fn access(
         .credentials()
         .await
         .map_err(|error| Verdict::not_ready(Reason::CredentialsUnavailable, error.to_string()))?;
-    Ok(Some(Access { cluster_name: cluster_name.to_owned(), region, endpoint, certificate_authority, sts, credentials }))
+    Ok(Some(Access {
+        cluster_name: cluster_name.to_owned(),
+        region,
+        endpoint,
+        certificate_authority,
+        sts,
+        credentials,
+    }))
 }

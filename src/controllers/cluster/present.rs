@@ -76,7 +76,8 @@ impl Reconcile<'_> {
         };
         if !self.has_finalizer() {
             if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
-                let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+                let message =
+                    format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
                 tracing::warn!(cluster = self.owner().cluster, message);
                 let overall = self.reconciling(Reason::Pending, message);
                 return Some(self.unseen(previous, overall, Next::after(report_pause(), self.now)));

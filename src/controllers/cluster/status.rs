@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::facts::{Facts, issues};
+use crate::api::NodeGroup;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{
     AddonStatus, EksClusterStatus, GitOpsStatus, NetworkStatus, NodeGroupCounts, PlanStatus, UpgradeStatus,
 };
-use crate::api::NodeGroup;
 use crate::engine::Memory;
 
 /// How old `gitops.lastContact` may get in status: it moves with every look, and is no news.

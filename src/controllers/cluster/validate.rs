@@ -80,7 +80,8 @@ fn not_yet(field: &str) -> Refusal {
 fn valid_flux(flux: &Flux, sources: SourcePolicy) -> Result<ValidFlux, Refusal> {
     const FLUX: &str = "spec.gitops.flux";
     if flux.version != crate::api::gitops::FLUX_VERSION {
-        let why = format!("{:?} is not built in; this operator installs {}", flux.version, crate::api::gitops::FLUX_VERSION);
+        let why =
+            format!("{:?} is not built in; this operator installs {}", flux.version, crate::api::gitops::FLUX_VERSION);
         return Err(invalid("spec.gitops.flux.version", why));
     }
     let git = match flux.source.kind()? {

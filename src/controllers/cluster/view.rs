@@ -41,7 +41,8 @@ fn node_role_arn(status: &EksClusterStatus) -> Option<String> {
 /// Nodes need a control plane that is ACTIVE and routes to it; else why not.
 fn not_ready(status: &EksClusterStatus) -> Option<String> {
     let says = |kind: ConditionType| conditions::get(&status.conditions, kind);
-    let message = |condition: Option<&Condition>| condition.map_or_else(|| "not looked at yet".to_owned(), |c| c.message.clone());
+    let message =
+        |condition: Option<&Condition>| condition.map_or_else(|| "not looked at yet".to_owned(), |c| c.message.clone());
     let control_plane = resource(status, "cluster").and_then(|cluster| cluster.state.as_deref());
     if !matches!(control_plane, Some("ACTIVE" | "UPDATING")) {
         return Some(format!("waiting for the cluster: {}", message(says(ConditionType::ControlPlaneReady))));

@@ -24,8 +24,8 @@ use super::{apply, reasons};
 use crate::api::policy::DeletionPolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
-use crate::engine::failure::Failed;
 use crate::engine::execute::Run;
+use crate::engine::failure::Failed;
 use crate::engine::{Failure, Goal, Graph, Key, Recorded, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
@@ -135,7 +135,8 @@ impl Reconcile<'_> {
         };
         if !self.has_finalizer() {
             if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
-                let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+                let message =
+                    format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
                 tracing::warn!(node_group = self.group.name_any(), message);
                 let mut outcome = self.waiting(previous, Reason::Pending, message);
                 outcome.next = Next::after(SignedDuration::from_secs(5), self.now);
@@ -161,7 +162,10 @@ impl Reconcile<'_> {
         }
         let Some(cluster) = self.ctx.cluster(&self.namespace, &spec.cluster_ref.name) else {
             // Its cluster waits for it, unless it was to stay in AWS: then this stays, too.
-            let what = previous.arn.as_deref().map_or_else(String::new, |arn| format!("its EksCluster is gone; left in AWS: {arn}"));
+            let what = previous
+                .arn
+                .as_deref()
+                .map_or_else(String::new, |arn| format!("its EksCluster is gone; left in AWS: {arn}"));
             return self.let_go(previous, &what).await;
         };
         let grant = match self.grant(&cluster) {
@@ -218,7 +222,13 @@ impl Reconcile<'_> {
     fn grant(&self, cluster: &EksCluster) -> Result<Grant, Refusal> {
         let spec = &cluster.spec;
         let find = |name: &str| account::find(self.ctx, name);
-        account::grant(spec.account_ref.as_ref(), &self.namespace, &spec.region, self.ctx.settings.require_account, find)
+        account::grant(
+            spec.account_ref.as_ref(),
+            &self.namespace,
+            &spec.region,
+            self.ctx.settings.require_account,
+            find,
+        )
     }
 
     async fn cloud(&self, grant: &Grant, cluster: &EksCluster) -> Result<Cloud, Failure> {

@@ -51,7 +51,9 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         release_version: output("releaseVersion"),
         replicas: desired,
         ready_nodes: previous.ready_nodes,
-        auto_scaling_groups: output("autoScalingGroups").and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default(),
+        auto_scaling_groups: output("autoScalingGroups")
+            .and_then(|list| serde_json::from_str(&list).ok())
+            .unwrap_or_default(),
         health_issues,
         plan: Some(shown.clone()),
         upgrade: previous.upgrade.clone(),
@@ -67,8 +69,10 @@ fn healthy(overall: Overall, issues: &[HealthIssue], goal: Goal) -> Overall {
             (other, _) => other,
         };
     };
-    let reason = if NO_CAPACITY.contains(&issue.code.as_str()) { Reason::InsufficientCapacity } else { Reason::Degraded };
-    let message = issue.message.as_ref().map_or_else(|| issue.code.clone(), |message| format!("{}: {message}", issue.code));
+    let reason =
+        if NO_CAPACITY.contains(&issue.code.as_str()) { Reason::InsufficientCapacity } else { Reason::Degraded };
+    let message =
+        issue.message.as_ref().map_or_else(|| issue.code.clone(), |message| format!("{}: {message}", issue.code));
     Overall::Reconciling(Says::no(reason, message))
 }
 
@@ -90,7 +94,12 @@ fn conditions(input: &Input<'_>, overall: &Overall) -> Vec<Condition> {
 }
 
 /// The status of a node group that was not looked at: `overall` says why.
-pub fn unseen(previous: &NodeGroupStatus, generation: Option<i64>, overall: &Overall, now: Timestamp) -> NodeGroupStatus {
+pub fn unseen(
+    previous: &NodeGroupStatus,
+    generation: Option<i64>,
+    overall: &Overall,
+    now: Timestamp,
+) -> NodeGroupStatus {
     let mut all = Conditions::from(&previous.conditions, generation, &now);
     let unknown = Says::unknown(Reason::Pending, "not looked at yet");
     all.set_default(ConditionType::NodesReady, &unknown);

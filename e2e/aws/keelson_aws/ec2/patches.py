@@ -10,13 +10,14 @@ from typing import Any
 import moto.core.responses
 import moto.ec2.utils
 from moto.autoscaling.models import FakeAutoScalingGroup
-from moto.ec2.exceptions import FilterNotImplementedError, InvalidVPCIdError
+from moto.ec2.exceptions import InvalidVPCIdError
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.route_tables import Route
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.utils import format_timestamp
 
+from ..errors import AwsError
 from .region import Ec2Region
 from .tags import fits, resource_type
 
@@ -39,10 +40,21 @@ def get_filter_value(self: Any, filter_name: str, method_name: str | None = None
         return list(self.ec2_backend.tags.get(self.id, {}))
     if filter_name == "tag-value":
         return list(self.ec2_backend.tags.get(self.id, {}).values())
-    value = getattr(self, filter_name.lower().replace("-", "_"), None)
-    if value is not None:
-        return value
-    raise FilterNotImplementedError(filter_name, method_name)
+    if filter_name == f"{resource_type(self.id)}-id":
+        return self.id
+    first, *rest = filter_name.lower().replace("-", "_").split(".")
+    if filter_name == "group-name" and hasattr(self, "group_set"):
+        return [group.name for group in self.group_set]
+    if not hasattr(self, first):
+        raise AwsError("InvalidParameterValue", f"The filter '{filter_name}' is invalid")
+    value = getattr(self, first)
+    for name in rest:
+        if isinstance(value, dict):
+            camel = name.split("_")[0] + "".join(part.capitalize() for part in name.split("_")[1:])
+            value = value.get(name, value.get(camel))
+        else:
+            value = getattr(value, name, None)
+    return value
 
 
 def available_ip_address_count(self: Subnet) -> int:

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# `make audit`: licences, bans, sources and advisories of every crate, as deny.toml says. Installs cargo-deny into the cache.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=0.20.2
+tools=${XDG_CACHE_HOME:-$HOME/.cache}/keelson/tools/cargo-deny-$version
+deny=$tools/bin/cargo-deny
+
+if [ ! -x "$deny" ]; then
+    log=$tools/build.log
+    mkdir -p "$tools"
+    echo "building cargo-deny $version, once (several minutes; log in $log)"
+    # With the checkout's pinned toolchain, but apart from its target/.
+    nice -n 15 cargo install cargo-deny --version "$version" --locked --root "$tools" \
+        --target-dir "$tools/target" >"$log" 2>&1 || {
+        tail -20 "$log" >&2
+        exit 1
+    }
+    rm -r "$tools/target"
+fi
+
+"$deny" --log-level warn check licenses bans sources
+echo "licences, bans, sources: as deny.toml asks"
+
+# The advisories are a Git repository on GitHub, which is not to be had everywhere.
+database=https://github.com/RustSec/advisory-db
+offline=
+if [ "${KEELSON_AUDIT_OFFLINE:-}" ]; then
+    offline="KEELSON_AUDIT_OFFLINE is set"
+elif ! GIT_TERMINAL_PROMPT=0 timeout 20 git ls-remote --quiet --exit-code "$database" HEAD >/dev/null 2>&1; then
+    offline="$database cannot be reached from here"
+fi
+if [ "$offline" ]; then
+    echo "ADVISORIES WERE NOT CHECKED: $offline. Run \`make audit\` where it can." >&2
+    exit 0
+fi
+"$deny" --log-level warn check advisories
+echo "advisories: none"
