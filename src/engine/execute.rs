@@ -352,11 +352,13 @@ impl<C: Sync> Run<'_, C> {
                 Verdict::Waiting { action, since, .. } => {
                     let kind = item.key.kind();
                     let estimate = self.expectations.estimate(kind, *action, node.expected(*action));
-                    let elapsed = now.duration_since(*since).max(jiff::SignedDuration::ZERO);
+                    // From the last look and not from now: reconciles for other reasons must not put it off.
+                    let seen = entry.seen_at.unwrap_or(now);
+                    let elapsed = seen.duration_since(*since).max(jiff::SignedDuration::ZERO);
                     let pause = look_again(elapsed.unsigned_abs(), estimate);
-                    let at = now.saturating_add(span(pause)).unwrap_or(now);
+                    let at = seen.saturating_add(span(pause)).unwrap_or(now);
                     entry.due = Some(at);
-                    wake(at);
+                    wake(at.max(now));
                 }
                 Verdict::Unseen(failed) => {
                     let at = failed.as_ref().map_or(now, |failed| failed.retry_at);

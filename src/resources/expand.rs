@@ -310,3 +310,7 @@ fn node_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> Result<Vec<Strin
         }
     }
 }
+
+#[cfg(test)]
+#[path = "expand_tests.rs"]
+mod tests;

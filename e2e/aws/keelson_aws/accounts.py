@@ -1,7 +1,8 @@
 """Who calls: accounts, their static keys, and the sessions STS gave out.
 
 An access key id of twelve digits is the account's id. Any other static key belongs to the default account, unless IAM's
-CreateAccessKey made it. Secrets of static keys are not checked: nobody set them.
+CreateAccessKey made it. Secrets of static keys are not checked, as nobody set them; where a key's calls are signed with one
+of the secrets people use locally, that is remembered, so that tokens made with it can be checked.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from dataclasses import dataclass
 from moto.iam.models import iam_backends
 
 from .errors import AwsError
+from .http import Request
+from .signature import signed_with
 
 DEFAULT_ACCOUNT = "123456789012"
 ACCOUNT_KEY = re.compile(r"\d{12}")
+COMMON_SECRETS = ("test", "keelson", "secret", "testing", "local")
+# How many calls of a key are looked at before its secret counts as unknown.
+LOOKS = 10
 UPPER = string.ascii_uppercase + "234567"
 
 
@@ -52,9 +58,27 @@ class Caller:
 class Accounts:
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
+        self.secrets: dict[str, str] = {}
+        self._looks: dict[str, int] = {}
 
     def reset(self) -> None:
         self.sessions.clear()
+        self.secrets.clear()
+        self._looks.clear()
+
+    def learn(self, access_key: str, request: Request) -> None:
+        """Find out the secret of a static key from a call signed with it."""
+        if access_key in self.secrets or access_key in self.sessions or self._looks.get(access_key, 0) >= LOOKS:
+            return
+        self._looks[access_key] = self._looks.get(access_key, 0) + 1
+        for secret in COMMON_SECRETS:
+            if signed_with(request, secret):
+                self.secrets[access_key] = secret
+                return
+
+    def secret(self, access_key: str) -> str | None:
+        session = self.sessions.get(access_key)
+        return session.secret_key if session else self.secrets.get(access_key)
 
     def start_session(self, account: str, role_arn: str, role_id: str, session_name: str, seconds: int) -> Session:
         session = Session(

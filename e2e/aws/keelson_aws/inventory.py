@@ -26,8 +26,9 @@ def inventory(eks: Eks, account: str | None = None, region: str | None = None) -
 
     for owner, name, backend in list(ec2_backends.iter_backends()):
         put(owner, name, ec2_kinds(backend))
-    for owner, name, groups in list(autoscaling_backends.iter_backends()):
-        put(owner, name, {"autoScalingGroups": list(groups.autoscaling_groups)})
+    for owner, regions in list(autoscaling_backends.items()):
+        for name, groups in regions.items():
+            put(owner, name, {"autoScalingGroups": list(groups.autoscaling_groups)})
     for owner, name, backend in list(iam_backends.iter_backends()):
         if name == "aws":
             put(owner, GLOBAL, iam_kinds(backend))

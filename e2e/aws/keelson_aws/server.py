@@ -30,8 +30,10 @@ from .stale import History
 from .sts import StsResponse
 from .timeline import Timeline
 from .tokenreview import review
+from .workload import LOOK_SECONDS, Workload
 
 log = logging.getLogger(__name__)
+TICK_SECONDS = 0.02
 XML_CODE = re.compile(rb"<Code>([^<]+)</Code>")
 
 
@@ -94,6 +96,7 @@ class Emulator:
             if call.access_key:
                 caller = self.accounts.caller(call.access_key, request.headers.get("x-amz-security-token"), call.service)
                 call.account, call.caller_arn = caller.account, caller.arn
+                self.accounts.learn(call.access_key, request)
             if call.service == "eks":
                 self.eks.read(call)
             limited = self.rates.check(call)
@@ -143,7 +146,10 @@ class Emulator:
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         server = await serve(self.handle, host, port)
-        asyncio.get_running_loop().call_later(0.02, self.tick)
+        asyncio.get_running_loop().call_later(TICK_SECONDS, self.tick)
+        if self.settings.workload_kubeconfig:
+            self.workload = Workload(self.settings.workload_kubeconfig)
+            self.look_at_workload()
         bound = server.sockets[0].getsockname()[1]
         print(f"keelson-aws ready on http://{host}:{bound}", flush=True)
         async with server:
@@ -152,7 +158,11 @@ class Emulator:
     def tick(self) -> None:
         self.timeline.run_due()
         self.keep_history()
-        asyncio.get_running_loop().call_later(0.02, self.tick)
+        asyncio.get_running_loop().call_later(TICK_SECONDS, self.tick)
+
+    def look_at_workload(self) -> None:
+        self.workload.look(self.eks)
+        asyncio.get_running_loop().call_later(LOOK_SECONDS, self.look_at_workload)
 
 
 def arm(reply: Reply, verdict: Verdict) -> None:

@@ -1,10 +1,17 @@
-"""Signature Version 4 of a presigned URL, recomputed: tells which header values the holder of the secret signed. Pure."""
+"""Signature Version 4, recomputed: whether a call was signed with a secret, and for which header values a URL was. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from urllib.parse import parse_qsl, quote, urlsplit
+
+from .http import Request
+
+AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,]+)/(?P<scope>[^,\s]+),\s*SignedHeaders=(?P<names>[^,\s]+),\s*Signature=(?P<signature>\w+)"
+)
 
 
 def presigned_signature(url: str, headers: dict[str, str], secret: str) -> str:
@@ -26,9 +33,34 @@ def presigned_signature(url: str, headers: dict[str, str], secret: str) -> str:
             hashlib.sha256(b"").hexdigest(),
         )
     )
-    scope = f"{date}/{region}/{service}/aws4_request"
-    to_sign = "\n".join(("AWS4-HMAC-SHA256", values["X-Amz-Date"], scope, hashlib.sha256(request.encode()).hexdigest()))
+    return sign(request, values["X-Amz-Date"], f"{date}/{region}/{service}/aws4_request", secret)
+
+
+def signed_with(request: Request, secret: str) -> bool:
+    """Whether a call's Authorization header was made with this secret."""
+    found = AUTHORIZATION.match(request.headers.get("authorization", ""))
+    if not found:
+        return False
+    names = found["names"].split(";")
+    query = sorted(parse_qsl(request.query, keep_blank_values=True))
+    body = request.headers.get("x-amz-content-sha256") or hashlib.sha256(request.body).hexdigest()
+    canonical = "\n".join(
+        (
+            request.method,
+            quote(request.path, safe="/-_.~"),
+            "&".join(f"{quote(k, safe='-_.~')}={quote(v, safe='-_.~')}" for k, v in query),
+            *(f"{name}:{' '.join(request.headers.get(name, '').split())}" for name in names),
+            "",
+            ";".join(names),
+            body,
+        )
+    )
+    return sign(canonical, request.headers.get("x-amz-date", ""), found["scope"], secret) == found["signature"]
+
+
+def sign(canonical: str, time: str, scope: str, secret: str) -> str:
+    to_sign = "\n".join(("AWS4-HMAC-SHA256", time, scope, hashlib.sha256(canonical.encode()).hexdigest()))
     key = ("AWS4" + secret).encode()
-    for part in (date, region, service, "aws4_request"):
+    for part in scope.split("/"):
         key = hmac.new(key, part.encode(), hashlib.sha256).digest()
     return hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()

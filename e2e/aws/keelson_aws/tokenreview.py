@@ -33,10 +33,6 @@ MAX_AGE = 15 * 60
 CLOCK_SKEW = 5 * 60
 
 
-# What people set as the secret of a static key that is not checked.
-COMMON_SECRETS = ("test", "secret", "keelson")
-
-
 class Refused(Exception):
     """The token is not good; why."""
 
@@ -72,7 +68,7 @@ def identify(emulator: Emulator, token: str, named: str) -> dict[str, Any]:
     except AwsError as error:
         raise Refused(error.message) from error
     clusters = [c for c in emulator.eks.clusters() if c.status in ("ACTIVE", "UPDATING") and named in ("", c.name)]
-    clusters = signed_for(url, query["X-Amz-Signature"], caller, clusters)
+    clusters = signed_for(url, query["X-Amz-Signature"], emulator.accounts.secret(key), clusters)
     if not clusters:
         raise Refused("the token is for no cluster that is ACTIVE")
     for cluster in clusters:
@@ -108,17 +104,11 @@ def check_time(query: dict[str, str]) -> None:
         raise Refused("the token is signed in the future")
 
 
-def signed_for(url: str, signature: str, caller: Caller, clusters: list[Cluster]) -> list[Cluster]:
-    """The clusters that the token may be meant for: exactly one where the secret is known."""
-    if caller.session is not None:
-        secrets = [caller.session.secret_key]
-    else:
-        secrets = list(COMMON_SECRETS)
-    for secret in secrets:
-        for name in sorted({cluster.name for cluster in clusters}):
-            if presigned_signature(url, {"x-k8s-aws-id": name}, secret) == signature:
-                return [cluster for cluster in clusters if cluster.name == name]
-    return [] if caller.session is not None else clusters
+def signed_for(url: str, signature: str, secret: str | None, clusters: list[Cluster]) -> list[Cluster]:
+    """The clusters that the token may be meant for: those of one name where the secret is known."""
+    if secret is None:
+        return clusters
+    return [c for c in clusters if presigned_signature(url, {"x-k8s-aws-id": c.name}, secret) == signature]
 
 
 def user(caller: Caller, part: Part) -> dict[str, Any]:

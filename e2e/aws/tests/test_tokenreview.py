@@ -92,6 +92,12 @@ def test_a_token_is_good_for_one_cluster(cloud: Cloud) -> None:
     assert review(cloud, token(session, "none"))["authenticated"] is False
 
 
+def test_a_static_key_s_token_is_checked_once_its_secret_is_known(cloud: Cloud) -> None:
+    cloud.cluster()
+    assert review(cloud, token(cloud, "demo"))["authenticated"] is True
+    assert review(cloud, token(cloud, "other"))["authenticated"] is False
+
+
 def test_a_cluster_that_is_creating_takes_nobody(cloud: Cloud) -> None:
     cloud.cluster(wait=False)
     assert review(cloud, token(cloud))["authenticated"] is False

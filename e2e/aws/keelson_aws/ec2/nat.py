@@ -88,13 +88,15 @@ class NatGuard(Guard):
         kind = self._get_param("ConnectivityType") or "public"
         allocation_id = self._get_param("AllocationId")
         if kind == "public" and not allocation_id:
-            raise AwsError("MissingParameter", "The request must include the AllocationId parameter. Add the required parameter and retry the request.")
+            raise AwsError("MissingParameter", "The request must include the AllocationId parameter.")
         if allocation_id:
             (address,) = backend.address_by_allocation([allocation_id])
             if address.association_id:
                 raise AwsError("Resource.AlreadyAssociated", f"Elastic IP address [{allocation_id}] is already associated")
         tags = add_tag_specification(self._get_param("TagSpecifications", []))
-        gateway = Gateway(backend, self._get_param("SubnetId"), allocation_id, tags, kind)
+        gateway = Gateway(  # type: ignore[abstract]
+            backend, self._get_param("SubnetId"), allocation_id, tags, kind
+        )
         backend.nat_gateways[gateway.id] = gateway
         seconds = self.settings.nat_seconds
         outcome = self.outcome

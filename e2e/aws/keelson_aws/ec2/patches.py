@@ -123,7 +123,7 @@ def apply() -> None:
     TaggedEC2Resource.get_filter_value = get_filter_value  # type: ignore[method-assign]
     # moto inspects the whole response class anew for each call.
     moto.core.responses.method_names_from_class = cache(moto.core.responses.method_names_from_class)
-    moto.ec2.utils.is_filter_matching = is_filter_matching
+    moto.ec2.utils.is_filter_matching = is_filter_matching  # type: ignore[assignment]
     Route.state = property(route_state)  # type: ignore[method-assign, assignment]
     InvalidVPCIdError.__init__ = vpc_not_found  # type: ignore[method-assign, assignment]
     Subnet.available_ip_address_count = property(available_ip_address_count)  # type: ignore[method-assign, assignment]

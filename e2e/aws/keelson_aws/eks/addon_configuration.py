@@ -29,8 +29,12 @@ PROPERTIES: dict[str, dict[str, Any]] = {
         "autoScaling": {"type": "object"}, "podDisruptionBudget": {"type": "object"}, "topologySpreadConstraints": {"type": "array"},
     },
     "kube-proxy": {**WORKLOAD, "ipvs": {"type": "object"}, "mode": {"enum": ["iptables", "ipvs", "nftables"]}},
-    "eks-pod-identity-agent": {**WORKLOAD, "agent": {"type": "object"}, "priorityClassName": {"type": "string"}, "updateStrategy": {"type": "object"}},
-    "metrics-server": {**WORKLOAD, "replicas": {"type": "integer"}, "podDisruptionBudget": {"type": "object"}, "addonResizer": {"type": "object"}},
+    "eks-pod-identity-agent": {
+        **WORKLOAD, "agent": {"type": "object"}, "priorityClassName": {"type": "string"}, "updateStrategy": {"type": "object"},
+    },
+    "metrics-server": {
+        **WORKLOAD, "replicas": {"type": "integer"}, "podDisruptionBudget": {"type": "object"}, "addonResizer": {"type": "object"},
+    },
     "aws-ebs-csi-driver": {
         **WORKLOAD, "controller": {"type": "object"}, "node": {"type": "object"}, "sidecars": {"type": "object"},
         "defaultStorageClass": {"type": "object"}, "image": {"type": "object"}, "enableFIPS": {"type": "boolean"},

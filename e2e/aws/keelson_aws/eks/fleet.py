@@ -50,7 +50,7 @@ def make_fleet(context: Context, cluster: Cluster, part: Part) -> None:
         placement_group=None,
         termination_policies=["AllocationStrategy", "OldestLaunchTemplate", "OldestInstance"],
         tags=[
-            {"Key": key, "Value": value, "PropagateAtLaunch": True, "ResourceId": name, "ResourceType": "auto-scaling-group"}
+            {"Key": key, "Value": value, "PropagateAtLaunch": True, "ResourceId": name, "ResourceType": "auto-scaling-group"}  # type: ignore[dict-item]
             for key, value in owned.items()
         ],
         capacity_rebalance=body["capacityType"] == "SPOT",

@@ -9,11 +9,11 @@ from .operations import Context, operation, page
 from .state import Cluster, bad_request, new_id, not_found
 
 CHECKS = {
-    "EKS add-on version compatibility": "Checks version of installed EKS add-ons to ensure they are compatible with the next version of Kubernetes.",
-    "kube-proxy version skew": "Checks version of kube-proxy in cluster to see if upgrade would cause non compliance with supported Kubernetes kube-proxy version skew policy.",
-    "Kubelet version skew": "Checks for kubelet versions of worker nodes in the cluster to see if upgrade would cause non compliance with supported Kubernetes kubelet version skew policy.",
-    "Deprecated APIs removed": "Checks for usage of deprecated APIs that are scheduled for removal in the next version of Kubernetes.",
-    "Cluster health issues": "Checks for any cluster health issues that prevent successful upgrade to the next Kubernetes version on EKS.",
+    "EKS add-on version compatibility": "Whether the installed add-on versions work with the next version of Kubernetes.",
+    "kube-proxy version skew": "Whether kube-proxy would be too old for the API server after an upgrade.",
+    "Kubelet version skew": "Whether kubelets would be too old for the API server after an upgrade.",
+    "Deprecated APIs removed": "Whether APIs are used that the next version of Kubernetes no longer serves.",
+    "Cluster health issues": "Whether health issues of the cluster stand in the way of an upgrade.",
 }
 SUMMARY = ("id", "name", "category", "kubernetesVersion", "lastRefreshTime", "lastTransitionTime", "description", "insightStatus")
 

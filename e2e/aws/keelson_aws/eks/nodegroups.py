@@ -214,7 +214,8 @@ def health_issue(context: Context, cluster: Cluster, part: Part) -> dict[str, An
         return {"code": "IamNodeRoleNotFound", "message": "The node role was not found", "resourceIds": [part.body["nodeRole"]]}
     joins = attached_policies(role) & {"AmazonEKSWorkerNodePolicy", "AmazonEKSWorkerNodeMinimalPolicy", "AdministratorAccess"}
     if not joins and not has_inline_policies(role):
-        return {"code": "NodeCreationFailure", "message": "Instances failed to join the kubernetes cluster", "resourceIds": instance_ids(context, part)}
+        why = "Instances failed to join the kubernetes cluster"
+        return {"code": "NodeCreationFailure", "message": why, "resourceIds": instance_ids(context, part)}
     backend = ec2(context.region.account, context.region.name)
     closed = [s for s in part.body["subnets"] if backend.is_public(s) and not backend.get_subnet(s).map_public_ip_on_launch]
     if closed:

@@ -75,7 +75,7 @@ def create_pod_identity_association(context: Context) -> dict[str, Any]:
         for key in ("namespace", "serviceAccount"):
             if not DNS_LABEL.fullmatch(params[key]):
                 raise bad_parameter(f"The {key} {params[key]} is not a valid Kubernetes name")
-        more = {k: params.get(k) for k in ("disableSessionTags", "targetRoleArn", "policy")}
+        more: dict[str, Any] = {k: params.get(k) for k in ("disableSessionTags", "targetRoleArn", "policy")}
         if params.get("targetRoleArn"):
             more["externalId"] = f"{context.region.name}/{context.region.account}/{cluster.name}/{params['namespace']}/{params['serviceAccount']}"
         return make_association(

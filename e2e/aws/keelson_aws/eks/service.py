@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from importlib import import_module
 from typing import Any
 
 from ..accounts import Caller
@@ -11,23 +12,16 @@ from ..errors import AwsError
 from ..http import Reply
 from ..settings import Settings
 from ..timeline import Timeline
-from . import (  # noqa: F401  each registers its operations
-    access,
-    addons,
-    cluster_versions,
-    clusters,
-    fargate,
-    identity_providers,
-    insights,
-    nodegroup_updates,
-    nodegroups,
-    pod_identity,
-    tags,
-    updates,
-)
 from .model import Router, load_model, read_parameters
 from .operations import OPERATIONS, Context
 from .state import Cluster, Region
+
+# Each module registers its operations when it is loaded.
+for module in (
+    "access", "addons", "cluster_versions", "clusters", "fargate", "identity_providers", "insights", "nodegroup_updates", "nodegroups",
+    "pod_identity", "tags", "updates",
+):
+    import_module(f"{__package__}.{module}")
 
 # What names the thing a call is about, beside the cluster; for the call log and for faults.
 PART_NAMES = ("nodegroupName", "addonName", "fargateProfileName", "principalArn", "associationId", "updateId", "resourceArn")

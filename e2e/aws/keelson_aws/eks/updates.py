@@ -82,7 +82,9 @@ def placement_change(context: Context, cluster: Cluster, asked: dict[str, Any], 
     subnets = asked.get("subnetIds", now["subnetIds"])
     groups = asked.get("securityGroupIds", now["securityGroupIds"])
     if set(subnets) == set(now["subnetIds"]) and set(groups) == set(now["securityGroupIds"]):
-        raise bad_parameter("Cluster is already at the desired configuration with the given subnets and security groups", clusterName=cluster.name)
+        raise bad_parameter(
+            "Cluster is already at the desired configuration with the given subnets and security groups", clusterName=cluster.name
+        )
     found = check_cluster_subnets(context, subnets)
     if found[0].vpc_id != cluster.vpc_id:
         raise bad_parameter("Provided subnets belong to a different VPC than the cluster's", clusterName=cluster.name)
@@ -151,7 +153,7 @@ def access_change(context: Context, cluster: Cluster) -> Change | None:
     return "AccessConfigUpdate", [("AuthenticationMode", mode)], apply
 
 
-def simple_change(key: str, kind: str, param: str, no_change: str) -> Callable[[Context, Cluster], Change | None]:
+def simple_change(key: str, kind: str, param: str, what: str) -> Callable[[Context, Cluster], Change | None]:
     """A setting that is replaced as a whole."""
 
     def find(context: Context, cluster: Cluster) -> Change | None:
@@ -159,7 +161,7 @@ def simple_change(key: str, kind: str, param: str, no_change: str) -> Callable[[
         if asked is None:
             return None
         if asked == cluster.body.get(key):
-            raise bad_parameter(no_change, clusterName=cluster.name)
+            raise bad_parameter(f"No changes needed for the {what} provided", clusterName=cluster.name)
         if key == "upgradePolicy":
             check_support(cluster.version, asked.get("supportType", "EXTENDED"))
         return kind, [(param, str(asked).lower() if isinstance(asked, bool) else asked)], lambda: cluster.body.update({key: asked})
@@ -200,11 +202,11 @@ CHANGES: tuple[Callable[[Context, Cluster], Change | None], ...] = (
     logging_change,
     access_change,
     auto_mode_change,
-    simple_change("upgradePolicy", "UpgradePolicyUpdate", "UpgradePolicy", "Cluster is already at the desired configuration with the given upgradePolicy"),
-    simple_change("zonalShiftConfig", "ZonalShiftConfigUpdate", "ZonalShiftConfig", "No changes needed for the zonal shift config provided"),
-    simple_change("remoteNetworkConfig", "RemoteNetworkConfigUpdate", "RemoteNetworkConfig", "No changes needed for the remote network config provided"),
-    simple_change("deletionProtection", "DeletionProtectionUpdate", "DeletionProtection", "No changes needed for the deletion protection provided"),
-    simple_change("controlPlaneScalingConfig", "ControlPlaneScalingConfigUpdate", "UpdatedTier", "No changes needed for the control plane scaling config provided"),
+    simple_change("upgradePolicy", "UpgradePolicyUpdate", "UpgradePolicy", "upgrade policy"),
+    simple_change("zonalShiftConfig", "ZonalShiftConfigUpdate", "ZonalShiftConfig", "zonal shift config"),
+    simple_change("remoteNetworkConfig", "RemoteNetworkConfigUpdate", "RemoteNetworkConfig", "remote network config"),
+    simple_change("deletionProtection", "DeletionProtectionUpdate", "DeletionProtection", "deletion protection"),
+    simple_change("controlPlaneScalingConfig", "ControlPlaneScalingConfigUpdate", "UpdatedTier", "control plane scaling config"),
 )
 
 

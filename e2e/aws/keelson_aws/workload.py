@@ -1,0 +1,187 @@
+"""What EKS puts into a cluster: Node objects of its instances, and aws-node, kube-proxy and coredns.
+
+Only with WORKLOAD_KUBECONFIG, an administrator's. All clusters of the emulator share that one API server. What is wanted is
+worked out on the emulator's thread; a thread of its own talks to the API server, which may be slow or away.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import queue
+import tempfile
+import threading
+from typing import Any
+
+import requests
+import yaml
+from moto.autoscaling.models import autoscaling_backends
+
+from .eks.service import Eks
+from .eks.state import Part, Region
+from .versions import MINORS
+
+log = logging.getLogger(__name__)
+LOOK_SECONDS = 0.25
+Objects = dict[str, dict[str, Any]]
+
+
+class Workload:
+    def __init__(self, kubeconfig: str) -> None:
+        self._api = Api(kubeconfig)
+        self._wanted: queue.Queue[Objects] = queue.Queue(maxsize=1)
+        self._applied: Objects = {}
+        self._told = False
+        threading.Thread(target=self._work, name="workload", daemon=True).start()
+
+    def look(self, eks: Eks) -> None:
+        """Hand over what has to be there now, unless the last list is still being worked on."""
+        if self._wanted.empty():
+            self._wanted.put_nowait(wanted_objects(eks))
+
+    def _work(self) -> None:
+        while True:
+            wanted = self._wanted.get()
+            try:
+                for path in [path for path in self._applied if path not in wanted]:
+                    self._api.delete(path)
+                    del self._applied[path]
+                for path, body in wanted.items():
+                    if path not in self._applied:
+                        self._api.create(path, body)
+                        self._applied[path] = body
+                self._told = False
+            except (requests.RequestException, OSError, ValueError) as error:
+                # It may not be up yet, or be down for a test. Said once; tried again with the next list.
+                if not self._told:
+                    log.warning("the workload cluster cannot be reached: %s", error)
+                    self._told = True
+
+
+class Api:
+    """Just enough of a Kubernetes client: create and delete with a kubeconfig's credentials."""
+
+    def __init__(self, kubeconfig: str) -> None:
+        self._kubeconfig = kubeconfig
+        self._session: requests.Session | None = None
+        self._server = ""
+
+    def create(self, path: str, body: dict[str, Any]) -> None:
+        answer = self._connect().post(self._server + path.rpartition("/")[0], json=body, timeout=5)
+        if answer.status_code not in (200, 201, 409):
+            raise ValueError(f"create {path}: {answer.status_code} {answer.text[:300]}")
+
+    def delete(self, path: str) -> None:
+        answer = self._connect().delete(self._server + path, timeout=5)
+        if answer.status_code not in (200, 202, 404):
+            raise ValueError(f"delete {path}: {answer.status_code} {answer.text[:300]}")
+
+    def _connect(self) -> requests.Session:
+        # Read when first needed: the file may be written after the emulator has started.
+        if self._session is None:
+            with open(self._kubeconfig) as file:
+                config = yaml.safe_load(file)
+            cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+            session = requests.Session()
+            session.trust_env = False
+            self._server = cluster["server"].rstrip("/")
+            session.verify = file_of(cluster, "certificate-authority") or True
+            if "token" in user:
+                session.headers["Authorization"] = f"Bearer {user['token']}"
+            certificate, key = file_of(user, "client-certificate"), file_of(user, "client-key")
+            if certificate and key:
+                session.cert = (certificate, key)
+            self._session = session
+        return self._session
+
+
+def file_of(entry: dict[str, str], name: str) -> str | None:
+    if name in entry:
+        return entry[name]
+    if f"{name}-data" not in entry:
+        return None
+    with tempfile.NamedTemporaryFile(delete=False, prefix="keelson-aws-") as file:
+        file.write(base64.b64decode(entry[f"{name}-data"]))
+    return file.name
+
+
+def wanted_objects(eks: Eks) -> Objects:
+    """Every object that has to be in the workload cluster, by its path."""
+    wanted: Objects = {}
+    for region in eks.regions.values():
+        for cluster in region.clusters.values():
+            if cluster.status in ("ACTIVE", "UPDATING"):
+                wanted.update(system_objects())
+            for part in cluster.nodegroups.values():
+                for node in nodes(region, part):
+                    wanted[f"/api/v1/nodes/{node['metadata']['name']}"] = node
+    return wanted
+
+
+def nodes(region: Region, part: Part) -> list[dict[str, Any]]:
+    names = [group["name"] for group in (part.body.get("resources") or {}).get("autoScalingGroups", [])]
+    groups = autoscaling_backends[region.account][region.name].autoscaling_groups
+    instances = [state.instance for name in names if name in groups for state in groups[name].instance_states]
+    return [node_object(region, part, instance) for instance in instances if instance.state == "running"]
+
+
+def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
+    body = part.body
+    zone = instance.placement.zone
+    # The id in the name, as VPCs with the same range share this one API server: a form that EC2 has as well.
+    name = f"{instance.id}.{region.name}.compute.internal"
+    arch = "arm64" if "ARM_64" in body["amiType"] else "amd64"
+    labels = {
+        "eks.amazonaws.com/nodegroup": body["nodegroupName"], "eks.amazonaws.com/capacityType": body["capacityType"],
+        "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch,
+        "node.kubernetes.io/instance-type": instance.instance_type, "topology.kubernetes.io/region": region.name,
+        "topology.kubernetes.io/zone": zone, **body["labels"],
+    }
+    effects = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
+    taints = [{"key": t["key"], "value": t.get("value", ""), "effect": effects[t["effect"]]} for t in body["taints"]]
+    size = {"cpu": "2", "memory": "7934Mi", "pods": "29", "ephemeral-storage": "20Gi"}
+    kubelet = f"v{MINORS[body['version']].patch}-eks-ecaa3a6"
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"providerID": f"aws:///{zone}/{instance.id}", "taints": taints},
+        "status": {
+            "capacity": size,
+            "allocatable": size,
+            "addresses": [{"type": "InternalIP", "address": instance.private_ip}, {"type": "InternalDNS", "address": name}],
+            "conditions": [
+                {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"},
+                *({"type": kind, "status": "False", "reason": "KubeletHas" + kind} for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")),
+            ],
+            "nodeInfo": {
+                "architecture": arch, "bootID": instance.id, "containerRuntimeVersion": "containerd://2.1.4", "kernelVersion": "6.12.46",
+                "kubeProxyVersion": kubelet, "kubeletVersion": kubelet, "machineID": instance.id, "operatingSystem": "linux",
+                "osImage": "Amazon Linux 2023", "systemUUID": instance.id,
+            },
+        },
+    }
+
+
+def system_objects() -> Objects:
+    """As a cluster has them from its start; what is inside the pods does not matter, there is no kubelet."""
+
+    def workload(kind: str, name: str, label: dict[str, str], **spec: Any) -> dict[str, Any]:
+        container = {"name": name, "image": f"602401143452.dkr.ecr.eu-west-1.amazonaws.com/eks/{name}:local"}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": kind,
+            "metadata": {"name": name, "namespace": "kube-system", "labels": label},
+            "spec": {
+                "selector": {"matchLabels": label},
+                "template": {"metadata": {"labels": label}, "spec": {"containers": [container]}},
+                **spec,
+            },
+        }
+
+    path = "/apis/apps/v1/namespaces/kube-system"
+    return {
+        f"{path}/daemonsets/aws-node": workload("DaemonSet", "aws-node", {"k8s-app": "aws-node"}),
+        f"{path}/daemonsets/kube-proxy": workload("DaemonSet", "kube-proxy", {"k8s-app": "kube-proxy"}),
+        f"{path}/deployments/coredns": workload("Deployment", "coredns", {"k8s-app": "kube-dns"}, replicas=2),
+    }

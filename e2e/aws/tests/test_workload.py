@@ -1,0 +1,87 @@
+"""Nodes and system workloads in the workload cluster's API, of which a small server plays the part here."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import Cloud, Server
+
+
+class FakeApi(ThreadingHTTPServer):
+    """Keeps what is created, by path, until it is deleted; asks for the token."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        objects = self.objects
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self, status: int) -> None:
+                self.send_response(status if self.headers["Authorization"] == "Bearer admin" else 401)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                path = f"{self.path}/{body['metadata']['name']}"
+                self.answer(409 if path in objects else 201)
+                objects.setdefault(path, body)
+
+            def do_DELETE(self) -> None:
+                self.answer(200 if objects.pop(self.path, None) else 404)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    running = FakeApi()
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield running
+    running.shutdown()
+
+
+def test_nodes_come_and_go_with_their_instances(api: FakeApi, tmp_path: Path) -> None:
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{api.server_port}"}}],
+        "users": [{"name": "u", "user": {"token": "admin"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    server = Server(tmp_path, WORKLOAD_KUBECONFIG=str(tmp_path / "kubeconfig"))
+    try:
+        cloud = Cloud(server, "300000000002")
+        cloud.cluster(version="1.34")
+        nodes = cloud.nodegroup(labels={"a": "b"}, taints=[{"key": "t", "value": "x", "effect": "NO_SCHEDULE"}])
+
+        def of_kind(kind: str) -> list[dict[str, Any]]:
+            return [o for o in list(api.objects.values()) if o["kind"] == kind]
+
+        found = cloud.until(lambda: len(of_kind("Node")) == 2 and of_kind("Node"))
+        instances = [i for r in cloud.ec2.describe_instances()["Reservations"] for i in r["Instances"]]
+        ids = {f"aws:///{i['Placement']['AvailabilityZone']}/{i['InstanceId']}" for i in instances}
+        assert {node["spec"]["providerID"] for node in found} == ids
+        for node in found:
+            assert {"type": "Ready", "status": "True"}.items() <= node["status"]["conditions"][0].items()
+            assert node["metadata"]["labels"]["eks.amazonaws.com/nodegroup"] == nodes["nodegroupName"]
+            assert node["metadata"]["labels"]["a"] == "b"
+            assert node["spec"]["taints"] == [{"key": "t", "value": "x", "effect": "NoSchedule"}]
+            assert node["status"]["nodeInfo"]["kubeletVersion"].startswith("v1.34.")
+        assert {o["metadata"]["name"] for o in of_kind("DaemonSet")} == {"aws-node", "kube-proxy"}
+        assert [o["metadata"]["name"] for o in of_kind("Deployment")] == ["coredns"]
+        cloud.eks.delete_nodegroup(clusterName="demo", nodegroupName="nodes")
+        cloud.until(lambda: not of_kind("Node"))
+        cloud.gone(cloud.eks.describe_nodegroup, clusterName="demo", nodegroupName="nodes")
+        cloud.eks.delete_cluster(name="demo")
+        cloud.until(lambda: not api.objects)
+    finally:
+        server.stop()

@@ -1,0 +1,74 @@
+"""deploy/iam-policy.json against the source: every action that the code names, and no other. (Needs no cloud:
+test_iam_policy.py holds it against what was really called.)"""
+
+import json
+import re
+
+from keelson_harness.places import CHECKOUT
+
+# Statements of what AWS checks when it acts for the operator: never called by name.
+CHECKED_BY_AWS = "CheckedByAws"
+# IAM takes no larger managed policy; white space does not count.
+LARGEST = 6144
+CALL = re.compile(r'\bcall\(\s*(?:Service::)?(Ec2|Eks|Iam|Sts),\s*"(\w+)"')
+STATEMENTS = json.loads((CHECKOUT / "deploy" / "iam-policy.json").read_text())["Statement"]
+
+
+def actions(statement: dict) -> set[str]:
+    action = statement["Action"]
+    return {action} if isinstance(action, str) else set(action)
+
+
+def allowed() -> set[str]:
+    return {
+        action
+        for statement in STATEMENTS
+        if not statement["Sid"].startswith(CHECKED_BY_AWS)
+        for action in actions(statement)
+    }
+
+
+def called() -> set[str]:
+    found = set()
+    for folder in ("resources", "aws"):
+        for path in (CHECKOUT / "src" / folder).rglob("*.rs"):
+            if "tests" in str(path.relative_to(CHECKOUT)):
+                continue
+            code = path.read_text().split("#[cfg(test)]")[0]
+            code = "\n".join(line for line in code.splitlines() if not line.strip().startswith("//"))
+            # An action's name may stand in a constant of its file.
+            for constant, value in re.findall(r'const (\w+): &str = "(\w+)"', code):
+                code = re.sub(rf"\b{constant}\b(?!:)", f'"{value}"', code)
+            found |= {f"{service.lower()}:{action}" for service, action in CALL.findall(code)}
+    return found
+
+
+def test_the_policy_allows_what_the_code_calls_and_no_more():
+    assert called() - allowed() == set(), "called and not allowed"
+    assert allowed() - called() == set(), "allowed and never called"
+
+
+def test_what_aws_checks_for_us_is_kept_apart():
+    for statement in STATEMENTS:
+        if statement["Sid"].startswith(CHECKED_BY_AWS):
+            assert not actions(statement) & called(), statement["Sid"]
+
+
+def test_iam_takes_it():
+    text = (CHECKOUT / "deploy" / "iam-policy.json").read_text()
+    assert len(re.sub(r"\s", "", text)) <= LARGEST
+    sids = [statement["Sid"] for statement in STATEMENTS]
+    assert len(sids) == len(set(sids))
+    assert all(re.fullmatch(r"[A-Za-z0-9]+", sid) for sid in sids)
+
+
+def test_nothing_is_written_in_ec2_or_eks_without_a_condition_on_tags():
+    for statement in STATEMENTS:
+        writes = [
+            action
+            for action in actions(statement)
+            if action.startswith(("ec2:", "eks:")) and not re.match(r"\w+:(Describe|List)", action)
+        ]
+        if writes:
+            keys = json.dumps(statement.get("Condition", {}))
+            assert "Tag/" in keys or "ec2:CreateAction" in keys, (statement["Sid"], writes)

@@ -1,0 +1,220 @@
+//! Every shape of a spec expands to a graph that can be made and can be deleted, in the order that EKS asks for.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::{AnyObserved, Expectations, Goal, Memory, Observed, Presence, check, plan};
+
+fn spec(more: Value) -> EksClusterSpec {
+    let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
+    if let (Some(spec), Value::Object(more)) = (spec.as_object_mut(), more) {
+        spec.extend(more);
+    }
+    serde_json::from_value(spec).unwrap()
+}
+
+fn owner() -> Owner {
+    Owner { uid: "7b1b4c5e".into(), cluster: "default/demo".into() }
+}
+
+fn expanded(spec: &EksClusterSpec, left: &[String], owned: &[Key]) -> Result<Graph<Cloud>, SpecError> {
+    let zones: Vec<String> = ["a", "b", "c"].iter().map(|zone| format!("eu-west-1{zone}")).collect();
+    cluster(&ClusterInput {
+        spec,
+        cluster_name: "demo",
+        region: "eu-west-1",
+        owner: &owner(),
+        account: &AccountSettings::default(),
+        zones: &zones,
+        node_role_policies: &[],
+        nodes: Nodes::Ready,
+        node_groups_left: left,
+        owned,
+        intervals: Intervals::default(),
+    })
+}
+
+fn there() -> AnyObserved {
+    Observed::ready("id", "there", Arc::new(()) as Arc<dyn Any + Send + Sync>)
+}
+
+/// Follows the plan of the real planner, held by the real checker, and returns what was done at the same time.
+fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
+    let now = Timestamp::UNIX_EPOCH;
+    let mut memory = Memory::new(now, Duration::ZERO, []);
+    for node in graph.nodes() {
+        let borrowed = [existing_network::key(), super::super::leftovers::key()].contains(&node.key());
+        memory.saw(
+            &node.key(),
+            if goal == Goal::Gone {
+                if node.key() == existing_network::key() {
+                    Presence::Borrowed(there())
+                } else {
+                    Presence::Ours(there())
+                }
+            } else if borrowed {
+                Presence::Borrowed(there())
+            } else {
+                Presence::Absent
+            },
+            now,
+        );
+    }
+    let mut waves = Vec::new();
+    loop {
+        let plan = plan(graph, &memory, goal, &Expectations::default(), now);
+        let checked = check(plan, graph, &memory).unwrap_or_else(|broken| panic!("{broken:?}"));
+        let ready: Vec<Key> = checked.plan().ready().map(|(key, _)| key.clone()).collect();
+        if ready.is_empty() {
+            return waves;
+        }
+        for key in &ready {
+            let presence = if goal == Goal::Gone { Presence::Absent } else { Presence::Ours(there()) };
+            memory.saw(key, presence, now);
+            for along in graph.nodes().iter().filter(|n| goal == Goal::Gone && n.deleted_with().as_ref() == Some(key)) {
+                memory.saw(&along.key(), Presence::Absent, now);
+            }
+        }
+        waves.push(ready.iter().map(ToString::to_string).collect());
+    }
+}
+
+fn place(waves: &[Vec<String>]) -> BTreeMap<String, usize> {
+    let each = waves.iter().enumerate();
+    each.flat_map(|(n, wave)| wave.iter().map(move |key| (key.clone(), n))).collect()
+}
+
+#[test]
+fn every_shape_of_a_network_can_be_made_and_deleted() {
+    let mut shapes = 0;
+    for nat in ["Single", "PerZone", "None"] {
+        for public in [true, false] {
+            for endpoints in [json!([]), json!(["s3"]), json!(["s3", "ecr.api", "ecr.dkr"])] {
+                for oidc in [true, false] {
+                    let network = json!({"vpc": {"nat": nat, "publicSubnets": public, "endpoints": endpoints}});
+                    let spec = spec(json!({"network": network, "oidcProvider": oidc}));
+                    let Ok(graph) = expanded(&spec, &[], &[]) else {
+                        assert!(nat != "None" && !public, "{network} was refused");
+                        continue;
+                    };
+                    shapes += 1;
+                    let made: usize = follow(&graph, Goal::Present).iter().map(Vec::len).sum();
+                    assert_eq!(made, graph.nodes().len() - 1, "all but the leftovers are made: {network}");
+                    let deleted = place(&follow(&graph, Goal::Gone));
+                    let along = graph.nodes().iter().filter(|node| node.deleted_with().is_some()).count();
+                    assert_eq!(deleted.len(), graph.nodes().len() - along, "{network}");
+                    assert_eq!(deleted["vpc"], *deleted.values().max().unwrap(), "the VPC goes last: {network}");
+                    let before_the_cluster: Vec<_> =
+                        deleted.iter().filter(|(_, wave)| **wave < deleted["cluster"]).collect();
+                    assert!(before_the_cluster.is_empty() || before_the_cluster == [(&"role/node".to_owned(), &0)]);
+                }
+            }
+        }
+    }
+    assert_eq!(shapes, 24);
+}
+
+#[test]
+fn the_orders_of_the_minimal_cluster() {
+    let graph = expanded(&spec(json!({})), &[], &[]).unwrap();
+    let show = |waves: Vec<Vec<String>>| {
+        waves.iter().map(|wave| wave.join("\n    ")).collect::<Vec<_>>().join("\n  then\n    ")
+    };
+    insta::assert_snapshot!("created", show(follow(&graph, Goal::Present)));
+    insta::assert_snapshot!("deleted", show(follow(&graph, Goal::Gone)));
+}
+
+#[test]
+fn a_cluster_is_not_deleted_under_its_node_groups() {
+    let graph = expanded(&spec(json!({})), &["spot".into()], &[]).unwrap();
+    assert!(follow(&graph, Goal::Gone).is_empty());
+}
+
+#[test]
+fn nothing_is_made_or_deleted_in_an_existing_network() {
+    let spec = spec(json!({"network": {"existing": {"subnetIds": ["subnet-1", "subnet-2"]}}}));
+    let graph = expanded(&spec, &[], &[]).unwrap();
+    let all = [follow(&graph, Goal::Present), follow(&graph, Goal::Gone)].concat().concat();
+    let of_network = ["vpc", "subnet", "internetGateway", "natGateway", "elasticIp", "routeTable", "existingNetwork"];
+    for key in all {
+        assert!(!of_network.contains(&Key::parse(&key).kind()), "{key}");
+    }
+}
+
+#[test]
+fn what_the_spec_no_longer_names_goes_with_the_rest() {
+    let owned = [
+        vpc_endpoint::key("sqs"),
+        super::super::security_group::key(),
+        super::super::nat_gateway::key("eu-west-1c"),
+        super::super::elastic_ip::key("eu-west-1c"),
+    ];
+    let graph = expanded(&spec(json!({})), &[], &owned).unwrap();
+    let deleted = place(&follow(&graph, Goal::Gone));
+    for key in owned {
+        assert!(deleted.contains_key(&key.to_string()), "{key} would be left behind");
+    }
+}
+
+#[test]
+fn addons_that_need_nodes_wait_for_them_and_the_others_do_not() {
+    let spec = spec(json!({}));
+    let owner = owner();
+    let graph = cluster(&ClusterInput {
+        spec: &spec,
+        cluster_name: "demo",
+        region: "eu-west-1",
+        owner: &owner,
+        account: &AccountSettings::default(),
+        zones: &["eu-west-1a".into(), "eu-west-1b".into()],
+        node_role_policies: &[],
+        nodes: Nodes::NotYet("no NodeGroup is ready".into()),
+        node_groups_left: &[],
+        owned: &[],
+        intervals: Intervals::default(),
+    });
+    let made = place(&follow(&graph.unwrap(), Goal::Present));
+    let addons: Vec<_> = made.keys().filter(|key| key.starts_with("addon/")).cloned().collect();
+    assert_eq!(addons, ["addon/eks-pod-identity-agent", "addon/kube-proxy", "addon/vpc-cni"]);
+}
+
+fn view() -> ClusterView {
+    let subnet = |id: &str, zone: &str, tier| SubnetView { id: id.into(), zone: zone.into(), tier };
+    ClusterView {
+        cluster_name: "demo".into(),
+        version: Some("1.34".into()),
+        subnets: vec![
+            subnet("subnet-1", "r-a", SubnetTier::Private),
+            subnet("subnet-2", "r-b", SubnetTier::Private),
+            subnet("subnet-3", "r-a", SubnetTier::Public),
+        ],
+        node_role_arn: Some("arn:aws:iam::123456789012:role/nodes".into()),
+        not_ready: None,
+        tags: BTreeMap::new(),
+    }
+}
+
+fn node_spec(subnets: Value) -> NodeGroupSpec {
+    let spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}, "subnets": subnets});
+    serde_json::from_value(spec).unwrap()
+}
+
+#[test]
+fn subnets_of_a_node_group_are_chosen_by_tier_zone_or_id() {
+    for (subnets, chosen) in [
+        (json!({}), vec!["subnet-1", "subnet-2"]),
+        (json!({"tier": "Public"}), vec!["subnet-3"]),
+        (json!({"tier": "Private", "zones": ["r-b"]}), vec!["subnet-2"]),
+        (json!({"ids": ["subnet-9"]}), vec!["subnet-9"]),
+    ] {
+        assert_eq!(node_subnets(&node_spec(subnets), &view()).unwrap(), chosen);
+    }
+    let error = node_subnets(&node_spec(json!({"tier": "Public", "zones": ["r-b"]})), &view()).unwrap_err();
+    assert!(error.to_string().contains("no Public subnet in r-b; it has them in r-a"), "{error}");
+}
