@@ -32,12 +32,16 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     let _ = writeln!(out, "{title}{about}\n{}\n", plan.summary());
     let mut rows = vec![["".into(), "RESOURCE".into(), "BEGINS".into(), "TAKES".into(), "".to_owned()]];
     let mut settled = 0;
-    for item in &plan.items {
+    let mut items: Vec<&Item> = plan.items.iter().filter(|item| item.key.kind() != "leftovers").collect();
+    items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.begins));
+    for item in items {
         if live && item.verdict == Verdict::Settled && item.forbidden.is_empty() {
             settled += 1;
             continue;
         }
-        let facts = graph.node(&item.key).map(|node| node.facts()).unwrap_or_default();
+        let mut facts = graph.node(&item.key).map(|node| node.facts()).unwrap_or_default();
+        // A role's name holds the object's UID, and there is no object yet.
+        facts.retain(|(name, _)| live || !(*name == "name" && item.key.kind() == "role"));
         let slot = timeline.slot(&item.key);
         rows.push([
             sign(item).to_owned(),

@@ -70,8 +70,8 @@ fn check_fields(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<
     }
     let Some(known) = schema["properties"].as_object() else { return };
     for name in fields.keys().filter(|name| !known.contains_key(*name)) {
-        if !(path.is_empty() && name == "metadata") {
-            errors.push(format!("{}: unknown field; known here are {}", at(name), names(known)));
+        if !(path.is_empty() && ["apiVersion", "kind"].contains(&name.as_str())) {
+            errors.push(format!("{}: unknown field{}", at(name), suggestion(name, known)));
         }
     }
     for (name, schema) in known {
@@ -89,9 +89,31 @@ fn check_fields(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<
     }
 }
 
-fn names(known: &serde_json::Map<String, Value>) -> String {
-    let names: Vec<_> = known.keys().map(String::as_str).collect();
-    names.join(", ")
+/// The known field that was most likely meant, or all of them where they are few.
+fn suggestion(name: &str, known: &serde_json::Map<String, Value>) -> String {
+    let near = known.keys().map(|field| (distance(name, field), field)).min();
+    match near {
+        Some((distance, field)) if distance <= 3 => format!("; {field:?} may be meant"),
+        _ if known.len() <= 12 => {
+            format!("; known here are {}", known.keys().map(String::as_str).collect::<Vec<_>>().join(", "))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Letters to insert, remove or replace to get from one to the other, upper and lower case being the same.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other) = (one.to_lowercase(), other.to_lowercase());
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in other.chars().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
 }
 
 fn check_items(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<String>) {
