@@ -4,7 +4,9 @@
 
 mod controller;
 mod crds;
+mod plan;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -23,6 +25,8 @@ enum Verb {
     Controller(controller::Args),
     /// Print the CustomResourceDefinitions.
     Crds,
+    /// Print what would be done for a manifest: from nothing, or with --live from what is in AWS.
+    Plan(plan::Args),
 }
 
 /// Parses the command line and runs the verb.
@@ -30,6 +34,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Controller(args) => controller::run(args),
         Verb::Crds => crds::print(),
+        Verb::Plan(args) => plan::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -37,5 +42,13 @@ pub fn main() -> ExitCode {
             eprintln!("keelson: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Writes to standard output; being cut off by `head` is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
     }
 }

@@ -81,26 +81,46 @@ pub fn has_finalizer<K: Resource>(object: &K) -> bool {
 
 /// Puts our finalizer on it. Nothing may be made in AWS before this is done.
 pub async fn add_finalizer<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Error> {
-    let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
-    finalizers.push(crate::api::FINALIZER.to_owned());
-    finalizers_patch(client, object, finalizers).await
+    patch_finalizers(client, object, |finalizers| finalizers.push(crate::api::FINALIZER.to_owned())).await
 }
 
 /// Takes our finalizer away; it is no failure when the object is gone already.
 pub async fn remove_finalizer<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Error> {
-    let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
-    finalizers.retain(|one| one != crate::api::FINALIZER);
-    match finalizers_patch(client, object, finalizers).await {
+    let removed = patch_finalizers(client, object, |finalizers| finalizers.retain(|one| one != crate::api::FINALIZER));
+    match removed.await {
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other,
     }
 }
 
-async fn finalizers_patch<K: Kind>(client: &Client, object: &K, finalizers: Vec<String>) -> Result<(), kube::Error> {
-    // The list is replaced as a whole, so the version that was read must still be the present one.
-    let body = json!({"metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version(), "uid": object.uid()}});
+/// The list is replaced as a whole, so the version that was read must still be the present one. The object is of a cache and
+/// our own status patch is mostly later than it: a conflict is answered by reading it anew.
+async fn patch_finalizers<K: Kind>(
+    client: &Client,
+    object: &K,
+    change: impl Fn(&mut Vec<String>),
+) -> Result<(), kube::Error> {
+    let (api, name) = (api_of(client, object), object.name_any());
     let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-    api_of(client, object).patch_metadata(&object.name_any(), &params, &Patch::Merge(&body)).await.map(drop)
+    let mut meta = object.meta().clone();
+    let mut tries = 0;
+    loop {
+        let mut finalizers = meta.finalizers.take().unwrap_or_default();
+        finalizers.retain(|one| one != crate::api::FINALIZER || meta.deletion_timestamp.is_some());
+        change(&mut finalizers);
+        let body = json!({"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version, "uid": object.uid()}});
+        match api.patch_metadata(&name, &params, &Patch::Merge(&body)).await {
+            Err(kube::Error::Api(status)) if status.code == 409 && tries < 3 => {
+                let fresh = api.get_metadata(&name).await?;
+                if fresh.metadata.uid != object.uid() {
+                    // Another object of that name: ours is gone.
+                    return Err(kube::Error::Api(Box::new(status.with_code(404))));
+                }
+                (meta, tries) = (fresh.metadata, tries + 1);
+            }
+            other => return other.map(drop),
+        }
+    }
 }
 
 /// Deletes this very object; it is no failure when it is gone already.

@@ -212,7 +212,7 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> Says {
     if !drift.is_empty() {
         Says::no(Reason::Drifted, drift.join("; "))
     } else if creating > 0 {
-        Says::no(Reason::Creating, plan.summary())
+        Says::no(Reason::Creating, format!("{creating} of {} resources to be made", plan.items.len()))
     } else {
         Says::yes(Reason::Synced, "AWS matches the spec")
     }

@@ -67,7 +67,7 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
         Verdict::Unseen(None) => moving(Reason::Pending, format!("{name}: not looked at yet"), Duration::ZERO),
         Verdict::Unseen(Some(failed)) => troubled(&name, failed, Action::Update, goal, now),
         Verdict::Blocked(Block::Foreign(owner)) => {
-            let message = format!("{name} exists already and is not ours: it belongs to {owner}");
+            let message = format!("{name} is not ours: {owner}; take another name, or delete it");
             Standing::Stuck { reason: Reason::NotOwned, message }
         }
         Verdict::Blocked(Block::Failed(why)) => {
@@ -242,7 +242,7 @@ mod tests {
             item(Key::single("vpc"), create(vec![WaitingOn::Settling(now)])),
             item(Key::single("vpc"), Verdict::Unseen(None)),
             item(Key::single("vpc"), Verdict::Unseen(Some(denied))),
-            item(cluster(), Verdict::Blocked(Block::Foreign("nobody (no owner tag)".into()))),
+            item(cluster(), Verdict::Blocked(Block::Foreign("cluster demo exists and was not made by Keelson".into()))),
             item(cluster(), Verdict::Blocked(Block::Failed("it is FAILED".into()))),
             item(cluster(), Verdict::Blocked(Block::Irreplaceable("delete this object".into()))),
         ];

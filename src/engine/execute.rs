@@ -139,6 +139,12 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
     }
 }
 
+/// Looks, and says what would be done: nothing is written.
+pub async fn preview<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Plan {
+    run.observe(memory).await;
+    run.plan(memory)
+}
+
 /// A step that ended.
 struct Done {
     key: Key,

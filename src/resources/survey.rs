@@ -7,10 +7,11 @@ use super::cloud::{Cloud, Tagged};
 use super::{layout, subnet};
 use crate::api::SpecError;
 use crate::api::network::{Vpc, Zones};
-use crate::aws::Fresh;
 use crate::aws::snapshots::catalogue::AvailabilityZoneState;
 use crate::aws::snapshots::network::NatGatewayState;
-use crate::engine::{Failure, Key};
+use crate::aws::tags::{self, Tags};
+use crate::aws::{Fresh, Service, Session};
+use crate::engine::{Class, Failure, Key};
 
 /// Zones come and go once in years.
 const ZONES_BELIEVED: Duration = Duration::from_secs(24 * 3600);
@@ -74,6 +75,32 @@ async fn owned(cloud: &Cloud, fresh: Fresh) -> Result<Vec<(Key, String)>, Failur
         of(cloud, &roles),
     ]
     .concat())
+}
+
+/// The UID of the object called `namespace/name`, by what carries its name as a tag: for whoever has no object at hand.
+pub async fn owner_of(aws: &Session, cluster: &str) -> Result<Option<String>, Failure> {
+    let (vpcs, roles) = futures::try_join!(aws.snapshots.vpcs(Fresh::any()), aws.snapshots.roles(Fresh::any()))?;
+    let of_cluster = |tags: &Tags| (tags.get(tags::CLUSTER) == Some(cluster)).then(|| tags.owner().map(str::to_owned));
+    let vpc = vpcs.iter().find_map(|vpc| of_cluster(&vpc.tags));
+    Ok(vpc.or_else(|| roles.iter().find_map(|role| of_cluster(&role.tags))).flatten())
+}
+
+/// The UID of the NodeGroup of the object called `namespace/name` that made a node group, by its tags.
+pub async fn node_group_owner(
+    aws: &Session,
+    cluster_name: &str,
+    name: &str,
+    cluster: &str,
+) -> Result<Option<String>, Failure> {
+    let request = aws.eks.describe_nodegroup().cluster_name(cluster_name).nodegroup_name(name);
+    match aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await {
+        Err(error) if error.class() == Class::Gone => Ok(None),
+        Err(error) => Err(error.into()),
+        Ok(answer) => {
+            let tags = Tags::from_eks(answer.nodegroup.as_ref().and_then(|group| group.tags()));
+            Ok(tags.owner().filter(|_| tags.get(tags::CLUSTER) == Some(cluster)).map(str::to_owned))
+        }
+    }
 }
 
 /// The zones of a VPC's subnets. Those in which there are subnets stay; else those named, or the first by name.

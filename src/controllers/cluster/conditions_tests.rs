@@ -1,1 +1,202 @@
+//! The conditions of a cluster at every point of its life, as a person reads them.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::engine::failure::Failed;
+use crate::engine::{Action, Block, Change, Class, Failure, Key, Observed, Presence, Step, Verdict, WaitingOn};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn item(key: &str, verdict: Verdict) -> Item {
+    Item { key: Key::parse(key), verdict, forbidden: Vec::new() }
+}
+
+fn create(waits: Vec<WaitingOn>) -> Verdict {
+    let step = Step { action: Action::Create, changes: Vec::new(), reason: None };
+    if waits.is_empty() { Verdict::Step(step) } else { Verdict::Pending(step, waits) }
+}
+
+fn waiting(action: Action, since: i64, until: i64) -> Verdict {
+    Verdict::Waiting { action, since: at(since), until: at(until), note: String::new() }
+}
+
+fn failed(class: Class, message: &str) -> WaitingOn {
+    WaitingOn::Retry(Failed::after(None, Failure::new(class, message), at(990), 0))
+}
+
+/// A plan of five resources, one of each part, with `verdicts` for some of them; the others are settled.
+fn plan(goal: Goal, verdicts: Vec<(&str, Verdict)>) -> Plan {
+    let keys = ["vpc", "natGateway/eu-west-1a", "role/cluster", "cluster", "addon/coredns"];
+    let items = keys.map(|key| {
+        let verdict =
+            verdicts.iter().find(|(of, _)| *of == key).map_or(Verdict::Settled, |(_, verdict)| verdict.clone());
+        item(key, verdict)
+    });
+    Plan { goal, items: items.into() }
+}
+
+fn told(plan: &Plan, gitops: Says, stalled: bool) -> String {
+    let mut memory = Memory::new(at(0), Duration::ZERO, []);
+    memory.saw(&Key::single("vpc"), Presence::Ours(Observed::ready("vpc-1", "available", Arc::new(()) as _)), at(1));
+    let (all, _) = conditions(&Input {
+        previous: &[],
+        generation: Some(3),
+        plan,
+        violations: &[],
+        memory: &memory,
+        gitops: &gitops,
+        gitops_stalled: stalled,
+        ready: "Kubernetes 1.34",
+        now: at(1000),
+    });
+    let line =
+        |c: &Condition| format!("{:<18}{:<8}{:<18}{}", c.type_, c.status, c.reason, c.message).trim_end().to_owned();
+    assert!(all.iter().all(|condition| condition.observed_generation == Some(3)));
+    all.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn no_agent() -> Says {
+    Says::yes(Reason::NotRequested, "the spec asks for no agent")
+}
+
+#[test]
+fn every_point_of_a_clusters_life() {
+    let syncing = || Says::no(Reason::WaitingForSync, "GitRepository flux-system/flux-system: fetching");
+    let missing = || Says::no(Reason::InvalidSpec, "Secret team/deploy-key not found");
+    let present = |verdicts| plan(Goal::Present, verdicts);
+    let cluster_and_role = || vec![WaitingOn::Resource(Key::named("role", "cluster"))];
+    let denied = "CreateCluster demo: not authorized to perform eks:CreateCluster";
+    let mut forbidden = present(vec![]);
+    forbidden.items[3].forbidden.push(Change::forbidden("version", "1.34", "1.33", "it cannot be lowered"));
+    let drift =
+        Step { action: Action::Update, changes: vec![Change::in_place("logging", "[]", "[api]")], reason: None };
+    let nodes = WaitingOn::Gate(Key::single("nodes"), "waiting for nodes of NodeGroup a".into());
+    let cases = [
+        (
+            "nothing is there yet",
+            present(vec![
+                ("vpc", create(vec![])),
+                ("natGateway/eu-west-1a", create(vec![WaitingOn::Resource(Key::single("vpc"))])),
+                ("role/cluster", create(vec![])),
+                ("cluster", create(cluster_and_role())),
+                ("addon/coredns", create(vec![WaitingOn::Resource(Key::single("cluster"))])),
+            ]),
+            no_agent(),
+            false,
+        ),
+        (
+            "the control plane is being created",
+            present(vec![
+                ("natGateway/eu-west-1a", waiting(Action::Create, 900, 1010)),
+                ("cluster", waiting(Action::Create, 640, 1180)),
+                ("addon/coredns", create(vec![WaitingOn::Resource(Key::single("cluster"))])),
+            ]),
+            no_agent(),
+            false,
+        ),
+        ("only nodes are missing", present(vec![("addon/coredns", create(vec![nodes]))]), syncing(), false),
+        ("only the agent is missing", present(vec![]), syncing(), false),
+        ("all is well", present(vec![]), no_agent(), false),
+        ("the Secret went away later", present(vec![]), missing(), true),
+        (
+            "denied while something else is under way",
+            present(vec![
+                ("natGateway/eu-west-1a", waiting(Action::Create, 900, 1010)),
+                ("cluster", create(vec![failed(Class::Denied, denied)])),
+            ]),
+            no_agent(),
+            false,
+        ),
+        (
+            "AWS answers 500 now and then",
+            present(vec![("cluster", create(vec![failed(Class::Unavailable, "CreateCluster demo: 503")]))]),
+            no_agent(),
+            false,
+        ),
+        (
+            "a foreign cluster has the name",
+            present(vec![("cluster", Verdict::Blocked(Block::Foreign("cluster demo was not made by Keelson".into())))]),
+            no_agent(),
+            false,
+        ),
+        (
+            "AWS could not be asked",
+            present(vec![(
+                "vpc",
+                Verdict::Unseen(Some(Failed::after(
+                    None,
+                    Failure::new(Class::Throttled, "DescribeVpcs: slow down"),
+                    at(990),
+                    0,
+                ))),
+            )]),
+            no_agent(),
+            false,
+        ),
+        ("somebody changed the logging", present(vec![("cluster", Verdict::Step(drift))]), no_agent(), false),
+        ("the spec asks for what cannot be", forbidden, no_agent(), false),
+        (
+            "deleting, the node groups first",
+            plan(
+                Goal::Gone,
+                vec![
+                    (
+                        "cluster",
+                        Verdict::Pending(
+                            Step { action: Action::Delete, changes: Vec::new(), reason: None },
+                            vec![WaitingOn::Gate(Key::single("nodeGroups"), "node groups a to be deleted".into())],
+                        ),
+                    ),
+                    ("addon/coredns", Verdict::GoesWith(Key::single("cluster"))),
+                ],
+            ),
+            no_agent(),
+            false,
+        ),
+        ("deleted but for the last look", plan(Goal::Gone, vec![]), no_agent(), false),
+    ];
+    let table: Vec<String> = cases
+        .into_iter()
+        .map(|(name, plan, gitops, stalled)| format!("# {name}\n{}", told(&plan, gitops, stalled)))
+        .collect();
+    insta::assert_snapshot!(table.join("\n\n"));
+}
+
+#[test]
+fn ready_reconciling_and_stalled_never_hold_together() {
+    let denied = create(vec![failed(Class::Denied, "denied")]);
+    for verdicts in [vec![], vec![("cluster", create(vec![]))], vec![("cluster", denied)]] {
+        let text = told(&plan(Goal::Present, verdicts), no_agent(), false);
+        let holds = |kind: &str| text.lines().any(|line| line.starts_with(&format!("{kind:<18}True")));
+        let count = ["Ready", "Reconciling", "Stalled"].iter().filter(|kind| holds(kind)).count();
+        assert_eq!(count, 1, "{text}");
+    }
+}
+
+#[test]
+fn a_cluster_that_was_never_looked_at_says_so_and_one_that_was_keeps_what_was_seen() {
+    let says = Says::no(Reason::AccessDenied, "AwsAccount \"prod\" does not exist");
+    let fresh = unseen(&[], Some(1), &Overall::Stalled(says.clone()), at(1));
+    let status = |all: &[Condition], kind: &str| all.iter().find(|c| c.type_ == kind).map(|c| c.status.clone());
+    assert_eq!(status(&fresh, "NetworkReady").as_deref(), Some("Unknown"));
+    assert_eq!(status(&fresh, "Stalled").as_deref(), Some("True"));
+    let (seen, _) = conditions(&Input {
+        previous: &[],
+        generation: Some(1),
+        plan: &plan(Goal::Present, vec![]),
+        violations: &[],
+        memory: &Memory::new(at(0), Duration::ZERO, []),
+        gitops: &no_agent(),
+        gitops_stalled: false,
+        ready: "",
+        now: at(1),
+    });
+    let suspended = unseen(&seen, Some(2), &Overall::Suspended("spec.suspend is true".into()), at(2));
+    assert_eq!(status(&suspended, "NetworkReady").as_deref(), Some("True"));
+    let ready = suspended.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("True", "Suspended"));
+}

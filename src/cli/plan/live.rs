@@ -1,0 +1,78 @@
+//! `keelson plan --live`: the same plan against what AWS shows, with no way to write. I/O: reads from AWS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
+use crate::aws::{Accounts, WriteGate, accounts};
+use crate::controllers::cluster::facts::Facts;
+use crate::controllers::journal::NoJournal;
+use crate::engine::execute::{Run, preview};
+use crate::engine::{Expectations, Goal, Graph, Memory, Plan};
+use crate::resources::cloud::{Cloud, Intervals, Owner};
+use crate::resources::expand::{ClusterView, SubnetView};
+use crate::resources::survey;
+use crate::telemetry::Metrics;
+
+/// No write passes.
+#[derive(Debug)]
+struct ReadOnly;
+
+impl WriteGate for ReadOnly {
+    fn may_write(&self) -> bool {
+        false
+    }
+}
+
+/// The plans of a cluster and its node groups against AWS as it is.
+pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
+    let Wanted { cluster, groups, grant } = wanted;
+    let accounts = Accounts::load(accounts::Settings::default(), Arc::new(ReadOnly), Metrics::new()).await;
+    let aws = accounts.session(&grant.identity, &cluster.spec.region).await?;
+    let unknown = owner(cluster, "not-there-yet");
+    let mut cloud = Cloud { aws, owner: unknown, intervals: Intervals::default() };
+    if let Some(uid) = survey::owner_of(&cloud.aws, &cloud.owner.cluster).await? {
+        cloud.owner.uid = uid;
+    }
+    let survey = survey::survey(&cloud, Duration::ZERO).await?;
+    let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
+    let (plan, memory) = look(&graph, &cloud).await;
+    let view = view(cluster, &memory);
+    let mut all = vec![Planned { title: named("EksCluster", *cluster), about: about(cluster), graph, plan }];
+    for group in groups {
+        let name = group.node_group_name();
+        let uid = survey::node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
+        let uid = uid.unwrap_or_else(|| "not-there-yet".to_owned());
+        let owner = Owner { uid, cluster: cloud.owner.cluster.clone() };
+        let graph = node_group_graph(group, grant, &owner, &view)?;
+        let (plan, _) = look(&graph, &Cloud { owner, ..cloud.clone() }).await;
+        all.push(Planned { title: named("NodeGroup", *group), about: String::new(), graph, plan });
+    }
+    Ok(all)
+}
+
+async fn look(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
+    let mut memory = Memory::new(Timestamp::now(), Duration::ZERO, []);
+    let expectations = Expectations::default();
+    let clock = Timestamp::now;
+    let run =
+        Run { graph, goal: Goal::Present, cloud, journal: &NoJournal, expectations: &expectations, clock: &clock };
+    let plan = preview(&run, &mut memory).await;
+    (plan, memory)
+}
+
+/// What node groups see of the cluster.
+fn view(cluster: &crate::api::EksCluster, memory: &Memory) -> ClusterView {
+    let facts = Facts(memory);
+    let subnets = facts.subnets().into_iter().map(|s| SubnetView { id: s.id, zone: s.zone, tier: s.tier });
+    ClusterView {
+        cluster_name: cluster.cluster_name(),
+        version: facts.of_cluster("version"),
+        subnets: subnets.collect(),
+        node_role_arn: facts.node_role_arn(),
+        not_ready: (!facts.has_api()).then(|| "the control plane is not there yet".to_owned()),
+        tags: cluster.spec.tags.clone(),
+    }
+}

@@ -1,0 +1,292 @@
+//! `keelson plan`: what would be made of a manifest, from nothing, or with `--live` from what AWS shows.
+
+mod live;
+mod manifest;
+mod print;
+mod schema;
+mod timeline;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::api::network::{NetworkKind, Zones};
+use crate::api::{EksCluster, NodeGroup};
+use crate::controllers::account::{self, Grant};
+use crate::controllers::cluster::validate;
+use crate::controllers::node_group;
+use crate::engine::{Expectations, Goal, Graph, Key, Memory, Observed, Plan, Presence, plan};
+use crate::gitops::validate::SourcePolicy;
+use crate::resources::cloud::{Cloud, Intervals, Owner};
+use crate::resources::expand::{self, ClusterInput, ClusterView, NodeGroupInput, Nodes, SubnetView};
+use crate::resources::survey::{self, Survey};
+use manifest::Manifest;
+
+/// Flags of `keelson plan`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The manifest: YAML documents of EksCluster, NodeGroup and AwsAccount; `-` reads standard input.
+    #[arg(short, long)]
+    filename: PathBuf,
+    /// Compare with what is in AWS, read only: with the credentials of the environment, or the AwsAccount in the file.
+    #[arg(long)]
+    live: bool,
+    /// Allow http:// and loopback Git sources, as the operator's flag of the same name does.
+    #[arg(long, env = "KEELSON_ALLOW_HTTP_GIT")]
+    allow_http_git: bool,
+}
+
+/// A cluster with its node groups, as the manifest has them.
+pub struct Wanted<'m> {
+    /// The EksCluster.
+    pub cluster: &'m EksCluster,
+    /// Those that refer to it.
+    pub groups: Vec<&'m NodeGroup>,
+    /// How its account is reached.
+    pub grant: Grant,
+}
+
+/// A graph and what its plan says.
+pub struct Planned {
+    /// `EksCluster default/demo`.
+    pub title: String,
+    /// One line about it.
+    pub about: String,
+    /// What must exist.
+    pub graph: Graph<Cloud>,
+    /// What is to be done.
+    pub plan: Plan,
+}
+
+/// Prints the plan.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let text = read(&args.filename)?;
+    let manifest = Manifest::parse(&text)?;
+    let sources = SourcePolicy { allow_http: args.allow_http_git };
+    let wanted = wanted(&manifest, sources)?;
+    let mut out = String::new();
+    for note in &manifest.notes {
+        out.push_str(&format!("note: {note}\n"));
+    }
+    if args.live {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        for cluster in &wanted {
+            let planned = runtime.block_on(live::plan(cluster))?;
+            print::cluster(&mut out, &planned, true);
+        }
+    } else {
+        for cluster in &wanted {
+            print::cluster(&mut out, &from_nothing(cluster)?, false);
+        }
+    }
+    super::print(&out)
+}
+
+fn read(path: &std::path::Path) -> anyhow::Result<String> {
+    if path.as_os_str() == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
+    }
+    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+}
+
+/// The clusters of the manifest, each checked as the operator would check it.
+fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Wanted<'_>>> {
+    anyhow::ensure!(!manifest.clusters.is_empty(), "there is no EksCluster in the manifest");
+    let mut all = Vec::new();
+    for cluster in &manifest.clusters {
+        let name = named("EksCluster", cluster);
+        let refused = |refusal: account::Refusal| anyhow::anyhow!("{name}: {}", refusal.message);
+        validate::validate(&cluster.spec, sources).map_err(refused)?;
+        let find = |name: &str| manifest.account(name).map(|account| account.spec.clone());
+        let namespace = cluster.namespace().unwrap_or_default();
+        let reference =
+            cluster.spec.account_ref.as_ref().filter(|reference| manifest.account(&reference.name).is_some());
+        let grant = account::grant(reference, &namespace, &cluster.spec.region, false, find).map_err(refused)?;
+        let refers = |group: &&NodeGroup| {
+            group.namespace() == cluster.namespace() && group.spec.cluster_ref.name == cluster.name_any()
+        };
+        let groups: Vec<_> = manifest.groups.iter().filter(refers).collect();
+        for group in &groups {
+            let name = named("NodeGroup", *group);
+            node_group::valid(group).map_err(|refusal| anyhow::anyhow!("{name}: {}", refusal.message))?;
+        }
+        all.push(Wanted { cluster, groups, grant });
+    }
+    Ok(all)
+}
+
+/// `EksCluster default/demo`.
+fn named<K: ResourceExt>(kind: &str, object: &K) -> String {
+    format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// The plans of a cluster and its node groups when nothing of them is there.
+fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
+    let Wanted { cluster, groups, grant } = wanted;
+    let spec = &cluster.spec;
+    let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new() };
+    let owner = owner(cluster, "not-there-yet");
+    let graph = cluster_graph(wanted, &owner, &survey)?;
+    let plan = plan_from_nothing(&graph, spec.role_arn.is_some());
+    let view = placeholder_view(cluster, &graph);
+    let mut all = vec![Planned { title: named("EksCluster", *cluster), about: about(cluster), graph, plan }];
+    for group in groups {
+        let graph = node_group_graph(group, grant, &owner, &view)?;
+        let plan = plan_from_nothing(&graph, false);
+        all.push(Planned { title: named("NodeGroup", *group), about: String::new(), graph, plan });
+    }
+    Ok(all)
+}
+
+fn about(cluster: &EksCluster) -> String {
+    let name = cluster.cluster_name();
+    format!("{name} in {}, Kubernetes {}", cluster.spec.region, cluster.spec.version)
+}
+
+fn owner(cluster: &EksCluster, uid: &str) -> Owner {
+    let name = format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
+    Owner { uid: uid.to_owned(), cluster: name }
+}
+
+/// Which zones an account has is only known there; they are called so nearly everywhere.
+fn placeholder_zones(spec: &crate::api::EksClusterSpec) -> Vec<String> {
+    if let Ok(NetworkKind::Vpc(vpc)) = spec.network.kind()
+        && let Zones::Named(names) = vpc.zones()
+    {
+        return names.to_vec();
+    }
+    ('a'..='f').map(|letter| format!("{}{letter}", spec.region)).collect()
+}
+
+/// The graph that the operator would make.
+pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> anyhow::Result<Graph<Cloud>> {
+    let Wanted { cluster, groups, grant } = wanted;
+    let spec = &cluster.spec;
+    let zones = match spec.network.kind()? {
+        NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, survey)?,
+        NetworkKind::Existing(_) => Vec::new(),
+    };
+    let mut policies: Vec<_> =
+        groups.iter().flat_map(|group| group.spec.additional_role_policies.iter().cloned()).collect();
+    policies.sort();
+    policies.dedup();
+    let nodes = if groups.is_empty() {
+        Nodes::NotYet("it runs on nodes, and no NodeGroup in the manifest refers to this cluster".to_owned())
+    } else {
+        Nodes::Ready
+    };
+    let graph = expand::cluster(&ClusterInput {
+        spec,
+        cluster_name: &cluster.cluster_name(),
+        region: &spec.region,
+        owner,
+        account: &grant.settings,
+        zones: &zones,
+        node_role_policies: &policies,
+        nodes,
+        node_groups_left: &[],
+        owned: &survey.owned,
+        intervals: Intervals::default(),
+    });
+    graph.with_context(|| named("EksCluster", *cluster))
+}
+
+/// The graph that the operator would make of a node group.
+pub fn node_group_graph(
+    group: &NodeGroup,
+    grant: &Grant,
+    owner: &Owner,
+    view: &ClusterView,
+) -> anyhow::Result<Graph<Cloud>> {
+    let graph = expand::node_group(&NodeGroupInput {
+        spec: &group.spec,
+        node_group_name: &group.node_group_name(),
+        owner,
+        account: &grant.settings,
+        cluster: view,
+        intervals: Intervals::default(),
+    });
+    graph.with_context(|| named("NodeGroup", group))
+}
+
+/// What node groups would see of the cluster once it is there, ids being unknown.
+fn placeholder_view(cluster: &EksCluster, graph: &Graph<Cloud>) -> ClusterView {
+    use crate::api::node_group::SubnetTier;
+    let subnets = graph.nodes().iter().map(|node| node.key()).filter(|key| key.kind() == "subnet");
+    let subnet = |key: Key| {
+        let (tier, zone) = key.name().split_once('/')?;
+        let tier = if tier == "public" { SubnetTier::Public } else { SubnetTier::Private };
+        Some(SubnetView { id: key.to_string(), zone: zone.to_owned(), tier })
+    };
+    ClusterView {
+        cluster_name: cluster.cluster_name(),
+        version: Some(cluster.spec.version.clone()),
+        subnets: subnets.filter_map(subnet).collect(),
+        node_role_arn: Some("role/node".to_owned()),
+        not_ready: None,
+        tags: cluster.spec.tags.clone(),
+    }
+}
+
+/// Nothing is there but what the spec says exists.
+fn plan_from_nothing(graph: &Graph<Cloud>, given_role: bool) -> Plan {
+    let now = Timestamp::now();
+    let mut memory = Memory::new(now, Duration::ZERO, []);
+    for node in graph.nodes() {
+        let key = node.key();
+        let lent = key.kind() == "existingNetwork" || (given_role && key == Key::named("role", "cluster"));
+        let presence = if lent || key.kind() == "leftovers" {
+            Presence::Borrowed(Observed::ready("given", "given", Arc::new(()) as _))
+        } else {
+            Presence::Absent
+        };
+        memory.saw(&key, presence, now);
+    }
+    plan(graph, &memory, Goal::Present, &Expectations::default(), now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(path: &str) -> String {
+        let text = std::fs::read_to_string(format!("{}/examples/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let manifest = Manifest::parse(&text).unwrap();
+        let mut out = String::new();
+        for cluster in wanted(&manifest, SourcePolicy::default()).unwrap() {
+            print::cluster(&mut out, &from_nothing(&cluster).unwrap(), false);
+        }
+        out
+    }
+
+    #[test]
+    fn the_plan_of_the_minimal_manifest() {
+        insta::assert_snapshot!(planned("minimal.yaml"));
+    }
+
+    #[test]
+    fn the_plan_on_an_existing_network_makes_no_network() {
+        let text = planned("existing-network.yaml");
+        assert!(!text.contains("VPC") && text.contains("control plane"), "{text}");
+    }
+
+    #[test]
+    fn what_the_operator_would_refuse_is_refused_here() {
+        let manifest = |change: fn(&str) -> String| {
+            let text =
+                std::fs::read_to_string(format!("{}/examples/minimal.yaml", env!("CARGO_MANIFEST_DIR"))).unwrap();
+            Manifest::parse(&change(&text)).and_then(|m| wanted(&m, SourcePolicy::default()).map(drop))
+        };
+        let refused = |change| manifest(change).unwrap_err().to_string();
+        let url = refused(|text| text.replace("https://github.com/acme/fleet", "file:///etc"));
+        assert!(url.contains("spec.gitops.flux.source.git.url"), "{url}");
+        let scaling = refused(|text| text.replace("min: 2, max: 4", "min: 5, max: 4"));
+        assert!(scaling.contains("NodeGroup default/demo-default: spec.scaling"), "{scaling}");
+        let unsupported = refused(|text| text.replace("  version:", "  autoMode: {}\n  version:"));
+        assert!(unsupported.contains("spec.autoMode"), "{unsupported}");
+    }
+}

@@ -1,0 +1,134 @@
+//! Plans as people read them. Pure.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::Planned;
+use super::timeline::Timeline;
+use crate::controllers::plan_status;
+use crate::controllers::progress::{Standing, label, standing};
+use crate::engine::{Goal, Item, Verdict, WaitingOn};
+
+/// Prints a cluster and its node groups. `live`: what is as asked is only counted.
+pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
+    let timeline = Timeline::of(all);
+    for planned in all {
+        one(out, planned, &timeline, live);
+    }
+    let end = timeline.end();
+    if !end.is_zero() {
+        let path: Vec<String> = timeline
+            .critical_path()
+            .into_iter()
+            .map(|(key, slot)| format!("{} ({})", label(key), exact(slot.takes)))
+            .collect();
+        let _ = writeln!(out, "About {} in all. What decides it: {}.", exact(end), path.join(", then "));
+    }
+}
+
+fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
+    let Planned { title, about, graph, plan } = planned;
+    let about = if about.is_empty() { String::new() } else { format!(": {about}") };
+    let _ = writeln!(out, "{title}{about}\n{}\n", plan.summary());
+    let mut rows = vec![["".into(), "RESOURCE".into(), "BEGINS".into(), "TAKES".into(), "".to_owned()]];
+    let mut settled = 0;
+    let mut items: Vec<&Item> = plan.items.iter().filter(|item| item.key.kind() != "leftovers").collect();
+    items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.begins));
+    for item in items {
+        if live && item.verdict == Verdict::Settled && item.forbidden.is_empty() {
+            settled += 1;
+            continue;
+        }
+        let mut facts = graph.node(&item.key).map(|node| node.facts()).unwrap_or_default();
+        // A role's name holds the object's UID, and there is no object yet.
+        facts.retain(|(name, _)| live || !(*name == "name" && item.key.kind() == "role"));
+        let slot = timeline.slot(&item.key);
+        rows.push([
+            sign(item).to_owned(),
+            label(&item.key),
+            slot.map_or_else(String::new, |slot| exact(slot.begins)),
+            slot.map_or_else(String::new, |slot| exact(slot.takes)),
+            details(item, &facts),
+        ]);
+    }
+    table(out, &rows);
+    if settled > 0 {
+        let _ = writeln!(out, "  {settled} resources are as asked");
+    }
+    out.push('\n');
+}
+
+/// As diffs do it.
+fn sign(item: &Item) -> &'static str {
+    use crate::engine::Action;
+    let of = |action: Action| match action {
+        Action::Create => "+",
+        Action::Update => "~",
+        Action::Delete => "-",
+    };
+    match &item.verdict {
+        Verdict::Settled => "=",
+        Verdict::Step(step) | Verdict::Pending(step, _) => of(step.action),
+        Verdict::Waiting { .. } => "…",
+        Verdict::GoesWith(_) => "-",
+        Verdict::Unseen(_) => "?",
+        Verdict::Blocked(_) => "!",
+    }
+}
+
+fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
+    let mut parts = Vec::new();
+    match &item.verdict {
+        Verdict::Settled => parts.push("given".to_owned()),
+        Verdict::Step(step) | Verdict::Pending(step, _) if !step.changes.is_empty() => {
+            parts.push(plan_status::told(&step.changes));
+        }
+        Verdict::Step(_) | Verdict::Pending(..) => {
+            parts.extend(
+                facts.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name}: {value}")),
+            );
+        }
+        Verdict::Waiting { .. } | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => {
+            if let Standing::Moving { message, .. } | Standing::Stuck { message, .. } =
+                standing(item, Goal::Present, jiff::Timestamp::now())
+            {
+                parts.push(message);
+            }
+        }
+    }
+    if let Verdict::Pending(_, waits) = &item.verdict {
+        let gates: Vec<_> = waits.iter().filter_map(closed_gate).collect();
+        parts.extend(gates);
+    }
+    if !item.forbidden.is_empty() {
+        parts.push(format!("cannot be changed: {}", plan_status::told(&item.forbidden)));
+    }
+    parts.join("; ")
+}
+
+fn closed_gate(wait: &WaitingOn) -> Option<String> {
+    match wait {
+        WaitingOn::Gate(_, why) => Some(why.clone()),
+        _ => None,
+    }
+}
+
+/// Columns as wide as they must be.
+fn table(out: &mut String, rows: &[[String; 5]]) {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths = [0, 1, 2, 3].map(width);
+    for [sign, resource, begins, takes, details] in rows {
+        let [a, b, c, d] = widths;
+        let line = format!("  {sign:<a$} {resource:<b$}  {begins:>c$}  {takes:>d$}  {details}");
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+/// "9 min 20 s".
+fn exact(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..=59 => format!("{seconds} s"),
+        seconds if seconds % 60 == 0 => format!("{} min", seconds / 60),
+        seconds => format!("{} min {} s", seconds / 60, seconds % 60),
+    }
+}

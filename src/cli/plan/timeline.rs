@@ -1,0 +1,92 @@
+//! When each step would begin and end if everything takes the time that is expected, and what decides the end. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Planned;
+use crate::engine::{Action, Key, Verdict};
+
+/// When a step begins, how long it takes, and what it waited for last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub begins: Duration,
+    pub takes: Duration,
+    pub after: Option<Key>,
+}
+
+impl Slot {
+    /// When it ends.
+    pub fn ends(&self) -> Duration {
+        self.begins + self.takes
+    }
+}
+
+/// The steps of a cluster and its node groups in time.
+pub struct Timeline {
+    slots: BTreeMap<Key, Slot>,
+}
+
+impl Timeline {
+    /// Of the plans of a cluster (the first) and its node groups.
+    pub fn of(all: &[Planned]) -> Self {
+        let mut timeline = Self { slots: BTreeMap::new() };
+        let Some((cluster, groups)) = all.split_first() else { return timeline };
+        // Add-ons that need nodes come after the node groups, and those after the cluster.
+        timeline.add(cluster, &|key| key.kind() != "addon", &BTreeMap::new());
+        let ready =
+            timeline.last(|key| key.kind() != "role" && key.kind() != "oidcProvider" && key.kind() != "accessEntry");
+        let gate = ready.map(|key| (Key::single("cluster"), key)).into_iter().collect();
+        for group in groups {
+            timeline.add(group, &|_| true, &gate);
+        }
+        let nodes = timeline.last(|key| key.kind() == "nodeGroup");
+        let gate = nodes.map(|key| (Key::single("nodes"), key)).into_iter().collect();
+        timeline.add(cluster, &|key| key.kind() == "addon", &gate);
+        timeline
+    }
+
+    /// A step's slot.
+    pub fn slot(&self, key: &Key) -> Option<&Slot> {
+        self.slots.get(key)
+    }
+
+    /// When all is done.
+    pub fn end(&self) -> Duration {
+        self.slots.values().map(Slot::ends).max().unwrap_or_default()
+    }
+
+    /// The steps that decide the end, in order.
+    pub fn critical_path(&self) -> Vec<(&Key, &Slot)> {
+        let mut path = Vec::new();
+        let mut next = self.slots.iter().max_by_key(|(_, slot)| slot.ends());
+        while let Some((key, slot)) = next {
+            path.push((key, slot));
+            next = slot.after.as_ref().and_then(|after| self.slots.get_key_value(after));
+        }
+        path.reverse();
+        path
+    }
+
+    fn add(&mut self, planned: &Planned, of: &dyn Fn(&Key) -> bool, gates: &BTreeMap<Key, Key>) {
+        for node in planned.graph.nodes().iter().filter(|node| of(&node.key())) {
+            let key = node.key();
+            let action = match planned.plan.verdict(&key) {
+                Some(Verdict::Step(step) | Verdict::Pending(step, _)) => step.action,
+                Some(Verdict::Waiting { action, .. }) => *action,
+                _ => continue,
+            };
+            let takes = node.expected(if action == Action::Update { Action::Update } else { action });
+            let needs = node.after().into_iter().chain(node.inside());
+            let needs = needs.map(|need| gates.get(&need).cloned().unwrap_or(need));
+            let last =
+                needs.filter_map(|need| Some((self.slots.get(&need)?.ends(), need))).max_by_key(|(ends, _)| *ends);
+            let (begins, after) = last.map_or((Duration::ZERO, None), |(ends, need)| (ends, Some(need)));
+            self.slots.insert(key, Slot { begins, takes, after });
+        }
+    }
+
+    fn last(&self, of: impl Fn(&Key) -> bool) -> Option<Key> {
+        let last = self.slots.iter().filter(|(key, _)| of(key)).max_by_key(|(_, slot)| slot.ends());
+        last.map(|(key, _)| key.clone())
+    }
+}
