@@ -39,7 +39,8 @@ impl Expectations {
 }
 
 const SHORTEST: Duration = Duration::from_millis(900);
-const LONGEST: Duration = Duration::from_secs(20);
+const NOT_LEARNED: Duration = Duration::from_millis(1700);
+const LONGEST: Duration = Duration::from_secs(25);
 /// What hangs for hours (an add-on that stays degraded) is asked this often.
 const OVERDUE: Duration = Duration::from_secs(300);
 
@@ -61,9 +62,10 @@ pub fn look_again(elapsed: Duration, estimate: Estimate) -> Duration {
     }
     let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
     let longest = if near { LONGEST / 4 } else { LONGEST };
-    let shortest = (typical / 180).clamp(SHORTEST, longest);
+    // A look costs a call: where nothing was learned, what usually takes minutes is not asked every second.
+    let shortest = (typical / 30).clamp(NOT_LEARNED, NOT_LEARNED * 2);
     let overdue = elapsed.saturating_sub(typical.mul_f64(1.3)) / 10;
-    elapsed.mul_f64(0.12).clamp(shortest, longest).max(overdue).min(OVERDUE)
+    elapsed.mul_f64(0.1).clamp(shortest, longest).max(overdue).min(OVERDUE)
 }
 
 #[cfg(test)]
