@@ -1,0 +1,169 @@
+"""Mistakes that only the operator can see: each ends in a condition, before anything is written to AWS."""
+
+from __future__ import annotations
+
+from fleet.manifests import account, cluster, existing, flux, node_group, secret
+from keelson_harness.aws import ACCOUNT
+
+from . import Mistake
+
+STRANGER = "999999999999"
+HTTPS = "https://github.com/acme/fleet"
+SSH = "ssh://git@github.com/acme/fleet"
+URL = "spec.gitops.flux.source.git.url"
+SECRET = "spec.gitops.flux.source.git.secretRef"
+
+
+def refers(name: str, to: dict, **spec: object) -> dict:
+    return cluster(name, accountRef={"name": to["metadata"]["name"]}, **spec)
+
+
+WRONG_ID = account("wrong-id", STRANGER)
+NO_SUCH_ROLE = account("no-role", ACCOUNT, roleArn=f"arn:aws:iam::{ACCOUNT}:role/missing")
+WRONG_EXTERNAL_ID = account(
+    "wrong-external-id",
+    ACCOUNT,
+    roleArn=f"arn:aws:iam::{ACCOUNT}:role/guarded",
+    externalId="guessed",
+)
+OTHERS_ONLY = account("others-only", ACCOUNT, allowedNamespaces=["team-payments"])
+OTHER_REGION = account("other-region", ACCOUNT, allowedRegions=["eu-central-1"])
+
+
+def mistakes(one_zone: list[str], full: list[str]) -> list[Mistake]:
+    """`one_zone`: subnets of one availability zone; `full`: subnets without free addresses."""
+    return [
+        Mistake(
+            "unknown version",
+            cluster("version", version="1.99"),
+            ("spec.version", "1.99", "1.35"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "CIDR too small for public subnets",
+            cluster("small", network={"vpc": {"cidr": "10.0.0.0/24"}}),
+            ("spec.network.vpc.cidr", "too small", "/22"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "one zone only, of an existing network",
+            cluster("one-zone", network=existing(*one_zone)),
+            ("network.existing", "one availability zone", "at least two"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "subnets without free addresses",
+            cluster("full", network=existing(*full)),
+            ("network.existing", "too few free addresses", full[0]),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "subnet that is not there",
+            cluster("nowhere", network=existing("subnet-0123456789abcdef0", *one_zone)),
+            ("network.existing", "subnet-0123456789abcdef0"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "zone that the region does not have",
+            cluster("zone", network={"vpc": {"zones": ["eu-west-1a", "eu-west-1z"]}}),
+            ("spec.network.vpc.zones", "eu-west-1z", "eu-west-1b"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "missing Secret",
+            cluster("no-secret", gitops=flux(HTTPS, secretRef={"name": "missing"})),
+            (SECRET, "default/missing", "username"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "Secret without known_hosts",
+            cluster("half-secret", gitops=flux(SSH, secretRef={"name": "half"})),
+            (SECRET, "default/half", "known_hosts"),
+            "InvalidSpec",
+            needs=(secret("half", identity="not-a-real-key"),),
+        ),
+        Mistake(
+            "ssh without a Secret",
+            cluster("no-key", gitops=flux(SSH)),
+            (SECRET, "identity", "known_hosts"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "http without the flag",
+            cluster("plain-http", gitops=flux("http://git.example.com/fleet")),
+            (URL, "https", "--allow-http-git"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "loopback as Git source",
+            cluster("loopback", gitops=flux("https://127.0.0.1/fleet")),
+            (URL, "loopback"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "wrong account id",
+            refers("wrong-id", WRONG_ID),
+            (STRANGER, ACCOUNT),
+            "AccessDenied",
+            needs=(WRONG_ID,),
+        ),
+        Mistake(
+            "role that cannot be assumed",
+            refers("no-role", NO_SUCH_ROLE),
+            ("AssumeRole", "role/missing", "trust policy"),
+            "AccessDenied",
+            needs=(NO_SUCH_ROLE,),
+        ),
+        Mistake(
+            "wrong external id",
+            refers("wrong-external-id", WRONG_EXTERNAL_ID),
+            ("AssumeRole", "role/guarded", "external id"),
+            "AccessDenied",
+            needs=(WRONG_EXTERNAL_ID,),
+        ),
+        Mistake(
+            "account that is not there",
+            cluster("no-account", accountRef={"name": "missing"}),
+            ("AwsAccount", "missing", "create it"),
+            "AccessDenied",
+        ),
+        Mistake(
+            "account that does not allow the namespace",
+            refers("not-allowed", OTHERS_ONLY),
+            ("others-only", '"default"', "allowedNamespaces"),
+            "AccessDenied",
+            needs=(OTHERS_ONLY,),
+        ),
+        Mistake(
+            "account that does not allow the region",
+            refers("not-there", OTHER_REGION),
+            ("other-region", "eu-west-1", "eu-central-1"),
+            "AccessDenied",
+            needs=(OTHER_REGION,),
+        ),
+        Mistake(
+            "cluster of that name that is not ours",
+            cluster("taken"),
+            ("taken", "not made by Keelson"),
+            "NotOwned",
+        ),
+        Mistake(
+            "field that is not acted on yet",
+            cluster("auto", autoMode={"nodePools": ["system"]}),
+            ("spec.autoMode", "not supported yet", "remove"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "field of a node group that is not acted on yet",
+            node_group("version", "pinned", releaseVersion="Pinned"),
+            ("spec.releaseVersion", "not supported yet"),
+            "InvalidSpec",
+        ),
+        Mistake(
+            "node group of a cluster that is not there",
+            node_group("missing", "orphan"),
+            ("EksCluster", "default/missing"),
+            "WaitingForCluster",
+            stalled=False,
+        ),
+    ]

@@ -1,0 +1,140 @@
+"""An AWS account as boto3 sees it: an independent reader of what the operator made."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import re
+from collections import Counter
+
+from keelson_harness.aws import REGION, Aws
+
+from .called import count_calls_of
+
+OWNER, CLUSTER, RESOURCE = "keelson.dev/owner", "keelson.dev/cluster", "keelson.dev/resource"
+EC2_ID = re.compile("[a-z]+-[0-9a-f]{17}")
+_numbers = itertools.count(300000000001)
+
+
+def fresh_account() -> str:
+    """The id of an account that nobody has used yet; its key is the id itself (see the emulator)."""
+    return str(next(_numbers))
+
+
+class Account:
+    """One account in one region."""
+
+    def __init__(self, aws: Aws, account_id: str, region: str = REGION):
+        self.aws = aws
+        self.id = account_id
+        self.region = region
+
+    @functools.cache
+    def client(self, service: str):
+        made = self.aws.client(service, self.region, self.id)
+        count_calls_of(made)
+        return made
+
+    @property
+    def ec2(self):
+        return self.client("ec2")
+
+    @property
+    def iam(self):
+        return self.client("iam")
+
+    @property
+    def eks(self):
+        return self.client("eks")
+
+    # What is there
+
+    def inventory(self) -> dict[str, list[str]]:
+        """Ids by kind of all that a person would have to delete to leave the account empty."""
+        regions = self.aws.control("GET", "inventory", params={"account": self.id})["accounts"]
+        found: dict[str, list[str]] = {}
+        for kinds in regions.get(self.id, {}).values():
+            for kind, ids in kinds.items():
+                found.setdefault(kind, []).extend(ids)
+        return found
+
+    def counts(self) -> dict[str, int]:
+        return {kind: len(ids) for kind, ids in sorted(self.inventory().items())}
+
+    def tagged(self) -> dict[str, dict[str, str]]:
+        """Tags by id of everything in EC2 that carries an owner's tag.
+
+        Without NAT gateways that are gone, and what EKS makes and hands its cluster's tags to.
+        """
+        pages = self.ec2.get_paginator("describe_tags").paginate()
+        tags: dict[str, dict[str, str]] = {}
+        for page in pages:
+            for tag in page["Tags"]:
+                tags.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
+        gone = [{"Name": "state", "Values": ["deleted", "failed"]}]
+        dead = {g["NatGatewayId"] for g in self.ec2.describe_nat_gateways(Filters=gone)["NatGateways"]}
+        return {
+            i: t
+            for i, t in tags.items()
+            if OWNER in t and "aws:eks:cluster-name" not in t and i not in dead
+        }
+
+    def resources(self) -> dict[str, str]:
+        """Ids by key of all that the operator made in EC2, IAM and EKS. Fails when two share a key."""
+        found = [(tags[RESOURCE], i) for i, tags in self.tagged().items()]
+        found += [(tags[RESOURCE], name) for name, tags in self.roles().items() if OWNER in tags]
+        for name in self.eks.list_clusters()["clusters"]:
+            found += self._of_cluster(name)
+        double = [key for key, times in Counter(key for key, _ in found).items() if times > 1]
+        assert not double, f"made twice: {sorted(pair for pair in found if pair[0] in double)}"
+        return dict(found)
+
+    def _of_cluster(self, name: str) -> list[tuple[str, str]]:
+        found = [("cluster", name)]
+        groups = self.eks.list_nodegroups(clusterName=name)["nodegroups"]
+        found += [(f"nodeGroup/{group}", group) for group in groups]
+        addons = self.eks.list_addons(clusterName=name)["addons"]
+        return found + [(f"addon/{addon}", addon) for addon in addons]
+
+    def roles(self) -> dict[str, dict[str, str]]:
+        """Tags by name of the roles that people or operators made."""
+        names = [
+            role["RoleName"]
+            for role in self.iam.list_roles()["Roles"]
+            if not role["Path"].startswith("/aws-service-role/")
+        ]
+        return {
+            name: {t["Key"]: t["Value"] for t in self.iam.list_role_tags(RoleName=name)["Tags"]}
+            for name in names
+        }
+
+    # What others make in it
+
+    def role(self, name: str, principal: dict, *policies: str, external_id: str = "") -> str:
+        statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+        if external_id:
+            statement["Condition"] = {"StringEquals": {"sts:ExternalId": external_id}}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        arn = self.iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)["Role"]["Arn"]
+        for policy in policies:
+            self.iam.attach_role_policy(
+                RoleName=name, PolicyArn=f"arn:aws:iam::aws:policy/{policy}"
+            )
+        return arn
+
+    def cluster_role(self, name: str) -> str:
+        return self.role(name, {"Service": "eks.amazonaws.com"}, "AmazonEKSClusterPolicy")
+
+    def network(self, zones: str = "abc", cidr: str = "10.9.0.0/16", bits: int = 24) -> list[str]:
+        """A VPC with a subnet in each zone, as another team's Terraform would make it. Ids of the subnets."""
+        vpc = self.ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
+        first = cidr.rpartition(".")[0].rpartition(".")[0]
+        return [
+            self.ec2.create_subnet(
+                VpcId=vpc,
+                CidrBlock=f"{first}.{index}.0/{bits}",
+                AvailabilityZone=f"{self.region}{zone}",
+            )["Subnet"]["SubnetId"]
+            for index, zone in enumerate(zones)
+        ]

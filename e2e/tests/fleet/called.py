@@ -1,0 +1,46 @@
+"""Which AWS actions the operator called in this test session, by the emulators' own logs.
+
+The tests call AWS themselves, to prepare and to look. Their calls are counted as they leave,
+and only what the logs have beyond those is the operator's. `test_iam_policy.py` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from pathlib import Path
+
+_lock = threading.Lock()
+_by_tests: Counter[str] = Counter()
+_logged: Counter[str] = Counter()
+# Answered well at least once: what was only ever refused is not what a policy has to allow.
+_well: set[str] = set()
+
+
+def count_calls_of(client) -> None:
+    """Counts every request that this boto3 client sends."""
+    service = client.meta.service_model.signing_name
+
+    def sent(event_name: str, **_: object) -> None:
+        with _lock:
+            _by_tests[f"{service}:{event_name.rpartition('.')[2]}"] += 1
+
+    client.meta.events.register("before-send", sent)
+
+
+def read_log(path: Path) -> None:
+    """Takes over a whole call log, once its emulator is about to go."""
+    with _lock:
+        for line in path.read_text().splitlines():
+            call = json.loads(line)
+            action = f"{call['service']}:{call['action']}"
+            _logged[action] += 1
+            if call["status"] and call["status"] < 400:
+                _well.add(action)
+
+
+def by_operator() -> set[str]:
+    """`service:Action` of everything that it called, and AWS did, at least once."""
+    with _lock:
+        return {action for action in _well if _logged[action] > _by_tests[action]}

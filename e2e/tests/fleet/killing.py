@@ -1,0 +1,76 @@
+"""Kills the operator right after chosen AWS writes, and starts it again, until what it works on is done."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from .stage import Stage
+
+SIGKILL = 9
+
+
+@dataclass
+class Killings:
+    """What a run of `killed_at` came to."""
+
+    # The writes whose answer no living operator heard, as "service:Action resource".
+    points: list[str] = field(default_factory=list)
+    writes: list[str] = field(default_factory=list)
+    lives: int = 0
+    seconds: float = 0
+
+    def told(self, what: str) -> str:
+        kinds = Counter(point.split(" ")[0].partition(":")[2] for point in self.points)
+        named = ", ".join(f"{kind} {times}" for kind, times in sorted(kinds.items()))
+        return (
+            f"{what}: {len(self.points)} of {len(self.writes)} writes were kill points, "
+            f"{self.lives} lives, {self.seconds:.0f} s ({named})"
+        )
+
+
+def killed_at(
+    stage: Stage,
+    account: str,
+    done: Callable[[], bool],
+    stride: int = 1,
+    when: str = "before",
+    timeout: float = 180,
+) -> Killings:
+    """Runs operators until `done`, each killed at its `stride`-th write.
+
+    `when="before"` kills between the write's being applied and its answer's leaving, "after" just
+    after the answer left. With stride 1 the answers of all writes of a life are lost: those that
+    were in flight beside the first find nobody either.
+    """
+    killings = Killings()
+    start = stage.mark()
+    began = time.monotonic()
+    while not done():
+        assert time.monotonic() - began < timeout, f"not done after {timeout:.0f} s: {killings}"
+        operator = stage.start(account=account, wait=False)
+        killings.lives += 1
+        rule = stage.aws.add_fault(
+            {"write": True, "account": account, "after_calls": stride - 1},
+            {"signal": {"pid": operator.pid, "signal": SIGKILL, "when": when}},
+        )
+        try:
+            while operator.alive and not done():
+                assert time.monotonic() - began < timeout, f"not done after {timeout:.0f} s: {killings}"
+                time.sleep(0.02)
+        finally:
+            # The number may be another process's by and by.
+            stage.aws.control("DELETE", "faults", params={"id": rule})
+            if operator.alive:
+                operator.stop()
+    writes = stage.writes(start, account)
+    killings.writes = [named(call) for call in writes]
+    killings.points = [named(call) for call in writes if "signal" in call.get("fault", "")]
+    killings.seconds = time.monotonic() - began
+    return killings
+
+
+def named(call: dict) -> str:
+    return f"{call['service']}:{call['action']} {call['resource']}"

@@ -1,0 +1,68 @@
+"""Objects as people write them. Pure."""
+
+from __future__ import annotations
+
+from keelson_harness.aws import REGION
+
+from . import API
+
+VERSION = "1.34"
+# Every cluster gets these when it names none.
+DEFAULT_ADDONS = ("coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni")
+
+
+def cluster(name: str, namespace: str = "default", **spec: object) -> dict:
+    return {
+        "apiVersion": API,
+        "kind": "EksCluster",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"region": REGION, "version": VERSION, **spec},
+    }
+
+
+def node_group(cluster: str, name: str = "", namespace: str = "default", **spec: object) -> dict:
+    return {
+        "apiVersion": API,
+        "kind": "NodeGroup",
+        "metadata": {"name": name or f"{cluster}-default", "namespace": namespace},
+        "spec": {"clusterRef": {"name": cluster}, "scaling": {"min": 2, "max": 4}, **spec},
+    }
+
+
+def account(name: str, account_id: str, **spec: object) -> dict:
+    return {
+        "apiVersion": API,
+        "kind": "AwsAccount",
+        "metadata": {"name": name},
+        "spec": {"accountId": account_id, "allowedNamespaces": ["*"], **spec},
+    }
+
+
+def secret(name: str, namespace: str = "default", **data: str) -> dict:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace},
+        "stringData": data,
+    }
+
+
+def namespace(name: str) -> dict:
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+
+def flux(url: str, path: str = "clusters/demo", **git: object) -> dict:
+    """spec.gitops: Flux following that repository."""
+    source = {"git": {"url": url, "ref": {"branch": "main"}, **git}}
+    return {"flux": {"source": source, "path": path}}
+
+
+def existing(*subnet_ids: str) -> dict:
+    """spec.network: subnets that somebody else made."""
+    return {"existing": {"subnetIds": list(subnet_ids)}}
+
+
+def key_of(item: dict) -> tuple[str, str, str, str]:
+    """(apiVersion, kind, name, namespace), as the harness's KubeApi asks for it."""
+    meta = item["metadata"]
+    return item["apiVersion"], item["kind"], meta["name"], meta.get("namespace", "default")

@@ -1,0 +1,181 @@
+"""The stage of a test: a local cloud with the CRDs in it, operators on it, and what is seen from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+
+from keelson_harness.aws import ACCOUNT, REGION, Durations
+from keelson_harness.cloud import LocalCloud
+from keelson_harness.controller import Controller
+from keelson_harness.kubeapi import KubeApi, Timeout, conditions
+
+from . import API, called
+from .account import Account
+from .manifests import key_of
+
+# As short as the emulator's states can be told apart.
+QUICK = Durations(1, 1, 1, 1, 0.5, 0.5)
+# The emulator's reads do not lag its writes unless a fault says so.
+SETTLE = "--settle=1s"
+
+
+class Stage:
+    """A local cloud and the operators on it."""
+
+    def __init__(self, cloud: LocalCloud):
+        self.cloud = cloud
+        self.aws = cloud.aws
+        self.api: KubeApi = cloud.management.api
+        self._kubeconfig: Path | None = None
+
+    # Operators
+
+    def start(
+        self,
+        *args: str,
+        account: str = ACCOUNT,
+        env: dict[str, str] | None = None,
+        name: str = "keelson-0",
+        settle: str = SETTLE,
+        wait: bool = True,
+    ) -> Controller:
+        """A replica that is the Pod `name` with the account's own credentials."""
+        if self._kubeconfig is None:
+            self._kubeconfig = self.cloud.operator_account()
+        controller = self.cloud.operator(
+            settle,
+            *args,
+            env={"AWS_ACCESS_KEY_ID": account, "POD_NAME": name, **(env or {})},
+            kubeconfig=self._kubeconfig,
+        )
+        if wait:
+            self.await_ready(controller)
+        return controller
+
+    def await_ready(self, controller: Controller) -> None:
+        url = f"{controller.url}/readyz"
+        controller.process.wait_ready(lambda: requests.get(url, timeout=2).ok, 30)
+
+    @contextmanager
+    def operator(self, *args: str, **options) -> Iterator[Controller]:
+        """An operator for a block: the next one finds the lease free."""
+        controller = self.start(*args, **options)
+        try:
+            yield controller
+        finally:
+            controller.stop()
+
+    # Objects
+
+    def apply(self, *items: dict) -> None:
+        self.api.apply_all(list(items))
+
+    def status(self, item: dict) -> dict:
+        return self.api.get(*key_of(item)).get("status", {})
+
+    def condition(self, item: dict, kind: str = "Ready") -> dict:
+        return conditions(self.api.get(*key_of(item))).get(kind, {})
+
+    def await_condition(
+        self,
+        item: dict,
+        kind: str = "Ready",
+        status: str = "True",
+        reason: str | None = None,
+        timeout: float = 60,
+    ) -> dict:
+        version, of, name, namespace = key_of(item)
+        try:
+            return self.api.wait_condition(
+                version, of, name, kind, namespace, timeout, status, reason
+            )
+        except Timeout:
+            wanted = f"{kind}={status}" + (f" ({reason})" if reason else "")
+            raise AssertionError(f"no {wanted} in {timeout:.0f} s: {self.story(item)}") from None
+
+    def story(self, item: dict) -> str:
+        """What an object says of itself, for a failed assertion."""
+        found = self.api.find(*key_of(item)) or {}
+        lines = [f"{item['kind']} {item['metadata']['name']}"]
+        lines += [
+            f"  {c['type']}={c['status']} {c['reason']}: {c['message']}"
+            for c in conditions(found).values()
+        ]
+        steps = found.get("status", {}).get("plan", {}).get("steps", [])
+        lines += [f"  to do: {step}" for step in steps]
+        return "\n".join(lines)
+
+    def ready(self, *items: dict, timeout: float = 90) -> None:
+        for item in items:
+            self.await_condition(item, timeout=timeout)
+
+    def delete(self, *items: dict, timeout: float = 60) -> None:
+        """Deletes, and waits until the last finalizer is gone."""
+        for item in items:
+            self.api.delete(*key_of(item))
+        for item in items:
+            self.api.wait_gone(*key_of(item), timeout)
+
+    def events(self, item: dict) -> list[dict]:
+        """Of one object, by name: also after it is gone."""
+        _, kind, name, namespace = key_of(item)
+        return [
+            event
+            for event in self.api.list("events.k8s.io/v1", "Event", namespace)
+            if (event["regarding"]["kind"], event["regarding"]["name"]) == (kind, name)
+        ]
+
+    # AWS
+
+    def account(self, account_id: str = ACCOUNT, region: str = REGION) -> Account:
+        return Account(self.aws, account_id, region)
+
+    def mark(self) -> int:
+        """A place in the call log."""
+        calls = self.aws.calls()
+        return calls[-1]["number"] if calls else 0
+
+    def calls(self, since: int = 0, account: str | None = None) -> list[dict]:
+        return [c for c in self.aws.calls(since) if account in (None, c["account"])]
+
+    def writes(self, since: int = 0, account: str | None = None) -> list[dict]:
+        return [call for call in self.calls(since, account) if call["write"]]
+
+
+@contextmanager
+def stage(**options) -> Iterator[Stage]:
+    """A stage on a cloud of its own. `options` are LocalCloud's."""
+    options.setdefault("durations", QUICK)
+    with LocalCloud(**options) as cloud:
+        cloud.install_crds()
+        try:
+            yield Stage(cloud)
+        finally:
+            for controller in cloud.controllers:
+                if controller.alive:
+                    controller.stop(5)
+            called.read_log(cloud.aws.call_log)
+
+
+def actions(calls: list[dict]) -> list[str]:
+    """`service:Action resource` of each, to read in a failed assertion."""
+    return [f"{c['service']}:{c['action']} {c['resource']}".strip() for c in calls]
+
+
+def until(holds: Callable[[], object], seconds: float = 30, what: str = "it") -> object:
+    """Polls what can only be asked: AWS, logs, processes."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = holds()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"{what} did not come about in {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+__all__ = ["API", "QUICK", "SETTLE", "Stage", "actions", "stage", "until"]

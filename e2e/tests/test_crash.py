@@ -1,0 +1,196 @@
+"""Crash anywhere, lose nothing, double nothing: the operator is killed after each AWS write, in turn.
+
+Killed means SIGKILL, sent by the emulator between applying the write and answering it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.account import EC2_ID, Account, fresh_account
+from fleet.killing import killed_at
+from fleet.manifests import DEFAULT_ADDONS, cluster, key_of, node_group
+from fleet.stage import Stage, stage
+from keelson_harness.aws import REGION, Durations
+from keelson_harness.kubeapi import conditions
+
+ZONES = [f"{REGION}{zone}" for zone in "ab"]
+# Whatever is not named here has its number from AWS: the control plane's interfaces, instances, ...
+ONE_OF_EACH = {
+    "vpcs": 1,
+    "subnets": 4,
+    "internetGateways": 1,
+    "addresses": 1,
+    "natGateways": 1,
+    "routeTables": 3,
+    "vpcEndpoints": 2,
+    # That of the endpoints, and EKS's own.
+    "securityGroups": 2,
+    "roles": 2,
+    "oidcProviders": 1,
+    "clusters": 1,
+    "nodegroups": 1,
+    "addons": len(DEFAULT_ADDONS),
+    "autoScalingGroups": 1,
+}
+KEYS = {
+    *("vpc", "internetGateway", "cluster", "role/cluster", "role/node", "routeTable/public"),
+    *(f"subnet/{tier}/{zone}" for tier in ("private", "public") for zone in ZONES),
+    *(f"routeTable/private/{zone}" for zone in ZONES),
+    *(f"natGateway/{ZONES[0]}", f"elasticIp/{ZONES[0]}"),
+    *("securityGroup/endpoints", "vpcEndpoint/s3", "vpcEndpoint/ecr.api"),
+    *(f"addon/{name}" for name in DEFAULT_ADDONS),
+}
+LIFE = Durations(1, 1, 0.5, 0.5, 0.2, 0.5)
+
+
+@pytest.fixture(scope="module")
+def on():
+    with stage(workload=False, git=False, durations=LIFE) as started:
+        yield started
+
+
+class Pair:
+    """A cluster with everything that takes an AWS write to make, and its node group, in an account of its own."""
+
+    def __init__(self, on: Stage, name: str):
+        self.on = on
+        self.account: Account = on.account(fresh_account())
+        vpc = {"zoneCount": 2, "endpoints": ["s3", "ecr.api"]}
+        admins = self.account.role("admins", {"AWS": f"arn:aws:iam::{self.account.id}:root"})
+        policy = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+        entry = {"principalArn": admins, "policies": [{"policyArn": policy}]}
+        self.cluster = cluster(name, network={"vpc": vpc}, access={"entries": [entry]})
+        self.nodes = node_group(name)
+        self.items = (self.cluster, self.nodes)
+
+    def apply(self) -> None:
+        self.on.apply(*self.items)
+
+    def ready(self) -> bool:
+        return all(
+            conditions(item).get("Ready", {}).get("status") == "True" for item in self._found()
+        ) and bool(self._found())
+
+    def _found(self) -> list[dict]:
+        return [found for item in self.items if (found := self.on.api.find(*key_of(item)))]
+
+    def ask_to_go(self) -> None:
+        for item in self.items:
+            self.on.api.delete(*key_of(item))
+
+    def gone(self) -> bool:
+        return not self._found()
+
+    def assert_one_of_each(self) -> None:
+        keys = self.account.resources()
+        assert set(keys) == KEYS | {f"nodeGroup/{self.nodes['metadata']['name']}"}
+        counts = self.account.counts()
+        counts["roles"] -= 1  # the administrators', which we made
+        assert {kind: counts.get(kind, 0) for kind in ONE_OF_EACH} == ONE_OF_EACH
+        self.assert_inventory_is_true(keys)
+
+    def assert_inventory_is_true(self, keys: dict[str, str]) -> None:
+        resources = self.on.status(self.cluster)["resources"]
+        shown = {entry["key"]: entry.get("id") for entry in resources}
+        assert [key for key in keys if not key.startswith("nodeGroup/") and key not in shown] == []
+        assert {i for i in keys.values() if EC2_ID.fullmatch(i)} <= set(shown.values())
+
+    def assert_nothing_left(self) -> None:
+        assert self.account.inventory() == {"roles": ["admins"]}
+
+
+def make(pair: Pair) -> None:
+    pair.apply()
+    with pair.on.operator(account=pair.account.id):
+        pair.on.ready(*pair.items)
+
+
+def test_killed_after_every_write_of_a_create_it_makes_one_of_each(on, capsys):
+    pair = Pair(on, "every")
+    pair.apply()
+    run = killed_at(on, pair.account.id, pair.ready)
+    with capsys.disabled():
+        print(f"\n  {run.told('create')}")
+    pair.assert_one_of_each()
+    # Not one write was heard of, so every one of them was a kill point.
+    assert [write for write in run.writes if write not in run.points] == []
+    assert len(run.points) >= 40 and run.lives >= 10
+
+    pair.ask_to_go()
+    run = killed_at(on, pair.account.id, pair.gone)
+    with capsys.disabled():
+        print(f"\n  {run.told('delete')}")
+    pair.assert_nothing_left()
+    assert [write for write in run.writes if write not in run.points] == []
+    assert len(run.points) >= 25 and run.lives >= 8
+
+
+@pytest.mark.parametrize(("stride", "when"), [(4, "after"), (7, "before")])
+def test_killed_with_several_writes_in_flight_it_makes_one_of_each(on, capsys, stride, when):
+    pair = Pair(on, f"stride-{stride}")
+    pair.apply()
+    run = killed_at(on, pair.account.id, pair.ready, stride, when)
+    with capsys.disabled():
+        print(f"\n  {run.told(f'create, each life killed at write {stride}')}")
+    pair.assert_one_of_each()
+    assert run.points
+
+    pair.ask_to_go()
+    run = killed_at(on, pair.account.id, pair.gone, stride, when)
+    with capsys.disabled():
+        print(f"\n  {run.told(f'delete, each life killed at write {stride}')}")
+    pair.assert_nothing_left()
+    assert run.points
+
+
+def test_every_answer_to_a_write_lost_it_makes_one_of_each(on):
+    """Applied, then the connection is reset: the operator lives, and knows nothing."""
+    pair = Pair(on, "lost")
+    on.aws.add_fault({"write": True, "account": pair.account.id}, {"drop": True})
+    try:
+        make(pair)
+        pair.assert_one_of_each()
+        pair.ask_to_go()
+        with on.operator(account=pair.account.id):
+            on.delete(*pair.items, timeout=90)
+    finally:
+        on.aws.clear_faults()
+    pair.assert_nothing_left()
+    answered = [c for c in on.writes(0, pair.account.id) if "drop" not in c.get("fault", "")]
+    assert {call["action"] for call in answered} == {"CreateRole"}, "that of the test alone"
+
+
+def test_reads_that_lag_two_seconds_double_nothing(on):
+    pair = Pair(on, "stale")
+    on.aws.add_fault({"write": False, "account": pair.account.id}, {"stale": 2})
+    try:
+        pair.apply()
+        with on.operator(account=pair.account.id, settle="--settle=4s"):
+            on.ready(*pair.items, timeout=120)
+            on.aws.clear_faults()
+            pair.assert_one_of_each()
+            on.aws.add_fault({"write": False, "account": pair.account.id}, {"stale": 2})
+            pair.ask_to_go()
+            on.delete(*pair.items, timeout=120)
+    finally:
+        on.aws.clear_faults()
+    pair.assert_nothing_left()
+
+
+def test_killed_while_reads_lag_it_makes_one_of_each(on, capsys):
+    """What the dead one made is not seen yet by the one that takes over: only what it noted down tells."""
+    pair = Pair(on, "blind")
+    pair.apply()
+    rule = on.aws.add_fault({"write": False, "account": pair.account.id}, {"stale": 0.7})
+    try:
+        run = killed_at(on, pair.account.id, pair.ready)
+    finally:
+        on.aws.control("DELETE", "faults", params={"id": rule})
+    with capsys.disabled():
+        print(f"\n  {run.told('create, with reads that lag 0.7 s')}")
+    pair.assert_one_of_each()
+    pair.ask_to_go()
+    with on.operator(account=pair.account.id):
+        on.delete(*pair.items, timeout=90)
+    pair.assert_nothing_left()

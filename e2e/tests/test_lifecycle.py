@@ -1,0 +1,306 @@
+"""From the minimal manifest to a cluster that follows its Git path, and away again. Real Flux, real API servers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+
+import pytest
+import requests
+import yaml
+
+from fleet import API
+from fleet.account import EC2_ID, OWNER
+from fleet.manifests import DEFAULT_ADDONS, key_of, secret
+from fleet.stage import Stage, actions, stage, until
+from keelson_harness.aws import ACCOUNT, REGION
+from keelson_harness.kubeapi import conditions, documents
+from keelson_harness.places import EXAMPLES
+
+CLUSTER = (API, "EksCluster", "demo")
+GREETING = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "greeting", "namespace": "default"},
+    "data": {"text": "hello from Git", "where": "${CLUSTER_NAME} in ${AWS_ACCOUNT_ID}"},
+}
+# All three must never be seen again.
+PASSWORD = "git-password-5fb1d"
+AWS_SECRET = "aws-secret-key-93c77"
+TOKENS = ("k8s-aws-v1.", "keelson-session-", "X-Amz-Signature=")
+ALL_RESOURCES = {
+    *("vpc", "internetGateway", "cluster", "role/cluster", "role/node", "routeTable/public"),
+    *(f"subnet/{tier}/{REGION}{zone}" for tier in ("private", "public") for zone in "abc"),
+    *(f"routeTable/private/{REGION}{zone}" for zone in "abc"),
+    *(f"natGateway/{REGION}a", f"elasticIp/{REGION}a"),
+    *(f"addon/{name}" for name in DEFAULT_ADDONS),
+    "nodeGroup/demo-default",
+}
+
+
+@pytest.fixture(scope="module")
+def on():
+    with stage() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def operator(on):
+    # Everything is looked at every few seconds, so that a test can see what the operator does at rest.
+    return on.start(
+        "--drift-interval=2s",
+        "--log-level=debug",
+        env={"AWS_SECRET_ACCESS_KEY": AWS_SECRET},
+    )
+
+
+@pytest.fixture(scope="module")
+def fleet(on):
+    repository = on.cloud.git.repository("fleet")
+    repository.commit({"clusters/demo/greeting.yaml": yaml.safe_dump(GREETING)})
+    return repository
+
+
+@pytest.fixture(scope="module")
+def manifest(on, fleet) -> list[dict]:
+    """`examples/minimal.yaml`, but for where its repository is and the password of that."""
+    items = documents(EXAMPLES / "minimal.yaml")
+    git = items[0]["spec"]["gitops"]["flux"]["source"]["git"]
+    git.update(url=fleet.url, interval="2s", secretRef={"name": "fleet"})
+    return items
+
+
+@pytest.fixture(scope="module")
+def demo(on: Stage, operator, manifest) -> dict:
+    """The cluster of the manifest, Ready."""
+    on.apply(secret("fleet", username="keelson", password=PASSWORD), *manifest)
+    on.ready(*manifest)
+    return on.api.get(*CLUSTER)
+
+
+def test_minimal_manifest_becomes_ready_with_what_git_says_in_the_cluster(on, fleet, demo):
+    head = fleet.commit()  # nothing new in it: only to be followed
+    revision = f"main@sha1:{head}"
+    on.api.wait(
+        *CLUSTER,
+        lambda item: item["status"]["gitops"].get("lastAppliedRevision") == revision,
+        timeout=30,
+        what="the new revision",
+    )
+    greeting = on.cloud.workload.api.get("v1", "ConfigMap", "greeting")
+    assert greeting["data"] == {"text": "hello from Git", "where": f"demo in {ACCOUNT}"}
+
+
+def test_every_part_of_it_is_in_the_account_once(on, demo):
+    account = on.account()
+    assert set(account.resources()) == ALL_RESOURCES
+    counts = account.counts()
+    assert {kind: counts.get(kind) for kind in ("vpcs", "subnets", "addresses", "natGateways")} == {
+        "vpcs": 1,
+        "subnets": 6,
+        "addresses": 1,
+        "natGateways": 1,
+    }
+    assert counts["roles"] == 2 and counts["oidcProviders"] == 1
+
+
+def test_everything_made_in_ec2_and_iam_is_tagged_with_its_owner(on, demo):
+    uid = demo["metadata"]["uid"]
+    account = on.account()
+    tags = list(account.tagged().values()) + list(account.roles().values())
+    assert {entry[OWNER] for entry in tags} == {uid}
+    assert {entry["keelson.dev/cluster"] for entry in tags} == {"default/demo"}
+    assert all(entry["Name"] for entry in tags)
+    subnets = account.ec2.describe_subnets()["Subnets"]
+    for subnet in subnets:
+        found = {tag["Key"]: tag["Value"] for tag in subnet["Tags"]}
+        public = found["keelson.dev/resource"].startswith("subnet/public/")
+        role = "kubernetes.io/role/elb" if public else "kubernetes.io/role/internal-elb"
+        assert found["kubernetes.io/cluster/demo"] == "shared" and found[role] == "1"
+
+
+def test_nodes_reach_the_internet_through_the_gateway_of_their_network(on, demo):
+    ec2 = on.account().ec2
+    gateway = ec2.describe_nat_gateways()["NatGateways"][0]
+    igw = ec2.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"]
+    ways = {}
+    for table in ec2.describe_route_tables()["RouteTables"]:
+        out = [r for r in table["Routes"] if r.get("DestinationCidrBlock") == "0.0.0.0/0"]
+        for association in table["Associations"]:
+            if association.get("SubnetId"):
+                ways[association["SubnetId"]] = out[0].get("NatGatewayId") or out[0].get("GatewayId")
+    by_tier = {s["id"]: s["tier"] for s in demo["status"]["network"]["subnets"]}
+    expected = {"Private": gateway["NatGatewayId"], "Public": igw}
+    assert ways == {subnet: expected[tier] for subnet, tier in by_tier.items()}
+
+
+def test_status_tells_the_whole_story(on, demo):
+    status = on.api.get(*CLUSTER)["status"]
+    described = on.account().eks.describe_cluster(name="demo")["cluster"]
+    assert {name: status[name] for name in ("arn", "version", "platformVersion", "endpoint")} == {
+        name: described[name] for name in ("arn", "version", "platformVersion", "endpoint")
+    }
+    assert status["accountId"] == ACCOUNT
+    assert status["oidcIssuer"] == described["identity"]["oidc"]["issuer"]
+    vpc = described["resourcesVpcConfig"]
+    assert status["network"]["vpcId"] == vpc["vpcId"]
+    assert status["network"]["clusterSecurityGroupId"] == vpc["clusterSecurityGroupId"]
+    subnets = {s["SubnetId"]: s for s in on.account().ec2.describe_subnets()["Subnets"]}
+    for shown in status["network"]["subnets"]:
+        there = subnets.pop(shown["id"])
+        assert (shown["zone"], shown["cidr"]) == (there["AvailabilityZone"], there["CidrBlock"])
+    assert not subnets
+    assert {(addon["name"], addon["state"]) for addon in status["addons"]} == {
+        (name, "ACTIVE") for name in DEFAULT_ADDONS
+    }
+    assert status["nodeGroups"] == {"ready": 1, "total": 1, "nodes": 2}
+    assert status["gitops"]["agent"] == "flux" and status["gitops"]["objects"]["failing"] == 0
+
+
+def test_the_inventory_in_status_is_what_aws_has(on, demo):
+    status = on.api.get(*CLUSTER)["status"]
+    shown = {entry["key"]: entry["id"] for entry in status["resources"]}
+    there = on.account().resources()
+    del there["nodeGroup/demo-default"]  # of the NodeGroup, in whose status it is
+    ids = set(shown.values())
+    assert {key: i for key, i in there.items() if shown.get(key) != i and i not in ids} == {}
+    assert all(entry["state"] for entry in status["resources"])
+
+
+def test_nothing_is_left_in_the_plan_of_a_ready_cluster(on, demo):
+    item = on.api.get(*CLUSTER)
+    plan = item["status"]["plan"]
+    assert plan["summary"] == "0 to create, 0 to update, 0 to delete"
+    assert plan.get("steps", []) == []
+    assert plan["generation"] == item["metadata"]["generation"]
+
+
+def test_conditions_are_those_of_the_contract(on, demo):
+    found = conditions(on.api.get(*CLUSTER))
+    parts = ("NetworkReady", "ControlPlaneReady", "AddonsReady", "GitOpsReady", "InSync", "Ready")
+    assert {kind: found[kind]["status"] for kind in parts} == dict.fromkeys(parts, "True")
+    # kstatus: abnormal conditions are False, or not there.
+    assert all(found[k]["status"] == "False" for k in ("Reconciling", "Stalled") if k in found)
+    nodes = conditions(on.api.get(API, "NodeGroup", "demo-default"))
+    assert {nodes[kind]["status"] for kind in ("Ready", "NodesReady", "InSync")} == {"True"}
+    for condition in (*found.values(), *nodes.values()):
+        assert re.fullmatch("[A-Z][A-Za-z]+", condition["reason"]), condition
+
+
+def test_columns_of_kubectl_get_show_it(on, demo):
+    row = on.api.table(*CLUSTER[:2], name="demo").splitlines()[1].split()
+    assert row[:5] == ["demo", "True", "Available", "1.34", "1.34"]
+    applied = on.status(demo)["gitops"]["lastAppliedRevision"]
+    assert row[5] == applied.removeprefix("main@sha1:")[:7]
+    wide = on.api.table(*CLUSTER[:2], name="demo", wide=True).splitlines()[1].split()
+    assert wide[-3:] == [REGION, ACCOUNT, on.cloud.workload.url]
+    row = on.api.table(API, "NodeGroup", name="demo-default", wide=True).splitlines()[1].split()
+    assert row[:4] == ["demo-default", "demo", "True", "Available"]
+    assert row[4:8] == ["1.34", "2", "2", "4"]
+    release = on.account().eks.describe_nodegroup(clusterName="demo", nodegroupName="demo-default")
+    assert row[-1] == release["nodegroup"]["releaseVersion"]
+
+
+def test_every_create_is_an_event(on, demo):
+    account = on.account()
+    items = (on.api.get(*CLUSTER), on.api.get(API, "NodeGroup", "demo-default"))
+    told = " ".join(e["note"] for item in items for e in on.events(item) if e["reason"] == "Created")
+    untold = {key: i for key, i in account.resources().items() if i not in told}
+    assert untold == {}
+
+
+def test_at_rest_it_looks_and_writes_nothing(on, demo):
+    mark = on.mark()
+    version = on.api.get(*CLUSTER)["metadata"]["resourceVersion"]
+    looked = {"eks:DescribeCluster", "eks:DescribeNodegroup", "ec2:DescribeVpcs"}
+
+    def calls() -> list[dict]:
+        return [c for c in on.calls(mark) if c["service"] != "sts"]
+
+    # One look more than each: whatever it would write after a look, it would have written.
+    until(lambda: all(actions_of(calls()).count(a) > 1 for a in looked), 30, "two looks at each")
+    assert actions(c for c in calls() if c["write"]) == []
+    assert on.api.get(*CLUSTER)["metadata"]["resourceVersion"] == version, "status is written at rest"
+
+
+def actions_of(calls: list[dict]) -> list[str]:
+    return [f"{call['service']}:{call['action']}" for call in calls]
+
+
+def test_suspended_it_touches_nothing_in_aws(on, demo):
+    on.api.patch(*CLUSTER, {"spec": {"suspend": True}})
+    on.await_condition(demo, reason="Suspended", timeout=20)
+    time.sleep(1)  # what was under way
+    mark = on.mark()
+    on.api.patch(*CLUSTER, {"spec": {"tags": {"team": "shop"}}})
+    on.api.wait(
+        *CLUSTER,
+        lambda i: i["status"].get("observedGeneration") == i["metadata"]["generation"],
+        timeout=20,
+    )
+    time.sleep(3)  # more than an interval of looks
+    assert actions(on.calls(mark)) == []
+    on.api.patch(*CLUSTER, {"spec": {"suspend": False}})
+    on.ready(demo)
+    tags = on.account().eks.describe_cluster(name="demo")["cluster"]["tags"]
+    assert tags["team"] == "shop"
+
+
+def test_probes_and_metrics_answer(on, operator, demo):
+    url = operator.url
+    for probe in ("healthz", "readyz"):
+        assert requests.get(f"{url}/{probe}", timeout=2).status_code == 200
+    answer = requests.get(f"{url}/metrics", timeout=2)
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    samples = {}
+    for line in answer.text.splitlines():
+        if not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            samples[name] = float(value)
+    assert samples["keelson_leader"] == 1
+    made = [k for k in samples if k.startswith("keelson_aws_calls") and 'action="CreateVpc"' in k]
+    assert [samples[k] for k in made if 'outcome="ok"' in k] == [1], made
+
+
+def test_log_lines_are_json(operator, demo):
+    lines = operator.log.read_text().splitlines()
+    assert len(lines) > 10
+    for line in lines:
+        entry = json.loads(line)
+        assert entry["level"] and entry["timestamp"] and entry["message"], line
+
+
+def test_credentials_of_the_source_are_copied_and_kept_in_step(on, demo):
+    def copied() -> list[str]:
+        found = on.cloud.workload.api.list("v1", "Secret", "flux-system")
+        return [base64.b64decode(v).decode() for s in found for v in (s.get("data") or {}).values()]
+
+    assert PASSWORD in copied()
+    on.apply(secret("fleet", username="keelson", password=f"{PASSWORD}-renewed"))
+    annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}}
+    on.api.patch(*CLUSTER, annotation)
+    until(lambda: f"{PASSWORD}-renewed" in copied(), 30, "the renewed password")
+
+
+def test_deleted_it_leaves_an_empty_account_and_no_object(on, demo, manifest):
+    ids = set(on.account().resources().values())
+    on.delete(*manifest, timeout=90)
+    assert on.account().inventory() == {}
+    told = " ".join(e["note"] for i in manifest for e in on.events(i) if e["reason"] == "Deleted")
+    in_ec2 = {i for i in ids if EC2_ID.fullmatch(i)}
+    assert len(in_ec2) > 10 and {i for i in in_ec2 if i not in told} == set()
+    assert on.writes(), "the call log is empty"
+    assert [c for c in on.writes() if c["action"].startswith("Delete")]
+
+
+def test_no_secret_is_in_logs_events_or_objects(on, operator, demo):
+    """Last, so that all of the above has been said; at level debug."""
+    said = operator.log.read_text()
+    said += json.dumps(on.api.list("events.k8s.io/v1", "Event"))
+    said += json.dumps([demo, on.api.list(API, "EksCluster"), on.api.list(API, "NodeGroup")])
+    assert "demo" in said and len(said) > 10_000
+    leaked = [word for word in (PASSWORD, AWS_SECRET, *TOKENS) if word in said]
+    assert leaked == []
+    assert key_of(demo)[2] in said
