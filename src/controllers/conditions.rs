@@ -124,7 +124,7 @@ impl<'a> Conditions<'a> {
 }
 
 /// What a plan comes to, over some of its resources.
-pub fn part<'i>(plan: &'i Plan, of: impl Fn(&Item) -> bool, now: Timestamp, ready: &str) -> (Overall, usize) {
+pub fn part(plan: &Plan, of: impl Fn(&Item) -> bool, now: Timestamp, ready: &str) -> (Overall, usize) {
     let mut leading: Option<(Duration, Says)> = None;
     let mut count = 0;
     for item in plan.items.iter().filter(|item| of(item)) {

@@ -139,8 +139,14 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
     }
 }
 
-/// Looks, and says what would be done: nothing is written.
+/// Looks, and says what would be done: nothing is written. What is found by what another resource tells is looked for once
+/// that one was seen.
 pub async fn preview<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Plan {
+    run.observe(memory).await;
+    let seen: Vec<Key> = run.graph.nodes().iter().map(|node| node.key()).filter(|key| !memory.absent(key)).collect();
+    for key in seen {
+        memory.entry(&key).due = Some(Timestamp::MAX);
+    }
     run.observe(memory).await;
     run.plan(memory)
 }

@@ -51,9 +51,15 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
             details(item, &facts),
         ]);
     }
-    table(out, &rows);
-    if settled > 0 {
-        let _ = writeln!(out, "  {settled} resources are as asked");
+    if rows.len() > 1 {
+        table(out, &rows);
+    }
+    match settled {
+        0 => {}
+        1 => out.push_str("  one resource is as asked\n"),
+        many => {
+            let _ = writeln!(out, "  {many} resources are as asked");
+        }
     }
     out.push('\n');
 }

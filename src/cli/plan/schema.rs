@@ -83,7 +83,7 @@ fn check_fields(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<
         }
     }
     for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        if !fields.contains_key(name) && !(path.is_empty() && name == "metadata") {
+        if !(fields.contains_key(name) || path.is_empty() && name == "metadata") {
             errors.push(format!("{}: is required", at(name)));
         }
     }

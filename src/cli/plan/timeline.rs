@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Planned;
-use crate::engine::{Action, Key, Verdict};
+use crate::engine::{Action, Key, Step, Verdict};
 
 /// When a step begins, how long it takes, and what it waited for last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,12 +70,13 @@ impl Timeline {
     fn add(&mut self, planned: &Planned, of: &dyn Fn(&Key) -> bool, gates: &BTreeMap<Key, Key>) {
         for node in planned.graph.nodes().iter().filter(|node| of(&node.key())) {
             let key = node.key();
-            let action = match planned.plan.verdict(&key) {
-                Some(Verdict::Step(step) | Verdict::Pending(step, _)) => step.action,
-                Some(Verdict::Waiting { action, .. }) => *action,
+            let takes = match planned.plan.verdict(&key) {
+                // Tags are written at once; what a kind expects of an update is the longest that there is.
+                Some(Verdict::Step(step) | Verdict::Pending(step, _)) if only_tags(step) => Duration::from_secs(1),
+                Some(Verdict::Step(step) | Verdict::Pending(step, _)) => node.expected(step.action),
+                Some(Verdict::Waiting { action, .. }) => node.expected(*action),
                 _ => continue,
             };
-            let takes = node.expected(if action == Action::Update { Action::Update } else { action });
             let needs = node.after().into_iter().chain(node.inside());
             let needs = needs.map(|need| gates.get(&need).cloned().unwrap_or(need));
             let last =
@@ -89,4 +90,8 @@ impl Timeline {
         let last = self.slots.iter().filter(|(key, _)| of(key)).max_by_key(|(_, slot)| slot.ends());
         last.map(|(key, _)| key.clone())
     }
+}
+
+fn only_tags(step: &Step) -> bool {
+    step.action == Action::Update && step.changes.iter().all(|change| change.field.starts_with("tags"))
 }

@@ -1,0 +1,150 @@
+"""One writer at a time: a Lease decides who, and a replica that lost it stops before its next write to AWS."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+
+import pytest
+import requests
+
+from fleet.account import fresh_account
+from fleet.manifests import cluster, key_of, node_group
+from fleet.stage import Stage, stage, until
+from keelson_harness.aws import Durations
+from keelson_harness.cloud import NAMESPACE
+from keelson_harness.controller import Controller
+
+# Long enough that a handover falls into the making of a cluster.
+LIFE = Durations(4, 1, 1, 2, 0.5, 1)
+LEASE = ("coordination.k8s.io/v1", "Lease", "keelson", NAMESPACE)
+# The Lease's own 15 s, a look every 2 s, and a loaded machine.
+SILENT_SECONDS = 25
+
+
+@pytest.fixture(scope="module")
+def on():
+    with stage(workload=False, git=False, durations=LIFE) as started:
+        yield started
+
+
+def holder(on: Stage) -> str:
+    lease = on.api.find(*LEASE) or {}
+    return lease.get("spec", {}).get("holderIdentity", "")
+
+
+def figure(replica: Controller, name: str, **labels: str) -> float:
+    """The sum of a metric over all series with these labels."""
+    text = requests.get(f"{replica.url}/metrics", timeout=5).text
+    total = 0.0
+    for line in text.splitlines():
+        if not re.match(rf"{name}[{{ ]", line):
+            continue
+        if all(f'{key}="{value}"' in line for key, value in labels.items()):
+            total += float(line.rsplit(" ", 1)[1])
+    return total
+
+
+def creates(replica: Controller) -> float:
+    text = requests.get(f"{replica.url}/metrics", timeout=5).text
+    calls = re.findall(r'keelson_aws_calls_total\{[^}]*action="Create[^}]*\} (\d+)', text)
+    return sum(map(float, calls))
+
+
+def pair(name: str) -> tuple[dict, dict]:
+    return cluster(name), node_group(name)
+
+
+def two_replicas(on: Stage, account: str) -> tuple[Controller, Controller]:
+    first = on.start(account=account, name="keelson-a")
+    until(lambda: holder(on) == "keelson-a", what="the first replica's lease")
+    return first, on.start(account=account, name="keelson-b")
+
+
+def test_standby_looks_at_nothing_and_takes_over_at_once_when_the_leader_stops(on):
+    account = fresh_account()
+    first, second = two_replicas(on, account)
+    made = pair("handed-over")
+    on.apply(*made)
+    until(lambda: creates(first) > 5, what="the first creates")
+    assert figure(second, "keelson_aws_calls_total") == 0
+    assert (figure(first, "keelson_leader"), figure(second, "keelson_leader")) == (1, 0)
+
+    began = time.monotonic()
+    assert first.stop() == 0
+    until(lambda: holder(on) == "keelson-b", 6, "the second replica's lease")
+    assert time.monotonic() - began < 6
+    on.ready(*made)
+    on.account(account).resources()  # fails when there are two of anything
+    on.delete(*made)
+    assert on.account(account).inventory() == {}
+    second.stop()
+
+
+def test_killed_leader_is_followed_when_its_lease_has_run_out(on):
+    account = fresh_account()
+    first, second = two_replicas(on, account)
+    made = pair("orphaned")
+    on.apply(*made)
+    until(lambda: creates(first) > 5, what="the first creates")
+    first.kill()
+    until(lambda: holder(on) == "keelson-b", SILENT_SECONDS, "the second replica's lease")
+    on.ready(*made)
+    on.account(account).resources()
+    on.delete(*made)
+    second.stop()
+
+
+def test_a_container_that_is_started_again_in_its_pod_goes_on_at_once(on):
+    account = fresh_account()
+    only = on.start(account=account, name="keelson-a")
+    until(lambda: holder(on) == "keelson-a", what="the lease")
+    only.kill()
+    began = time.monotonic()
+    only.restart()
+    on.await_ready(only)
+    until(lambda: figure(only, "keelson_leader") == 1, 8, "the lease")
+    assert time.monotonic() - began < 8
+    only.stop()
+
+
+def test_paused_leader_writes_nothing_once_it_wakes_up(on):
+    account = fresh_account()
+    first, second = two_replicas(on, account)
+    # What it wants to write when it wakes up: a cluster that came while it slept, and one that it was about to go on with.
+    began = pair("begun")
+    on.apply(*began)
+    # Nothing is in flight while AWS is at work on the control plane: what is answered after the pause was sent after it.
+    on.await_condition(began[0], "NetworkReady")
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        until(lambda: holder(on) == "keelson-b", SILENT_SECONDS, "the second replica's lease")
+        later = pair("later")
+        on.apply(*later)
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    before = creates(first)
+    on.ready(*began, *later)
+    assert creates(first) == before
+    assert figure(first, "keelson_leader") == 0
+    vpcs = on.account(account).counts()["vpcs"]
+    assert vpcs == 2
+    on.delete(*began, *later)
+    # It stands by again.
+    second.stop()
+    until(lambda: holder(on) == "keelson-a", 10, "the first replica's lease")
+    first.stop()
+
+
+def test_without_leader_election_there_is_no_lease(on):
+    name = "no-lease"
+    alone = on.start("--leader-election=false", "--leader-election-name", name, account=fresh_account())
+    assert on.api.find(LEASE[0], LEASE[1], name, NAMESPACE) is None
+    made = cluster("alone")
+    on.apply(made)
+    on.await_condition(made, "NetworkReady")
+    on.delete(made)
+    assert on.api.find(*key_of(made)) is None
+    alone.stop()
