@@ -12,10 +12,11 @@ import moto.ec2.utils
 from moto.autoscaling.models import FakeAutoScalingGroup
 from moto.ec2.exceptions import InvalidVPCIdError
 from moto.ec2.models import ec2_backends
+from moto.ec2.models import elastic_ip_addresses
 from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.route_tables import Route
 from moto.ec2.models.subnets import Subnet
-from moto.ec2.utils import format_timestamp
+from moto.ec2.utils import format_timestamp, random_public_ip
 
 from ..errors import AwsError
 from .region import Ec2Region
@@ -124,6 +125,8 @@ def apply() -> None:
     # moto inspects the whole response class anew for each call.
     moto.core.responses.method_names_from_class = cache(moto.core.responses.method_names_from_class)
     moto.ec2.utils.is_filter_matching = is_filter_matching  # type: ignore[assignment]
+    # Not moto's 127.x, which clients may take for this machine.
+    elastic_ip_addresses.random_ip = random_public_ip  # type: ignore[attr-defined]
     Route.state = property(route_state)  # type: ignore[method-assign, assignment]
     InvalidVPCIdError.__init__ = vpc_not_found  # type: ignore[method-assign, assignment]
     Subnet.available_ip_address_count = property(available_ip_address_count)  # type: ignore[method-assign, assignment]
