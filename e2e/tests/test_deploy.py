@@ -119,6 +119,11 @@ def test_selectors_find_the_pods():
     assert one("PodDisruptionBudget", "keelson")["spec"]["selector"]["matchLabels"].items() <= labels
 
 
+def seldom() -> set["Right"]:
+    """Taken up only when two write to an object at the same moment, which a test cannot ask for."""
+    return {Right("keelson.dev", kind, "get") for kind in ("eksclusters", "nodegroups")}
+
+
 @dataclass(frozen=True)
 class Right:
     """One verb on one resource, as RBAC counts them."""
@@ -221,7 +226,7 @@ def test_the_rights_are_enough_for_a_cluster_from_start_to_end(asked):
 
 
 def test_no_right_is_given_that_is_not_taken_up(asked):
-    unused = granted() - rights(asked)
+    unused = granted() - rights(asked) - seldom()
     assert not unused, f"granted and never used: {', '.join(sorted(map(str, unused)))}"
 
 

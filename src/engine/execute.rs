@@ -176,7 +176,7 @@ impl<C: Sync> Run<'_, C> {
         while !left.is_empty() {
             let waiting: BTreeSet<Key> = left.iter().map(|node| node.key()).collect();
             let (now_looked, later): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|node| node.inside().is_none_or(|host| !waiting.contains(&host)));
+                left.into_iter().partition(|node| node.observed_after().is_none_or(|host| !waiting.contains(&host)));
             left = later;
             let refs = memory.refs();
             let mut ask = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
 
 /// Class of a failed call. It alone decides retry, condition and metric label.
@@ -163,8 +164,13 @@ pub(crate) fn span(duration: Duration) -> jiff::SignedDuration {
 /// The pause before attempt `attempts + 1`, when the first failure was `elapsed` ago.
 fn delay(class: Class, attempts: u32, elapsed: Duration) -> Duration {
     let growing = |first: u64, most: u64| {
-        let doubled = first.saturating_mul(1 << attempts.saturating_sub(1).min(16));
-        Duration::from_millis(doubled.min(most))
+        let most = Duration::from_millis(most);
+        let doubling = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(first))
+            .with_factor(2.0)
+            .with_max_delay(most)
+            .without_max_times();
+        doubling.build().nth(attempts.saturating_sub(1).min(20) as usize).unwrap_or(most)
     };
     match class {
         Class::Gone | Class::NoChange => growing(500, 30_000),

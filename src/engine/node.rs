@@ -21,6 +21,7 @@ pub trait Node<C>: Send + Sync {
     fn key(&self) -> Key;
     fn after(&self) -> Vec<Key>;
     fn inside(&self) -> Option<Key>;
+    fn observed_after(&self) -> Option<Key>;
     fn deleted_with(&self) -> Option<Key>;
     fn holds(&self) -> Vec<Key>;
     fn deleted_after(&self) -> Vec<Key>;
@@ -59,6 +60,9 @@ impl<R: Resource> Node<R::Cloud> for R {
     }
     fn inside(&self) -> Option<Key> {
         Resource::inside(self)
+    }
+    fn observed_after(&self) -> Option<Key> {
+        Resource::observed_after(self)
     }
     fn deleted_with(&self) -> Option<Key> {
         Resource::deleted_with(self)

@@ -207,6 +207,11 @@ pub trait Resource: Send + Sync + 'static {
         None
     }
 
+    /// What is looked at first, because its outputs say where to look for this.
+    fn observed_after(&self) -> Option<Key> {
+        self.inside()
+    }
+
     /// What takes it along when deleted, so that it needs no call of its own.
     fn deleted_with(&self) -> Option<Key> {
         None

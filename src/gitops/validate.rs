@@ -55,7 +55,7 @@ pub enum InvalidSource {
     #[error("the Git URL has the scheme {0:?}, but only https and ssh are allowed")]
     Scheme(String),
     #[error(
-        "the Git URL is unencrypted http: use https (the operator takes http only with --allow-http-sources, for tests)"
+        "the Git URL is unencrypted http: use https (the operator takes http only with --allow-http-git, for tests)"
     )]
     Http,
     #[error("the Git URL's host {host:?} {why}")]

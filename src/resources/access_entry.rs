@@ -210,6 +210,12 @@ impl Resource for AccessEntry {
     ) -> Result<Observed<Seen>, Failure> {
         let principal = &self.wanted.principal_arn;
         let mut detail = seen.detail.clone();
+        // First the tags: the operator's policy lets it change only what carries them.
+        if changes_tags(changes) {
+            let arn = seen.outputs.get("arn").map_or("", String::as_str);
+            cloud.tag_eks(arn, &self.tags, &detail.tags).await?;
+            detail.tags = self.tags.clone();
+        }
         if changes_field(changes, "kubernetesGroups")
             && let Some(groups) = &self.wanted.kubernetes_groups
         {
@@ -238,11 +244,6 @@ impl Resource for AccessEntry {
                 .access_scope(scope(wanted));
             cloud.aws.call(Service::Eks, "AssociateAccessPolicy", principal, request.send()).await?;
             detail.policies.insert(arn.to_owned(), told(&scope(wanted)));
-        }
-        if changes_tags(changes) {
-            let arn = seen.outputs.get("arn").map_or("", String::as_str);
-            cloud.tag_eks(arn, &self.tags, &detail.tags).await?;
-            detail.tags = self.tags.clone();
         }
         Ok(Observed { detail, ..seen.clone() })
     }

@@ -10,7 +10,7 @@ use super::cloud::{Cloud, Intervals, Making, fresh};
 use super::cluster::{self, SUBNET_IDS};
 use crate::api::network::{ExistingNetwork as Wanted, ExistingSubnets};
 use crate::aws::snapshots::Subnet;
-use crate::engine::{Change, Class, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Class, Failure, Goal, Key, Look, Observed, Presence, Refs, Resource, Rest};
 
 /// EKS takes no subnet with fewer free addresses.
 const FREE_ADDRESSES: i32 = 5;
@@ -93,6 +93,11 @@ impl Resource for ExistingNetwork {
         key()
     }
 
+    /// Once the cluster is there its own addresses count as taken.
+    fn observed_after(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         match self.wanted.subnets() {
             Ok(ExistingSubnets::Ids(ids)) => vec![("subnets", ids.join(", "))],
@@ -120,10 +125,13 @@ impl Resource for ExistingNetwork {
         _: Option<&Observed<()>>,
     ) -> Result<Presence<()>, Failure> {
         let kind = self.wanted.subnets().map_err(|error| Failure::invalid(error.to_string()))?;
+        // Whoever made it may have taken it away, or changed it: that keeps nobody from deleting a cluster.
+        let goes = look.goal == Goal::Gone;
         let (subnets, asked): (Vec<Subnet>, &[String]) = match kind {
             ExistingSubnets::Ids(ids) => {
                 let answer = cloud.aws.snapshots.subnets_by_id(ids, fresh(look)).await;
                 let all = match answer {
+                    Err(error) if error.class() == Class::Gone && goes => return Ok(Presence::Absent),
                     // EC2 refuses the whole question for one unknown id.
                     Err(error) if error.class() == Class::Gone => {
                         return Err(Failure::invalid(format!("network.existing.subnetIds: {error}")));
@@ -136,7 +144,12 @@ impl Resource for ExistingNetwork {
                 (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, fresh(look)).await?.to_vec(), &[])
             }
         };
-        if let Some(why) = refusal(&subnets, asked, refs.get(&cluster::key()).is_some()) {
+        if goes && subnets.is_empty() {
+            return Ok(Presence::Absent);
+        }
+        if !goes
+            && let Some(why) = refusal(&subnets, asked, refs.get(&cluster::key()).is_some())
+        {
             return Err(Failure::invalid(format!("network.existing: {why}")));
         }
         Ok(Presence::Borrowed(observed(subnets)))

@@ -11,7 +11,7 @@ use aws_sdk_ec2::types::NetworkInterfaceStatus;
 use super::cloud::{Cloud, Intervals, Making};
 use super::{cluster, subnet};
 use crate::api::node_group::SubnetTier;
-use crate::aws::tags::Tags;
+use crate::aws::tags::{Ownership, Tags};
 use crate::aws::{Fresh, Service, snapshots};
 use crate::engine::{Action, Change, Class, Failure, Goal, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
@@ -50,6 +50,20 @@ impl Leftovers {
             || tags.get(&owned) == Some("owned")
     }
 
+    /// Whether the name is that of a cluster of somebody else's, so that what carries it is theirs.
+    async fn is_of_another(&self, cloud: &Cloud) -> Result<bool, Failure> {
+        let request = cloud.aws.eks.describe_cluster().name(&self.cluster);
+        let there = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.cluster, request.send()).await {
+            Err(error) if error.class() == Class::Gone => return Ok(false),
+            other => other?.cluster,
+        };
+        let tags = there.as_ref().and_then(|cluster| cluster.tags());
+        match Ownership::of(&Tags::from_eks(tags), &cloud.owner.uid) {
+            Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not gone yet", self.cluster))),
+            Ownership::Nobody | Ownership::Other { .. } => Ok(true),
+        }
+    }
+
     async fn interfaces(&self, cloud: &Cloud, vpc: &str) -> Result<Vec<snapshots::NetworkInterface>, Failure> {
         let all = cloud.aws.snapshots.network_interfaces_of_vpc(vpc, Fresh::now()).await?;
         let ours = |interface: &&snapshots::NetworkInterface| {
@@ -73,6 +87,10 @@ impl Resource for Leftovers {
 
     fn after(&self) -> Vec<Key> {
         vec![self.network.clone()]
+    }
+
+    fn observed_after(&self) -> Option<Key> {
+        Some(self.network.clone())
     }
 
     fn holds(&self) -> Vec<Key> {
@@ -124,6 +142,9 @@ impl Resource for Leftovers {
     }
 
     async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        if self.is_of_another(cloud).await? {
+            return Ok(Presence::Absent);
+        }
         let vpc = &seen.detail;
         let mut in_use = Vec::new();
         for interface in self.interfaces(cloud, vpc).await? {

@@ -73,6 +73,11 @@ impl Resource for OidcProvider {
         vec![cluster::key()]
     }
 
+    /// The cluster's issuer is its name.
+    fn observed_after(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
     /// What runs in the cluster may need it to clean up after itself.
     fn holds(&self) -> Vec<Key> {
         Vec::new()

@@ -110,6 +110,24 @@ def test_settings_that_are_replaced_as_a_whole(cloud: Cloud) -> None:
         assert cloud.describe()[key] == value
 
 
+def test_auto_mode_is_switched_on_later(cloud: Cloud) -> None:
+    cloud.cluster()
+    change = {
+        "computeConfig": {"enabled": True, "nodePools": ["system"], "nodeRoleArn": cloud.node_role()},
+        "storageConfig": {"blockStorage": {"enabled": True}},
+        "kubernetesNetworkConfig": {"elasticLoadBalancing": {"enabled": True}},
+    }
+    with refused("InvalidParameterException", "Auto Mode"):
+        cloud.eks.update_cluster_config(name="demo", computeConfig=change["computeConfig"])
+    cloud.update_done(cloud.eks.update_cluster_config(name="demo", **change))
+    assert cloud.describe()["computeConfig"] == change["computeConfig"]
+    with refused("InvalidParameterException", "already at the desired configuration"):
+        cloud.eks.update_cluster_config(name="demo", **change)
+    with refused("InvalidParameterException", "nodeRoleArn cannot be changed"):
+        other = {**change["computeConfig"], "nodeRoleArn": "arn:aws:iam::1:role/x"}
+        cloud.eks.update_cluster_config(name="demo", **{**change, "computeConfig": other})
+
+
 def test_encryption_is_added_once(cloud: Cloud) -> None:
     cloud.cluster()
     config = [{"resources": ["secrets"], "provider": {"keyArn": "arn:aws:kms:eu-west-1:123456789012:key/1"}}]

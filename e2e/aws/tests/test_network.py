@@ -346,6 +346,7 @@ def test_the_fast_writer_says_what_moto_s_says(monkeypatch: pytest.MonkeyPatch) 
     group = read("CreateSecurityGroup", call("CreateSecurityGroup", VpcId=vpc, GroupName="g", GroupDescription="d"))["GroupId"]
     rule = {"IpPermissions_1_IpProtocol": "tcp", "IpPermissions_1_FromPort": "443", "IpPermissions_1_ToPort": "443"}
     call("AuthorizeSecurityGroupIngress", GroupId=group, **rule, IpPermissions_1_IpRanges_1_CidrIp="10.0.0.0/8")
+    call("CreateNetworkInterface", SubnetId=subnet, SecurityGroupId_1=group)
     for action in sorted(HOT):
         by_moto = read(action, call(action))
         monkeypatch.setattr("keelson_aws.ec2.responses.HOT", HOT)

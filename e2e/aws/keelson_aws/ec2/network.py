@@ -128,3 +128,8 @@ class NetworkGuard(Guard, EC2Response):
                     "InvalidParameterValue", f"route table {table.id} and network gateway {gateway_id} belong to different networks"
                 )
 
+    def describe_network_acls(self) -> ActionResult:
+        for acl_id in self._get_param("NetworkAclIds") or []:
+            if acl_id not in self.region_state.network_acls:
+                raise AwsError("InvalidNetworkAclID.NotFound", f"The network acl ID '{acl_id}' does not exist")
+        return super().describe_network_acls()

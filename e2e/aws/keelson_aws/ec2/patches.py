@@ -10,12 +10,13 @@ from typing import Any
 import moto.core.responses
 import moto.ec2.utils
 from moto.autoscaling.models import FakeAutoScalingGroup
-from moto.ec2.exceptions import InvalidVPCIdError
+from moto.ec2.exceptions import EC2ClientError, InvalidAllocationIdError, InvalidSecurityGroupNotFoundError, InvalidVPCIdError
 from moto.ec2.models import ec2_backends
+from moto.ec2.models import elastic_ip_addresses
 from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.route_tables import Route
 from moto.ec2.models.subnets import Subnet
-from moto.ec2.utils import format_timestamp
+from moto.ec2.utils import format_timestamp, random_public_ip
 
 from ..errors import AwsError
 from .region import Ec2Region
@@ -111,9 +112,18 @@ def route_state(self: Route) -> str:
     return "active"
 
 
-def vpc_not_found(self: Any, vpc_id: Any) -> None:
-    names = sorted(map(str, vpc_id)) if isinstance(vpc_id, (set, list)) else [vpc_id]
-    super(InvalidVPCIdError, self).__init__("InvalidVpcID.NotFound", f"The vpc ID '{', '.join(names)}' does not exist")
+# AWS's words for what is not there; moto has others, or names several things as a Python set.
+NOT_FOUND: dict[type[EC2ClientError], tuple[str, str]] = {
+    InvalidVPCIdError: ("InvalidVpcID.NotFound", "The vpc ID '{}' does not exist"),
+    InvalidAllocationIdError: ("InvalidAllocationID.NotFound", "The allocation ID '{}' does not exist"),
+    InvalidSecurityGroupNotFoundError: ("InvalidGroup.NotFound", "The security group '{}' does not exist"),
+}
+
+
+def not_found(self: EC2ClientError, names: Any) -> None:
+    code, text = NOT_FOUND[type(self)]
+    said = ", ".join(sorted(map(str, names))) if isinstance(names, (set, list)) else names
+    EC2ClientError.__init__(self, code, text.format(said))
 
 
 def apply() -> None:
@@ -124,6 +134,9 @@ def apply() -> None:
     # moto inspects the whole response class anew for each call.
     moto.core.responses.method_names_from_class = cache(moto.core.responses.method_names_from_class)
     moto.ec2.utils.is_filter_matching = is_filter_matching  # type: ignore[assignment]
+    # Not moto's 127.x, which clients may take for this machine.
+    elastic_ip_addresses.random_ip = random_public_ip  # type: ignore[attr-defined]
     Route.state = property(route_state)  # type: ignore[method-assign, assignment]
-    InvalidVPCIdError.__init__ = vpc_not_found  # type: ignore[method-assign, assignment]
+    for error in NOT_FOUND:
+        error.__init__ = not_found  # type: ignore[method-assign, assignment]
     Subnet.available_ip_address_count = property(available_ip_address_count)  # type: ignore[method-assign, assignment]

@@ -12,6 +12,7 @@ from moto.ec2.responses import EC2Response
 from ..errors import AwsError
 from .addresses import AddressGuard
 from .endpoints import EndpointGuard
+from .launch_templates import LaunchTemplateGuard
 from .nat import NatGuard
 from .network import NetworkGuard
 from .security_groups import SecurityGroupGuard
@@ -24,7 +25,7 @@ TAGGED = {
 }
 
 
-class Ec2Response(NatGuard, NetworkGuard, AddressGuard, SecurityGroupGuard, EndpointGuard, EC2Response):
+class Ec2Response(NatGuard, NetworkGuard, AddressGuard, SecurityGroupGuard, EndpointGuard, LaunchTemplateGuard, EC2Response):
     def call_action(self) -> Any:
         if str(self._get_param("DryRun", "false")).lower() == "true":
             # Permissions are not modelled, so every dry run succeeds, which EC2 says by an error.
@@ -57,24 +58,3 @@ class Ec2Response(NatGuard, NetworkGuard, AddressGuard, SecurityGroupGuard, Endp
             tags += specification.get("Tags") or []
         if any(str(tag.get("Key", "")).lower().startswith("aws:") for tag in tags if isinstance(tag, dict)):
             raise AwsError("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
-
-    def create_launch_template(self) -> ActionResult:
-        made = self.once("CreateLaunchTemplate", self.make_launch_template)
-        template = self.region_state.get_launch_template(made)
-        return ActionResult(
-            {
-                "LaunchTemplate": {
-                    "CreateTime": template.create_time,
-                    "CreatedBy": f"arn:aws:iam::{self.current_account}:root",
-                    "DefaultVersionNumber": template.default_version_number,
-                    "LatestVersionNumber": template.latest_version_number,
-                    "LaunchTemplateId": template.id,
-                    "LaunchTemplateName": template.name,
-                    "Tags": template.tag_list,
-                }
-            }
-        )
-
-    def make_launch_template(self) -> str:
-        result: dict[str, Any] = super().create_launch_template().result  # type: ignore[assignment]
-        return str(result["LaunchTemplate"]["LaunchTemplateId"])

@@ -17,7 +17,7 @@ from botocore.model import ListShape, OperationModel, Shape, StructureShape
 MISSING = object()
 HOT = {
     "DescribeVpcs", "DescribeSubnets", "DescribeNatGateways", "DescribeAddresses", "DescribeRouteTables", "DescribeTags",
-    "DescribeInternetGateways", "DescribeVpcEndpoints", "DescribeSecurityGroups",
+    "DescribeInternetGateways", "DescribeVpcEndpoints", "DescribeSecurityGroups", "DescribeNetworkInterfaces",
 }
 
 
@@ -95,7 +95,7 @@ class Structure:
     def __call__(self, value: Any, out: list[str]) -> None:
         for member in self.members:
             content = member.value(value)
-            if content is None:
+            if content is None or content == {}:
                 continue
             if content == [] and isinstance(member.write, List):
                 out.append(f"<{member.wire}/>")

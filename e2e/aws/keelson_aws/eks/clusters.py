@@ -172,10 +172,14 @@ def auto_mode(params: dict[str, Any]) -> dict[str, Any]:
         mode = (params.get("accessConfig") or {}).get("authenticationMode", "CONFIG_MAP")
         if mode == "CONFIG_MAP":
             raise bad_parameter("EKS Auto Mode requires the authentication mode API or API_AND_CONFIG_MAP")
-    return {
-        "computeConfig": {"enabled": bool(compute.get("enabled")), **{k: compute[k] for k in ("nodePools", "nodeRoleArn") if compute.get(k)}},
-        "storageConfig": {"blockStorage": {"enabled": bool((storage.get("blockStorage") or {}).get("enabled"))}},
-    }
+    # Told only to who has asked: Terraform takes an answer that it did not ask for as a difference.
+    kept: dict[str, Any] = {}
+    if params.get("computeConfig"):
+        roles = {k: compute[k] for k in ("nodePools", "nodeRoleArn") if compute.get(k)}
+        kept["computeConfig"] = {"enabled": bool(compute.get("enabled")), **roles}
+    if params.get("storageConfig"):
+        kept["storageConfig"] = {"blockStorage": {"enabled": bool((storage.get("blockStorage") or {}).get("enabled"))}}
+    return kept
 
 
 def check_encryption(config: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -68,6 +68,8 @@ def make_nodegroup(context: Context, cluster: Cluster) -> Part:
         "nodeRole": params["nodeRole"],
         "labels": params.get("labels") or {},
         "taints": check_taints(params.get("taints") or []),
+        # There from the start: Cluster API takes it for granted.
+        "resources": {"autoScalingGroups": []},
         "health": {"issues": []},
         "updateConfig": check_update_config(params.get("updateConfig") or {"maxUnavailable": 1}),
         "tags": check_tags(params.get("tags")),

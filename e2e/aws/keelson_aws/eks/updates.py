@@ -175,26 +175,26 @@ def auto_mode_change(context: Context, cluster: Cluster) -> Change | None:
     if params.get("computeConfig") is None and params.get("storageConfig") is None and balancing is None:
         return None
     now = cluster.body
-    merged = {
-        "computeConfig": {**now["computeConfig"], **(params.get("computeConfig") or {})},
-        "storageConfig": params.get("storageConfig") or now["storageConfig"],
+    merged: dict[str, Any] = {
+        "computeConfig": {**now.get("computeConfig", {}), **(params.get("computeConfig") or {})},
+        "storageConfig": params.get("storageConfig") or now.get("storageConfig"),
         "kubernetesNetworkConfig": {"elasticLoadBalancing": balancing or now["kubernetesNetworkConfig"]["elasticLoadBalancing"]},
         "accessConfig": now["accessConfig"],
         "bootstrapSelfManagedAddons": False,
     }
-    old_role, new_role = now["computeConfig"].get("nodeRoleArn"), merged["computeConfig"].get("nodeRoleArn")
+    old_role, new_role = now.get("computeConfig", {}).get("nodeRoleArn"), merged["computeConfig"].get("nodeRoleArn")
     if old_role and new_role != old_role:
         raise bad_parameter("computeConfig.nodeRoleArn cannot be changed once it is set", clusterName=cluster.name)
     new = auto_mode(merged)
-    enabled = new["computeConfig"]["enabled"]
-    if new == {k: now[k] for k in new} and enabled == now["kubernetesNetworkConfig"]["elasticLoadBalancing"]["enabled"]:
+    enabled = bool(merged["computeConfig"].get("enabled"))
+    if new == {k: now.get(k) for k in new} and enabled == now["kubernetesNetworkConfig"]["elasticLoadBalancing"]["enabled"]:
         raise bad_parameter("Cluster is already at the desired configuration for EKS Auto Mode", clusterName=cluster.name)
 
     def apply() -> None:
         cluster.body.update(new)
         cluster.body["kubernetesNetworkConfig"]["elasticLoadBalancing"] = {"enabled": enabled}
 
-    return "AutoModeUpdate", [("ComputeConfig", new["computeConfig"]), ("StorageConfig", new["storageConfig"])], apply
+    return "AutoModeUpdate", [(key[0].upper() + key[1:], value) for key, value in new.items()], apply
 
 
 CHANGES: tuple[Callable[[Context, Cluster], Change | None], ...] = (
