@@ -106,7 +106,7 @@ fn rule_broken<C>(goal: Goal, key: &Key, step: &Step, graph: &Graph<C>, memory: 
 
 #[cfg(test)]
 mod tests {
-    use super::super::world_tests::{ToyWorld, toy_graph};
+    use super::super::toy_world::{ToyWorld, toy_graph};
     use super::*;
     use crate::engine::resource::Change;
     use crate::engine::{Item, Observed};

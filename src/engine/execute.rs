@@ -13,13 +13,13 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use super::check::{Violation, check};
-use super::expect::{Expectations, look_again};
+use super::expect::Expectations;
 use super::failure::{Class, Failure, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{AnyPresence, Memory, Running};
 use super::node::Node;
-use super::plan::{Action, Goal, Plan, Step, Verdict, WaitingOn, plan};
+use super::plan::{Action, Goal, Plan, Step, plan};
 use super::resource::{Change, Look, Phase, Presence};
 
 /// Where ids and intents are kept so that they outlive the process.
@@ -340,67 +340,6 @@ impl<C: Sync> Run<'_, C> {
             }
         };
         happened.push(Happened { key, action: step.action, changes: step.changes, outcome });
-    }
-
-    /// Sets when each resource is looked at again, and says when the first is.
-    fn look_again(&self, memory: &mut Memory, plan: &Plan) -> Option<Timestamp> {
-        let now = (self.clock)();
-        let mut next: Option<Timestamp> = None;
-        let mut wake = |at: Timestamp| next = Some(next.map_or(at, |n| n.min(at)));
-        for item in &plan.items {
-            let Some(node) = self.graph.node(&item.key) else {
-                continue;
-            };
-            let rest = node.rest().due;
-            let entry = memory.entry(&item.key);
-            let rested = entry.seen_at.unwrap_or(now).saturating_add(span(rest)).unwrap_or(now);
-            match &item.verdict {
-                Verdict::Waiting { action, since, .. } => {
-                    let kind = item.key.kind();
-                    let estimate = self.expectations.estimate(kind, *action, node.expected(*action));
-                    // From the last look and not from now: reconciles for other reasons must not put it off.
-                    let seen = entry.seen_at.unwrap_or(now);
-                    let elapsed = seen.duration_since(*since).max(jiff::SignedDuration::ZERO);
-                    let pause = look_again(elapsed.unsigned_abs(), estimate);
-                    let at = seen.saturating_add(span(pause)).unwrap_or(now);
-                    entry.due = Some(at);
-                    wake(at.max(now));
-                }
-                Verdict::Unseen(failed) => {
-                    let at = failed.as_ref().map_or(now, |failed| failed.retry_at);
-                    entry.due = Some(at);
-                    wake(at);
-                }
-                Verdict::Pending(_, waits) => {
-                    for wait in waits {
-                        match wait {
-                            WaitingOn::Retry(failed) => wake(failed.retry_at),
-                            WaitingOn::Settling(until) => {
-                                entry.due = Some(*until);
-                                wake(*until);
-                            }
-                            WaitingOn::Resource(_) | WaitingOn::Gate(..) => {}
-                        }
-                    }
-                    let retrying = waits.iter().any(|w| !matches!(w, WaitingOn::Resource(_) | WaitingOn::Gate(..)));
-                    if !retrying {
-                        entry.due = Some(rested);
-                    }
-                }
-                Verdict::Step(_) => {
-                    entry.due = None;
-                    wake(now.saturating_add(span(Duration::from_secs(1))).unwrap_or(now));
-                }
-                Verdict::GoesWith(_) => entry.due = None,
-                Verdict::Settled | Verdict::Blocked(_) => {
-                    entry.due = Some(rested);
-                    if plan.goal == Goal::Present {
-                        wake(rested.max(now));
-                    }
-                }
-            }
-        }
-        next
     }
 }
 

@@ -6,6 +6,7 @@
 //! One reconcile is [`execute::reconcile`]: observe what is due, [`plan::plan`] (pure), [`check::check`] (pure), run every
 //! ready step side by side and plan again as each ends, and report when to look again. Nothing in here sleeps.
 
+mod again;
 pub mod check;
 pub mod execute;
 pub mod expect;
@@ -28,5 +29,7 @@ pub use node::{AnyObserved, Node};
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn, plan};
 pub use resource::{Change, How, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
+#[cfg(test)]
+mod toy_world;
 #[cfg(test)]
 mod world_tests;

@@ -147,9 +147,7 @@ impl Resource for ExistingNetwork {
         if goes && subnets.is_empty() {
             return Ok(Presence::Absent);
         }
-        if !goes
-            && let Some(why) = refusal(&subnets, asked, refs.get(&cluster::key()).is_some())
-        {
+        if !goes && let Some(why) = refusal(&subnets, asked, refs.get(&cluster::key()).is_some()) {
             return Err(Failure::invalid(format!("network.existing: {why}")));
         }
         Ok(Presence::Borrowed(observed(subnets)))

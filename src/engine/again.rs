@@ -1,0 +1,74 @@
+//! When each resource is looked at again. Pure but for the clock it is given.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::execute::Run;
+use super::expect::look_again;
+use super::failure::span;
+use super::memory::Memory;
+use super::plan::{Goal, Plan, Verdict, WaitingOn};
+
+impl<C: Sync> Run<'_, C> {
+    /// Sets when each resource is looked at again, and says when the first is.
+    pub(super) fn look_again(&self, memory: &mut Memory, plan: &Plan) -> Option<Timestamp> {
+        let now = (self.clock)();
+        let mut next: Option<Timestamp> = None;
+        let mut wake = |at: Timestamp| next = Some(next.map_or(at, |n| n.min(at)));
+        for item in &plan.items {
+            let Some(node) = self.graph.node(&item.key) else {
+                continue;
+            };
+            let rest = node.rest().due;
+            let entry = memory.entry(&item.key);
+            let rested = entry.seen_at.unwrap_or(now).saturating_add(span(rest)).unwrap_or(now);
+            match &item.verdict {
+                Verdict::Waiting { action, since, .. } => {
+                    let kind = item.key.kind();
+                    let estimate = self.expectations.estimate(kind, *action, node.expected(*action));
+                    // From the last look and not from now: reconciles for other reasons must not put it off.
+                    let seen = entry.seen_at.unwrap_or(now);
+                    let elapsed = seen.duration_since(*since).max(jiff::SignedDuration::ZERO);
+                    let pause = look_again(elapsed.unsigned_abs(), estimate);
+                    let at = seen.saturating_add(span(pause)).unwrap_or(now);
+                    entry.due = Some(at);
+                    wake(at.max(now));
+                }
+                Verdict::Unseen(failed) => {
+                    let at = failed.as_ref().map_or(now, |failed| failed.retry_at);
+                    entry.due = Some(at);
+                    wake(at);
+                }
+                Verdict::Pending(_, waits) => {
+                    for wait in waits {
+                        match wait {
+                            WaitingOn::Retry(failed) => wake(failed.retry_at),
+                            WaitingOn::Settling(until) => {
+                                entry.due = Some(*until);
+                                wake(*until);
+                            }
+                            WaitingOn::Resource(_) | WaitingOn::Gate(..) => {}
+                        }
+                    }
+                    let retrying = waits.iter().any(|w| !matches!(w, WaitingOn::Resource(_) | WaitingOn::Gate(..)));
+                    if !retrying {
+                        entry.due = Some(rested);
+                    }
+                }
+                Verdict::Step(_) => {
+                    entry.due = None;
+                    wake(now.saturating_add(span(Duration::from_secs(1))).unwrap_or(now));
+                }
+                Verdict::GoesWith(_) => entry.due = None,
+                Verdict::Settled | Verdict::Blocked(_) => {
+                    entry.due = Some(rested);
+                    if plan.goal == Goal::Present {
+                        wake(rested.max(now));
+                    }
+                }
+            }
+        }
+        next
+    }
+}
