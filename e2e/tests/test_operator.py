@@ -185,3 +185,48 @@ def test_live_plan_tells_what_is_there_and_what_is_not(on, tmp_path):
         assert "~ VPC" in changed and "team (none) -> shop" in changed, changed
         assert actions(on.writes(mark)) == []
         on.delete(*made)
+
+
+def test_nothing_is_made_when_the_finalizer_cannot_be_put_on(on):
+    role = ("rbac.authorization.k8s.io/v1", "ClusterRole", "keelson")
+    account = fresh_account()
+    with on.operator(account=account):
+        kept = on.api.get(*role)
+
+        def may_not_patch(rule: dict) -> dict:
+            objects = {"eksclusters", "nodegroups"} & set(rule["resources"])
+            verbs = [verb for verb in rule["verbs"] if not (objects and verb == "patch")]
+            return {**rule, "verbs": verbs}
+
+        rules = [may_not_patch(rule) for rule in kept["rules"]]
+        on.api.patch(*role, {"rules": [rule for rule in rules if rule["verbs"]]})
+        made = cluster("unheld")
+        try:
+            time.sleep(0.5)
+            on.apply(made)
+            until(lambda: "the finalizer was not added" in on.condition(made).get("message", ""), 20, "the condition")
+            time.sleep(2)
+            assert on.writes(account=account) == []
+        finally:
+            on.api.patch(*role, {"rules": kept["rules"]})
+        on.await_condition(made, "NetworkReady", timeout=60)
+        on.delete(made)
+
+
+def test_reads_that_fail_for_a_moment_do_not_take_ready_away(on):
+    account = fresh_account()
+    with on.operator("--drift-interval=4s", account=account):
+        made = pair("shaken")
+        on.apply(*made)
+        on.ready(*made)
+        since = on.condition(made[0])["lastTransitionTime"]
+        failing = {"error": {"code": "InternalError", "status": 500, "message": "an outage"}}
+        on.aws.add_fault({"service": "ec2", "write": False, "account": account}, failing)
+        try:
+            until(lambda: on.condition(made[0], "InSync")["status"] == "Unknown", 20, "InSync=Unknown")
+            now = on.condition(made[0])
+            assert (now["status"], now["lastTransitionTime"]) == ("True", since)
+        finally:
+            on.aws.clear_faults()
+        on.await_condition(made[0], "InSync", timeout=30)
+        on.delete(*made)

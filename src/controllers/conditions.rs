@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::plan_status;
 use super::progress::{Standing, standing};
-use super::reasons::of_action;
+use super::reasons::{self, of_action};
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::engine::check::Violation;
-use crate::engine::{Action, Item, Memory, Plan, Verdict};
+use crate::engine::failure::Failed;
+use crate::engine::{Action, Goal, Item, Memory, Phase, Plan, Verdict};
 
 /// What a condition says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,12 +124,47 @@ impl<'a> Conditions<'a> {
     }
 }
 
+/// How long what was ready is called so while AWS cannot be asked: a look that fails now and then is no news.
+const BELIEVED: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whether a failure is one that passes by itself, and did not last yet.
+fn passes(failed: &Failed, now: Timestamp) -> bool {
+    !failed.needs_a_person(now) && now.duration_since(failed.first) < BELIEVED
+}
+
+/// Where an object stands whose account could not be reached.
+pub fn before_the_engine(failed: &Failed, previous: &[Condition], now: Timestamp) -> Overall {
+    let says = Says::no(reasons::reason(failed.failure.class), &failed.failure.message);
+    let before = conditions::get(previous, ConditionType::Ready).filter(|ready| ready.status == "True");
+    match before {
+        Some(ready) if passes(failed, now) => Overall::Ready(Says::yes(Reason::Available, &ready.message)),
+        _ if failed.needs_a_person(now) => Overall::Stalled(says),
+        _ => Overall::Reconciling(says),
+    }
+}
+
+/// What InSync says when AWS could not be asked.
+pub fn not_asked(all: &mut Vec<Condition>, generation: Option<i64>, now: Timestamp, failed: &Failed) {
+    let mut changed = Conditions::from(all, generation, &now);
+    changed.set(ConditionType::InSync, &Says::unknown(Reason::Pending, &failed.failure.message));
+    *all = changed.into_all();
+}
+
+/// True when it could not be looked at just now, and was ready when it was.
+fn believed(item: &Item, memory: &Memory, now: Timestamp) -> bool {
+    let Verdict::Unseen(Some(failed)) = &item.verdict else { return false };
+    memory.observed(&item.key).is_some_and(|seen| seen.phase == Phase::Ready) && passes(failed, now)
+}
+
 /// What a plan comes to, over some of its resources.
-pub fn part(plan: &Plan, of: impl Fn(&Item) -> bool, now: Timestamp, ready: &str) -> (Overall, usize) {
+pub fn part(plan: &Plan, memory: &Memory, of: impl Fn(&Item) -> bool, now: Timestamp, ready: &str) -> (Overall, usize) {
     let mut leading: Option<(Duration, Says)> = None;
     let mut count = 0;
     for item in plan.items.iter().filter(|item| of(item)) {
         count += 1;
+        if plan.goal == Goal::Present && believed(item, memory, now) {
+            continue;
+        }
         match standing(item, plan.goal, now) {
             Standing::Settled => {}
             Standing::Stuck { reason, message } => return (Overall::Stalled(Says::no(reason, message)), count),
@@ -155,11 +191,11 @@ pub fn part_says(overall: Overall) -> Says {
 }
 
 /// The whole plan: what is in the way, else what takes longest, with how far it is.
-pub fn whole(plan: &Plan, violations: &[Violation], now: Timestamp, ready: &str) -> Overall {
+pub fn whole(plan: &Plan, memory: &Memory, violations: &[Violation], now: Timestamp, ready: &str) -> Overall {
     if let Some(violation) = violations.first() {
         return Overall::Stalled(Says::no(Reason::AwsError, violation.to_string()));
     }
-    let (overall, total) = part(plan, |_| true, now, ready);
+    let (overall, total) = part(plan, memory, |_| true, now, ready);
     match overall {
         Overall::Reconciling(mut says) => {
             let done = plan.items.iter().filter(|item| item.verdict == Verdict::Settled).count();

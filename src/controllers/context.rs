@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use kube::Client;
 use kube::runtime::controller::{ReconcileReason, ReconcileRequest};
 use kube::runtime::reflector::{ObjectRef, Store};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::apply::Kind;
@@ -203,6 +204,8 @@ pub struct Context {
     pub account_states: States<crate::api::account::AwsAccountStatus>,
     /// Work under way, so that a shutdown can wait for it.
     pub tasks: TaskTracker,
+    /// The term is over: what is still under way is given up.
+    pub over: CancellationToken,
     expectations: Mutex<BTreeMap<(String, String), Arc<Expectations>>>,
 }
 
@@ -255,6 +258,7 @@ impl Context {
             node_group_states: States::default(),
             account_states: States::default(),
             tasks: TaskTracker::new(),
+            over: CancellationToken::new(),
             expectations: Mutex::default(),
         }
     }

@@ -93,8 +93,11 @@ impl Term {
             tracing::info!(left, "waiting for reconciles under way");
         }
         if tokio::time::timeout(patience, ctx.tasks.wait()).await.is_err() {
-            tracing::warn!(left = ctx.tasks.len(), "reconciles under way were given up: the next replica goes on");
+            tracing::warn!(left = ctx.tasks.len(), "reconciles under way are given up: the next replica goes on");
         }
+        // None may outlive the term: this replica may lead again, and the same object would be reconciled twice at once.
+        ctx.over.cancel();
+        ctx.tasks.wait().await;
         for task in watches.into_iter().chain(appliers) {
             task.abort();
         }
@@ -236,12 +239,14 @@ async fn one<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>, reconcile: Reconc
     let span = tracing::info_span!("reconcile", kind, namespace, name);
     let timer = ctx.metrics.reconcile().start(K::NAME);
     let began = Instant::now();
-    let task = ctx.tasks.spawn(reconcile(object.clone(), ctx.clone()).instrument(span));
+    let (work, over) = (reconcile(object.clone(), ctx.clone()), ctx.over.clone());
+    let task = ctx.tasks.spawn(async move { over.run_until_cancelled(work).await }.instrument(span));
     match task.await {
-        Ok(next) => {
+        Ok(Some(next)) => {
             timer.finish("ok");
             Action::requeue(next.pause(Timestamp::now()))
         }
+        Ok(None) => Action::await_change(),
         Err(error) => {
             timer.finish("panic");
             let after = began.elapsed();

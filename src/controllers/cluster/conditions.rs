@@ -54,7 +54,7 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     let mut all = Conditions::from(previous, generation, &now);
     let deleting = plan.goal == Goal::Gone;
     for kind in PARTS {
-        all.set(kind, &part_condition(plan, kind, now, deleting));
+        all.set(kind, &part_condition(plan, memory, kind, now));
     }
     if deleting {
         all.set(ConditionType::GitOpsReady, &Says::no(Reason::Deleting, "goes with the cluster"));
@@ -63,7 +63,7 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
         all.set(ConditionType::GitOpsReady, gitops);
         all.set(ConditionType::InSync, &in_sync(plan, memory));
     }
-    let overall = match whole(plan, violations, now, ready) {
+    let overall = match whole(plan, memory, violations, now, ready) {
         Overall::Ready(_) if deleting => {
             Overall::Reconciling(Says::no(Reason::Deleting, "everything is deleted; looking once more"))
         }
@@ -75,9 +75,10 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     (all.into_all(), overall)
 }
 
-fn part_condition(plan: &Plan, kind: ConditionType, now: Timestamp, deleting: bool) -> Says {
+fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timestamp) -> Says {
+    let deleting = plan.goal == Goal::Gone;
     let of = |item: &Item| part_of(item.key.kind()) == kind;
-    let (overall, count) = part(plan, of, now, "as asked");
+    let (overall, count) = part(plan, memory, of, now, "as asked");
     match part_says(overall) {
         says if says.is_true() && deleting => Says::no(Reason::Deleting, "gone"),
         says if says.is_true() && count == 0 => Says::yes(Reason::NotRequested, "the spec asks for none"),

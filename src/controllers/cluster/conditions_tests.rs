@@ -74,6 +74,10 @@ fn every_point_of_a_clusters_life() {
     forbidden.items[3].forbidden.push(Change::forbidden("version", "1.34", "1.33", "it cannot be lowered"));
     let drift =
         Step { action: Action::Update, changes: vec![Change::in_place("logging", "[]", "[api]")], reason: None };
+    let unseen_since = |class, since| {
+        let failed = Failed::after(None, Failure::new(class, "DescribeVpcs: what AWS said"), at(since), 0);
+        ("vpc", Verdict::Unseen(Some(failed)))
+    };
     let nodes = WaitingOn::Gate(Key::single("nodes"), "waiting for nodes of NodeGroup a".into());
     let cases = [
         (
@@ -123,20 +127,9 @@ fn every_point_of_a_clusters_life() {
             no_agent(),
             false,
         ),
-        (
-            "AWS could not be asked",
-            present(vec![(
-                "vpc",
-                Verdict::Unseen(Some(Failed::after(
-                    None,
-                    Failure::new(Class::Throttled, "DescribeVpcs: slow down"),
-                    at(990),
-                    0,
-                ))),
-            )]),
-            no_agent(),
-            false,
-        ),
+        ("AWS could not be asked just now", present(vec![unseen_since(Class::Throttled, 990)]), no_agent(), false),
+        ("AWS could not be asked for a while", present(vec![unseen_since(Class::Throttled, 600)]), no_agent(), false),
+        ("AWS does not let us look", present(vec![unseen_since(Class::Denied, 990)]), no_agent(), false),
         ("somebody changed the logging", present(vec![("cluster", Verdict::Step(drift))]), no_agent(), false),
         ("the spec asks for what cannot be", forbidden, no_agent(), false),
         (

@@ -1,5 +1,7 @@
 //! An EksCluster that is to go: its NodeGroups first, then what is in AWS, then a last look, and only then the finalizer.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
@@ -180,7 +182,9 @@ impl Reconcile<'_> {
 
     /// What may be there: what the spec names, and whatever else carries our tag. A spec that became invalid names nothing.
     async fn graph_to_delete(&self, grant: &Grant, cloud: &Cloud, left: &[String]) -> Result<Graph<Cloud>, NoGraph> {
-        let survey = survey::survey(cloud, cloud.intervals.drift).await.map_err(NoGraph::Unseen)?;
+        // What a last look found is in the survey, too, when it is made anew.
+        let age = if self.state.kind.left_at.is_some() { Duration::ZERO } else { self.survey_age() };
+        let survey = survey::survey(cloud, age).await.map_err(NoGraph::Unseen)?;
         let spec = &self.cluster.spec;
         let first = self.expand_to_delete(spec, grant, &survey, left);
         first.or_else(|error| {

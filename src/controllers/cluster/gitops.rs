@@ -131,14 +131,15 @@ impl Agent {
             inner.running = true;
             inner.asked = asked;
         }
-        let (this, tasks, ctx) = (self.clone(), &ctx.tasks, ctx.clone());
+        let (this, tasks, ctx) = (self.clone(), ctx, ctx.clone());
         let (key, object) = (cluster.uid().unwrap_or_default(), ObjectRef::from_obj(cluster));
         let pass = async move {
             let _running = Running { agent: this.clone(), ctx: ctx.clone(), object };
             let result = ctx.workloads.reconcile(&key, &access, &input, SystemTime::now()).await;
             this.heard(result, Timestamp::now());
         };
-        tasks.spawn(pass);
+        let over = tasks.over.clone();
+        tasks.tasks.spawn(async move { over.run_until_cancelled(pass).await });
     }
 
     fn heard(&self, result: Result<GitOpsOutcome, GitOpsError>, now: Timestamp) {

@@ -13,18 +13,18 @@ pub mod validate;
 pub mod view;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::account::{self, Grant, Refusal};
-use super::conditions::{Overall, Says};
+use super::conditions::{self as conditions_of, Overall, Says};
 use super::context::{Context, State};
 use super::report::{self, Next};
-use super::{apply, journal, reasons};
+use super::{apply, journal};
 use crate::api::status::{EksClusterStatus, GitOpsStatus, PlanStatus};
 use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION, Reason};
 use crate::engine::execute::Run;
@@ -119,9 +119,11 @@ impl Reconcile<'_> {
     }
 
     fn still_failing(&self, previous: &EksClusterStatus, failed: &Failed) -> Outcome {
-        let says = Says::no(reasons::reason(failed.failure.class), &failed.failure.message);
-        let overall = if failed.needs_a_person(self.now) { Overall::Stalled(says) } else { Overall::Reconciling(says) };
-        self.unseen(previous, overall, Next::at(failed.retry_at))
+        let overall = conditions_of::before_the_engine(failed, &previous.conditions, self.now);
+        let mut outcome = self.unseen(previous, overall, Next::at(failed.retry_at));
+        let generation = self.cluster.metadata.generation;
+        conditions_of::not_asked(&mut outcome.conditions, generation, self.now, failed);
+        outcome
     }
 
     /// How the cluster's account is reached.
@@ -143,6 +145,12 @@ impl Reconcile<'_> {
         // Drift checks leave a part of every rate to work in flight.
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals })
+    }
+
+    /// How old what is found by tag may be: never from before this process led, when another may have been at work.
+    fn survey_age(&self) -> Duration {
+        let led = self.now.duration_since(self.ctx.since).max(SignedDuration::ZERO).unsigned_abs();
+        self.ctx.settings.intervals.drift.min(led)
     }
 
     fn owner(&self) -> Owner {

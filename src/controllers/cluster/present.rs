@@ -101,7 +101,7 @@ impl Reconcile<'_> {
     /// What must exist.
     pub(super) async fn graph(&self, grant: &Grant, cloud: &Cloud) -> Result<Graph<Cloud>, NoGraph> {
         let spec = &self.cluster.spec;
-        let survey = survey::survey(cloud, cloud.intervals.drift).await.map_err(NoGraph::Unseen)?;
+        let survey = survey::survey(cloud, self.survey_age()).await.map_err(NoGraph::Unseen)?;
         let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
             NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, &survey).map_err(NoGraph::Spec)?,
             NetworkKind::Existing(_) => Vec::new(),

@@ -13,14 +13,14 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::account::{self, Grant, Refusal};
+use super::apply;
 use super::cluster::view::view;
-use super::conditions::{Overall, Says};
+use super::conditions::{Overall, Says, before_the_engine, not_asked};
 use super::context::{Context, State};
 use super::events::Told;
 use super::journal::NoJournal;
 use super::plan_status::plan_status;
 use super::report::{self, Next};
-use super::{apply, reasons};
 use crate::api::policy::DeletionPolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
@@ -308,9 +308,10 @@ impl Reconcile<'_> {
     }
 
     fn still_failing(&self, previous: &NodeGroupStatus, failed: &Failed) -> Outcome {
-        let says = Says::no(reasons::reason(failed.failure.class), &failed.failure.message);
-        let overall = if failed.needs_a_person(self.now) { Overall::Stalled(says) } else { Overall::Reconciling(says) };
-        self.unseen(previous, overall, Next::at(failed.retry_at))
+        let overall = before_the_engine(failed, &previous.conditions, self.now);
+        let mut outcome = self.unseen(previous, overall, Next::at(failed.retry_at));
+        not_asked(&mut outcome.status.conditions, self.group.metadata.generation, self.now, failed);
+        outcome
     }
 
     fn has_finalizer(&self) -> bool {

@@ -42,7 +42,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     let health_issues = issues(output("healthIssues"));
     let desired = output("desired").and_then(|n| n.parse().ok());
     let ready = desired.map_or_else(|| "the node group is there".to_owned(), |n: i32| format!("{n} nodes"));
-    let overall = healthy(whole(plan, violations, *now, &ready), &health_issues, plan.goal);
+    let overall = healthy(whole(plan, memory, violations, *now, &ready), &health_issues, plan.goal);
     let status = NodeGroupStatus {
         observed_generation: *generation,
         conditions: conditions(input, &overall),
