@@ -61,3 +61,17 @@ def test_clusters_issuers_can_be_where_a_client_reaches_them(cloud: Cloud) -> No
     finally:
         cloud.server.post("settings", {"OIDC_ISSUER_URL": ""})
     assert issuer.startswith("https://127.0.0.1:6443/id/")
+
+
+def test_subnets_are_found_by_their_ipv6_blocks(cloud: Cloud) -> None:
+    vpc = cloud.ec2.create_vpc(CidrBlock="10.0.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]
+    (described,) = cloud.ec2.describe_vpcs(VpcIds=[vpc["VpcId"]])["Vpcs"]
+    block = described["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("/56", "/64")
+    made = cloud.ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.0.0.0/24", Ipv6CidrBlock=block)["Subnet"]
+    cloud.ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.0.1.0/24")
+    (association,) = made["Ipv6CidrBlockAssociationSet"]
+    assert association["Ipv6CidrBlock"] == block and association["Ipv6CidrBlockState"] == {"State": "associated"}
+    values = {"association-id": association["AssociationId"], "ipv6-cidr-block": block, "state": "associated"}
+    for name, value in values.items():
+        found = cloud.ec2.describe_subnets(Filters=[{"Name": f"ipv6-cidr-block-association.{name}", "Values": [value]}])["Subnets"]
+        assert [subnet["SubnetId"] for subnet in found] == [made["SubnetId"]], name
