@@ -159,6 +159,15 @@ impl<S, R> State<S, R> {
         failed
     }
 
+    /// What failed for a mistake in the spec is tried again when the spec was edited. `seen`: the generation that the last
+    /// status was about.
+    pub fn edited(&mut self, generation: Option<i64>, seen: Option<i64>, now: Timestamp) {
+        if seen.is_some() && generation != seen {
+            self.memory.try_again(now);
+            self.failed = None;
+        }
+    }
+
     /// True when the annotation asks for a look now.
     pub fn asked_to_look(&mut self, annotation: Option<&String>) -> bool {
         if self.reconcile_at.as_ref() == annotation {

@@ -129,6 +129,18 @@ impl Memory {
         }
     }
 
+    /// What only a person could mend is tried again now: one has changed something.
+    pub fn try_again(&mut self, now: Timestamp) {
+        for entry in self.entries.values_mut() {
+            for failed in [&mut entry.failed, &mut entry.blind].into_iter().flatten() {
+                if failed.needs_a_person(now) {
+                    failed.retry_at = now;
+                    entry.due = None;
+                }
+            }
+        }
+    }
+
     /// Notes what was seen of a resource.
     pub fn saw(&mut self, key: &Key, presence: AnyPresence, now: Timestamp) {
         let entry = self.entry(key);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::expect::Expectations;
-use super::failure::{Failed, span};
+use super::failure::{Class, Failed, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{Entry, Memory};
@@ -172,7 +172,8 @@ impl Plan {
 /// Plans the whole graph.
 pub fn plan<C>(graph: &Graph<C>, memory: &Memory, goal: Goal, expectations: &Expectations, now: Timestamp) -> Plan {
     let refs = memory.refs();
-    let mut planner = Planner { graph, memory, expectations, now, refs: &refs, done: BTreeMap::new() };
+    let hopeless = graph.nodes().iter().map(|node| node.key()).find(|key| hopeless(memory, key));
+    let mut planner = Planner { graph, memory, expectations, now, refs: &refs, done: BTreeMap::new(), hopeless };
     let mut items: Vec<Item> = Vec::with_capacity(graph.nodes().len());
     match goal {
         Goal::Present => {
@@ -198,6 +199,15 @@ struct Planner<'a, C> {
     now: Timestamp,
     refs: &'a super::resource::Refs,
     done: BTreeMap<Key, Verdict>,
+    /// What cannot come about before a person changes something: nothing is begun that would wait for it.
+    hopeless: Option<Key>,
+}
+
+/// It is somebody else's, or what is asked for cannot be.
+fn hopeless(memory: &Memory, key: &Key) -> bool {
+    let Some(entry) = memory.get(key) else { return false };
+    let invalid = entry.blind.as_ref().is_some_and(|blind| blind.failure.class == Class::Invalid);
+    invalid || matches!(entry.presence, Some(Presence::Foreign(_)))
 }
 
 static NOTHING_KNOWN: Entry = Entry {
@@ -254,6 +264,11 @@ impl<C> Planner<'_, C> {
 
     fn create(&self, node: &dyn Node<C>, entry: &Entry) -> Verdict {
         let mut waits = self.not_ready(node.after().into_iter().chain(node.inside()));
+        if let Some(hopeless) = &self.hopeless
+            && !waits.contains(&WaitingOn::Resource(hopeless.clone()))
+        {
+            waits.push(WaitingOn::Resource(hopeless.clone()));
+        }
         if let Some(until) = self.memory.unsettled(&node.key(), self.now) {
             waits.push(WaitingOn::Settling(until));
         } else if entry.recorded.as_ref().is_some_and(|recorded| recorded.id.is_some())

@@ -15,12 +15,13 @@ use jiff::Timestamp;
 
 use super::cloud::{Cloud, Intervals, Making, changes_tags, not_yet, tag_changes};
 use super::role::{self, Purpose};
+use super::survey;
 use crate::api::access::AuthenticationMode as WantedMode;
 use crate::api::cluster::{EksClusterSpec, SupportType as WantedSupport};
 use crate::aws::Service;
 use crate::aws::tags::{Ownership, Tags};
 use crate::aws::tokens::client_token;
-use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::engine::{Action, Change, Class, Failure, Goal, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
 /// The control plane of a cluster.
 pub struct Cluster {
@@ -280,12 +281,18 @@ impl Resource for Cluster {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        _: &Look,
+        look: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let request = cloud.aws.eks.describe_cluster().name(&self.name);
         let answer = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.name, request.send()).await {
-            Err(error) if error.class() == Class::Gone => return Ok(Presence::Absent),
+            Err(error) if error.class() == Class::Gone => {
+                if look.goal == Goal::Present {
+                    // Before the network is made that it would go into.
+                    survey::offered(cloud, &self.spec.version).await?;
+                }
+                return Ok(Presence::Absent);
+            }
             other => other?,
         };
         let Some(cluster) = answer.cluster else { return Ok(Presence::Absent) };

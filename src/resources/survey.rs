@@ -16,6 +16,9 @@ use crate::engine::{Class, Failure, Key};
 /// Zones come and go once in years.
 const ZONES_BELIEVED: Duration = Duration::from_secs(24 * 3600);
 
+/// Versions come and go a few times a year.
+const VERSIONS_BELIEVED: Duration = Duration::from_secs(6 * 3600);
+
 /// What is there already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
@@ -34,6 +37,17 @@ pub async fn survey(cloud: &Cloud, max_age: Duration) -> Result<Survey, Failure>
     let owned = owned(cloud, Fresh::within(max_age)).await?;
     let keys: BTreeSet<Key> = owned.into_iter().map(|(key, _)| key).collect();
     Ok(Survey { available_zones, owned: keys.into_iter().collect() })
+}
+
+/// Refuses a Kubernetes version that EKS does not offer in the region.
+pub async fn offered(cloud: &Cloud, version: &str) -> Result<(), Failure> {
+    let offered = cloud.aws.snapshots.cluster_versions(Fresh::within(VERSIONS_BELIEVED)).await?;
+    // A list without anything says nothing.
+    if offered.is_empty() || offered.iter().any(|one| one == version) {
+        return Ok(());
+    }
+    let (region, offered) = (&cloud.aws.region, offered.join(", "));
+    Err(Failure::invalid(format!("spec.version: EKS has no Kubernetes {version} in {region}; it has {offered}")))
 }
 
 /// Ids of everything that still carries the owner's tag, read anew.

@@ -25,6 +25,7 @@ class Settings:
     workload_endpoint: str = ""
     workload_ca_file: str = ""
     workload_kubeconfig: str = ""
+    oidc_issuer_url: str = ""
     clusters_per_region: float = 1000
     nodegroups_per_cluster: float = 30
     sts_min_session_seconds: float = 900

@@ -21,3 +21,57 @@ from conftest import Cloud, refused
 def test_what_is_gone_is_not_found_by_its_own_code(cloud: Cloud, operation: str, parameters: dict[str, object], code: str, text: str) -> None:
     with refused(code, text):
         getattr(cloud.ec2, operation)(**parameters)
+
+
+def test_a_launch_template_s_own_tags_are_not_those_of_its_instances(cloud: Cloud) -> None:
+    data = {"TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "node"}]}]}
+    own = [{"ResourceType": "launch-template", "Tags": [{"Key": "team", "Value": "a"}]}]
+    cloud.ec2.create_launch_template(LaunchTemplateName="mine", LaunchTemplateData=data, TagSpecifications=own)
+    cloud.ec2.create_launch_template(LaunchTemplateName="bare", LaunchTemplateData={"InstanceType": "m5.large"}, TagSpecifications=own)
+    (version,) = cloud.ec2.describe_launch_template_versions(LaunchTemplateName="mine")["LaunchTemplateVersions"]
+    assert version["LaunchTemplateData"]["TagSpecifications"] == data["TagSpecifications"]
+    (version,) = cloud.ec2.describe_launch_template_versions(LaunchTemplateName="bare")["LaunchTemplateVersions"]
+    assert "TagSpecifications" not in version["LaunchTemplateData"]
+    (template,) = cloud.ec2.describe_launch_templates(LaunchTemplateNames=["mine"])["LaunchTemplates"]
+    assert template["Tags"] == own[0]["Tags"]
+
+
+def test_a_node_s_root_volume_goes_with_it(cloud: Cloud) -> None:
+    devices = [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 50}}, {"DeviceName": "/dev/xvdb", "Ebs": {"VolumeSize": 7}}]
+    data = {"InstanceType": "m5.large", "BlockDeviceMappings": devices}
+    template = cloud.ec2.create_launch_template(LaunchTemplateName="mine", LaunchTemplateData=data)["LaunchTemplate"]
+    cloud.cluster()
+    scaling = {"minSize": 1, "maxSize": 1, "desiredSize": 1}
+    cloud.nodegroup(launchTemplate={"id": template["LaunchTemplateId"]}, scalingConfig=scaling)
+    sizes = {volume["Size"] for volume in cloud.ec2.describe_volumes()["Volumes"]}
+    assert {50, 7} <= sizes
+    cloud.eks.delete_nodegroup(clusterName="demo", nodegroupName="nodes")
+    cloud.gone(cloud.eks.describe_nodegroup, clusterName="demo", nodegroupName="nodes")
+    # EC2 keeps a further volume that is not said to go.
+    assert {volume["Size"] for volume in cloud.ec2.describe_volumes()["Volumes"]} == {7}
+    # And the template that was given is as it was.
+    (version,) = cloud.ec2.describe_launch_template_versions(LaunchTemplateName="mine")["LaunchTemplateVersions"]
+    assert version["LaunchTemplateData"]["BlockDeviceMappings"] == devices
+
+
+def test_clusters_issuers_can_be_where_a_client_reaches_them(cloud: Cloud) -> None:
+    cloud.server.post("settings", {"OIDC_ISSUER_URL": "https://127.0.0.1:6443/"})
+    try:
+        issuer = cloud.cluster()["identity"]["oidc"]["issuer"]
+    finally:
+        cloud.server.post("settings", {"OIDC_ISSUER_URL": ""})
+    assert issuer.startswith("https://127.0.0.1:6443/id/")
+
+
+def test_subnets_are_found_by_their_ipv6_blocks(cloud: Cloud) -> None:
+    vpc = cloud.ec2.create_vpc(CidrBlock="10.0.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]
+    (described,) = cloud.ec2.describe_vpcs(VpcIds=[vpc["VpcId"]])["Vpcs"]
+    block = described["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].replace("/56", "/64")
+    made = cloud.ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.0.0.0/24", Ipv6CidrBlock=block)["Subnet"]
+    cloud.ec2.create_subnet(VpcId=vpc["VpcId"], CidrBlock="10.0.1.0/24")
+    (association,) = made["Ipv6CidrBlockAssociationSet"]
+    assert association["Ipv6CidrBlock"] == block and association["Ipv6CidrBlockState"] == {"State": "associated"}
+    values = {"association-id": association["AssociationId"], "ipv6-cidr-block": block, "state": "associated"}
+    for name, value in values.items():
+        found = cloud.ec2.describe_subnets(Filters=[{"Name": f"ipv6-cidr-block-association.{name}", "Values": [value]}])["Subnets"]
+        assert [subnet["SubnetId"] for subnet in found] == [made["SubnetId"]], name

@@ -30,13 +30,13 @@ OTHERS_ONLY = account("others-only", ACCOUNT, allowedNamespaces=["team-payments"
 OTHER_REGION = account("other-region", ACCOUNT, allowedRegions=["eu-central-1"])
 
 
-def mistakes(one_zone: list[str], full: list[str]) -> list[Mistake]:
-    """`one_zone`: subnets of one availability zone; `full`: subnets without free addresses."""
+def mistakes(one_zone: list[str], full: list[str], theirs: list[str]) -> list[Mistake]:
+    """`one_zone`: subnets of one availability zone; `full`: without free addresses; `theirs`: of cluster `taken`."""
     return [
         Mistake(
             "unknown version",
-            cluster("version", version="1.99"),
-            ("spec.version", "1.99", "1.35"),
+            cluster("version", version="1.20"),
+            ("spec.version", "1.20", "1.35"),
             "InvalidSpec",
         ),
         Mistake(
@@ -144,6 +144,12 @@ def mistakes(one_zone: list[str], full: list[str]) -> list[Mistake]:
         Mistake(
             "cluster of that name that is not ours",
             cluster("taken"),
+            ("taken", "not made by Keelson"),
+            "NotOwned",
+        ),
+        Mistake(
+            "cluster of that name that is not ours, in the network it is in",
+            cluster("taken-too", clusterName="taken", network=existing(*theirs)),
             ("taken", "not made by Keelson"),
             "NotOwned",
         ),

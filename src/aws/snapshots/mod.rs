@@ -74,6 +74,7 @@ struct RegionalReads {
     network_interfaces: Keyed<String, Vec<NetworkInterface>>,
     groups_of_vpc: Keyed<String, Vec<SecurityGroup>>,
     addon_versions: Keyed<(String, String), Vec<AddonVersion>>,
+    cluster_versions: SharedRead<Vec<String>>,
 }
 
 /// IAM's, which are the same in every region.
@@ -235,6 +236,11 @@ impl Snapshots {
         }
         let read = self.regional.subnets_by_tags.of((vpc_id.to_owned(), tags.clone()));
         self.shared(&read, fresh, |this| reads::subnets(this, filters)).await
+    }
+
+    /// The Kubernetes versions that EKS supports in the region.
+    pub async fn cluster_versions(&self, fresh: Fresh) -> List<String> {
+        self.shared(&self.regional.cluster_versions, fresh, reads::cluster_versions).await
     }
 
     /// The region's availability zones (not local or wavelength zones) that the account may use.

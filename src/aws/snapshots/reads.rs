@@ -195,6 +195,18 @@ pub(super) async fn zones(reads: Snapshots) -> Result<Vec<Zone>, AwsError> {
     Ok(zones)
 }
 
+/// The Kubernetes versions that a new cluster can have, as EKS orders them.
+pub(super) async fn cluster_versions(reads: Snapshots) -> Result<Vec<String>, AwsError> {
+    let Snapshots { caller, eks, .. } = &reads;
+    pages(caller, Eks, "DescribeClusterVersions", |token| async move {
+        let request = eks.describe_cluster_versions().set_next_token(token);
+        let page = caller.call(Eks, "DescribeClusterVersions", "the region", request.send()).await?;
+        let versions = page.cluster_versions().iter().filter_map(|info| info.cluster_version().map(str::to_owned));
+        Ok((versions.collect(), page.next_token))
+    })
+    .await
+}
+
 pub(super) async fn addon_versions(
     reads: Snapshots,
     addon: String,

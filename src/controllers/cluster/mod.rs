@@ -86,6 +86,7 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
         state.kind.agent.forget();
     }
     let previous = state.written.clone().unwrap_or(before);
+    state.edited(cluster.metadata.generation, previous.observed_generation, now);
     let mut run = Reconcile { ctx: &ctx, cluster: &cluster, namespace, state, now };
     let outcome = if cluster.metadata.deletion_timestamp.is_some() {
         run.delete(&previous).await

@@ -67,6 +67,7 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
         state.failed = None;
     }
     let previous = state.written.clone().unwrap_or(before);
+    state.edited(group.metadata.generation, previous.observed_generation, now);
     let mut run = Reconcile { ctx: &ctx, group: &group, namespace, state, now };
     let outcome = if group.metadata.deletion_timestamp.is_some() {
         run.delete(&previous).await

@@ -41,4 +41,10 @@ class LaunchTemplateGuard(Guard, EC2Response):
 
     def make_launch_template(self) -> str:
         result: dict[str, Any] = super().create_launch_template().result  # type: ignore[assignment]
-        return str(result["LaunchTemplate"]["LaunchTemplateId"])
+        template = self.region_state.get_launch_template(result["LaunchTemplate"]["LaunchTemplateId"])
+        # moto adds the template's own tags to what instances get, which Terraform then wants to take away.
+        data = template.latest_version().data
+        kept = [spec for spec in data.pop("TagSpecifications", []) if spec["ResourceType"] != "launch-template"]
+        if kept:
+            data["TagSpecifications"] = kept
+        return str(template.id)

@@ -46,6 +46,12 @@ def get_filter_value(self: Any, filter_name: str, method_name: str | None = None
     first, *rest = filter_name.lower().replace("-", "_").split(".")
     if filter_name == "group-name" and hasattr(self, "group_set"):
         return [group.name for group in self.group_set]
+    if first == "ipv6_cidr_block_association" and hasattr(self, "ipv6_cidr_block_association_set"):
+        blocks = self.ipv6_cidr_block_association_set
+        if rest == ["state"]:
+            return [block["Ipv6CidrBlockState"]["State"] for block in blocks]
+        member = {"association_id": "AssociationId", "ipv6_cidr_block": "Ipv6CidrBlock"}.get(".".join(rest), "")
+        return [block.get(member) for block in blocks]
     if not hasattr(self, first):
         raise AwsError("InvalidParameterValue", f"The filter '{filter_name}' is invalid")
     value = getattr(self, first)
@@ -61,6 +67,15 @@ def get_filter_value(self: Any, filter_name: str, method_name: str | None = None
 def available_ip_address_count(self: Subnet) -> int:
     used: int = self.ec2_backend.enis.used.get(self.id, 0)
     return self._available_ip_addresses - used
+
+
+def ipv6_blocks(self: Subnet) -> list[dict[str, Any]]:
+    """moto nests the state of a subnet's block in itself, which reaches clients as the text of a Python dictionary."""
+    return [
+        {"AssociationId": block["associationId"], "Ipv6CidrBlock": block["ipv6CidrBlock"], "Ipv6CidrBlockState": {"State": "associated"}}
+        for block in self.ipv6_cidr_block_associations.values()
+        if block["ipv6CidrBlockState"]["State"] == "associated"
+    ]
 
 
 def launch_spread(self: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
@@ -140,3 +155,4 @@ def apply() -> None:
     for error in NOT_FOUND:
         error.__init__ = not_found  # type: ignore[method-assign, assignment]
     Subnet.available_ip_address_count = property(available_ip_address_count)  # type: ignore[method-assign, assignment]
+    Subnet.ipv6_cidr_block_association_set = property(ipv6_blocks)  # type: ignore[method-assign, assignment]

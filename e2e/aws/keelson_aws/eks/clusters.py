@@ -211,7 +211,8 @@ def finish_creation(context: Context, cluster: Cluster) -> None:
     region = context.region.name
     name = new_hex(32)
     cluster.body["endpoint"] = context.settings.workload_endpoint or f"https://{name}.gr7.{region}.eks.amazonaws.com"
-    cluster.body["identity"] = {"oidc": {"issuer": f"https://oidc.eks.{region}.amazonaws.com/id/{name}"}}
+    issuers = context.settings.oidc_issuer_url.rstrip("/") or f"https://oidc.eks.{region}.amazonaws.com"
+    cluster.body["identity"] = {"oidc": {"issuer": f"{issuers}/id/{name}"}}
     cluster.body["certificateAuthority"] = {"data": context.settings.workload_ca() or certificate_authority()}
     cluster.body["status"] = "ACTIVE"
 

@@ -13,6 +13,10 @@ from ..ec2.region import EKS_IMAGE
 from .operations import Context
 from .state import Cluster, Part, new_hex, new_id
 
+# Of Amazon Linux and Bottlerocket, and of Windows.
+ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
+
+
 def image_id(version: str, ami_type: str) -> str:
     """A stable AMI id for each minor and AMI type, so that an upgrade changes it."""
     return EKS_IMAGE + hashlib.sha256(f"{version} {ami_type}".encode()).hexdigest()[:13]
@@ -69,9 +73,18 @@ def template_data(context: Context, cluster: Cluster, part: Part) -> dict[str, A
     data.setdefault("SecurityGroupIds", [cluster.body["resourcesVpcConfig"]["clusterSecurityGroupId"]])
     if "remote_group" in part.data:
         data["SecurityGroupIds"] = [*data["SecurityGroupIds"], part.data["remote_group"]]
+    if "BlockDeviceMappings" in data:
+        data["BlockDeviceMappings"] = [root_goes_too(mapping) for mapping in data["BlockDeviceMappings"]]
     # moto asks for its own type of user data and for the market as a whole structure.
     data["UserData"] = Base64EncodedString.from_raw_string(f"# {cluster.name} {new_hex(4)}")
     return data
+
+
+def root_goes_too(mapping: dict[str, Any]) -> dict[str, Any]:
+    """A root volume goes with its instance unless the template says otherwise; moto would leave it behind."""
+    if mapping.get("DeviceName") not in ROOT_DEVICES or "Ebs" not in mapping:
+        return mapping
+    return {**mapping, "Ebs": {"DeleteOnTermination": True, **mapping["Ebs"]}}
 
 
 def group_of(context: Context, part: Part) -> Any | None:
