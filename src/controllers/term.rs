@@ -326,3 +326,7 @@ impl Reconciled for AwsAccount {
         drop(ctx.account_states.forget(uid));
     }
 }
+
+#[cfg(test)]
+#[path = "term_tests.rs"]
+mod tests;

@@ -1,0 +1,110 @@
+//! One poison object never holds up the others, and a restart with many is spread out.
+
+use super::*;
+use crate::aws::{Accounts, accounts};
+use crate::controllers::context::Settings;
+use crate::controllers::events::Events;
+use crate::controllers::leader::Leadership;
+use crate::gitops::validate::SourcePolicy;
+use crate::resources::cloud::Intervals;
+use crate::telemetry::Metrics;
+use kube::runtime::reflector;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::Event;
+use serde_json::json;
+
+/// A context whose API server is nowhere: nothing in these tests asks it.
+fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRequest<EksCluster>>) {
+    let client = kube::Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+    let (to_clusters, asked) = unbounded();
+    let queues = Queues {
+        clusters: Queue::new(to_clusters),
+        node_groups: Queue::new(unbounded().0),
+        accounts: Queue::new(unbounded().0),
+    };
+    let ((clusters, writer), metrics) = (reflector::store(), Metrics::new());
+    let gate = Arc::new(Leadership::none());
+    let config = aws_config::SdkConfig::builder().build();
+    let settings = Settings {
+        intervals: Intervals::default(),
+        settle: Duration::ZERO,
+        sources: SourcePolicy::default(),
+        require_account: false,
+        concurrency: 4,
+        sts_endpoint: None,
+    };
+    let ctx = Context::new(Parts {
+        events: Events::new(client.clone(), "test"),
+        client,
+        settings: Arc::new(settings),
+        accounts: Accounts::new(config, accounts::Settings::default(), gate.clone(), metrics.clone()),
+        workloads: crate::gitops::workload::Workloads::default(),
+        gate,
+        metrics,
+        clusters,
+        node_groups: reflector::store().0,
+        aws_accounts: reflector::store().0,
+        queues,
+    });
+    (Arc::new(ctx), writer, asked)
+}
+
+fn cluster(name: &str) -> EksCluster {
+    let object = json!({
+        "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+        "metadata": {"name": name, "namespace": "default", "uid": name},
+        "spec": {"region": "eu-west-1", "version": "1.34"},
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+#[tokio::test]
+async fn a_reconcile_that_panics_is_counted_and_the_others_go_on() {
+    let (ctx, mut writer, asked) = context();
+    writer.apply_watcher_event(&Event::Init);
+    let names: Vec<String> = (0..8).map(|number| format!("good-{number}")).chain(["poison".to_owned()]).collect();
+    for name in &names {
+        writer.apply_watcher_event(&Event::InitApply(cluster(name)));
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+    for name in &names {
+        ctx.queues.clusters.push(ObjectRef::new(name).within("default"));
+    }
+    let reconcile: Reconciler<EksCluster> = |object, _| {
+        Box::pin(async move {
+            assert!(object.name_any() != "poison", "poison");
+            Next::change()
+        })
+    };
+    let running = tokio::spawn(apply_all(ctx.clone(), ctx.clusters.clone(), asked, reconcile));
+    let counted = |result: &str| {
+        let line = format!("keelson_reconciles_total{{kind=\"EksCluster\",result=\"{result}\"}} ");
+        let text = ctx.metrics.encode();
+        text.lines().find_map(|found| found.strip_prefix(&line)?.parse::<u32>().ok()).unwrap_or_default()
+    };
+    for _ in 0..500 {
+        if (counted("ok"), counted("panic")) == (8, 1) {
+            running.abort();
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} ok, {} panics", counted("ok"), counted("panic"));
+}
+
+#[tokio::test]
+async fn a_term_that_ends_lets_no_reconcile_outlive_it() {
+    let (ctx, mut writer, asked) = context();
+    writer.apply_watcher_event(&Event::Init);
+    writer.apply_watcher_event(&Event::InitApply(cluster("slow")));
+    writer.apply_watcher_event(&Event::InitDone);
+    ctx.queues.clusters.push(ObjectRef::new("slow").within("default"));
+    let forever: Reconciler<EksCluster> = |_, _| Box::pin(std::future::pending());
+    let running = tokio::spawn(apply_all(ctx.clone(), ctx.clusters.clone(), asked, forever));
+    while ctx.tasks.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let term = Term { ctx: ctx.clone(), watches: Vec::new(), appliers: vec![running] };
+    tokio::time::timeout(Duration::from_secs(5), term.end(Duration::from_millis(50))).await.expect("it ends");
+    assert!(ctx.tasks.is_empty());
+}
