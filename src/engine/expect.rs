@@ -63,7 +63,7 @@ pub fn look_again(elapsed: Duration, estimate: Estimate) -> Duration {
     let near = elapsed > typical.mul_f64(0.85) && elapsed < typical.mul_f64(1.3);
     let longest = if near { LONGEST / 4 } else { LONGEST };
     // A look costs a call: where nothing was learned, what usually takes minutes is not asked every second.
-    let shortest = (typical / 30).clamp(NOT_LEARNED, NOT_LEARNED * 2);
+    let shortest = (typical / 30).clamp(NOT_LEARNED, Duration::from_secs(4));
     let overdue = elapsed.saturating_sub(typical.mul_f64(1.3)) / 10;
     elapsed.mul_f64(0.1).clamp(shortest, longest).max(overdue).min(OVERDUE)
 }

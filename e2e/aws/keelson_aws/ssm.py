@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from .call import Call
-from .eks.fleet import image_id
 from .http import Reply
+from .images import image_id, image_name
 from .versions import MINORS, release_versions
 
 AL2023 = re.compile(
@@ -18,6 +18,8 @@ AL2023 = re.compile(
 BOTTLEROCKET = re.compile(
     r"/aws/service/bottlerocket/aws-k8s-(?P<minor>1\.\d+)/(?P<arch>x86_64|arm64)/latest/(?P<what>image_id|image_version)"
 )
+
+ARCHITECTURES = {"arm64": "ARM_64", "x86_64": "x86_64"}
 
 
 def answer(call: Call) -> Reply | None:
@@ -50,14 +52,14 @@ def value_of(name: str) -> str | None:
     found = AL2023.fullmatch(name)
     if found and found["minor"] in MINORS:
         release = release_versions(found["minor"])[0]
-        arch = "ARM_64" if found["arch"] == "arm64" else "x86_64"
+        ami_type = f"AL2023_{ARCHITECTURES[found['arch']]}_{found['flavour'].upper()}"
         values = {
-            "image_id": image_id(found["minor"], f"AL2023_{arch}_{found['flavour'].upper()}"),
-            "image_name": f"amazon-eks-node-al2023-{found['arch']}-{found['flavour']}-{found['minor']}-v{release.rpartition('-')[2]}",
+            "image_id": image_id(found["minor"], ami_type),
+            "image_name": image_name(found["minor"], ami_type),
             "release_version": release,
         }
         return values[found["what"]] if found["what"] else json.dumps(values)
     found = BOTTLEROCKET.fullmatch(name)
     if found and found["minor"] in MINORS:
-        return "1.51.0-47438798" if found["what"] == "image_version" else image_id(found["minor"], f"BOTTLEROCKET_{found['arch']}")
+        return "1.51.0-47438798" if found["what"] == "image_version" else image_id(found["minor"], f"BOTTLEROCKET_{ARCHITECTURES[found['arch']]}")
     return None

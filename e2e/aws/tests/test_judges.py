@@ -75,3 +75,24 @@ def test_subnets_are_found_by_their_ipv6_blocks(cloud: Cloud) -> None:
     for name, value in values.items():
         found = cloud.ec2.describe_subnets(Filters=[{"Name": f"ipv6-cidr-block-association.{name}", "Values": [value]}])["Subnets"]
         assert [subnet["SubnetId"] for subnet in found] == [made["SubnetId"]], name
+
+
+@pytest.mark.parametrize(
+    ("path", "ami_type", "instance_type"),
+    [
+        ("eks/optimized-ami/1.34/amazon-linux-2023/x86_64/standard/recommended/image_id", "AL2023_x86_64_STANDARD", "m5.large"),
+        ("bottlerocket/aws-k8s-1.34/arm64/latest/image_id", "BOTTLEROCKET_ARM_64", "m6g.large"),
+    ],
+)
+def test_eks_s_images_can_be_looked_at(cloud: Cloud, path: str, ami_type: str, instance_type: str) -> None:
+    """Cluster API reads the root device and its size before it writes a launch template."""
+    ami = cloud.client("ssm").get_parameter(Name=f"/aws/service/{path}")["Parameter"]["Value"]
+    (image,) = cloud.ec2.describe_images(ImageIds=[ami])["Images"]
+    assert image["ImageId"] == ami and image["RootDeviceName"] == image["BlockDeviceMappings"][0]["DeviceName"] == "/dev/xvda"
+    assert image["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] <= 20 and image["ImageOwnerAlias"] == "amazon"
+    with refused("InvalidAMIID.NotFound"):
+        cloud.ec2.describe_images(ImageIds=["ami-0123456789abcdef0"])
+    cloud.cluster(version="1.34")
+    cloud.nodegroup(amiType=ami_type, instanceTypes=[instance_type], scalingConfig={"minSize": 1, "maxSize": 1, "desiredSize": 1})
+    (reservation,) = cloud.ec2.describe_instances()["Reservations"]
+    assert reservation["Instances"][0]["ImageId"] == ami

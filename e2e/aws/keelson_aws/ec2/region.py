@@ -14,11 +14,8 @@ from moto.ec2.models.subnets import Subnet
 from moto.ec2.models.vpcs import AWS_ENDPOINT_SERVICES, VPC
 
 from ..errors import AwsError
+from ..images import EKS_IMAGE
 from .tags import find_tags
-
-
-# Images of EKS's own node groups (eks/fleet.py); they are in no list.
-EKS_IMAGE = "ami-0e45"
 
 
 def canonical(cidr: str) -> str:

@@ -12,6 +12,7 @@ from moto.ec2.responses import EC2Response
 from ..errors import AwsError
 from .addresses import AddressGuard
 from .endpoints import EndpointGuard
+from .images import ImageGuard
 from .launch_templates import LaunchTemplateGuard
 from .nat import NatGuard
 from .network import NetworkGuard
@@ -25,7 +26,7 @@ TAGGED = {
 }
 
 
-class Ec2Response(NatGuard, NetworkGuard, AddressGuard, SecurityGroupGuard, EndpointGuard, LaunchTemplateGuard, EC2Response):
+class Ec2Response(NatGuard, NetworkGuard, AddressGuard, SecurityGroupGuard, EndpointGuard, LaunchTemplateGuard, ImageGuard, EC2Response):
     def call_action(self) -> Any:
         if str(self._get_param("DryRun", "false")).lower() == "true":
             # Permissions are not modelled, so every dry run succeeds, which EC2 says by an error.

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
 from moto.core.types import Base64EncodedString
 
 from ..cloud import ec2
-from ..ec2.region import EKS_IMAGE
+from ..images import image_id
 from .operations import Context
 from .state import Cluster, Part, new_hex, new_id
 
 # Of Amazon Linux and Bottlerocket, and of Windows.
 ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
-
-
-def image_id(version: str, ami_type: str) -> str:
-    """A stable AMI id for each minor and AMI type, so that an upgrade changes it."""
-    return EKS_IMAGE + hashlib.sha256(f"{version} {ami_type}".encode()).hexdigest()[:13]
 
 
 def make_fleet(context: Context, cluster: Cluster, part: Part) -> None:
