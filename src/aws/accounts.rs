@@ -139,6 +139,12 @@ impl Accounts {
         Self::new(base, settings, gate, metrics)
     }
 
+    /// For tests of other folders: without credentials, and so without a call.
+    #[cfg(test)]
+    pub fn without_credentials(gate: Arc<dyn WriteGate>, metrics: Metrics) -> Self {
+        Self::new(SdkConfig::builder().build(), Settings::default(), gate, metrics)
+    }
+
     /// From a configuration made elsewhere (tests).
     pub fn new(base: SdkConfig, settings: Settings, gate: Arc<dyn WriteGate>, metrics: Metrics) -> Self {
         let ambient = match base.credentials_provider() {

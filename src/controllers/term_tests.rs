@@ -1,7 +1,7 @@
 //! One poison object never holds up the others, and a restart with many is spread out.
 
 use super::*;
-use crate::aws::{Accounts, accounts};
+use crate::aws::Accounts;
 use crate::controllers::context::Settings;
 use crate::controllers::events::Events;
 use crate::controllers::leader::Leadership;
@@ -24,7 +24,6 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
     };
     let ((clusters, writer), metrics) = (reflector::store(), Metrics::new());
     let gate = Arc::new(Leadership::none());
-    let config = aws_config::SdkConfig::builder().build();
     let settings = Settings {
         intervals: Intervals::default(),
         settle: Duration::ZERO,
@@ -37,7 +36,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         events: Events::new(client.clone(), "test"),
         client,
         settings: Arc::new(settings),
-        accounts: Accounts::new(config, accounts::Settings::default(), gate.clone(), metrics.clone()),
+        accounts: Accounts::without_credentials(gate.clone(), metrics.clone()),
         workloads: crate::gitops::workload::Workloads::default(),
         gate,
         metrics,
