@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::reasons;
 use crate::api::Reason;
 use crate::engine::failure::Failed;
-use crate::engine::{Action, Block, Goal, Item, Key, Step, Verdict, WaitingOn};
+use crate::engine::{Action, Block, Class, Goal, Item, Key, Step, Verdict, WaitingOn};
 
 /// Where one resource stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +70,12 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
             let message = format!("{name} is not ours: {owner}; take another name, or delete it");
             Standing::Stuck { reason: Reason::NotOwned, message }
         }
-        Verdict::Blocked(Block::Failed(why)) => {
-            Standing::Stuck { reason: Reason::Failed, message: format!("{name}: {why}") }
+        Verdict::Blocked(Block::Failed(class, why)) => {
+            let reason = match class {
+                Class::Unknown => Reason::Failed,
+                class => reasons::reason(*class),
+            };
+            Standing::Stuck { reason, message: format!("{name}: {why}") }
         }
         Verdict::Blocked(Block::Irreplaceable(what_to_do)) => {
             let message = format!("{name} was there and is gone: {what_to_do}");
@@ -243,7 +247,7 @@ mod tests {
             item(Key::single("vpc"), Verdict::Unseen(None)),
             item(Key::single("vpc"), Verdict::Unseen(Some(denied))),
             item(cluster(), Verdict::Blocked(Block::Foreign("cluster demo exists and was not made by Keelson".into()))),
-            item(cluster(), Verdict::Blocked(Block::Failed("it is FAILED".into()))),
+            item(cluster(), Verdict::Blocked(Block::Failed(Class::Unknown, "it is FAILED".into()))),
             item(cluster(), Verdict::Blocked(Block::Irreplaceable("delete this object".into()))),
         ];
         let mut forbidden = item(cluster(), Verdict::Settled);

@@ -76,7 +76,7 @@ pub enum Block {
     /// It is somebody else's. Holds who.
     Foreign(String),
     /// The cloud gave up on it. Holds why.
-    Failed(String),
+    Failed(Class, String),
     /// It was there, is gone, and is not made again by itself. Holds what to do.
     Irreplaceable(String),
 }
@@ -238,11 +238,13 @@ impl<C> Planner<'_, C> {
             Some(Presence::Absent) => self.create(node, entry),
             Some(Presence::Ours(seen)) => match &seen.phase {
                 Phase::Busy { action, since, note } => self.waiting(node, entry, *action, *since, note),
-                Phase::Failed { reason, make_again: true } => {
+                Phase::Failed { reason, make_again: true, .. } => {
                     let reason = format!("it failed and is made again: {reason}");
                     self.step(entry, Action::Delete, Vec::new(), Some(reason), Vec::new())
                 }
-                Phase::Failed { reason, make_again: false } => Verdict::Blocked(Block::Failed(reason.clone())),
+                Phase::Failed { reason, class, make_again: false } => {
+                    Verdict::Blocked(Block::Failed(*class, reason.clone()))
+                }
                 Phase::Ready | Phase::Incomplete => {
                     let changes;
                     (changes, forbidden) = self.differences(node, seen);

@@ -30,6 +30,8 @@ pub enum Phase {
     Failed {
         /// Why, in the cloud's words.
         reason: String,
+        /// What kind of why, where that is known.
+        class: Class,
         /// It never worked, and deleting and making it again is the cure.
         make_again: bool,
     },

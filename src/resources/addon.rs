@@ -142,9 +142,11 @@ fn observed(addon: &aws_sdk_eks::types::Addon) -> Observed<Seen> {
         Some(AddonStatus::Active) => Phase::Ready,
         Some(AddonStatus::Updating) => busy(Action::Update, None),
         Some(AddonStatus::Deleting) => busy(Action::Delete, None),
-        Some(AddonStatus::CreateFailed | AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => {
-            Phase::Failed { reason: format!("{status}: {}", issues.join("; ")), make_again: false }
-        }
+        Some(AddonStatus::CreateFailed | AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => Phase::Failed {
+            reason: format!("{status}: {}", issues.join("; ")),
+            class: Class::Unknown,
+            make_again: false,
+        },
         // DEGRADED often passes by itself (no node yet); the issues say what it is.
         _ => busy(Action::Create, since),
     };

@@ -105,7 +105,9 @@ impl Cluster {
             Some(ClusterStatus::Active) => Phase::Ready,
             Some(ClusterStatus::Updating) => busy(Action::Update, None),
             Some(ClusterStatus::Deleting) => busy(Action::Delete, None),
-            Some(ClusterStatus::Failed) => Phase::Failed { reason: health(cluster), make_again: false },
+            Some(ClusterStatus::Failed) => {
+                Phase::Failed { reason: health(cluster), class: Class::Unknown, make_again: false }
+            }
             _ => busy(Action::Create, since),
         };
         let vpc = cluster.resources_vpc_config();

@@ -12,7 +12,7 @@ use crate::api::node_group::SubnetTier;
 use crate::aws::tags::{OWNER, RESOURCE, Tags};
 use crate::aws::tokens::client_token;
 use crate::aws::{Service, snapshots};
-use crate::engine::{Action, Change, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
 /// A public NAT gateway in a zone's public subnet.
 pub struct NatGateway {
@@ -47,6 +47,7 @@ fn observed(gateway: &snapshots::NatGateway) -> Observed<Seen> {
                 gateway.failure_code.as_deref().unwrap_or("unknown"),
                 gateway.failure_message.as_deref().unwrap_or("AWS says no more")
             ),
+            class: Class::Unknown,
             make_again: true,
         },
         Some(NatGatewayState::Deleting) => Phase::Busy { action: Action::Delete, since: None, note: String::new() },

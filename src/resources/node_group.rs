@@ -127,6 +127,7 @@ impl NodeGroup {
             Some(NodegroupStatus::Deleting) => busy(Action::Delete, None),
             Some(NodegroupStatus::CreateFailed | NodegroupStatus::DeleteFailed) => Phase::Failed {
                 reason: format!("{status}: {}", told.join("; ")),
+                class: issues.iter().map(class).find(|class| *class != Class::Unknown).unwrap_or(Class::Unknown),
                 // IAM refused by rate, not on the merits: the cure AWS names is to make it again.
                 make_again: issues.iter().any(throttled),
             },
@@ -161,6 +162,16 @@ impl NodeGroup {
 
 fn tell(issue: &Issue) -> String {
     format!("{}: {}", issue.code().map_or("", NodegroupIssueCode::as_str), issue.message().unwrap_or_default())
+}
+
+/// What kind of trouble the issue is, where a person's way out depends on it.
+fn class(issue: &Issue) -> Class {
+    match issue.code().map(NodegroupIssueCode::as_str) {
+        Some("InsufficientInstanceCapacity" | "AsgInstanceLaunchFailures") => Class::Capacity,
+        Some("InstanceLimitExceeded" | "VcpuLimitExceeded") => Class::Quota,
+        Some("AccessDenied") => Class::Denied,
+        _ => Class::Unknown,
+    }
 }
 
 fn throttled(issue: &Issue) -> bool {

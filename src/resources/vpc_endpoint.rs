@@ -17,7 +17,7 @@ use crate::api::node_group::SubnetTier;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{Service, snapshots};
-use crate::engine::{Action, Change, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
 /// An endpoint of the VPC.
 pub struct VpcEndpoint {
@@ -71,6 +71,7 @@ fn observed(endpoint: &snapshots::VpcEndpoint) -> Observed<Seen> {
         "deleting" => busy(Action::Delete),
         "failed" | "rejected" | "expired" | "partial" => Phase::Failed {
             reason: endpoint.failure.clone().unwrap_or_else(|| format!("AWS says {state}")),
+            class: Class::Unknown,
             make_again: false,
         },
         _ => busy(Action::Create),
