@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 import itertools
 import json
 import re
@@ -129,12 +130,10 @@ class Account:
     def network(self, zones: str = "abc", cidr: str = "10.9.0.0/16", bits: int = 24) -> list[str]:
         """A VPC with a subnet in each zone, as another team's Terraform would make it. Ids of the subnets."""
         vpc = self.ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
-        first = cidr.rpartition(".")[0].rpartition(".")[0]
+        blocks = ipaddress.ip_network(cidr).subnets(new_prefix=bits)
         return [
             self.ec2.create_subnet(
-                VpcId=vpc,
-                CidrBlock=f"{first}.{index}.0/{bits}",
-                AvailabilityZone=f"{self.region}{zone}",
+                VpcId=vpc, CidrBlock=str(block), AvailabilityZone=f"{self.region}{zone}"
             )["Subnet"]["SubnetId"]
-            for index, zone in enumerate(zones)
+            for zone, block in zip(zones, blocks, strict=False)
         ]
