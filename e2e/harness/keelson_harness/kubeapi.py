@@ -344,14 +344,14 @@ class KubeApi:
         namespace: str | None = "default",
         timeout: float = 60,
     ) -> None:
-        if not self.find(api_version, kind, name, namespace):
+        until = time.monotonic() + timeout
+        while (last := self.find(api_version, kind, name, namespace)) and time.monotonic() < until:
+            # Briefly, and then asked again: what went before the watch began is told by no event.
+            for event, _ in self.watch(api_version, kind, namespace, name, 2):
+                if event == "DELETED" or not self.find(api_version, kind, name, namespace):
+                    return
+        if not last:
             return
-        last: dict = {}
-        for event, last in self.watch(api_version, kind, namespace, name, timeout):
-            if event == "DELETED":
-                return
-            if not self.find(api_version, kind, name, namespace):
-                return
         raise Timeout(
             f"{kind} {name}: still there after {timeout:.0f} s, finalizers "
             f"{last['metadata'].get('finalizers')}, status {json.dumps(last.get('status'), indent=2)}"
