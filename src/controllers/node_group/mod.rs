@@ -161,13 +161,30 @@ impl Reconcile<'_> {
         if spec.deletion_policy == DeletionPolicy::Retain {
             return self.let_go(previous, "deletionPolicy is Retain: the node group stays in AWS").await;
         }
-        let Some(cluster) = self.ctx.cluster(&self.namespace, &spec.cluster_ref.name) else {
-            // Its cluster waits for it, unless it was to stay in AWS: then this stays, too.
-            let what = previous
-                .arn
-                .as_deref()
-                .map_or_else(String::new, |arn| format!("its EksCluster is gone; left in AWS: {arn}"));
-            return self.let_go(previous, &what).await;
+        let name = &spec.cluster_ref.name;
+        let known = match self.ctx.cluster(&self.namespace, name) {
+            Some(cluster) => Ok(Some(cluster)),
+            // The store may not hold it yet: letting go on its word would leave the node group in AWS.
+            None => {
+                let api = kube::Api::<EksCluster>::namespaced(self.ctx.client.clone(), &self.namespace);
+                api.get_opt(name).await.map(|found| found.map(Arc::new))
+            }
+        };
+        let cluster = match known {
+            Ok(Some(cluster)) => cluster,
+            Ok(None) => {
+                // Its cluster waits for it, unless it was to stay in AWS: then this stays, too.
+                let what = previous
+                    .arn
+                    .as_deref()
+                    .map_or_else(String::new, |arn| format!("its EksCluster is gone; left in AWS: {arn}"));
+                return self.let_go(previous, &what).await;
+            }
+            Err(error) => {
+                let message = format!("EksCluster {name} cannot be read: {}", apply::told(&error));
+                let overall = Overall::Reconciling(Says::no(Reason::WaitingForCluster, message));
+                return Some(self.unseen(previous, overall, Next::after(SignedDuration::from_secs(2), self.now)));
+            }
         };
         let grant = match self.grant(&cluster) {
             Ok(grant) => grant,
