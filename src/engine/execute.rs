@@ -217,8 +217,9 @@ impl<C: Sync> Run<'_, C> {
             memory.unsettled(&key, now).is_some() || entry.is_some_and(|e| e.running.is_some() || e.failed.is_some());
         let share = if moving { Duration::from_millis(500) } else { node.rest().share };
         let since_write = now.duration_since(written).max(jiff::SignedDuration::ZERO).unsigned_abs();
+        let settled = memory.settled_for(&key, now).unwrap_or(Duration::MAX);
         Look {
-            max_age: share.min(since_write),
+            max_age: share.min(since_write).min(settled),
             goal: self.goal,
             recorded_id: entry.and_then(|e| e.recorded.as_ref()).and_then(|r| r.id.clone()),
             at_rest: !moving,

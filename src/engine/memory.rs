@@ -179,10 +179,19 @@ impl Memory {
     /// Until when not seeing the thing does not mean that it is not there: it was made, or a create for it was sent,
     /// a moment ago. What another process recorded counts from our own start: its clock may not be ours.
     pub fn unsettled(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
+        self.settles(key, now).filter(|until| now < *until)
+    }
+
+    /// How long it is settled. What a read from before shows does not count: it may have missed the thing.
+    pub fn settled_for(&self, key: &Key, now: Timestamp) -> Option<Duration> {
+        let until = self.settles(key, now).filter(|until| now >= *until)?;
+        Some(now.duration_since(until).unsigned_abs())
+    }
+
+    fn settles(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
         let recorded = self.get(key)?.recorded.as_ref()?;
         let at = recorded.at.min(now).max(self.since);
-        let until = at.saturating_add(span(self.settle)).unwrap_or(at);
-        (now < until).then_some(until)
+        Some(at.saturating_add(span(self.settle)).unwrap_or(at))
     }
 }
 
