@@ -34,7 +34,7 @@ def called() -> set[str]:
         for path in (CHECKOUT / "src" / folder).rglob("*.rs"):
             if "tests" in str(path.relative_to(CHECKOUT)):
                 continue
-            code = path.read_text().split("#[cfg(test)]")[0]
+            code = re.split(r"#\[cfg\(test\)\]\s*(?:#\[path[^\]]*\]\s*)?mod ", path.read_text())[0]
             code = "\n".join(line for line in code.splitlines() if not line.strip().startswith("//"))
             # An action's name may stand in a constant of its file.
             for constant, value in re.findall(r'const (\w+): &str = "(\w+)"', code):
