@@ -1,4 +1,4 @@
-"""The emulator's own interface under /_keelson/: health, calls, inventory, faults, rates, settings, insights, reset."""
+"""The emulator's own interface under /_keelson/: health, calls, inventory, faults, rates, settings, insights, releases, nodes, reset."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from .catalog import CATALOG
 from .eks.insights import post_insights
 from .faults import FaultError
 from .http import Reply, Request
 from .inventory import inventory
 from .settings import SettingsError
+from .workload import nodes_of
 
 if TYPE_CHECKING:
     from .server import Emulator
@@ -32,6 +34,8 @@ class Control:
             ("GET", "settings"): self.list_settings,
             ("POST", "settings"): self.change_settings,
             ("POST", "insights"): self.post_insights,
+            ("POST", "releases"): self.publish,
+            ("GET", "nodes"): self.nodes,
         }
 
     def answer(self, request: Request) -> Reply:
@@ -92,3 +96,20 @@ class Control:
         cluster = self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]]
         post_insights(cluster, self.emulator.timeline.now(), body["insights"])
         return {"status": "ok"}
+
+    def publish(self, query: dict[str, str], body: Any) -> Any:
+        """What EKS offers from now on: AMI releases, add-on versions, support dates; see `catalog.py`."""
+        for posted in body if isinstance(body, list) else [body]:
+            CATALOG.publish(posted)
+        return {"status": "ok"}
+
+    def nodes(self, query: dict[str, str], body: Any) -> Any:
+        """The control planes' versions and their nodes', all of one instant."""
+        regions = self.emulator.eks.regions.values()
+        clusters = [
+            {"account": region.account, "region": region.name, "cluster": cluster.name, "version": cluster.version, "nodes": nodes_of(region, cluster)}
+            for region in regions
+            for cluster in region.clusters.values()
+            if query.get("account") in (None, region.account)
+        ]
+        return {"clusters": clusters}

@@ -16,7 +16,7 @@ from .call import Call
 from .errors import AwsError
 
 MATCH_KEYS = {"service", "action", "account", "region", "resource", "write", "after_calls", "times"}
-THEN_KEYS = {"delay", "error", "drop", "hang", "signal", "stale", "health_issue", "fail", "status"}
+THEN_KEYS = {"delay", "error", "drop", "hang", "signal", "stale", "health_issue", "fail", "cancel", "status"}
 
 
 class FaultError(ValueError):
@@ -121,7 +121,7 @@ class Faults:
                     verdict.kill_before = verdict.kill_before or target
                 else:
                     verdict.kill_after = verdict.kill_after or target
-            for name in ("health_issue", "fail", "status"):
+            for name in ("health_issue", "fail", "cancel", "status"):
                 if name in then:
                     verdict.outcome.setdefault(name, then[name])
         return verdict

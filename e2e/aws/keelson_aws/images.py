@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from functools import cache
 from typing import Any
 
-from .versions import MINORS, release_versions
+from .catalog import CATALOG, EVERYWHERE
+from .versions import MINORS
 
 # They are in no list: only who knows an id, from SSM or an instance, finds one.
 EKS_IMAGE = "ami-0e45"
@@ -19,36 +19,55 @@ TYPES = (
 )
 
 
-def image_id(version: str, ami_type: str) -> str:
-    """A stable AMI id for each minor and AMI type, so that an upgrade changes it."""
-    return EKS_IMAGE + hashlib.sha256(f"{version} {ami_type}".encode()).hexdigest()[:13]
+BOTTLEROCKET_RELEASES = ["1.51.0-47438798", "1.50.0-cacc4ce9"]
 
 
-@cache
-def known_images() -> dict[str, tuple[str, str]]:
-    return {image_id(version, ami_type): (version, ami_type) for version in MINORS for ami_type in TYPES}
+def releases_of(account: str, version: str, ami_type: str) -> list[str]:
+    """Releases of EKS's images of that type, newest first."""
+    if ami_type.startswith("BOTTLEROCKET"):
+        return BOTTLEROCKET_RELEASES
+    if ami_type.startswith("WINDOWS"):
+        return [f"{version}-{MINORS[version].ami_date[:4]}.{MINORS[version].ami_date[4:6]}.12"]
+    return CATALOG.releases(account, version)
 
 
-def image_name(version: str, ami_type: str) -> str:
+def image_id(version: str, ami_type: str, release: str = "") -> str:
+    """A stable AMI id for each minor, AMI type and release, so that an upgrade changes it. Without a release: of the newest built in."""
+    release = release or releases_of(EVERYWHERE, version, ami_type)[0]
+    return EKS_IMAGE + hashlib.sha256(f"{version} {ami_type} {release}".encode()).hexdigest()[:13]
+
+
+def known_images() -> dict[str, tuple[str, str, str]]:
+    found = {}
+    for version in MINORS:
+        for ami_type in TYPES:
+            releases = BOTTLEROCKET_RELEASES if ami_type.startswith("BOTTLEROCKET") else CATALOG.all_releases(version)
+            found.update({image_id(version, ami_type, release): (version, ami_type, release) for release in releases})
+    return found
+
+
+def image_name(version: str, ami_type: str, release: str) -> str:
     arch = "arm64" if "ARM_64" in ami_type else "x86_64"
     if ami_type.startswith("BOTTLEROCKET"):
-        return f"bottlerocket-aws-k8s-{version}-{arch.replace('arm64', 'aarch64')}-v1.51.0-47438798"
+        return f"bottlerocket-aws-k8s-{version}-{arch.replace('arm64', 'aarch64')}-v{release}"
     flavour = ami_type.rpartition("_")[2].lower()
-    return f"amazon-eks-node-al2023-{arch}-{flavour}-{version}-v{release_versions(version)[0].rpartition('-')[2]}"
+    return f"amazon-eks-node-al2023-{arch}-{flavour}-{version}-v{release.rpartition('-')[2]}"
 
 
 def describe_image(ami_id: str) -> dict[str, Any] | None:
     """An image as DescribeImages shows it; None for one that is not EKS's."""
-    if ami_id not in known_images():
+    found = known_images().get(ami_id) if ami_id.startswith(EKS_IMAGE) else None
+    if found is None:
         return None
-    version, ami_type = known_images()[ami_id]
+    version, ami_type, release = found
+    name = image_name(version, ami_type, release)
     disk = {
         "DeleteOnTermination": True, "Encrypted": False, "SnapshotId": "snap-" + ami_id.removeprefix("ami-"),
         "VolumeSize": 2 if ami_type.startswith("BOTTLEROCKET") else 20, "VolumeType": "gp3",
     }
     return {
-        "ImageId": ami_id, "Name": image_name(version, ami_type), "OwnerId": OWNER, "ImageOwnerAlias": "amazon",
-        "ImageLocation": f"amazon/{image_name(version, ami_type)}", "Description": f"EKS-optimized image of Kubernetes {version}",
+        "ImageId": ami_id, "Name": name, "OwnerId": OWNER, "ImageOwnerAlias": "amazon",
+        "ImageLocation": f"amazon/{name}", "Description": f"EKS-optimized image of Kubernetes {version}",
         "Architecture": "arm64" if "ARM_64" in ami_type else "x86_64", "State": "available", "Public": True, "ImageType": "machine",
         "RootDeviceName": "/dev/xvda", "RootDeviceType": "ebs", "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": disk}],
         "VirtualizationType": "hvm", "Hypervisor": "xen", "EnaSupport": True, "SriovNetSupport": "simple",

@@ -16,6 +16,7 @@ from . import iam
 from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
+from .catalog import CATALOG
 from .control import Control
 from .ec2 import patches
 from .ec2.base import Guard
@@ -70,6 +71,7 @@ class Emulator:
         BackendDict.reset()
         self.faults.remove()
         self.rates.set([])
+        CATALOG.clear()
         self.call_log.clear()
         self.history.clear()
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from .call import Call
 from .http import Reply
-from .images import image_id, image_name
-from .versions import MINORS, release_versions
+from .images import image_id, image_name, releases_of
+from .versions import MINORS
 
 AL2023 = re.compile(
     r"/aws/service/eks/optimized-ami/(?P<minor>1\.\d+)/amazon-linux-2023/(?P<arch>x86_64|arm64)/(?P<flavour>[a-z]+)"
@@ -31,35 +31,37 @@ def answer(call: Call) -> Reply | None:
     except ValueError:
         return None
     names = [asked.get("Name")] if call.action == "GetParameter" else asked.get("Names") or []
-    found = [parameter(call.region, str(name)) for name in names]
+    found = [parameter(call, str(name)) for name in names]
     if not found or not all(found):
         return None
     body: dict[str, Any] = {"Parameter": found[0]} if call.action == "GetParameter" else {"Parameters": found, "InvalidParameters": []}
     return Reply(200, json.dumps(body).encode(), {"Content-Type": "application/x-amz-json-1.1"})
 
 
-def parameter(region: str, name: str) -> dict[str, Any] | None:
-    value = value_of(name)
+def parameter(call: Call, name: str) -> dict[str, Any] | None:
+    value = value_of(call.account, name)
     if value is None:
         return None
     return {
         "Name": name, "Type": "String", "Value": value, "Version": 1, "LastModifiedDate": 1762387200.0,
-        "ARN": f"arn:aws:ssm:{region}::parameter{name}", "DataType": "text",
+        "ARN": f"arn:aws:ssm:{call.region}::parameter{name}", "DataType": "text",
     }
 
 
-def value_of(name: str) -> str | None:
+def value_of(account: str, name: str) -> str | None:
     found = AL2023.fullmatch(name)
     if found and found["minor"] in MINORS:
-        release = release_versions(found["minor"])[0]
         ami_type = f"AL2023_{ARCHITECTURES[found['arch']]}_{found['flavour'].upper()}"
+        release = releases_of(account, found["minor"], ami_type)[0]
         values = {
-            "image_id": image_id(found["minor"], ami_type),
-            "image_name": image_name(found["minor"], ami_type),
+            "image_id": image_id(found["minor"], ami_type, release),
+            "image_name": image_name(found["minor"], ami_type, release),
             "release_version": release,
         }
         return values[found["what"]] if found["what"] else json.dumps(values)
     found = BOTTLEROCKET.fullmatch(name)
     if found and found["minor"] in MINORS:
-        return "1.51.0-47438798" if found["what"] == "image_version" else image_id(found["minor"], f"BOTTLEROCKET_{ARCHITECTURES[found['arch']]}")
+        ami_type = f"BOTTLEROCKET_{ARCHITECTURES[found['arch']]}"
+        release = releases_of(account, found["minor"], ami_type)[0]
+        return release if found["what"] == "image_version" else image_id(found["minor"], ami_type, release)
     return None

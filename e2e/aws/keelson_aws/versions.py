@@ -1,4 +1,4 @@
-"""Kubernetes versions and add-on versions that EKS offers.
+"""Kubernetes versions and add-on versions that EKS offers; `catalog.py` adds what tests publish.
 
 Support states do not move with the clock: a test gives the same answer next year. Dates are those of AWS's calendar.
 """
@@ -38,12 +38,6 @@ def minor_number(version: str) -> int:
 
 def platform_version(version: str) -> str:
     return f"eks.{MINORS[version].platform}"
-
-
-def release_versions(version: str) -> list[str]:
-    """AMI releases of a minor, newest first, in the form of Amazon Linux: 1.34.4-20261106."""
-    minor = MINORS[version]
-    return [f"{minor.patch}-{date}" for date in (minor.ami_date, *minor.older_ami_dates)]
 
 
 @dataclass(frozen=True)
@@ -133,13 +127,3 @@ ADDONS: dict[str, Addon] = {
         Addon("eks-node-monitoring-agent", "observability", "kube-system", False, (AddonVersion("v1.4.2-eksbuild.1", 30, 35, ALL),)),
     )
 }
-
-
-def addon_versions(addon: Addon, version: str) -> list[AddonVersion]:
-    """Versions of an add-on for a Kubernetes minor, newest first."""
-    return [v for v in addon.versions if v.first <= minor_number(version) <= v.last]
-
-
-def default_addon_version(addon: Addon, version: str) -> str:
-    found = addon_versions(addon, version)
-    return next((v.version for v in found if minor_number(version) in v.default_for), found[0].version)

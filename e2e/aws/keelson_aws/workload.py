@@ -17,9 +17,10 @@ import requests
 import yaml
 from moto.autoscaling.models import autoscaling_backends
 
+from .eks import fleet
 from .eks.service import Eks
-from .eks.state import Part, Region
-from .versions import MINORS
+from .eks.state import Cluster, Part, Region
+from .images import image_id
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
@@ -49,7 +50,9 @@ class Workload:
                 for path, body in wanted.items():
                     if path not in self._applied:
                         self._api.create(path, body)
-                        self._applied[path] = body
+                    elif self._applied[path] != body:
+                        self._api.change(path, self._applied[path], body)
+                    self._applied[path] = body
                 self._told = False
             except (requests.RequestException, OSError, ValueError) as error:
                 # It may not be up yet, or be down for a test. Said once; tried again with the next list.
@@ -59,7 +62,7 @@ class Workload:
 
 
 class Api:
-    """Just enough of a Kubernetes client: create and delete with a kubeconfig's credentials."""
+    """Just enough of a Kubernetes client: create, change and delete with a kubeconfig's credentials."""
 
     def __init__(self, kubeconfig: str) -> None:
         self._kubeconfig = kubeconfig
@@ -70,6 +73,17 @@ class Api:
         answer = self._connect().post(self._server + path.rpartition("/")[0], json=body, timeout=5)
         if answer.status_code not in (200, 201, 409):
             raise ValueError(f"create {path}: {answer.status_code} {answer.text[:300]}")
+
+    def change(self, path: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+        """Only what differs, so that what others wrote stays; status goes by its own way."""
+        for part, suffix in (("metadata", ""), ("spec", ""), ("status", "/status")):
+            if old.get(part) == new.get(part):
+                continue
+            patch = {part: difference(old.get(part, {}), new.get(part, {}))}
+            headers = {"Content-Type": "application/merge-patch+json"}
+            answer = self._connect().patch(self._server + path + suffix, json=patch, headers=headers, timeout=5)
+            if answer.status_code not in (200, 404):
+                raise ValueError(f"change {path}: {answer.status_code} {answer.text[:300]}")
 
     def delete(self, path: str) -> None:
         answer = self._connect().delete(self._server + path, timeout=5)
@@ -93,6 +107,16 @@ class Api:
                 session.cert = (certificate, key)
             self._session = session
         return self._session
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """A merge patch: what is gone is null."""
+    patch: dict[str, Any] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        if old.get(key) != value:
+            both = isinstance(value, dict) and isinstance(old.get(key), dict)
+            patch[key] = difference(old[key], value) if both else value
+    return patch
 
 
 def file_of(entry: dict[str, str], name: str) -> str | None:
@@ -125,14 +149,36 @@ def nodes(region: Region, part: Part) -> list[dict[str, Any]]:
     return [node_object(region, part, instance) for instance in instances if instance.state == "running"]
 
 
+def nodes_of(region: Region, cluster: Cluster) -> list[dict[str, Any]]:
+    """The same in short, for tests."""
+    return [
+        {
+            "name": node["metadata"]["name"], "nodegroup": name, "kubelet": node["status"]["nodeInfo"]["kubeletVersion"],
+            "cordoned": node["spec"]["unschedulable"], "ready": node["status"]["conditions"][0]["status"] == "True",
+        }
+        for name, part in cluster.nodegroups.items()
+        for node in nodes(region, part)
+    ]
+
+
+def image_of_node(ami_type: str, image: fleet.Image) -> str:
+    # Of the caller's own images the release is the id.
+    return image.release if ami_type == "CUSTOM" else image_id(image.version, ami_type, image.release)
+
+
 def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
     body = part.body
     zone = instance.placement.zone
-    # The id in the name, as VPCs with the same range share this one API server: a form that EC2 has as well.
-    name = f"{instance.id}.{region.name}.compute.internal"
+    name = fleet.node_name(region.name, instance.id)
+    rolling = part.data.get("rolling")
+    joining = rolling is not None and instance.id in rolling.joining
+    cordoned = rolling is not None and instance.id in rolling.cordoned
+    image = fleet.image_of(part, instance.id)
     arch = "arm64" if "ARM_64" in body["amiType"] else "amd64"
     labels = {
-        "eks.amazonaws.com/nodegroup": body["nodegroupName"], "eks.amazonaws.com/capacityType": body["capacityType"],
+        "eks.amazonaws.com/nodegroup": body["nodegroupName"],
+        "eks.amazonaws.com/nodegroup-image": image_of_node(body["amiType"], image),
+        "eks.amazonaws.com/capacityType": body["capacityType"],
         "kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": arch,
         "node.kubernetes.io/instance-type": instance.instance_type, "topology.kubernetes.io/region": region.name,
         "topology.kubernetes.io/zone": zone, **body["labels"],
@@ -140,18 +186,21 @@ def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
     effects = {"NO_SCHEDULE": "NoSchedule", "NO_EXECUTE": "NoExecute", "PREFER_NO_SCHEDULE": "PreferNoSchedule"}
     taints = [{"key": t["key"], "value": t.get("value", ""), "effect": effects[t["effect"]]} for t in body["taints"]]
     size = {"cpu": "2", "memory": "7934Mi", "pods": "29", "ephemeral-storage": "20Gi"}
-    kubelet = f"v{MINORS[body['version']].patch}-eks-ecaa3a6"
+    if cordoned:
+        taints.append({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
+    kubelet = fleet.kubelet_version(part, instance.id)
+    ready = ("False", "KubeletNotReady", "container runtime network not ready") if joining else ("True", "KubeletReady", "kubelet is posting ready status")
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": labels},
-        "spec": {"providerID": f"aws:///{zone}/{instance.id}", "taints": taints},
+        "spec": {"providerID": f"aws:///{zone}/{instance.id}", "taints": taints, "unschedulable": cordoned},
         "status": {
             "capacity": size,
             "allocatable": size,
             "addresses": [{"type": "InternalIP", "address": instance.private_ip}, {"type": "InternalDNS", "address": name}],
             "conditions": [
-                {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"},
+                dict(zip(("type", "status", "reason", "message"), ("Ready", *ready), strict=True)),
                 *({"type": kind, "status": "False", "reason": "KubeletHas" + kind} for kind in ("MemoryPressure", "DiskPressure", "PIDPressure")),
             ],
             "nodeInfo": {

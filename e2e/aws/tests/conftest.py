@@ -168,6 +168,11 @@ class Cloud:
         found: dict[str, Any] = self.eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
         return found
 
+    def nodes(self, nodegroup: str = "nodes", cluster: str = "demo") -> list[dict[str, Any]]:
+        """Nodes of a node group as the emulator has them at this instant."""
+        (found,) = [c for c in self.server.get("nodes", account=self.account)["clusters"] if c["cluster"] == cluster]
+        return [node for node in found["nodes"] if node["nodegroup"] == nodegroup]
+
     def addon_status(self, name: str) -> str:
         return str(self.eks.describe_addon(clusterName="demo", addonName=name)["addon"]["status"])
 

@@ -143,6 +143,11 @@ def test_the_same_token_gives_the_same_update(cloud: Cloud) -> None:
     cloud.cluster(version="1.33")
     first = cloud.eks.update_cluster_version(name="demo", version="1.34", clientRequestToken="u")["update"]["id"]
     assert cloud.eks.update_cluster_version(name="demo", version="1.34", clientRequestToken="u")["update"]["id"] == first
+    cloud.update_done({"update": {"id": first}})
+    # Also when it is over: whoever was killed in the meantime asks then.
+    again = cloud.eks.update_cluster_version(name="demo", version="1.34", clientRequestToken="u")["update"]
+    assert (again["id"], again["status"]) == (first, "Successful")
+    assert cloud.eks.list_updates(name="demo")["updateIds"] == [first]
 
 
 def test_a_failed_update_leaves_the_cluster_active(cloud: Cloud, server: Server) -> None:
@@ -170,6 +175,57 @@ def test_insights_pass_and_an_error_blocks_the_upgrade(cloud: Cloud, server: Ser
     with refused("InvalidStateException", "Deprecated APIs removed"):
         cloud.eks.update_cluster_version(name="demo", version="1.34")
     cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.34", force=True))
+
+
+def test_an_insight_blocks_the_step_to_its_own_version_only(cloud: Cloud, server: Server) -> None:
+    cloud.cluster(version="1.32")
+    bad = {"name": "later", "kubernetesVersion": "1.34", "insightStatus": {"status": "ERROR", "reason": "an API goes"}}
+    server.post("insights", {"account": cloud.account, "region": "eu-west-1", "cluster": "demo", "insights": [bad]})
+    cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.33"))
+    found = cloud.eks.list_insights(clusterName="demo", filter={"kubernetesVersions": ["1.34"], "statuses": ["ERROR"]})["insights"]
+    assert [insight["name"] for insight in found] == ["later"]
+    with refused("InvalidStateException", "later"):
+        cloud.eks.update_cluster_version(name="demo", version="1.34")
+
+
+def test_a_fault_cancels_an_update(cloud: Cloud, server: Server) -> None:
+    cloud.cluster(version="1.33")
+    server.post("faults", {"match": {"account": cloud.account, "action": "UpdateClusterVersion"}, "then": {"cancel": "by an operator of AWS"}})
+    done = cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.34"))
+    assert done["status"] == "Cancelled" and done["cancellation"] == {"status": "Successful", "reason": "by an operator of AWS"}
+    assert (cloud.status(), cloud.describe()["version"], done["errors"]) == ("ACTIVE", "1.33", [])
+
+
+def test_only_a_rollback_in_auto_mode_can_be_cancelled_by_a_call(cloud: Cloud) -> None:
+    role = cloud.node_role()
+    cloud.cluster(
+        version="1.33",
+        computeConfig={"enabled": True, "nodePools": ["system"], "nodeRoleArn": role},
+        storageConfig={"blockStorage": {"enabled": True}},
+        kubernetesNetworkConfig={"elasticLoadBalancing": {"enabled": True}},
+        bootstrapSelfManagedAddons=False,
+    )
+    update = cloud.eks.update_cluster_version(name="demo", version="1.34")
+    with refused("InvalidRequestException", "VersionUpdate"):
+        cloud.eks.cancel_update(name="demo", updateId=update["update"]["id"])
+    cloud.update_done(update)
+    rollback = cloud.eks.update_cluster_version(name="demo", version="1.33")["update"]
+    assert cloud.eks.cancel_update(name="demo", updateId=rollback["id"])["update"]["status"] == "Cancelled"
+    assert (cloud.status(), cloud.describe()["version"]) == ("ACTIVE", "1.34")
+    with refused("ResourceNotFoundException"):
+        cloud.eks.cancel_update(name="demo", updateId="none")
+
+
+def test_updates_are_listed_newest_first_and_in_pages(cloud: Cloud) -> None:
+    cloud.cluster()
+    made = []
+    for protected in (True, False, True):
+        update = cloud.eks.update_cluster_config(name="demo", deletionProtection=protected)
+        cloud.update_done(update)
+        made.insert(0, update["update"]["id"])
+    first = cloud.eks.list_updates(name="demo", maxResults=2)
+    rest = cloud.eks.list_updates(name="demo", maxResults=2, nextToken=first["nextToken"])
+    assert (first["updateIds"], rest["updateIds"]) == (made[:2], made[2:]) and "nextToken" not in rest
 
 
 def test_updates_are_found_by_their_owner_only(cloud: Cloud) -> None:

@@ -34,6 +34,11 @@ class FakeApi(ThreadingHTTPServer):
                 self.answer(409 if path in objects else 201)
                 objects.setdefault(path, body)
 
+            def do_PATCH(self) -> None:
+                path = self.path.removesuffix("/status")
+                self.answer(200 if path in objects else 404)
+                merge(objects[path], json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
             def do_DELETE(self) -> None:
                 self.answer(200 if objects.pop(self.path, None) else 404)
 
@@ -41,6 +46,16 @@ class FakeApi(ThreadingHTTPServer):
                 pass
 
         super().__init__(("127.0.0.1", 0), Handler)
+
+
+def merge(item: dict[str, Any], patch: dict[str, Any]) -> None:
+    for key, value in patch.items():
+        if value is None:
+            item.pop(key, None)
+        elif isinstance(value, dict) and isinstance(item.get(key), dict):
+            merge(item[key], value)
+        else:
+            item[key] = value
 
 
 @pytest.fixture
@@ -78,6 +93,23 @@ def test_nodes_come_and_go_with_their_instances(api: FakeApi, tmp_path: Path) ->
             assert node["status"]["nodeInfo"]["kubeletVersion"].startswith("v1.34.")
         assert {o["metadata"]["name"] for o in of_kind("DaemonSet")} == {"aws-node", "kube-proxy"}
         assert [o["metadata"]["name"] for o in of_kind("Deployment")] == ["coredns"]
+        server.post("settings", {"NODEGROUP_SECONDS": 4})
+        cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.35"))
+        update = cloud.eks.update_nodegroup_version(clusterName="demo", nodegroupName="nodes", version="1.35")
+
+        def in_the_middle() -> bool:
+            """Old nodes are cordoned beside new ones; labels and the rest are as before."""
+            cordoned = [n for n in of_kind("Node") if n["spec"]["unschedulable"]]
+            new = [n for n in of_kind("Node") if n["status"]["nodeInfo"]["kubeletVersion"].startswith("v1.35.")]
+            return bool(cordoned and new) and all(n["metadata"]["labels"]["a"] == "b" for n in [*cordoned, *new])
+
+        cloud.until(in_the_middle)
+        assert cloud.update_done(update, nodegroupName="nodes")["status"] == "Successful"
+        cloud.until(lambda: [n["status"]["nodeInfo"]["kubeletVersion"][:6] for n in of_kind("Node")] == ["v1.35."] * 2)
+        server.post("settings", {"NODEGROUP_SECONDS": 0.12})
+        cloud.eks.update_nodegroup_config(clusterName="demo", nodegroupName="nodes", labels={"removeLabels": ["a"]})
+        cloud.until(lambda: all("a" not in n["metadata"]["labels"] for n in of_kind("Node")))
+        cloud.until(lambda: cloud.describe_nodegroup()["status"] == "ACTIVE")
         cloud.eks.delete_nodegroup(clusterName="demo", nodegroupName="nodes")
         cloud.until(lambda: not of_kind("Node"))
         cloud.gone(cloud.eks.describe_nodegroup, clusterName="demo", nodegroupName="nodes")

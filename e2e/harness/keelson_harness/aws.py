@@ -120,6 +120,14 @@ class Aws:
     def clear_faults(self) -> None:
         self.control("DELETE", "faults")
 
+    def publish(self, **release) -> None:
+        """EKS offers something new: an AMI release, an add-on version, other support dates (`keelson_aws/catalog.py`)."""
+        self.control("POST", "releases", json=release)
+
+    def nodes(self, account: str) -> list[dict]:
+        """Each cluster of an account with its version and its nodes' kubelets, all of one instant."""
+        return self.control("GET", "nodes", params={"account": account})["clusters"]
+
     def reset(self) -> None:
         """Empty accounts, no faults."""
         self.control("POST", "reset")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..versions import ADDONS, MINORS, Addon, addon_versions, default_addon_version, minor_number
+from ..catalog import CATALOG
+from ..versions import ADDONS, MINORS, Addon, minor_number
 from . import pod_identity
 from .addon_configuration import check_configuration, schema_of
 from .operations import Context, once, operation, page, start_update
@@ -19,10 +20,11 @@ def find_addon(cluster: Cluster, name: str) -> Part:
     return part
 
 
-def choose_version(cluster: Cluster, addon: Addon, asked: str | None) -> str:
+def choose_version(context: Context, cluster: Cluster, addon: Addon, asked: str | None) -> str:
+    account = context.region.account
     if asked is None:
-        return default_addon_version(addon, cluster.version)
-    if asked not in {v.version for v in addon_versions(addon, cluster.version)}:
+        return CATALOG.default_addon_version(account, addon, cluster.version)
+    if asked not in {v.version for v in CATALOG.addon_versions(account, addon, cluster.version)}:
         raise bad_parameter(
             f"Addon version specified is not supported: {addon.name} {asked} on Kubernetes {cluster.version}",
             clusterName=cluster.name,
@@ -48,9 +50,9 @@ def make_addon(context: Context, cluster: Cluster) -> Part:
     if cluster.status != "ACTIVE":
         raise bad_request(f"Cannot create addon: cluster '{cluster.name}' is not in ACTIVE status", **who)
     addon = ADDONS.get(name)
-    if addon is None or not addon_versions(addon, cluster.version):
+    if addon is None or not CATALOG.addon_versions(context.region.account, addon, cluster.version):
         raise bad_parameter(f"Addon {name} specified is not supported in {cluster.version} kubernetes version", **who)
-    version = choose_version(cluster, addon, params.get("addonVersion"))
+    version = choose_version(context, cluster, addon, params.get("addonVersion"))
     check_configuration(addon, params.get("configurationValues"), who)
     body: dict[str, Any] = {
         "addonName": name,
@@ -164,7 +166,7 @@ def change_addon(context: Context) -> Update:
     new: dict[str, Any] = {}
     described: list[tuple[str, Any]] = []
     if params.get("addonVersion"):
-        new["addonVersion"] = choose_version(cluster, addon, params["addonVersion"])
+        new["addonVersion"] = choose_version(context, cluster, addon, params["addonVersion"])
         described.append(("AddonVersion", new["addonVersion"]))
     for key, name in (("serviceAccountRoleArn", "ServiceAccountRoleArn"), ("configurationValues", "ConfigurationValues")):
         if params.get(key) is not None:
@@ -235,16 +237,16 @@ def describe_addon_versions(context: Context) -> dict[str, Any]:
                 not params.get("owners") or "aws" in params["owners"],
             )
         )
-        info = addon_info(addon, version) if wanted else None
+        info = addon_info(context.region.account, addon, version) if wanted else None
         if info:
             infos.append(info)
     return page(context, infos, "addons")
 
 
-def addon_info(addon: Addon, version: str | None) -> dict[str, Any] | None:
+def addon_info(account: str, addon: Addon, version: str | None) -> dict[str, Any] | None:
     minors = [version] if version else list(reversed(MINORS))
     versions = []
-    for candidate in addon.versions:
+    for candidate in CATALOG.all_versions(account, addon):
         fits = [m for m in minors if candidate.first <= minor_number(m) <= candidate.last]
         if fits:
             versions.append(
@@ -256,7 +258,7 @@ def addon_info(addon: Addon, version: str | None) -> dict[str, Any] | None:
                         {
                             "clusterVersion": m,
                             "platformVersions": ["*"],
-                            "defaultVersion": candidate.version == default_addon_version(addon, m),
+                            "defaultVersion": candidate.version == CATALOG.default_addon_version(account, addon, m),
                         }
                         for m in fits
                     ],
@@ -276,7 +278,7 @@ def addon_info(addon: Addon, version: str | None) -> dict[str, Any] | None:
 def describe_addon_configuration(context: Context) -> dict[str, Any]:
     params = context.params
     addon = ADDONS.get(params["addonName"])
-    if addon is None or params["addonVersion"] not in {v.version for v in addon.versions}:
+    if addon is None or params["addonVersion"] not in {v.version for v in CATALOG.all_versions(context.region.account, addon)}:
         raise not_found(f"Addon {params['addonName']} with version {params['addonVersion']} not found", addonName=params["addonName"])
     answer: dict[str, Any] = {
         "addonName": addon.name, "addonVersion": params["addonVersion"], "configurationSchema": schema_of(addon), "podIdentityConfiguration": [],

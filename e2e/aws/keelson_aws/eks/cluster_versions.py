@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+from ..catalog import CATALOG
 from ..versions import DEFAULT_VERSION, MINORS, platform_version
 from .operations import Context, operation, page
 from .state import bad_parameter
@@ -23,7 +24,8 @@ def describe_cluster_versions(context: Context) -> dict[str, Any]:
             raise bad_parameter(f"Kubernetes version {version} is not supported")
     status = params.get("versionStatus") or (params.get("status") or "").upper().replace("-", "_")
     infos = []
-    for version, minor in reversed(MINORS.items()):
+    for version in reversed(MINORS):
+        minor = CATALOG.minor(context.region.account, version)
         support = "EXTENDED_SUPPORT" if minor.extended else "STANDARD_SUPPORT"
         if (wanted and version not in wanted) or (status and status != support) or (params.get("defaultOnly") and version != DEFAULT_VERSION):
             continue

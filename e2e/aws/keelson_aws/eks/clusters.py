@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..catalog import CATALOG
 from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
 from ..versions import DEFAULT_VERSION, MINORS, platform_version
 from . import access
@@ -41,7 +42,7 @@ def make_cluster(context: Context) -> Cluster:
     if version not in MINORS:
         raise bad_parameter("unsupported Kubernetes version", clusterName=name)
     support = (params.get("upgradePolicy") or {}).get("supportType", "EXTENDED")
-    check_support(version, support)
+    check_support(context, version, support)
     check_cluster_role(params["roleArn"])
     network, vpc = network_config(context)
     tags = check_tags(params.get("tags"))
@@ -86,8 +87,8 @@ def make_cluster(context: Context) -> Cluster:
     return cluster
 
 
-def check_support(version: str, support: str) -> None:
-    if support == "STANDARD" and MINORS[version].extended:
+def check_support(context: Context, version: str, support: str) -> None:
+    if support == "STANDARD" and CATALOG.minor(context.region.account, version).extended:
         raise bad_parameter(f"Kubernetes version {version} is in extended support, which the upgrade policy STANDARD does not allow")
 
 

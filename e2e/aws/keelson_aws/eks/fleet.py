@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
@@ -9,6 +10,7 @@ from moto.core.types import Base64EncodedString
 
 from ..cloud import ec2
 from ..images import image_id
+from ..versions import MINORS
 from .operations import Context
 from .state import Cluster, Part, new_hex, new_id
 
@@ -16,12 +18,37 @@ from .state import Cluster, Part, new_hex, new_id
 ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
 
 
+@dataclass(frozen=True)
+class Image:
+    """What an instance of a node group was launched with."""
+
+    version: str
+    release: str
+    # The caller's launch template's content, where there is one.
+    template: tuple[tuple[str, Any], ...] = ()
+
+
+def image(version: str, release: str, template: dict[str, Any] | None) -> Image:
+    return Image(version, release, tuple((template or {}).items()))
+
+
+def current_image(part: Part) -> Image:
+    return image(part.body["version"], part.body["releaseVersion"], part.data.get("source_template"))
+
+
+def image_of(part: Part, instance_id: str) -> Image:
+    """Of an instance: what is noted down, else what the group launches now."""
+    rolling = part.data.get("rolling")
+    found = part.data.get("images", {}).get(instance_id)
+    return found or (rolling.new if rolling else current_image(part))
+
+
 def make_fleet(context: Context, cluster: Cluster, part: Part) -> None:
     region = context.region
     body = part.body
     name = f"eks-{body['nodegroupName']}-{new_id()}"
     backend = ec2(region.account, region.name)
-    template = backend.create_launch_template(name, "", template_data(context, cluster, part), {})
+    template = backend.create_launch_template(name, "", template_data(cluster, part, current_image(part)), {})
     owned = {
         "eks:cluster-name": cluster.name,
         "eks:nodegroup-name": body["nodegroupName"],
@@ -59,10 +86,10 @@ def make_fleet(context: Context, cluster: Cluster, part: Part) -> None:
         body["resources"]["remoteAccessSecurityGroup"] = part.data["remote_group"]
 
 
-def template_data(context: Context, cluster: Cluster, part: Part) -> dict[str, Any]:
+def template_data(cluster: Cluster, part: Part, wanted: Image) -> dict[str, Any]:
     body = part.body
-    data: dict[str, Any] = dict(part.data.get("source_template") or {})
-    data.setdefault("ImageId", image_id(body["version"], body["amiType"]))
+    data: dict[str, Any] = dict(wanted.template)
+    data.setdefault("ImageId", image_id(wanted.version, body["amiType"], wanted.release))
     data.setdefault("InstanceType", (body.get("instanceTypes") or ["t3.medium"])[0])
     data.setdefault("SecurityGroupIds", [cluster.body["resourcesVpcConfig"]["clusterSecurityGroupId"]])
     if "remote_group" in part.data:
@@ -79,6 +106,18 @@ def root_goes_too(mapping: dict[str, Any]) -> dict[str, Any]:
     if mapping.get("DeviceName") not in ROOT_DEVICES or "Ebs" not in mapping:
         return mapping
     return {**mapping, "Ebs": {"DeleteOnTermination": True, **mapping["Ebs"]}}
+
+
+def node_name(region: str, instance_id: str) -> str:
+    """The id in the name, as VPCs with the same range may share one API server: a form that EC2 has as well."""
+    return f"{instance_id}.{region}.compute.internal"
+
+
+def kubelet_version(part: Part, instance_id: str) -> str:
+    """As the node says it: v1.34.4-eks-ecaa3a6."""
+    found = image_of(part, instance_id)
+    patch = found.release.partition("-")[0] if part.body["amiType"].startswith("AL2023") else MINORS[found.version].patch
+    return f"v{patch}-eks-ecaa3a6"
 
 
 def group_of(context: Context, part: Part) -> Any | None:
@@ -103,17 +142,10 @@ def take_size(context: Context, part: Part) -> None:
         part.body["scalingConfig"]["desiredSize"] = group.desired_capacity
 
 
-def replace_instances(context: Context, cluster: Cluster, part: Part) -> None:
-    """Every instance makes way for one of the new version."""
-    group = group_of(context, part)
-    if group is None:
-        return
+def new_template_version(context: Context, cluster: Cluster, part: Part, wanted: Image) -> None:
+    """What is launched from now on."""
     backend = ec2(context.region.account, context.region.name)
-    template = backend.launch_templates[part.data["template"]]
-    template.create_version(template_data(context, cluster, part), "")
-    size = group.desired_capacity
-    group.set_desired_capacity(0)
-    group.set_desired_capacity(size)
+    backend.launch_templates[part.data["template"]].create_version(template_data(cluster, part, wanted), "")
 
 
 def terminate(context: Context, part: Part) -> None:

@@ -20,8 +20,7 @@ SUMMARY = ("id", "name", "category", "kubernetesVersion", "lastRefreshTime", "la
 
 def current(context: Context, cluster: Cluster) -> dict[str, dict[str, Any]]:
     """The cluster's insights for its next version: made when first asked for, made anew when the version has changed."""
-    following = f"1.{minor_number(cluster.version) + 1}"
-    version = following if following in MINORS else cluster.version
+    version = next_version(cluster)
     kept = {i: v for i, v in cluster.insights.items() if v.get("posted") or v["kubernetesVersion"] == version}
     if not any(not v.get("posted") for v in kept.values()):
         for name, description in CHECKS.items():
@@ -29,6 +28,11 @@ def current(context: Context, cluster: Cluster) -> dict[str, dict[str, Any]]:
             kept[insight["id"]] = insight
     cluster.insights = kept
     return kept
+
+
+def next_version(cluster: Cluster) -> str:
+    following = f"1.{minor_number(cluster.version) + 1}"
+    return following if following in MINORS else cluster.version
 
 
 def make_insight(now: float, version: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def post_insights(cluster: Cluster, now: float, posted: list[dict[str, Any]]) ->
     """A test's own insights, in place of earlier ones of the same name."""
     for given in posted:
         cluster.insights = {i: v for i, v in cluster.insights.items() if v["name"] != given.get("name")}
-        insight = make_insight(now, cluster.version, {**given, "posted": True})
+        insight = make_insight(now, next_version(cluster), {**given, "posted": True})
         cluster.insights[insight["id"]] = insight
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..versions import minor_number
-from . import addons, fleet
+from . import addons, fleet, rolling
 from .nodegroups import check_scaling, check_taints, check_update_config, check_version, find_nodegroup, releases_of, source_template
 from .operations import Context, once, operation, start_update
 from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use
@@ -110,15 +110,22 @@ def change_version(context: Context) -> Update:
     if minor_number(version) < minor_number(body["version"]):
         raise bad_parameter(f"Nodegroup kubernetes version cannot be lowered from {body['version']} to {version}", **who)
     source = template or {"data": part.data.get("source_template") or {}}
-    releases = releases_of(version, body["amiType"], source)
+    releases = releases_of(context, version, body["amiType"], source)
     release = asked.get("releaseVersion") or releases[0]
     if release not in releases:
         raise bad_parameter(f"Requested release version {release} is not valid for kubernetes version {version}.", **who)
+    if version == body["version"] and release != body["releaseVersion"] and older(release, body["releaseVersion"], releases):
+        raise bad_parameter(f"Nodegroup release version cannot be lowered from {body['releaseVersion']} to {release}", **who)
     if version == body["version"] and release == body["releaseVersion"] and template is None:
         raise bad_parameter(f"Nodegroup is already at the desired configuration with version {version} and release version {release}", **who)
     if cluster.status != "ACTIVE":
         raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **who)
     body["status"] = "UPDATING"
+    issue = rolling.failure(context)
+    # Names the nodes that could not be emptied, as it is not known before which they are.
+    unnamed = issue is not None and issue.get("code") == "PodEvictionFailure" and not issue.get("resourceIds")
+    if issue is None:
+        context.outcome = {}
     params: list[tuple[str, Any]] = [("Version", version), ("ReleaseVersion", release)]
     if template:
         params += [("LaunchTemplateName", template["name"]), ("LaunchTemplateVersion", template["version"])]
@@ -130,9 +137,17 @@ def change_version(context: Context) -> Update:
                 body["launchTemplate"] = {k: template[k] for k in ("id", "name", "version")}
                 part.data["source_template"] = template["data"]
             body["modifiedAt"] = context.now
-            fleet.replace_instances(context, cluster, part)
+        elif unnamed and update.errors:
+            update.errors[0]["resourceIds"] = rolling.left(context, part)
+        rolling.finish(context, cluster, part, update.status == "Successful")
         settle(context, cluster, part)
 
-    return start_update(
-        context, cluster, "VersionUpdate", params, context.settings.nodegroup_seconds, finish, nodegroup=body["nodegroupName"]
-    )
+    image = fleet.image(version, release, template["data"] if template else part.data.get("source_template"))
+    seconds = context.settings.nodegroup_seconds
+    rolling.begin(context, cluster, part, image, seconds)
+    return start_update(context, cluster, "VersionUpdate", params, seconds, finish, nodegroup=body["nodegroupName"])
+
+
+def older(release: str, than: str, releases: list[str]) -> bool:
+    """Whether it stands behind in the list, newest first; what is no longer offered is older than all."""
+    return than in releases and releases.index(release) > releases.index(than)

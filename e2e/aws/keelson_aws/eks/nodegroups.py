@@ -8,7 +8,8 @@ from typing import Any
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 
 from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trusts_service
-from ..versions import MINORS, minor_number, release_versions
+from ..images import releases_of as image_releases
+from ..versions import MINORS, minor_number
 from . import access, addons, fleet
 from .operations import Context, once, operation, page
 from .network import find_subnets
@@ -44,7 +45,7 @@ def make_nodegroup(context: Context, cluster: Cluster) -> Part:
     version = params.get("version") or cluster.version
     check_version(cluster, version)
     ami_type = choose_ami_type(params, template)
-    releases = releases_of(version, ami_type, template)
+    releases = releases_of(context, version, ami_type, template)
     release = params.get("releaseVersion") or releases[0]
     if release not in releases:
         raise bad_parameter(f"Requested release version {release} is not valid for kubernetes version {version}.", **who)
@@ -140,14 +141,10 @@ def choose_ami_type(params: dict[str, Any], template: dict[str, Any] | None) -> 
     return "AL2023_ARM_64_STANDARD" if ARM_TYPES.match(types[0]) else "AL2023_x86_64_STANDARD"
 
 
-def releases_of(version: str, ami_type: str, template: dict[str, Any] | None) -> list[str]:
+def releases_of(context: Context, version: str, ami_type: str, template: dict[str, Any] | None) -> list[str]:
     if ami_type == "CUSTOM":
         return [str((template or {"data": {}})["data"].get("ImageId", ""))]
-    if ami_type.startswith("BOTTLEROCKET"):
-        return ["1.51.0-47438798", "1.50.0-cacc4ce9"]
-    if ami_type.startswith("WINDOWS"):
-        return [f"{version}-{MINORS[version].ami_date[:4]}.{MINORS[version].ami_date[4:6]}.12"]
-    return release_versions(version)
+    return image_releases(context.region.account, version, ami_type)
 
 
 def check_node_role(arn: str) -> None:

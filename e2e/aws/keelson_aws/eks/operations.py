@@ -73,7 +73,7 @@ def start_update(
     nodegroup: str = "",
     addon: str = "",
 ) -> Update:
-    """Begin an update that ends after `seconds`. A fault that says so makes it Failed, and `finish` decides what that means."""
+    """Begin an update that ends after `seconds`. A fault that says so makes it Failed or Cancelled, and `finish` decides what that means."""
     update = Update(
         id=new_id(),
         type=kind,
@@ -98,6 +98,8 @@ def start_update(
                     "resourceIds": issue.get("resourceIds", []),
                 }
             ]
+        elif "cancel" in outcome:
+            update.status, update.cancellation = "Cancelled", {"status": "Successful", "reason": str(outcome["cancel"])}
         else:
             update.status = "Successful"
         finish(update)

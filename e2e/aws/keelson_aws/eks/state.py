@@ -22,9 +22,11 @@ class Update:
     addon: str = ""
     status: str = "InProgress"
     errors: list[dict[str, Any]] = field(default_factory=list)
+    # Only where somebody asked for it.
+    cancellation: dict[str, str] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
-        return {
+        body: dict[str, Any] = {
             "id": self.id,
             "status": self.status,
             "type": self.type,
@@ -32,6 +34,7 @@ class Update:
             "createdAt": self.created_at,
             "errors": self.errors,
         }
+        return {**body, "cancellation": self.cancellation} if self.cancellation else body
 
 
 @dataclass

@@ -22,6 +22,7 @@ from .operations import Context, once, operation, page, start_update
 from .state import Cluster, Update, bad_parameter, bad_request, in_use, not_found
 
 ROLLBACK_SECONDS = 7 * 24 * 3600
+UPGRADE = "UPGRADE_READINESS"
 MODES = ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"]
 Change = tuple[str, list[tuple[str, Any]], Callable[[], None]]
 
@@ -163,7 +164,7 @@ def simple_change(key: str, kind: str, param: str, what: str) -> Callable[[Conte
         if asked == cluster.body.get(key):
             raise bad_parameter(f"No changes needed for the {what} provided", clusterName=cluster.name)
         if key == "upgradePolicy":
-            check_support(cluster.version, asked.get("supportType", "EXTENDED"))
+            check_support(context, cluster.version, asked.get("supportType", "EXTENDED"))
         return kind, [(param, str(asked).lower() if isinstance(asked, bool) else asked)], lambda: cluster.body.update({key: asked})
 
     return find
@@ -227,9 +228,9 @@ def change_version(context: Context) -> Update:
         raise bad_parameter(f"Cluster is already at the desired configuration with version {new}", clusterName=cluster.name)
     if step != 1 and not rollback:
         raise bad_parameter(f"Unsupported Kubernetes minor version update from {old} to {new}", clusterName=cluster.name)
-    check_support(new, cluster.body["upgradePolicy"]["supportType"])
+    check_support(context, new, cluster.body["upgradePolicy"]["supportType"])
     check_skew(cluster, new)
-    check_insights(cluster, bool(params.get("force")), "ROLLBACK_READINESS" if rollback else "UPGRADE_READINESS")
+    check_insights(cluster, new, bool(params.get("force")), "ROLLBACK_READINESS" if rollback else UPGRADE)
     check_free_addresses(find_subnets(context, cluster.body["resourcesVpcConfig"]["subnetIds"]), bad_request)
 
     def apply() -> None:
@@ -261,8 +262,12 @@ def check_skew(cluster: Cluster, version: str) -> None:
         raise bad_request(f"Nodegroup(s) [{', '.join(newer)}] have a newer version than {version}", clusterName=cluster.name)
 
 
-def check_insights(cluster: Cluster, force: bool, category: str) -> None:
-    blocking = [i["name"] for i in cluster.insights.values() if i["category"] == category and i["insightStatus"]["status"] == "ERROR"]
+def check_insights(cluster: Cluster, version: str, force: bool, category: str) -> None:
+    blocking = [
+        i["name"]
+        for i in cluster.insights.values()
+        if i["category"] == category and i["insightStatus"]["status"] == "ERROR" and (i["kubernetesVersion"] == version or category != UPGRADE)
+    ]
     if blocking and not force:
         raise AwsError(
             "InvalidStateException",
@@ -293,6 +298,25 @@ def describe_update(context: Context) -> dict[str, Any]:
     if update is None or update.nodegroup != params.get("nodegroupName", "") or update.addon != params.get("addonName", ""):
         raise not_found(f"No update found for ID: {params['updateId']}", clusterName=params["name"])
     return {"update": update.body()}
+
+
+@operation
+def cancel_update(context: Context) -> dict[str, Any]:
+    """EKS can do so with one kind of update only: a rollback of a cluster in Auto Mode, while its nodes are rolled back."""
+
+    def make() -> Update:
+        cluster = context.cluster("name")
+        update = cluster.updates.get(context.params["updateId"])
+        if update is None or update.nodegroup or update.addon:
+            raise not_found(f"No update found for ID: {context.params['updateId']}", clusterName=cluster.name)
+        auto_mode = (cluster.body.get("computeConfig") or {}).get("enabled")
+        if update.status != "InProgress" or update.type != "VersionRollback" or not auto_mode:
+            raise bad_request(f"Update {update.id} of type {update.type} in status {update.status} cannot be cancelled", clusterName=cluster.name)
+        update.status, update.cancellation = "Cancelled", {"status": "Successful", "reason": "Cancelled by the caller"}
+        cluster.body["status"] = "ACTIVE"
+        return update
+
+    return {"update": once(context, "CancelUpdate", make).body()}
 
 
 @operation

@@ -1,0 +1,121 @@
+"""What EKS offers in an account: the versions of `versions.py`, and what a test has published since. No I/O.
+
+One catalogue for the process, as moto's EC2 and SSM reach it from places that nothing is handed to.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .versions import ADDONS, MINORS, Addon, AddonVersion, Minor, minor_number
+
+RELEASE = re.compile(r"(\d+\.\d+)\.\d+-\d{8}")
+SUPPORT_DATES = {"endOfStandardSupportDate": "standard_ends", "endOfExtendedSupportDate": "extended_ends"}
+STATES = {"STANDARD_SUPPORT": False, "EXTENDED_SUPPORT": True}
+EVERYWHERE = ""
+
+
+class CatalogError(ValueError):
+    """What is to be published cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Newer than all that `versions.py` has; `account` EVERYWHERE for all of them."""
+
+    account: str
+    # Of AMI releases and support dates; an add-on's minors stand in its version.
+    minor: str = ""
+    release: str = ""
+    addon: str = ""
+    addon_version: AddonVersion | None = None
+    support: tuple[tuple[str, Any], ...] = ()
+
+
+class Catalog:
+    def __init__(self) -> None:
+        self._published: list[Published] = []
+
+    def clear(self) -> None:
+        self._published.clear()
+
+    def publish(self, posted: dict[str, Any]) -> None:
+        """{"version", "amiRelease"}, {"version", "endOfStandardSupportDate", ...} or {"addon", "addonVersion", "kubernetesVersions", "default"}."""
+        entry = read_addon(posted) if "addon" in posted else read_release(posted) if "amiRelease" in posted else read_support(posted)
+        self._published.insert(0, entry)
+
+    def _of(self, account: str) -> list[Published]:
+        """Newest first."""
+        return [entry for entry in self._published if entry.account in (EVERYWHERE, account)]
+
+    def minor(self, account: str, version: str) -> Minor:
+        found = MINORS[version]
+        for entry in reversed(self._of(account)):
+            if entry.support and entry.minor == version:
+                found = replace(found, **dict(entry.support))
+        return found
+
+    def releases(self, account: str, version: str) -> list[str]:
+        """AMI releases of a minor, newest first, in the form of Amazon Linux: 1.34.4-20261106."""
+        minor = MINORS[version]
+        built_in = [f"{minor.patch}-{date}" for date in (minor.ami_date, *minor.older_ami_dates)]
+        return [entry.release for entry in self._of(account) if entry.release and entry.minor == version] + built_in
+
+    def all_releases(self, version: str) -> list[str]:
+        """Those of every account: an image is found by whoever knows its id."""
+        return list(dict.fromkeys(r for entry in [EVERYWHERE, *{e.account for e in self._published}] for r in self.releases(entry, version)))
+
+    def all_versions(self, account: str, addon: Addon) -> list[AddonVersion]:
+        newer = [entry.addon_version for entry in self._of(account) if entry.addon_version and entry.addon == addon.name]
+        return [*newer, *addon.versions]
+
+    def addon_versions(self, account: str, addon: Addon, version: str) -> list[AddonVersion]:
+        """Versions of an add-on for a Kubernetes minor, newest first."""
+        return [v for v in self.all_versions(account, addon) if v.first <= minor_number(version) <= v.last]
+
+    def default_addon_version(self, account: str, addon: Addon, version: str) -> str:
+        found = self.addon_versions(account, addon, version)
+        return next((v.version for v in found if minor_number(version) in v.default_for), found[0].version)
+
+
+def known_minor(posted: dict[str, Any]) -> str:
+    version = str(posted.get("version"))
+    if version not in MINORS:
+        raise CatalogError(f"there is no version {version}; there are {', '.join(MINORS)}")
+    return version
+
+
+def read_release(posted: dict[str, Any]) -> Published:
+    version, release = known_minor(posted), str(posted["amiRelease"])
+    found = RELEASE.fullmatch(release)
+    if not found or found[1] != version:
+        raise CatalogError(f"{release} is no release of {version}: one looks like {MINORS[version].patch}-20270101")
+    return Published(posted.get("account", EVERYWHERE), version, release=release)
+
+
+def read_support(posted: dict[str, Any]) -> Published:
+    version = known_minor(posted)
+    support: list[tuple[str, Any]] = []
+    for name, field in SUPPORT_DATES.items():
+        if name in posted:
+            support.append((field, datetime.date.fromisoformat(posted[name]).isoformat()))
+    if "versionStatus" in posted:
+        support.append(("extended", STATES[posted["versionStatus"]]))
+    if not support:
+        raise CatalogError("nothing is published: there is neither addon, amiRelease nor a support date")
+    return Published(posted.get("account", EVERYWHERE), version, support=tuple(support))
+
+
+def read_addon(posted: dict[str, Any]) -> Published:
+    if posted["addon"] not in ADDONS:
+        raise CatalogError(f"there is no add-on {posted['addon']}")
+    minors = [minor_number(version) for version in posted["kubernetesVersions"]]
+    default_for = tuple(minors) if posted.get("default") else ()
+    version = AddonVersion(str(posted["addonVersion"]), min(minors), max(minors), default_for)
+    return Published(posted.get("account", EVERYWHERE), addon=posted["addon"], addon_version=version)
+
+
+CATALOG = Catalog()

@@ -1,0 +1,84 @@
+"""What EKS publishes while a test runs: AMI releases, add-on versions, other support dates; in one account or in all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+
+from conftest import Cloud, Server, refused
+
+NEWER = "1.34.5-20261201"
+PATH = "/aws/service/eks/optimized-ami/1.34/amazon-linux-2023/x86_64/standard/recommended"
+
+
+def parameter(cloud: Cloud, what: str) -> str:
+    return str(cloud.client("ssm").get_parameter(Name=f"{PATH}/{what}")["Parameter"]["Value"])
+
+
+def test_a_newer_ami_release_is_what_ssm_names_and_groups_can_go_to(cloud: Cloud, other_account: Cloud, server: Server) -> None:
+    cloud.cluster(version="1.34")
+    before = cloud.nodegroup()["releaseVersion"]
+    image = parameter(cloud, "image_id")
+    server.post("releases", {"account": cloud.account, "version": "1.34", "amiRelease": NEWER})
+    assert parameter(cloud, "release_version") == NEWER and parameter(cloud, "image_id") != image
+    assert parameter(other_account, "release_version") == before and parameter(other_account, "image_id") == image
+    found = cloud.ec2.describe_images(ImageIds=[parameter(cloud, "image_id")])["Images"]
+    assert found[0]["Name"].endswith("-1.34-v20261201")
+    update = cloud.eks.update_nodegroup_version(clusterName="demo", nodegroupName="nodes")
+    assert {"type": "ReleaseVersion", "value": NEWER} in update["update"]["params"]
+    cloud.update_done(update, nodegroupName="nodes")
+    assert cloud.describe_nodegroup()["releaseVersion"] == NEWER
+    assert {node["kubelet"] for node in cloud.nodes()} == {"v1.34.5-eks-ecaa3a6"}
+    running = [i for r in cloud.ec2.describe_instances()["Reservations"] for i in r["Instances"] if i["State"]["Name"] == "running"]
+    assert {i["ImageId"] for i in running} == {parameter(cloud, "image_id")}
+    with refused("InvalidParameterException", f"cannot be lowered from {NEWER} to {before}"):
+        cloud.eks.update_nodegroup_version(clusterName="demo", nodegroupName="nodes", releaseVersion=before)
+
+
+def offered(cloud: Cloud, minor: str) -> dict[str, bool]:
+    (info,) = cloud.eks.describe_addon_versions(kubernetesVersion=minor, addonName="coredns")["addons"]
+    return {v["addonVersion"]: v["compatibilities"][0]["defaultVersion"] for v in info["addonVersions"]}
+
+
+def test_a_newer_default_of_an_add_on(cloud: Cloud, other_account: Cloud, server: Server) -> None:
+    before = offered(cloud, "1.34")
+    newer = "v1.14.0-eksbuild.1"
+    asked = {"account": cloud.account, "addon": "coredns", "addonVersion": newer, "kubernetesVersions": ["1.34", "1.35"]}
+    server.post("releases", asked)
+    assert offered(cloud, "1.34") == {newer: False, **before}
+    server.post("releases", {**asked, "addonVersion": "v1.14.1-eksbuild.1", "default": True})
+    assert [v for v, default in offered(cloud, "1.34").items() if default] == ["v1.14.1-eksbuild.1"]
+    assert newer not in offered(cloud, "1.33") and offered(other_account, "1.34") == before
+    cloud.cluster(version="1.34")
+    assert cloud.eks.create_addon(clusterName="demo", addonName="coredns")["addon"]["addonVersion"] == "v1.14.1-eksbuild.1"
+
+
+def support(cloud: Cloud, version: str) -> tuple[str, str, str]:
+    (found,) = cloud.eks.describe_cluster_versions(clusterVersions=[version])["clusterVersions"]
+    dates = (found["endOfStandardSupportDate"], found["endOfExtendedSupportDate"])
+    return str(dates[0].date()), str(dates[1].date()), found["versionStatus"]
+
+
+def test_support_dates(cloud: Cloud, other_account: Cloud, server: Server) -> None:
+    standard, extended, state = support(cloud, "1.34")
+    server.post("releases", {"account": cloud.account, "version": "1.34", "endOfStandardSupportDate": "2031-01-31"})
+    assert support(cloud, "1.34") == ("2031-01-31", extended, state)
+    server.post("releases", {"account": cloud.account, "version": "1.34", "endOfExtendedSupportDate": "2032-01-31", "versionStatus": "EXTENDED_SUPPORT"})
+    assert support(cloud, "1.34") == ("2031-01-31", "2032-01-31", "EXTENDED_SUPPORT")
+    assert support(other_account, "1.34") == (standard, extended, state)
+
+
+WRONG: tuple[dict[str, Any], ...] = (
+    {"version": "1.99", "amiRelease": "1.99.0-20270101"},
+    {"version": "1.34", "amiRelease": "1.33.0-20270101"},
+    {"version": "1.34"},
+    {"version": "1.34", "endOfStandardSupportDate": "soon"},
+    {"addon": "nonsense", "addonVersion": "v1", "kubernetesVersions": ["1.34"]},
+)
+
+
+@pytest.mark.parametrize("posted", WRONG)
+def test_what_cannot_be_published_is_said(server: Server, posted: dict[str, Any]) -> None:
+    assert requests.post(f"{server.url}/_keelson/releases", json=posted, timeout=5).status_code == 400
