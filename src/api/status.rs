@@ -130,6 +130,10 @@ pub struct ResourceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub state: Option<String>,
+    /// Id of its update in EKS that is under way, or that failed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub update_id: Option<String>,
 }
 
 /// An add-on.
@@ -298,6 +302,10 @@ pub struct NodeGroupStatus {
     /// Nodes that are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_nodes: Option<i32>,
+    /// Id of its update in EKS that is under way, or that failed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub update_id: Option<String>,
     /// Names of its Auto Scaling groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]

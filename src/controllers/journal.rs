@@ -26,7 +26,8 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
             }
             let state = entry.presence.as_ref().and_then(|presence| presence.observed()).map(|seen| seen.state.clone());
             let state = state.filter(|state| !state.is_empty());
-            let line = ResourceStatus { key: key.to_string(), id: recorded.id.clone(), state };
+            let (id, update_id) = (recorded.id.clone(), recorded.operation.clone());
+            let line = ResourceStatus { key: key.to_string(), id, state, update_id };
             Some((FOUND_BY_CLUSTER.contains(&key.kind()), line))
         })
         .collect();
@@ -40,7 +41,7 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
 pub fn recorded(resources: &[ResourceStatus]) -> Vec<(Key, Recorded)> {
     let line = |line: &ResourceStatus| {
         let id = line.id.clone().filter(|id| !id.is_empty());
-        (Key::parse(&line.key), Recorded { id, at: Timestamp::UNIX_EPOCH })
+        (Key::parse(&line.key), Recorded { id, operation: line.update_id.clone(), at: Timestamp::UNIX_EPOCH })
     };
     resources.iter().map(line).collect()
 }

@@ -63,7 +63,7 @@ fn step(item: &Item, memory: &Memory) -> Option<PlanStep> {
                 None => PlanStep { detail: detail(&step.changes), after, ..shown(step.action, StepState::Pending) },
             }
         }
-        Verdict::Waiting { action, since, until, note } => PlanStep {
+        Verdict::Waiting { action, since, until, note, .. } => PlanStep {
             detail: (!note.is_empty()).then(|| bounded(note, 1024)),
             since: Some(Time(whole_seconds(begun(item, memory, *since)))),
             expected_seconds: Some(until.duration_since(*since).as_secs()),
@@ -74,7 +74,7 @@ fn step(item: &Item, memory: &Memory) -> Option<PlanStep> {
 
 /// When the step began, as far as this process knows better than the last look.
 fn begun(item: &Item, memory: &Memory, since: Timestamp) -> Timestamp {
-    memory.get(&item.key).and_then(|entry| entry.running).map_or(since, |running| running.since)
+    memory.get(&item.key).and_then(|entry| entry.running.as_ref()).map_or(since, |running| running.since)
 }
 
 /// As the API server keeps times: without this, what is read back would differ from what was written.
@@ -138,7 +138,13 @@ mod tests {
             item("role/node", Verdict::Pending(create(), vec![WaitingOn::Retry(failed)])),
             item(
                 "natGateway/eu-west-1a",
-                Verdict::Waiting { action: Action::Create, since: at(60), until: at(165), note: String::new() },
+                Verdict::Waiting {
+                    action: Action::Create,
+                    since: at(60),
+                    until: at(165),
+                    note: String::new(),
+                    operation: None,
+                },
             ),
             item("cluster", Verdict::Pending(update(), vec![WaitingOn::Resource(Key::named("role", "cluster"))])),
             item("addon/coredns", Verdict::Pending(create(), vec![WaitingOn::Resource(Key::single("cluster"))])),

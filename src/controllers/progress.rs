@@ -53,7 +53,7 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
             moving(reasons::of_action(step.action), format!("{name}: {}", doing(step.action)), Duration::ZERO)
         }
         Verdict::Pending(step, waits) => pending(&name, step, waits, goal, now),
-        Verdict::Waiting { action, since, until, note } => {
+        Verdict::Waiting { action, since, until, note, .. } => {
             let left = until.duration_since(*now_or(since, &now)).max(jiff::SignedDuration::ZERO).unsigned_abs();
             let mut message = format!("{name}: {}", timed(*action, *since, *until, now));
             if !note.is_empty() {
@@ -221,6 +221,7 @@ mod tests {
             since: at(since),
             until: at(until),
             note: note.into(),
+            operation: None,
         };
         let create = |waits| Verdict::Pending(step(Action::Create), waits);
         let mut items = vec![

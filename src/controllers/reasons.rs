@@ -19,6 +19,8 @@ pub fn reason(class: Class) -> Reason {
         Class::Quota => Reason::QuotaExceeded,
         Class::Capacity => Reason::InsufficientCapacity,
         Class::Denied | Class::WrongAccount => Reason::AccessDenied,
+        Class::GaveUp => Reason::Failed,
+        Class::Obstructed => Reason::UpgradeBlocked,
         Class::CredentialsUnavailable => Reason::CredentialsUnavailable,
         Class::Invalid => Reason::InvalidSpec,
         Class::Throttled => Reason::Throttled,

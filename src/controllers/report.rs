@@ -13,6 +13,7 @@ use super::conditions::Overall;
 use super::context::{Context, State};
 use super::events::Told;
 use super::watch::digest;
+use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::conditions::{self, ConditionType};
 
 /// When nothing is expected: a watch event that was missed is made good by then.
@@ -58,6 +59,12 @@ impl Next {
 /// A number of the object's own, to spread what would happen all at once.
 pub fn seed<K: ResourceExt>(object: &K) -> u64 {
     digest(object.uid())
+}
+
+/// What a person changes by asking for something: the spec, or the annotation that asks for a look.
+pub fn salt<K: ResourceExt>(object: &K) -> String {
+    let asked = object.annotations().get(RECONCILE_AT_ANNOTATION).map_or("", String::as_str);
+    format!("{} {asked}", object.meta().generation.unwrap_or_default())
 }
 
 /// How long an object that was at rest waits for its first look by this process, so that a restart with many of them is no

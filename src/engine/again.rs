@@ -24,9 +24,8 @@ impl<C: Sync> Run<'_, C> {
             let entry = memory.entry(&item.key);
             let rested = entry.seen_at.unwrap_or(now).saturating_add(span(rest)).unwrap_or(now);
             match &item.verdict {
-                Verdict::Waiting { action, since, .. } => {
-                    let kind = item.key.kind();
-                    let estimate = self.expectations.estimate(kind, *action, node.expected(*action));
+                Verdict::Waiting { action, since, operation, .. } => {
+                    let estimate = self.expectations.of(node.as_ref(), *action, operation.as_ref());
                     // From the last look and not from now: reconciles for other reasons must not put it off.
                     let seen = entry.seen_at.unwrap_or(now);
                     let elapsed = seen.duration_since(*since).max(jiff::SignedDuration::ZERO);

@@ -84,6 +84,7 @@ fn rule_broken<C>(goal: Goal, key: &Key, step: &Step, graph: &Graph<C>, memory: 
         (Action::Update | Action::Delete, Presence::Foreign(_)) => Some("it is not ours"),
         (Action::Update | Action::Delete, Presence::Borrowed(_)) => Some("it is only lent to us"),
         (Action::Update, Presence::Ours(_)) if goal == Goal::Gone => Some("all is to go"),
+        (Action::Update, Presence::Ours(seen)) if seen.operation.is_some() => Some("an operation on it is under way"),
         (Action::Update, Presence::Ours(_)) => {
             let only_in_place = step.changes.iter().all(|change| change.how == How::InPlace);
             (!only_in_place).then_some("a field in it cannot be changed in place")

@@ -17,10 +17,10 @@ use super::expect::Expectations;
 use super::failure::{Class, Failure, span};
 use super::graph::Graph;
 use super::key::Key;
-use super::memory::{AnyPresence, Memory, Running};
+use super::memory::{AnyPresence, Memory};
 use super::node::Node;
 use super::plan::{Action, Goal, Plan, Step, plan};
-use super::resource::{Change, Look, Phase, Presence};
+use super::resource::{Change, Look, Operation, Phase, Presence};
 
 /// Where ids and intents are kept so that they outlive the process.
 #[async_trait]
@@ -51,6 +51,19 @@ pub struct Happened {
     pub outcome: Outcome,
 }
 
+/// An operation whose end was noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// On which resource.
+    pub key: Key,
+    /// Which.
+    pub operation: Operation,
+    /// When it began.
+    pub since: Timestamp,
+    /// How long it took about, or why it came to nothing.
+    pub result: Result<Duration, Failure>,
+}
+
 /// What a reconcile came to.
 #[derive(Debug)]
 #[must_use]
@@ -61,6 +74,8 @@ pub struct Report {
     pub next: Option<Timestamp>,
     /// The steps that were run.
     pub happened: Vec<Happened>,
+    /// The operations that ended, whoever began them.
+    pub ended: Vec<Ended>,
     /// Rules that the plan would have broken: nothing was done.
     pub violations: Vec<Violation>,
 }
@@ -88,7 +103,7 @@ const LOOKS_AT_ONCE: usize = 16;
 
 /// Reconciles once.
 pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report {
-    run.observe(memory).await;
+    let mut ended = run.observe(memory).await;
     let mut happened = Vec::new();
     let mut steps_of: BTreeMap<Key, u32> = BTreeMap::new();
     let mut in_flight: BTreeSet<Key> = BTreeSet::new();
@@ -99,11 +114,11 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
             Ok(checked) => checked,
             Err(violations) => {
                 while let Some(done) = running.next().await {
-                    run.note(memory, done, &mut happened);
+                    ended.extend(run.note(memory, done, &mut happened));
                 }
                 let plan = run.plan(memory);
                 let next = (run.clock)().saturating_add(span(Duration::from_secs(60))).ok();
-                return Report { plan, next, happened, violations };
+                return Report { plan, next, happened, ended, violations };
             }
         };
         let mut start: Vec<(Arc<dyn Node<C>>, Step)> = Vec::new();
@@ -127,11 +142,11 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
         let Some(done) = running.next().await else {
             let plan = checked.into_plan();
             let next = run.look_again(memory, &plan);
-            return Report { plan, next, happened, violations: Vec::new() };
+            return Report { plan, next, happened, ended, violations: Vec::new() };
         };
         in_flight.remove(&done.key);
-        let keep_at_once = done.keep_at_once;
-        run.note(memory, done, &mut happened);
+        let keep_at_once = done.is_to_be_kept();
+        ended.extend(run.note(memory, done, &mut happened));
         if keep_at_once && let Err(failure) = run.journal.record(memory).await {
             // The intent is kept, so nothing is lost: the tag leads back to it.
             tracing::warn!(%failure, "an id could not be kept in status yet");
@@ -152,11 +167,19 @@ pub async fn preview<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Plan {
 }
 
 /// A step that ended.
-struct Done {
-    key: Key,
-    step: Step,
+pub(super) struct Done {
+    pub(super) key: Key,
+    pub(super) step: Step,
     keep_at_once: bool,
-    result: Result<AnyPresence, Failure>,
+    pub(super) result: Result<AnyPresence, Failure>,
+}
+
+impl Done {
+    /// Whether what came of it is to outlive the process before anything else happens.
+    fn is_to_be_kept(&self) -> bool {
+        let began = self.result.as_ref().ok().and_then(Presence::observed).is_some_and(|seen| seen.operation.is_some());
+        self.keep_at_once || began
+    }
 }
 
 impl<C: Sync> Run<'_, C> {
@@ -164,8 +187,9 @@ impl<C: Sync> Run<'_, C> {
         plan(self.graph, memory, self.goal, self.expectations, (self.clock)())
     }
 
-    /// Looks at everything that is due, what lives in another thing after that thing.
-    async fn observe(&self, memory: &mut Memory) {
+    /// Looks at everything that is due, what lives in another thing after that thing. Returns the operations that ended.
+    async fn observe(&self, memory: &mut Memory) -> Vec<Ended> {
+        let mut ended = Vec::new();
         let now = (self.clock)();
         let due = |memory: &Memory, key: &Key| {
             memory
@@ -201,11 +225,12 @@ impl<C: Sync> Run<'_, C> {
             let answers: Vec<_> = futures::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect().await;
             for (node, answer) in answers {
                 match answer {
-                    Ok(presence) => self.saw(memory, node.as_ref(), presence, false),
+                    Ok(presence) => ended.extend(self.saw(memory, node.as_ref(), presence, false)),
                     Err(failure) => memory.look_failed(&node.key(), failure, (self.clock)()),
                 }
             }
         }
+        ended
     }
 
     /// How old a read may be: never older than our last write, and at rest as old as sharing allows.
@@ -218,49 +243,14 @@ impl<C: Sync> Run<'_, C> {
         let share = if moving { Duration::from_millis(500) } else { node.rest().share };
         let since_write = now.duration_since(written).max(jiff::SignedDuration::ZERO).unsigned_abs();
         let settled = memory.settled_for(&key, now).unwrap_or(Duration::MAX);
+        let recorded = entry.and_then(|e| e.recorded.as_ref());
         Look {
             max_age: share.min(since_write).min(settled),
             goal: self.goal,
-            recorded_id: entry.and_then(|e| e.recorded.as_ref()).and_then(|r| r.id.clone()),
+            recorded_id: recorded.and_then(|r| r.id.clone()),
+            recorded_operation: recorded.and_then(|r| r.operation.clone()),
             at_rest: !moving,
         }
-    }
-
-    fn saw(&self, memory: &mut Memory, node: &dyn Node<C>, presence: AnyPresence, started: bool) {
-        let now = (self.clock)();
-        let key = node.key();
-        let busy_with = presence.observed().and_then(|seen| match &seen.phase {
-            Phase::Busy { action, since, .. } => Some((*action, *since)),
-            _ => None,
-        });
-        let entry = memory.entry(&key);
-        match (busy_with, entry.running.take()) {
-            (Some((action, _)), Some(running)) if running.action == action => {
-                entry.running = Some(Running { busy_at: now, ..running });
-            }
-            (Some((action, since)), _) => {
-                let from_start = since.is_some() || started;
-                entry.running = Some(Running { action, since: since.unwrap_or(now), busy_at: now, from_start });
-            }
-            (None, Some(running)) => {
-                let usable = presence.observed().is_none_or(|seen| seen.phase == Phase::Ready);
-                if usable && running.from_start {
-                    // It ended somewhere between the last look that found it at work and this one.
-                    let late = now.duration_since(running.busy_at) / 2;
-                    let took = (now.duration_since(running.since) - late).max(jiff::SignedDuration::ZERO);
-                    self.expectations.learn(key.kind(), running.action, took.unsigned_abs());
-                }
-            }
-            (None, None) => {}
-        }
-        let mut gone: Vec<Key> = matches!(presence, Presence::Absent).then(|| key.clone()).into_iter().collect();
-        while let Some(host) = gone.pop() {
-            for along in self.graph.nodes().iter().filter(|node| node.deleted_with().as_ref() == Some(&host)) {
-                memory.saw(&along.key(), Presence::Absent, now);
-                gone.push(along.key());
-            }
-        }
-        memory.saw(&key, presence, now);
     }
 
     /// Records the intent of every create that could be doubled, before any is sent.
@@ -291,6 +281,7 @@ impl<C: Sync> Run<'_, C> {
         let refs = memory.refs();
         let seen = memory.observed(&node.key()).cloned();
         let keep_at_once = step.action == Action::Create && node.records_intent();
+        let step = Step { changes: node.batch(&step.changes), ..step };
         Box::pin(async move {
             let key = node.key();
             let result = match (step.action, seen) {
@@ -306,41 +297,6 @@ impl<C: Sync> Run<'_, C> {
             };
             Done { key, step, keep_at_once, result }
         })
-    }
-
-    /// Takes the end of a step into memory.
-    fn note(&self, memory: &mut Memory, done: Done, happened: &mut Vec<Happened>) {
-        let Done { key, step, result, .. } = done;
-        let now = (self.clock)();
-        let result = match result {
-            Err(failure) if failure.class == Class::Gone && step.action == Action::Delete => Ok(Presence::Absent),
-            other => other,
-        };
-        let outcome = match result {
-            Ok(presence) => {
-                let before = memory.observed(&key).map(|seen| seen.id.clone());
-                let entry = memory.entry(&key);
-                entry.failed = None;
-                entry.written_at = Some(now);
-                entry.running = None;
-                if step.action == Action::Delete && matches!(presence, Presence::Absent) {
-                    entry.recorded = None;
-                }
-                let id = presence.observed().map(|seen| seen.id.clone()).or(before);
-                if let Some(node) = self.graph.node(&key) {
-                    self.saw(memory, node.as_ref(), presence, true);
-                }
-                Outcome::Done(id.unwrap_or_default())
-            }
-            Err(failure) => {
-                memory.step_failed(&key, failure.clone(), now);
-                if failure.class == Class::NoChange {
-                    return;
-                }
-                Outcome::Failed(failure)
-            }
-        };
-        happened.push(Happened { key, action: step.action, changes: step.changes, outcome });
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use super::node::Node;
 use super::plan::Action;
+use super::resource::Operation;
 
 /// How long something takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +33,25 @@ impl Expectations {
         }
     }
 
+    /// How long an action on `node` should take, or the operation that carries it out.
+    pub fn of<C>(&self, node: &dyn Node<C>, action: Action, operation: Option<&Operation>) -> Estimate {
+        let prior = match operation {
+            Some(operation) => node.expected_operation(&operation.kind),
+            None => node.expected(action),
+        };
+        self.estimate(&pace(node.key().kind(), operation), action, prior)
+    }
+
     /// Notes how long it took. The newest counts as much as all before it, so a change shows soon.
     pub fn learn(&self, kind: &str, action: Action, took: Duration) {
         let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.entry((kind.to_owned(), action)).and_modify(|typical| *typical = (*typical + took) / 2).or_insert(took);
     }
+}
+
+/// What takes about as long as each other: a kind of resource, or a kind of operation on it.
+pub fn pace(kind: &str, operation: Option<&Operation>) -> String {
+    operation.map_or_else(|| kind.to_owned(), |operation| format!("{kind}/{}", operation.kind))
 }
 
 const SHORTEST: Duration = Duration::from_millis(900);

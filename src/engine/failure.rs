@@ -36,13 +36,17 @@ pub enum Class {
     NotLeader,
     /// The credentials belong to another account than the one expected: nothing was sent.
     WrongAccount,
+    /// The cloud took it up and gave up on it: worth another try or two.
+    GaveUp,
+    /// Something that people own stands in the way (pods that may not be evicted): not tried again by itself.
+    Obstructed,
     /// Anything else.
     Unknown,
 }
 
 impl Class {
     /// All of them, for tests and for metrics that start at zero.
-    pub const ALL: [Class; 15] = [
+    pub const ALL: [Class; 17] = [
         Class::Gone,
         Class::NotYetVisible,
         Class::Conflict,
@@ -57,6 +61,8 @@ impl Class {
         Class::Unavailable,
         Class::NotLeader,
         Class::WrongAccount,
+        Class::GaveUp,
+        Class::Obstructed,
         Class::Unknown,
     ];
 
@@ -77,6 +83,8 @@ impl Class {
             Class::Unavailable => "unavailable",
             Class::NotLeader => "not_leader",
             Class::WrongAccount => "wrong_account",
+            Class::GaveUp => "gave_up",
+            Class::Obstructed => "obstructed",
             Class::Unknown => "unknown",
         }
     }
@@ -115,6 +123,9 @@ impl Failure {
 /// How long something just made may stay invisible to others before it counts as an error (IAM propagation).
 pub const VISIBLE_WITHIN: Duration = Duration::from_secs(120);
 
+/// How often an operation is begun that the cloud gives up on.
+const MOST_TRIES: u32 = 3;
+
 /// What is known of a step that failed, over its attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
@@ -144,11 +155,21 @@ impl Failed {
         Self { failure, first, attempts, retry_at }
     }
 
+    /// True when it is not tried again before a person asks for it: by an edit, or by asking for a look.
+    pub fn exhausted(&self) -> bool {
+        match self.failure.class {
+            Class::GaveUp => self.attempts >= MOST_TRIES,
+            Class::Obstructed => true,
+            _ => false,
+        }
+    }
+
     /// True when it will not get further without a change by a person, as far as can be known.
     pub fn needs_a_person(&self, now: Timestamp) -> bool {
         match self.failure.class {
             Class::Conflict | Class::Quota | Class::Denied | Class::Invalid | Class::Capacity => true,
             Class::CredentialsUnavailable | Class::WrongAccount => true,
+            Class::GaveUp | Class::Obstructed => self.exhausted(),
             Class::NotYetVisible => now.duration_since(self.first).unsigned_abs() >= VISIBLE_WITHIN,
             Class::Gone | Class::Busy | Class::Throttled | Class::NoChange => false,
             Class::Unavailable | Class::NotLeader | Class::Unknown => false,
@@ -184,6 +205,7 @@ fn delay(class: Class, attempts: u32, elapsed: Duration) -> Duration {
         Class::CredentialsUnavailable => growing(5_000, 120_000),
         Class::Conflict | Class::Denied | Class::Invalid | Class::WrongAccount => growing(15_000, 600_000),
         Class::Quota | Class::Capacity => growing(60_000, 600_000),
+        Class::GaveUp | Class::Obstructed => growing(5_000, 60_000),
     }
 }
 

@@ -12,7 +12,7 @@ use super::failure::{Failed, Failure, span};
 use super::key::Key;
 use super::node::AnyObserved;
 use super::plan::Action;
-use super::resource::{Presence, Refs};
+use super::resource::{Change, FailedOperation, Operation, Presence, Refs};
 
 /// A presence of any kind.
 pub type AnyPresence = Presence<Arc<dyn Any + Send + Sync>>;
@@ -22,12 +22,14 @@ pub type AnyPresence = Presence<Arc<dyn Any + Send + Sync>>;
 pub struct Recorded {
     /// The cloud's id; `None` for an intent: a create was about to be sent.
     pub id: Option<String>,
+    /// The operation that was under way, or failed, when it was last seen.
+    pub operation: Option<String>,
     /// When it was recorded.
     pub at: Timestamp,
 }
 
 /// A step whose end the cloud has not reported yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Running {
     /// What was begun.
     pub action: Action,
@@ -37,6 +39,28 @@ pub struct Running {
     pub busy_at: Timestamp,
     /// `since` is the true beginning, not just when it was noticed.
     pub from_start: bool,
+    /// The operation that carries it out, where it has an id of its own.
+    pub operation: Option<Operation>,
+}
+
+impl Running {
+    /// Whether `action` is still this one: not when another operation has taken its place.
+    pub fn goes_on(&self, action: Action, operation: Option<&Operation>) -> bool {
+        let other = match (&self.operation, operation) {
+            (Some(before), Some(now)) => before.id != now.id,
+            _ => false,
+        };
+        self.action == action && !other
+    }
+}
+
+/// Changes that were made, and may not show yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Which.
+    pub changes: Vec<Change>,
+    /// When the cloud said that it had made them.
+    pub at: Timestamp,
 }
 
 /// What is known of one resource.
@@ -54,11 +78,29 @@ pub struct Entry {
     pub running: Option<Running>,
     /// The step that failed last, until one succeeds.
     pub failed: Option<Failed>,
+    /// The failed operation that `failed` has counted.
+    pub counted_operation: Option<String>,
+    /// The last update that succeeded.
+    pub applied: Option<Applied>,
     /// The look that failed last, until one succeeds: what was seen before is not acted upon.
     pub blind: Option<Failed>,
     /// Its line in the inventory.
     pub recorded: Option<Recorded>,
 }
+
+/// Of a resource that was never met.
+pub(super) static NOTHING_KNOWN: Entry = Entry {
+    presence: None,
+    seen_at: None,
+    written_at: None,
+    due: None,
+    running: None,
+    failed: None,
+    counted_operation: None,
+    applied: None,
+    blind: None,
+    recorded: None,
+};
 
 /// What is known of the resources of one object.
 #[derive(Clone, Debug)]
@@ -114,15 +156,13 @@ impl Memory {
         refs
     }
 
-    /// Everything is to be looked at anew.
+    /// Everything is to be looked at anew, and what failed is tried as if for the first time: a person asks for it.
     pub fn forget_looks(&mut self, now: Timestamp) {
         self.since = now;
         for entry in self.entries.values_mut() {
             entry.due = None;
             entry.presence = None;
-            if let Some(failed) = &mut entry.failed {
-                failed.retry_at = now;
-            }
+            entry.failed = None;
             if let Some(blind) = &mut entry.blind {
                 blind.retry_at = now;
             }
@@ -132,6 +172,10 @@ impl Memory {
     /// What only a person could mend is tried again now: one has changed something.
     pub fn try_again(&mut self, now: Timestamp) {
         for entry in self.entries.values_mut() {
+            if entry.failed.as_ref().is_some_and(Failed::exhausted) {
+                entry.failed = None;
+                entry.due = None;
+            }
             for failed in [&mut entry.failed, &mut entry.blind].into_iter().flatten() {
                 if failed.needs_a_person(now) {
                     failed.retry_at = now;
@@ -147,7 +191,11 @@ impl Memory {
         if let Some(seen) = presence.observed() {
             let known = entry.recorded.as_ref().is_some_and(|r| r.id.as_ref() == Some(&seen.id));
             if !known {
-                entry.recorded = Some(Recorded { id: Some(seen.id.clone()), at: now });
+                entry.recorded = Some(Recorded { id: Some(seen.id.clone()), operation: None, at: now });
+            }
+            if let Some(recorded) = &mut entry.recorded {
+                let failed = seen.failed_operation.as_ref().map(|failed| &failed.id);
+                recorded.operation = seen.operation.as_ref().map(|operation| &operation.id).or(failed).cloned();
             }
         }
         entry.presence = Some(presence);
@@ -171,9 +219,28 @@ impl Memory {
         entry.due = None;
     }
 
+    /// Counts an operation that came to nothing as a step that failed: once, however often it is seen.
+    pub fn operation_failed(&mut self, key: &Key, failed: &FailedOperation, now: Timestamp) {
+        let entry = self.entry(key);
+        if entry.counted_operation.as_ref() == Some(&failed.id) {
+            return;
+        }
+        entry.counted_operation = Some(failed.id.clone());
+        entry.applied = None;
+        entry.failed = Some(Failed::after(entry.failed.as_ref(), failed.failure.clone(), now, seed(key)));
+    }
+
+    /// Until when not seeing `changes` does not mean that they were undone: they were made a moment ago.
+    pub fn shows_by(&self, key: &Key, changes: &[Change], now: Timestamp) -> Option<Timestamp> {
+        let applied = self.get(key)?.applied.as_ref()?;
+        let same = changes.iter().all(|change| applied.changes.contains(change));
+        let until = applied.at.saturating_add(span(self.settle)).unwrap_or(applied.at);
+        Some(until).filter(|until| same && now < *until)
+    }
+
     /// Notes that a create is about to be sent.
     pub fn intend(&mut self, key: &Key, now: Timestamp) {
-        self.entry(key).recorded = Some(Recorded { id: None, at: now });
+        self.entry(key).recorded = Some(Recorded { id: None, operation: None, at: now });
     }
 
     /// Until when not seeing the thing does not mean that it is not there: it was made, or a create for it was sent,

@@ -15,11 +15,12 @@ pub mod graph;
 pub mod key;
 pub mod memory;
 pub mod node;
+mod note;
 pub mod plan;
 pub mod resource;
 
 pub use check::{Checked, check};
-pub use execute::{Happened, Journal, Outcome, Report, reconcile};
+pub use execute::{Ended, Happened, Journal, Outcome, Report, reconcile};
 pub use expect::{Estimate, Expectations};
 pub use failure::{Class, Failure};
 pub use graph::{Gate, Graph, GraphError};
@@ -27,7 +28,7 @@ pub use key::Key;
 pub use memory::{Memory, Recorded};
 pub use node::{AnyObserved, Node};
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn, plan};
-pub use resource::{Change, How, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+pub use resource::{Change, FailedOperation, How, Look, Observed, Operation, Phase, Presence, Refs, Resource, Rest};
 
 #[cfg(test)]
 mod toy_world;

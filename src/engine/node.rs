@@ -28,10 +28,12 @@ pub trait Node<C>: Send + Sync {
     fn deletable_while(&self, action: Action) -> bool;
     fn facts(&self) -> Vec<(&'static str, String)>;
     fn expected(&self, action: Action) -> Duration;
+    fn expected_operation(&self, kind: &str) -> Duration;
     fn rest(&self) -> Rest;
     fn records_intent(&self) -> bool;
     fn irreplaceable(&self) -> Option<String>;
     fn diff(&self, seen: &AnyObserved, refs: &Refs) -> Vec<Change>;
+    fn batch(&self, changes: &[Change]) -> Vec<Change>;
     async fn observe(
         &self,
         cloud: &C,
@@ -82,6 +84,9 @@ impl<R: Resource> Node<R::Cloud> for R {
     fn expected(&self, action: Action) -> Duration {
         Resource::expected(self, action)
     }
+    fn expected_operation(&self, kind: &str) -> Duration {
+        Resource::expected_operation(self, kind)
+    }
     fn rest(&self) -> Rest {
         Resource::rest(self)
     }
@@ -97,6 +102,9 @@ impl<R: Resource> Node<R::Cloud> for R {
             // Seen by another kind of the same name, after an upgrade of the operator: look again.
             Err(_) => Vec::new(),
         }
+    }
+    fn batch(&self, changes: &[Change]) -> Vec<Change> {
+        Resource::batch(self, changes)
     }
     async fn observe(
         &self,
@@ -133,8 +141,7 @@ impl<R: Resource> Node<R::Cloud> for R {
 }
 
 fn untyped<R: Resource>(seen: Observed<R::Seen>) -> AnyObserved {
-    let Observed { id, state, phase, outputs, detail } = seen;
-    Observed { id, state, phase, outputs, detail: Arc::new(detail) }
+    seen.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>)
 }
 
 fn untyped_presence<R: Resource>(presence: Presence<R::Seen>) -> Presence<Arc<dyn Any + Send + Sync>> {
@@ -151,11 +158,6 @@ fn typed<R: Resource>(seen: &AnyObserved) -> Result<Observed<R::Seen>, Failure> 
         let message = format!("{} was seen as another kind of resource", seen.id);
         return Err(Failure::new(Class::Unknown, message));
     };
-    Ok(Observed {
-        id: seen.id.clone(),
-        state: seen.state.clone(),
-        phase: seen.phase.clone(),
-        outputs: seen.outputs.clone(),
-        detail: detail.clone(),
-    })
+    let detail = detail.clone();
+    Ok(seen.clone().map(|_| detail))
 }

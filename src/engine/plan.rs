@@ -11,9 +11,9 @@ use super::expect::Expectations;
 use super::failure::{Class, Failed, span};
 use super::graph::Graph;
 use super::key::Key;
-use super::memory::{Entry, Memory};
+use super::memory::{Entry, Memory, NOTHING_KNOWN};
 use super::node::{AnyObserved, Node};
-use super::resource::{Change, How, Phase, Presence};
+use super::resource::{Change, How, Operation, Phase, Presence};
 
 /// What is done to a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,7 +51,7 @@ pub enum Goal {
 pub struct Step {
     /// What.
     pub action: Action,
-    /// The fields that an update changes.
+    /// The fields that differ; an update may take them in turns.
     pub changes: Vec<Change>,
     /// Why, where it is not plain.
     pub reason: Option<String>,
@@ -100,6 +100,8 @@ pub enum Verdict {
         until: Timestamp,
         /// The cloud's own words, if any.
         note: String,
+        /// The operation that carries it out, where it has an id of its own.
+        operation: Option<Operation>,
     },
     /// Goes when that goes.
     GoesWith(Key),
@@ -210,17 +212,6 @@ fn hopeless(memory: &Memory, key: &Key) -> bool {
     invalid || matches!(entry.presence, Some(Presence::Foreign(_)))
 }
 
-static NOTHING_KNOWN: Entry = Entry {
-    presence: None,
-    seen_at: None,
-    written_at: None,
-    due: None,
-    running: None,
-    failed: None,
-    blind: None,
-    recorded: None,
-};
-
 impl<C> Planner<'_, C> {
     fn entry(&self, key: &Key) -> &Entry {
         self.memory.get(key).unwrap_or(&NOTHING_KNOWN)
@@ -237,7 +228,9 @@ impl<C> Planner<'_, C> {
             Some(Presence::Borrowed(_)) => Verdict::Settled,
             Some(Presence::Absent) => self.create(node, entry),
             Some(Presence::Ours(seen)) => match &seen.phase {
-                Phase::Busy { action, since, note } => self.waiting(node, entry, *action, *since, note),
+                Phase::Busy { action, since, note } => {
+                    self.waiting(node, entry, *action, *since, note, seen.operation.clone())
+                }
                 Phase::Failed { reason, make_again: true, .. } => {
                     let reason = format!("it failed and is made again: {reason}");
                     self.step(entry, Action::Delete, Vec::new(), Some(reason), Vec::new())
@@ -251,7 +244,9 @@ impl<C> Planner<'_, C> {
                     if changes.is_empty() {
                         Verdict::Settled
                     } else {
-                        let waits = self.not_ready(node.after());
+                        let mut waits = self.not_ready(node.after());
+                        let shows_by = self.memory.shows_by(&key, &node.batch(&changes), self.now);
+                        waits.extend(shows_by.map(WaitingOn::Settling));
                         self.step(entry, Action::Update, changes, None, waits)
                     }
                 }
@@ -288,12 +283,13 @@ impl<C> Planner<'_, C> {
         action: Action,
         since: Option<Timestamp>,
         note: &str,
+        operation: Option<Operation>,
     ) -> Verdict {
-        let ours = entry.running.filter(|running| running.action == action);
+        let ours = entry.running.as_ref().filter(|running| running.action == action);
         let since = since.or(ours.map(|running| running.since)).or(entry.seen_at).unwrap_or(self.now);
-        let typical = self.expectations.estimate(node.key().kind(), action, node.expected(action)).typical;
+        let typical = self.expectations.of(node, action, operation.as_ref()).typical;
         let until = since.saturating_add(span(typical)).unwrap_or(since);
-        Verdict::Waiting { action, since, until, note: note.into() }
+        Verdict::Waiting { action, since, until, note: note.into(), operation }
     }
 
     fn step(
@@ -304,6 +300,11 @@ impl<C> Planner<'_, C> {
         reason: Option<String>,
         mut waits: Vec<WaitingOn>,
     ) -> Verdict {
+        if let Some(failed) = &entry.failed
+            && failed.exhausted()
+        {
+            return Verdict::Blocked(Block::Failed(failed.failure.class, failed.failure.message.clone()));
+        }
         if let Some(failed) = &entry.failed
             && failed.retry_at > self.now
         {
@@ -367,7 +368,7 @@ impl<C> Planner<'_, C> {
         if let Phase::Busy { action, since, note } = &seen.phase
             && (*action == Action::Delete || !node.deletable_while(*action))
         {
-            return self.waiting(node.as_ref(), &entry, *action, *since, note);
+            return self.waiting(node.as_ref(), &entry, *action, *since, note, seen.operation.clone());
         }
         if let Some(host) = node.deleted_with() {
             match self.entry(&host).presence {

@@ -37,6 +37,28 @@ pub enum Phase {
     },
 }
 
+/// A change that the cloud carries out by itself once it was begun, under an id of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The cloud's id of it.
+    pub id: String,
+    /// What is changed, in the cloud's own word, e.g. `VersionUpdate`. How long it takes is learned per kind.
+    pub kind: String,
+    /// When it began, where the cloud says so.
+    pub since: Option<Timestamp>,
+}
+
+/// An operation that came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedOperation {
+    /// The cloud's id of it.
+    pub id: String,
+    /// As in [`Operation`].
+    pub kind: String,
+    /// Why.
+    pub failure: Failure,
+}
+
 /// A resource as it was seen.
 #[derive(Clone, Debug)]
 pub struct Observed<T> {
@@ -48,6 +70,10 @@ pub struct Observed<T> {
     pub phase: Phase,
     /// Facts for other resources and for status, e.g. the issuer of a cluster.
     pub outputs: BTreeMap<&'static str, String>,
+    /// The operation under way: the phase is [`Phase::Busy`] then.
+    pub operation: Option<Operation>,
+    /// The last operation, when it came to nothing. Until one succeeds it counts as a step that failed.
+    pub failed_operation: Option<FailedOperation>,
     /// What the kind itself needs to compare and change it.
     pub detail: T,
 }
@@ -55,13 +81,35 @@ pub struct Observed<T> {
 impl<T> Observed<T> {
     /// A resource that is ready, in the cloud's state `state`.
     pub fn ready(id: impl Into<String>, state: impl Into<String>, detail: T) -> Self {
-        Self { id: id.into(), state: state.into(), phase: Phase::Ready, outputs: BTreeMap::new(), detail }
+        Self {
+            id: id.into(),
+            state: state.into(),
+            phase: Phase::Ready,
+            outputs: BTreeMap::new(),
+            operation: None,
+            failed_operation: None,
+            detail,
+        }
+    }
+
+    /// The same while `operation` is under way.
+    pub fn running(mut self, operation: Operation) -> Self {
+        let note = String::new();
+        self.phase = Phase::Busy { action: Action::Update, since: operation.since, note };
+        self.operation = Some(operation);
+        self
     }
 
     /// The same in another phase.
     pub fn phase(mut self, phase: Phase) -> Self {
         self.phase = phase;
         self
+    }
+
+    /// The same with another detail.
+    pub fn map<U>(self, detail: impl FnOnce(T) -> U) -> Observed<U> {
+        let Self { id, state, phase, outputs, operation, failed_operation, detail: before } = self;
+        Observed { id, state, phase, outputs, operation, failed_operation, detail: detail(before) }
     }
 
     /// The same with one more output.
@@ -138,6 +186,8 @@ pub struct Look {
     pub goal: Goal,
     /// The id on record for it, if any.
     pub recorded_id: Option<String>,
+    /// The operation on record for it, if any: under way when it was last looked at, or failed.
+    pub recorded_operation: Option<String>,
     /// The state it was in when last seen is believed to be final: nothing is under way.
     pub at_rest: bool,
 }
@@ -242,6 +292,11 @@ pub trait Resource: Send + Sync + 'static {
         Duration::from_secs(1)
     }
 
+    /// How long an operation of that kind takes, as long as nothing has been learned.
+    fn expected_operation(&self, _kind: &str) -> Duration {
+        self.expected(Action::Update)
+    }
+
     /// How long what was seen is believed at rest.
     fn rest(&self) -> Rest;
 
@@ -258,6 +313,12 @@ pub trait Resource: Send + Sync + 'static {
     /// Every field that differs.
     fn diff(&self, seen: &Observed<Self::Seen>, refs: &Refs) -> Vec<Change>;
 
+    /// Those of `changes` that one update settles, where the cloud does not take them all at once. The rest comes with the
+    /// next plan. Never empty for changes that are not.
+    fn batch(&self, changes: &[Change]) -> Vec<Change> {
+        changes.to_vec()
+    }
+
     /// Looks at it. `last` is what the last look saw: what costs a call of its own and hardly ever changes may be taken
     /// from there; it is `None` when everything is to be read anew.
     async fn observe(
@@ -271,7 +332,8 @@ pub trait Resource: Send + Sync + 'static {
     /// Makes it. Called again after a crash or a lost answer, so it must not make two.
     async fn create(&self, cloud: &Self::Cloud, refs: &Refs) -> Result<Observed<Self::Seen>, Failure>;
 
-    /// Settles the differences, all or some of them: what is left comes with the next plan.
+    /// Settles the differences, a [`batch`](Resource::batch) of them. Called again after a crash or a lost answer, so it must
+    /// not begin the same operation twice.
     async fn update(
         &self,
         cloud: &Self::Cloud,

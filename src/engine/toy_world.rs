@@ -12,7 +12,7 @@ use super::execute::Journal;
 use super::failure::span;
 use super::memory::{AnyPresence, Recorded};
 use super::plan::Action;
-use super::resource::{Look, Resource, Rest};
+use super::resource::{FailedOperation, Look, Operation, Resource, Rest};
 use super::{Change, Class, Failure, Graph, Key, Memory, Observed, Phase, Presence, Refs, node};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -33,9 +33,60 @@ pub struct World {
     pub(super) crashed: bool,
     pub(super) lose_answers: BTreeSet<u32>,
     pub(super) rules_broken: Vec<String>,
+    /// Updates that run by themselves, by token.
+    pub(super) operations: BTreeMap<String, ToyOperation>,
+    /// Which of them come to nothing, by the order in which they began.
+    pub(super) failing: BTreeSet<usize>,
+}
+
+/// An update under way or over.
+#[derive(Clone, Debug)]
+pub(super) struct ToyOperation {
+    id: String,
+    since: Timestamp,
+    until: Timestamp,
+    fails: bool,
+    value: u32,
+    toy: String,
+    done: bool,
 }
 
 impl World {
+    /// Carries out what is due.
+    fn pass(&mut self) {
+        let now = self.now;
+        let due: Vec<ToyOperation> = self
+            .operations
+            .values_mut()
+            .filter(|operation| !operation.done && operation.until <= now)
+            .map(|operation| {
+                operation.done = true;
+                operation.clone()
+            })
+            .collect();
+        for operation in due.into_iter().filter(|operation| !operation.fails) {
+            let before = self.history.iter().rev().find(|(at, _)| *at <= operation.until);
+            let at_its_end = before.map(|(_, things)| things.clone()).unwrap_or_default();
+            self.history.push((operation.until, at_its_end));
+            self.history.sort_by_key(|(at, _)| *at);
+            for (_, things) in self.history.iter_mut().filter(|(at, _)| *at >= operation.until) {
+                if let Some(thing) = things.get_mut(&operation.toy).and_then(|all| all.first_mut()) {
+                    thing.value = operation.value;
+                }
+            }
+        }
+    }
+
+    /// How many were begun on a toy, and how many of them failed.
+    pub(super) fn operations_of(&self, toy: &Key) -> (usize, usize) {
+        let of = || self.operations.values().filter(|operation| operation.toy == toy.to_string());
+        (of().count(), of().filter(|operation| operation.fails).count())
+    }
+
+    fn operation(&self, id: &str) -> Option<&ToyOperation> {
+        self.operations.values().find(|operation| operation.id == id)
+    }
+
     pub(super) fn things(&self) -> BTreeMap<String, Vec<Thing>> {
         self.history.last().map(|(_, things)| things.clone()).unwrap_or_default()
     }
@@ -69,13 +120,7 @@ pub struct ToyWorld(pub Arc<Mutex<World>>);
 impl ToyWorld {
     /// A presence as the engine keeps it.
     pub fn any(presence: Presence<u32>) -> AnyPresence {
-        let erase = |seen: Observed<u32>| Observed {
-            id: seen.id,
-            state: seen.state,
-            phase: seen.phase,
-            outputs: seen.outputs,
-            detail: Arc::new(seen.detail) as Arc<dyn Any + Send + Sync>,
-        };
+        let erase = |seen: Observed<u32>| seen.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>);
         match presence {
             Presence::Absent => Presence::Absent,
             Presence::Foreign(owner) => Presence::Foreign(owner),
@@ -91,6 +136,8 @@ pub(super) struct Toy {
     pub(super) after: Vec<usize>,
     pub(super) value: u32,
     pub(super) takes: Duration,
+    /// An update is an operation that takes as long; zero: it is done at once.
+    pub(super) update_takes: Duration,
     pub(super) has_token: bool,
     /// Goes with the last thing it needs.
     pub(super) goes_along: bool,
@@ -110,6 +157,18 @@ impl Toy {
         } else {
             seen
         }
+    }
+
+    /// The same with the operation of that id, under way or failed.
+    fn with_operation(seen: Observed<u32>, world: &World, id: &str) -> Observed<u32> {
+        let Some(operation) = world.operation(id) else { return seen };
+        let (id, kind) = (operation.id.clone(), "Change".to_owned());
+        if !operation.done {
+            return seen.running(Operation { id, kind, since: Some(operation.since) });
+        }
+        let failure = Failure::new(Class::GaveUp, "it gave up");
+        let failed = operation.fails.then(|| FailedOperation { id, kind, failure });
+        Observed { failed_operation: failed, ..seen }
     }
 }
 
@@ -146,17 +205,23 @@ impl Resource for Toy {
         &self,
         world: &ToyWorld,
         _: &Refs,
-        _: &Look,
-        _: Option<&Observed<u32>>,
+        look: &Look,
+        last: Option<&Observed<u32>>,
     ) -> Result<Presence<u32>, Failure> {
-        let world = world.0.lock().unwrap();
+        let mut world = world.0.lock().unwrap();
         if world.crashed {
             return Err(Failure::new(Class::Unavailable, "the process is gone"));
         }
+        world.pass();
+        let operation = match last {
+            Some(seen) => seen.operation.as_ref().map(|o| &o.id).or(seen.failed_operation.as_ref().map(|o| &o.id)),
+            None => look.recorded_operation.as_ref(),
+        };
+        let operation = operation.cloned().unwrap_or_default();
         Ok(match world.read(&self.key()) {
             None => Presence::Absent,
             Some(thing) if thing.owner != "us" => Presence::Foreign(thing.owner.into()),
-            Some(thing) => Presence::Ours(self.observed(&thing, world.now)),
+            Some(thing) => Presence::Ours(Toy::with_operation(self.observed(&thing, world.now), &world, &operation)),
         })
     }
     async fn create(&self, world: &ToyWorld, _: &Refs) -> Result<Observed<u32>, Failure> {
@@ -190,6 +255,24 @@ impl Resource for Toy {
         assert!(!changes.is_empty());
         let (name, value) = (self.key().to_string(), self.value);
         let mut world = world.0.lock().unwrap();
+        world.pass();
+        if !self.update_takes.is_zero() {
+            let token = format!("{name} {:?}", seen.failed_operation.as_ref().map(|failed| &failed.id));
+            if !world.operations.contains_key(&token) {
+                let count = world.operations.len();
+                if world.operations.values().any(|other| other.toy == name && !other.done) {
+                    return Err(Failure::new(Class::Busy, "an operation is under way"));
+                }
+                let (since, until) = (world.now, world.now + span(self.update_takes));
+                let fails = world.failing.contains(&count);
+                let id = format!("operation-{count}");
+                let operation = ToyOperation { id, since, until, fails, value, toy: name, done: false };
+                world.operations.insert(token.clone(), operation);
+                world.write(|_| ())?;
+            }
+            let id = world.operations[&token].id.clone();
+            return Ok(Toy::with_operation(seen.clone(), &world, &id));
+        }
         world.write(|things| {
             if let Some(thing) = things.get_mut(&name).and_then(|t| t.first_mut()) {
                 thing.value = value;
@@ -235,6 +318,7 @@ pub fn toy_graph(count: usize) -> Graph<ToyWorld> {
         after: number.checked_sub(1).into_iter().collect(),
         value: 1,
         takes: Duration::ZERO,
+        update_takes: Duration::ZERO,
         has_token: false,
         goes_along: false,
         taken_along: Vec::new(),

@@ -56,27 +56,33 @@ fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> R
     Err("does not converge".into())
 }
 
+/// What it needs, its value, how long it takes, whether updates take as long, whether it has a token, whether it goes along.
+type Given = (u16, u32, u64, (u64, bool), bool);
+
 fn toys() -> impl Strategy<Value = Vec<Toy>> {
-    prop::collection::vec((any::<u16>(), 0..3u32, 0..30u64, any::<bool>(), any::<bool>()), 1..9).prop_map(|given| {
-        let toy = |(number, (needs, value, takes, has_token, goes_along)): (usize, (u16, u32, u64, bool, bool))| Toy {
-            number,
-            after: (0..number).filter(|n| needs & (1 << n) != 0).collect(),
-            value,
-            takes: Duration::from_secs(takes),
-            has_token,
-            goes_along,
-            taken_along: Vec::new(),
-        };
-        let mut toys: Vec<Toy> = given.into_iter().enumerate().map(toy).collect();
-        for number in (0..toys.len()).rev() {
-            let toy = toys[number].clone();
-            if let Some(host) = toy.after.last().copied().filter(|_| toy.goes_along) {
-                let along: Vec<usize> = toy.taken_along.into_iter().chain([number]).collect();
-                toys[host].taken_along.extend(along);
+    prop::collection::vec((any::<u16>(), 0..3u32, 0..30u64, (0..2u64, any::<bool>()), any::<bool>()), 1..9).prop_map(
+        |given| {
+            let toy = |(number, (needs, value, takes, (slow, has_token), goes_along)): (usize, Given)| Toy {
+                number,
+                after: (0..number).filter(|n| needs & (1 << n) != 0).collect(),
+                value,
+                takes: Duration::from_secs(takes),
+                update_takes: Duration::from_secs(slow * (takes + 1)),
+                has_token,
+                goes_along,
+                taken_along: Vec::new(),
+            };
+            let mut toys: Vec<Toy> = given.into_iter().enumerate().map(toy).collect();
+            for number in (0..toys.len()).rev() {
+                let toy = toys[number].clone();
+                if let Some(host) = toy.after.last().copied().filter(|_| toy.goes_along) {
+                    let along: Vec<usize> = toy.taken_along.into_iter().chain([number]).collect();
+                    toys[host].taken_along.extend(along);
+                }
             }
-        }
-        toys
-    })
+            toys
+        },
+    )
 }
 
 fn world(stale: u64, crash_at: Option<u32>, lose: BTreeSet<u32>) -> ToyWorld {
@@ -102,8 +108,10 @@ proptest! {
         crash_create in prop::option::of(1..20u32),
         crash_delete in prop::option::of(1..10u32),
         lose in prop::collection::btree_set(1..24u32, 0..4),
+        failing in prop::collection::btree_set(0..6usize, 0..3),
     ) {
         let world = world(stale, crash_create, lose);
+        world.0.lock().unwrap().failing = failing;
         let inventory = Inventory(Mutex::default(), world.clone());
         drive(&toys, Goal::Present, &world, &inventory).map_err(TestCaseError::fail)?;
         {
@@ -115,6 +123,8 @@ proptest! {
                 let made = &things[&toy_key(toy.number).to_string()];
                 prop_assert_eq!(made.len(), 1, "toy {} was made {} times", toy.number, made.len());
                 prop_assert_eq!(made[0].value, toy.value);
+                let (begun, failed) = world.operations_of(&toy_key(toy.number));
+                prop_assert!(begun <= failed + 1, "toy {}: {begun} operations, {failed} failed", toy.number);
             }
             world.now += span(SETTLE * 2);
             world.crash_at = crash_delete.map(|n| world.writes + n);
@@ -155,6 +165,7 @@ fn a_circle_is_refused() {
         after: vec![after],
         value: 0,
         takes: Duration::ZERO,
+        update_takes: Duration::ZERO,
         has_token: true,
         goes_along: false,
         taken_along: Vec::new(),
@@ -187,4 +198,68 @@ fn an_intent_that_cannot_be_kept_stops_the_create() {
     let report = block_on(reconcile(&run, &mut Memory::new(now, SETTLE, [])));
     assert_eq!(world.0.lock().unwrap().writes, 0);
     assert!(report.next.is_some());
+}
+
+/// One toy whose updates take a minute, made already and then wanted otherwise.
+fn slow_toy(value: u32) -> Toy {
+    Toy {
+        number: 0,
+        after: Vec::new(),
+        value,
+        takes: Duration::ZERO,
+        update_takes: Duration::from_secs(60),
+        has_token: true,
+        goes_along: false,
+        taken_along: Vec::new(),
+    }
+}
+
+#[test]
+fn an_operation_that_fails_is_begun_three_times_and_then_waits_for_a_person() {
+    let world = world(0, None, BTreeSet::new());
+    world.0.lock().unwrap().failing = (0..3).collect();
+    let inventory = Inventory(Mutex::default(), world.clone());
+    let toys = [slow_toy(7)];
+    drive(&toys, Goal::Present, &world, &inventory).unwrap();
+    assert_eq!(world.0.lock().unwrap().operations_of(&toy_key(0)), (3, 3));
+    // A new process finds the failed one on record. It has no tries to count, and begins only what was not begun yet.
+    drive(&toys, Goal::Present, &world, &inventory).unwrap();
+    let mut world = world.0.lock().unwrap();
+    assert_eq!(world.operations_of(&toy_key(0)), (4, 3));
+    assert_eq!(world.things()[&toy_key(0).to_string()][0].value, 7);
+    assert!(world.rules_broken.is_empty());
+    world.writes = 0;
+}
+
+#[test]
+fn the_end_of_an_operation_is_told_once_and_its_time_is_learned() {
+    let world = world(0, None, BTreeSet::new());
+    let graph = graph(&[slow_toy(7)]);
+    let inventory = Inventory(Mutex::default(), world.clone());
+    let expectations = Expectations::default();
+    let clock = || world.0.lock().unwrap().now;
+    let run = Run {
+        graph: &graph,
+        goal: Goal::Present,
+        cloud: &world,
+        journal: &inventory,
+        expectations: &expectations,
+        clock: &clock,
+    };
+    let mut memory = Memory::new(clock(), SETTLE, []);
+    let mut ended = Vec::new();
+    for _ in 0..60 {
+        let report = block_on(reconcile(&run, &mut memory));
+        ended.extend(report.ended);
+        if report.plan.settled() {
+            break;
+        }
+        let mut world = world.0.lock().unwrap();
+        world.now = report.next.unwrap().max(world.now + span(Duration::from_millis(1)));
+    }
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    let took = ended[0].result.clone().unwrap();
+    assert!(took >= Duration::from_secs(55) && took <= Duration::from_secs(65), "{took:?}");
+    let learned = expectations.estimate("toy/Change", super::Action::Update, Duration::ZERO);
+    assert!(learned.learned && learned.typical == took);
 }

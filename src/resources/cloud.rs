@@ -34,6 +34,9 @@ pub struct Cloud {
     pub owner: Owner,
     /// How long what was seen is believed.
     pub intervals: Intervals,
+    /// Changes whenever a person asks for something: a part of the token of every update, so that what failed before is
+    /// another update, and what was sent before a crash is the same.
+    pub salt: String,
 }
 
 /// How often a resource at rest is looked at.

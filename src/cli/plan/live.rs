@@ -32,7 +32,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let accounts = Accounts::load(accounts::Settings::default(), Arc::new(ReadOnly), Metrics::new()).await;
     let aws = accounts.session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, "not-there-yet");
-    let mut cloud = Cloud { aws, owner: unknown, intervals: Intervals::default() };
+    let mut cloud = Cloud { aws, owner: unknown, intervals: Intervals::default(), salt: String::new() };
     if let Some(uid) = survey::owner_of(&cloud.aws, &cloud.owner.cluster).await? {
         cloud.owner.uid = uid;
     }

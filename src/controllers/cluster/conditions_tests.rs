@@ -21,7 +21,7 @@ fn create(waits: Vec<WaitingOn>) -> Verdict {
 }
 
 fn waiting(action: Action, since: i64, until: i64) -> Verdict {
-    Verdict::Waiting { action, since: at(since), until: at(until), note: String::new() }
+    Verdict::Waiting { action, since: at(since), until: at(until), note: String::new(), operation: None }
 }
 
 fn failed(class: Class, message: &str) -> WaitingOn {

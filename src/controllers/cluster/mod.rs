@@ -145,7 +145,8 @@ impl Reconcile<'_> {
         let session = self.ctx.accounts.session(&grant.identity, &self.cluster.spec.region).await?;
         // Drift checks leave a part of every rate to work in flight.
         let aws = if self.state.kind.at_rest { session.background() } else { session };
-        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals })
+        let salt = report::salt(self.cluster);
+        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt })
     }
 
     /// How old what is found by tag may be: never from before this process led, when another may have been at work.

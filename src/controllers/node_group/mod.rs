@@ -87,7 +87,8 @@ pub fn key(group: &NodeGroup) -> Key {
 /// What status says was there.
 pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
     group.status.as_ref()?.arn.as_ref()?;
-    Some((key(group), Recorded { id: Some(group.node_group_name()), at: Timestamp::UNIX_EPOCH }))
+    let operation = group.status.as_ref().and_then(|status| status.update_id.clone());
+    Some((key(group), Recorded { id: Some(group.node_group_name()), operation, at: Timestamp::UNIX_EPOCH }))
 }
 
 impl Reconcile<'_> {
@@ -252,7 +253,8 @@ impl Reconcile<'_> {
     async fn cloud(&self, grant: &Grant, cluster: &EksCluster) -> Result<Cloud, Failure> {
         let session = self.ctx.accounts.session(&grant.identity, &cluster.spec.region).await?;
         let aws = if self.state.kind.at_rest { session.background() } else { session };
-        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals })
+        let salt = report::salt(self.group);
+        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt })
     }
 
     fn owner(&self) -> Owner {

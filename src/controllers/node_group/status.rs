@@ -51,6 +51,10 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         release_version: output("releaseVersion"),
         replicas: desired,
         ready_nodes: previous.ready_nodes,
+        update_id: memory
+            .get(key)
+            .and_then(|entry| entry.recorded.as_ref())
+            .and_then(|recorded| recorded.operation.clone()),
         auto_scaling_groups: output("autoScalingGroups")
             .and_then(|list| serde_json::from_str(&list).ok())
             .unwrap_or_default(),

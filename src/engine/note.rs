@@ -1,0 +1,126 @@
+//! How what was seen and what was done goes into memory, and what is learned from it. Pure but for the clock it is given.
+
+use jiff::Timestamp;
+
+use super::execute::{Done, Ended, Happened, Outcome, Run};
+use super::expect::pace;
+use super::failure::Class;
+use super::key::Key;
+use super::memory::{AnyPresence, Applied, Memory, Running};
+use super::node::Node;
+use super::plan::Action;
+use super::resource::{Phase, Presence};
+
+impl<C: Sync> Run<'_, C> {
+    /// Takes what was seen of a resource into memory. Returns the operation that was found to have ended. `started`: by a step
+    /// that was just run.
+    pub(super) fn saw(
+        &self,
+        memory: &mut Memory,
+        node: &dyn Node<C>,
+        presence: AnyPresence,
+        started: bool,
+    ) -> Option<Ended> {
+        let now = (self.clock)();
+        let key = node.key();
+        let busy_with = presence.observed().and_then(|seen| match &seen.phase {
+            Phase::Busy { action, since, .. } => Some((*action, *since)),
+            _ => None,
+        });
+        let operation = presence.observed().and_then(|seen| seen.operation.clone());
+        let entry = memory.entry(&key);
+        let (before, next) = match (busy_with, entry.running.take()) {
+            (Some((action, _)), Some(running)) if running.goes_on(action, operation.as_ref()) => {
+                (None, Some(Running { busy_at: now, operation: operation.or(running.operation.clone()), ..running }))
+            }
+            (Some((action, since)), before) => {
+                let from_start = since.is_some() || started;
+                let since = since.unwrap_or(now);
+                (before, Some(Running { action, since, busy_at: now, from_start, operation }))
+            }
+            (None, before) => (before, None),
+        };
+        entry.running = next;
+        let ended = before.and_then(|running| self.ended(&key, running, &presence, now));
+        if let Some(ended) = &ended
+            && ended.result.is_ok()
+        {
+            entry.failed = None;
+            entry.counted_operation = None;
+            if let Some(applied) = &mut entry.applied {
+                applied.at = now;
+            }
+        }
+        if let Some(failed) = presence.observed().and_then(|seen| seen.failed_operation.as_ref()) {
+            memory.operation_failed(&key, failed, now);
+        }
+        let mut gone: Vec<Key> = matches!(presence, Presence::Absent).then(|| key.clone()).into_iter().collect();
+        while let Some(host) = gone.pop() {
+            for along in self.graph.nodes().iter().filter(|node| node.deleted_with().as_ref() == Some(&host)) {
+                memory.saw(&along.key(), Presence::Absent, now);
+                gone.push(along.key());
+            }
+        }
+        memory.saw(&key, presence, now);
+        ended
+    }
+
+    /// Takes in that something is no longer under way: what was learned of it, and its operation's end, if it was one.
+    fn ended(&self, key: &Key, running: Running, presence: &AnyPresence, now: Timestamp) -> Option<Ended> {
+        let failed = presence.observed().and_then(|seen| seen.failed_operation.as_ref());
+        let failed = failed.filter(|failed| running.operation.as_ref().is_some_and(|o| o.id == failed.id));
+        // It ended somewhere between the last look that found it at work and this one.
+        let late = now.duration_since(running.busy_at) / 2;
+        let took = (now.duration_since(running.since) - late).max(jiff::SignedDuration::ZERO).unsigned_abs();
+        let usable = presence.observed().is_none_or(|seen| seen.phase == Phase::Ready);
+        if failed.is_none() && usable && running.from_start {
+            self.expectations.learn(&pace(key.kind(), running.operation.as_ref()), running.action, took);
+        }
+        let result = failed.map_or(Ok(took), |failed| Err(failed.failure.clone()));
+        Some(Ended { key: key.clone(), operation: running.operation?, since: running.since, result })
+    }
+
+    /// Takes the end of a step into memory. Returns the operation that was found to have ended.
+    pub(super) fn note(&self, memory: &mut Memory, done: Done, happened: &mut Vec<Happened>) -> Option<Ended> {
+        let mut ended = None;
+        let Done { key, step, result, .. } = done;
+        let now = (self.clock)();
+        let result = match result {
+            Err(failure) if failure.class == Class::Gone && step.action == Action::Delete => Ok(Presence::Absent),
+            other => other,
+        };
+        let outcome = match result {
+            Ok(presence) => {
+                let before = memory.observed(&key).map(|seen| seen.id.clone());
+                let began = presence.observed().is_some_and(|seen| seen.operation.is_some());
+                let entry = memory.entry(&key);
+                // What the cloud only took up may fail yet: the tries before count until it has succeeded.
+                if !began {
+                    entry.failed = None;
+                }
+                if step.action == Action::Update {
+                    entry.applied = Some(Applied { changes: step.changes.clone(), at: now });
+                }
+                entry.written_at = Some(now);
+                entry.running = None;
+                if step.action == Action::Delete && matches!(presence, Presence::Absent) {
+                    entry.recorded = None;
+                }
+                let id = presence.observed().map(|seen| seen.id.clone()).or(before);
+                if let Some(node) = self.graph.node(&key) {
+                    ended = self.saw(memory, node.as_ref(), presence, true);
+                }
+                Outcome::Done(id.unwrap_or_default())
+            }
+            Err(failure) => {
+                memory.step_failed(&key, failure.clone(), now);
+                if failure.class == Class::NoChange {
+                    return None;
+                }
+                Outcome::Failed(failure)
+            }
+        };
+        happened.push(Happened { key, action: step.action, changes: step.changes, outcome });
+        ended
+    }
+}
