@@ -32,16 +32,30 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule { folder: "aws", may_use: &["engine", "telemetry"], never: KUBERNETES },
-    Rule { folder: "resources", may_use: &["api", "aws", "engine"], never: KUBERNETES },
+    Rule {
+        folder: "upgrade",
+        may_use: &["api"],
+        never: &[
+            "kube",
+            "k8s_openapi",
+            "aws_sdk_ec2",
+            "aws_sdk_eks",
+            "aws_sdk_iam",
+            "aws_sdk_sts",
+            "aws_config",
+            "tokio",
+        ],
+    },
+    Rule { folder: "resources", may_use: &["api", "aws", "engine", "upgrade"], never: KUBERNETES },
     Rule { folder: "gitops", may_use: &["api", "telemetry"], never: AWS_SDK },
     Rule {
         folder: "controllers",
-        may_use: &["api", "aws", "engine", "gitops", "resources", "telemetry"],
+        may_use: &["api", "aws", "engine", "gitops", "resources", "telemetry", "upgrade"],
         never: AWS_SDK,
     },
     Rule {
         folder: "cli",
-        may_use: &["api", "aws", "controllers", "engine", "gitops", "resources", "telemetry"],
+        may_use: &["api", "aws", "controllers", "engine", "gitops", "resources", "telemetry", "upgrade"],
         never: AWS_SDK,
     },
 ];

@@ -14,6 +14,7 @@ pub mod addons;
 pub mod cluster;
 pub mod conditions;
 pub mod crds;
+pub mod duration;
 pub mod gitops;
 pub mod network;
 pub mod node_group;

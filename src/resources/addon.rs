@@ -16,6 +16,7 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{Fresh, Service, snapshots};
 use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::upgrade::addons::{Offer, choose};
 
 /// Add-ons that run on the nodes' own network or only as DaemonSets: ACTIVE without a node, and needed by the first one.
 const BEFORE_COMPUTE: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];
@@ -70,7 +71,8 @@ impl Addon {
         let name = &self.wanted.name;
         let fresh = Fresh::within(CATALOGUE_BELIEVED);
         let offered = cloud.aws.snapshots.addon_versions(name, kubernetes, fresh).await?;
-        choose(self.wanted.version(), &offered).map_err(|why| {
+        let offered: Vec<_> = offered.iter().map(offer).collect();
+        choose(&self.wanted.version().into(), &offered).map_err(|why| {
             Failure::invalid(format!("add-on {name} for Kubernetes {kubernetes} in {}: {why}", cloud.aws.region))
         })
     }
@@ -100,29 +102,8 @@ impl Addon {
     }
 }
 
-/// The version to install, of those offered for the cluster's Kubernetes version.
-fn choose(wanted: AddonVersion<'_>, offered: &[snapshots::AddonVersion]) -> Result<String, String> {
-    let newest = offered.iter().max_by_key(|offer| numbers(&offer.version));
-    let chosen = match wanted {
-        AddonVersion::Default => offered.iter().find(|offer| offer.default).or(newest),
-        AddonVersion::Latest => newest,
-        AddonVersion::Exact(exact) => offered.iter().find(|offer| offer.version == exact),
-    };
-    match (chosen, wanted) {
-        (Some(offer), _) => Ok(offer.version.clone()),
-        (None, AddonVersion::Exact(exact)) if !offered.is_empty() => {
-            let mut names: Vec<_> = offered.iter().collect();
-            names.sort_by_key(|offer| std::cmp::Reverse(numbers(&offer.version)));
-            let names: Vec<_> = names.iter().take(5).map(|offer| offer.version.as_str()).collect();
-            Err(format!("there is no version {exact}; the newest are {}", names.join(", ")))
-        }
-        (None, _) => Err("EKS offers no add-on of that name: see `aws eks describe-addon-versions`".into()),
-    }
-}
-
-/// `v1.11.4-eksbuild.2` as [1, 11, 4, 2].
-fn numbers(version: &str) -> Vec<u64> {
-    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+fn offer(offered: &snapshots::AddonVersion) -> Offer {
+    Offer { version: offered.version.clone(), default: offered.default }
 }
 
 fn observed(addon: &aws_sdk_eks::types::Addon) -> Observed<Seen> {
@@ -286,35 +267,5 @@ impl Resource for Addon {
         cloud.aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(seen.clone().phase(phase)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn offers() -> Vec<snapshots::AddonVersion> {
-        let offer = |version: &str, default| snapshots::AddonVersion {
-            version: version.into(),
-            default,
-            requires_configuration: false,
-            requires_iam_permissions: false,
-            compute_types: Vec::new(),
-        };
-        vec![offer("v1.9.3-eksbuild.5", false), offer("v1.11.4-eksbuild.2", true), offer("v1.11.4-eksbuild.14", false)]
-    }
-
-    #[test]
-    fn default_is_what_eks_says_and_latest_is_by_number() {
-        assert_eq!(choose(AddonVersion::Default, &offers()).unwrap(), "v1.11.4-eksbuild.2");
-        assert_eq!(choose(AddonVersion::Latest, &offers()).unwrap(), "v1.11.4-eksbuild.14");
-        assert_eq!(choose(AddonVersion::Exact("v1.9.3-eksbuild.5"), &offers()).unwrap(), "v1.9.3-eksbuild.5");
-    }
-
-    #[test]
-    fn a_version_that_is_not_offered_is_refused_with_those_that_are() {
-        let why = choose(AddonVersion::Exact("v2"), &offers()).unwrap_err();
-        assert!(why.contains("v1.11.4-eksbuild.14, v1.11.4-eksbuild.2"), "{why}");
-        assert!(choose(AddonVersion::Default, &[]).unwrap_err().contains("no add-on of that name"));
     }
 }

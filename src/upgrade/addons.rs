@@ -1,0 +1,339 @@
+//! Versions of add-ons: how they compare, which one is installed, which one an add-on is to have at a Kubernetes version,
+//! and in which order they move. Pure.
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/updating-an-add-on.html>.
+
+use std::cmp::Reverse;
+
+use super::seen::SeenAddon;
+use crate::api::KubernetesVersion;
+use crate::api::addons::AddonVersion;
+use crate::api::upgrade::FollowPolicy;
+
+/// Add-ons that move one after the other, in this order; the others move after them, side by side.
+const IN_ORDER: [&str; 3] = ["vpc-cni", "kube-proxy", "coredns"];
+
+/// A version of an add-on that EKS offers for a Kubernetes version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// As EKS writes it, such as `v1.11.4-eksbuild.2`.
+    pub version: String,
+    /// Whether it is EKS's choice for that Kubernetes version.
+    pub default: bool,
+}
+
+/// Which version of an add-on the spec asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Default,
+    Latest,
+    Exact(String),
+}
+
+impl From<AddonVersion<'_>> for Wanted {
+    fn from(version: AddonVersion<'_>) -> Self {
+        match version {
+            AddonVersion::Default => Self::Default,
+            AddonVersion::Latest => Self::Latest,
+            AddonVersion::Exact(exact) => Self::Exact(exact.to_owned()),
+        }
+    }
+}
+
+/// `v1.11.4-eksbuild.2` as [1, 11, 4, 2]: so versions compare.
+pub fn numbers(version: &str) -> Vec<u64> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+fn newest<'a>(offers: impl Iterator<Item = &'a Offer>) -> Option<&'a Offer> {
+    offers.max_by_key(|offer| numbers(&offer.version))
+}
+
+fn find<'a>(offers: &'a [Offer], version: &str) -> Option<&'a Offer> {
+    offers.iter().find(|offer| offer.version == version)
+}
+
+/// The version to install, of those offered for the cluster's Kubernetes version. An error says what to write instead.
+pub fn choose(wanted: &Wanted, offered: &[Offer]) -> Result<String, String> {
+    let newest = newest(offered.iter());
+    let chosen = match wanted {
+        Wanted::Default => offered.iter().find(|offer| offer.default).or(newest),
+        Wanted::Latest => newest,
+        Wanted::Exact(exact) => find(offered, exact),
+    };
+    match (chosen, wanted) {
+        (Some(offer), _) => Ok(offer.version.clone()),
+        (None, Wanted::Exact(exact)) if !offered.is_empty() => {
+            Err(format!("there is no version {exact}; the newest are {}", newest_names(offered)))
+        }
+        (None, _) => Err("EKS offers no add-on of that name: see `aws eks describe-addon-versions`".into()),
+    }
+}
+
+/// The five newest, for a message.
+fn newest_names(offered: &[Offer]) -> String {
+    let mut names: Vec<_> = offered.iter().map(|offer| offer.version.as_str()).collect();
+    names.sort_by_key(|name| Reverse(numbers(name)));
+    names.truncate(5);
+    names.join(", ")
+}
+
+/// Of `offers`, the choice for an add-on that has `installed`. Nothing lower is chosen while what is installed is offered,
+/// or while anything newer is; only where all that is offered is lower, that is what fits.
+fn not_lowered(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<String> {
+    let chosen = choose(wanted, offers).ok()?;
+    let is = numbers(installed);
+    if numbers(&chosen) >= is || matches!(wanted, Wanted::Exact(_)) {
+        return Some(chosen);
+    }
+    if find(offers, installed).is_some() {
+        return Some(installed.to_owned());
+    }
+    let newer = offers.iter().filter(|offer| numbers(&offer.version) > is);
+    Some(newer.min_by_key(|offer| numbers(&offer.version)).map_or(chosen, |offer| offer.version.clone()))
+}
+
+/// Whether an add-on is moved by itself at all: it is listed, and at Default or Latest only under `Follow`.
+fn moves(addon: &SeenAddon, policy: FollowPolicy) -> bool {
+    match addon.wanted {
+        None => false,
+        Some(Wanted::Exact(_)) => true,
+        Some(Wanted::Default | Wanted::Latest) => policy == FollowPolicy::Follow,
+    }
+}
+
+/// The version an add-on is to have for as long as the control plane is at `minor`; `None`: what it has.
+pub fn steady(addon: &SeenAddon, policy: FollowPolicy, minor: KubernetesVersion) -> Option<String> {
+    let wanted = addon.wanted.as_ref().filter(|_| moves(addon, policy))?;
+    let chosen = not_lowered(wanted, &addon.installed, addon.offered.get(&minor)?)?;
+    (chosen != addon.installed).then_some(chosen)
+}
+
+/// The version an add-on must have before the control plane goes `from` one minor `to` another; `None`: none, or there is
+/// none that runs on both and it moves afterwards.
+pub fn before(
+    addon: &SeenAddon,
+    policy: FollowPolicy,
+    from: KubernetesVersion,
+    to: KubernetesVersion,
+) -> Option<String> {
+    let (at_from, at_to) = (addon.offered.get(&from)?, addon.offered.get(&to)?);
+    let kept = match &addon.wanted {
+        Some(Wanted::Exact(exact)) => !on_its_way(addon, exact, from, to),
+        _ => false,
+    };
+    if find(at_to, &addon.installed).is_some() || !moves(addon, policy) || kept {
+        return None;
+    }
+    // EKS's choice for where it goes, else its choice for where it is, else the newest.
+    let both = |offers: &[Offer], other: &[Offer]| -> Vec<Offer> {
+        offers.iter().filter(|offer| find(other, &offer.version).is_some()).cloned().collect()
+    };
+    let mut offers = both(at_to, at_from);
+    if !offers.iter().any(|offer| offer.default) {
+        offers = both(at_from, at_to);
+    }
+    let wanted = if addon.wanted == Some(Wanted::Latest) { Wanted::Latest } else { Wanted::Default };
+    not_lowered(&wanted, &addon.installed, &offers).filter(|chosen| *chosen != addon.installed)
+}
+
+/// Whether an exact version cannot be had yet, and can be after the step or later: until then the add-on may be moved.
+fn on_its_way(addon: &SeenAddon, exact: &str, from: KubernetesVersion, to: KubernetesVersion) -> bool {
+    let ahead = |minor: KubernetesVersion| if to > from { minor >= to } else { minor == to };
+    let has = |offers: &Vec<Offer>| find(offers, exact).is_some();
+    !addon.offered.get(&from).is_some_and(has)
+        && addon.offered.iter().any(|(minor, offers)| ahead(*minor) && has(offers))
+}
+
+/// The versions that EKS offers for a Kubernetes version instead of the exact one that is asked for; `None`: it offers that
+/// one, it is installed all the same, or nothing is known.
+pub fn not_offered(addon: &SeenAddon, minor: KubernetesVersion) -> Option<String> {
+    let Some(Wanted::Exact(exact)) = &addon.wanted else { return None };
+    let offers = addon.offered.get(&minor)?;
+    (*exact != addon.installed && find(offers, exact).is_none()).then(|| newest_names(offers))
+}
+
+/// Why an add-on stands in the way of a step of the control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// EKS offers no version of it for where the control plane goes.
+    NotOffered,
+    /// It is at an exact version that does not run there.
+    Exact {
+        /// The exact version that the spec asks for.
+        version: String,
+        /// A version that runs on both, if there is one.
+        instead: Option<String>,
+    },
+    /// It is left as it is (`spec.upgrade.addons: Manual`), and that does not run there.
+    Manual {
+        /// A version that runs on both, if there is one.
+        instead: Option<String>,
+    },
+}
+
+/// Why a listed add-on stands in the way of a step, once what can be done before is done.
+pub fn obstacle(
+    addon: &SeenAddon,
+    policy: FollowPolicy,
+    from: KubernetesVersion,
+    to: KubernetesVersion,
+) -> Option<Obstacle> {
+    let wanted = addon.wanted.as_ref()?;
+    let at_to = addon.offered.get(&to)?;
+    if find(at_to, &addon.installed).is_some() {
+        return None;
+    }
+    if at_to.is_empty() {
+        return Some(Obstacle::NotOffered);
+    }
+    let at_from = addon.offered.get(&from).map_or(&[][..], Vec::as_slice);
+    let on_both = || newest(at_to.iter().filter(|offer| find(at_from, &offer.version).is_some()));
+    let instead = || on_both().map(|offer| offer.version.clone());
+    match wanted {
+        Wanted::Exact(exact) if on_its_way(addon, exact, from, to) => None,
+        Wanted::Exact(exact) => Some(Obstacle::Exact { version: exact.clone(), instead: instead() }),
+        Wanted::Default | Wanted::Latest if policy == FollowPolicy::Manual => {
+            Some(Obstacle::Manual { instead: instead() })
+        }
+        Wanted::Default | Wanted::Latest => None,
+    }
+}
+
+/// In which turn an add-on moves: those of a turn move side by side, once those before are done.
+pub fn turn(name: &str) -> usize {
+    IN_ORDER.iter().position(|first| *first == name).unwrap_or(IN_ORDER.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::upgrade::seen::AddonState;
+
+    const FOLLOW: FollowPolicy = FollowPolicy::Follow;
+    const MANUAL: FollowPolicy = FollowPolicy::Manual;
+
+    fn minor(text: &str) -> KubernetesVersion {
+        text.parse().unwrap()
+    }
+
+    /// `v1 v2* v3`: the star is EKS's choice.
+    fn offers(text: &str) -> Vec<Offer> {
+        let offer = |word: &str| Offer { version: word.trim_end_matches('*').into(), default: word.ends_with('*') };
+        text.split_whitespace().map(offer).collect()
+    }
+
+    fn wanted(text: &str) -> Wanted {
+        match text {
+            "Default" => Wanted::Default,
+            "Latest" => Wanted::Latest,
+            exact => Wanted::Exact(exact.into()),
+        }
+    }
+
+    fn addon(installed: &str, asked: &str, at_33: &str, at_34: &str) -> SeenAddon {
+        let offered = BTreeMap::from([(minor("1.33"), offers(at_33)), (minor("1.34"), offers(at_34))]);
+        let (name, installed) = ("coredns".into(), installed.into());
+        SeenAddon { name, installed, wanted: Some(wanted(asked)), state: AddonState::Settled, offered }
+    }
+
+    #[test]
+    fn versions_compare_as_numbers() {
+        let ascending = ["v1.9.3-eksbuild.5", "v1.11.4-eksbuild.2", "v1.11.4-eksbuild.24", "v1.12.0-eksbuild.1"];
+        assert!(ascending.windows(2).all(|pair| numbers(pair[0]) < numbers(pair[1])));
+    }
+
+    #[test]
+    fn default_is_what_eks_says_and_latest_is_by_number() {
+        let offered = offers("v1.9.3-eksbuild.5 v1.11.4-eksbuild.2* v1.11.4-eksbuild.14");
+        assert_eq!(choose(&Wanted::Default, &offered).unwrap(), "v1.11.4-eksbuild.2");
+        assert_eq!(choose(&Wanted::Latest, &offered).unwrap(), "v1.11.4-eksbuild.14");
+        assert_eq!(choose(&wanted("v1.9.3-eksbuild.5"), &offered).unwrap(), "v1.9.3-eksbuild.5");
+    }
+
+    #[test]
+    fn a_version_that_is_not_offered_is_refused_with_those_that_are() {
+        let why = choose(&wanted("v3"), &offers("v1.9.3-eksbuild.5 v1.11.4-eksbuild.2")).unwrap_err();
+        assert!(why.contains("v1.11.4-eksbuild.2, v1.9.3-eksbuild.5"), "{why}");
+        assert!(choose(&Wanted::Default, &[]).unwrap_err().contains("no add-on of that name"));
+    }
+
+    #[test]
+    fn at_rest_an_add_on_is_raised_to_what_is_asked_for_and_not_lowered() {
+        let table = [
+            // installed, asked, offered at 1.33, moves to
+            ("v1", "Default", "v1 v2* v3", Some("v2")),
+            ("v1", "Latest", "v1 v2* v3", Some("v3")),
+            ("v2", "Default", "v1 v2* v3", None),
+            ("v3", "Default", "v1 v2* v3", None),
+            // Installed by hand, and newer than EKS's choice; not offered any more: the next above, else what there is.
+            ("v3", "Default", "v1 v2* v4 v5", Some("v4")),
+            ("v9", "Default", "v1 v2*", Some("v2")),
+            ("v9", "Latest", "v1 v2*", Some("v2")),
+            // An exact version is the person's own word.
+            ("v3", "v1", "v1 v2* v3", Some("v1")),
+            ("v3", "v7", "v1 v2* v3", None),
+            ("v3", "Default", "", None),
+        ];
+        for (installed, asked, at_33, moves_to) in table {
+            let addon = addon(installed, asked, at_33, "");
+            let chosen = steady(&addon, FOLLOW, minor("1.33"));
+            assert_eq!(chosen.as_deref(), moves_to, "{installed} at {asked} of {at_33:?}");
+        }
+        let unknown = addon("v1", "Default", "v1 v2*", "v3*");
+        assert_eq!(steady(&unknown, FOLLOW, minor("1.35")), None, "nothing is concluded from what was not asked");
+        assert_eq!(steady(&unknown, MANUAL, minor("1.33")), None);
+        assert_eq!(steady(&SeenAddon { wanted: None, ..unknown }, FOLLOW, minor("1.33")), None);
+    }
+
+    #[test]
+    fn what_does_not_run_after_a_step_is_moved_before_it_where_something_runs_on_both() {
+        let table = [
+            // installed, asked, offered at 1.33, at 1.34, moves to
+            ("v1", "Default", "v1* v2 v3", "v2 v3* v4", Some("v3")),
+            ("v1", "Default", "v1 v2* v3", "v2 v3 v4*", Some("v2")),
+            ("v1", "Default", "v1* v2 v3", "v2 v3 v4*", Some("v3")),
+            ("v1", "Latest", "v1* v2 v3", "v2* v3 v4", Some("v3")),
+            ("v2", "Default", "v1* v2 v3", "v2 v3*", None),
+            ("v1", "Default", "v1*", "v3*", None),
+            // Exact: kept, unless it comes with the step and something must bridge until then.
+            ("v1", "v1", "v1* v2", "v2 v3*", None),
+            ("v1", "v3", "v1* v2", "v2 v3*", Some("v2")),
+            ("v1", "v9", "v1* v2", "v2 v3*", None),
+        ];
+        for (installed, asked, at_33, at_34, moves_to) in table {
+            let addon = addon(installed, asked, at_33, at_34);
+            let chosen = before(&addon, FOLLOW, minor("1.33"), minor("1.34"));
+            assert_eq!(chosen.as_deref(), moves_to, "{installed} at {asked} of {at_33:?} and {at_34:?}");
+        }
+        assert_eq!(before(&addon("v1", "Default", "v1 v2", "v2"), MANUAL, minor("1.33"), minor("1.34")), None);
+    }
+
+    #[test]
+    fn what_cannot_be_moved_and_does_not_run_after_a_step_is_an_obstacle() {
+        let instead = |version: &str| Some(version.to_owned());
+        let exact = |version: &str, instead| Some(Obstacle::Exact { version: version.into(), instead });
+        let table = [
+            (addon("v1", "v1", "v1* v2", "v2 v3*"), FOLLOW, exact("v1", instead("v2"))),
+            (addon("v1", "v1", "v1*", "v3*"), FOLLOW, exact("v1", None)),
+            (addon("v1", "v3", "v1*", "v3*"), FOLLOW, None),
+            (addon("v1", "Default", "v1* v2", "v2"), MANUAL, Some(Obstacle::Manual { instead: instead("v2") })),
+            (addon("v1", "Default", "v1*", "v3*"), FOLLOW, None),
+            (addon("v1", "Default", "v1*", ""), FOLLOW, Some(Obstacle::NotOffered)),
+            (addon("v1", "Default", "v1*", "v1*"), MANUAL, None),
+        ];
+        for (addon, policy, expected) in table {
+            assert_eq!(obstacle(&addon, policy, minor("1.33"), minor("1.34")), expected, "{addon:?}");
+        }
+    }
+
+    #[test]
+    fn the_network_moves_first_then_the_proxy_then_dns_then_the_rest() {
+        let mut names = ["aws-ebs-csi-driver", "coredns", "kube-proxy", "vpc-cni"];
+        names.sort_by_key(|name| turn(name));
+        assert_eq!(names, ["vpc-cni", "kube-proxy", "coredns", "aws-ebs-csi-driver"]);
+        assert_eq!(turn("aws-ebs-csi-driver"), turn("metrics-server"));
+    }
+}

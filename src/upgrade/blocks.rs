@@ -1,0 +1,346 @@
+//! What holds an upgrade up, for people: what a person must change, what passes by itself, what is left to a person. Pure.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Zoned};
+
+use super::addons::{self, Obstacle};
+use super::seen::{Goal, Seen, SeenNodeGroup};
+use super::skew::{self, Skew};
+use super::way::moves_by_itself;
+use super::windows::rfc3339;
+use crate::api::KubernetesVersion;
+use crate::api::upgrade::FollowPolicy;
+
+/// Most nodes that are named.
+const NAMED: usize = 5;
+
+/// What a person must change before the upgrade goes on. [`fmt::Display`] says what, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// The way goes across major versions.
+    NoWay { from: KubernetesVersion, to: KubernetesVersion },
+    /// EKS does not offer a version that is on the way.
+    NotOffered { version: KubernetesVersion, newest: KubernetesVersion },
+    /// A node group at a version of its own would be left too far behind.
+    OwnVersion { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
+    /// A node group that does not follow (`spec.upgrade.nodeGroups: Manual`) would be left too far behind.
+    ManualNodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
+    /// A suspended node group would be left too far behind.
+    SuspendedNodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
+    /// Nodes that are in no node group of ours would be left too far behind.
+    OtherNodes { names: Vec<String>, oldest: KubernetesVersion, control_plane: KubernetesVersion },
+    /// An add-on does not run on where the control plane goes.
+    Addon { name: String, installed: String, control_plane: KubernetesVersion, obstacle: Obstacle },
+    /// An exact version of an add-on is not offered for the cluster's version.
+    AddonNotOffered { name: String, version: String, control_plane: KubernetesVersion, offered: String },
+    /// An add-on failed.
+    AddonFailed { name: String, installed: String },
+    /// A check of the preflight failed.
+    Preflight { check: String, message: String },
+    /// The spec names a lower version, and does not allow it.
+    RollbackNotAllowed { from: KubernetesVersion, to: KubernetesVersion },
+    /// The spec names a version more than one minor lower.
+    RollbackTooFar { from: KubernetesVersion, to: KubernetesVersion },
+    /// Node groups are newer than the version to go back to.
+    NewerNodeGroups { names: Vec<String>, control_plane: KubernetesVersion },
+    /// Nodes that are in no node group of ours are newer than the version to go back to.
+    NewerNodes { names: Vec<String>, control_plane: KubernetesVersion },
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoWay { from, to } => write!(
+                f,
+                "there is no way from Kubernetes {from} to {to}: set spec.version to a minor of the same major"
+            ),
+            Self::NotOffered { version, newest } => write!(
+                f,
+                "EKS does not offer Kubernetes {version} here, the newest is {newest}: set spec.version to one that \
+                 `aws eks describe-cluster-versions` lists"
+            ),
+            Self::OwnVersion { name, version, control_plane } => {
+                behind(f, &format!("node group {name} has {version} as its own version"), *version, *control_plane)?;
+                let oldest = skew::oldest_with(*control_plane);
+                write!(
+                    f,
+                    "set spec.version of its NodeGroup to {oldest} or later, or remove it so that it follows the cluster"
+                )
+            }
+            Self::ManualNodeGroup { name, version, control_plane } => {
+                let who =
+                    format!("node group {name} is at {version} and upgraded by hand (spec.upgrade.nodeGroups: Manual)");
+                behind(f, &who, *version, *control_plane)?;
+                let oldest = skew::oldest_with(*control_plane);
+                write!(f, "set spec.version of its NodeGroup to {oldest} or later")
+            }
+            Self::SuspendedNodeGroup { name, version, control_plane } => {
+                behind(f, &format!("node group {name} is at {version} and suspended"), *version, *control_plane)?;
+                f.write_str("set spec.suspend of its NodeGroup to false")
+            }
+            Self::OtherNodes { names, oldest, control_plane } => {
+                let who = format!("{} of no NodeGroup of this cluster, the oldest at {oldest}", nodes(names));
+                behind(f, &who, *oldest, *control_plane)?;
+                write!(f, "replace or remove what is older than {}", skew::oldest_with(*control_plane))
+            }
+            Self::Addon { name, installed, control_plane, obstacle } => {
+                write!(f, "add-on {name} {installed} does not run on Kubernetes {control_plane}")?;
+                addon(f, name, *control_plane, obstacle)
+            }
+            Self::AddonNotOffered { name, version, control_plane, offered } if offered.is_empty() => write!(
+                f,
+                "add-on {name}: EKS offers no version {version} for Kubernetes {control_plane}, nor any other: remove the \
+                 add-on from spec.addons and from the cluster"
+            ),
+            Self::AddonNotOffered { name, version, control_plane, offered } => write!(
+                f,
+                "add-on {name}: EKS offers no version {version} for Kubernetes {control_plane}; the newest are {offered}: set \
+                 its version to one of these, or to Default"
+            ),
+            Self::AddonFailed { name, installed } => write!(
+                f,
+                "add-on {name} {installed} has failed: see status.addons for what EKS says, and put right its entry in \
+                 spec.addons"
+            ),
+            Self::Preflight { check, message } => write!(f, "preflight check {check} failed: {message}"),
+            Self::RollbackNotAllowed { from, to } => write!(
+                f,
+                "the control plane is at {from}, newer than spec.version {to}: set spec.version to {from}, or roll back with \
+                 spec.upgrade.allowRollback: true"
+            ),
+            Self::RollbackTooFar { from, to } => write!(
+                f,
+                "the control plane is at {from}, and EKS rolls back by one minor only: spec.version {to} cannot be reached, \
+                 set it to {from} or the minor before"
+            ),
+            Self::NewerNodeGroups { names, control_plane } => write!(
+                f,
+                "node groups {} are newer than Kubernetes {control_plane}, and nodes may not be newer than their control \
+                 plane: make NodeGroups of {control_plane} for their workloads and delete these",
+                names.join(", ")
+            ),
+            Self::NewerNodes { names, control_plane } => write!(
+                f,
+                "{} of no NodeGroup of this cluster, newer than Kubernetes {control_plane}, and nodes may not be newer than \
+                 their control plane: replace or remove them",
+                nodes(names)
+            ),
+        }
+    }
+}
+
+/// `..., and Kubernetes 1.35 takes nodes of 1.32 and later: `
+fn behind(
+    f: &mut fmt::Formatter<'_>,
+    who: &str,
+    is: KubernetesVersion,
+    control_plane: KubernetesVersion,
+) -> fmt::Result {
+    let oldest = skew::oldest_with(control_plane);
+    let minors = control_plane.minors_ahead_of(is).unwrap_or_default();
+    write!(f, "{who}, {minors} minors behind Kubernetes {control_plane}, which takes nodes of {oldest} and later: ")
+}
+
+fn nodes(names: &[String]) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let named = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("nodes {named}{more} are")
+}
+
+fn addon(f: &mut fmt::Formatter<'_>, name: &str, to: KubernetesVersion, obstacle: &Obstacle) -> fmt::Result {
+    match obstacle {
+        Obstacle::NotOffered => write!(
+            f,
+            ", and EKS offers no version that does: remove {name} from spec.addons and from the cluster, or stay where it is"
+        ),
+        Obstacle::Exact { version, instead: Some(instead) } => {
+            write!(f, ", and its exact version is {version}: set it to {instead}, which runs on both, or to Default")
+        }
+        Obstacle::Exact { version, instead: None } => {
+            write!(
+                f,
+                ", its exact version is {version}, and no version runs on both: set it to Default, which moves it right after"
+            )
+        }
+        Obstacle::Manual { instead: Some(instead) } => write!(
+            f,
+            ", and add-ons are upgraded by hand (spec.upgrade.addons: Manual): set its version to {instead}, which runs on both"
+        ),
+        Obstacle::Manual { instead: None } => write!(
+            f,
+            ", add-ons are upgraded by hand (spec.upgrade.addons: Manual), and no version runs on both: set its version to one \
+             offered for {to}, which it then gets right after"
+        ),
+    }
+}
+
+/// What holds a step back until it passes by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The preflight for the control plane's next version is to be made first.
+    Preflight { to: KubernetesVersion },
+    /// No maintenance window is open.
+    OutsideWindow { opens: Option<Zoned> },
+    /// The cluster must be healthy for a while longer.
+    Soaking { remaining: Duration },
+    /// The cluster is not healthy, and the time it must be so does not pass.
+    Unhealthy { why: String, remaining: Duration },
+    /// EKS is at work on these.
+    Busy { what: Vec<String> },
+    /// These node groups are still to reach the versions of their own.
+    NodeGroupsMoving { names: Vec<String> },
+    /// Nodes of these node groups are older than the node group is, and are still to go.
+    OldNodes { names: Vec<String> },
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Preflight { to } => write!(f, "the preflight for {to} is being made"),
+            Self::OutsideWindow { opens: Some(opens) } => {
+                write!(f, "the next maintenance window opens {}", rfc3339(opens))
+            }
+            Self::OutsideWindow { opens: None } => {
+                f.write_str("no maintenance window opens any more: change spec.upgrade.windows")
+            }
+            Self::Soaking { remaining } => write!(f, "soaking for another {}", in_words(*remaining)),
+            Self::Unhealthy { why, remaining } => {
+                write!(f, "soaking for another {} once the cluster is healthy: {why}", in_words(*remaining))
+            }
+            Self::Busy { what } => write!(f, "EKS is at work on {}", what.join(", ")),
+            Self::NodeGroupsMoving { names } => {
+                write!(f, "node groups {} are to reach their own versions first", names.join(", "))
+            }
+            Self::OldNodes { names } => {
+                write!(f, "the last old nodes of node groups {} are to go first", names.join(", "))
+            }
+        }
+    }
+}
+
+fn in_words(duration: Duration) -> String {
+    let whole = SignedDuration::from_secs(i64::try_from(duration.as_secs()).unwrap_or(i64::MAX));
+    format!("{whole:#}")
+}
+
+/// What is left to a person, and stands in nobody's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// A node group that does not follow is behind its control plane.
+    NodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion, suspended: bool },
+    /// An add-on that does not follow is behind what EKS offers.
+    Addon { name: String, installed: String, to: String },
+}
+
+impl fmt::Display for Due {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NodeGroup { name, version, control_plane, suspended } => {
+                let how = if *suspended { "it is suspended" } else { "set spec.version of its NodeGroup" };
+                write!(f, "node group {name} is at {version}, the control plane at {control_plane}: {how}")
+            }
+            Self::Addon { name, installed, to } => write!(f, "add-on {name} is at {installed}: {to} is due"),
+        }
+    }
+}
+
+/// What is left to a person now.
+pub(super) fn due(goal: &Goal, seen: &Seen) -> Vec<Due> {
+    let control_plane = seen.control_plane;
+    let left = |group: &&SeenNodeGroup| {
+        group.own.is_none()
+            && group.version < control_plane
+            && (group.suspended || goal.node_groups == FollowPolicy::Manual)
+    };
+    let groups = seen.node_groups.iter().filter(left).map(|group| Due::NodeGroup {
+        name: group.name.clone(),
+        version: group.version,
+        control_plane,
+        suspended: group.suspended,
+    });
+    let by_hand = seen.addons.iter().filter(|_| goal.addons == FollowPolicy::Manual);
+    let addons = by_hand.filter(|addon| addons::steady(addon, FollowPolicy::Manual, control_plane).is_none());
+    let addons = addons.filter_map(|addon| {
+        let to = addons::steady(addon, FollowPolicy::Follow, control_plane)?;
+        Some(Due::Addon { name: addon.name.clone(), installed: addon.installed.clone(), to })
+    });
+    groups.chain(addons).collect()
+}
+
+/// What a person must change before the control plane goes up to `to`.
+pub(super) fn of_step(goal: &Goal, seen: &Seen, to: KubernetesVersion) -> Vec<Block> {
+    let too_old = |version| skew::breaks(to, version) == Some(Skew::TooOld);
+    let groups = seen.node_groups.iter().filter(|group| too_old(group.version)).filter_map(|group| {
+        let by_itself = moves_by_itself(group, seen.control_plane).is_some_and(|own| !too_old(own));
+        let (name, version, control_plane) = (group.name.clone(), group.version, to);
+        match group.own {
+            _ if by_itself => None,
+            _ if group.suspended => Some(Block::SuspendedNodeGroup { name, version, control_plane }),
+            Some(_) => Some(Block::OwnVersion { name, version, control_plane }),
+            None => Some(Block::ManualNodeGroup { name, version, control_plane }),
+        }
+    });
+    let old: Vec<_> = seen.other_kubelets.iter().filter(|(_, version)| too_old(*version)).collect();
+    let others = old.iter().map(|(_, version)| *version).min().map(|oldest| Block::OtherNodes {
+        names: old.iter().map(|(name, _)| name.clone()).collect(),
+        oldest,
+        control_plane: to,
+    });
+    groups.chain(others).chain(of_addons(goal, seen, to)).collect()
+}
+
+/// What a person must change before the control plane goes back to `to`.
+pub(super) fn of_rollback(goal: &Goal, seen: &Seen, to: KubernetesVersion) -> Vec<Block> {
+    let from = seen.control_plane;
+    let not_allowed = (!goal.allow_rollback).then_some(Block::RollbackNotAllowed { from, to });
+    let too_far = (from.minors_ahead_of(to) != Some(1)).then_some(Block::RollbackTooFar { from, to });
+    let refused: Vec<_> = not_allowed.into_iter().chain(too_far).collect();
+    if !refused.is_empty() {
+        return refused;
+    }
+    let newer = |version| skew::breaks(to, version) == Some(Skew::Newer);
+    let groups = seen.node_groups.iter().filter(|group| newer(group.newest())).map(|group| group.name.clone());
+    let names: Vec<_> = groups.collect();
+    let groups = (!names.is_empty()).then_some(Block::NewerNodeGroups { names, control_plane: to });
+    let nodes = seen.other_kubelets.iter().filter(|(_, version)| newer(*version)).map(|(name, _)| name.clone());
+    let names: Vec<_> = nodes.collect();
+    let others = (!names.is_empty()).then_some(Block::NewerNodes { names, control_plane: to });
+    groups.into_iter().chain(others).chain(of_addons(goal, seen, to)).collect()
+}
+
+fn of_addons(goal: &Goal, seen: &Seen, to: KubernetesVersion) -> impl Iterator<Item = Block> {
+    seen.addons.iter().filter_map(move |addon| {
+        let obstacle = addons::obstacle(addon, goal.addons, seen.control_plane, to)?;
+        let (name, installed) = (addon.name.clone(), addon.installed.clone());
+        Some(Block::Addon { name, installed, control_plane: to, obstacle })
+    })
+}
+
+/// What stands in the way from the start: versions that cannot be had.
+pub(super) fn of_goal(goal: &Goal, seen: &Seen, path: &[KubernetesVersion]) -> Vec<Block> {
+    let (from, to) = (seen.control_plane, goal.version);
+    if to != from && path.is_empty() {
+        return vec![Block::NoWay { from, to }];
+    }
+    let unknown = path.iter().rev().find(|version| **version > from && !seen.offered.contains(version));
+    let newest = seen.offered.last();
+    unknown
+        .zip(newest)
+        .map(|(version, newest)| Block::NotOffered { version: *version, newest: *newest })
+        .into_iter()
+        .collect()
+}
+
+/// Exact versions of add-ons that are not offered for the version the cluster is to have.
+pub(super) fn of_exact_addons(goal: &Goal, seen: &Seen) -> Vec<Block> {
+    let control_plane = goal.version;
+    let addons = seen.addons.iter().filter_map(|addon| {
+        let offered = addons::not_offered(addon, control_plane)?;
+        let Some(addons::Wanted::Exact(version)) = addon.wanted.clone() else { return None };
+        Some(Block::AddonNotOffered { name: addon.name.clone(), version, control_plane, offered })
+    });
+    addons.collect()
+}

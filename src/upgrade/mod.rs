@@ -1,0 +1,25 @@
+//! What an upgrade does next: the decisions, from what was seen to what may be done now.
+//!
+//! May not enter: AWS, Kubernetes clients, the engine, resources. No I/O: time and what was seen are arguments.
+//!
+//! [`decide`] is asked in each reconcile and remembers nothing: an upgrade is a row of wanted graphs, each of which names
+//! only what may begin now or has begun ([`Targets`]). The engine brings that about and never learns of versions; what is
+//! held back stands in [`State`], for people.
+
+pub mod addons;
+pub mod blocks;
+pub mod decide;
+pub mod preflight;
+pub mod seen;
+pub mod skew;
+pub mod soak;
+pub mod support;
+pub mod way;
+pub mod windows;
+
+pub use blocks::{Block, Hold};
+pub use decide::{Decision, State, Targets, decide};
+pub use preflight::Preflight;
+pub use seen::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenAddon, SeenNodeGroup, Soaked};
+pub use way::{AddonStep, Step};
+pub use windows::{WindowState, Windows};

@@ -1,0 +1,286 @@
+//! The checks that are made before the control plane goes a minor up, from what was read for them. Pure.
+//!
+//! What could not be read is `Unknown`, and blocks nothing: EKS itself refuses what its insights speak against.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+
+use super::addons::{self, Obstacle};
+use super::blocks::Block;
+use super::seen::SeenAddon;
+use super::support::SupportDates;
+use crate::api::KubernetesVersion;
+use crate::api::conditions::bounded;
+use crate::api::status::{PreflightCheck, Verdict};
+use crate::api::upgrade::{FollowPolicy, InsightsPolicy};
+
+/// Longest message that status keeps of a check.
+const MAX_MESSAGE: usize = 1024;
+/// Most things that a message names.
+const NAMED: usize = 5;
+/// EKS needs as many free addresses in each subnet of the control plane to replace it.
+const FREE_ADDRESSES: i32 = 5;
+
+/// The checks for a step, in the order they are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preflight {
+    /// The version that the control plane is to go to.
+    pub to: KubernetesVersion,
+    /// Each check's verdict.
+    pub checks: Vec<PreflightCheck>,
+}
+
+impl Preflight {
+    /// The checks that failed.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = Block> {
+        let failed = self.checks.iter().filter(|check| check.verdict == Verdict::Failed);
+        failed.map(|check| Block::Preflight {
+            check: check.check.clone(),
+            message: check.message.clone().unwrap_or_default(),
+        })
+    }
+}
+
+fn check(name: &str, verdict: Verdict, message: impl AsRef<str>) -> PreflightCheck {
+    let message = Some(bounded(message.as_ref(), MAX_MESSAGE));
+    PreflightCheck { check: name.to_owned(), verdict, message }
+}
+
+/// At most five of `all`, and how many more there are.
+fn some_of(all: &[String]) -> String {
+    let named = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+/// An upgrade insight of EKS (category UPGRADE_READINESS).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Insight {
+    /// Its name.
+    pub name: String,
+    /// What it says.
+    pub status: InsightStatus,
+    /// Why, as EKS says.
+    pub reason: String,
+    /// The version whose upgrade it speaks of; `None`: any.
+    pub version: Option<KubernetesVersion>,
+}
+
+/// Status of an insight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsightStatus {
+    Passing,
+    Warning,
+    Error,
+    Unknown,
+}
+
+/// EKS's own insights for the step, by the spec's policy. `None`: they could not be read.
+pub fn insights(policy: InsightsPolicy, to: KubernetesVersion, insights: Option<&[Insight]>) -> PreflightCheck {
+    const NAME: &str = "Insights";
+    if policy == InsightsPolicy::Ignore {
+        return check(NAME, Verdict::Passed, "not looked at (spec.upgrade.insights: Ignore)");
+    }
+    let Some(insights) = insights else {
+        return check(NAME, Verdict::Unknown, "the insights of EKS could not be read");
+    };
+    let ours: Vec<_> = insights.iter().filter(|one| one.version.is_none_or(|version| version == to)).collect();
+    let of = |status| -> Vec<String> {
+        let of = ours.iter().filter(|one| one.status == status);
+        of.map(|one| format!("{}: {}", one.name, one.reason)).collect()
+    };
+    let (errors, warnings, unknown) =
+        (of(InsightStatus::Error), of(InsightStatus::Warning), of(InsightStatus::Unknown));
+    if !errors.is_empty() {
+        let verdict = if policy == InsightsPolicy::Block { Verdict::Failed } else { Verdict::Warning };
+        let todo = "see `aws eks describe-insight`, put it right, or set spec.upgrade.insights to Warn";
+        return check(
+            NAME,
+            verdict,
+            format!("{} of {} say ERROR: {}; {todo}", errors.len(), ours.len(), some_of(&errors)),
+        );
+    }
+    if !warnings.is_empty() {
+        return check(
+            NAME,
+            Verdict::Warning,
+            format!("{} of {} say WARNING: {}", warnings.len(), ours.len(), some_of(&warnings)),
+        );
+    }
+    if !unknown.is_empty() {
+        return check(
+            NAME,
+            Verdict::Unknown,
+            format!("{} of {} say UNKNOWN: {}", unknown.len(), ours.len(), some_of(&unknown)),
+        );
+    }
+    check(NAME, Verdict::Passed, format!("{} insights, all PASSING", ours.len()))
+}
+
+/// Whether EKS offers the version in the region, and still supports it at the standard price. `None`: not known.
+pub fn version_offered(
+    to: KubernetesVersion,
+    offered: Option<&BTreeMap<KubernetesVersion, SupportDates>>,
+    today: Date,
+) -> PreflightCheck {
+    const NAME: &str = "Version";
+    let Some(offered) = offered else {
+        return check(NAME, Verdict::Unknown, "the versions that EKS offers could not be read");
+    };
+    let Some(dates) = offered.get(&to) else {
+        let all: Vec<_> = offered.keys().rev().map(ToString::to_string).collect();
+        return check(NAME, Verdict::Failed, format!("EKS does not offer {to} here; it offers {}", some_of(&all)));
+    };
+    match dates.standard {
+        Some(ended) if ended < today => check(
+            NAME,
+            Verdict::Warning,
+            format!("standard support of {to} ended on {ended}: go on to a later version soon"),
+        ),
+        Some(ends) => check(NAME, Verdict::Passed, format!("{to} is offered, in standard support until {ends}")),
+        None => check(NAME, Verdict::Passed, format!("{to} is offered")),
+    }
+}
+
+/// Whether the add-ons run on the next version, or are moved to one that does. Those that the spec does not list only warn.
+pub fn addon_compatibility(
+    seen: &[SeenAddon],
+    policy: FollowPolicy,
+    from: KubernetesVersion,
+    to: KubernetesVersion,
+) -> PreflightCheck {
+    const NAME: &str = "AddonCompatibility";
+    let named = |addon: &SeenAddon| format!("{} {}", addon.name, addon.installed);
+    let (mut failed, mut foreign, mut moved, mut unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for addon in seen {
+        let Some(offers) = addon.offered.get(&to) else {
+            unknown.push(addon.name.clone());
+            continue;
+        };
+        if offers.iter().any(|offer| offer.version == addon.installed) {
+            continue;
+        }
+        if addon.wanted.is_none() {
+            foreign.push(named(addon));
+        } else if addons::before(addon, policy, from, to).is_some() {
+            moved.push(named(addon));
+        } else {
+            match addons::obstacle(addon, policy, from, to) {
+                Some(Obstacle::NotOffered) => failed.push(format!("{} (no version of it does)", named(addon))),
+                Some(_) => failed.push(named(addon)),
+                None => moved.push(named(addon)),
+            }
+        }
+    }
+    if !failed.is_empty() {
+        return check(
+            NAME,
+            Verdict::Failed,
+            format!("these do not run on {to}, and are not moved: {}", some_of(&failed)),
+        );
+    }
+    if !foreign.is_empty() {
+        let todo = "spec.addons does not list them, so they are left as they are";
+        return check(NAME, Verdict::Warning, format!("these do not run on {to}: {}; {todo}", some_of(&foreign)));
+    }
+    if !unknown.is_empty() {
+        let text = format!("which versions run on {to} could not be read: {}", some_of(&unknown));
+        return check(NAME, Verdict::Unknown, text);
+    }
+    let moved = if moved.is_empty() { String::new() } else { format!("; moved for it: {}", some_of(&moved)) };
+    check(NAME, Verdict::Passed, format!("{} add-ons{moved}", seen.len()))
+}
+
+/// Whether the control plane's subnets have the free addresses that EKS needs to replace it. `None`: not known.
+pub fn free_addresses(subnets: Option<&[(String, i32)]>) -> PreflightCheck {
+    const NAME: &str = "FreeAddresses";
+    let Some(subnets) = subnets else {
+        return check(NAME, Verdict::Unknown, "the subnets could not be read");
+    };
+    let short: Vec<_> = subnets.iter().filter(|(_, free)| *free < FREE_ADDRESSES).collect();
+    let short: Vec<_> = short.iter().map(|(id, free)| format!("{id} has {free}")).collect();
+    if short.is_empty() {
+        let least = subnets.iter().map(|(_, free)| *free).min().unwrap_or_default();
+        return check(
+            NAME,
+            Verdict::Passed,
+            format!("{} subnets, at least {least} addresses free in each", subnets.len()),
+        );
+    }
+    let text = format!(
+        "EKS needs {FREE_ADDRESSES} free addresses in each subnet of the cluster: {}; free some",
+        some_of(&short)
+    );
+    check(NAME, Verdict::Failed, text)
+}
+
+/// How a node group fares, as EKS says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeGroupHealth {
+    Healthy,
+    /// DEGRADED, or health issues.
+    Degraded(String),
+    /// CREATE_FAILED or DELETE_FAILED.
+    Failed(String),
+}
+
+/// Whether the node groups are healthy.
+pub fn node_groups(groups: &[(String, NodeGroupHealth)]) -> PreflightCheck {
+    const NAME: &str = "NodeGroups";
+    let of = |wanted: fn(&NodeGroupHealth) -> Option<&String>| -> Vec<String> {
+        groups.iter().filter_map(|(name, health)| Some(format!("{name}: {}", wanted(health)?))).collect()
+    };
+    let failed = of(|health| if let NodeGroupHealth::Failed(why) = health { Some(why) } else { None });
+    if !failed.is_empty() {
+        return check(NAME, Verdict::Failed, format!("{}; put it right, or delete its NodeGroup", some_of(&failed)));
+    }
+    let degraded = of(|health| if let NodeGroupHealth::Degraded(why) = health { Some(why) } else { None });
+    if !degraded.is_empty() {
+        return check(NAME, Verdict::Warning, some_of(&degraded));
+    }
+    check(NAME, Verdict::Passed, format!("{} node groups, all healthy", groups.len()))
+}
+
+/// A PodDisruptionBudget of the cluster that allows no disruption now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Namespace and name.
+    pub name: String,
+    /// Whether it can never allow one, as it asks for all of its Pods.
+    pub never: bool,
+}
+
+/// Whether nodes can be drained. `budgets`: those that allow no disruption now; `None`: they could not be read. `replaced`:
+/// whether nodes are replaced on the way, and Pods are not evicted in spite of their budgets.
+pub fn disruption_budgets(budgets: Option<&[Budget]>, replaced: bool) -> PreflightCheck {
+    const NAME: &str = "PodDisruptionBudgets";
+    if !replaced {
+        return check(NAME, Verdict::Passed, "no nodes are drained on the way, or by force");
+    }
+    let Some(budgets) = budgets else {
+        return check(NAME, Verdict::Unknown, "the workload cluster could not be read");
+    };
+    let of = |never: bool| -> Vec<String> {
+        budgets.iter().filter(|budget| budget.never == never).map(|budget| budget.name.clone()).collect()
+    };
+    let (never, now) = (of(true), of(false));
+    if !never.is_empty() {
+        let todo = "nodes with their Pods could not be drained; let each allow one disruption";
+        return check(
+            NAME,
+            Verdict::Failed,
+            format!("these can never allow a disruption: {}; {todo}", some_of(&never)),
+        );
+    }
+    if !now.is_empty() {
+        return check(NAME, Verdict::Warning, format!("these allow no disruption just now: {}", some_of(&now)));
+    }
+    check(NAME, Verdict::Passed, "all allow a disruption")
+}
+
+#[cfg(test)]
+#[path = "preflight_tests.rs"]
+mod tests;

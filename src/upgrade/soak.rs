@@ -1,0 +1,72 @@
+//! The time a cluster has been healthy since its last control plane step: it counts only while it is healthy. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// How long a cluster has been healthy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Soak {
+    /// Seconds it was healthy before it was last unhealthy.
+    pub counted: u64,
+    /// Since when it is healthy; `None`: it is not.
+    pub healthy_since: Option<Timestamp>,
+}
+
+impl Soak {
+    /// Takes note of how it is now. A step of the control plane begins anew, with [`Soak::default`].
+    #[must_use]
+    pub fn advance(self, healthy: bool, now: Timestamp) -> Self {
+        match (healthy, self.healthy_since) {
+            (true, None) => Self { healthy_since: Some(now), ..self },
+            (false, Some(_)) => Self { counted: self.healthy_for(now).as_secs(), healthy_since: None },
+            (true, Some(_)) | (false, None) => self,
+        }
+    }
+
+    /// How long it has been healthy in all. A clock that was put back takes nothing away.
+    pub fn healthy_for(self, now: Timestamp) -> Duration {
+        let running = self.healthy_since.map(|since| now.duration_since(since));
+        let running = running.and_then(|running| Duration::try_from(running).ok()).unwrap_or_default();
+        Duration::from_secs(self.counted).saturating_add(running)
+    }
+
+    /// How much longer it is to be healthy, of the time that the spec asks for.
+    pub fn remaining(self, wanted: Duration, now: Timestamp) -> Duration {
+        wanted.saturating_sub(self.healthy_for(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_healthy_time_counts() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let wanted = Duration::from_secs(600);
+        let mut soak = Soak::default();
+        // When it was looked at, how it was then, and what then remains.
+        let table = [
+            (0, false, 600),
+            (100, true, 600),
+            (300, true, 400),
+            (400, false, 300),
+            (9_000, false, 300),
+            (9_100, true, 300),
+            (9_050, true, 300),
+            (9_399, true, 1),
+            (9_400, true, 0),
+            (20_000, false, 0),
+        ];
+        for (second, healthy, remains) in table {
+            soak = soak.advance(healthy, at(second));
+            assert_eq!(soak.remaining(wanted, at(second)).as_secs(), remains, "at {second}");
+        }
+    }
+
+    #[test]
+    fn without_a_soak_nothing_remains() {
+        assert!(Soak::default().remaining(Duration::ZERO, Timestamp::UNIX_EPOCH).is_zero());
+    }
+}

@@ -1,0 +1,187 @@
+//! Until when AWS supports a Kubernetes version, and when people are warned of its end. Pure.
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/kubernetes-versions.html>.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::civil::Date;
+
+use crate::api::KubernetesVersion;
+use crate::api::cluster::SupportType;
+
+/// How many days ahead people are warned, the last warning first.
+const AHEAD: [i32; 2] = [30, 90];
+
+/// The last days of a version's support.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SupportDates {
+    /// Of standard support.
+    pub standard: Option<Date>,
+    /// Of extended support.
+    pub extended: Option<Date>,
+}
+
+/// Which support ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    Standard,
+    Extended,
+}
+
+/// A warning that was given, to be kept so that it is given once. It is written `1.33/Standard/90`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Version that was warned of.
+    pub version: KubernetesVersion,
+    /// Which support ends.
+    pub support: Support,
+    /// Whether it was the warning 90 or 30 days ahead.
+    pub ahead: i32,
+}
+
+/// A warning that is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SupportWarning {
+    /// What to keep once it is given.
+    pub told: Told,
+    /// The last day of the support.
+    pub ends: Date,
+    /// Days until then.
+    pub days: i32,
+    /// What AWS then does, where the spec says.
+    pub support_type: Option<SupportType>,
+}
+
+impl fmt::Display for SupportWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { told: Told { version, support, .. }, ends, days, support_type } = self;
+        let which = match support {
+            Support::Standard => "standard",
+            Support::Extended => "extended",
+        };
+        let then = match (support, support_type) {
+            (Support::Standard, Some(SupportType::Standard)) => "AWS then upgrades the control plane by itself",
+            (Support::Standard, Some(SupportType::Extended)) => {
+                "from then on AWS charges the price of extended support"
+            }
+            (Support::Standard, None) => {
+                "AWS then upgrades it or charges for extended support, by the cluster's supportType"
+            }
+            (Support::Extended, _) => "AWS then upgrades the control plane by itself",
+        };
+        let days = match days {
+            0 => "today".to_owned(),
+            1 => "in 1 day".to_owned(),
+            days => format!("in {days} days"),
+        };
+        write!(f, "{which} support of Kubernetes {version} ends {days}, on {ends}: {then}; raise spec.version before")
+    }
+}
+
+/// The warning that is due today, if one is. `told` is the last that was given.
+pub fn warning(
+    version: KubernetesVersion,
+    dates: SupportDates,
+    support_type: Option<SupportType>,
+    today: Date,
+    told: Option<Told>,
+) -> Option<SupportWarning> {
+    let ends = [(Support::Standard, dates.standard), (Support::Extended, dates.extended)];
+    let (support, ends, days) = ends.into_iter().find_map(|(support, ends)| {
+        let days = today.until(ends?).ok()?.get_days();
+        (days >= 0).then_some((support, ends?, days))
+    })?;
+    let ahead = AHEAD.into_iter().find(|ahead| days <= *ahead)?;
+    let known = |told: &Told| told.version == version && told.support == support && told.ahead <= ahead;
+    let due = Told { version, support, ahead };
+    (!told.as_ref().is_some_and(known)).then_some(SupportWarning { told: due, ends, days, support_type })
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{:?}/{}", self.version, self.support, self.ahead)
+    }
+}
+
+/// Text that is no warning that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a warning, as in 1.33/Standard/90")]
+pub struct InvalidTold;
+
+impl FromStr for Told {
+    type Err = InvalidTold;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTold> {
+        let mut parts = text.split('/');
+        let mut part = || parts.next().ok_or(InvalidTold);
+        let version = part()?.parse().map_err(|_| InvalidTold)?;
+        let support = match part()? {
+            "Standard" => Support::Standard,
+            "Extended" => Support::Extended,
+            _ => return Err(InvalidTold),
+        };
+        let ahead = part()?.parse().map_err(|_| InvalidTold)?;
+        Ok(Self { version, support, ahead })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    fn version() -> KubernetesVersion {
+        "1.33".parse().unwrap()
+    }
+
+    #[test]
+    fn each_end_of_support_is_warned_of_90_and_30_days_ahead_and_once() {
+        let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: Some(date(2027, 12, 31)) };
+        let mut told = None;
+        let mut given = Vec::new();
+        let mut today = date(2026, 9, 1);
+        while today < date(2028, 2, 1) {
+            // Three days a week it is not looked.
+            if today.day() % 7 > 2
+                && let Some(warning) = warning(version(), dates, None, today, told)
+            {
+                // What is kept is kept as text.
+                told = Some(warning.told.to_string().parse().unwrap());
+                given.push(format!("{today} {} {} days", warning.told, warning.days));
+            }
+            today = today.tomorrow().unwrap();
+        }
+        let expected = [
+            "2026-10-03 1.33/Standard/90 89 days",
+            "2026-12-03 1.33/Standard/30 28 days",
+            "2027-10-03 1.33/Extended/90 89 days",
+            "2027-12-03 1.33/Extended/30 28 days",
+        ];
+        assert_eq!(given, expected);
+    }
+
+    #[test]
+    fn another_version_is_warned_of_anew_and_no_date_is_no_warning() {
+        let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: None };
+        let today = date(2026, 12, 20);
+        let told = Told { version: "1.32".parse().unwrap(), support: Support::Standard, ahead: 30 };
+        assert!(warning(version(), dates, None, today, Some(told)).is_some());
+        assert!(warning(version(), dates, None, date(2026, 9, 1), None).is_none());
+        assert!(warning(version(), dates, None, date(2027, 1, 1), None).is_none());
+        assert!(warning(version(), SupportDates::default(), None, today, None).is_none());
+    }
+
+    #[test]
+    fn a_warning_says_what_aws_does_then() {
+        let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: None };
+        let says =
+            |support_type| warning(version(), dates, support_type, date(2026, 12, 20), None).unwrap().to_string();
+        let standard = "standard support of Kubernetes 1.33 ends in 11 days, on 2026-12-31: AWS then upgrades the control \
+                        plane by itself; raise spec.version before";
+        assert_eq!(says(Some(SupportType::Standard)), standard);
+        assert!(says(Some(SupportType::Extended)).contains("charges the price of extended support"));
+        assert!(says(None).contains("by the cluster's supportType"));
+    }
+}

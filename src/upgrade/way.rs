@@ -1,0 +1,182 @@
+//! The whole way from what is to what is asked for, step by step, as if nothing held it up. Pure.
+//!
+//! What may be done now is decided about the first of these steps ([`super::decide()`]); the others are counted, and shown.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::addons;
+use super::blocks::{self, Block};
+use super::seen::{Goal, Seen, SeenAddon, SeenNodeGroup};
+use super::skew;
+use crate::api::KubernetesVersion;
+use crate::api::upgrade::FollowPolicy;
+
+/// A step of an upgrade.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The control plane goes a minor up.
+    ControlPlane { from: KubernetesVersion, to: KubernetesVersion },
+    /// The control plane goes a minor back.
+    Rollback { from: KubernetesVersion, to: KubernetesVersion },
+    /// A round of add-ons: those that run on this Kubernetes version, before or after the control plane goes there.
+    Addons { minor: KubernetesVersion, moves: Vec<AddonStep> },
+    /// A round of node groups, side by side.
+    NodeGroups { to: KubernetesVersion, names: Vec<String> },
+}
+
+/// What becomes of an add-on in a round.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddonStep {
+    /// Name in EKS.
+    pub name: String,
+    /// Its version.
+    pub from: String,
+    /// The version it is to have.
+    pub to: String,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ControlPlane { from, to } => write!(f, "control plane {from} -> {to}"),
+            Self::Rollback { from, to } => write!(f, "control plane back {from} -> {to}"),
+            Self::Addons { minor, moves } => {
+                let moves: Vec<_> = moves.iter().map(ToString::to_string).collect();
+                write!(f, "add-ons for {minor}: {}", moves.join(", "))
+            }
+            Self::NodeGroups { to, names } => write!(f, "node groups to {to}: {}", names.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for AddonStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, from, to } = self;
+        write!(f, "{name} {from} -> {to}")
+    }
+}
+
+/// A step, and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stage {
+    pub step: Step,
+    /// The version that the control plane goes to by this step, or that this step is done for; `None`: it comes after.
+    pub ahead_of: Option<KubernetesVersion>,
+    /// What a person must change before this step, as far as can be told from here.
+    pub blocks: Vec<Block>,
+}
+
+/// The version after `at` on the way to `goal`; `None`: it is there, or there is no way.
+fn next(at: KubernetesVersion, goal: KubernetesVersion) -> Option<KubernetesVersion> {
+    match goal.minors_ahead_of(at)? {
+        0 => None,
+        ahead if ahead > 0 => Some(at.next()),
+        _ => Some(goal),
+    }
+}
+
+/// The versions of the control plane still to come, one by one.
+pub fn path(at: KubernetesVersion, goal: KubernetesVersion) -> Vec<KubernetesVersion> {
+    std::iter::successors(next(at, goal), |at| next(*at, goal)).collect()
+}
+
+/// The way, in stages.
+pub(super) fn way(goal: &Goal, seen: &Seen) -> Vec<Stage> {
+    let mut at = seen.clone();
+    let mut stages = Vec::new();
+    loop {
+        let from = at.control_plane;
+        // Before it goes back nothing is raised any more.
+        if from <= goal.version {
+            let steady = |addon: &SeenAddon| addons::steady(addon, goal.addons, from);
+            stages.extend(addon_round(&mut at.addons, from, None, steady));
+        }
+        let Some(to) = next(from, goal.version) else { break };
+        if to > from {
+            stages.extend(bring_along(goal, &mut at.node_groups, from, to));
+        }
+        let before = |addon: &SeenAddon| addons::before(addon, goal.addons, from, to);
+        stages.extend(addon_round(&mut at.addons, to, Some(to), before));
+        let (step, blocks) = if to > from {
+            (Step::ControlPlane { from, to }, blocks::of_step(goal, &at, to))
+        } else {
+            (Step::Rollback { from, to }, blocks::of_rollback(goal, &at, to))
+        };
+        stages.push(Stage { step, ahead_of: Some(to), blocks });
+        at.control_plane = to;
+        for group in &mut at.node_groups {
+            if let Some(own) = moves_by_itself(group, to) {
+                arrive(group, own);
+            }
+        }
+    }
+    stages.extend(last_nodes(goal, &mut at));
+    stages
+}
+
+fn arrive(group: &mut SeenNodeGroup, version: KubernetesVersion) {
+    group.version = version;
+    group.kubelets.clear();
+}
+
+/// The version that a node group goes to without the cluster's leave: one of its own that the control plane has reached.
+pub(super) fn moves_by_itself(group: &SeenNodeGroup, control_plane: KubernetesVersion) -> Option<KubernetesVersion> {
+    group.own.filter(|own| !group.suspended && group.version < *own && *own <= control_plane)
+}
+
+/// How far a node group goes along with the cluster: as far as the control plane where it follows, and no further than its
+/// own version where it has one that the control plane has not reached yet.
+fn goes_along(goal: &Goal, group: &SeenNodeGroup, control_plane: KubernetesVersion) -> Option<KubernetesVersion> {
+    let follows = group.own.is_none() && goal.node_groups == FollowPolicy::Follow;
+    let early = group.own.is_some_and(|own| own > control_plane);
+    (!group.suspended && (follows || early) && group.version < control_plane).then_some(control_plane)
+}
+
+/// Node groups that the step would leave too far behind go to where the control plane is; the others that go along go with
+/// them, as one version is told to all.
+fn bring_along(
+    goal: &Goal,
+    groups: &mut [SeenNodeGroup],
+    from: KubernetesVersion,
+    to: KubernetesVersion,
+) -> Option<Stage> {
+    let along = |group: &SeenNodeGroup| goes_along(goal, group, from).is_some();
+    let must = |group: &SeenNodeGroup| along(group) && skew::breaks(to, group.oldest()).is_some();
+    if !groups.iter().any(must) {
+        return None;
+    }
+    let names = groups.iter_mut().filter(|group| along(group)).map(|group| {
+        arrive(group, from);
+        group.name.clone()
+    });
+    Some(Stage { step: Step::NodeGroups { to: from, names: names.collect() }, ahead_of: Some(to), blocks: Vec::new() })
+}
+
+/// At the end those that follow go to the control plane's version.
+fn last_nodes(goal: &Goal, at: &mut Seen) -> Option<Stage> {
+    let to = at.control_plane;
+    let lag = |group: &&SeenNodeGroup| group.own.is_none() && goes_along(goal, group, to).is_some();
+    let names: Vec<_> = at.node_groups.iter().filter(lag).map(|group| group.name.clone()).collect();
+    let stage = Stage { step: Step::NodeGroups { to, names }, ahead_of: None, blocks: Vec::new() };
+    (!matches!(&stage.step, Step::NodeGroups { names, .. } if names.is_empty())).then_some(stage)
+}
+
+fn addon_round(
+    addons: &mut [SeenAddon],
+    minor: KubernetesVersion,
+    ahead_of: Option<KubernetesVersion>,
+    choose: impl Fn(&SeenAddon) -> Option<String>,
+) -> Option<Stage> {
+    let mut moves = BTreeMap::new();
+    for addon in addons {
+        if let Some(to) = choose(addon) {
+            let from = std::mem::replace(&mut addon.installed, to.clone());
+            let name = addon.name.clone();
+            moves.insert((addons::turn(&name), name.clone()), AddonStep { name, from, to });
+        }
+    }
+    let moves: Vec<_> = moves.into_values().collect();
+    let blocks = Vec::new();
+    (!moves.is_empty()).then_some(Stage { step: Step::Addons { minor, moves }, ahead_of, blocks })
+}
