@@ -10,6 +10,8 @@ from typing import Any, TextIO
 from .call import Call
 
 KEPT_IN_MEMORY = 200_000
+# What was asked for, of EKS's writes: an order of updates says little without it.
+ASKED = ("version", "addonVersion", "releaseVersion", "force", "clientRequestToken")
 
 
 class CallLog:
@@ -43,6 +45,9 @@ class CallLog:
             "error": error,
             "write": call.write,
         }
+        asked = {name: call.params[name] for name in ASKED if name in call.params} if call.service == "eks" and call.write else {}
+        if asked:
+            entry["asked"] = asked
         if fault:
             entry["fault"] = fault
         self._entries.append(entry)

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 
 from .catalog import CATALOG
 from .eks.insights import post_insights
+from .eks.state import Cluster
 from .faults import FaultError
 from .http import Reply, Request
 from .inventory import inventory
@@ -58,7 +59,10 @@ class Control:
         return {"calls": calls, "last": calls[-1]["number"] if calls else int(query.get("since", "0"))}
 
     def reset(self, query: dict[str, str], body: Any) -> Any:
-        self.emulator.reset()
+        if "account" in query:
+            self.emulator.eks.forget(query["account"])
+        else:
+            self.emulator.reset()
         return {"status": "ok"}
 
     def inventory(self, query: dict[str, str], body: Any) -> Any:
@@ -107,9 +111,18 @@ class Control:
         """The control planes' versions and their nodes', all of one instant."""
         regions = self.emulator.eks.regions.values()
         clusters = [
-            {"account": region.account, "region": region.name, "cluster": cluster.name, "version": cluster.version, "nodes": nodes_of(region, cluster)}
+            {
+                "account": region.account, "region": region.name, "cluster": cluster.name, "version": cluster.version,
+                "updatingTo": updating_to(cluster), "nodes": nodes_of(region, cluster),
+            }
             for region in regions
             for cluster in region.clusters.values()
             if query.get("account") in (None, region.account)
         ]
         return {"clusters": clusters}
+
+
+def updating_to(cluster: Cluster) -> str | None:
+    update = cluster.running_update()
+    params = {param["type"]: param["value"] for param in update.params} if update else {}
+    return params.get("Version")

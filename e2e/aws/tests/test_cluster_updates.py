@@ -15,6 +15,14 @@ def test_a_version_goes_up_by_one(cloud: Cloud) -> None:
     assert cloud.eks.list_updates(name="demo")["updateIds"] == [update["id"]]
 
 
+def test_the_call_log_says_which_version_was_asked_for(cloud: Cloud, server: Server) -> None:
+    cloud.cluster(version="1.33")
+    before = server.get("calls")["last"]
+    cloud.eks.update_cluster_version(name="demo", version="1.34", clientRequestToken="u")
+    (call,) = server.get("calls", since=before)["calls"]
+    assert (call["action"], call["asked"]) == ("UpdateClusterVersion", {"version": "1.34", "clientRequestToken": "u"})
+
+
 def test_a_version_is_not_skipped_or_lowered(cloud: Cloud) -> None:
     cloud.cluster(version="1.33")
     with refused("InvalidParameterException", "Unsupported Kubernetes minor version update from 1.33 to 1.35"):

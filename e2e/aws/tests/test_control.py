@@ -76,6 +76,15 @@ def test_inventory_counts_what_is_left(cloud: Cloud) -> None:
     assert len(found["eu-west-1"]["instances"]) == 2 and len(found["eu-west-1"]["autoScalingGroups"]) == 1
 
 
+def test_eks_of_one_account_can_be_forgotten(cloud: Cloud, other_account: Cloud, server: Server) -> None:
+    for account in (cloud, other_account):
+        account.cluster()
+    requests.post(f"{server.url}/_keelson/reset?account={cloud.account}", timeout=5).raise_for_status()
+    with refused("ResourceNotFoundException"):
+        cloud.describe()
+    assert other_account.status() == "ACTIVE"
+
+
 def test_settings_change_at_run_time_or_not_at_all(server: Server) -> None:
     before = server.get("settings")
     for bad in ({"nonsense": 1}, {"NAT_SECONDS": "soon"}, {"NAT_SECONDS": -1}):

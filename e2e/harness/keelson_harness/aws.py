@@ -128,6 +128,10 @@ class Aws:
         """Each cluster of an account with its version and its nodes' kubelets, all of one instant."""
         return self.control("GET", "nodes", params={"account": account})["clusters"]
 
+    def forget(self, account: str) -> None:
+        """EKS has nothing more of an account, so that its nodes leave the one workload cluster that all share."""
+        self.control("POST", "reset", params={"account": account})
+
     def reset(self) -> None:
         """Empty accounts, no faults."""
         self.control("POST", "reset")

@@ -37,6 +37,11 @@ class Eks:
     def reset(self) -> None:
         self.regions.clear()
 
+    def forget(self, account: str) -> None:
+        """All that EKS has of an account, and with it its nodes in the workload cluster."""
+        for key in [key for key in self.regions if key[0] == account]:
+            del self.regions[key]
+
     def region(self, account: str, name: str) -> Region:
         region = self.regions.get((account, name))
         if region is None:
