@@ -157,7 +157,10 @@ def granted() -> set[Right]:
 
 def rights(asked: list[dict]) -> set[Right]:
     """The rights that requests took up."""
-    references = [(entry["verb"], entry["objectRef"]) for entry in asked if "objectRef" in entry]
+    answered = [entry for entry in asked if "objectRef" in entry]
+    references = [(entry["verb"], entry["objectRef"]) for entry in answered]
+    # A server-side apply that made the object.
+    references += [("create", e["objectRef"]) for e in answered if e["responseStatus"]["code"] == 201]
     return {
         Right(
             ref.get("apiGroup", ""),
@@ -233,6 +236,11 @@ def test_no_right_is_given_that_is_not_taken_up(asked):
 def test_leases_are_written_in_the_operators_own_namespace_only(asked):
     leases = [e["objectRef"] for e in asked if e.get("objectRef", {}).get("resource") == "leases"]
     assert {lease["namespace"] for lease in leases} == {NAMESPACE}
+
+
+def test_of_all_config_maps_only_that_of_what_was_learned_is_touched(asked):
+    touched = [e["objectRef"] for e in asked if e.get("objectRef", {}).get("resource") == "configmaps"]
+    assert {(c["namespace"], c.get("name")) for c in touched} == {(NAMESPACE, "keelson-expectations")}
 
 
 def test_an_account_is_nothing_that_editors_can_make():

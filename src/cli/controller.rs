@@ -26,10 +26,11 @@ pub struct Args {
     /// Work only while holding a Lease, so that a second replica can stand by. With `false` this must be the only one.
     #[arg(long, env = "KEELSON_LEADER_ELECTION", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     leader_election: bool,
-    /// Namespace of the Lease [default: the one this runs in, else `default`].
+    /// Namespace of the Lease, and of the ConfigMap that keeps how long things take [default: the one this runs in, else
+    /// `default`].
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAMESPACE")]
     leader_election_namespace: Option<String>,
-    /// Name of the Lease.
+    /// Name of the Lease. The ConfigMap is called so with `-expectations` behind it.
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAME", default_value = "keelson")]
     leader_election_name: String,
     /// How often what is at rest in AWS is compared with the spec.
@@ -87,7 +88,11 @@ fn options(args: Args) -> Options {
         log_level: _,
         concurrency,
     } = args;
-    let namespace = leader_election_namespace.or_else(own_namespace).unwrap_or_else(|| "default".to_owned());
+    let own = leader_election_namespace.or_else(own_namespace);
+    let namespace = own.clone().unwrap_or_else(|| "default".to_owned());
+    // Beside the Lease; of a single process outside a cluster nobody said where.
+    let learned_in = own.or_else(|| leader_election.then(|| namespace.clone()));
+    let learned_in = learned_in.map(|namespace| (namespace, format!("{leader_election_name}-expectations")));
     Options {
         lease: leader_election.then_some((namespace, leader_election_name)),
         listen,
@@ -98,6 +103,7 @@ fn options(args: Args) -> Options {
             require_account,
             concurrency,
             sts_endpoint: sts_endpoint(),
+            learned_in,
         },
         aws: crate::aws::accounts::Settings::default(),
         pod_name: variable("POD_NAME"),

@@ -1,6 +1,6 @@
 //! What reconciles share, and what is remembered of each object while this process leads. No I/O of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::apply::Kind;
 use super::events::{Events, Failures};
+use super::expectations::ByPlace;
 use super::leader::Leadership;
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, ResourceStatus};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
@@ -40,6 +41,8 @@ pub struct Settings {
     pub concurrency: u16,
     /// Where STS is, when it is not AWS's own (an emulator).
     pub sts_endpoint: Option<String>,
+    /// Namespace and name of the ConfigMap that keeps what was learned; none: it is not kept.
+    pub learned_in: Option<(String, String)>,
 }
 
 /// A mutex whose content is whole at any point: a panic elsewhere must not take the other objects along.
@@ -215,7 +218,8 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// The term is over: what is still under way is given up.
     pub over: CancellationToken,
-    expectations: Mutex<BTreeMap<(String, String), Arc<Expectations>>>,
+    /// How long things take, as seen here.
+    pub learned: Arc<ByPlace>,
 }
 
 /// What a [`Context`] is made of.
@@ -268,14 +272,13 @@ impl Context {
             account_states: States::default(),
             tasks: TaskTracker::new(),
             over: CancellationToken::new(),
-            expectations: Mutex::default(),
+            learned: Arc::default(),
         }
     }
 
     /// What was learned of one account and region.
     pub fn expectations(&self, account: &str, region: &str) -> Arc<Expectations> {
-        let key = (account.to_owned(), region.to_owned());
-        locked(&self.expectations).entry(key).or_default().clone()
+        self.learned.of(account, region)
     }
 
     /// A memory that begins with this process's leadership.

@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod conditions;
 pub mod context;
 pub mod events;
+pub mod expectations;
 pub mod http;
 pub mod journal;
 pub mod leader;

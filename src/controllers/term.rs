@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use super::apply::Kind;
 use super::context::{Context, Parts, Queue, Queues};
+use super::expectations::Keeper;
 use super::report::{self, Next};
 use super::watch::{Change, watched};
 use super::{account, cluster, node_group};
@@ -37,6 +38,7 @@ pub struct Term {
     ctx: Arc<Context>,
     watches: Vec<JoinHandle<()>>,
     appliers: Vec<JoinHandle<()>>,
+    keeper: Option<Arc<Keeper>>,
 }
 
 impl Term {
@@ -54,14 +56,16 @@ impl Term {
         let (stores, watches) = watch_all(client, &triggers);
         let ctx = Arc::new(Context::new(setup(stores, queues)));
         let _ = triggers.ctx.set(ctx.clone());
-        let watches = watches.into_iter().map(|watch| tokio::spawn(watch)).collect();
+        let mut watches: Vec<_> = watches.into_iter().map(|watch| tokio::spawn(watch)).collect();
+        let keeper = keeper(&ctx);
+        watches.extend(keeper.clone().map(|keeper| tokio::spawn(keeper.keep())));
         let (c, g, a) = (ctx.clusters.clone(), ctx.node_groups.clone(), ctx.aws_accounts.clone());
         let appliers = vec![
             tokio::spawn(apply_all(ctx.clone(), c, clusters_asked, |o, ctx| Box::pin(cluster::reconcile(o, ctx)))),
             tokio::spawn(apply_all(ctx.clone(), g, groups_asked, |o, ctx| Box::pin(node_group::reconcile(o, ctx)))),
             tokio::spawn(apply_all(ctx.clone(), a, accounts_asked, |o, ctx| Box::pin(account::reconcile(o, ctx)))),
         ];
-        Self { ctx, watches, appliers }
+        Self { ctx, watches, appliers, keeper }
     }
 
     /// Returns when everything was listed once.
@@ -83,7 +87,7 @@ impl Term {
 
     /// Takes no more work, lets what is under way end, and stops; what is not done after `patience` is given up.
     pub async fn end(self, patience: Duration) {
-        let Self { ctx, watches, appliers } = self;
+        let Self { ctx, watches, appliers, keeper } = self;
         ctx.queues.clusters.close();
         ctx.queues.node_groups.close();
         ctx.queues.accounts.close();
@@ -101,7 +105,16 @@ impl Term {
         for task in watches.into_iter().chain(appliers) {
             task.abort();
         }
+        if let Some(keeper) = keeper {
+            keeper.last().await;
+        }
     }
+}
+
+/// What keeps that which was learned, when it is to be kept.
+fn keeper(ctx: &Context) -> Option<Arc<Keeper>> {
+    let (namespace, name) = ctx.settings.learned_in.as_ref()?;
+    Some(Arc::new(Keeper::new(ctx.client.clone(), (namespace, name), ctx.learned.clone(), ctx.gate.clone())))
 }
 
 /// Who hears of whom.

@@ -31,6 +31,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         require_account: false,
         concurrency: 4,
         sts_endpoint: None,
+        learned_in: None,
     };
     let ctx = Context::new(Parts {
         events: Events::new(client.clone(), "test"),
@@ -103,7 +104,7 @@ async fn a_term_that_ends_lets_no_reconcile_outlive_it() {
     while ctx.tasks.is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let term = Term { ctx: ctx.clone(), watches: Vec::new(), appliers: vec![running] };
+    let term = Term { ctx: ctx.clone(), watches: Vec::new(), appliers: vec![running], keeper: None };
     tokio::time::timeout(Duration::from_secs(5), term.end(Duration::from_millis(50))).await.expect("it ends");
     assert!(ctx.tasks.is_empty());
 }

@@ -47,6 +47,18 @@ impl Expectations {
         let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.entry((kind.to_owned(), action)).and_modify(|typical| *typical = (*typical + took) / 2).or_insert(took);
     }
+
+    /// All that was learned, in a fixed order.
+    pub fn learned(&self) -> Vec<(String, Action, Duration)> {
+        let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        learned.iter().map(|((kind, action), typical)| (kind.clone(), *action, *typical)).collect()
+    }
+
+    /// Takes over what an earlier process learned. What was seen here since is newer, and stays.
+    pub fn recall(&self, kind: &str, action: Action, took: Duration) {
+        let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        learned.entry((kind.to_owned(), action)).or_insert(took);
+    }
 }
 
 /// What takes about as long as each other: a kind of resource, or a kind of operation on it.
@@ -141,5 +153,18 @@ mod tests {
         expectations.learn("cluster", Action::Create, Duration::from_secs(60));
         let estimate = expectations.estimate("cluster", Action::Create, prior);
         assert_eq!(estimate, Estimate { typical: Duration::from_secs(60), learned: true });
+    }
+
+    #[test]
+    fn what_another_process_learned_counts_until_it_is_seen_here() {
+        let expectations = Expectations::default();
+        expectations.learn("cluster", Action::Create, Duration::from_secs(60));
+        expectations.recall("cluster", Action::Create, Duration::from_secs(500));
+        expectations.recall("cluster", Action::Delete, Duration::from_secs(90));
+        let learned = expectations.learned();
+        let told: Vec<_> =
+            learned.iter().map(|(kind, action, took)| (kind.as_str(), *action, took.as_secs())).collect();
+        assert_eq!(told, [("cluster", Action::Create, 60), ("cluster", Action::Delete, 90)]);
+        assert!(expectations.estimate("cluster", Action::Delete, MINUTE).learned);
     }
 }
