@@ -140,6 +140,10 @@ pub fn told(error: &kube::Error) -> String {
             format!("{}; grant it to the operator's service account (deploy/ has the ClusterRole)", status.message)
         }
         kube::Error::Api(status) => status.message.clone(),
+        // The parser quotes the value that it stumbled over, which may be a secret.
+        kube::Error::SerdeError(error) => {
+            format!("the API server's answer cannot be parsed (line {}, column {})", error.line(), error.column())
+        }
         other => {
             use std::error::Error as _;
             // kube says "service error" and leaves the reason to its source.
@@ -154,5 +158,18 @@ pub fn told(error: &kube::Error) -> String {
             }
             text
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_parsed_is_not_quoted() {
+        let broken = serde_json::from_str::<u8>("\"SECRET\"").unwrap_err();
+        assert!(broken.to_string().contains("SECRET"), "the parser quotes: {broken}");
+        let text = told(&kube::Error::SerdeError(broken));
+        assert!(!text.contains("SECRET") && text.contains("line 1"), "{text}");
     }
 }

@@ -103,7 +103,11 @@ impl From<kube::Error> for CallError {
                     _ => Self::Refused(message),
                 }
             }
-            kube::Error::SerdeError(source) => Self::Refused(format!("the answer is not understood: {source}")),
+            // Only where: the parser quotes the value that it stumbled over, which may be a secret.
+            kube::Error::SerdeError(source) => {
+                let (line, column) = (source.line(), source.column());
+                Self::Refused(format!("the answer is not understood (line {line}, column {column})"))
+            }
             _ => Self::Unreachable(unreachable(&error)),
         }
     }

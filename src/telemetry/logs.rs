@@ -35,6 +35,10 @@ const QUIET: &str = "aws_config=warn,aws_sdk_ec2=warn,aws_sdk_eks=warn,aws_sdk_i
 const NEVER_VERBOSE: [&str; 8] =
     ["aws_sigv4", "aws_smithy", "aws_sdk", "aws_config", "aws_runtime", "aws_credential", "hyper", "h2"];
 
+/// Its warnings quote whole bodies that could not be parsed, and a body can be a Secret; what went wrong comes back as an
+/// error as well. Those below it (TLS, retries) quote nothing.
+const QUOTES_BODIES: &str = "kube_client::client";
+
 /// Sets the process's subscriber. `level` (a level, or `RUST_LOG`'s syntax) wins over `RUST_LOG`; the default is `info`.
 ///
 /// # Errors
@@ -65,7 +69,12 @@ where
     let filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).parse(format!("{QUIET},{level}"))?;
     let hard = filter_fn(|meta| {
-        *meta.level() <= Level::INFO || !NEVER_VERBOSE.iter().any(|crate_name| meta.target().starts_with(crate_name))
+        let most = match meta.target() {
+            QUOTES_BODIES => Level::ERROR,
+            target if NEVER_VERBOSE.iter().any(|crate_name| target.starts_with(crate_name)) => Level::INFO,
+            _ => Level::TRACE,
+        };
+        *meta.level() <= most
     });
     let filter = filter.and(hard);
     let writer = RedactingWriter(writer);
@@ -157,6 +166,19 @@ mod tests {
                 tracing::debug!(target: "aws_smithy_runtime::client", "SECRET");
             });
             assert!(!text.contains("SECRET"), "{level}: {text}");
+        }
+    }
+
+    #[test]
+    fn no_level_makes_the_kubernetes_client_quote_a_body() {
+        for level in ["info", "trace", "kube_client::client=trace"] {
+            let text = logged(level, Format::Text, || {
+                tracing::warn!(target: "kube_client::client", "{{\"data\":\"SECRET\"}}, not a Secret");
+                tracing::error!(target: "kube_client::client", "broken");
+                tracing::warn!(target: "kube_client::client::tls", "stale roots");
+            });
+            assert!(!text.contains("SECRET"), "{level}: {text}");
+            assert!(text.contains("broken") && text.contains("stale roots"), "{level}: {text}");
         }
     }
 
