@@ -142,7 +142,8 @@ def finish(context: Context, cluster: Cluster, part: Part, successful: bool) -> 
         replace(context, part, list(rolling.old))
     else:
         fleet.new_template_version(context, cluster, part, fleet.current_image(part))
-    young = [instance for instance in ids(group) if instance not in rolling.old]
+    # Those of an earlier try stay, the youngest go.
+    young = sorted((i for i in ids(group) if i not in rolling.old), key=lambda i: i not in images)
     for instance in young[max(0, rolling.size - len(rolling.old)) :]:
         terminate(context, part, instance, decrement=True)
     group.max_size = rolling.max_size
