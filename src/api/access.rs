@@ -15,7 +15,8 @@ pub struct Access {
     #[serde(default)]
     #[x_kube(validation = rules::authentication_mode())]
     pub authentication_mode: AuthenticationMode,
-    /// Removes access entries that are not listed here; those that EKS makes for itself stay. `false` leaves them alone.
+    /// Removes access entries that are not listed here; those of nodes, of AWS's own services and of the operator stay.
+    /// `false` leaves all alone.
     #[serde(default)]
     pub prune: bool,
     /// Access entries, by principal.
@@ -46,7 +47,7 @@ pub struct AccessEntry {
     #[schemars(length(max = 20), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::kubernetes_groups())]
     pub kubernetes_groups: Option<Vec<String>>,
-    /// EKS access policies, by ARN; absent: not managed.
+    /// EKS access policies, by ARN: those listed and no others; absent: not managed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 20))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["policyArn".into()]))]

@@ -144,7 +144,8 @@ pub struct EksClusterSpec {
     /// Makes an IAM OIDC provider for the cluster's service accounts (IRSA).
     #[serde(default = "schema::yes")]
     pub oidc_provider: bool,
-    /// IAM roles of service accounts, by EKS Pod Identity.
+    /// IAM roles of service accounts, by EKS Pod Identity. One that Keelson made and that is no longer listed is deleted; those
+    /// made by others are left alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 200))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["namespace".into(), "serviceAccount".into()]))]
@@ -157,7 +158,8 @@ pub struct EksClusterSpec {
     /// Removes add-ons that are not listed; `false` leaves them alone.
     #[serde(default)]
     pub prune_addons: bool,
-    /// Fargate profiles, by name.
+    /// Fargate profiles, by name, on the cluster's private subnets. One that Keelson made and that is no longer listed is
+    /// deleted; those made by others are left alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

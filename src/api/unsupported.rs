@@ -66,16 +66,16 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         auto_mode,
         access,
         oidc_provider: _,
-        pod_identities,
+        pod_identities: _,
         addons: _,
-        prune_addons,
-        fargate_profiles,
+        prune_addons: _,
+        fargate_profiles: _,
         upgrade,
         gitops,
         write_kubeconfig_to_secret_ref,
     } = spec;
     let KubernetesNetwork { ip_family, service_cidr: _ } = kubernetes_network;
-    let Access { authentication_mode: _, prune, entries: _ } = access;
+    let Access { authentication_mode: _, prune: _, entries: _ } = access;
 
     let mut found = Unsupported::default();
     found.when(*change_policy != ChangePolicy::Automatic, "spec.changePolicy");
@@ -86,10 +86,6 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
     found.when(control_plane_scaling.is_some(), "spec.controlPlaneScaling");
     found.when(zonal_shift.is_some(), "spec.zonalShift");
     found.when(auto_mode.is_some(), "spec.autoMode");
-    found.when(*prune, "spec.access.prune");
-    found.when(!pod_identities.is_empty(), "spec.podIdentities");
-    found.when(*prune_addons, "spec.pruneAddons");
-    found.when(!fargate_profiles.is_empty(), "spec.fargateProfiles");
     of_upgrade(upgrade, &mut found);
     if let Some(gitops) = gitops {
         of_gitops(gitops, &mut found)?;

@@ -130,6 +130,11 @@ impl Memory {
         self.entries.entry(key.clone()).or_default()
     }
 
+    /// Forgets a resource altogether.
+    pub fn forget(&mut self, key: &Key) {
+        self.entries.remove(key);
+    }
+
     /// All entries.
     pub fn iter(&self) -> impl Iterator<Item = (&Key, &Entry)> {
         self.entries.iter()

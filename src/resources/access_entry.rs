@@ -32,9 +32,12 @@ pub struct Seen {
     tags: Tags,
 }
 
+/// Its kind in the graph.
+pub const KIND: &str = "accessEntry";
+
 /// Its name in the graph.
 pub fn key(principal: &str) -> Key {
-    Key::named("accessEntry", principal)
+    Key::named(KIND, principal)
 }
 
 impl AccessEntry {
@@ -46,6 +49,13 @@ impl AccessEntry {
 
     fn policies(&self) -> impl Iterator<Item = (&str, &WantedScope)> {
         self.wanted.policies.iter().flatten().map(|policy| (policy.policy_arn.as_str(), &policy.scope))
+    }
+
+    /// Policies that the entry has and the spec does not list: where it lists any (or `[]`), it lists all.
+    fn not_wanted<'s>(&self, seen: &'s Seen) -> Vec<(&'s str, &'s str)> {
+        let Some(listed) = &self.wanted.policies else { return Vec::new() };
+        let there = seen.policies.iter().map(|(arn, scope)| (arn.as_str(), scope.as_str()));
+        there.filter(|(arn, _)| listed.iter().all(|policy| policy.policy_arn != *arn)).collect()
     }
 
     async fn associated(&self, cloud: &Cloud) -> Result<BTreeMap<String, String>, Failure> {
@@ -72,6 +82,10 @@ impl AccessEntry {
             }
         }
     }
+}
+
+fn policy_field(arn: &str) -> String {
+    format!("policies[{arn}]")
 }
 
 fn told(scope: &AccessScope) -> String {
@@ -139,8 +153,11 @@ impl Resource for AccessEntry {
         for (arn, wanted) in self.policies() {
             let (wanted, there) = (told(&scope(wanted)), seen.detail.policies.get(arn));
             if there != Some(&wanted) {
-                changes.push(Change::in_place(format!("policies[{arn}]"), there.cloned().unwrap_or_default(), wanted));
+                changes.push(Change::in_place(policy_field(arn), there.cloned().unwrap_or_default(), wanted));
             }
+        }
+        for (arn, there) in self.not_wanted(&seen.detail) {
+            changes.push(Change::in_place(policy_field(arn), there, ""));
         }
         if let Some(groups) = &self.wanted.kubernetes_groups {
             let wanted: BTreeSet<_> = groups.iter().cloned().collect();
@@ -230,7 +247,7 @@ impl Resource for AccessEntry {
             detail.groups = groups.iter().cloned().collect();
         }
         for (arn, wanted) in self.policies() {
-            if !changes_field(changes, &format!("policies[{arn}]")) {
+            if !changes_field(changes, &policy_field(arn)) {
                 continue;
             }
             // Associating again replaces the scope.
@@ -245,6 +262,18 @@ impl Resource for AccessEntry {
             cloud.aws.call(Service::Eks, "AssociateAccessPolicy", principal, request.send()).await?;
             detail.policies.insert(arn.to_owned(), told(&scope(wanted)));
         }
+        // Last, so that the principal is never without what it keeps.
+        for (arn, _) in self.not_wanted(&seen.detail) {
+            let request = cloud
+                .aws
+                .eks
+                .disassociate_access_policy()
+                .cluster_name(&self.cluster)
+                .principal_arn(principal)
+                .policy_arn(arn);
+            cloud.aws.call(Service::Eks, "DisassociateAccessPolicy", principal, request.send()).await?;
+            detail.policies.remove(arn);
+        }
         Ok(Observed { detail, ..seen.clone() })
     }
 
@@ -253,5 +282,58 @@ impl Resource for AccessEntry {
         let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(principal);
         cloud.aws.call(Service::Eks, "DeleteAccessEntry", principal, request.send()).await?;
         Ok(Presence::Absent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap as Map;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::resources::cloud::Owner;
+
+    const VIEW: &str = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy";
+    const EDIT: &str = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSEditPolicy";
+
+    /// What changes between what is there and what is listed, as "field: from -> to".
+    fn changes(there: Value, groups: &[&str], listed: Value) -> Vec<String> {
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+        let making =
+            Making { owner: &owner, cluster_name: "demo", user_tags: Map::new(), intervals: Intervals::default() };
+        let mut wanted = json!({"principalArn": "arn:aws:iam::123456789012:role/r"});
+        wanted.as_object_mut().unwrap().extend(listed.as_object().unwrap().clone());
+        let entry = AccessEntry::new(&making, &serde_json::from_value(wanted).unwrap());
+        let detail = Seen {
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            policies: serde_json::from_value(there).unwrap(),
+            tags: entry.tags.clone(),
+        };
+        let told = |change: &Change| format!("{}: {} -> {}", change.field, change.from, change.to);
+        let seen = Observed::ready("arn", "available", detail);
+        entry.diff(&seen, &Refs::default()).iter().map(told).collect()
+    }
+
+    #[test]
+    fn policies_that_are_listed_are_all_there_are_and_what_is_not_listed_is_not_managed() {
+        let view = json!({"policyArn": VIEW});
+        let shop = json!({"policyArn": VIEW, "scope": {"type": "Namespace", "namespaces": ["shop"]}});
+        for (there, groups, listed, expected) in [
+            (json!({VIEW: "Cluster"}), vec!["a"], json!({}), vec![]),
+            (json!({VIEW: "Cluster"}), vec!["a"], json!({"policies": [view]}), vec![]),
+            (json!({}), vec![], json!({"policies": [view]}), vec![format!("policies[{VIEW}]:  -> Cluster")]),
+            (
+                json!({VIEW: "Cluster", EDIT: "Cluster"}),
+                vec![],
+                json!({"policies": [shop]}),
+                vec![format!("policies[{VIEW}]: Cluster -> Namespace shop"), format!("policies[{EDIT}]: Cluster -> ")],
+            ),
+            (json!({EDIT: "Cluster"}), vec![], json!({"policies": []}), vec![format!("policies[{EDIT}]: Cluster -> ")]),
+            (json!({}), vec!["b", "a"], json!({"kubernetesGroups": ["a", "b"]}), vec![]),
+            (json!({}), vec!["a"], json!({"kubernetesGroups": []}), vec!["kubernetesGroups: a -> ".to_owned()]),
+        ] {
+            assert_eq!(changes(there, &groups, listed.clone()), expected, "{listed}");
+        }
     }
 }

@@ -41,9 +41,12 @@ pub struct Seen {
     tags: Tags,
 }
 
+/// Its kind in the graph.
+pub const KIND: &str = "addon";
+
 /// Its name in the graph.
 pub fn key(name: &str) -> Key {
-    Key::named("addon", name)
+    Key::named(KIND, name)
 }
 
 /// The gate that opens when there are nodes to run on.

@@ -9,18 +9,21 @@ use super::cloud::{AccountSettings, Cloud, Intervals, Making, Owner};
 use super::cluster::{self, Cluster};
 use super::elastic_ip::ElasticIp;
 use super::existing_network::{self, ExistingNetwork};
+use super::fargate_profile::{self, FargateProfile};
 use super::internet_gateway::InternetGateway;
 use super::layout;
 use super::leftovers::Leftovers;
 use super::nat_gateway::NatGateway;
 use super::node_group::{self, NodeGroup};
 use super::oidc_provider::OidcProvider;
+use super::pod_identity_association::PodIdentityAssociation;
 use super::role::{self, GivenRole, Purpose, Role};
 use super::route::Route;
 use super::route_table::{RouteTable, Table};
 use super::route_table_association::RouteTableAssociation;
 use super::security_group::SecurityGroup;
 use super::subnet::{self, Subnet};
+use super::unlisted::{Kind, Unlisted};
 use super::vpc::{self, Vpc};
 use super::vpc_endpoint::{self, VpcEndpoint};
 use crate::api::network::{Nat, NetworkKind, Vpc as VpcSpec};
@@ -153,17 +156,50 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         None => Arc::new(Role::new(&making, Purpose::Cluster, &[], boundary)),
     });
     nodes.push(Arc::new(Role::new(&making, Purpose::Node, input.node_role_policies, boundary)));
-    nodes.push(Arc::new(Cluster::new(&making, spec, network)));
+    nodes.push(Arc::new(Cluster::new(&making, spec, network.clone())));
     if spec.oidc_provider {
         nodes.push(Arc::new(OidcProvider::new(&making)));
     }
+    in_cluster(&mut nodes, &making, spec);
+    if !spec.fargate_profiles.is_empty() || input.owned.contains(&role::key(Purpose::Fargate)) {
+        nodes.push(Arc::new(Role::new(&making, Purpose::Fargate, &[], boundary)));
+    }
+    fargate_profiles(&mut nodes, &making, spec, &network);
+    graph(nodes, gates(input))
+}
+
+/// Adds what hangs off the control plane and is done in a moment.
+fn in_cluster(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &EksClusterSpec) {
     for entry in &spec.access.entries {
-        nodes.push(Arc::new(AccessEntry::new(&making, entry)));
+        nodes.push(Arc::new(AccessEntry::new(making, entry)));
     }
     for wanted in &spec.addons {
-        nodes.push(Arc::new(Addon::new(&making, wanted)));
+        nodes.push(Arc::new(Addon::new(making, wanted)));
     }
-    graph(nodes, gates(input))
+    for wanted in &spec.pod_identities {
+        nodes.push(Arc::new(PodIdentityAssociation::new(making, wanted)));
+    }
+    let listed = spec.pod_identities.iter().map(|one| format!("{}/{}", one.namespace, one.service_account));
+    nodes.push(Arc::new(Unlisted::new(making, Kind::PodIdentities, listed)));
+    if spec.access.prune {
+        let listed = spec.access.entries.iter().map(|entry| entry.principal_arn.clone());
+        nodes.push(Arc::new(Unlisted::new(making, Kind::AccessEntries, listed)));
+    }
+    if spec.prune_addons {
+        let listed = spec.addons.iter().map(|addon| addon.name.clone());
+        nodes.push(Arc::new(Unlisted::new(making, Kind::Addons, listed)));
+    }
+}
+
+/// Adds the Fargate profiles, each after the one before it.
+fn fargate_profiles(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &EksClusterSpec, network: &[Key]) {
+    let mut before = None;
+    for wanted in &spec.fargate_profiles {
+        nodes.push(Arc::new(FargateProfile::new(making, wanted, network.to_vec(), before)));
+        before = Some(fargate_profile::key(&wanted.name));
+    }
+    let listed = spec.fargate_profiles.iter().map(|profile| profile.name.clone());
+    nodes.push(Arc::new(Unlisted::new(making, Kind::FargateProfiles, listed)));
 }
 
 fn gates(input: &ClusterInput<'_>) -> Vec<Gate> {

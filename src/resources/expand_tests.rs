@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::{AnyObserved, Expectations, Goal, Memory, Observed, Presence, check, plan};
+use crate::resources::unlisted;
 
 fn spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
@@ -48,12 +49,14 @@ fn there() -> AnyObserved {
 fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     let now = Timestamp::UNIX_EPOCH;
     let mut memory = Memory::new(now, Duration::ZERO, []);
+    // Where none is listed, none is there.
+    let no_profiles = graph.nodes().iter().all(|node| node.key().kind() != fargate_profile::KIND);
     for node in graph.nodes() {
-        let borrowed = [existing_network::key(), super::super::leftovers::key()].contains(&node.key());
+        let borrowed = node.key() == existing_network::key() || unlisted::is_never_made(&node.key());
         memory.saw(
             &node.key(),
             if goal == Goal::Gone {
-                if node.key() == existing_network::key() {
+                if node.key() == existing_network::key() || no_profiles && node.key() == Kind::FargateProfiles.key() {
                     Presence::Borrowed(there())
                 } else {
                     Presence::Ours(there())
@@ -105,10 +108,12 @@ fn every_shape_of_a_network_can_be_made_and_deleted() {
                     };
                     shapes += 1;
                     let made: usize = follow(&graph, Goal::Present).iter().map(Vec::len).sum();
-                    assert_eq!(made, graph.nodes().len() - 1, "all but the leftovers are made: {network}");
+                    let never = graph.nodes().iter().filter(|node| unlisted::is_never_made(&node.key())).count();
+                    assert_eq!(made, graph.nodes().len() - never, "all but what is only cleaned away: {network}");
                     let deleted = place(&follow(&graph, Goal::Gone));
                     let along = graph.nodes().iter().filter(|node| node.deleted_with().is_some()).count();
-                    assert_eq!(deleted.len(), graph.nodes().len() - along, "{network}");
+                    // No Fargate profile is there to be cleaned away.
+                    assert_eq!(deleted.len(), graph.nodes().len() - along - 1, "{network}");
                     assert_eq!(deleted["vpc"], *deleted.values().max().unwrap(), "the VPC goes last: {network}");
                     let before_the_cluster: Vec<_> =
                         deleted.iter().filter(|(_, wave)| **wave < deleted["cluster"]).collect();
@@ -160,6 +165,47 @@ fn what_the_spec_no_longer_names_goes_with_the_rest() {
     for key in owned {
         assert!(deleted.contains_key(&key.to_string()), "{key} would be left behind");
     }
+}
+
+#[test]
+fn fargate_profiles_are_made_and_deleted_one_after_the_other_and_before_the_cluster() {
+    let profile = |name: &str| json!({"name": name, "selectors": [{"namespace": name}]});
+    let three = json!({"fargateProfiles": [profile("a"), profile("b"), profile("c")]});
+    let graph = expanded(&spec(three), &[], &[]).unwrap();
+    let made = place(&follow(&graph, Goal::Present));
+    let deleted = place(&follow(&graph, Goal::Gone));
+    let at = |waves: &BTreeMap<String, usize>, keys: &[&str]| keys.iter().map(|key| waves[*key]).collect::<Vec<_>>();
+    let order = at(&made, &["cluster", "fargateProfile/a", "fargateProfile/b", "fargateProfile/c"]);
+    assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
+    assert!(made["role/fargate"] < made["fargateProfile/a"]);
+    let keys = ["fargateProfile/a", "fargateProfile/b", "fargateProfile/c", "unlistedFargateProfiles", "cluster"];
+    let order = at(&deleted, &keys);
+    assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
+    assert!(deleted["role/fargate"] > deleted["unlistedFargateProfiles"]);
+}
+
+#[test]
+fn the_role_of_fargate_profiles_goes_with_the_cluster_when_none_is_listed_any_more() {
+    let fargate = role::key(Purpose::Fargate);
+    let without = expanded(&spec(json!({})), &[], &[]).unwrap();
+    assert!(without.node(&fargate).is_none());
+    let graph = expanded(&spec(json!({})), &[], std::slice::from_ref(&fargate)).unwrap();
+    assert!(place(&follow(&graph, Goal::Gone)).contains_key(&fargate.to_string()));
+}
+
+#[test]
+fn nothing_that_is_not_listed_is_looked_for_but_what_is_ours_or_what_is_to_be_pruned() {
+    let unlisted = |more| {
+        let graph = expanded(&spec(more), &[], &[]).unwrap();
+        let keys = graph.nodes().iter().map(|node| node.key().to_string());
+        let mut keys: Vec<_> = keys.filter(|key| key.starts_with("unlisted")).collect();
+        keys.sort();
+        keys
+    };
+    let ours = ["unlistedFargateProfiles", "unlistedPodIdentities"];
+    assert_eq!(unlisted(json!({})), ours);
+    let pruned = unlisted(json!({"access": {"prune": true}, "pruneAddons": true}));
+    assert_eq!(pruned, ["unlistedAccessEntries", "unlistedAddons", ours[0], ours[1]]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! The roles of the cluster and of its nodes, with their policies; or a role that the user names.
+//! The roles of the cluster, of its nodes and of its Fargate Pods, with their policies; or a role that the user names.
 //!
-//! See <https://docs.aws.amazon.com/eks/latest/userguide/cluster-iam-role.html> and `create-node-role.html` beside it.
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/cluster-iam-role.html>, and `create-node-role.html`,
+//! `auto-create-node-role.html` and `pod-execution-role.html` beside it.
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -17,20 +18,35 @@ pub enum Purpose {
     Cluster,
     /// Nodes of all node groups that name no role of their own.
     Node,
+    /// Nodes that EKS Auto Mode makes.
+    AutoNode,
+    /// What runs Pods on Fargate: it pulls their images.
+    Fargate,
 }
+
+/// What EKS Auto Mode asks of the cluster's role beside what every cluster's has: it makes nodes, volumes, load balancers.
+const AUTO_MODE: [&str; 4] = [
+    "AmazonEKSComputePolicy",
+    "AmazonEKSBlockStoragePolicy",
+    "AmazonEKSLoadBalancingPolicy",
+    "AmazonEKSNetworkingPolicy",
+];
 
 impl Purpose {
     fn as_str(self) -> &'static str {
         match self {
             Purpose::Cluster => "cluster",
             Purpose::Node => "node",
+            Purpose::AutoNode => "autoNode",
+            Purpose::Fargate => "fargate",
         }
     }
 
     fn principal(self) -> &'static str {
         match self {
             Purpose::Cluster => "eks.amazonaws.com",
-            Purpose::Node => "ec2.amazonaws.com",
+            Purpose::Node | Purpose::AutoNode => "ec2.amazonaws.com",
+            Purpose::Fargate => "eks-fargate-pods.amazonaws.com",
         }
     }
 
@@ -40,6 +56,8 @@ impl Purpose {
             Purpose::Node => {
                 &["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"]
             }
+            Purpose::AutoNode => &["AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly"],
+            Purpose::Fargate => &["AmazonEKSFargatePodExecutionRolePolicy"],
         }
     }
 }
@@ -48,6 +66,7 @@ impl Purpose {
 pub struct Role {
     purpose: Purpose,
     name: String,
+    auto_mode: bool,
     more_policies: Vec<String>,
     permissions_boundary: Option<String>,
     tags: Tags,
@@ -87,6 +106,7 @@ impl Role {
         Self {
             purpose,
             name: name(making.cluster_name, &making.owner.uid, purpose),
+            auto_mode: false,
             more_policies: more_policies.to_vec(),
             permissions_boundary: boundary.map(str::to_owned),
             tags: making.tags(&key(purpose)),
@@ -94,9 +114,20 @@ impl Role {
         }
     }
 
+    /// The same for a cluster in Auto Mode.
+    pub fn for_auto_mode(self) -> Self {
+        Self { auto_mode: true, ..self }
+    }
+
+    /// Names of AWS's own policies.
+    fn aws_policies(&self) -> impl Iterator<Item = &'static str> {
+        let more: &[&str] = if self.auto_mode { &AUTO_MODE } else { &[] };
+        self.purpose.policies().iter().chain(more).copied()
+    }
+
     /// ARNs of all policies, for the partition the account is in.
     fn policies(&self, partition: &str) -> Vec<String> {
-        let ours = self.purpose.policies().iter().map(|name| format!("arn:{partition}:iam::aws:policy/{name}"));
+        let ours = self.aws_policies().map(|name| format!("arn:{partition}:iam::aws:policy/{name}"));
         ours.chain(self.more_policies.iter().cloned()).collect()
     }
 
@@ -141,7 +172,7 @@ impl Resource for Role {
 
     fn facts(&self) -> Vec<(&'static str, String)> {
         let more = self.more_policies.iter().map(|arn| arn.rsplit('/').next().unwrap_or(arn).to_owned());
-        let policies: Vec<_> = self.purpose.policies().iter().map(|name| (*name).to_owned()).chain(more).collect();
+        let policies: Vec<_> = self.aws_policies().map(str::to_owned).chain(more).collect();
         vec![("name", self.name.clone()), ("policies", policies.join(", "))]
     }
 
@@ -308,7 +339,7 @@ mod tests {
     #[test]
     fn names_fit_iam_and_are_one_objects_alone() {
         let long = "c".repeat(100);
-        for purpose in [Purpose::Cluster, Purpose::Node] {
+        for purpose in [Purpose::Cluster, Purpose::Node, Purpose::AutoNode, Purpose::Fargate] {
             assert!(name(&long, "uid", purpose).len() <= 64);
         }
         assert_ne!(name("demo", "uid-1", Purpose::Node), name("demo", "uid-2", Purpose::Node));

@@ -24,6 +24,7 @@ use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{self, ClusterInput, ClusterView, NodeGroupInput, Nodes, SubnetView};
 use crate::resources::survey::{self, Survey};
+use crate::resources::unlisted;
 use manifest::Manifest;
 
 /// Flags of `keelson plan`.
@@ -239,7 +240,7 @@ fn plan_from_nothing(graph: &Graph<Cloud>, given_role: bool) -> Plan {
     for node in graph.nodes() {
         let key = node.key();
         let lent = key.kind() == "existingNetwork" || (given_role && key == Key::named("role", "cluster"));
-        let presence = if lent || key.kind() == "leftovers" {
+        let presence = if lent || unlisted::is_never_made(&key) {
             Presence::Borrowed(Observed::ready("given", "given", Arc::new(()) as _))
         } else {
             Presence::Absent

@@ -8,6 +8,7 @@ use super::timeline::Timeline;
 use crate::controllers::plan_status;
 use crate::controllers::progress::{Standing, label, standing};
 use crate::engine::{Goal, Item, Verdict, WaitingOn};
+use crate::resources::unlisted;
 
 /// Prints a cluster and its node groups. `live`: what is as asked is only counted.
 pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
@@ -32,7 +33,11 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     let _ = writeln!(out, "{title}{about}\n{}\n", plan.summary());
     let mut rows = vec![["".into(), "RESOURCE".into(), "BEGINS".into(), "TAKES".into(), "".to_owned()]];
     let mut settled = 0;
-    let mut items: Vec<&Item> = plan.items.iter().filter(|item| item.key.kind() != "leftovers").collect();
+    let mut items: Vec<&Item> = plan
+        .items
+        .iter()
+        .filter(|item| !unlisted::is_never_made(&item.key) || item.verdict != Verdict::Settled)
+        .collect();
     items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.begins));
     for item in items {
         if live && item.verdict == Verdict::Settled && item.forbidden.is_empty() {

@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::Planned;
 use crate::engine::{Action, Key, Step, Verdict};
 
+/// What nodes do not wait for.
+const AFTER_THE_CLUSTER: [&str; 5] = ["role", "oidcProvider", "accessEntry", "podIdentity", "fargateProfile"];
+
 /// When a step begins, how long it takes, and what it waited for last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -33,8 +36,7 @@ impl Timeline {
         let Some((cluster, groups)) = all.split_first() else { return timeline };
         // Add-ons that need nodes come after the node groups, and those after the cluster.
         timeline.add(cluster, &|key| key.kind() != "addon", &BTreeMap::new());
-        let ready =
-            timeline.last(|key| key.kind() != "role" && key.kind() != "oidcProvider" && key.kind() != "accessEntry");
+        let ready = timeline.last(|key| !AFTER_THE_CLUSTER.contains(&key.kind()));
         let gate = ready.map(|key| (Key::single("cluster"), key)).into_iter().collect();
         for group in groups {
             timeline.add(group, &|_| true, &gate);

@@ -21,7 +21,7 @@ fn part_of(kind: &str) -> ConditionType {
         "routeTableAssociation" | "vpcEndpoint" | "securityGroup" | "existingNetwork" | "leftovers" => {
             ConditionType::NetworkReady
         }
-        "addon" => ConditionType::AddonsReady,
+        "addon" | "unlistedAddons" => ConditionType::AddonsReady,
         _ => ConditionType::ControlPlaneReady,
     }
 }

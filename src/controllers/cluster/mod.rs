@@ -32,6 +32,7 @@ use crate::engine::failure::Failed;
 use crate::engine::{Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::Nodes;
+use crate::resources::unlisted;
 
 /// What is remembered of a cluster beside its resources.
 #[derive(Default)]
@@ -187,6 +188,7 @@ impl Reconcile<'_> {
         let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
         let run = Run { graph, goal, cloud, journal: &journal, expectations: &expectations, clock: &clock };
+        unlisted::notice(&mut self.state.memory, graph);
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {

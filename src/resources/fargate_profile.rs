@@ -1,0 +1,297 @@
+//! A Fargate profile: which Pods run on Fargate, in the cluster's private subnets.
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/fargate-profile.html>. EKS makes and deletes one profile of a
+//! cluster at a time, so each waits for the one before it in the list. What the spec no longer lists is deleted by
+//! [`super::unlisted`].
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_eks::types::{FargateProfile as Profile, FargateProfileSelector, FargateProfileStatus};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::cloud::{Cloud, Intervals, Making, changes_tags, tag_changes};
+use super::cluster;
+use super::role::{self, Purpose};
+use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
+use crate::aws::Service;
+use crate::aws::tags::{Ownership, Tags};
+use crate::aws::tokens::client_token;
+use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+
+/// Its kind in the graph.
+pub const KIND: &str = "fargateProfile";
+
+/// A profile that the spec lists.
+pub struct FargateProfile {
+    cluster: String,
+    wanted: Wanted,
+    /// What says which subnets are private: subnets of ours, or the existing network.
+    network: Vec<Key>,
+    /// The one before it in the list.
+    before: Option<Key>,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    selectors: Vec<FargateSelector>,
+    tags: Tags,
+}
+
+/// Its name in the graph.
+pub fn key(name: &str) -> Key {
+    Key::named(KIND, name)
+}
+
+/// The subnets of an existing network, as it lists them.
+#[derive(Deserialize)]
+struct Lent {
+    id: String,
+    tier: String,
+}
+
+impl FargateProfile {
+    /// A profile of the cluster whose private subnets are those of `network`. `before` is made, and deleted, first.
+    pub fn new(making: &Making<'_>, wanted: &Wanted, network: Vec<Key>, before: Option<Key>) -> Self {
+        let tags = making.tags(&key(&wanted.name));
+        let (cluster, intervals) = (making.cluster_name.into(), making.intervals);
+        Self { cluster, wanted: wanted.clone(), network, before, tags, intervals }
+    }
+
+    fn subnet_ids(&self, refs: &Refs) -> Result<Vec<String>, Failure> {
+        let mut ids = Vec::new();
+        for place in &self.network {
+            match refs.output(place, "subnets") {
+                Some(several) => ids.extend(private(several)),
+                None => ids.push(refs.id(place)?.to_owned()),
+            }
+        }
+        if ids.is_empty() {
+            let name = &self.wanted.name;
+            return Err(Failure::invalid(format!(
+                "Fargate profile {name} needs a private subnet, and network.existing has none (a subnet that gives its \
+                 instances public addresses is not private): add one, or remove the profile"
+            )));
+        }
+        Ok(ids)
+    }
+
+    fn selectors(&self) -> Vec<FargateProfileSelector> {
+        let selector = |wanted: &FargateSelector| {
+            let labels = wanted.labels.clone().into_iter().collect();
+            FargateProfileSelector::builder().namespace(&wanted.namespace).set_labels(Some(labels)).build()
+        };
+        self.wanted.selectors.iter().map(selector).collect()
+    }
+}
+
+/// Ids of the private ones.
+fn private(listed: &str) -> Vec<String> {
+    let all: Vec<Lent> = serde_json::from_str(listed).unwrap_or_default();
+    all.into_iter().filter(|subnet| subnet.tier == "Private").map(|subnet| subnet.id).collect()
+}
+
+/// What EKS says is wrong with it.
+pub fn health(profile: &Profile) -> String {
+    let issues = profile.health().map_or(&[][..], |health| health.issues());
+    let told = issues.iter().map(|issue| {
+        let code = issue.code().map_or("", |code| code.as_str());
+        format!("{code}: {}", issue.message().unwrap_or_default())
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
+fn observed(profile: &Profile) -> Observed<Seen> {
+    let name = profile.fargate_profile_name().unwrap_or_default();
+    let status = profile.status().map_or("CREATING", FargateProfileStatus::as_str);
+    let since = profile.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
+    let note = health(profile);
+    let phase = match profile.status() {
+        Some(FargateProfileStatus::Active) => Phase::Ready,
+        Some(FargateProfileStatus::Deleting) => Phase::Busy { action: Action::Delete, since: None, note },
+        Some(FargateProfileStatus::CreateFailed) => Phase::Failed {
+            reason: format!(
+                "{status}: {note}; when the cause is mended, delete the profile (aws eks delete-fargate-profile) and it is \
+                 made again"
+            ),
+            class: Class::Unknown,
+            make_again: false,
+        },
+        Some(FargateProfileStatus::DeleteFailed) => {
+            Phase::Failed { reason: format!("{status}: {note}"), class: Class::Unknown, make_again: false }
+        }
+        _ => Phase::Busy { action: Action::Create, since, note },
+    };
+    let selector = |selector: &FargateProfileSelector| FargateSelector {
+        namespace: selector.namespace().unwrap_or_default().into(),
+        labels: selector.labels().map(|labels| labels.clone().into_iter().collect()).unwrap_or_default(),
+    };
+    let detail =
+        Seen { selectors: profile.selectors().iter().map(selector).collect(), tags: Tags::from_eks(profile.tags()) };
+    Observed::ready(name, status, detail).phase(phase).output("arn", profile.fargate_profile_arn().unwrap_or_default())
+}
+
+/// "batch {fargate=true}, jobs-*", whatever the order.
+fn told(selectors: &[FargateSelector]) -> String {
+    let selector = |FargateSelector { namespace, labels }: &FargateSelector| {
+        let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if labels.is_empty() { namespace.clone() } else { format!("{namespace} {{{}}}", labels.join(", ")) }
+    };
+    let mut all: Vec<_> = selectors.iter().map(selector).collect();
+    all.sort();
+    all.join(", ")
+}
+
+#[async_trait]
+impl Resource for FargateProfile {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(&self.wanted.name)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        let network = self.network.iter().cloned();
+        network.chain([cluster::key(), role::key(Purpose::Fargate)]).chain(self.before.clone()).collect()
+    }
+
+    fn inside(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    /// EKS deletes no cluster that has profiles.
+    fn holds(&self) -> Vec<Key> {
+        vec![cluster::key(), role::key(Purpose::Fargate)]
+    }
+
+    fn deleted_after(&self) -> Vec<Key> {
+        self.before.iter().cloned().collect()
+    }
+
+    fn deletable_while(&self, _: Action) -> bool {
+        false
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("selectors", told(&self.wanted.selectors))]
+    }
+
+    /// About a minute or two, as others saw it.
+    fn expected(&self, _: Action) -> Duration {
+        Duration::from_secs(90)
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.slow()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
+        let (there, wanted) = (told(&seen.detail.selectors), told(&self.wanted.selectors));
+        if there != wanted {
+            let why = "the selectors of a Fargate profile cannot change: list a profile under a new name, and remove this one";
+            changes.push(Change::forbidden("selectors", there, wanted, why));
+        }
+        changes
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        _: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let name = &self.wanted.name;
+        let request = cloud.aws.eks.describe_fargate_profile().cluster_name(&self.cluster).fargate_profile_name(name);
+        let answer = match cloud.aws.call(Service::Eks, "DescribeFargateProfile", name, request.send()).await {
+            Err(error) if error.class() == Class::Gone => return Ok(Presence::Absent),
+            other => other?,
+        };
+        let Some(profile) = answer.fargate_profile else { return Ok(Presence::Absent) };
+        Ok(match Ownership::of(&Tags::from_eks(profile.tags()), &cloud.owner.uid) {
+            Ownership::Ours => Presence::Ours(observed(&profile)),
+            // Nothing of it can be changed, so there would be nothing to take over.
+            Ownership::Nobody | Ownership::Other { .. } => Presence::Foreign(format!(
+                "Fargate profile {name} of cluster {} was not made by this EksCluster: list it under another name, or \
+                 delete it",
+                self.cluster
+            )),
+        })
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let name = &self.wanted.name;
+        let role = refs.need(&role::key(Purpose::Fargate), "arn")?;
+        let subnets = self.subnet_ids(refs)?;
+        let step = format!("{} {:?} {role} {subnets:?}", Resource::key(self), self.wanted.selectors);
+        let request = cloud
+            .aws
+            .eks
+            .create_fargate_profile()
+            .cluster_name(&self.cluster)
+            .fargate_profile_name(name)
+            .pod_execution_role_arn(role)
+            .set_subnets(Some(subnets))
+            .set_selectors(Some(self.selectors()))
+            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
+            .set_tags(Some(self.tags.to_eks()));
+        let answer = cloud.aws.call(Service::Eks, "CreateFargateProfile", name, request.send()).await?;
+        let profile = answer.fargate_profile.unwrap_or_else(|| Profile::builder().fargate_profile_name(name).build());
+        Ok(observed(&profile))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let mut detail = seen.detail.clone();
+        if changes_tags(changes) {
+            let arn = seen.outputs.get("arn").map_or("", String::as_str);
+            cloud.tag_eks(arn, &self.tags, &detail.tags).await?;
+            detail.tags = self.tags.clone();
+        }
+        Ok(Observed { detail, ..seen.clone() })
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let name = &self.wanted.name;
+        let request = cloud.aws.eks.delete_fargate_profile().cluster_name(&self.cluster).fargate_profile_name(name);
+        cloud.aws.call(Service::Eks, "DeleteFargateProfile", name, request.send()).await?;
+        let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+        Ok(Presence::Ours(Observed { state: "DELETING".into(), ..seen.clone() }.phase(phase)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selector(namespace: &str, labels: &[(&str, &str)]) -> FargateSelector {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        FargateSelector { namespace: namespace.into(), labels }
+    }
+
+    #[test]
+    fn the_order_of_selectors_is_no_difference() {
+        let (batch, jobs) = (selector("batch", &[("b", "2"), ("a", "1")]), selector("jobs-*", &[]));
+        assert_eq!(told(&[batch.clone(), jobs.clone()]), told(&[jobs.clone(), batch.clone()]));
+        assert_eq!(told(&[batch, jobs.clone()]), "batch {a=1, b=2}, jobs-*");
+        assert_ne!(told(std::slice::from_ref(&jobs)), told(&[selector("jobs-*", &[("a", "1")])]));
+    }
+
+    #[test]
+    fn only_private_subnets_of_an_existing_network_are_taken() {
+        let listed = r#"[{"id":"subnet-1","zone":"a","tier":"Public","cidr":"x"},{"id":"subnet-2","zone":"b","tier":"Private"}]"#;
+        assert_eq!(private(listed), ["subnet-2"]);
+        assert!(private("nonsense").is_empty());
+    }
+}

@@ -1,0 +1,359 @@
+//! What is in a cluster and the spec does not list: found by EKS's own lists, and deleted where that is asked for.
+//!
+//! Access entries and add-ons are anybody's, so they are deleted only with `access.prune` and `pruneAddons`. Pod identity
+//! associations and Fargate profiles have no such switch: of them only those go that carry our tag, which were made
+//! because the spec listed them. All others stay as they are.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::cloud::{Cloud, Intervals, Making};
+use super::role::{self, Purpose};
+use super::{access_entry, addon, cluster, fargate_profile, pod_identity_association};
+use crate::aws::tags::Tags;
+use crate::engine::{
+    Action, Change, Class, Failure, Goal, Graph, Key, Look, Memory, Observed, Phase, Presence, Refs, Resource, Rest,
+};
+
+/// What can be in a cluster beside what is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// With `access.prune`.
+    AccessEntries,
+    /// With `pruneAddons`.
+    Addons,
+    /// Those of ours.
+    PodIdentities,
+    /// Those of ours.
+    FargateProfiles,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::AccessEntries, Kind::Addons, Kind::PodIdentities, Kind::FargateProfiles];
+
+    /// Its name in the graph.
+    pub fn key(self) -> Key {
+        Key::single(match self {
+            Kind::AccessEntries => "unlistedAccessEntries",
+            Kind::Addons => "unlistedAddons",
+            Kind::PodIdentities => "unlistedPodIdentities",
+            Kind::FargateProfiles => "unlistedFargateProfiles",
+        })
+    }
+
+    /// The kind, in the graph, of one that is listed.
+    fn listed(self) -> &'static str {
+        match self {
+            Kind::AccessEntries => access_entry::KIND,
+            Kind::Addons => addon::KIND,
+            Kind::PodIdentities => pod_identity_association::KIND,
+            Kind::FargateProfiles => fargate_profile::KIND,
+        }
+    }
+
+    /// The list in the spec.
+    fn field(self) -> &'static str {
+        match self {
+            Kind::AccessEntries => "access.entries",
+            Kind::Addons => "addons",
+            Kind::PodIdentities => "podIdentities",
+            Kind::FargateProfiles => "fargateProfiles",
+        }
+    }
+
+    /// EKS takes its time to delete it.
+    fn takes_time(self) -> bool {
+        matches!(self, Kind::Addons | Kind::FargateProfiles)
+    }
+}
+
+/// One kind of them in one cluster.
+pub struct Unlisted {
+    pub(super) cluster: String,
+    pub(super) kind: Kind,
+    /// Names of those that are listed.
+    listed: BTreeSet<String>,
+    /// Put on what is not ours before it is deleted.
+    pub(super) tags: Tags,
+    intervals: Intervals,
+}
+
+/// One that is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// As the spec would list it.
+    pub name: String,
+    /// As EKS knows it.
+    pub id: String,
+    /// For its tags.
+    pub arn: String,
+    /// Its tags.
+    pub tags: Tags,
+    /// What a person is to know of it.
+    pub what: String,
+    /// It is going already.
+    pub deleting: bool,
+}
+
+/// What is seen of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    found: Vec<Found>,
+    /// Ids of those that stay: they are not described again.
+    stay: BTreeSet<String>,
+}
+
+/// What becomes of one that is not listed.
+pub(super) enum Judged {
+    /// It is to go.
+    Goes(Found),
+    /// It is not ours to delete.
+    Stays,
+    /// It is gone.
+    Gone,
+}
+
+impl Unlisted {
+    /// All of a kind but those called `listed`.
+    pub fn new(making: &Making<'_>, kind: Kind, listed: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            cluster: making.cluster_name.into(),
+            kind,
+            listed: listed.into_iter().collect(),
+            tags: making.tags(&kind.key()),
+            intervals: making.intervals,
+        }
+    }
+
+    async fn find(&self, cloud: &Cloud, last: Option<&Observed<Seen>>) -> Result<Seen, Failure> {
+        let mut seen = Seen::default();
+        for (name, id) in self.list(cloud).await? {
+            if self.listed.contains(&name) {
+                continue;
+            }
+            if last.is_some_and(|last| last.detail.stay.contains(&id)) {
+                seen.stay.insert(id);
+                continue;
+            }
+            match self.judge(cloud, &name, &id).await? {
+                Judged::Goes(found) => seen.found.push(found),
+                Judged::Stays => drop(seen.stay.insert(id)),
+                Judged::Gone => {}
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Deletes those that are not going yet; of Fargate profiles one, as EKS deletes one at a time.
+    async fn remove(&self, cloud: &Cloud, seen: &Seen) -> Result<Seen, Failure> {
+        let mut left = Seen { found: Vec::new(), stay: seen.stay.clone() };
+        let mut may = true;
+        for found in &seen.found {
+            let goes_now = !found.deleting && may;
+            if goes_now {
+                match self.delete_one(cloud, found).await {
+                    Err(failure) if failure.class == Class::Gone => continue,
+                    other => other?,
+                }
+                may = self.kind != Kind::FargateProfiles;
+            }
+            if self.kind.takes_time() || !goes_now {
+                left.found.push(Found { deleting: found.deleting || goes_now, ..found.clone() });
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// Where they stand: nothing more is begun while one is going.
+fn observed(seen: Seen, action: Action) -> Observed<Seen> {
+    let going: Vec<_> = seen.found.iter().filter(|found| found.deleting).map(|found| found.name.clone()).collect();
+    let state = if seen.found.is_empty() { "none" } else { "found" };
+    let all = Observed::ready("", state, seen);
+    if going.is_empty() {
+        return all;
+    }
+    all.phase(Phase::Busy { action, since: None, note: format!("deleting {}", going.join(", ")) })
+}
+
+/// Whether a key of the graph is of what is only ever cleaned away, and never made.
+pub fn is_never_made(key: &Key) -> bool {
+    *key == super::leftovers::key() || Kind::ALL.iter().any(|kind| kind.key() == *key)
+}
+
+/// What was listed when it was seen last and is not any more is looked for now, and its own line is forgotten.
+pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>) {
+    for kind in Kind::ALL {
+        let of_kind = memory.iter().map(|(key, _)| key).filter(|key| key.kind() == kind.listed());
+        let dropped: Vec<Key> = of_kind.filter(|key| graph.node(key).is_none()).cloned().collect();
+        for key in &dropped {
+            memory.forget(key);
+        }
+        if !dropped.is_empty() && graph.node(&kind.key()).is_some() {
+            memory.entry(&kind.key()).due = None;
+        }
+    }
+}
+
+#[async_trait]
+impl Resource for Unlisted {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        self.kind.key()
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![cluster::key()]
+    }
+
+    /// Not `inside` it: what was absent with the cluster would have to be made.
+    fn observed_after(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    fn deleted_with(&self) -> Option<Key> {
+        (self.kind != Kind::FargateProfiles).then(cluster::key)
+    }
+
+    /// EKS deletes no cluster that has Fargate profiles.
+    fn holds(&self) -> Vec<Key> {
+        match self.kind {
+            Kind::FargateProfiles => vec![cluster::key(), role::key(Purpose::Fargate)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// One at a time, and those that are listed first.
+    fn deleted_after(&self) -> Vec<Key> {
+        match self.kind {
+            Kind::FargateProfiles => self.listed.iter().map(|name| fargate_profile::key(name)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
+    fn expected(&self, _: Action) -> Duration {
+        Duration::from_secs(match self.kind {
+            Kind::FargateProfiles => 90,
+            Kind::Addons => 30,
+            Kind::AccessEntries | Kind::PodIdentities => 1,
+        })
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.slow()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        let to_go = seen.detail.found.iter().filter(|found| !found.deleting && !self.listed.contains(&found.name));
+        to_go.map(|found| Change::in_place(format!("{}[{}]", self.kind.field(), found.name), &found.what, "")).collect()
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        look: &Look,
+        last: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let nothing = |seen| Ok(Presence::Borrowed(observed(seen, Action::Update)));
+        let (may_be_there, action) = match look.goal {
+            Goal::Present => (true, Action::Update),
+            // All others go with the cluster.
+            Goal::Gone => (self.kind == Kind::FargateProfiles, Action::Delete),
+        };
+        if !may_be_there || refs.get(&cluster::key()).is_none() {
+            return nothing(Seen::default());
+        }
+        let seen = match self.find(cloud, last).await {
+            Err(failure) if failure.class == Class::Gone => Seen::default(),
+            other => other?,
+        };
+        if seen.found.is_empty() { nothing(seen) } else { Ok(Presence::Ours(observed(seen, action))) }
+    }
+
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+        Err(Failure::invalid(format!("{} are never made", self.kind.key())))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        _: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        Ok(observed(self.remove(cloud, &seen.detail).await?, Action::Update))
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let left = self.remove(cloud, &seen.detail).await?;
+        Ok(if left.found.is_empty() { Presence::Absent } else { Presence::Ours(observed(left, Action::Delete)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::engine::Gate;
+    use crate::resources::cloud::Owner;
+
+    fn profiles(listed: &[&str]) -> Unlisted {
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+        let making =
+            Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
+        Unlisted::new(&making, Kind::FargateProfiles, listed.iter().map(|name| (*name).to_owned()))
+    }
+
+    fn found(name: &str, deleting: bool) -> Found {
+        let (arn, tags, what) = (String::new(), Tags::new(), "present".to_owned());
+        Found { name: name.into(), id: name.into(), arn, tags, what, deleting }
+    }
+
+    #[test]
+    fn what_is_found_and_not_listed_is_to_go_one_at_a_time() {
+        let seen = Seen { found: vec![found("a", false), found("b", false)], stay: BTreeSet::new() };
+        let fields = |of: &Unlisted, seen: &Observed<Seen>| {
+            of.diff(seen, &Refs::default()).into_iter().map(|change| change.field).collect::<Vec<_>>()
+        };
+        let all = observed(seen.clone(), Action::Update);
+        assert_eq!(all.phase, Phase::Ready);
+        assert_eq!(fields(&profiles(&[]), &all), ["fargateProfiles[a]", "fargateProfiles[b]"]);
+        // Listed again since it was seen.
+        assert_eq!(fields(&profiles(&["a"]), &all), ["fargateProfiles[b]"]);
+        let going = observed(Seen { found: vec![found("a", true), found("b", false)], ..seen }, Action::Update);
+        assert!(matches!(&going.phase, Phase::Busy { note, .. } if note == "deleting a"));
+    }
+
+    #[test]
+    fn what_is_dropped_from_the_list_is_looked_for_at_once() {
+        let now = Timestamp::UNIX_EPOCH;
+        let unlisted = Kind::FargateProfiles.key();
+        // A gate stands for the cluster.
+        let cluster = Gate { key: cluster::key(), open: true, why: String::new(), holds: Vec::new() };
+        let graph = Graph::<Cloud>::new(vec![Arc::new(profiles(&[])) as _], vec![cluster]).unwrap();
+        let mut memory = Memory::new(now, Duration::ZERO, []);
+        let there = || Observed::ready("id", "ACTIVE", Arc::new(()) as Arc<dyn std::any::Any + Send + Sync>);
+        memory.saw(&unlisted, Presence::Borrowed(there()), now);
+        memory.entry(&unlisted).due = Some(Timestamp::MAX);
+        notice(&mut memory, &graph);
+        assert_eq!(memory.entry(&unlisted).due, Some(Timestamp::MAX), "nothing was dropped");
+        let dropped = fargate_profile::key("a");
+        memory.saw(&dropped, Presence::Ours(there()), now);
+        notice(&mut memory, &graph);
+        assert_eq!(memory.entry(&unlisted).due, None);
+        assert!(memory.get(&dropped).is_none(), "its line in status goes");
+    }
+}

@@ -1,0 +1,190 @@
+//! How EKS lists, describes and deletes what [`super::unlisted`] is about. I/O: EKS.
+
+use super::cloud::Cloud;
+use super::unlisted::{Found, Judged, Kind, Unlisted};
+use crate::aws::tags::Tags;
+use crate::aws::{AwsError, Service};
+use crate::engine::{Class, Failure};
+
+/// Name in the spec, and id in EKS.
+type Named = (String, String);
+
+impl Unlisted {
+    /// All of the kind that EKS has.
+    pub(super) async fn list(&self, cloud: &Cloud) -> Result<Vec<Named>, Failure> {
+        let mut all = Vec::new();
+        let mut next = None;
+        loop {
+            let (page, more) = self.page(cloud, next).await?;
+            all.extend(page);
+            next = more;
+            if next.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    async fn page(&self, cloud: &Cloud, next: Option<String>) -> Result<(Vec<Named>, Option<String>), AwsError> {
+        let (aws, name) = (&cloud.aws, &self.cluster);
+        let same = |names: &[String]| names.iter().map(|name| (name.clone(), name.clone())).collect();
+        Ok(match self.kind {
+            Kind::AccessEntries => {
+                let request = aws.eks.list_access_entries().cluster_name(name).set_next_token(next);
+                let answer = aws.call(Service::Eks, "ListAccessEntries", name, request.send()).await?;
+                (same(answer.access_entries()), answer.next_token)
+            }
+            Kind::Addons => {
+                let request = aws.eks.list_addons().cluster_name(name).set_next_token(next);
+                let answer = aws.call(Service::Eks, "ListAddons", name, request.send()).await?;
+                (same(answer.addons()), answer.next_token)
+            }
+            Kind::FargateProfiles => {
+                let request = aws.eks.list_fargate_profiles().cluster_name(name).set_next_token(next);
+                let answer = aws.call(Service::Eks, "ListFargateProfiles", name, request.send()).await?;
+                (same(answer.fargate_profile_names()), answer.next_token)
+            }
+            Kind::PodIdentities => {
+                let request = aws.eks.list_pod_identity_associations().cluster_name(name).set_next_token(next);
+                let answer = aws.call(Service::Eks, "ListPodIdentityAssociations", name, request.send()).await?;
+                // Those with an owner are an add-on's.
+                let own = answer.associations().iter().filter(|one| one.owner_arn().is_none());
+                let named = own.filter_map(|one| {
+                    let name = format!("{}/{}", one.namespace()?, one.service_account()?);
+                    Some((name, one.association_id()?.to_owned()))
+                });
+                (named.collect(), answer.next_token)
+            }
+        })
+    }
+
+    /// Whether one that is not listed is to go.
+    pub(super) async fn judge(&self, cloud: &Cloud, name: &str, id: &str) -> Result<Judged, Failure> {
+        let found = match self.describe(cloud, name, id).await {
+            Err(error) if error.class() == Class::Gone => return Ok(Judged::Gone),
+            other => other?,
+        };
+        let Some(found) = found else { return Ok(Judged::Stays) };
+        let ours = found.tags.is_owned_by(&cloud.owner.uid);
+        let anybodys = matches!(self.kind, Kind::AccessEntries | Kind::Addons);
+        Ok(if ours || anybodys { Judged::Goes(found) } else { Judged::Stays })
+    }
+
+    /// `None`: EKS made it for itself, or the operator needs it.
+    async fn describe(&self, cloud: &Cloud, name: &str, id: &str) -> Result<Option<Found>, AwsError> {
+        let (aws, cluster) = (&cloud.aws, &self.cluster);
+        let found = |arn: Option<&str>, tags, what: &str, deleting| {
+            let (name, id, arn) = (name.into(), id.into(), arn.unwrap_or_default().into());
+            Some(Found { name, id, arn, tags: Tags::from_eks(tags), what: what.into(), deleting })
+        };
+        Ok(match self.kind {
+            Kind::AccessEntries => {
+                if is_service_role(id) || is_caller(id, &aws.caller_arn) {
+                    return Ok(None);
+                }
+                let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(id);
+                let answer = aws.call(Service::Eks, "DescribeAccessEntry", name, request.send()).await?;
+                let Some(entry) = answer.access_entry else { return Ok(None) };
+                // All other types are nodes': EKS makes their entries with the node groups, profiles and pools.
+                if entry.r#type() != Some("STANDARD") {
+                    return Ok(None);
+                }
+                found(entry.access_entry_arn(), entry.tags(), "present", false)
+            }
+            Kind::Addons => {
+                let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(id);
+                let answer = aws.call(Service::Eks, "DescribeAddon", name, request.send()).await?;
+                let Some(addon) = answer.addon else { return Ok(None) };
+                let deleting = addon.status().is_some_and(|status| status.as_str() == "DELETING");
+                found(addon.addon_arn(), addon.tags(), addon.addon_version().unwrap_or("present"), deleting)
+            }
+            Kind::FargateProfiles => {
+                let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(id);
+                let answer = aws.call(Service::Eks, "DescribeFargateProfile", name, request.send()).await?;
+                let Some(profile) = answer.fargate_profile else { return Ok(None) };
+                let deleting = profile.status().is_some_and(|status| status.as_str() == "DELETING");
+                found(profile.fargate_profile_arn(), profile.tags(), "present", deleting)
+            }
+            Kind::PodIdentities => {
+                let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
+                let answer = aws.call(Service::Eks, "DescribePodIdentityAssociation", name, request.send()).await?;
+                let Some(one) = answer.association else { return Ok(None) };
+                found(one.association_arn(), one.tags(), one.role_arn().unwrap_or("present"), false)
+            }
+        })
+    }
+
+    /// Deletes one. What is not ours gets our tags first: the operator's policy lets it delete only what carries them.
+    pub(super) async fn delete_one(&self, cloud: &Cloud, found: &Found) -> Result<(), Failure> {
+        let (aws, cluster, name) = (&cloud.aws, &self.cluster, &found.name);
+        if !found.tags.is_owned_by(&cloud.owner.uid) {
+            cloud.tag_eks(&found.arn, &self.tags, &found.tags).await?;
+        }
+        match self.kind {
+            Kind::AccessEntries => {
+                let request = aws.eks.delete_access_entry().cluster_name(cluster).principal_arn(&found.id);
+                aws.call(Service::Eks, "DeleteAccessEntry", name, request.send()).await?;
+            }
+            Kind::Addons => {
+                let request = aws.eks.delete_addon().cluster_name(cluster).addon_name(&found.id);
+                aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
+            }
+            Kind::FargateProfiles => {
+                let request = aws.eks.delete_fargate_profile().cluster_name(cluster).fargate_profile_name(&found.id);
+                aws.call(Service::Eks, "DeleteFargateProfile", name, request.send()).await?;
+            }
+            Kind::PodIdentities => {
+                let request = aws.eks.delete_pod_identity_association().cluster_name(cluster).association_id(&found.id);
+                aws.call(Service::Eks, "DeletePodIdentityAssociation", name, request.send()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A role that AWS made for a service of its own.
+fn is_service_role(principal: &str) -> bool {
+    principal.contains(":role/aws-service-role/")
+}
+
+/// Whether the principal is the identity that asks. A session of a role names it without its path.
+fn is_caller(principal: &str, caller: &str) -> bool {
+    let role = |arn: &str| {
+        let mut parts = arn.splitn(6, ':');
+        let (account, resource) = (parts.nth(4)?.to_owned(), parts.next()?.to_owned());
+        let name = match resource.strip_prefix("assumed-role/") {
+            Some(session) => session.split('/').next()?,
+            None => resource.strip_prefix("role/")?.rsplit('/').next()?,
+        };
+        Some((account, name.to_owned()))
+    };
+    principal == caller || role(principal).is_some_and(|one| Some(one) == role(caller))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_knows_its_own_entry_whatever_session_it_has() {
+        let session = "arn:aws:sts::123456789012:assumed-role/keelson/keelson-1";
+        for (principal, caller, is) in [
+            ("arn:aws:iam::123456789012:role/keelson", session, true),
+            ("arn:aws:iam::123456789012:role/platform/keelson", session, true),
+            ("arn:aws:iam::123456789012:role/keelson-2", session, false),
+            ("arn:aws:iam::210987654321:role/keelson", session, false),
+            ("arn:aws:iam::123456789012:user/keelson", session, false),
+            ("arn:aws:iam::123456789012:user/ann", "arn:aws:iam::123456789012:user/ann", true),
+            ("arn:aws:iam::123456789012:user/ann", "arn:aws:iam::123456789012:user/bob", false),
+        ] {
+            assert_eq!(is_caller(principal, caller), is, "{principal} {caller}");
+        }
+    }
+
+    #[test]
+    fn a_role_that_aws_made_for_itself_is_known_by_its_path() {
+        assert!(is_service_role(
+            "arn:aws:iam::123456789012:role/aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS"
+        ));
+        assert!(!is_service_role("arn:aws:iam::123456789012:role/admins"));
+    }
+}
