@@ -30,6 +30,7 @@ pub mod subnet;
 pub mod survey;
 pub mod unlisted;
 mod unlisted_calls;
+pub mod updates;
 pub mod vpc;
 pub mod vpc_endpoint;
 

@@ -1,0 +1,287 @@
+//! EKS carries out most changes by itself once they were begun, as *updates* with an id: of a cluster, of a node group, of an
+//! add-on. Only DescribeUpdate says how one ended: a cluster is ACTIVE again after one that failed, and its status shows late
+//! that one began. I/O: EKS.
+//!
+//! A kind that is changed by updates calls [`follow`] in `observe`, sends [`token`] with each update, and returns [`begun`]
+//! from `update`. Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeUpdate.html>.
+
+use aws_sdk_eks::types::{ErrorDetail, Update, UpdateStatus};
+use jiff::Timestamp;
+
+use super::cloud::Cloud;
+use crate::api::RECONCILE_AT_ANNOTATION;
+use crate::aws::Service;
+use crate::aws::tokens::client_token;
+use crate::engine::{Action, Class, FailedOperation, Failure, Look, Observed, Operation, Phase};
+
+/// What is updated. EKS finds the updates of node groups and add-ons only by their names.
+#[derive(Clone, Copy, Debug)]
+pub enum Updated<'a> {
+    /// The cluster itself.
+    Cluster(&'a str),
+    /// A node group of the cluster.
+    NodeGroup(&'a str, &'a str),
+    /// An add-on of the cluster.
+    Addon(&'a str, &'a str),
+}
+
+/// Updates of unknown end that are described to find the one that is under way.
+const MOST_DESCRIBED: usize = 20;
+
+/// The output that holds the id of the last update that is over.
+const LAST: &str = "lastUpdate";
+/// The output that says that the update under way was looked for in vain.
+const SOUGHT: &str = "soughtUpdate";
+
+impl<'a> Updated<'a> {
+    fn cluster(self) -> &'a str {
+        match self {
+            Updated::Cluster(cluster) | Updated::NodeGroup(cluster, _) | Updated::Addon(cluster, _) => cluster,
+        }
+    }
+
+    fn node_group(self) -> Option<String> {
+        match self {
+            Updated::NodeGroup(_, name) => Some(name.to_owned()),
+            Updated::Cluster(_) | Updated::Addon(..) => None,
+        }
+    }
+
+    fn addon(self) -> Option<String> {
+        match self {
+            Updated::Addon(_, name) => Some(name.to_owned()),
+            Updated::Cluster(_) | Updated::NodeGroup(..) => None,
+        }
+    }
+
+    fn told(self) -> String {
+        match self {
+            Updated::Cluster(name) => format!("cluster {name}"),
+            Updated::NodeGroup(cluster, name) => format!("node group {name} of cluster {cluster}"),
+            Updated::Addon(cluster, name) => format!("add-on {name} of cluster {cluster}"),
+        }
+    }
+
+    /// `None`: EKS knows no such update (any more).
+    async fn describe(self, cloud: &Cloud, id: &str) -> Result<Option<Update>, Failure> {
+        let request = cloud
+            .aws
+            .eks
+            .describe_update()
+            .name(self.cluster())
+            .update_id(id)
+            .set_nodegroup_name(self.node_group())
+            .set_addon_name(self.addon());
+        match cloud.aws.call(Service::Eks, "DescribeUpdate", id, request.send()).await {
+            Err(error) if error.class() == Class::Gone => Ok(None),
+            other => Ok(other?.update),
+        }
+    }
+
+    /// The update that is under way, when its id is not known: begun by somebody else, or by a call whose answer was lost.
+    async fn find_running(self, cloud: &Cloud) -> Result<Option<Update>, Failure> {
+        let (mut next, mut described) = (None, 0);
+        loop {
+            let request = cloud
+                .aws
+                .eks
+                .list_updates()
+                .name(self.cluster())
+                .set_nodegroup_name(self.node_group())
+                .set_addon_name(self.addon())
+                .set_next_token(next);
+            let answer = cloud.aws.call(Service::Eks, "ListUpdates", self.cluster(), request.send()).await?;
+            for id in answer.update_ids() {
+                if described == MOST_DESCRIBED {
+                    return Ok(None);
+                }
+                described += 1;
+                let update = self.describe(cloud, id).await?;
+                if update.as_ref().and_then(Update::status) == Some(&UpdateStatus::InProgress) {
+                    return Ok(update);
+                }
+            }
+            next = answer.next_token;
+            if next.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// Adds to what was seen of `updated` the update that is under way, or how the last one ended. `last` is what the last look saw.
+pub async fn follow<T>(
+    cloud: &Cloud,
+    updated: Updated<'_>,
+    seen: Observed<T>,
+    look: &Look,
+    last: Option<&Observed<T>>,
+) -> Result<Observed<T>, Failure> {
+    let busy = matches!(seen.phase, Phase::Busy { action: Action::Update, .. });
+    let over = last.and_then(|last| last.outputs.get(LAST)).cloned();
+    let known_failed = last.and_then(|last| last.failed_operation.clone());
+    let known = match last.and_then(|last| last.operation.as_ref()) {
+        Some(operation) => Some(&operation.id),
+        None => look.recorded_operation.as_ref(),
+    };
+    // How it ended is known already, and does not change.
+    let known = known.filter(|id| over.as_ref() != Some(id));
+    let mut seen = Observed { failed_operation: known_failed, ..seen };
+    if let Some(over) = over {
+        seen = seen.output(LAST, over);
+    }
+    if let Some(id) = known
+        && let Some(update) = updated.describe(cloud, id).await?
+    {
+        seen = noted(seen, updated, &update);
+    }
+    // The status of what was just over shows late; and where EKS lists none, none is found by asking every few seconds.
+    let watched = last.is_some_and(|last| last.operation.is_some() || last.outputs.contains_key(SOUGHT));
+    if !busy || seen.operation.is_some() || watched {
+        return Ok(seen);
+    }
+    let Some(update) = updated.find_running(cloud).await? else { return Ok(seen.output(SOUGHT, "")) };
+    let told = format!("update {} ({})", id(&update), kind(&update));
+    seen = noted(seen, updated, &update);
+    if let Phase::Busy { note, .. } = &mut seen.phase {
+        *note = told;
+    }
+    Ok(seen)
+}
+
+/// What is seen right after an update was begun: EKS tells what has become of it where the same call was sent before.
+pub fn begun<T>(seen: Observed<T>, updated: Updated<'_>, update: Option<Update>) -> Observed<T> {
+    match update {
+        Some(update) => noted(seen, updated, &update),
+        None => seen.phase(Phase::Busy { action: Action::Update, since: None, note: String::new() }),
+    }
+}
+
+/// The client token of an update: the same when the call is repeated after a crash or a lost answer, another once an update
+/// before it is over or a person has changed something. `step` names what is changed from what to what.
+pub fn token<T>(cloud: &Cloud, seen: &Observed<T>, step: &str) -> String {
+    let after = seen.outputs.get(LAST).map_or("", String::as_str);
+    client_token(&cloud.owner.uid, 0, &format!("{step}, {}, after {after}", cloud.salt))
+}
+
+fn noted<T>(seen: Observed<T>, updated: Updated<'_>, update: &Update) -> Observed<T> {
+    match update.status() {
+        Some(UpdateStatus::Successful) => Observed { failed_operation: None, ..seen }.output(LAST, id(update)),
+        Some(UpdateStatus::Failed | UpdateStatus::Cancelled) => {
+            let failed = Some(failed(updated, update));
+            Observed { failed_operation: failed, ..seen }.output(LAST, id(update))
+        }
+        _ => {
+            let since = update.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
+            seen.running(Operation { id: id(update), kind: kind(update), since })
+        }
+    }
+}
+
+fn id(update: &Update) -> String {
+    update.id().unwrap_or_default().to_owned()
+}
+
+fn kind(update: &Update) -> String {
+    update.r#type().map_or("Update", |kind| kind.as_str()).to_owned()
+}
+
+fn failed(updated: Updated<'_>, update: &Update) -> FailedOperation {
+    let evicting = update.errors().iter().any(|error| code(error) == "PodEvictionFailure");
+    let class = if evicting { Class::Obstructed } else { Class::GaveUp };
+    let ended = update.status().map_or("ended", |status| match status {
+        UpdateStatus::Cancelled => "was cancelled",
+        _ => "failed",
+    });
+    let mut message = format!("EKS update {} ({}) of {} {ended}", id(update), kind(update), updated.told());
+    let cancelled = update.cancellation().and_then(|cancellation| cancellation.reason()).map(str::to_owned);
+    let why: Vec<_> = update.errors().iter().map(told).chain(cancelled).collect();
+    if !why.is_empty() {
+        message.push_str(&format!(": {}", why.join("; ")));
+    }
+    message.push('.');
+    if evicting {
+        message.push_str(&format!(
+            " Let the pods be evicted (their PodDisruptionBudgets say which may not), then set the annotation \
+             {RECONCILE_AT_ANNOTATION} to a new value to try again"
+        ));
+    }
+    FailedOperation { id: id(update), kind: kind(update), failure: Failure::new(class, message) }
+}
+
+fn code(error: &ErrorDetail) -> &str {
+    error.error_code().map_or("Unknown", |code| code.as_str())
+}
+
+/// "PodEvictionFailure: Reached max retries (ip-10-0-1-2, ip-10-0-1-3)".
+fn told(error: &ErrorDetail) -> String {
+    let mut text = code(error).to_owned();
+    if let Some(message) = error.error_message().filter(|message| !message.is_empty()) {
+        text.push_str(&format!(": {}", message.trim_end_matches('.')));
+    }
+    if !error.resource_ids().is_empty() {
+        text.push_str(&format!(" ({})", error.resource_ids().join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_eks::types::{ErrorCode, UpdateType};
+
+    use super::*;
+
+    fn update(status: UpdateStatus, error: Option<ErrorDetail>) -> Update {
+        let errors = error.into_iter().collect();
+        let of = Update::builder().id("u-1").r#type(UpdateType::VersionUpdate);
+        of.status(status).set_errors(Some(errors)).build()
+    }
+
+    fn noted_on(update: &Update) -> Observed<()> {
+        noted(Observed::ready("demo", "ACTIVE", ()), Updated::NodeGroup("demo", "spot"), update)
+    }
+
+    #[test]
+    fn an_update_under_way_keeps_the_resource_busy_though_its_status_does_not_show_it_yet() {
+        let seen = noted_on(&update(UpdateStatus::InProgress, None));
+        let operation = Operation { id: "u-1".into(), kind: "VersionUpdate".into(), since: None };
+        assert_eq!(seen.operation, Some(operation));
+        assert!(matches!(seen.phase, Phase::Busy { action: Action::Update, .. }));
+    }
+
+    #[test]
+    fn an_update_that_failed_is_told_with_all_that_eks_says() {
+        let error = ErrorDetail::builder()
+            .error_code(ErrorCode::NodeCreationFailure)
+            .error_message("Couldn't proceed with upgrade process.")
+            .resource_ids("i-1")
+            .resource_ids("i-2")
+            .build();
+        let seen = noted_on(&update(UpdateStatus::Failed, Some(error)));
+        let failed = seen.failed_operation.unwrap();
+        assert_eq!(failed.failure.class, Class::GaveUp);
+        assert_eq!(
+            failed.failure.message,
+            "EKS update u-1 (VersionUpdate) of node group spot of cluster demo failed: NodeCreationFailure: Couldn't proceed \
+             with upgrade process (i-1, i-2)."
+        );
+        assert_eq!(seen.phase, Phase::Ready);
+    }
+
+    #[test]
+    fn pods_that_may_not_be_evicted_are_for_people_to_move() {
+        let error = ErrorDetail::builder().error_code(ErrorCode::PodEvictionFailure).build();
+        let failed = noted_on(&update(UpdateStatus::Failed, Some(error))).failed_operation.unwrap();
+        assert_eq!(failed.failure.class, Class::Obstructed);
+        assert!(failed.failure.message.contains("keelson.dev/reconcile-at"), "{}", failed.failure);
+    }
+
+    #[test]
+    fn a_success_wipes_out_the_failure_before_it() {
+        let before = noted_on(&update(UpdateStatus::Cancelled, None));
+        assert!(before.failed_operation.as_ref().is_some_and(|f| f.failure.message.ends_with("was cancelled.")));
+        let after = noted(before, Updated::Cluster("demo"), &update(UpdateStatus::Successful, None));
+        assert_eq!((after.failed_operation, after.operation, after.phase), (None, None, Phase::Ready));
+        assert_eq!(after.outputs.get(LAST).map(String::as_str), Some("u-1"));
+    }
+}
