@@ -136,11 +136,13 @@ pub async fn follow<T>(
         seen = noted(seen, updated, &update);
     }
     // The status of what was just over shows late; and where EKS lists none, none is found by asking every few seconds.
-    let watched = last.is_some_and(|last| last.operation.is_some() || last.outputs.contains_key(SOUGHT));
+    let sought = last.is_some_and(|last| last.outputs.contains_key(SOUGHT));
+    let watched = last.is_some_and(|last| last.operation.is_some());
     if !busy || seen.operation.is_some() || watched {
         return Ok(seen);
     }
-    let Some(update) = updated.find_running(cloud).await? else { return Ok(seen.output(SOUGHT, "")) };
+    let found = if sought { None } else { updated.find_running(cloud).await? };
+    let Some(update) = found else { return Ok(seen.output(SOUGHT, "")) };
     let told = format!("update {} ({})", id(&update), kind(&update));
     seen = noted(seen, updated, &update);
     if let Phase::Busy { note, .. } = &mut seen.phase {
