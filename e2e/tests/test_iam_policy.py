@@ -1,31 +1,26 @@
-"""deploy/iam-policy.json is what the operator needs: the actions that these tests saw it call, and no other.
+"""deploy/iam-policy*.json are what the operator needs: the actions that these tests saw it call, and no other.
 
 Runs last, over the call logs of all emulators of the session.
 """
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from fleet import called
-from keelson_harness.places import CHECKOUT
+from fleet.policy import allowed
 
 # Files whose operators call all there is to call.
 WHOLE = {
+    "test_changes.py",
     "test_crash.py",
     "test_drift.py",
     "test_faults.py",
     "test_lifecycle.py",
     "test_spec_in_aws.py",
 }
-# Statements of what AWS checks when it acts for the caller: never called by name.
-CHECKED_BY_AWS = "CheckedByAws"
 # Allowed, and not called by any test: why.
 NOT_CALLED = {
-    "eks:DeleteAccessEntry": "goes with the cluster; for pruning, and where the cluster is not ours",
-    "eks:DeleteAddon": "goes with the cluster; for pruning, and where the cluster is not ours",
     "ec2:DeleteRoute": "goes with its route table; where that is not ours",
     "ec2:DisassociateRouteTable": "goes with its subnet; where that is not ours",
 }
@@ -36,15 +31,6 @@ def whole_session(request):
     ran = {item.path.name for item in request.session.items}
     if missing := WHOLE - ran:
         pytest.skip(f"needs the calls of {', '.join(sorted(missing))}: run the whole folder")
-
-
-def allowed() -> set[str]:
-    found: set[str] = set()
-    for statement in json.loads((CHECKOUT / "deploy" / "iam-policy.json").read_text())["Statement"]:
-        if not statement["Sid"].startswith(CHECKED_BY_AWS):
-            action = statement["Action"]
-            found |= {action} if isinstance(action, str) else set(action)
-    return found
 
 
 def test_every_action_that_was_called_is_allowed():

@@ -1,31 +1,15 @@
-"""deploy/iam-policy.json against the source: every action that the code names, and no other. (Needs no cloud:
+"""deploy/iam-policy*.json against the source: every action that the code names, and no other. (Needs no cloud:
 test_iam_policy.py holds it against what was really called.)"""
 
 import json
 import re
 
+from fleet.policy import CHECKED_BY_AWS, POLICIES, STATEMENTS, actions, allowed, statements_of
 from keelson_harness.places import CHECKOUT
 
-# Statements of what AWS checks when it acts for the operator: never called by name.
-CHECKED_BY_AWS = "CheckedByAws"
 # IAM takes no larger managed policy; white space does not count.
 LARGEST = 6144
 CALL = re.compile(r'\bcall\(\s*(?:Service::)?(Ec2|Eks|Iam|Sts),\s*"(\w+)"')
-STATEMENTS = json.loads((CHECKOUT / "deploy" / "iam-policy.json").read_text())["Statement"]
-
-
-def actions(statement: dict) -> set[str]:
-    action = statement["Action"]
-    return {action} if isinstance(action, str) else set(action)
-
-
-def allowed() -> set[str]:
-    return {
-        action
-        for statement in STATEMENTS
-        if not statement["Sid"].startswith(CHECKED_BY_AWS)
-        for action in actions(statement)
-    }
 
 
 def called() -> set[str]:
@@ -54,12 +38,13 @@ def test_what_aws_checks_for_us_is_kept_apart():
             assert not actions(statement) & called(), statement["Sid"]
 
 
-def test_iam_takes_it():
-    text = (CHECKOUT / "deploy" / "iam-policy.json").read_text()
-    assert len(re.sub(r"\s", "", text)) <= LARGEST
-    sids = [statement["Sid"] for statement in STATEMENTS]
-    assert len(sids) == len(set(sids))
-    assert all(re.fullmatch(r"[A-Za-z0-9]+", sid) for sid in sids)
+def test_iam_takes_them():
+    assert len(POLICIES) == 2
+    for policy in POLICIES:
+        assert len(re.sub(r"\s", "", policy.read_text())) <= LARGEST, policy.name
+        sids = [statement["Sid"] for statement in statements_of(policy)]
+        assert len(sids) == len(set(sids))
+        assert all(re.fullmatch(r"[A-Za-z0-9]+", sid) for sid in sids)
 
 
 def test_nothing_is_written_in_ec2_or_eks_without_a_condition_on_tags():

@@ -1,0 +1,30 @@
+"""The operator's IAM policies under deploy/: two, as IAM takes no larger one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from keelson_harness.places import CHECKOUT
+
+POLICIES = tuple(sorted((CHECKOUT / "deploy").glob("iam-policy*.json")))
+# Statements of what AWS checks when it acts for the operator: never called by name.
+CHECKED_BY_AWS = "CheckedByAws"
+
+
+def statements_of(policy: Path) -> list[dict]:
+    return json.loads(policy.read_text())["Statement"]
+
+
+STATEMENTS = [statement for policy in POLICIES for statement in statements_of(policy)]
+
+
+def actions(statement: dict) -> set[str]:
+    action = statement["Action"]
+    return {action} if isinstance(action, str) else set(action)
+
+
+def allowed() -> set[str]:
+    """All that the operator itself may call."""
+    own = (s for s in STATEMENTS if not s["Sid"].startswith(CHECKED_BY_AWS))
+    return {action for statement in own for action in actions(statement)}
