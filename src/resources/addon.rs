@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::cloud::{Cloud, Intervals, Making, changes_tags, not_yet, tag_changes};
 use super::cluster;
-use crate::api::addons::{Addon as Wanted, AddonVersion, Conflicts};
+use crate::api::addons::{Addon as Wanted, Conflicts};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{Fresh, Service, snapshots};
@@ -28,6 +28,8 @@ const CATALOGUE_BELIEVED: Duration = Duration::from_secs(6 * 3600);
 pub struct Addon {
     cluster: String,
     wanted: Wanted,
+    /// The version to have now; `None`: the one it has.
+    target: Option<String>,
     tags: Tags,
     intervals: Intervals,
 }
@@ -60,10 +62,10 @@ pub fn needs_nodes(name: &str) -> bool {
 }
 
 impl Addon {
-    /// An add-on of the cluster.
-    pub fn new(making: &Making<'_>, wanted: &Wanted) -> Self {
+    /// An add-on of the cluster. `target`: the version it is to have now; `None`: the one it has.
+    pub fn new(making: &Making<'_>, wanted: &Wanted, target: Option<String>) -> Self {
         let tags = making.tags(&key(&wanted.name));
-        Self { cluster: making.cluster_name.into(), wanted: wanted.clone(), tags, intervals: making.intervals }
+        Self { cluster: making.cluster_name.into(), wanted: wanted.clone(), target, tags, intervals: making.intervals }
     }
 
     fn configuration(&self) -> Option<serde_json::Value> {
@@ -184,8 +186,8 @@ impl Resource for Addon {
 
     fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &seen.detail.tags);
-        if let AddonVersion::Exact(wanted) = self.wanted.version()
-            && seen.detail.version != wanted
+        if let Some(wanted) = &self.target
+            && seen.detail.version != *wanted
         {
             changes.push(not_yet("version", &seen.detail.version, wanted));
         }

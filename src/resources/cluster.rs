@@ -29,6 +29,8 @@ pub struct Cluster {
     spec: Box<EksClusterSpec>,
     /// What says in which subnets it is: subnets of ours, or the existing network.
     network: Vec<Key>,
+    /// The version to be at now; `None`: the one it has.
+    version: Option<String>,
     tags: Tags,
     intervals: Intervals,
 }
@@ -59,13 +61,15 @@ pub fn key() -> Key {
 pub const SUBNET_IDS: &str = "subnetIds";
 
 impl Cluster {
-    /// The control plane that `spec` asks for, in the subnets that `network` names.
-    pub fn new(making: &Making<'_>, spec: &EksClusterSpec, network: Vec<Key>) -> Self {
+    /// The control plane that `spec` asks for, in the subnets that `network` names. `version`: that it is to be at now, on its
+    /// way to the spec's; `None`: the one it has.
+    pub fn new(making: &Making<'_>, spec: &EksClusterSpec, network: Vec<Key>, version: Option<String>) -> Self {
         let spec = EksClusterSpec { gitops: None, addons: Vec::new(), ..spec.clone() };
         Self {
             name: making.cluster_name.into(),
             spec: Box::new(spec),
             network,
+            version,
             tags: making.tags(&key()),
             intervals: making.intervals,
         }
@@ -248,7 +252,9 @@ impl Resource for Cluster {
             }
         };
         let spec = &self.spec;
-        differs("version", there.version.clone(), spec.version.clone());
+        if let Some(version) = &self.version {
+            differs("version", there.version.clone(), version.clone());
+        }
         differs("endpointAccess.public", there.public.to_string(), spec.endpoint_access.public.to_string());
         differs("endpointAccess.private", there.private.to_string(), spec.endpoint_access.private.to_string());
         if there.public && spec.endpoint_access.public {

@@ -43,6 +43,15 @@ pub enum Nodes {
     NotYet(String),
 }
 
+/// The versions that may be there now, as decided for the upgrade under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Versions {
+    /// Of the control plane; `None`: the one it has, or the spec's when it is made.
+    pub control_plane: Option<String>,
+    /// Of add-ons, by name; one that is not in here keeps the one it has, or gets the spec's when it is made.
+    pub addons: BTreeMap<String, String>,
+}
+
 /// What a cluster's graph is expanded from.
 #[derive(Clone, Debug)]
 pub struct ClusterInput<'a> {
@@ -66,6 +75,8 @@ pub struct ClusterInput<'a> {
     pub node_groups_left: &'a [String],
     /// What is in AWS with the object's tag: what the spec no longer names goes with the rest.
     pub owned: &'a [Key],
+    /// The versions that may be there now.
+    pub versions: &'a Versions,
     /// How long what was seen is believed.
     pub intervals: Intervals,
 }
@@ -156,11 +167,12 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         None => Arc::new(Role::new(&making, Purpose::Cluster, &[], boundary)),
     });
     nodes.push(Arc::new(Role::new(&making, Purpose::Node, input.node_role_policies, boundary)));
-    nodes.push(Arc::new(Cluster::new(&making, spec, network.clone())));
+    let version = input.versions.control_plane.clone();
+    nodes.push(Arc::new(Cluster::new(&making, spec, network.clone(), version)));
     if spec.oidc_provider {
         nodes.push(Arc::new(OidcProvider::new(&making)));
     }
-    in_cluster(&mut nodes, &making, spec);
+    in_cluster(&mut nodes, &making, spec, input.versions);
     if !spec.fargate_profiles.is_empty() || input.owned.contains(&role::key(Purpose::Fargate)) {
         nodes.push(Arc::new(Role::new(&making, Purpose::Fargate, &[], boundary)));
     }
@@ -169,12 +181,12 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
 }
 
 /// Adds what hangs off the control plane and is done in a moment.
-fn in_cluster(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &EksClusterSpec) {
+fn in_cluster(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &EksClusterSpec, versions: &Versions) {
     for entry in &spec.access.entries {
         nodes.push(Arc::new(AccessEntry::new(making, entry)));
     }
     for wanted in &spec.addons {
-        nodes.push(Arc::new(Addon::new(making, wanted)));
+        nodes.push(Arc::new(Addon::new(making, wanted, versions.addons.get(&wanted.name).cloned())));
     }
     for wanted in &spec.pod_identities {
         nodes.push(Arc::new(PodIdentityAssociation::new(making, wanted)));

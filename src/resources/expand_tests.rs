@@ -37,6 +37,7 @@ fn expanded(spec: &EksClusterSpec, left: &[String], owned: &[Key]) -> Result<Gra
         nodes: Nodes::Ready,
         node_groups_left: left,
         owned,
+        versions: &Versions::default(),
         intervals: Intervals::default(),
     })
 }
@@ -223,6 +224,7 @@ fn addons_that_need_nodes_wait_for_them_and_the_others_do_not() {
         nodes: Nodes::NotYet("no NodeGroup is ready".into()),
         node_groups_left: &[],
         owned: &[],
+        versions: &Versions::default(),
         intervals: Intervals::default(),
     });
     let made = place(&follow(&graph.unwrap(), Goal::Present));

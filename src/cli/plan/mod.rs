@@ -22,7 +22,7 @@ use crate::controllers::node_group;
 use crate::engine::{Expectations, Goal, Graph, Key, Memory, Observed, Plan, Presence, plan};
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::{Cloud, Intervals, Owner};
-use crate::resources::expand::{self, ClusterInput, ClusterView, NodeGroupInput, Nodes, SubnetView};
+use crate::resources::expand::{self, ClusterInput, ClusterView, NodeGroupInput, Nodes, SubnetView, Versions};
 use crate::resources::survey::{self, Survey};
 use crate::resources::unlisted;
 use manifest::Manifest;
@@ -191,6 +191,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         nodes,
         node_groups_left: &[],
         owned: &survey.owned,
+        versions: &Versions::default(),
         intervals: Intervals::default(),
     });
     graph.with_context(|| named("EksCluster", *cluster))

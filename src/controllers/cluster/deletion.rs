@@ -20,7 +20,7 @@ use crate::controllers::plan_status::plan_status;
 use crate::controllers::report::Next;
 use crate::engine::{Goal, Graph, Key, Report};
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::{self, ClusterInput};
+use crate::resources::expand::{self, ClusterInput, Versions};
 use crate::resources::survey::{self, Survey};
 
 /// When what is left is looked for again.
@@ -218,6 +218,7 @@ impl Reconcile<'_> {
             nodes: self.nodes(),
             node_groups_left: left,
             owned: &survey.owned,
+            versions: &Versions::default(),
             intervals: self.ctx.settings.intervals,
         })
     }

@@ -19,7 +19,7 @@ use crate::controllers::report::Next;
 use crate::engine::{Failure, Goal, Graph, Report};
 use crate::gitops::flux::FluxInput;
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::{self, ClusterInput};
+use crate::resources::expand::{self, ClusterInput, Versions};
 use crate::resources::survey;
 
 /// Why there is no graph.
@@ -124,6 +124,7 @@ impl Reconcile<'_> {
             nodes: self.nodes(),
             node_groups_left: &[],
             owned: &survey.owned,
+            versions: &Versions::default(),
             intervals: self.ctx.settings.intervals,
         };
         expand::cluster(&input).map_err(NoGraph::Spec)
