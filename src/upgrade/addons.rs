@@ -102,11 +102,20 @@ fn moves(addon: &SeenAddon, policy: FollowPolicy) -> bool {
     }
 }
 
-/// The version an add-on is to have for as long as the control plane is at `minor`; `None`: what it has.
-pub fn steady(addon: &SeenAddon, policy: FollowPolicy, minor: KubernetesVersion) -> Option<String> {
+/// The version an add-on is to have while the control plane is at `minor`; `None`: what it has. Where the control plane goes
+/// on to `next`, it is not moved to what would have to be undone right before that: [`before`] then finds what runs on both.
+pub fn steady(
+    addon: &SeenAddon,
+    policy: FollowPolicy,
+    minor: KubernetesVersion,
+    next: Option<KubernetesVersion>,
+) -> Option<String> {
     let wanted = addon.wanted.as_ref().filter(|_| moves(addon, policy))?;
-    let chosen = not_lowered(wanted, &addon.installed, addon.offered.get(&minor)?)?;
-    (chosen != addon.installed).then_some(chosen)
+    let offers = addon.offered.get(&minor)?;
+    let chosen = not_lowered(wanted, &addon.installed, offers).filter(|chosen| *chosen != addon.installed)?;
+    let at_next = next.and_then(|next| addon.offered.get(&next)).map_or(&[][..], Vec::as_slice);
+    let undone = find(at_next, &chosen).is_none() && offers.iter().any(|offer| find(at_next, &offer.version).is_some());
+    (!undone || matches!(wanted, Wanted::Exact(_))).then_some(chosen)
 }
 
 /// The version an add-on must have before the control plane goes `from` one minor `to` another; `None`: none, or there is
@@ -279,13 +288,29 @@ mod tests {
         ];
         for (installed, asked, at_33, moves_to) in table {
             let addon = addon(installed, asked, at_33, "");
-            let chosen = steady(&addon, FOLLOW, minor("1.33"));
+            let chosen = steady(&addon, FOLLOW, minor("1.33"), None);
             assert_eq!(chosen.as_deref(), moves_to, "{installed} at {asked} of {at_33:?}");
         }
         let unknown = addon("v1", "Default", "v1 v2*", "v3*");
-        assert_eq!(steady(&unknown, FOLLOW, minor("1.35")), None, "nothing is concluded from what was not asked");
-        assert_eq!(steady(&unknown, MANUAL, minor("1.33")), None);
-        assert_eq!(steady(&SeenAddon { wanted: None, ..unknown }, FOLLOW, minor("1.33")), None);
+        assert_eq!(steady(&unknown, FOLLOW, minor("1.35"), None), None, "nothing is concluded from what was not asked");
+        assert_eq!(steady(&unknown, MANUAL, minor("1.33"), None), None);
+        assert_eq!(steady(&SeenAddon { wanted: None, ..unknown }, FOLLOW, minor("1.33"), None), None);
+    }
+
+    #[test]
+    fn on_the_way_nothing_is_moved_to_what_the_next_step_undoes() {
+        let table = [
+            // installed, offered at 1.33, at 1.34, moves to
+            ("v1", "v1 v2*", "v2 v3*", Some("v2")),
+            ("v1", "v1 v2*", "v1* v3", None),
+            ("v1", "v1 v2*", "v3*", Some("v2")),
+            ("v0", "v1 v2*", "v1 v3*", None),
+        ];
+        for (installed, at_33, at_34, moves_to) in table {
+            let addon = addon(installed, "Default", at_33, at_34);
+            let chosen = steady(&addon, FOLLOW, minor("1.33"), Some(minor("1.34")));
+            assert_eq!(chosen.as_deref(), moves_to, "{installed} of {at_33:?} and {at_34:?}");
+        }
     }
 
     #[test]

@@ -262,9 +262,9 @@ pub(super) fn due(goal: &Goal, seen: &Seen) -> Vec<Due> {
         suspended: group.suspended,
     });
     let by_hand = seen.addons.iter().filter(|_| goal.addons == FollowPolicy::Manual);
-    let addons = by_hand.filter(|addon| addons::steady(addon, FollowPolicy::Manual, control_plane).is_none());
+    let addons = by_hand.filter(|addon| addons::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
     let addons = addons.filter_map(|addon| {
-        let to = addons::steady(addon, FollowPolicy::Follow, control_plane)?;
+        let to = addons::steady(addon, FollowPolicy::Follow, control_plane, None)?;
         Some(Due::Addon { name: addon.name.clone(), installed: addon.installed.clone(), to })
     });
     groups.chain(addons).collect()

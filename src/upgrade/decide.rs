@@ -25,7 +25,7 @@ pub struct Decision {
     pub path: Vec<KubernetesVersion>,
     /// All the steps still to come, the next one first.
     pub way: Vec<Step>,
-    /// What will block a later step, as far as it can be told now: those of the first that is blocked.
+    /// What will block a step on the way, as far as it can be told now; empty once it does.
     pub ahead: Vec<Block>,
     /// What is left to a person, and stands in nobody's way.
     pub due: Vec<Due>,
@@ -99,8 +99,13 @@ pub fn decide(goal: &Goal, seen: &Seen, clock: &Clock, preflight: Option<&Prefli
     let back = path.first().is_some_and(|to| *to < seen.control_plane);
     let state = Scene { goal, seen, clock, preflight, back }.state(&path, &stages);
     let targets = targets(goal, seen, back || clock.window.is_open(), &state);
-    let blocked = stages.iter().skip(1).map(|stage| &stage.blocks).find(|blocks| !blocks.is_empty());
-    let ahead = blocked.cloned().unwrap_or_else(|| blocks::of_exact_addons(goal, seen));
+    let ahead = match &state {
+        State::Blocked { .. } => Vec::new(),
+        _ => {
+            let blocked = stages.iter().map(|stage| &stage.blocks).find(|blocks| !blocks.is_empty());
+            blocked.cloned().unwrap_or_else(|| blocks::of_exact_addons(goal, seen))
+        }
+    };
     let way = stages.into_iter().map(|stage| stage.step).collect();
     Decision { targets, state, path, way, ahead, due: blocks::due(goal, seen) }
 }
@@ -230,16 +235,16 @@ impl Scene<'_> {
         if !what.is_empty() {
             return Some(Hold::Busy { what });
         }
-        if let Step::ControlPlane { to, .. } = stage.step
-            && let Some(hold) = self.nodes_behind(to)
-        {
-            return Some(hold);
-        }
         if self.back {
             return None;
         }
         if let WindowState::Closed { opens } = &self.clock.window {
             return Some(Hold::OutsideWindow { opens: opens.clone() });
+        }
+        if let Step::ControlPlane { to, .. } = stage.step
+            && let Some(hold) = self.nodes_behind(to)
+        {
+            return Some(hold);
         }
         // The add-ons of a version belong to its step: the cluster settles with them.
         let soaks = stage.ahead_of.is_some() || matches!(stage.step, Step::NodeGroups { .. });

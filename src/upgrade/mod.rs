@@ -9,6 +9,7 @@
 pub mod addons;
 pub mod blocks;
 pub mod decide;
+pub mod node_group;
 pub mod preflight;
 pub mod seen;
 pub mod skew;
@@ -23,3 +24,10 @@ pub use preflight::Preflight;
 pub use seen::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenAddon, SeenNodeGroup, Soaked};
 pub use way::{AddonStep, Step};
 pub use windows::{WindowState, Windows};
+
+#[cfg(test)]
+mod decide_tests;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod world;

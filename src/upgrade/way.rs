@@ -87,12 +87,13 @@ pub(super) fn way(goal: &Goal, seen: &Seen) -> Vec<Stage> {
     let mut stages = Vec::new();
     loop {
         let from = at.control_plane;
+        let next = next(from, goal.version);
         // Before it goes back nothing is raised any more.
         if from <= goal.version {
-            let steady = |addon: &SeenAddon| addons::steady(addon, goal.addons, from);
+            let steady = |addon: &SeenAddon| addons::steady(addon, goal.addons, from, next);
             stages.extend(addon_round(&mut at.addons, from, None, steady));
         }
-        let Some(to) = next(from, goal.version) else { break };
+        let Some(to) = next else { break };
         if to > from {
             stages.extend(bring_along(goal, &mut at.node_groups, from, to));
         }

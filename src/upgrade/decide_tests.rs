@@ -1,0 +1,200 @@
+//! Whole upgrades, as they are told: each scenario is a golden text of every decision, what it begins, and what people do.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::addons::Wanted;
+use super::world::{End, World, catalogue, v};
+use super::*;
+use crate::api::KubernetesVersion;
+use crate::api::upgrade::{FollowPolicy, UpgradeWindow};
+
+fn goal(minor: u16) -> Goal {
+    let (node_groups, addons) = (FollowPolicy::Follow, FollowPolicy::Follow);
+    Goal { version: v(minor), node_groups, addons, allow_rollback: false }
+}
+
+fn group(name: &str, minor: u16, own: Option<u16>) -> SeenNodeGroup {
+    let kubelets = BTreeSet::from([v(minor)]);
+    let (name, own) = (name.into(), own.map(v));
+    SeenNodeGroup { name, version: v(minor), own, kubelets, busy: false, suspended: false }
+}
+
+fn addon(name: &str, minor: u16) -> SeenAddon {
+    let offered = match name {
+        "vpc-cni" => catalogue(&[("v1.19.0-eksbuild.1", 30..=34, 30..=31), ("v1.20.4-eksbuild.2", 31..=36, 32..=36)]),
+        // One for each minor.
+        "kube-proxy" => catalogue(&[
+            ("v1.31.10-eksbuild.2", 31..=31, 31..=31),
+            ("v1.32.6-eksbuild.2", 32..=32, 32..=32),
+            ("v1.33.3-eksbuild.4", 33..=33, 33..=33),
+            ("v1.34.0-eksbuild.2", 34..=34, 34..=34),
+            ("v1.35.0-eksbuild.1", 35..=35, 35..=35),
+        ]),
+        "coredns" => catalogue(&[
+            ("v1.11.4-eksbuild.2", 30..=33, 30..=33),
+            ("v1.12.4-eksbuild.1", 33..=35, 34..=34),
+            ("v1.12.4-eksbuild.10", 34..=36, 35..=36),
+        ]),
+        _ => catalogue(&[("v1.3.8-eksbuild.2", 28..=36, 28..=36)]),
+    };
+    let at = &offered[&v(minor)];
+    let installed = at.iter().find(|offer| offer.default).unwrap().version.clone();
+    SeenAddon { name: name.into(), installed, wanted: Some(Wanted::Default), state: AddonState::Settled, offered }
+}
+
+fn cluster(minor: u16, node_groups: &[SeenNodeGroup], addons: &[&str]) -> Seen {
+    Seen {
+        control_plane: v(minor),
+        control_plane_work: ControlPlaneWork::Idle,
+        addons: addons.iter().map(|name| addon(name, minor)).collect(),
+        node_groups: node_groups.to_vec(),
+        other_kubelets: Vec::new(),
+        offered: (28..=35).map(v).collect(),
+    }
+}
+
+const FIVE: [&str; 5] = ["aws-ebs-csi-driver", "coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni"];
+
+impl World {
+    /// Follows it to its end, in a bounded number of ticks, and writes the end down.
+    fn run(&mut self) {
+        match self.follow(400).unwrap() {
+            End::Settled => self.log.push("-- settled".into()),
+            End::Blocked(_) => self.log.push("-- stopped".into()),
+            End::Unfinished => self.log.push("-- NOT FINISHED".into()),
+        }
+    }
+
+    fn person(&mut self, does: &str, change: impl FnOnce(&mut Self)) {
+        self.note(does);
+        change(self);
+        self.run();
+    }
+
+    fn told(&self) -> String {
+        self.log.join("\n")
+    }
+}
+
+#[test]
+fn four_minors_with_a_group_that_follows_and_one_that_does_not() {
+    let groups = [group("default", 31, None), group("fixed", 31, Some(31))];
+    let mut world = World::new(goal(35), cluster(31, &groups, &FIVE));
+    world.run();
+    world.person("the NodeGroup fixed is set to 1.34", |world| world.seen.node_groups[1].own = Some(v(34)));
+    insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn manual_stops_where_it_must_and_says_what_is_due() {
+    let mut world = World::new(goal(35), cluster(31, &[group("default", 31, None)], &["coredns", "kube-proxy"]));
+    (world.goal.node_groups, world.goal.addons) = (FollowPolicy::Manual, FollowPolicy::Manual);
+    world.run();
+    world.person("add-on kube-proxy is set to 1.34's version", |world| {
+        world.seen.addons[1].wanted = Some(Wanted::Exact("v1.34.0-eksbuild.2".into()));
+    });
+    world.person("add-on coredns is set to a version that runs on both", |world| {
+        world.seen.addons[0].wanted = Some(Wanted::Exact("v1.12.4-eksbuild.1".into()));
+    });
+    world.person("add-ons follow again", |world| {
+        world.goal.addons = FollowPolicy::Follow;
+        world.seen.addons.iter_mut().for_each(|addon| addon.wanted = Some(Wanted::Default));
+    });
+    world.person("the NodeGroup default is set to 1.34", |world| world.seen.node_groups[0].own = Some(v(34)));
+    insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn steps_begin_inside_a_window_only_and_what_has_begun_is_finished() {
+    let mut world = World::new(goal(33), cluster(31, &[group("default", 31, None)], &["coredns", "kube-proxy"]));
+    let window =
+        UpgradeWindow { schedule: "0 2 * * *".into(), duration: "2m".into(), time_zone: "Europe/Berlin".into() };
+    world.windows = Windows::parse(&[window]).unwrap();
+    world.run();
+    insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn a_cluster_soaks_before_its_next_step_and_before_its_nodes() {
+    let mut world = World::new(goal(33), cluster(31, &[group("default", 31, None)], &["coredns", "kube-proxy"]));
+    world.soak = Duration::from_secs(180);
+    world.run();
+    insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn a_failed_check_stops_before_the_step_it_was_made_for() {
+    let mut world = World::new(goal(34), cluster(32, &[group("default", 30, None)], &["coredns"]));
+    world.refused = vec![v(34)];
+    world.run();
+    world.person("the workloads no longer use what 1.34 drops", |world| {
+        world.refused.clear();
+        world.forget_preflight();
+    });
+    insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn going_back_needs_leave_and_no_newer_nodes() {
+    let groups = [group("old", 32, None), group("new", 33, None)];
+    let mut world = World::new(goal(32), cluster(33, &groups, &["kube-proxy", "vpc-cni"]));
+    world.run();
+    world.person("the spec allows a rollback", |world| world.goal.allow_rollback = true);
+    world.person("the NodeGroup new is deleted", |world| drop(world.seen.node_groups.pop()));
+    world.person("two minors at once", |world| world.goal.version = v(30));
+    insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn versions_that_cannot_be_had_stop_it_at_once() {
+    let mut world = World::new(goal(39), cluster(33, &[group("default", 30, None)], &["coredns", "vpc-cni"]));
+    world.run();
+    let other = KubernetesVersion { major: 2, minor: 1 };
+    world.person("another major", |world| world.goal.version = other);
+    world.person("an add-on version that there is not", |world| {
+        world.goal.version = v(33);
+        world.seen.addons[1].wanted = Some(Wanted::Exact("v1.99.0-eksbuild.1".into()));
+    });
+    insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn an_exact_version_of_an_add_on_stops_before_a_minor_it_does_not_run_on() {
+    let mut world = World::new(goal(35), cluster(33, &[], &["coredns", "vpc-cni"]));
+    world.seen.addons[0].wanted = Some(Wanted::Exact("v1.11.4-eksbuild.2".into()));
+    world.run();
+    world.person("it is set to one that comes with 1.34", |world| {
+        world.seen.addons[0].wanted = Some(Wanted::Exact("v1.12.4-eksbuild.10".into()));
+    });
+    insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn a_group_whose_own_version_is_raised_in_the_same_commit_is_taken_along() {
+    let groups = [group("own", 31, Some(35)), group("fits", 33, Some(34))];
+    let mut world = World::new(goal(35), cluster(31, &groups, &[]));
+    world.seen.node_groups[1] = group("fits", 31, Some(34));
+    world.run();
+    insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn nodes_of_nobody_and_suspended_groups_are_named() {
+    let mut world = World::new(goal(34), cluster(33, &[group("paused", 30, None)], &[]));
+    world.seen.node_groups[0].suspended = true;
+    world.seen.other_kubelets = (1..=7).map(|node| (format!("ip-10-0-0-{node}"), v(30))).collect();
+    world.run();
+    world.person("the nodes are replaced", |world| world.seen.other_kubelets.clear());
+    world.person("the NodeGroup is not suspended any more", |world| world.seen.node_groups[0].suspended = false);
+    insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn an_add_on_that_failed_stops_what_comes_after_it() {
+    let mut world = World::new(goal(33), cluster(32, &[group("default", 32, None)], &["coredns", "kube-proxy"]));
+    world.seen.addons[0].state = AddonState::Failed;
+    world.run();
+    world.person("its configuration is put right", |world| world.seen.addons[0].state = AddonState::Settled);
+    insta::assert_snapshot!(world.told());
+}
