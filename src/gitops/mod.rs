@@ -3,8 +3,13 @@
 //! May not enter: AWS resources. I/O: the workload cluster's API.
 
 mod address;
+pub mod budgets;
 pub mod error;
+#[cfg(test)]
+mod fake_api;
 pub mod flux;
+mod list;
+pub mod nodes;
 pub mod token;
 pub mod validate;
 pub mod workload;

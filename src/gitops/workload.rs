@@ -97,9 +97,18 @@ fn certificates(data: &str) -> Result<Vec<Vec<u8>>, String> {
     }
 }
 
+/// Where a cluster's API is, as EKS says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    pub endpoint: String,
+    /// PEM in base64.
+    pub certificate_authority: String,
+}
+
 /// The workload clusters that were reached of late.
 #[derive(Clone)]
 pub struct Workloads {
+    locations: Arc<Mutex<HashMap<String, Location>>>,
     entries: Arc<Mutex<HashMap<String, Entry>>>,
     installs: Arc<Semaphore>,
 }
@@ -132,7 +141,7 @@ pub struct Workload {
 
 impl Default for Workloads {
     fn default() -> Self {
-        Self { entries: Arc::default(), installs: Arc::new(Semaphore::new(INSTALLS)) }
+        Self { locations: Arc::default(), entries: Arc::default(), installs: Arc::new(Semaphore::new(INSTALLS)) }
     }
 }
 
@@ -187,8 +196,40 @@ impl Workloads {
         })
     }
 
+    /// Notes where the cluster of `key` is, for those who only read from it.
+    pub fn locate(&self, key: &str, location: Location) {
+        let mut locations = locked(&self.locations);
+        if locations.get(key) != Some(&location) {
+            locations.insert(key.to_owned(), location);
+        }
+    }
+
+    /// Where it is, once that was noted.
+    pub fn location(&self, key: &str) -> Option<Location> {
+        locked(&self.locations).get(key).cloned()
+    }
+
+    /// Reads from one cluster.
+    pub async fn read<T>(
+        &self,
+        key: &str,
+        access: &Access,
+        now: SystemTime,
+        read: impl AsyncFnOnce(Client) -> Result<T, CallError>,
+    ) -> Result<T, GitOpsError> {
+        let workload = self.open(key, access, now)?;
+        let result = read(workload.client.clone()).await.map_err(|error| workload.failed(error));
+        match &result {
+            Ok(_) => workload.reached(),
+            Err(GitOpsError::Denied { .. }) => self.renew(key),
+            Err(_) => {}
+        }
+        result
+    }
+
     /// Forgets a cluster that is gone.
     pub fn forget(&self, key: &str) {
+        locked(&self.locations).remove(key);
         locked(&self.entries).remove(key);
     }
 

@@ -14,6 +14,7 @@ use super::input::{NAME, NAMESPACE};
 use super::object::{collection, or_default};
 use super::sync::{GIT_REPOSITORY, HELM_RELEASE, KUSTOMIZATION};
 use crate::gitops::error::CallError;
+use crate::gitops::list::{Go, each};
 
 const PAGE: u32 = 200;
 
@@ -130,35 +131,13 @@ async fn list<T: DeserializeOwned>(
     namespace: Option<&str>,
     parameters: &ListParams,
 ) -> Result<Vec<T>, CallError> {
-    #[derive(Deserialize)]
-    #[serde(bound = "T: DeserializeOwned")]
-    struct Page<T> {
-        #[serde(default)]
-        metadata: PageMetadata,
-        #[serde(default = "Vec::new", deserialize_with = "or_default")]
-        items: Vec<T>,
-    }
-    #[derive(Deserialize, Default)]
-    struct PageMetadata {
-        #[serde(default, rename = "continue")]
-        next: String,
-    }
-    let requests = collection(api_version, kind, namespace);
     let mut found = Vec::new();
-    let mut parameters = parameters.clone().limit(PAGE);
-    loop {
-        let request = requests.list(&parameters).map_err(kube::Error::BuildRequest)?;
-        let page: Page<T> = match client.request(request).await.map_err(CallError::from) {
-            Ok(page) => page,
-            Err(CallError::NotFound) => return Ok(found),
-            Err(other) => return Err(other),
-        };
-        found.extend(page.items);
-        if page.metadata.next.is_empty() {
-            return Ok(found);
-        }
-        parameters = parameters.continue_token(&page.metadata.next);
-    }
+    each(client, (api_version, kind), namespace, parameters, PAGE, |item| {
+        found.push(item);
+        Go::On
+    })
+    .await?;
+    Ok(found)
 }
 
 #[cfg(test)]

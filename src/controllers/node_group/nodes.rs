@@ -1,0 +1,234 @@
+//! The nodes of a node group as its cluster's API shows them. Read beside the reconcile, so that a cluster that does not
+//! answer holds up nothing in AWS. I/O: through [`crate::gitops`].
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::runtime::reflector::ObjectRef;
+
+use crate::api::NodeGroup;
+use crate::controllers::context::{Context, locked};
+use crate::gitops::budgets::{self, Guarded};
+use crate::gitops::nodes::{self, Count};
+use crate::gitops::workload::Access;
+use crate::gitops::{GitOpsError, Workloads};
+
+/// While nodes are replaced, and while not all that AWS wants have joined.
+const WHILE_UPDATING: SignedDuration = SignedDuration::from_secs(5);
+const WHILE_JOINING: SignedDuration = SignedDuration::from_secs(15);
+/// After a read that ended without a word (a panic).
+const LOST: SignedDuration = SignedDuration::from_secs(60);
+
+/// What is seen of the nodes now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// `None`: not known.
+    pub count: Option<Count>,
+    /// Pods that cannot be evicted, when that is what an update failed for.
+    pub guarded: Vec<Guarded>,
+}
+
+/// What the reads are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// An update replaces nodes.
+    pub updating: bool,
+    /// An update failed because pods could not be evicted.
+    pub evictions: bool,
+    /// How many there are to be.
+    pub desired: Option<i32>,
+}
+
+impl Interest {
+    /// How long what was read is believed.
+    fn pause(self, seen: &Seen, drift: Duration) -> SignedDuration {
+        let drift = SignedDuration::try_from(drift).unwrap_or(SignedDuration::MAX);
+        let all_joined = seen.count.as_ref().map(|count| count.ready) >= self.desired;
+        let pause = match (self.updating, all_joined) {
+            (true, _) => WHILE_UPDATING,
+            (false, false) => WHILE_JOINING,
+            (false, true) => drift,
+        };
+        pause.min(drift)
+    }
+}
+
+/// What is remembered of a node group's nodes. The read that runs beside writes it.
+#[derive(Clone, Default)]
+pub struct NodeReads(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    running: bool,
+    /// When the last read ended, and what it was for.
+    read: Option<(Timestamp, Interest)>,
+    /// Of a cluster that does not answer: not before.
+    not_before: Option<Timestamp>,
+    seen: Seen,
+}
+
+impl NodeReads {
+    /// What was seen last.
+    pub fn seen(&self) -> Seen {
+        locked(&self.0).seen.clone()
+    }
+
+    /// Everything is to be looked at anew.
+    pub fn forget(&self) {
+        let mut inner = locked(&self.0);
+        (inner.read, inner.not_before) = (None, None);
+    }
+
+    /// When the next read is due; `None` while one runs, at whose end the node group is reconciled.
+    pub fn due(&self, interest: Interest, drift: Duration, now: Timestamp) -> Option<Timestamp> {
+        let inner = locked(&self.0);
+        if inner.running {
+            return None;
+        }
+        let due = match inner.read {
+            Some((at, of)) if of.evictions == interest.evictions => {
+                at.saturating_add(interest.pause(&inner.seen, drift)).unwrap_or(Timestamp::MAX)
+            }
+            _ => now,
+        };
+        Some(inner.not_before.map_or(due, |not_before| due.max(not_before)))
+    }
+
+    /// Starts a read beside this reconcile.
+    pub fn start(&self, ctx: &Arc<Context>, group: &NodeGroup, cluster: String, access: Access, interest: Interest) {
+        locked(&self.0).running = true;
+        let (this, name, object) = (self.clone(), group.node_group_name(), ObjectRef::from_obj(group));
+        let (workloads, running) =
+            (ctx.workloads.clone(), Running { reads: self.clone(), ctx: ctx.clone(), object });
+        let pass = async move {
+            let _running = running;
+            let result = read(&workloads, &cluster, &access, &name, interest).await;
+            this.heard(result, interest, Timestamp::now());
+        };
+        let over = ctx.over.clone();
+        ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
+    }
+
+    fn heard(&self, result: Result<Seen, GitOpsError>, interest: Interest, now: Timestamp) {
+        let mut inner = locked(&self.0);
+        inner.read = Some((now, interest));
+        match result {
+            Ok(seen) => {
+                inner.seen = seen;
+                inner.not_before = None;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the nodes could not be read");
+                inner.seen = Seen::default();
+                let pause = SignedDuration::try_from(error.look_again()).unwrap_or(LOST).max(WHILE_JOINING);
+                inner.not_before = now.checked_add(pause).ok();
+            }
+        }
+    }
+}
+
+async fn read(
+    workloads: &Workloads,
+    cluster: &str,
+    access: &Access,
+    name: &str,
+    interest: Interest,
+) -> Result<Seen, GitOpsError> {
+    workloads
+        .read(cluster, access, SystemTime::now(), async |client| {
+            let count = Some(nodes::nodes_of(&client, name).await?);
+            let guarded = if interest.evictions {
+                let draining = nodes::draining(&client, name).await?;
+                budgets::guarded(&client, &draining).await?
+            } else {
+                Vec::new()
+            };
+            Ok(Seen { count, guarded })
+        })
+        .await
+}
+
+/// A read under way. However it ends, the node group hears of it.
+struct Running {
+    reads: NodeReads,
+    ctx: Arc<Context>,
+    object: ObjectRef<NodeGroup>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        locked(&self.reads.0).running = false;
+        self.ctx.queues.node_groups.push(self.object.clone());
+    }
+}
+
+/// "2 of 5 nodes on v1.34, 1 cordoned, 0 not ready". `version`: the Kubernetes version that they are to get.
+pub fn progress(count: &Count, version: Option<&str>) -> String {
+    let Count { total, ready, cordoned, kubelets } = count;
+    let on = match version {
+        Some(version) => {
+            let prefix = format!("v{version}.");
+            let there: i32 = kubelets.iter().filter(|(k, _)| k.starts_with(&prefix)).map(|(_, k)| k.nodes).sum();
+            format!("{there} of {total} nodes on v{version}")
+        }
+        None => format!("{total} nodes"),
+    };
+    format!("{on}, {cordoned} cordoned, {} not ready", total - ready)
+}
+
+/// Pods in the way, for people: five of them by name.
+pub fn in_the_way(guarded: &[Guarded]) -> String {
+    const NAMED: usize = 5;
+    let names: Vec<_> = guarded.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = guarded.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{more}", names.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gitops::nodes::Kubelets;
+
+    const DRIFT: Duration = Duration::from_secs(600);
+
+    fn count(total: i32, ready: i32) -> Count {
+        let of = |nodes| Kubelets { nodes, example: "a".into() };
+        let kubelets = [("v1.34.4-eks-1".to_owned(), of(2)), ("v1.33.7-eks-1".to_owned(), of(total - 2))];
+        Count { total, ready, cordoned: 1, kubelets: kubelets.into() }
+    }
+
+    #[test]
+    fn progress_is_told_by_the_version_the_nodes_are_to_get() {
+        assert_eq!(progress(&count(5, 5), Some("1.34")), "2 of 5 nodes on v1.34, 1 cordoned, 0 not ready");
+        assert_eq!(progress(&count(5, 4), None), "5 nodes, 1 cordoned, 1 not ready");
+        assert_eq!(progress(&count(5, 4), Some("1.3")), "0 of 5 nodes on v1.3, 1 cordoned, 1 not ready");
+    }
+
+    fn at_rest(desired: i32) -> Interest {
+        Interest { updating: false, evictions: false, desired: Some(desired) }
+    }
+
+    #[test]
+    fn at_rest_nodes_are_read_no_more_often_than_drift_is_looked_for() {
+        let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
+        let after = |seconds| Some(now + SignedDuration::from_secs(seconds));
+        assert_eq!(reads.due(at_rest(3), DRIFT, now), Some(now), "never read");
+        reads.heard(Ok(Seen { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
+        assert_eq!(reads.due(at_rest(3), DRIFT, now), after(600));
+        assert_eq!(reads.due(at_rest(4), DRIFT, now), after(15), "one is to join");
+        assert_eq!(reads.due(Interest { updating: true, ..at_rest(3) }, DRIFT, now), after(5));
+        assert_eq!(reads.due(Interest { evictions: true, ..at_rest(3) }, DRIFT, now), Some(now), "another question");
+    }
+
+    #[test]
+    fn a_cluster_that_does_not_answer_is_unknown_and_left_alone_for_a_while() {
+        let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
+        reads.heard(Ok(Seen { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
+        reads.heard(Err(GitOpsError::Endpoint("none".into())), at_rest(3), now);
+        assert_eq!(reads.seen(), Seen::default());
+        let updating = Interest { updating: true, ..at_rest(3) };
+        assert_eq!(reads.due(updating, DRIFT, now), Some(now + SignedDuration::from_secs(60)));
+    }
+}

@@ -1,0 +1,220 @@
+//! What a workload cluster says of the budgets that keep pods on their nodes: what is in the way of an upgrade.
+//!
+//! May not enter: what is done about it; AWS. I/O: the workload cluster's API, reads only, page by page.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use kube::Client;
+use kube::core::params::ListParams;
+use serde::Deserialize;
+
+use super::error::CallError;
+use super::flux::object::or_default;
+use super::list::{Go, each};
+
+const PAGE: u32 = 100;
+/// Budgets and pods that are named to a person, or looked for.
+const MOST_NAMED: usize = 20;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    namespace: String,
+}
+
+/// PodDisruptionBudgets that allow no eviction, as `namespace/name`; at most twenty of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Budgets {
+    /// They never can: a node with their pods is never drained.
+    pub never: Vec<String>,
+    /// They do not just now.
+    pub not_now: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Budget {
+    metadata: Metadata,
+    #[serde(deserialize_with = "or_default")]
+    spec: BudgetSpec,
+    #[serde(deserialize_with = "or_default")]
+    status: BudgetStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct BudgetSpec {
+    #[serde(deserialize_with = "or_default")]
+    selector: Selector,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Selector {
+    #[serde(deserialize_with = "or_default")]
+    match_labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
+    match_expressions: Vec<Expression>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Expression {
+    key: String,
+    operator: String,
+    #[serde(deserialize_with = "or_default")]
+    values: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct BudgetStatus {
+    disruptions_allowed: i32,
+    desired_healthy: i32,
+    expected_pods: i32,
+}
+
+/// Whether a budget lets a pod be evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allows {
+    Yes,
+    NotNow,
+    Never,
+}
+
+impl Budget {
+    /// As the disruption controller has worked it out, whatever way the budget is written. One that guards no pod is in
+    /// nobody's way.
+    fn allows(&self) -> Allows {
+        let BudgetStatus { disruptions_allowed, desired_healthy, expected_pods } = self.status;
+        if disruptions_allowed > 0 || expected_pods == 0 {
+            Allows::Yes
+        } else if desired_healthy >= expected_pods {
+            Allows::Never
+        } else {
+            Allows::NotNow
+        }
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.metadata.namespace, self.metadata.name)
+    }
+}
+
+impl Selector {
+    /// As a query. An empty one selects every pod of its namespace.
+    fn query(&self) -> String {
+        let labels = self.match_labels.iter().map(|(key, value)| format!("{key}={value}"));
+        let expressions = self.match_expressions.iter().map(|Expression { key, operator, values }| {
+            let values = values.join(",");
+            match operator.as_str() {
+                "In" => format!("{key} in ({values})"),
+                "NotIn" => format!("{key} notin ({values})"),
+                "DoesNotExist" => format!("!{key}"),
+                _ => key.clone(),
+            }
+        });
+        labels.chain(expressions).collect::<Vec<_>>().join(",")
+    }
+}
+
+const BUDGET: (&str, &str) = ("policy/v1", "PodDisruptionBudget");
+
+/// The budgets that allow no eviction.
+///
+/// # Errors
+/// What the API server answered: nothing is known then, which holds up nothing.
+pub async fn budgets(client: &Client) -> Result<Budgets, CallError> {
+    let mut found = Budgets::default();
+    each(client, BUDGET, None, &ListParams::default(), PAGE, |budget: Budget| {
+        let list = match budget.allows() {
+            Allows::Yes => return Go::On,
+            Allows::NotNow => &mut found.not_now,
+            Allows::Never => &mut found.never,
+        };
+        if list.len() < MOST_NAMED {
+            list.push(budget.name());
+        }
+        Go::On
+    })
+    .await?;
+    Ok(found)
+}
+
+const POD: (&str, &str) = ("v1", "Pod");
+
+/// A pod that cannot be evicted from its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarded {
+    /// `namespace/name`.
+    pub pod: String,
+    pub node: String,
+    /// Name of its budget, in the same namespace.
+    pub budget: String,
+    /// The budget never allows an eviction.
+    pub never: bool,
+}
+
+impl fmt::Display for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pod, node, budget, never } = self;
+        let when = if *never { "never allows an eviction" } else { "allows no eviction now" };
+        write!(f, "pod {pod} on {node}: its PodDisruptionBudget {budget} {when}")
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Pod {
+    metadata: Metadata,
+    #[serde(deserialize_with = "or_default")]
+    spec: PodSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct PodSpec {
+    node_name: String,
+}
+
+/// The pods on these nodes that budgets keep there; at most twenty.
+///
+/// # Errors
+/// What the API server answered.
+pub async fn guarded(client: &Client, nodes: &[String]) -> Result<Vec<Guarded>, CallError> {
+    let mut strict = Vec::new();
+    each(client, BUDGET, None, &ListParams::default(), PAGE, |budget: Budget| {
+        if budget.allows() != Allows::Yes {
+            strict.push(budget);
+        }
+        if strict.len() < MOST_NAMED { Go::On } else { Go::Enough }
+    })
+    .await?;
+    let mut found = Vec::new();
+    for budget in strict {
+        let pods = ListParams::default().labels(&budget.spec.selector.query());
+        let namespace = Some(budget.metadata.namespace.as_str());
+        each(client, POD, namespace, &pods, PAGE, |pod: Pod| {
+            if nodes.contains(&pod.spec.node_name) {
+                found.push(Guarded {
+                    pod: format!("{}/{}", pod.metadata.namespace, pod.metadata.name),
+                    node: pod.spec.node_name,
+                    budget: budget.metadata.name.clone(),
+                    never: budget.allows() == Allows::Never,
+                });
+            }
+            if found.len() < MOST_NAMED { Go::On } else { Go::Enough }
+        })
+        .await?;
+        if found.len() >= MOST_NAMED {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+#[path = "budgets_tests.rs"]
+mod tests;

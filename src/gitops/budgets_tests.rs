@@ -1,0 +1,64 @@
+//! Which budgets are in the way, and of which pods.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::gitops::fake_api::FakeApi;
+
+fn budget(name: &str, selector: Value, allowed: i32, desired: i32, expected: i32) -> Value {
+    json!({
+        "metadata": {"name": name, "namespace": "shop"},
+        "spec": {"selector": selector},
+        "status": {"disruptionsAllowed": allowed, "desiredHealthy": desired, "expectedPods": expected},
+    })
+}
+
+fn pod(name: &str, node: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"nodeName": node}})
+}
+
+fn api() -> FakeApi {
+    let web = json!({
+        "matchLabels": {"app": "web"},
+        "matchExpressions": [
+            {"key": "tier", "operator": "In", "values": ["a", "b"]},
+            {"key": "old", "operator": "DoesNotExist"},
+            {"key": "team", "operator": "Exists"},
+            {"key": "zone", "operator": "NotIn", "values": ["c"]},
+        ],
+    });
+    let budgets = vec![
+        budget("fine", json!({}), 1, 1, 2),
+        budget("single", web, 0, 1, 1),
+        budget("degraded", json!(null), 0, 2, 3),
+        budget("empty", json!({}), 0, 0, 0),
+        json!({"metadata": {"name": "new", "namespace": "shop"}, "spec": {}, "status": {}}),
+    ];
+    FakeApi::new([
+        ("/apis/policy/v1/poddisruptionbudgets", budgets),
+        ("/api/v1/namespaces/shop/pods", vec![pod("p1", "n1"), pod("p2", "n2"), json!({"metadata": {"name": "p3"}})]),
+    ])
+}
+
+#[tokio::test]
+async fn a_budget_as_large_as_its_pods_never_allows_an_eviction() {
+    let found = budgets(&api().client().await).await.unwrap();
+    assert_eq!(found, Budgets { never: vec!["shop/single".into()], not_now: vec!["shop/degraded".into()] });
+}
+
+#[tokio::test]
+async fn pods_in_the_way_are_named_with_node_and_budget() {
+    let api = api();
+    let found = guarded(&api.client().await, &["n1".into()]).await.unwrap();
+    let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "pod shop/p1 on n1: its PodDisruptionBudget single never allows an eviction",
+            "pod shop/p1 on n1: its PodDisruptionBudget degraded allows no eviction now",
+        ]
+    );
+    let asked = api.asked.lock().unwrap().clone();
+    let pods = asked.iter().find(|asked| asked.starts_with("/api/v1/namespaces/shop/pods?")).unwrap();
+    assert_eq!(pods, "/api/v1/namespaces/shop/pods?app=web,tier in (a,b),!old,team,zone notin (c)");
+}

@@ -1,0 +1,47 @@
+//! An API server that answers lists from memory, in pages of two: for tests of what reads them. I/O: loopback.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use kube::{Client, Config};
+use serde_json::{Value, json};
+
+const PAGE: usize = 2;
+
+/// Lists by path, and the queries that were asked: `path?labelSelector`.
+#[derive(Clone, Default)]
+pub struct FakeApi {
+    lists: Arc<BTreeMap<String, Vec<Value>>>,
+    pub asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl FakeApi {
+    pub fn new(lists: impl IntoIterator<Item = (&'static str, Vec<Value>)>) -> Self {
+        let lists = lists.into_iter().map(|(path, items)| (path.to_owned(), items)).collect();
+        Self { lists: Arc::new(lists), asked: Arc::default() }
+    }
+
+    /// A client of it.
+    pub async fn client(&self) -> Client {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let app = axum::Router::new().fallback(answer).with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Client::try_from(Config::new(url)).unwrap()
+    }
+}
+
+async fn answer(State(api): State<FakeApi>, uri: Uri) -> (StatusCode, String) {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let query: BTreeMap<String, String> = url::form_urlencoded::parse(query).into_owned().collect();
+    let selector = query.get("labelSelector").cloned().unwrap_or_default();
+    api.asked.lock().unwrap().push(format!("{}?{selector}", uri.path()));
+    let Some(items) = api.lists.get(uri.path()) else { return (StatusCode::FORBIDDEN, "{}".into()) };
+    let from: usize = query.get("continue").map_or(0, |token| token.parse().unwrap());
+    let to = (from + PAGE).min(items.len());
+    let next = if to < items.len() { to.to_string() } else { String::new() };
+    let list = json!({"kind": "List", "metadata": {"continue": next}, "items": items[from..to]});
+    (StatusCode::OK, list.to_string())
+}
