@@ -75,6 +75,8 @@ pub enum Reason {
     Degraded,
     DeletionBlocked,
     SyncFailed,
+    /// AWS's support of the version ends soon.
+    SupportEnding,
     AgentUnreachable,
     AwsError,
     Throttled,
@@ -112,6 +114,7 @@ impl Reason {
             Self::Degraded => "Degraded",
             Self::DeletionBlocked => "DeletionBlocked",
             Self::SyncFailed => "SyncFailed",
+            Self::SupportEnding => "SupportEnding",
             Self::AgentUnreachable => "AgentUnreachable",
             Self::AwsError => "AwsError",
             Self::Throttled => "Throttled",

@@ -28,6 +28,9 @@ pub struct UpgradeStatus {
     /// Which of the path is under way, counted from 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<i32>,
+    /// How many steps there are in all: of the control plane, of add-ons, of node groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<i32>,
     /// Id of the update in EKS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
@@ -57,6 +60,10 @@ pub struct UpgradeStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub next_window: Option<String>,
+    /// The warning given last that AWS's support of the version ends, such as `1.33/Standard/90`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub support_warning: Option<String>,
     /// The last ten steps that were completed, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]

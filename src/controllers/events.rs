@@ -18,7 +18,7 @@ use super::progress;
 use super::reasons;
 use crate::api::Reason;
 use crate::api::conditions::bounded;
-use crate::engine::{Action, Class, Goal, Happened, Key, Outcome};
+use crate::engine::{Action, Class, Ended, Goal, Happened, Key, Operation, Outcome};
 
 /// Events under way at once: a burst waits here, not in front of status patches.
 const AT_ONCE: usize = 4;
@@ -90,6 +90,22 @@ pub fn of_steps(happened: &[Happened], goal: Goal, failures: &mut Failures) -> V
         }
     }
     told
+}
+
+/// What is worth an event of the operations that ended: versions that were reached, and whatever came to nothing.
+pub fn of_operations(ended: &[Ended]) -> Vec<Told> {
+    let told = ended.iter().filter_map(|Ended { key, operation, result, .. }| {
+        let (name, Operation { id, kind, .. }) = (progress::label(key), operation);
+        match result {
+            Ok(took) if kind.starts_with("Version") => {
+                Some(Told::normal("Upgraded", format!("{name}: {kind} {id} took {}", progress::rough(*took))))
+            }
+            Ok(_) => None,
+            // The message names the update.
+            Err(failure) => Some(Told::warning(Reason::Failed, format!("{name}: {}", failure.message))),
+        }
+    });
+    told.collect()
 }
 
 /// Publishes events. Clones share its limits.

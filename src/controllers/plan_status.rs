@@ -8,9 +8,9 @@ use crate::api::conditions::bounded;
 use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
 use crate::engine::{Action, Change, How, Item, Memory, Plan, Verdict, WaitingOn};
 
-/// The plan as status shows it.
-pub fn plan_status(plan: &Plan, memory: &Memory, generation: Option<i64>) -> PlanStatus {
-    let steps = plan.items.iter().filter_map(|item| step(item, memory)).take(MAX_STEPS).collect();
+/// The plan as status shows it. `ahead`: steps that are not in it yet, as they wait for those that are.
+pub fn plan_status(plan: &Plan, memory: &Memory, generation: Option<i64>, ahead: Vec<PlanStep>) -> PlanStatus {
+    let steps = plan.items.iter().filter_map(|item| step(item, memory)).chain(ahead).take(MAX_STEPS).collect();
     PlanStatus { hash: hash(plan), generation, summary: plan.summary(), steps, approved_hash: String::new() }
 }
 
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn the_plan_in_status() {
         let memory = Memory::new(at(0), Duration::ZERO, []);
-        insta::assert_yaml_snapshot!(plan_status(&plan(), &memory, Some(7)));
+        insta::assert_yaml_snapshot!(plan_status(&plan(), &memory, Some(7), Vec::new()));
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod nat_gateway;
 pub mod node_group;
 pub mod oidc_provider;
 pub mod pod_identity_association;
+pub mod readiness;
 pub mod role;
 pub mod route;
 pub mod route_table;

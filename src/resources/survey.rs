@@ -43,7 +43,8 @@ pub async fn survey(cloud: &Cloud, max_age: Duration) -> Result<Survey, Failure>
 pub async fn offered(cloud: &Cloud, version: &str) -> Result<(), Failure> {
     let offered = cloud.aws.snapshots.cluster_versions(Fresh::within(VERSIONS_BELIEVED)).await?;
     // A list without anything says nothing.
-    if offered.is_empty() || offered.iter().any(|one| one == version) {
+    let offered: Vec<_> = offered.iter().map(|one| one.version.as_str()).collect();
+    if offered.is_empty() || offered.contains(&version) {
         return Ok(());
     }
     let (region, offered) = (&cloud.aws.region, offered.join(", "));

@@ -77,6 +77,13 @@ struct ResultLabels {
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OperationLabels {
+    kind: String,
+    operation: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ConditionLabels {
     kind: &'static str,
     condition: &'static str,
@@ -90,6 +97,12 @@ pub struct ReconcileMetrics {
     duration: Family<KindLabels, Histogram, fn() -> Histogram>,
     running: Family<KindLabels, Gauge>,
     objects: Family<ConditionLabels, Gauge>,
+    operations: Family<OperationLabels, Histogram, fn() -> Histogram>,
+}
+
+/// From an endpoint's seconds to a large node group's hours.
+fn operation_seconds() -> Histogram {
+    Histogram::new([1.0, 5.0, 15.0, 60.0, 180.0, 420.0, 600.0, 900.0, 1800.0, 3600.0, 10_800.0])
 }
 
 fn call_seconds() -> Histogram {
@@ -252,6 +265,7 @@ impl ReconcileMetrics {
             duration: Family::new_with_constructor(reconcile_seconds),
             running: Family::default(),
             objects: Family::default(),
+            operations: Family::new_with_constructor(operation_seconds),
         };
         registry.register(
             "reconciles",
@@ -266,6 +280,12 @@ impl ReconcileMetrics {
         );
         registry.register("reconciles_running", "Reconciliations under way", metrics.running.clone());
         registry.register("objects", "Objects by the status of each condition", metrics.objects.clone());
+        registry.register_with_unit(
+            "operation_duration",
+            "Time that updates in AWS took, by kind of resource and of update: the steps of upgrades among them",
+            Unit::Seconds,
+            metrics.operations.clone(),
+        );
         metrics
     }
 
@@ -273,6 +293,13 @@ impl ReconcileMetrics {
     pub fn start(&self, kind: &'static str) -> ReconcileTimer<'_> {
         self.running.get_or_create(&KindLabels { kind }).inc();
         ReconcileTimer { metrics: self, kind, started: Instant::now(), result: "cancelled" }
+    }
+
+    /// An update of a resource of `kind` ended in AWS, after `took`; a failed one counts without its time.
+    pub fn operation(&self, kind: &str, operation: &str, took: Option<Duration>) {
+        let result = if took.is_some() { "ok" } else { "failed" };
+        let labels = OperationLabels { kind: kind.to_owned(), operation: operation.to_owned(), result };
+        self.operations.get_or_create(&labels).observe(took.unwrap_or_default().as_secs_f64());
     }
 
     /// An object's condition went from `from` to `to` (`True`, `False`, `Unknown`); `None`: it was not there, or is gone.

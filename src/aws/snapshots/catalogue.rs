@@ -1,8 +1,9 @@
-//! What AWS offers: zones, and versions of add-ons. Pure.
+//! What AWS offers: zones, Kubernetes versions, and versions of add-ons. Pure.
 
 use aws_sdk_ec2::types::AvailabilityZone;
 pub use aws_sdk_ec2::types::AvailabilityZoneState;
-use aws_sdk_eks::types::AddonVersionInfo;
+use aws_sdk_eks::types::{AddonVersionInfo, ClusterVersionInformation};
+use jiff::Timestamp;
 
 /// An availability zone that the account may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,60 @@ impl From<&AvailabilityZone> for Zone {
     }
 }
 
+/// A Kubernetes version that EKS offers in the region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterVersion {
+    /// Such as `1.34`.
+    pub version: String,
+    /// When standard support ends.
+    pub standard_ends: Option<Timestamp>,
+    /// When extended support ends.
+    pub extended_ends: Option<Timestamp>,
+}
+
+impl ClusterVersion {
+    pub(super) fn of(info: &ClusterVersionInformation) -> Option<Self> {
+        let time = |time: Option<&aws_smithy_types::DateTime>| Timestamp::from_second(time?.secs()).ok();
+        Some(ClusterVersion {
+            version: info.cluster_version()?.to_owned(),
+            standard_ends: time(info.end_of_standard_support_date()),
+            extended_ends: time(info.end_of_extended_support_date()),
+        })
+    }
+}
+
+/// A version of an add-on, and where it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddonOffer {
+    pub info: AddonVersion,
+    /// The Kubernetes versions it runs on, and whether it is EKS's choice there.
+    pub runs_on: Vec<(String, bool)>,
+}
+
+impl AddonOffer {
+    pub(super) fn of(info: &AddonVersionInfo) -> Option<Self> {
+        let compatible = info.compatibilities().iter();
+        let runs_on = compatible.filter_map(|c| Some((c.cluster_version()?.to_owned(), c.default_version())));
+        Some(AddonOffer {
+            info: AddonVersion {
+                version: info.addon_version()?.to_owned(),
+                default: false,
+                requires_configuration: info.requires_configuration(),
+                requires_iam_permissions: info.requires_iam_permissions(),
+                compute_types: info.compute_types().to_vec(),
+            },
+            runs_on: runs_on.collect(),
+        })
+    }
+
+    /// As an offer for one Kubernetes version; `None`: it does not run there.
+    pub fn for_kubernetes(&self, version: &str) -> Option<AddonVersion> {
+        let mut there = self.runs_on.iter().filter(|(on, _)| on == version).peekable();
+        there.peek()?;
+        Some(AddonVersion { default: there.any(|(_, default)| *default), ..self.info.clone() })
+    }
+}
+
 /// A version of an add-on that runs on the Kubernetes version asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddonVersion {
@@ -33,21 +88,6 @@ pub struct AddonVersion {
     pub requires_iam_permissions: bool,
     /// `ec2`, `fargate`, `auto`, `hybrid`.
     pub compute_types: Vec<String>,
-}
-
-impl AddonVersion {
-    pub(super) fn of(info: &AddonVersionInfo, kubernetes_version: &str) -> Option<Self> {
-        let mut compatible =
-            info.compatibilities().iter().filter(|c| c.cluster_version() == Some(kubernetes_version)).peekable();
-        compatible.peek()?;
-        Some(AddonVersion {
-            version: info.addon_version()?.to_owned(),
-            default: compatible.any(|c| c.default_version()),
-            requires_configuration: info.requires_configuration(),
-            requires_iam_permissions: info.requires_iam_permissions(),
-            compute_types: info.compute_types().to_vec(),
-        })
-    }
 }
 
 #[cfg(test)]
@@ -65,8 +105,9 @@ mod tests {
             .compatibilities(compatible("1.33", true))
             .compatibilities(compatible("1.34", false))
             .build();
-        assert!(AddonVersion::of(&info, "1.33").is_some_and(|version| version.default));
-        assert!(AddonVersion::of(&info, "1.34").is_some_and(|version| !version.default));
-        assert_eq!(AddonVersion::of(&info, "1.35"), None);
+        let offer = AddonOffer::of(&info).unwrap();
+        assert!(offer.for_kubernetes("1.33").is_some_and(|version| version.default));
+        assert!(offer.for_kubernetes("1.34").is_some_and(|version| !version.default));
+        assert_eq!(offer.for_kubernetes("1.35"), None);
     }
 }

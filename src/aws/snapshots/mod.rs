@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use catalogue::{AddonVersion, Zone};
+pub use catalogue::{AddonOffer, AddonVersion, ClusterVersion, Zone};
 pub use identity::Role;
 pub use network::{
     Address, InternetGateway, NatGateway, NetworkInterface, Route, RouteTable, RouteTarget, SecurityGroup, Subnet, Vpc,
@@ -73,8 +73,8 @@ struct RegionalReads {
     vpc_dns: Keyed<String, VpcDns>,
     network_interfaces: Keyed<String, Vec<NetworkInterface>>,
     groups_of_vpc: Keyed<String, Vec<SecurityGroup>>,
-    addon_versions: Keyed<(String, String), Vec<AddonVersion>>,
-    cluster_versions: SharedRead<Vec<String>>,
+    addon_offers: Keyed<String, Vec<AddonOffer>>,
+    cluster_versions: SharedRead<Vec<ClusterVersion>>,
 }
 
 /// IAM's, which are the same in every region.
@@ -239,7 +239,7 @@ impl Snapshots {
     }
 
     /// The Kubernetes versions that EKS supports in the region.
-    pub async fn cluster_versions(&self, fresh: Fresh) -> List<String> {
+    pub async fn cluster_versions(&self, fresh: Fresh) -> List<ClusterVersion> {
         self.shared(&self.regional.cluster_versions, fresh, reads::cluster_versions).await
     }
 
@@ -248,11 +248,24 @@ impl Snapshots {
         self.shared(&self.regional.zones, fresh, reads::zones).await
     }
 
-    /// Versions of an add-on for a Kubernetes version, newest first as AWS lists them; empty when there is no such add-on.
-    pub async fn addon_versions(&self, addon: &str, kubernetes_version: &str, fresh: Fresh) -> List<AddonVersion> {
-        let key = (addon.to_owned(), kubernetes_version.to_owned());
-        let read = self.regional.addon_versions.of(key.clone());
-        self.shared(&read, fresh, |this| reads::addon_versions(this, key.0, key.1)).await
+    /// All versions of an add-on, newest first as AWS lists them; empty when there is no such add-on.
+    pub async fn addon_offers(&self, addon: &str, fresh: Fresh) -> List<AddonOffer> {
+        let read = self.regional.addon_offers.of(addon.to_owned());
+        self.shared(&read, fresh, |this| reads::addon_offers(this, addon.to_owned())).await
+    }
+
+    /// The versions of an add-on for a Kubernetes version.
+    ///
+    /// # Errors
+    /// As of [`Snapshots::addon_offers`].
+    pub async fn addon_versions(
+        &self,
+        addon: &str,
+        kubernetes_version: &str,
+        fresh: Fresh,
+    ) -> Result<Vec<AddonVersion>, AwsError> {
+        let offers = self.addon_offers(addon, fresh).await?;
+        Ok(offers.iter().filter_map(|offer| offer.for_kubernetes(kubernetes_version)).collect())
     }
 
     /// Roles with an owner tag, with trust, policies and tags: one read of the account for all of them.

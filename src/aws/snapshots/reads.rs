@@ -7,7 +7,7 @@ use aws_sdk_ec2::types::{Filter, VpcAttributeName};
 use aws_sdk_iam::types::EntityType;
 
 use super::Snapshots;
-use super::catalogue::{AddonVersion, Zone};
+use super::catalogue::{AddonOffer, ClusterVersion, Zone};
 use super::identity::Role;
 use super::network::{
     Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc, VpcDns, VpcEndpoint,
@@ -196,30 +196,26 @@ pub(super) async fn zones(reads: Snapshots) -> Result<Vec<Zone>, AwsError> {
 }
 
 /// The Kubernetes versions that a new cluster can have, as EKS orders them.
-pub(super) async fn cluster_versions(reads: Snapshots) -> Result<Vec<String>, AwsError> {
+pub(super) async fn cluster_versions(reads: Snapshots) -> Result<Vec<ClusterVersion>, AwsError> {
     let Snapshots { caller, eks, .. } = &reads;
     pages(caller, Eks, "DescribeClusterVersions", |token| async move {
         let request = eks.describe_cluster_versions().set_next_token(token);
         let page = caller.call(Eks, "DescribeClusterVersions", "the region", request.send()).await?;
-        let versions = page.cluster_versions().iter().filter_map(|info| info.cluster_version().map(str::to_owned));
+        let versions = page.cluster_versions().iter().filter_map(ClusterVersion::of);
         Ok((versions.collect(), page.next_token))
     })
     .await
 }
 
-pub(super) async fn addon_versions(
-    reads: Snapshots,
-    addon: String,
-    kubernetes: String,
-) -> Result<Vec<AddonVersion>, AwsError> {
-    let (Snapshots { caller, eks, .. }, addon, kubernetes) = (&reads, &addon, &kubernetes);
+/// All versions of an add-on, for whatever Kubernetes version: one read serves every step of an upgrade.
+pub(super) async fn addon_offers(reads: Snapshots, addon: String) -> Result<Vec<AddonOffer>, AwsError> {
+    let (Snapshots { caller, eks, .. }, addon) = (&reads, &addon);
     let versions = pages(caller, Eks, "DescribeAddonVersions", |token| async move {
-        let request =
-            eks.describe_addon_versions().addon_name(addon).kubernetes_version(kubernetes).set_next_token(token);
+        let request = eks.describe_addon_versions().addon_name(addon).set_next_token(token);
         let page = caller.call(Eks, "DescribeAddonVersions", addon, request.send()).await?;
         let infos =
             page.addons().iter().filter(|info| info.addon_name() == Some(addon)).flat_map(|info| info.addon_versions());
-        Ok((infos.filter_map(|info| AddonVersion::of(info, kubernetes)).collect(), page.next_token))
+        Ok((infos.filter_map(AddonOffer::of).collect(), page.next_token))
     })
     .await;
     match versions {

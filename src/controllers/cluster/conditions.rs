@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::upgrade::status as told;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::controllers::conditions::{Conditions, Overall, Says, in_sync, part, part_says, whole};
 use crate::engine::check::Violation;
 use crate::engine::{Goal, Item, Memory, Plan};
+use crate::upgrade::Decision;
 
 const PARTS: [ConditionType; 3] =
     [ConditionType::NetworkReady, ConditionType::ControlPlaneReady, ConditionType::AddonsReady];
@@ -44,13 +46,24 @@ pub struct Input<'a> {
     pub gitops_stalled: bool,
     /// What Ready says when all is well.
     pub ready: &'a str,
+    /// The upgrade, where there is a control plane.
+    pub upgrade: Option<Upgrade<'a>>,
     /// The time.
     pub now: Timestamp,
 }
 
+/// What was decided of an upgrade.
+#[derive(Clone, Copy)]
+pub struct Upgrade<'a> {
+    /// The decision.
+    pub decision: &'a Decision,
+    /// The same for people.
+    pub message: Option<&'a str>,
+}
+
 /// The conditions, and where the cluster stands as a whole.
 pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
-    let Input { previous, generation, plan, violations, memory, gitops, gitops_stalled, ready, now } = *input;
+    let Input { previous, generation, plan, violations, memory, gitops, gitops_stalled, ready, upgrade, now } = *input;
     let mut all = Conditions::from(previous, generation, &now);
     let deleting = plan.goal == Goal::Gone;
     for kind in PARTS {
@@ -61,7 +74,11 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
         all.set(ConditionType::InSync, &Says::no(Reason::Deleting, plan.summary()));
     } else {
         all.set(ConditionType::GitOpsReady, gitops);
-        all.set(ConditionType::InSync, &in_sync(plan, memory));
+        let sync = in_sync(plan, memory);
+        all.set(ConditionType::InSync, &upgrade.map_or(sync.clone(), |upgrade| told::in_sync(sync, upgrade.decision)));
+        if let Some(Upgrade { decision, message }) = upgrade {
+            all.set(ConditionType::Upgrading, &told::upgrading(decision, message));
+        }
     }
     let overall = match whole(plan, memory, violations, now, ready) {
         Overall::Ready(_) if deleting => {
@@ -70,6 +87,10 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
         Overall::Ready(_) if !gitops.is_true() && gitops_stalled => Overall::Stalled(gitops.clone()),
         Overall::Ready(_) if !gitops.is_true() => Overall::Reconciling(gitops.clone()),
         other => other,
+    };
+    let overall = match upgrade {
+        Some(Upgrade { decision, message }) if !deleting => told::overall(overall, decision, message),
+        _ => overall,
     };
     all.overall(&overall);
     (all.into_all(), overall)

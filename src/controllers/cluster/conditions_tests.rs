@@ -51,6 +51,7 @@ fn told(plan: &Plan, gitops: Says, stalled: bool) -> String {
         gitops: &gitops,
         gitops_stalled: stalled,
         ready: "Kubernetes 1.34",
+        upgrade: None,
         now: at(1000),
     });
     let line =
@@ -186,6 +187,7 @@ fn a_cluster_that_was_never_looked_at_says_so_and_one_that_was_keeps_what_was_se
         gitops: &no_agent(),
         gitops_stalled: false,
         ready: "",
+        upgrade: None,
         now: at(1),
     });
     let suspended = unseen(&seen, Some(2), &Overall::Suspended("spec.suspend is true".into()), at(2));

@@ -123,14 +123,16 @@ impl Reconcile<'_> {
             gitops: &gitops,
             gitops_stalled: false,
             ready: "",
+            upgrade: None,
             now: self.now,
         });
         if let Some(instead) = instead {
             all = conditions::unseen(&all, generation, &instead, self.now);
             overall = instead;
         }
-        let plan = plan_status(&plan, &self.state.memory, generation);
-        let seen = Seen { account_id: cloud.aws.account_id.to_string(), plan, gitops: None };
+        let plan = plan_status(&plan, &self.state.memory, generation, Vec::new());
+        let seen =
+            Seen { account_id: cloud.aws.account_id.to_string(), plan, gitops: None, upgrade: None, support: None };
         Outcome { conditions: all, overall, seen: Some(seen), next }
     }
 

@@ -9,6 +9,7 @@ pub mod facts;
 pub mod gitops;
 mod present;
 pub mod status;
+pub mod upgrade;
 pub mod validate;
 pub mod view;
 
@@ -25,7 +26,7 @@ use super::conditions::{self as conditions_of, Overall, Says};
 use super::context::{Context, State};
 use super::report::{self, Next};
 use super::{apply, journal};
-use crate::api::status::{EksClusterStatus, GitOpsStatus, PlanStatus};
+use crate::api::status::{EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus};
 use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION, Reason};
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
@@ -45,6 +46,8 @@ pub struct Remembered {
     at_rest: bool,
     /// When to look once more for what a deletion left.
     left_at: Option<Timestamp>,
+    /// Of upgrades.
+    upgrade: upgrade::Remembered,
 }
 
 /// What a reconcile came to: for status.
@@ -60,6 +63,8 @@ struct Seen {
     account_id: String,
     plan: PlanStatus,
     gitops: Option<GitOpsStatus>,
+    upgrade: Option<UpgradeStatus>,
+    support: Option<SupportStatus>,
 }
 
 /// One reconcile of one cluster.
@@ -196,8 +201,13 @@ impl Reconcile<'_> {
         }
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
-        let told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
+        let mut told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
+        told.extend(super::events::of_operations(&report.ended));
         ctx.events.publish(self.cluster, told);
+        for ended in &report.ended {
+            let took = ended.result.as_ref().ok().copied();
+            ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
+        }
         for violation in &report.violations {
             tracing::error!(%violation, "a plan was refused by the checker");
         }
@@ -211,7 +221,7 @@ impl Reconcile<'_> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
         let mut status = match seen {
             None => status::unseen(&previous, generation, conditions),
-            Some(Seen { account_id, plan, gitops }) => status::status(status::Input {
+            Some(Seen { account_id, plan, gitops, upgrade, support }) => status::status(status::Input {
                 previous: &previous,
                 generation,
                 conditions,
@@ -220,7 +230,8 @@ impl Reconcile<'_> {
                 plan: Some(plan),
                 node_groups: &groups,
                 gitops,
-                upgrade: previous.upgrade.clone(),
+                upgrade: upgrade.or_else(|| previous.upgrade.clone()),
+                support: support.or_else(|| previous.support.clone()),
             }),
         };
         status::settle_ticks(&mut status, &previous);

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use super::conditions::{self, Input};
 use super::facts::Facts;
 use super::gitops::{self, Missing};
+use super::upgrade::{Upgrade, status as upgrade_status};
 use super::validate::{self, ValidFlux};
 use super::{Outcome, Reconcile, Seen};
 use crate::api::network::NetworkKind;
-use crate::api::status::EksClusterStatus;
+use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
 use crate::aws::WriteGate;
 use crate::controllers::account::{Grant, Refusal};
@@ -67,12 +68,11 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        let graph = match self.graph(&grant, &cloud).await {
+        let upgrade = self.upgrade(&cloud, previous).await;
+        let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
+        let graph = match self.graph(&grant, &cloud, &versions).await {
             Ok(graph) => graph,
-            Err(NoGraph::Spec(error)) => {
-                return Some(self.refused(previous, Refusal::from(error), Next::change()));
-            }
-            Err(NoGraph::Unseen(failure)) => return Some(self.failed(previous, failure)),
+            Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
         if !self.has_finalizer() {
             if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
@@ -84,9 +84,47 @@ impl Reconcile<'_> {
             }
             self.state.kind.finalizer = Some(std::time::Instant::now());
         }
-        let report = self.engine(&graph, &cloud, Goal::Present).await;
+        let (report, upgrade) = match self.rounds(previous, &grant, &cloud, graph, versions).await {
+            Ok(done) => done,
+            Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
+        };
         self.state.kind.at_rest = report.plan.settled();
-        Some(self.reported(previous, &cloud, report, secrets).await)
+        Some(self.reported(previous, &cloud, report, upgrade, secrets).await)
+    }
+
+    /// Does what may be done now, and decides anew what that is for as long as it changes.
+    async fn rounds(
+        &mut self,
+        previous: &EksClusterStatus,
+        grant: &Grant,
+        cloud: &Cloud,
+        mut graph: Graph<Cloud>,
+        mut versions: Versions,
+    ) -> Result<(Report, Option<Upgrade>), NoGraph> {
+        /// What is left after as many waits for the next reconcile.
+        const MOST: usize = 4;
+        let (mut happened, mut ended) = (Vec::new(), Vec::new());
+        let mut round = 0;
+        loop {
+            round += 1;
+            let mut report = self.engine(&graph, cloud, Goal::Present).await;
+            happened.append(&mut report.happened);
+            ended.append(&mut report.ended);
+            let upgrade = self.upgrade(cloud, previous).await;
+            let next = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
+            if next == versions || round == MOST {
+                return Ok((Report { happened, ended, ..report }, upgrade));
+            }
+            versions = next;
+            graph = self.graph(grant, cloud, &versions).await?;
+        }
+    }
+
+    fn no_graph(&mut self, previous: &EksClusterStatus, no_graph: NoGraph) -> Outcome {
+        match no_graph {
+            NoGraph::Spec(error) => self.refused(previous, Refusal::from(error), Next::change()),
+            NoGraph::Unseen(failure) => self.failed(previous, failure),
+        }
     }
 
     async fn secrets(&self, flux: Option<&ValidFlux>) -> Secrets {
@@ -99,7 +137,7 @@ impl Reconcile<'_> {
     }
 
     /// What must exist.
-    pub(super) async fn graph(&self, grant: &Grant, cloud: &Cloud) -> Result<Graph<Cloud>, NoGraph> {
+    async fn graph(&self, grant: &Grant, cloud: &Cloud, versions: &Versions) -> Result<Graph<Cloud>, NoGraph> {
         let spec = &self.cluster.spec;
         let survey = survey::survey(cloud, self.survey_age()).await.map_err(NoGraph::Unseen)?;
         let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
@@ -124,7 +162,7 @@ impl Reconcile<'_> {
             nodes: self.nodes(),
             node_groups_left: &[],
             owned: &survey.owned,
-            versions: &Versions::default(),
+            versions,
             intervals: self.ctx.settings.intervals,
         };
         expand::cluster(&input).map_err(NoGraph::Spec)
@@ -136,11 +174,18 @@ impl Reconcile<'_> {
         previous: &EksClusterStatus,
         cloud: &Cloud,
         report: Report,
+        upgrade: Option<Upgrade>,
         secrets: Secrets,
     ) -> Outcome {
+        let told = upgrade.as_ref().map(|upgrade| upgrade.told(previous, &report, self.now));
         let Report { plan, next, violations, .. } = report;
         let generation = self.cluster.metadata.generation;
         let mut next = next.map_or(Next::change(), Next::at);
+        if let Some(upgrade) = &upgrade
+            && let Some(at) = upgrade_status::look_again(&upgrade.decision, self.now)
+        {
+            next = next.or(Next::at(at));
+        }
         let (says, stalled, gitops) = match secrets {
             Secrets::NotAsked => (Says::yes(Reason::NotRequested, "the spec asks for no agent"), false, None),
             Secrets::Missing(says, stalled) => {
@@ -165,10 +210,20 @@ impl Reconcile<'_> {
             gitops: &says,
             gitops_stalled: stalled,
             ready: &ready,
+            upgrade: upgrade.as_ref().map(|upgrade| conditions::Upgrade {
+                decision: &upgrade.decision,
+                message: told.as_ref().and_then(|(_, message)| message.as_deref()),
+            }),
             now: self.now,
         });
-        let plan = plan_status(&plan, &self.state.memory, generation);
-        let seen = Seen { account_id: cloud.aws.account_id.to_string(), plan, gitops };
+        let ahead = upgrade.as_ref().map(|upgrade| upgrade_status::steps_ahead(&upgrade.decision)).unwrap_or_default();
+        let plan = plan_status(&plan, &self.state.memory, generation, ahead);
+        let support = upgrade.as_ref().and_then(Upgrade::support);
+        let upgrade = upgrade.zip(told).map(|(upgrade, (status, _))| {
+            let support_warning = self.warn_of_support(&upgrade, status.support_warning.as_deref());
+            UpgradeStatus { support_warning, ..status }
+        });
+        let seen = Seen { account_id: cloud.aws.account_id.to_string(), plan, gitops, upgrade, support };
         Outcome { conditions, overall, seen: Some(seen), next }
     }
 

@@ -9,7 +9,8 @@ use super::facts::{Facts, issues};
 use crate::api::NodeGroup;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{
-    AddonStatus, EksClusterStatus, GitOpsStatus, NetworkStatus, NodeGroupCounts, PlanStatus, UpgradeStatus,
+    AddonStatus, EksClusterStatus, GitOpsStatus, NetworkStatus, NodeGroupCounts, PlanStatus, SupportStatus,
+    UpgradeStatus,
 };
 use crate::engine::Memory;
 
@@ -34,13 +35,16 @@ pub struct Input<'a> {
     pub node_groups: &'a [Arc<NodeGroup>],
     /// What the agent says.
     pub gitops: Option<GitOpsStatus>,
-    /// An upgrade, kept as it is.
+    /// The upgrade under way, and past ones.
     pub upgrade: Option<UpgradeStatus>,
+    /// Until when AWS supports the version.
+    pub support: Option<SupportStatus>,
 }
 
 /// The whole status but the inventory.
 pub fn status(input: Input<'_>) -> EksClusterStatus {
-    let Input { previous, generation, conditions, account_id, memory, plan, node_groups, gitops, upgrade } = input;
+    let Input { previous, generation, conditions, account_id, memory, plan, node_groups, gitops, upgrade, support } =
+        input;
     let facts = Facts(memory);
     let version = facts.of_cluster("version");
     EksClusterStatus {
@@ -55,7 +59,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         resources: Vec::new(),
         addons: addons(memory),
         node_groups: Some(counts(node_groups)),
-        support: previous.support.clone().filter(|_| version == previous.version),
+        support,
         version,
         plan,
         upgrade,

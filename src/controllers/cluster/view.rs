@@ -84,6 +84,8 @@ pub fn node_group_shown(group: &NodeGroup) -> Shown {
         &group.spec.additional_role_policies,
         ready,
         status.and_then(|status| status.replicas),
+        status.and_then(|status| status.version.as_ref()),
+        (super::upgrade::seen::is_busy(group), &group.spec.version, group.spec.suspend),
     ));
     Shown { digest, part_of: group.spec.cluster_ref.name.clone() }
 }

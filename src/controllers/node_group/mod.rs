@@ -280,7 +280,12 @@ impl Reconcile<'_> {
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
-        let told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
+        let mut told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
+        told.extend(super::events::of_operations(&report.ended));
+        for ended in &report.ended {
+            let took = ended.result.as_ref().ok().copied();
+            self.ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
+        }
         self.ctx.events.publish(self.group, told);
         for violation in &report.violations {
             tracing::error!(%violation, "a plan was refused by the checker");
@@ -296,7 +301,7 @@ impl Reconcile<'_> {
             generation,
             key: &key(self.group),
             plan: &plan,
-            shown: plan_status(&plan, &self.state.memory, generation),
+            shown: plan_status(&plan, &self.state.memory, generation, Vec::new()),
             violations: &violations,
             memory: &self.state.memory,
             now: self.now,

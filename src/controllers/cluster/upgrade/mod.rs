@@ -1,0 +1,290 @@
+//! An upgrade in a reconcile: what it is decided from is read, [`crate::upgrade`] decides, and the next graph is expanded for
+//! what may be done now. What status tells is in [`status`], what was seen in [`seen`]; both are pure.
+//!
+//! I/O: AWS through [`crate::resources::readiness`], the workload cluster through [`crate::gitops`]; reads only.
+
+pub mod seen;
+pub mod status;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::facts::{Facts, cluster_key};
+use super::{Reconcile, gitops};
+use crate::api::node_group::SubnetTier;
+use crate::api::status::{EksClusterStatus, SupportStatus, UpgradeStatus};
+use crate::api::upgrade::InsightsPolicy;
+use crate::api::{KubernetesVersion, NodeGroup, Reason};
+use crate::controllers::events::Told;
+use crate::engine::Report;
+use crate::gitops::budgets::{self, Budgets};
+use crate::gitops::nodes::{self, Nodes};
+use crate::gitops::workload::Workload;
+use crate::resources::cloud::Cloud;
+use crate::resources::expand::Versions;
+use crate::resources::readiness;
+use crate::upgrade::preflight::{self, Budget, Preflight};
+use crate::upgrade::soak::Soak;
+use crate::upgrade::support::{self, SupportDates};
+use crate::upgrade::{Clock, Decision, Goal, Hold, Seen, Soaked, State, Step, WindowState, Windows, decide, way};
+use seen::Read;
+
+/// A step of the control plane begins on a look at it that is at most as old.
+const FRESH: Duration = Duration::from_secs(20);
+/// Nodes come and go while an upgrade is under way.
+const NODES_BELIEVED: Duration = Duration::from_secs(20);
+
+/// What is remembered of upgrades between two reconciles. Lost without harm: it is read anew.
+#[derive(Default)]
+pub struct Remembered {
+    preflight: Option<(Preflight, Timestamp)>,
+    nodes: Option<(Nodes, Timestamp)>,
+}
+
+/// What was decided, and what of it is told.
+pub(super) struct Upgrade {
+    pub decision: Decision,
+    goal: Goal,
+    seen: Seen,
+    window: WindowState,
+    soak: Option<Soak>,
+    preflight: Option<Preflight>,
+    support: Option<SupportDates>,
+}
+
+impl Upgrade {
+    /// What the wanted graph is to say now.
+    pub fn versions(&self) -> Versions {
+        let targets = &self.decision.targets;
+        Versions { control_plane: Some(targets.control_plane.to_string()), addons: targets.addons.clone() }
+    }
+
+    /// `status.upgrade`, and the message of its conditions.
+    pub fn told(
+        &self,
+        previous: &EksClusterStatus,
+        report: &Report,
+        now: Timestamp,
+    ) -> (UpgradeStatus, Option<String>) {
+        let input = status::Input {
+            previous: previous.upgrade.as_ref(),
+            version_before: previous.version.as_deref(),
+            decision: &self.decision,
+            goal: self.goal.version,
+            control_plane: self.seen.control_plane,
+            plan: &report.plan,
+            ended: &report.ended,
+            preflight: self.preflight.as_ref(),
+            window: &self.window,
+            soak: self.soak,
+            now,
+        };
+        (input.status(), input.message())
+    }
+
+    /// `status.support`.
+    pub fn support(&self) -> Option<SupportStatus> {
+        let SupportDates { standard, extended } = self.support?;
+        let day = |date: Option<jiff::civil::Date>| date.map(|date| date.to_string());
+        Some(SupportStatus { standard_ends: day(standard), extended_ends: day(extended) })
+    }
+}
+
+impl Reconcile<'_> {
+    /// Decides what may be done now about versions. `None`: there is no control plane yet, or it has failed.
+    pub(super) async fn upgrade(&mut self, cloud: &Cloud, previous: &EksClusterStatus) -> Option<Upgrade> {
+        let goal = Goal::of(&self.cluster.spec).ok()?;
+        let windows = Windows::parse(&self.cluster.spec.upgrade.windows).ok()?;
+        let at: KubernetesVersion = Facts(&self.state.memory).of_cluster("version")?.parse().ok()?;
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let (mut read, support) = self.read(cloud, &goal, at).await;
+        let window = windows.state(self.now);
+        let soak = self.soak(previous, &groups, at);
+        let wanted = crate::api::duration::parse(&self.cluster.spec.upgrade.soak).unwrap_or_default();
+        let clock = Clock {
+            now: self.now,
+            window: window.clone(),
+            soaked: Soaked {
+                remaining: soak.map_or(Duration::ZERO, |soak| soak.remaining(wanted, self.now)),
+                unhealthy: soak.and_then(|_| seen::unhealthy(&self.state.memory, &groups, agent_fails(previous))),
+            },
+        };
+        let mut made = self.state.kind.upgrade.preflight.clone();
+        let decided = |made: &Option<(Preflight, Timestamp)>, read: &Read, state: &super::State<_, _>| {
+            let seen = seen::seen(&state.memory, &self.cluster.spec, &groups, read)?;
+            Some((decide(&goal, &seen, &clock, made.as_ref().map(|(preflight, _)| preflight)), seen))
+        };
+        let (mut decision, mut seen) = decided(&made, &read, self.state)?;
+        if decision.is_upgrade() {
+            read.nodes = self.nodes_read(cloud).await;
+            (decision, seen) = decided(&made, &read, self.state)?;
+        }
+        if let Some(to) = self.preflight_due(&decision, made.as_ref()) {
+            made = Some((self.preflight(cloud, &seen, &decision, &groups, to).await, self.now));
+            (decision, seen) = decided(&made, &read, self.state)?;
+        }
+        if decision.preflight_for().is_none() {
+            made = None;
+        }
+        self.state.kind.upgrade.preflight.clone_from(&made);
+        // Another may have changed it since the last look: the next round decides on a fresh one.
+        if decision.targets.control_plane != at && !self.is_fresh() {
+            self.state.memory.entry(&cluster_key()).due = None;
+            decision.targets.control_plane = at;
+        }
+        let preflight = made.map(|(preflight, _)| preflight);
+        Some(Upgrade { decision, goal, seen, window, soak, preflight, support })
+    }
+
+    fn is_fresh(&self) -> bool {
+        let seen_at = self.state.memory.get(&cluster_key()).and_then(|entry| entry.seen_at);
+        seen_at.is_some_and(|at| Timestamp::now().duration_since(at).unsigned_abs() <= FRESH)
+    }
+
+    /// What EKS offers. What cannot be read now is left out: nothing is concluded of it.
+    async fn read(&self, cloud: &Cloud, goal: &Goal, at: KubernetesVersion) -> (Read, Option<SupportDates>) {
+        let mut read = Read::default();
+        let mut support = None;
+        match readiness::versions(cloud).await {
+            Ok(versions) => {
+                support = versions.get(&at).copied();
+                read.offered = versions.into_keys().collect();
+            }
+            Err(failure) => tracing::warn!(%failure, "which Kubernetes versions EKS offers is not known now"),
+        }
+        let on: Vec<_> = [at].into_iter().chain(way::path(at, goal.version)).collect();
+        for addon in &self.cluster.spec.addons {
+            match readiness::addon_offers(cloud, &addon.name, &on).await {
+                Ok(offers) => drop(read.offers.insert(addon.name.clone(), offers)),
+                Err(failure) => tracing::warn!(%failure, addon = addon.name, "its versions are not known now"),
+            }
+        }
+        (read, support)
+    }
+
+    /// The soak since the last step of the control plane. `None`: there was no step.
+    fn soak(&self, previous: &EksClusterStatus, groups: &[Arc<NodeGroup>], at: KubernetesVersion) -> Option<Soak> {
+        let stepped = previous.version.as_ref().is_some_and(|before| *before != at.to_string());
+        let kept = previous.upgrade.as_ref().and_then(|upgrade| upgrade.soak.as_ref());
+        let kept = kept.map(|kept| Soak {
+            counted: u64::try_from(kept.seconds).unwrap_or_default(),
+            healthy_since: kept.healthy_since.as_ref().map(|since| since.0),
+        });
+        let soak = if stepped { Soak::default() } else { kept? };
+        let healthy = seen::unhealthy(&self.state.memory, groups, agent_fails(previous)).is_none();
+        Some(soak.advance(healthy, self.now))
+    }
+
+    /// The version for which the checks are to be made now: they are not there, or too old to begin on.
+    fn preflight_due(&self, decision: &Decision, made: Option<&(Preflight, Timestamp)>) -> Option<KubernetesVersion> {
+        if let State::Holding { why: Hold::Preflight { to }, .. } = &decision.state {
+            return Some(*to);
+        }
+        let to = decision.preflight_for()?;
+        let (_, at) = made?;
+        let old = self.now.duration_since(*at).unsigned_abs() >= self.ctx.settings.intervals.drift;
+        let matters = match &decision.state {
+            State::Running(Step::ControlPlane { .. }) => decision.targets.control_plane == to && !self.is_under_way(),
+            State::Blocked { .. } => true,
+            _ => false,
+        };
+        (old && matters).then_some(to)
+    }
+
+    fn is_under_way(&self) -> bool {
+        Facts(&self.state.memory).cluster().is_some_and(|seen| seen.operation.is_some())
+    }
+
+    async fn preflight(
+        &self,
+        cloud: &Cloud,
+        seen: &Seen,
+        decision: &Decision,
+        groups: &[Arc<NodeGroup>],
+        to: KubernetesVersion,
+    ) -> Preflight {
+        let spec = &self.cluster.spec;
+        let known =
+            |failure: crate::engine::Failure| tracing::warn!(%failure, "a check of the upgrade could not be made");
+        let insights = match spec.upgrade.insights {
+            InsightsPolicy::Ignore => None,
+            _ => readiness::insights(cloud, &self.cluster.cluster_name()).await.map_err(known).ok(),
+        };
+        let versions = readiness::versions(cloud).await.map_err(known).ok().filter(|all| !all.is_empty());
+        let facts = Facts(&self.state.memory);
+        let subnets = facts.subnet_ids(SubnetTier::Private);
+        let subnets = if subnets.is_empty() { facts.subnet_ids(SubnetTier::Public) } else { subnets };
+        let free = readiness::free_addresses(cloud, &subnets).await.map_err(known).ok();
+        let forced = |name: &String| {
+            let group = groups.iter().find(|group| group.node_group_name() == *name);
+            group.and_then(|group| group.spec.update.as_ref()).is_some_and(|update| update.force)
+        };
+        let replaced = decision.way.iter().any(|step| match step {
+            Step::NodeGroups { names, .. } => !names.iter().all(forced),
+            _ => false,
+        });
+        let budgets = if replaced { self.budgets(cloud).await } else { None };
+        let today = self.now.to_zoned(TimeZone::UTC).date();
+        let checks = vec![
+            preflight::insights(spec.upgrade.insights, to, insights.as_deref()),
+            preflight::version_offered(to, versions.as_ref(), today),
+            preflight::addon_compatibility(&seen.addons, spec.upgrade.addons, seen.control_plane, to),
+            preflight::free_addresses(free.as_deref()),
+            preflight::node_groups(&seen::health(groups)),
+            preflight::disruption_budgets(budgets.as_deref(), replaced),
+        ];
+        Preflight { to, checks }
+    }
+
+    /// The workload cluster, when it can be reached.
+    async fn workload(&self, cloud: &Cloud) -> Option<Workload> {
+        if !Facts(&self.state.memory).has_api() {
+            return None;
+        }
+        let (name, sts) = (self.cluster.cluster_name(), self.ctx.settings.sts_endpoint.as_deref());
+        let access = gitops::access(&self.state.memory, &name, &cloud.aws, sts).await.ok()??;
+        self.ctx.workloads.open(&cloud.owner.uid, &access, SystemTime::now()).ok()
+    }
+
+    async fn nodes_read(&mut self, cloud: &Cloud) -> Option<Nodes> {
+        let kept = self.state.kind.upgrade.nodes.as_ref();
+        let kept = kept.filter(|(_, at)| self.now.duration_since(*at).unsigned_abs() < NODES_BELIEVED);
+        if let Some((nodes, _)) = kept {
+            return Some(nodes.clone());
+        }
+        let workload = self.workload(cloud).await?;
+        let nodes = nodes::nodes(&workload.client).await.ok()?;
+        self.state.kind.upgrade.nodes = Some((nodes.clone(), self.now));
+        Some(nodes)
+    }
+
+    async fn budgets(&self, cloud: &Cloud) -> Option<Vec<Budget>> {
+        let workload = self.workload(cloud).await?;
+        let Budgets { never, not_now } = budgets::budgets(&workload.client).await.ok()?;
+        let budget = |never| move |name| Budget { name, never };
+        Some(never.into_iter().map(budget(true)).chain(not_now.into_iter().map(budget(false))).collect())
+    }
+
+    /// Tells that AWS's support of the version ends soon. Returns what is to be kept so that it is told once.
+    pub(super) fn warn_of_support(&self, upgrade: &Upgrade, told: Option<&str>) -> Option<String> {
+        let before = told.and_then(|told| told.parse().ok());
+        let today = self.now.to_zoned(TimeZone::UTC).date();
+        let due = upgrade.support.and_then(|dates| {
+            support::warning(upgrade.seen.control_plane, dates, self.cluster.spec.support_type, today, before)
+        });
+        let Some(warning) = due else { return told.map(str::to_owned) };
+        self.ctx.events.publish(self.cluster, vec![Told::warning(Reason::SupportEnding, warning.to_string())]);
+        Some(warning.told.to_string())
+    }
+}
+
+/// Why the agent counts as unhealthy: what it applies fails. That it cannot be reached says nothing of the cluster.
+fn agent_fails(previous: &EksClusterStatus) -> Option<&str> {
+    use crate::api::conditions::{ConditionType, get};
+    let condition = get(&previous.conditions, ConditionType::GitOpsReady)?;
+    let fails = condition.status == "False" && condition.reason == Reason::SyncFailed.as_str();
+    fails.then_some(condition.message.as_str())
+}

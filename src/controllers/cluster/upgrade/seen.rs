@@ -1,0 +1,170 @@
+//! What an upgrade is decided from, out of what the engine remembers and what the NodeGroups say. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::HealthIssue;
+use crate::api::{EksClusterSpec, KubernetesVersion, NodeGroup, Reason};
+use crate::controllers::cluster::facts::Facts;
+use crate::engine::{Action, AnyObserved, Memory, Phase};
+use crate::gitops::nodes::{Count, Nodes};
+use crate::upgrade::addons::{Offer, Wanted};
+use crate::upgrade::preflight::NodeGroupHealth;
+use crate::upgrade::{AddonState, ControlPlaneWork, Seen, SeenAddon, SeenNodeGroup};
+
+/// Offers of an add-on by the Kubernetes version they run on.
+pub type Offers = BTreeMap<KubernetesVersion, Vec<Offer>>;
+
+/// What was read beside the engine's own looks.
+#[derive(Clone, Debug, Default)]
+pub struct Read {
+    /// What EKS offers of each add-on.
+    pub offers: BTreeMap<String, Offers>,
+    /// The Kubernetes versions that EKS offers.
+    pub offered: BTreeSet<KubernetesVersion>,
+    /// The nodes, where the cluster's API could be asked.
+    pub nodes: Option<Nodes>,
+}
+
+/// All that was seen. `None`: there is no control plane that could be upgraded.
+pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], read: &Read) -> Option<Seen> {
+    let facts = Facts(memory);
+    let cluster = facts.cluster()?;
+    let control_plane_work = work(cluster)?;
+    let others = read.nodes.as_ref().map(|nodes| &nodes.others);
+    Some(Seen {
+        control_plane: facts.of_cluster("version")?.parse().ok()?,
+        control_plane_work,
+        addons: addons(memory, spec, read),
+        node_groups: groups.iter().filter_map(|group| node_group(group, read.nodes.as_ref())).collect(),
+        other_kubelets: others.map(kubelets_named).unwrap_or_default(),
+        offered: read.offered.clone(),
+    })
+}
+
+/// `None`: it is being made or deleted, or has failed.
+fn work(cluster: &AnyObserved) -> Option<ControlPlaneWork> {
+    let is_version = |kind: &str| matches!(kind, "VersionUpdate" | "VersionRollback");
+    match &cluster.phase {
+        Phase::Ready | Phase::Incomplete => Some(ControlPlaneWork::Idle),
+        Phase::Busy { action: Action::Update, .. } => Some(match &cluster.operation {
+            Some(operation) if is_version(&operation.kind) => ControlPlaneWork::Version,
+            _ => ControlPlaneWork::Other,
+        }),
+        Phase::Busy { .. } | Phase::Failed { .. } => None,
+    }
+}
+
+fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<SeenAddon> {
+    let there = memory.iter().filter(|(key, _)| key.kind() == "addon");
+    there
+        .filter_map(|(key, _)| {
+            let seen = memory.observed(key)?;
+            let listed = spec.addons.iter().find(|addon| addon.name == key.name());
+            Some(SeenAddon {
+                name: key.name().to_owned(),
+                installed: seen.outputs.get("version").filter(|version| !version.is_empty())?.clone(),
+                wanted: listed.map(|addon| Wanted::from(addon.version())),
+                state: addon_state(seen),
+                offered: read.offers.get(key.name()).cloned().unwrap_or_default(),
+            })
+        })
+        .collect()
+}
+
+fn addon_state(seen: &AnyObserved) -> AddonState {
+    match &seen.phase {
+        // It may never clear, and would hold the upgrade up for ever.
+        _ if seen.state == "DEGRADED" && seen.operation.is_none() => AddonState::Settled,
+        Phase::Ready | Phase::Incomplete => AddonState::Settled,
+        Phase::Busy { .. } => AddonState::Busy,
+        Phase::Failed { .. } => AddonState::Failed,
+    }
+}
+
+fn node_group(group: &NodeGroup, nodes: Option<&Nodes>) -> Option<SeenNodeGroup> {
+    let status = group.status.as_ref()?;
+    let name = group.node_group_name();
+    let kubelets = nodes.and_then(|nodes| nodes.groups.get(&name)).map(kubelets).unwrap_or_default();
+    Some(SeenNodeGroup {
+        version: status.version.as_deref()?.parse().ok()?,
+        own: group.spec.version().ok().flatten(),
+        kubelets,
+        busy: is_busy(group),
+        suspended: group.spec.suspend,
+        name,
+    })
+}
+
+/// Whether EKS is at work on it, as far as its status tells.
+pub fn is_busy(group: &NodeGroup) -> bool {
+    const AT_WORK: [Reason; 4] = [Reason::Creating, Reason::Updating, Reason::Upgrading, Reason::Deleting];
+    let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    conditions::get(conditions, ConditionType::NodesReady)
+        .is_some_and(|nodes| nodes.status != "True" && AT_WORK.iter().any(|reason| reason.as_str() == nodes.reason))
+}
+
+fn kubelets(count: &Count) -> BTreeSet<KubernetesVersion> {
+    count.kubelets.keys().filter_map(|version| minor(version)).collect()
+}
+
+fn kubelets_named(count: &Count) -> Vec<(String, KubernetesVersion)> {
+    count.kubelets.iter().filter_map(|(version, those)| Some((those.example.clone(), minor(version)?))).collect()
+}
+
+/// `v1.34.4-eks-ecaa3a6` as 1.34.
+fn minor(kubelet: &str) -> Option<KubernetesVersion> {
+    let mut parts = kubelet.strip_prefix('v')?.split('.');
+    let (major, minor) = (parts.next()?, parts.next()?);
+    format!("{major}.{}", minor.trim_end_matches('+')).parse().ok()
+}
+
+/// How the node groups fare, by name.
+pub fn health(groups: &[Arc<NodeGroup>]) -> Vec<(String, NodeGroupHealth)> {
+    let told = |issues: &[HealthIssue]| {
+        let told = issues.iter().map(|issue| match &issue.message {
+            Some(message) => format!("{}: {message}", issue.code),
+            None => issue.code.clone(),
+        });
+        told.collect::<Vec<_>>().join("; ")
+    };
+    let health = |group: &Arc<NodeGroup>| {
+        let status = group.status.as_ref()?;
+        let nodes = conditions::get(&status.conditions, ConditionType::NodesReady)?;
+        Some(if nodes.reason == Reason::Failed.as_str() {
+            NodeGroupHealth::Failed(nodes.message.clone())
+        } else if status.health_issues.is_empty() {
+            NodeGroupHealth::Healthy
+        } else {
+            NodeGroupHealth::Degraded(told(&status.health_issues))
+        })
+    };
+    groups.iter().filter_map(|group| Some((group.node_group_name(), health(group)?))).collect()
+}
+
+/// Why the cluster is not in good health, if so: such time does not count as soaked.
+pub fn unhealthy(memory: &Memory, groups: &[Arc<NodeGroup>], agent_fails: Option<&str>) -> Option<String> {
+    let facts = Facts(memory);
+    let addon = memory.iter().filter(|(key, _)| key.kind() == "addon").find_map(|(key, _)| {
+        let seen = memory.observed(key)?;
+        (seen.state != "ACTIVE").then(|| format!("add-on {} is {}", key.name(), seen.state))
+    });
+    let cluster = facts.cluster().filter(|seen| seen.state != "ACTIVE");
+    let cluster = cluster.map(|seen| format!("the control plane is {}", seen.state));
+    let group = groups.iter().find(|group| !group.spec.suspend && !super::super::status::is_ready(group));
+    let group = group.map(|group| format!("node group {} is not ready", group.node_group_name()));
+    cluster.or(addon).or(group).or(agent_fails.map(|why| format!("the GitOps agent: {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_minor_of_a_kubelet() {
+        assert_eq!(minor("v1.34.4-eks-ecaa3a6").unwrap().to_string(), "1.34");
+        assert_eq!(minor("v1.33+").unwrap().to_string(), "1.33");
+        assert_eq!(minor(""), None);
+    }
+}

@@ -1,0 +1,277 @@
+//! What status, conditions and events tell of an upgrade. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::api::conditions::bounded;
+use crate::api::status::{MAX_HISTORY, PlanStep, SoakStatus, StepAction, StepState, UpgradeRecord, UpgradeStatus};
+use crate::api::{KubernetesVersion, Reason};
+use crate::controllers::cluster::facts::cluster_key;
+use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::progress::timed;
+use crate::engine::{Ended, Key, Plan, Verdict};
+use crate::upgrade::soak::Soak;
+use crate::upgrade::windows::rfc3339;
+use crate::upgrade::{Decision, Hold, Preflight, State, Step, WindowState, way};
+
+/// Longest text about an upgrade.
+const LONGEST: usize = 1024;
+
+/// What status is made of.
+pub struct Input<'a> {
+    /// That of the last status.
+    pub previous: Option<&'a UpgradeStatus>,
+    /// Version of the control plane when status was last written.
+    pub version_before: Option<&'a str>,
+    /// What was decided.
+    pub decision: &'a Decision,
+    /// The version to reach.
+    pub goal: KubernetesVersion,
+    /// The version that is there.
+    pub control_plane: KubernetesVersion,
+    /// What is left to do in AWS.
+    pub plan: &'a Plan,
+    /// Operations that ended.
+    pub ended: &'a [Ended],
+    /// The checks made last.
+    pub preflight: Option<&'a Preflight>,
+    /// Whether steps may begin.
+    pub window: &'a WindowState,
+    /// The soak so far; `None`: the control plane has made no step.
+    pub soak: Option<Soak>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What is under way in EKS for the step.
+struct Under<'a> {
+    update_id: Option<&'a str>,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+fn under_way<'a>(plan: &'a Plan, step: &Step) -> Option<Under<'a>> {
+    let keys: Vec<Key> = match step {
+        Step::ControlPlane { .. } | Step::Rollback { .. } => vec![cluster_key()],
+        Step::Addons { moves, .. } => moves.iter().map(|one| Key::named("addon", &one.name)).collect(),
+        Step::NodeGroups { .. } => Vec::new(),
+    };
+    keys.iter().find_map(|key| match plan.verdict(key)? {
+        Verdict::Waiting { since, until, operation, .. } => {
+            let update_id = operation.as_ref().map(|operation| operation.id.as_str());
+            Some(Under { update_id, since: *since, until: *until })
+        }
+        _ => None,
+    })
+}
+
+fn whole_seconds(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
+
+impl Input<'_> {
+    /// The version that this upgrade began from, and whether it is still the same one.
+    fn from(&self) -> KubernetesVersion {
+        let goal = self.goal.to_string();
+        let same = self.previous.filter(|previous| previous.to.as_ref() == Some(&goal));
+        let from = same.and_then(|previous| previous.from.as_deref()?.parse().ok());
+        from.unwrap_or(self.control_plane)
+    }
+
+    /// Which step of how many.
+    fn count(&self) -> Option<(usize, usize)> {
+        let goal = self.goal.to_string();
+        let same = self.previous.filter(|previous| previous.to.as_ref() == Some(&goal) && previous.step.is_some());
+        let total = same.and_then(|previous| usize::try_from(previous.steps?).ok());
+        self.decision.step(total)
+    }
+
+    /// The step and what holds it, for people.
+    pub fn message(&self) -> Option<String> {
+        let counted = |text: String| match self.count() {
+            Some((step, of)) => format!("{text} (step {step} of {of})"),
+            None => text,
+        };
+        let text = match &self.decision.state {
+            State::Settled => return None,
+            State::Running(step) => {
+                let mut text = counted(step.to_string());
+                if let Some(Under { update_id, since, until }) = under_way(self.plan, step) {
+                    let update = update_id.map(|id| format!(", update {id}")).unwrap_or_default();
+                    text = format!("{text}{update}: {}", timed(crate::engine::Action::Update, since, until, self.now));
+                }
+                text
+            }
+            State::Holding { next, why } => format!("{}: {why}", counted(next.to_string())),
+            State::Blocked { next, why } => {
+                let why: Vec<_> = why.iter().map(ToString::to_string).collect();
+                format!("{}: {}", counted(next.to_string()), why.join("; "))
+            }
+        };
+        Some(bounded(&text, LONGEST))
+    }
+
+    /// The whole of `status.upgrade`.
+    pub fn status(&self) -> UpgradeStatus {
+        let previous = self.previous.cloned().unwrap_or_default();
+        let is_upgrade = self.decision.is_upgrade();
+        let from = self.from();
+        let path = way::path(from, self.goal);
+        let reached = path.iter().position(|version| *version == self.control_plane).map_or(0, |at| at + 1);
+        let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let under = match &self.decision.state {
+            State::Running(step) => under_way(self.plan, step),
+            _ => None,
+        };
+        let was = !previous.path.is_empty() && previous.to.as_deref() == Some(&self.goal.to_string());
+        let told = is_upgrade || was;
+        let opens = match self.window {
+            WindowState::Closed { opens } => opens.as_ref().map(rfc3339),
+            WindowState::Always | WindowState::Open { .. } => None,
+        };
+        UpgradeStatus {
+            from: told.then(|| from.to_string()),
+            to: told.then(|| self.goal.to_string()),
+            path: if told { path.iter().map(ToString::to_string).collect() } else { Vec::new() },
+            step: is_upgrade.then(|| number((reached + 1).min(path.len()))),
+            steps: self.count().filter(|_| is_upgrade).map(|(_, of)| number(of)),
+            update_id: under.as_ref().and_then(|under| under.update_id).map(str::to_owned),
+            message: self.message(),
+            since: under.as_ref().map(|under| whole_seconds(under.since)),
+            expected_end: under.as_ref().map(|under| whole_seconds(under.until)),
+            node_group_version: self.decision.targets.node_groups.map(|version| version.to_string()),
+            soak: self.soak.filter(|_| is_upgrade).map(|soak| SoakStatus {
+                seconds: i64::try_from(soak.counted).unwrap_or(i64::MAX),
+                healthy_since: soak.healthy_since.map(whole_seconds),
+            }),
+            preflight: self.preflight.map_or(previous.preflight, |preflight| preflight.checks.clone()),
+            next_window: opens,
+            support_warning: previous.support_warning,
+            history: self.history(previous.history, previous.since.as_ref()),
+        }
+    }
+
+    fn history(&self, mut history: Vec<UpgradeRecord>, since: Option<&Time>) -> Vec<UpgradeRecord> {
+        let version = self.control_plane.to_string();
+        if self.version_before.is_none_or(|before| before == version) {
+            return history;
+        }
+        let of_cluster =
+            self.ended.iter().find(|ended| ended.key == cluster_key() && is_version(&ended.operation.kind));
+        let known = of_cluster.and_then(|ended| Some((ended.since, ended.result.as_ref().ok()?.as_secs())));
+        // It ended while nobody looked: then it is known by its beginning only.
+        let (started, seconds) = known.unwrap_or_else(|| {
+            let started = since.map_or(self.now, |since| since.0);
+            (started, self.now.duration_since(started).unsigned_abs().as_secs())
+        });
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        history.push(UpgradeRecord { version, started_at: whole_seconds(started), seconds });
+        let surplus = history.len().saturating_sub(MAX_HISTORY);
+        history.split_off(surplus)
+    }
+}
+
+/// Whether an operation changes a version.
+pub fn is_version(kind: &str) -> bool {
+    matches!(kind, "VersionUpdate" | "VersionRollback")
+}
+
+/// The Upgrading condition.
+pub fn upgrading(decision: &Decision, message: Option<&str>) -> Says {
+    let message = message.unwrap_or_default();
+    match &decision.state {
+        State::Settled => Says::no(Reason::Available, "every version is as asked"),
+        State::Running(_) => Says::yes(Reason::Upgrading, message),
+        State::Holding { why, .. } => {
+            let reason = of_hold(why);
+            if decision.is_upgrade() { Says::yes(reason, message) } else { Says::no(reason, message) }
+        }
+        State::Blocked { .. } => Says::no(Reason::UpgradeBlocked, message),
+    }
+}
+
+fn of_hold(why: &Hold) -> Reason {
+    match why {
+        Hold::OutsideWindow { .. } => Reason::OutsideMaintenanceWindow,
+        _ => Reason::Upgrading,
+    }
+}
+
+/// Where the cluster stands as a whole, the upgrade taken in. What a person must do comes first.
+pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Overall {
+    let message = message.unwrap_or_default();
+    match (base, &decision.state) {
+        (base @ (Overall::Stalled(_) | Overall::Suspended(_)), _) | (base, State::Settled) => base,
+        (_, State::Blocked { .. }) => Overall::Stalled(Says::no(Reason::UpgradeBlocked, message)),
+        (_, State::Running(_)) => Overall::Reconciling(Says::no(Reason::Upgrading, message)),
+        (_, State::Holding { why, .. }) if decision.is_upgrade() => {
+            Overall::Reconciling(Says::no(of_hold(why), message))
+        }
+        // Newer add-ons of the same Kubernetes version: nobody waits for them.
+        (Overall::Ready(says), State::Holding { .. }) => {
+            Overall::Ready(Says { message: bounded(&format!("{}; due: {message}", says.message), LONGEST), ..says })
+        }
+        (base, State::Holding { .. }) => base,
+    }
+}
+
+/// InSync, the versions taken in that are not asked of AWS yet.
+pub fn in_sync(base: Says, decision: &Decision) -> Says {
+    if !base.is_true() || decision.way.is_empty() || !decision.is_upgrade() {
+        return base;
+    }
+    let reason = match &decision.state {
+        State::Settled | State::Running(_) => Reason::Upgrading,
+        State::Holding { why, .. } => of_hold(why),
+        State::Blocked { .. } => Reason::UpgradeBlocked,
+    };
+    let steps: Vec<_> = decision.way.iter().map(ToString::to_string).collect();
+    Says::no(reason, bounded(&steps.join("; "), LONGEST))
+}
+
+/// The steps of the way that are not in the engine's plan yet.
+pub fn steps_ahead(decision: &Decision) -> Vec<PlanStep> {
+    let begun = usize::from(matches!(decision.state, State::Running(_)));
+    let state = match &decision.state {
+        State::Blocked { .. } => StepState::Blocked,
+        _ => StepState::Pending,
+    };
+    let step = |resource: String, detail: String| PlanStep {
+        action: StepAction::Update,
+        resource,
+        detail: Some(bounded(&detail, LONGEST)),
+        state,
+        since: None,
+        expected_seconds: None,
+        after: None,
+    };
+    let of = |ahead: &Step| -> Vec<PlanStep> {
+        match ahead {
+            Step::ControlPlane { from, to } | Step::Rollback { from, to } => {
+                vec![step("cluster".into(), format!("version {from} -> {to}"))]
+            }
+            Step::Addons { moves, .. } => moves
+                .iter()
+                .map(|one| step(format!("addon/{}", one.name), format!("version {} -> {}", one.from, one.to)))
+                .collect(),
+            Step::NodeGroups { to, names } => {
+                names.iter().map(|name| step(format!("nodeGroup/{name}"), format!("version -> {to}"))).collect()
+            }
+        }
+    };
+    decision.way.iter().skip(begun).flat_map(of).collect()
+}
+
+/// How long until the decision may change by itself.
+pub fn look_again(decision: &Decision, now: Timestamp) -> Option<Timestamp> {
+    let after = |pause: Duration| now.saturating_add(crate::engine::failure::span(pause)).ok();
+    match &decision.state {
+        State::Holding { why: Hold::OutsideWindow { opens }, .. } => opens.as_ref().map(jiff::Zoned::timestamp),
+        State::Holding { why: Hold::Soaking { remaining }, .. } => after(*remaining),
+        State::Holding { .. } => after(Duration::from_secs(10)),
+        State::Running(Step::NodeGroups { .. }) => after(Duration::from_secs(30)),
+        State::Settled | State::Running(_) | State::Blocked { .. } => None,
+    }
+}

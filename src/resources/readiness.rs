@@ -1,0 +1,105 @@
+//! What AWS says before a version changes: the versions and add-ons it offers, its insights, free addresses. I/O: reads
+//! through [`crate::aws`], shared by all clusters of the region where AWS answers for the region.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aws_sdk_eks::types::{Category, InsightStatusValue, InsightSummary, InsightsFilter};
+use jiff::tz::TimeZone;
+
+use super::cloud::Cloud;
+use crate::api::KubernetesVersion;
+use crate::aws::{Fresh, Service};
+use crate::engine::Failure;
+use crate::upgrade::addons::Offer;
+use crate::upgrade::preflight::{Insight, InsightStatus};
+use crate::upgrade::support::SupportDates;
+
+/// Versions of Kubernetes and of add-ons come a few times a month.
+const OFFERS_BELIEVED: Duration = Duration::from_secs(6 * 3600);
+
+/// The Kubernetes versions that EKS offers in the region, and until when it supports them.
+pub async fn versions(cloud: &Cloud) -> Result<BTreeMap<KubernetesVersion, SupportDates>, Failure> {
+    let offered = cloud.aws.snapshots.cluster_versions(Fresh::within(OFFERS_BELIEVED)).await?;
+    let day = |time: Option<jiff::Timestamp>| time.map(|time| time.to_zoned(TimeZone::UTC).date());
+    let dates = offered.iter().filter_map(|one| {
+        let dates = SupportDates { standard: day(one.standard_ends), extended: day(one.extended_ends) };
+        Some((one.version.parse().ok()?, dates))
+    });
+    Ok(dates.collect())
+}
+
+/// The versions of an add-on that EKS offers, by the Kubernetes version they run on.
+pub async fn addon_offers(
+    cloud: &Cloud,
+    addon: &str,
+    on: &[KubernetesVersion],
+) -> Result<BTreeMap<KubernetesVersion, Vec<Offer>>, Failure> {
+    let offers = cloud.aws.snapshots.addon_offers(addon, Fresh::within(OFFERS_BELIEVED)).await?;
+    let of = |kubernetes: &KubernetesVersion| {
+        let name = kubernetes.to_string();
+        let there = offers.iter().filter_map(|offer| offer.for_kubernetes(&name));
+        there.map(|offer| Offer { version: offer.version, default: offer.default }).collect()
+    };
+    Ok(on.iter().map(|kubernetes| (*kubernetes, of(kubernetes))).collect())
+}
+
+/// What EKS says of the cluster's readiness for an upgrade; of what is an error, with the resources it names.
+pub async fn insights(cloud: &Cloud, cluster: &str) -> Result<Vec<Insight>, Failure> {
+    let mut all = Vec::new();
+    let mut next = None;
+    loop {
+        let filter = InsightsFilter::builder().categories(Category::UpgradeReadiness).build();
+        let request = cloud.aws.eks.list_insights().cluster_name(cluster).filter(filter).set_next_token(next);
+        let answer = cloud.aws.call(Service::Eks, "ListInsights", cluster, request.send()).await?;
+        for one in answer.insights() {
+            let mut insight = insight(one);
+            if insight.status == InsightStatus::Error
+                && let Some(id) = one.id()
+            {
+                let named = named(cloud, cluster, id).await?;
+                if !named.is_empty() {
+                    insight.reason = format!("{} ({})", insight.reason, named.join(", "));
+                }
+            }
+            all.push(insight);
+        }
+        next = answer.next_token;
+        if next.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+fn insight(one: &InsightSummary) -> Insight {
+    let status = one.insight_status();
+    Insight {
+        name: one.name().unwrap_or_default().to_owned(),
+        status: match status.and_then(|status| status.status()) {
+            Some(InsightStatusValue::Passing) => InsightStatus::Passing,
+            Some(InsightStatusValue::Warning) => InsightStatus::Warning,
+            Some(InsightStatusValue::Error) => InsightStatus::Error,
+            _ => InsightStatus::Unknown,
+        },
+        reason: status.and_then(|status| status.reason()).unwrap_or_default().to_owned(),
+        version: one.kubernetes_version().and_then(|version| version.parse().ok()),
+    }
+}
+
+/// Some of the resources that an insight speaks of: what there is to put right.
+async fn named(cloud: &Cloud, cluster: &str, id: &str) -> Result<Vec<String>, Failure> {
+    const MOST: usize = 5;
+    let request = cloud.aws.eks.describe_insight().cluster_name(cluster).id(id);
+    let answer = cloud.aws.call(Service::Eks, "DescribeInsight", id, request.send()).await?;
+    let insight = answer.insight;
+    let resources = insight.as_ref().map_or(&[][..], |insight| insight.resources());
+    let named = resources.iter().filter_map(|one| one.kubernetes_resource_uri().or(one.arn()));
+    Ok(named.take(MOST).map(str::to_owned).collect())
+}
+
+/// Free addresses of subnets, by id.
+pub async fn free_addresses(cloud: &Cloud, subnets: &[String]) -> Result<Vec<(String, i32)>, Failure> {
+    let seen = cloud.aws.snapshots.subnets_by_id(subnets, Fresh::now()).await?;
+    let ours = seen.iter().filter(|subnet| subnets.contains(&subnet.id));
+    Ok(ours.map(|subnet| (subnet.id.clone(), subnet.free_addresses)).collect())
+}
