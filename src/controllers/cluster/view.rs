@@ -69,6 +69,8 @@ pub fn shown(cluster: &EksCluster) -> Shown {
         &view.tags,
         (&cluster.spec.account_ref.as_ref().map(|account| &account.name), cluster.spec.suspend),
         status.map(|status| &status.account_id),
+        status.and_then(|status| status.upgrade.as_ref()?.node_group_version.as_ref()),
+        format!("{:?}", cluster.spec.upgrade),
     ));
     Shown { digest, part_of: String::new() }
 }

@@ -1,0 +1,102 @@
+//! What the nodes of a group may become now: as the cluster's upgrade has come to them, and as its windows allow. Pure.
+
+use jiff::Timestamp;
+
+use crate::api::upgrade::FollowPolicy;
+use crate::api::{EksCluster, KubernetesVersion, NodeGroup};
+use crate::resources::node_group::Target;
+use crate::upgrade::windows::rfc3339;
+use crate::upgrade::{WindowState, Windows};
+
+/// What may be done now, and when to look again because a window opens.
+pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Target, Option<Timestamp>) {
+    // A mistake in the windows stalls the cluster: until it is put right, nothing that waits for one begins.
+    let window = Windows::parse(&cluster.spec.upgrade.windows)
+        .map_or(WindowState::Closed { opens: None }, |windows| windows.state(now));
+    let status = cluster.status.as_ref();
+    let control_plane: Option<KubernetesVersion> = status.and_then(|status| status.version.as_deref()?.parse().ok());
+    let has: Option<KubernetesVersion> =
+        group.status.as_ref().and_then(|status| status.version.as_deref()?.parse().ok());
+    let wanted = wanted(group, cluster);
+    let moves = wanted.is_some_and(|wanted| has.is_none_or(|has| wanted != has));
+    let ahead = wanted.zip(control_plane).filter(|(wanted, control_plane)| wanted > control_plane);
+    let mut target = Target { replace: window.is_open(), ..Target::default() };
+    let closed = match &window {
+        WindowState::Closed { opens } => Some(opens.as_ref()),
+        WindowState::Always | WindowState::Open { .. } => None,
+    };
+    if let Some((wanted, control_plane)) = ahead {
+        target.held = Some(format!("version {wanted} waits for the control plane, which is at {control_plane}"));
+    } else if let (true, Some(opens), Some(wanted), Some(_)) = (moves, closed, wanted, has) {
+        let opens = opens.map_or("none opens any more".to_owned(), |opens| format!("the next opens {}", rfc3339(opens)));
+        target.held = Some(format!("version {wanted} waits for a maintenance window: {opens}"));
+    } else {
+        target.version = wanted.map(|wanted| wanted.to_string());
+    }
+    let opens = closed.flatten().map(jiff::Zoned::timestamp);
+    (target, opens)
+}
+
+/// The version that the group is to have now: its own, or the one that the cluster's upgrade lets it go to.
+fn wanted(group: &NodeGroup, cluster: &EksCluster) -> Option<KubernetesVersion> {
+    if let Ok(Some(own)) = group.spec.version() {
+        return Some(own);
+    }
+    let upgrade = cluster.status.as_ref()?.upgrade.as_ref()?;
+    let released: KubernetesVersion = upgrade.node_group_version.as_deref()?.parse().ok()?;
+    // Told before the policy was changed.
+    (cluster.spec.upgrade.node_groups == FollowPolicy::Follow).then_some(released)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn cluster(upgrade: Value, released: &str) -> EksCluster {
+        serde_json::from_value(json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster", "metadata": {"name": "demo", "namespace": "team"},
+            "spec": {"region": "eu-west-1", "version": "1.34", "upgrade": upgrade},
+            "status": {"version": "1.34", "upgrade": {"nodeGroupVersion": released}},
+        }))
+        .unwrap()
+    }
+
+    fn group(own: Option<&str>, has: &str) -> NodeGroup {
+        let mut object = json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup", "metadata": {"name": "a", "namespace": "team"},
+            "spec": {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}},
+            "status": {"version": has},
+        });
+        if let Some(own) = own {
+            object["spec"]["version"] = own.into();
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn what_nodes_may_become() {
+        // Sunday, 22 November 2026, noon.
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let any_time = json!({});
+        let saturdays = json!({"windows": [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"}]});
+        let manual = json!({"nodeGroups": "Manual"});
+        let cases = [
+            ("follows", cluster(any_time.clone(), "1.34"), group(None, "1.33")),
+            ("is there", cluster(any_time.clone(), "1.34"), group(None, "1.34")),
+            ("not released yet", cluster(any_time.clone(), ""), group(None, "1.33")),
+            ("has its own", cluster(any_time.clone(), "1.34"), group(Some("1.33"), "1.32")),
+            ("its own is ahead", cluster(any_time, "1.34"), group(Some("1.35"), "1.34")),
+            ("outside the window", cluster(saturdays.clone(), "1.34"), group(None, "1.33")),
+            ("at rest outside", cluster(saturdays, "1.34"), group(None, "1.34")),
+            ("by hand", cluster(manual, "1.34"), group(None, "1.33")),
+        ];
+        let table = cases.map(|(name, cluster, group)| {
+            let (Target { version, replace, held, .. }, opens) = target(&group, &cluster, now);
+            let version = version.as_deref().unwrap_or("-");
+            let opens = opens.map_or("-".to_owned(), |opens| opens.to_string());
+            format!("{name}: version {version}, replace {replace}, opens {opens}; {}", held.unwrap_or_default())
+        });
+        insta::assert_snapshot!(table.join("\n"));
+    }
+}
