@@ -85,8 +85,6 @@ fn fields_not_acted_on_are_named_one_by_one() {
             "spec.autoMode",
             "spec.podIdentities",
             "spec.fargateProfiles",
-            "spec.upgrade.windows",
-            "spec.upgrade.soak",
             "spec.gitops.flux.imagePullSecretRef",
             "spec.gitops.flux.source.git.proxySecretRef",
             "spec.gitops.flux.decryption",

@@ -10,7 +10,6 @@ use super::gitops::{FLUX_REGISTRY, FLUX_VERSION};
 use super::network::{IpFamily, KubernetesNetwork};
 use super::node_group::{DesiredPolicy, NodeGroupSpec, NodeUpdate, ReleaseVersion, Scaling};
 use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
-use super::upgrade::{FollowPolicy, InsightsPolicy, Upgrade};
 use super::{EksClusterSpec, SpecError};
 
 /// Paths of the fields, in the order of the spec.
@@ -70,7 +69,7 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         addons: _,
         prune_addons: _,
         fargate_profiles: _,
-        upgrade,
+        upgrade: _,
         gitops,
         write_kubeconfig_to_secret_ref,
     } = spec;
@@ -86,22 +85,11 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
     found.when(control_plane_scaling.is_some(), "spec.controlPlaneScaling");
     found.when(zonal_shift.is_some(), "spec.zonalShift");
     found.when(auto_mode.is_some(), "spec.autoMode");
-    of_upgrade(upgrade, &mut found);
     if let Some(gitops) = gitops {
         of_gitops(gitops, &mut found)?;
     }
     found.when(write_kubeconfig_to_secret_ref.is_some(), "spec.writeKubeconfigToSecretRef");
     Ok(found)
-}
-
-fn of_upgrade(upgrade: &Upgrade, found: &mut Unsupported) {
-    let Upgrade { insights, windows, soak, node_groups, addons, allow_rollback } = upgrade;
-    found.when(*insights != InsightsPolicy::Block, "spec.upgrade.insights");
-    found.when(!windows.is_empty(), "spec.upgrade.windows");
-    found.when(*soak != Upgrade::default().soak, "spec.upgrade.soak");
-    found.when(*node_groups != FollowPolicy::Follow, "spec.upgrade.nodeGroups");
-    found.when(*addons != FollowPolicy::Follow, "spec.upgrade.addons");
-    found.when(*allow_rollback, "spec.upgrade.allowRollback");
 }
 
 fn of_gitops(gitops: &GitOps, found: &mut Unsupported) -> Result<(), SpecError> {

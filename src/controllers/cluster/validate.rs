@@ -10,6 +10,7 @@ use crate::api::{EksClusterSpec, Reason, duration, unsupported};
 use crate::controllers::account::Refusal;
 use crate::gitops::flux::{Component, GitRef};
 use crate::gitops::validate::{self as source, SourcePolicy, SourceUrl};
+use crate::upgrade::Windows;
 
 /// A spec that was checked, as far as controllers need more of it than it says literally.
 #[derive(Clone, Debug)]
@@ -53,6 +54,10 @@ impl From<crate::api::SpecError> for Refusal {
 pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, Refusal> {
     supported(spec)?;
     spec.version().map_err(|error| invalid("spec.version", error))?;
+    Windows::parse(&spec.upgrade.windows)?;
+    if duration::parse(&spec.upgrade.soak).is_none() {
+        return Err(invalid("spec.upgrade.soak", duration::refusal(&spec.upgrade.soak)));
+    }
     if let NetworkKind::Existing(existing) = spec.network.kind()? {
         existing.subnets()?;
     }
@@ -173,7 +178,10 @@ mod tests {
             let (parent, name) = path.rsplit_once('/').unwrap();
             spec.pointer_mut(parent).unwrap()[name] = value;
         };
-        let cases: [(&str, String, Value); 9] = [
+        let night = json!({"windows": [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Nowhere"}]});
+        let cases: [(&str, String, Value); 11] = [
+            ("spec.upgrade.windows", "/upgrade".into(), night),
+            ("spec.upgrade.soak", "/upgrade".into(), json!({"soak": "a while"})),
             ("spec.version", "/version".into(), json!("latest")),
             ("spec.network", "/network".into(), json!({"vpc": {}, "existing": {"subnetIds": ["subnet-1"]}})),
             ("spec.gitops.flux.source.git.url", format!("{git}/url"), json!("http://169.254.169.254/latest")),
