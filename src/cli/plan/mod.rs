@@ -3,6 +3,7 @@
 mod live;
 mod manifest;
 mod print;
+mod rules;
 mod schema;
 mod timeline;
 

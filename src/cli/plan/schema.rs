@@ -1,7 +1,10 @@
-//! Holds an object against its CRD's schema as the API server does: unknown fields, types, bounds, defaults. CEL rules are
-//! the API server's; those that matter to a plan are in [`crate::controllers::cluster::validate`] too. Pure.
+//! Holds an object against its CRD's schema as the API server does: unknown fields, types, bounds, defaults, and those CEL
+//! rules that are plain ([`super::rules`]). The other rules are the API server's; those that matter to a plan are in
+//! [`crate::controllers::cluster::validate`] too. Pure.
 
 use serde_json::Value;
+
+use super::rules;
 
 /// Applies defaults to `object` and returns what is wrong with it, each with its field.
 pub fn check_object(schema: &Value, object: &mut Value) -> Vec<String> {
@@ -45,8 +48,12 @@ fn check(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<String>
             range(number.as_f64(), &schema["minimum"], &schema["maximum"], field, errors);
         }
         ("boolean", Value::Bool(_)) | ("", _) => {}
-        (wanted, other) => errors.push(format!("{field}: {other} is not of type {wanted}{}", hint(wanted, other))),
+        (wanted, other) => {
+            errors.push(format!("{field}: {other} is not of type {wanted}{}", hint(wanted, other)));
+            return;
+        }
     }
+    errors.extend(rules::broken(schema, value).into_iter().map(|message| format!("{field}: {message}")));
 }
 
 /// YAML reads 1.34 as a number.

@@ -1,0 +1,90 @@
+//! Those of the CRDs' CEL rules whose form is plain: a pattern for a text or for each of a list, and how many of some fields
+//! are set. They are most of those on one field. What compares fields, and what compares old with new, is the API
+//! server's: an interpreter of CEL would bring a second library for time and a parser generator into the operator. Pure.
+
+use regex::Regex;
+use serde_json::Value;
+
+/// The messages of the plain rules of `schema` that `value` breaks.
+pub fn broken<'s>(schema: &'s Value, value: &Value) -> Vec<&'s str> {
+    let rules = schema["x-kubernetes-validations"].as_array().into_iter().flatten();
+    let broken = rules.filter(|rule| rule["rule"].as_str().and_then(|cel| holds(cel, value)) == Some(false));
+    broken.map(|rule| rule["message"].as_str().unwrap_or("is refused by the API server")).collect()
+}
+
+/// Whether the rule holds; `None`: it is not a plain one, or not for such a value.
+fn holds(cel: &str, value: &Value) -> Option<bool> {
+    if let Some(pattern) = between(cel, "self.matches(r'", "')") {
+        return Some(Regex::new(pattern).ok()?.is_match(value.as_str()?));
+    }
+    if let Some(pattern) = between(cel, "self.all(item, item.matches(r'", "'))") {
+        let pattern = Regex::new(pattern).ok()?;
+        return Some(value.as_array()?.iter().filter_map(Value::as_str).all(|item| pattern.is_match(item)));
+    }
+    let (fields, count) = cel.strip_prefix('[')?.split_once("].filter(set, set).size() ")?;
+    let mut set = 0;
+    for field in fields.split(", ") {
+        set += usize::from(value.as_object()?.contains_key(between(field, "has(self.", ")")?));
+    }
+    match count {
+        "== 1" => Some(set == 1),
+        "<= 1" => Some(set <= 1),
+        _ => None,
+    }
+}
+
+fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
+    // A quote inside ends the pattern before: there is more to the rule than that.
+    text.strip_prefix(before)?.strip_suffix(after).filter(|inner| !inner.contains('\''))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn plain_rules_hold_or_not_and_others_are_left_to_the_api_server() {
+        let cases = [
+            ("self.matches(r'^[a-z]+$')", json!("abc"), Some(true)),
+            ("self.matches(r'^[a-z]+$')", json!("ABC"), Some(false)),
+            ("self.matches(r'^[a-z]+$') && isURL(self)", json!("ABC"), None),
+            ("self.matches(r'^a$') || self.matches(r'^b$')", json!("c"), None),
+            ("self.all(item, item.matches(r'^(a|b)$'))", json!(["a", "b"]), Some(true)),
+            ("self.all(item, item.matches(r'^(a|b)$'))", json!(["a", "c"]), Some(false)),
+            ("[has(self.a), has(self.b)].filter(set, set).size() == 1", json!({"a": 1, "c": 1}), Some(true)),
+            ("[has(self.a), has(self.b)].filter(set, set).size() == 1", json!({}), Some(false)),
+            ("[has(self.a), has(self.b)].filter(set, set).size() <= 1", json!({"a": 1, "b": 1}), Some(false)),
+            ("self.min <= self.max", json!({"min": 2, "max": 1}), None),
+            ("self == oldSelf", json!("a"), None),
+        ];
+        for (cel, value, expected) in cases {
+            assert_eq!(holds(cel, &value), expected, "{cel} of {value}");
+        }
+    }
+
+    #[test]
+    fn most_of_the_rules_on_one_object_are_plain() {
+        let (mut plain, mut all) = (0, 0);
+        for crd in crate::api::crds::all() {
+            let text = serde_json::to_value(crd).unwrap();
+            count(&text, &mut |cel| {
+                all += 1;
+                let samples = [json!(""), json!([]), json!({})];
+                plain += usize::from(samples.iter().any(|sample| holds(cel, sample).is_some()));
+            });
+        }
+        assert!(plain * 2 > all, "{plain} of {all}");
+    }
+
+    fn count(value: &Value, see: &mut dyn FnMut(&str)) {
+        let rules = value["x-kubernetes-validations"].as_array().into_iter().flatten();
+        rules.filter_map(|rule| rule["rule"].as_str()).filter(|cel| !cel.contains("oldSelf")).for_each(&mut *see);
+        let children: Vec<&Value> = match value {
+            Value::Object(fields) => fields.values().collect(),
+            Value::Array(items) => items.iter().collect(),
+            _ => Vec::new(),
+        };
+        children.into_iter().for_each(|child| count(child, see));
+    }
+}
