@@ -1,4 +1,4 @@
-"""`python -m bench`: measures and prints the table. About ten minutes; single rows take less."""
+"""`python -m bench`: measures and prints the table. About twelve minutes; single rows take less."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import crash, many, one
 from .figures import Figure, table
 
 ROWS = {
-    "create": "one cluster: time to Ready and calls, cold and learned (about 3 min)",
+    "create": "one cluster: time to Ready and calls: cold, learned, restarted (about 5 min)",
     "memory": "resident memory with one cluster, and with --clusters (with create or at-once, else about 3 min)",
     "rest": "calls an hour at rest, of one cluster and of --clusters",
     "at-once": "--clusters at once: time, calls, and what bounds it",

@@ -67,34 +67,40 @@ def rows(wanted: set[str], rest_seconds: float, rest_scale: float, say) -> list[
             say(f"one cluster, operator that has made one: about {CRITICAL_PATH:.0f} s")
             learned = create(on, account, "learned")
             say(f"Ready after {learned.seconds:.1f} s with {len(learned.calls)} calls")
-            figures += creation_figures(cold, learned)
         if "memory" in wanted:
             figures.append(memory_figure(at_rest, operator))
+        operator.stop()
+        if "create" in wanted:
+            say(f"one cluster, operator that was just started again: about {CRITICAL_PATH:.0f} s")
+            with on.operator(account=account, settle="--settle=10s"):
+                restarted = create(on, account, "restarted")
+                say(f"Ready after {restarted.seconds:.1f} s with {len(restarted.calls)} calls")
+                on.delete(*pair("restarted"), timeout=120)
+            figures[:0] = creation_figures({"cold": cold, "learned": learned, "restarted": restarted})
         if "rest" in wanted:
-            operator.stop()
             figures.append(rest_figure(on, account, rest_seconds, rest_scale, say))
     return figures
 
 
-def creation_figures(cold: Creation, learned: Creation) -> list[Figure]:
-    both = {"cold": cold, "learned": learned}
+def creation_figures(runs: dict[str, Creation]) -> list[Figure]:
     times = Figure(
         "apply to Ready, over the critical path",
-        f"+{cold.over:.1f} s cold, +{learned.over:.1f} s learned",
+        ", ".join(f"+{run.over:.1f} s {name}" for name, run in runs.items()),
         "<= 3 s",
-        max(cold.over, learned.over) <= 3,
+        all(run.over <= 3 for run in runs.values()),
         ("+34 s", "+99 s", "+122 s"),
-        f"critical path {CRITICAL_PATH} s; cold: an operator that never saw a cluster made; learned: its second",
-        {name: {"seconds": run.seconds, "over": run.over} for name, run in both.items()},
+        f"critical path {CRITICAL_PATH} s; cold: an operator that never saw a cluster made; learned: its second; "
+        "restarted: a new process after it",
+        {name: {"seconds": run.seconds, "over": run.over} for name, run in runs.items()},
     )
     calls = Figure(
         "AWS calls until Ready (of them writes)",
-        ", ".join(f"{len(run.calls)} ({run.writes}) {name}" for name, run in both.items()),
+        ", ".join(f"{len(run.calls)} ({run.writes}) {name}" for name, run in runs.items()),
         "< 90",
-        max(len(run.calls) for run in both.values()) < 90,
+        all(len(run.calls) < 90 for run in runs.values()),
         ("161", "212", "180"),
-        f"cold, by service: {by_service(cold.calls)}",
-        {name: {"calls": by_action(run.calls), "writes": run.writes} for name, run in both.items()},
+        f"cold, by service: {by_service(runs['cold'].calls)}",
+        {name: {"calls": by_action(run.calls), "writes": run.writes} for name, run in runs.items()},
     )
     return [times, calls]
 
