@@ -275,3 +275,7 @@ pub fn look_again(decision: &Decision, now: Timestamp) -> Option<Timestamp> {
         State::Settled | State::Running(_) | State::Blocked { .. } => None,
     }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -1,0 +1,131 @@
+//! What a person reads of an upgrade at each of its turns.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::*;
+use crate::api::EksClusterSpec;
+use crate::engine::{Action, Goal, Item, Operation};
+use crate::upgrade::{Clock, ControlPlaneWork, Seen, SeenNodeGroup, Soaked, Windows, decide};
+
+fn version(text: &str) -> KubernetesVersion {
+    text.parse().unwrap()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn spec(upgrade: serde_json::Value) -> EksClusterSpec {
+    serde_json::from_value(json!({"region": "eu-west-1", "version": "1.34", "upgrade": upgrade})).unwrap()
+}
+
+fn seen(control_plane: &str, nodes: &str, own: Option<&str>) -> Seen {
+    Seen {
+        control_plane: version(control_plane),
+        control_plane_work: ControlPlaneWork::Idle,
+        addons: Vec::new(),
+        node_groups: vec![SeenNodeGroup {
+            name: "apps".into(),
+            version: version(nodes),
+            own: own.map(version),
+            kubelets: BTreeSet::new(),
+            busy: false,
+            suspended: false,
+        }],
+        other_kubelets: Vec::new(),
+        offered: ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35"].map(version).into(),
+    }
+}
+
+/// The cluster's part of a plan, while an update of the control plane runs or not.
+fn plan(running: Option<&str>) -> Plan {
+    let verdict = running.map_or(Verdict::Settled, |id| Verdict::Waiting {
+        action: Action::Update,
+        since: at("2026-11-22T11:54:00Z"),
+        until: at("2026-11-22T12:03:00Z"),
+        note: String::new(),
+        operation: Some(Operation { id: id.into(), kind: "VersionUpdate".into(), since: None }),
+    });
+    Plan { goal: Goal::Present, items: vec![Item { key: cluster_key(), verdict, forbidden: Vec::new() }] }
+}
+
+/// Conditions and status as a person reads them.
+fn told(spec: &EksClusterSpec, seen: &Seen, plan: &Plan, remaining: u64, previous: Option<&UpgradeStatus>) -> String {
+    let now = at("2026-11-22T12:00:00Z");
+    let goal = crate::upgrade::Goal::of(spec).unwrap();
+    let window = Windows::parse(&spec.upgrade.windows).unwrap().state(now);
+    let soaked = Soaked { remaining: Duration::from_secs(remaining), unhealthy: None };
+    let clock = Clock { now, window: window.clone(), soaked };
+    let to = way::path(seen.control_plane, goal.version).first().copied();
+    let checks = Vec::new();
+    let made = to.map(|to| Preflight { to, checks });
+    let decision = decide(&goal, seen, &clock, made.as_ref());
+    let input = Input {
+        previous,
+        version_before: None,
+        decision: &decision,
+        goal: goal.version,
+        control_plane: seen.control_plane,
+        plan,
+        ended: &[],
+        preflight: made.as_ref(),
+        window: &window,
+        soak: None,
+        now,
+    };
+    let (status, message) = (input.status(), input.message());
+    let overall = overall(Overall::Ready(Says::yes(Reason::Available, "Kubernetes")), &decision, message.as_deref());
+    let (kind, says) = match overall {
+        Overall::Ready(says) => ("Ready", says),
+        Overall::Reconciling(says) => ("Reconciling", says),
+        Overall::Stalled(says) => ("Stalled", says),
+        Overall::Suspended(_) => unreachable!(),
+    };
+    let upgrading = upgrading(&decision, message.as_deref());
+    let sync = in_sync(Says::yes(Reason::Synced, "AWS matches the spec"), &decision);
+    let ahead: Vec<_> = steps_ahead(&decision).into_iter().map(|step| step.resource).collect();
+    let status = serde_json::to_string(&status).unwrap();
+    format!(
+        "{kind} {}: {}\nUpgrading {} {}\nInSync {} {}: {}\nplan ahead: {}\n{status}\n",
+        says.reason,
+        says.message,
+        upgrading.status.as_str(),
+        upgrading.reason,
+        sync.status.as_str(),
+        sync.reason,
+        sync.message,
+        ahead.join(", "),
+    )
+}
+
+#[test]
+fn what_a_person_reads_at_each_turn() {
+    let any_time = spec(json!({}));
+    let saturdays =
+        spec(json!({"windows": [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"}]}));
+    let begun = UpgradeStatus {
+        from: Some("1.32".into()),
+        to: Some("1.34".into()),
+        path: vec!["1.33".into(), "1.34".into()],
+        step: Some(1),
+        steps: Some(3),
+        ..UpgradeStatus::default()
+    };
+    let working = Seen { control_plane_work: ControlPlaneWork::Version, ..seen("1.33", "1.32", None) };
+    let turns = [
+        ("at rest", told(&any_time, &seen("1.34", "1.34", None), &plan(None), 0, None)),
+        ("outside the window", told(&saturdays, &seen("1.32", "1.32", None), &plan(None), 0, None)),
+        ("may begin", told(&any_time, &seen("1.32", "1.32", None), &plan(None), 0, None)),
+        ("the second minor runs", told(&any_time, &working, &plan(Some("update-2")), 0, Some(&begun))),
+        ("soaks", told(&any_time, &seen("1.34", "1.32", None), &plan(None), 300, Some(&begun))),
+        ("nodes follow", told(&any_time, &seen("1.34", "1.32", None), &plan(None), 0, Some(&begun))),
+        (
+            "a group of its own version",
+            told(&any_time, &seen("1.33", "1.30", Some("1.30")), &plan(None), 0, Some(&begun)),
+        ),
+    ];
+    let text: Vec<_> = turns.iter().map(|(name, told)| format!("== {name}\n{told}")).collect();
+    insta::assert_snapshot!(text.join("\n"));
+}
