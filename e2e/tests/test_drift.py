@@ -11,7 +11,6 @@ from fleet.account import RESOURCE, Account, fresh_account
 from fleet.manifests import cluster, key_of, node_group
 from fleet.stage import Stage, stage, until
 from keelson_harness.aws import REGION, Durations
-from keelson_harness.kubeapi import conditions
 
 PUT_BACK = 30
 ANYWHERE = "0.0.0.0/0"
@@ -138,15 +137,6 @@ def test_groups_of_an_access_entry_that_the_spec_changes(on, shop, account):
 def test_an_addon_gets_its_role_by_pod_identity(shop, account):
     addon = account.eks.describe_addon(clusterName="shop", addonName="aws-ebs-csi-driver")["addon"]
     assert len(addon["podIdentityAssociations"]) == 1
-
-
-def test_a_change_that_is_not_supported_yet_is_told_and_not_made(on, shop, account):
-    """Neither silently ignored nor by making the cluster anew."""
-    on.ready(shop)
-    on.api.patch(*key_of(shop)[:3], {"spec": {"version": "1.35"}})
-    found = on.await_condition(shop, "InSync", "False", timeout=20)
-    assert "version" in conditions(found)["InSync"]["message"]
-    assert account.eks.describe_cluster(name="shop")["cluster"]["version"] == "1.34"
 
 
 def test_what_the_cluster_and_people_left_in_it_goes_with_it(on, shop, account):

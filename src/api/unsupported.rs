@@ -23,7 +23,7 @@ impl Unsupported {
         }
     }
 
-    /// The fields' paths, such as `spec.autoMode`.
+    /// The fields' paths, such as `spec.changePolicy`.
     pub fn fields(&self) -> &[&'static str] {
         &self.0
     }
@@ -59,10 +59,10 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         secrets_encryption: _,
         role_arn: _,
         support_type: _,
-        control_plane_scaling,
-        zonal_shift,
+        control_plane_scaling: _,
+        zonal_shift: _,
         deletion_protection: _,
-        auto_mode,
+        auto_mode: _,
         access,
         oidc_provider: _,
         pod_identities: _,
@@ -82,9 +82,6 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
     found.when(*deletion_policy != DeletionPolicy::Delete, "spec.deletionPolicy");
     found.when(*adoption_policy != AdoptionPolicy::Refuse, "spec.adoptionPolicy");
     found.when(*ip_family != IpFamily::IPv4, "spec.kubernetesNetwork.ipFamily");
-    found.when(control_plane_scaling.is_some(), "spec.controlPlaneScaling");
-    found.when(zonal_shift.is_some(), "spec.zonalShift");
-    found.when(auto_mode.is_some(), "spec.autoMode");
     if let Some(gitops) = gitops {
         of_gitops(gitops, &mut found)?;
     }

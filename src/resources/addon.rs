@@ -3,14 +3,17 @@
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/eks-add-ons.html>.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_eks::types::{AddonPodIdentityAssociations, AddonStatus, ResolveConflicts};
 use jiff::Timestamp;
 
-use super::cloud::{Cloud, Intervals, Making, changes_tags, not_yet, tag_changes};
+use super::addon_diff::{Seen, configuration};
+use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags};
 use super::cluster;
+use super::updates::{self, Updated};
 use crate::api::addons::{Addon as Wanted, Conflicts};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
@@ -27,20 +30,11 @@ const CATALOGUE_BELIEVED: Duration = Duration::from_secs(6 * 3600);
 /// An add-on that the spec lists.
 pub struct Addon {
     cluster: String,
-    wanted: Wanted,
-    /// The version to have now; `None`: the one it has.
-    target: Option<String>,
-    tags: Tags,
+    pub(super) wanted: Wanted,
+    /// The version it is to have now.
+    pub(super) target: Option<String>,
+    pub(super) tags: Tags,
     intervals: Intervals,
-}
-
-/// What is seen of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    version: String,
-    configuration: Option<serde_json::Value>,
-    service_account_role_arn: Option<String>,
-    tags: Tags,
 }
 
 /// Its kind in the graph.
@@ -62,18 +56,30 @@ pub fn needs_nodes(name: &str) -> bool {
 }
 
 impl Addon {
-    /// An add-on of the cluster. `target`: the version it is to have now; `None`: the one it has.
+    /// An add-on of the cluster. `target` is the version it is to have now; `None`: the one it has, or the one that the spec
+    /// asks for where it has to be made.
     pub fn new(making: &Making<'_>, wanted: &Wanted, target: Option<String>) -> Self {
         let tags = making.tags(&key(&wanted.name));
         Self { cluster: making.cluster_name.into(), wanted: wanted.clone(), target, tags, intervals: making.intervals }
     }
 
-    fn configuration(&self) -> Option<serde_json::Value> {
-        self.wanted.configuration.clone().map(serde_json::Value::Object)
+    fn updated(&self) -> Updated<'_> {
+        Updated::Addon(&self.cluster, &self.wanted.name)
+    }
+
+    fn conflicts(&self) -> ResolveConflicts {
+        match self.wanted.conflicts {
+            Conflicts::Preserve => ResolveConflicts::Preserve,
+            Conflicts::Overwrite => ResolveConflicts::Overwrite,
+            Conflicts::None => ResolveConflicts::None,
+        }
     }
 
     async fn version(&self, cloud: &Cloud, kubernetes: &str) -> Result<String, Failure> {
         let name = &self.wanted.name;
+        if let Some(target) = &self.target {
+            return Ok(target.clone());
+        }
         let fresh = Fresh::within(CATALOGUE_BELIEVED);
         let offered = cloud.aws.snapshots.addon_versions(name, kubernetes, fresh).await?;
         let offered: Vec<_> = offered.iter().map(offer).collect();
@@ -104,6 +110,34 @@ impl Addon {
             )));
         }
         Ok(Some(associations))
+    }
+}
+
+impl Addon {
+    /// The roles that an add-on has by pod identity: it tells only the associations.
+    async fn pod_identity_roles(
+        &self,
+        cloud: &Cloud,
+        addon: &aws_sdk_eks::types::Addon,
+    ) -> Result<BTreeSet<String>, Failure> {
+        let mut roles = BTreeSet::new();
+        if self.wanted.pod_identity_role_arn.is_none() {
+            return Ok(roles);
+        }
+        for arn in addon.pod_identity_associations() {
+            let id = arn.rsplit('/').next().unwrap_or(arn);
+            let request =
+                cloud.aws.eks.describe_pod_identity_association().cluster_name(&self.cluster).association_id(id);
+            let name = &self.wanted.name;
+            match cloud.aws.call(Service::Eks, "DescribePodIdentityAssociation", name, request.send()).await {
+                Err(error) if error.class() == Class::Gone => {}
+                other => {
+                    let association = other?.association;
+                    roles.extend(association.and_then(|association| association.role_arn));
+                }
+            }
+        }
+        Ok(roles)
     }
 }
 
@@ -138,8 +172,9 @@ fn observed(addon: &aws_sdk_eks::types::Addon) -> Observed<Seen> {
     };
     let detail = Seen {
         version: addon.addon_version().unwrap_or_default().into(),
-        configuration: addon.configuration_values().and_then(|text| serde_json::from_str(text).ok()),
+        configuration: addon.configuration_values().and_then(configuration),
         service_account_role_arn: addon.service_account_role_arn().map(str::to_owned),
+        pod_identity_roles: BTreeSet::new(),
         tags: Tags::from_eks(addon.tags()),
     };
     Observed::ready(addon.addon_name().unwrap_or_default(), status, detail.clone())
@@ -185,52 +220,34 @@ impl Resource for Addon {
     }
 
     fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
-        if let Some(wanted) = &self.target
-            && seen.detail.version != *wanted
-        {
-            changes.push(not_yet("version", &seen.detail.version, wanted));
-        }
-        if let Some(wanted) = self.configuration()
-            && seen.detail.configuration.as_ref() != Some(&wanted)
-        {
-            let there = seen.detail.configuration.as_ref().map(ToString::to_string).unwrap_or_default();
-            changes.push(not_yet("configuration", there, wanted));
-        }
-        if let Some(wanted) = &self.wanted.service_account_role_arn
-            && seen.detail.service_account_role_arn.as_ref() != Some(wanted)
-        {
-            let there = seen.detail.service_account_role_arn.clone().unwrap_or_default();
-            changes.push(not_yet("serviceAccountRoleArn", there, wanted));
-        }
-        changes
+        self.differences(&seen.detail)
     }
 
     async fn observe(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        _: &Look,
-        _: Option<&Observed<Seen>>,
+        look: &Look,
+        last: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let name = &self.wanted.name;
         let request = cloud.aws.eks.describe_addon().cluster_name(&self.cluster).addon_name(name);
-        match cloud.aws.call(Service::Eks, "DescribeAddon", name, request.send()).await {
-            Err(error) if error.class() == Class::Gone => Ok(Presence::Absent),
-            // In a cluster of ours, an add-on that the spec lists is ours to keep as listed.
-            other => Ok(other?.addon.map_or(Presence::Absent, |addon| Presence::Ours(observed(&addon)))),
-        }
+        let answer = match cloud.aws.call(Service::Eks, "DescribeAddon", name, request.send()).await {
+            Err(error) if error.class() == Class::Gone => return Ok(Presence::Absent),
+            other => other?,
+        };
+        let Some(addon) = answer.addon else { return Ok(Presence::Absent) };
+        let mut seen = observed(&addon);
+        seen.detail.pod_identity_roles = self.pod_identity_roles(cloud, &addon).await?;
+        let seen = updates::follow(cloud, self.updated(), self.changeable(seen), look, last).await?;
+        // In a cluster of ours, an add-on that the spec lists is ours to keep as listed.
+        Ok(Presence::Ours(seen))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
         let version = self.version(cloud, refs.need(&cluster::key(), "version")?).await?;
         let pod_identity = self.pod_identity(cloud, &version).await?;
         let name = &self.wanted.name;
-        let conflicts = match self.wanted.conflicts {
-            Conflicts::Preserve => ResolveConflicts::Preserve,
-            Conflicts::Overwrite => ResolveConflicts::Overwrite,
-            Conflicts::None => ResolveConflicts::None,
-        };
         let step = format!("addon {:?} {version}", self.wanted);
         let request = cloud
             .aws
@@ -239,7 +256,7 @@ impl Resource for Addon {
             .cluster_name(&self.cluster)
             .addon_name(name)
             .addon_version(&version)
-            .resolve_conflicts(conflicts)
+            .resolve_conflicts(self.conflicts())
             .set_service_account_role_arn(self.wanted.service_account_role_arn.clone())
             .set_pod_identity_associations(pod_identity)
             .set_configuration_values(self.configuration().map(|values| values.to_string()))
@@ -257,13 +274,39 @@ impl Resource for Addon {
         seen: &Observed<Seen>,
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
-        let mut detail = seen.detail.clone();
+        let mut seen = seen.clone();
         if changes_tags(changes) {
             let arn = seen.outputs.get("arn").map_or("", String::as_str);
-            cloud.tag_eks(arn, &self.tags, &detail.tags).await?;
-            detail.tags = self.tags.clone();
+            cloud.tag_eks(arn, &self.tags, &seen.detail.tags).await?;
+            seen.detail.tags = self.tags.clone();
         }
-        Ok(Observed { detail, ..seen.clone() })
+        let changed = |field| changes_field(changes, field);
+        let fields = ["version", "configuration", "serviceAccountRoleArn", "podIdentityRoleArn"];
+        if !fields.into_iter().any(changed) {
+            return Ok(seen);
+        }
+        let (name, there) = (&self.wanted.name, &seen.detail);
+        let version = self.target.as_ref().unwrap_or(&there.version);
+        let pod_identity = if changed("podIdentityRoleArn") { self.pod_identity(cloud, version).await? } else { None };
+        // Without it EKS takes the role away, so it is sent whatever changes.
+        let role = self.wanted.service_account_role_arn.as_ref().or(there.service_account_role_arn.as_ref());
+        let configuration = self.configuration().filter(|_| changed("configuration"));
+        let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
+        let token = updates::token(cloud, &seen, &format!("addon {name} {}", told.join(", ")));
+        let request = cloud
+            .aws
+            .eks
+            .update_addon()
+            .cluster_name(&self.cluster)
+            .addon_name(name)
+            .set_addon_version(changed("version").then(|| version.clone()))
+            .resolve_conflicts(self.conflicts())
+            .set_service_account_role_arn(role.filter(|_| self.wanted.pod_identity_role_arn.is_none()).cloned())
+            .set_pod_identity_associations(pod_identity)
+            .set_configuration_values(configuration.map(|values| values.to_string()))
+            .client_request_token(token);
+        let update = cloud.aws.call(Service::Eks, "UpdateAddon", name, request.send()).await?.update;
+        Ok(updates::begun(seen, self.updated(), update))
     }
 
     async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {

@@ -3,21 +3,19 @@
 //! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html>. Made without EKS's self-managed
 //! add-ons: ours are EKS add-ons, and the two would be in each other's way.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_eks::types::{
-    AuthenticationMode, ClusterStatus, CreateAccessConfigRequest, EncryptionConfig, KubernetesNetworkConfigRequest,
-    LogSetup, LogType, Logging, Provider, SupportType, UpgradePolicyRequest, VpcConfigRequest,
-};
+use aws_sdk_eks::types::{ClusterStatus, CreateAccessConfigRequest, UpgradePolicyRequest, ZonalShiftConfigRequest};
 use jiff::Timestamp;
 
-use super::cloud::{Cloud, Intervals, Making, changes_tags, not_yet, tag_changes};
+use super::cloud::{Cloud, Intervals, Making};
+use super::cluster_diff::{self, Part, Seen};
+use super::cluster_request::{self as request, logging};
 use super::role::{self, Purpose};
 use super::survey;
-use crate::api::access::AuthenticationMode as WantedMode;
-use crate::api::cluster::{EksClusterSpec, SupportType as WantedSupport};
+use super::updates::{self, Updated};
+use crate::api::cluster::EksClusterSpec;
 use crate::aws::Service;
 use crate::aws::tags::{Ownership, Tags};
 use crate::aws::tokens::client_token;
@@ -25,31 +23,14 @@ use crate::engine::{Action, Change, Class, Failure, Goal, Key, Look, Observed, P
 
 /// The control plane of a cluster.
 pub struct Cluster {
-    name: String,
-    spec: Box<EksClusterSpec>,
+    pub(super) name: String,
+    pub(super) spec: Box<EksClusterSpec>,
+    /// The version to be at now; `None`: the one it has.
+    pub(super) version: Option<String>,
     /// What says in which subnets it is: subnets of ours, or the existing network.
     network: Vec<Key>,
-    /// The version to be at now; `None`: the one it has.
-    version: Option<String>,
-    tags: Tags,
+    pub(super) tags: Tags,
     intervals: Intervals,
-}
-
-/// What is seen of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    version: String,
-    role_arn: String,
-    public: bool,
-    private: bool,
-    public_cidrs: BTreeSet<String>,
-    logging: BTreeSet<String>,
-    support: Option<String>,
-    deletion_protection: bool,
-    authentication: String,
-    kms_key: Option<String>,
-    service_cidr: Option<String>,
-    tags: Tags,
 }
 
 /// Its name in the graph.
@@ -75,7 +56,7 @@ impl Cluster {
         }
     }
 
-    fn subnet_ids(&self, refs: &Refs) -> Result<Vec<String>, Failure> {
+    pub(super) fn subnet_ids(&self, refs: &Refs) -> Result<Vec<String>, Failure> {
         let mut ids = Vec::new();
         for place in &self.network {
             match refs.output(place, SUBNET_IDS) {
@@ -86,19 +67,13 @@ impl Cluster {
         Ok(ids)
     }
 
-    fn security_groups(&self) -> Option<Vec<String>> {
+    pub(super) fn security_groups(&self) -> Option<Vec<String>> {
         self.spec.network.existing.as_ref().and_then(|existing| existing.security_group_ids.clone())
     }
 
-    fn vpc_config(&self, refs: &Refs) -> Result<VpcConfigRequest, Failure> {
-        let access = &self.spec.endpoint_access;
-        Ok(VpcConfigRequest::builder()
-            .set_subnet_ids(Some(self.subnet_ids(refs)?))
-            .set_security_group_ids(self.security_groups())
-            .endpoint_public_access(access.public)
-            .endpoint_private_access(access.private)
-            .set_public_access_cidrs(access.public.then(|| access.public_cidrs.clone()))
-            .build())
+    /// Whether EKS Auto Mode makes nodes of its own, which need a role.
+    pub(super) fn makes_nodes(&self) -> bool {
+        makes_nodes(&self.spec)
     }
 
     fn observed(&self, cluster: &aws_sdk_eks::types::Cluster) -> Observed<Seen> {
@@ -107,6 +82,7 @@ impl Cluster {
         let busy = |action, since| Phase::Busy { action, since, note: String::new() };
         let phase = match cluster.status() {
             Some(ClusterStatus::Active) => Phase::Ready,
+            // The endpoint stays usable, but EKS takes no other change meanwhile.
             Some(ClusterStatus::Updating) => busy(Action::Update, None),
             Some(ClusterStatus::Deleting) => busy(Action::Delete, None),
             Some(ClusterStatus::Failed) => {
@@ -115,7 +91,7 @@ impl Cluster {
             _ => busy(Action::Create, since),
         };
         let vpc = cluster.resources_vpc_config();
-        let mut seen = Observed::ready(&self.name, status, seen(cluster)).phase(phase);
+        let mut seen = Observed::ready(&self.name, status, cluster_diff::seen(cluster)).phase(phase);
         let outputs = [
             ("arn", cluster.arn()),
             ("endpoint", cluster.endpoint()),
@@ -138,32 +114,9 @@ impl Cluster {
     }
 }
 
-fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Seen {
-    let vpc = cluster.resources_vpc_config();
-    let on = cluster.logging().map_or(&[][..], |logging| logging.cluster_logging());
-    let on = on.iter().filter(|setup| setup.enabled() == Some(true));
-    Seen {
-        version: cluster.version().unwrap_or_default().into(),
-        role_arn: cluster.role_arn().unwrap_or_default().into(),
-        public: vpc.is_some_and(|vpc| vpc.endpoint_public_access()),
-        private: vpc.is_some_and(|vpc| vpc.endpoint_private_access()),
-        public_cidrs: vpc.map(|vpc| vpc.public_access_cidrs().iter().cloned().collect()).unwrap_or_default(),
-        logging: on.flat_map(|setup| setup.types()).map(|log| log.as_str().to_owned()).collect(),
-        support: cluster.upgrade_policy().and_then(|p| p.support_type()).map(|s| s.as_str().to_owned()),
-        deletion_protection: cluster.deletion_protection().unwrap_or(false),
-        authentication: cluster
-            .access_config()
-            .and_then(|access| access.authentication_mode())
-            .map_or(String::new(), |mode| mode.as_str().to_owned()),
-        kms_key: cluster
-            .encryption_config()
-            .first()
-            .and_then(|config| config.provider())
-            .and_then(|provider| provider.key_arn())
-            .map(str::to_owned),
-        service_cidr: cluster.kubernetes_network_config().and_then(|n| n.service_ipv4_cidr()).map(str::to_owned),
-        tags: Tags::from_eks(cluster.tags()),
-    }
+/// Whether EKS Auto Mode is to make nodes of its own.
+pub fn makes_nodes(spec: &EksClusterSpec) -> bool {
+    spec.auto_mode.as_ref().is_some_and(|auto| !auto.node_pools.is_empty())
 }
 
 fn health(cluster: &aws_sdk_eks::types::Cluster) -> String {
@@ -178,24 +131,6 @@ fn health(cluster: &aws_sdk_eks::types::Cluster) -> String {
     if told.is_empty() { "EKS gives no reason".into() } else { told.join("; ") }
 }
 
-fn mode(mode: WantedMode) -> AuthenticationMode {
-    match mode {
-        WantedMode::Api => AuthenticationMode::Api,
-        WantedMode::ApiAndConfigMap => AuthenticationMode::ApiAndConfigMap,
-    }
-}
-
-fn support(support: WantedSupport) -> SupportType {
-    match support {
-        WantedSupport::Standard => SupportType::Standard,
-        WantedSupport::Extended => SupportType::Extended,
-    }
-}
-
-fn list(set: &BTreeSet<String>) -> String {
-    set.iter().cloned().collect::<Vec<_>>().join(", ")
-}
-
 #[async_trait]
 impl Resource for Cluster {
     type Cloud = Cloud;
@@ -206,7 +141,8 @@ impl Resource for Cluster {
     }
 
     fn after(&self) -> Vec<Key> {
-        self.network.iter().cloned().chain([role::key(Purpose::Cluster)]).collect()
+        let auto_node = self.makes_nodes().then(|| role::key(Purpose::AutoNode));
+        self.network.iter().cloned().chain([role::key(Purpose::Cluster)]).chain(auto_node).collect()
     }
 
     fn deletable_while(&self, _: Action) -> bool {
@@ -231,6 +167,16 @@ impl Resource for Cluster {
         })
     }
 
+    /// As measured by others; those that change the API servers roll them one by one.
+    fn expected_operation(&self, kind: &str) -> Duration {
+        Duration::from_secs(match kind {
+            "VersionUpdate" | "VersionRollback" => 510,
+            "AssociateEncryptionConfig" => 900,
+            "EndpointAccessUpdate" | "VpcConfigUpdate" | "AccessConfigUpdate" | "AutoModeUpdate" => 300,
+            _ => 120,
+        })
+    }
+
     fn rest(&self) -> Rest {
         self.intervals.single()
     }
@@ -244,45 +190,12 @@ impl Resource for Cluster {
     }
 
     fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
-        let there = &seen.detail;
-        let mut changes = tag_changes(&self.tags, &there.tags);
-        let mut differs = |field: &str, from: String, to: String| {
-            if from != to {
-                changes.push(not_yet(field, from, to));
-            }
-        };
-        let spec = &self.spec;
-        if let Some(version) = &self.version {
-            differs("version", there.version.clone(), version.clone());
-        }
-        differs("endpointAccess.public", there.public.to_string(), spec.endpoint_access.public.to_string());
-        differs("endpointAccess.private", there.private.to_string(), spec.endpoint_access.private.to_string());
-        if there.public && spec.endpoint_access.public {
-            let wanted = spec.endpoint_access.public_cidrs.iter().cloned().collect();
-            differs("endpointAccess.publicCidrs", list(&there.public_cidrs), list(&wanted));
-        }
-        if let Some(logging) = &spec.logging {
-            differs("logging", list(&there.logging), list(&logging.iter().cloned().collect()));
-        }
-        if let Some(wanted) = spec.support_type {
-            differs("supportType", there.support.clone().unwrap_or_default(), support(wanted).as_str().into());
-        }
-        if let Some(wanted) = spec.deletion_protection {
-            differs("deletionProtection", there.deletion_protection.to_string(), wanted.to_string());
-        }
-        let wanted = mode(spec.access.authentication_mode);
-        differs("access.authenticationMode", there.authentication.clone(), wanted.as_str().into());
-        if let Some(wanted) = &spec.secrets_encryption {
-            let key = there.kms_key.clone().unwrap_or_default();
-            differs("secretsEncryption.kmsKeyArn", key, wanted.kms_key_arn.clone());
-        }
-        if let (Some(wanted), Some(there)) = (&spec.kubernetes_network.service_cidr, &there.service_cidr) {
-            differs("kubernetesNetwork.serviceCidr", there.clone(), wanted.clone());
-        }
-        if let Some(arn) = refs.output(&role::key(Purpose::Cluster), "arn") {
-            differs("roleArn", there.role_arn.clone(), arn.to_owned());
-        }
-        changes
+        self.differences(&seen.detail, refs)
+    }
+
+    /// Tags at once; then one type of change, as EKS takes no two together.
+    fn batch(&self, changes: &[Change]) -> Vec<Change> {
+        Part::batch(changes)
     }
 
     async fn observe(
@@ -290,7 +203,7 @@ impl Resource for Cluster {
         cloud: &Cloud,
         _: &Refs,
         look: &Look,
-        _: Option<&Observed<Seen>>,
+        last: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let request = cloud.aws.eks.describe_cluster().name(&self.name);
         let answer = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.name, request.send()).await {
@@ -311,7 +224,10 @@ impl Resource for Cluster {
             ))
         };
         Ok(match Ownership::of(&Tags::from_eks(cluster.tags()), &cloud.owner.uid) {
-            Ownership::Ours => Presence::Ours(self.observed(&cluster)),
+            Ownership::Ours => {
+                let seen = self.observed(&cluster);
+                Presence::Ours(updates::follow(cloud, Updated::Cluster(&self.name), seen, look, last).await?)
+            }
             Ownership::Nobody => foreign("exists and was not made by Keelson".into()),
             Ownership::Other { owner, cluster } => foreign(format!("belongs to {}", cluster.unwrap_or(owner))),
         })
@@ -319,23 +235,13 @@ impl Resource for Cluster {
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
         let spec = &self.spec;
-        let network = spec.kubernetes_network.service_cidr.as_ref();
-        let logging = spec.logging.as_ref().filter(|types| !types.is_empty()).map(|types| {
-            let types = types.iter().map(|log| LogType::from(log.as_str())).collect();
-            Logging::builder().cluster_logging(LogSetup::builder().set_types(Some(types)).enabled(true).build()).build()
-        });
-        let encryption = spec.secrets_encryption.as_ref().map(|encryption| {
-            let provider = Provider::builder().key_arn(&encryption.kms_key_arn).build();
-            // EKS encrypts all of the API's data by now and ignores the value, but still takes it; older regions ask for it.
-            #[allow(deprecated)]
-            let config = EncryptionConfig::builder().resources("secrets").provider(provider).build();
-            vec![config]
-        });
         let access = CreateAccessConfigRequest::builder()
-            .authentication_mode(mode(spec.access.authentication_mode))
+            .authentication_mode(cluster_diff::mode(spec.access.authentication_mode).into())
             // The operator's own way in, to bootstrap the GitOps agent.
             .bootstrap_cluster_creator_admin_permissions(true)
             .build();
+        let support = spec.support_type.map(|support| cluster_diff::support(support).into());
+        let auto = self.auto_mode(refs, None)?;
         let role = refs.need(&role::key(Purpose::Cluster), "arn")?;
         let subnets = self.subnet_ids(refs)?.join(",");
         // An edit between two tries is another request: EKS refuses a token with other parameters.
@@ -345,19 +251,21 @@ impl Resource for Cluster {
             .eks
             .create_cluster()
             .name(&self.name)
-            .version(&spec.version)
+            .version(self.version.as_ref().unwrap_or(&spec.version))
             .role_arn(role)
             .resources_vpc_config(self.vpc_config(refs)?)
-            .set_kubernetes_network_config(
-                network.map(|cidr| KubernetesNetworkConfigRequest::builder().service_ipv4_cidr(cidr).build()),
-            )
-            .set_logging(logging)
-            .set_encryption_config(encryption)
+            .set_kubernetes_network_config(self.network_config(auto.is_some()))
+            .set_logging(spec.logging.as_ref().filter(|types| !types.is_empty()).map(|types| logging(types, &[])))
+            .set_encryption_config(spec.secrets_encryption.as_ref().map(request::encryption))
             .access_config(access)
             .bootstrap_self_managed_addons(false)
-            .set_upgrade_policy(
-                spec.support_type.map(|wanted| UpgradePolicyRequest::builder().support_type(support(wanted)).build()),
+            .set_upgrade_policy(support.map(|support| UpgradePolicyRequest::builder().support_type(support).build()))
+            .set_zonal_shift_config(
+                spec.zonal_shift.map(|enabled| ZonalShiftConfigRequest::builder().enabled(enabled).build()),
             )
+            .set_control_plane_scaling_config(spec.control_plane_scaling.as_ref().map(request::scaling))
+            .set_storage_config(auto.as_ref().map(|_| request::block_storage()))
+            .set_compute_config(auto)
             .set_deletion_protection(spec.deletion_protection)
             .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
@@ -369,30 +277,22 @@ impl Resource for Cluster {
     async fn update(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         seen: &Observed<Seen>,
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
-        let mut detail = seen.detail.clone();
-        if changes_tags(changes) {
-            let arn = seen.outputs.get("arn").map_or("", String::as_str);
-            cloud.tag_eks(arn, &self.tags, &detail.tags).await?;
-            detail.tags = self.tags.clone();
-        }
-        Ok(Observed { detail, ..seen.clone() })
+        self.change(cloud, refs, seen, changes).await
     }
 
     async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
-        let busy = |action| Phase::Busy { action, since: None, note: String::new() };
         if seen.detail.deletion_protection {
             // The object is being deleted, and its deletionPolicy says that the cluster goes: lift EKS's own guard first.
-            let request = cloud.aws.eks.update_cluster_config().name(&self.name).deletion_protection(false);
-            cloud.aws.call(Service::Eks, "UpdateClusterConfig", &self.name, request.send()).await?;
-            return Ok(Presence::Ours(seen.clone().phase(busy(Action::Update))));
+            return self.lift_protection(cloud, seen).await.map(Presence::Ours);
         }
         let request = cloud.aws.eks.delete_cluster().name(&self.name);
         cloud.aws.call(Service::Eks, "DeleteCluster", &self.name, request.send()).await?;
         let deleting = Observed { state: "DELETING".into(), ..seen.clone() };
-        Ok(Presence::Ours(deleting.phase(busy(Action::Delete))))
+        let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+        Ok(Presence::Ours(deleting.phase(phase)))
     }
 }

@@ -164,8 +164,14 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     let boundary = account.permissions_boundary.as_deref();
     nodes.push(match &spec.role_arn {
         Some(arn) => Arc::new(GivenRole::new(&making, Purpose::Cluster, arn)),
-        None => Arc::new(Role::new(&making, Purpose::Cluster, &[], boundary)),
+        None => {
+            let role = Role::new(&making, Purpose::Cluster, &[], boundary);
+            Arc::new(if spec.auto_mode.is_some() { role.for_auto_mode() } else { role })
+        }
     });
+    if cluster::makes_nodes(spec) || input.owned.contains(&role::key(Purpose::AutoNode)) {
+        nodes.push(Arc::new(Role::new(&making, Purpose::AutoNode, &[], boundary)));
+    }
     nodes.push(Arc::new(Role::new(&making, Purpose::Node, input.node_role_policies, boundary)));
     let version = input.versions.control_plane.clone();
     nodes.push(Arc::new(Cluster::new(&making, spec, network.clone(), version)));

@@ -7,9 +7,12 @@
 
 pub mod access_entry;
 pub mod addon;
+mod addon_diff;
 pub mod blockers;
 pub mod cloud;
 pub mod cluster;
+mod cluster_diff;
+mod cluster_request;
 pub mod elastic_ip;
 pub mod existing_network;
 pub mod expand;

@@ -155,8 +155,8 @@ def mistakes(one_zone: list[str], full: list[str], theirs: list[str]) -> list[Mi
         ),
         Mistake(
             "field that is not acted on yet",
-            cluster("auto", autoMode={"nodePools": ["system"]}),
-            ("spec.autoMode", "not supported yet", "remove"),
+            cluster("adopting", adoptionPolicy="Adopt"),
+            ("spec.adoptionPolicy", "not supported yet", "remove"),
             "InvalidSpec",
         ),
         Mistake(

@@ -289,7 +289,7 @@ mod tests {
         assert!(url.contains("spec.gitops.flux.source.git.url"), "{url}");
         let scaling = refused(|text| text.replace("min: 2, max: 4", "min: 5, max: 4"));
         assert!(scaling.contains("NodeGroup default/demo-default: spec.scaling"), "{scaling}");
-        let unsupported = refused(|text| text.replace("  version:", "  autoMode: {}\n  version:"));
-        assert!(unsupported.contains("spec.autoMode"), "{unsupported}");
+        let unsupported = refused(|text| text.replace("  version:", "  adoptionPolicy: Adopt\n  version:"));
+        assert!(unsupported.contains("spec.adoptionPolicy"), "{unsupported}");
     }
 }

@@ -1,0 +1,140 @@
+//! How an add-on differs from what is asked for. Pure.
+
+use std::collections::BTreeSet;
+
+use super::addon::Addon;
+use super::cloud::tag_changes;
+use crate::aws::tags::Tags;
+use crate::engine::{Change, Observed, Phase};
+
+/// What is seen of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub(super) version: String,
+    pub(super) configuration: Option<serde_json::Value>,
+    pub(super) service_account_role_arn: Option<String>,
+    /// Roles that it gets by pod identity: looked at only where the spec asks for one.
+    pub(super) pod_identity_roles: BTreeSet<String>,
+    pub(super) tags: Tags,
+}
+
+impl Addon {
+    /// The settings that the spec names.
+    pub(super) fn configuration(&self) -> Option<serde_json::Value> {
+        self.wanted.configuration.clone().map(serde_json::Value::Object)
+    }
+
+    /// Every field that differs.
+    pub(super) fn differences(&self, there: &Seen) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &there.tags);
+        if let Some(target) = &self.target
+            && there.version != *target
+        {
+            changes.push(Change::in_place("version", &there.version, target));
+        }
+        if let Some(wanted) = self.configuration()
+            && there.configuration.as_ref() != Some(&wanted)
+        {
+            let there = there.configuration.as_ref().map(ToString::to_string).unwrap_or_default();
+            changes.push(Change::in_place("configuration", there, wanted));
+        }
+        if let Some(wanted) = &self.wanted.service_account_role_arn
+            && there.service_account_role_arn.as_ref() != Some(wanted)
+        {
+            let there = there.service_account_role_arn.clone().unwrap_or_default();
+            changes.push(Change::in_place("serviceAccountRoleArn", there, wanted));
+        }
+        if let Some(wanted) = &self.wanted.pod_identity_role_arn
+            && there.pod_identity_roles.iter().ne([wanted])
+        {
+            let there = there.pod_identity_roles.iter().cloned().collect::<Vec<_>>().join(", ");
+            changes.push(Change::in_place("podIdentityRoleArn", there, wanted));
+        }
+        changes
+    }
+
+    /// An add-on that is not well, and of which the spec asks for something else, is changed: that may be the cure.
+    pub(super) fn changeable(&self, seen: Observed<Seen>) -> Observed<Seen> {
+        let unwell = matches!(seen.state.as_str(), "UPDATE_FAILED" | "DEGRADED");
+        if unwell && !self.differences(&seen.detail).is_empty() { seen.phase(Phase::Ready) } else { seen }
+    }
+}
+
+/// Whoever set it may have written YAML.
+pub(super) fn configuration(text: &str) -> Option<serde_json::Value> {
+    serde_json::from_str(text).ok().or_else(|| serde_saphyr::from_str(text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::engine::Action;
+    use crate::resources::cloud::{Intervals, Making, Owner};
+
+    const ROLE: &str = "arn:aws:iam::123456789012:role/csi";
+
+    fn addon(more: Value, target: Option<&str>) -> Addon {
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+        let making =
+            Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
+        let mut wanted = json!({"name": "vpc-cni"});
+        wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        Addon::new(&making, &serde_json::from_value(wanted).unwrap(), target.map(str::to_owned))
+    }
+
+    fn there(of: &Addon) -> Seen {
+        Seen {
+            version: "v1".into(),
+            configuration: Some(json!({"env": {"A": "1", "B": "2"}})),
+            service_account_role_arn: None,
+            pod_identity_roles: BTreeSet::new(),
+            tags: of.tags.clone(),
+        }
+    }
+
+    #[test]
+    fn only_what_the_spec_names_is_changed() {
+        for (more, target, expected) in [
+            (json!({}), None, vec![]),
+            (json!({"version": "Latest"}), None, vec![]),
+            (json!({}), Some("v1"), vec![]),
+            (json!({}), Some("v2"), vec!["version"]),
+            (json!({"configuration": {"env": {"B": "2", "A": "1"}}}), None, vec![]),
+            (json!({"configuration": {"env": {"A": "1"}}}), None, vec!["configuration"]),
+            (json!({"configuration": {}}), None, vec!["configuration"]),
+            (json!({"serviceAccountRoleArn": ROLE}), None, vec!["serviceAccountRoleArn"]),
+            (json!({"podIdentityRoleArn": ROLE}), Some("v2"), vec!["version", "podIdentityRoleArn"]),
+        ] {
+            let addon = addon(more.clone(), target);
+            let fields: Vec<_> = addon.differences(&there(&addon)).into_iter().map(|change| change.field).collect();
+            assert_eq!(fields, expected, "{more} {target:?}");
+        }
+    }
+
+    #[test]
+    fn an_addon_that_is_not_well_is_changed_when_there_is_something_to_change() {
+        for (state, target, changed) in [
+            ("UPDATE_FAILED", Some("v2"), true),
+            ("UPDATE_FAILED", None, false),
+            ("DEGRADED", Some("v2"), true),
+            ("DEGRADED", None, false),
+            ("CREATE_FAILED", Some("v2"), false),
+        ] {
+            let addon = addon(json!({}), target);
+            let busy = Phase::Busy { action: Action::Create, since: None, note: String::new() };
+            let seen = Observed::ready("vpc-cni", state, there(&addon)).phase(busy);
+            assert_eq!(addon.changeable(seen).phase == Phase::Ready, changed, "{state} {target:?}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_read_as_json_and_as_yaml() {
+        let expected = Some(json!({"env": {"A": "1"}}));
+        assert_eq!(configuration(r#"{"env": {"A": "1"}}"#), expected);
+        assert_eq!(configuration("env:\n  A: \"1\"\n"), expected);
+    }
+}

@@ -1,0 +1,284 @@
+//! How a control plane differs from what is asked for, and which differences EKS settles in one update. Pure.
+//!
+//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateClusterConfig.html>: one type of change at a time.
+
+use std::collections::BTreeSet;
+
+use super::cloud::tag_changes;
+use super::cluster::Cluster;
+use super::role::{self, Purpose};
+use crate::api::KubernetesVersion;
+use crate::api::access::AuthenticationMode;
+use crate::api::cluster::SupportType;
+use crate::aws::tags::Tags;
+use crate::engine::{Change, Refs};
+
+/// What is seen of a control plane.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub(super) version: String,
+    pub(super) role_arn: String,
+    pub(super) subnets: BTreeSet<String>,
+    pub(super) security_groups: BTreeSet<String>,
+    pub(super) public: bool,
+    pub(super) private: bool,
+    pub(super) public_cidrs: BTreeSet<String>,
+    pub(super) logging: BTreeSet<String>,
+    pub(super) support: String,
+    pub(super) deletion_protection: bool,
+    pub(super) authentication: String,
+    pub(super) kms_key: Option<String>,
+    pub(super) service_cidr: Option<String>,
+    pub(super) zonal_shift: bool,
+    pub(super) tier: String,
+    /// The node pools of Auto Mode, where it is on.
+    pub(super) auto_mode: Option<BTreeSet<String>>,
+    pub(super) auto_mode_role: Option<String>,
+    pub(super) tags: Tags,
+}
+
+/// What EKS changes in one update, in the order in which we ask for it: first what guards the cluster, last the version,
+/// which the others may be in the way of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    DeletionProtection,
+    AuthenticationMode,
+    Encryption,
+    Placement,
+    EndpointAccess,
+    Logging,
+    SupportType,
+    ControlPlaneScaling,
+    ZonalShift,
+    AutoMode,
+    Version,
+}
+
+const PARTS: [(&str, Part); 14] = [
+    ("deletionProtection", Part::DeletionProtection),
+    ("access.authenticationMode", Part::AuthenticationMode),
+    ("secretsEncryption.kmsKeyArn", Part::Encryption),
+    ("network.subnetIds", Part::Placement),
+    ("network.securityGroupIds", Part::Placement),
+    ("endpointAccess.public", Part::EndpointAccess),
+    ("endpointAccess.private", Part::EndpointAccess),
+    ("endpointAccess.publicCidrs", Part::EndpointAccess),
+    ("logging", Part::Logging),
+    ("supportType", Part::SupportType),
+    ("controlPlaneScaling.tier", Part::ControlPlaneScaling),
+    ("zonalShift", Part::ZonalShift),
+    ("autoMode.nodePools", Part::AutoMode),
+    ("version", Part::Version),
+];
+
+impl Part {
+    /// The part that a change belongs to; `None`: it is of tags.
+    fn of(change: &Change) -> Option<Self> {
+        PARTS.iter().find(|(field, _)| *field == change.field).map(|(_, part)| *part)
+    }
+
+    /// What is settled at once: tags, and the first part that is to change.
+    pub(super) fn batch(changes: &[Change]) -> Vec<Change> {
+        let first = changes.iter().filter_map(Self::of).min();
+        let at_once = |change: &&Change| Self::of(change).is_none() || Self::of(change) == first;
+        changes.iter().filter(at_once).cloned().collect()
+    }
+
+    /// The first part that is to change, with its changes.
+    pub(super) fn first(changes: &[Change]) -> Option<(Self, Vec<&Change>)> {
+        let part = changes.iter().filter_map(Self::of).min()?;
+        Some((part, changes.iter().filter(|change| Self::of(change) == Some(part)).collect()))
+    }
+}
+
+/// As EKS writes it.
+pub(super) fn mode(mode: AuthenticationMode) -> &'static str {
+    match mode {
+        AuthenticationMode::Api => "API",
+        AuthenticationMode::ApiAndConfigMap => "API_AND_CONFIG_MAP",
+    }
+}
+
+/// As EKS writes it.
+pub(super) fn support(support: SupportType) -> &'static str {
+    match support {
+        SupportType::Standard => "STANDARD",
+        SupportType::Extended => "EXTENDED",
+    }
+}
+
+/// The next authentication mode on the way to the wanted one: EKS goes from CONFIG_MAP to API by way of both.
+fn next_mode<'a>(there: &str, wanted: &'a str) -> &'a str {
+    if there == "CONFIG_MAP" { "API_AND_CONFIG_MAP" } else { wanted }
+}
+
+fn list(set: &BTreeSet<String>) -> String {
+    set.iter().cloned().collect::<Vec<_>>().join(", ")
+}
+
+fn set(list: &[String]) -> BTreeSet<String> {
+    list.iter().cloned().collect()
+}
+
+/// Collects the fields that differ.
+#[derive(Default)]
+struct Differences(Vec<Change>);
+
+impl Differences {
+    fn settle(&mut self, field: &str, from: impl ToString, to: impl ToString) {
+        let (from, to) = (from.to_string(), to.to_string());
+        if from != to {
+            self.0.push(Change::in_place(field, from, to));
+        }
+    }
+
+    fn refuse(&mut self, field: &str, from: &str, to: &str, what_to_do: &str) {
+        if from != to {
+            self.0.push(Change::forbidden(field, from, to, what_to_do));
+        }
+    }
+}
+
+impl Cluster {
+    /// Every field that differs.
+    pub(super) fn differences(&self, there: &Seen, refs: &Refs) -> Vec<Change> {
+        let mut all = Differences(tag_changes(&self.tags, &there.tags));
+        self.fixed(&mut all, there, refs);
+        let spec = &self.spec;
+        if let Some(wanted) = spec.deletion_protection {
+            all.settle("deletionProtection", there.deletion_protection, wanted);
+        }
+        self.authentication(&mut all, there);
+        self.encryption(&mut all, there);
+        self.placement(&mut all, there, refs);
+        let access = &spec.endpoint_access;
+        all.settle("endpointAccess.public", there.public, access.public);
+        all.settle("endpointAccess.private", there.private, access.private);
+        if access.public {
+            all.settle("endpointAccess.publicCidrs", list(&there.public_cidrs), list(&set(&access.public_cidrs)));
+        }
+        if let Some(logging) = &spec.logging {
+            all.settle("logging", list(&there.logging), list(&set(logging)));
+        }
+        if let Some(wanted) = spec.support_type {
+            all.settle("supportType", &there.support, support(wanted));
+        }
+        if let Some(wanted) = &spec.control_plane_scaling {
+            all.settle("controlPlaneScaling.tier", &there.tier, &wanted.tier);
+        }
+        if let Some(wanted) = spec.zonal_shift {
+            all.settle("zonalShift", there.zonal_shift, wanted);
+        }
+        if let Some(wanted) = &spec.auto_mode {
+            let told = |pools: &BTreeSet<String>| if pools.is_empty() { "on".to_owned() } else { list(pools) };
+            let from = there.auto_mode.as_ref().map_or("off".to_owned(), told);
+            all.settle("autoMode.nodePools", from, told(&set(&wanted.node_pools)));
+        }
+        self.version_step(&mut all, there);
+        all.0
+    }
+
+    /// What EKS never changes. Admission refuses such an edit too; this is for what was made or changed by others.
+    fn fixed(&self, all: &mut Differences, there: &Seen, refs: &Refs) {
+        if let (Some(wanted), Some(there)) = (&self.spec.kubernetes_network.service_cidr, &there.service_cidr) {
+            let why = "EKS never changes the range of Services: put the old value back";
+            all.refuse("kubernetesNetwork.serviceCidr", there, wanted, why);
+        }
+        if let Some(arn) = refs.output(&role::key(Purpose::Cluster), "arn") {
+            let why = "EKS never changes the role of a cluster: put the old value back";
+            all.refuse("roleArn", &there.role_arn, arn, why);
+        }
+    }
+
+    fn authentication(&self, all: &mut Differences, there: &Seen) {
+        let (field, wanted) = ("access.authenticationMode", mode(self.spec.access.authentication_mode));
+        if there.authentication == "API" {
+            let why = "EKS goes from ApiAndConfigMap to Api and never back: set authenticationMode: Api";
+            all.refuse(field, &there.authentication, wanted, why);
+        } else {
+            all.settle(field, &there.authentication, next_mode(&there.authentication, wanted));
+        }
+    }
+
+    fn encryption(&self, all: &mut Differences, there: &Seen) {
+        let Some(wanted) = &self.spec.secrets_encryption else { return };
+        let field = "secretsEncryption.kmsKeyArn";
+        match &there.kms_key {
+            None => all.settle(field, "", &wanted.kms_key_arn),
+            Some(key) => {
+                let why = "EKS can add the encryption of Secrets, but never change its key: put the old key back";
+                all.refuse(field, key, &wanted.kms_key_arn, why);
+            }
+        }
+    }
+
+    /// Compared only when all subnets are known.
+    fn placement(&self, all: &mut Differences, there: &Seen, refs: &Refs) {
+        if let Ok(ids) = self.subnet_ids(refs) {
+            all.settle("network.subnetIds", list(&there.subnets), list(&set(&ids)));
+        }
+        if let Some(groups) = self.security_groups() {
+            all.settle("network.securityGroupIds", list(&there.security_groups), list(&set(&groups)));
+        }
+    }
+
+    /// One minor up or down: whatever else is asked for has to wait for the steps before it.
+    fn version_step(&self, all: &mut Differences, there: &Seen) {
+        let Some(wanted) = &self.version else { return };
+        let (Ok(from), Ok(to)) = (there.version.parse::<KubernetesVersion>(), wanted.parse::<KubernetesVersion>())
+        else {
+            return;
+        };
+        match to.minors_ahead_of(from) {
+            Some(0) => {}
+            Some(1 | -1) => all.settle("version", from, to),
+            Some(2..) => {
+                let why = "EKS goes a minor at a time: the steps before it come first";
+                all.refuse("version", &there.version, wanted, why);
+            }
+            _ => {
+                let why = "EKS only goes back by one minor, soon after an upgrade: set version to what is there";
+                all.refuse("version", &there.version, wanted, why);
+            }
+        }
+    }
+}
+
+/// What of a description counts.
+pub(super) fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Seen {
+    let vpc = cluster.resources_vpc_config();
+    let on = cluster.logging().map_or(&[][..], |logging| logging.cluster_logging());
+    let on = on.iter().filter(|setup| setup.enabled() == Some(true));
+    let auto = cluster.compute_config().filter(|compute| compute.enabled() == Some(true));
+    let access = cluster.access_config().and_then(|access| access.authentication_mode());
+    let key = cluster.encryption_config().first().and_then(|config| config.provider());
+    let tier = cluster.control_plane_scaling_config().and_then(|scaling| scaling.tier());
+    let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+    Seen {
+        version: text(cluster.version()),
+        role_arn: text(cluster.role_arn()),
+        subnets: vpc.map(|vpc| set(vpc.subnet_ids())).unwrap_or_default(),
+        security_groups: vpc.map(|vpc| set(vpc.security_group_ids())).unwrap_or_default(),
+        public: vpc.is_some_and(|vpc| vpc.endpoint_public_access()),
+        private: vpc.is_some_and(|vpc| vpc.endpoint_private_access()),
+        public_cidrs: vpc.map(|vpc| set(vpc.public_access_cidrs())).unwrap_or_default(),
+        logging: on.flat_map(|setup| setup.types()).map(|log| log.as_str().to_owned()).collect(),
+        support: text(
+            cluster.upgrade_policy().and_then(|policy| policy.support_type()).map(|support| support.as_str()),
+        ),
+        deletion_protection: cluster.deletion_protection().unwrap_or(false),
+        authentication: text(access.map(|mode| mode.as_str())),
+        kms_key: key.and_then(|provider| provider.key_arn()).map(str::to_owned),
+        service_cidr: cluster.kubernetes_network_config().and_then(|n| n.service_ipv4_cidr()).map(str::to_owned),
+        zonal_shift: cluster.zonal_shift_config().and_then(|shift| shift.enabled()).unwrap_or(false),
+        // Clusters from before there were tiers tell none.
+        tier: tier.map_or("standard", |tier| tier.as_str()).to_owned(),
+        auto_mode: auto.map(|compute| set(compute.node_pools())),
+        auto_mode_role: auto.and_then(|compute| compute.node_role_arn()).map(str::to_owned),
+        tags: Tags::from_eks(cluster.tags()),
+    }
+}
+
+#[cfg(test)]
+#[path = "cluster_diff_tests.rs"]
+mod tests;

@@ -1,0 +1,173 @@
+//! What of an edit becomes which change, and which of them go together.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::{How, Key};
+use crate::resources::cloud::{Intervals, Making, Owner};
+
+const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/1";
+
+fn cluster(more: Value, target: Option<&str>) -> Cluster {
+    let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+    let making =
+        Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
+    let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let network = vec![Key::named("subnet", "private/a")];
+    Cluster::new(&making, &serde_json::from_value(spec).unwrap(), network, target.map(str::to_owned))
+}
+
+/// As EKS makes it of `{}`.
+fn there() -> Seen {
+    Seen {
+        version: "1.34".into(),
+        role_arn: "arn:aws:iam::123456789012:role/cluster".into(),
+        subnets: ["subnet-a".to_owned()].into(),
+        public: true,
+        private: true,
+        public_cidrs: ["0.0.0.0/0".to_owned()].into(),
+        support: "EXTENDED".into(),
+        authentication: "API".into(),
+        tier: "standard".into(),
+        tags: cluster(json!({}), None).tags,
+        ..Seen::default()
+    }
+}
+
+fn refs() -> Refs {
+    let mut refs = Refs::default();
+    refs.insert(Key::named("subnet", "private/a"), "subnet-a".into(), BTreeMap::new());
+    let arn = [("arn", "arn:aws:iam::123456789012:role/cluster".to_owned())];
+    refs.insert(role::key(Purpose::Cluster), "cluster".into(), arn.into());
+    refs
+}
+
+/// "field: from -> to", with an exclamation mark where it cannot be settled.
+fn told(cluster: &Cluster, there: &Seen) -> Vec<String> {
+    let mark = |how: &How| if *how == How::InPlace { "" } else { "!" };
+    let all = cluster.differences(there, &refs());
+    all.iter().map(|c| format!("{}{}: {} -> {}", mark(&c.how), c.field, c.from, c.to)).collect()
+}
+
+#[test]
+fn each_field_of_the_spec_becomes_its_change() {
+    let view = |pools: &[&str]| json!({"autoMode": {"nodePools": pools}});
+    for (more, expected) in [
+        (json!({}), vec![]),
+        (json!({"deletionProtection": false}), vec![]),
+        (json!({"deletionProtection": true}), vec!["deletionProtection: false -> true"]),
+        (json!({"endpointAccess": {"public": false}}), vec!["endpointAccess.public: true -> false"]),
+        (json!({"endpointAccess": {"private": false}}), vec!["endpointAccess.private: true -> false"]),
+        (
+            json!({"endpointAccess": {"publicCidrs": ["198.51.100.0/24", "203.0.113.0/24"]}}),
+            vec!["endpointAccess.publicCidrs: 0.0.0.0/0 -> 198.51.100.0/24, 203.0.113.0/24"],
+        ),
+        (json!({"logging": []}), vec![]),
+        (json!({"logging": ["audit", "api"]}), vec!["logging:  -> api, audit"]),
+        (json!({"supportType": "Standard"}), vec!["supportType: EXTENDED -> STANDARD"]),
+        (json!({"controlPlaneScaling": {"tier": "tier-xl"}}), vec!["controlPlaneScaling.tier: standard -> tier-xl"]),
+        (json!({"zonalShift": true}), vec!["zonalShift: false -> true"]),
+        (view(&[]), vec!["autoMode.nodePools: off -> on"]),
+        (view(&["system", "general-purpose"]), vec!["autoMode.nodePools: off -> general-purpose, system"]),
+        (
+            json!({"secretsEncryption": {"kmsKeyArn": KEY}}),
+            vec!["secretsEncryption.kmsKeyArn:  -> arn:aws:kms:eu-west-1:123456789012:key/1"],
+        ),
+        (
+            json!({"access": {"authenticationMode": "ApiAndConfigMap"}}),
+            vec!["!access.authenticationMode: API -> API_AND_CONFIG_MAP"],
+        ),
+        // Whether it may begin is decided elsewhere.
+        (json!({"version": "1.35"}), vec![]),
+    ] {
+        assert_eq!(told(&cluster(more.clone(), None), &there()), expected, "{more}");
+    }
+}
+
+#[test]
+fn the_version_that_was_decided_counts_and_not_the_goal() {
+    for (target, expected) in [
+        ("1.34", vec![]),
+        ("1.35", vec!["version: 1.34 -> 1.35"]),
+        ("1.33", vec!["version: 1.34 -> 1.33"]),
+        ("1.36", vec!["!version: 1.34 -> 1.36"]),
+        ("1.32", vec!["!version: 1.34 -> 1.32"]),
+    ] {
+        assert_eq!(told(&cluster(json!({"version": "1.36"}), Some(target)), &there()), expected, "{target}");
+    }
+}
+
+#[test]
+fn what_others_changed_is_put_back_or_named() {
+    let back = |change: &dyn Fn(&mut Seen), more| {
+        let mut seen = there();
+        change(&mut seen);
+        told(&cluster(more, None), &seen)
+    };
+    let moved = back(&|seen| seen.subnets = ["subnet-b".to_owned()].into(), json!({}));
+    assert_eq!(moved, ["network.subnetIds: subnet-b -> subnet-a"]);
+    let key = back(&|seen| seen.kms_key = Some("other".into()), json!({"secretsEncryption": {"kmsKeyArn": KEY}}));
+    assert_eq!(key, [format!("!secretsEncryption.kmsKeyArn: other -> {KEY}")]);
+    let map = back(&|seen| seen.authentication = "CONFIG_MAP".into(), json!({}));
+    assert_eq!(map, ["access.authenticationMode: CONFIG_MAP -> API_AND_CONFIG_MAP"], "by way of both");
+    let both = back(&|seen| seen.authentication = "API_AND_CONFIG_MAP".into(), json!({}));
+    assert_eq!(both, ["access.authenticationMode: API_AND_CONFIG_MAP -> API"]);
+    // Switched off, the endpoint's ranges are of no account.
+    let closed = json!({"endpointAccess": {"public": false}});
+    assert_eq!(back(&|seen| (seen.public, seen.public_cidrs) = (false, BTreeSet::new()), closed), [""; 0]);
+    let role = back(&|seen| seen.role_arn = "arn:aws:iam::123456789012:role/other".into(), json!({}));
+    assert!(role[0].starts_with("!roleArn"), "{role:?}");
+}
+
+#[test]
+fn one_type_of_change_goes_at_a_time_and_the_version_last() {
+    let spec = json!({
+        "version": "1.35", "zonalShift": true, "logging": ["api"], "deletionProtection": true,
+        "endpointAccess": {"private": false, "publicCidrs": ["203.0.113.0/24"]},
+    });
+    let wanted = cluster(spec, Some("1.35"));
+    let mut seen = Seen { tags: Tags::new(), ..there() };
+    let mut rounds = Vec::new();
+    loop {
+        let mut left = wanted.differences(&seen, &refs());
+        // What an update settled before is not there any more.
+        let done: Vec<String> = rounds.concat();
+        left.retain(|change| !done.contains(&change.field));
+        let batch = Part::batch(&left);
+        if batch.is_empty() {
+            break;
+        }
+        seen.tags = wanted.tags.clone();
+        rounds.push(batch.into_iter().map(|change| change.field).collect::<Vec<_>>());
+    }
+    let tags = ["Name", "keelson.dev/cluster", "keelson.dev/owner", "keelson.dev/resource"];
+    let first: Vec<_> = tags.iter().map(|tag| format!("tags.{tag}")).chain(["deletionProtection".into()]).collect();
+    assert_eq!(rounds[0], first, "tags are no update and go along");
+    assert_eq!(
+        rounds[1..],
+        [
+            vec!["endpointAccess.private".to_owned(), "endpointAccess.publicCidrs".into()],
+            vec!["logging".into()],
+            vec!["zonalShift".into()],
+            vec!["version".into()],
+        ]
+    );
+}
+
+#[test]
+fn every_field_that_can_differ_belongs_to_a_part() {
+    let all = json!({
+        "version": "1.35", "zonalShift": true, "logging": ["api"], "deletionProtection": true, "supportType": "Standard",
+        "endpointAccess": {"private": false, "publicCidrs": ["203.0.113.0/24"]}, "autoMode": {},
+        "controlPlaneScaling": {"tier": "tier-xl"}, "secretsEncryption": {"kmsKeyArn": KEY},
+        "network": {"existing": {"subnetIds": ["subnet-a", "subnet-b"], "securityGroupIds": ["sg-1"]}},
+    });
+    let seen = Seen { authentication: "API_AND_CONFIG_MAP".into(), subnets: BTreeSet::new(), public: false, ..there() };
+    let fields: BTreeSet<_> =
+        cluster(all, Some("1.35")).differences(&seen, &refs()).into_iter().map(|change| change.field).collect();
+    let known: BTreeSet<_> = PARTS.iter().map(|(field, _)| (*field).to_owned()).collect();
+    assert_eq!(fields, known);
+}

@@ -1,0 +1,204 @@
+//! The parts of a request that makes or changes a control plane, and the calls that change one. I/O: EKS.
+//!
+//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateClusterConfig.html>.
+
+use aws_sdk_eks::operation::update_cluster_config::builders::UpdateClusterConfigFluentBuilder as UpdateConfig;
+use aws_sdk_eks::types::{
+    BlockStorage, ComputeConfigRequest, ControlPlaneScalingConfig, ElasticLoadBalancing, EncryptionConfig,
+    KubernetesNetworkConfigRequest, LogSetup, LogType, Logging, Provider, StorageConfigRequest, Update,
+    UpdateAccessConfigRequest, UpgradePolicyRequest, VpcConfigRequest, ZonalShiftConfigRequest,
+};
+
+use super::cloud::{Cloud, changes_tags};
+use super::cluster::Cluster;
+use super::cluster_diff::{self, Part, Seen};
+use super::role::{self, Purpose};
+use super::updates::{self, Updated};
+use crate::api::cluster::{ControlPlaneScaling, SecretsEncryption};
+use crate::aws::Service;
+use crate::engine::{Change, Failure, Observed, Refs};
+
+/// Those of `on` are to be sent, those of `off` no longer.
+pub(super) fn logging(on: &[String], off: &[String]) -> Logging {
+    let setup = |types: &[String], enabled| {
+        let types: Vec<_> = types.iter().map(|log| LogType::from(log.as_str())).collect();
+        (!types.is_empty()).then(|| LogSetup::builder().set_types(Some(types)).enabled(enabled).build())
+    };
+    let setups = [setup(on, true), setup(off, false)].into_iter().flatten().collect();
+    Logging::builder().set_cluster_logging(Some(setups)).build()
+}
+
+/// Encryption of Secrets with a key.
+pub(super) fn encryption(wanted: &SecretsEncryption) -> Vec<EncryptionConfig> {
+    let provider = Provider::builder().key_arn(&wanted.kms_key_arn).build();
+    // EKS encrypts all of the API's data by now and ignores the value, but still takes it; older regions ask for it.
+    #[allow(deprecated)]
+    let config = EncryptionConfig::builder().resources("secrets").provider(provider).build();
+    vec![config]
+}
+
+/// The tier of the control plane.
+pub(super) fn scaling(wanted: &ControlPlaneScaling) -> ControlPlaneScalingConfig {
+    ControlPlaneScalingConfig::builder().tier(wanted.tier.as_str().into()).build()
+}
+
+/// Auto Mode's volumes. EKS takes its three switches only together.
+pub(super) fn block_storage() -> StorageConfigRequest {
+    StorageConfigRequest::builder().block_storage(BlockStorage::builder().enabled(true).build()).build()
+}
+
+fn load_balancing() -> ElasticLoadBalancing {
+    ElasticLoadBalancing::builder().enabled(true).build()
+}
+
+impl Cluster {
+    /// Where a new cluster lies, and from where it can be reached.
+    pub(super) fn vpc_config(&self, refs: &Refs) -> Result<VpcConfigRequest, Failure> {
+        let access = &self.spec.endpoint_access;
+        Ok(VpcConfigRequest::builder()
+            .set_subnet_ids(Some(self.subnet_ids(refs)?))
+            .set_security_group_ids(self.security_groups())
+            .endpoint_public_access(access.public)
+            .endpoint_private_access(access.private)
+            .set_public_access_cidrs(access.public.then(|| access.public_cidrs.clone()))
+            .build())
+    }
+
+    /// Addresses inside a new cluster, and whether Auto Mode makes its load balancers.
+    pub(super) fn network_config(&self, auto_mode: bool) -> Option<KubernetesNetworkConfigRequest> {
+        let cidr = self.spec.kubernetes_network.service_cidr.clone();
+        let asked = cidr.is_some() || auto_mode;
+        let config = KubernetesNetworkConfigRequest::builder().set_service_ipv4_cidr(cidr);
+        asked.then(|| config.set_elastic_load_balancing(auto_mode.then(load_balancing)).build())
+    }
+
+    /// The nodes that Auto Mode makes. `there` is the role that they have: EKS never changes it.
+    pub(super) fn auto_mode(&self, refs: &Refs, there: Option<&str>) -> Result<Option<ComputeConfigRequest>, Failure> {
+        let Some(wanted) = &self.spec.auto_mode else { return Ok(None) };
+        let role = match there {
+            Some(role) => Some(role),
+            None if self.makes_nodes() => Some(refs.need(&role::key(Purpose::AutoNode), "arn")?),
+            None => None,
+        };
+        let compute = ComputeConfigRequest::builder()
+            .enabled(true)
+            .set_node_pools(Some(wanted.node_pools.clone()))
+            .set_node_role_arn(role.map(str::to_owned));
+        Ok(Some(compute.build()))
+    }
+
+    /// Settles one part of the differences.
+    pub(super) async fn change(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let mut seen = seen.clone();
+        if changes_tags(changes) {
+            let arn = seen.outputs.get("arn").map_or("", String::as_str);
+            cloud.tag_eks(arn, &self.tags, &seen.detail.tags).await?;
+            seen.detail.tags = self.tags.clone();
+        }
+        let Some((part, changes)) = Part::first(changes) else { return Ok(seen) };
+        let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
+        let token = updates::token(cloud, &seen, &format!("cluster {}", told.join(", ")));
+        let (eks, name) = (&cloud.aws.eks, &self.name);
+        let update = match part {
+            Part::Version => {
+                let to = changes.first().map(|change| change.to.clone()).unwrap_or_default();
+                let request = eks.update_cluster_version().name(name).version(to).client_request_token(token);
+                cloud.aws.call(Service::Eks, "UpdateClusterVersion", name, request.send()).await?.update
+            }
+            Part::Encryption => {
+                let config = self.spec.secrets_encryption.as_ref().map(encryption);
+                let request = eks.associate_encryption_config().cluster_name(name).set_encryption_config(config);
+                let request = request.client_request_token(token);
+                cloud.aws.call(Service::Eks, "AssociateEncryptionConfig", name, request.send()).await?.update
+            }
+            _ => {
+                let request = eks.update_cluster_config().name(name).client_request_token(token);
+                let request = self.config(part, &changes, request, refs, &seen.detail)?;
+                self.update_config(cloud, request).await?
+            }
+        };
+        Ok(updates::begun(seen, Updated::Cluster(name), update))
+    }
+
+    /// Lifts EKS's own guard against deletion.
+    pub(super) async fn lift_protection(
+        &self,
+        cloud: &Cloud,
+        seen: &Observed<Seen>,
+    ) -> Result<Observed<Seen>, Failure> {
+        let token = updates::token(cloud, seen, "cluster deletionProtection true -> false to delete it");
+        let request = cloud.aws.eks.update_cluster_config().name(&self.name).deletion_protection(false);
+        let update = self.update_config(cloud, request.client_request_token(token)).await?;
+        Ok(updates::begun(seen.clone(), Updated::Cluster(&self.name), update))
+    }
+
+    async fn update_config(&self, cloud: &Cloud, request: UpdateConfig) -> Result<Option<Update>, Failure> {
+        Ok(cloud.aws.call(Service::Eks, "UpdateClusterConfig", &self.name, request.send()).await?.update)
+    }
+
+    /// The one part of the configuration that a request changes.
+    fn config(
+        &self,
+        part: Part,
+        changes: &[&Change],
+        request: UpdateConfig,
+        refs: &Refs,
+        there: &Seen,
+    ) -> Result<UpdateConfig, Failure> {
+        let spec = &self.spec;
+        Ok(match part {
+            // These two have calls of their own.
+            Part::Version | Part::Encryption => request,
+            Part::DeletionProtection => request.set_deletion_protection(spec.deletion_protection),
+            Part::AuthenticationMode => {
+                // Not always the wanted one: there may be one on the way.
+                let mode = changes.first().map_or("", |change| change.to.as_str());
+                let config = UpdateAccessConfigRequest::builder().authentication_mode(mode.into());
+                request.access_config(config.build())
+            }
+            Part::Placement => {
+                let subnets = changes.iter().any(|change| change.field == "network.subnetIds");
+                let subnets = if subnets { Some(self.subnet_ids(refs)?) } else { None };
+                let config = VpcConfigRequest::builder().set_subnet_ids(subnets);
+                request.resources_vpc_config(config.set_security_group_ids(self.security_groups()).build())
+            }
+            Part::EndpointAccess => {
+                let access = &spec.endpoint_access;
+                let config = VpcConfigRequest::builder()
+                    .endpoint_public_access(access.public)
+                    .endpoint_private_access(access.private)
+                    .set_public_access_cidrs(access.public.then(|| access.public_cidrs.clone()));
+                request.resources_vpc_config(config.build())
+            }
+            Part::Logging => {
+                let on = spec.logging.clone().unwrap_or_default();
+                let off: Vec<_> = there.logging.iter().filter(|log| !on.contains(log)).cloned().collect();
+                request.logging(logging(&on, &off))
+            }
+            Part::SupportType => {
+                let support = spec.support_type.map(|support| cluster_diff::support(support).into());
+                request.upgrade_policy(UpgradePolicyRequest::builder().set_support_type(support).build())
+            }
+            Part::ControlPlaneScaling => {
+                request.set_control_plane_scaling_config(spec.control_plane_scaling.as_ref().map(scaling))
+            }
+            Part::ZonalShift => {
+                let config = ZonalShiftConfigRequest::builder().set_enabled(spec.zonal_shift).build();
+                request.zonal_shift_config(config)
+            }
+            Part::AutoMode => {
+                let network = KubernetesNetworkConfigRequest::builder().elastic_load_balancing(load_balancing());
+                request
+                    .set_compute_config(self.auto_mode(refs, there.auto_mode_role.as_deref())?)
+                    .kubernetes_network_config(network.build())
+                    .storage_config(block_storage())
+            }
+        })
+    }
+}
