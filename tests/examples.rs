@@ -80,16 +80,6 @@ fn fields_not_acted_on_are_named_one_by_one() {
     assert_eq!(
         unsupported::of_cluster(&cluster.spec).unwrap().fields(),
         [
-<<<<<<< HEAD
-            "spec.controlPlaneScaling",
-            "spec.zonalShift",
-            "spec.autoMode",
-            "spec.podIdentities",
-            "spec.fargateProfiles",
-=======
-            "spec.upgrade.windows",
-            "spec.upgrade.soak",
->>>>>>> 573aead (Every field of a control plane and of an add-on that EKS can change is changed, one update at a time)
             "spec.gitops.flux.imagePullSecretRef",
             "spec.gitops.flux.source.git.proxySecretRef",
             "spec.gitops.flux.decryption",
