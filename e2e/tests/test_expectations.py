@@ -42,12 +42,25 @@ def test_what_one_operator_learned_the_next_one_knows(on):
         on.delete(first, second)
 
 
+def test_what_was_learned_in_one_account_is_expected_in_the_next(on):
+    with on.operator(account=fresh_account()):
+        first = cluster("here")
+        on.apply(first)
+        on.await_condition(first, "ControlPlaneReady")
+        on.delete(first)
+    with on.operator(account=fresh_account()):
+        second = cluster("there")
+        assert "about seconds to go" in told_while_creating(on, second)
+        on.delete(second)
+
+
 def test_what_cannot_be_read_is_named_in_the_log_and_in_nobodys_way(on):
     account, other = fresh_account(), fresh_account()
-    good = json.dumps({"learned": "2026-11-22T00:00:00Z", "seconds": {"cluster/Create": SECONDS}})
+    good = json.dumps({"learned": "2026-11-22T00:00:00Z", "seconds": {"cluster/Delete": 1}})
     data = {f"{account}.{REGION}": "{", f"{other}.{REGION}": good, "README": "hello"}
     version, kind, name, namespace = KEPT
     metadata = {"name": name, "namespace": namespace}
+    on.api.delete(*KEPT)
     on.api.apply({"apiVersion": version, "kind": kind, "metadata": metadata, "data": data})
     with on.operator(account=account) as operator:
         made = cluster("unread")

@@ -1,7 +1,7 @@
 //! How long things take, learned from what was seen, and when to look again. The decision is pure.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::node::Node;
@@ -13,7 +13,7 @@ use super::resource::Operation;
 pub struct Estimate {
     /// The usual time.
     pub typical: Duration,
-    /// True when it was seen here; false for what the kind knows from elsewhere.
+    /// True when it was seen; false for what the kind was told by its author.
     pub learned: bool,
 }
 
@@ -21,15 +21,23 @@ pub struct Estimate {
 #[derive(Debug, Default)]
 pub struct Expectations {
     learned: Mutex<BTreeMap<(String, Action), Duration>>,
+    /// What was learned in all places together: a cloud takes about as long in another account as in this one.
+    everywhere: Option<Arc<Expectations>>,
 }
 
 impl Expectations {
+    /// Of one place among others. What has not been seen in it is expected as it was seen in those.
+    pub fn among(everywhere: Arc<Expectations>) -> Self {
+        Self { learned: Mutex::default(), everywhere: Some(everywhere) }
+    }
+
     /// How long it should take.
     pub fn estimate(&self, kind: &str, action: Action, prior: Duration) -> Estimate {
         let learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        match learned.get(&(kind.to_owned(), action)) {
-            Some(typical) => Estimate { typical: *typical, learned: true },
-            None => Estimate { typical: prior, learned: false },
+        match (learned.get(&(kind.to_owned(), action)), &self.everywhere) {
+            (Some(typical), _) => Estimate { typical: *typical, learned: true },
+            (None, Some(everywhere)) => everywhere.estimate(kind, action, prior),
+            (None, None) => Estimate { typical: prior, learned: false },
         }
     }
 
@@ -44,6 +52,9 @@ impl Expectations {
 
     /// Notes how long it took. The newest counts as much as all before it, so a change shows soon.
     pub fn learn(&self, kind: &str, action: Action, took: Duration) {
+        if let Some(everywhere) = &self.everywhere {
+            everywhere.learn(kind, action, took);
+        }
         let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.entry((kind.to_owned(), action)).and_modify(|typical| *typical = (*typical + took) / 2).or_insert(took);
     }
@@ -56,6 +67,9 @@ impl Expectations {
 
     /// Takes over what an earlier process learned. What was seen here since is newer, and stays.
     pub fn recall(&self, kind: &str, action: Action, took: Duration) {
+        if let Some(everywhere) = &self.everywhere {
+            everywhere.recall(kind, action, took);
+        }
         let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.entry((kind.to_owned(), action)).or_insert(took);
     }
@@ -153,6 +167,19 @@ mod tests {
         expectations.learn("cluster", Action::Create, Duration::from_secs(60));
         let estimate = expectations.estimate("cluster", Action::Create, prior);
         assert_eq!(estimate, Estimate { typical: Duration::from_secs(60), learned: true });
+    }
+
+    #[test]
+    fn what_was_seen_in_one_place_is_expected_in_all_but_not_kept_as_theirs() {
+        let everywhere = Arc::<Expectations>::default();
+        let (here, there) = (Expectations::among(everywhere.clone()), Expectations::among(everywhere));
+        let estimate = |place: &Expectations| place.estimate("cluster", Action::Create, 9 * MINUTE);
+        assert!(!estimate(&there).learned);
+        here.learn("cluster", Action::Create, MINUTE);
+        assert_eq!(estimate(&there), Estimate { typical: MINUTE, learned: true });
+        assert!(there.learned().is_empty());
+        there.learn("cluster", Action::Create, 5 * MINUTE);
+        assert_eq!((estimate(&here).typical, estimate(&there).typical), (MINUTE, 5 * MINUTE));
     }
 
     #[test]

@@ -28,13 +28,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was learned in this term, of each account and region.
 #[derive(Debug, Default)]
-pub struct ByPlace(Mutex<BTreeMap<Place, Arc<Expectations>>>);
+pub struct ByPlace {
+    places: Mutex<BTreeMap<Place, Arc<Expectations>>>,
+    everywhere: Arc<Expectations>,
+}
 
 impl ByPlace {
     /// What was learned of one account and region.
     pub fn of(&self, account: &str, region: &str) -> Arc<Expectations> {
         let place = Place { account: account.to_owned(), region: region.to_owned() };
-        locked(&self.0).entry(place).or_default().clone()
+        let among = || Arc::new(Expectations::among(self.everywhere.clone()));
+        locked(&self.places).entry(place).or_insert_with(among).clone()
     }
 
     /// Takes over what earlier processes learned.
@@ -48,7 +52,7 @@ impl ByPlace {
     }
 
     fn update(&self, table: &mut Table, now: Timestamp) {
-        for (place, expectations) in locked(&self.0).iter() {
+        for (place, expectations) in locked(&self.places).iter() {
             table.update(place.clone(), expectations.learned(), now);
         }
     }
