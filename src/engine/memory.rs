@@ -177,6 +177,10 @@ impl Memory {
     /// What only a person could mend is tried again now: one has changed something.
     pub fn try_again(&mut self, now: Timestamp) {
         for entry in self.entries.values_mut() {
+            // What is lent is named by whoever asked: it may be another now.
+            if matches!(entry.presence, Some(Presence::Borrowed(_))) {
+                entry.due = None;
+            }
             if entry.failed.as_ref().is_some_and(Failed::exhausted) {
                 entry.failed = None;
                 entry.due = None;
