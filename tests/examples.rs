@@ -89,7 +89,7 @@ fn fields_not_acted_on_are_named_one_by_one() {
     let [nodes]: [NodeGroup; 1] = objects("full.yaml", "NodeGroup").try_into().unwrap();
     assert_eq!(
         unsupported::of_node_group(&nodes.spec).fields(),
-        ["spec.launchTemplate", "spec.additionalRolePolicies together with spec.roleArn"]
+        ["spec.additionalRolePolicies together with spec.roleArn"]
     );
 }
 

@@ -9,7 +9,7 @@ from keelson_harness.places import CHECKOUT
 
 # IAM takes no larger managed policy; white space does not count.
 LARGEST = 6144
-CALL = re.compile(r'\bcall\(\s*(?:Service::)?(Ec2|Eks|Iam|Sts),\s*"(\w+)"')
+CALL = re.compile(r'\bcall\(\s*(?:Service::)?(Ec2|Eks|Iam|Ssm|Sts),\s*"(\w+)"')
 
 
 def called() -> set[str]:

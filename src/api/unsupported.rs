@@ -8,7 +8,7 @@ use super::access::Access;
 use super::gitops::{Agent, Flux, GitOps, GitSource, SourceKind, flux_components};
 use super::gitops::{FLUX_REGISTRY, FLUX_VERSION};
 use super::network::{IpFamily, KubernetesNetwork};
-use super::node_group::{DesiredPolicy, NodeGroupSpec, NodeUpdate, ReleaseVersion, Scaling};
+use super::node_group::{NodeGroupSpec, Scaling};
 use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
 use super::{EksClusterSpec, SpecError};
 
@@ -139,33 +139,25 @@ pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
         instance_types: _,
         capacity_type: _,
         disk_size_gib: _,
-        scaling,
+        scaling: Scaling { min: _, max: _, desired: _, desired_policy: _ },
         subnets: _,
         labels: _,
         taints: _,
-        launch_template,
+        launch_template: _,
         role_arn,
         additional_role_policies,
-        update,
+        update: _,
         repair: _,
         deletion_policy,
         suspend: _,
         tags: _,
     } = spec;
-    let Scaling { min: _, max: _, desired: _, desired_policy } = scaling;
-
     let mut found = Unsupported::default();
-    found.when(spec.release_version() != ReleaseVersion::Latest, "spec.releaseVersion");
-    found.when(*desired_policy != DesiredPolicy::Initial, "spec.scaling.desiredPolicy");
-    found.when(launch_template.is_some(), "spec.launchTemplate");
     // A role that we did not make is not ours to change.
     found.when(
         role_arn.is_some() && !additional_role_policies.is_empty(),
         "spec.additionalRolePolicies together with spec.roleArn",
     );
-    if let Some(NodeUpdate { max_unavailable: _, max_unavailable_percentage: _, strategy: _, force }) = update {
-        found.when(*force, "spec.update.force");
-    }
     found.when(*deletion_policy != DeletionPolicy::Delete, "spec.deletionPolicy");
     found
 }

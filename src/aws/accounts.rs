@@ -204,7 +204,8 @@ impl Accounts {
         let ec2 = aws_sdk_ec2::Client::new(&config);
         let eks = aws_sdk_eks::Client::new(&config);
         let iam = aws_sdk_iam::Client::new(&config);
-        let snapshots = Snapshots::new(caller.clone(), ec2.clone(), eks.clone(), iam.clone(), global);
+        let ssm = aws_sdk_ssm::Client::new(&config);
+        let snapshots = Snapshots::new(caller.clone(), ec2.clone(), eks.clone(), iam.clone(), ssm, global);
         Ok(Session {
             account_id: account_id.into(),
             partition: partition.into(),

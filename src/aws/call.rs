@@ -28,6 +28,7 @@ pub enum Service {
     Ec2,
     Eks,
     Iam,
+    Ssm,
     Sts,
 }
 
@@ -38,6 +39,7 @@ impl Service {
             Service::Ec2 => "ec2",
             Service::Eks => "eks",
             Service::Iam => "iam",
+            Service::Ssm => "ssm",
             Service::Sts => "sts",
         }
     }

@@ -24,7 +24,7 @@ struct Metadata {
     namespace: String,
 }
 
-/// PodDisruptionBudgets that allow no eviction, as `namespace/name`; at most twenty of each.
+/// PodDisruptionBudgets that allow no eviction, as `namespace/name`: at most twenty of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budgets {
     /// They never can: a node with their pods is never drained.
@@ -46,8 +46,31 @@ struct Budget {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct BudgetSpec {
+    min_available: Option<Bound>,
+    max_unavailable: Option<Bound>,
     #[serde(deserialize_with = "or_default")]
     selector: Selector,
+}
+
+/// A number of pods, or a part of them such as `50%`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Bound {
+    Pods(i32),
+    Part(String),
+}
+
+impl Bound {
+    /// Of so many pods, rounded up, as the disruption controller does.
+    fn of(&self, pods: i32) -> i32 {
+        match self {
+            Bound::Pods(pods) => *pods,
+            Bound::Part(part) => {
+                let percent: i64 = part.trim_end_matches('%').parse().unwrap_or_default();
+                i32::try_from((i64::from(pods) * percent + 99) / 100).unwrap_or(i32::MAX)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -72,7 +95,6 @@ struct Expression {
 #[serde(default, rename_all = "camelCase")]
 struct BudgetStatus {
     disruptions_allowed: i32,
-    desired_healthy: i32,
     expected_pods: i32,
 }
 
@@ -85,13 +107,15 @@ enum Allows {
 }
 
 impl Budget {
-    /// As the disruption controller has worked it out, whatever way the budget is written. One that guards no pod is in
-    /// nobody's way.
+    /// What it allows now the disruption controller has worked out. One that guards no pod is in nobody's way.
     fn allows(&self) -> Allows {
-        let BudgetStatus { disruptions_allowed, desired_healthy, expected_pods } = self.status;
+        let BudgetStatus { disruptions_allowed, expected_pods } = self.status;
+        let BudgetSpec { min_available, max_unavailable, .. } = &self.spec;
+        let all_stay = min_available.as_ref().is_some_and(|least| least.of(expected_pods) >= expected_pods);
+        let none_goes = max_unavailable.as_ref().is_some_and(|most| most.of(expected_pods) == 0);
         if disruptions_allowed > 0 || expected_pods == 0 {
             Allows::Yes
-        } else if desired_healthy >= expected_pods {
+        } else if all_stay || none_goes {
             Allows::Never
         } else {
             Allows::NotNow
@@ -151,7 +175,7 @@ pub struct Guarded {
     /// `namespace/name`.
     pub pod: String,
     pub node: String,
-    /// Name of its budget, in the same namespace.
+    /// `namespace/name`.
     pub budget: String,
     /// The budget never allows an eviction.
     pub never: bool,
@@ -201,7 +225,7 @@ pub async fn guarded(client: &Client, nodes: &[String]) -> Result<Vec<Guarded>, 
                 found.push(Guarded {
                     pod: format!("{}/{}", pod.metadata.namespace, pod.metadata.name),
                     node: pod.spec.node_name,
-                    budget: budget.metadata.name.clone(),
+                    budget: budget.name(),
                     never: budget.allows() == Allows::Never,
                 });
             }

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::*;
 use crate::gitops::fake_api::FakeApi;
 
-fn budget(name: &str, selector: Value, allowed: i32, desired: i32, expected: i32) -> Value {
+fn budget(name: &str, selector: Value, bound: (&str, Value), allowed: i32, expected: i32) -> Value {
     json!({
         "metadata": {"name": name, "namespace": "shop"},
-        "spec": {"selector": selector},
-        "status": {"disruptionsAllowed": allowed, "desiredHealthy": desired, "expectedPods": expected},
+        "spec": {"selector": selector, bound.0: bound.1},
+        "status": {"disruptionsAllowed": allowed, "expectedPods": expected},
     })
 }
 
@@ -28,16 +28,38 @@ fn api() -> FakeApi {
         ],
     });
     let budgets = vec![
-        budget("fine", json!({}), 1, 1, 2),
-        budget("single", web, 0, 1, 1),
-        budget("degraded", json!(null), 0, 2, 3),
-        budget("empty", json!({}), 0, 0, 0),
+        budget("fine", json!({}), ("minAvailable", 1.into()), 1, 2),
+        budget("single", web, ("minAvailable", 1.into()), 0, 1),
+        budget("degraded", json!(null), ("minAvailable", 2.into()), 0, 3),
+        budget("empty", json!({}), ("maxUnavailable", 0.into()), 0, 0),
         json!({"metadata": {"name": "new", "namespace": "shop"}, "spec": {}, "status": {}}),
     ];
     FakeApi::new([
         ("/apis/policy/v1/poddisruptionbudgets", budgets),
         ("/api/v1/namespaces/shop/pods", vec![pod("p1", "n1"), pod("p2", "n2"), json!({"metadata": {"name": "p3"}})]),
     ])
+}
+
+#[test]
+fn a_budget_never_allows_an_eviction_when_it_holds_all_its_pods() {
+    let allows = |field: &str, bound: Value, expected: i32| {
+        let budget = budget("a", json!({}), (field, bound), 0, expected);
+        serde_json::from_value::<Budget>(budget).unwrap().allows()
+    };
+    for (field, bound, expected, says) in [
+        ("minAvailable", json!(2), 2, Allows::Never),
+        ("minAvailable", json!(1), 2, Allows::NotNow),
+        ("minAvailable", json!("100%"), 7, Allows::Never),
+        // Rounded up.
+        ("minAvailable", json!("51%"), 1, Allows::Never),
+        ("minAvailable", json!("50%"), 2, Allows::NotNow),
+        ("maxUnavailable", json!(0), 3, Allows::Never),
+        ("maxUnavailable", json!("0%"), 3, Allows::Never),
+        ("maxUnavailable", json!("1%"), 3, Allows::NotNow),
+        ("minAvailable", json!(5), 0, Allows::Yes),
+    ] {
+        assert_eq!(allows(field, bound.clone(), expected), says, "{field} {bound} of {expected}");
+    }
 }
 
 #[tokio::test]
@@ -54,8 +76,8 @@ async fn pods_in_the_way_are_named_with_node_and_budget() {
     assert_eq!(
         told,
         [
-            "pod shop/p1 on n1: its PodDisruptionBudget single never allows an eviction",
-            "pod shop/p1 on n1: its PodDisruptionBudget degraded allows no eviction now",
+            "pod shop/p1 on n1: its PodDisruptionBudget shop/single never allows an eviction",
+            "pod shop/p1 on n1: its PodDisruptionBudget shop/degraded allows no eviction now",
         ]
     );
     let asked = api.asked.lock().unwrap().clone();

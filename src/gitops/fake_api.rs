@@ -33,12 +33,17 @@ impl FakeApi {
     }
 }
 
+fn forbidden() -> (StatusCode, String) {
+    let status = json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403});
+    (StatusCode::FORBIDDEN, status.to_string())
+}
+
 async fn answer(State(api): State<FakeApi>, uri: Uri) -> (StatusCode, String) {
     let query = uri.query().unwrap_or_default().as_bytes();
     let query: BTreeMap<String, String> = url::form_urlencoded::parse(query).into_owned().collect();
     let selector = query.get("labelSelector").cloned().unwrap_or_default();
     api.asked.lock().unwrap().push(format!("{}?{selector}", uri.path()));
-    let Some(items) = api.lists.get(uri.path()) else { return (StatusCode::FORBIDDEN, "{}".into()) };
+    let Some(items) = api.lists.get(uri.path()) else { return forbidden() };
     let from: usize = query.get("continue").map_or(0, |token| token.parse().unwrap());
     let to = (from + PAGE).min(items.len());
     let next = if to < items.len() { to.to_string() } else { String::new() };

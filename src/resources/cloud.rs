@@ -65,6 +65,11 @@ impl Intervals {
         Rest { due: self.drift, share: Duration::ZERO }
     }
 
+    /// For what changes a few times a month.
+    pub fn seldom(self) -> Duration {
+        self.drift * self.slow_factor * self.slow_factor
+    }
+
     /// For what is read one by one and matters less.
     pub fn slow(self) -> Rest {
         Rest { due: self.drift * self.slow_factor, share: Duration::ZERO }
@@ -159,9 +164,14 @@ pub fn changes_field(changes: &[Change], field: &str) -> bool {
     changes.iter().any(|change| change.field == field)
 }
 
+/// True when the change is of a tag.
+pub fn is_tag(change: &Change) -> bool {
+    change.field.starts_with(TAG_FIELD)
+}
+
 /// True when one of `changes` is of a tag.
 pub fn changes_tags(changes: &[Change]) -> bool {
-    changes.iter().any(|change| change.field.starts_with(TAG_FIELD))
+    changes.iter().any(is_tag)
 }
 
 /// A field that cannot be changed on a running cluster by this release.

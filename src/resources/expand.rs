@@ -14,7 +14,7 @@ use super::internet_gateway::InternetGateway;
 use super::layout;
 use super::leftovers::Leftovers;
 use super::nat_gateway::NatGateway;
-use super::node_group::{self, NodeGroup};
+use super::node_group::{self, NodeGroup, Target};
 use super::oidc_provider::OidcProvider;
 use super::pod_identity_association::PodIdentityAssociation;
 use super::role::{self, GivenRole, Purpose, Role};
@@ -122,6 +122,8 @@ pub struct NodeGroupInput<'a> {
     pub account: &'a AccountSettings,
     /// Its cluster.
     pub cluster: &'a ClusterView,
+    /// What its nodes may become now.
+    pub target: Target,
     /// How long what was seen is believed.
     pub intervals: Intervals,
 }
@@ -328,7 +330,8 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
         why: not_ready.unwrap_or_default(),
         holds: Vec::new(),
     };
-    let group = NodeGroup::new(&making, input.node_group_name, spec, subnets, role.unwrap_or_default());
+    let target = Target { control_plane: cluster.version.clone(), ..input.target.clone() };
+    let group = NodeGroup::new(&making, input.node_group_name, spec, target, subnets, role.unwrap_or_default());
     graph(vec![Arc::new(group)], vec![gate])
 }
 

@@ -161,8 +161,8 @@ def mistakes(one_zone: list[str], full: list[str], theirs: list[str]) -> list[Mi
         ),
         Mistake(
             "field of a node group that is not acted on yet",
-            node_group("version", "pinned", releaseVersion="Pinned"),
-            ("spec.releaseVersion", "not supported yet"),
+            node_group("version", "kept", deletionPolicy="Retain"),
+            ("spec.deletionPolicy", "not supported yet"),
             "InvalidSpec",
         ),
         Mistake(

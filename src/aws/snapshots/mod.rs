@@ -5,6 +5,7 @@
 
 pub mod catalogue;
 pub mod identity;
+pub mod images;
 pub mod network;
 mod reads;
 
@@ -38,6 +39,7 @@ pub struct Snapshots {
     ec2: aws_sdk_ec2::Client,
     eks: aws_sdk_eks::Client,
     iam: aws_sdk_iam::Client,
+    ssm: aws_sdk_ssm::Client,
     regional: Arc<RegionalReads>,
     global: GlobalReads,
 }
@@ -75,6 +77,7 @@ struct RegionalReads {
     groups_of_vpc: Keyed<String, Vec<SecurityGroup>>,
     addon_offers: Keyed<String, Vec<AddonOffer>>,
     cluster_versions: SharedRead<Vec<ClusterVersion>>,
+    ami_releases: Keyed<String, Option<String>>,
 }
 
 /// IAM's, which are the same in every region.
@@ -134,9 +137,10 @@ impl Snapshots {
         ec2: aws_sdk_ec2::Client,
         eks: aws_sdk_eks::Client,
         iam: aws_sdk_iam::Client,
+        ssm: aws_sdk_ssm::Client,
         global: GlobalReads,
     ) -> Self {
-        Snapshots { caller, ec2, eks, iam, regional: Arc::default(), global }
+        Snapshots { caller, ec2, eks, iam, ssm, regional: Arc::default(), global }
     }
 
     pub(super) fn with_caller(&self, caller: Caller) -> Self {
@@ -266,6 +270,18 @@ impl Snapshots {
     ) -> Result<Vec<AddonVersion>, AwsError> {
         let offers = self.addon_offers(addon, fresh).await?;
         Ok(offers.iter().filter_map(|offer| offer.for_kubernetes(kubernetes_version)).collect())
+    }
+
+    /// The newest AMI release of a Kubernetes version; `None` where AWS does not tell.
+    pub async fn newest_release(
+        &self,
+        kubernetes_version: &str,
+        ami_type: &str,
+        fresh: Fresh,
+    ) -> Result<Option<String>, AwsError> {
+        let Some(parameter) = images::release_parameter(kubernetes_version, ami_type) else { return Ok(None) };
+        let read = self.regional.ami_releases.of(parameter.clone());
+        Ok((*self.shared(&read, fresh, |this| reads::parameter(this, parameter)).await?).clone())
     }
 
     /// Roles with an owner tag, with trust, policies and tags: one read of the account for all of them.

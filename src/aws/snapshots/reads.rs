@@ -12,7 +12,7 @@ use super::identity::Role;
 use super::network::{
     Address, InternetGateway, NatGateway, NetworkInterface, RouteTable, SecurityGroup, Subnet, Vpc, VpcDns, VpcEndpoint,
 };
-use crate::aws::call::Service::{Ec2, Eks, Iam};
+use crate::aws::call::Service::{Ec2, Eks, Iam, Ssm};
 use crate::aws::call::{Caller, Service};
 use crate::aws::errors::{AwsError, Class};
 use crate::aws::tags;
@@ -221,6 +221,15 @@ pub(super) async fn addon_offers(reads: Snapshots, addon: String) -> Result<Vec<
     match versions {
         Err(error) if error.is_gone() => Ok(Vec::new()),
         other => other,
+    }
+}
+
+/// The value of a public parameter; `None` when there is none of that name.
+pub(super) async fn parameter(reads: Snapshots, name: String) -> Result<Option<String>, AwsError> {
+    let Snapshots { caller, ssm, .. } = &reads;
+    match caller.call(Ssm, "GetParameter", &name, ssm.get_parameter().name(&name).send()).await {
+        Err(error) if error.is_gone() => Ok(None),
+        other => Ok(other?.parameter.and_then(|parameter| parameter.value)),
     }
 }
 

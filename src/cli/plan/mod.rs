@@ -24,6 +24,7 @@ use crate::engine::{Expectations, Goal, Graph, Key, Memory, Observed, Plan, Pres
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{self, ClusterInput, ClusterView, NodeGroupInput, Nodes, SubnetView, Versions};
+use crate::resources::node_group::Target;
 use crate::resources::survey::{self, Survey};
 use crate::resources::unlisted;
 use manifest::Manifest;
@@ -211,6 +212,7 @@ pub fn node_group_graph(
         owner,
         account: &grant.settings,
         cluster: view,
+        target: Target::at_once(&group.spec),
         intervals: Intervals::default(),
     });
     graph.with_context(|| named("NodeGroup", group))

@@ -27,7 +27,7 @@ use crate::gitops::error::GitOpsError;
 use crate::gitops::flux::{Decryption, Facts, FluxInput, GitOpsOutcome, GitSource, SecretCopy, SecretData, Verdict};
 use crate::gitops::token::StsEndpoint;
 use crate::gitops::validate::{self as source, NamedSecret};
-use crate::gitops::workload::Access;
+use crate::gitops::workload::{Access, Location};
 
 /// Secrets are read again after this: not at each of the passes that follow each other while something is under way.
 const SECRETS_KEPT: Duration = Duration::from_secs(10);
@@ -280,6 +280,27 @@ pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
         cluster_security_group_id: seen.of_cluster("securityGroupId"),
         node_role_arn: seen.node_role_arn(),
         kubernetes_version: seen.of_cluster("version"),
+    }
+}
+
+/// How the API of a cluster is reached that its own reconcile has located.
+pub async fn access_of(ctx: &Context, cluster: &EksCluster, session: &Session) -> Option<Access> {
+    let Location { endpoint, certificate_authority } = ctx.workloads.location(&cluster.uid()?)?;
+    let region = session.region.to_string();
+    let sts = StsEndpoint::of_region(&region, ctx.settings.sts_endpoint.as_deref()).ok()?;
+    let credentials = session.credentials().await.ok()?;
+    let cluster_name = cluster.cluster_name();
+    Some(Access { cluster_name, region, endpoint, certificate_authority, sts, credentials })
+}
+
+/// Where the cluster's API is, for those who only read from it.
+pub fn locate(ctx: &Context, cluster: &EksCluster, memory: &Memory) {
+    let seen = Seen(memory);
+    let (endpoint, ca) = (seen.of_cluster("endpoint"), seen.of_cluster("certificateAuthority"));
+    if let (true, Some(uid), Some(endpoint), Some(certificate_authority)) =
+        (seen.has_api(), cluster.uid(), endpoint, ca)
+    {
+        ctx.workloads.locate(&uid, Location { endpoint, certificate_authority });
     }
 }
 

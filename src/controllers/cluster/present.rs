@@ -89,6 +89,7 @@ impl Reconcile<'_> {
             Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
         self.state.kind.at_rest = report.plan.settled();
+        gitops::locate(self.ctx, self.cluster, &self.state.memory);
         Some(self.reported(previous, &cloud, report, upgrade, secrets).await)
     }
 

@@ -3,7 +3,9 @@
 //! This file wires; what decides is pure and beside it. I/O: the management cluster's API; AWS only through
 //! [`crate::resources`] and [`crate::engine`].
 
+pub mod nodes;
 pub mod status;
+pub mod target;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +14,7 @@ use futures::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
+use self::nodes::NodeReads;
 use super::account::{self, Grant, Refusal};
 use super::apply;
 use super::cluster::view::view;
@@ -29,12 +32,14 @@ use crate::engine::failure::Failed;
 use crate::engine::{Failure, Goal, Graph, Key, Recorded, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
+use crate::resources::node_group::Target;
 
 /// What is remembered of a node group beside its resources.
 #[derive(Default)]
 pub struct Remembered {
     finalizer: Option<Instant>,
     at_rest: bool,
+    nodes: NodeReads,
 }
 
 /// What a reconcile came to: for status.
@@ -64,6 +69,7 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     let now = Timestamp::now();
     if state.asked_to_look(group.annotations().get(RECONCILE_AT_ANNOTATION)) {
         state.memory.forget_looks(now);
+        state.kind.nodes.forget();
         state.failed = None;
     }
     let previous = state.written.clone().unwrap_or(before);
@@ -131,7 +137,8 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return self.failed(previous, failure),
         };
-        let graph = match self.graph(&grant, &cloud, &view) {
+        let (target, opens) = target::target(self.group, &cluster, self.now);
+        let graph = match self.graph(&grant, &cloud, &view, &target) {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error)),
         };
@@ -148,7 +155,21 @@ impl Reconcile<'_> {
         }
         let report = self.engine(&graph, &cloud, Goal::Present).await;
         self.state.kind.at_rest = report.plan.settled();
-        self.reported(previous, report)
+        self.told_of_scale(previous);
+        let due = self.state.kind.nodes.look(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
+        let mut outcome = self.reported(previous, report, &target);
+        for at in due.into_iter().chain(opens) {
+            outcome.next = outcome.next.or(Next::at(at));
+        }
+        outcome
+    }
+
+    /// An event for whoever edited a size that an autoscaler owns.
+    fn told_of_scale(&self, previous: &NodeGroupStatus) {
+        let edited = previous.arn.is_some() && previous.observed_generation != self.group.metadata.generation;
+        if let Some(note) = status::scaled_in_vain(&self.group.spec.scaling, previous.replicas).filter(|_| edited) {
+            self.ctx.events.publish(self.group, vec![Told::normal("SizeNotEnforced", note)]);
+        }
     }
 
     async fn delete(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
@@ -204,7 +225,7 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        let graph = match self.graph(&grant, &cloud, &view(&cluster)) {
+        let graph = match self.graph(&grant, &cloud, &view(&cluster), &Target::default()) {
             Ok(graph) => graph,
             Err(error) => {
                 let message = format!("the spec cannot be read: {error}");
@@ -216,7 +237,7 @@ impl Reconcile<'_> {
         if report.plan.settled() && report.violations.is_empty() {
             return self.let_go(previous, "").await;
         }
-        Some(self.reported(previous, report))
+        Some(self.reported(previous, report, &Target::default()))
     }
 
     /// Removes the finalizer. `note`: what stays, for an event.
@@ -262,13 +283,20 @@ impl Reconcile<'_> {
         Owner { uid: self.group.uid().unwrap_or_default(), cluster }
     }
 
-    fn graph(&self, grant: &Grant, cloud: &Cloud, view: &ClusterView) -> Result<Graph<Cloud>, SpecError> {
+    fn graph(
+        &self,
+        grant: &Grant,
+        cloud: &Cloud,
+        view: &ClusterView,
+        target: &Target,
+    ) -> Result<Graph<Cloud>, SpecError> {
         expand::node_group(&NodeGroupInput {
             spec: &self.group.spec,
             node_group_name: &self.group.node_group_name(),
             owner: &cloud.owner,
             account: &grant.settings,
             cluster: view,
+            target: target.clone(),
             intervals: cloud.intervals,
         })
     }
@@ -293,7 +321,7 @@ impl Reconcile<'_> {
         report
     }
 
-    fn reported(&self, previous: &NodeGroupStatus, report: Report) -> Outcome {
+    fn reported(&self, previous: &NodeGroupStatus, report: Report, target: &Target) -> Outcome {
         let Report { plan, next, violations, .. } = report;
         let generation = self.group.metadata.generation;
         let (status, overall) = status::status(&status::Input {
@@ -304,6 +332,9 @@ impl Reconcile<'_> {
             shown: plan_status(&plan, &self.state.memory, generation, Vec::new()),
             violations: &violations,
             memory: &self.state.memory,
+            spec: &self.group.spec,
+            target,
+            nodes: &self.state.kind.nodes.seen(),
             now: self.now,
         });
         Outcome { status, overall, next: next.map_or(Next::change(), Next::at) }

@@ -5,18 +5,27 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use crate::api::NodeGroup;
+use super::status;
+use crate::api::{EksCluster, NodeGroup};
+use crate::aws::Session;
+use crate::controllers::cluster::facts::Facts;
+use crate::controllers::cluster::gitops;
 use crate::controllers::context::{Context, locked};
+use crate::engine::Memory;
 use crate::gitops::budgets::{self, Guarded};
 use crate::gitops::nodes::{self, Count};
 use crate::gitops::workload::Access;
 use crate::gitops::{GitOpsError, Workloads};
 
-/// While nodes are replaced, and while not all that AWS wants have joined.
+/// While nodes are replaced.
 const WHILE_UPDATING: SignedDuration = SignedDuration::from_secs(5);
-const WHILE_JOINING: SignedDuration = SignedDuration::from_secs(15);
+/// While they are not as many as AWS wants, twice as long each time: it may be an autoscaler that wants another number by now.
+const WHILE_MOVING: SignedDuration = SignedDuration::from_secs(5);
+/// While nobody knows where the cluster's API is, or it does not answer.
+const UNLOCATED: SignedDuration = SignedDuration::from_secs(15);
 /// After a read that ended without a word (a panic).
 const LOST: SignedDuration = SignedDuration::from_secs(60);
 
@@ -41,14 +50,18 @@ pub struct Interest {
 }
 
 impl Interest {
-    /// How long what was read is believed.
-    fn pause(self, seen: &Seen, drift: Duration) -> SignedDuration {
+    /// Whether the nodes are those that there are to be.
+    fn met(self, seen: &Seen) -> bool {
+        seen.count.as_ref().is_some_and(|count| Some(count.ready) == self.desired && Some(count.total) == self.desired)
+    }
+
+    /// How long what was read is believed, when `unmet` reads in a row found another number of nodes.
+    fn pause(self, unmet: u32, drift: Duration) -> SignedDuration {
         let drift = SignedDuration::try_from(drift).unwrap_or(SignedDuration::MAX);
-        let all_joined = seen.count.as_ref().map(|count| count.ready) >= self.desired;
-        let pause = match (self.updating, all_joined) {
+        let pause = match (self.updating, unmet) {
             (true, _) => WHILE_UPDATING,
-            (false, false) => WHILE_JOINING,
-            (false, true) => drift,
+            (false, 0) => drift,
+            (false, unmet) => WHILE_MOVING.saturating_mul(1 << (unmet - 1).min(10)),
         };
         pause.min(drift)
     }
@@ -65,6 +78,8 @@ struct Inner {
     read: Option<(Timestamp, Interest)>,
     /// Of a cluster that does not answer: not before.
     not_before: Option<Timestamp>,
+    /// So many reads in a row, for the same, found another number of nodes.
+    unmet: u32,
     seen: Seen,
 }
 
@@ -80,15 +95,46 @@ impl NodeReads {
         (inner.read, inner.not_before) = (None, None);
     }
 
+    /// Starts a read when one is due, and returns when the next is.
+    pub async fn look(
+        &self,
+        ctx: &Arc<Context>,
+        group: &NodeGroup,
+        cluster: &EksCluster,
+        session: &Session,
+        memory: &Memory,
+    ) -> Option<Timestamp> {
+        let (facts, key, now) = (Facts(memory), super::key(group), Timestamp::now());
+        // Without an Auto Scaling group there is no node yet.
+        facts.output(&key, "autoScalingGroups").filter(|groups| groups != "[]")?;
+        let interest = Interest {
+            updating: status::replaces_nodes(memory, &key),
+            evictions: status::evictions_failed(memory, &key),
+            desired: facts.output(&key, "desired").and_then(|desired| desired.parse().ok()),
+        };
+        let due = self.due(interest, ctx.settings.intervals.drift, now)?;
+        if due > now {
+            return Some(due);
+        }
+        match gitops::access_of(ctx, cluster, session).await {
+            Some(access) => {
+                self.start(ctx, group, cluster.uid().unwrap_or_default(), access, interest);
+                None
+            }
+            // Its cluster was not looked at yet by this process.
+            None => now.checked_add(UNLOCATED).ok(),
+        }
+    }
+
     /// When the next read is due; `None` while one runs, at whose end the node group is reconciled.
-    pub fn due(&self, interest: Interest, drift: Duration, now: Timestamp) -> Option<Timestamp> {
+    fn due(&self, interest: Interest, drift: Duration, now: Timestamp) -> Option<Timestamp> {
         let inner = locked(&self.0);
         if inner.running {
             return None;
         }
         let due = match inner.read {
-            Some((at, of)) if of.evictions == interest.evictions => {
-                at.saturating_add(interest.pause(&inner.seen, drift)).unwrap_or(Timestamp::MAX)
+            Some((at, of)) if of == interest => {
+                at.saturating_add(interest.pause(inner.unmet, drift)).unwrap_or(Timestamp::MAX)
             }
             _ => now,
         };
@@ -96,11 +142,10 @@ impl NodeReads {
     }
 
     /// Starts a read beside this reconcile.
-    pub fn start(&self, ctx: &Arc<Context>, group: &NodeGroup, cluster: String, access: Access, interest: Interest) {
+    fn start(&self, ctx: &Arc<Context>, group: &NodeGroup, cluster: String, access: Access, interest: Interest) {
         locked(&self.0).running = true;
         let (this, name, object) = (self.clone(), group.node_group_name(), ObjectRef::from_obj(group));
-        let (workloads, running) =
-            (ctx.workloads.clone(), Running { reads: self.clone(), ctx: ctx.clone(), object });
+        let (workloads, running) = (ctx.workloads.clone(), Running { reads: self.clone(), ctx: ctx.clone(), object });
         let pass = async move {
             let _running = running;
             let result = read(&workloads, &cluster, &access, &name, interest).await;
@@ -112,16 +157,19 @@ impl NodeReads {
 
     fn heard(&self, result: Result<Seen, GitOpsError>, interest: Interest, now: Timestamp) {
         let mut inner = locked(&self.0);
+        let same = inner.read.is_some_and(|(_, of)| of == interest);
         inner.read = Some((now, interest));
         match result {
             Ok(seen) => {
+                let unmet = if same { inner.unmet.saturating_add(1) } else { 1 };
+                inner.unmet = if interest.met(&seen) { 0 } else { unmet };
                 inner.seen = seen;
                 inner.not_before = None;
             }
             Err(error) => {
                 tracing::debug!(%error, "the nodes could not be read");
                 inner.seen = Seen::default();
-                let pause = SignedDuration::try_from(error.look_again()).unwrap_or(LOST).max(WHILE_JOINING);
+                let pause = SignedDuration::try_from(error.look_again()).unwrap_or(LOST).max(UNLOCATED);
                 inner.not_before = now.checked_add(pause).ok();
             }
         }
@@ -217,9 +265,23 @@ mod tests {
         assert_eq!(reads.due(at_rest(3), DRIFT, now), Some(now), "never read");
         reads.heard(Ok(Seen { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
         assert_eq!(reads.due(at_rest(3), DRIFT, now), after(600));
-        assert_eq!(reads.due(at_rest(4), DRIFT, now), after(15), "one is to join");
-        assert_eq!(reads.due(Interest { updating: true, ..at_rest(3) }, DRIFT, now), after(5));
+        assert_eq!(reads.due(at_rest(4), DRIFT, now), Some(now), "one is to join");
         assert_eq!(reads.due(Interest { evictions: true, ..at_rest(3) }, DRIFT, now), Some(now), "another question");
+        let updating = Interest { updating: true, ..at_rest(3) };
+        reads.heard(Ok(Seen { count: Some(count(4, 3)), guarded: Vec::new() }), updating, now);
+        assert_eq!(reads.due(updating, DRIFT, now), after(5));
+    }
+
+    #[test]
+    fn a_number_of_nodes_that_does_not_come_about_is_asked_for_less_and_less() {
+        let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
+        let pauses: Vec<i64> = (0..9)
+            .map(|_| {
+                reads.heard(Ok(Seen { count: Some(count(5, 5)), guarded: Vec::new() }), at_rest(3), now);
+                reads.due(at_rest(3), DRIFT, now).unwrap().as_second()
+            })
+            .collect();
+        assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
     }
 
     #[test]

@@ -3,13 +3,17 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::nodes::{Seen, in_the_way, progress};
+use crate::api::NodeGroupSpec;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
+use crate::api::node_group::{DesiredPolicy, Scaling};
 use crate::api::status::{HealthIssue, NodeGroupStatus, PlanStatus};
 use crate::controllers::cluster::facts::{Facts, issues};
 use crate::controllers::conditions::{Conditions, Overall, Says, in_sync, whole};
 use crate::engine::check::Violation;
-use crate::engine::{Goal, Key, Memory, Plan};
+use crate::engine::{Class, Goal, Key, Memory, Plan};
+use crate::resources::node_group::{Held, Target, waits_for_window};
 
 /// What status is made of.
 pub struct Input<'a> {
@@ -27,30 +31,45 @@ pub struct Input<'a> {
     pub violations: &'a [Violation],
     /// What was seen.
     pub memory: &'a Memory,
+    /// What is asked for.
+    pub spec: &'a NodeGroupSpec,
+    /// What its nodes may become now.
+    pub target: &'a Target,
+    /// What the cluster's API says of its nodes.
+    pub nodes: &'a Seen,
     /// The time.
     pub now: Timestamp,
 }
+
+/// EKS's word for an update that replaces nodes.
+const VERSION_UPDATE: &str = "VersionUpdate";
 
 /// Health issues of EKS that say that AWS has no machines.
 const NO_CAPACITY: [&str; 2] = ["InsufficientInstanceCapacity", "AsgInstanceLaunchFailures"];
 
 /// The whole status, and where the node group stands.
 pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
-    let Input { previous, generation, key, plan, shown, violations, memory, now } = input;
+    let Input { previous, generation, key, plan, shown, violations, memory, nodes: seen, now, .. } = input;
     let facts = Facts(memory);
     let output = |name: &str| facts.output(key, name);
     let health_issues = issues(output("healthIssues"));
     let desired = output("desired").and_then(|n| n.parse().ok());
-    let ready = desired.map_or_else(|| "the node group is there".to_owned(), |n: i32| format!("{n} nodes"));
+    let ready = match (&seen.count, desired) {
+        (Some(count), _) => format!("{} of {} nodes ready", count.ready, desired.unwrap_or(count.total)),
+        (None, Some(desired)) => format!("{desired} nodes"),
+        (None, None) => "the node group is there".to_owned(),
+    };
     let overall = healthy(whole(plan, memory, violations, *now, &ready), &health_issues, plan.goal);
+    let nodes = with_nodes(overall, input);
+    let overall = held(nodes.clone(), input);
     let status = NodeGroupStatus {
         observed_generation: *generation,
-        conditions: conditions(input, &overall),
+        conditions: conditions(input, &nodes, &overall),
         arn: output("arn"),
         version: output("version"),
         release_version: output("releaseVersion"),
         replicas: desired,
-        ready_nodes: previous.ready_nodes,
+        ready_nodes: seen.count.as_ref().map(|count| count.ready),
         update_id: memory
             .get(key)
             .and_then(|entry| entry.recorded.as_ref())
@@ -63,6 +82,80 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         upgrade: previous.upgrade.clone(),
     };
     (status, overall)
+}
+
+/// While nodes are replaced: how far that is. When pods are in the way: which.
+fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
+    let Input { key, plan, memory, nodes, .. } = input;
+    let more = |mut says: Says, more: String| {
+        says.message = format!("{}; {more}", says.message);
+        says
+    };
+    match overall {
+        Overall::Reconciling(mut says) if replaces_nodes(memory, key) => {
+            says.reason = Reason::Upgrading;
+            let version = memory.get(key).and_then(|entry| entry.applied.as_ref()).and_then(|applied| {
+                let version = applied.changes.iter().find(|change| change.field == "version");
+                version.map(|change| change.to.as_str())
+            });
+            let told = nodes.count.as_ref().map(|count| progress(count, version));
+            Overall::Reconciling(told.map_or(says.clone(), |told| more(says, told)))
+        }
+        Overall::Stalled(says) if plan.goal == Goal::Present && !nodes.guarded.is_empty() => {
+            Overall::Stalled(more(says, format!("in the way: {}", in_the_way(&nodes.guarded))))
+        }
+        other => other,
+    }
+}
+
+/// What is ready is not as asked as long as a version waits.
+fn held(overall: Overall, input: &Input<'_>) -> Overall {
+    let reason = match (&overall, &input.target.held) {
+        (Overall::Ready(_), Some(Held::ControlPlane(_))) => Reason::WaitingForCluster,
+        (Overall::Ready(_), Some(Held::Window(_))) => Reason::OutsideMaintenanceWindow,
+        _ => return overall,
+    };
+    Overall::Reconciling(Says::no(reason, input.target.held.as_ref().map(ToString::to_string).unwrap_or_default()))
+}
+
+/// The Upgrading condition: whether nodes are replaced, and by which update of EKS.
+fn upgrading(input: &Input<'_>, nodes: &Overall) -> Says {
+    let Input { key, memory, target, .. } = input;
+    let operation = memory.observed(key).and_then(|seen| seen.operation.as_ref());
+    match (nodes, operation) {
+        (Overall::Reconciling(says), Some(operation)) if says.reason == Reason::Upgrading => {
+            Says::yes(Reason::Upgrading, format!("{}; EKS update {}", says.message, operation.id))
+        }
+        (Overall::Stalled(says), _) if evictions_failed(memory, key) => says.clone(),
+        _ => match &target.held {
+            Some(Held::ControlPlane(why)) => Says::no(Reason::WaitingForCluster, why),
+            Some(Held::Window(why)) => Says::no(Reason::OutsideMaintenanceWindow, why),
+            None => Says::no(Reason::Available, "no node is being replaced"),
+        },
+    }
+}
+
+/// True when EKS is replacing the nodes of the node group.
+pub fn replaces_nodes(memory: &Memory, key: &Key) -> bool {
+    let operation = memory.observed(key).and_then(|seen| seen.operation.as_ref());
+    operation.is_some_and(|operation| operation.kind == VERSION_UPDATE)
+}
+
+/// True when EKS gave up on replacing nodes because their pods could not be evicted.
+pub fn evictions_failed(memory: &Memory, key: &Key) -> bool {
+    let failed = memory.observed(key).and_then(|seen| seen.failed_operation.as_ref());
+    failed.is_some_and(|failed| failed.failure.class == Class::Obstructed)
+}
+
+/// What a size in the spec does not do, when an autoscaler owns it: for whoever ran `kubectl scale`.
+pub fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
+    let (wanted, there) = (scaling.desired?, there?);
+    (scaling.desired_policy == DesiredPolicy::Initial && wanted != there).then(|| {
+        format!(
+            "scaling.desired {wanted} was the size to begin with only, and is now {there} in AWS (desiredPolicy: Initial leaves \
+             it to an autoscaler; Enforce keeps it at desired)"
+        )
+    })
 }
 
 /// A node group that is there but unhealthy is not ready.
@@ -80,16 +173,28 @@ fn healthy(overall: Overall, issues: &[HealthIssue], goal: Goal) -> Overall {
     Overall::Reconciling(Says::no(reason, message))
 }
 
-fn conditions(input: &Input<'_>, overall: &Overall) -> Vec<Condition> {
-    let Input { previous, generation, plan, memory, now, .. } = input;
+fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Condition> {
+    let Input { previous, generation, key, plan, memory, spec, target, now, .. } = input;
     let mut all = Conditions::from(&previous.conditions, *generation, now);
-    let nodes = match overall {
+    all.set(ConditionType::Upgrading, &upgrading(input, nodes));
+    let nodes = match nodes {
         Overall::Ready(says) | Overall::Reconciling(says) | Overall::Stalled(says) => says.clone(),
         Overall::Suspended(message) => Says::unknown(Reason::Suspended, message),
     };
     all.set(ConditionType::NodesReady, &nodes);
     let sync = match plan.goal {
-        Goal::Present => in_sync(plan, memory),
+        Goal::Present => {
+            let mut sync = in_sync(plan, memory);
+            let desired = Facts(memory).output(key, "desired").and_then(|desired| desired.parse().ok());
+            let waits = memory.observed(key).and_then(|seen| waits_for_window(spec, target, seen));
+            if let (true, Some(held)) = (sync.is_true(), &target.held) {
+                sync = Says::no(Reason::Upgrading, held.to_string());
+            }
+            for note in waits.into_iter().chain(scaled_in_vain(&spec.scaling, desired)) {
+                sync.message = format!("{}; {note}", sync.message);
+            }
+            sync
+        }
         Goal::Gone => Says::no(Reason::Deleting, plan.summary()),
     };
     all.set(ConditionType::InSync, &sync);

@@ -1,0 +1,228 @@
+//! Each field that can change: what differs, and what EKS is told.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A node group that is as `spec(json!({}))` asks.
+fn there() -> Seen {
+    Seen {
+        version: "1.33".into(),
+        release: "1.33.7-20260923".into(),
+        newest_release: Some("1.33.7-20260923".into()),
+        min: 2,
+        max: 5,
+        desired: 3,
+        instance_types: vec!["m7i.large".into()],
+        capacity: "ON_DEMAND".into(),
+        ami_type: "AL2023_x86_64_STANDARD".into(),
+        disk_size: Some(20),
+        role_arn: "arn:aws:iam::123456789012:role/node".into(),
+        labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
+        taints: BTreeMap::from([(("spot".to_owned(), "NO_SCHEDULE".to_owned()), "true".to_owned())]),
+        max_unavailable: Some(1),
+        ..Seen::default()
+    }
+}
+
+fn spec(more: Value) -> NodeGroupSpec {
+    let mut spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 2, "max": 5}});
+    let (Some(all), Value::Object(more)) = (spec.as_object_mut(), more) else { panic!("an object") };
+    all.extend(more);
+    serde_json::from_value(spec).unwrap()
+}
+
+fn now(version: Option<&str>) -> Target {
+    let control_plane = Some("1.35".to_owned());
+    Target { version: version.map(str::to_owned), replace: true, control_plane, held: None }
+}
+
+fn closed() -> Target {
+    Target { replace: false, ..now(None) }
+}
+
+/// What differs, and the calls that mend it, for people.
+fn told(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for Change { field, from, to, how } in changes(spec, target, there) {
+        lines.push(match how {
+            crate::engine::How::InPlace => format!("  {field}: {from} -> {to}"),
+            crate::engine::How::Forbidden(why) => format!("  REFUSED {field}: {from} -> {to}: {why}"),
+        });
+    }
+    if let Some(Config { scaling, labels, taints, update, repair }) = config(spec, there) {
+        lines.push("  UpdateNodegroupConfig".into());
+        let mut part = |part: Option<String>| lines.extend(part.map(|part| format!("    {part}")));
+        part(
+            scaling.map(|s| format!("scaling min {:?} max {:?} desired {:?}", s.min_size, s.max_size, s.desired_size)),
+        );
+        part(labels.map(|l| {
+            let set = l.add_or_update_labels.map(|set| set.into_iter().collect::<BTreeMap<_, _>>());
+            format!("labels set {set:?} remove {:?}", l.remove_labels)
+        }));
+        let one =
+            |t: &Taint| format!("{}={}:{:?}", t.key().unwrap(), t.value().unwrap_or("(none)"), t.effect().unwrap());
+        let all = |taints: &[Taint]| taints.iter().map(one).collect::<Vec<_>>().join(" ");
+        part(
+            taints
+                .map(|t| format!("taints set [{}] remove [{}]", all(t.add_or_update_taints()), all(t.remove_taints()))),
+        );
+        part(update.map(|u| {
+            format!("update {:?} {:?} {:?}", u.max_unavailable, u.max_unavailable_percentage, u.update_strategy)
+        }));
+        part(repair.map(|repair| format!("repair {:?}", repair.enabled)));
+    }
+    if let Some(Replacement { version, release, launch_template }) = replacement(spec, target, there) {
+        let template = launch_template.map(|template| format!("{:?}/{:?}", template.id, template.version));
+        lines.push(format!("  UpdateNodegroupVersion {version:?} {release:?} {template:?}"));
+    }
+    lines.extend(waits_for_window(spec, target, there).map(|waits| format!("  {waits}")));
+    if lines.is_empty() { "  nothing".into() } else { lines.join("\n") }
+}
+
+/// A case: its name, the spec beyond the least one, the target, and how what is there differs from [`there`].
+type Case = (&'static str, Value, Target, fn(&mut Seen));
+
+fn table(cases: Vec<Case>) -> String {
+    let case = |(name, more, target, change): Case| {
+        let mut there = there();
+        change(&mut there);
+        format!("{name}\n{}", told(&spec(more), &target, &there))
+    };
+    cases.into_iter().map(case).collect::<Vec<_>>().join("\n")
+}
+
+fn as_it_is(_: &mut Seen) {}
+
+#[test]
+fn settings_go_in_one_call_that_holds_only_what_differs() {
+    let size = |min: i32, max: i32| json!({"scaling": {"min": min, "max": max}});
+    let enforced =
+        |desired: i32| json!({"scaling": {"min": 2, "max": 5, "desired": desired, "desiredPolicy": "Enforce"}});
+    let label = |labels: Value| json!({"labels": labels});
+    let taint = |taints: Value| json!({"taints": taints});
+    let update = |update: Value| json!({"update": update});
+    let told = table(vec![
+        ("as asked", json!({}), now(None), as_it_is),
+        ("more at most", size(2, 8), now(None), as_it_is),
+        ("an autoscaler's size is left alone", size(1, 9), now(None), |t| t.desired = 5),
+        ("fewest above the size: it moves up to there", size(4, 8), now(None), as_it_is),
+        ("most below the size: it moves down to there", size(0, 2), now(None), as_it_is),
+        (
+            "kubectl scale does nothing to an autoscaler's size",
+            json!({"scaling": {"min": 2, "max": 5, "desired": 5}}),
+            now(None),
+            as_it_is,
+        ),
+        ("enforced", enforced(4), now(None), as_it_is),
+        ("enforced and so", enforced(3), now(None), as_it_is),
+        ("labels that are not managed", json!({}), now(None), as_it_is),
+        ("labels", label(json!({"team": "bank", "tier": "web"})), now(None), as_it_is),
+        ("labels removed", label(json!({"tier": "web"})), now(None), as_it_is),
+        ("all labels removed", label(json!({})), now(None), as_it_is),
+        (
+            "taint with another value",
+            taint(json!([{"key": "spot", "value": "no", "effect": "NoSchedule"}])),
+            now(None),
+            as_it_is,
+        ),
+        (
+            "taint with another effect",
+            taint(json!([{"key": "spot", "value": "true", "effect": "NoExecute"}])),
+            now(None),
+            as_it_is,
+        ),
+        ("taint without a value", taint(json!([{"key": "spot", "effect": "NoSchedule"}])), now(None), |t| {
+            t.taints.values_mut().for_each(String::clear)
+        }),
+        ("taints removed", taint(json!([])), now(None), as_it_is),
+        ("nodes at a time", update(json!({"maxUnavailable": 3})), now(None), as_it_is),
+        ("percentage at a time", update(json!({"maxUnavailablePercentage": 33})), now(None), as_it_is),
+        ("strategy, beside what is there", update(json!({"strategy": "Minimal"})), now(None), as_it_is),
+        ("the strategy that EKS does not name", update(json!({"strategy": "Default"})), now(None), as_it_is),
+        ("force alone", update(json!({"force": true})), now(None), as_it_is),
+        ("repair", json!({"repair": {"enabled": true}}), now(None), as_it_is),
+        ("no repair", json!({"repair": {"enabled": false}}), now(None), as_it_is),
+        (
+            "all at once",
+            json!({"scaling": {"min": 4, "max": 8}, "labels": {"team": "shop", "a": "b"}, "taints": [],
+                "update": {"maxUnavailable": 2}, "repair": {"enabled": true}}),
+            now(None),
+            as_it_is,
+        ),
+    ]);
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn what_replaces_nodes_goes_in_another_and_never_back() {
+    let release = |release: &str| json!({"releaseVersion": release});
+    let template = |version: &str| json!({"launchTemplate": {"id": "lt-1", "version": version}});
+    let newer = |t: &mut Seen| t.newest_release = Some("1.33.7-20261106".into());
+    let with_template =
+        |t: &mut Seen| t.launch_template = Some(LaunchTemplate { id: "lt-1".into(), version: "3".into() });
+    let own_ami = |t: &mut Seen| {
+        t.ami_type = "CUSTOM".into();
+        t.release = "ami-1".into();
+        t.newest_release = None;
+        t.launch_template = Some(LaunchTemplate { id: "lt-1".into(), version: "3".into() });
+    };
+    let told = table(vec![
+        ("version: EKS takes its newest release", json!({}), now(Some("1.34")), newer),
+        ("two versions on", json!({}), now(Some("1.35")), as_it_is),
+        ("version beyond the control plane's", json!({"version": "1.36"}), now(Some("1.36")), as_it_is),
+        ("version behind", json!({}), now(Some("1.32")), as_it_is),
+        ("own version behind", json!({"version": "1.32"}), now(Some("1.32")), as_it_is),
+        ("newer release", json!({}), now(None), newer),
+        ("newer release outside a window", json!({}), closed(), newer),
+        ("older release read before", json!({}), now(None), |t| t.newest_release = Some("1.33.6-20260801".into())),
+        ("newest release not known", json!({}), now(None), |t| t.newest_release = None),
+        ("pinned", release("Pinned"), now(None), newer),
+        ("pinned goes along with a version", release("Pinned"), now(Some("1.34")), newer),
+        ("exact", release("1.33.7-20261106"), now(None), as_it_is),
+        ("exact outside a window", release("1.33.7-20261106"), closed(), as_it_is),
+        ("exact and so", release("1.33.7-20260923"), now(None), newer),
+        ("exact and older", release("1.33.6-20260801"), now(None), as_it_is),
+        ("exact of the next version", release("1.34.4-20261106"), now(Some("1.34")), as_it_is),
+        ("exact of this version holds up the next", release("1.33.7-20260923"), now(Some("1.34")), as_it_is),
+        ("exact of another version", release("1.34.4-20261106"), now(None), as_it_is),
+        ("version of the launch template", template("4"), now(None), with_template),
+        ("version of the launch template outside a window", template("4"), closed(), with_template),
+        ("version of the launch template with Kubernetes'", template("4"), now(Some("1.34")), with_template),
+        (
+            "version of the launch template not managed",
+            json!({"launchTemplate": {"id": "lt-1"}}),
+            now(None),
+            with_template,
+        ),
+        ("own AMI", template("4"), now(Some("1.34")), own_ami),
+        ("own AMI and a version", template("3"), now(Some("1.34")), own_ami),
+        (
+            "own AMI and a release",
+            json!({"launchTemplate": {"id": "lt-1"}, "releaseVersion": "1.33.7-20260923"}),
+            now(None),
+            own_ami,
+        ),
+    ]);
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn what_eks_cannot_change_is_refused_with_what_to_do() {
+    let told = table(vec![
+        ("instance types", json!({"instanceTypes": ["m7a.large"]}), now(None), as_it_is),
+        ("capacity", json!({"capacityType": "Spot"}), now(None), as_it_is),
+        ("AMI type", json!({"amiType": "BOTTLEROCKET_x86_64"}), now(None), as_it_is),
+        ("disk", json!({"diskSizeGiB": 50}), now(None), as_it_is),
+        ("role", json!({"roleArn": "arn:aws:iam::123456789012:role/other"}), now(None), as_it_is),
+        ("launch template added", json!({"launchTemplate": {"id": "lt-1"}}), now(None), as_it_is),
+        ("launch template removed", json!({}), now(None), |t| {
+            t.launch_template = Some(LaunchTemplate { id: "lt-1".into(), version: "1".into() });
+        }),
+        ("instance type in the launch template", json!({"launchTemplate": {"id": "lt-1"}}), now(None), |t| {
+            t.launch_template = Some(LaunchTemplate { id: "lt-1".into(), version: "1".into() });
+            t.instance_types.clear();
+        }),
+    ]);
+    insta::assert_snapshot!(told);
+}

@@ -1,0 +1,360 @@
+//! An EKS managed node group.
+//!
+//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html>. Its size belongs to whoever scales
+//! it: `desired` is only what it begins with.
+
+mod changes;
+mod release;
+pub mod seen;
+pub mod target;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_eks::types::{
+    AmiTypes, CapacityTypes, LaunchTemplateSpecification, NodeRepairConfig, Nodegroup, NodegroupScalingConfig,
+    NodegroupStatus, UpdateType,
+};
+
+use super::cloud::{Cloud, Intervals, Making, changes_tags, is_tag, tag_changes};
+use super::updates::{self, Updated};
+use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
+use crate::aws::tags::{Ownership, Tags};
+use crate::aws::tokens::client_token;
+use crate::aws::{Fresh, Service};
+use crate::engine::{
+    Action, AnyObserved, Change, Class, Failure, Goal, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest,
+};
+pub use seen::Seen;
+pub use target::{Held, Target};
+
+/// What else waits for a maintenance window, of a node group that was seen: for people.
+pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, seen: &AnyObserved) -> Option<String> {
+    changes::waits_for_window(spec, target, seen.detail.downcast_ref::<Seen>()?)
+}
+
+/// A managed node group, with what its cluster says resolved.
+pub struct NodeGroup {
+    cluster: String,
+    name: String,
+    spec: Box<NodeGroupSpec>,
+    target: Target,
+    subnet_ids: Vec<String>,
+    role_arn: String,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// Its name in the graph.
+pub fn key(name: &str) -> Key {
+    Key::named("nodeGroup", name)
+}
+
+/// The gate that opens when the cluster can take nodes.
+pub fn cluster_gate() -> Key {
+    Key::single("cluster")
+}
+
+impl NodeGroup {
+    /// A node group of the cluster, in `subnet_ids`, whose nodes take on `role_arn` and may become `target`.
+    pub fn new(
+        making: &Making<'_>,
+        name: &str,
+        spec: &NodeGroupSpec,
+        target: Target,
+        subnet_ids: Vec<String>,
+        role_arn: String,
+    ) -> Self {
+        Self {
+            cluster: making.cluster_name.into(),
+            name: name.into(),
+            spec: Box::new(spec.clone()),
+            target,
+            subnet_ids,
+            role_arn,
+            tags: making.tags(&key(name)),
+            intervals: making.intervals,
+        }
+    }
+
+    fn observed(&self, group: &Nodegroup, newest_release: Option<String>) -> Observed<Seen> {
+        seen::observed(&self.name, group, newest_release)
+    }
+
+    async fn describe(&self, cloud: &Cloud) -> Result<Option<Nodegroup>, Failure> {
+        let request = cloud.aws.eks.describe_nodegroup().cluster_name(&self.cluster).nodegroup_name(&self.name);
+        match cloud.aws.call(Service::Eks, "DescribeNodegroup", &self.name, request.send()).await {
+            Err(error) if error.class() == Class::Gone => Ok(None),
+            other => Ok(other?.nodegroup),
+        }
+    }
+
+    /// The newest AMI release for the nodes as they are. Where it cannot be read, nothing is held up: the last one known.
+    async fn newest_release(&self, cloud: &Cloud, group: &Nodegroup, last: Option<&Seen>) -> Option<String> {
+        let (version, ami_type) = (group.version()?, group.ami_type()?.as_str());
+        let fresh = Fresh::within(self.intervals.seldom());
+        match cloud.aws.snapshots.newest_release(version, ami_type, fresh).await {
+            Ok(newest) => newest,
+            Err(error) => {
+                tracing::warn!(node_group = self.name, %error, "the newest AMI release is not known");
+                last.filter(|last| last.version == version).and_then(|last| last.newest_release.clone())
+            }
+        }
+    }
+
+    fn launch_template(&self) -> Option<LaunchTemplateSpecification> {
+        let wanted = self.spec.launch_template.as_ref()?;
+        Some(LaunchTemplateSpecification::builder().id(&wanted.id).set_version(wanted.version.clone()).build())
+    }
+
+    /// What the launch template says itself: EKS refuses to be told it twice.
+    async fn template(&self, cloud: &Cloud) -> Result<Template, Failure> {
+        let Some(wanted) = &self.spec.launch_template else { return Ok(Template::default()) };
+        let version = wanted.version.as_deref().unwrap_or("$Default");
+        let request =
+            cloud.aws.ec2.describe_launch_template_versions().launch_template_id(&wanted.id).versions(version);
+        let action = "DescribeLaunchTemplateVersions";
+        let answer = cloud.aws.call(Service::Ec2, action, &wanted.id, request.send()).await;
+        let answer = answer.map_err(|error| match error.class() {
+            // Of a create, this would be taken for something that is only not visible yet.
+            Class::Gone => Failure::invalid(error.to_string()),
+            _ => Failure::from(error),
+        })?;
+        let data = answer.launch_template_versions().first().and_then(|version| version.launch_template_data());
+        Ok(Template {
+            has_image: data.is_some_and(|data| data.image_id().is_some()),
+            has_instance_type: data.is_some_and(|data| data.instance_type().is_some()),
+        })
+    }
+
+    /// What is there now. The last look may be minutes old: meanwhile an autoscaler may have moved the size, and would lose
+    /// nodes by a write that goes by the old one.
+    async fn read_again(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Seen, Failure> {
+        let Some(group) = self.describe(cloud).await? else {
+            return Err(Failure::new(Class::Gone, format!("node group {} is not there any more", self.name)));
+        };
+        if group.status() == Some(&NodegroupStatus::Updating) {
+            let message = format!("node group {} is being updated: its settings wait for that", self.name);
+            return Err(Failure::new(Class::Busy, message));
+        }
+        let newest_release = seen.detail.newest_release.clone();
+        Ok(Seen { newest_release, ..Seen::from(&group) })
+    }
+
+    /// Sends all settings that differ in one call.
+    async fn configure(&self, cloud: &Cloud, mut seen: Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+        seen.detail = self.read_again(cloud, &seen).await?;
+        let Some(config) = changes::config(&self.spec, &seen.detail) else { return Ok(seen) };
+        let changes::Config { scaling, labels, taints, update, repair } = config;
+        let step = format!("config {scaling:?} {labels:?} {taints:?} {update:?} {repair:?}");
+        let request = cloud
+            .aws
+            .eks
+            .update_nodegroup_config()
+            .cluster_name(&self.cluster)
+            .nodegroup_name(&self.name)
+            .set_scaling_config(scaling)
+            .set_labels(labels)
+            .set_taints(taints)
+            .set_update_config(update)
+            .set_node_repair_config(repair)
+            .client_request_token(self.token(cloud, &seen, &step));
+        let answer = cloud.aws.call(Service::Eks, "UpdateNodegroupConfig", &self.name, request.send()).await?;
+        Ok(updates::begun(seen, self.updated(), answer.update))
+    }
+
+    /// Lets EKS replace the nodes by others.
+    async fn replace(&self, cloud: &Cloud, seen: Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+        let Some(nodes) = changes::replacement(&self.spec, &self.target, &seen.detail) else { return Ok(seen) };
+        let force = self.spec.update.as_ref().is_some_and(|update| update.force);
+        let step = format!("version {nodes:?} {force}");
+        let request = cloud
+            .aws
+            .eks
+            .update_nodegroup_version()
+            .cluster_name(&self.cluster)
+            .nodegroup_name(&self.name)
+            .set_version(nodes.version)
+            .set_release_version(nodes.release)
+            .set_launch_template(nodes.launch_template)
+            .set_force(force.then_some(true))
+            .client_request_token(self.token(cloud, &seen, &step));
+        let answer = cloud.aws.call(Service::Eks, "UpdateNodegroupVersion", &self.name, request.send()).await?;
+        Ok(updates::begun(seen, self.updated(), answer.update))
+    }
+
+    fn updated(&self) -> Updated<'_> {
+        Updated::NodeGroup(&self.cluster, &self.name)
+    }
+
+    /// Of an update: another once anything has changed the node group, so that its size can be put back a second time.
+    fn token(&self, cloud: &Cloud, seen: &Observed<Seen>, step: &str) -> String {
+        updates::token(cloud, seen, &format!("nodeGroup/{} {step} {:?}", self.name, seen.detail.modified))
+    }
+}
+
+/// What a launch template says itself.
+#[derive(Default)]
+struct Template {
+    has_image: bool,
+    has_instance_type: bool,
+}
+
+#[async_trait]
+impl Resource for NodeGroup {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(&self.name)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![cluster_gate()]
+    }
+
+    /// The gate is about what may be made; what is there may go whenever it is to.
+    fn holds(&self) -> Vec<Key> {
+        Vec::new()
+    }
+
+    /// EKS refuses to delete a node group that it is updating.
+    fn deletable_while(&self, action: Action) -> bool {
+        action != Action::Update
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let scaling = &self.spec.scaling;
+        vec![
+            ("instanceTypes", self.spec.instance_types.join(", ")),
+            ("scaling", format!("{}..{}, begins with {}", scaling.min, scaling.max, scaling.initial())),
+        ]
+    }
+
+    /// 88 to 201 s, as measured by others.
+    fn expected(&self, action: Action) -> Duration {
+        Duration::from_secs(match action {
+            Action::Create => 130,
+            Action::Update => 600,
+            Action::Delete => 180,
+        })
+    }
+
+    fn expected_operation(&self, kind: &str) -> Duration {
+        if kind == UpdateType::ConfigUpdate.as_str() { Duration::from_secs(20) } else { self.expected(Action::Update) }
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.single()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
+        changes.extend(changes::changes(&self.spec, &self.target, &seen.detail));
+        changes
+    }
+
+    /// EKS takes one update of a node group at a time. The settings go first: they take seconds.
+    fn batch(&self, changes: &[Change]) -> Vec<Change> {
+        let (nodes, settings): (Vec<_>, Vec<_>) = changes.iter().cloned().partition(changes::replaces);
+        if settings.is_empty() { nodes } else { settings }
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        look: &Look,
+        last: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let Some(group) = self.describe(cloud).await? else { return Ok(Presence::Absent) };
+        let foreign =
+            |whose: String| Presence::Foreign(format!("node group {} of cluster {} {whose}", self.name, self.cluster));
+        match Ownership::of(&Tags::from_eks(group.tags()), &cloud.owner.uid) {
+            Ownership::Ours => {}
+            Ownership::Nobody => return Ok(foreign("exists and was not made by Keelson".into())),
+            Ownership::Other { owner, .. } => {
+                return Ok(foreign(format!("belongs to another NodeGroup (UID {owner})")));
+            }
+        }
+        let newest = match look.goal {
+            Goal::Present => self.newest_release(cloud, &group, last.map(|last| &last.detail)).await,
+            Goal::Gone => None,
+        };
+        let seen = self.observed(&group, newest);
+        Ok(Presence::Ours(updates::follow(cloud, self.updated(), seen, look, last).await?))
+    }
+
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+        let spec = &self.spec;
+        if let Some(why) = changes::too_new(spec.version.as_deref(), &self.target) {
+            return Err(Failure::new(Class::Busy, format!("node group {}: {why}", self.name)));
+        }
+        let template = self.template(cloud).await?;
+        let exact = match spec.release_version() {
+            ReleaseVersion::Exact(exact) => Some(exact.to_owned()),
+            ReleaseVersion::Latest | ReleaseVersion::Pinned => None,
+        };
+        let scaling = &spec.scaling;
+        let scaling = NodegroupScalingConfig::builder()
+            .min_size(scaling.min)
+            .max_size(scaling.max)
+            .desired_size(scaling.initial());
+        let repair = spec.repair.as_ref();
+        let step = format!("nodeGroup {spec:?} {} {:?}", self.role_arn, self.subnet_ids);
+        let request = cloud
+            .aws
+            .eks
+            .create_nodegroup()
+            .cluster_name(&self.cluster)
+            .nodegroup_name(&self.name)
+            .node_role(&self.role_arn)
+            .set_subnets(Some(self.subnet_ids.clone()))
+            .set_instance_types((!template.has_instance_type).then(|| spec.instance_types.clone()))
+            .capacity_type(CapacityTypes::from(changes::capacity(spec.capacity_type)))
+            .set_ami_type(spec.ami_type.as_deref().map(AmiTypes::from))
+            .set_disk_size(spec.disk_size_gib)
+            .scaling_config(scaling.build())
+            .set_labels(spec.labels.as_ref().map(|labels| labels.clone().into_iter().collect()))
+            .set_taints(spec.taints.as_ref().map(|taints| taints.iter().map(changes::taint).collect()))
+            .set_update_config(changes::update_config(spec, &Seen::default()))
+            .set_node_repair_config(repair.map(|repair| NodeRepairConfig::builder().enabled(repair.enabled).build()))
+            .set_launch_template(self.launch_template())
+            .set_version(spec.version.clone().filter(|_| !template.has_image))
+            .set_release_version(exact.filter(|_| !template.has_image))
+            .client_request_token(client_token(&cloud.owner.uid, 0, &step))
+            .set_tags(Some(self.tags.to_eks()));
+        let answer = cloud.aws.call(Service::Eks, "CreateNodegroup", &self.name, request.send()).await?;
+        let group = answer.nodegroup.unwrap_or_else(|| Nodegroup::builder().build());
+        Ok(self.observed(&group, None))
+    }
+
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        _: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        let mut seen = seen.clone();
+        if changes_tags(changes) {
+            let arn = seen.outputs.get("arn").map_or("", String::as_str);
+            cloud.tag_eks(arn, &self.tags, &seen.detail.tags).await?;
+            seen.detail.tags = self.tags.clone();
+        }
+        if changes.iter().any(changes::replaces) {
+            self.replace(cloud, seen).await
+        } else if changes.iter().any(|change| !is_tag(change)) {
+            self.configure(cloud, seen).await
+        } else {
+            Ok(seen)
+        }
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.eks.delete_nodegroup().cluster_name(&self.cluster).nodegroup_name(&self.name);
+        cloud.aws.call(Service::Eks, "DeleteNodegroup", &self.name, request.send()).await?;
+        let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
+        Ok(Presence::Ours(Observed { state: "DELETING".into(), ..seen.clone() }.phase(phase)))
+    }
+}

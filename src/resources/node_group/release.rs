@@ -1,0 +1,67 @@
+//! AMI releases of node groups: which is newer, and of which Kubernetes version one is. Pure.
+//!
+//! `1.34.4-20261106` (Amazon Linux), `1.34-2026.11.12` (Windows), `1.51.0-47438798` (Bottlerocket: its own version and a commit).
+
+use std::cmp::Ordering;
+
+/// The node group's AMI is the user's own, out of its launch template: there are no releases of it.
+pub const CUSTOM: &str = "CUSTOM";
+
+/// True when `release` came after `than`.
+pub fn is_newer(release: &str, than: &str) -> bool {
+    compare(release, than) == Ordering::Greater
+}
+
+fn compare(left: &str, right: &str) -> Ordering {
+    let parts = |release: &str| {
+        let (head, tail) = release.split_once('-').unwrap_or((release, ""));
+        // A date counts. A commit does not.
+        let date = tail.split(['.', '-']).map(str::parse::<u64>).collect::<Result<Vec<_>, _>>();
+        (numbers(head), date.unwrap_or_default())
+    };
+    parts(left).cmp(&parts(right))
+}
+
+fn numbers(text: &str) -> Vec<u64> {
+    text.split('.').filter_map(|part| part.parse().ok()).collect()
+}
+
+/// The Kubernetes version that a release is of, where its name tells. Bottlerocket's has a version of its own.
+pub fn kubernetes_version<'r>(release: &'r str, ami_type: &str) -> Option<&'r str> {
+    if ami_type.starts_with("BOTTLEROCKET") || ami_type == CUSTOM {
+        return None;
+    }
+    let head = release.split_once('-')?.0;
+    let minor_ends = head.match_indices('.').nth(1).map_or(head.len(), |(at, _)| at);
+    Some(&head[..minor_ends]).filter(|minor| numbers(minor).len() == 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newer_is_by_number_and_then_by_date() {
+        for (newer, older) in [
+            ("1.34.4-20261106", "1.34.4-20260923"),
+            ("1.34.10-20261106", "1.34.9-20261106"),
+            ("1.34-2026.11.12", "1.34-2026.9.30"),
+            ("1.51.0-47438798", "1.50.0-cacc4ce9"),
+        ] {
+            assert!(is_newer(newer, older) && !is_newer(older, newer), "{newer} {older}");
+        }
+        // Another build of the same version: commits have no order.
+        assert!(!is_newer("1.51.0-cacc4ce9", "1.51.0-fa12bc34") && !is_newer("1.51.0-fa12bc34", "1.51.0-cacc4ce9"));
+        assert!(!is_newer("1.34.4-20261106", "1.34.4-20261106"));
+    }
+
+    #[test]
+    fn the_kubernetes_version_of_a_release_stands_in_its_name_but_for_bottlerocket() {
+        let linux = "AL2023_x86_64_STANDARD";
+        assert_eq!(kubernetes_version("1.34.4-20261106", linux), Some("1.34"));
+        assert_eq!(kubernetes_version("1.34-2026.11.12", "WINDOWS_CORE_2022_x86_64"), Some("1.34"));
+        assert_eq!(kubernetes_version("1.51.0-47438798", "BOTTLEROCKET_x86_64"), None);
+        assert_eq!(kubernetes_version("ami-0123", linux), None);
+        assert_eq!(kubernetes_version("nonsense", linux), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! What is seen of a node group, from EKS's own description of it. Pure.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_eks::types::{Issue, Nodegroup, NodegroupIssueCode, NodegroupStatus};
+use jiff::Timestamp;
+
+use crate::aws::tags::Tags;
+use crate::engine::{Action, Class, Observed, Phase};
+
+/// Key and effect: what tells one taint from another.
+pub type TaintId = (String, String);
+
+/// What is seen of a node group. Words are AWS's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Seen {
+    pub version: String,
+    pub release: String,
+    /// The newest AMI release of its version, as far as that is known.
+    pub newest_release: Option<String>,
+    pub min: i32,
+    pub max: i32,
+    pub desired: i32,
+    /// Empty when its launch template names the type.
+    pub instance_types: Vec<String>,
+    pub capacity: String,
+    pub ami_type: String,
+    pub disk_size: Option<i32>,
+    pub role_arn: String,
+    pub labels: BTreeMap<String, String>,
+    /// The values.
+    pub taints: BTreeMap<TaintId, String>,
+    pub max_unavailable: Option<i32>,
+    pub max_unavailable_percentage: Option<i32>,
+    pub strategy: Option<String>,
+    pub repair: bool,
+    pub launch_template: Option<LaunchTemplate>,
+    /// When it was changed last: no update is the same as one before.
+    pub modified: Option<Timestamp>,
+    pub tags: Tags,
+}
+
+/// A launch template of the user's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LaunchTemplate {
+    pub id: String,
+    pub version: String,
+}
+
+fn time(at: Option<&aws_smithy_types::DateTime>) -> Option<Timestamp> {
+    at.and_then(|at| Timestamp::new(at.secs(), at.subsec_nanos().try_into().ok()?).ok())
+}
+
+impl From<&Nodegroup> for Seen {
+    fn from(group: &Nodegroup) -> Self {
+        let scaling = group.scaling_config();
+        let update = group.update_config();
+        let taint = |taint: &aws_sdk_eks::types::Taint| {
+            let effect = taint.effect().map_or("", |effect| effect.as_str());
+            let id = (taint.key().unwrap_or_default().to_owned(), effect.to_owned());
+            (id, taint.value().unwrap_or_default().to_owned())
+        };
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        Self {
+            version: text(group.version()),
+            release: text(group.release_version()),
+            newest_release: None,
+            min: scaling.and_then(|s| s.min_size()).unwrap_or_default(),
+            max: scaling.and_then(|s| s.max_size()).unwrap_or_default(),
+            desired: scaling.and_then(|s| s.desired_size()).unwrap_or_default(),
+            instance_types: group.instance_types().to_vec(),
+            capacity: text(group.capacity_type().map(|capacity| capacity.as_str())),
+            ami_type: text(group.ami_type().map(|ami_type| ami_type.as_str())),
+            disk_size: group.disk_size(),
+            role_arn: text(group.node_role()),
+            labels: group.labels().map(|labels| labels.clone().into_iter().collect()).unwrap_or_default(),
+            taints: group.taints().iter().map(taint).collect(),
+            max_unavailable: update.and_then(|u| u.max_unavailable()),
+            max_unavailable_percentage: update.and_then(|u| u.max_unavailable_percentage()),
+            strategy: update.and_then(|u| u.update_strategy()).map(|strategy| strategy.as_str().to_owned()),
+            repair: group.node_repair_config().and_then(|repair| repair.enabled()).unwrap_or_default(),
+            launch_template: group
+                .launch_template()
+                .map(|template| LaunchTemplate { id: text(template.id()), version: text(template.version()) }),
+            modified: time(group.modified_at()),
+            tags: Tags::from_eks(group.tags()),
+        }
+    }
+}
+
+/// Where it stands, and what others are to know of it.
+pub fn observed(name: &str, group: &Nodegroup, newest_release: Option<String>) -> Observed<Seen> {
+    let status = group.status().map_or("CREATING", NodegroupStatus::as_str);
+    let issues = group.health().map_or(&[][..], |health| health.issues());
+    let told: Vec<String> = issues.iter().map(tell).collect();
+    let busy = |action, since| Phase::Busy { action, since, note: told.join("; ") };
+    let phase = match group.status() {
+        Some(NodegroupStatus::Active | NodegroupStatus::Degraded) => Phase::Ready,
+        Some(NodegroupStatus::Updating) => busy(Action::Update, None),
+        Some(NodegroupStatus::Deleting) => busy(Action::Delete, None),
+        Some(NodegroupStatus::CreateFailed | NodegroupStatus::DeleteFailed) => Phase::Failed {
+            reason: format!("{status}: {}", told.join("; ")),
+            class: issues.iter().map(class).find(|class| *class != Class::Unknown).unwrap_or(Class::Unknown),
+            // IAM refused by rate, not on the merits: the cure AWS names is to make it again.
+            make_again: issues.iter().any(throttled),
+        },
+        _ => busy(Action::Create, time(group.created_at())),
+    };
+    let detail = Seen { newest_release, ..Seen::from(group) };
+    let groups = group.resources().map_or(&[][..], |resources| resources.auto_scaling_groups());
+    let groups: Vec<_> = groups.iter().filter_map(|group| group.name()).collect();
+    Observed::ready(name, status, detail.clone())
+        .phase(phase)
+        .output("arn", group.nodegroup_arn().unwrap_or_default())
+        .output("version", &detail.version)
+        .output("releaseVersion", &detail.release)
+        .output("newestRelease", detail.newest_release.as_deref().unwrap_or_default())
+        .output("amiType", &detail.ami_type)
+        .output("desired", detail.desired.to_string())
+        .output("min", detail.min.to_string())
+        .output("max", detail.max.to_string())
+        .output("instanceTypes", detail.instance_types.join(","))
+        .output("capacityType", &detail.capacity)
+        .output("autoScalingGroups", serde_json::Value::from(groups).to_string())
+        .output("healthIssues", health_issues(issues))
+}
+
+fn tell(issue: &Issue) -> String {
+    format!("{}: {}", issue.code().map_or("", NodegroupIssueCode::as_str), issue.message().unwrap_or_default())
+}
+
+/// What kind of trouble the issue is, where a person's way out depends on it.
+fn class(issue: &Issue) -> Class {
+    match issue.code().map(NodegroupIssueCode::as_str) {
+        Some("InsufficientInstanceCapacity" | "AsgInstanceLaunchFailures") => Class::Capacity,
+        Some("InstanceLimitExceeded" | "VcpuLimitExceeded") => Class::Quota,
+        Some("AccessDenied") => Class::Denied,
+        _ => Class::Unknown,
+    }
+}
+
+fn throttled(issue: &Issue) -> bool {
+    issue.code().is_some_and(|code| code.as_str() == "IamThrottling")
+}
+
+/// As a list of `{code, message, resourceIds}`.
+fn health_issues(issues: &[Issue]) -> String {
+    let issue = |issue: &Issue| {
+        serde_json::json!({
+            "code": issue.code().map_or("", NodegroupIssueCode::as_str),
+            "message": issue.message(),
+            "resourceIds": issue.resource_ids(),
+        })
+    };
+    serde_json::Value::from_iter(issues.iter().map(issue)).to_string()
+}
