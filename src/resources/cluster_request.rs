@@ -15,6 +15,7 @@ use super::cluster_diff::{self, Part, Seen};
 use super::role::{self, Purpose};
 use super::updates::{self, Updated};
 use crate::api::cluster::{ControlPlaneScaling, SecretsEncryption};
+use crate::api::upgrade::InsightsPolicy;
 use crate::aws::Service;
 use crate::engine::{Change, Failure, Observed, Refs};
 
@@ -108,7 +109,10 @@ impl Cluster {
         let update = match part {
             Part::Version => {
                 let to = changes.first().map(|change| change.to.clone()).unwrap_or_default();
-                let request = eks.update_cluster_version().name(name).version(to).client_request_token(token);
+                // EKS itself refuses the step for an insight of status ERROR, unless it is told that they were looked at.
+                let force = (self.spec.upgrade.insights != InsightsPolicy::Block).then_some(true);
+                let request = eks.update_cluster_version().name(name).version(to).set_force(force);
+                let request = request.client_request_token(token);
                 cloud.aws.call(Service::Eks, "UpdateClusterVersion", name, request.send()).await?.update
             }
             Part::Encryption => {

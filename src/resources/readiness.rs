@@ -18,9 +18,10 @@ use crate::upgrade::support::SupportDates;
 /// Versions of Kubernetes and of add-ons come a few times a month.
 const OFFERS_BELIEVED: Duration = Duration::from_secs(6 * 3600);
 
-/// The Kubernetes versions that EKS offers in the region, and until when it supports them.
-pub async fn versions(cloud: &Cloud) -> Result<BTreeMap<KubernetesVersion, SupportDates>, Failure> {
-    let offered = cloud.aws.snapshots.cluster_versions(Fresh::within(OFFERS_BELIEVED)).await?;
+/// The Kubernetes versions that EKS offers in the region, and until when it supports them. A read may be as old as
+/// `age`, and never older than such things are believed.
+pub async fn versions(cloud: &Cloud, age: Duration) -> Result<BTreeMap<KubernetesVersion, SupportDates>, Failure> {
+    let offered = cloud.aws.snapshots.cluster_versions(Fresh::within(OFFERS_BELIEVED.min(age))).await?;
     let day = |time: Option<jiff::Timestamp>| time.map(|time| time.to_zoned(TimeZone::UTC).date());
     let dates = offered.iter().filter_map(|one| {
         let dates = SupportDates { standard: day(one.standard_ends), extended: day(one.extended_ends) };
@@ -29,13 +30,14 @@ pub async fn versions(cloud: &Cloud) -> Result<BTreeMap<KubernetesVersion, Suppo
     Ok(dates.collect())
 }
 
-/// The versions of an add-on that EKS offers, by the Kubernetes version they run on.
+/// The versions of an add-on that EKS offers, by the Kubernetes version they run on. `age` is as of [`versions`].
 pub async fn addon_offers(
     cloud: &Cloud,
     addon: &str,
     on: &[KubernetesVersion],
+    age: Duration,
 ) -> Result<BTreeMap<KubernetesVersion, Vec<Offer>>, Failure> {
-    let offers = cloud.aws.snapshots.addon_offers(addon, Fresh::within(OFFERS_BELIEVED)).await?;
+    let offers = cloud.aws.snapshots.addon_offers(addon, Fresh::within(OFFERS_BELIEVED.min(age))).await?;
     let of = |kubernetes: &KubernetesVersion| {
         let name = kubernetes.to_string();
         let there = offers.iter().filter_map(|offer| offer.for_kubernetes(&name));

@@ -144,11 +144,16 @@ impl Reconcile<'_> {
         seen_at.is_some_and(|at| Timestamp::now().duration_since(at).unsigned_abs() <= FRESH)
     }
 
+    /// How old a read for all clusters may be: not from before this process began, or a person asked for a look.
+    fn read_age(&self) -> Duration {
+        Timestamp::now().duration_since(self.state.memory.since).max(jiff::SignedDuration::ZERO).unsigned_abs()
+    }
+
     /// What EKS offers. What cannot be read now is left out: nothing is concluded of it.
     async fn read(&self, cloud: &Cloud, goal: &Goal, at: KubernetesVersion) -> (Read, Option<SupportDates>) {
         let mut read = Read::default();
         let mut support = None;
-        match readiness::versions(cloud).await {
+        match readiness::versions(cloud, self.read_age()).await {
             Ok(versions) => {
                 support = versions.get(&at).copied();
                 read.offered = versions.into_keys().collect();
@@ -157,7 +162,7 @@ impl Reconcile<'_> {
         }
         let on: Vec<_> = [at].into_iter().chain(way::path(at, goal.version)).collect();
         for addon in &self.cluster.spec.addons {
-            match readiness::addon_offers(cloud, &addon.name, &on).await {
+            match readiness::addon_offers(cloud, &addon.name, &on, self.read_age()).await {
                 Ok(offers) => drop(read.offers.insert(addon.name.clone(), offers)),
                 Err(failure) => tracing::warn!(%failure, addon = addon.name, "its versions are not known now"),
             }
@@ -213,7 +218,8 @@ impl Reconcile<'_> {
             InsightsPolicy::Ignore => None,
             _ => readiness::insights(cloud, &self.cluster.cluster_name()).await.map_err(known).ok(),
         };
-        let versions = readiness::versions(cloud).await.map_err(known).ok().filter(|all| !all.is_empty());
+        let versions =
+            readiness::versions(cloud, self.read_age()).await.map_err(known).ok().filter(|all| !all.is_empty());
         let facts = Facts(&self.state.memory);
         let subnets = facts.subnet_ids(SubnetTier::Private);
         let subnets = if subnets.is_empty() { facts.subnet_ids(SubnetTier::Public) } else { subnets };

@@ -182,7 +182,7 @@ pub fn is_version(kind: &str) -> bool {
 pub fn upgrading(decision: &Decision, message: Option<&str>) -> Says {
     let message = message.unwrap_or_default();
     match &decision.state {
-        State::Settled => Says::no(Reason::Available, "every version is as asked"),
+        State::Settled => Says::no(Reason::Available, with_due("every version is as asked", decision)),
         State::Running(_) => Says::yes(Reason::Upgrading, message),
         State::Holding { why, .. } => {
             let reason = of_hold(why);
@@ -190,6 +190,15 @@ pub fn upgrading(decision: &Decision, message: Option<&str>) -> Says {
         }
         State::Blocked { .. } => Says::no(Reason::UpgradeBlocked, message),
     }
+}
+
+/// The same, with what is left to a person.
+fn with_due(text: &str, decision: &Decision) -> String {
+    if decision.due.is_empty() {
+        return text.to_owned();
+    }
+    let due: Vec<_> = decision.due.iter().map(ToString::to_string).collect();
+    bounded(&format!("{text}; left to you: {}", due.join("; ")), LONGEST)
 }
 
 fn of_hold(why: &Hold) -> Reason {
@@ -203,7 +212,11 @@ fn of_hold(why: &Hold) -> Reason {
 pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Overall {
     let message = message.unwrap_or_default();
     match (base, &decision.state) {
-        (base @ (Overall::Stalled(_) | Overall::Suspended(_)), _) | (base, State::Settled) => base,
+        (base @ (Overall::Stalled(_) | Overall::Suspended(_)), _) => base,
+        (Overall::Ready(says), State::Settled) => {
+            Overall::Ready(Says { message: with_due(&says.message, decision), ..says })
+        }
+        (base, State::Settled) => base,
         (_, State::Blocked { .. }) => Overall::Stalled(Says::no(Reason::UpgradeBlocked, message)),
         (_, State::Running(_)) => Overall::Reconciling(Says::no(Reason::Upgrading, message)),
         (_, State::Holding { why, .. }) if decision.is_upgrade() => {
