@@ -216,3 +216,7 @@ pub fn unseen(
     all.overall(overall);
     NodeGroupStatus { observed_generation: generation, conditions: all.into_all(), ..previous.clone() }
 }
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -113,9 +113,8 @@ impl NodeGroup {
         let version = wanted.version.as_deref().unwrap_or("$Default");
         let request =
             cloud.aws.ec2.describe_launch_template_versions().launch_template_id(&wanted.id).versions(version);
-        let action = "DescribeLaunchTemplateVersions";
-        let answer = cloud.aws.call(Service::Ec2, action, &wanted.id, request.send()).await;
-        let answer = answer.map_err(|error| match error.class() {
+        let answer = cloud.aws.call(Service::Ec2, "DescribeLaunchTemplateVersions", &wanted.id, request.send());
+        let answer = answer.await.map_err(|error| match error.class() {
             // Of a create, this would be taken for something that is only not visible yet.
             Class::Gone => Failure::invalid(error.to_string()),
             _ => Failure::from(error),
