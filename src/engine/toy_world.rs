@@ -167,7 +167,7 @@ impl Toy {
             return seen.running(Operation { id, kind, since: Some(operation.since) });
         }
         let failure = Failure::new(Class::GaveUp, "it gave up");
-        let failed = operation.fails.then(|| FailedOperation { id, kind, failure });
+        let failed = operation.fails.then_some(FailedOperation { id, kind, failure });
         Observed { failed_operation: failed, ..seen }
     }
 }
