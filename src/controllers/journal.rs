@@ -13,7 +13,7 @@ use crate::engine::{Class, Failure, Journal, Key, Memory, Recorded};
 use jiff::Timestamp;
 
 /// Kinds that EKS lists by cluster: the first to be left out when the inventory is full.
-const FOUND_BY_CLUSTER: [&str; 3] = ["accessEntry", "addon", "podIdentity"];
+const FOUND_BY_CLUSTER: [&str; 4] = ["accessEntry", "addon", "podIdentity", "fargateProfile"];
 
 /// The inventory as it is to stand in status: what is ours, and creates that were about to be sent (without an id).
 pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {

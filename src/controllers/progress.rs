@@ -187,6 +187,12 @@ pub fn label(key: &Key) -> String {
         "nodeGroup" => "node group",
         "nodeGroups" => "the cluster's node groups",
         "nodes" => "nodes",
+        "podIdentity" => "pod identity",
+        "fargateProfile" => "Fargate profile",
+        "unlistedAccessEntries" => "access entries that are not listed",
+        "unlistedAddons" => "add-ons that are not listed",
+        "unlistedPodIdentities" => "pod identities that are not listed",
+        "unlistedFargateProfiles" => "Fargate profiles that are not listed",
         other => other,
     };
     if key.name().is_empty() { kind.to_owned() } else { format!("{kind} {}", key.name()) }

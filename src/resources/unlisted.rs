@@ -171,7 +171,7 @@ impl Unlisted {
 fn observed(seen: Seen, action: Action) -> Observed<Seen> {
     let going: Vec<_> = seen.found.iter().filter(|found| found.deleting).map(|found| found.name.clone()).collect();
     let state = if seen.found.is_empty() { "none" } else { "found" };
-    let all = Observed::ready("", state, seen);
+    let all = Observed::ready("list", state, seen);
     if going.is_empty() {
         return all;
     }
