@@ -141,6 +141,8 @@ pub fn timed(action: Action, since: Timestamp, until: Timestamp, now: Timestamp)
     let end = if left.is_zero() {
         let usual = until.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
         format!("longer than the usual {}", rough(usual))
+    } else if left < Duration::from_secs(10) {
+        "seconds to go".to_owned()
     } else {
         format!("about {} to go", rough(left))
     };
