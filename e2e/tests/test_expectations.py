@@ -38,7 +38,7 @@ def test_what_one_operator_learned_the_next_one_knows(on):
     assert SECONDS - 1 < kept["seconds"]["cluster/Create"] < SECONDS + 3, kept
     with on.operator(account=account):
         second = cluster("second")
-        assert "about seconds to go" in told_while_creating(on, second)
+        assert "so far, seconds to go" in told_while_creating(on, second)
         on.delete(first, second)
 
 
@@ -50,7 +50,7 @@ def test_what_was_learned_in_one_account_is_expected_in_the_next(on):
         on.delete(first)
     with on.operator(account=fresh_account()):
         second = cluster("there")
-        assert "about seconds to go" in told_while_creating(on, second)
+        assert "so far, seconds to go" in told_while_creating(on, second)
         on.delete(second)
 
 
