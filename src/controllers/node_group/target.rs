@@ -6,7 +6,7 @@ use crate::api::upgrade::FollowPolicy;
 use crate::api::{EksCluster, KubernetesVersion, NodeGroup};
 use crate::resources::node_group::{Held, Target};
 use crate::upgrade::windows::rfc3339;
-use crate::upgrade::{WindowState, Windows};
+use crate::upgrade::{WindowState, Windows, node_group};
 
 /// What may be done now, and when to look again because a window opens.
 pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Target, Option<Timestamp>) {
@@ -17,7 +17,7 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
     let control_plane: Option<KubernetesVersion> = status.and_then(|status| status.version.as_deref()?.parse().ok());
     let has: Option<KubernetesVersion> =
         group.status.as_ref().and_then(|status| status.version.as_deref()?.parse().ok());
-    let wanted = wanted(group, cluster);
+    let wanted = wanted(group, cluster, has, control_plane);
     let moves = wanted.is_some_and(|wanted| has.is_none_or(|has| wanted != has));
     let ahead = wanted.zip(control_plane).filter(|(wanted, control_plane)| wanted > control_plane);
     let mut target = Target { replace: window.is_open(), ..Target::default() };
@@ -39,15 +39,22 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
     (target, opens)
 }
 
-/// The version that the group is to have now: its own, or the one that the cluster's upgrade lets it go to.
-fn wanted(group: &NodeGroup, cluster: &EksCluster) -> Option<KubernetesVersion> {
-    if let Ok(Some(own)) = group.spec.version() {
-        return Some(own);
-    }
-    let upgrade = cluster.status.as_ref()?.upgrade.as_ref()?;
-    let released: KubernetesVersion = upgrade.node_group_version.as_deref()?.parse().ok()?;
+/// The version that the group is to have now: its own, or the one that the cluster's upgrade lets it go to; and one on the
+/// way to its own where the control plane could not go on without it.
+fn wanted(
+    group: &NodeGroup,
+    cluster: &EksCluster,
+    has: Option<KubernetesVersion>,
+    control_plane: Option<KubernetesVersion>,
+) -> Option<KubernetesVersion> {
+    let own = group.spec.version().ok().flatten();
+    let policy = cluster.spec.upgrade.node_groups;
+    let told = cluster.status.as_ref().and_then(|status| status.upgrade.as_ref()?.node_group_version.as_deref());
+    let told: Option<KubernetesVersion> = told.and_then(|told| told.parse().ok());
+    let there = has.zip(control_plane);
+    let goes_to = there.and_then(|(has, control_plane)| node_group::target(has, own, policy, control_plane, told));
     // Told before the policy was changed.
-    (cluster.spec.upgrade.node_groups == FollowPolicy::Follow).then_some(released)
+    goes_to.or(own).or(told.filter(|_| policy == FollowPolicy::Follow))
 }
 
 #[cfg(test)]
@@ -88,7 +95,9 @@ mod tests {
             ("is there", cluster(any_time.clone(), "1.34"), group(None, "1.34")),
             ("not released yet", cluster(any_time.clone(), ""), group(None, "1.33")),
             ("has its own", cluster(any_time.clone(), "1.34"), group(Some("1.33"), "1.32")),
-            ("its own is ahead", cluster(any_time, "1.34"), group(Some("1.35"), "1.34")),
+            ("its own is ahead", cluster(any_time.clone(), "1.34"), group(Some("1.35"), "1.34")),
+            ("its own is ahead, and it is taken along", cluster(any_time.clone(), "1.34"), group(Some("1.35"), "1.31")),
+            ("its own is ahead, and it is not", cluster(any_time, ""), group(Some("1.35"), "1.31")),
             ("outside the window", cluster(saturdays.clone(), "1.34"), group(None, "1.33")),
             ("at rest outside", cluster(saturdays, "1.34"), group(None, "1.34")),
             ("by hand", cluster(manual, "1.34"), group(None, "1.33")),
