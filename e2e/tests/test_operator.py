@@ -140,6 +140,8 @@ def test_annotation_asks_for_a_look_now(on):
         mark = on.mark()
         change(on, made[0], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}})
         until(lambda: any(c["action"] == "DescribeCluster" for c in on.calls(mark)), 5, "the look")
+        steps = plan(version="1.35")
+        assert "1. control plane 1.34 -> 1.35" in steps and "node groups to 1.35" in steps, steps
         assert actions(on.writes(mark)) == []
         on.delete(*made)
 

@@ -6,15 +6,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
+use crate::api::status::NodeGroupStatus;
+use crate::api::{EksCluster, NodeGroup};
 use crate::aws::{Accounts, WriteGate, accounts};
 use crate::controllers::cluster::facts::Facts;
+use crate::controllers::cluster::upgrade::seen::{self, Read};
 use crate::controllers::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{ClusterView, SubnetView};
-use crate::resources::survey;
+use crate::resources::{node_group, readiness, survey};
 use crate::telemetry::Metrics;
+use crate::upgrade::{Clock, Soaked, WindowState, decide, way};
 
 /// No write passes.
 #[derive(Debug)]
@@ -40,17 +44,53 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
     let (plan, memory) = look(&graph, &cloud).await;
     let view = view(cluster, &memory);
-    let mut all = vec![Planned { title: named("EksCluster", *cluster), about: about(cluster), graph, plan }];
+    let upgrade = Vec::new();
+    let mut all = vec![Planned { title: named("EksCluster", *cluster), about: about(cluster), graph, plan, upgrade }];
+    let mut seen = Vec::new();
     for group in groups {
         let name = group.node_group_name();
         let uid = survey::node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
         let uid = uid.unwrap_or_else(|| "not-there-yet".to_owned());
         let owner = Owner { uid, cluster: cloud.owner.cluster.clone() };
         let graph = node_group_graph(group, grant, &owner, &view)?;
-        let (plan, _) = look(&graph, &Cloud { owner, ..cloud.clone() }).await;
-        all.push(Planned { title: named("NodeGroup", *group), about: String::new(), graph, plan });
+        let (plan, memory) = look(&graph, &Cloud { owner, ..cloud.clone() }).await;
+        seen.push(Arc::new(as_seen(group, &memory)));
+        let title = named("NodeGroup", *group);
+        all.push(Planned { title, about: String::new(), graph, plan, upgrade: Vec::new() });
     }
+    all[0].upgrade = upgrade_steps(cluster, &cloud, &memory, &seen).await?;
     Ok(all)
+}
+
+/// The node group with the version that AWS shows.
+fn as_seen(group: &NodeGroup, memory: &Memory) -> NodeGroup {
+    let version = Facts(memory).output(&node_group::key(&group.node_group_name()), "version");
+    let status = NodeGroupStatus { version, ..NodeGroupStatus::default() };
+    NodeGroup { status: Some(status), ..group.clone() }
+}
+
+/// The steps to the versions that are asked for, as the operator would take them; windows and checks come on top.
+async fn upgrade_steps(
+    cluster: &EksCluster,
+    cloud: &Cloud,
+    memory: &Memory,
+    groups: &[Arc<NodeGroup>],
+) -> anyhow::Result<Vec<String>> {
+    let goal = crate::upgrade::Goal::of(&cluster.spec)?;
+    let Some(at) = Facts(memory).of_cluster("version").and_then(|version| version.parse().ok()) else {
+        return Ok(Vec::new());
+    };
+    let on: Vec<_> = [at].into_iter().chain(way::path(at, goal.version)).collect();
+    let mut read =
+        Read { offered: readiness::versions(cloud, Duration::MAX).await?.into_keys().collect(), ..Read::default() };
+    for addon in &cluster.spec.addons {
+        let offers = readiness::addon_offers(cloud, &addon.name, &on, Duration::MAX).await?;
+        read.offers.insert(addon.name.clone(), offers);
+    }
+    let Some(seen) = seen::seen(memory, &cluster.spec, groups, &read) else { return Ok(Vec::new()) };
+    let clock = Clock { now: Timestamp::now(), window: WindowState::Always, soaked: Soaked::default() };
+    let decision = decide(&goal, &seen, &clock, None);
+    Ok(decision.way.iter().map(ToString::to_string).collect())
 }
 
 async fn look(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
@@ -64,7 +104,7 @@ async fn look(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
 }
 
 /// What node groups see of the cluster.
-fn view(cluster: &crate::api::EksCluster, memory: &Memory) -> ClusterView {
+fn view(cluster: &EksCluster, memory: &Memory) -> ClusterView {
     let facts = Facts(memory);
     let subnets = facts.subnets().into_iter().map(|s| SubnetView { id: s.id, zone: s.zone, tier: s.tier });
     ClusterView {

@@ -63,6 +63,8 @@ pub struct Planned {
     pub graph: Graph<Cloud>,
     /// What is to be done.
     pub plan: Plan,
+    /// The steps of an upgrade, in their order: each begins when those before it are done.
+    pub upgrade: Vec<String>,
 }
 
 /// Prints the plan.
@@ -136,11 +138,12 @@ fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let graph = cluster_graph(wanted, &owner, &survey)?;
     let plan = plan_from_nothing(&graph, spec.role_arn.is_some());
     let view = placeholder_view(cluster, &graph);
-    let mut all = vec![Planned { title: named("EksCluster", *cluster), about: about(cluster), graph, plan }];
+    let mut all =
+        vec![Planned { title: named("EksCluster", *cluster), about: about(cluster), graph, plan, upgrade: Vec::new() }];
     for group in groups {
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let plan = plan_from_nothing(&graph, false);
-        all.push(Planned { title: named("NodeGroup", *group), about: String::new(), graph, plan });
+        all.push(Planned { title: named("NodeGroup", *group), about: String::new(), graph, plan, upgrade: Vec::new() });
     }
     Ok(all)
 }

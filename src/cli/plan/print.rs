@@ -28,7 +28,7 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
 }
 
 fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
-    let Planned { title, about, graph, plan } = planned;
+    let Planned { title, about, graph, plan, upgrade } = planned;
     let about = if about.is_empty() { String::new() } else { format!(": {about}") };
     let _ = writeln!(out, "{title}{about}\n{}\n", plan.summary());
     let mut rows = vec![["".into(), "RESOURCE".into(), "BEGINS".into(), "TAKES".into(), "".to_owned()]];
@@ -65,6 +65,12 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
         many => {
             let _ = writeln!(out, "  {many} resources are as asked");
         }
+    }
+    if !upgrade.is_empty() {
+        out.push_str("  the upgrade, one step upon another:\n");
+    }
+    for (number, step) in upgrade.iter().enumerate() {
+        let _ = writeln!(out, "  {}. {step}", number + 1);
     }
     out.push('\n');
 }
