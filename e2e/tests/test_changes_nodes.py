@@ -240,6 +240,28 @@ def test_an_own_version_that_the_control_plane_has_not_waits_for_it(on, shop, ac
     assert actions(on.writes(mark, account.id)) == []
 
 
+def test_a_node_group_newer_than_the_control_plane_is_not_made_before_that_has_its_version(on, shop, account):
+    early = node_group("shop", "early", version="1.34")
+    mark = on.mark()
+    on.apply(early)
+    until(lambda: "waits for the control plane" in on.condition(early).get("message", ""), 20, "why it waits")
+    assert on.condition(early, "Stalled")["status"] == "False"
+    assert actions(on.writes(mark, account.id)) == []
+    on.delete(early)
+
+
+def test_a_newest_release_that_may_not_be_read_holds_nothing_up(on, shop, account):
+    match = {"service": "ssm", "action": "GetParameter", "account": account.id}
+    denied = {"code": "AccessDeniedException", "message": "not authorized", "status": 400}
+    on.aws.add_fault(match, {"error": denied})
+    blind = node_group("shop", "blind", version="1.31", scaling={"min": 1, "max": 2})
+    on.apply(blind)
+    on.ready(blind)
+    assert any(c["action"] == "GetParameter" and c["error"] for c in on.calls(0, account.id))
+    on.aws.clear_faults()
+    on.delete(blind)
+
+
 def test_pods_that_cannot_be_evicted_are_named_and_nothing_is_forced(on, shop, account):
     on.apply(node_group("shop", "kept", version="1.32", scaling={"min": 1, "max": 2}))
     kept = node_group("shop", "kept")
