@@ -13,6 +13,7 @@ from fleet.policy import allowed
 # Files whose operators call all there is to call.
 WHOLE = {
     "test_changes.py",
+    "test_changes_nodes.py",
     "test_crash.py",
     "test_drift.py",
     "test_faults.py",
