@@ -73,6 +73,8 @@ def rows(wanted: set[str], rest_seconds: float, rest_scale: float, say) -> list[
         if "create" in wanted:
             say(f"one cluster, operator that was just started again: about {CRITICAL_PATH:.0f} s")
             with on.operator(account=account, settle="--settle=10s"):
+                # Its first looks at the cluster that is there are none of the new one's.
+                time.sleep(5)
                 restarted = create(on, account, "restarted")
                 say(f"Ready after {restarted.seconds:.1f} s with {len(restarted.calls)} calls")
                 on.delete(*pair("restarted"), timeout=120)
