@@ -24,7 +24,7 @@ def on():
 
 def told_while_creating(on, item: dict) -> str:
     on.apply(item)
-    until(lambda: "about" in on.condition(item, "ControlPlaneReady").get("message", ""), 20, "the expected end")
+    until(lambda: "to go" in on.condition(item, "ControlPlaneReady").get("message", ""), 20, "the expected end")
     return on.condition(item, "ControlPlaneReady")["message"]
 
 
