@@ -223,6 +223,9 @@ impl Cluster {
     }
 
     /// One minor up or down: whatever else is asked for has to wait for the steps before it.
+    ///
+    /// Down only where a person asks for it: a version that was decided on an older look, while an update by somebody else or by
+    /// a process that is no more came to its end, is lower too, and must not become a rollback.
     fn version_step(&self, all: &mut Differences, there: &Seen) {
         let Some(wanted) = &self.version else { return };
         let (Ok(from), Ok(to)) = (there.version.parse::<KubernetesVersion>(), wanted.parse::<KubernetesVersion>())
@@ -231,6 +234,7 @@ impl Cluster {
         };
         match to.minors_ahead_of(from) {
             Some(0) => {}
+            Some(..0) if !self.goes_back(from) => {}
             Some(1 | -1) => all.settle("version", from, to),
             Some(2..) => {
                 let why = "EKS goes a minor at a time: the steps before it come first";
@@ -241,6 +245,12 @@ impl Cluster {
                 all.refuse("version", &there.version, wanted, why);
             }
         }
+    }
+
+    /// Whether the spec wants a lower version than the one that is there, and says that this is meant.
+    fn goes_back(&self, from: KubernetesVersion) -> bool {
+        let goal = self.spec.version.parse::<KubernetesVersion>();
+        self.spec.upgrade.allow_rollback && goal.is_ok_and(|goal| goal < from)
     }
 }
 

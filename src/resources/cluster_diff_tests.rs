@@ -89,15 +89,25 @@ fn each_field_of_the_spec_becomes_its_change() {
 
 #[test]
 fn the_version_that_was_decided_counts_and_not_the_goal() {
-    for (target, expected) in [
-        ("1.34", vec![]),
-        ("1.35", vec!["version: 1.34 -> 1.35"]),
-        ("1.33", vec!["version: 1.34 -> 1.33"]),
-        ("1.36", vec!["!version: 1.34 -> 1.36"]),
-        ("1.32", vec!["!version: 1.34 -> 1.32"]),
-    ] {
+    for (target, expected) in
+        [("1.34", vec![]), ("1.35", vec!["version: 1.34 -> 1.35"]), ("1.36", vec!["!version: 1.34 -> 1.36"])]
+    {
         assert_eq!(told(&cluster(json!({"version": "1.36"}), Some(target)), &there()), expected, "{target}");
     }
+}
+
+#[test]
+fn what_was_decided_before_an_update_ended_is_no_rollback() {
+    let back = |goal: &str, allowed: bool, target: &str| {
+        let spec = json!({"version": goal, "upgrade": {"allowRollback": allowed}});
+        told(&cluster(spec, Some(target)), &there())
+    };
+    assert_eq!(back("1.36", false, "1.33"), [""; 0]);
+    assert_eq!(back("1.36", true, "1.33"), [""; 0], "a person allows it, and does not ask for it");
+    assert_eq!(back("1.34", true, "1.33"), [""; 0]);
+    assert_eq!(back("1.33", false, "1.33"), [""; 0]);
+    assert_eq!(back("1.33", true, "1.33"), ["version: 1.34 -> 1.33"]);
+    assert_eq!(back("1.32", true, "1.32"), ["!version: 1.34 -> 1.32"]);
 }
 
 #[test]
