@@ -1,0 +1,75 @@
+"""The gates: what stands in an upgrade's way."""
+
+from __future__ import annotations
+
+import datetime
+
+from . import Gate, Played
+
+NOW = datetime.datetime.now(datetime.timezone.utc)
+# A window in the night to the first of a month that is far away; Berlin is one or two hours ahead of UTC.
+FAR = (NOW + datetime.timedelta(days=70)).month
+CLOSED = {"schedule": f"0 3 1 {FAR} *", "duration": "1h", "timeZone": "Europe/Berlin"}
+INSIGHT = "Deprecated APIs removed"
+BROKEN = {"code": "Unknown", "message": "the control plane did not come up"}
+STUCK = {"code": "PodEvictionFailure", "message": "Reached max retries while trying to evict pods"}
+
+
+def bad_insight(played: Played) -> None:
+    played.insight(INSIGHT, "ERROR")
+
+
+def support_ends(days: int):
+    def publish(played: Played) -> None:
+        end = (NOW + datetime.timedelta(days=days)).date().isoformat()
+        played.on.aws.publish(
+            account=played.account.id, version=played.gate.at, endOfStandardSupportDate=end
+        )
+
+    return publish
+
+
+def fill_the_subnets(played: Played) -> None:
+    """Interfaces of somebody else take all addresses but three."""
+    ec2 = played.account.ec2
+    for subnet in ec2.describe_subnets()["Subnets"]:
+        for _ in range(subnet["AvailableIpAddressCount"] - 3):
+            ec2.create_network_interface(SubnetId=subnet["SubnetId"])
+
+
+def opens_soon(seconds: float) -> dict:
+    """A window that opens at the next full minute that is at least that far away."""
+    at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+    at = at.replace(second=0, microsecond=0) + datetime.timedelta(minutes=1)
+    # In UTC, when no zone is named.
+    return {"schedule": f"{at.minute} {at.hour} {at.day} {at.month} *", "duration": "30m"}
+
+
+SCENES = [
+    Gate("insight-block", before=bad_insight),
+    Gate("insight-warn", {"insights": "Warn"}, before=bad_insight),
+    Gate("insight-ignore", {"insights": "Ignore"}, before=bad_insight),
+    Gate(
+        "insight-of-later",
+        before=lambda played: played.insight(INSIGHT, "ERROR", kubernetesVersion="1.35"),
+    ),
+    Gate("window-closed", {"windows": [CLOSED]}, addons=("kube-proxy",), groups=("web",)),
+    Gate("window-opens", also=lambda: {"upgrade": {"windows": [opens_soon(5)]}}),
+    Gate("soaking", {"soak": "6s"}, at="1.32"),
+    Gate("addons-manual", {"addons": "Manual"}, addons=("kube-proxy",)),
+    Gate("nodes-manual", {"nodeGroups": "Manual"}, groups=("web",)),
+    Gate("not-offered", at="1.35", to="1.36"),
+    Gate("no-addresses", small_subnets=True, before=fill_the_subnets),
+    Gate("failing", faults=(({"action": "UpdateClusterVersion"}, {"health_issue": BROKEN}),)),
+    Gate(
+        "evicting",
+        groups=("web",),
+        faults=(({"action": "UpdateNodegroupVersion"}, {"health_issue": STUCK}),),
+    ),
+    Gate("rolled-back", groups=("web",)),
+]
+# These two are not upgraded: their version's end of support comes nearer.
+ENDING = [
+    Gate("ends-in-60-days", first=support_ends(60)),
+    Gate("ends-in-20-days", first=support_ends(20)),
+]
