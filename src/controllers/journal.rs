@@ -9,6 +9,7 @@ use serde_json::json;
 use super::apply;
 use crate::api::EksCluster;
 use crate::api::status::{MAX_RESOURCES, ResourceStatus};
+use crate::aws::WriteGate;
 use crate::engine::{Class, Failure, Journal, Key, Memory, Recorded};
 use jiff::Timestamp;
 
@@ -50,13 +51,19 @@ pub fn recorded(resources: &[ResourceStatus]) -> Vec<(Key, Recorded)> {
 pub struct StatusJournal<'a> {
     client: &'a Client,
     object: &'a EksCluster,
+    gate: &'a dyn WriteGate,
     written: Mutex<Vec<ResourceStatus>>,
 }
 
 impl<'a> StatusJournal<'a> {
-    /// With what stands in status already.
-    pub fn new(client: &'a Client, object: &'a EksCluster, written: Vec<ResourceStatus>) -> Self {
-        Self { client, object, written: Mutex::new(written) }
+    /// With what stands in status already. Nothing is written once `gate` is closed: whoever leads then knows more.
+    pub fn new(
+        client: &'a Client,
+        object: &'a EksCluster,
+        gate: &'a dyn WriteGate,
+        written: Vec<ResourceStatus>,
+    ) -> Self {
+        Self { client, object, gate, written: Mutex::new(written) }
     }
 
     /// What stands in status now.
@@ -75,6 +82,10 @@ impl Journal for StatusJournal<'_> {
         let lines = inventory(memory);
         if *self.written() == lines {
             return Ok(());
+        }
+        if !self.gate.may_write() {
+            let message = "the inventory is not kept in status: this replica does not lead any more";
+            return Err(Failure::new(Class::NotLeader, message));
         }
         let body = json!({"resources": lines});
         match apply::status(self.client, self.object, apply::JOURNAL, &body).await {
@@ -134,6 +145,21 @@ mod tests {
             inventory(&again).iter().map(|l| &l.key).collect::<Vec<_>>(),
             lines.iter().map(|l| &l.key).collect::<Vec<_>>()
         );
+    }
+
+    #[tokio::test]
+    async fn a_process_that_leads_no_more_does_not_write_what_it_knew() {
+        // Nothing listens there: a write would fail as unavailable.
+        let client = Client::try_from(kube::Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
+        let object = json!({"apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster", "metadata": {"name": "demo", "namespace": "team"},
+            "spec": {"region": "eu-west-1", "version": "1.34"}});
+        let object: EksCluster = serde_json::from_value(object).unwrap();
+        let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
+        memory.intend(&Key::single("vpc"), Timestamp::UNIX_EPOCH);
+        let gate = crate::controllers::leader::Leadership::none();
+        let journal = StatusJournal::new(&client, &object, &gate, Vec::new());
+        let failure = journal.record(&memory).await.unwrap_err();
+        assert_eq!(failure.class, Class::NotLeader, "{failure}");
     }
 
     #[test]

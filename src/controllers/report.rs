@@ -15,6 +15,7 @@ use super::events::Told;
 use super::watch::digest;
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::conditions::{self, ConditionType};
+use crate::aws::WriteGate;
 
 /// When nothing is expected: a watch event that was missed is made good by then.
 const RESYNC: Duration = Duration::from_secs(1800);
@@ -117,6 +118,10 @@ where
     let now = Timestamp::now();
     if status == previous && state.unwritten == 0 {
         state.written = Some(status);
+        return next;
+    }
+    if !ctx.gate.may_write() {
+        // A process that was paused wakes up with old news, and whoever leads by now does not see that it was written over.
         return next;
     }
     match apply::status(&ctx.client, object, apply::MANAGER, &status).await {

@@ -189,7 +189,7 @@ impl Reconcile<'_> {
         let ctx = self.ctx;
         let shown = self.cluster.status.as_ref().map(|status| status.resources.clone()).unwrap_or_default();
         let kept = self.state.inventory.take().unwrap_or(shown);
-        let journal = journal::StatusJournal::new(&ctx.client, self.cluster, kept);
+        let journal = journal::StatusJournal::new(&ctx.client, self.cluster, &*ctx.gate, kept);
         let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
         let run = Run { graph, goal, cloud, journal: &journal, expectations: &expectations, clock: &clock };
