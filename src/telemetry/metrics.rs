@@ -388,6 +388,19 @@ mod tests {
     }
 
     #[test]
+    fn the_steps_of_an_upgrade_are_timed_by_their_kind() {
+        let metrics = Metrics::new();
+        metrics.reconcile().operation("cluster", "VersionUpdate", Some(Duration::from_secs(500)));
+        metrics.reconcile().operation("nodeGroup", "VersionUpdate", None);
+        let text = metrics.encode();
+        for (kind, result, bucket) in [("cluster", "ok", "600.0"), ("nodeGroup", "failed", "1.0")] {
+            let labels = format!("kind=\"{kind}\",operation=\"VersionUpdate\",result=\"{result}\"");
+            let line = format!("keelson_operation_duration_seconds_bucket{{le=\"{bucket}\",{labels}}} 1");
+            assert!(text.contains(&line), "{line} not in\n{text}");
+        }
+    }
+
+    #[test]
     fn an_abandoned_reconciliation_is_not_left_running() {
         let metrics = Metrics::new();
         drop(metrics.reconcile().start("NodeGroup"));
