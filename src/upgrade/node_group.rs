@@ -5,6 +5,7 @@ use crate::api::upgrade::FollowPolicy;
 
 /// The version that a node group is to go to now; `None`: it stays as it is.
 ///
+/// `control_plane` is the lower of the versions that it has and that it is to have: nothing goes to where it does not stay.
 /// `told` is what the cluster tells ([`super::Targets::node_groups`]). A version of its own is gone to by itself once the
 /// control plane has reached it; until then the node group goes along where the cluster must take it along. Never lower.
 pub fn target(

@@ -215,7 +215,8 @@ impl World {
         for at in 0..self.seen.node_groups.len() {
             let group = self.seen.node_groups[at].clone();
             let policy = self.goal.node_groups;
-            let to = node_group::target(group.version, group.own, policy, is, targets.node_groups);
+            let stays = is.min(self.goal.version);
+            let to = node_group::target(group.version, group.own, policy, stays, targets.node_groups);
             let Some(to) = to.filter(|_| !group.suspended && !group.busy && self.clock().window.is_open()) else {
                 continue;
             };

@@ -15,6 +15,8 @@ pub fn target(group: &NodeGroup, cluster: &EksCluster, now: Timestamp) -> (Targe
         .map_or(WindowState::Closed { opens: None }, |windows| windows.state(now));
     let status = cluster.status.as_ref();
     let control_plane: Option<KubernetesVersion> = status.and_then(|status| status.version.as_deref()?.parse().ok());
+    // Where it goes back, nothing follows to where it does not stay.
+    let control_plane = control_plane.map(|at| cluster.spec.version().map_or(at, |goal| at.min(goal)));
     let has: Option<KubernetesVersion> =
         group.status.as_ref().and_then(|status| status.version.as_deref()?.parse().ok());
     let wanted = wanted(group, cluster, has, control_plane);
