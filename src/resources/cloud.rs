@@ -174,12 +174,6 @@ pub fn changes_tags(changes: &[Change]) -> bool {
     changes.iter().any(is_tag)
 }
 
-/// A field that cannot be changed on a running cluster by this release.
-pub fn not_yet(field: &str, from: impl ToString, to: impl ToString) -> Change {
-    let why = "changing it on what is running is not supported yet: set it back";
-    Change::forbidden(field, from, to, why)
-}
-
 /// `Ours` when found, else `Absent`.
 pub fn ours_or_absent<T>(found: Option<Observed<T>>) -> Presence<T> {
     found.map_or(Presence::Absent, Presence::Ours)
