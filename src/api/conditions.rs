@@ -54,6 +54,8 @@ pub enum Reason {
     Synced,
     /// AWS differs from the spec.
     Drifted,
+    /// The spec asks for observing only: what differs is told.
+    Observed,
     /// A part waits for its cluster.
     WaitingForCluster,
     /// A part waits for nodes to run on.
@@ -98,6 +100,7 @@ impl Reason {
             Self::Reconciled => "Reconciled",
             Self::Synced => "Synced",
             Self::Drifted => "Drifted",
+            Self::Observed => "Observed",
             Self::WaitingForCluster => "WaitingForCluster",
             Self::WaitingForNodes => "WaitingForNodes",
             Self::WaitingForSync => "WaitingForSync",

@@ -232,7 +232,7 @@ pub struct PlanStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanStep {
-    /// `Create`, `Update` or `Delete`.
+    /// `Create`, `Update`, `Adopt`, `Delete` or `Release`.
     pub action: StepAction,
     /// Kind and name in the cluster's graph.
     #[schemars(length(max = 253))]
@@ -255,12 +255,14 @@ pub struct PlanStep {
     pub after: Option<String>,
 }
 
-/// What a step does.
+/// What a step does. `Adopt` makes ours what was there, `Release` lets go of it; both only write tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum StepAction {
     Create,
     Update,
+    Adopt,
     Delete,
+    Release,
 }
 
 /// How far a step is.

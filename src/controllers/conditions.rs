@@ -12,7 +12,7 @@ use crate::api::Reason;
 use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::engine::check::Violation;
 use crate::engine::failure::Failed;
-use crate::engine::{Action, Goal, Item, Memory, Phase, Plan, Verdict};
+use crate::engine::{Action, Goal, Held, Item, Memory, Phase, Plan, Verdict};
 
 /// What a condition says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +159,7 @@ fn believed(item: &Item, memory: &Memory, now: Timestamp) -> bool {
 /// What a plan comes to, over some of its resources.
 pub fn part(plan: &Plan, memory: &Memory, of: impl Fn(&Item) -> bool, now: Timestamp, ready: &str) -> (Overall, usize) {
     let mut leading: Option<(Duration, Says)> = None;
+    let mut held: Option<Says> = None;
     let mut count = 0;
     for item in plan.items.iter().filter(|item| of(item)) {
         count += 1;
@@ -168,6 +169,9 @@ pub fn part(plan: &Plan, memory: &Memory, of: impl Fn(&Item) -> bool, now: Times
         match standing(item, plan.goal, now) {
             Standing::Settled => {}
             Standing::Stuck { reason, message } => return (Overall::Stalled(Says::no(reason, message)), count),
+            Standing::Held { reason, message } => {
+                held.get_or_insert(Says::no(reason, message));
+            }
             Standing::Moving { reason, message, weight } => {
                 if leading.as_ref().is_none_or(|(most, _)| weight > *most) {
                     leading = Some((weight, Says::no(reason, message)));
@@ -175,9 +179,12 @@ pub fn part(plan: &Plan, memory: &Memory, of: impl Fn(&Item) -> bool, now: Times
             }
         }
     }
-    match leading {
-        Some((_, says)) => (Overall::Reconciling(says), count),
-        None => (Overall::Ready(Says::yes(Reason::Available, ready)), count),
+    match (leading, held) {
+        // What only waits for what is held back does not move.
+        (Some((weight, _)), Some(says)) if weight.is_zero() => (Overall::Stalled(says), count),
+        (Some((_, says)), _) => (Overall::Reconciling(says), count),
+        (None, Some(says)) => (Overall::Stalled(says), count),
+        (None, None) => (Overall::Ready(Says::yes(Reason::Available, ready)), count),
     }
 }
 
@@ -220,14 +227,24 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> Says {
     let mut creating = 0;
     for item in &plan.items {
         let name = super::progress::label(&item.key);
+        if !item.drift.is_empty() {
+            drift.push(format!("{name}: {}", plan_status::told(&item.drift)));
+        }
         if !item.forbidden.is_empty() {
             drift.push(format!("{name}: {}", plan_status::told(&item.forbidden)));
         }
         match &item.verdict {
-            Verdict::Step(step) | Verdict::Pending(step, _) if step.action == Action::Update => {
+            Verdict::Held(step, Held::Drift) if step.action == Action::Create => {
+                drift.push(format!("{name}: it was there and is gone"));
+            }
+            Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _)
+                if step.action == Action::Update =>
+            {
                 drift.push(format!("{name}: {}", plan_status::told(&step.changes)));
             }
-            Verdict::Step(step) | Verdict::Pending(step, _) if step.action == Action::Create => {
+            Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _)
+                if step.action == Action::Create =>
+            {
                 let was_there =
                     memory.get(&item.key).and_then(|entry| entry.recorded.as_ref()).is_some_and(|r| r.id.is_some());
                 if was_there {

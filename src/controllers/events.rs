@@ -67,7 +67,9 @@ pub fn of_steps(happened: &[Happened], goal: Goal, failures: &mut Failures) -> V
                 let (reason, mut note) = match action {
                     Action::Create => ("Created", format!("{name} {id}")),
                     Action::Update => ("Updated", format!("{name} {id}")),
+                    Action::Adopt => ("Adopted", format!("{name} {id}")),
                     Action::Delete => ("Deleted", format!("{name} {id}")),
+                    Action::Release => ("Released", format!("{name} {id}")),
                 };
                 if !changes.is_empty() {
                     note = format!("{note}: {}", plan_status::told(changes));

@@ -10,7 +10,7 @@ use super::apply;
 use crate::api::EksCluster;
 use crate::api::status::{MAX_RESOURCES, ResourceStatus};
 use crate::aws::WriteGate;
-use crate::engine::{Class, Failure, Journal, Key, Memory, Recorded};
+use crate::engine::{Class, Failure, Journal, Key, Memory, Presence, Recorded};
 use jiff::Timestamp;
 
 /// Kinds that EKS lists by cluster: the first to be left out when the inventory is full.
@@ -22,7 +22,7 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
         .iter()
         .filter_map(|(key, entry)| {
             let recorded = entry.recorded.as_ref()?;
-            if matches!(entry.presence, Some(crate::engine::Presence::Borrowed(_))) {
+            if matches!(entry.presence, Some(Presence::Borrowed(_) | Presence::Unclaimed(_))) {
                 return None;
             }
             let state = entry.presence.as_ref().and_then(|presence| presence.observed()).map(|seen| seen.state.clone());
@@ -114,7 +114,7 @@ impl Journal for NoJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Observed, Presence};
+    use crate::engine::Observed;
     use std::sync::Arc;
     use std::time::Duration;
 

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
-use crate::engine::{Action, Change, How, Item, Memory, Plan, Verdict, WaitingOn};
+use crate::engine::{Action, Change, Held, How, Item, Memory, Plan, Verdict, WaitingOn};
 
 /// The plan as status shows it. `ahead`: steps that are not in it yet, as they wait for those that are.
 pub fn plan_status(plan: &Plan, memory: &Memory, generation: Option<i64>, ahead: Vec<PlanStep>) -> PlanStatus {
@@ -43,7 +43,11 @@ fn step(item: &Item, memory: &Memory) -> Option<PlanStep> {
     };
     Some(match &item.verdict {
         Verdict::Settled | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => return None,
-        Verdict::Step(step) => PlanStep { detail: detail(&step.changes), ..shown(step.action, StepState::Pending) },
+        // It is told as drift, and nothing is planned.
+        Verdict::Held(_, Held::Drift) => return None,
+        Verdict::Step(step) | Verdict::Held(step, _) => {
+            PlanStep { detail: detail(&step.changes), ..shown(step.action, StepState::Pending) }
+        }
         Verdict::Pending(step, waits) => {
             let failed = waits.iter().find_map(|wait| match wait {
                 WaitingOn::Retry(failed) => Some(failed),
@@ -86,7 +90,9 @@ fn step_action(action: Action) -> StepAction {
     match action {
         Action::Create => StepAction::Create,
         Action::Update => StepAction::Update,
+        Action::Adopt => StepAction::Adopt,
         Action::Delete => StepAction::Delete,
+        Action::Release => StepAction::Release,
     }
 }
 
@@ -122,7 +128,7 @@ mod tests {
     }
 
     fn item(key: &str, verdict: Verdict) -> Item {
-        Item { key: Key::parse(key), verdict, forbidden: Vec::new() }
+        Item { key: Key::parse(key), verdict, forbidden: Vec::new(), drift: Vec::new() }
     }
 
     fn plan() -> Plan {

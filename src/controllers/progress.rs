@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::reasons;
 use crate::api::Reason;
 use crate::engine::failure::Failed;
-use crate::engine::{Action, Block, Class, Goal, Item, Key, Step, Verdict, WaitingOn};
+use crate::engine::{Action, Block, Class, Goal, Held, Item, Key, Step, Verdict, WaitingOn};
 
 /// Where one resource stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,13 @@ pub enum Standing {
         message: String,
         /// How much there is to say about it: what takes longest comes first.
         weight: Duration,
+    },
+    /// Not done, as people decided.
+    Held {
+        /// For the condition.
+        reason: Reason,
+        /// For people.
+        message: String,
     },
     /// It goes no further without a person.
     Stuck {
@@ -53,6 +60,7 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
             moving(reasons::of_action(step.action), format!("{name}: {}", doing(step.action)), Duration::ZERO)
         }
         Verdict::Pending(step, waits) => pending(&name, step, waits, goal, now),
+        Verdict::Held(step, why) => held(&name, step, *why),
         Verdict::Waiting { action, since, until, note, .. } => {
             let left = until.duration_since(*now_or(since, &now)).max(jiff::SignedDuration::ZERO).unsigned_abs();
             let mut message = format!("{name}: {}", timed(*action, *since, *until, now));
@@ -87,6 +95,28 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
 /// The later of the two, so that a clock that is off gives no time left rather than a wrong one.
 fn now_or<'a>(since: &'a Timestamp, now: &'a Timestamp) -> &'a Timestamp {
     since.max(now)
+}
+
+/// A thing that differs works all the same, so nobody waits for it where nothing is to be changed.
+fn held(name: &str, step: &Step, why: Held) -> Standing {
+    let what = match step.action {
+        Action::Create => "to be made",
+        Action::Update => "to be changed",
+        Action::Adopt => "to be taken over",
+        Action::Delete => "to be deleted",
+        Action::Release => "to be let go",
+    };
+    let held = |reason, message| Standing::Held { reason, message };
+    match (why, step.action) {
+        (Held::Approval, _) => held(Reason::WaitingForApproval, format!("{name}: {what} once the plan is approved")),
+        (Held::Observe, Action::Update | Action::Adopt) => Standing::Settled,
+        (Held::Observe, _) => held(Reason::Observed, format!("{name}: {what}; changePolicy is Observe")),
+        (Held::Drift, _) => {
+            let message =
+                format!("{name} was there and is gone; driftPolicy is Report: set it to Correct to make it again");
+            held(Reason::Drifted, message)
+        }
+    }
 }
 
 fn moving(reason: Reason, message: String, weight: Duration) -> Standing {
@@ -153,7 +183,9 @@ fn doing(action: Action) -> &'static str {
     match action {
         Action::Create => "creating",
         Action::Update => "updating",
+        Action::Adopt => "taking over",
         Action::Delete => "deleting",
+        Action::Release => "letting go",
     }
 }
 
@@ -210,7 +242,7 @@ mod tests {
     }
 
     fn item(key: Key, verdict: Verdict) -> Item {
-        Item { key, verdict, forbidden: Vec::new() }
+        Item { key, verdict, forbidden: Vec::new(), drift: Vec::new() }
     }
 
     fn step(action: Action) -> Step {
@@ -259,6 +291,14 @@ mod tests {
             item(cluster(), Verdict::Blocked(Block::Failed(Class::Unknown, "it is FAILED".into()))),
             item(cluster(), Verdict::Blocked(Block::Irreplaceable("delete this object".into()))),
         ];
+        for (action, why) in [
+            (Action::Create, Held::Approval),
+            (Action::Update, Held::Observe),
+            (Action::Create, Held::Observe),
+            (Action::Create, Held::Drift),
+        ] {
+            items.push(item(Key::single("vpc"), Verdict::Held(step(action), why)));
+        }
         let mut forbidden = item(cluster(), Verdict::Settled);
         forbidden.forbidden.push(Change::forbidden("version", "1.34", "1.33", "set upgrade.allowRollback"));
         items.push(forbidden);
@@ -267,6 +307,7 @@ mod tests {
             .map(|item| match standing(item, Goal::Present, now) {
                 Standing::Settled => "settled".to_owned(),
                 Standing::Moving { reason, message, .. } => format!("moving {reason}: {message}"),
+                Standing::Held { reason, message } => format!("held {reason}: {message}"),
                 Standing::Stuck { reason, message } => format!("STUCK  {reason}: {message}"),
             })
             .collect();

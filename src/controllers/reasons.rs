@@ -33,7 +33,7 @@ pub fn reason(class: Class) -> Reason {
 pub fn reason_of_step(failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Reason {
     let class = failed.failure.class;
     let lasted = now.duration_since(failed.first).unsigned_abs();
-    if goal == Goal::Gone {
+    if goal != Goal::Present {
         return match class {
             Class::Busy if lasted < IN_USE => Reason::Deleting,
             Class::Busy | Class::Conflict | Class::Invalid | Class::Quota | Class::Capacity => Reason::DeletionBlocked,
@@ -53,8 +53,8 @@ pub fn reason_of_step(failed: &Failed, action: Action, goal: Goal, now: Timestam
 pub fn of_action(action: Action) -> Reason {
     match action {
         Action::Create => Reason::Creating,
-        Action::Update => Reason::Updating,
-        Action::Delete => Reason::Deleting,
+        Action::Update | Action::Adopt => Reason::Updating,
+        Action::Delete | Action::Release => Reason::Deleting,
     }
 }
 

@@ -60,9 +60,9 @@ impl<C: Sync> Run<'_, C> {
                     wake(now.saturating_add(span(Duration::from_secs(1))).unwrap_or(now));
                 }
                 Verdict::GoesWith(_) => entry.due = None,
-                Verdict::Settled | Verdict::Blocked(_) => {
+                Verdict::Settled | Verdict::Blocked(_) | Verdict::Held(..) => {
                     entry.due = Some(rested);
-                    if plan.goal == Goal::Present {
+                    if plan.goal == Goal::Present || matches!(item.verdict, Verdict::Held(..)) {
                         wake(rested.max(now));
                     }
                 }

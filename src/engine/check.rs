@@ -1,6 +1,7 @@
 //! The checker: holds a plan against the rules before anything of it is done. Pure, and written apart from the planner, so
 //! that an error there does not pass here. Only a [`Checked`] plan can be executed.
 
+use super::consent::Consent;
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::Memory;
@@ -37,23 +38,30 @@ pub struct Violation {
 }
 
 /// Holds every step of `plan` that would run now against the rules.
-pub fn check<C>(plan: Plan, graph: &Graph<C>, memory: &Memory) -> Result<Checked, Vec<Violation>> {
+pub fn check<C>(plan: Plan, graph: &Graph<C>, memory: &Memory, consent: &Consent) -> Result<Checked, Vec<Violation>> {
     let broken: Vec<_> = plan
         .items
         .iter()
         .filter_map(|item| match &item.verdict {
-            Verdict::Step(step) => rule_broken(plan.goal, &item.key, step, graph, memory).map(|why| Violation {
-                key: item.key.clone(),
-                action: step.action.as_str(),
-                why,
-            }),
+            Verdict::Step(step) => rule_broken(plan.goal, &item.key, step, graph, memory, consent)
+                .map(|why| Violation { key: item.key.clone(), action: step.action.as_str(), why }),
             _ => None,
         })
         .collect();
     if broken.is_empty() { Ok(Checked(plan)) } else { Err(broken) }
 }
 
-fn rule_broken<C>(goal: Goal, key: &Key, step: &Step, graph: &Graph<C>, memory: &Memory) -> Option<&'static str> {
+fn rule_broken<C>(
+    goal: Goal,
+    key: &Key,
+    step: &Step,
+    graph: &Graph<C>,
+    memory: &Memory,
+    consent: &Consent,
+) -> Option<&'static str> {
+    if consent.holds(key, step).is_some() || step.changes.iter().any(|change| consent.leaves(key, change)) {
+        return Some("nobody has agreed to it");
+    }
     let Some(node) = graph.node(key) else {
         return Some("it is not in the graph");
     };
@@ -67,7 +75,9 @@ fn rule_broken<C>(goal: Goal, key: &Key, step: &Step, graph: &Graph<C>, memory: 
         return Some("it was never looked at");
     };
     match (step.action, presence) {
-        (Action::Create, Presence::Absent) if goal == Goal::Gone => Some("all is to go"),
+        (Action::Create | Action::Update | Action::Adopt, _) if goal != Goal::Present => Some("all is to go"),
+        (Action::Delete, _) if goal == Goal::Released => Some("all is to stay"),
+        (Action::Release, _) if goal != Goal::Released => Some("it is to be ours"),
         (Action::Create, Presence::Absent) => {
             let made_before = entry.recorded.as_ref().is_some_and(|r| r.id.is_some());
             if made_before && node.irreplaceable().is_some() {
@@ -80,12 +90,19 @@ fn rule_broken<C>(goal: Goal, key: &Key, step: &Step, graph: &Graph<C>, memory: 
             unready.then_some("what it needs is not ready")
         }
         (Action::Create, _) => Some("it exists"),
-        (Action::Update | Action::Delete, Presence::Absent) => Some("it does not exist"),
-        (Action::Update | Action::Delete, Presence::Foreign(_)) => Some("it is not ours"),
-        (Action::Update | Action::Delete, Presence::Borrowed(_)) => Some("it is only lent to us"),
-        (Action::Update, Presence::Ours(_)) if goal == Goal::Gone => Some("all is to go"),
-        (Action::Update, Presence::Ours(seen)) if seen.operation.is_some() => Some("an operation on it is under way"),
-        (Action::Update, Presence::Ours(_)) => {
+        (_, Presence::Absent) => Some("it does not exist"),
+        (_, Presence::Foreign(_)) => Some("it is not ours"),
+        (_, Presence::Borrowed(_)) => Some("it is only lent to us"),
+        (Action::Delete | Action::Release, Presence::Unclaimed(_)) => Some("it is not ours"),
+        (Action::Adopt, Presence::Ours(_)) => Some("it is ours already"),
+        (Action::Adopt, Presence::Unclaimed(seen)) => {
+            (!node.diff(seen, &memory.refs()).is_empty()).then_some("it is not as asked for yet")
+        }
+        (Action::Release, Presence::Ours(_)) => None,
+        (Action::Update, Presence::Ours(seen) | Presence::Unclaimed(seen)) if seen.operation.is_some() => {
+            Some("an operation on it is under way")
+        }
+        (Action::Update, Presence::Ours(_) | Presence::Unclaimed(_)) => {
             let only_in_place = step.changes.iter().all(|change| change.how == How::InPlace);
             (!only_in_place).then_some("a field in it cannot be changed in place")
         }
@@ -119,8 +136,8 @@ mod tests {
         let key = graph.nodes()[0].key();
         let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
         memory.saw(&key, ToyWorld::any(presence), Timestamp::UNIX_EPOCH);
-        let items = vec![Item { key, verdict: Verdict::Step(step), forbidden: Vec::new() }];
-        check(Plan { goal, items }, &graph, &memory)
+        let items = vec![Item { key, verdict: Verdict::Step(step), forbidden: Vec::new(), drift: Vec::new() }];
+        check(Plan { goal, items }, &graph, &memory, &Consent::default())
     }
 
     fn step(action: Action, changes: Vec<Change>) -> Step {
@@ -141,6 +158,15 @@ mod tests {
             (Goal::Present, step(Action::Delete, vec![]), Presence::Ours(there())),
             (Goal::Gone, step(Action::Delete, vec![]), Presence::Foreign("x".into())),
             (Goal::Gone, step(Action::Delete, vec![]), Presence::Borrowed(there())),
+            (Goal::Gone, step(Action::Delete, vec![]), Presence::Unclaimed(there())),
+            (Goal::Released, step(Action::Delete, vec![]), Presence::Ours(there())),
+            (Goal::Gone, step(Action::Release, vec![]), Presence::Ours(there())),
+            (Goal::Released, step(Action::Release, vec![]), Presence::Unclaimed(there())),
+            (Goal::Present, step(Action::Adopt, vec![]), Presence::Ours(there())),
+            (Goal::Present, step(Action::Adopt, vec![]), Presence::Foreign("x".into())),
+            (Goal::Gone, step(Action::Adopt, vec![]), Presence::Unclaimed(there())),
+            // It differs from what is asked for.
+            (Goal::Present, step(Action::Adopt, vec![]), Presence::Unclaimed(Observed::ready("id", "there", 7))),
         ];
         for (goal, step, presence) in cases {
             let text = format!("{goal:?} {step:?} {presence:?}");

@@ -13,13 +13,15 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use super::check::{Violation, check};
+use super::consent::Consent;
 use super::expect::Expectations;
 use super::failure::{Class, Failure, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{AnyPresence, Memory};
 use super::node::Node;
-use super::plan::{Action, Goal, Plan, Step, plan};
+use super::plan::{Action, Goal, Plan, Step};
+use super::planner::plan;
 use super::resource::{Change, Look, Operation, Phase, Presence};
 
 /// Where ids and intents are kept so that they outlive the process.
@@ -86,6 +88,8 @@ pub struct Run<'a, C> {
     pub graph: &'a Graph<C>,
     /// Whether it is to be there or to go.
     pub goal: Goal,
+    /// Which steps may be done.
+    pub consent: &'a Consent,
     /// The handle of the resources' I/O.
     pub cloud: &'a C,
     /// Where ids are kept.
@@ -110,7 +114,7 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
     let mut running = FuturesUnordered::new();
     loop {
         let plan = run.plan(memory);
-        let checked = match check(plan, run.graph, memory) {
+        let checked = match check(plan, run.graph, memory, run.consent) {
             Ok(checked) => checked,
             Err(violations) => {
                 while let Some(done) = running.next().await {
@@ -184,7 +188,7 @@ impl Done {
 
 impl<C: Sync> Run<'_, C> {
     fn plan(&self, memory: &Memory) -> Plan {
-        plan(self.graph, memory, self.goal, self.expectations, (self.clock)())
+        plan(self.graph, memory, self.goal, self.consent, self.expectations, (self.clock)())
     }
 
     /// Looks at everything that is due, what lives in another thing after that thing. Returns the operations that ended.
@@ -280,6 +284,8 @@ impl<C: Sync> Run<'_, C> {
     fn step<'f>(&'f self, memory: &Memory, node: Arc<dyn Node<C>>, step: Step) -> BoxFuture<'f, Done> {
         let refs = memory.refs();
         let seen = memory.observed(&node.key()).cloned();
+        let is_unclaimed =
+            matches!(memory.get(&node.key()).and_then(|e| e.presence.as_ref()), Some(Presence::Unclaimed(_)));
         let keep_at_once = step.action == Action::Create && node.records_intent();
         let step = Step { changes: node.batch(&step.changes), ..step };
         Box::pin(async move {
@@ -288,10 +294,14 @@ impl<C: Sync> Run<'_, C> {
                 (Action::Create, _) => node.create(self.cloud, &refs).await.map(Presence::Ours),
                 (Action::Update, Some(seen)) => {
                     let update = node.update(self.cloud, &refs, &seen, &step.changes);
-                    update.await.map(Presence::Ours)
+                    update.await.map(if is_unclaimed { Presence::Unclaimed } else { Presence::Ours })
+                }
+                (Action::Adopt, Some(seen)) => node.adopt(self.cloud, &seen).await.map(Presence::Ours),
+                (Action::Release, Some(seen)) => {
+                    node.release(self.cloud, &seen).await.map(|()| Presence::Unclaimed(seen))
                 }
                 (Action::Delete, Some(seen)) => node.delete(self.cloud, &seen).await,
-                (Action::Update | Action::Delete, None) => {
+                (Action::Update | Action::Adopt | Action::Delete | Action::Release, None) => {
                     Err(Failure::new(Class::Gone, format!("{key} is not there")))
                 }
             };
@@ -310,7 +320,7 @@ fn cannot_hold_anything(memory: &Memory, host: &Key) -> bool {
     }
     match &entry.presence {
         Some(Presence::Absent | Presence::Foreign(_)) => true,
-        Some(Presence::Ours(seen) | Presence::Borrowed(seen)) => {
+        Some(Presence::Ours(seen) | Presence::Borrowed(seen) | Presence::Unclaimed(seen)) => {
             matches!(seen.phase, Phase::Busy { action: Action::Create | Action::Delete, .. })
         }
         None => false,

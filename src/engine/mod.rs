@@ -3,11 +3,12 @@
 //! May not enter: any kind of resource, any AWS or Kubernetes crate. A second cloud would use it as it is.
 //! I/O: none of its own; [`execute`] awaits what the resources do.
 //!
-//! One reconcile is [`execute::reconcile`]: observe what is due, [`plan::plan`] (pure), [`check::check`] (pure), run every
+//! One reconcile is [`execute::reconcile`]: observe what is due, [`planner::plan`] (pure), [`check::check`] (pure), run every
 //! ready step side by side and plan again as each ends, and report when to look again. Nothing in here sleeps.
 
 mod again;
 pub mod check;
+pub mod consent;
 pub mod execute;
 pub mod expect;
 pub mod failure;
@@ -17,9 +18,11 @@ pub mod memory;
 pub mod node;
 mod note;
 pub mod plan;
+pub mod planner;
 pub mod resource;
 
 pub use check::{Checked, check};
+pub use consent::{Consent, Held};
 pub use execute::{Ended, Happened, Journal, Outcome, Report, reconcile};
 pub use expect::{Estimate, Expectations};
 pub use failure::{Class, Failure};
@@ -27,7 +30,8 @@ pub use graph::{Gate, Graph, GraphError};
 pub use key::Key;
 pub use memory::{Memory, Recorded};
 pub use node::{AnyObserved, Node};
-pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn, plan};
+pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
+pub use planner::plan;
 pub use resource::{Change, FailedOperation, How, Look, Observed, Operation, Phase, Presence, Refs, Resource, Rest};
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ pub trait Node<C>: Send + Sync {
         changes: &[Change],
     ) -> Result<AnyObserved, Failure>;
     async fn delete(&self, cloud: &C, seen: &AnyObserved) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
+    async fn adopt(&self, cloud: &C, seen: &AnyObserved) -> Result<AnyObserved, Failure>;
+    async fn release(&self, cloud: &C, seen: &AnyObserved) -> Result<(), Failure>;
 }
 
 #[async_trait]
@@ -138,6 +140,12 @@ impl<R: Resource> Node<R::Cloud> for R {
         let seen = typed::<R>(seen)?;
         Ok(untyped_presence::<R>(Resource::delete(self, cloud, &seen).await?))
     }
+    async fn adopt(&self, cloud: &R::Cloud, seen: &AnyObserved) -> Result<AnyObserved, Failure> {
+        Ok(untyped::<R>(Resource::adopt(self, cloud, &typed::<R>(seen)?).await?))
+    }
+    async fn release(&self, cloud: &R::Cloud, seen: &AnyObserved) -> Result<(), Failure> {
+        Resource::release(self, cloud, &typed::<R>(seen)?).await
+    }
 }
 
 fn untyped<R: Resource>(seen: Observed<R::Seen>) -> AnyObserved {
@@ -149,6 +157,7 @@ fn untyped_presence<R: Resource>(presence: Presence<R::Seen>) -> Presence<Arc<dy
         Presence::Absent => Presence::Absent,
         Presence::Foreign(owner) => Presence::Foreign(owner),
         Presence::Borrowed(seen) => Presence::Borrowed(untyped::<R>(seen)),
+        Presence::Unclaimed(seen) => Presence::Unclaimed(untyped::<R>(seen)),
         Presence::Ours(seen) => Presence::Ours(untyped::<R>(seen)),
     }
 }

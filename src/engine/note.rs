@@ -86,7 +86,9 @@ impl<C: Sync> Run<'_, C> {
         let Done { key, step, result, .. } = done;
         let now = (self.clock)();
         let result = match result {
-            Err(failure) if failure.class == Class::Gone && step.action == Action::Delete => Ok(Presence::Absent),
+            Err(failure) if failure.class == Class::Gone && matches!(step.action, Action::Delete | Action::Release) => {
+                Ok(Presence::Absent)
+            }
             other => other,
         };
         let outcome = match result {
@@ -103,7 +105,8 @@ impl<C: Sync> Run<'_, C> {
                 }
                 entry.written_at = Some(now);
                 entry.running = None;
-                if step.action == Action::Delete && matches!(presence, Presence::Absent) {
+                let deleted = step.action == Action::Delete && matches!(presence, Presence::Absent);
+                if deleted || step.action == Action::Release {
                     entry.recorded = None;
                 }
                 let id = presence.observed().map(|seen| seen.id.clone()).or(before);

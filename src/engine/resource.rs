@@ -128,6 +128,8 @@ pub enum Presence<T> {
     Foreign(String),
     /// There, named by the user for our use: used, never changed or deleted.
     Borrowed(Observed<T>),
+    /// There, nobody's, and to be taken over: changed as ours is, never deleted before it is ours.
+    Unclaimed(Observed<T>),
     /// Ours.
     Ours(Observed<T>),
 }
@@ -136,7 +138,7 @@ impl<T> Presence<T> {
     /// The resource, when it may be used.
     pub fn observed(&self) -> Option<&Observed<T>> {
         match self {
-            Presence::Ours(observed) | Presence::Borrowed(observed) => Some(observed),
+            Presence::Ours(observed) | Presence::Borrowed(observed) | Presence::Unclaimed(observed) => Some(observed),
             Presence::Absent | Presence::Foreign(_) => None,
         }
     }
@@ -238,7 +240,7 @@ fn missing(key: &Key, what: &str) -> Failure {
     Failure::new(Class::Gone, format!("{key} is needed and its {what} is not known (yet)"))
 }
 
-/// A kind of resource. What decides in it is pure; only the last four do I/O.
+/// A kind of resource. What decides in it is pure; only the last six do I/O.
 #[async_trait]
 pub trait Resource: Send + Sync + 'static {
     /// The handle its I/O goes through.
@@ -344,4 +346,15 @@ pub trait Resource: Send + Sync + 'static {
 
     /// Deletes it. `Absent` when it is gone, `Ours` when the cloud takes its time.
     async fn delete(&self, cloud: &Self::Cloud, seen: &Observed<Self::Seen>) -> Result<Presence<Self::Seen>, Failure>;
+
+    /// Makes it ours, as it is: nothing but what says so is written. Only for kinds that may be [`Presence::Unclaimed`].
+    async fn adopt(&self, _: &Self::Cloud, seen: &Observed<Self::Seen>) -> Result<Observed<Self::Seen>, Failure> {
+        Err(Failure::invalid(format!("{} {} cannot be taken over", self.key(), seen.id)))
+    }
+
+    /// Lets go of it, as it is: what says that it is ours is taken away. Nothing by default: a kind that carries nothing that
+    /// says so goes with what it is in.
+    async fn release(&self, _: &Self::Cloud, _: &Observed<Self::Seen>) -> Result<(), Failure> {
+        Ok(())
+    }
 }

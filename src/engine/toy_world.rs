@@ -125,6 +125,7 @@ impl ToyWorld {
             Presence::Absent => Presence::Absent,
             Presence::Foreign(owner) => Presence::Foreign(owner),
             Presence::Borrowed(seen) => Presence::Borrowed(erase(seen)),
+            Presence::Unclaimed(seen) => Presence::Unclaimed(erase(seen)),
             Presence::Ours(seen) => Presence::Ours(erase(seen)),
         }
     }
@@ -157,6 +158,20 @@ impl Toy {
         } else {
             seen
         }
+    }
+
+    /// Changes whose it is; it must be as `fits` says then.
+    fn belongs_to(&self, world: &ToyWorld, owner: &'static str, fits: impl Fn(&Thing) -> bool) -> Result<(), Failure> {
+        let name = self.key().to_string();
+        let mut world = world.0.lock().unwrap();
+        if world.things().get(&name).is_some_and(|things| !fits(&things[0])) {
+            world.rules_broken.push(format!("{name} became {owner}'s before it was as wanted"));
+        }
+        world.write(|things| {
+            if let Some(thing) = things.get_mut(&name).and_then(|t| t.first_mut()) {
+                thing.owner = owner;
+            }
+        })
     }
 
     /// The same with the operation of that id, under way or failed.
@@ -220,6 +235,10 @@ impl Resource for Toy {
         let operation = operation.cloned().unwrap_or_default();
         Ok(match world.read(&self.key()) {
             None => Presence::Absent,
+            Some(thing) if thing.owner == "nobody" => {
+                let seen = self.observed(&thing, world.now);
+                Presence::Unclaimed(Toy::with_operation(seen, &world, &operation))
+            }
             Some(thing) if thing.owner != "us" => Presence::Foreign(thing.owner.into()),
             Some(thing) => Presence::Ours(Toy::with_operation(self.observed(&thing, world.now), &world, &operation)),
         })
@@ -292,6 +311,14 @@ impl Resource for Toy {
             }
         })?;
         Ok(Presence::Absent)
+    }
+    async fn adopt(&self, world: &ToyWorld, seen: &Observed<u32>) -> Result<Observed<u32>, Failure> {
+        let value = self.value;
+        self.belongs_to(world, "us", |thing| thing.value == value)?;
+        Ok(seen.clone())
+    }
+    async fn release(&self, world: &ToyWorld, _: &Observed<u32>) -> Result<(), Failure> {
+        self.belongs_to(world, "nobody", |_| true)
     }
 }
 

@@ -9,15 +9,27 @@ use futures::executor::block_on;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::consent::{Approved, Given};
 use super::execute::{Journal, Run, reconcile};
 use super::failure::span;
 use super::toy_world::*;
-use super::{Class, Expectations, Failure, Goal, Graph, GraphError, Item, Memory, Verdict, WaitingOn, node};
+use super::{Class, Consent, Expectations, Failure, Goal, Graph, GraphError, Item, Memory, Verdict, WaitingOn, node};
 
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// Reconciles, restarting after each crash, until nothing is left to do. Returns how many reconciles it took.
 fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> Result<usize, String> {
+    agreed(toys, goal, &Consent::default(), world, inventory)
+}
+
+/// The same, doing only what was agreed to.
+fn agreed(
+    toys: &[Toy],
+    goal: Goal,
+    consent: &Consent,
+    world: &ToyWorld,
+    inventory: &Inventory,
+) -> Result<usize, String> {
     let graph = graph(toys);
     let expectations = Expectations::default();
     let start = world.0.lock().unwrap().now;
@@ -25,8 +37,8 @@ fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> R
     let mut memory = Memory::new(start, SETTLE, kept());
     for round in 0..400 {
         let clock = || world.0.lock().unwrap().now;
-        let run =
-            Run { graph: &graph, goal, cloud: world, journal: inventory, expectations: &expectations, clock: &clock };
+        let expectations = &expectations;
+        let run = Run { graph: &graph, goal, consent, cloud: world, journal: inventory, expectations, clock: &clock };
         let report = block_on(reconcile(&run, &mut memory));
         if !report.violations.is_empty() {
             return Err(format!("{:?}", report.violations));
@@ -38,10 +50,12 @@ fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> R
             memory = Memory::new(now.now, SETTLE, kept());
             continue;
         }
-        let blocked = |item: &Item| matches!(item.verdict, Verdict::Settled | Verdict::Blocked(_));
-        let waits_for_blocked = |item: &Item| {
-            matches!(&item.verdict, Verdict::Pending(_, on)
-            if on.iter().all(|w| matches!(w, WaitingOn::Resource(_))))
+        let blocked = |item: &Item| matches!(item.verdict, Verdict::Settled | Verdict::Blocked(_) | Verdict::Held(..));
+        let is_held = report.plan.items.iter().any(|item| matches!(item.verdict, Verdict::Held(..)));
+        let waits_for_blocked = |item: &Item| match &item.verdict {
+            Verdict::Pending(_, on) => on.iter().all(|w| matches!(w, WaitingOn::Resource(_))),
+            Verdict::GoesWith(_) => is_held,
+            _ => false,
         };
         if report.plan.items.iter().all(|item| blocked(item) || waits_for_blocked(item))
             && report.plan.items.iter().any(blocked)
@@ -57,12 +71,12 @@ fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> R
 }
 
 /// What it needs, its value, how long it takes, whether updates take as long, whether it has a token, whether it goes along.
-type Given = (u16, u32, u64, (u64, bool), bool);
+type Traits = (u16, u32, u64, (u64, bool), bool);
 
 fn toys() -> impl Strategy<Value = Vec<Toy>> {
     prop::collection::vec((any::<u16>(), 0..3u32, 0..30u64, (0..2u64, any::<bool>()), any::<bool>()), 1..9).prop_map(
         |given| {
-            let toy = |(number, (needs, value, takes, (slow, has_token), goes_along)): (usize, Given)| Toy {
+            let toy = |(number, (needs, value, takes, (slow, has_token), goes_along)): (usize, Traits)| Toy {
                 number,
                 after: (0..number).filter(|n| needs & (1 << n) != 0).collect(),
                 value,
@@ -158,6 +172,106 @@ proptest! {
     }
 }
 
+/// A world in which there is a toy of that owner for every one of `toys`, each of its own value.
+fn there_before(toys: &[Toy], owner: &'static str, stale: u64, crash_at: Option<u32>, lose: BTreeSet<u32>) -> ToyWorld {
+    let world = world(stale, crash_at, lose);
+    {
+        let mut world = world.0.lock().unwrap();
+        let thing = |toy: &Toy| {
+            let value = toy.value + u32::from(toy.number.is_multiple_of(2));
+            (toy_key(toy.number).to_string(), vec![Thing { owner, value, busy_until: Timestamp::UNIX_EPOCH }])
+        };
+        let before = world.now - span(SETTLE * 2);
+        world.history.push((before, toys.iter().map(thing).collect()));
+    }
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn what_is_there_is_taken_over_when_it_is_as_wanted_and_let_go_as_it_is(
+        toys in toys(),
+        stale in 0..9_000u64,
+        crash_adopt in prop::option::of(1..16u32),
+        crash_release in prop::option::of(1..8u32),
+        lose in prop::collection::btree_set(1..24u32, 0..4),
+    ) {
+        let world = there_before(&toys, "nobody", stale, crash_adopt, lose);
+        let inventory = Inventory(Mutex::default(), world.clone());
+        drive(&toys, Goal::Gone, &world, &inventory).map_err(TestCaseError::fail)?;
+        prop_assert_eq!(world.0.lock().unwrap().writes, 0, "what is not ours is not deleted");
+        drive(&toys, Goal::Present, &world, &inventory).map_err(TestCaseError::fail)?;
+        {
+            let mut world = world.0.lock().unwrap();
+            prop_assert!(world.rules_broken.is_empty(), "{:?}", world.rules_broken);
+            for toy in &toys {
+                let there = &world.things()[&toy_key(toy.number).to_string()];
+                prop_assert_eq!((there.len(), there[0].value, there[0].owner), (1, toy.value, "us"));
+            }
+            world.now += span(SETTLE * 2);
+            world.crash_at = crash_release.map(|n| world.writes + n);
+        }
+        drive(&toys, Goal::Released, &world, &inventory).map_err(TestCaseError::fail)?;
+        let world = world.0.lock().unwrap();
+        for toy in &toys {
+            let there = &world.things()[&toy_key(toy.number).to_string()];
+            prop_assert_eq!((there.len(), there[0].value, there[0].owner), (1, toy.value, "nobody"));
+        }
+    }
+
+    #[test]
+    fn nothing_is_done_that_was_not_agreed_to(
+        toys in toys(),
+        there in any::<bool>(),
+        agree in prop::collection::vec(any::<bool>(), 9),
+    ) {
+        let world = if there {
+            there_before(&toys, "us", 0, None, BTreeSet::new())
+        } else {
+            world(0, None, BTreeSet::new())
+        };
+        let inventory = Inventory(Mutex::default(), world.clone());
+        let before = world.0.lock().unwrap().things();
+        let none = Consent { given: Given::None, ..Consent::default() };
+        for goal in [Goal::Present, Goal::Gone, Goal::Released] {
+            agreed(&toys, goal, &none, &world, &inventory).map_err(TestCaseError::fail)?;
+        }
+        prop_assert_eq!(world.0.lock().unwrap().things(), before.clone());
+        // Some of the steps of the plan as it stands.
+        let graph = graph(&toys);
+        let now = world.0.lock().unwrap().now;
+        let clock = move || now;
+        let expectations = Expectations::default();
+        let run = Run {
+            graph: &graph,
+            goal: Goal::Present,
+            consent: &none,
+            cloud: &world,
+            journal: &inventory,
+            expectations: &expectations,
+            clock: &clock,
+        };
+        let report = block_on(reconcile(&run, &mut Memory::new(now, SETTLE, [])));
+        let all = none.ids_of(&report.plan, &[]);
+        let is_agreed = |key: &super::Key| agree[key.name().parse::<usize>().unwrap()];
+        let some: Approved = all.iter().filter(|(key, _)| is_agreed(key)).cloned().collect();
+        let only = Consent { given: Given::Only(some.clone()), ..Consent::default() };
+        agreed(&toys, Goal::Present, &only, &world, &inventory).map_err(TestCaseError::fail)?;
+        let after = world.0.lock().unwrap().things();
+        for toy in &toys {
+            let name = toy_key(toy.number).to_string();
+            if !some.iter().any(|(key, _)| *key == toy_key(toy.number)) {
+                prop_assert_eq!(after.get(&name), before.get(&name), "{} was not agreed to", name);
+            }
+        }
+        if some == all {
+            prop_assert!(toys.iter().all(|toy| after[&toy_key(toy.number).to_string()][0].value == toy.value));
+        }
+    }
+}
+
 #[test]
 fn a_circle_is_refused() {
     let toy = |number, after| Toy {
@@ -190,6 +304,7 @@ fn an_intent_that_cannot_be_kept_stops_the_create() {
     let run = Run {
         graph: &graph,
         goal: Goal::Present,
+        consent: &Consent::default(),
         cloud: &world,
         journal: &Broken,
         expectations: &Expectations::default(),
@@ -241,6 +356,7 @@ fn the_end_of_an_operation_is_told_once_and_its_time_is_learned() {
     let run = Run {
         graph: &graph,
         goal: Goal::Present,
+        consent: &Consent::default(),
         cloud: &world,
         journal: &inventory,
         expectations: &expectations,

@@ -37,6 +37,8 @@ pub struct Cloud {
     /// Changes whenever a person asks for something: a part of the token of every update, so that what failed before is
     /// another update, and what was sent before a crash is the same.
     pub salt: String,
+    /// What is there, is nobody's and carries a name of ours is taken over.
+    pub adopt: bool,
 }
 
 /// How often a resource at rest is looked at.

@@ -163,6 +163,7 @@ impl Resource for Cluster {
         Duration::from_secs(match action {
             Action::Create => 560,
             Action::Update => 480,
+            Action::Adopt | Action::Release => 1,
             Action::Delete => 180,
         })
     }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::{AnyObserved, Expectations, Goal, Memory, Observed, Presence, check, plan};
+use crate::engine::{AnyObserved, Consent, Expectations, Goal, Memory, Observed, Presence, check, plan};
 use crate::resources::unlisted;
 
 fn spec(more: Value) -> EksClusterSpec {
@@ -72,8 +72,8 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     }
     let mut waves = Vec::new();
     loop {
-        let plan = plan(graph, &memory, goal, &Expectations::default(), now);
-        let checked = check(plan, graph, &memory).unwrap_or_else(|broken| panic!("{broken:?}"));
+        let plan = plan(graph, &memory, goal, &Consent::default(), &Expectations::default(), now);
+        let checked = check(plan, graph, &memory, &Consent::default()).unwrap_or_else(|broken| panic!("{broken:?}"));
         let ready: Vec<Key> = checked.plan().ready().map(|(key, _)| key.clone()).collect();
         if ready.is_empty() {
             return waves;

@@ -129,7 +129,7 @@ impl Resource for Leftovers {
         Ok(match (look.goal, vpc) {
             (Goal::Gone, Some(vpc)) => Presence::Ours(Observed::ready("", "to be swept", vpc.to_owned())),
             (Goal::Gone, None) => Presence::Absent,
-            (Goal::Present, _) => Presence::Borrowed(Observed::ready("", "none", String::new())),
+            (Goal::Present | Goal::Released, _) => Presence::Borrowed(Observed::ready("", "none", String::new())),
         })
     }
 

@@ -266,6 +266,8 @@ impl Resource for Unlisted {
         let nothing = |seen| Ok(Presence::Borrowed(observed(seen, Action::Update)));
         let (may_be_there, action) = match look.goal {
             Goal::Present => (true, Action::Update),
+            // What is not listed is nobody's to let go of.
+            Goal::Released => (false, Action::Release),
             // All others go with the cluster.
             Goal::Gone => (self.kind == Kind::FargateProfiles, Action::Delete),
         };

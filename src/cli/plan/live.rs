@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
+use crate::api::policy::AdoptionPolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::{Accounts, WriteGate, accounts};
@@ -13,7 +14,7 @@ use crate::controllers::cluster::facts::Facts;
 use crate::controllers::cluster::upgrade::seen::{self, Read};
 use crate::controllers::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
-use crate::engine::{Expectations, Goal, Graph, Memory, Plan};
+use crate::engine::{Consent, Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{ClusterView, SubnetView};
 use crate::resources::{node_group, readiness, survey};
@@ -36,7 +37,8 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let accounts = Accounts::load(accounts::Settings::default(), Arc::new(ReadOnly), Metrics::new()).await;
     let aws = accounts.session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, "not-there-yet");
-    let mut cloud = Cloud { aws, owner: unknown, intervals: Intervals::default(), salt: String::new() };
+    let adopt = cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
+    let mut cloud = Cloud { aws, owner: unknown, intervals: Intervals::default(), salt: String::new(), adopt };
     if let Some(uid) = survey::owner_of(&cloud.aws, &cloud.owner.cluster).await? {
         cloud.owner.uid = uid;
     }
@@ -97,8 +99,15 @@ async fn look(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
     let mut memory = Memory::new(Timestamp::now(), Duration::ZERO, []);
     let expectations = Expectations::default();
     let clock = Timestamp::now;
-    let run =
-        Run { graph, goal: Goal::Present, cloud, journal: &NoJournal, expectations: &expectations, clock: &clock };
+    let run = Run {
+        graph,
+        goal: Goal::Present,
+        consent: &Consent::default(),
+        cloud,
+        journal: &NoJournal,
+        expectations: &expectations,
+        clock: &clock,
+    };
     let plan = preview(&run, &mut memory).await;
     (plan, memory)
 }

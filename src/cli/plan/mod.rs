@@ -20,7 +20,7 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::controllers::account::{self, Grant};
 use crate::controllers::cluster::validate;
 use crate::controllers::node_group;
-use crate::engine::{Expectations, Goal, Graph, Key, Memory, Observed, Plan, Presence, plan};
+use crate::engine::{Consent, Expectations, Goal, Graph, Key, Memory, Observed, Plan, Presence, plan};
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{self, ClusterInput, ClusterView, NodeGroupInput, Nodes, SubnetView, Versions};
@@ -254,7 +254,7 @@ fn plan_from_nothing(graph: &Graph<Cloud>, given_role: bool) -> Plan {
         };
         memory.saw(&key, presence, now);
     }
-    plan(graph, &memory, Goal::Present, &Expectations::default(), now)
+    plan(graph, &memory, Goal::Present, &Consent::default(), &Expectations::default(), now)
 }
 
 #[cfg(test)]

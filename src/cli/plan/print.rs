@@ -81,11 +81,12 @@ fn sign(item: &Item) -> &'static str {
     let of = |action: Action| match action {
         Action::Create => "+",
         Action::Update => "~",
-        Action::Delete => "-",
+        Action::Adopt => "@",
+        Action::Delete | Action::Release => "-",
     };
     match &item.verdict {
         Verdict::Settled => "=",
-        Verdict::Step(step) | Verdict::Pending(step, _) => of(step.action),
+        Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) => of(step.action),
         Verdict::Waiting { .. } => "…",
         Verdict::GoesWith(_) => "-",
         Verdict::Unseen(_) => "?",
@@ -97,10 +98,10 @@ fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
     let mut parts = Vec::new();
     match &item.verdict {
         Verdict::Settled => parts.push("given".to_owned()),
-        Verdict::Step(step) | Verdict::Pending(step, _) if !step.changes.is_empty() => {
+        Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) if !step.changes.is_empty() => {
             parts.push(plan_status::told(&step.changes));
         }
-        Verdict::Step(_) | Verdict::Pending(..) => {
+        Verdict::Step(_) | Verdict::Pending(..) | Verdict::Held(..) => {
             parts.extend(
                 facts.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name}: {value}")),
             );

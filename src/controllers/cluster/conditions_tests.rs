@@ -12,7 +12,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn item(key: &str, verdict: Verdict) -> Item {
-    Item { key: Key::parse(key), verdict, forbidden: Vec::new() }
+    Item { key: Key::parse(key), verdict, forbidden: Vec::new(), drift: Vec::new() }
 }
 
 fn create(waits: Vec<WaitingOn>) -> Verdict {

@@ -26,11 +26,12 @@ use super::conditions::{self as conditions_of, Overall, Says};
 use super::context::{Context, State};
 use super::report::{self, Next};
 use super::{apply, journal};
+use crate::api::policy::AdoptionPolicy;
 use crate::api::status::{EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus};
 use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION, Reason};
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
-use crate::engine::{Failure, Goal, Graph, Report};
+use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::Nodes;
 use crate::resources::unlisted;
@@ -152,7 +153,8 @@ impl Reconcile<'_> {
         // Drift checks leave a part of every rate to work in flight.
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.cluster);
-        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt })
+        let adopt = self.cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
+        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt, adopt })
     }
 
     /// How old what is found by tag may be: never from before this process led, when another may have been at work.
@@ -192,7 +194,8 @@ impl Reconcile<'_> {
         let journal = journal::StatusJournal::new(&ctx.client, self.cluster, &*ctx.gate, kept);
         let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
-        let run = Run { graph, goal, cloud, journal: &journal, expectations: &expectations, clock: &clock };
+        let consent = &Consent::default();
+        let run = Run { graph, goal, consent, cloud, journal: &journal, expectations: &expectations, clock: &clock };
         unlisted::notice(&mut self.state.memory, graph);
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;

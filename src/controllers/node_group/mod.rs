@@ -24,12 +24,12 @@ use super::events::Told;
 use super::journal::NoJournal;
 use super::plan_status::plan_status;
 use super::report::{self, Next};
-use crate::api::policy::DeletionPolicy;
+use crate::api::policy::{AdoptionPolicy, DeletionPolicy};
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
-use crate::engine::{Failure, Goal, Graph, Key, Recorded, Report};
+use crate::engine::{Consent, Failure, Goal, Graph, Key, Recorded, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 use crate::resources::node_group::Target;
@@ -275,7 +275,8 @@ impl Reconcile<'_> {
         let session = self.ctx.accounts.session(&grant.identity, &cluster.spec.region).await?;
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.group);
-        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt })
+        let adopt = cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
+        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt, adopt })
     }
 
     fn owner(&self) -> Owner {
@@ -304,7 +305,8 @@ impl Reconcile<'_> {
     async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal) -> Report {
         let expectations = self.ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
-        let run = Run { graph, goal, cloud, journal: &NoJournal, expectations: &expectations, clock: &clock };
+        let consent = &Consent::default();
+        let run = Run { graph, goal, consent, cloud, journal: &NoJournal, expectations: &expectations, clock: &clock };
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;

@@ -162,7 +162,9 @@ pub fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
 fn healthy(overall: Overall, issues: &[HealthIssue], goal: Goal) -> Overall {
     let (Some(issue), Overall::Ready(_), Goal::Present) = (issues.first(), &overall, goal) else {
         return match (overall, goal) {
-            (Overall::Ready(_), Goal::Gone) => Overall::Reconciling(Says::no(Reason::Deleting, "it is gone")),
+            (Overall::Ready(_), Goal::Gone | Goal::Released) => {
+                Overall::Reconciling(Says::no(Reason::Deleting, "it is gone"))
+            }
             (other, _) => other,
         };
     };
@@ -195,7 +197,7 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
             }
             sync
         }
-        Goal::Gone => Says::no(Reason::Deleting, plan.summary()),
+        Goal::Gone | Goal::Released => Says::no(Reason::Deleting, plan.summary()),
     };
     all.set(ConditionType::InSync, &sync);
     all.overall(overall);

@@ -53,7 +53,10 @@ impl Case {
         memory.saw(&key(), Presence::Ours(seen.map(|detail| Arc::new(detail) as _)), at(1));
         let changes = vec![Change::in_place("version", "1.33", "1.34")];
         memory.entry(&key()).applied = Some(Applied { changes, at: at(900) });
-        let plan = Plan { goal: Goal::Present, items: vec![Item { key: key(), verdict, forbidden: Vec::new() }] };
+        let plan = Plan {
+            goal: Goal::Present,
+            items: vec![Item { key: key(), verdict, forbidden: Vec::new(), drift: Vec::new() }],
+        };
         let (status, _) = status(&Input {
             previous: &NodeGroupStatus::default(),
             generation: Some(3),

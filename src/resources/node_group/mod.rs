@@ -235,6 +235,7 @@ impl Resource for NodeGroup {
         Duration::from_secs(match action {
             Action::Create => 130,
             Action::Update => 600,
+            Action::Adopt | Action::Release => 1,
             Action::Delete => 180,
         })
     }
@@ -278,7 +279,7 @@ impl Resource for NodeGroup {
         }
         let newest = match look.goal {
             Goal::Present => self.newest_release(cloud, &group, last.map(|last| &last.detail)).await,
-            Goal::Gone => None,
+            Goal::Gone | Goal::Released => None,
         };
         let seen = self.observed(&group, newest);
         Ok(Presence::Ours(updates::follow(cloud, self.updated(), seen, look, last).await?))

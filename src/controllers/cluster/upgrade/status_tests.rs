@@ -48,7 +48,10 @@ fn plan(running: Option<&str>) -> Plan {
         note: String::new(),
         operation: Some(Operation { id: id.into(), kind: "VersionUpdate".into(), since: None }),
     });
-    Plan { goal: Goal::Present, items: vec![Item { key: cluster_key(), verdict, forbidden: Vec::new() }] }
+    Plan {
+        goal: Goal::Present,
+        items: vec![Item { key: cluster_key(), verdict, forbidden: Vec::new(), drift: Vec::new() }],
+    }
 }
 
 /// Conditions and status as a person reads them.

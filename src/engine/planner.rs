@@ -1,0 +1,280 @@
+//! The planner: wanted graph + what is remembered + what people agreed to + now -> steps, waits, blocks. Pure, deterministic,
+//! total.
+//!
+//! There is one planner: the controller executes its plan, `status.plan` shows it, `keelson plan` prints it. It leaves
+//! nothing to decide at execution.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::consent::{Consent, Held};
+use super::expect::Expectations;
+use super::failure::{Class, span};
+use super::graph::Graph;
+use super::key::Key;
+use super::memory::{Entry, Memory, NOTHING_KNOWN};
+use super::node::{AnyObserved, Node};
+use super::plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
+use super::resource::{Change, How, Operation, Phase, Presence};
+
+/// Plans the whole graph.
+pub fn plan<C>(
+    graph: &Graph<C>,
+    memory: &Memory,
+    goal: Goal,
+    consent: &Consent,
+    expectations: &Expectations,
+    now: Timestamp,
+) -> Plan {
+    let refs = memory.refs();
+    let done = BTreeMap::new();
+    let mut planner = Planner { graph, memory, goal, consent, expectations, now, refs: &refs, done, hopeless: None };
+    planner.hopeless = graph.nodes().iter().find(|node| planner.hopeless(node.as_ref())).map(|node| node.key());
+    let mut items: Vec<Item> = Vec::with_capacity(graph.nodes().len());
+    match goal {
+        Goal::Present => {
+            for node in graph.nodes() {
+                items.push(planner.present(node.as_ref()));
+            }
+        }
+        Goal::Gone | Goal::Released => {
+            // What holds a thing may stand on either side of it in the order of creation, so this goes by demand.
+            for node in graph.nodes().iter().rev() {
+                let verdict = planner.gone(&node.key());
+                items.push(Item { key: node.key(), verdict, forbidden: Vec::new(), drift: Vec::new() });
+            }
+        }
+    }
+    Plan { goal, items }
+}
+
+struct Planner<'a, C> {
+    graph: &'a Graph<C>,
+    memory: &'a Memory,
+    goal: Goal,
+    consent: &'a Consent,
+    expectations: &'a Expectations,
+    now: Timestamp,
+    refs: &'a super::resource::Refs,
+    done: BTreeMap<Key, Verdict>,
+    /// What cannot come about before a person changes something: nothing is begun that would wait for it.
+    hopeless: Option<Key>,
+}
+
+impl<C> Planner<'_, C> {
+    /// It is somebody else's, or what is asked for cannot be, or is not what is to be taken over.
+    fn hopeless(&self, node: &dyn Node<C>) -> bool {
+        let entry = self.entry(&node.key());
+        let invalid = entry.blind.as_ref().is_some_and(|blind| blind.failure.class == Class::Invalid);
+        match &entry.presence {
+            _ if invalid => true,
+            Some(Presence::Foreign(_)) => true,
+            Some(Presence::Unclaimed(seen)) => !self.differences(node, seen).1.is_empty(),
+            _ => false,
+        }
+    }
+
+    fn entry(&self, key: &Key) -> &Entry {
+        self.memory.get(key).unwrap_or(&NOTHING_KNOWN)
+    }
+
+    fn present(&self, node: &dyn Node<C>) -> Item {
+        let key = node.key();
+        let entry = self.entry(&key);
+        let mut forbidden = Vec::new();
+        let mut drift = Vec::new();
+        let is_ours = matches!(entry.presence, Some(Presence::Ours(_)));
+        let verdict = match &entry.presence {
+            _ if entry.blind.is_some() => Verdict::Unseen(entry.blind.clone()),
+            None => Verdict::Unseen(None),
+            Some(Presence::Foreign(owner)) => Verdict::Blocked(Block::Foreign(owner.clone())),
+            Some(Presence::Borrowed(_)) => Verdict::Settled,
+            Some(Presence::Absent) => self.create(node, entry),
+            Some(Presence::Ours(seen) | Presence::Unclaimed(seen)) => match &seen.phase {
+                Phase::Busy { action, since, note } => {
+                    self.waiting(node, entry, *action, *since, note, seen.operation.clone())
+                }
+                Phase::Failed { reason, make_again: true, .. } if is_ours => {
+                    let reason = format!("it failed and is made again: {reason}");
+                    self.step(&key, entry, Action::Delete, Vec::new(), Some(reason), Vec::new())
+                }
+                Phase::Failed { reason, class, .. } => Verdict::Blocked(Block::Failed(*class, reason.clone())),
+                Phase::Ready | Phase::Incomplete => {
+                    let changes;
+                    (changes, forbidden, drift) = self.differences(node, seen);
+                    if changes.is_empty() && (is_ours || !forbidden.is_empty()) {
+                        Verdict::Settled
+                    } else if changes.is_empty() {
+                        // Last of all.
+                        self.step(&key, entry, Action::Adopt, changes, None, self.hopeless_wait(&key))
+                    } else {
+                        let mut waits = self.not_ready(node.after());
+                        let shows_by = self.memory.shows_by(&key, &node.batch(&changes), self.now);
+                        waits.extend(shows_by.map(WaitingOn::Settling));
+                        if !is_ours {
+                            waits.extend(self.hopeless_wait(&key));
+                        }
+                        self.step(&key, entry, Action::Update, changes, None, waits)
+                    }
+                }
+            },
+        };
+        Item { key, verdict, forbidden, drift }
+    }
+
+    /// Those to settle, those that nothing settles, and those that are left alone.
+    fn differences(&self, node: &dyn Node<C>, seen: &AnyObserved) -> (Vec<Change>, Vec<Change>, Vec<Change>) {
+        let (in_place, forbidden): (Vec<_>, Vec<_>) =
+            node.diff(seen, self.refs).into_iter().partition(|change| change.how == How::InPlace);
+        // What is still being made is not as it was asked for yet.
+        let complete = seen.phase != Phase::Incomplete;
+        let (drift, changes) = in_place.into_iter().partition(|one| complete && self.consent.leaves(&node.key(), one));
+        (changes, forbidden, drift)
+    }
+
+    /// What a person must change before anything is begun that would wait for it.
+    fn hopeless_wait(&self, key: &Key) -> Vec<WaitingOn> {
+        self.hopeless.iter().filter(|hopeless| *hopeless != key).cloned().map(WaitingOn::Resource).collect()
+    }
+
+    fn create(&self, node: &dyn Node<C>, entry: &Entry) -> Verdict {
+        let mut waits = self.not_ready(node.after().into_iter().chain(node.inside()));
+        for hopeless in self.hopeless_wait(&node.key()) {
+            if !waits.contains(&hopeless) {
+                waits.push(hopeless);
+            }
+        }
+        let was_there = entry.recorded.as_ref().is_some_and(|recorded| recorded.id.is_some());
+        if let Some(until) = self.memory.unsettled(&node.key(), self.now) {
+            waits.push(WaitingOn::Settling(until));
+        } else if was_there && let Some(what_to_do) = node.irreplaceable() {
+            return Verdict::Blocked(Block::Irreplaceable(what_to_do));
+        } else if was_there && self.consent.leaves_gone(&node.key()) {
+            let step = Step { action: Action::Create, changes: Vec::new(), reason: None };
+            return Verdict::Held(step, Held::Drift);
+        }
+        self.step(&node.key(), entry, Action::Create, Vec::new(), None, waits)
+    }
+
+    fn waiting(
+        &self,
+        node: &dyn Node<C>,
+        entry: &Entry,
+        action: Action,
+        since: Option<Timestamp>,
+        note: &str,
+        operation: Option<Operation>,
+    ) -> Verdict {
+        let ours = entry.running.as_ref().filter(|running| running.action == action);
+        let since = since.or(ours.map(|running| running.since)).or(entry.seen_at).unwrap_or(self.now);
+        let typical = self.expectations.of(node, action, operation.as_ref()).typical;
+        let until = since.saturating_add(span(typical)).unwrap_or(since);
+        Verdict::Waiting { action, since, until, note: note.into(), operation }
+    }
+
+    fn step(
+        &self,
+        key: &Key,
+        entry: &Entry,
+        action: Action,
+        changes: Vec<Change>,
+        reason: Option<String>,
+        mut waits: Vec<WaitingOn>,
+    ) -> Verdict {
+        if let Some(failed) = &entry.failed
+            && failed.exhausted()
+        {
+            return Verdict::Blocked(Block::Failed(failed.failure.class, failed.failure.message.clone()));
+        }
+        if let Some(failed) = &entry.failed
+            && failed.retry_at > self.now
+        {
+            waits.push(WaitingOn::Retry(failed.clone()));
+        }
+        let step = Step { action, changes, reason };
+        if let Some(held) = self.consent.holds(key, &step) {
+            return Verdict::Held(step, held);
+        }
+        if waits.is_empty() { Verdict::Step(step) } else { Verdict::Pending(step, waits) }
+    }
+
+    /// Those of `needs` that are not ready to be built upon.
+    fn not_ready(&self, needs: impl IntoIterator<Item = Key>) -> Vec<WaitingOn> {
+        let mut waits: Vec<WaitingOn> = Vec::new();
+        for need in needs {
+            let wait = match self.graph.gate(&need) {
+                Some(gate) if gate.open => continue,
+                Some(gate) => WaitingOn::Gate(need, gate.why.clone()),
+                None => {
+                    let entry = self.entry(&need);
+                    let seen = entry.presence.as_ref().and_then(Presence::observed);
+                    if entry.blind.is_none() && seen.is_some_and(|s| s.phase == Phase::Ready) {
+                        continue;
+                    }
+                    WaitingOn::Resource(need)
+                }
+            };
+            if !waits.contains(&wait) {
+                waits.push(wait);
+            }
+        }
+        waits
+    }
+
+    fn gone(&mut self, key: &Key) -> Verdict {
+        if let Some(verdict) = self.done.get(key) {
+            return verdict.clone();
+        }
+        let verdict = self.decide_gone(key);
+        self.done.insert(key.clone(), verdict.clone());
+        verdict
+    }
+
+    fn decide_gone(&mut self, key: &Key) -> Verdict {
+        let Some(node) = self.graph.node(key).cloned() else {
+            return Verdict::Settled;
+        };
+        let entry = self.entry(key).clone();
+        let action = if self.goal == Goal::Released { Action::Release } else { Action::Delete };
+        let step = |waits| self.step(key, &entry, action, Vec::new(), None, waits);
+        let seen = match &entry.presence {
+            _ if entry.blind.is_some() => return Verdict::Unseen(entry.blind.clone()),
+            None => return Verdict::Unseen(None),
+            Some(Presence::Foreign(_) | Presence::Borrowed(_) | Presence::Unclaimed(_)) => return Verdict::Settled,
+            Some(Presence::Absent) => {
+                let may_show_up = entry.recorded.as_ref().is_some_and(|r| r.id.is_none());
+                return match self.memory.unsettled(key, self.now) {
+                    Some(until) if may_show_up => step(vec![WaitingOn::Settling(until)]),
+                    _ => Verdict::Settled,
+                };
+            }
+            Some(Presence::Ours(seen)) => seen,
+        };
+        let release = self.goal == Goal::Released;
+        if let Phase::Busy { action, since, note } = &seen.phase
+            && !release
+            && (*action == Action::Delete || !node.deletable_while(*action))
+        {
+            return self.waiting(node.as_ref(), &entry, *action, *since, note, seen.operation.clone());
+        }
+        if let Some(host) = node.deleted_with().filter(|_| !release) {
+            match self.entry(&host).presence {
+                // What it is in stays, so it has to be deleted by itself.
+                Some(Presence::Borrowed(_) | Presence::Foreign(_) | Presence::Unclaimed(_)) => {}
+                Some(Presence::Ours(_) | Presence::Absent) | None => return Verdict::GoesWith(host),
+            }
+        }
+        let holders = self.graph.held_by(key).to_vec();
+        let mut waits = Vec::new();
+        for before in holders.into_iter().chain(node.deleted_after()) {
+            match self.graph.gate(&before) {
+                Some(gate) if gate.open => {}
+                Some(gate) => waits.push(WaitingOn::Gate(before, gate.why.clone())),
+                None if self.gone(&before) == Verdict::Settled => {}
+                None => waits.push(WaitingOn::Resource(before)),
+            }
+        }
+        self.step(key, &entry, action, Vec::new(), None, waits)
+    }
+}
