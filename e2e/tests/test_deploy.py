@@ -238,9 +238,12 @@ def test_leases_are_written_in_the_operators_own_namespace_only(asked):
     assert {lease["namespace"] for lease in leases} == {NAMESPACE}
 
 
-def test_of_all_config_maps_only_that_of_what_was_learned_is_touched(asked):
+def test_of_all_config_maps_only_those_beside_the_lease_are_touched(asked):
     touched = [e["objectRef"] for e in asked if e.get("objectRef", {}).get("resource") == "configmaps"]
-    assert {(c["namespace"], c.get("name")) for c in touched} == {(NAMESPACE, "keelson-expectations")}
+    assert {(c["namespace"], c.get("name")) for c in touched} == {
+        (NAMESPACE, "keelson-expectations"),
+        (NAMESPACE, "keelson-deletions"),
+    }
 
 
 def test_an_account_is_nothing_that_editors_can_make():

@@ -25,6 +25,7 @@ mod rules_between;
 mod rules_git;
 mod schema;
 pub mod status;
+mod status_plan;
 mod status_progress;
 pub mod unsupported;
 pub mod upgrade;

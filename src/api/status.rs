@@ -1,18 +1,18 @@
 //! Status of EksCluster and NodeGroup: what exists, what is being done, what is blocked. Bounded in size, nothing secret.
-//! The parts about upgrades and GitOps are in [`super::status_progress`]. No I/O.
+//! The parts about plans and drift are in [`super::status_plan`], those about upgrades and GitOps in
+//! [`super::status_progress`]. No I/O.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::node_group::SubnetTier;
 use super::schema;
+pub use super::status_plan::*;
 pub use super::status_progress::*;
 
 /// Most entries of `resources`.
 pub const MAX_RESOURCES: usize = 200;
-/// Most steps of `plan`.
-pub const MAX_STEPS: usize = 100;
 /// Most health issues shown of one thing.
 pub const MAX_ISSUES: usize = 10;
 
@@ -71,6 +71,17 @@ pub struct EksClusterStatus {
     /// What will be done next; with changePolicy Approval, what waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
+    /// What differs in AWS though the spec did not change, and is left alone: `driftPolicy` is `Report`. At most fifty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
+    pub drift: Vec<DriftStatus>,
+    /// Digest of what was asked for when AWS matched it last: what differs while it is the same is drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub synced: Option<String>,
+    /// Since when it is being deleted in AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<DeletionStatus>,
     /// The upgrade under way, and past ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
@@ -203,78 +214,6 @@ pub struct SupportStatus {
     pub extended_ends: Option<String>,
 }
 
-/// What will be done next.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PlanStatus {
-    /// Hash of the plan; an approval names it.
-    #[serde(default)]
-    #[schemars(length(max = 64))]
-    pub hash: String,
-    /// Generation of the spec that was planned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<i64>,
-    /// The plan in one line, such as `4 to create, 1 to update, 0 to delete`.
-    #[serde(default)]
-    #[schemars(length(max = 256))]
-    pub summary: String,
-    /// The steps; at most a hundred are shown.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
-    pub steps: Vec<PlanStep>,
-    /// Hash that was approved last; empty: none.
-    #[serde(default)]
-    #[schemars(length(max = 64))]
-    pub approved_hash: String,
-}
-
-/// A step of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PlanStep {
-    /// `Create`, `Update`, `Adopt`, `Delete` or `Release`.
-    pub action: StepAction,
-    /// Kind and name in the cluster's graph.
-    #[schemars(length(max = 253))]
-    pub resource: String,
-    /// What changes, field by field.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
-    pub detail: Option<String>,
-    /// How far the step is.
-    pub state: StepState,
-    /// Since when it is in that state.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Time>,
-    /// How long it is expected to take, in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected_seconds: Option<i64>,
-    /// The resource it waits for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub after: Option<String>,
-}
-
-/// What a step does. `Adopt` makes ours what was there, `Release` lets go of it; both only write tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum StepAction {
-    Create,
-    Update,
-    Adopt,
-    Delete,
-    Release,
-}
-
-/// How far a step is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum StepState {
-    Pending,
-    Running,
-    Blocked,
-    Failed,
-    Done,
-}
-
 /// What is known of the node group.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -316,9 +255,20 @@ pub struct NodeGroupStatus {
     #[serde(default)]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub health_issues: Vec<HealthIssue>,
-    /// What will be done next.
+    /// What will be done next; with changePolicy Approval of its cluster, what waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
+    /// What differs in AWS though the spec did not change, and is left alone: `driftPolicy` is `Report`. At most fifty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
+    pub drift: Vec<DriftStatus>,
+    /// Digest of what was asked for when AWS matched it last: what differs while it is the same is drift.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub synced: Option<String>,
+    /// Since when it is being deleted in AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<DeletionStatus>,
     /// The upgrade under way, and past ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,

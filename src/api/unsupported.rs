@@ -9,7 +9,6 @@ use super::gitops::{Agent, Flux, GitOps, GitSource, SourceKind, flux_components}
 use super::gitops::{FLUX_REGISTRY, FLUX_VERSION};
 use super::network::{IpFamily, KubernetesNetwork};
 use super::node_group::{NodeGroupSpec, Scaling};
-use super::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
 use super::{EksClusterSpec, SpecError};
 
 /// Paths of the fields, in the order of the spec.
@@ -23,7 +22,7 @@ impl Unsupported {
         }
     }
 
-    /// The fields' paths, such as `spec.changePolicy`.
+    /// The fields' paths, such as `spec.gitops.argocd`.
     pub fn fields(&self) -> &[&'static str] {
         &self.0
     }
@@ -47,10 +46,10 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         cluster_name: _,
         version: _,
         tags: _,
-        change_policy,
-        drift_policy,
-        deletion_policy,
-        adoption_policy,
+        change_policy: _,
+        drift_policy: _,
+        deletion_policy: _,
+        adoption_policy: _,
         suspend: _,
         network: _,
         kubernetes_network,
@@ -77,10 +76,6 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
     let Access { authentication_mode: _, prune: _, entries: _ } = access;
 
     let mut found = Unsupported::default();
-    found.when(*change_policy != ChangePolicy::Automatic, "spec.changePolicy");
-    found.when(*drift_policy != DriftPolicy::Correct, "spec.driftPolicy");
-    found.when(*deletion_policy != DeletionPolicy::Delete, "spec.deletionPolicy");
-    found.when(*adoption_policy != AdoptionPolicy::Refuse, "spec.adoptionPolicy");
     found.when(*ip_family != IpFamily::IPv4, "spec.kubernetesNetwork.ipFamily");
     if let Some(gitops) = gitops {
         of_gitops(gitops, &mut found)?;
@@ -148,7 +143,7 @@ pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
         additional_role_policies,
         update: _,
         repair: _,
-        deletion_policy,
+        deletion_policy: _,
         suspend: _,
         tags: _,
     } = spec;
@@ -158,6 +153,5 @@ pub fn of_node_group(spec: &NodeGroupSpec) -> Unsupported {
         role_arn.is_some() && !additional_role_policies.is_empty(),
         "spec.additionalRolePolicies together with spec.roleArn",
     );
-    found.when(*deletion_policy != DeletionPolicy::Delete, "spec.deletionPolicy");
     found
 }

@@ -30,7 +30,7 @@ pub struct Args {
     /// `default`].
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAMESPACE")]
     leader_election_namespace: Option<String>,
-    /// Name of the Lease. The ConfigMap is called so with `-expectations` behind it.
+    /// Name of the Lease. The ConfigMaps are called so with `-expectations` and `-deletions` behind it.
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAME", default_value = "keelson")]
     leader_election_name: String,
     /// How often what is at rest in AWS is compared with the spec.
@@ -39,6 +39,9 @@ pub struct Args {
     /// How long a read from AWS may miss what was just written.
     #[arg(long, env = "KEELSON_SETTLE", default_value = "10s", value_parser = duration)]
     settle: Duration,
+    /// How many clusters may begin to be deleted within an hour. The rest wait for `keelson approve`.
+    #[arg(long, env = "KEELSON_MAX_DELETIONS", default_value_t = 3)]
+    max_deletions: u32,
     /// Allow http:// and loopback Git sources. For tests only.
     #[arg(long, env = "KEELSON_ALLOW_HTTP_GIT")]
     allow_http_git: bool,
@@ -81,6 +84,7 @@ fn options(args: Args) -> Options {
         leader_election_name,
         drift_interval,
         settle,
+        max_deletions,
         allow_http_git,
         require_account,
         listen,
@@ -92,7 +96,8 @@ fn options(args: Args) -> Options {
     let namespace = own.clone().unwrap_or_else(|| "default".to_owned());
     // Beside the Lease; of a single process outside a cluster nobody said where.
     let learned_in = own.or_else(|| leader_election.then(|| namespace.clone()));
-    let learned_in = learned_in.map(|namespace| (namespace, format!("{leader_election_name}-expectations")));
+    let beside = |what: &str| Some((learned_in.clone()?, format!("{leader_election_name}-{what}")));
+    let (learned_in, deletions_in) = (beside("expectations"), beside("deletions"));
     Options {
         lease: leader_election.then_some((namespace, leader_election_name)),
         listen,
@@ -104,6 +109,8 @@ fn options(args: Args) -> Options {
             concurrency,
             sts_endpoint: sts_endpoint(),
             learned_in,
+            max_deletions,
+            deletions_in,
         },
         aws: crate::aws::accounts::Settings::default(),
         pod_name: variable("POD_NAME"),

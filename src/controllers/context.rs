@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::apply::Kind;
+use super::deletions::Guard;
 use super::events::{Events, Failures};
 use super::expectations::ByPlace;
 use super::leader::Leadership;
@@ -43,6 +44,10 @@ pub struct Settings {
     pub sts_endpoint: Option<String>,
     /// Namespace and name of the ConfigMap that keeps what was learned; none: it is not kept.
     pub learned_in: Option<(String, String)>,
+    /// How many clusters may begin to be deleted within an hour without a person's word.
+    pub max_deletions: u32,
+    /// Namespace and name of the ConfigMap that keeps which did; none: they are only remembered.
+    pub deletions_in: Option<(String, String)>,
 }
 
 /// A mutex whose content is whole at any point: a panic elsewhere must not take the other objects along.
@@ -220,6 +225,8 @@ pub struct Context {
     pub over: CancellationToken,
     /// How long things take, as seen here.
     pub learned: Arc<ByPlace>,
+    /// Counts deletions.
+    pub deletions: Guard,
 }
 
 /// What a [`Context`] is made of.
@@ -254,6 +261,8 @@ impl Context {
             aws_accounts,
             queues,
         } = parts;
+        let (kept, most) = (settings.deletions_in.as_ref(), settings.max_deletions);
+        let deletions = Guard::new(&client, kept, most, gate.clone());
         Self {
             client,
             settings,
@@ -273,6 +282,7 @@ impl Context {
             tasks: TaskTracker::new(),
             over: CancellationToken::new(),
             learned: Arc::default(),
+            deletions,
         }
     }
 

@@ -2,33 +2,41 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use sha2::{Digest, Sha256};
 
+use super::consent::Agreed;
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
-use crate::engine::{Action, Change, Held, How, Item, Memory, Plan, Verdict, WaitingOn};
+use crate::engine::{Action, Change, Held, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
 
-/// The plan as status shows it. `ahead`: steps that are not in it yet, as they wait for those that are.
-pub fn plan_status(plan: &Plan, memory: &Memory, generation: Option<i64>, ahead: Vec<PlanStep>) -> PlanStatus {
-    let steps = plan.items.iter().filter_map(|item| step(item, memory)).chain(ahead).take(MAX_STEPS).collect();
-    PlanStatus { hash: hash(plan), generation, summary: plan.summary(), steps, approved_hash: String::new() }
+/// The plan as status shows it.
+pub fn plan_status(plan: &Plan, memory: &Memory, generation: Option<i64>, ahead: &Ahead, agreed: Agreed) -> PlanStatus {
+    let Agreed { hash, approved, approval, approved_hash, is_new: _ } = agreed;
+    let steps = plan.items.iter().filter_map(|item| step(item, memory)).chain(ahead.shown()).take(MAX_STEPS).collect();
+    PlanStatus { hash, generation, summary: plan.summary(), steps, approved_hash, approval, approved }
 }
 
-/// Hash of the steps: the same for the same steps, however far they are. Empty when there is nothing to do.
-pub fn hash(plan: &Plan) -> String {
-    let mut hasher = Sha256::new();
-    let mut any = false;
-    for (key, step) in plan.steps() {
-        any = true;
-        hasher.update(format!("{} {key}\n", step.action.as_str()));
-        for Change { field, from, to, .. } in &step.changes {
-            hasher.update(format!("{field}\0{from}\0{to}\n"));
-        }
+/// Steps that will follow the plan: they wait for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// The steps.
+    pub steps: Vec<(Key, Step)>,
+    /// A person must change something first.
+    pub blocked: bool,
+}
+
+impl Ahead {
+    fn shown(&self) -> impl Iterator<Item = PlanStep> {
+        let state = if self.blocked { StepState::Blocked } else { StepState::Pending };
+        self.steps.iter().map(move |(key, step)| PlanStep {
+            action: step_action(step.action),
+            resource: key.to_string(),
+            detail: detail(&step.changes),
+            state,
+            since: None,
+            expected_seconds: None,
+            after: None,
+        })
     }
-    if !any {
-        return String::new();
-    }
-    hasher.finalize().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn step(item: &Item, memory: &Memory) -> Option<PlanStep> {
@@ -120,7 +128,7 @@ pub fn told(changes: &[Change]) -> String {
 mod tests {
     use super::*;
     use crate::engine::failure::Failed;
-    use crate::engine::{Class, Failure, Goal, Key, Step};
+    use crate::engine::{Class, Failure, Goal};
     use std::time::Duration;
 
     fn at(second: i64) -> Timestamp {
@@ -161,22 +169,6 @@ mod tests {
     #[test]
     fn the_plan_in_status() {
         let memory = Memory::new(at(0), Duration::ZERO, []);
-        insta::assert_yaml_snapshot!(plan_status(&plan(), &memory, Some(7), Vec::new()));
-    }
-
-    #[test]
-    fn the_hash_names_the_steps_and_nothing_else() {
-        let one = plan();
-        let mut later = one.clone();
-        let Verdict::Pending(step, _) = later.items[1].verdict.clone() else { unreachable!() };
-        later.items[1].verdict = Verdict::Step(step);
-        assert_eq!(hash(&one), hash(&later));
-        assert_eq!(hash(&one).len(), 8);
-        let mut other = one.clone();
-        if let Verdict::Pending(step, _) = &mut other.items[3].verdict {
-            step.changes[0].to = "1.35".into();
-        }
-        assert_ne!(hash(&one), hash(&other));
-        assert_eq!(hash(&Plan { goal: Goal::Present, items: Vec::new() }), "");
+        insta::assert_yaml_snapshot!(plan_status(&plan(), &memory, Some(7), &Ahead::default(), Agreed::default()));
     }
 }

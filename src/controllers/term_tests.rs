@@ -32,6 +32,8 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         concurrency: 4,
         sts_endpoint: None,
         learned_in: None,
+        max_deletions: 3,
+        deletions_in: None,
     };
     let ctx = Context::new(Parts {
         events: Events::new(client.clone(), "test"),

@@ -58,6 +58,8 @@ pub enum Drift {
         synced: bool,
         /// What was drift before something else was asked for, and is the same still.
         known: Known,
+        /// Fields that are asked for anew by themselves: never drift.
+        followed: BTreeSet<String>,
     },
 }
 
@@ -114,7 +116,8 @@ impl Consent {
     fn leaves_field(&self, key: &Key, field: &str, wanted: &str) -> bool {
         match &self.drift {
             Drift::Correct => false,
-            Drift::Report { synced, known } => {
+            Drift::Report { followed, .. } if followed.contains(field) => false,
+            Drift::Report { synced, known, .. } => {
                 *synced || known.contains(&(key.clone(), field.to_owned(), wanted.to_owned()))
             }
         }
@@ -259,6 +262,7 @@ mod tests {
             drift: Drift::Report {
                 synced,
                 known: known.iter().map(|(f, to)| (key.clone(), (*f).into(), (*to).into())).collect(),
+                followed: BTreeSet::from(["release".to_owned()]),
             },
             ..Consent::default()
         };
@@ -268,6 +272,7 @@ mod tests {
         assert!(report(false, &[("logging", "api")]).leaves(&key, &logging), "drift from before an edit");
         assert!(!report(false, &[("logging", "audit")]).leaves(&key, &logging), "and then edited");
         assert!(report(false, &[("", "")]).leaves_gone(&key));
+        assert!(!report(true, &[]).leaves(&key, &Change::in_place("release", "1", "2")), "it is followed");
     }
 
     #[test]

@@ -155,14 +155,19 @@ def mistakes(one_zone: list[str], full: list[str], theirs: list[str]) -> list[Mi
         ),
         Mistake(
             "field that is not acted on yet",
-            cluster("adopting", adoptionPolicy="Adopt"),
-            ("spec.adoptionPolicy", "not supported yet", "remove"),
+            cluster("kubeconfig", writeKubeconfigToSecretRef={"name": "kubeconfig"}),
+            ("spec.writeKubeconfigToSecretRef", "not supported yet", "remove"),
             "InvalidSpec",
         ),
         Mistake(
             "field of a node group that is not acted on yet",
-            node_group("version", "kept", deletionPolicy="Retain"),
-            ("spec.deletionPolicy", "not supported yet"),
+            node_group(
+                "version",
+                "given-role",
+                roleArn="arn:aws:iam::123456789012:role/own",
+                additionalRolePolicies=["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"],
+            ),
+            ("spec.additionalRolePolicies", "not supported yet"),
             "InvalidSpec",
         ),
         Mistake(

@@ -294,7 +294,8 @@ mod tests {
         assert!(url.contains("spec.gitops.flux.source.git.url"), "{url}");
         let scaling = refused(|text| text.replace("min: 2, max: 4", "min: 5, max: 4"));
         assert!(scaling.contains("NodeGroup default/demo-default: spec.scaling"), "{scaling}");
-        let unsupported = refused(|text| text.replace("  version:", "  adoptionPolicy: Adopt\n  version:"));
-        assert!(unsupported.contains("spec.adoptionPolicy"), "{unsupported}");
+        let unsupported =
+            refused(|text| text.replace("  version:", "  writeKubeconfigToSecretRef: {name: x}\n  version:"));
+        assert!(unsupported.contains("spec.writeKubeconfigToSecretRef"), "{unsupported}");
     }
 }

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::upgrade::status as told;
 use crate::api::Reason;
-use crate::api::conditions::ConditionType;
+use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::controllers::conditions::{Conditions, Overall, Says, in_sync, part, part_says, whole};
 use crate::engine::check::Violation;
 use crate::engine::{Goal, Item, Memory, Plan};
@@ -65,7 +65,7 @@ pub struct Upgrade<'a> {
 pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     let Input { previous, generation, plan, violations, memory, gitops, gitops_stalled, ready, upgrade, now } = *input;
     let mut all = Conditions::from(previous, generation, &now);
-    let deleting = plan.goal == Goal::Gone;
+    let deleting = plan.goal != Goal::Present;
     for kind in PARTS {
         all.set(kind, &part_condition(plan, memory, kind, now));
     }
@@ -84,6 +84,10 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
         Overall::Ready(_) if deleting => {
             Overall::Reconciling(Says::no(Reason::Deleting, "everything is deleted; looking once more"))
         }
+        // Left alone on purpose.
+        Overall::Ready(says) if gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed => {
+            Overall::Ready(says)
+        }
         Overall::Ready(_) if !gitops.is_true() && gitops_stalled => Overall::Stalled(gitops.clone()),
         Overall::Ready(_) if !gitops.is_true() => Overall::Reconciling(gitops.clone()),
         other => other,
@@ -97,7 +101,7 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
 }
 
 fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timestamp) -> Says {
-    let deleting = plan.goal == Goal::Gone;
+    let deleting = plan.goal != Goal::Present;
     let of = |item: &Item| part_of(item.key.kind()) == kind;
     let (overall, count) = part(plan, memory, of, now, "as asked");
     match part_says(overall) {
@@ -105,6 +109,13 @@ fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timest
         says if says.is_true() && count == 0 => Says::yes(Reason::NotRequested, "the spec asks for none"),
         says => says,
     }
+}
+
+/// The same conditions, where the cluster stands otherwise as a whole.
+pub fn with_overall(all: Vec<Condition>, generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
+    let mut all = Conditions::from(&all, generation, &now);
+    all.overall(overall);
+    all.into_all()
 }
 
 /// The conditions of a cluster that was not looked at: `overall` says why.

@@ -7,18 +7,19 @@ use kube::ResourceExt;
 
 use super::conditions::{self, Input};
 use super::present::NoGraph;
-use super::{Outcome, Reconcile, Seen};
+use super::{Outcome, Reconcile, Seen, begins};
 use crate::api::network::{Network, Vpc};
-use crate::api::policy::DeletionPolicy;
+use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::account::{Grant, Refusal};
 use crate::controllers::apply;
 use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::consent::Agreed;
 use crate::controllers::events::Told;
-use crate::controllers::plan_status::plan_status;
+use crate::controllers::plan_status::{Ahead, plan_status};
 use crate::controllers::report::Next;
-use crate::engine::{Goal, Graph, Key, Report};
+use crate::engine::{Consent, Goal, Graph, Key, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, Versions};
 use crate::resources::survey::{self, Survey};
@@ -37,15 +38,21 @@ impl Reconcile<'_> {
             let message = "spec.suspend is true: nothing is deleted until it is false".to_owned();
             return Some(self.unseen(previous, Overall::Suspended(message), Next::change()));
         }
-        if spec.deletion_policy == DeletionPolicy::Retain {
-            let note = "deletionPolicy is Retain: everything in AWS stays as it is";
+        if spec.change_policy == ChangePolicy::Observe {
+            let note = "changePolicy is Observe: everything in AWS stays as it is, with its tags";
             return self.let_go(previous, Some(Told::normal("Retained", note))).await;
         }
-        self.delete_node_groups().await;
-        let left = self.node_groups_left();
+        let goal = match spec.deletion_policy {
+            DeletionPolicy::Delete => Goal::Gone,
+            DeletionPolicy::Retain => Goal::Released,
+        };
         let grant = match self.grant() {
             Ok(grant) => grant,
             Err(_) if previous.arn.is_none() && self.nothing_recorded() => return self.let_go(previous, None).await,
+            Err(Refusal { message, .. }) if goal == Goal::Released => {
+                let note = format!("everything in AWS stays as it is, with its tags: {message}");
+                return self.let_go(previous, Some(Told::normal("Retained", note))).await;
+            }
             Err(Refusal { message, .. }) => {
                 let message = format!("what is in AWS cannot be deleted: {message}");
                 let refusal = Refusal::new(Reason::DeletionBlocked, message);
@@ -59,6 +66,10 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
+        if begins::has_begun(previous) {
+            self.delete_node_groups().await;
+        }
+        let left = self.node_groups_left();
         let graph = match self.graph_to_delete(&grant, &cloud, &left).await {
             Ok(graph) => graph,
             Err(NoGraph::Unseen(failure)) => return Some(self.failed(previous, failure)),
@@ -68,24 +79,33 @@ impl Reconcile<'_> {
             }
         };
         self.state.kind.at_rest = false;
-        let report = self.engine(&graph, &cloud, Goal::Gone).await;
+        if !begins::has_begun(previous) {
+            return Some(self.begin(previous, &cloud, &graph, goal).await);
+        }
+        let report = self.engine(&graph, &cloud, goal, &Consent::default()).await;
         if report.plan.settled() && report.violations.is_empty() {
             return self.last_look(previous, &cloud, report).await;
         }
         let next = report.next.map_or(Next::change(), Next::at);
-        Some(self.deleting(previous, &cloud, report, None, next))
+        Some(self.deleting(previous, &cloud, report, Agreed::default(), None, next))
     }
 
     /// Looks for everything that still carries our tag before letting go.
     async fn last_look(&mut self, previous: &EksClusterStatus, cloud: &Cloud, report: Report) -> Option<Outcome> {
         let wait = self.state.kind.left_at.filter(|at| *at > self.now);
+        let goal = report.plan.goal;
         let left = match wait {
             Some(_) => Ok(None),
             None => survey::left(cloud).await.map(Some),
         };
         let again = Next::after(LEFT_AGAIN, self.now);
         match left {
-            Ok(Some(left)) if left.is_empty() => self.let_go(previous, None).await,
+            Ok(Some(left)) if left.is_empty() => {
+                let note =
+                    "deletionPolicy is Retain: everything in AWS stays as it is, and is not tagged as ours any more";
+                let told = (goal == Goal::Released).then(|| Told::normal("Retained", note));
+                self.let_go(previous, told).await
+            }
             Ok(left) => {
                 if left.is_some() {
                     // What the tag still shows and the graph does not: looked at anew, and named meanwhile.
@@ -93,21 +113,24 @@ impl Reconcile<'_> {
                     self.state.memory.forget_looks(self.now);
                 }
                 let message = match &left {
+                    Some(left) if goal == Goal::Released => format!("still tagged as ours: {}", left.join(", ")),
                     Some(left) => format!("still in AWS: {}", left.join(", ")),
                     None => "something is still in AWS; looking again".to_owned(),
                 };
                 let says = Says::no(Reason::DeletionBlocked, message);
-                Some(self.deleting(previous, cloud, report, Some(Overall::Reconciling(says)), again))
+                let instead = Some(Overall::Reconciling(says));
+                Some(self.deleting(previous, cloud, report, Agreed::default(), instead, again))
             }
             Err(failure) => Some(self.failed(previous, failure)),
         }
     }
 
-    fn deleting(
+    pub(super) fn deleting(
         &self,
         previous: &EksClusterStatus,
         cloud: &Cloud,
         report: Report,
+        agreed: Agreed,
         instead: Option<Overall>,
         next: Next,
     ) -> Outcome {
@@ -130,10 +153,17 @@ impl Reconcile<'_> {
             all = conditions::unseen(&all, generation, &instead, self.now);
             overall = instead;
         }
-        let plan = plan_status(&plan, &self.state.memory, generation, Vec::new());
-        let seen =
-            Seen { account_id: cloud.aws.account_id.to_string(), plan, gitops: None, upgrade: None, support: None };
-        Outcome { conditions: all, overall, seen: Some(seen), next }
+        let plan = plan_status(&plan, &self.state.memory, generation, &Ahead::default(), agreed);
+        let seen = Seen {
+            account_id: cloud.aws.account_id.to_string(),
+            plan,
+            drift: Vec::new(),
+            synced: None,
+            gitops: None,
+            upgrade: None,
+            support: None,
+        };
+        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, next }
     }
 
     /// Removes the finalizer: nothing of ours is left, or it is to stay.

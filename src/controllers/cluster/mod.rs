@@ -3,6 +3,7 @@
 //! This file wires; what decides is pure and beside it. I/O: the management cluster's API; AWS only through
 //! [`crate::resources`] and [`crate::engine`].
 
+pub mod begins;
 pub mod conditions;
 mod deletion;
 pub mod facts;
@@ -23,17 +24,20 @@ use kube::ResourceExt;
 
 use super::account::{self, Grant, Refusal};
 use super::conditions::{self as conditions_of, Overall, Says};
+use super::consent::{self, Agreed};
 use super::context::{Context, State};
 use super::report::{self, Next};
 use super::{apply, journal};
 use crate::api::policy::AdoptionPolicy;
-use crate::api::status::{EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus};
-use crate::api::{EksCluster, RECONCILE_AT_ANNOTATION, Reason};
+use crate::api::status::{
+    DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
+};
+use crate::api::{APPROVE_ANNOTATION, EksCluster, RECONCILE_AT_ANNOTATION, Reason};
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
-use crate::resources::expand::Nodes;
+use crate::resources::expand::{Nodes, Versions};
 use crate::resources::unlisted;
 
 /// What is remembered of a cluster beside its resources.
@@ -57,12 +61,16 @@ struct Outcome {
     overall: Overall,
     /// What was seen; `None`: nothing was looked at.
     seen: Option<Seen>,
+    /// A deletion that begins, or waits; `None`: as in the last status.
+    deletion: Option<DeletionStatus>,
     next: Next,
 }
 
 struct Seen {
     account_id: String,
     plan: PlanStatus,
+    drift: Vec<DriftStatus>,
+    synced: Option<String>,
     gitops: Option<GitOpsStatus>,
     upgrade: Option<UpgradeStatus>,
     support: Option<SupportStatus>,
@@ -111,7 +119,7 @@ impl Reconcile<'_> {
     fn unseen(&self, previous: &EksClusterStatus, overall: Overall, next: Next) -> Outcome {
         let generation = self.cluster.metadata.generation;
         let conditions = conditions::unseen(&previous.conditions, generation, &overall, self.now);
-        Outcome { conditions, overall, seen: None, next }
+        Outcome { conditions, overall, seen: None, deletion: None, next }
     }
 
     /// Refused: nothing goes on before a person changes something.
@@ -187,14 +195,13 @@ impl Reconcile<'_> {
     }
 
     /// Observes, plans and executes.
-    async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal) -> Report {
+    async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal, consent: &Consent) -> Report {
         let ctx = self.ctx;
         let shown = self.cluster.status.as_ref().map(|status| status.resources.clone()).unwrap_or_default();
         let kept = self.state.inventory.take().unwrap_or(shown);
         let journal = journal::StatusJournal::new(&ctx.client, self.cluster, &*ctx.gate, kept);
         let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
-        let consent = &Consent::default();
         let run = Run { graph, goal, consent, cloud, journal: &journal, expectations: &expectations, clock: &clock };
         unlisted::notice(&mut self.state.memory, graph);
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
@@ -219,28 +226,62 @@ impl Reconcile<'_> {
 
     /// Writes status, if it says anything new.
     async fn write(&mut self, outcome: Outcome, previous: EksClusterStatus) -> Next {
-        let Outcome { conditions, overall, seen, next } = outcome;
+        let Outcome { conditions, overall, seen, deletion, next } = outcome;
         let generation = self.cluster.metadata.generation;
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
         let mut status = match seen {
             None => status::unseen(&previous, generation, conditions),
-            Some(Seen { account_id, plan, gitops, upgrade, support }) => status::status(status::Input {
+            Some(Seen { account_id, plan, drift, synced, gitops, upgrade, support }) => status::status(status::Input {
                 previous: &previous,
                 generation,
                 conditions,
                 account_id: Some(&account_id),
                 memory: &self.state.memory,
                 plan: Some(plan),
+                drift,
+                synced,
                 node_groups: &groups,
                 gitops,
                 upgrade: upgrade.or_else(|| previous.upgrade.clone()),
                 support: support.or_else(|| previous.support.clone()),
             }),
         };
+        if deletion.is_some() {
+            status.deletion = deletion;
+        }
         status::settle_ticks(&mut status, &previous);
         let previous = EksClusterStatus { resources: Vec::new(), ..previous };
         report::news(self.ctx, self.cluster, &previous.conditions, &overall);
         report::write(self.ctx, self.cluster, self.state, previous, status, &overall, next).await
+    }
+
+    /// What may be done: by the spec's policies, by what was approved, and by what is known of drift.
+    fn consent(&self, previous: &EksClusterStatus, grant: &Grant, versions: &Versions) -> (Consent, String) {
+        let spec = &self.cluster.spec;
+        let wanted = consent::wanted(spec, &grant.settings, &self.node_role_policies());
+        let asked = consent::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
+        let input = consent::Input {
+            change: spec.change_policy,
+            drift: spec.drift_policy,
+            wanted,
+            asked: asked.clone(),
+            plan: previous.plan.as_ref(),
+            approved_elsewhere: &[],
+            known: &previous.drift,
+            synced: previous.synced.as_deref(),
+        };
+        (input.consent(), asked)
+    }
+
+    /// The annotation that approves a plan.
+    fn approval(&self) -> Option<&str> {
+        self.cluster.annotations().get(APPROVE_ANNOTATION).map(String::as_str)
+    }
+
+    /// What a person reads while a plan waits.
+    fn waits(&self, agreed: &Agreed, summary: &str) -> Says {
+        let object = format!("{} -n {}", self.cluster.name_any(), self.namespace);
+        Says::no(Reason::WaitingForApproval, consent::waits(agreed, summary, &object, self.approval()))
     }
 
     /// Whether our finalizer is on it, as far as is known.

@@ -9,15 +9,17 @@ use super::upgrade::{Upgrade, status as upgrade_status};
 use super::validate::{self, ValidFlux};
 use super::{Outcome, Reconcile, Seen};
 use crate::api::network::NetworkKind;
+use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
 use crate::aws::WriteGate;
 use crate::controllers::account::{Grant, Refusal};
 use crate::controllers::apply;
 use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::plan_status::plan_status;
+use crate::controllers::consent;
+use crate::controllers::plan_status::{Ahead, plan_status};
 use crate::controllers::report::Next;
-use crate::engine::{Failure, Goal, Graph, Report};
+use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::gitops::flux::FluxInput;
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, Versions};
@@ -29,9 +31,20 @@ pub(super) enum NoGraph {
     Unseen(Failure),
 }
 
+/// What was done.
+struct Done {
+    report: Report,
+    upgrade: Option<Upgrade>,
+    consent: Consent,
+    /// Digest of what is asked for.
+    asked: String,
+}
+
 /// What the agent's Secrets came to.
 enum Secrets {
     NotAsked,
+    /// `changePolicy: Observe`.
+    NotTouched,
     Read(Box<FluxInput>),
     /// For GitOpsReady, and whether a person has to act.
     Missing(Says, bool),
@@ -53,7 +66,8 @@ impl Reconcile<'_> {
             Ok(grant) => grant,
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };
-        let secrets = self.secrets(valid.flux.as_ref()).await;
+        let observes = spec.change_policy == ChangePolicy::Observe;
+        let secrets = if observes { Secrets::NotTouched } else { self.secrets(valid.flux.as_ref()).await };
         if !self.has_finalizer() {
             // Nothing is there yet, so nothing waits while the Secret is missing.
             if let Secrets::Missing(says, stalled) = secrets {
@@ -74,7 +88,7 @@ impl Reconcile<'_> {
             Ok(graph) => graph,
             Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
-        if !self.has_finalizer() {
+        if !self.has_finalizer() && !observes {
             if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
                 let message =
                     format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
@@ -84,13 +98,13 @@ impl Reconcile<'_> {
             }
             self.state.kind.finalizer = Some(std::time::Instant::now());
         }
-        let (report, upgrade) = match self.rounds(previous, &grant, &cloud, graph, versions).await {
+        let done = match self.rounds(previous, &grant, &cloud, graph, versions).await {
             Ok(done) => done,
             Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
-        self.state.kind.at_rest = report.plan.settled();
+        self.state.kind.at_rest = done.report.plan.settled();
         gitops::locate(self.ctx, self.cluster, &self.state.memory);
-        Some(self.reported(previous, &cloud, report, upgrade, secrets).await)
+        Some(self.reported(previous, &cloud, done, secrets).await)
     }
 
     /// Does what may be done now, and decides anew what that is for as long as it changes.
@@ -101,20 +115,22 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         mut graph: Graph<Cloud>,
         mut versions: Versions,
-    ) -> Result<(Report, Option<Upgrade>), NoGraph> {
+    ) -> Result<Done, NoGraph> {
         /// What is left after as many waits for the next reconcile.
         const MOST: usize = 4;
         let (mut happened, mut ended) = (Vec::new(), Vec::new());
         let mut round = 0;
         loop {
             round += 1;
-            let mut report = self.engine(&graph, cloud, Goal::Present).await;
+            let (consent, asked) = self.consent(previous, grant, &versions);
+            let mut report = self.engine(&graph, cloud, Goal::Present, &consent).await;
             happened.append(&mut report.happened);
             ended.append(&mut report.ended);
             let upgrade = self.upgrade(cloud, previous).await;
             let next = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
             if next == versions || round == MOST {
-                return Ok((Report { happened, ended, ..report }, upgrade));
+                let report = Report { happened, ended, ..report };
+                return Ok(Done { report, upgrade, consent, asked });
             }
             versions = next;
             graph = self.graph(grant, cloud, &versions).await?;
@@ -145,12 +161,6 @@ impl Reconcile<'_> {
             NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, &survey).map_err(NoGraph::Spec)?,
             NetworkKind::Existing(_) => Vec::new(),
         };
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        let policies: BTreeSet<_> = groups
-            .iter()
-            .filter(|group| group.spec.role_arn.is_none())
-            .flat_map(|group| group.spec.additional_role_policies.iter().cloned())
-            .collect();
         let owner = self.owner();
         let input = ClusterInput {
             spec,
@@ -159,7 +169,7 @@ impl Reconcile<'_> {
             owner: &owner,
             account: &grant.settings,
             zones: &zones,
-            node_role_policies: &policies.into_iter().collect::<Vec<_>>(),
+            node_role_policies: &self.node_role_policies(),
             nodes: self.nodes(),
             node_groups_left: &[],
             owned: &survey.owned,
@@ -169,18 +179,23 @@ impl Reconcile<'_> {
         expand::cluster(&input).map_err(NoGraph::Spec)
     }
 
+    /// What its node groups ask of the role that is made for them.
+    pub(super) fn node_role_policies(&self) -> Vec<String> {
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let of_ours = groups.iter().filter(|group| group.spec.role_arn.is_none());
+        let policies: BTreeSet<_> = of_ours.flat_map(|group| group.spec.additional_role_policies.clone()).collect();
+        policies.into_iter().collect()
+    }
+
     /// Points the agent at Git once the API is there, and puts everything together.
-    async fn reported(
-        &mut self,
-        previous: &EksClusterStatus,
-        cloud: &Cloud,
-        report: Report,
-        upgrade: Option<Upgrade>,
-        secrets: Secrets,
-    ) -> Outcome {
+    async fn reported(&mut self, previous: &EksClusterStatus, cloud: &Cloud, done: Done, secrets: Secrets) -> Outcome {
+        let Done { report, upgrade, consent, asked } = done;
         let told = upgrade.as_ref().map(|upgrade| upgrade.told(previous, &report, self.now));
         let Report { plan, next, violations, .. } = report;
         let generation = self.cluster.metadata.generation;
+        let ahead = upgrade.as_ref().map(|upgrade| self.ahead(upgrade)).unwrap_or_default();
+        let agreed = consent::agree(&consent, &plan, &ahead.steps, self.approval(), previous.plan.as_ref());
+        let waits = !consent::waiting(&plan).is_empty();
         let mut next = next.map_or(Next::change(), Next::at);
         if let Some(upgrade) = &upgrade
             && let Some(at) = upgrade_status::look_again(&upgrade.decision, self.now)
@@ -189,6 +204,14 @@ impl Reconcile<'_> {
         }
         let (says, stalled, gitops) = match secrets {
             Secrets::NotAsked => (Says::yes(Reason::NotRequested, "the spec asks for no agent"), false, None),
+            Secrets::NotTouched => {
+                let message = "changePolicy is Observe: the workload cluster is not touched";
+                (Says::unknown(Reason::Observed, message), false, previous.gitops.clone())
+            }
+            Secrets::Read(_) if waits => {
+                let message = "nothing is done in the workload cluster while a plan waits for approval";
+                (Says::unknown(Reason::WaitingForApproval, message), false, previous.gitops.clone())
+            }
             Secrets::Missing(says, stalled) => {
                 next = next.or(Next::after(gitops::SECRET_AGAIN, self.now));
                 (says, stalled, previous.gitops.clone())
@@ -217,15 +240,39 @@ impl Reconcile<'_> {
             }),
             now: self.now,
         });
-        let ahead = upgrade.as_ref().map(|upgrade| upgrade_status::steps_ahead(&upgrade.decision)).unwrap_or_default();
-        let plan = plan_status(&plan, &self.state.memory, generation, ahead);
+        let overall = match overall {
+            // As soon as it stands in status.
+            _ if agreed.is_new => {
+                next = Next::at(self.now);
+                self.reconciling(Reason::Updating, format!("plan {} is approved", agreed.hash))
+            }
+            Overall::Stalled(says) if says.reason == Reason::WaitingForApproval => {
+                Overall::Stalled(self.waits(&agreed, &plan.summary()))
+            }
+            other => other,
+        };
+        let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
+        let drift = consent::drift(&plan, &previous.drift, self.now);
+        let synced = consent::synced(&plan, &asked, previous.synced.as_deref());
+        let plan = plan_status(&plan, &self.state.memory, generation, &ahead, agreed);
         let support = upgrade.as_ref().and_then(Upgrade::support);
         let upgrade = upgrade.zip(told).map(|(upgrade, (status, _))| {
             let support_warning = self.warn_of_support(&upgrade, status.support_warning.as_deref());
             UpgradeStatus { support_warning, ..status }
         });
-        let seen = Seen { account_id: cloud.aws.account_id.to_string(), plan, gitops, upgrade, support };
-        Outcome { conditions, overall, seen: Some(seen), next }
+        let account_id = cloud.aws.account_id.to_string();
+        let seen = Seen { account_id, plan, drift, synced, gitops, upgrade, support };
+        Outcome { conditions, overall, seen: Some(seen), deletion: None, next }
+    }
+
+    /// The steps that follow the engine's plan.
+    fn ahead(&self, upgrade: &Upgrade) -> Ahead {
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let version_of = |name: &str| {
+            let group = groups.iter().find(|group| group.node_group_name() == name)?;
+            group.status.as_ref()?.version.clone()
+        };
+        upgrade_status::ahead(&upgrade.decision, version_of)
     }
 
     /// Starts a pass of the agent when it is due, and returns what it said last.

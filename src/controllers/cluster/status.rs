@@ -9,8 +9,8 @@ use super::facts::{Facts, issues};
 use crate::api::NodeGroup;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{
-    AddonStatus, EksClusterStatus, GitOpsStatus, NetworkStatus, NodeGroupCounts, PlanStatus, SupportStatus,
-    UpgradeStatus,
+    AddonStatus, DriftStatus, EksClusterStatus, GitOpsStatus, NetworkStatus, NodeGroupCounts, PlanStatus,
+    SupportStatus, UpgradeStatus,
 };
 use crate::engine::Memory;
 
@@ -31,6 +31,10 @@ pub struct Input<'a> {
     pub memory: &'a Memory,
     /// What is to be done.
     pub plan: Option<PlanStatus>,
+    /// What differs and is left alone.
+    pub drift: Vec<DriftStatus>,
+    /// What AWS matched last.
+    pub synced: Option<String>,
     /// Those that refer to the cluster.
     pub node_groups: &'a [Arc<NodeGroup>],
     /// What the agent says.
@@ -43,8 +47,20 @@ pub struct Input<'a> {
 
 /// The whole status but the inventory.
 pub fn status(input: Input<'_>) -> EksClusterStatus {
-    let Input { previous, generation, conditions, account_id, memory, plan, node_groups, gitops, upgrade, support } =
-        input;
+    let Input {
+        previous,
+        generation,
+        conditions,
+        account_id,
+        memory,
+        plan,
+        drift,
+        synced,
+        node_groups,
+        gitops,
+        upgrade,
+        support,
+    } = input;
     let facts = Facts(memory);
     let version = facts.of_cluster("version");
     EksClusterStatus {
@@ -62,6 +78,9 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         support,
         version,
         plan,
+        drift,
+        synced,
+        deletion: previous.deletion.clone(),
         upgrade,
         gitops,
     }

@@ -3,6 +3,7 @@
 //! This file wires; what decides is pure and beside it. I/O: the management cluster's API; AWS only through
 //! [`crate::resources`] and [`crate::engine`].
 
+mod deletion;
 pub mod nodes;
 pub mod status;
 pub mod target;
@@ -19,14 +20,15 @@ use super::account::{self, Grant, Refusal};
 use super::apply;
 use super::cluster::view::view;
 use super::conditions::{Overall, Says, before_the_engine, not_asked};
+use super::consent;
 use super::context::{Context, State};
 use super::events::Told;
 use super::journal::NoJournal;
-use super::plan_status::plan_status;
+use super::plan_status::{Ahead, plan_status};
 use super::report::{self, Next};
-use crate::api::policy::{AdoptionPolicy, DeletionPolicy};
+use crate::api::policy::{AdoptionPolicy, ChangePolicy};
 use crate::api::status::NodeGroupStatus;
-use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
+use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Key, Recorded, Report};
@@ -142,7 +144,8 @@ impl Reconcile<'_> {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error)),
         };
-        if !self.has_finalizer() {
+        let observes = cluster.spec.change_policy == ChangePolicy::Observe;
+        if !self.has_finalizer() && !observes {
             if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
                 let message =
                     format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
@@ -153,11 +156,12 @@ impl Reconcile<'_> {
             }
             self.state.kind.finalizer = Some(Instant::now());
         }
-        let report = self.engine(&graph, &cloud, Goal::Present).await;
+        let (consent, asked) = self.consent(previous, &cluster, &grant, &target);
+        let report = self.engine(&graph, &cloud, Goal::Present, &consent).await;
         self.state.kind.at_rest = report.plan.settled();
         self.told_of_scale(previous);
         let due = self.state.kind.nodes.look(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
-        let mut outcome = self.reported(previous, report, &target);
+        let mut outcome = self.reported(previous, report, &target, &consent, &asked);
         for at in due.into_iter().chain(opens) {
             outcome.next = outcome.next.or(Next::at(at));
         }
@@ -169,93 +173,6 @@ impl Reconcile<'_> {
         let edited = previous.arn.is_some() && previous.observed_generation != self.group.metadata.generation;
         if let Some(note) = status::scaled_in_vain(&self.group.spec.scaling, previous.replicas).filter(|_| edited) {
             self.ctx.events.publish(self.group, vec![Told::normal("SizeNotEnforced", note)]);
-        }
-    }
-
-    async fn delete(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
-        if !self.has_finalizer() {
-            return None;
-        }
-        let spec = &self.group.spec;
-        if spec.suspend {
-            return Some(self.suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
-        }
-        if spec.deletion_policy == DeletionPolicy::Retain {
-            return self.let_go(previous, "deletionPolicy is Retain: the node group stays in AWS").await;
-        }
-        let name = &spec.cluster_ref.name;
-        let known = match self.ctx.cluster(&self.namespace, name) {
-            Some(cluster) => Ok(Some(cluster)),
-            // The store may not hold it yet: letting go on its word would leave the node group in AWS.
-            None => {
-                let api = kube::Api::<EksCluster>::namespaced(self.ctx.client.clone(), &self.namespace);
-                api.get_opt(name).await.map(|found| found.map(Arc::new))
-            }
-        };
-        let cluster = match known {
-            Ok(Some(cluster)) => cluster,
-            Ok(None) => {
-                // Its cluster waits for it, unless it was to stay in AWS: then this stays, too.
-                let what = previous
-                    .arn
-                    .as_deref()
-                    .map_or_else(String::new, |arn| format!("its EksCluster is gone; left in AWS: {arn}"));
-                return self.let_go(previous, &what).await;
-            }
-            Err(error) => {
-                let message = format!("EksCluster {name} cannot be read: {}", apply::told(&error));
-                let overall = Overall::Reconciling(Says::no(Reason::WaitingForCluster, message));
-                return Some(self.unseen(previous, overall, Next::after(SignedDuration::from_secs(2), self.now)));
-            }
-        };
-        let grant = match self.grant(&cluster) {
-            Ok(grant) => grant,
-            Err(_) if previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none()) => {
-                return self.let_go(previous, "").await;
-            }
-            Err(Refusal { message, .. }) => {
-                let message = format!("what is in AWS cannot be deleted: {message}");
-                return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
-            }
-        };
-        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
-            return Some(self.still_failing(previous, &failed));
-        }
-        let cloud = match self.cloud(&grant, &cluster).await {
-            Ok(cloud) => cloud,
-            Err(failure) => return Some(self.failed(previous, failure)),
-        };
-        let graph = match self.graph(&grant, &cloud, &view(&cluster), &Target::default()) {
-            Ok(graph) => graph,
-            Err(error) => {
-                let message = format!("the spec cannot be read: {error}");
-                return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
-            }
-        };
-        self.state.kind.at_rest = false;
-        let report = self.engine(&graph, &cloud, Goal::Gone).await;
-        if report.plan.settled() && report.violations.is_empty() {
-            return self.let_go(previous, "").await;
-        }
-        Some(self.reported(previous, report, &Target::default()))
-    }
-
-    /// Removes the finalizer. `note`: what stays, for an event.
-    async fn let_go(&mut self, previous: &NodeGroupStatus, note: &str) -> Option<Outcome> {
-        if !note.is_empty() {
-            self.ctx.events.publish(self.group, vec![Told::normal("Retained", note)]);
-        }
-        match apply::remove_finalizer(&self.ctx.client, self.group).await {
-            Ok(()) => {
-                self.state.kind.finalizer = None;
-                None
-            }
-            Err(error) => {
-                let message = format!("the finalizer was not removed: {}", apply::told(&error));
-                let mut outcome = self.waiting(previous, Reason::Deleting, message);
-                outcome.next = Next::after(SignedDuration::from_secs(2), self.now);
-                Some(outcome)
-            }
         }
     }
 
@@ -302,10 +219,9 @@ impl Reconcile<'_> {
         })
     }
 
-    async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal) -> Report {
+    async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal, consent: &Consent) -> Report {
         let expectations = self.ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
-        let consent = &Consent::default();
         let run = Run { graph, goal, consent, cloud, journal: &NoJournal, expectations: &expectations, clock: &clock };
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
@@ -323,15 +239,68 @@ impl Reconcile<'_> {
         report
     }
 
-    fn reported(&self, previous: &NodeGroupStatus, report: Report, target: &Target) -> Outcome {
+    /// What may be done: by the policies of its cluster, by what was approved, and by what is known of drift.
+    fn consent(
+        &self,
+        previous: &NodeGroupStatus,
+        cluster: &EksCluster,
+        grant: &Grant,
+        target: &Target,
+    ) -> (Consent, String) {
+        let spec = &self.group.spec;
+        let wanted = consent::wanted(spec, &grant.settings, &cluster.spec.tags);
+        let asked = consent::wanted(spec, &grant.settings, &(&wanted, &target.version));
+        // An upgrade is approved as a whole, with its cluster.
+        let key = key(self.group).to_string();
+        let of_cluster = cluster.status.as_ref().and_then(|status| status.plan.as_ref());
+        let approved: Vec<_> = of_cluster
+            .map(|plan| plan.approved.iter().filter(|step| step.resource == key).cloned().collect())
+            .unwrap_or_default();
+        let input = consent::Input {
+            change: cluster.spec.change_policy,
+            drift: cluster.spec.drift_policy,
+            wanted,
+            asked: asked.clone(),
+            plan: previous.plan.as_ref(),
+            approved_elsewhere: &approved,
+            known: &previous.drift,
+            synced: previous.synced.as_deref(),
+        };
+        (input.consent(), asked)
+    }
+
+    fn approval(&self) -> Option<&str> {
+        self.group.annotations().get(APPROVE_ANNOTATION).map(String::as_str)
+    }
+
+    fn reported(
+        &self,
+        previous: &NodeGroupStatus,
+        report: Report,
+        target: &Target,
+        consent: &Consent,
+        asked: &str,
+    ) -> Outcome {
         let Report { plan, next, violations, .. } = report;
         let generation = self.group.metadata.generation;
+        let agreed = consent::agree(consent, &plan, &[], self.approval(), previous.plan.as_ref());
+        let mut next = next.map_or(Next::change(), Next::at);
+        if agreed.is_new {
+            // As soon as it stands in status.
+            next = Next::at(self.now);
+        }
+        let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
+        let waits = consent::waits(&agreed, &plan.summary(), &object, self.approval());
         let (status, overall) = status::status(&status::Input {
             previous,
             generation,
             key: &key(self.group),
             plan: &plan,
-            shown: plan_status(&plan, &self.state.memory, generation, Vec::new()),
+            shown: plan_status(&plan, &self.state.memory, generation, &Ahead::default(), agreed.clone()),
+            drift: consent::drift(&plan, &previous.drift, self.now),
+            synced: consent::synced(&plan, asked, previous.synced.as_deref()),
+            waits: &waits,
+            approved: agreed.is_new,
             violations: &violations,
             memory: &self.state.memory,
             spec: &self.group.spec,
@@ -339,7 +308,7 @@ impl Reconcile<'_> {
             nodes: &self.state.kind.nodes.seen(),
             now: self.now,
         });
-        Outcome { status, overall, next: next.map_or(Next::change(), Next::at) }
+        Outcome { status, overall, next }
     }
 
     fn unseen(&self, previous: &NodeGroupStatus, overall: Overall, next: Next) -> Outcome {

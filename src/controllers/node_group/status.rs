@@ -8,7 +8,7 @@ use crate::api::NodeGroupSpec;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
 use crate::api::node_group::{DesiredPolicy, Scaling};
-use crate::api::status::{HealthIssue, NodeGroupStatus, PlanStatus};
+use crate::api::status::{DriftStatus, HealthIssue, NodeGroupStatus, PlanStatus};
 use crate::controllers::cluster::facts::{Facts, issues};
 use crate::controllers::conditions::{Conditions, Overall, Says, in_sync, whole};
 use crate::engine::check::Violation;
@@ -27,6 +27,14 @@ pub struct Input<'a> {
     pub plan: &'a Plan,
     /// The same, for status.
     pub shown: PlanStatus,
+    /// What differs and is left alone.
+    pub drift: Vec<DriftStatus>,
+    /// What AWS matched last.
+    pub synced: Option<String>,
+    /// What a person reads while the plan waits for approval.
+    pub waits: &'a str,
+    /// It was approved just now.
+    pub approved: bool,
     /// Rules that it would break.
     pub violations: &'a [Violation],
     /// What was seen.
@@ -61,7 +69,15 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     };
     let overall = healthy(whole(plan, memory, violations, *now, &ready), &health_issues, plan.goal);
     let nodes = with_nodes(overall, input);
-    let overall = held(nodes.clone(), input);
+    let overall = match held(nodes.clone(), input) {
+        _ if input.approved => {
+            Overall::Reconciling(Says::no(Reason::Updating, format!("plan {} is approved", shown.hash)))
+        }
+        Overall::Stalled(says) if says.reason == Reason::WaitingForApproval => {
+            Overall::Stalled(Says { message: input.waits.to_owned(), ..says })
+        }
+        other => other,
+    };
     let status = NodeGroupStatus {
         observed_generation: *generation,
         conditions: conditions(input, &nodes, &overall),
@@ -79,6 +95,9 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
             .unwrap_or_default(),
         health_issues,
         plan: Some(shown.clone()),
+        drift: input.drift.clone(),
+        synced: input.synced.clone(),
+        deletion: previous.deletion.clone(),
         upgrade: previous.upgrade.clone(),
     };
     (status, overall)

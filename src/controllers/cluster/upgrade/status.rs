@@ -6,12 +6,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::api::conditions::bounded;
-use crate::api::status::{MAX_HISTORY, PlanStep, SoakStatus, StepAction, StepState, UpgradeRecord, UpgradeStatus};
+use crate::api::status::{MAX_HISTORY, SoakStatus, UpgradeRecord, UpgradeStatus};
 use crate::api::{KubernetesVersion, Reason};
 use crate::controllers::cluster::facts::cluster_key;
 use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::plan_status::Ahead;
 use crate::controllers::progress::timed;
-use crate::engine::{Ended, Key, Plan, Verdict};
+use crate::engine::{Action, Change, Ended, Key, Plan, Verdict};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{Decision, Hold, Preflight, State, Step, WindowState, way};
@@ -244,37 +245,32 @@ pub fn in_sync(base: Says, decision: &Decision) -> Says {
     Says::no(reason, bounded(&steps.join("; "), LONGEST))
 }
 
-/// The steps of the way that are not in the engine's plan yet.
-pub fn steps_ahead(decision: &Decision) -> Vec<PlanStep> {
+/// The steps of the way that are not in the engine's plan yet. `version_of`: that of a node group, by its name in EKS.
+pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -> Ahead {
     let begun = usize::from(matches!(decision.state, State::Running(_)));
-    let state = match &decision.state {
-        State::Blocked { .. } => StepState::Blocked,
-        _ => StepState::Pending,
+    let step = |key: Key, from: &str, to: &str| {
+        let changes = vec![Change::in_place("version", from, to)];
+        (key, crate::engine::Step { action: Action::Update, changes, reason: None })
     };
-    let step = |resource: String, detail: String| PlanStep {
-        action: StepAction::Update,
-        resource,
-        detail: Some(bounded(&detail, LONGEST)),
-        state,
-        since: None,
-        expected_seconds: None,
-        after: None,
-    };
-    let of = |ahead: &Step| -> Vec<PlanStep> {
+    let of = |ahead: &Step| -> Vec<(Key, crate::engine::Step)> {
         match ahead {
             Step::ControlPlane { from, to } | Step::Rollback { from, to } => {
-                vec![step("cluster".into(), format!("version {from} -> {to}"))]
+                vec![step(cluster_key(), &from.to_string(), &to.to_string())]
             }
-            Step::Addons { moves, .. } => moves
-                .iter()
-                .map(|one| step(format!("addon/{}", one.name), format!("version {} -> {}", one.from, one.to)))
-                .collect(),
+            Step::Addons { moves, .. } => {
+                moves.iter().map(|one| step(Key::named("addon", &one.name), &one.from, &one.to)).collect()
+            }
             Step::NodeGroups { to, names } => {
-                names.iter().map(|name| step(format!("nodeGroup/{name}"), format!("version -> {to}"))).collect()
+                let group = |name: &String| {
+                    let from = version_of(name).unwrap_or_default();
+                    step(Key::named("nodeGroup", name), &from, &to.to_string())
+                };
+                names.iter().map(group).collect()
             }
         }
     };
-    decision.way.iter().skip(begun).flat_map(of).collect()
+    let steps = decision.way.iter().skip(begun).flat_map(of).collect();
+    Ahead { steps, blocked: matches!(decision.state, State::Blocked { .. }) }
 }
 
 /// How long until the decision may change by itself.

@@ -88,7 +88,7 @@ fn told(spec: &EksClusterSpec, seen: &Seen, plan: &Plan, remaining: u64, previou
     };
     let upgrading = upgrading(&decision, message.as_deref());
     let sync = in_sync(Says::yes(Reason::Synced, "AWS matches the spec"), &decision);
-    let ahead: Vec<_> = steps_ahead(&decision).into_iter().map(|step| step.resource).collect();
+    let ahead: Vec<_> = ahead(&decision, |_| None).steps.into_iter().map(|(key, _)| key.to_string()).collect();
     let status = serde_json::to_string(&status).unwrap();
     format!(
         "{kind} {}: {}\nUpgrading {} {}\nInSync {} {}: {}\nplan ahead: {}\n{status}\n",

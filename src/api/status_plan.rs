@@ -1,0 +1,136 @@
+//! The parts of status that tell what will be done, what was approved, and what differs. No I/O.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Most steps of `plan` that are shown.
+pub const MAX_STEPS: usize = 100;
+/// Most approved steps that are kept.
+pub const MAX_APPROVED: usize = 1000;
+/// Most differences that are shown.
+pub const MAX_DRIFT: usize = 50;
+
+/// What will be done next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStatus {
+    /// Hash of the plan; an approval names it.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub hash: String,
+    /// Generation of the spec that was planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// The plan in one line, such as `4 to create, 1 to update, 0 to delete`.
+    #[serde(default)]
+    #[schemars(length(max = 256))]
+    pub summary: String,
+    /// The steps; at most a hundred are shown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    pub steps: Vec<PlanStep>,
+    /// Hash that was approved last; empty: none.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub approved_hash: String,
+    /// The approval that was taken up last, as the annotation said it: the same does not count twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub approval: Option<String>,
+    /// What of the approved steps is not done yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 1000), extend("x-kubernetes-list-type" = "atomic"))]
+    pub approved: Vec<ApprovedStep>,
+}
+
+/// A step of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStep {
+    /// `Create`, `Update`, `Adopt`, `Delete` or `Release`.
+    pub action: StepAction,
+    /// Kind and name in the cluster's graph.
+    #[schemars(length(max = 253))]
+    pub resource: String,
+    /// What changes, field by field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub detail: Option<String>,
+    /// How far the step is.
+    pub state: StepState,
+    /// Since when it is in that state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// How long it is expected to take, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_seconds: Option<i64>,
+    /// The resource it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub after: Option<String>,
+}
+
+/// What a step does. `Adopt` makes ours what was there, `Release` lets go of it; both only write tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum StepAction {
+    Create,
+    Update,
+    Adopt,
+    Delete,
+    Release,
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum StepState {
+    Pending,
+    Running,
+    Blocked,
+    Failed,
+    Done,
+}
+
+/// A step that was approved.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovedStep {
+    /// Kind and name in the graph.
+    #[schemars(length(max = 253))]
+    pub resource: String,
+    /// Digest of what is done to it.
+    #[schemars(length(max = 16))]
+    pub id: String,
+}
+
+/// A difference that nobody asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftStatus {
+    /// Kind and name in the graph.
+    #[schemars(length(max = 253))]
+    pub resource: String,
+    /// The field; empty: the resource is gone.
+    #[serde(default)]
+    #[schemars(length(max = 253))]
+    pub field: String,
+    /// What the spec asks for.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub wanted: String,
+    /// What is there.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub seen: String,
+    /// When it was noticed.
+    pub since: Time,
+}
+
+/// A deletion under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletionStatus {
+    /// When it began; absent while it waits for an approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Time>,
+}

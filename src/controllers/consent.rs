@@ -1,0 +1,194 @@
+//! What may be done to AWS, from the policies of a spec, from what was approved, and from what is known of drift. Pure.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::api::conditions::bounded;
+use crate::api::policy::{ChangePolicy, DriftPolicy};
+use crate::api::status::{ApprovedStep, DriftStatus, MAX_APPROVED, MAX_DRIFT, PlanStatus};
+use crate::engine::consent::{Approved, Drift, EXISTENCE, Given, Held, StepId, digest, hash};
+use crate::engine::{Consent, Key, Plan, Step, Verdict};
+use crate::resources::cloud::AccountSettings;
+
+/// Fields of a spec that say how Keelson goes about, and not what is to be in AWS.
+const NOT_IN_AWS: [&str; 8] = [
+    "changePolicy",
+    "driftPolicy",
+    "deletionPolicy",
+    "adoptionPolicy",
+    "suspend",
+    "upgrade",
+    "gitops",
+    "writeKubeconfigToSecretRef",
+];
+/// What follows AWS without an edit of the spec: a newer one is no drift.
+const FOLLOWED: [&str; 1] = ["releaseVersion"];
+/// Longest value of a difference in status.
+const LONGEST: usize = 1024;
+
+/// Digest of what a spec asks AWS for, with what the account and others add to it. An approval of a create is of this.
+pub fn wanted<S: Serialize, M: Serialize>(spec: &S, account: &AccountSettings, more: &M) -> String {
+    let mut spec = serde_json::to_value(spec).unwrap_or_default();
+    if let Value::Object(fields) = &mut spec {
+        fields.retain(|name, _| !NOT_IN_AWS.contains(&name.as_str()));
+    }
+    let more = serde_json::to_value(more).unwrap_or_default();
+    digest(&format!("{spec} {:?} {:?} {more}", account.tags, account.permissions_boundary), 8)
+}
+
+/// How changes are made, and what is known of earlier ones.
+pub struct Input<'a> {
+    /// When a plan may be written.
+    pub change: ChangePolicy,
+    /// What is done about drift.
+    pub drift: DriftPolicy,
+    /// What the spec asks for, as a digest: [`wanted`].
+    pub wanted: String,
+    /// The same with what else may be asked for now: versions on the way to the spec's.
+    pub asked: String,
+    /// The last plan in status.
+    pub plan: Option<&'a PlanStatus>,
+    /// More that was approved elsewhere.
+    pub approved_elsewhere: &'a [ApprovedStep],
+    /// The last drift in status.
+    pub known: &'a [DriftStatus],
+    /// `asked` when AWS matched it last.
+    pub synced: Option<&'a str>,
+}
+
+impl Input<'_> {
+    /// What may be done.
+    pub fn consent(&self) -> Consent {
+        let given = match self.change {
+            ChangePolicy::Automatic => Given::All,
+            ChangePolicy::Observe => Given::None,
+            ChangePolicy::Approval => {
+                let own = self.plan.map_or(&[][..], |plan| &plan.approved);
+                Given::Only(own.iter().chain(self.approved_elsewhere).map(kept).collect())
+            }
+        };
+        let drift = match self.drift {
+            DriftPolicy::Correct => Drift::Correct,
+            DriftPolicy::Report => Drift::Report {
+                synced: self.synced == Some(self.asked.as_str()),
+                known: self
+                    .known
+                    .iter()
+                    .map(|one| (Key::parse(&one.resource), one.field.clone(), one.wanted.clone()))
+                    .collect(),
+                followed: FOLLOWED.map(str::to_owned).into(),
+            },
+        };
+        Consent { given, drift, wanted: self.wanted.clone() }
+    }
+}
+
+fn kept(step: &ApprovedStep) -> (Key, StepId) {
+    (Key::parse(&step.resource), StepId::kept(&step.id))
+}
+
+/// Where approval stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agreed {
+    /// Hash of the plan: an approval names it.
+    pub hash: String,
+    /// What is approved and not done yet.
+    pub approved: Vec<ApprovedStep>,
+    /// The annotation that was taken up last.
+    pub approval: Option<String>,
+    /// The hash in it.
+    pub approved_hash: String,
+    /// It was taken up just now: nothing is done before it is kept in status.
+    pub is_new: bool,
+}
+
+/// The hash that an approval names: of the annotation's value up to a `/`, so that the same plan can be approved again.
+fn named(annotation: &str) -> &str {
+    annotation.split('/').next().unwrap_or_default().trim()
+}
+
+/// Takes up an approval of the plan as it stands: `plan`, and what will follow it.
+pub fn agree(
+    consent: &Consent,
+    plan: &Plan,
+    ahead: &[(Key, Step)],
+    annotation: Option<&str>,
+    previous: Option<&PlanStatus>,
+) -> Agreed {
+    let steps = consent.ids_of(plan, ahead);
+    let hash = hash(&steps);
+    let Given::Only(approved) = &consent.given else { return Agreed { hash, ..Agreed::default() } };
+    let taken = annotation.and_then(|_| previous.and_then(|plan| plan.approval.clone()));
+    let waits = plan.held(Held::Approval).next().is_some();
+    let is_new = waits && annotation.is_some_and(|text| named(text) == hash && taken.as_deref() != Some(text));
+    let (approved, approval) =
+        if is_new { (steps, annotation.map(str::to_owned)) } else { (consent.left(approved, plan, ahead), taken) };
+    let approved_hash = match &approval {
+        Some(approval) => named(approval).to_owned(),
+        None => String::new(),
+    };
+    Agreed { hash, approved: shown(&approved), approval, approved_hash, is_new }
+}
+
+fn shown(approved: &Approved) -> Vec<ApprovedStep> {
+    let step = |(key, id): &(Key, StepId)| ApprovedStep { resource: key.to_string(), id: id.to_string() };
+    approved.iter().take(MAX_APPROVED).map(step).collect()
+}
+
+/// What a person reads of a plan that waits. `object`: as `keelson approve` takes it.
+pub fn waits(agreed: &Agreed, summary: &str, object: &str, annotation: Option<&str>) -> String {
+    let hash = &agreed.hash;
+    let text = format!(
+        "plan {hash} waits for approval ({summary}): keelson approve {object}, or the annotation keelson.dev/approve: {hash}"
+    );
+    match annotation {
+        Some(other) if named(other) == hash => {
+            format!("{text}; {other:?} was taken up before, so approve it anew with another text: {hash}/2")
+        }
+        Some(other) => format!("{text}; the annotation names {:?}, which is not this plan", bounded(named(other), 64)),
+        None => text,
+    }
+}
+
+/// The differences that are left alone, with when each was noticed first.
+pub fn drift(plan: &Plan, previous: &[DriftStatus], now: Timestamp) -> Vec<DriftStatus> {
+    let one = |key: &Key, field: &str, wanted: &str, seen: &str| {
+        let (resource, field) = (key.to_string(), bounded(field, 253));
+        let (wanted, seen) = (bounded(wanted, LONGEST), bounded(seen, LONGEST));
+        let same = |old: &&DriftStatus| {
+            (&old.resource, &old.field, &old.wanted, &old.seen) == (&resource, &field, &wanted, &seen)
+        };
+        let since = previous.iter().find(same).map(|old| old.since.clone());
+        let since = since.unwrap_or_else(|| Time(Timestamp::from_second(now.as_second()).unwrap_or(now)));
+        DriftStatus { resource, field, wanted, seen, since }
+    };
+    let of_item = |item: &crate::engine::Item| -> Vec<DriftStatus> {
+        if matches!(item.verdict, Verdict::Held(_, Held::Drift)) {
+            return vec![one(&item.key, EXISTENCE, "", "it is gone")];
+        }
+        item.drift.iter().map(|change| one(&item.key, &change.field, &change.to, &change.from)).collect()
+    };
+    plan.items.iter().flat_map(of_item).take(MAX_DRIFT).collect()
+}
+
+/// `asked`, when AWS matches it now but for drift that is left alone; else what it matched last.
+pub fn synced(plan: &Plan, asked: &str, before: Option<&str>) -> Option<String> {
+    let matches = plan.items.iter().all(|item| {
+        let settled = matches!(item.verdict, Verdict::Settled | Verdict::Held(_, Held::Drift));
+        settled && item.forbidden.is_empty()
+    });
+    if matches { Some(asked.to_owned()) } else { before.map(str::to_owned) }
+}
+
+/// The resources whose steps wait for an approval.
+pub fn waiting(plan: &Plan) -> BTreeSet<&Key> {
+    plan.held(Held::Approval).map(|(key, _)| key).collect()
+}
+
+#[cfg(test)]
+#[path = "consent_tests.rs"]
+mod tests;

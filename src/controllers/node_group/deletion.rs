@@ -1,0 +1,159 @@
+//! A NodeGroup that is to go, by itself or with its cluster; or whose node group is to stay in AWS. I/O: the management
+//! cluster's API; AWS only through [`crate::resources`] and [`crate::engine`].
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Outcome, Reconcile};
+use crate::api::policy::{ChangePolicy, DeletionPolicy};
+use crate::api::status::{DeletionStatus, NodeGroupStatus};
+use crate::api::{EksCluster, Reason};
+use crate::controllers::account::Refusal;
+use crate::controllers::apply;
+use crate::controllers::cluster::begins;
+use crate::controllers::cluster::view::view;
+use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::consent;
+use crate::controllers::events::Told;
+use crate::controllers::report::Next;
+use crate::engine::consent::{Approved, Given};
+use crate::engine::{Consent, Goal};
+use crate::resources::node_group::Target;
+
+impl Reconcile<'_> {
+    pub(super) async fn delete(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
+        if !self.has_finalizer() {
+            return None;
+        }
+        if self.group.spec.suspend {
+            return Some(self.suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
+        }
+        let name = &self.group.spec.cluster_ref.name;
+        let known = match self.ctx.cluster(&self.namespace, name) {
+            Some(cluster) => Ok(Some(cluster)),
+            // The store may not hold it yet: letting go on its word would leave the node group in AWS.
+            None => {
+                let api = kube::Api::<EksCluster>::namespaced(self.ctx.client.clone(), &self.namespace);
+                api.get_opt(name).await.map(|found| found.map(Arc::new))
+            }
+        };
+        let cluster = match known {
+            Ok(Some(cluster)) => cluster,
+            Ok(None) => {
+                // Its cluster waits for it, unless it was to stay in AWS: then this stays, too.
+                let what = previous
+                    .arn
+                    .as_deref()
+                    .map_or_else(String::new, |arn| format!("its EksCluster is gone; left in AWS: {arn}"));
+                return self.let_go(previous, &what).await;
+            }
+            Err(error) => {
+                let message = format!("EksCluster {name} cannot be read: {}", apply::told(&error));
+                let overall = Overall::Reconciling(Says::no(Reason::WaitingForCluster, message));
+                return Some(self.unseen(previous, overall, Next::after(SignedDuration::from_secs(2), self.now)));
+            }
+        };
+        if cluster.spec.change_policy == ChangePolicy::Observe {
+            let note = "changePolicy of its EksCluster is Observe: the node group stays in AWS, with its tags";
+            return self.let_go(previous, note).await;
+        }
+        if let Some(outcome) = self.waits_for_cluster(previous, &cluster) {
+            return Some(outcome);
+        }
+        self.delete_in_aws(previous, &cluster).await
+    }
+
+    /// One commit that removes both may delete this first: whether its cluster may go decides for both.
+    fn waits_for_cluster(&self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Option<Outcome> {
+        if cluster.metadata.deletion_timestamp.is_some() {
+            let status = cluster.status.clone().unwrap_or_default();
+            let message = "waiting for the deletion of its EksCluster to begin";
+            return (!begins::has_begun(&status) && apply::has_finalizer(cluster))
+                .then(|| self.waiting(previous, Reason::WaitingForCluster, message.to_owned()));
+        }
+        let deleted = self.group.metadata.deletion_timestamp.as_ref()?.0;
+        let settle = SignedDuration::try_from(self.ctx.settings.settle).unwrap_or_default();
+        let until = deleted.saturating_add(settle).ok().filter(|until| *until > self.now)?;
+        previous.arn.as_ref()?;
+        let message = "looking a moment whether its EksCluster is deleted as well".to_owned();
+        let outcome = self.waiting(previous, Reason::Deleting, message);
+        Some(Outcome { next: Next::at(until), ..outcome })
+    }
+
+    async fn delete_in_aws(&mut self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Option<Outcome> {
+        let retain = [self.group.spec.deletion_policy, cluster.spec.deletion_policy];
+        // With a cluster that goes, a node group that is to stay would hold it for ever: the cluster names it.
+        let goes_with_cluster = cluster.metadata.deletion_timestamp.is_some();
+        let retain = if goes_with_cluster { &retain[..] } else { &retain[..1] };
+        let goal = if retain.contains(&DeletionPolicy::Retain) { Goal::Released } else { Goal::Gone };
+        let grant = match self.grant(cluster) {
+            Ok(grant) => grant,
+            Err(_) if previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none()) => {
+                return self.let_go(previous, "").await;
+            }
+            Err(Refusal { message, .. }) if goal == Goal::Released => {
+                return self.let_go(previous, &format!("the node group stays in AWS, with its tags: {message}")).await;
+            }
+            Err(Refusal { message, .. }) => {
+                let message = format!("what is in AWS cannot be deleted: {message}");
+                return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
+            }
+        };
+        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
+            return Some(self.still_failing(previous, &failed));
+        }
+        let cloud = match self.cloud(&grant, cluster).await {
+            Ok(cloud) => cloud,
+            Err(failure) => return Some(self.failed(previous, failure)),
+        };
+        let graph = match self.graph(&grant, &cloud, &view(cluster), &Target::default()) {
+            Ok(graph) => graph,
+            Err(error) => {
+                let message = format!("the spec cannot be read: {error}");
+                return Some(self.refused(previous, Refusal::new(Reason::DeletionBlocked, message)));
+            }
+        };
+        self.state.kind.at_rest = false;
+        let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
+        // What was agreed to for the cluster holds for all that goes with it.
+        let asks = cluster.spec.change_policy == ChangePolicy::Approval && !goes_with_cluster && !begun;
+        let given = if asks { Given::Only(Approved::new()) } else { Given::All };
+        let consent = Consent { given, ..Consent::default() };
+        let report = self.engine(&graph, &cloud, goal, &consent).await;
+        if report.plan.settled() && report.violations.is_empty() {
+            let note =
+                if goal == Goal::Released { "deletionPolicy is Retain: the node group stays in AWS" } else { "" };
+            return self.let_go(previous, note).await;
+        }
+        let agreed = consent::agree(&consent, &report.plan, &[], self.approval(), None);
+        let mut outcome = self.reported(previous, report, &Target::default(), &consent, "");
+        outcome.status.synced = None;
+        outcome.status.drift = Vec::new();
+        if agreed.is_new {
+            let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
+            outcome.status.deletion = Some(DeletionStatus { began: Some(Time(began)) });
+        }
+        Some(outcome)
+    }
+
+    /// Removes the finalizer. `note`: what stays, for an event.
+    async fn let_go(&mut self, previous: &NodeGroupStatus, note: &str) -> Option<Outcome> {
+        if !note.is_empty() {
+            self.ctx.events.publish(self.group, vec![Told::normal("Retained", note)]);
+        }
+        match apply::remove_finalizer(&self.ctx.client, self.group).await {
+            Ok(()) => {
+                self.state.kind.finalizer = None;
+                None
+            }
+            Err(error) => {
+                let message = format!("the finalizer was not removed: {}", apply::told(&error));
+                let mut outcome = self.waiting(previous, Reason::Deleting, message);
+                outcome.next = Next::after(SignedDuration::from_secs(2), self.now);
+                Some(outcome)
+            }
+        }
+    }
+}
