@@ -4,11 +4,14 @@
 
 mod controller;
 mod crds;
+mod import;
 mod plan;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 /// EKS clusters from Git: an operator that creates, upgrades and bootstraps them.
@@ -27,6 +30,8 @@ enum Verb {
     Crds,
     /// Print what would be done for a manifest: from nothing, or with --live from what is in AWS.
     Plan(plan::Args),
+    /// Write the manifest of what others described: of an eksctl ClusterConfig.
+    Import(import::Args),
 }
 
 /// Parses the command line and runs the verb.
@@ -35,6 +40,7 @@ pub fn main() -> ExitCode {
         Verb::Controller(args) => controller::run(args),
         Verb::Crds => crds::print(),
         Verb::Plan(args) => plan::run(&args),
+        Verb::Import(args) => import::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,6 +58,14 @@ fn told(error: &anyhow::Error) -> String {
         _ if text.contains(&cause) => text,
         _ => format!("{text}: {cause}"),
     })
+}
+
+/// A file's text; `-` is standard input.
+fn read(path: &Path) -> anyhow::Result<String> {
+    if path.as_os_str() == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
+    }
+    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
 /// Writes to standard output; being cut off by `head` is no failure.

@@ -69,7 +69,7 @@ pub struct Planned {
 
 /// Prints the plan.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let text = read(&args.filename)?;
+    let text = super::read(&args.filename)?;
     let manifest = Manifest::parse(&text)?;
     let sources = SourcePolicy { allow_http: args.allow_http_git };
     let wanted = wanted(&manifest, sources)?;
@@ -91,11 +91,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     super::print(&out)
 }
 
-fn read(path: &std::path::Path) -> anyhow::Result<String> {
-    if path.as_os_str() == "-" {
-        return std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
-    }
-    std::fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+/// Whether the operator would take the objects, as far as that can be said without AWS and the API server.
+pub fn check(manifest: &str) -> anyhow::Result<()> {
+    wanted(&Manifest::parse(manifest)?, SourcePolicy::default()).map(drop)
 }
 
 /// The clusters of the manifest, each checked as the operator would check it.

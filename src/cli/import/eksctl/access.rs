@@ -1,0 +1,169 @@
+//! Who may use the cluster: `accessConfig`, `iamIdentityMappings`, `iam.podIdentityAssociations`. Pure.
+
+use serde_json::{Value, json};
+
+use super::section::Section;
+
+const CLUSTER_ADMIN: &str = "cluster-access-policy/AmazonEKSClusterAdminPolicy";
+
+/// `spec.access`.
+pub fn access(file: &mut Section<'_>) -> Value {
+    let mut mode = "ApiAndConfigMap";
+    let mut entries = Vec::new();
+    if let Some(mut section) = file.section("accessConfig") {
+        match section.some_text("authenticationMode").as_deref() {
+            Some("API") => mode = "Api",
+            Some("API_AND_CONFIG_MAP") | None => {}
+            Some("CONFIG_MAP") => section.differs(
+                "authenticationMode",
+                "became ApiAndConfigMap, which takes the ConfigMap aws-auth and access entries: new clusters need them",
+            ),
+            Some(other) => {
+                let why = format!("{other:?} is none of API, API_AND_CONFIG_MAP, CONFIG_MAP");
+                section.wrong("authenticationMode", why);
+            }
+        }
+        section.refuse_unless(
+            "bootstrapClusterCreatorAdminPermissions",
+            true,
+            "the operator comes in as the principal that made the cluster, to install Flux",
+        );
+        for mut item in section.sections("accessEntries") {
+            if let Some(type_) = item.some_text("type").filter(|type_| type_ != "STANDARD") {
+                item.leave(&format!("type {type_} is for nodes, whose access entries EKS and Keelson make themselves"));
+            } else if let Some(entry) = access_entry(&mut item) {
+                entries.push(entry);
+            }
+        }
+    }
+    for mut item in file.sections("iamIdentityMappings") {
+        if let Some(entry) = mapped(&mut item) {
+            if entries.iter().any(|other| other["principalArn"] == entry["principalArn"]) {
+                item.leave("the principal has an entry already");
+            } else {
+                entries.push(entry);
+            }
+        }
+    }
+    let mut access = json!({"authenticationMode": mode});
+    if !entries.is_empty() {
+        access["entries"] = json!(entries);
+    }
+    access
+}
+
+fn access_entry(item: &mut Section<'_>) -> Option<Value> {
+    let Some(principal) = item.some_text("principalARN") else {
+        item.wrong("principalARN", "is missing");
+        return None;
+    };
+    let mut entry = json!({"principalArn": principal});
+    if let Some(groups) = item.texts("kubernetesGroups") {
+        entry["kubernetesGroups"] = json!(groups);
+    }
+    item.refuse("kubernetesUsername", "Keelson leaves the user name to EKS, which takes the principal's ARN");
+    if item.has("accessPolicies") {
+        let policies = item.sections("accessPolicies").into_iter().filter_map(|policy| access_policy(policy));
+        entry["policies"] = json!(policies.collect::<Vec<_>>());
+    }
+    Some(entry)
+}
+
+fn access_policy(mut policy: Section<'_>) -> Option<Value> {
+    let Some(arn) = policy.some_text("policyARN") else {
+        policy.wrong("policyARN", "is missing");
+        return None;
+    };
+    let Some(mut scope) = policy.section("accessScope") else { return Some(json!({"policyArn": arn})) };
+    let type_ = match scope.some_text("type").as_deref() {
+        Some("namespace") => "Namespace",
+        Some("cluster") | None => "Cluster",
+        Some(other) => {
+            scope.wrong("type", format!("{other:?} is neither cluster nor namespace"));
+            return None;
+        }
+    };
+    let mut wanted = json!({"type": type_});
+    if let Some(namespaces) = scope.texts("namespaces").filter(|namespaces| !namespaces.is_empty()) {
+        wanted["namespaces"] = json!(namespaces);
+    }
+    Some(json!({"policyArn": arn, "scope": wanted}))
+}
+
+/// A line of the ConfigMap aws-auth as an access entry, which does the same.
+fn mapped(item: &mut Section<'_>) -> Option<Value> {
+    for field in ["account", "serviceName", "namespace"] {
+        let why = "Keelson writes no ConfigMap aws-auth: list the principals under access.entries, or keep the ConfigMap in Git";
+        item.refuse(field, why);
+    }
+    // Access entries have one entry for a principal in any case.
+    item.flag("noDuplicateARNs");
+    let arn = item.some_text("arn");
+    let (groups, username) = (item.texts("groups").unwrap_or_default(), item.some_text("username"));
+    let arn = arn?;
+    if let Some(username) = username {
+        let why = format!("{username:?}: Keelson leaves the user name to EKS, which takes the principal's ARN");
+        item.left_out("username", why);
+    }
+    let mut entry = json!({"principalArn": arn});
+    let (masters, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group == "system:masters");
+    let (system, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|group| group.starts_with("system:"));
+    if !system.is_empty() {
+        let why = format!("{}: EKS refuses system: groups in access entries", system.join(", "));
+        item.left_out("groups", why);
+    }
+    if !masters.is_empty() {
+        let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
+        entry["policies"] = json!([{"policyArn": format!("arn:{partition}:eks::aws:{CLUSTER_ADMIN}")}]);
+    }
+    if !others.is_empty() {
+        entry["kubernetesGroups"] = json!(others);
+    }
+    item.differs("arn", "became an access entry: the ConfigMap aws-auth is not written");
+    Some(entry)
+}
+
+/// `spec.podIdentities`.
+pub fn pod_identities(iam: &mut Section<'_>) -> Vec<Value> {
+    iam.sections("podIdentityAssociations").into_iter().filter_map(|item| pod_identity(item)).collect()
+}
+
+fn pod_identity(mut item: Section<'_>) -> Option<Value> {
+    let (namespace, account) = (item.some_text("namespace"), item.some_text("serviceAccountName"));
+    let Some(role) = item.some_text("roleARN") else {
+        let whose = format!("{}/{}", namespace.unwrap_or_default(), account.unwrap_or_default());
+        item.leave(&format!(
+            "{whose} has no roleARN, and Keelson makes no IAM roles for workloads: make the role, which must trust \
+             pods.eks.amazonaws.com, and list it under podIdentities"
+        ));
+        return None;
+    };
+    let (Some(namespace), Some(account)) = (namespace, account) else {
+        item.wrong("namespace", "namespace and serviceAccountName must both be set");
+        return None;
+    };
+    item.refuse_unless("createServiceAccount", false, "Keelson makes no ServiceAccounts: keep it in Git");
+    refuse_role_fields(&mut item);
+    item.refuse_each(&[
+        ("targetRoleARN", "Keelson knows no second role in another account"),
+        ("policy", "Keelson knows no further policy on the session"),
+        ("tags", "pod identity associations carry the cluster's tags"),
+    ]);
+    item.refuse_unless("disableSessionTags", false, "Keelson leaves session tags as EKS has them");
+    Some(json!({"namespace": namespace, "serviceAccount": account, "roleArn": role}))
+}
+
+/// Fields that say how eksctl makes a role.
+pub fn refuse_role_fields(item: &mut Section<'_>) {
+    const WHY: &str = "says how eksctl makes a role, and a role is named already";
+    for field in [
+        "roleName",
+        "permissionsBoundaryARN",
+        "permissionPolicyARNs",
+        "permissionPolicyName",
+        "permissionPolicy",
+        "wellKnownPolicies",
+    ] {
+        item.refuse(field, WHY);
+    }
+}

@@ -1,0 +1,153 @@
+//! `addons`, `addonsConfig` and `fargateProfiles`. Pure.
+
+use serde_json::{Map, Value, json};
+
+use super::section::Section;
+
+/// Add-ons that eksctl makes unless told otherwise.
+const ALWAYS: [&str; 4] = ["vpc-cni", "kube-proxy", "coredns", "metrics-server"];
+/// Those of them that a cluster in EKS Auto Mode gets too.
+const WITH_AUTO_MODE: [&str; 1] = ["metrics-server"];
+/// Partitions whose regions have no metrics-server.
+const WITHOUT_METRICS_SERVER: [&str; 4] = ["cn-", "us-gov-", "us-iso", "eu-isoe-"];
+
+const NO_ROLES: &str = "Keelson makes no IAM roles for add-ons: make the role and name it in serviceAccountRoleArn (IRSA) or \
+                        podIdentityRoleArn";
+
+/// `spec.addons`.
+pub fn addons(file: &mut Section<'_>, region: &str, auto_mode: bool) -> Vec<Value> {
+    let mut defaults = true;
+    if let Some(mut config) = file.section("addonsConfig") {
+        defaults = !config.flag("disableDefaultAddons").unwrap_or_default();
+        config.refuse_unless("autoApplyPodIdentityAssociations", false, NO_ROLES);
+    }
+    let mut addons: Vec<Value> = file.sections("addons").into_iter().filter_map(|item| addon(item)).collect();
+    if defaults {
+        let own: &[&str] = if auto_mode { &WITH_AUTO_MODE } else { &ALWAYS };
+        let here = |name: &str| {
+            name != "metrics-server" || !WITHOUT_METRICS_SERVER.iter().any(|place| region.starts_with(place))
+        };
+        for name in own.iter().filter(|name| here(name)) {
+            if !addons.iter().any(|addon| addon["name"] == **name) {
+                addons.push(json!({"name": name}));
+            }
+        }
+    }
+    addons
+}
+
+fn addon(mut item: Section<'_>) -> Option<Value> {
+    let Some(name) = item.some_text("name") else {
+        item.wrong("name", "is missing");
+        return None;
+    };
+    let mut addon = json!({"name": name.to_lowercase()});
+    match item.some_text("version").as_deref() {
+        None | Some("default") => {}
+        Some("latest") => addon["version"] = json!("Latest"),
+        Some(exact) => {
+            addon["version"] = json!(exact);
+            if !exact.contains("-eksbuild.") || !exact.starts_with('v') {
+                item.differs(
+                    "version",
+                    format!(
+                        "eksctl completes {exact:?}; Keelson takes a version as `aws eks describe-addon-versions` writes it"
+                    ),
+                );
+            }
+        }
+    }
+    match item.some_text("resolveConflicts").map(|text| text.to_lowercase()).as_deref() {
+        None => {}
+        Some("none") => addon["conflicts"] = json!("None"),
+        Some("overwrite") => addon["conflicts"] = json!("Overwrite"),
+        Some("preserve") => addon["conflicts"] = json!("Preserve"),
+        Some(other) => item.wrong("resolveConflicts", format!("{other:?} is none of none, overwrite, preserve")),
+    }
+    if let Some(text) = item.some_text("configurationValues") {
+        match serde_saphyr::from_str::<Map<String, Value>>(&text) {
+            Ok(values) => addon["configuration"] = Value::Object(values),
+            Err(_) => item.wrong("configurationValues", "is neither JSON nor YAML of a mapping"),
+        }
+    }
+    if let Some(role) = item.some_text("serviceAccountRoleARN") {
+        addon["serviceAccountRoleArn"] = json!(role);
+    }
+    if let Some(role) = pod_identity(&mut item) {
+        addon["podIdentityRoleArn"] = json!(role);
+    }
+    for field in ["attachPolicyARNs", "attachPolicy", "wellKnownPolicies"] {
+        item.refuse(field, NO_ROLES);
+    }
+    const LISTING: &str = "narrows what `eksctl utils describe-addon-versions` lists, and says nothing of the add-on";
+    item.refuse_each(&[
+        (
+            "permissionsBoundary",
+            "permissionsBoundaryArn of an AwsAccount holds for every role that Keelson makes in it",
+        ),
+        ("tags", "add-ons carry the cluster's tags"),
+        ("namespaceConfig", "Keelson leaves an add-on's namespace to EKS"),
+        ("publishers", LISTING),
+        ("types", LISTING),
+        ("owners", LISTING),
+    ]);
+    item.refuse_unless("useDefaultPodIdentityAssociations", false, NO_ROLES);
+    Some(addon)
+}
+
+fn pod_identity(item: &mut Section<'_>) -> Option<String> {
+    let mut associations = item.sections("podIdentityAssociations");
+    if associations.len() > 1 {
+        for association in associations {
+            association.leave("an add-on of Keelson has one role by pod identity: list the others under podIdentities");
+        }
+        return None;
+    }
+    let mut only = associations.pop()?;
+    let Some(role) = only.some_text("roleARN") else {
+        only.leave(NO_ROLES);
+        return None;
+    };
+    super::access::refuse_role_fields(&mut only);
+    let (namespace, account) = (only.some_text("namespace"), only.some_text("serviceAccountName"));
+    if let Some(account) = account {
+        let namespace = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        only.differs(
+            "serviceAccountName",
+            format!("Keelson gives the role to the service account that EKS names for the add-on, be it {namespace}{account} or not"),
+        );
+    }
+    only.refuse_unless("createServiceAccount", false, "the add-on brings its ServiceAccount");
+    Some(role)
+}
+
+/// `spec.fargateProfiles`.
+pub fn fargate_profiles(file: &mut Section<'_>) -> Vec<Value> {
+    file.sections("fargateProfiles").into_iter().filter_map(|item| fargate_profile(item)).collect()
+}
+
+fn fargate_profile(mut item: Section<'_>) -> Option<Value> {
+    let Some(name) = item.some_text("name") else {
+        item.wrong("name", "is missing");
+        return None;
+    };
+    let mut selectors = Vec::new();
+    for mut selector in item.sections("selectors") {
+        let Some(namespace) = selector.some_text("namespace") else {
+            selector.wrong("namespace", "is missing");
+            continue;
+        };
+        let mut wanted = json!({"namespace": namespace});
+        if let Some(labels) = selector.map("labels").filter(|labels| !labels.is_empty()) {
+            wanted["labels"] = json!(labels);
+        }
+        selectors.push(wanted);
+    }
+    item.refuse_each(&[
+        ("podExecutionRoleARN", "Keelson makes the role of Fargate's Pods itself"),
+        ("subnets", "profiles are on the cluster's private subnets"),
+        ("tags", "profiles carry the cluster's tags"),
+        ("status", "is what eksctl saw, and not wanted by anyone"),
+    ]);
+    Some(json!({"name": name, "selectors": selectors}))
+}

@@ -1,0 +1,231 @@
+//! The whole file as an EksCluster and its NodeGroups. Pure.
+
+use serde_json::{Value, json};
+
+use super::node_group::{self, Cluster};
+use super::section::Section;
+use super::{access, addons, flux, network, tags};
+use crate::api::{GROUP, KubernetesVersion};
+use crate::cli::import::{Placing, names};
+
+const LOG_TYPES: [&str; 5] = ["api", "audit", "authenticator", "controllerManager", "scheduler"];
+const AUTO_MODE_POOLS: [&str; 2] = ["general-purpose", "system"];
+const BOUNDARY: &str = "permissionsBoundaryArn of an AwsAccount holds for every role that Keelson makes in it";
+
+/// The objects.
+pub fn objects(mut file: Section<'_>, placing: &Placing) -> Vec<Value> {
+    let (mut metadata, mut spec) = metadata(&mut file);
+    let name = metadata["name"].as_str().unwrap_or_default().to_owned();
+    let region = spec["region"].as_str().unwrap_or_default().to_owned();
+    let object = names::object_name(&name);
+    if object != name {
+        spec["clusterName"] = json!(name);
+    }
+    metadata["name"] = json!(object);
+    if let Some(namespace) = &placing.namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    if let Some(account) = &placing.account_ref {
+        spec["accountRef"] = json!({"name": account});
+    }
+    let logging = logging(&mut file);
+    let network = network::network(&mut file, logging.as_ref().is_some_and(|types| !types.is_empty()));
+    spec["network"] = network.spec.clone();
+    spec["endpointAccess"] = network.endpoint_access.clone();
+    if let Some(types) = logging {
+        spec["logging"] = json!(types);
+    }
+    kubernetes_network(&mut file, &mut spec, network.exists);
+    let auto_mode = auto_mode(&mut file, &mut spec);
+    iam(&mut file, &mut spec);
+    spec["access"] = access::access(&mut file);
+    spec["addons"] = json!(addons::addons(&mut file, &region, auto_mode));
+    let profiles = addons::fargate_profiles(&mut file);
+    if !profiles.is_empty() {
+        spec["fargateProfiles"] = json!(profiles);
+    }
+    control_plane(&mut file, &mut spec);
+    if let Some(gitops) = flux::gitops(&mut file) {
+        spec["gitops"] = gitops;
+    }
+    let cluster = Cluster { name: &name, region: &region, object: &object, network: &network, placing };
+    let groups: Vec<_> = file
+        .sections("managedNodeGroups")
+        .into_iter()
+        .filter_map(|item| node_group::node_group(item, &cluster))
+        .collect();
+    for group in file.sections("nodeGroups") {
+        group.leave(
+            "self-managed nodes: Keelson makes EKS managed node groups only; move it to managedNodeGroups, and convert again",
+        );
+    }
+    refuse_the_rest(&mut file);
+    let mut all = vec![
+        json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": "EksCluster", "metadata": metadata, "spec": spec}),
+    ];
+    all.extend(groups);
+    all
+}
+
+/// Metadata of the EksCluster, its name still EKS's, and what of the spec stands there.
+fn metadata(file: &mut Section<'_>) -> (Value, Value) {
+    let (mut metadata, mut spec) = (json!({}), json!({}));
+    if !file.has("metadata") {
+        file.wrong("metadata", "is missing");
+    }
+    let Some(mut section) = file.section("metadata") else { return (metadata, spec) };
+    for field in ["name", "region"] {
+        if !section.has(field) {
+            section.wrong(field, "is missing");
+        }
+    }
+    if !section.has("version") {
+        section.wrong(
+            "version",
+            "is missing, and Keelson does not choose one: write that of the cluster (`aws eks describe-cluster --name NAME \
+             --query cluster.version`), or the one to make",
+        );
+    }
+    metadata["name"] = json!(section.text("name"));
+    spec["region"] = json!(section.text("region"));
+    match section.text("version").map(|version| version.parse::<KubernetesVersion>()) {
+        None => {}
+        Some(Ok(version)) => spec["version"] = json!(version.to_string()),
+        Some(Err(error)) => section.wrong("version", error.to_string()),
+    }
+    if let Some(annotations) = section.map("annotations").filter(|annotations| !annotations.is_empty()) {
+        metadata["annotations"] = json!(annotations);
+    }
+    let tags = tags(&mut section, "tags");
+    if !tags.is_empty() {
+        spec["tags"] = json!(tags);
+    }
+    if section.flag("forceUpdateVersion") == Some(true) {
+        spec["upgrade"] = json!({"insights": "Warn"});
+        section.differs("forceUpdateVersion", "became upgrade.insights: Warn, which holds for every upgrade");
+    }
+    section.refuse("rollbackConfig", "Keelson rolls back only when a person lowers version (upgrade.allowRollback)");
+    section.refuse("accountID", "the account is named by an AwsAccount: --account-ref");
+    (metadata, spec)
+}
+
+fn logging(file: &mut Section<'_>) -> Option<Vec<String>> {
+    let mut section = file.section("cloudWatch")?;
+    let mut logging = section.section("clusterLogging")?;
+    logging.refuse("logRetentionInDays", "Keelson does not touch the log group: set its retention in CloudWatch");
+    let types = logging.texts("enableTypes")?;
+    let all = types.iter().any(|type_| type_ == "all" || type_ == "*");
+    Some(if all { LOG_TYPES.map(str::to_owned).to_vec() } else { types })
+}
+
+fn kubernetes_network(file: &mut Section<'_>, spec: &mut Value, exists: bool) {
+    let Some(mut section) = file.section("kubernetesNetworkConfig") else { return };
+    let mut kubernetes = json!({});
+    match section.some_text("ipFamily").map(|family| family.to_lowercase()).as_deref() {
+        None | Some("ipv4") => {}
+        Some("ipv6") if exists => kubernetes["ipFamily"] = json!("IPv6"),
+        Some("ipv6") => section.left_out(
+            "ipFamily",
+            "Keelson makes no VPC for IPv6: name subnets with an IPv6 range in network.existing, or this becomes an IPv4 cluster, \
+             which cannot be changed later",
+        ),
+        Some(other) => section.wrong("ipFamily", format!("{other:?} is neither IPv4 nor IPv6")),
+    }
+    if let Some(range) = section.some_text("serviceIPv4CIDR") {
+        kubernetes["serviceCidr"] = json!(range);
+    }
+    section.refuse("serviceIPv6CIDR", "EKS itself chooses the range of Services of an IPv6 cluster");
+    if kubernetes != json!({}) {
+        spec["kubernetesNetwork"] = kubernetes;
+    }
+}
+
+fn auto_mode(file: &mut Section<'_>, spec: &mut Value) -> bool {
+    let Some(mut section) = file.section("autoModeConfig") else { return false };
+    let enabled = section.flag("enabled").unwrap_or_default();
+    let pools = section.texts("nodePools");
+    section.refuse("nodeRoleARN", "Keelson makes the role of EKS Auto Mode's nodes itself");
+    section.refuse("permissionsBoundaryARN", BOUNDARY);
+    if enabled {
+        spec["autoMode"] = json!({"nodePools": pools.unwrap_or_else(|| AUTO_MODE_POOLS.map(str::to_owned).to_vec())});
+    } else if pools.is_some_and(|pools| !pools.is_empty()) {
+        section.left_out("nodePools", "autoModeConfig.enabled is not true");
+    }
+    enabled
+}
+
+fn iam(file: &mut Section<'_>, spec: &mut Value) {
+    let Some(mut iam) = file.section("iam") else {
+        spec["oidcProvider"] = json!(false);
+        return;
+    };
+    spec["oidcProvider"] = json!(iam.flag("withOIDC").unwrap_or_default());
+    let role = iam.some_text("serviceRoleARN");
+    if let Some(role) = &role {
+        spec["roleArn"] = json!(role);
+    }
+    let identities = access::pod_identities(&mut iam);
+    if !identities.is_empty() {
+        spec["podIdentities"] = json!(identities);
+    }
+    for mut account in iam.sections("serviceAccounts") {
+        let metadata = account.value("metadata").unwrap_or_default();
+        let part = |field: &str| metadata[field].as_str().unwrap_or("default");
+        let whose = format!("{}/{}", part("namespace"), part("name"));
+        account.leave(&format!(
+            "{whose}: Keelson makes neither IAM roles of workloads nor ServiceAccounts: keep the ServiceAccount in Git, with its \
+             role as annotation (IRSA needs oidcProvider: true) or under podIdentities"
+        ));
+    }
+    iam.refuse_each(&[
+        ("serviceRolePermissionsBoundary", BOUNDARY),
+        ("fargatePodExecutionRoleARN", "Keelson makes the role of Fargate's Pods itself"),
+        ("fargatePodExecutionRolePermissionsBoundary", BOUNDARY),
+    ]);
+    let with_role = "the cluster's role that is named must have it itself: Keelson does not change it";
+    let without = "the role that Keelson makes has AmazonEKSClusterPolicy only: for security groups of Pods, make a role with \
+                   AmazonEKSVPCResourceController too and name it in roleArn";
+    iam.refuse_unless("vpcResourceControllerPolicy", false, if role.is_some() { with_role } else { without });
+}
+
+fn control_plane(file: &mut Section<'_>, spec: &mut Value) {
+    if let Some(mut section) = file.section("upgradePolicy") {
+        match section.some_text("supportType").map(|text| text.to_uppercase()).as_deref() {
+            None => {}
+            Some("STANDARD") => spec["supportType"] = json!("Standard"),
+            Some("EXTENDED") => spec["supportType"] = json!("Extended"),
+            Some(other) => section.wrong("supportType", format!("{other:?} is neither STANDARD nor EXTENDED")),
+        }
+    }
+    if let Some(key) = file.section("secretsEncryption").and_then(|mut section| section.some_text("keyARN")) {
+        spec["secretsEncryption"] = json!({"kmsKeyArn": key});
+    }
+    if let Some(enabled) = file.section("zonalShiftConfig").and_then(|mut section| section.flag("enabled")) {
+        spec["zonalShift"] = json!(enabled);
+    }
+    if let Some(tier) = file.section("controlPlaneScalingConfig").and_then(|mut section| section.some_text("tier")) {
+        spec["controlPlaneScaling"] = json!({"tier": tier});
+    }
+    if let Some(protected) = file.flag("deletionProtection") {
+        spec["deletionProtection"] = json!(protected);
+    }
+}
+
+fn refuse_the_rest(file: &mut Section<'_>) {
+    const FLAGS: &str = "Keelson does not set flags of the control plane's own parts";
+    file.refuse_each(&[
+        ("localZones", "Keelson makes subnets in availability zones only"),
+        (
+            "identityProviders",
+            "Keelson knows access by IAM only: associate the OIDC provider by hand, it is left alone",
+        ),
+        ("karpenter", "Keelson installs Flux, and Flux the rest: keep Karpenter and its roles in Git"),
+        ("outpost", "Keelson makes no control planes on Outposts"),
+        ("remoteNetworkConfig", "Keelson knows no hybrid nodes"),
+        ("capabilities", "Keelson knows no EKS capabilities"),
+        ("kubeAPIServerConfig", FLAGS),
+        ("kubeSchedulerConfig", FLAGS),
+        ("kubeControllerManagerConfig", FLAGS),
+        ("git", "is of an eksctl before Flux 2: write gitops.flux"),
+    ]);
+}

@@ -1,0 +1,64 @@
+//! `gitops.flux`: what `flux bootstrap` would be told, as `spec.gitops.flux`. Pure.
+
+use serde_json::{Value, json};
+
+use super::section::Section;
+
+/// `flux bootstrap`'s own, where the flags name none.
+const DEFAULT_BRANCH: &str = "main";
+
+/// `spec.gitops`.
+pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
+    let mut gitops = file.section("gitops")?;
+    let mut flux = gitops.section("flux")?;
+    let provider = flux.some_text("gitProvider").unwrap_or_default();
+    let host = match provider.as_str() {
+        "github" => "github.com",
+        "gitlab" => "gitlab.com",
+        _ => {
+            flux.leave(&format!(
+                "gitProvider {provider:?}: only of github and gitlab is known where repositories are; write gitops.flux.source"
+            ));
+            return None;
+        }
+    };
+    let Some(mut flags) = flux.section("flags") else {
+        flux.wrong("flags", "is missing: owner and repository say what is followed");
+        return None;
+    };
+    let (Some(owner), Some(repository)) = (flags.some_text("owner"), flags.some_text("repository")) else {
+        flags.wrong("owner", "owner and repository must both be set");
+        return None;
+    };
+    let host = flags.some_text("hostname").unwrap_or_else(|| host.to_owned());
+    let branch = flags.some_text("branch").unwrap_or_else(|| DEFAULT_BRANCH.to_owned());
+    let url = format!("https://{host}/{owner}/{repository}");
+    let mut source = json!({"url": url, "ref": {"branch": branch}});
+    if let Some(interval) = flags.some_text("interval") {
+        source["interval"] = json!(interval);
+    }
+    let private = flags.some_text("private").is_none_or(|private| private != "false");
+    if private {
+        flags.differs(
+            "private",
+            "bootstrap makes a deploy key by itself; Keelson has no write access to Git: for a private repository, name a Secret \
+             with credentials in gitops.flux.source.git.secretRef",
+        );
+    }
+    let path = flags.some_text("path").unwrap_or_default();
+    let path = path.trim_start_matches("./").trim_matches('/');
+    let path = if path.is_empty() { "." } else { path };
+    if flags.has("namespace") && flags.text("namespace").is_some_and(|namespace| namespace != "flux-system") {
+        flags.left_out("namespace", "Keelson installs Flux in flux-system");
+    }
+    for field in ["version", "registry", "components", "components-extra", "image-pull-secret"] {
+        flags.refuse(
+            field,
+            "Keelson installs the version of Flux that it was built with, until Git owns Flux's manifests",
+        );
+    }
+    for field in flags.names() {
+        flags.refuse(&field, "says how `flux bootstrap` writes to Git, which Keelson does not");
+    }
+    Some(json!({"flux": {"source": {"git": source}, "path": path}}))
+}

@@ -1,0 +1,96 @@
+//! `keelson import --eksctl`: an eksctl ClusterConfig as EksCluster and NodeGroups, for making the same cluster anew. Each field
+//! is converted, or named with why it is not. I/O: the file, standard output and standard error.
+
+mod access;
+mod addons;
+mod ami;
+mod cluster;
+mod flux;
+mod network;
+mod node_group;
+mod node_role;
+mod section;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_leaves;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use super::{Placing, write};
+use section::{Report, Section, Told};
+
+/// Prints the manifest, and on standard error what is not converted.
+pub fn run(path: &Path, placing: &Placing) -> anyhow::Result<()> {
+    let text = crate::cli::read(path)?;
+    let Converted { objects, report } = convert(&text, placing).with_context(|| path.display().to_string())?;
+    let comments = comments(&report);
+    for comment in &comments {
+        eprintln!("{comment}");
+    }
+    let manifest = write::manifest(&comments, &objects)?;
+    crate::cli::print(&manifest)?;
+    crate::cli::plan::check(&manifest).context("what was written is refused: correct it before it is applied")
+}
+
+/// The objects, and what there is to say of them.
+struct Converted {
+    objects: Vec<Value>,
+    report: Report,
+}
+
+fn convert(text: &str, placing: &Placing) -> anyhow::Result<Converted> {
+    let mut documents: Vec<Value> = serde_saphyr::from_multiple(text).context("is not YAML")?;
+    documents.retain(|document| !document.is_null());
+    let [Value::Object(_)] = documents.as_slice() else {
+        bail!("must hold one document, an eksctl ClusterConfig; it holds {}", documents.len());
+    };
+    let Some(Value::Object(mut fields)) = documents.pop() else { bail!("holds no mapping") };
+    for (field, wanted) in [("apiVersion", "eksctl.io/v1alpha5"), ("kind", "ClusterConfig")] {
+        match fields.remove(field) {
+            Some(Value::String(text)) if text == wanted => {}
+            Some(other) => bail!("{field}: {other} is not {wanted}, which is what can be converted"),
+            None => bail!("{field}: is missing; {wanted} can be converted"),
+        }
+    }
+    let report = RefCell::default();
+    let objects = cluster::objects(Section::root(fields, &report), placing);
+    let report = report.into_inner();
+    if !report.wrong.is_empty() {
+        bail!("nothing is converted:\n{}", lines(&report.wrong));
+    }
+    Ok(Converted { objects, report })
+}
+
+/// What stands above the objects.
+fn comments(report: &Report) -> Vec<String> {
+    let mut comments =
+        vec!["From an eksctl ClusterConfig, by `keelson import --eksctl`, for making such a cluster anew.".to_owned()];
+    let parts = [("Not converted:", &report.left_out), ("Converted, and not quite the same:", &report.differs)];
+    comments.extend(
+        parts.iter().filter(|(_, told)| !told.is_empty()).map(|(title, told)| format!("{title}\n{}", lines(told))),
+    );
+    comments
+}
+
+fn lines(told: &[Told]) -> String {
+    let line = |Told { path, what }: &Told| format!("  {path}: {what}");
+    told.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Tags, without those that AWS and Keelson set themselves.
+fn tags(section: &mut Section<'_>, field: &str) -> BTreeMap<String, String> {
+    const TAKEN: [&str; 4] = ["aws:", "keelson.dev/", "kubernetes.io/cluster/", "kubernetes.io/role/"];
+    let mut tags = section.map(field).unwrap_or_default();
+    let ours = |key: &String| key == "Name" || TAKEN.iter().any(|prefix| key.starts_with(prefix));
+    for key in tags.keys().filter(|key| ours(key)) {
+        section.left_out(&format!("{field}.{key}"), "AWS or Keelson sets such tags");
+    }
+    tags.retain(|key, _| !ours(key));
+    tags
+}

@@ -1,0 +1,289 @@
+//! `vpc`, `availabilityZones` and `privateCluster` as the cluster's network and endpoint access, and which subnets the nodes
+//! are in. Pure.
+
+use serde_json::{Value, json};
+
+use super::section::Section;
+
+/// eksctl's own, where the file names none.
+const DEFAULT_CIDR: &str = "192.168.0.0/16";
+/// What nodes without a way to the internet need, by eksctl's choice.
+const PRIVATE_ENDPOINTS: [&str; 5] = ["ec2", "ecr.api", "ecr.dkr", "s3", "sts"];
+
+/// A subnet that exists.
+struct Place {
+    /// Its key in the file: a zone, or a name of its own.
+    key: String,
+    id: String,
+    zone: String,
+}
+
+/// Where nodes can be.
+pub struct Network {
+    /// `spec.network`.
+    pub spec: Value,
+    /// `spec.endpointAccess`.
+    pub endpoint_access: Value,
+    /// Whether the subnets exist already.
+    pub exists: bool,
+    private: Vec<Place>,
+    public: Vec<Place>,
+    only_private: bool,
+}
+
+/// Reads the fields of the whole file that are about the network. `logs`: the control plane's go to CloudWatch.
+pub fn network(file: &mut Section<'_>, logs: bool) -> Network {
+    let mut vpc = file.section("vpc");
+    let private_cluster = PrivateCluster::read(file, logs);
+    let (mut private, mut public) = (Vec::new(), Vec::new());
+    if let Some(mut subnets) = vpc.as_mut().and_then(|vpc| vpc.section("subnets")) {
+        private = places(subnets.section("private"));
+        public = places(subnets.section("public"));
+    }
+    let control_plane = vpc.as_mut().and_then(|vpc| vpc.texts("controlPlaneSubnetIDs")).unwrap_or_default();
+    let exists = !(private.is_empty() && public.is_empty() && control_plane.is_empty());
+    let endpoint_access = endpoint_access(vpc.as_mut(), private_cluster.is_some());
+    let mut network = Network {
+        spec: Value::Null,
+        endpoint_access,
+        exists,
+        private,
+        public,
+        only_private: private_cluster.is_some(),
+    };
+    network.spec = if exists {
+        network.existing(file, vpc.as_mut(), control_plane, private_cluster)
+    } else {
+        own(file, vpc.as_mut(), private_cluster)
+    };
+    if let Some(vpc) = &mut vpc {
+        refuse_the_rest(vpc);
+    }
+    network
+}
+
+/// `privateCluster`, where it is switched on.
+struct PrivateCluster {
+    endpoints: Vec<String>,
+    makes_endpoints: bool,
+}
+
+impl PrivateCluster {
+    fn read(file: &mut Section<'_>, logs: bool) -> Option<Self> {
+        let mut section = file.section("privateCluster")?;
+        let enabled = section.flag("enabled").unwrap_or_default();
+        let makes_endpoints = !section.flag("skipEndpointCreation").unwrap_or_default();
+        let mut endpoints: Vec<String> = PRIVATE_ENDPOINTS.map(str::to_owned).to_vec();
+        let more = section.texts("additionalEndpointServices").unwrap_or_default();
+        if !enabled {
+            if !more.is_empty() {
+                section.left_out("additionalEndpointServices", "privateCluster.enabled is not true");
+            }
+            return None;
+        }
+        endpoints.extend(more);
+        if logs {
+            endpoints.push("logs".to_owned());
+        }
+        endpoints.sort();
+        endpoints.dedup();
+        section.differs(
+            "enabled",
+            "the operator, and Git for Flux, must be reachable from inside the VPC: neither is made by Keelson",
+        );
+        Some(Self { endpoints, makes_endpoints })
+    }
+}
+
+/// eksctl's defaults differ from Keelson's: written out.
+fn endpoint_access(vpc: Option<&mut Section<'_>>, only_private: bool) -> Value {
+    let mut cidrs = None;
+    let (mut public, mut private) = (!only_private, only_private);
+    if let Some(vpc) = vpc {
+        if let Some(mut endpoints) = vpc.section("clusterEndpoints") {
+            public = endpoints.flag("publicAccess").unwrap_or(public);
+            private = endpoints.flag("privateAccess").unwrap_or(private);
+        }
+        cidrs = vpc.texts("publicAccessCIDRs").filter(|cidrs| !cidrs.is_empty());
+    }
+    let mut access = json!({"public": public, "private": private});
+    if let Some(cidrs) = cidrs {
+        access["publicCidrs"] = json!(cidrs);
+    }
+    access
+}
+
+fn places(tier: Option<Section<'_>>) -> Vec<Place> {
+    let Some(mut tier) = tier else { return Vec::new() };
+    let mut places = Vec::new();
+    for key in tier.names() {
+        let Some(mut subnet) = tier.section(&key) else { continue };
+        let (id, zone) = (subnet.some_text("id"), subnet.some_text("az"));
+        // With an id, zone and range only say once more which subnet it is.
+        subnet.text("cidr");
+        match id {
+            Some(id) => places.push(Place { zone: zone.unwrap_or_else(|| key.clone()), key, id }),
+            None => subnet.wrong(
+                "id",
+                "is missing: Keelson knows an existing subnet by its id, and looks none up by zone or range; \
+                 `aws ec2 describe-subnets` shows the ids",
+            ),
+        }
+    }
+    places
+}
+
+/// A VPC that is made for the cluster.
+fn own(file: &mut Section<'_>, mut vpc: Option<&mut Section<'_>>, private_cluster: Option<PrivateCluster>) -> Value {
+    let mut cidr = DEFAULT_CIDR.to_owned();
+    let mut nat = "Single";
+    if let Some(vpc) = vpc.as_mut() {
+        if vpc.some_text("id").is_some() {
+            vpc.wrong(
+                "id",
+                "names a VPC, and vpc.subnets no subnet of it with an id: which of its subnets to use must be said, or a \
+                 VPC would be made beside it",
+            );
+        }
+        cidr = vpc.some_text("cidr").unwrap_or(cidr);
+        nat = nat_of(vpc).unwrap_or(nat);
+        for field in ["securityGroup", "controlPlaneSecurityGroupIDs"] {
+            vpc.refuse(
+                field,
+                "in a VPC that it makes, Keelson gives the control plane EKS's own security group only; \
+                 additional ones go with network.existing",
+            );
+        }
+        // Keelson's control planes are in private subnets in any case.
+        vpc.flag("controlPlaneOnPrivateSubnets");
+    }
+    let mut spec = json!({"cidr": cidr, "nat": nat});
+    if let Some(zones) = file.texts("availabilityZones").filter(|zones| !zones.is_empty()) {
+        spec["zones"] = json!(zones);
+    }
+    if let Some(PrivateCluster { endpoints, makes_endpoints }) = private_cluster {
+        spec["nat"] = json!("None");
+        spec["publicSubnets"] = json!(false);
+        if makes_endpoints {
+            spec["endpoints"] = json!(endpoints);
+        }
+    }
+    json!({"vpc": spec})
+}
+
+fn nat_of(vpc: &mut Section<'_>) -> Option<&'static str> {
+    let mut section = vpc.section("nat")?;
+    let gateway = section.some_text("gateway")?;
+    match gateway.to_lowercase().as_str() {
+        "single" => Some("Single"),
+        "highlyavailable" => Some("PerZone"),
+        "disable" => Some("None"),
+        _ => {
+            section.wrong("gateway", format!("{gateway:?} is none of Single, HighlyAvailable, Disable"));
+            None
+        }
+    }
+}
+
+const THERE_ALREADY: &str = "the network exists already, and Keelson makes nothing in it";
+
+/// What is about networks and has no counterpart.
+fn refuse_the_rest(vpc: &mut Section<'_>) {
+    const IPV6: &str =
+        "Keelson gives a VPC that it makes no IPv6 range: name subnets that have one in network.existing";
+    const EXTRA: &str =
+        "a VPC that Keelson makes has one range; further ones can be in a VPC that exists (network.existing)";
+    const SELF_MANAGED: &str =
+        "is about self-managed nodes: those of managed node groups are in EKS's own security group";
+    vpc.refuse_each(&[("ipv6Cidr", IPV6), ("ipv6Pool", IPV6), ("extraCIDRs", EXTRA), ("extraIPv6CIDRs", IPV6)]);
+    vpc.refuse_unless("autoAllocateIPv6", false, IPV6);
+    vpc.refuse_each(&[
+        ("sharedNodeSecurityGroup", SELF_MANAGED),
+        ("manageSharedNodeSecurityGroupRules", SELF_MANAGED),
+        ("hostnameType", "Keelson leaves the names of instances to EC2"),
+    ]);
+    let why = "Keelson does not choose how the control plane's own traffic goes out";
+    vpc.refuse_unless("controlPlaneEgressMode", "AWS_MANAGED", why);
+}
+
+impl Network {
+    /// Subnets that exist.
+    fn existing(
+        &self,
+        file: &mut Section<'_>,
+        vpc: Option<&mut Section<'_>>,
+        control_plane: Vec<String>,
+        private_cluster: Option<PrivateCluster>,
+    ) -> Value {
+        file.refuse("availabilityZones", THERE_ALREADY);
+        if private_cluster.is_some_and(|private| private.makes_endpoints) {
+            let why = format!("{THERE_ALREADY}: the VPC endpoints that nodes need must be there");
+            file.left_out("privateCluster.skipEndpointCreation", why);
+        }
+        let mut spec = json!({});
+        let mut only_private = false;
+        if let Some(vpc) = vpc {
+            if let Some(id) = vpc.some_text("id") {
+                spec["vpcId"] = json!(id);
+            }
+            // Only says once more which VPC it is.
+            vpc.text("cidr");
+            vpc.refuse("nat", THERE_ALREADY);
+            only_private = vpc.flag("controlPlaneOnPrivateSubnets").unwrap_or_default();
+            let mut groups: Vec<String> = vpc.some_text("securityGroup").into_iter().collect();
+            groups.extend(vpc.texts("controlPlaneSecurityGroupIDs").unwrap_or_default());
+            groups.dedup();
+            if !groups.is_empty() {
+                spec["securityGroupIds"] = json!(groups);
+            }
+        }
+        let all = self.private.iter().chain(self.public.iter().filter(|_| !only_private));
+        let ids = if control_plane.is_empty() { all.map(|place| place.id.clone()).collect() } else { control_plane };
+        spec["subnetIds"] = json!(ids);
+        json!({"existing": spec})
+    }
+
+    /// `spec.subnets` of a node group.
+    pub fn node_subnets(&self, group: &mut Section<'_>) -> Value {
+        let private = group.flag("privateNetworking").unwrap_or_default() || self.only_private;
+        let zones = group.texts("availabilityZones").unwrap_or_default();
+        let named = group.texts("subnets").unwrap_or_default();
+        if !named.is_empty() {
+            if !zones.is_empty() {
+                group.left_out("availabilityZones", "subnets names the subnets already");
+            }
+            let ids: Vec<_> = named.iter().filter_map(|name| self.id_of(group, name)).collect();
+            return json!({"ids": ids});
+        }
+        let tier = if private { &self.private } else { &self.public };
+        if self.exists && !tier.is_empty() {
+            let inside = |place: &&Place| zones.is_empty() || zones.contains(&place.zone) || zones.contains(&place.key);
+            let ids: Vec<_> = tier.iter().filter(inside).map(|place| place.id.clone()).collect();
+            if ids.is_empty() {
+                group.wrong("availabilityZones", "no subnet in vpc.subnets is in one of these zones");
+            }
+            return json!({"ids": ids});
+        }
+        if self.exists && !(self.private.is_empty() && self.public.is_empty()) {
+            let (asked, there) = if private { ("private", "public") } else { ("public", "private") };
+            let is = if private { "true" } else { "false, which is eksctl's default," };
+            let why = format!("is {is} and so asks for {asked} subnets, but vpc.subnets has {there} ones only");
+            group.wrong("privateNetworking", why);
+        }
+        let mut subnets = json!({"tier": if private { "Private" } else { "Public" }});
+        if !zones.is_empty() {
+            subnets["zones"] = json!(zones);
+        }
+        subnets
+    }
+
+    fn id_of(&self, group: &Section<'_>, name: &str) -> Option<String> {
+        let places = || self.private.iter().chain(&self.public);
+        let found = places().find(|place| place.key == name || place.id == name);
+        let id = found.map(|place| place.id.clone()).or_else(|| name.starts_with("subnet-").then(|| name.to_owned()));
+        if id.is_none() {
+            group.wrong("subnets", format!("{name:?} is neither a subnet's id nor a key of vpc.subnets"));
+        }
+        id
+    }
+}

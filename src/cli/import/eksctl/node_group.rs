@@ -1,0 +1,243 @@
+//! One of `managedNodeGroups` as a NodeGroup. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::ami::ami_type;
+use super::network::Network;
+use super::section::Section;
+use super::{node_role, tags};
+use crate::api::GROUP;
+use crate::cli::import::{Placing, names};
+
+/// eksctl's own, where the file names none.
+const DEFAULT_TYPE: &str = "m5.large";
+const DEFAULT_FAMILY: &str = "AmazonLinux2023";
+const DEFAULT_NODES: i64 = 2;
+const DEFAULT_VOLUME: i64 = 80;
+
+/// What node groups take from the cluster.
+pub struct Cluster<'c> {
+    pub name: &'c str,
+    pub region: &'c str,
+    /// Of the EksCluster.
+    pub object: &'c str,
+    pub network: &'c Network,
+    pub placing: &'c Placing,
+}
+
+/// The NodeGroup; `None`: it is not converted, which is told.
+pub fn node_group(mut item: Section<'_>, cluster: &Cluster<'_>) -> Option<Value> {
+    let Some(name) = item.some_text("name") else {
+        item.wrong("name", "is missing");
+        return None;
+    };
+    if item.has("instanceSelector") && !item.has("instanceType") && !item.has("instanceTypes") {
+        item.leave(
+            "instanceSelector chooses the instance types when eksctl runs: `eksctl create cluster --dry-run -f FILE` writes \
+             them down; convert that",
+        );
+        return None;
+    }
+    item.refuse("instanceSelector", "the instance types are named");
+    let mut spec = json!({"clusterRef": {"name": cluster.object}, "nodeGroupName": name});
+    spec["scaling"] = scaling(&mut item);
+    spec["subnets"] = cluster.network.node_subnets(&mut item);
+    let has_template = launch_template(&mut item, &mut spec);
+    machines(&mut item, &mut spec, has_template);
+    on_kubernetes(&mut item, &mut spec);
+    updates(&mut item, &mut spec);
+    if item.flag("spot") == Some(true) {
+        spec["capacityType"] = json!("Spot");
+    }
+    let tags = tags(&mut item, "tags");
+    if !tags.is_empty() {
+        spec["tags"] = json!(tags);
+    }
+    node_role::role(&mut item, &mut spec, cluster.region);
+    refuse_the_rest(&mut item, has_template);
+    let mut metadata = json!({"name": names::node_group_name(cluster.name, &name)});
+    if let Some(namespace) = &cluster.placing.namespace {
+        metadata["namespace"] = json!(namespace);
+    }
+    Some(json!({"apiVersion": format!("{GROUP}/v1alpha1"), "kind": "NodeGroup", "metadata": metadata, "spec": spec}))
+}
+
+/// As eksctl fills in what is not there.
+fn scaling(item: &mut Section<'_>) -> Value {
+    let (desired, min, max) = (item.number("desiredCapacity"), item.number("minSize"), item.number("maxSize"));
+    let least = min.or(desired).unwrap_or(DEFAULT_NODES);
+    let most = max.unwrap_or_else(|| desired.unwrap_or(least).max(1));
+    let mut scaling = json!({"min": least, "max": most});
+    if let Some(desired) = desired.filter(|desired| *desired != least) {
+        scaling["desired"] = json!(desired);
+    }
+    scaling
+}
+
+fn launch_template(item: &mut Section<'_>, spec: &mut Value) -> bool {
+    let Some(mut template) = item.section("launchTemplate") else { return false };
+    let Some(id) = template.some_text("id") else {
+        template.wrong("id", "is missing");
+        return true;
+    };
+    spec["launchTemplate"] = json!({"id": id});
+    if let Some(version) = template.some_text("version") {
+        if version.bytes().all(|byte| byte.is_ascii_digit()) {
+            spec["launchTemplate"]["version"] = json!(version);
+        } else {
+            let why = format!(
+                "{version:?} moves by itself: name the number of a version; without one, the default's is used"
+            );
+            template.left_out("version", why);
+        }
+    }
+    true
+}
+
+fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
+    let mut types = item.texts("instanceTypes").unwrap_or_default();
+    if let Some(one) = item.some_text("instanceType") {
+        if types.is_empty() {
+            types.push(one);
+        } else if !types.contains(&one) {
+            item.left_out("instanceType", "instanceTypes names the types already");
+        }
+    }
+    // A launch template may say it itself.
+    if types.is_empty() && !has_template {
+        types.push(DEFAULT_TYPE.to_owned());
+    }
+    if !types.is_empty() {
+        spec["instanceTypes"] = json!(types);
+    }
+    let family = item.some_text("amiFamily");
+    if family.is_some() || !has_template {
+        let named = family.as_deref().unwrap_or(DEFAULT_FAMILY);
+        match ami_type(named, &types) {
+            Some(ami_type) => spec["amiType"] = json!(ami_type),
+            None => item.left_out(
+                "amiFamily",
+                format!(
+                    "EKS has no AMI type for {named}, and chooses one: such images need a launch template of yours"
+                ),
+            ),
+        }
+    }
+    if item.value("ami").is_some_and(|ami| ami != "auto" && ami != "auto-ssm") {
+        item.left_out(
+            "ami",
+            "EKS chooses the image of the AMI type: one of your own needs a launch template (launchTemplate.id)",
+        );
+    }
+    let volume = item.number("volumeSize");
+    if has_template {
+        if volume.is_some() {
+            item.left_out("volumeSize", "the launch template says it");
+        }
+    } else {
+        spec["diskSizeGiB"] = json!(volume.unwrap_or(DEFAULT_VOLUME));
+    }
+    if let Some(release) = item.some_text("releaseVersion") {
+        spec["releaseVersion"] = if release == "latest" { json!("Latest") } else { json!(release) };
+    }
+}
+
+fn on_kubernetes(item: &mut Section<'_>, spec: &mut Value) {
+    if let Some(labels) = item.map("labels").filter(|labels| !labels.is_empty()) {
+        spec["labels"] = json!(labels);
+    }
+    let taints = taints(item);
+    if !taints.is_empty() {
+        spec["taints"] = json!(taints);
+    }
+}
+
+/// A list of key, value and effect; or, as self-managed nodes have it, `key: value:effect`.
+fn taints(item: &mut Section<'_>) -> Vec<Value> {
+    if !item.is_list("taints") {
+        let short = |(key, text): (String, String)| {
+            let (value, effect) = text.rsplit_once(':').unwrap_or(("", &text));
+            taint(&key, Some(value.to_owned()), effect)
+        };
+        return item.map("taints").unwrap_or_default().into_iter().map(short).collect();
+    }
+    let mut taints = Vec::new();
+    for mut section in item.sections("taints") {
+        let (key, value) = (section.some_text("key"), section.text("value"));
+        match (key, section.some_text("effect")) {
+            (Some(key), Some(effect)) => taints.push(taint(&key, value, &effect)),
+            _ => section.wrong("key", "key and effect must both be set"),
+        }
+    }
+    taints
+}
+
+fn taint(key: &str, value: Option<String>, effect: &str) -> Value {
+    match value.filter(|value| !value.is_empty()) {
+        Some(value) => json!({"key": key, "value": value, "effect": effect}),
+        None => json!({"key": key, "effect": effect}),
+    }
+}
+
+fn updates(item: &mut Section<'_>, spec: &mut Value) {
+    if let Some(mut update) = item.section("updateConfig") {
+        let fields = ["maxUnavailable", "maxUnavailablePercentage"];
+        let set: BTreeMap<_, _> = fields.iter().filter_map(|field| Some((*field, update.number(field)?))).collect();
+        if !set.is_empty() {
+            spec["update"] = json!(set);
+        }
+    }
+    if let Some(mut repair) = item.section("nodeRepairConfig") {
+        if let Some(enabled) = repair.flag("enabled") {
+            spec["repair"] = json!({"enabled": enabled});
+        }
+        for field in [
+            "maxUnhealthyNodeThresholdPercentage",
+            "maxUnhealthyNodeThresholdCount",
+            "maxParallelNodesRepairedPercentage",
+            "maxParallelNodesRepairedCount",
+            "nodeRepairConfigOverrides",
+        ] {
+            repair.refuse(field, "Keelson switches node repair on or off, and leaves its limits to EKS");
+        }
+    }
+}
+
+/// What EKS takes from a launch template only.
+fn refuse_the_rest(item: &mut Section<'_>, has_template: bool) {
+    let why = if has_template {
+        "is for the launch template that is named"
+    } else {
+        "is for an EC2 launch template, and Keelson makes none: make one and name it in launchTemplate.id"
+    };
+    for field in [
+        "volumeType",
+        "volumeName",
+        "volumeKmsKeyID",
+        "volumeIOPS",
+        "volumeThroughput",
+        "additionalVolumes",
+        "maxPodsPerNode",
+        "preBootstrapCommands",
+        "overrideBootstrapCommand",
+        "disableIMDSv1",
+        "placement",
+        "bottlerocket",
+        "securityGroups",
+        "instancePrefix",
+        "instanceName",
+        "capacityReservation",
+        "instanceMarketOptions",
+    ] {
+        item.refuse(field, why);
+    }
+    for field in ["volumeEncrypted", "ebsOptimized", "disablePodIMDS", "efaEnabled", "enableDetailedMonitoring"] {
+        item.refuse_unless(field, false, why);
+    }
+    const GROUP_OF_EKS: &str = "the Auto Scaling group is EKS's: Keelson sets nothing on it";
+    item.refuse("asgSuspendProcesses", GROUP_OF_EKS);
+    item.refuse_unless("propagateASGTags", false, GROUP_OF_EKS);
+    item.refuse("outpostARN", "EKS has no managed node groups on Outposts");
+}

@@ -1,0 +1,114 @@
+//! `iam` and `ssh` of a node group: its role, and what is attached to that. Pure.
+
+use serde_json::{Value, json};
+
+use super::section::Section;
+
+/// What the role that Keelson makes for a cluster's nodes has in any case.
+const HAS: [&str; 3] = ["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"];
+/// What deploy/iam-policy.json lets the operator attach besides.
+const MAY_ATTACH: &str = ":iam::aws:policy/AmazonSSMManagedInstanceCore";
+/// Policies of AWS that eksctl attaches by a switch.
+const SWITCHES: [(&str, &str); 3] = [
+    ("imageBuilder", "AmazonEC2ContainerRegistryPowerUser"),
+    ("cloudWatch", "CloudWatchAgentServerPolicy"),
+    ("ebs", "service-role/AmazonEBSCSIDriverPolicy"),
+];
+/// For those, eksctl writes policies into the role.
+const INLINE_SWITCHES: [&str; 10] = [
+    "autoScaler",
+    "externalDNS",
+    "certManager",
+    "appMesh",
+    "appMeshPreview",
+    "fsx",
+    "efs",
+    "awsLoadBalancerController",
+    "albIngress",
+    "xRay",
+];
+const INLINE: &str = "Keelson writes no policies into roles: make a policy and list it in additionalRolePolicies, or better, give \
+                      the workload a role of its own under podIdentities";
+
+/// AWS's own policy of that name. Regions of their own have partitions of their own.
+fn of_aws(name: &str, region: &str) -> String {
+    let partition = match region.split('-').next() {
+        Some("cn") => "aws-cn",
+        Some("us") if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    };
+    format!("arn:{partition}:iam::aws:policy/{name}")
+}
+
+/// Sets `roleArn` or `additionalRolePolicies`.
+pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
+    // Each with the field that asks for it.
+    let mut policies: Vec<(String, String)> = Vec::new();
+    let mut role = None;
+    ssh(item, &mut policies, region);
+    if let Some(mut iam) = item.section("iam") {
+        role = iam.some_text("instanceRoleARN");
+        for (n, arn) in iam.texts("attachPolicyARNs").unwrap_or_default().into_iter().enumerate() {
+            policies.push((format!("iam.attachPolicyARNs[{n}]"), arn));
+        }
+        if let Some(mut switches) = iam.section("withAddonPolicies") {
+            for (field, name) in SWITCHES {
+                if switches.flag(field) == Some(true) {
+                    policies.push((format!("iam.withAddonPolicies.{field}"), of_aws(name, region)));
+                }
+            }
+            INLINE_SWITCHES.iter().for_each(|field| switches.refuse_unless(field, false, INLINE));
+        }
+        const OWN_ROLE: &str =
+            "the role of the nodes is made with a name of Keelson's: for another, make it and name it in roleArn";
+        iam.refuse_each(&[
+            ("attachPolicy", INLINE),
+            ("instanceProfileARN", "managed node groups have no instance profile of yours"),
+            ("instanceRoleName", OWN_ROLE),
+            (
+                "instanceRolePermissionsBoundary",
+                "permissionsBoundaryArn of an AwsAccount holds for every role that Keelson makes in it",
+            ),
+        ]);
+    }
+    if let Some(role) = role {
+        for (path, arn) in policies {
+            item.left_out(
+                &path,
+                format!("{arn}: the role in iam.instanceRoleARN is yours, and Keelson does not change it"),
+            );
+        }
+        spec["roleArn"] = json!(role);
+        return;
+    }
+    let mut attached: Vec<String> = Vec::new();
+    for (path, arn) in policies {
+        let ours = arn.contains(":iam::aws:policy/") && HAS.iter().any(|name| arn.ends_with(&format!("/{name}")));
+        if ours || attached.contains(&arn) {
+            continue;
+        }
+        if !arn.ends_with(MAY_ATTACH) {
+            let how = "every node of the cluster gets it, as its node groups share one role; and the operator may attach it once \
+                       it is listed under iam:PolicyARN in the operator's IAM policy (deploy/iam-policy.json)";
+            item.differs(&path, format!("{arn}: {how}"));
+        }
+        attached.push(arn);
+    }
+    if !attached.is_empty() {
+        spec["additionalRolePolicies"] = json!(attached);
+    }
+}
+
+/// Keys cannot be given; a shell by SSM can.
+fn ssh(item: &mut Section<'_>, policies: &mut Vec<(String, String)>, region: &str) {
+    let Some(mut ssh) = item.section("ssh") else { return };
+    const KEYS: &str = "Keelson gives no remote access by keys: use SSM (AmazonSSMManagedInstanceCore in additionalRolePolicies), \
+                        or a launch template with a key";
+    if ssh.flag("enableSsm") == Some(true) {
+        policies.push(("ssh.enableSsm".to_owned(), of_aws("AmazonSSMManagedInstanceCore", region)));
+    }
+    ssh.refuse_unless("allow", false, KEYS);
+    for field in ["publicKeyPath", "publicKey", "publicKeyName", "sourceSecurityGroupIds"] {
+        ssh.refuse(field, KEYS);
+    }
+}

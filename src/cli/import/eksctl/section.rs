@@ -1,0 +1,236 @@
+//! A ClusterConfig as a tree that is taken apart field by field. What nobody took is told by its path when its section goes,
+//! so that nothing is dropped in silence. Pure.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+/// Something about a field, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Where it stands, such as `managedNodeGroups[0].ssh`.
+    pub path: String,
+    /// What there is to say.
+    pub what: String,
+}
+
+/// What became of the fields.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Not converted, and why.
+    pub left_out: Vec<Told>,
+    /// Converted, but not quite the same.
+    pub differs: Vec<Told>,
+    /// Mistakes: nothing is written.
+    pub wrong: Vec<Told>,
+}
+
+/// A mapping of the file.
+pub struct Section<'r> {
+    path: String,
+    fields: Map<String, Value>,
+    report: &'r RefCell<Report>,
+}
+
+impl Drop for Section<'_> {
+    fn drop(&mut self) {
+        for (name, value) in std::mem::take(&mut self.fields) {
+            let mut leaves = Vec::new();
+            leaves_of(&self.at(&name), &value, &mut leaves);
+            for path in leaves {
+                let what = "not known to Keelson: a field of another version of eksctl, or misspelt".to_owned();
+                self.report.borrow_mut().left_out.push(Told { path, what });
+            }
+        }
+    }
+}
+
+/// The paths of all that is not a mapping or list with something in it.
+pub fn leaves_of(path: &str, value: &Value, leaves: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            fields.iter().for_each(|(name, value)| leaves_of(&join(path, name), value, leaves));
+        }
+        Value::Array(items) if !items.is_empty() => {
+            items.iter().enumerate().for_each(|(n, item)| leaves_of(&format!("{path}[{n}]"), item, leaves));
+        }
+        _ => leaves.push(path.to_owned()),
+    }
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+impl<'r> Section<'r> {
+    /// The whole file.
+    pub fn root(fields: Map<String, Value>, report: &'r RefCell<Report>) -> Self {
+        Self { path: String::new(), fields, report }
+    }
+
+    /// The path of a field.
+    pub fn at(&self, field: &str) -> String {
+        join(&self.path, field)
+    }
+
+    /// Names of the fields that are left.
+    pub fn names(&self) -> Vec<String> {
+        self.fields.keys().cloned().collect()
+    }
+
+    /// Whether the field is set and was not taken yet.
+    pub fn has(&self, field: &str) -> bool {
+        self.fields.get(field).is_some_and(|value| !value.is_null())
+    }
+
+    /// Whether the field holds a list.
+    pub fn is_list(&self, field: &str) -> bool {
+        self.fields.get(field).is_some_and(Value::is_array)
+    }
+
+    /// Takes the field, whatever it holds. What is null is not set.
+    pub fn value(&mut self, field: &str) -> Option<Value> {
+        self.fields.remove(field).filter(|value| !value.is_null())
+    }
+
+    /// Takes a text.
+    pub fn text(&mut self, field: &str) -> Option<String> {
+        let value = self.value(field)?;
+        self.as_text(&self.at(field), value)
+    }
+
+    /// Takes a text; one of no letters says nothing.
+    pub fn some_text(&mut self, field: &str) -> Option<String> {
+        self.text(field).filter(|text| !text.is_empty())
+    }
+
+    /// Takes `true` or `false`.
+    pub fn flag(&mut self, field: &str) -> Option<bool> {
+        let value = self.value(field)?;
+        if value.as_bool().is_none() {
+            self.wrong(field, format!("{value} is neither true nor false"));
+        }
+        value.as_bool()
+    }
+
+    /// Takes a whole number.
+    pub fn number(&mut self, field: &str) -> Option<i64> {
+        let value = self.value(field)?;
+        if value.as_i64().is_none() {
+            self.wrong(field, format!("{value} is not a whole number"));
+        }
+        value.as_i64()
+    }
+
+    /// Takes a list of texts.
+    pub fn texts(&mut self, field: &str) -> Option<Vec<String>> {
+        let items = self.items(field)?;
+        let text = |(n, item)| self.as_text(&format!("{}[{n}]", self.at(field)), item);
+        Some(items.into_iter().enumerate().filter_map(text).collect())
+    }
+
+    /// Takes a mapping of texts.
+    pub fn map(&mut self, field: &str) -> Option<BTreeMap<String, String>> {
+        let fields = self.mapping(field)?;
+        let text = |(name, value): (String, Value)| {
+            let path = join(&self.at(field), &name);
+            Some((name, self.as_text(&path, value)?))
+        };
+        Some(fields.into_iter().filter_map(text).collect())
+    }
+
+    /// Takes a section.
+    pub fn section(&mut self, field: &str) -> Option<Section<'r>> {
+        let fields = self.mapping(field)?;
+        Some(Section { path: self.at(field), fields, report: self.report })
+    }
+
+    /// Takes a list of sections.
+    pub fn sections(&mut self, field: &str) -> Vec<Section<'r>> {
+        let mut sections = Vec::new();
+        for (n, item) in self.items(field).unwrap_or_default().into_iter().enumerate() {
+            let path = format!("{}[{n}]", self.at(field));
+            match item {
+                Value::Object(fields) => sections.push(Section { path, fields, report: self.report }),
+                other => self.wrong_at(path, format!("{other} is not a mapping")),
+            }
+        }
+        sections
+    }
+
+    fn mapping(&mut self, field: &str) -> Option<Map<String, Value>> {
+        match self.value(field)? {
+            Value::Object(fields) => Some(fields),
+            other => {
+                self.wrong(field, format!("{other} is not a mapping"));
+                None
+            }
+        }
+    }
+
+    fn items(&mut self, field: &str) -> Option<Vec<Value>> {
+        match self.value(field)? {
+            Value::Array(items) => Some(items),
+            other => {
+                self.wrong(field, format!("{other} is not a list"));
+                None
+            }
+        }
+    }
+
+    fn as_text(&self, path: &str, value: Value) -> Option<String> {
+        match value {
+            Value::String(text) => return Some(text),
+            Value::Number(_) | Value::Bool(_) => {
+                self.wrong_at(path.to_owned(), format!("{value} is not a text: put it in quotes"));
+            }
+            other => self.wrong_at(path.to_owned(), format!("{other} is not a text")),
+        }
+        None
+    }
+
+    /// Takes the field and says why it is not converted.
+    pub fn refuse(&mut self, field: &str, why: &str) {
+        if self.value(field).is_some() {
+            self.left_out(field, why);
+        }
+    }
+
+    /// [`Self::refuse`] for each.
+    pub fn refuse_each(&mut self, reasons: &[(&str, &str)]) {
+        reasons.iter().for_each(|(field, why)| self.refuse(field, why));
+    }
+
+    /// [`Self::refuse`], unless the field holds what comes of it anyway.
+    pub fn refuse_unless(&mut self, field: &str, same: impl Into<Value>, why: &str) {
+        if self.value(field).is_some_and(|value| value != same.into()) {
+            self.left_out(field, why);
+        }
+    }
+
+    /// The field is not converted.
+    pub fn left_out(&self, field: &str, why: impl Into<String>) {
+        self.report.borrow_mut().left_out.push(Told { path: self.at(field), what: why.into() });
+    }
+
+    /// The field is converted, with a difference.
+    pub fn differs(&self, field: &str, how: impl Into<String>) {
+        self.report.borrow_mut().differs.push(Told { path: self.at(field), what: how.into() });
+    }
+
+    /// The field is a mistake.
+    pub fn wrong(&self, field: &str, why: impl Into<String>) {
+        self.wrong_at(self.at(field), why.into());
+    }
+
+    fn wrong_at(&self, path: String, what: String) {
+        self.report.borrow_mut().wrong.push(Told { path, what });
+    }
+
+    /// Nothing of the section is converted.
+    pub fn leave(mut self, why: &str) {
+        self.fields.clear();
+        self.report.borrow_mut().left_out.push(Told { path: self.path.clone(), what: why.to_owned() });
+    }
+}

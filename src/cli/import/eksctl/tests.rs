@@ -1,0 +1,286 @@
+//! What becomes of each field, small file by small file, and of whole ones.
+
+use super::*;
+
+const BASE: &str = "apiVersion: eksctl.io/v1alpha5\nkind: ClusterConfig\n";
+const NAMED: &str = "metadata: {name: demo, region: eu-west-1, version: '1.34'}\n";
+
+/// The objects by their path, such as `/0/spec/version` (the cluster is 0), and what was told; what comes is valid.
+fn good(fields: &str) -> (Value, Report) {
+    let text = format!("{BASE}{NAMED}{fields}");
+    let Converted { objects, report } =
+        convert(&text, &Placing::default()).unwrap_or_else(|e| panic!("{fields}: {e:#}"));
+    let manifest = write::manifest(&comments(&report), &objects).unwrap();
+    crate::cli::plan::check(&manifest).unwrap_or_else(|e| panic!("{fields}: {e:#}\n{manifest}"));
+    (Value::Array(objects), report)
+}
+
+fn bad(text: &str) -> String {
+    match convert(text, &Placing::default()) {
+        Ok(_) => panic!("was taken: {text}"),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+fn group(fields: &str) -> String {
+    format!("managedNodeGroups: [{{name: ng, {fields}}}]")
+}
+
+#[test]
+fn each_field_becomes_what_keelson_calls_it() {
+    let table = [
+        ("", "/0/metadata/name", r#""demo""#),
+        ("", "/0/spec/region", r#""eu-west-1""#),
+        ("", "/0/spec/version", r#""1.34""#),
+        // eksctl's defaults, where they are not Keelson's.
+        ("", "/0/spec/network/vpc", r#"{"cidr":"192.168.0.0/16","nat":"Single"}"#),
+        ("", "/0/spec/endpointAccess", r#"{"private":false,"public":true}"#),
+        ("", "/0/spec/access", r#"{"authenticationMode":"ApiAndConfigMap"}"#),
+        ("", "/0/spec/oidcProvider", "false"),
+        (
+            "",
+            "/0/spec/addons",
+            r#"[{"name":"vpc-cni"},{"name":"kube-proxy"},{"name":"coredns"},{"name":"metrics-server"}]"#,
+        ),
+        ("vpc: {cidr: 10.1.0.0/16}", "/0/spec/network/vpc/cidr", r#""10.1.0.0/16""#),
+        ("vpc: {nat: {gateway: Disable}}", "/0/spec/network/vpc/nat", r#""None""#),
+        ("availabilityZones: [eu-west-1a, eu-west-1c]", "/0/spec/network/vpc/zones", r#"["eu-west-1a","eu-west-1c"]"#),
+        (
+            "vpc: {clusterEndpoints: {privateAccess: true}}",
+            "/0/spec/endpointAccess",
+            r#"{"private":true,"public":true}"#,
+        ),
+        (
+            "vpc: {controlPlaneSubnetIDs: [subnet-1, subnet-2]}",
+            "/0/spec/network",
+            r#"{"existing":{"subnetIds":["subnet-1","subnet-2"]}}"#,
+        ),
+        ("iam: {withOIDC: true}", "/0/spec/oidcProvider", "true"),
+        (
+            "kubernetesNetworkConfig: {serviceIPv4CIDR: 10.100.0.0/16}",
+            "/0/spec/kubernetesNetwork",
+            r#"{"serviceCidr":"10.100.0.0/16"}"#,
+        ),
+        ("cloudWatch: {clusterLogging: {enableTypes: []}}", "/0/spec/logging", "[]"),
+        ("upgradePolicy: {supportType: extended}", "/0/spec/supportType", r#""Extended""#),
+        ("autoModeConfig: {enabled: true, nodePools: [system]}", "/0/spec/autoMode", r#"{"nodePools":["system"]}"#),
+        ("autoModeConfig: {enabled: true}", "/0/spec/addons", r#"[{"name":"metrics-server"}]"#),
+        (
+            "addonsConfig: {disableDefaultAddons: true}\naddons: [{name: CoreDNS, version: default}]",
+            "/0/spec/addons",
+            r#"[{"name":"coredns"}]"#,
+        ),
+        (
+            "addons: [{name: coredns, configurationValues: 'replicaCount: 3'}]",
+            "/0/spec/addons/0/configuration",
+            r#"{"replicaCount":3}"#,
+        ),
+        ("accessConfig: {authenticationMode: API}", "/0/spec/access/authenticationMode", r#""Api""#),
+        (
+            "iamIdentityMappings: [{arn: 'arn:aws-cn:iam::1:role/x', groups: [viewers, 'system:masters']}]"
+                .replace("::1:", "::111122223333:")
+                .leak(),
+            "/0/spec/access/entries/0/policies/0/policyArn",
+            r#""arn:aws-cn:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy""#,
+        ),
+        (
+            "gitops: {flux: {gitProvider: gitlab, flags: {owner: a/b, repository: c, hostname: git.example.com, private: 'false'}}}",
+            "/0/spec/gitops/flux",
+            r#"{"path":".","source":{"git":{"ref":{"branch":"main"},"url":"https://git.example.com/a/b/c"}}}"#,
+        ),
+        ("managedNodeGroups: [{name: Ng_1}]", "/1/metadata/name", r#""demo-ng-1""#),
+        ("managedNodeGroups: [{name: Ng_1}]", "/1/spec/nodeGroupName", r#""Ng_1""#),
+    ];
+    for (fields, path, expected) in table {
+        let (objects, _) = good(fields);
+        let found = objects.pointer(path).map(Value::to_string).unwrap_or_default();
+        assert_eq!(found, expected, "{fields}: {path}");
+    }
+}
+
+#[test]
+fn each_field_of_a_node_group_becomes_what_keelson_calls_it() {
+    let table = [
+        ("", "scaling", r#"{"max":2,"min":2}"#),
+        ("desiredCapacity: 3", "scaling", r#"{"max":3,"min":3}"#),
+        ("desiredCapacity: 0", "scaling", r#"{"max":1,"min":0}"#),
+        ("minSize: 1, maxSize: 5, desiredCapacity: 3", "scaling", r#"{"desired":3,"max":5,"min":1}"#),
+        ("minSize: 4", "scaling", r#"{"max":4,"min":4}"#),
+        ("", "subnets", r#"{"tier":"Public"}"#),
+        (
+            "privateNetworking: true, availabilityZones: [eu-west-1a]",
+            "subnets",
+            r#"{"tier":"Private","zones":["eu-west-1a"]}"#,
+        ),
+        ("subnets: [subnet-9]", "subnets", r#"{"ids":["subnet-9"]}"#),
+        ("", "instanceTypes", r#"["m5.large"]"#),
+        ("instanceTypes: [c7g.large]", "amiType", r#""AL2023_ARM_64_STANDARD""#),
+        ("amiFamily: WindowsServer2022FullContainer", "amiType", r#""WINDOWS_FULL_2022_x86_64""#),
+        ("amiFamily: Ubuntu2404", "amiType", ""),
+        ("", "diskSizeGiB", "80"),
+        ("volumeSize: 20", "diskSizeGiB", "20"),
+        ("launchTemplate: {id: lt-1}", "diskSizeGiB", ""),
+        ("launchTemplate: {id: lt-1}", "instanceTypes", ""),
+        ("launchTemplate: {id: lt-1, version: '2'}", "launchTemplate", r#"{"id":"lt-1","version":"2"}"#),
+        ("spot: true", "capacityType", r#""Spot""#),
+        ("releaseVersion: 1.34.2-20261101", "releaseVersion", r#""1.34.2-20261101""#),
+        ("taints: [{key: a, effect: NoExecute}]", "taints", r#"[{"effect":"NoExecute","key":"a"}]"#),
+        (
+            "taints: {a: 'b:NoSchedule', c: NoExecute}",
+            "taints",
+            r#"[{"effect":"NoSchedule","key":"a","value":"b"},{"effect":"NoExecute","key":"c"}]"#,
+        ),
+        ("labels: {a: b}", "labels", r#"{"a":"b"}"#),
+        ("tags: {a: b, 'aws:x': z}", "tags", r#"{"a":"b"}"#),
+        ("updateConfig: {maxUnavailable: 2}", "update", r#"{"maxUnavailable":2}"#),
+        ("nodeRepairConfig: {enabled: false}", "repair", r#"{"enabled":false}"#),
+        (
+            "ssh: {enableSsm: true}",
+            "additionalRolePolicies",
+            r#"["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]"#,
+        ),
+        (
+            "iam: {attachPolicyARNs: ['arn:aws:iam::aws:policy/AmazonEKSWorkerNodePolicy']}",
+            "additionalRolePolicies",
+            "",
+        ),
+        (
+            "iam: {withAddonPolicies: {ebs: true}}",
+            "additionalRolePolicies",
+            r#"["arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy"]"#,
+        ),
+    ];
+    for (fields, field, expected) in table {
+        let (objects, _) = good(&group(fields));
+        let found = objects[1]["spec"].get(field).map(Value::to_string).unwrap_or_default();
+        assert_eq!(found, expected, "{fields}: {field}");
+    }
+}
+
+#[test]
+fn what_is_not_converted_is_named_with_why() {
+    let group = |fields| group(fields).leak() as &str;
+    let table = [
+        ("karpenter: {version: 1.0.0}", "karpenter", "keep Karpenter"),
+        ("nodeGroups: [{name: a}]", "nodeGroups[0]", "self-managed"),
+        ("iam: {serviceAccounts: [{metadata: {name: a}}]}", "iam.serviceAccounts[0]", "default/a"),
+        ("iam: {vpcResourceControllerPolicy: true}", "iam.vpcResourceControllerPolicy", "roleArn"),
+        ("vpc: {extraCIDRs: [100.64.0.0/16]}", "vpc.extraCIDRs", "network.existing"),
+        ("kubernetesNetworkConfig: {ipFamily: IPv6}", "kubernetesNetworkConfig.ipFamily", "IPv4 cluster"),
+        (
+            "accessConfig: {bootstrapClusterCreatorAdminPermissions: false}",
+            "accessConfig.bootstrapClusterCreatorAdminPermissions",
+            "Flux",
+        ),
+        ("addons: [{name: coredns, tags: {a: b}}]", "addons[0].tags", "cluster's tags"),
+        ("identityProviders: [{type: oidc}]", "identityProviders", "IAM only"),
+        ("gitops: {flux: {gitProvider: bitbucket}}", "gitops.flux", "gitops.flux.source"),
+        (group("preBootstrapCommands: [x]"), "managedNodeGroups[0].preBootstrapCommands", "launchTemplate.id"),
+        (group("ami: ami-1"), "managedNodeGroups[0].ami", "launchTemplate.id"),
+        (group("amiFamily: Ubuntu2404"), "managedNodeGroups[0].amiFamily", "Ubuntu2404"),
+        (group("instanceSelector: {vCPUs: 2}"), "managedNodeGroups[0]", "--dry-run"),
+        (
+            group("launchTemplate: {id: lt-1, version: $Latest}"),
+            "managedNodeGroups[0].launchTemplate.version",
+            "number",
+        ),
+        (
+            group("iam: {withAddonPolicies: {fsx: true}}"),
+            "managedNodeGroups[0].iam.withAddonPolicies.fsx",
+            "podIdentities",
+        ),
+        ("vpc: {natt: {gateway: Single}}", "vpc.natt.gateway", "not known to Keelson"),
+        (group("iam: {with: [{a: 1}]}"), "managedNodeGroups[0].iam.with[0].a", "not known to Keelson"),
+    ];
+    for (fields, path, words) in table {
+        let (_, report) = good(fields);
+        let told = report.left_out.iter().find(|told| told.path == path);
+        assert!(told.is_some_and(|told| told.what.contains(words)), "{fields}: {:?}", report.left_out);
+    }
+}
+
+#[test]
+fn what_comes_of_it_anyway_is_not_told() {
+    for fields in [
+        "vpc: {autoAllocateIPv6: false, controlPlaneEgressMode: AWS_MANAGED}",
+        "privateCluster: {enabled: false}",
+        "addonsConfig: {disableDefaultAddons: false, autoApplyPodIdentityAssociations: false}",
+        "karpenter: null",
+        "iam: {vpcResourceControllerPolicy: false}",
+        &group("ssh: {allow: false}, ami: auto, volumeEncrypted: false, efaEnabled: false, spot: false"),
+        &group("iam: {withAddonPolicies: {autoScaler: false, ebs: false}}"),
+    ] {
+        let (_, report) = good(fields);
+        assert!(report.left_out.is_empty() && report.differs.is_empty(), "{fields}: {report:?}");
+    }
+}
+
+#[test]
+fn mistakes_are_told_with_their_paths_and_all_at_once() {
+    let whole = |fields: &str| bad(&format!("{BASE}{NAMED}{fields}"));
+    let table = [
+        (bad("kind: ClusterConfig"), "apiVersion: is missing; eksctl.io/v1alpha5"),
+        (bad(&BASE.replace("v1alpha5", "v1alpha4")), "eksctl.io/v1alpha4"),
+        (bad(&BASE.replace("ClusterConfig", "Cluster")), "kind: \"Cluster\" is not ClusterConfig"),
+        (bad("[]"), "must hold one document"),
+        (bad(&format!("{BASE}---\n{BASE}")), "it holds 2"),
+        (bad("a: [b"), "is not YAML"),
+        (bad(BASE), "metadata: is missing"),
+        (
+            bad(&format!("{BASE}metadata: {{name: a, region: b}}")),
+            "metadata.version: is missing, and Keelson does not choose one",
+        ),
+        (
+            bad(&format!("{BASE}metadata: {{name: a, region: b, version: 1.34}}")),
+            "metadata.version: 1.34 is not a text: put it in quotes",
+        ),
+        (
+            bad(&format!("{BASE}metadata: {{name: a, region: b, version: latest}}")),
+            "metadata.version: \"latest\" is not a Kubernetes version",
+        ),
+        (whole("vpc: []"), "vpc: [] is not a mapping"),
+        (whole("vpc: {id: vpc-1}"), "vpc.id: names a VPC"),
+        (whole("vpc: {subnets: {private: {a: {cidr: 10.0.0.0/24}}}}"), "vpc.subnets.private.a.id: is missing"),
+        (whole("vpc: {nat: {gateway: Some}}"), "vpc.nat.gateway: \"Some\" is none of"),
+        (whole("addons: {name: a}"), "addons: {\"name\":\"a\"} is not a list"),
+        (whole("addons: [coredns]"), "addons[0]: \"coredns\" is not a mapping"),
+        (
+            whole("addons: [{name: a, configurationValues: '['}]"),
+            "addons[0].configurationValues: is neither JSON nor YAML",
+        ),
+        (whole("managedNodeGroups: [{minSize: 1}]"), "managedNodeGroups[0].name: is missing"),
+        (whole(&group("minSize: two")), "managedNodeGroups[0].minSize: \"two\" is not a whole number"),
+        (whole(&group("spot: 'yes'")), "managedNodeGroups[0].spot: \"yes\" is neither true nor false"),
+        (whole(&group("labels: {a: true}")), "managedNodeGroups[0].labels.a: true is not a text: put it in quotes"),
+        (whole(&group("subnets: [nowhere]")), "managedNodeGroups[0].subnets: \"nowhere\" is neither"),
+        (
+            whole("vpc: {subnets: {private: {a: {id: subnet-1}}}}\nmanagedNodeGroups: [{name: a}]"),
+            "has private ones only",
+        ),
+        (whole("availabilityZones: [1]"), "availabilityZones[0]: 1 is not a text"),
+    ];
+    for (message, words) in table {
+        assert!(message.contains(words), "{message}");
+    }
+    let both = whole("vpc: []\naddons: {}");
+    assert!(both.contains("vpc: []") && both.contains("addons: {}"), "{both}");
+}
+
+#[test]
+fn namespace_and_account_are_on_what_takes_them() {
+    let placing = Placing { namespace: Some("team".to_owned()), account_ref: Some("prod".to_owned()) };
+    let text = format!("{BASE}{NAMED}managedNodeGroups: [{{name: ng}}]");
+    let objects = convert(&text, &placing).unwrap().objects;
+    assert!(objects.iter().all(|object| object["metadata"]["namespace"] == "team"));
+    assert_eq!(objects[0]["spec"]["accountRef"]["name"], "prod");
+}
+
+#[test]
+fn whole_files() {
+    for (name, text) in tests_leaves::FILES {
+        let Converted { objects, report } = convert(text, &Placing::default()).unwrap();
+        let manifest = write::manifest(&comments(&report), &objects).unwrap();
+        crate::cli::plan::check(&manifest).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+        insta::assert_snapshot!(name, manifest);
+    }
+}

@@ -1,0 +1,134 @@
+//! Nothing is dropped in silence: every leaf of a file is read, which shows when it is taken away, or it is named.
+
+use super::section::leaves_of;
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+pub(super) const FILES: [(&str, &str); 4] = [
+    ("usual", include_str!("testdata/usual.yaml")),
+    ("existing_vpc", include_str!("testdata/existing_vpc.yaml")),
+    ("private", include_str!("testdata/private.yaml")),
+    ("auto_mode", include_str!("testdata/auto_mode.yaml")),
+];
+
+/// These say once more what another field says, or ask for what comes anyway.
+const TWICE: [&str; 9] = [
+    ".cidr",
+    "metadata.tags.Name",
+    "privateCluster.enabled",
+    "noDuplicateARNs",
+    "subnets.private.data.az",
+    "flags.branch",
+    "accessScope.type",
+    "privateNetworking",
+    "publicAccess",
+];
+
+fn parsed(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+/// What comes of it, as text; `Err`: the mistakes.
+fn outcome(document: &Value) -> Result<(String, Report), String> {
+    let converted = convert(&document.to_string(), &Placing::default()).map_err(|error| format!("{error:#}"))?;
+    let Converted { objects, report } = converted;
+    Ok((json!(objects).to_string() + &format!("{report:?}"), report))
+}
+
+/// The document without the leaf at `path`.
+fn without(document: &Value, path: &str) -> Value {
+    let pointer =
+        format!("/{}", path.replace('.', "\u{0}").replace("[", "\u{0}").replace("]", "")).replace('\u{0}', "/");
+    let mut document = document.clone();
+    let (parent, name) = pointer.rsplit_once('/').unwrap();
+    match document.pointer_mut(parent) {
+        Some(Value::Object(fields)) => drop(fields.remove(name).expect(path)),
+        Some(Value::Array(items)) => drop(items.remove(name.parse().expect(path))),
+        _ => panic!("{path}"),
+    }
+    document
+}
+
+#[test]
+fn every_leaf_matters() {
+    for (name, text) in FILES {
+        let document = parsed(text);
+        let whole = outcome(&document).unwrap().0;
+        let mut leaves = Vec::new();
+        leaves_of("", &document, &mut leaves);
+        for leaf in leaves.iter().filter(|leaf| !leaf.contains("example.com/")) {
+            let silent = outcome(&without(&document, leaf)).is_ok_and(|(other, _)| other == whole);
+            let (_, report) = outcome(&document).unwrap();
+            let named = report.left_out.iter().any(|told| leaf.starts_with(&told.path));
+            let twice = TWICE.iter().any(|end| leaf.ends_with(end));
+            assert!(!silent || named || twice, "{name}: nothing comes of {leaf}, and nothing is said of it");
+        }
+    }
+}
+
+fn odd() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(json!(null)),
+        Just(json!({})),
+        Just(json!([])),
+        any::<bool>().prop_map(|flag| json!(flag)),
+        any::<i64>().prop_map(|number| json!(number)),
+        any::<String>().prop_map(|text| json!(text)),
+        Just(json!({"a": [{"b": 1}, 2]})),
+        Just(json!([[1], {"a": null}])),
+    ]
+}
+
+/// The mappings of the document, as pointers.
+fn mappings(pointer: &str, value: &Value, all: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            all.push(pointer.to_owned());
+            fields.iter().for_each(|(name, value)| {
+                mappings(&format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")), value, all);
+            });
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, item)| mappings(&format!("{pointer}/{n}"), item, all));
+        }
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_not_known_is_named(file in 0..FILES.len(), place in any::<prop::sample::Index>(), value in odd()) {
+        let mut document = parsed(FILES[file].1);
+        let mut all = Vec::new();
+        mappings("", &document, &mut all);
+        let place = place.get(&all).clone();
+        let before = outcome(&document).unwrap().0;
+        document.pointer_mut(&place).unwrap()["zzUnknown"] = value;
+        // A mapping of texts takes any name: tags, labels, a whole that is left out, the settings of an add-on.
+        if let Ok((after, report)) = outcome(&document) {
+            let named = report.left_out.iter().any(|told| {
+                let at: String = place.split('/').skip(1).map(|part| format!("/{part}")).collect();
+                told.path.contains("zzUnknown") || at.starts_with(&format!("/{}", told.path.replace(['.', '['], "/").replace(']', "")))
+            });
+            prop_assert!(named || after != before, "{place}");
+        }
+    }
+
+    #[test]
+    fn no_value_breaks_it(file in 0..FILES.len(), leaf in any::<prop::sample::Index>(), value in odd()) {
+        let document = parsed(FILES[file].1);
+        let mut leaves = Vec::new();
+        leaves_of("", &document, &mut leaves);
+        let leaf = leaf.get(&leaves);
+        prop_assume!(!leaf.contains("example.com/"));
+        let pointer = format!("/{}", leaf.replace(['.', '['], "/").replace(']', ""));
+        let mut document = document.clone();
+        *document.pointer_mut(&pointer).unwrap() = value;
+        if let Err(message) = outcome(&document) {
+            prop_assert!(!message.is_empty());
+        }
+    }
+}
