@@ -41,6 +41,7 @@ pub fn access(file: &mut Section<'_>) -> Value {
             if entries.iter().any(|other| other["principalArn"] == entry["principalArn"]) {
                 item.leave("the principal has an entry already");
             } else {
+                item.differs("arn", "became an access entry: the ConfigMap aws-auth is not written");
                 entries.push(entry);
             }
         }
@@ -119,7 +120,6 @@ fn mapped(item: &mut Section<'_>) -> Option<Value> {
     if !others.is_empty() {
         entry["kubernetesGroups"] = json!(others);
     }
-    item.differs("arn", "became an access entry: the ConfigMap aws-auth is not written");
     Some(entry)
 }
 
@@ -143,18 +143,12 @@ fn pod_identity(mut item: Section<'_>) -> Option<Value> {
         return None;
     };
     item.refuse_unless("createServiceAccount", false, "Keelson makes no ServiceAccounts: keep it in Git");
-    refuse_role_fields(&mut item);
-    item.refuse_each(&[
-        ("targetRoleARN", "Keelson knows no second role in another account"),
-        ("policy", "Keelson knows no further policy on the session"),
-        ("tags", "pod identity associations carry the cluster's tags"),
-    ]);
-    item.refuse_unless("disableSessionTags", false, "Keelson leaves session tags as EKS has them");
+    refuse_the_rest(&mut item);
     Some(json!({"namespace": namespace, "serviceAccount": account, "roleArn": role}))
 }
 
-/// Fields that say how eksctl makes a role.
-pub fn refuse_role_fields(item: &mut Section<'_>) {
+/// What of a pod identity association has no counterpart, a role being named.
+pub fn refuse_the_rest(item: &mut Section<'_>) {
     const WHY: &str = "says how eksctl makes a role, and a role is named already";
     for field in [
         "roleName",
@@ -166,4 +160,10 @@ pub fn refuse_role_fields(item: &mut Section<'_>) {
     ] {
         item.refuse(field, WHY);
     }
+    item.refuse_each(&[
+        ("targetRoleARN", "Keelson knows no second role in another account"),
+        ("policy", "Keelson knows no further policy on the session"),
+        ("tags", "pod identity associations carry the cluster's tags"),
+    ]);
+    item.refuse_unless("disableSessionTags", false, "Keelson leaves session tags as EKS has them");
 }

@@ -108,7 +108,7 @@ fn pod_identity(item: &mut Section<'_>) -> Option<String> {
         only.leave(NO_ROLES);
         return None;
     };
-    super::access::refuse_role_fields(&mut only);
+    super::access::refuse_the_rest(&mut only);
     let (namespace, account) = (only.some_text("namespace"), only.some_text("serviceAccountName"));
     if let Some(account) = account {
         let namespace = namespace.map(|namespace| format!("{namespace}/")).unwrap_or_default();
