@@ -201,6 +201,22 @@ def test_metrics_that_are_named_exist(page):
             assert f'"{stem}"' in source, f"{name(page)}: keelson_{metric}"
 
 
+SAFETY = (CHECKOUT / "docs" / "safety.md").read_text()
+
+
+def test_each_test_that_holds_a_promise_exists():
+    named = re.findall(r"`([\w./-]+\.(?:py|rs))::(\w+)`", SAFETY)
+    assert len(named) > 50
+    for path, test in named:
+        source = (CHECKOUT / path).read_text()
+        assert re.search(rf"\b(?:def|fn) {test}\(", source), f"{path} has no {test}"
+
+
+def test_each_promise_names_the_test_that_holds_it():
+    rows = [row for row in SAFETY.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
+    assert [row for row in rows if "::" not in row and "held by" not in row] == []
+
+
 def test_the_chapters_of_the_demo_that_the_readme_shows_are_those_it_tells():
     told = (CHECKOUT / "e2e" / "harness" / "keelson_harness" / "demo.py").read_text()
     chapters = re.findall(r"^== (.+)$", (CHECKOUT / "README.md").read_text(), re.MULTILINE)

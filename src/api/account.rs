@@ -86,6 +86,7 @@ pub struct AwsAccountSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]
+    #[x_kube(validation = rules::tag_keys_apart())]
     #[x_kube(validation = rules::tag_keys_not_ours())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,

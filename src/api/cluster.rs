@@ -76,6 +76,7 @@ pub struct EksClusterSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]
+    #[x_kube(validation = rules::tag_keys_apart())]
     #[x_kube(validation = rules::tag_keys_not_ours())]
     #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,

@@ -99,6 +99,7 @@ pub struct NodeGroupSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::labels")]
     #[x_kube(validation = rules::label_keys())]
+    #[x_kube(validation = rules::label_keys_not_reserved())]
     #[x_kube(validation = rules::label_values())]
     pub labels: Option<BTreeMap<String, String>>,
     /// Kubernetes taints of its nodes; absent: not managed.
@@ -191,6 +192,7 @@ pub enum CapacityType {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(validation = rules::min_at_most_max())]
 #[x_kube(validation = rules::desired_in_bounds())]
+#[x_kube(validation = rules::enforced_size_is_named())]
 #[serde(rename_all = "camelCase")]
 pub struct Scaling {
     /// Fewest nodes.
@@ -204,7 +206,8 @@ pub struct Scaling {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub desired: Option<i32>,
-    /// Who owns the size after creation: `Initial` (an autoscaler), or `Enforce` (`desired`, and so `kubectl scale`).
+    /// Who owns the size after creation: `Initial` (an autoscaler), or `Enforce` (`desired`, which must be set then, and so
+    /// `kubectl scale`).
     #[serde(default)]
     pub desired_policy: DesiredPolicy,
 }

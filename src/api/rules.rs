@@ -309,6 +309,14 @@ pub(super) fn tag_keys_not_ours() -> Rule {
     )
 }
 
+/// IAM takes `Team` and `team` for the same, and refuses both; EC2 and EKS do not.
+pub(super) fn tag_keys_apart() -> Rule {
+    rule(
+        "self.all(key, self.all(other, key == other || key.lowerAscii() != other.lowerAscii()))",
+        "two keys differ in upper and lower case only, which IAM takes for the same: leave one of them out",
+    )
+}
+
 const LABEL_KEY: &str = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
 const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 
@@ -316,6 +324,17 @@ pub(super) fn label_keys() -> Rule {
     rule(
         format!("self.all(key, key.size() <= 317 && key.matches(r'{LABEL_KEY}'))"),
         "each key must be a Kubernetes label key, such as workload or example.com/workload",
+    )
+}
+
+/// What EKS refuses, and what kubelets refuse to start with.
+pub(super) fn label_keys_not_reserved() -> Rule {
+    const RESERVED: &str = r"^([^/]*\.)?(kubernetes\.io|k8s\.io|eks\.amazonaws\.com)/";
+    const OPEN: &str = r"^([^/]*\.)?(node|kubelet)\.kubernetes\.io/";
+    refuse(
+        format!("self.all(key, !key.matches(r'{RESERVED}') || key.matches(r'{OPEN}'))"),
+        "nodes cannot take labels of eks.amazonaws.com, kubernetes.io or k8s.io on themselves, but for node.kubernetes.io and \
+         kubelet.kubernetes.io: choose another prefix",
     )
 }
 

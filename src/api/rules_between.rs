@@ -231,6 +231,15 @@ pub(super) fn desired_in_bounds() -> Rule {
     .field_path(".desired")
 }
 
+pub(super) fn enforced_size_is_named() -> Rule {
+    rule(
+        "self.desiredPolicy != 'Enforce' || has(self.desired)",
+        "desiredPolicy: Enforce keeps the size at desired, and without it would take away all nodes above min: set desired, or \
+         leave desiredPolicy out",
+    )
+    .field_path(".desired")
+}
+
 pub(super) fn instance_types() -> Rule {
     each(r"^[a-z0-9-]+\.[a-z0-9-]+$", "each entry must be an EC2 instance type, such as m7i.large")
 }

@@ -16,6 +16,7 @@ WRONG = [
     wrong("allowedRegions", ["Ireland"], "such as eu-west-1"),
     wrong("permissionsBoundaryArn", "boundary", "ARN of an IAM policy"),
     wrong("tags", {"keelson.dev/owner": "me"}, "choose another key"),
+    wrong("tags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
 ]
 
 IMMUTABLE = [

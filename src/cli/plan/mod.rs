@@ -5,6 +5,7 @@ mod manifest;
 mod print;
 mod rules;
 mod schema;
+mod style;
 mod timeline;
 
 use std::path::PathBuf;
@@ -266,7 +267,7 @@ mod tests {
         for cluster in wanted(&manifest, SourcePolicy::default()).unwrap() {
             print::cluster(&mut out, &from_nothing(&cluster).unwrap(), false);
         }
-        out
+        anstream::adapter::strip_str(&out).to_string()
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::Planned;
+use super::style::{self, styled};
 use super::timeline::Timeline;
 use crate::controllers::plan_status;
 use crate::controllers::progress::{Standing, label, standing};
@@ -30,8 +31,8 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
 fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     let Planned { title, about, graph, plan, upgrade } = planned;
     let about = if about.is_empty() { String::new() } else { format!(": {about}") };
-    let _ = writeln!(out, "{title}{about}\n{}\n", plan.summary());
-    let mut rows = vec![["".into(), "RESOURCE".into(), "BEGINS".into(), "TAKES".into(), "".to_owned()]];
+    let _ = writeln!(out, "{}{about}\n{}\n", styled(style::heading(), title), plan.summary());
+    let mut rows = vec![heading()];
     let mut settled = 0;
     let mut items: Vec<&Item> = plan
         .items
@@ -75,18 +76,14 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     out.push('\n');
 }
 
-/// As diffs do it.
+fn heading() -> [String; 5] {
+    ["", "RESOURCE", "BEGINS", "TAKES", ""].map(str::to_owned)
+}
+
 fn sign(item: &Item) -> &'static str {
-    use crate::engine::Action;
-    let of = |action: Action| match action {
-        Action::Create => "+",
-        Action::Update => "~",
-        Action::Adopt => "@",
-        Action::Delete | Action::Release => "-",
-    };
     match &item.verdict {
         Verdict::Settled => "=",
-        Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) => of(step.action),
+        Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) => style::sign(step.action),
         Verdict::Waiting { .. } => "…",
         Verdict::GoesWith(_) => "-",
         Verdict::Unseen(_) => "?",
@@ -131,14 +128,21 @@ fn closed_gate(wait: &WaitingOn) -> Option<String> {
     }
 }
 
-/// Columns as wide as they must be.
+/// Columns as wide as they must be; those with nothing in them are left out.
 fn table(out: &mut String, rows: &[[String; 5]]) {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths = [0, 1, 2, 3].map(width);
+    let used = |column: usize| rows.iter().skip(1).any(|row| !row[column].is_empty());
+    let [a, b, c, d] = [0, 1, 2, 3].map(width);
     for [sign, resource, begins, takes, details] in rows {
-        let [a, b, c, d] = widths;
-        let line = format!("  {sign:<a$} {resource:<b$}  {begins:>c$}  {takes:>d$}  {details}");
-        let _ = writeln!(out, "{}", line.trim_end());
+        let mut line = format!("{sign:<a$} {resource:<b$}");
+        if used(2) {
+            let _ = write!(line, "  {begins:>c$}");
+        }
+        if used(3) {
+            let _ = write!(line, "  {takes:>d$}");
+        }
+        let line = format!("{line}  {details}");
+        let _ = writeln!(out, "  {}", styled(style::of_sign(sign), line.trim_end()));
     }
 }
 

@@ -113,21 +113,23 @@ fn endpoint_access(vpc: Option<&mut Section<'_>>, only_private: bool) -> Value {
     access
 }
 
+const NO_ID: &str = "has no id: Keelson knows an existing subnet by its id, and looks none up by zone or range; \
+                     `aws ec2 describe-subnets` shows the ids";
+
 fn places(tier: Option<Section<'_>>) -> Vec<Place> {
     let Some(mut tier) = tier else { return Vec::new() };
     let mut places = Vec::new();
     for key in tier.names() {
+        if !tier.has(&key) {
+            tier.wrong(&key, NO_ID);
+        }
         let Some(mut subnet) = tier.section(&key) else { continue };
         let (id, zone) = (subnet.some_text("id"), subnet.some_text("az"));
         // With an id, zone and range only say once more which subnet it is.
         subnet.text("cidr");
         match id {
             Some(id) => places.push(Place { zone: zone.unwrap_or_else(|| key.clone()), key, id }),
-            None => subnet.wrong(
-                "id",
-                "is missing: Keelson knows an existing subnet by its id, and looks none up by zone or range; \
-                 `aws ec2 describe-subnets` shows the ids",
-            ),
+            None => subnet.wrong("id", NO_ID),
         }
     }
     places

@@ -145,13 +145,26 @@ fn machines(item: &mut Section<'_>, spec: &mut Value, has_template: bool) {
 }
 
 fn on_kubernetes(item: &mut Section<'_>, spec: &mut Value) {
-    if let Some(labels) = item.map("labels").filter(|labels| !labels.is_empty()) {
+    let mut labels = item.map("labels").unwrap_or_default();
+    for key in labels.keys().filter(|key| is_reserved(key)) {
+        item.left_out(&format!("labels.{key}"), "nodes cannot take such labels on themselves: set it in Kubernetes");
+    }
+    labels.retain(|key, _| !is_reserved(key));
+    if !labels.is_empty() {
         spec["labels"] = json!(labels);
     }
     let taints = taints(item);
     if !taints.is_empty() {
         spec["taints"] = json!(taints);
     }
+}
+
+/// What EKS and kubelets refuse: the rules of the API do, too.
+fn is_reserved(key: &str) -> bool {
+    let Some((domain, _)) = key.split_once('/') else { return false };
+    let within = |of: &str| domain == of || domain.ends_with(&format!(".{of}"));
+    ["kubernetes.io", "k8s.io", "eks.amazonaws.com"].iter().any(|of| within(of))
+        && !["node.kubernetes.io", "kubelet.kubernetes.io"].iter().any(|of| within(of))
 }
 
 /// A list of key, value and effect; or, as self-managed nodes have it, `key: value:effect`.

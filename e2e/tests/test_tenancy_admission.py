@@ -1,0 +1,158 @@
+"""The admission policy of deploy/: a tenant's cluster in an account that is not open to it is never stored.
+
+No operator runs: all of this is said by the API server.
+"""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+import kustomize
+from fleet import API
+from keelson_harness.cloud import LocalCloud
+from keelson_harness.kubeapi import ApiError, KubeApi
+from keelson_harness.places import CHECKOUT
+
+POLICY = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+NUMBER = "123456789012"
+# Who may use them.
+ACCOUNTS = {
+    "team": {"allowedNamespaces": ["team"]},
+    "everyone": {"allowedNamespaces": ["*"]},
+    "nobody": {},
+    "europe": {"allowedNamespaces": ["team"], "allowedRegions": ["eu-west-1", "eu-central-1"]},
+}
+
+
+def objects() -> list[dict]:
+    return [item for item in kustomize.build(CHECKOUT / "deploy") if item["kind"] in POLICY]
+
+
+def account(name: str, spec: dict) -> dict:
+    return {
+        "apiVersion": API,
+        "kind": "AwsAccount",
+        "metadata": {"name": name},
+        "spec": {"accountId": NUMBER, **spec},
+    }
+
+
+def cluster(
+    name: str | None, namespace: str = "team", region: str = "eu-west-1", called: str = "demo"
+) -> dict:
+    reference = {"accountRef": {"name": name}} if name else {}
+    return {
+        "apiVersion": API,
+        "kind": "EksCluster",
+        "metadata": {"name": called, "namespace": namespace},
+        "spec": {"region": region, "version": "1.34", **reference},
+    }
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[KubeApi]:
+    with LocalCloud(aws=False, git=False) as cloud:
+        cloud.install_crds()
+        found = cloud.management.api
+        found.apply_all(objects())
+        for namespace in ("team", "other"):
+            found.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+        for name, spec in ACCOUNTS.items():
+            found.apply(account(name, spec))
+        await_seen(found, *ACCOUNTS)
+        yield found
+
+
+def await_seen(api: KubeApi, *accounts: str) -> None:
+    """The API server reads policies and accounts by watches of its own: until it knows them, it lets all pass."""
+    deadline = time.monotonic() + 30
+    for name in accounts:
+        probe = cluster(name, namespace="default", region="us-east-1")
+        while name != "everyone" and refusal(api, probe) is None:
+            assert time.monotonic() < deadline, f"account {name} is not seen by the policy"
+            time.sleep(0.1)
+
+
+def refusal(api: KubeApi, item: dict) -> str | None:
+    """What the API server says against it; nothing is stored."""
+    path = api.path(item["apiVersion"], item["kind"], "", item["metadata"]["namespace"])
+    try:
+        api.request("POST", path, params={"dryRun": "All"}, json=item)
+    except ApiError as error:
+        assert error.code == 403, error
+        return error.message
+    return None
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        pytest.param(cluster("team"), None, id="a namespace that is listed"),
+        pytest.param(cluster("everyone", "other"), None, id="open to all"),
+        pytest.param(cluster(None), None, id="no account"),
+        pytest.param(cluster("not-there-yet"), None, id="an account that is not there yet"),
+        pytest.param(cluster("europe", region="eu-central-1"), None, id="a region that is listed"),
+        pytest.param(
+            cluster("team", "other"),
+            'AwsAccount "team" may not be used from namespace "other": whoever owns it has to add',
+            id="another namespace",
+        ),
+        pytest.param(
+            cluster("nobody"), 'AwsAccount "nobody" may not be used from namespace "team"', id="open to nobody"
+        ),
+        pytest.param(
+            cluster("europe", region="us-east-1"),
+            'AwsAccount "europe" may not be used in region "us-east-1"; allowed: eu-west-1, eu-central-1; choose',
+            id="another region",
+        ),
+        pytest.param(
+            cluster("europe", "other", "us-east-1"), "may not be used from namespace", id="both"
+        ),
+    ],
+)
+def test_an_account_is_open_to_those_it_names(api, item, says):
+    said = refusal(api, item)
+    if says is None:
+        assert said is None
+    else:
+        assert said is not None and says in said
+
+
+@pytest.fixture
+def closed(api) -> Iterator[dict]:
+    """A cluster whose account was closed to it after it was made, and its finalizer."""
+    api.apply(account("closing", {"allowedNamespaces": ["team"]}))
+    await_seen(api, "closing")
+    item = cluster("closing", called="closed")
+    item["metadata"]["finalizers"] = ["keelson.dev/aws"]
+    api.create(item)
+    api.apply(account("closing", {"allowedNamespaces": ["other"]}))
+    deadline = time.monotonic() + 30
+    while refusal(api, cluster("closing")) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield item
+    api.patch(API, "EksCluster", "closed", {"metadata": {"finalizers": None}}, "team")
+    api.delete(API, "EksCluster", "closed", "team")
+    api.wait_gone(API, "EksCluster", "closed", "team")
+
+
+def test_an_edit_is_refused_once_the_account_is_closed(api, closed):
+    with pytest.raises(ApiError, match="may not be used from namespace"):
+        api.patch(API, "EksCluster", "closed", {"spec": {"tags": {"a": "b"}}}, "team")
+    patch = {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}}
+    assert api.patch(API, "EksCluster", "closed", patch, "team")
+
+
+def test_a_closed_account_keeps_nobody_from_deleting(api, closed):
+    api.delete(API, "EksCluster", "closed", "team")
+    api.patch(API, "EksCluster", "closed", {"metadata": {"finalizers": None}}, "team")
+    api.wait_gone(API, "EksCluster", "closed", "team")
+    api.create({**closed, "metadata": {"name": "closed", "namespace": "team"}, "spec": cluster(None)["spec"]})
+
+
+def test_the_base_of_deploy_holds_it():
+    assert [item["kind"] for item in objects()] == list(POLICY)
+    policy, binding = objects()
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]

@@ -1,0 +1,41 @@
+//! Colours of plans: always written, and taken out again where standard output is no terminal or NO_COLOR is set. Pure.
+
+use std::fmt::Display;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::engine::Action;
+
+/// What a line begins with, as diffs do it.
+pub fn sign(action: Action) -> &'static str {
+    match action {
+        Action::Create => "+",
+        Action::Update => "~",
+        Action::Adopt => "@",
+        Action::Delete | Action::Release => "-",
+    }
+}
+
+/// The colour of lines that begin so.
+pub fn of_sign(sign: &str) -> Style {
+    let colour = match sign {
+        "+" => AnsiColor::Green,
+        "~" => AnsiColor::Yellow,
+        "@" => AnsiColor::Cyan,
+        "-" => AnsiColor::Red,
+        "!" => return AnsiColor::Red.on_default().bold(),
+        "" => return Style::new().dimmed(),
+        _ => return Style::new(),
+    };
+    colour.on_default()
+}
+
+/// For headings.
+pub fn heading() -> Style {
+    Style::new().bold()
+}
+
+/// The text in that style.
+pub fn styled(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
+}
