@@ -37,9 +37,7 @@ test-unit: need-rust ## tests that need nothing but Rust
 	cargo test --locked
 
 test-e2e: need-rust tools build ## real API servers, real Flux, the local AWS
-	$(PYTHON) -m pytest -q -c e2e/aws/pyproject.toml --rootdir e2e/aws e2e/aws/tests
-	$(PYTHON) -m pytest -q -c e2e/harness/pytest.ini --rootdir e2e/harness e2e/harness/tests
-	$(PYTHON) -m pytest -q -c e2e/tests/pytest.ini --rootdir e2e/tests e2e/tests
+	$(PYTHON) e2e/side_by_side.py
 
 crds: build ## write crds/ anew from the types
 	UPDATE_CRDS=1 cargo test --locked --test crds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from itertools import islice
 from typing import Any, TextIO
 
 from .call import Call
@@ -54,13 +55,16 @@ class CallLog:
         if self._file:
             self._file.write(json.dumps(entry) + "\n")
 
+    @property
+    def last(self) -> int:
+        """The number of the newest call."""
+        return self._number
+
     def since(self, number: int) -> list[dict[str, Any]]:
         """Every call with a higher number, oldest first."""
-        if not self._entries or self._entries[-1]["number"] <= number:
-            return []
-        first = self._entries[0]["number"]
-        skip = max(0, number - first + 1)
-        return [entry for index, entry in enumerate(self._entries) if index >= skip]
+        # Counted from the end, so that a reader who looks often pays for what is new only.
+        new = min(self._number - number, len(self._entries))
+        return list(islice(reversed(self._entries), new))[::-1] if new > 0 else []
 
     def clear(self) -> None:
         """Forget what is in memory; numbers go on, so that a reader's `since` stays true."""

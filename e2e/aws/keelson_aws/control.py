@@ -55,8 +55,10 @@ class Control:
         return {"status": "ok"}
 
     def calls(self, query: dict[str, str], body: Any) -> Any:
-        calls = self.emulator.call_log.since(int(query.get("since", "0")))
-        return {"calls": calls, "last": calls[-1]["number"] if calls else int(query.get("since", "0"))}
+        """Those with a higher number than `since`, of one account when it is named; and the newest's number."""
+        log = self.emulator.call_log
+        calls = log.since(int(query.get("since", "0")))
+        return {"calls": [c for c in calls if query.get("account") in (None, c["account"])], "last": log.last}
 
     def reset(self, query: dict[str, str], body: Any) -> Any:
         if "account" in query:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -34,21 +33,19 @@ class Server:
     """The emulator as a process on a port of its own."""
 
     def __init__(self, directory: Path, **environment: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
         self.call_log = directory / "calls.jsonl"
         kept = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         started = time.monotonic()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "keelson_aws", "--port", str(self.port)],
+            [sys.executable, "-m", "keelson_aws", "--port", "0"],
             env={**kept, **DURATIONS, "PYTHONPATH": str(PACKAGE), "CALL_LOG": str(self.call_log), **environment},
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self.process.stdout
         self.ready_line = self.process.stdout.readline()
+        self.port = int(self.ready_line.rpartition(":")[2])
+        self.url = f"http://127.0.0.1:{self.port}"
         self.start_seconds = time.monotonic() - started
 
     def stop(self) -> None:

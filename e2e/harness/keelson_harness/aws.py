@@ -16,6 +16,8 @@ REGION = "eu-west-1"
 # secret, and so can tell for which cluster a token was signed.
 ACCOUNT = "123456789012"
 SECRET_KEY = "keelson"
+# More than any call's number.
+NEVER_REACHED = 10**12
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,14 @@ class Aws:
             raise RuntimeError(f"emulator: {method} {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json()
 
-    def calls(self, since: int = 0) -> list[dict]:
+    def calls(self, since: int = 0, account: str | None = None) -> list[dict]:
         """Every call with a higher number: time, account, region, service, action, resource, status, write."""
-        return self.control("GET", "calls", params={"since": since})["calls"]
+        of = {"account": account} if account else {}
+        return self.control("GET", "calls", params={"since": since, **of})["calls"]
+
+    def last_call(self) -> int:
+        """The number of the newest call."""
+        return self.control("GET", "calls", params={"since": NEVER_REACHED})["last"]
 
     def writes(self, since: int = 0) -> list[dict]:
         return [call for call in self.calls(since) if call["write"]]

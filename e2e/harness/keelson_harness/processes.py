@@ -26,7 +26,8 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _requests: queue.SimpleQueue = queue.SimpleQueue()
 _spawner_lock = threading.Lock()
 _spawner: threading.Thread | None = None
-_handed_out: set[int] = set()
+# Of ports that were given out; elsewhere than on Linux they hold nothing.
+_holders: list[socket.socket] = []
 
 
 class NotReady(Exception):
@@ -34,14 +35,19 @@ class NotReady(Exception):
 
 
 def free_port() -> int:
-    """A TCP port nobody listens on, never the same twice in one program."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port not in _handed_out:
-            _handed_out.add(port)
-            return port
+    """A TCP port that nobody else gets while this program runs, so that a server can come back to it.
+
+    It is held by a socket that is bound and does not listen: Linux lets a server that asks for
+    SO_REUSEADDR, as all of ours do, listen beside it, and hands the port to no one who takes any.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    port = holder.getsockname()[1]
+    _holders.append(holder)
+    if sys.platform != "linux":
+        holder.close()
+    return port
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:

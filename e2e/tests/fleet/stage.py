@@ -145,11 +145,10 @@ class Stage:
 
     def mark(self) -> int:
         """A place in the call log."""
-        calls = self.aws.calls()
-        return calls[-1]["number"] if calls else 0
+        return self.aws.last_call()
 
     def calls(self, since: int = 0, account: str | None = None) -> list[dict]:
-        return [c for c in self.aws.calls(since) if account in (None, c["account"])]
+        return self.aws.calls(since, account)
 
     def writes(self, since: int = 0, account: str | None = None) -> list[dict]:
         return [call for call in self.calls(since, account) if call["write"]]
