@@ -75,9 +75,14 @@ pub struct AccessScope {
     /// `Cluster`, or `Namespace` with `namespaces`.
     #[serde(default, rename = "type")]
     pub type_: ScopeType,
-    /// Namespaces of a scope of type `Namespace`; a name may end in `*`.
+    /// Namespaces of a scope of type `Namespace`; `*` in a name stands for any characters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100), inner(length(min = 1, max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    // By pattern: an expression over them all would cost more than the API server allows.
+    #[schemars(
+        length(max = 100),
+        inner(length(min = 1, max = 63), regex(pattern = "^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$")),
+        extend("x-kubernetes-list-type" = "set")
+    )]
     pub namespaces: Vec<String>,
 }
 

@@ -118,8 +118,9 @@ pub struct FargateSelector {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::fargate_namespace())]
     pub namespace: String,
-    /// Labels the Pods must have, all of them.
+    /// Labels the Pods must have, all of them; `*` and `?` stand for any characters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::fargate_labels")]
+    #[x_kube(validation = rules::fargate_labels())]
     pub labels: BTreeMap<String, String>,
 }

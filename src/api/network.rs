@@ -166,11 +166,13 @@ pub struct ExistingNetwork {
 }
 
 /// Chooses subnets by their tags.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SubnetSelector {
     /// Tags that a subnet must have, all of them, with these values.
     #[schemars(schema_with = "schema::tag_selector")]
+    #[x_kube(validation = rules::tag_keys())]
+    #[x_kube(validation = rules::tag_values())]
     pub tags: BTreeMap<String, String>,
 }
 

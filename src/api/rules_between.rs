@@ -190,6 +190,14 @@ pub(super) fn access_scope() -> Rule {
     .field_path(".namespaces")
 }
 
+pub(super) fn fargate_labels() -> Rule {
+    rule(
+        "self.all(key, key.size() <= 317 && key.matches(r'^([a-z0-9*?]([-a-z0-9.*?]*[a-z0-9*?])?/)?[A-Za-z0-9*?]([-A-Za-z0-9_.*?]*[A-Za-z0-9*?])?$') \
+         && self[key].matches(r'^([A-Za-z0-9*?]([-A-Za-z0-9_.*?]*[A-Za-z0-9*?])?)?$'))",
+        "each must be a Kubernetes label, in whose key and value * and ? stand for any characters",
+    )
+}
+
 pub(super) fn fargate_namespace() -> Rule {
     matches(
         "^[a-z0-9*?]([-a-z0-9*?]*[a-z0-9*?])?$",

@@ -80,7 +80,7 @@ class Accounts:
         session = self.sessions.get(access_key)
         return session.secret_key if session else self.secrets.get(access_key)
 
-    def start_session(self, account: str, role_arn: str, role_id: str, session_name: str, seconds: int) -> Session:
+    def start_session(self, account: str, role_arn: str, role_id: str, session_name: str, seconds: float) -> Session:
         session = Session(
             access_key="ASIA" + "".join(secrets.choice(UPPER) for _ in range(16)),
             secret_key=secrets.token_urlsafe(30),

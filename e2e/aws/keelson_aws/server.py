@@ -62,6 +62,7 @@ class Emulator:
         """Take over the settings that are not read anew for each use."""
         self.call_log.open(self.settings.call_log)
         StsResponse.shortest_session = int(self.settings.sts_min_session_seconds)
+        StsResponse.longest_session = self.settings.sts_max_session_seconds
 
     def reset(self) -> None:
         """An empty cloud without faults or limits. Settings stay."""

@@ -29,6 +29,8 @@ class Settings:
     clusters_per_region: float = 1000
     nodegroups_per_cluster: float = 30
     sts_min_session_seconds: float = 900
+    # 0: as long as was asked for.
+    sts_max_session_seconds: float = 0
 
     @classmethod
     def from_environment(cls) -> Settings:

@@ -93,7 +93,8 @@ class StsResponse(TokenResponse):
                 "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
             )
             raise AwsError("ValidationError", why)
-        session = self.accounts.start_session(account_of(arn), arn, role.id, name, seconds)
+        lasts = min(seconds, self.longest_session or seconds)
+        session = self.accounts.start_session(account_of(arn), arn, role.id, name, lasts)
         return ActionResult({
             "Credentials": credentials(session),
             "AssumedRoleUser": {"AssumedRoleId": f"{role.id}:{name}", "Arn": session.arn},
@@ -102,6 +103,8 @@ class StsResponse(TokenResponse):
 
     # AWS's least is 900 s; tests of expiry set it lower (POST /_keelson/settings, sts_min_session_seconds).
     shortest_session = 900
+    # And have sessions end sooner than they were asked for (sts_max_session_seconds).
+    longest_session: float = 0
 
     def get_session_token(self) -> ActionResult:
         caller = self.caller()

@@ -39,12 +39,15 @@ def begin(cloud: Cloud, version: str = "1.34", **more: Any) -> dict[str, Any]:
 def watched(cloud: Cloud, update: dict[str, Any]) -> list[list[dict[str, Any]]]:
     """Every picture of the nodes there was until the update's end."""
     pictures: list[list[dict[str, Any]]] = []
-    while cloud.eks.describe_update(name="demo", updateId=update["update"]["id"], nodegroupName="nodes")["update"]["status"] == "InProgress":
+    while True:
         now = cloud.nodes()
+        # Asked after the picture was taken: one of what came after the end is none.
+        described = cloud.eks.describe_update(name="demo", updateId=update["update"]["id"], nodegroupName="nodes")
+        if described["update"]["status"] != "InProgress":
+            return pictures
         if not pictures or pictures[-1] != now:
             pictures.append(now)
         time.sleep(0.01)
-    return pictures
 
 
 def old(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -102,6 +102,9 @@ WRONG = [
     existing_wrong(
         ".subnetSelector.tags", "at least 1", vpcId="vpc-1", subnetSelector={"tags": {}}
     ),
+    existing_wrong(
+        ".subnetSelector.tags", "as AWS allows them", vpcId="vpc-1", subnetSelector={"tags": {"a": "$(id)"}}
+    ),
     existing_wrong(".subnetIds", "at least two subnets", subnetIds=["subnet-1"]),
     existing_wrong(".subnetIds", "subnet-...", subnetIds=["subnet-1", "sg-2"]),
     existing_wrong(".subnetIds", "Duplicate value", subnetIds=["subnet-1", "subnet-1"]),
@@ -150,6 +153,11 @@ WRONG = [
     ),
     Refused(policy({"type": "Namespace"}), "scope.namespaces", "type: Namespace needs namespaces"),
     Refused(policy({"namespaces": ["shop"]}), "scope.namespaces", "type: Cluster has none"),
+    Refused(
+        policy({"type": "Namespace", "namespaces": ["shop $(id)"]}),
+        "scope.namespaces",
+        "should match '^[a-z0-9*]",
+    ),
     Refused(policy({}, "arn:aws:iam::aws:policy/Admin"), "policyArn", "list-access-policies"),
     wrong(
         "podIdentities",
@@ -175,6 +183,11 @@ WRONG = [
     ),
     Refused(fargate(), "spec.fargateProfiles[0].selectors", "at least 1 items"),
     Refused(fargate({"namespace": "A"}), "selectors[0].namespace", "* and ? stand for"),
+    Refused(
+        fargate({"namespace": "a", "labels": {"fargate": "$(id)"}}),
+        "selectors[0].labels",
+        "in whose key and value * and ? stand for",
+    ),
     # Upgrade
     wrong("upgrade.soak", "10 minutes", "such as 30s"),
     Refused(

@@ -135,7 +135,7 @@ class Stage:
         return [
             event
             for event in self.api.list("events.k8s.io/v1", "Event", namespace)
-            if (event["regarding"]["kind"], event["regarding"]["name"]) == (kind, name)
+            if (event["regarding"].get("kind"), event["regarding"].get("name")) == (kind, name)
         ]
 
     # AWS

@@ -278,7 +278,7 @@ class Eye:
         return found
 
 
-def arrive(shop: Shop, timeout: float = 120) -> None:
+def arrive(shop: Shop, timeout: float = 240) -> None:
     """Waits until it is at the goal; frees the fixed group on the way."""
     deadline = time.monotonic() + timeout
     while not shop.go_on():

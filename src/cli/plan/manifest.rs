@@ -131,6 +131,7 @@ mod tests {
             CLUSTER.replace("eu-west-1", "Ireland"),
             format!("{CLUSTER}  network: {{vpc: {{zones: [eu-west-1a, west]}}}}\n"),
             format!("{CLUSTER}  network: {{vpc: {{}}, existing: {{subnetIds: [subnet-1, subnet-2]}}}}\n"),
+            format!("{CLUSTER}  access: {{entries: [{{principalArn: \"arn:aws:iam::123456789012:role/a\", policies: [{{policyArn: \"arn:aws:eks::aws:cluster-access-policy/A\", scope: {{type: Namespace, namespaces: [\"a b\"]}}}}]}}]}}\n"),
             format!("{CLUSTER}---\napiVersion: keelson.dev/v1alpha1\nkind: Cluster\nmetadata: {{name: x}}\n"),
             format!("{CLUSTER}---\napiVersion: keelson.dev/v1\nkind: EksCluster\nmetadata: {{name: x}}\n"),
             CLUSTER.replace("name: demo", ""),

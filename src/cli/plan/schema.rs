@@ -2,6 +2,7 @@
 //! rules that are plain ([`super::rules`]). The other rules are the API server's; those that matter to a plan are in
 //! [`crate::controllers::cluster::validate`] too. Pure.
 
+use regex::Regex;
 use serde_json::Value;
 
 use super::rules;
@@ -40,6 +41,11 @@ fn check(schema: &Value, value: &mut Value, path: &str, errors: &mut Vec<String>
         ("string", Value::String(text)) => {
             let length = text.chars().count() as u64;
             bounds(length, &schema["minLength"], &schema["maxLength"], "characters", field, errors);
+            if let Some(pattern) = schema["pattern"].as_str()
+                && Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text))
+            {
+                errors.push(format!("{field}: {text:?} does not match {pattern}"));
+            }
         }
         ("integer", Value::Number(number)) if number.is_i64() => {
             range(number.as_f64(), &schema["minimum"], &schema["maximum"], field, errors);

@@ -61,7 +61,10 @@ pub fn grant(
     }
     if !account.allows_region(region) {
         let allowed = account.allowed_regions.unwrap_or_default().join(", ");
-        let message = format!("AwsAccount {name:?} may not be used in region {region:?}; allowed: {allowed}");
+        let message = format!(
+            "AwsAccount {name:?} may not be used in region {region:?}: \
+             whoever owns it has to add the region to its allowedRegions, now [{allowed}]"
+        );
         return Err(Refusal::new(Reason::AccessDenied, message));
     }
     Ok(Grant { identity: identity(name, &account), settings: settings(&account) })
