@@ -57,7 +57,10 @@ impl<C: Sync> Run<'_, C> {
         let mut gone: Vec<Key> = matches!(presence, Presence::Absent).then(|| key.clone()).into_iter().collect();
         while let Some(host) = gone.pop() {
             for along in self.graph.nodes().iter().filter(|node| node.deleted_with().as_ref() == Some(&host)) {
-                memory.saw(&along.key(), Presence::Absent, now);
+                // What is lent, or stands for nothing, does not go with it.
+                if !matches!(memory.get(&along.key()).and_then(|e| e.presence.as_ref()), Some(Presence::Borrowed(_))) {
+                    memory.saw(&along.key(), Presence::Absent, now);
+                }
                 gone.push(along.key());
             }
         }
