@@ -57,6 +57,10 @@ pub struct PlanStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub detail: Option<String>,
+    /// Why, where it is not plain: it was there and is gone, it was changed outside Keelson, it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub reason: Option<String>,
     /// How far the step is.
     pub state: StepState,
     /// Since when it is in that state.

@@ -1,5 +1,8 @@
 //! `status.plan`: what will be done next. Pure.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -8,10 +11,28 @@ use crate::api::conditions::bounded;
 use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
 use crate::engine::{Action, Change, Held, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
 
+/// What the plan in status is made of.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// How long each of its steps should take.
+    pub expected: &'a BTreeMap<Key, Duration>,
+    /// What was seen.
+    pub memory: &'a Memory,
+    /// Of the spec.
+    pub generation: Option<i64>,
+    /// Steps that follow it.
+    pub ahead: &'a Ahead,
+    /// AWS matched what is asked for before: what differs was changed outside.
+    pub changed_outside: bool,
+}
+
 /// The plan as status shows it.
-pub fn plan_status(plan: &Plan, memory: &Memory, generation: Option<i64>, ahead: &Ahead, agreed: Agreed) -> PlanStatus {
+pub fn plan_status(input: Input<'_>, agreed: Agreed) -> PlanStatus {
     let Agreed { hash, approved, approval, approved_hash, is_new: _ } = agreed;
-    let steps = plan.items.iter().filter_map(|item| step(item, memory)).chain(ahead.shown()).take(MAX_STEPS).collect();
+    let Input { plan, generation, ahead, .. } = input;
+    let steps = plan.items.iter().filter_map(|item| step(item, input)).chain(ahead.shown()).take(MAX_STEPS).collect();
     PlanStatus { hash, generation, summary: plan.summary(), steps, approved_hash, approval, approved }
 }
 
@@ -31,6 +52,7 @@ impl Ahead {
             action: step_action(step.action),
             resource: key.to_string(),
             detail: detail(&step.changes),
+            reason: None,
             state,
             since: None,
             expected_seconds: None,
@@ -39,23 +61,29 @@ impl Ahead {
     }
 }
 
-fn step(item: &Item, memory: &Memory) -> Option<PlanStep> {
+fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
+    let Input { memory, expected, .. } = input;
     let shown = |action, state| PlanStep {
         action: step_action(action),
         resource: item.key.to_string(),
         detail: None,
+        reason: None,
         state,
         since: None,
         expected_seconds: None,
         after: None,
     };
+    let planned = |step: &Step, state| PlanStep {
+        detail: detail(&step.changes),
+        reason: why(item, step, input).map(|why| bounded(&why, 256)),
+        expected_seconds: seconds(item, step, expected),
+        ..shown(step.action, state)
+    };
     Some(match &item.verdict {
         Verdict::Settled | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => return None,
         // It is told as drift, and nothing is planned.
         Verdict::Held(_, Held::Drift) => return None,
-        Verdict::Step(step) | Verdict::Held(step, _) => {
-            PlanStep { detail: detail(&step.changes), ..shown(step.action, StepState::Pending) }
-        }
+        Verdict::Step(step) | Verdict::Held(step, _) => planned(step, StepState::Pending),
         Verdict::Pending(step, waits) => {
             let failed = waits.iter().find_map(|wait| match wait {
                 WaitingOn::Retry(failed) => Some(failed),
@@ -72,7 +100,7 @@ fn step(item: &Item, memory: &Memory) -> Option<PlanStep> {
                     after,
                     ..shown(step.action, StepState::Failed)
                 },
-                None => PlanStep { detail: detail(&step.changes), after, ..shown(step.action, StepState::Pending) },
+                None => PlanStep { after, ..planned(step, StepState::Pending) },
             }
         }
         Verdict::Waiting { action, since, until, note, .. } => PlanStep {
@@ -82,6 +110,27 @@ fn step(item: &Item, memory: &Memory) -> Option<PlanStep> {
             ..shown(*action, StepState::Running)
         },
     })
+}
+
+/// Tags are written at once; what a kind expects of an update is the longest that there is.
+fn seconds(item: &Item, step: &Step, expected: &BTreeMap<Key, Duration>) -> Option<i64> {
+    let only_tags = !step.changes.is_empty() && step.changes.iter().all(|change| change.field.starts_with("tags"));
+    let takes = if only_tags { Duration::from_secs(1) } else { *expected.get(&item.key)? };
+    i64::try_from(takes.as_secs().max(1)).ok()
+}
+
+fn why(item: &Item, step: &Step, input: Input<'_>) -> Option<String> {
+    let was_there = || {
+        let entry = input.memory.get(&item.key)?;
+        entry.recorded.as_ref()?.id.clone()
+    };
+    match step.action {
+        _ if step.reason.is_some() => step.reason.clone(),
+        Action::Create => was_there().map(|id| format!("{id} was there and is gone")),
+        Action::Update if input.changed_outside => Some("changed outside Keelson".to_owned()),
+        Action::Adopt => Some("it is there, is nobody's, and is as asked for".to_owned()),
+        _ => None,
+    }
 }
 
 /// When the step began, as far as this process knows better than the last look.
@@ -129,7 +178,6 @@ mod tests {
     use super::*;
     use crate::engine::failure::Failed;
     use crate::engine::{Class, Failure, Goal};
-    use std::time::Duration;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -169,6 +217,18 @@ mod tests {
     #[test]
     fn the_plan_in_status() {
         let memory = Memory::new(at(0), Duration::ZERO, []);
-        insta::assert_yaml_snapshot!(plan_status(&plan(), &memory, Some(7), &Ahead::default(), Agreed::default()));
+        let plan = plan();
+        let expected = plan.steps().map(|(key, _)| (key.clone(), Duration::from_secs(60))).collect();
+        let ahead = Ahead::default();
+        let generation = Some(7);
+        let input = Input {
+            plan: &plan,
+            expected: &expected,
+            memory: &memory,
+            generation,
+            ahead: &ahead,
+            changed_outside: true,
+        };
+        insta::assert_yaml_snapshot!(plan_status(input, Agreed::default()));
     }
 }

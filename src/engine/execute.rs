@@ -80,6 +80,8 @@ pub struct Report {
     pub ended: Vec<Ended>,
     /// Rules that the plan would have broken: nothing was done.
     pub violations: Vec<Violation>,
+    /// How long each step that is left should take.
+    pub expected: BTreeMap<Key, Duration>,
 }
 
 /// A graph, where it goes, and what a reconcile of it works with.
@@ -122,7 +124,8 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
                 }
                 let plan = run.plan(memory);
                 let next = (run.clock)().saturating_add(span(Duration::from_secs(60))).ok();
-                return Report { plan, next, happened, ended, violations };
+                let expected = run.expected(&plan);
+                return Report { plan, next, happened, ended, violations, expected };
             }
         };
         let mut start: Vec<(Arc<dyn Node<C>>, Step)> = Vec::new();
@@ -146,7 +149,8 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
         let Some(done) = running.next().await else {
             let plan = checked.into_plan();
             let next = run.look_again(memory, &plan);
-            return Report { plan, next, happened, ended, violations: Vec::new() };
+            let expected = run.expected(&plan);
+            return Report { plan, next, happened, ended, violations: Vec::new(), expected };
         };
         in_flight.remove(&done.key);
         let keep_at_once = done.is_to_be_kept();
@@ -189,6 +193,14 @@ impl Done {
 impl<C: Sync> Run<'_, C> {
     fn plan(&self, memory: &Memory) -> Plan {
         plan(self.graph, memory, self.goal, self.consent, self.expectations, (self.clock)())
+    }
+
+    fn expected(&self, plan: &Plan) -> BTreeMap<Key, Duration> {
+        let of = |(key, step): (&Key, &Step)| {
+            let node = self.graph.node(key)?;
+            Some((key.clone(), self.expectations.of(node.as_ref(), step.action, None).typical))
+        };
+        plan.steps().filter_map(of).collect()
     }
 
     /// Looks at everything that is due, what lives in another thing after that thing. Returns the operations that ended.

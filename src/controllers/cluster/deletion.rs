@@ -17,7 +17,7 @@ use crate::controllers::apply;
 use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::Agreed;
 use crate::controllers::events::Told;
-use crate::controllers::plan_status::{Ahead, plan_status};
+use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::Next;
 use crate::engine::{Consent, Goal, Graph, Key, Report};
 use crate::resources::cloud::Cloud;
@@ -134,7 +134,7 @@ impl Reconcile<'_> {
         instead: Option<Overall>,
         next: Next,
     ) -> Outcome {
-        let Report { plan, violations, .. } = report;
+        let Report { plan, violations, expected, .. } = report;
         let generation = self.cluster.metadata.generation;
         let gitops = Says::no(Reason::Deleting, "goes with the cluster");
         let (mut all, mut overall) = conditions::conditions(&Input {
@@ -153,7 +153,10 @@ impl Reconcile<'_> {
             all = conditions::unseen(&all, generation, &instead, self.now);
             overall = instead;
         }
-        let plan = plan_status(&plan, &self.state.memory, generation, &Ahead::default(), agreed);
+        let (memory, ahead) = (&self.state.memory, &Ahead::default());
+        let input =
+            plan_status::Input { plan: &plan, expected: &expected, memory, generation, ahead, changed_outside: false };
+        let plan = plan_status::plan_status(input, agreed);
         let seen = Seen {
             account_id: cloud.aws.account_id.to_string(),
             plan,

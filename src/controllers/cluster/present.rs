@@ -17,7 +17,7 @@ use crate::controllers::account::{Grant, Refusal};
 use crate::controllers::apply;
 use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent;
-use crate::controllers::plan_status::{Ahead, plan_status};
+use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::Next;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::gitops::flux::FluxInput;
@@ -191,7 +191,7 @@ impl Reconcile<'_> {
     async fn reported(&mut self, previous: &EksClusterStatus, cloud: &Cloud, done: Done, secrets: Secrets) -> Outcome {
         let Done { report, upgrade, consent, asked } = done;
         let told = upgrade.as_ref().map(|upgrade| upgrade.told(previous, &report, self.now));
-        let Report { plan, next, violations, .. } = report;
+        let Report { plan, next, violations, expected, .. } = report;
         let generation = self.cluster.metadata.generation;
         let ahead = upgrade.as_ref().map(|upgrade| self.ahead(upgrade)).unwrap_or_default();
         let agreed = consent::agree(&consent, &plan, &ahead.steps, self.approval(), previous.plan.as_ref());
@@ -254,7 +254,11 @@ impl Reconcile<'_> {
         let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
         let drift = consent::drift(&plan, &previous.drift, self.now);
         let synced = consent::synced(&plan, &asked, previous.synced.as_deref());
-        let plan = plan_status(&plan, &self.state.memory, generation, &ahead, agreed);
+        let changed_outside = previous.synced.as_deref() == Some(asked.as_str());
+        let memory = &self.state.memory;
+        let input =
+            plan_status::Input { plan: &plan, expected: &expected, memory, generation, ahead: &ahead, changed_outside };
+        let plan = plan_status::plan_status(input, agreed);
         let support = upgrade.as_ref().and_then(Upgrade::support);
         let upgrade = upgrade.zip(told).map(|(upgrade, (status, _))| {
             let support_warning = self.warn_of_support(&upgrade, status.support_warning.as_deref());

@@ -24,7 +24,7 @@ use super::consent;
 use super::context::{Context, State};
 use super::events::Told;
 use super::journal::NoJournal;
-use super::plan_status::{Ahead, plan_status};
+use super::plan_status::{self, Ahead};
 use super::report::{self, Next};
 use crate::api::policy::{AdoptionPolicy, ChangePolicy};
 use crate::api::status::NodeGroupStatus;
@@ -281,7 +281,7 @@ impl Reconcile<'_> {
         consent: &Consent,
         asked: &str,
     ) -> Outcome {
-        let Report { plan, next, violations, .. } = report;
+        let Report { plan, next, violations, expected, .. } = report;
         let generation = self.group.metadata.generation;
         let agreed = consent::agree(consent, &plan, &[], self.approval(), previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at);
@@ -291,12 +291,15 @@ impl Reconcile<'_> {
         }
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
         let waits = consent::waits(&agreed, &plan.summary(), &object, self.approval());
+        let (memory, ahead) = (&self.state.memory, &Ahead::default());
+        let changed_outside = previous.synced.as_deref() == Some(asked);
+        let shown = plan_status::Input { plan: &plan, expected: &expected, memory, generation, ahead, changed_outside };
         let (status, overall) = status::status(&status::Input {
             previous,
             generation,
             key: &key(self.group),
             plan: &plan,
-            shown: plan_status(&plan, &self.state.memory, generation, &Ahead::default(), agreed.clone()),
+            shown: plan_status::plan_status(shown, agreed.clone()),
             drift: consent::drift(&plan, &previous.drift, self.now),
             synced: consent::synced(&plan, asked, previous.synced.as_deref()),
             waits: &waits,
