@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fleet.account import RESOURCE, Account, fresh_account
+from fleet.account import CLUSTER, RESOURCE, Account, fresh_account
 from fleet.manifests import cluster, key_of, node_group
 from fleet.stage import Stage, stage, until
 from keelson_harness.aws import REGION, Durations
@@ -118,8 +118,10 @@ def test_a_policy_that_was_detached_from_a_role(shop, account):
 
 def test_a_tag_of_ours_that_was_removed(shop, account):
     vpc = tagged(account, "vpc")
-    account.ec2.delete_tags(Resources=[vpc], Tags=[{"Key": "Name"}])
-    put_back(lambda: bool(account.tagged()[vpc].get("Name")))
+    account.ec2.delete_tags(Resources=[vpc], Tags=[{"Key": CLUSTER}, {"Key": "Name"}])
+    put_back(lambda: account.tagged()[vpc].get(CLUSTER) == "default/shop")
+    # Nobody asked for that name, and nothing goes by it: a person may choose another.
+    assert "Name" not in account.tagged()[vpc]
 
 
 def test_groups_of_an_access_entry_that_the_spec_changes(on, shop, account):

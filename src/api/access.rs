@@ -8,10 +8,11 @@ use super::rules;
 
 /// Access to the cluster's API by IAM principals.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(validation = rules::entries_need_the_api())]
 #[serde(rename_all = "camelCase")]
 pub struct Access {
-    /// How EKS authenticates IAM principals: `Api` (access entries) or `ApiAndConfigMap` (and the aws-auth ConfigMap).
-    /// It can change to `Api`, never back.
+    /// How EKS authenticates IAM principals: `Api` (access entries), `ConfigMap` (the aws-auth ConfigMap: no access entries) or
+    /// `ApiAndConfigMap` (both). It can change from `ConfigMap` to `ApiAndConfigMap` to `Api`, never back.
     #[serde(default)]
     #[x_kube(validation = rules::authentication_mode())]
     pub authentication_mode: AuthenticationMode,
@@ -32,6 +33,7 @@ pub enum AuthenticationMode {
     #[default]
     Api,
     ApiAndConfigMap,
+    ConfigMap,
 }
 
 /// What one IAM principal may do.

@@ -169,9 +169,18 @@ pub(super) fn service_cidr_is_ipv4() -> Rule {
 
 pub(super) fn authentication_mode() -> Rule {
     refuse(
-        "self == oldSelf || self == 'Api'",
-        "EKS goes from ApiAndConfigMap to Api and never back: put authenticationMode: Api back",
+        "self == oldSelf || self == 'Api' || oldSelf == 'ConfigMap'",
+        "EKS goes from ConfigMap to ApiAndConfigMap to Api and never back: put the old authenticationMode back",
     )
+}
+
+pub(super) fn entries_need_the_api() -> Rule {
+    rule(
+        "self.authenticationMode != 'ConfigMap' || (!self.prune && (!has(self.entries) || self.entries.size() == 0))",
+        "with authenticationMode: ConfigMap a cluster has no access entries: set authenticationMode: ApiAndConfigMap first (it \
+         cannot be taken back), or leave entries and prune out",
+    )
+    .field_path(".entries")
 }
 
 pub(super) fn kubernetes_groups() -> Rule {

@@ -14,6 +14,14 @@ pub const CLUSTER: &str = "keelson.dev/cluster";
 pub const RESOURCE: &str = "keelson.dev/resource";
 pub const NAME: &str = "Name";
 
+/// The tags that say whose a resource is.
+pub const OWNERSHIP: [&str; 3] = [OWNER, CLUSTER, RESOURCE];
+
+/// Whether the tag says whose a resource is.
+pub fn is_ownership(key: &str) -> bool {
+    OWNERSHIP.contains(&key)
+}
+
 /// AWS's limits: tags on a resource, characters of a key, of a value.
 /// See <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>.
 const MOST: usize = 50;
@@ -143,6 +151,16 @@ impl Tags {
 
     pub fn is_owned_by(&self, uid: &str) -> bool {
         self.owner() == Some(uid)
+    }
+
+    /// Those that say whose the resource is.
+    pub fn ownership(&self) -> Tags {
+        self.iter().filter(|(key, _)| is_ownership(key)).collect()
+    }
+
+    /// Adds `tags`, over what is there.
+    pub fn extend(&mut self, tags: Tags) {
+        self.0.extend(tags.0);
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use aws_sdk_eks::types::{AccessScope, AccessScopeType};
 
-use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, changes_field};
 use super::cluster;
+use super::ownership::{self, untagged};
 use crate::api::access::{AccessEntry as Wanted, AccessScope as WantedScope, ScopeType};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -30,6 +31,8 @@ pub struct Seen {
     /// Scope by policy ARN, as a person would write it.
     policies: BTreeMap<String, String>,
     tags: Tags,
+    /// It carries no owner tag and is ours all the same, as the spec lists it in a cluster of ours: it gets our tags.
+    untagged: bool,
 }
 
 /// Its kind in the graph.
@@ -149,7 +152,7 @@ impl Resource for AccessEntry {
     }
 
     fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
+        let mut changes = ownership::tag_changes_of_listed(&self.tags, &seen.detail.tags, seen.detail.untagged);
         for (arn, wanted) in self.policies() {
             let (wanted, there) = (told(&scope(wanted)), seen.detail.policies.get(arn));
             if there != Some(&wanted) {
@@ -172,10 +175,13 @@ impl Resource for AccessEntry {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         _: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
+        if cluster::has_no_access_entries(refs) {
+            return Ok(Presence::Absent);
+        }
         let principal = &self.wanted.principal_arn;
         let request = cloud.aws.eks.describe_access_entry().cluster_name(&self.cluster).principal_arn(principal);
         let answer = match cloud.aws.call(Service::Eks, "DescribeAccessEntry", principal, request.send()).await {
@@ -186,14 +192,21 @@ impl Resource for AccessEntry {
         let detail = Seen {
             groups: entry.kubernetes_groups().iter().cloned().collect(),
             policies: self.associated(cloud).await?,
+            untagged: untagged(cloud, entry.tags()),
             tags: Tags::from_eks(entry.tags()),
         };
         let arn = entry.access_entry_arn().unwrap_or_default();
-        Ok(Presence::Ours(Observed::ready(principal, "available", detail).output("arn", arn)))
+        let tags = detail.tags.clone();
+        let seen = Observed::ready(principal, "available", detail).output("arn", arn);
+        Ok(ownership::of_listed(cloud, &tags, seen, || format!("access entry {principal} of cluster {}", self.cluster)))
     }
 
-    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
         let principal = &self.wanted.principal_arn;
+        if cluster::has_no_access_entries(refs) {
+            let message = format!("access entry {principal} waits for the cluster's authentication mode to be changed");
+            return Err(Failure::new(Class::Busy, message));
+        }
         let groups = self.wanted.kubernetes_groups.clone().unwrap_or_default();
         let step = format!("{} {groups:?}", Resource::key(self));
         let request = cloud
@@ -214,7 +227,12 @@ impl Resource for AccessEntry {
             other => other?,
         };
         let arn = answer.access_entry.and_then(|entry| entry.access_entry_arn).unwrap_or_default();
-        let detail = Seen { groups: groups.into_iter().collect(), policies: BTreeMap::new(), tags: self.tags.clone() };
+        let detail = Seen {
+            groups: groups.into_iter().collect(),
+            policies: BTreeMap::new(),
+            tags: self.tags.clone(),
+            untagged: false,
+        };
         Ok(Observed::ready(principal, "available", detail).output("arn", arn))
     }
 
@@ -228,11 +246,7 @@ impl Resource for AccessEntry {
         let principal = &self.wanted.principal_arn;
         let mut detail = seen.detail.clone();
         // First the tags: the operator's policy lets it change only what carries them.
-        if changes_tags(changes) {
-            let arn = seen.outputs.get("arn").map_or("", String::as_str);
-            cloud.tag_eks(arn, &self.tags, &detail.tags).await?;
-            detail.tags = self.tags.clone();
-        }
+        cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
         if changes_field(changes, "kubernetesGroups")
             && let Some(groups) = &self.wanted.kubernetes_groups
         {
@@ -309,6 +323,7 @@ mod tests {
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             policies: serde_json::from_value(there).unwrap(),
             tags: entry.tags.clone(),
+            untagged: false,
         };
         let told = |change: &Change| format!("{}: {} -> {}", change.field, change.from, change.to);
         let seen = Observed::ready("arn", "available", detail);

@@ -11,8 +11,9 @@ use aws_sdk_eks::types::{AddonPodIdentityAssociations, AddonStatus, ResolveConfl
 use jiff::Timestamp;
 
 use super::addon_diff::{Seen, configuration};
-use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags};
+use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, changes_field};
 use super::cluster;
+use super::ownership::{self, untagged};
 use super::updates::{self, Updated};
 use crate::api::addons::{Addon as Wanted, Conflicts};
 use crate::aws::tags::Tags;
@@ -176,6 +177,7 @@ fn observed(addon: &aws_sdk_eks::types::Addon) -> Observed<Seen> {
         service_account_role_arn: addon.service_account_role_arn().map(str::to_owned),
         pod_identity_roles: BTreeSet::new(),
         tags: Tags::from_eks(addon.tags()),
+        untagged: false,
     };
     Observed::ready(addon.addon_name().unwrap_or_default(), status, detail.clone())
         .phase(phase)
@@ -238,10 +240,11 @@ impl Resource for Addon {
         };
         let Some(addon) = answer.addon else { return Ok(Presence::Absent) };
         let mut seen = observed(&addon);
+        seen.detail.untagged = untagged(cloud, addon.tags());
         seen.detail.pod_identity_roles = self.pod_identity_roles(cloud, &addon).await?;
         let seen = updates::follow(cloud, self.updated(), self.changeable(seen), look, last).await?;
-        // In a cluster of ours, an add-on that the spec lists is ours to keep as listed.
-        Ok(Presence::Ours(seen))
+        let tags = seen.detail.tags.clone();
+        Ok(ownership::of_listed(cloud, &tags, seen, || format!("add-on {name} of cluster {}", self.cluster)))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
@@ -275,11 +278,8 @@ impl Resource for Addon {
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
         let mut seen = seen.clone();
-        if changes_tags(changes) {
-            let arn = seen.outputs.get("arn").map_or("", String::as_str);
-            cloud.tag_eks(arn, &self.tags, &seen.detail.tags).await?;
-            seen.detail.tags = self.tags.clone();
-        }
+        let arn = arn(&seen).to_owned();
+        cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
         let changed = |field| changes_field(changes, field);
         let fields = ["version", "configuration", "serviceAccountRoleArn", "podIdentityRoleArn"];
         if !fields.into_iter().any(changed) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::addon::Addon;
-use super::cloud::tag_changes;
+use super::ownership;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Observed, Phase};
 
@@ -16,6 +16,8 @@ pub struct Seen {
     /// Roles that it gets by pod identity: looked at only where the spec asks for one.
     pub(super) pod_identity_roles: BTreeSet<String>,
     pub(super) tags: Tags,
+    /// It carries no owner tag and is ours all the same, as the spec lists it in a cluster of ours: it gets our tags.
+    pub(super) untagged: bool,
 }
 
 impl Addon {
@@ -26,7 +28,7 @@ impl Addon {
 
     /// Every field that differs.
     pub(super) fn differences(&self, there: &Seen) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &there.tags);
+        let mut changes = ownership::tag_changes_of_listed(&self.tags, &there.tags, there.untagged);
         if let Some(target) = &self.target
             && there.version != *target
         {
@@ -93,6 +95,7 @@ mod tests {
             service_account_role_arn: None,
             pod_identity_roles: BTreeSet::new(),
             tags: of.tags.clone(),
+            untagged: false,
         }
     }
 

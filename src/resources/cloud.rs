@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::aws::tags::Tags;
+use crate::aws::tags::{self, NAME, Tags};
 use crate::aws::{AwsError, Fresh, Service, Session, snapshots};
 use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Rest};
 
@@ -151,12 +151,24 @@ pub fn find<'a, T: Tagged>(all: &'a [T], owner: &Owner, key: &Key, look: &Look) 
     all.iter().filter(ours).min_by_key(|item| (Some(item.id()) != look.recorded_id.as_deref(), item.id().to_owned()))
 }
 
-/// The tags that are missing or differ. Tags of others are left alone.
+/// The tags that are missing or differ. Tags of others are left alone, and so is `Name` once it was made: it is ours to choose
+/// (people name none, see the rules of `tags`), and nothing goes by it. Whose a thing is are differences only of what is ours
+/// already: to take something over is a step of its own.
 pub fn tag_changes(wanted: &Tags, seen: &Tags) -> Vec<Change> {
+    let ours = seen.owner().is_some();
+    changes_of_tags(wanted, seen, |name| name != NAME && (ours || !tags::is_ownership(name)))
+}
+
+/// The same of what is ours though it carries no owner tag: that is a difference, too.
+pub fn tag_changes_of_untagged(wanted: &Tags, seen: &Tags) -> Vec<Change> {
+    changes_of_tags(wanted, seen, |name| name != NAME)
+}
+
+fn changes_of_tags(wanted: &Tags, seen: &Tags, counts: impl Fn(&str) -> bool) -> Vec<Change> {
     let change = |(name, value): (&str, &str)| {
         Change::in_place(format!("{TAG_FIELD}{name}"), seen.get(name).unwrap_or_default(), value)
     };
-    wanted.missing_from(seen).iter().map(change).collect()
+    wanted.missing_from(seen).iter().filter(|(name, _)| counts(name)).map(change).collect()
 }
 
 const TAG_FIELD: &str = "tags.";
@@ -171,9 +183,14 @@ pub fn is_tag(change: &Change) -> bool {
     change.field.starts_with(TAG_FIELD)
 }
 
-/// True when one of `changes` is of a tag.
-pub fn changes_tags(changes: &[Change]) -> bool {
-    changes.iter().any(is_tag)
+/// The tags that `changes` ask for.
+pub fn changed_tags(changes: &[Change]) -> Tags {
+    changes.iter().filter_map(|change| Some((change.field.strip_prefix(TAG_FIELD)?, change.to.as_str()))).collect()
+}
+
+/// The ARN of what was seen, where AWS tells one.
+pub fn arn<T>(seen: &Observed<T>) -> &str {
+    seen.outputs.get("arn").map_or("", String::as_str)
 }
 
 /// `Ours` when found, else `Absent`.
@@ -182,23 +199,60 @@ pub fn ours_or_absent<T>(found: Option<Observed<T>>) -> Presence<T> {
 }
 
 impl Cloud {
-    /// Writes those of `wanted` that `seen` lacks to an EC2 resource.
-    pub async fn tag_ec2(&self, id: &str, wanted: &Tags, seen: &Tags) -> Result<(), Failure> {
-        let missing = wanted.missing_from(seen);
-        if !missing.is_empty() {
-            let request = self.aws.ec2.create_tags().resources(id).set_tags(Some(missing.to_ec2()));
+    /// Writes the tags to an EC2 resource that has `seen`, and to `seen`.
+    pub async fn tag_ec2(&self, id: &str, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+        if !tags.is_empty() {
+            let request = self.aws.ec2.create_tags().resources(id).set_tags(Some(tags.to_ec2()));
             self.aws.call(Service::Ec2, "CreateTags", id, request.send()).await?;
+            seen.extend(tags);
         }
         Ok(())
     }
 
-    /// Writes those of `wanted` that `seen` lacks to an EKS resource.
-    pub async fn tag_eks(&self, arn: &str, wanted: &Tags, seen: &Tags) -> Result<(), Failure> {
-        let missing = wanted.missing_from(seen);
-        if !missing.is_empty() {
-            let request = self.aws.eks.tag_resource().resource_arn(arn).set_tags(Some(missing.to_eks()));
+    /// Writes the tags to an EKS resource that has `seen`, and to `seen`.
+    pub async fn tag_eks(&self, arn: &str, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+        if !tags.is_empty() {
+            let request = self.aws.eks.tag_resource().resource_arn(arn).set_tags(Some(tags.to_eks()));
             self.aws.call(Service::Eks, "TagResource", arn, request.send()).await?;
+            seen.extend(tags);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::tags::{CLUSTER, OWNER, RESOURCE};
+
+    fn fields(changes: &[Change]) -> Vec<&str> {
+        changes.iter().map(|change| change.field.as_str()).collect()
+    }
+
+    fn wanted() -> Tags {
+        let user = [("team".to_owned(), "a".to_owned())].into();
+        Tags::owned("uid-1", "default/demo", "vpc", "demo/vpc", &user)
+    }
+
+    #[test]
+    fn whose_a_thing_is_differs_only_of_what_is_ours_and_its_name_never() {
+        let ours = Tags::new().with(OWNER, "uid-1").with(NAME, "by hand");
+        let whose = ["tags.keelson.dev/cluster", "tags.keelson.dev/resource", "tags.team"];
+        assert_eq!(fields(&tag_changes(&wanted(), &ours)), whose);
+        let nobodys = Tags::new().with(NAME, "by hand").with(CLUSTER, "default/other").with(RESOURCE, "subnet/x");
+        assert_eq!(fields(&tag_changes(&wanted(), &nobodys)), ["tags.team"]);
+        let with_owner = fields(&tag_changes_of_untagged(&wanted(), &Tags::new())).len();
+        assert_eq!(with_owner, 4);
+    }
+
+    #[test]
+    fn no_tag_is_written_that_is_not_named_in_the_changes() {
+        let seen = Tags::new().with(OWNER, "uid-1").with("theirs", "x");
+        let changes = [Change::in_place("version", "1", "2"), Change::in_place("tags.team", "", "a")];
+        assert_eq!(changed_tags(&changes), Tags::new().with("team", "a"));
+        assert!(changed_tags(&changes[..1]).is_empty());
+        let mut after = seen;
+        after.extend(changed_tags(&changes));
+        assert_eq!((after.get("theirs"), after.get("team"), after.len()), (Some("x"), Some("a"), 3));
     }
 }

@@ -41,6 +41,14 @@ pub fn key() -> Key {
 /// The name of the output that lists subnets of an existing network.
 pub const SUBNET_IDS: &str = "subnetIds";
 
+/// The name of the output that holds the authentication mode, as EKS writes it.
+const AUTHENTICATION: &str = "authenticationMode";
+
+/// Whether the cluster, as it is, has no access entries: EKS refuses even to be asked for one.
+pub fn has_no_access_entries(refs: &Refs) -> bool {
+    refs.output(&key(), AUTHENTICATION) == Some(cluster_diff::CONFIG_MAP)
+}
+
 impl Cluster {
     /// The control plane that `spec` asks for, in the subnets that `network` names. `version`: that it is to be at now, on its
     /// way to the spec's; `None`: the one it has.
@@ -99,6 +107,7 @@ impl Cluster {
             ("oidcIssuer", cluster.identity().and_then(|i| i.oidc()).and_then(|oidc| oidc.issuer())),
             ("version", cluster.version()),
             ("platformVersion", cluster.platform_version()),
+            (AUTHENTICATION, cluster.access_config().and_then(|a| a.authentication_mode()).map(|mode| mode.as_str())),
             ("securityGroupId", vpc.and_then(|vpc| vpc.cluster_security_group_id())),
             ("vpcId", vpc.and_then(|vpc| vpc.vpc_id())),
         ];

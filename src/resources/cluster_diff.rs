@@ -10,6 +10,7 @@ use super::role::{self, Purpose};
 use crate::api::KubernetesVersion;
 use crate::api::access::AuthenticationMode;
 use crate::api::cluster::SupportType;
+use crate::api::network::IpFamily;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Refs};
 
@@ -28,6 +29,7 @@ pub struct Seen {
     pub(super) deletion_protection: bool,
     pub(super) authentication: String,
     pub(super) kms_key: Option<String>,
+    pub(super) ip_family: String,
     pub(super) service_cidr: Option<String>,
     pub(super) zonal_shift: bool,
     pub(super) tier: String,
@@ -91,11 +93,24 @@ impl Part {
     }
 }
 
+/// The authentication mode of clusters that have no access entries.
+pub(super) const CONFIG_MAP: &str = "CONFIG_MAP";
+const BOTH: &str = "API_AND_CONFIG_MAP";
+
 /// As EKS writes it.
 pub(super) fn mode(mode: AuthenticationMode) -> &'static str {
     match mode {
         AuthenticationMode::Api => "API",
-        AuthenticationMode::ApiAndConfigMap => "API_AND_CONFIG_MAP",
+        AuthenticationMode::ApiAndConfigMap => BOTH,
+        AuthenticationMode::ConfigMap => CONFIG_MAP,
+    }
+}
+
+/// As EKS writes it.
+pub(super) fn ip_family(family: IpFamily) -> &'static str {
+    match family {
+        IpFamily::IPv4 => "ipv4",
+        IpFamily::IPv6 => "ipv6",
     }
 }
 
@@ -109,7 +124,7 @@ pub(super) fn support(support: SupportType) -> &'static str {
 
 /// The next authentication mode on the way to the wanted one: EKS goes from CONFIG_MAP to API by way of both.
 fn next_mode<'a>(there: &str, wanted: &'a str) -> &'a str {
-    if there == "CONFIG_MAP" { "API_AND_CONFIG_MAP" } else { wanted }
+    if there == CONFIG_MAP && wanted != CONFIG_MAP { BOTH } else { wanted }
 }
 
 fn list(set: &BTreeSet<String>) -> String {
@@ -180,6 +195,9 @@ impl Cluster {
 
     /// What EKS never changes. Admission refuses such an edit too; this is for what was made or changed by others.
     fn fixed(&self, all: &mut Differences, there: &Seen, refs: &Refs) {
+        let family = ip_family(self.spec.kubernetes_network.ip_family);
+        let why = "EKS never changes the address family: put the old value back";
+        all.refuse("kubernetesNetwork.ipFamily", &there.ip_family, family, why);
         if let (Some(wanted), Some(there)) = (&self.spec.kubernetes_network.service_cidr, &there.service_cidr) {
             let why = "EKS never changes the range of Services: put the old value back";
             all.refuse("kubernetesNetwork.serviceCidr", there, wanted, why);
@@ -192,8 +210,9 @@ impl Cluster {
 
     fn authentication(&self, all: &mut Differences, there: &Seen) {
         let (field, wanted) = ("access.authenticationMode", mode(self.spec.access.authentication_mode));
-        if there.authentication == "API" {
-            let why = "EKS goes from ApiAndConfigMap to Api and never back: set authenticationMode: Api";
+        let back = there.authentication == "API" || there.authentication == BOTH && wanted == CONFIG_MAP;
+        if back {
+            let why = "EKS goes from ConfigMap to ApiAndConfigMap to Api and never back: set the authenticationMode that is there";
             all.refuse(field, &there.authentication, wanted, why);
         } else {
             all.settle(field, &there.authentication, next_mode(&there.authentication, wanted));
@@ -257,6 +276,7 @@ impl Cluster {
 /// What of a description counts.
 pub(super) fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Seen {
     let vpc = cluster.resources_vpc_config();
+    let network = cluster.kubernetes_network_config();
     let on = cluster.logging().map_or(&[][..], |logging| logging.cluster_logging());
     let on = on.iter().filter(|setup| setup.enabled() == Some(true));
     let auto = cluster.compute_config().filter(|compute| compute.enabled() == Some(true));
@@ -279,7 +299,8 @@ pub(super) fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Seen {
         deletion_protection: cluster.deletion_protection().unwrap_or(false),
         authentication: text(access.map(|mode| mode.as_str())),
         kms_key: key.and_then(|provider| provider.key_arn()).map(str::to_owned),
-        service_cidr: cluster.kubernetes_network_config().and_then(|n| n.service_ipv4_cidr()).map(str::to_owned),
+        ip_family: network.and_then(|n| n.ip_family()).map_or("ipv4", |family| family.as_str()).to_owned(),
+        service_cidr: network.and_then(|n| n.service_ipv4_cidr()).map(str::to_owned),
         zonal_shift: cluster.zonal_shift_config().and_then(|shift| shift.enabled()).unwrap_or(false),
         // Clusters from before there were tiers tell none.
         tier: tier.map_or("standard", |tier| tier.as_str()).to_owned(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::aws::tags::OWNER;
 use crate::engine::{How, Key};
 use crate::resources::cloud::{Intervals, Making, Owner};
 
@@ -31,6 +32,7 @@ fn there() -> Seen {
         public_cidrs: ["0.0.0.0/0".to_owned()].into(),
         support: "EXTENDED".into(),
         authentication: "API".into(),
+        ip_family: "ipv4".into(),
         tier: "standard".into(),
         tags: cluster(json!({}), None).tags,
         ..Seen::default()
@@ -125,6 +127,12 @@ fn what_others_changed_is_put_back_or_named() {
     assert_eq!(map, ["access.authenticationMode: CONFIG_MAP -> API_AND_CONFIG_MAP"], "by way of both");
     let both = back(&|seen| seen.authentication = "API_AND_CONFIG_MAP".into(), json!({}));
     assert_eq!(both, ["access.authenticationMode: API_AND_CONFIG_MAP -> API"]);
+    let config_map = || json!({"access": {"authenticationMode": "ConfigMap"}});
+    assert_eq!(back(&|seen| seen.authentication = "CONFIG_MAP".into(), config_map()), [""; 0]);
+    let never_back = back(&|seen| seen.authentication = "API_AND_CONFIG_MAP".into(), config_map());
+    assert_eq!(never_back, ["!access.authenticationMode: API_AND_CONFIG_MAP -> CONFIG_MAP"]);
+    let family = back(&|seen| seen.ip_family = "ipv6".into(), json!({}));
+    assert_eq!(family, ["!kubernetesNetwork.ipFamily: ipv6 -> ipv4"]);
     // Switched off, the endpoint's ranges are of no account.
     let closed = json!({"endpointAccess": {"public": false}});
     assert_eq!(back(&|seen| (seen.public, seen.public_cidrs) = (false, BTreeSet::new()), closed), [""; 0]);
@@ -139,7 +147,7 @@ fn one_type_of_change_goes_at_a_time_and_the_version_last() {
         "endpointAccess": {"private": false, "publicCidrs": ["203.0.113.0/24"]},
     });
     let wanted = cluster(spec, Some("1.35"));
-    let mut seen = Seen { tags: Tags::new(), ..there() };
+    let mut seen = Seen { tags: Tags::new().with(OWNER, "of an earlier object"), ..there() };
     let mut rounds = Vec::new();
     loop {
         let mut left = wanted.differences(&seen, &refs());
@@ -153,7 +161,7 @@ fn one_type_of_change_goes_at_a_time_and_the_version_last() {
         seen.tags = wanted.tags.clone();
         rounds.push(batch.into_iter().map(|change| change.field).collect::<Vec<_>>());
     }
-    let tags = ["Name", "keelson.dev/cluster", "keelson.dev/owner", "keelson.dev/resource"];
+    let tags = ["keelson.dev/cluster", "keelson.dev/owner", "keelson.dev/resource"];
     let first: Vec<_> = tags.iter().map(|tag| format!("tags.{tag}")).chain(["deletionProtection".into()]).collect();
     assert_eq!(rounds[0], first, "tags are no update and go along");
     assert_eq!(

@@ -9,12 +9,13 @@ use aws_sdk_eks::types::{
     UpdateAccessConfigRequest, UpgradePolicyRequest, VpcConfigRequest, ZonalShiftConfigRequest,
 };
 
-use super::cloud::{Cloud, changes_tags};
+use super::cloud::{Cloud, arn, changed_tags};
 use super::cluster::Cluster;
 use super::cluster_diff::{self, Part, Seen};
 use super::role::{self, Purpose};
 use super::updates::{self, Updated};
 use crate::api::cluster::{ControlPlaneScaling, SecretsEncryption};
+use crate::api::network::{IpFamily, KubernetesNetwork};
 use crate::api::upgrade::InsightsPolicy;
 use crate::aws::Service;
 use crate::engine::{Change, Failure, Observed, Refs};
@@ -67,9 +68,11 @@ impl Cluster {
 
     /// Addresses inside a new cluster, and whether Auto Mode makes its load balancers.
     pub(super) fn network_config(&self, auto_mode: bool) -> Option<KubernetesNetworkConfigRequest> {
-        let cidr = self.spec.kubernetes_network.service_cidr.clone();
-        let asked = cidr.is_some() || auto_mode;
-        let config = KubernetesNetworkConfigRequest::builder().set_service_ipv4_cidr(cidr);
+        let KubernetesNetwork { ip_family, service_cidr } = self.spec.kubernetes_network.clone();
+        let family = (ip_family != IpFamily::default()).then(|| cluster_diff::ip_family(ip_family).into());
+        let asked = service_cidr.is_some() || family.is_some() || auto_mode;
+        let config =
+            KubernetesNetworkConfigRequest::builder().set_ip_family(family).set_service_ipv4_cidr(service_cidr);
         asked.then(|| config.set_elastic_load_balancing(auto_mode.then(load_balancing)).build())
     }
 
@@ -97,11 +100,8 @@ impl Cluster {
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
         let mut seen = seen.clone();
-        if changes_tags(changes) {
-            let arn = seen.outputs.get("arn").map_or("", String::as_str);
-            cloud.tag_eks(arn, &self.tags, &seen.detail.tags).await?;
-            seen.detail.tags = self.tags.clone();
-        }
+        let arn = arn(&seen).to_owned();
+        cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
         let Some((part, changes)) = Part::first(changes) else { return Ok(seen) };
         let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
         let token = updates::token(cloud, &seen, &format!("cluster {}", told.join(", ")));

@@ -11,7 +11,7 @@ use aws_sdk_eks::types::{FargateProfile as Profile, FargateProfileSelector, Farg
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::cloud::{Cloud, Intervals, Making, changes_tags, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, tag_changes};
 use super::cluster;
 use super::role::{self, Purpose};
 use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
@@ -254,11 +254,7 @@ impl Resource for FargateProfile {
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
         let mut detail = seen.detail.clone();
-        if changes_tags(changes) {
-            let arn = seen.outputs.get("arn").map_or("", String::as_str);
-            cloud.tag_eks(arn, &self.tags, &detail.tags).await?;
-            detail.tags = self.tags.clone();
-        }
+        cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
         Ok(Observed { detail, ..seen.clone() })
     }
 

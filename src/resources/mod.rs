@@ -23,6 +23,7 @@ pub mod leftovers;
 pub mod nat_gateway;
 pub mod node_group;
 pub mod oidc_provider;
+pub mod ownership;
 pub mod pod_identity_association;
 pub mod readiness;
 pub mod role;

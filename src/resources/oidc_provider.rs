@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, Making, changes_tags, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
 use super::cluster;
 use crate::aws::Service;
 use crate::aws::tags::{Ownership, Tags};
@@ -47,6 +47,21 @@ async fn tags_of(cloud: &Cloud, arn: &str) -> Result<Tags, Failure> {
     let request = cloud.aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
     let answer = cloud.aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await?;
     Ok(Tags::from_iam(answer.tags()))
+}
+
+async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observed<Seen>, Failure> {
+    let mut all = seen.detail.clone();
+    if !tags.is_empty() {
+        let request = cloud
+            .aws
+            .iam
+            .tag_open_id_connect_provider()
+            .open_id_connect_provider_arn(&seen.id)
+            .set_tags(Some(tags.to_iam()));
+        cloud.aws.call(Service::Iam, "TagOpenIDConnectProvider", &seen.id, request.send()).await?;
+        all.extend(tags);
+    }
+    Ok(observed(&seen.id, all))
 }
 
 /// The one of `arns` that carries our tag: when the cluster is gone there is no issuer to tell its name.
@@ -156,17 +171,7 @@ impl Resource for OidcProvider {
         seen: &Observed<Seen>,
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
-        if changes_tags(changes) {
-            let missing = self.tags.missing_from(&seen.detail);
-            let request = cloud
-                .aws
-                .iam
-                .tag_open_id_connect_provider()
-                .open_id_connect_provider_arn(&seen.id)
-                .set_tags(Some(missing.to_iam()));
-            cloud.aws.call(Service::Iam, "TagOpenIDConnectProvider", &seen.id, request.send()).await?;
-        }
-        Ok(observed(&seen.id, self.tags.clone()))
+        tag(cloud, seen, changed_tags(changes)).await
     }
 
     async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {

@@ -6,8 +6,9 @@
 use async_trait::async_trait;
 use aws_sdk_eks::types::PodIdentityAssociation as Association;
 
-use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, changes_field};
 use super::cluster;
+use super::ownership::{self, untagged};
 use crate::api::access::PodIdentity as Wanted;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -30,6 +31,8 @@ pub struct PodIdentityAssociation {
 pub struct Seen {
     role_arn: String,
     tags: Tags,
+    /// It carries no owner tag and is ours all the same, as the spec lists it in a cluster of ours: it gets our tags.
+    untagged: bool,
 }
 
 /// Its name in the graph.
@@ -70,9 +73,9 @@ impl PodIdentityAssociation {
     }
 }
 
-fn observed(association: &Association) -> Observed<Seen> {
-    let detail =
-        Seen { role_arn: association.role_arn().unwrap_or_default().into(), tags: Tags::from_eks(association.tags()) };
+fn observed(association: &Association, untagged: bool) -> Observed<Seen> {
+    let role_arn = association.role_arn().unwrap_or_default().into();
+    let detail = Seen { role_arn, tags: Tags::from_eks(association.tags()), untagged };
     let id = association.association_id().unwrap_or_default();
     Observed::ready(id, "available", detail).output("arn", association.association_arn().unwrap_or_default())
 }
@@ -107,7 +110,7 @@ impl Resource for PodIdentityAssociation {
     }
 
     fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
+        let mut changes = ownership::tag_changes_of_listed(&self.tags, &seen.detail.tags, seen.detail.untagged);
         if seen.detail.role_arn != self.wanted.role_arn {
             changes.push(Change::in_place("roleArn", &seen.detail.role_arn, &self.wanted.role_arn));
         }
@@ -138,7 +141,11 @@ impl Resource for PodIdentityAssociation {
                  podIdentityRoleArn, and remove the service account from podIdentities",
                 self.name()
             )),
-            None => Presence::Ours(observed(&association)),
+            None => {
+                let seen = observed(&association, untagged(cloud, association.tags()));
+                let what = || format!("the pod identity association of service account {}", self.name());
+                ownership::of_listed(cloud, &Tags::from_eks(association.tags()), seen, what)
+            }
         })
     }
 
@@ -163,7 +170,7 @@ impl Resource for PodIdentityAssociation {
             other => other?,
         };
         let association = answer.association.unwrap_or_else(|| Association::builder().build());
-        Ok(observed(&association))
+        Ok(observed(&association, false))
     }
 
     async fn update(
@@ -175,11 +182,7 @@ impl Resource for PodIdentityAssociation {
     ) -> Result<Observed<Seen>, Failure> {
         let mut detail = seen.detail.clone();
         // First the tags: the operator's policy lets it change only what carries them.
-        if changes_tags(changes) {
-            let arn = seen.outputs.get("arn").map_or("", String::as_str);
-            cloud.tag_eks(arn, &self.tags, &detail.tags).await?;
-            detail.tags = self.tags.clone();
-        }
+        cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
         if changes_field(changes, "roleArn") {
             // No token of ours: done twice it is the same, and a token would make the way back and forth again a repetition.
             let request = cloud

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::cloud::{Cloud, Intervals, Making, changes_tags, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
 use crate::aws::tags::{Ownership, Tags};
 use crate::aws::{Service, snapshots};
 use crate::engine::{Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
@@ -144,6 +144,15 @@ impl Role {
         .to_string()
     }
 
+    async fn tag(&self, cloud: &Cloud, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+        if !tags.is_empty() {
+            let request = cloud.aws.iam.tag_role().role_name(&self.name).set_tags(Some(tags.to_iam()));
+            cloud.aws.call(Service::Iam, "TagRole", &self.name, request.send()).await?;
+            seen.extend(tags);
+        }
+        Ok(())
+    }
+
     fn observed(&self, arn: &str, detail: Seen) -> Observed<Seen> {
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let complete = self.policies(partition).iter().all(|policy| detail.attached.contains(policy));
@@ -242,12 +251,7 @@ impl Resource for Role {
             cloud.aws.call(Service::Iam, "AttachRolePolicy", &self.name, request.send()).await?;
             detail.attached.push(change.to.clone());
         }
-        if changes_tags(changes) {
-            let missing = self.tags.missing_from(&detail.tags);
-            let request = cloud.aws.iam.tag_role().role_name(&self.name).set_tags(Some(missing.to_iam()));
-            cloud.aws.call(Service::Iam, "TagRole", &self.name, request.send()).await?;
-            detail.tags = self.tags.clone();
-        }
+        self.tag(cloud, &mut detail.tags, changed_tags(changes)).await?;
         Ok(self.observed(seen.outputs.get("arn").map_or("", String::as_str), detail))
     }
 

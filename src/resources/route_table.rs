@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
-use super::cloud::{Cloud, Intervals, Making, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, find, fresh, tag_changes};
 use super::vpc;
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
@@ -130,10 +130,11 @@ impl Resource for RouteTable {
         cloud: &Cloud,
         _: &Refs,
         seen: &Observed<Seen>,
-        _: &[Change],
+        changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
-        cloud.tag_ec2(&seen.id, &self.tags, &seen.detail).await?;
-        Ok(Observed { detail: self.tags.clone(), ..seen.clone() })
+        let mut seen = seen.clone();
+        cloud.tag_ec2(&seen.id, &mut seen.detail, changed_tags(changes)).await?;
+        Ok(seen)
     }
 
     async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType};
 
-use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, find, fresh, tag_changes};
 use super::vpc;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -124,10 +124,7 @@ impl Resource for SecurityGroup {
             cloud.aws.call(Service::Ec2, "AuthorizeSecurityGroupIngress", &seen.id, request.send()).await?;
             detail.lets_https_in = true;
         }
-        if changes_tags(changes) {
-            cloud.tag_ec2(&seen.id, &self.tags, &detail.tags).await?;
-            detail.tags = self.tags.clone();
-        }
+        cloud.tag_ec2(&seen.id, &mut detail.tags, changed_tags(changes)).await?;
         Ok(observed(&seen.id, detail))
     }
 

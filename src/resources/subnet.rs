@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 use ipnet::Ipv4Net;
 
 use super::blockers::{self, Part};
-use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, find, fresh, tag_changes};
 use super::{cluster, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
@@ -190,10 +190,7 @@ impl Resource for Subnet {
             cloud.aws.call(Service::Ec2, "ModifySubnetAttribute", &seen.id, request.send()).await?;
             detail.public_addresses = self.wants_public_addresses();
         }
-        if changes_tags(changes) {
-            cloud.tag_ec2(&seen.id, &self.tags, &detail.tags).await?;
-            detail.tags = self.tags.clone();
-        }
+        cloud.tag_ec2(&seen.id, &mut detail.tags, changed_tags(changes)).await?;
         Ok(self.observed(&seen.id, &seen.state, detail))
     }
 

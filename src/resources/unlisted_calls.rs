@@ -117,7 +117,7 @@ impl Unlisted {
     pub(super) async fn delete_one(&self, cloud: &Cloud, found: &Found) -> Result<(), Failure> {
         let (aws, cluster, name) = (&cloud.aws, &self.cluster, &found.name);
         if !found.tags.is_owned_by(&cloud.owner.uid) {
-            cloud.tag_eks(&found.arn, &self.tags, &found.tags).await?;
+            cloud.tag_eks(&found.arn, &mut found.tags.clone(), self.tags.ownership()).await?;
         }
         match self.kind {
             Kind::AccessEntries => {

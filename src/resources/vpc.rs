@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 
 use super::blockers::{self, Part};
-use super::cloud::{Cloud, Intervals, Making, changes_tags, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, find, fresh, tag_changes};
 use crate::aws::tags::Tags;
 use crate::aws::{Fresh, Service};
 use crate::engine::{Change, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
@@ -142,10 +142,7 @@ impl Resource for Vpc {
             cloud.aws.call(Service::Ec2, "ModifyVpcAttribute", &seen.id, request.send()).await?;
             detail.dns_hostnames = true;
         }
-        if changes_tags(changes) {
-            cloud.tag_ec2(&seen.id, &self.tags, &detail.tags).await?;
-            detail.tags = self.tags.clone();
-        }
+        cloud.tag_ec2(&seen.id, &mut detail.tags, changed_tags(changes)).await?;
         Ok(self.observed(&seen.id, &seen.state, detail))
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{ResourceType, VpcEndpointType};
 
-use super::cloud::{Cloud, Intervals, Making, changes_field, changes_tags, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, find, fresh, tag_changes};
 use super::route_table::Table;
 use super::{cluster, security_group, subnet, vpc};
 use crate::api::node_group::SubnetTier;
@@ -181,10 +181,7 @@ impl Resource for VpcEndpoint {
             cloud.aws.call(Service::Ec2, "ModifyVpcEndpoint", &seen.id, request.send()).await?;
             detail.places.extend(missing);
         }
-        if changes_tags(changes) {
-            cloud.tag_ec2(&seen.id, &self.tags, &detail.tags).await?;
-            detail.tags = self.tags.clone();
-        }
+        cloud.tag_ec2(&seen.id, &mut detail.tags, changed_tags(changes)).await?;
         Ok(Observed { detail, ..seen.clone() })
     }
 

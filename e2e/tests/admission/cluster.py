@@ -159,6 +159,16 @@ WRONG = [
         "should match '^[a-z0-9*]",
     ),
     Refused(policy({}, "arn:aws:iam::aws:policy/Admin"), "policyArn", "list-access-policies"),
+    Refused(
+        merged(policy({}), at("access.authenticationMode", "ConfigMap")),
+        "spec.access.entries",
+        "set authenticationMode: ApiAndConfigMap first",
+    ),
+    Refused(
+        at("access", {"authenticationMode": "ConfigMap", "prune": True}),
+        "spec.access.entries",
+        "leave entries and prune out",
+    ),
     wrong(
         "podIdentities",
         [{"namespace": "Kube", "serviceAccount": "a", "roleArn": ROLE + "a"}],
@@ -256,7 +266,8 @@ IMMUTABLE = [
     edit("kubernetesNetwork.serviceCidr", "172.20.0.0/16", None, NEW_CLUSTER),
     edit("secretsEncryption", {"kmsKeyArn": KEY}, None, "neither remove it nor change its key"),
     edit("secretsEncryption", {"kmsKeyArn": KEY}, {"kmsKeyArn": KEY + "5"}, "neither remove it"),
-    edit("access.authenticationMode", "Api", "ApiAndConfigMap", "put authenticationMode: Api back"),
+    edit("access.authenticationMode", "Api", "ApiAndConfigMap", "put the old authenticationMode back"),
+    edit("access.authenticationMode", "ApiAndConfigMap", "ConfigMap", "put the old authenticationMode back"),
     edit("version", "1.34", "1.33", "set upgrade.allowRollback: true"),
     edit("version", "1.10", "1.9", "set upgrade.allowRollback: true"),
     edit("version", "2.0", "1.34", "set upgrade.allowRollback: true"),
@@ -312,6 +323,8 @@ CHANGEABLE = [
     change("clusterName", None, "demo"),
     change("secretsEncryption", None, {"kmsKeyArn": KEY}),
     change("access.authenticationMode", "ApiAndConfigMap", "Api"),
+    change("access.authenticationMode", "ConfigMap", "ApiAndConfigMap"),
+    change("access.authenticationMode", "ConfigMap", "Api"),
     change("network.vpc.nat", "Single", "PerZone"),
     Accepted(
         at("network.vpc.publicSubnets", True),

@@ -16,7 +16,7 @@ use aws_sdk_eks::types::{
     NodegroupStatus, UpdateType,
 };
 
-use super::cloud::{Cloud, Intervals, Making, changes_tags, is_tag, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, is_tag, tag_changes};
 use super::updates::{self, Updated};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
 use crate::aws::tags::{Ownership, Tags};
@@ -337,11 +337,8 @@ impl Resource for NodeGroup {
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
         let mut seen = seen.clone();
-        if changes_tags(changes) {
-            let arn = seen.outputs.get("arn").map_or("", String::as_str);
-            cloud.tag_eks(arn, &self.tags, &seen.detail.tags).await?;
-            seen.detail.tags = self.tags.clone();
-        }
+        let arn = arn(&seen).to_owned();
+        cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
         if changes.iter().any(changes::replaces) {
             self.replace(cloud, seen).await
         } else if changes.iter().any(|change| !is_tag(change)) {
