@@ -145,7 +145,8 @@ fn latest() -> String {
     "Latest".to_owned()
 }
 
-fn default_instance_types() -> Vec<String> {
+/// Instance types of a node group that names none.
+pub fn default_instance_types() -> Vec<String> {
     vec!["m7i.large".to_owned()]
 }
 

@@ -51,7 +51,7 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         deletion_policy: _,
         adoption_policy: _,
         suspend: _,
-        network: _,
+        network,
         kubernetes_network,
         endpoint_access: _,
         logging: _,
@@ -76,7 +76,11 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
     let Access { authentication_mode: _, prune: _, entries: _ } = access;
 
     let mut found = Unsupported::default();
-    found.when(*ip_family != IpFamily::IPv4, "spec.kubernetesNetwork.ipFamily");
+    // The VPC that is made for it has no IPv6 range.
+    found.when(
+        *ip_family != IpFamily::IPv4 && network.existing.is_none(),
+        "spec.kubernetesNetwork.ipFamily: IPv6 without network.existing",
+    );
     if let Some(gitops) = gitops {
         of_gitops(gitops, &mut found)?;
     }

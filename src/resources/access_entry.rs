@@ -198,7 +198,9 @@ impl Resource for AccessEntry {
         let arn = entry.access_entry_arn().unwrap_or_default();
         let tags = detail.tags.clone();
         let seen = Observed::ready(principal, "available", detail).output("arn", arn);
-        Ok(ownership::of_listed(cloud, &tags, seen, || format!("access entry {principal} of cluster {}", self.cluster)))
+        Ok(ownership::presence_of_listed(cloud, &tags, seen, || {
+            format!("access entry {principal} of cluster {}", self.cluster)
+        }))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
@@ -296,6 +298,17 @@ impl Resource for AccessEntry {
         let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(principal);
         cloud.aws.call(Service::Eks, "DeleteAccessEntry", principal, request.send()).await?;
         Ok(Presence::Absent)
+    }
+
+    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+        let mut seen = seen.clone();
+        let arn = arn(&seen).to_owned();
+        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
+        Ok(seen)
+    }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_eks(seen).await
     }
 }
 

@@ -244,7 +244,7 @@ impl Resource for Addon {
         seen.detail.pod_identity_roles = self.pod_identity_roles(cloud, &addon).await?;
         let seen = updates::follow(cloud, self.updated(), self.changeable(seen), look, last).await?;
         let tags = seen.detail.tags.clone();
-        Ok(ownership::of_listed(cloud, &tags, seen, || format!("add-on {name} of cluster {}", self.cluster)))
+        Ok(ownership::presence_of_listed(cloud, &tags, seen, || format!("add-on {name} of cluster {}", self.cluster)))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
@@ -315,5 +315,16 @@ impl Resource for Addon {
         cloud.aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(seen.clone().phase(phase)))
+    }
+
+    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+        let mut seen = seen.clone();
+        let arn = arn(&seen).to_owned();
+        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
+        Ok(seen)
+    }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_eks(seen).await
     }
 }

@@ -9,16 +9,17 @@ use async_trait::async_trait;
 use aws_sdk_eks::types::{ClusterStatus, CreateAccessConfigRequest, UpgradePolicyRequest, ZonalShiftConfigRequest};
 use jiff::Timestamp;
 
-use super::cloud::{Cloud, Intervals, Making};
+use super::cloud::{Cloud, Intervals, Making, arn};
 use super::cluster_diff::{self, Part, Seen};
 use super::cluster_request::{self as request, logging};
+use super::ownership;
 use super::role::{self, Purpose};
 use super::survey;
 use super::updates::{self, Updated};
 use crate::api::cluster::EksClusterSpec;
-use crate::aws::Service;
-use crate::aws::tags::{Ownership, Tags};
+use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
+use crate::aws::{Fresh, Service, snapshots};
 use crate::engine::{Action, Change, Class, Failure, Goal, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
 /// The control plane of a cluster.
@@ -40,6 +41,9 @@ pub fn key() -> Key {
 
 /// The name of the output that lists subnets of an existing network.
 pub const SUBNET_IDS: &str = "subnetIds";
+
+/// The name of the output that holds the id of the security group that EKS made for it.
+const SECURITY_GROUP: &str = "securityGroupId";
 
 /// The name of the output that holds the authentication mode, as EKS writes it.
 const AUTHENTICATION: &str = "authenticationMode";
@@ -108,7 +112,7 @@ impl Cluster {
             ("version", cluster.version()),
             ("platformVersion", cluster.platform_version()),
             (AUTHENTICATION, cluster.access_config().and_then(|a| a.authentication_mode()).map(|mode| mode.as_str())),
-            ("securityGroupId", vpc.and_then(|vpc| vpc.cluster_security_group_id())),
+            (SECURITY_GROUP, vpc.and_then(|vpc| vpc.cluster_security_group_id())),
             ("vpcId", vpc.and_then(|vpc| vpc.vpc_id())),
         ];
         for (name, value) in outputs {
@@ -227,20 +231,21 @@ impl Resource for Cluster {
             other => other?,
         };
         let Some(cluster) = answer.cluster else { return Ok(Presence::Absent) };
-        let foreign = |whose: String| {
-            Presence::Foreign(format!(
-                "cluster {} in account {}, {} {whose}",
-                self.name, cloud.aws.account_id, cloud.aws.region
-            ))
-        };
-        Ok(match Ownership::of(&Tags::from_eks(cluster.tags()), &cloud.owner.uid) {
-            Ownership::Ours => {
-                let seen = self.observed(&cluster);
-                Presence::Ours(updates::follow(cloud, Updated::Cluster(&self.name), seen, look, last).await?)
+        let seen = self.observed(&cluster);
+        let what = || format!("cluster {} in account {}, {}", self.name, cloud.aws.account_id, cloud.aws.region);
+        match ownership::presence(cloud, &seen.detail.tags.clone(), seen, what) {
+            Presence::Ours(seen) => {
+                Ok(Presence::Ours(updates::follow(cloud, Updated::Cluster(&self.name), seen, look, last).await?))
             }
-            Ownership::Nobody => foreign("exists and was not made by Keelson".into()),
-            Ownership::Other { owner, cluster } => foreign(format!("belongs to {}", cluster.unwrap_or(owner))),
-        })
+            Presence::Unclaimed(seen) => {
+                if look.goal == Goal::Present {
+                    // Before anything is made that it would not be in.
+                    self.fits(cloud, look, &seen).await?;
+                }
+                Ok(Presence::Unclaimed(updates::follow(cloud, Updated::Cluster(&self.name), seen, look, last).await?))
+            }
+            other => Ok(other),
+        }
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
@@ -304,5 +309,22 @@ impl Resource for Cluster {
         let deleting = Observed { state: "DELETING".into(), ..seen.clone() };
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(deleting.phase(phase)))
+    }
+
+    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+        let mut seen = seen.clone();
+        let arn = arn(&seen).to_owned();
+        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
+        Ok(seen)
+    }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        // First the security group that EKS made: it has the tags that the cluster was made with.
+        let groups = cloud.aws.snapshots.security_groups(Fresh::now()).await?;
+        let made_by_eks = |group: &&snapshots::SecurityGroup| Some(&group.id) == seen.outputs.get(SECURITY_GROUP);
+        if let Some(group) = groups.iter().find(made_by_eks).filter(|group| group.tags.is_owned_by(&cloud.owner.uid)) {
+            cloud.release_ec2(&group.id).await?;
+        }
+        cloud.release_eks(seen).await
     }
 }

@@ -103,4 +103,8 @@ impl Resource for ElasticIp {
         cloud.aws.call(Service::Ec2, "ReleaseAddress", &seen.id, request.send()).await?;
         Ok(Presence::Absent)
     }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_ec2(&seen.id).await
+    }
 }

@@ -15,6 +15,7 @@ use super::layout;
 use super::leftovers::Leftovers;
 use super::nat_gateway::NatGateway;
 use super::node_group::{self, NodeGroup, Target};
+pub use super::node_role::NodeRole;
 use super::oidc_provider::OidcProvider;
 use super::pod_identity_association::PodIdentityAssociation;
 use super::role::{self, GivenRole, Purpose, Role};
@@ -67,8 +68,8 @@ pub struct ClusterInput<'a> {
     pub account: &'a AccountSettings,
     /// The zones of the VPC's subnets.
     pub zones: &'a [String],
-    /// Policies that its node groups want on the node role.
-    pub node_role_policies: &'a [String],
+    /// What its NodeGroups want of the node role.
+    pub node_role: &'a NodeRole,
     /// Whether there are nodes.
     pub nodes: Nodes,
     /// Node groups that are still in AWS: they hold the cluster on deletion.
@@ -174,7 +175,9 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     if cluster::makes_nodes(spec) || input.owned.contains(&role::key(Purpose::AutoNode)) {
         nodes.push(Arc::new(Role::new(&making, Purpose::AutoNode, &[], boundary)));
     }
-    nodes.push(Arc::new(Role::new(&making, Purpose::Node, input.node_role_policies, boundary)));
+    if input.node_role.is_made(spec) || input.owned.contains(&role::key(Purpose::Node)) {
+        nodes.push(Arc::new(Role::new(&making, Purpose::Node, &input.node_role.policies, boundary)));
+    }
     let version = input.versions.control_plane.clone();
     nodes.push(Arc::new(Cluster::new(&making, spec, network.clone(), version)));
     if spec.oidc_provider {

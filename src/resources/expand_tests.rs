@@ -25,6 +25,15 @@ fn owner() -> Owner {
 }
 
 fn expanded(spec: &EksClusterSpec, left: &[String], owned: &[Key]) -> Result<Graph<Cloud>, SpecError> {
+    expanded_with(spec, &NodeRole::default(), left, owned)
+}
+
+fn expanded_with(
+    spec: &EksClusterSpec,
+    node_role: &NodeRole,
+    left: &[String],
+    owned: &[Key],
+) -> Result<Graph<Cloud>, SpecError> {
     let zones: Vec<String> = ["a", "b", "c"].iter().map(|zone| format!("eu-west-1{zone}")).collect();
     cluster(&ClusterInput {
         spec,
@@ -33,7 +42,7 @@ fn expanded(spec: &EksClusterSpec, left: &[String], owned: &[Key]) -> Result<Gra
         owner: &owner(),
         account: &AccountSettings::default(),
         zones: &zones,
-        node_role_policies: &[],
+        node_role,
         nodes: Nodes::Ready,
         node_groups_left: left,
         owned,
@@ -220,7 +229,7 @@ fn addons_that_need_nodes_wait_for_them_and_the_others_do_not() {
         owner: &owner,
         account: &AccountSettings::default(),
         zones: &["eu-west-1a".into(), "eu-west-1b".into()],
-        node_role_policies: &[],
+        node_role: &NodeRole::default(),
         nodes: Nodes::NotYet("no NodeGroup is ready".into()),
         node_groups_left: &[],
         owned: &[],
@@ -265,4 +274,36 @@ fn subnets_of_a_node_group_are_chosen_by_tier_zone_or_id() {
     }
     let error = node_subnets(&node_spec(json!({"tier": "Public", "zones": ["r-b"]})), &view()).unwrap_err();
     assert!(error.to_string().contains("no Public subnet in r-b; it has them in r-a"), "{error}");
+}
+
+#[test]
+fn the_node_role_is_made_for_those_who_take_it_and_for_those_to_come() {
+    let group = |more: Value| -> NodeGroupSpec {
+        let mut spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(spec).unwrap()
+    };
+    let own = || group(json!({"roleArn": "arn:aws:iam::123456789012:role/own"}));
+    let node = role::key(Purpose::Node);
+    let is_made = |policy: &str, groups: &[NodeGroupSpec], owned: &[Key]| {
+        let spec = spec(json!({"adoptionPolicy": policy}));
+        let node_role = NodeRole::of(groups);
+        let graph = expanded_with(&spec, &node_role, &[], owned).unwrap();
+        graph.node(&node).is_some()
+    };
+    for (policy, groups, owned, made) in [
+        ("Refuse", vec![], vec![], true),
+        ("Refuse", vec![own()], vec![], false),
+        ("Refuse", vec![own(), group(json!({}))], vec![], true),
+        ("Refuse", vec![own()], vec![node.clone()], true),
+        ("Adopt", vec![], vec![], false),
+        ("Adopt", vec![own()], vec![], false),
+        ("Adopt", vec![group(json!({}))], vec![], true),
+        ("Adopt", vec![], vec![node.clone()], true),
+    ] {
+        assert_eq!(is_made(policy, &groups, &owned), made, "{policy} {} {owned:?}", groups.len());
+    }
+    let policies = |arns: &[&str]| group(json!({"additionalRolePolicies": arns}));
+    let both = NodeRole::of(&[policies(&["b", "a"]), policies(&["a"]), own()]);
+    assert_eq!(both, NodeRole { taken: Some(true), policies: vec!["a".into(), "b".into()] });
 }

@@ -13,10 +13,11 @@ use serde::Deserialize;
 
 use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, tag_changes};
 use super::cluster;
+use super::ownership;
 use super::role::{self, Purpose};
 use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
 use crate::aws::Service;
-use crate::aws::tags::{Ownership, Tags};
+use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
@@ -214,15 +215,9 @@ impl Resource for FargateProfile {
             other => other?,
         };
         let Some(profile) = answer.fargate_profile else { return Ok(Presence::Absent) };
-        Ok(match Ownership::of(&Tags::from_eks(profile.tags()), &cloud.owner.uid) {
-            Ownership::Ours => Presence::Ours(observed(&profile)),
-            // Nothing of it can be changed, so there would be nothing to take over.
-            Ownership::Nobody | Ownership::Other { .. } => Presence::Foreign(format!(
-                "Fargate profile {name} of cluster {} was not made by this EksCluster: list it under another name, or \
-                 delete it",
-                self.cluster
-            )),
-        })
+        let tags = Tags::from_eks(profile.tags());
+        let what = || format!("Fargate profile {name} of cluster {}", self.cluster);
+        Ok(ownership::presence(cloud, &tags, observed(&profile), what))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
@@ -264,6 +259,17 @@ impl Resource for FargateProfile {
         cloud.aws.call(Service::Eks, "DeleteFargateProfile", name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(Observed { state: "DELETING".into(), ..seen.clone() }.phase(phase)))
+    }
+
+    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+        let mut seen = seen.clone();
+        let arn = arn(&seen).to_owned();
+        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
+        Ok(seen)
+    }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_eks(seen).await
     }
 }
 

@@ -139,4 +139,8 @@ impl Resource for InternetGateway {
         cloud.aws.call(Service::Ec2, "DeleteInternetGateway", &seen.id, request.send()).await?;
         Ok(Presence::Absent)
     }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_ec2(&seen.id).await
+    }
 }

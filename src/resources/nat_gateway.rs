@@ -165,4 +165,8 @@ impl Resource for NatGateway {
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(Observed { state: "deleting".into(), phase, ..seen.clone() }))
     }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_ec2(&seen.id).await
+    }
 }

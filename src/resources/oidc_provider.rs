@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
 use super::cluster;
+use super::ownership;
 use crate::aws::Service;
 use crate::aws::tags::{Ownership, Tags};
 use crate::engine::{Change, Class, Failure, Goal, Key, Look, Observed, Presence, Refs, Resource, Rest};
@@ -139,6 +140,8 @@ impl Resource for OidcProvider {
         };
         Ok(match Ownership::of(&tags, &cloud.owner.uid) {
             Ownership::Ours => Presence::Ours(observed(&arn, tags)),
+            // It came with the cluster that is taken over.
+            Ownership::Nobody if cloud.adopt => Presence::Unclaimed(observed(&arn, tags)),
             // Made by hand for our cluster's issuer: it does the job, and is not ours to delete.
             Ownership::Nobody | Ownership::Other { .. } => Presence::Borrowed(observed(&arn, tags)),
         })
@@ -178,5 +181,16 @@ impl Resource for OidcProvider {
         let request = cloud.aws.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(&seen.id);
         cloud.aws.call(Service::Iam, "DeleteOpenIDConnectProvider", &seen.id, request.send()).await?;
         Ok(Presence::Absent)
+    }
+
+    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+        tag(cloud, seen, self.tags.ownership()).await
+    }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        let request = cloud.aws.iam.untag_open_id_connect_provider().open_id_connect_provider_arn(&seen.id);
+        let request = request.set_tag_keys(Some(ownership::keys()));
+        cloud.aws.call(Service::Iam, "UntagOpenIDConnectProvider", &seen.id, request.send()).await?;
+        Ok(())
     }
 }

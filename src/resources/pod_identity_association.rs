@@ -144,7 +144,7 @@ impl Resource for PodIdentityAssociation {
             None => {
                 let seen = observed(&association, untagged(cloud, association.tags()));
                 let what = || format!("the pod identity association of service account {}", self.name());
-                ownership::of_listed(cloud, &Tags::from_eks(association.tags()), seen, what)
+                ownership::presence_of_listed(cloud, &Tags::from_eks(association.tags()), seen, what)
             }
         })
     }
@@ -203,5 +203,16 @@ impl Resource for PodIdentityAssociation {
             cloud.aws.eks.delete_pod_identity_association().cluster_name(&self.cluster).association_id(&seen.id);
         cloud.aws.call(Service::Eks, "DeletePodIdentityAssociation", &self.name(), request.send()).await?;
         Ok(Presence::Absent)
+    }
+
+    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+        let mut seen = seen.clone();
+        let arn = arn(&seen).to_owned();
+        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
+        Ok(seen)
+    }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_eks(seen).await
     }
 }

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
-use crate::aws::tags::{Ownership, Tags};
+use super::ownership;
+use crate::aws::tags::Tags;
 use crate::aws::{Service, snapshots};
 use crate::engine::{Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
@@ -206,13 +207,7 @@ impl Resource for Role {
     ) -> Result<Presence<Seen>, Failure> {
         let roles = cloud.aws.snapshots.roles(fresh(look)).await?;
         let Some(role) = roles.iter().find(|role| role.name == self.name) else { return Ok(Presence::Absent) };
-        Ok(match Ownership::of(&role.tags, &cloud.owner.uid) {
-            Ownership::Ours => Presence::Ours(self.seen(role)),
-            Ownership::Nobody => Presence::Foreign(format!("role {} carries no owner tag", role.arn)),
-            Ownership::Other { owner, cluster } => {
-                Presence::Foreign(format!("role {} belongs to {}", role.arn, cluster.unwrap_or(owner)))
-            }
-        })
+        Ok(ownership::presence(cloud, &role.tags, self.seen(role), || format!("role {}", role.arn)))
     }
 
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
@@ -275,6 +270,18 @@ impl Resource for Role {
         let request = iam.delete_role().role_name(name);
         cloud.aws.call(Service::Iam, "DeleteRole", name, request.send()).await?;
         Ok(Presence::Absent)
+    }
+
+    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+        let mut seen = seen.clone();
+        self.tag(cloud, &mut seen.detail.tags, self.tags.ownership()).await?;
+        Ok(seen)
+    }
+
+    async fn release(&self, cloud: &Cloud, _: &Observed<Seen>) -> Result<(), Failure> {
+        let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(ownership::keys()));
+        cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
+        Ok(())
     }
 }
 

@@ -142,4 +142,8 @@ impl Resource for RouteTable {
         cloud.aws.call(Service::Ec2, "DeleteRouteTable", &seen.id, request.send()).await?;
         Ok(Presence::Absent)
     }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_ec2(&seen.id).await
+    }
 }

@@ -133,4 +133,8 @@ impl Resource for SecurityGroup {
         cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &seen.id, request.send()).await?;
         Ok(Presence::Absent)
     }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_ec2(&seen.id).await
+    }
 }

@@ -201,4 +201,8 @@ impl Resource for Subnet {
             Err(error) => Err(blockers::named(cloud, &seen.detail.vpc, Part::Subnet(&seen.id), error.into()).await),
         }
     }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_ec2(&seen.id).await
+    }
 }

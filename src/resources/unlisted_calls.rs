@@ -65,8 +65,10 @@ impl Unlisted {
         };
         let Some(found) = found else { return Ok(Judged::Stays) };
         let ours = found.tags.is_owned_by(&cloud.owner.uid);
-        let anybodys = matches!(self.kind, Kind::AccessEntries | Kind::Addons);
-        Ok(if ours || anybodys { Judged::Goes(found) } else { Judged::Stays })
+        // Another object's is never touched.
+        let nobodys = found.tags.owner().is_none();
+        let prunes = matches!(self.kind, Kind::AccessEntries | Kind::Addons);
+        Ok(if ours || prunes && nobodys { Judged::Goes(found) } else { Judged::Stays })
     }
 
     /// `None`: EKS made it for itself, or the operator needs it.
@@ -142,7 +144,7 @@ impl Unlisted {
 }
 
 /// A role that AWS made for a service of its own.
-fn is_service_role(principal: &str) -> bool {
+pub(super) fn is_service_role(principal: &str) -> bool {
     principal.contains(":role/aws-service-role/")
 }
 

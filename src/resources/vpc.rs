@@ -153,4 +153,8 @@ impl Resource for Vpc {
             Err(error) => Err(blockers::named(cloud, &seen.id, Part::Vpc, error.into()).await),
         }
     }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_ec2(&seen.id).await
+    }
 }

@@ -1,4 +1,4 @@
-"""The operator's IAM policies under deploy/: two, as IAM takes no larger one."""
+"""The operator's IAM policies under deploy/: several, as IAM takes no larger one."""
 
 from __future__ import annotations
 

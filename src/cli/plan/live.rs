@@ -9,7 +9,7 @@ use super::{Planned, Wanted, about, cluster_graph, named, node_group_graph, owne
 use crate::api::policy::AdoptionPolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup};
-use crate::aws::{Accounts, WriteGate, accounts};
+use crate::cli::reading;
 use crate::controllers::cluster::facts::Facts;
 use crate::controllers::cluster::upgrade::seen::{self, Read};
 use crate::controllers::journal::NoJournal;
@@ -18,28 +18,16 @@ use crate::engine::{Consent, Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{ClusterView, SubnetView};
 use crate::resources::{node_group, readiness, survey};
-use crate::telemetry::Metrics;
 use crate::upgrade::{Clock, Soaked, WindowState, decide, way};
-
-/// No write passes.
-#[derive(Debug)]
-struct ReadOnly;
-
-impl WriteGate for ReadOnly {
-    fn may_write(&self) -> bool {
-        false
-    }
-}
 
 /// The plans of a cluster and its node groups against AWS as it is.
 pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
-    let accounts = Accounts::load(accounts::Settings::default(), Arc::new(ReadOnly), Metrics::new()).await;
-    let aws = accounts.session(&grant.identity, &cluster.spec.region).await?;
+    let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, "not-there-yet");
     let adopt = cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
     let mut cloud = Cloud { aws, owner: unknown, intervals: Intervals::default(), salt: String::new(), adopt };
-    if let Some(uid) = survey::owner_of(&cloud.aws, &cloud.owner.cluster).await? {
+    if let Some(uid) = survey::owner_of(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await? {
         cloud.owner.uid = uid;
     }
     let survey = survey::survey(&cloud, Duration::ZERO).await?;

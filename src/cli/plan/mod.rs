@@ -24,7 +24,9 @@ use crate::controllers::node_group;
 use crate::engine::{Consent, Expectations, Goal, Graph, Key, Memory, Observed, Plan, Presence, plan};
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::{Cloud, Intervals, Owner};
-use crate::resources::expand::{self, ClusterInput, ClusterView, NodeGroupInput, Nodes, SubnetView, Versions};
+use crate::resources::expand::{
+    self, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, SubnetView, Versions,
+};
 use crate::resources::node_group::Target;
 use crate::resources::survey::{self, Survey};
 use crate::resources::unlisted;
@@ -175,10 +177,6 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, survey)?,
         NetworkKind::Existing(_) => Vec::new(),
     };
-    let mut policies: Vec<_> =
-        groups.iter().flat_map(|group| group.spec.additional_role_policies.iter().cloned()).collect();
-    policies.sort();
-    policies.dedup();
     let nodes = if groups.is_empty() {
         Nodes::NotYet("it runs on nodes, and no NodeGroup in the manifest refers to this cluster".to_owned())
     } else {
@@ -191,7 +189,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         owner,
         account: &grant.settings,
         zones: &zones,
-        node_role_policies: &policies,
+        node_role: &NodeRole::of(groups.iter().map(|group| &group.spec)),
         nodes,
         node_groups_left: &[],
         owned: &survey.owned,

@@ -21,7 +21,7 @@ use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::Next;
 use crate::engine::{Consent, Goal, Graph, Key, Report};
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::{self, ClusterInput, Versions};
+use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
 use crate::resources::survey::{self, Survey};
 
 /// When what is left is looked for again.
@@ -249,7 +249,7 @@ impl Reconcile<'_> {
             owner: &owner,
             account: &grant.settings,
             zones: &zones,
-            node_role_policies: &[],
+            node_role: &NodeRole { taken: Some(true), policies: Vec::new() },
             nodes: self.nodes(),
             node_groups_left: left,
             owned: &survey.owned,

@@ -258,7 +258,7 @@ impl Reconcile<'_> {
     /// What may be done: by the spec's policies, by what was approved, and by what is known of drift.
     fn consent(&self, previous: &EksClusterStatus, grant: &Grant, versions: &Versions) -> (Consent, String) {
         let spec = &self.cluster.spec;
-        let wanted = consent::wanted(spec, &grant.settings, &self.node_role_policies());
+        let wanted = consent::wanted(spec, &grant.settings, &self.node_role().policies);
         let asked = consent::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
         let input = consent::Input {
             change: spec.change_policy,

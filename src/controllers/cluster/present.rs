@@ -1,7 +1,5 @@
 //! An EksCluster that is to be there. Each step that can refuse comes before the first that writes.
 
-use std::collections::BTreeSet;
-
 use super::conditions::{self, Input};
 use super::facts::Facts;
 use super::gitops::{self, Missing};
@@ -22,7 +20,7 @@ use crate::controllers::report::Next;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::gitops::flux::FluxInput;
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::{self, ClusterInput, Versions};
+use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
 use crate::resources::survey;
 
 /// Why there is no graph.
@@ -169,7 +167,7 @@ impl Reconcile<'_> {
             owner: &owner,
             account: &grant.settings,
             zones: &zones,
-            node_role_policies: &self.node_role_policies(),
+            node_role: &self.node_role(),
             nodes: self.nodes(),
             node_groups_left: &[],
             owned: &survey.owned,
@@ -180,11 +178,9 @@ impl Reconcile<'_> {
     }
 
     /// What its node groups ask of the role that is made for them.
-    pub(super) fn node_role_policies(&self) -> Vec<String> {
+    pub(super) fn node_role(&self) -> NodeRole {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        let of_ours = groups.iter().filter(|group| group.spec.role_arn.is_none());
-        let policies: BTreeSet<_> = of_ours.flat_map(|group| group.spec.additional_role_policies.clone()).collect();
-        policies.into_iter().collect()
+        NodeRole::of(groups.iter().map(|group| &group.spec))
     }
 
     /// Points the agent at Git once the API is there, and puts everything together.

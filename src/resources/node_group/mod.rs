@@ -17,9 +17,10 @@ use aws_sdk_eks::types::{
 };
 
 use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, is_tag, tag_changes};
+use super::ownership;
 use super::updates::{self, Updated};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
-use crate::aws::tags::{Ownership, Tags};
+use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{Fresh, Service};
 use crate::engine::{
@@ -268,21 +269,18 @@ impl Resource for NodeGroup {
         last: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let Some(group) = self.describe(cloud).await? else { return Ok(Presence::Absent) };
-        let foreign =
-            |whose: String| Presence::Foreign(format!("node group {} of cluster {} {whose}", self.name, self.cluster));
-        match Ownership::of(&Tags::from_eks(group.tags()), &cloud.owner.uid) {
-            Ownership::Ours => {}
-            Ownership::Nobody => return Ok(foreign("exists and was not made by Keelson".into())),
-            Ownership::Other { owner, .. } => {
-                return Ok(foreign(format!("belongs to another NodeGroup (UID {owner})")));
-            }
+        let tags = Tags::from_eks(group.tags());
+        let what = || format!("node group {} of cluster {}", self.name, self.cluster);
+        if let Presence::Foreign(whose) = ownership::presence(cloud, &tags, Observed::ready("", "", ()), what) {
+            return Ok(Presence::Foreign(whose));
         }
         let newest = match look.goal {
             Goal::Present => self.newest_release(cloud, &group, last.map(|last| &last.detail)).await,
             Goal::Gone | Goal::Released => None,
         };
         let seen = self.observed(&group, newest);
-        Ok(Presence::Ours(updates::follow(cloud, self.updated(), seen, look, last).await?))
+        let seen = updates::follow(cloud, self.updated(), seen, look, last).await?;
+        Ok(ownership::presence(cloud, &tags, seen, what))
     }
 
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
@@ -353,5 +351,16 @@ impl Resource for NodeGroup {
         cloud.aws.call(Service::Eks, "DeleteNodegroup", &self.name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(Observed { state: "DELETING".into(), ..seen.clone() }.phase(phase)))
+    }
+
+    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+        let mut seen = seen.clone();
+        let arn = arn(&seen).to_owned();
+        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
+        Ok(seen)
+    }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        cloud.release_eks(seen).await
     }
 }

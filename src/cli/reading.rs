@@ -1,0 +1,22 @@
+//! AWS for verbs that only look. I/O: reads from AWS.
+
+use std::sync::Arc;
+
+use crate::aws::{Accounts, Identity, Session, WriteGate, accounts};
+use crate::telemetry::Metrics;
+
+/// No write passes.
+#[derive(Debug)]
+struct ReadOnly;
+
+impl WriteGate for ReadOnly {
+    fn may_write(&self) -> bool {
+        false
+    }
+}
+
+/// A session that cannot write.
+pub async fn session(identity: &Identity, region: &str) -> anyhow::Result<Session> {
+    let accounts = Accounts::load(accounts::Settings::default(), Arc::new(ReadOnly), Metrics::new()).await;
+    Ok(accounts.session(identity, region).await?)
+}

@@ -1,0 +1,67 @@
+//! Whether the control plane that is there can be taken over as the spec is written. I/O: reads of EC2 and IAM.
+//!
+//! A cluster keeps its network and its role for life. Where the spec asks for ones of its own, they would be made and never
+//! used, so nothing is made at all.
+
+use super::cloud::{Cloud, fresh};
+use super::cluster::Cluster;
+use super::cluster_diff::Seen;
+use crate::engine::{Failure, Look, Observed};
+
+impl Cluster {
+    /// # Errors
+    /// What to write into the spec.
+    pub(super) async fn fits(&self, cloud: &Cloud, look: &Look, seen: &Observed<Seen>) -> Result<(), Failure> {
+        let mut to_write = Vec::new();
+        if self.spec.network.existing.is_none() {
+            let vpc = seen.outputs.get("vpcId").map_or("", String::as_str);
+            let ours = cloud.aws.snapshots.vpcs(fresh(look)).await?;
+            let ours = ours.iter().any(|one| one.id == vpc && one.tags.is_owned_by(&cloud.owner.uid));
+            if !ours {
+                to_write.push(network(&seen.detail));
+            }
+        }
+        if self.spec.role_arn.is_none() {
+            let roles = cloud.aws.snapshots.roles(fresh(look)).await?;
+            let role = &seen.detail.role_arn;
+            let ours = roles.iter().any(|one| one.arn == *role && one.tags.is_owned_by(&cloud.owner.uid));
+            if !ours {
+                to_write.push(format!("roleArn: {role}"));
+            }
+        }
+        if to_write.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::invalid(format!(
+            "cluster {} is there and keeps its network and its role, so it cannot be taken over with others: write into the \
+             spec: {} (keelson import writes it all)",
+            self.name,
+            to_write.join(", ")
+        )))
+    }
+}
+
+/// As the spec has it.
+fn network(there: &Seen) -> String {
+    let list = |ids: &std::collections::BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(", ");
+    let mut existing = format!("subnetIds: [{}]", list(&there.subnets));
+    if !there.security_groups.is_empty() {
+        existing.push_str(&format!(", securityGroupIds: [{}]", list(&there.security_groups)));
+    }
+    format!("network: {{existing: {{{existing}}}}}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_network_that_is_there_is_told_as_the_spec_has_it() {
+        let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        let mut seen = Seen { subnets: set(&["subnet-2", "subnet-1"]), ..Seen::default() };
+        assert_eq!(network(&seen), "network: {existing: {subnetIds: [subnet-1, subnet-2]}}");
+        seen.security_groups = set(&["sg-1"]);
+        let with_groups = "network: {existing: {subnetIds: [subnet-1, subnet-2], securityGroupIds: [sg-1]}}";
+        assert_eq!(network(&seen), with_groups);
+    }
+}

@@ -1,0 +1,34 @@
+//! Whether a cluster needs a node role of its own, and what its NodeGroups want of it. Pure.
+
+use std::collections::BTreeSet;
+
+use crate::api::policy::AdoptionPolicy;
+use crate::api::{EksClusterSpec, NodeGroupSpec};
+
+/// What the NodeGroups of a cluster want of the node role that is made for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeRole {
+    /// Whether any NodeGroup takes it; `None`: there are no NodeGroups.
+    pub taken: Option<bool>,
+    /// Policies that they want on it, sorted.
+    pub policies: Vec<String>,
+}
+
+impl NodeRole {
+    /// What those NodeGroups want. One that names a role of its own wants nothing.
+    pub fn of<'g>(groups: impl IntoIterator<Item = &'g NodeGroupSpec>) -> Self {
+        let (mut taken, mut policies) = (None, BTreeSet::new());
+        for group in groups {
+            let takes = group.role_arn.is_none();
+            *taken.get_or_insert(false) |= takes;
+            policies.extend(group.additional_role_policies.iter().filter(|_| takes).cloned());
+        }
+        Self { taken, policies: policies.into_iter().collect() }
+    }
+
+    /// Whether there is to be one: for nodes to come, it is made along with the control plane. A cluster that is taken over has
+    /// its nodes and their role already, as far as anybody knows.
+    pub(super) fn is_made(&self, spec: &EksClusterSpec) -> bool {
+        self.taken.unwrap_or(spec.adoption_policy == AdoptionPolicy::Refuse)
+    }
+}
