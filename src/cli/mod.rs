@@ -6,6 +6,7 @@ mod controller;
 mod crds;
 mod import;
 mod plan;
+mod reading;
 
 use std::io::Write;
 use std::path::Path;
@@ -30,7 +31,7 @@ enum Verb {
     Crds,
     /// Print what would be done for a manifest: from nothing, or with --live from what is in AWS.
     Plan(plan::Args),
-    /// Write the manifest of what others described: of an eksctl ClusterConfig.
+    /// Write the manifest of what others made or described: clusters in AWS, or an eksctl ClusterConfig.
     Import(import::Args),
 }
 

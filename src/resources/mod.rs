@@ -19,6 +19,7 @@ pub mod existing_network;
 pub mod expand;
 pub mod fargate_profile;
 pub mod internet_gateway;
+pub mod inventory;
 pub mod layout;
 pub mod leftovers;
 pub mod nat_gateway;

@@ -1,17 +1,32 @@
-//! `keelson import`: manifests for what others described. I/O: files, standard output and standard error.
+//! `keelson import`: manifests for what others made or described. I/O: files, reads from AWS, standard output and standard error.
 
+mod defaults;
 mod eksctl;
+mod live;
 mod names;
 mod write;
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
+use live::Which;
+
 /// Flags of `keelson import`.
 #[derive(clap::Args, Debug)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["eksctl", "name", "all"])))]
 pub struct Args {
     /// An eksctl ClusterConfig (eksctl.io/v1alpha5) to convert, without access to AWS; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
-    eksctl: PathBuf,
+    eksctl: Option<PathBuf>,
+    /// A cluster to take over as it is, by its name in EKS: AWS is read with the credentials of the environment.
+    #[arg(long)]
+    name: Option<String>,
+    /// Every cluster of the region that is not Keelson's already.
+    #[arg(long)]
+    all: bool,
+    /// The region of the clusters to take over.
+    #[arg(long, env = "AWS_REGION")]
+    region: Option<String>,
     /// Namespace of the objects; absent: none is written, and `kubectl apply -n` decides.
     #[arg(short, long)]
     namespace: Option<String>,
@@ -31,6 +46,13 @@ pub struct Placing {
 
 /// Writes the manifest.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let Args { eksctl, namespace, account_ref } = args;
-    eksctl::run(&eksctl, &Placing { namespace, account_ref })
+    let Args { eksctl, name, all: _, region, namespace, account_ref } = args;
+    let placing = Placing { namespace, account_ref };
+    if let Some(path) = eksctl {
+        return eksctl::run(&path, &placing);
+    }
+    let region =
+        region.filter(|region| !region.is_empty()).context("--region is missing: name the clusters' region")?;
+    let which = name.as_deref().map_or(Which::All, Which::Named);
+    live::run(&region, &which, &placing)
 }

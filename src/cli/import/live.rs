@@ -1,0 +1,150 @@
+//! `keelson import --name` and `--all`: the manifest of clusters that are there, whose plan is to take them over as they are.
+//! I/O: reads from AWS, with the credentials of the environment; standard output and standard error.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use super::{Placing, defaults, names, write};
+use crate::aws::{Identity, Session};
+use crate::cli::reading;
+use crate::resources::inventory::{self, Inventory, Note, node_group};
+
+/// Which clusters.
+pub enum Which<'a> {
+    /// The one of that name in EKS.
+    Named(&'a str),
+    /// Every one of the region.
+    All,
+}
+
+/// Prints the manifest, and on standard error what it does not say.
+pub fn run(region: &str, which: &Which<'_>, placing: &Placing) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let clusters = runtime.block_on(read(region, which))?;
+    if clusters.is_empty() {
+        eprintln!("there are no clusters in {region} to import");
+        return Ok(());
+    }
+    let mut taken = BTreeSet::new();
+    let manifest: Vec<_> =
+        clusters.iter().map(|cluster| manifest(cluster, region, placing, &mut taken)).collect::<Result<_, _>>()?;
+    let manifest = manifest.join("---\n");
+    crate::cli::print(&manifest)?;
+    crate::cli::plan::check(&manifest).context("what was written is refused: correct it before it is applied")
+}
+
+async fn read(region: &str, which: &Which<'_>) -> anyhow::Result<Vec<Inventory>> {
+    let aws = reading::session(&Identity::ambient(), region).await?;
+    match which {
+        Which::Named(name) => {
+            let cluster = one(&aws, name).await?;
+            if let Some(owner) = cluster.owner() {
+                bail!(
+                    "cluster {name} belongs to {owner}: its manifest is there already. Where that object is no more, remove the \
+                     tags keelson.dev/owner, keelson.dev/cluster and keelson.dev/resource of the cluster and what is in it first"
+                );
+            }
+            Ok(vec![cluster])
+        }
+        Which::All => {
+            let mut found = Vec::new();
+            for name in inventory::clusters(&aws).await? {
+                let cluster = one(&aws, &name).await?;
+                match cluster.owner() {
+                    Some(owner) => eprintln!("cluster {name} is left out: it belongs to {owner}"),
+                    None => found.push(cluster),
+                }
+            }
+            Ok(found)
+        }
+    }
+}
+
+async fn one(aws: &Session, name: &str) -> anyhow::Result<Inventory> {
+    inventory::read(aws, name).await.with_context(|| format!("cluster {name} cannot be read"))
+}
+
+/// The documents of a cluster and its node groups. `taken`: names of objects that are in use already.
+fn manifest(
+    of: &Inventory,
+    region: &str,
+    placing: &Placing,
+    taken: &mut BTreeSet<(&'static str, String)>,
+) -> anyhow::Result<String> {
+    let (spec, mut notes) = inventory::cluster::spec(of, region);
+    let name = free(names::object_name(of.name()), "EksCluster", taken);
+    let mut spec = serde_json::to_value(spec)?;
+    if name != of.name() {
+        spec["clusterName"] = of.name().into();
+    }
+    if let Some(account) = &placing.account_ref {
+        spec["accountRef"] = json!({"name": account});
+    }
+    let mut objects = vec![object("EksCluster", &name, placing, spec)];
+    for group in node_group::all(of, &name) {
+        notes.extend(group.notes);
+        let Some(spec) = group.spec else { continue };
+        let object_name = free(names::node_group_name(&name, &group.name), "NodeGroup", taken);
+        let mut spec = serde_json::to_value(spec)?;
+        if object_name != group.name {
+            spec["nodeGroupName"] = group.name.into();
+        }
+        objects.push(object("NodeGroup", &object_name, placing, spec));
+    }
+    for object in &mut objects {
+        defaults::left_out(object)?;
+    }
+    for note in &notes {
+        eprintln!("{}: {note}", of.name());
+    }
+    write::manifest(&comments(of, &notes), &objects)
+}
+
+fn comments(of: &Inventory, notes: &[Note]) -> Vec<String> {
+    let about = format!(
+        "{}, by `keelson import`. `keelson plan -f FILE --live` shows what comes of it: nothing is created, updated or deleted, \
+         only taken over.",
+        of.arn()
+    );
+    [about].into_iter().chain(notes.iter().map(ToString::to_string)).collect()
+}
+
+fn object(kind: &str, name: &str, placing: &Placing, spec: Value) -> Value {
+    let mut metadata = json!({"name": name});
+    if let Some(namespace) = &placing.namespace {
+        metadata["namespace"] = namespace.as_str().into();
+    }
+    json!({"apiVersion": "keelson.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+}
+
+/// The name, or one like it that is free: EKS tells `Demo` from `demo`, and Kubernetes takes only one of them.
+fn free(name: String, kind: &'static str, taken: &mut BTreeSet<(&'static str, String)>) -> String {
+    let candidates = (2..).map(|number| format!("{name}-{number}"));
+    let name = [name.clone()].into_iter().chain(candidates).find(|name| !taken.contains(&(kind, name.clone())));
+    let name = name.unwrap_or_default();
+    taken.insert((kind, name.clone()));
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_object_has_a_name_of_its_own() {
+        let mut taken = BTreeSet::new();
+        let given: Vec<_> = ["demo", "demo", "demo-2"].map(|name| free(name.into(), "EksCluster", &mut taken)).into();
+        assert_eq!(given, ["demo", "demo-2", "demo-2-2"]);
+        assert_eq!(free("demo".into(), "NodeGroup", &mut taken), "demo");
+    }
+
+    #[test]
+    fn an_odd_cluster_as_people_read_it() {
+        let placing = Placing { namespace: Some("team".into()), account_ref: Some("prod".into()) };
+        let text = manifest(&inventory::odd(), "eu-west-1", &placing, &mut BTreeSet::new()).unwrap();
+        insta::assert_snapshot!(text);
+        crate::cli::plan::check(&text).unwrap();
+    }
+}

@@ -1,0 +1,287 @@
+//! The spec of an EksCluster that changes nothing of the cluster that is there. Pure.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_eks::types::{
+    AccessScopeType, AuthenticationMode as Mode, IpFamily as Family, PodIdentityAssociation, SupportType as Support,
+};
+
+use super::{FoundAddon, FoundEntry, Inventory, Note};
+use crate::api::EksClusterSpec;
+use crate::api::access::{Access, AccessEntry, AccessPolicy, AccessScope, AuthenticationMode, PodIdentity, ScopeType};
+use crate::api::addons::Addon;
+use crate::api::cluster::{ControlPlaneScaling, EndpointAccess, SecretsEncryption, SupportType};
+use crate::api::network::{ExistingNetwork, IpFamily, KubernetesNetwork, Network};
+use crate::api::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
+use crate::api::upgrade::Upgrade;
+use crate::resources::addon_diff::configuration;
+use crate::resources::unlisted_calls::is_service_role;
+
+/// EKS's own default, which it does not tell of older clusters.
+const STANDARD_TIER: &str = "standard";
+
+/// The spec, and what it does not say.
+pub fn spec(of: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
+    let cluster = &of.cluster;
+    let mut notes = notes(of);
+    let vpc = cluster.resources_vpc_config();
+    let network = cluster.kubernetes_network_config();
+    let ids = |ids: &[String]| Some(ids.to_vec()).filter(|ids| !ids.is_empty());
+    let existing = ExistingNetwork {
+        vpc_id: None,
+        subnet_ids: vpc.map(|vpc| vpc.subnet_ids().to_vec()),
+        subnet_selector: None,
+        security_group_ids: vpc.and_then(|vpc| ids(vpc.security_group_ids())),
+    };
+    let tier = cluster.control_plane_scaling_config().and_then(|scaling| scaling.tier()).map(|tier| tier.as_str());
+    let support = cluster.upgrade_policy().and_then(|policy| policy.support_type());
+    let shifts = cluster.zonal_shift_config().and_then(|shift| shift.enabled()).unwrap_or(false);
+    let spec = EksClusterSpec {
+        account_ref: None,
+        region: region.to_owned(),
+        cluster_name: None,
+        version: cluster.version().unwrap_or_default().to_owned(),
+        tags: Default::default(),
+        change_policy: ChangePolicy::default(),
+        drift_policy: DriftPolicy::default(),
+        // What somebody else made outlives the object, unless a person decides otherwise.
+        deletion_policy: DeletionPolicy::Retain,
+        adoption_policy: AdoptionPolicy::Adopt,
+        suspend: false,
+        network: Network { vpc: None, existing: Some(existing) },
+        kubernetes_network: KubernetesNetwork {
+            ip_family: match network.and_then(|network| network.ip_family()) {
+                Some(Family::Ipv6) => IpFamily::IPv6,
+                _ => IpFamily::IPv4,
+            },
+            service_cidr: network.and_then(|network| network.service_ipv4_cidr()).map(str::to_owned),
+        },
+        endpoint_access: endpoint_access(of, &mut notes),
+        logging: logging(of),
+        secrets_encryption: encryption(of, &mut notes),
+        role_arn: cluster.role_arn().map(str::to_owned),
+        support_type: match support {
+            Some(Support::Standard) => Some(SupportType::Standard),
+            Some(Support::Extended) => Some(SupportType::Extended),
+            _ => None,
+        },
+        control_plane_scaling: tier
+            .filter(|tier| *tier != STANDARD_TIER)
+            .map(|tier| ControlPlaneScaling { tier: tier.to_owned() }),
+        zonal_shift: shifts.then_some(true),
+        deletion_protection: cluster.deletion_protection().filter(|on| *on),
+        auto_mode: None,
+        access: access(of, &mut notes),
+        oidc_provider: of.oidc_provider,
+        pod_identities: of.pod_identities.iter().filter_map(|one| pod_identity(one, &mut notes)).collect(),
+        addons: of.addons.iter().map(|found| addon(found, &mut notes)).collect(),
+        prune_addons: false,
+        fargate_profiles: Vec::new(),
+        upgrade: Upgrade::default(),
+        gitops: None,
+        write_kubeconfig_to_secret_ref: None,
+    };
+    (spec, notes)
+}
+
+/// What the API has no field for, or none that would leave it as it is.
+fn notes(of: &Inventory) -> Vec<Note> {
+    let cluster = &of.cluster;
+    let mut notes = Vec::new();
+    let mut note = |what: String, why: &str| notes.push(Note::new(what, why));
+    if let Some(tags) = super::node_group::tags_told(cluster.tags()) {
+        note(
+            format!("tags of the cluster ({tags})"),
+            "spec.tags are put on all that belongs to a cluster: list them there if they are to be",
+        );
+    }
+    if let Some(auto) = cluster.compute_config().filter(|compute| compute.enabled() == Some(true)) {
+        let (pools, role) = (auto.node_pools().join(", "), auto.node_role_arn().unwrap_or("none"));
+        note(
+            format!("EKS Auto Mode (node pools {pools}; node role {role})"),
+            "its nodes keep their role, and autoMode makes one of its own",
+        );
+    }
+    for profile in &of.fargate_profiles {
+        let name = profile.fargate_profile_name().unwrap_or_default();
+        let role = profile.pod_execution_role_arn().unwrap_or_default();
+        note(
+            format!("Fargate profile {name}"),
+            &format!("it keeps its role {role}, and fargateProfiles makes one of its own"),
+        );
+    }
+    for provider in &of.identity_providers {
+        note(format!("identity provider {provider}"), "Keelson has no field for it");
+    }
+    let vpc = cluster.resources_vpc_config();
+    let unknown = [
+        ("remote networks for hybrid nodes", cluster.remote_network_config().is_some()),
+        ("the Outpost it is on", cluster.outpost_config().is_some()),
+        ("the way out of the control plane", vpc.is_some_and(|vpc| vpc.control_plane_egress_mode().is_some())),
+        ("settings of the API server", cluster.kube_api_server_config().is_some()),
+        ("settings of the scheduler", cluster.kube_scheduler_config().is_some()),
+        ("settings of the controller manager", cluster.kube_controller_manager_config().is_some()),
+    ];
+    for (what, _) in unknown.into_iter().filter(|(_, there)| *there) {
+        note(what.to_owned(), "Keelson has no field for it");
+    }
+    if !of.subnets_gone.is_empty() {
+        note(
+            format!("subnets {}", of.subnets_gone.join(", ")),
+            "EC2 does not know them any more: take them out of network.existing.subnetIds, which EKS is told then",
+        );
+    }
+    if !of.other_instances.is_empty() {
+        let count = of.other_instances.len();
+        let some: Vec<_> = of.other_instances.iter().take(5).cloned().collect();
+        let more = if count > some.len() { format!(" and {} more", count - some.len()) } else { String::new() };
+        note(
+            format!("instances {}{more}", some.join(", ")),
+            "they are in no managed node group: whoever made them (a group of one's own, Karpenter) keeps them",
+        );
+    }
+    notes
+}
+
+fn endpoint_access(of: &Inventory, notes: &mut Vec<Note>) -> EndpointAccess {
+    let Some(vpc) = of.cluster.resources_vpc_config() else { return EndpointAccess::default() };
+    let public = vpc.endpoint_public_access();
+    let cidrs = vpc.public_access_cidrs();
+    if public && cidrs.iter().any(|cidr| cidr.parse::<ipnet::IpNet>().is_ok_and(|net| net != net.trunc())) {
+        let what = format!("endpointAccess.publicCidrs ({})", cidrs.join(", "));
+        notes.push(Note::new(what, "one has bits set behind its prefix, which Keelson refuses: write it without them"));
+    }
+    let public_cidrs =
+        if public && !cidrs.is_empty() { cidrs.to_vec() } else { EndpointAccess::default().public_cidrs };
+    EndpointAccess { public, public_cidrs, private: vpc.endpoint_private_access() }
+}
+
+/// Those that are on; absent when none is.
+fn logging(of: &Inventory) -> Option<Vec<String>> {
+    let setups = of.cluster.logging().map_or(&[][..], |logging| logging.cluster_logging());
+    let on = setups.iter().filter(|setup| setup.enabled() == Some(true)).flat_map(|setup| setup.types());
+    let on: BTreeSet<_> = on.map(|log| log.as_str().to_owned()).collect();
+    (!on.is_empty()).then(|| on.into_iter().collect())
+}
+
+fn encryption(of: &Inventory, notes: &mut Vec<Note>) -> Option<SecretsEncryption> {
+    let key = of.cluster.encryption_config().first()?.provider()?.key_arn()?;
+    if key.contains(":key/") {
+        return Some(SecretsEncryption { kms_key_arn: key.to_owned() });
+    }
+    notes.push(Note::new(format!("secretsEncryption ({key})"), "it is not the ARN of a key"));
+    None
+}
+
+fn access(of: &Inventory, notes: &mut Vec<Note>) -> Access {
+    let mode = of.cluster.access_config().and_then(|access| access.authentication_mode());
+    let authentication_mode = match mode {
+        Some(Mode::ConfigMap) => AuthenticationMode::ConfigMap,
+        Some(Mode::ApiAndConfigMap) => AuthenticationMode::ApiAndConfigMap,
+        _ => AuthenticationMode::Api,
+    };
+    let entries = of.access_entries.iter().filter_map(|found| entry(found, notes)).collect();
+    Access { authentication_mode, prune: false, entries }
+}
+
+/// What EKS calls the principal in Kubernetes where nobody says otherwise.
+fn default_username(principal: &str) -> String {
+    let mut parts = principal.split(':');
+    let (partition, account) = (parts.nth(1).unwrap_or("aws"), parts.nth(2).unwrap_or_default());
+    match principal.split_once(":role/") {
+        Some((_, role)) => {
+            let name = role.rsplit('/').next().unwrap_or(role);
+            format!("arn:{partition}:sts::{account}:assumed-role/{name}/{{{{SessionName}}}}")
+        }
+        None => principal.to_owned(),
+    }
+}
+
+fn entry(found: &FoundEntry, notes: &mut Vec<Note>) -> Option<AccessEntry> {
+    let FoundEntry { entry, policies } = found;
+    let principal = entry.principal_arn()?;
+    let what = format!("access entry {principal}");
+    let kind = entry.r#type().unwrap_or("STANDARD");
+    if kind != "STANDARD" {
+        notes.push(Note::new(what, format!("its type is {kind}: EKS makes those of nodes by itself")));
+        return None;
+    }
+    if is_service_role(principal) {
+        notes.push(Note::new(what, "EKS made it for itself"));
+        return None;
+    }
+    let username = entry.username().unwrap_or_default();
+    if !username.is_empty() && username != default_username(principal) {
+        notes.push(Note::new(
+            format!("username {username} of {what}"),
+            "Keelson has no field for it, and leaves it alone",
+        ));
+    }
+    let policy = |one: &aws_sdk_eks::types::AssociatedAccessPolicy| {
+        let scope = one.access_scope();
+        let of_namespaces = scope.and_then(|scope| scope.r#type()) == Some(&AccessScopeType::Namespace);
+        let namespaces = scope.map(|scope| scope.namespaces().to_vec()).unwrap_or_default();
+        let scope = if of_namespaces {
+            AccessScope { type_: ScopeType::Namespace, namespaces }
+        } else {
+            AccessScope::default()
+        };
+        AccessPolicy { policy_arn: one.policy_arn().unwrap_or_default().to_owned(), scope }
+    };
+    Some(AccessEntry {
+        principal_arn: principal.to_owned(),
+        kubernetes_groups: Some(entry.kubernetes_groups().to_vec()).filter(|groups| !groups.is_empty()),
+        policies: Some(policies.iter().map(policy).collect()).filter(|policies: &Vec<_>| !policies.is_empty()),
+    })
+}
+
+fn pod_identity(one: &PodIdentityAssociation, notes: &mut Vec<Note>) -> Option<PodIdentity> {
+    let (namespace, service_account) = (one.namespace()?.to_owned(), one.service_account()?.to_owned());
+    let what = format!("pod identity of service account {namespace}/{service_account}");
+    let more = [
+        ("target role", one.target_role_arn().is_some()),
+        ("session policy", one.policy().is_some()),
+        ("switched off session tags", one.disable_session_tags() == Some(true)),
+    ];
+    for (part, _) in more.into_iter().filter(|(_, there)| *there) {
+        notes.push(Note::new(format!("{part} of the {what}"), "Keelson has no field for it, and leaves it alone"));
+    }
+    Some(PodIdentity { namespace, service_account, role_arn: one.role_arn()?.to_owned() })
+}
+
+fn addon(found: &FoundAddon, notes: &mut Vec<Note>) -> Addon {
+    let FoundAddon { addon, is_default, pod_identity_roles } = found;
+    let name = addon.addon_name().unwrap_or_default();
+    let mut note = |what: String, why: &str| notes.push(Note::new(format!("{what} of add-on {name}"), why));
+    let values = addon.configuration_values().filter(|text| !text.trim().is_empty());
+    let configuration = match values.map(|text| (text, configuration(text))) {
+        None | Some((_, Some(serde_json::Value::Null))) => None,
+        Some((_, Some(serde_json::Value::Object(values)))) => Some(values),
+        Some(_) => {
+            note("the configuration".into(), "it is not an object");
+            None
+        }
+    };
+    let service_account_role_arn = addon.service_account_role_arn().map(str::to_owned);
+    let pod_identity_role_arn = match pod_identity_roles.as_slice() {
+        [] => None,
+        [one] if service_account_role_arn.is_none() => Some(one.clone()),
+        several => {
+            let why =
+                "Keelson gives an add-on one role: by IRSA, or the same to all its service accounts by pod identity";
+            note(format!("pod identity roles ({})", several.join(", ")), why);
+            None
+        }
+    };
+    if let Some(namespace) = addon.namespace_config().and_then(|config| config.namespace()) {
+        note(format!("the namespace {namespace}"), "Keelson has no field for it, and leaves it alone");
+    }
+    let version = if *is_default { "Default" } else { addon.addon_version().unwrap_or("Default") };
+    Addon {
+        version: version.to_owned(),
+        configuration,
+        service_account_role_arn,
+        pod_identity_role_arn,
+        ..Addon::named(name)
+    }
+}

@@ -1,0 +1,145 @@
+//! A cluster in which everything is odd.
+
+use std::collections::HashMap;
+
+use aws_sdk_eks::types::{
+    AccessConfigResponse, AccessEntry, AccessScope, AccessScopeType, Addon, AmiTypes, AssociatedAccessPolicy,
+    AuthenticationMode, CapacityTypes, Cluster, ComputeConfigResponse, EncryptionConfig, FargateProfile,
+    KubernetesNetworkConfigResponse, LaunchTemplateSpecification, LogSetup, LogType, Logging, NodeRepairConfig,
+    Nodegroup, NodegroupScalingConfig, NodegroupUpdateConfig, PodIdentityAssociation, Provider, RemoteAccessConfig,
+    SupportType, Taint, TaintEffect, UpgradePolicyResponse, VpcConfigResponse, ZonalShiftConfigResponse,
+};
+
+use super::{FoundAddon, FoundEntry, Inventory};
+
+/// The ARN of a role.
+pub fn role(name: &str) -> String {
+    format!("arn:aws:iam::123456789012:role/{name}")
+}
+
+pub fn map(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A cluster without anything odd.
+pub fn plain() -> Inventory {
+    let vpc = VpcConfigResponse::builder().subnet_ids("subnet-1").subnet_ids("subnet-2").vpc_id("vpc-1");
+    let vpc = vpc.endpoint_public_access(true).public_access_cidrs("0.0.0.0/0").build();
+    let access = AccessConfigResponse::builder().authentication_mode(AuthenticationMode::ConfigMap).build();
+    let cluster = Cluster::builder()
+        .name("plain")
+        .arn("arn:aws:eks:eu-west-1:123456789012:cluster/plain")
+        .version("1.34")
+        .role_arn(role("cluster"))
+        .resources_vpc_config(vpc)
+        .access_config(access)
+        .build();
+    Inventory {
+        cluster,
+        addons: Vec::new(),
+        access_entries: Vec::new(),
+        pod_identities: Vec::new(),
+        fargate_profiles: Vec::new(),
+        node_groups: Vec::new(),
+        identity_providers: Vec::new(),
+        oidc_provider: false,
+        subnets_gone: Vec::new(),
+        other_instances: Vec::new(),
+    }
+}
+
+pub fn addon(name: &str) -> aws_sdk_eks::types::builders::AddonBuilder {
+    Addon::builder().addon_name(name).addon_version("v1.2.3-eksbuild.1")
+}
+
+fn entry(principal: &str, kind: &str) -> aws_sdk_eks::types::builders::AccessEntryBuilder {
+    AccessEntry::builder().principal_arn(principal).r#type(kind)
+}
+
+fn cluster() -> Cluster {
+    let vpc = VpcConfigResponse::builder()
+        .subnet_ids("subnet-1")
+        .subnet_ids("subnet-2")
+        .security_group_ids("sg-1")
+        .endpoint_private_access(true)
+        .public_access_cidrs("203.0.113.0/24")
+        .build();
+    let on = LogSetup::builder().types(LogType::Audit).types(LogType::Api).enabled(true).build();
+    let off = LogSetup::builder().types(LogType::Scheduler).enabled(false).build();
+    let key = Provider::builder().key_arn("arn:aws:kms:eu-west-1:123456789012:key/1234").build();
+    let auto = ComputeConfigResponse::builder().enabled(true).node_pools("system").node_role_arn(role("auto"));
+    let access = AccessConfigResponse::builder().authentication_mode(AuthenticationMode::ApiAndConfigMap).build();
+    Cluster::builder()
+        .name("Odd_One")
+        .arn("arn:aws:eks:eu-west-1:123456789012:cluster/Odd_One")
+        .version("1.33")
+        .role_arn(role("path/cluster"))
+        .resources_vpc_config(vpc)
+        .kubernetes_network_config(
+            KubernetesNetworkConfigResponse::builder().service_ipv4_cidr("10.100.0.0/16").build(),
+        )
+        .logging(Logging::builder().cluster_logging(on).cluster_logging(off).build())
+        .encryption_config(EncryptionConfig::builder().provider(key).build())
+        .access_config(access)
+        .upgrade_policy(UpgradePolicyResponse::builder().support_type(SupportType::Extended).build())
+        .zonal_shift_config(ZonalShiftConfigResponse::builder().enabled(true).build())
+        .compute_config(auto.build())
+        .deletion_protection(true)
+        .set_tags(Some(map(&[("Name", "odd"), ("team", "a"), ("aws:cloudformation:stack-name", "x")])))
+        .build()
+}
+
+fn node_group() -> Nodegroup {
+    let scaling = NodegroupScalingConfig::builder().min_size(0).max_size(9).desired_size(3).build();
+    let taint = Taint::builder().key("spot").value("true").effect(TaintEffect::PreferNoSchedule).build();
+    let template = LaunchTemplateSpecification::builder().id("lt-1").version("3").build();
+    Nodegroup::builder()
+        .nodegroup_name("Spot_Nodes")
+        .version("1.32")
+        .release_version("1.32.1-20261106")
+        .ami_type(AmiTypes::Custom)
+        .capacity_type(CapacityTypes::Spot)
+        .scaling_config(scaling)
+        .subnets("subnet-2")
+        .node_role(role("nodes"))
+        .set_labels(Some(map(&[("a", "1.10"), ("b", "true")])))
+        .taints(taint)
+        .launch_template(template)
+        .update_config(NodegroupUpdateConfig::builder().max_unavailable_percentage(33).build())
+        .node_repair_config(NodeRepairConfig::builder().enabled(true).max_parallel_nodes_repaired_count(2).build())
+        .remote_access(RemoteAccessConfig::builder().ec2_ssh_key("key").build())
+        .set_tags(Some(map(&[("shift", "night"), ("kubernetes.io/cluster/x", "owned")])))
+        .build()
+}
+
+/// A cluster in which everything is odd.
+pub fn odd() -> Inventory {
+    let scope = AccessScope::builder().r#type(AccessScopeType::Namespace).namespaces("shop").build();
+    let view = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy";
+    let view = AssociatedAccessPolicy::builder().policy_arn(view).access_scope(scope).build();
+    let admins = entry(&role("team/admins"), "STANDARD").kubernetes_groups("viewers").username("boss").build();
+    let pod = PodIdentityAssociation::builder().namespace("kube-system").service_account("dns").role_arn(role("dns"));
+    let fargate = FargateProfile::builder().fargate_profile_name("batch").pod_execution_role_arn(role("fargate"));
+    let cni = addon("vpc-cni").configuration_values(r#"{"env":{"WARM":"1","ON":"yes"}}"#).build();
+    let csi = addon("aws-ebs-csi-driver").build();
+    let found = |addon, is_default, roles: &[&str]| FoundAddon {
+        addon,
+        is_default,
+        pod_identity_roles: roles.iter().map(|name| role(name)).collect(),
+    };
+    Inventory {
+        cluster: cluster(),
+        addons: vec![found(cni, true, &[]), found(csi, false, &["csi"])],
+        access_entries: vec![
+            FoundEntry { entry: admins, policies: vec![view] },
+            FoundEntry { entry: entry(&role("nodes"), "EC2_LINUX").build(), policies: Vec::new() },
+        ],
+        pod_identities: vec![pod.target_role_arn(role("other")).build()],
+        fargate_profiles: vec![fargate.build()],
+        node_groups: vec![node_group()],
+        identity_providers: vec!["oidc okta".to_owned()],
+        oidc_provider: true,
+        subnets_gone: Vec::new(),
+        other_instances: vec!["i-1".to_owned()],
+    }
+}

@@ -1,0 +1,146 @@
+//! The spec of a NodeGroup that changes nothing of the node group that is there. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_eks::types::{CapacityTypes, Nodegroup, TaintEffect as Effect};
+
+use super::{Inventory, Note};
+use crate::api::NodeGroupSpec;
+use crate::api::node_group::{
+    CapacityType, DesiredPolicy, LaunchTemplate, NodeRepair, NodeSubnets, NodeUpdate, Scaling, Taint, TaintEffect,
+    UpdateStrategy, default_instance_types,
+};
+use crate::api::policy::DeletionPolicy;
+use crate::api::reference::ClusterReference;
+
+/// What EKS does when nothing is said: one node at a time.
+const DEFAULT_MAX_UNAVAILABLE: i32 = 1;
+
+/// A node group's name in EKS, its spec where there can be one, and what that does not say.
+pub struct Found {
+    pub name: String,
+    pub spec: Option<NodeGroupSpec>,
+    pub notes: Vec<Note>,
+}
+
+/// All of a cluster whose EksCluster is called `cluster`.
+pub fn all(of: &Inventory, cluster: &str) -> Vec<Found> {
+    of.node_groups.iter().map(|group| found(group, cluster, of.cluster.version())).collect()
+}
+
+fn found(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Found {
+    let name = group.nodegroup_name().unwrap_or_default().to_owned();
+    let mut notes = Vec::new();
+    let mut note = |what: &str, why: &str| notes.push(Note::new(format!("{what} of node group {name}"), why));
+    let capacity_type = match group.capacity_type() {
+        Some(CapacityTypes::Spot) => CapacityType::Spot,
+        None | Some(CapacityTypes::OnDemand) => CapacityType::OnDemand,
+        Some(other) => {
+            let note = Note::new(format!("node group {name}"), format!("its capacity type is {other}"));
+            return Found { name, spec: None, notes: vec![note] };
+        }
+    };
+    if group.remote_access().is_some() {
+        note("remote access", "Keelson has no field for it, and leaves it alone: a launch template can say it");
+    }
+    if group.warm_pool_config().is_some() {
+        note("the warm pool", "Keelson has no field for it, and leaves it alone");
+    }
+    let repair = group.node_repair_config();
+    let more_repair = repair.is_some_and(|repair| {
+        let limits = [
+            repair.max_unhealthy_node_threshold_count(),
+            repair.max_unhealthy_node_threshold_percentage(),
+            repair.max_parallel_nodes_repaired_count(),
+            repair.max_parallel_nodes_repaired_percentage(),
+        ];
+        limits.iter().any(Option::is_some) || !repair.node_repair_config_overrides().is_empty()
+    });
+    if more_repair {
+        note("limits of node repair", "Keelson has no field for them");
+    }
+    let (tags, reserved) = tags(group.tags());
+    if !reserved.is_empty() {
+        note(&format!("tags {}", told(&reserved)), "keys like these are Keelson's to set, and it leaves these alone");
+    }
+    let scaling = group.scaling_config();
+    let (min, max) = (scaling.and_then(|s| s.min_size()).unwrap_or(0), scaling.and_then(|s| s.max_size()).unwrap_or(1));
+    let desired = scaling.and_then(|s| s.desired_size()).filter(|desired| *desired != min);
+    let types = group.instance_types();
+    let version = group.version().filter(|version| Some(*version) != control_plane);
+    let custom = group.ami_type().is_some_and(|ami_type| ami_type.as_str() == "CUSTOM");
+    let spec = NodeGroupSpec {
+        cluster_ref: ClusterReference { name: cluster.to_owned() },
+        node_group_name: None,
+        version: version.map(str::to_owned),
+        release_version: "Pinned".to_owned(),
+        // An AMI of one's own stands in the launch template.
+        ami_type: group.ami_type().filter(|_| !custom).map(|ami_type| ami_type.as_str().to_owned()),
+        // None: the launch template says them, and what stands here is of no account.
+        instance_types: if types.is_empty() { default_instance_types() } else { types.to_vec() },
+        capacity_type,
+        disk_size_gib: group.disk_size(),
+        scaling: Scaling { min, max, desired, desired_policy: DesiredPolicy::default() },
+        subnets: NodeSubnets { tier: None, zones: None, ids: Some(group.subnets().to_vec()) },
+        labels: group.labels().map(sorted).filter(|labels| !labels.is_empty()),
+        taints: Some(group.taints().iter().filter_map(taint).collect()).filter(|taints: &Vec<_>| !taints.is_empty()),
+        launch_template: group.launch_template().and_then(|template| {
+            Some(LaunchTemplate { id: template.id()?.to_owned(), version: template.version().map(str::to_owned) })
+        }),
+        role_arn: group.node_role().map(str::to_owned),
+        additional_role_policies: Vec::new(),
+        update: update(group),
+        repair: repair.and_then(|repair| repair.enabled()).filter(|on| *on).map(|enabled| NodeRepair { enabled }),
+        deletion_policy: DeletionPolicy::Retain,
+        suspend: false,
+        tags,
+    };
+    Found { name, spec: Some(spec), notes }
+}
+
+fn sorted(map: &HashMap<String, String>) -> BTreeMap<String, String> {
+    map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn taint(taint: &aws_sdk_eks::types::Taint) -> Option<Taint> {
+    let effect = match taint.effect()? {
+        Effect::NoExecute => TaintEffect::NoExecute,
+        Effect::PreferNoSchedule => TaintEffect::PreferNoSchedule,
+        _ => TaintEffect::NoSchedule,
+    };
+    let value = taint.value().filter(|value| !value.is_empty()).map(str::to_owned);
+    Some(Taint { key: taint.key()?.to_owned(), value, effect })
+}
+
+/// Absent where it is what EKS does by itself.
+fn update(group: &Nodegroup) -> Option<NodeUpdate> {
+    let there = group.update_config()?;
+    let percentage = there.max_unavailable_percentage();
+    let nodes = there.max_unavailable().filter(|nodes| percentage.is_none() && *nodes != DEFAULT_MAX_UNAVAILABLE);
+    let strategy = there.update_strategy().map(|strategy| strategy.as_str()).filter(|strategy| *strategy == "MINIMAL");
+    let update = NodeUpdate {
+        max_unavailable: nodes,
+        max_unavailable_percentage: percentage,
+        strategy: strategy.map(|_| UpdateStrategy::Minimal),
+        force: false,
+    };
+    (update != NodeUpdate::default()).then_some(update)
+}
+
+/// Those that the API takes, and those whose keys it refuses. AWS's own are neither.
+fn tags(all: Option<&HashMap<String, String>>) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    let all = all.map(sorted).unwrap_or_default().into_iter().filter(|(key, _)| !key.starts_with("aws:"));
+    let reserved = ["keelson.dev/", "kubernetes.io/cluster/", "kubernetes.io/role/"];
+    all.partition(|(key, _)| key != "Name" && !reserved.iter().any(|prefix| key.starts_with(prefix)))
+}
+
+fn told(tags: &BTreeMap<String, String>) -> String {
+    tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
+}
+
+/// All but AWS's own, for people; `None` where there are none.
+pub(super) fn tags_told(all: Option<&HashMap<String, String>>) -> Option<String> {
+    let (mut own, reserved) = tags(all);
+    own.extend(reserved);
+    (!own.is_empty()).then(|| told(&own))
+}

@@ -1,0 +1,200 @@
+//! The reads of EKS, EC2 and IAM that make up an [`Inventory`]. I/O: AWS reads.
+
+use aws_sdk_ec2::types::Filter;
+use aws_sdk_eks::types::{Addon, AssociatedAccessPolicy, Cluster};
+
+use super::{FoundAddon, FoundEntry, Inventory};
+use crate::aws::{AwsError, Fresh, Service, Session};
+use crate::engine::{Class, Failure};
+use crate::resources::cluster_diff::CONFIG_MAP;
+
+/// Reads all pages of a list of EKS's.
+macro_rules! all {
+    ($aws:expr, $name:expr, $action:literal, $request:expr, $items:ident) => {{
+        let (mut all, mut next) = (Vec::new(), None);
+        loop {
+            let request = $request.set_next_token(next);
+            let answer = $aws.call(Service::Eks, $action, $name, request.send()).await?;
+            all.extend(answer.$items().iter().cloned());
+            next = answer.next_token;
+            if next.is_none() {
+                break all;
+            }
+        }
+    }};
+}
+
+/// Names of the region's clusters.
+///
+/// # Errors
+/// As of ListClusters.
+pub async fn clusters(aws: &Session) -> Result<Vec<String>, Failure> {
+    Ok(all!(aws, &aws.region, "ListClusters", aws.eks.list_clusters(), clusters))
+}
+
+/// Reads a cluster with all that is in it.
+///
+/// # Errors
+/// Of the first read that fails: a part of a cluster is no inventory.
+pub async fn read(aws: &Session, name: &str) -> Result<Inventory, Failure> {
+    let request = aws.eks.describe_cluster().name(name);
+    let answer = aws.call(Service::Eks, "DescribeCluster", name, request.send()).await?;
+    let Some(cluster) = answer.cluster else {
+        return Err(Failure::new(Class::Gone, format!("EKS tells nothing of cluster {name}")));
+    };
+    let reader = Reader { aws, name };
+    let mode = cluster.access_config().and_then(|access| access.authentication_mode()).map(|mode| mode.as_str());
+    let has_entries = mode != Some(CONFIG_MAP);
+    Ok(Inventory {
+        addons: reader.addons(cluster.version().unwrap_or_default()).await?,
+        access_entries: if has_entries { reader.access_entries().await? } else { Vec::new() },
+        pod_identities: reader.pod_identities().await?,
+        fargate_profiles: reader.fargate_profiles().await?,
+        node_groups: reader.node_groups().await?,
+        identity_providers: reader.identity_providers().await?,
+        oidc_provider: reader.has_oidc_provider(&cluster).await?,
+        subnets_gone: reader.subnets_gone(&cluster).await?,
+        other_instances: reader.other_instances().await?,
+        cluster,
+    })
+}
+
+struct Reader<'a> {
+    aws: &'a Session,
+    name: &'a str,
+}
+
+impl Reader<'_> {
+    async fn addons(&self, version: &str) -> Result<Vec<FoundAddon>, Failure> {
+        let (aws, cluster) = (self.aws, self.name);
+        let names = all!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons);
+        let mut found = Vec::new();
+        for name in names {
+            let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
+            let answer = aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await?;
+            let Some(addon) = answer.addon else { continue };
+            let offers = aws.snapshots.addon_versions(&name, version, Fresh::any()).await?;
+            let is_default =
+                offers.iter().any(|offer| offer.default && Some(offer.version.as_str()) == addon.addon_version());
+            let pod_identity_roles = self.pod_identity_roles(&addon).await?;
+            found.push(FoundAddon { addon, is_default, pod_identity_roles });
+        }
+        Ok(found)
+    }
+
+    async fn pod_identity_roles(&self, addon: &Addon) -> Result<Vec<String>, AwsError> {
+        let mut roles = Vec::new();
+        for arn in addon.pod_identity_associations() {
+            let id = arn.rsplit('/').next().unwrap_or(arn);
+            let request = self.aws.eks.describe_pod_identity_association().cluster_name(self.name).association_id(id);
+            let answer = self.aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await?;
+            roles.extend(answer.association.and_then(|association| association.role_arn));
+        }
+        roles.sort();
+        roles.dedup();
+        Ok(roles)
+    }
+
+    async fn access_entries(&self) -> Result<Vec<FoundEntry>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let list = || aws.eks.list_access_entries().cluster_name(cluster);
+        let mut found = Vec::new();
+        for principal in all!(aws, cluster, "ListAccessEntries", list(), access_entries) {
+            let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
+            let answer = aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await?;
+            let Some(entry) = answer.access_entry else { continue };
+            found.push(FoundEntry { entry, policies: self.policies(&principal).await? });
+        }
+        Ok(found)
+    }
+
+    async fn policies(&self, principal: &str) -> Result<Vec<AssociatedAccessPolicy>, AwsError> {
+        let aws = self.aws;
+        let list = || aws.eks.list_associated_access_policies().cluster_name(self.name).principal_arn(principal);
+        Ok(all!(aws, principal, "ListAssociatedAccessPolicies", list(), associated_access_policies))
+    }
+
+    /// Those of people: an add-on's have an owner, and are told with it.
+    async fn pod_identities(&self) -> Result<Vec<aws_sdk_eks::types::PodIdentityAssociation>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
+        let mut found = Vec::new();
+        for one in all!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
+            let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
+            let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
+            let answer = aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await?;
+            found.extend(answer.association);
+        }
+        Ok(found)
+    }
+
+    async fn fargate_profiles(&self) -> Result<Vec<aws_sdk_eks::types::FargateProfile>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let list = || aws.eks.list_fargate_profiles().cluster_name(cluster);
+        let mut found = Vec::new();
+        for name in all!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
+            let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
+            let answer = aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await?;
+            found.extend(answer.fargate_profile);
+        }
+        Ok(found)
+    }
+
+    async fn node_groups(&self) -> Result<Vec<aws_sdk_eks::types::Nodegroup>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let list = || aws.eks.list_nodegroups().cluster_name(cluster);
+        let mut found = Vec::new();
+        for name in all!(aws, cluster, "ListNodegroups", list(), nodegroups) {
+            let request = aws.eks.describe_nodegroup().cluster_name(cluster).nodegroup_name(&name);
+            let answer = aws.call(Service::Eks, "DescribeNodegroup", &name, request.send()).await?;
+            found.extend(answer.nodegroup);
+        }
+        Ok(found)
+    }
+
+    async fn identity_providers(&self) -> Result<Vec<String>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let list = || aws.eks.list_identity_provider_configs().cluster_name(cluster);
+        let all = all!(aws, cluster, "ListIdentityProviderConfigs", list(), identity_provider_configs);
+        Ok(all.iter().map(|config| format!("{} {}", config.r#type(), config.name())).collect())
+    }
+
+    async fn has_oidc_provider(&self, cluster: &Cluster) -> Result<bool, AwsError> {
+        let issuer = cluster.identity().and_then(|identity| identity.oidc()).and_then(|oidc| oidc.issuer());
+        let Some(issuer) = issuer else { return Ok(false) };
+        let arn = self.aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")));
+        Ok(self.aws.snapshots.oidc_providers(Fresh::any()).await?.contains(&arn))
+    }
+
+    /// A filter, unlike ids, does not make EC2 refuse the question for one that is gone.
+    async fn subnets_gone(&self, cluster: &Cluster) -> Result<Vec<String>, AwsError> {
+        let asked = cluster.resources_vpc_config().map(|vpc| vpc.subnet_ids().to_vec()).unwrap_or_default();
+        let filter = Filter::builder().name("subnet-id").set_values(Some(asked.clone())).build();
+        let request = self.aws.ec2.describe_subnets().filters(filter);
+        let answer = self.aws.call(Service::Ec2, "DescribeSubnets", self.name, request.send()).await?;
+        let there: Vec<_> = answer.subnets().iter().filter_map(|subnet| subnet.subnet_id()).collect();
+        Ok(asked.into_iter().filter(|id| !there.contains(&id.as_str())).collect())
+    }
+
+    /// Instances that say they are the cluster's, and that neither a node group nor Auto Mode says are its own.
+    async fn other_instances(&self) -> Result<Vec<String>, AwsError> {
+        let owned = Filter::builder().name(format!("tag:kubernetes.io/cluster/{}", self.name)).values("owned").build();
+        let living = Filter::builder().name("instance-state-name").values("running").values("pending").build();
+        let (mut found, mut next) = (Vec::new(), None);
+        loop {
+            let request = self.aws.ec2.describe_instances().filters(owned.clone()).filters(living.clone());
+            let request = request.set_next_token(next);
+            let answer = self.aws.call(Service::Ec2, "DescribeInstances", self.name, request.send()).await?;
+            for instance in answer.reservations().iter().flat_map(|reservation| reservation.instances()) {
+                let managed = ["eks:nodegroup-name", "aws:eks:cluster-name", "eks:eks-cluster-name"];
+                if !instance.tags().iter().any(|tag| managed.contains(&tag.key().unwrap_or_default())) {
+                    found.extend(instance.instance_id().map(str::to_owned));
+                }
+            }
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+}

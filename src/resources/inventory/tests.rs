@@ -1,0 +1,131 @@
+//! What AWS has, and what of it the spec says. What the whole comes to as people read it stands in the snapshot of
+//! `keelson import`.
+
+use aws_sdk_eks::types::{AccessConfigResponse, AuthenticationMode, CapacityTypes, Nodegroup};
+use serde_json::{Value, json};
+
+use super::fixture::{addon, map, odd, plain, role};
+use super::*;
+
+/// The spec's value at a path of JSON, and the notes.
+fn said(of: &Inventory, path: &str) -> (Value, String) {
+    let (spec, notes) = cluster::spec(of, "eu-west-1");
+    let value = serde_json::to_value(spec).unwrap().pointer(path).cloned().unwrap_or_default();
+    (value, notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn a_plain_cluster_is_said_whole() {
+    let (spec, notes) = cluster::spec(&plain(), "eu-west-1");
+    assert_eq!(notes, []);
+    let spec = serde_json::to_value(spec).unwrap();
+    for (path, expected) in [
+        ("/network", json!({"existing": {"subnetIds": ["subnet-1", "subnet-2"]}})),
+        ("/endpointAccess", json!({"public": true, "publicCidrs": ["0.0.0.0/0"], "private": false})),
+        ("/access", json!({"authenticationMode": "ConfigMap", "prune": false})),
+        ("/addons", json!([])),
+        ("/oidcProvider", json!(false)),
+        ("/adoptionPolicy", json!("Adopt")),
+        ("/deletionPolicy", json!("Retain")),
+        ("/roleArn", json!(role("cluster"))),
+    ] {
+        assert_eq!(spec.pointer(path), Some(&expected), "{path}");
+    }
+    for absent in
+        ["logging", "secretsEncryption", "deletionProtection", "zonalShift", "supportType", "autoMode", "tags"]
+    {
+        assert!(spec.get(absent).is_none(), "{absent}");
+    }
+}
+
+#[test]
+fn every_oddity_is_said_or_named() {
+    let (_, notes) = said(&odd(), "");
+    for named in [
+        "tags of the cluster (Name=odd, team=a)",
+        "EKS Auto Mode (node pools system",
+        "Fargate profile batch",
+        "identity provider oidc okta",
+        "instances i-1",
+        "username boss of access entry",
+        "access entry arn:aws:iam::123456789012:role/nodes because its type is EC2_LINUX",
+        "target role of the pod identity of service account kube-system/dns",
+    ] {
+        assert!(notes.contains(named), "{named}: {notes}");
+    }
+    let groups = node_group::all(&odd(), "odd");
+    let notes: Vec<_> = groups[0].notes.iter().map(|note| note.what.as_str()).collect();
+    let named = ["remote access", "limits of node repair", "tags kubernetes.io/cluster/x=owned"];
+    assert_eq!(notes, named.map(|what| format!("{what} of node group Spot_Nodes")));
+}
+
+#[test]
+fn each_authentication_mode_has_its_name() {
+    for (mode, expected) in [
+        (AuthenticationMode::Api, "Api"),
+        (AuthenticationMode::ApiAndConfigMap, "ApiAndConfigMap"),
+        (AuthenticationMode::ConfigMap, "ConfigMap"),
+    ] {
+        let access = AccessConfigResponse::builder().authentication_mode(mode).build();
+        let mut of = plain();
+        of.cluster.access_config = Some(access);
+        let (found, _) = said(&of, "/access/authenticationMode");
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn an_addon_is_said_with_its_settings_and_one_role() {
+    let found = |addon, is_default, roles: &[&str]| {
+        let pod_identity_roles = roles.iter().map(|name| role(name)).collect();
+        let addons = vec![FoundAddon { addon, is_default, pod_identity_roles }];
+        said(&Inventory { addons, ..plain() }, "/addons/0")
+    };
+    let base = |version: &str| json!({"name": "a", "version": version, "conflicts": "Preserve"});
+    let with = |version: &str, field: &str, value: Value| {
+        let mut addon = base(version);
+        addon[field] = value;
+        addon
+    };
+    let exact = "v1.2.3-eksbuild.1";
+    assert_eq!(found(addon("a").build(), true, &[]).0, base("Default"));
+    assert_eq!(found(addon("a").build(), false, &[]).0, base(exact));
+    let values = found(addon("a").configuration_values("replicaCount: 3\n").build(), true, &[]).0;
+    assert_eq!(values, with("Default", "configuration", json!({"replicaCount": 3})));
+    for nothing in ["", "  ", "null"] {
+        assert_eq!(
+            found(addon("a").configuration_values(nothing).build(), true, &[]).0,
+            base("Default"),
+            "{nothing:?}"
+        );
+    }
+    let (odd, notes) = found(addon("a").configuration_values("[1]").build(), true, &[]);
+    assert!(odd == base("Default") && notes.contains("the configuration of add-on a"), "{notes}");
+    assert_eq!(found(addon("a").build(), true, &["r"]).0, with("Default", "podIdentityRoleArn", json!(role("r"))));
+    let (two, notes) = found(addon("a").build(), true, &["r", "s"]);
+    assert!(two == base("Default") && notes.contains("pod identity roles"), "{notes}");
+    let both = found(addon("a").service_account_role_arn(role("sa")).build(), true, &["r"]);
+    assert_eq!(both.0, with("Default", "serviceAccountRoleArn", json!(role("sa"))));
+    assert!(both.1.contains("pod identity roles"), "{}", both.1);
+}
+
+#[test]
+fn a_node_group_that_cannot_be_said_is_named() {
+    let group = |capacity| Nodegroup::builder().nodegroup_name("n").version("1.34").capacity_type(capacity).build();
+    let found = |capacity| {
+        let groups = vec![group(capacity)];
+        node_group::all(&Inventory { node_groups: groups, ..plain() }, "plain").remove(0)
+    };
+    let block = found(CapacityTypes::CapacityBlock);
+    assert!(block.spec.is_none() && block.notes[0].why.contains("CAPACITY_BLOCK"));
+    let usual = found(CapacityTypes::OnDemand).spec.unwrap();
+    assert_eq!((usual.version, usual.release_version.as_str()), (None, "Pinned"), "it follows the control plane");
+}
+
+#[test]
+fn whose_a_cluster_is_already_is_told() {
+    let mut of = plain();
+    of.cluster.tags = Some(map(&[("keelson.dev/owner", "u"), ("keelson.dev/cluster", "a/b")]));
+    assert_eq!(of.owner().as_deref(), Some("a/b (UID u)"));
+    assert_eq!(plain().owner(), None);
+}
