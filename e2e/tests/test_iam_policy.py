@@ -12,6 +12,7 @@ from fleet.policy import allowed
 
 # Files whose operators call all there is to call.
 WHOLE = {
+    "test_adoption.py",
     "test_changes.py",
     "test_changes_nodes.py",
     "test_crash.py",
@@ -26,6 +27,14 @@ NOT_CALLED = {
     "ec2:DisassociateRouteTable": "goes with its subnet; where that is not ours",
 }
 
+# Called by `keelson import`, with the credentials of whoever runs it.
+READ_BY_PEOPLE = {
+    "ec2:DescribeInstances",
+    "eks:ListClusters",
+    "eks:ListIdentityProviderConfigs",
+    "eks:ListNodegroups",
+}
+
 
 @pytest.fixture(scope="module", autouse=True)
 def whole_session(request):
@@ -35,7 +44,7 @@ def whole_session(request):
 
 
 def test_every_action_that_was_called_is_allowed():
-    assert sorted(called.by_operator() - allowed()) == []
+    assert sorted(called.by_operator() - allowed() - READ_BY_PEOPLE) == []
 
 
 def test_every_action_that_is_allowed_was_called():

@@ -203,7 +203,8 @@ impl ExistingNetwork {
 #[x_kube(validation = rules::fixed_member("serviceCidr", "the range of Services cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesNetwork {
-    /// Address family of Pods and Services: `IPv4` or `IPv6`; the VPC is made to match. Immutable.
+    /// Address family of Pods and Services: `IPv4`, or `IPv6` in an existing network whose subnets have IPv6 ranges, with node
+    /// groups whose own role may assign such addresses. Immutable.
     #[serde(default)]
     #[x_kube(validation = rules::fixed("the address family cannot change: put the old one back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
     pub ip_family: IpFamily,

@@ -85,7 +85,10 @@ fn rule_broken<C>(
             }
             let unready = node.after().iter().any(|need| match graph.gate(need) {
                 Some(gate) => !gate.open,
-                None => memory.observed(need).is_none_or(|seen| seen.phase != Phase::Ready),
+                None => match memory.get(need).and_then(|entry| entry.presence.as_ref()) {
+                    Some(Presence::Ours(seen) | Presence::Borrowed(seen)) => seen.phase != Phase::Ready,
+                    Some(Presence::Unclaimed(_) | Presence::Foreign(_) | Presence::Absent) | None => true,
+                },
             });
             unready.then_some("what it needs is not ready")
         }

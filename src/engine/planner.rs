@@ -208,7 +208,9 @@ impl<C> Planner<'_, C> {
                 Some(gate) => WaitingOn::Gate(need, gate.why.clone()),
                 None => {
                     let entry = self.entry(&need);
-                    let seen = entry.presence.as_ref().and_then(Presence::observed);
+                    // What is to be taken over is built upon once it is ours.
+                    let presence = entry.presence.as_ref().filter(|seen| !matches!(seen, Presence::Unclaimed(_)));
+                    let seen = presence.and_then(Presence::observed);
                     if entry.blind.is_none() && seen.is_some_and(|s| s.phase == Phase::Ready) {
                         continue;
                     }

@@ -1,0 +1,293 @@
+"""Clusters that somebody else made, by boto3 and with odd settings; and a picture of all there is of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from keelson_harness.aws import REGION
+from keelson_harness.places import keelson_binary
+
+from .account import Account
+from .stage import Stage, actions, until
+
+VIEW = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
+ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234"
+OURS = "keelson.dev/"
+# Writes that change nothing but whose a thing is.
+TAGGING = {"TagResource", "TagRole", "TagOpenIDConnectProvider", "CreateTags"}
+
+
+class Others:
+    """Somebody else in an account: makes clusters, and knows nothing of Keelson."""
+
+    def __init__(self, account: Account):
+        self.account = account
+        self.eks = account.eks
+        self.subnets = account.network("abc")
+        self.cluster_role = account.cluster_role("their-clusters")
+        node = {"Service": "ec2.amazonaws.com"}
+        self.node_role = account.role("their-nodes", node, "AmazonEKSWorkerNodePolicy")
+
+    def cluster(self, name: str, **asked: object) -> str:
+        network = asked.pop("network", {})
+        vpc = {"subnetIds": self.subnets, **network}
+        self.eks.create_cluster(name=name, roleArn=self.cluster_role, resourcesVpcConfig=vpc, **asked)
+        until(lambda: self.status(name) == "ACTIVE", 30, f"cluster {name}")
+        return name
+
+    def status(self, name: str) -> str:
+        return self.eks.describe_cluster(name=name)["cluster"]["status"]
+
+    def addon(self, cluster: str, name: str, **asked: object) -> None:
+        self.eks.create_addon(clusterName=cluster, addonName=name, **asked)
+        described = {"clusterName": cluster, "addonName": name}
+        # What needs nodes may be DEGRADED until they are there.
+        settled = ("ACTIVE", "DEGRADED")
+        until(
+            lambda: self.eks.describe_addon(**described)["addon"]["status"] in settled,
+            30,
+            f"add-on {name}",
+        )
+
+    def node_group(self, cluster: str, name: str, **asked: object) -> None:
+        asked = {"subnets": self.subnets[:2], "nodeRole": self.node_role, **asked}
+        self.eks.create_nodegroup(clusterName=cluster, nodegroupName=name, **asked)
+        described = {"clusterName": cluster, "nodegroupName": name}
+        until(
+            lambda: self.eks.describe_nodegroup(**described)["nodegroup"]["status"] == "ACTIVE",
+            30,
+            f"node group {name}",
+        )
+
+    def oidc_provider(self, cluster: str, **tags: str) -> None:
+        issuer = self.eks.describe_cluster(name=cluster)["cluster"]["identity"]["oidc"]["issuer"]
+        self.account.iam.create_open_id_connect_provider(
+            Url=issuer,
+            ClientIDList=["sts.amazonaws.com"],
+            ThumbprintList=["0" * 40],
+            Tags=[{"Key": key, "Value": value} for key, value in tags.items()],
+        )
+
+    def launch_template(self, **data: object) -> str:
+        made = self.account.ec2.create_launch_template(
+            LaunchTemplateName=f"theirs-{len(data)}", LaunchTemplateData=data
+        )
+        return made["LaunchTemplate"]["LaunchTemplateId"]
+
+    # Kinds of clusters
+
+    def bare(self) -> str:
+        """What boto3 makes of the least: the ConfigMap mode, a public endpoint, self-managed add-ons only."""
+        name = self.cluster("Bare_One")
+        self.node_group(name, "default")
+        return name
+
+    def odd(self) -> str:
+        """A bit of everything, none of it as Keelson would make it."""
+        account, eks = self.account, self.eks
+        root = {"AWS": f"arn:aws:iam::{account.id}:root"}
+        admins, viewers = account.role("admins", root), account.role("viewers", root)
+        vpc = account.ec2.describe_subnets(SubnetIds=self.subnets[:1])["Subnets"][0]["VpcId"]
+        group = account.ec2.create_security_group(
+            GroupName="theirs", Description="theirs", VpcId=vpc
+        )
+        name = self.cluster(
+            "odd-shop",
+            version="1.33",
+            network={
+                "securityGroupIds": [group["GroupId"]],
+                "endpointPrivateAccess": True,
+                "publicAccessCidrs": ["203.0.113.0/24", "198.51.100.7/32"],
+            },
+            kubernetesNetworkConfig={"serviceIpv4Cidr": "172.25.0.0/16"},
+            logging={"clusterLogging": [{"types": ["audit", "scheduler"], "enabled": True}]},
+            encryptionConfig=[{"resources": ["secrets"], "provider": {"keyArn": KEY}}],
+            accessConfig={"authenticationMode": "API_AND_CONFIG_MAP"},
+            upgradePolicy={"supportType": "STANDARD"},
+            zonalShiftConfig={"enabled": True},
+            deletionProtection=True,
+            bootstrapSelfManagedAddons=False,
+            tags={"Name": "odd", "team": "shop", "cost:center": "1/2"},
+        )
+        eks.create_access_entry(
+            clusterName=name, principalArn=viewers, kubernetesGroups=["viewers", "auditors"]
+        )
+        eks.create_access_entry(clusterName=name, principalArn=admins, tags={"by": "hand"})
+        scope = {"type": "namespace", "namespaces": ["shop", "team-*"]}
+        eks.associate_access_policy(
+            clusterName=name, principalArn=admins, policyArn=VIEW, accessScope=scope
+        )
+        eks.associate_access_policy(
+            clusterName=name, principalArn=admins, policyArn=ADMIN, accessScope={"type": "cluster"}
+        )
+        values = json.dumps({"env": {"ENABLE_PREFIX_DELEGATION": "true", "WARM_IP_TARGET": "2"}})
+        self.addon(
+            name,
+            "vpc-cni",
+            addonVersion="v1.19.6-eksbuild.7",
+            configurationValues=values,
+            tags={"made": "by hand"},
+        )
+        self.addon(name, "kube-proxy")
+        self.addon(name, "eks-pod-identity-agent")
+        pods = {"Service": "pods.eks.amazonaws.com"}
+        csi, dns = account.role("csi", pods), account.role("dns", pods)
+        agent = [{"serviceAccount": "ebs-csi-controller-sa", "roleArn": csi}]
+        self.addon(name, "aws-ebs-csi-driver", podIdentityAssociations=agent)
+        eks.create_pod_identity_association(
+            clusterName=name, namespace="kube-system", serviceAccount="external-dns", roleArn=dns
+        )
+        self.oidc_provider(name, Name="theirs")
+        self.odd_node_groups(name)
+        return name
+
+    def odd_node_groups(self, cluster: str) -> None:
+        user_data = base64.b64encode(b"#!/bin/sh\n").decode()
+        template = self.launch_template(UserData=user_data)
+        self.node_group(
+            cluster,
+            "Spot_Nodes",
+            version="1.32",
+            launchTemplate={"id": template, "version": "1"},
+            instanceTypes=["m5.large", "m5a.large", "c5.xlarge"],
+            capacityType="SPOT",
+            scalingConfig={"minSize": 1, "maxSize": 6, "desiredSize": 3},
+            labels={"workload": "batch", "numeric": "1.10", "yes": "true"},
+            taints=[{"key": "spot", "value": "true", "effect": "NO_SCHEDULE"}],
+            updateConfig={"maxUnavailablePercentage": 33},
+            tags={"Name": "spot", "shift": "night"},
+        )
+        self.node_group(
+            cluster,
+            "fixed",
+            subnets=self.subnets[2:],
+            amiType="AL2023_x86_64_STANDARD",
+            instanceTypes=["t3.large"],
+            diskSize=33,
+            scalingConfig={"minSize": 2, "maxSize": 2, "desiredSize": 2},
+            updateConfig={"maxUnavailable": 2},
+            nodeRepairConfig={"enabled": True},
+        )
+
+    def small(self, name: str = "small") -> str:
+        """One of each kind that can be taken over."""
+        pods = {"Service": "pods.eks.amazonaws.com"}
+        dns = self.account.role("dns", pods)
+        self.cluster(name, accessConfig={"authenticationMode": "API"}, bootstrapSelfManagedAddons=False)
+        self.addon(name, "eks-pod-identity-agent")
+        viewers = self.account.role("viewers", {"AWS": f"arn:aws:iam::{self.account.id}:root"})
+        self.eks.create_access_entry(
+            clusterName=name, principalArn=viewers, kubernetesGroups=["viewers"]
+        )
+        self.eks.create_pod_identity_association(
+            clusterName=name, namespace="kube-system", serviceAccount="external-dns", roleArn=dns
+        )
+        self.oidc_provider(name)
+        self.node_group(name, "workers", instanceTypes=["t3.large"])
+        return name
+
+    def private(self) -> str:
+        """An IPv6 cluster whose endpoint is private only, without an OIDC provider."""
+        return self.cluster(
+            "private-six",
+            network={"endpointPublicAccess": False, "endpointPrivateAccess": True},
+            kubernetesNetworkConfig={"ipFamily": "ipv6"},
+            accessConfig={"authenticationMode": "API"},
+        )
+
+
+def picture(account: Account, without_ours: bool = False) -> dict:
+    """Everything that AWS tells of the account's clusters, roles and network, tags included, as comparable text."""
+    eks, iam, ec2 = account.eks, account.iam, account.ec2
+    seen: dict = {}
+    for name in eks.list_clusters()["clusters"]:
+        of = {"clusterName": name}
+        seen[f"cluster {name}"] = eks.describe_cluster(name=name)["cluster"]
+        for addon in eks.list_addons(**of)["addons"]:
+            seen[f"{name} add-on {addon}"] = eks.describe_addon(addonName=addon, **of)["addon"]
+        for group in eks.list_nodegroups(**of)["nodegroups"]:
+            described = eks.describe_nodegroup(nodegroupName=group, **of)["nodegroup"]
+            seen[f"{name} node group {group}"] = described
+        mode = seen[f"cluster {name}"]["accessConfig"]["authenticationMode"]
+        entries = [] if mode == "CONFIG_MAP" else eks.list_access_entries(**of)["accessEntries"]
+        for principal in entries:
+            entry = eks.describe_access_entry(principalArn=principal, **of)["accessEntry"]
+            policies = eks.list_associated_access_policies(principalArn=principal, **of)
+            seen[f"{name} entry {principal}"] = [entry, policies["associatedAccessPolicies"]]
+        for one in eks.list_pod_identity_associations(**of)["associations"]:
+            described = eks.describe_pod_identity_association(
+                associationId=one["associationId"], **of
+            )
+            seen[f"{name} pod identity {one['associationId']}"] = described["association"]
+    for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
+        arn = provider["Arn"]
+        seen[arn] = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+    seen["roles"] = account.roles()
+    for page in ec2.get_paginator("describe_tags").paginate():
+        for tag in page["Tags"]:
+            seen.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
+    text = json.loads(json.dumps(seen, default=str, sort_keys=True))
+    for value in text.values():
+        if isinstance(value, dict):
+            value.pop("ResponseMetadata", None)
+    return without_tags_of_ours(text) if without_ours else text
+
+
+def without_tags_of_ours(value: object) -> object:
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if not k.startswith(OURS)}
+        return {key: without_tags_of_ours(item) for key, item in kept.items()}
+    if isinstance(value, list):
+        ours = [i for i in value if isinstance(i, dict) and str(i.get("Key", "")).startswith(OURS)]
+        return [without_tags_of_ours(item) for item in value if item not in ours]
+    return value
+
+
+def rests(on: Stage, account: Account, looks: int = 8) -> None:
+    """The operator looks at the cluster that many times, and writes nothing."""
+    since = on.mark()
+
+    def looked() -> bool:
+        calls = on.calls(since, account.id)
+        return sum(call["action"] == "DescribeCluster" for call in calls) >= looks
+
+    until(looked, 60, f"{looks} looks")
+    assert actions(on.writes(since, account.id)) == []
+
+
+# The command line
+
+
+def keelson(on: Stage, account: Account, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A verb with that account's credentials."""
+    env = {**on.aws.env(), "AWS_ACCESS_KEY_ID": account.id, "PATH": "/usr/bin:/bin"}
+    return subprocess.run(
+        [str(keelson_binary()), *arguments],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def imported(on: Stage, account: Account, *arguments: str) -> list[dict]:
+    """The objects that `keelson import` writes for the account's clusters."""
+    done = keelson(on, account, "import", f"--region={REGION}", "--namespace=default", *arguments)
+    assert done.returncode == 0, done.stderr
+    return [item for item in yaml.safe_load_all(done.stdout) if item]
+
+
+def live_plan(on: Stage, account: Account, directory: Path, items: list[dict]) -> str:
+    """What `keelson plan --live` says of the objects."""
+    path = directory / "manifest.yaml"
+    path.write_text(yaml.safe_dump_all(items))
+    done = keelson(on, account, "plan", "-f", str(path), "--live")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
