@@ -2,6 +2,7 @@
 //!
 //! May not enter: decisions. I/O: files and standard output.
 
+mod approve;
 mod controller;
 mod crds;
 mod import;
@@ -31,6 +32,8 @@ enum Verb {
     Crds,
     /// Print what would be done for a manifest: from nothing, or with --live from what is in AWS.
     Plan(plan::Args),
+    /// Show the plans of a cluster and its node groups that wait for an approval, ask, and approve them.
+    Approve(approve::Args),
     /// Write the manifest of what others made or described: clusters in AWS, or an eksctl ClusterConfig.
     Import(import::Args),
 }
@@ -41,6 +44,7 @@ pub fn main() -> ExitCode {
         Verb::Controller(args) => controller::run(args),
         Verb::Crds => crds::print(),
         Verb::Plan(args) => plan::run(&args),
+        Verb::Approve(args) => approve::run(&args),
         Verb::Import(args) => import::run(args),
     };
     match result {

@@ -12,13 +12,16 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::cli::reading;
 use crate::controllers::cluster::facts::Facts;
 use crate::controllers::cluster::upgrade::seen::{self, Read};
+use crate::controllers::cluster::upgrade::status::ahead;
+use crate::controllers::consent::wanted as digest_of;
 use crate::controllers::journal::NoJournal;
+use crate::engine::consent::hash;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{Consent, Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
-use crate::resources::expand::{ClusterView, SubnetView};
+use crate::resources::expand::{ClusterView, NodeRole, SubnetView};
 use crate::resources::{node_group, readiness, survey};
-use crate::upgrade::{Clock, Soaked, WindowState, decide, way};
+use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, way};
 
 /// The plans of a cluster and its node groups against AWS as it is.
 pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
@@ -32,24 +35,40 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     }
     let survey = survey::survey(&cloud, Duration::ZERO).await?;
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
-    let (plan, memory) = look(&graph, &cloud).await;
+    let node_role = NodeRole::of(groups.iter().map(|group| &group.spec));
+    let consent = agreed(digest_of(&cluster.spec, &grant.settings, &node_role.policies));
+    let (plan, memory) = look(&graph, &consent, &cloud).await;
     let view = view(cluster, &memory);
-    let upgrade = Vec::new();
-    let mut all = vec![Planned { title: named("EksCluster", *cluster), about: about(cluster), graph, plan, upgrade }];
-    let mut seen = Vec::new();
+    let (mut seen, mut of_groups) = (Vec::new(), Vec::new());
     for group in groups {
         let name = group.node_group_name();
         let uid = survey::node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
         let uid = uid.unwrap_or_else(|| "not-there-yet".to_owned());
         let owner = Owner { uid, cluster: cloud.owner.cluster.clone() };
         let graph = node_group_graph(group, grant, &owner, &view)?;
-        let (plan, memory) = look(&graph, &Cloud { owner, ..cloud.clone() }).await;
+        let consent = agreed(digest_of(&group.spec, &grant.settings, &cluster.spec.tags));
+        let (plan, memory) = look(&graph, &consent, &Cloud { owner, ..cloud.clone() }).await;
         seen.push(Arc::new(as_seen(group, &memory)));
-        let title = named("NodeGroup", *group);
-        all.push(Planned { title, about: String::new(), graph, plan, upgrade: Vec::new() });
+        let hash = hash(&consent.ids_of(&plan, &[]));
+        let (title, about) = (named("NodeGroup", *group), String::new());
+        of_groups.push(Planned { title, about, graph, plan, hash, upgrade: Vec::new() });
     }
-    all[0].upgrade = upgrade_steps(cluster, &cloud, &memory, &seen).await?;
-    Ok(all)
+    let decision = upgrade(cluster, &cloud, &memory, &seen).await?;
+    let version_of = |name: &str| {
+        let group = seen.iter().find(|group| group.node_group_name() == name)?;
+        group.status.as_ref()?.version.clone()
+    };
+    let follow = decision.as_ref().map(|decision| ahead(decision, version_of).steps).unwrap_or_default();
+    let hash = hash(&consent.ids_of(&plan, &follow));
+    let upgrade = decision.iter().flat_map(|decision| &decision.way).map(ToString::to_string).collect();
+    let (title, about) = (named("EksCluster", *cluster), about(cluster));
+    let planned = Planned { title, about, graph, plan, hash, upgrade };
+    Ok(std::iter::once(planned).chain(of_groups).collect())
+}
+
+/// Everything is agreed to, so that all there is to do is shown; of what, the plan's hash tells.
+fn agreed(wanted: String) -> Consent {
+    Consent { wanted, ..Consent::default() }
 }
 
 /// The node group with the version that AWS shows.
@@ -59,16 +78,16 @@ fn as_seen(group: &NodeGroup, memory: &Memory) -> NodeGroup {
     NodeGroup { status: Some(status), ..group.clone() }
 }
 
-/// The steps to the versions that are asked for, as the operator would take them; windows and checks come on top.
-async fn upgrade_steps(
+/// The way to the versions that are asked for, as the operator would take them; windows and checks come on top.
+async fn upgrade(
     cluster: &EksCluster,
     cloud: &Cloud,
     memory: &Memory,
     groups: &[Arc<NodeGroup>],
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<Option<Decision>> {
     let goal = crate::upgrade::Goal::of(&cluster.spec)?;
     let Some(at) = Facts(memory).of_cluster("version").and_then(|version| version.parse().ok()) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let on: Vec<_> = [at].into_iter().chain(way::path(at, goal.version)).collect();
     let mut read =
@@ -77,20 +96,19 @@ async fn upgrade_steps(
         let offers = readiness::addon_offers(cloud, &addon.name, &on, Duration::MAX).await?;
         read.offers.insert(addon.name.clone(), offers);
     }
-    let Some(seen) = seen::seen(memory, &cluster.spec, groups, &read) else { return Ok(Vec::new()) };
+    let Some(seen) = seen::seen(memory, &cluster.spec, groups, &read) else { return Ok(None) };
     let clock = Clock { now: Timestamp::now(), window: WindowState::Always, soaked: Soaked::default() };
-    let decision = decide(&goal, &seen, &clock, None);
-    Ok(decision.way.iter().map(ToString::to_string).collect())
+    Ok(Some(decide(&goal, &seen, &clock, None)))
 }
 
-async fn look(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
+async fn look(graph: &Graph<Cloud>, consent: &Consent, cloud: &Cloud) -> (Plan, Memory) {
     let mut memory = Memory::new(Timestamp::now(), Duration::ZERO, []);
     let expectations = Expectations::default();
     let clock = Timestamp::now;
     let run = Run {
         graph,
         goal: Goal::Present,
-        consent: &Consent::default(),
+        consent,
         cloud,
         journal: &NoJournal,
         expectations: &expectations,

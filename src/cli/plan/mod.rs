@@ -2,7 +2,7 @@
 
 mod live;
 mod manifest;
-mod print;
+pub mod print;
 mod rules;
 mod schema;
 mod style;
@@ -66,6 +66,8 @@ pub struct Planned {
     pub graph: Graph<Cloud>,
     /// What is to be done.
     pub plan: Plan,
+    /// Names the plan, as status does; empty: nothing is to be done, or AWS was not asked.
+    pub hash: String,
     /// The steps of an upgrade, in their order: each begins when those before it are done.
     pub upgrade: Vec<String>,
 }
@@ -139,12 +141,13 @@ fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let graph = cluster_graph(wanted, &owner, &survey)?;
     let plan = plan_from_nothing(&graph, spec.role_arn.is_some());
     let view = placeholder_view(cluster, &graph);
-    let mut all =
-        vec![Planned { title: named("EksCluster", *cluster), about: about(cluster), graph, plan, upgrade: Vec::new() }];
+    let (title, hash, upgrade) = (named("EksCluster", *cluster), String::new(), Vec::new());
+    let mut all = vec![Planned { title, about: about(cluster), graph, plan, hash, upgrade }];
     for group in groups {
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let plan = plan_from_nothing(&graph, false);
-        all.push(Planned { title: named("NodeGroup", *group), about: String::new(), graph, plan, upgrade: Vec::new() });
+        let (title, about, hash, upgrade) = (named("NodeGroup", *group), String::new(), String::new(), Vec::new());
+        all.push(Planned { title, about, graph, plan, hash, upgrade });
     }
     Ok(all)
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::Planned;
 use super::style::{self, styled};
 use super::timeline::Timeline;
+use crate::api::status::{MAX_STEPS, PlanStatus, StepAction, StepState};
 use crate::controllers::plan_status;
 use crate::controllers::progress::{Standing, label, standing};
-use crate::engine::{Goal, Item, Verdict, WaitingOn};
+use crate::engine::{Action, Goal, Item, Key, Verdict, WaitingOn};
 use crate::resources::unlisted;
 
 /// Prints a cluster and its node groups. `live`: what is as asked is only counted.
@@ -29,9 +30,10 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
 }
 
 fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
-    let Planned { title, about, graph, plan, upgrade } = planned;
+    let Planned { title, about, graph, plan, hash, upgrade } = planned;
     let about = if about.is_empty() { String::new() } else { format!(": {about}") };
-    let _ = writeln!(out, "{}{about}\n{}\n", styled(style::heading(), title), plan.summary());
+    let named = if hash.is_empty() { String::new() } else { format!("plan {hash}: ") };
+    let _ = writeln!(out, "{}{about}\n{named}{}\n", styled(style::heading(), title), plan.summary());
     let mut rows = vec![heading()];
     let mut settled = 0;
     let mut items: Vec<&Item> = plan
@@ -72,6 +74,41 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     }
     for (number, step) in upgrade.iter().enumerate() {
         let _ = writeln!(out, "  {}. {step}", number + 1);
+    }
+    out.push('\n');
+}
+
+/// Prints a plan as status shows it.
+pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
+    let _ = writeln!(out, "{}\n{}\n", styled(style::heading(), title), plan.summary);
+    let mut rows = vec![heading()];
+    for step in &plan.steps {
+        let action = match step.action {
+            StepAction::Create => Action::Create,
+            StepAction::Update => Action::Update,
+            StepAction::Adopt => Action::Adopt,
+            StepAction::Delete => Action::Delete,
+            StepAction::Release => Action::Release,
+        };
+        let state = match step.state {
+            StepState::Pending | StepState::Done => None,
+            StepState::Running => Some("under way"),
+            StepState::Blocked => Some("blocked"),
+            StepState::Failed => Some("failed"),
+        };
+        let details: Vec<_> = state.into_iter().chain(step.detail.as_deref()).collect();
+        let takes = step.expected_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+        rows.push([
+            style::sign(action).to_owned(),
+            label(&Key::parse(&step.resource)),
+            String::new(),
+            takes.map_or_else(String::new, |seconds| exact(Duration::from_secs(seconds))),
+            details.join(": "),
+        ]);
+    }
+    table(out, &rows);
+    if plan.steps.len() == MAX_STEPS {
+        let _ = writeln!(out, "  more steps than status shows: the line above counts them all");
     }
     out.push('\n');
 }

@@ -1,0 +1,187 @@
+//! `keelson approve`: shows the plans that wait, asks, and writes the annotation that names them. I/O: the management
+//! cluster's API and the terminal.
+
+mod waiting;
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use anyhow::{Context as _, bail};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client};
+use serde_json::json;
+
+use super::plan::print;
+use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup};
+use waiting::{Kind, Planned, Standing, Target};
+
+/// How often objects that change meanwhile are read again.
+const MOST_ATTEMPTS: usize = 20;
+
+/// Flags of `keelson approve`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The EksCluster, which stands for its NodeGroups too; or nodegroup/NAME for one alone.
+    name: Target,
+    /// Namespace [default: that of KUBECONFIG's context].
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// Approve the plan of this hash and no other, without asking.
+    #[arg(long)]
+    hash: Option<String>,
+    /// Approve what is shown without asking.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// Shows, asks, approves.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(approve(args))
+}
+
+async fn approve(args: &Args) -> anyhow::Result<()> {
+    let client = Client::try_default().await.context("no Kubernetes API to work with; set KUBECONFIG")?;
+    let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+    let objects = Objects { client, namespace };
+    let mut agreed: Option<Vec<String>> = None;
+    for _ in 0..MOST_ATTEMPTS {
+        let found = objects.read(&args.name).await?;
+        let waiting = waiting(&found, args.hash.as_deref())?;
+        if waiting.is_empty() {
+            return super::print(&nothing_waits(&found));
+        }
+        let hashes: Vec<_> = waiting.iter().map(|(object, _)| told(object)).collect();
+        if agreed.as_ref() != Some(&hashes) {
+            show(&waiting)?;
+            agree(args, agreed.is_some())?;
+            agreed = Some(hashes);
+        }
+        let mut changed = false;
+        for (object, annotation) in &waiting {
+            if objects.annotate(object, annotation).await? {
+                super::print(&format!("approved: {}\n", told(object)))?;
+            } else {
+                changed = true;
+            }
+        }
+        if !changed {
+            return Ok(());
+        }
+    }
+    bail!("the objects change faster than they can be approved: try again")
+}
+
+/// `EksCluster default/demo, plan 3f9a1c20`.
+fn told(object: &Planned) -> String {
+    format!("{}, plan {}", object.title(), object.plan.hash)
+}
+
+/// What waits, with the annotation that approves it.
+fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(&'o Planned, String)>> {
+    let mut waiting = Vec::new();
+    for object in found {
+        match object.standing() {
+            Standing::Waits(annotation) => waiting.push((object, annotation)),
+            Standing::Outdated => {
+                bail!("{}: its spec is newer than its plan: wait until it is planned anew", object.title())
+            }
+            Standing::Approved | Standing::Nothing(_) => {}
+        }
+    }
+    if let Some(hash) = hash
+        && !waiting.is_empty()
+    {
+        let others: Vec<_> = waiting.iter().map(|(object, _)| told(object)).collect();
+        waiting.retain(|(object, _)| object.plan.hash == hash);
+        if waiting.is_empty() {
+            bail!("no plan {hash} waits; what does: {}", others.join("; "));
+        }
+    }
+    Ok(waiting)
+}
+
+fn nothing_waits(found: &[Planned]) -> String {
+    let line = |object: &Planned| match object.standing() {
+        Standing::Approved => format!("{}: approved, and the operator is about to take it up\n", told(object)),
+        Standing::Nothing(says) => format!("{}: nothing waits for approval; {says}\n", object.title()),
+        Standing::Waits(_) | Standing::Outdated => String::new(),
+    };
+    found.iter().map(line).collect()
+}
+
+fn show(waiting: &[(&Planned, String)]) -> anyhow::Result<()> {
+    let mut out = String::new();
+    for (object, _) in waiting {
+        let title = if object.is_deleted() { format!("{}, to be deleted", told(object)) } else { told(object) };
+        print::status(&mut out, &title, &object.plan);
+    }
+    super::print(&out)
+}
+
+/// Asks on a terminal. `again`: what was agreed to is not what waits any more.
+fn agree(args: &Args, again: bool) -> anyhow::Result<()> {
+    let asks = !args.yes && args.hash.is_none();
+    if again && !asks {
+        bail!("a plan changed while it was approved: look at it, and approve again");
+    }
+    if !asks {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!(
+            "there is no terminal to ask on: look at the plan, and approve it with --hash HASH, or whatever waits with --yes"
+        );
+    }
+    eprint!("{}Approve? [y/N] ", if again { "The plan changed. " } else { "" });
+    std::io::stderr().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) { Ok(()) } else { bail!("not approved") }
+}
+
+/// The objects of one namespace.
+struct Objects {
+    client: Client,
+    namespace: String,
+}
+
+impl Objects {
+    fn clusters(&self) -> Api<EksCluster> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn groups(&self) -> Api<NodeGroup> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn read(&self, target: &Target) -> anyhow::Result<Vec<Planned>> {
+        let name = &target.name;
+        let place = || format!("{} {name} in namespace {}", target.kind, self.namespace);
+        if target.kind == Kind::NodeGroup {
+            return Ok(vec![self.groups().get(name).await.with_context(place)?.into()]);
+        }
+        let cluster = self.clusters().get(name).await.with_context(place)?;
+        let of_cluster = ListParams::default().fields(&format!("spec.clusterRef.name={name}"));
+        let groups = self.groups().list(&of_cluster).await.with_context(|| format!("the NodeGroups of {name}"))?;
+        Ok(std::iter::once(cluster.into()).chain(groups.items.into_iter().map(Planned::from)).collect())
+    }
+
+    /// Writes the annotation on the object as it was shown; `false`: it is another by now.
+    async fn annotate(&self, object: &Planned, annotation: &str) -> anyhow::Result<bool> {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let metadata = json!({
+            "resourceVersion": object.metadata.resource_version,
+            "annotations": {APPROVE_ANNOTATION: annotation},
+        });
+        let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"metadata": metadata})));
+        let written = match object.kind {
+            Kind::EksCluster => self.clusters().patch(&name, &params, &patch).await.map(drop),
+            Kind::NodeGroup => self.groups().patch(&name, &params, &patch).await.map(drop),
+        };
+        match written {
+            Ok(()) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error).with_context(|| object.title()),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Which plans wait for an approval, and what an approval says. Pure.
+
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+
+use crate::api::status::PlanStatus;
+use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, Reason};
+
+/// The kinds that have plans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    EksCluster,
+    NodeGroup,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EksCluster => "EksCluster",
+            Self::NodeGroup => "NodeGroup",
+        })
+    }
+}
+
+/// What is to be approved, as people name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// A cluster stands for its node groups too.
+    pub kind: Kind,
+    pub name: String,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, name) = text.split_once('/').unwrap_or(("ekscluster", text));
+        let kind = match kind.to_lowercase().as_str() {
+            "ekscluster" | "eksclusters" | "ekc" => Kind::EksCluster,
+            "nodegroup" | "nodegroups" | "ng" => Kind::NodeGroup,
+            _ => return Err(format!("{kind:?} has no plans; write NAME, ekscluster/NAME or nodegroup/NAME")),
+        };
+        if name.is_empty() {
+            return Err("the name is missing".to_owned());
+        }
+        Ok(Self { kind, name: name.to_owned() })
+    }
+}
+
+/// An object, as far as it is about its plan.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    pub kind: Kind,
+    pub metadata: ObjectMeta,
+    pub conditions: Vec<Condition>,
+    pub plan: PlanStatus,
+}
+
+impl From<EksCluster> for Planned {
+    fn from(cluster: EksCluster) -> Self {
+        let status = cluster.status.unwrap_or_default();
+        let plan = status.plan.unwrap_or_default();
+        Self { kind: Kind::EksCluster, metadata: cluster.metadata, conditions: status.conditions, plan }
+    }
+}
+
+impl From<NodeGroup> for Planned {
+    fn from(group: NodeGroup) -> Self {
+        let status = group.status.unwrap_or_default();
+        let plan = status.plan.unwrap_or_default();
+        Self { kind: Kind::NodeGroup, metadata: group.metadata, conditions: status.conditions, plan }
+    }
+}
+
+/// Where the approval of an object's plan stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It waits; an approval is the annotation with this value.
+    Waits(String),
+    /// It is approved, and the operator has not taken that up yet.
+    Approved,
+    /// The spec is newer than the plan.
+    Outdated,
+    /// Nothing waits. Holds what the object says of itself.
+    Nothing(String),
+}
+
+impl Planned {
+    /// `EksCluster default/demo`.
+    pub fn title(&self) -> String {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        format!("{} {}/{}", self.kind, part(&self.metadata.namespace), part(&self.metadata.name))
+    }
+
+    /// True once somebody deletes it.
+    pub fn is_deleted(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Where it stands.
+    pub fn standing(&self) -> Standing {
+        let hash = &self.plan.hash;
+        let annotation = self.metadata.annotations.as_ref().and_then(|all| all.get(APPROVE_ANNOTATION));
+        let waits = self.conditions.iter().any(|one| one.reason == Reason::WaitingForApproval.as_str());
+        if !waits || hash.is_empty() {
+            let ready = self.conditions.iter().find(|one| one.type_ == "Ready");
+            let says = ready.map(|ready| format!("{}: {}", ready.reason, ready.message));
+            return Standing::Nothing(says.unwrap_or_else(|| "the operator has not looked at it yet".to_owned()));
+        }
+        if self.plan.generation.is_some() && self.plan.generation != self.metadata.generation {
+            return Standing::Outdated;
+        }
+        match annotation {
+            Some(text) if named(text) == hash && self.plan.approval.as_ref() != Some(text) => Standing::Approved,
+            // The same text counts once: the same plan approved again says so.
+            Some(text) if named(text) == hash => Standing::Waits(format!("{hash}/{}", times(text) + 1)),
+            _ => Standing::Waits(hash.clone()),
+        }
+    }
+}
+
+/// The hash that an annotation names.
+fn named(annotation: &str) -> &str {
+    annotation.split('/').next().unwrap_or_default().trim()
+}
+
+fn times(annotation: &str) -> u32 {
+    annotation.split_once('/').and_then(|(_, times)| times.trim().parse().ok()).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn cluster(change: impl FnOnce(&mut Value)) -> Planned {
+        let mut object = json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+            "metadata": {"name": "demo", "namespace": "default", "generation": 3},
+            "spec": {"region": "eu-west-1", "version": "1.34"},
+            "status": {
+                "conditions": [{
+                    "type": "Ready", "status": "False", "reason": "WaitingForApproval", "message": "plan 3f9a1c20 waits",
+                    "lastTransitionTime": "2026-11-21T10:00:00Z",
+                }],
+                "plan": {"hash": "3f9a1c20", "generation": 3, "summary": "1 to create, 0 to update, 0 to delete"},
+            },
+        });
+        change(&mut object);
+        Planned::from(serde_json::from_value::<EksCluster>(object).unwrap())
+    }
+
+    fn annotated(text: &str, taken: Option<&str>) -> Standing {
+        cluster(|object| {
+            object["metadata"]["annotations"] = json!({APPROVE_ANNOTATION: text});
+            object["status"]["plan"]["approval"] = json!(taken);
+        })
+        .standing()
+    }
+
+    #[test]
+    fn a_plan_waits_until_its_own_hash_is_named() {
+        let waits = |text: &str| Standing::Waits(text.to_owned());
+        assert_eq!(cluster(|_| ()).standing(), waits("3f9a1c20"));
+        assert_eq!(annotated("00000000", None), waits("3f9a1c20"));
+        assert_eq!(annotated("3f9a1c20", None), Standing::Approved);
+        assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20")), Standing::Approved);
+        // It was approved before, and came again.
+        assert_eq!(annotated("3f9a1c20", Some("3f9a1c20")), waits("3f9a1c20/2"));
+        assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20/2")), waits("3f9a1c20/3"));
+    }
+
+    #[test]
+    fn a_plan_of_an_older_spec_is_not_approved() {
+        assert_eq!(cluster(|object| object["metadata"]["generation"] = json!(4)).standing(), Standing::Outdated);
+    }
+
+    #[test]
+    fn what_does_not_wait_says_how_it_is() {
+        let ready =
+            |reason: &str| cluster(|object| object["status"]["conditions"][0]["reason"] = json!(reason)).standing();
+        assert_eq!(ready("Available"), Standing::Nothing("Available: plan 3f9a1c20 waits".to_owned()));
+        let new = cluster(|object| drop(object["status"].take())).standing();
+        assert_eq!(new, Standing::Nothing("the operator has not looked at it yet".to_owned()));
+    }
+
+    #[test]
+    fn objects_are_named_as_kubectl_does() {
+        let target = |text: &str| text.parse::<Target>();
+        assert_eq!(target("demo"), Ok(Target { kind: Kind::EksCluster, name: "demo".to_owned() }));
+        assert_eq!(target("ekc/demo"), target("demo"));
+        assert_eq!(target("nodegroup/a"), Ok(Target { kind: Kind::NodeGroup, name: "a".to_owned() }));
+        assert!(target("pod/a").is_err() && target("ng/").is_err());
+    }
+}
