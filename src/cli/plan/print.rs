@@ -96,14 +96,14 @@ pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
             StepState::Blocked => Some("blocked"),
             StepState::Failed => Some("failed"),
         };
-        let details: Vec<_> = state.into_iter().chain(step.detail.as_deref()).collect();
+        let details: Vec<_> = [state, step.detail.as_deref(), step.reason.as_deref()].into_iter().flatten().collect();
         let takes = step.expected_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         rows.push([
             style::sign(action).to_owned(),
             label(&Key::parse(&step.resource)),
             String::new(),
             takes.map_or_else(String::new, |seconds| exact(Duration::from_secs(seconds))),
-            details.join(": "),
+            details.join("; "),
         ]);
     }
     table(out, &rows);

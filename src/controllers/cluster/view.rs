@@ -2,9 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
+use super::begins;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, ResourceStatus};
-use crate::api::{EksCluster, NodeGroup};
+use crate::api::{EksCluster, EksClusterSpec, NodeGroup};
 use crate::controllers::watch::{Shown, digest};
 use crate::resources::expand::{ClusterView, SubnetView};
 
@@ -71,8 +72,20 @@ pub fn shown(cluster: &EksCluster) -> Shown {
         status.map(|status| &status.account_id),
         status.and_then(|status| status.upgrade.as_ref()?.node_group_version.as_ref()),
         format!("{:?}", cluster.spec.upgrade),
+        consent(cluster),
     ));
     Shown { digest, part_of: String::new() }
+}
+
+/// By what node groups go as to what may be done: their cluster's policies, what was approved there of theirs, and whether a
+/// deletion has begun.
+fn consent(cluster: &EksCluster) -> String {
+    let EksClusterSpec { change_policy, drift_policy, adoption_policy, deletion_policy, .. } = &cluster.spec;
+    let status = cluster.status.as_ref();
+    let begun = status.is_some_and(begins::has_begun);
+    let approved = status.and_then(|status| status.plan.as_ref()).map(|plan| &plan.approved[..]).unwrap_or_default();
+    let theirs: Vec<_> = approved.iter().filter(|step| step.resource.starts_with("nodeGroup/")).collect();
+    format!("{change_policy:?} {drift_policy:?} {adoption_policy:?} {deletion_policy:?} {begun} {theirs:?}")
 }
 
 /// What a cluster sees of a node group.
@@ -138,6 +151,12 @@ mod tests {
         assert_eq!(now, shown(&cluster(|c| c["status"]["addons"] = json!([{"name": "coredns"}]))).digest);
         assert_ne!(now, shown(&cluster(|c| c["status"]["version"] = "1.35".into())).digest);
         assert_ne!(now, shown(&cluster(|c| c["status"]["resources"][0]["state"] = "DELETING".into())).digest);
+        assert_ne!(now, shown(&cluster(|c| c["spec"]["changePolicy"] = "Observe".into())).digest);
+        let begun = json!({"began": "2026-11-21T10:00:00Z"});
+        assert_ne!(now, shown(&cluster(|c| c["status"]["deletion"] = begun)).digest);
+        let approved = |key: &str| json!({"approved": [{"resource": key, "id": "1"}]});
+        assert_eq!(now, shown(&cluster(|c| c["status"]["plan"] = approved("cluster"))).digest);
+        assert_ne!(now, shown(&cluster(|c| c["status"]["plan"] = approved("nodeGroup/a"))).digest);
         assert_ne!(now, shown(&cluster(|c| c["metadata"]["deletionTimestamp"] = "2026-11-21T10:00:00Z".into())).digest);
     }
 }
