@@ -58,17 +58,18 @@ def theirs(on) -> Iterator[Theirs]:
 
 
 def stalls(on: Stage, theirs: Theirs, item: dict, *says: str, reason: str) -> None:
-    """It comes to nothing and says why; and AWS is as it was."""
+    """It comes to nothing, nor does its node group, and says why; and AWS is as it was."""
     since = on.mark()
     with on.operator("--drift-interval=2s", account=theirs.account.id):
-        on.apply(item)
+        on.apply(item, theirs.group)
         on.await_condition(item, "Stalled", reason=reason)
         told = on.condition(item, "Stalled")
         for part in says:
             assert part in told["message"], told
-        rests(on, theirs.account, 1)
+        rests(on, theirs.account, 2)
+        assert on.condition(theirs.group)["status"] != "True"
         assert actions(theirs.writes(since)) == []
-        on.delete(item)
+        on.delete(theirs.group, item)
     assert actions(theirs.writes(since)) == []
     assert picture(theirs.account) == theirs.before
 
@@ -104,10 +105,10 @@ def test_what_cannot_be_changed_keeps_it_from_being_taken_over(on, theirs):
     spec["kubernetesNetwork"] = {"serviceCidr": "10.77.0.0/16"}
     since = on.mark()
     with on.operator("--drift-interval=2s", account=theirs.account.id):
-        on.apply(theirs.cluster)
+        on.apply(*theirs.items)
         on.await_condition(theirs.cluster, "Stalled", reason="InvalidSpec")
         assert "serviceCidr" in on.condition(theirs.cluster, "Stalled")["message"]
-        rests(on, theirs.account, 1)
+        rests(on, theirs.account, 2)
         assert actions(theirs.writes(since)) == []
 
 
@@ -172,6 +173,59 @@ def test_killed_at_every_write_it_is_taken_over_and_let_go_of_as_if_nothing_had_
         print(f"\n  {run.told('release')}")
     assert len(run.points) >= 5
     assert picture(theirs.account) == theirs.before
+
+
+def test_killed_at_every_write_of_a_taking_over_with_changes_it_comes_to_the_same(
+    on, theirs, capsys
+):
+    theirs.cluster["spec"].update(logging=["api"], tags={"team": "shop"}, deletionProtection=True)
+    theirs.group["spec"].update(labels={"workload": "batch"}, update={"maxUnavailable": 2})
+    on.apply(*theirs.items)
+    run = killed_at(on, theirs.account.id, theirs.is_ready)
+    with capsys.disabled():
+        print(f"\n  {run.told('adoption with changes')}")
+    assert len(run.points) >= 10
+    described = theirs.described()
+    assert described["logging"]["clusterLogging"][0] == {"types": ["api"], "enabled": True}
+    assert described["deletionProtection"] is True and described["tags"]["team"] == "shop"
+    of = {"clusterName": theirs.name, "nodegroupName": "workers"}
+    group = theirs.account.eks.describe_nodegroup(**of)["nodegroup"]
+    assert (group["labels"], group["updateConfig"]["maxUnavailable"]) == ({"workload": "batch"}, 2)
+    # Each change was made once.
+    updates = [point for point in run.writes if ":Update" in point]
+    assert len(updates) == 3, updates
+    made = [point for point in run.writes if ":Create" in point and "CreateTags" not in point]
+    assert made == []
+
+
+def test_a_fargate_profile_that_is_listed_is_taken_over(on, theirs):
+    pods = {"Service": "eks-fargate-pods.amazonaws.com"}
+    policy = "AmazonEKSFargatePodExecutionRolePolicy"
+    role = theirs.account.role("their-fargate", pods, policy)
+    of = {"clusterName": theirs.name, "fargateProfileName": "batch"}
+    theirs.account.eks.create_fargate_profile(
+        **of,
+        podExecutionRoleArn=role,
+        subnets=theirs.others.subnets,
+        selectors=[{"namespace": "batch"}],
+    )
+
+    def profile() -> dict:
+        return theirs.account.eks.describe_fargate_profile(**of)["fargateProfile"]
+
+    until(lambda: profile()["status"] == "ACTIVE", 30, "the profile")
+    before = profile()
+    profiles = [{"name": "batch", "selectors": [{"namespace": "batch"}]}]
+    theirs.cluster["spec"]["fargateProfiles"] = profiles
+    with on.operator(account=theirs.account.id):
+        on.apply(*theirs.items)
+        on.ready(*theirs.items)
+        after = profile()
+        assert after.pop("tags")["keelson.dev/resource"] == "fargateProfile/batch"
+        before.pop("tags", None)
+        assert after == before
+        on.delete(theirs.group, theirs.cluster)
+    assert profile().get("tags", {}) == {}
 
 
 def test_what_keelson_made_and_let_go_of_stays_and_can_be_taken_over_again(on, theirs):

@@ -83,14 +83,7 @@ fn rule_broken<C>(
             if made_before && node.irreplaceable().is_some() {
                 return Some("it was there once and is never made again by itself");
             }
-            let unready = node.after().iter().any(|need| match graph.gate(need) {
-                Some(gate) => !gate.open,
-                None => match memory.get(need).and_then(|entry| entry.presence.as_ref()) {
-                    Some(Presence::Ours(seen) | Presence::Borrowed(seen)) => seen.phase != Phase::Ready,
-                    Some(Presence::Unclaimed(_) | Presence::Foreign(_) | Presence::Absent) | None => true,
-                },
-            });
-            unready.then_some("what it needs is not ready")
+            unready(&node.after(), graph, memory).then_some("what it needs is not ready")
         }
         (Action::Create, _) => Some("it exists"),
         (_, Presence::Absent) => Some("it does not exist"),
@@ -99,7 +92,10 @@ fn rule_broken<C>(
         (Action::Delete | Action::Release, Presence::Unclaimed(_)) => Some("it is not ours"),
         (Action::Adopt, Presence::Ours(_)) => Some("it is ours already"),
         (Action::Adopt, Presence::Unclaimed(seen)) => {
-            (!node.diff(seen, &memory.refs()).is_empty()).then_some("it is not as asked for yet")
+            if !node.diff(seen, &memory.refs()).is_empty() {
+                return Some("it is not as asked for yet");
+            }
+            unready(&node.adopted_after(), graph, memory).then_some("what it is part of is not ours yet")
         }
         (Action::Release, Presence::Ours(_)) => None,
         (Action::Update, Presence::Ours(seen) | Presence::Unclaimed(seen)) if seen.operation.is_some() => {
@@ -123,6 +119,17 @@ fn rule_broken<C>(
             held.then_some("something that must go before it is still there")
         }
     }
+}
+
+/// Whether one of `needs` is not there to be built upon, or not ours to build upon yet.
+fn unready<C>(needs: &[Key], graph: &Graph<C>, memory: &Memory) -> bool {
+    needs.iter().any(|need| match graph.gate(need) {
+        Some(gate) => !gate.open,
+        None => match memory.get(need).and_then(|entry| entry.presence.as_ref()) {
+            Some(Presence::Ours(seen) | Presence::Borrowed(seen)) => seen.phase != Phase::Ready,
+            Some(Presence::Unclaimed(_) | Presence::Foreign(_) | Presence::Absent) | None => true,
+        },
+    })
 }
 
 #[cfg(test)]

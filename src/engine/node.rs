@@ -20,6 +20,7 @@ pub type AnyObserved = Observed<Arc<dyn Any + Send + Sync>>;
 pub trait Node<C>: Send + Sync {
     fn key(&self) -> Key;
     fn after(&self) -> Vec<Key>;
+    fn adopted_after(&self) -> Vec<Key>;
     fn inside(&self) -> Option<Key>;
     fn observed_after(&self) -> Option<Key>;
     fn deleted_with(&self) -> Option<Key>;
@@ -61,6 +62,9 @@ impl<R: Resource> Node<R::Cloud> for R {
     }
     fn after(&self) -> Vec<Key> {
         Resource::after(self)
+    }
+    fn adopted_after(&self) -> Vec<Key> {
+        Resource::adopted_after(self)
     }
     fn inside(&self) -> Option<Key> {
         Resource::inside(self)

@@ -107,7 +107,9 @@ impl<C> Planner<'_, C> {
                         Verdict::Settled
                     } else if changes.is_empty() {
                         // Last of all.
-                        self.step(&key, entry, Action::Adopt, changes, None, self.hopeless_wait(&key))
+                        let mut waits = self.not_ready(node.adopted_after());
+                        waits.extend(self.hopeless_wait(&key));
+                        self.step(&key, entry, Action::Adopt, changes, None, waits)
                     } else {
                         let mut waits = self.not_ready(node.after());
                         let shows_by = self.memory.shows_by(&key, &node.batch(&changes), self.now);

@@ -256,6 +256,11 @@ pub trait Resource: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// What must be ready, and not to be taken over itself any more, before it is taken over.
+    fn adopted_after(&self) -> Vec<Key> {
+        self.after()
+    }
+
     /// What it lives in: where that is absent, so is this, and nobody has to ask.
     fn inside(&self) -> Option<Key> {
         None

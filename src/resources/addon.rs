@@ -200,6 +200,11 @@ impl Resource for Addon {
         [cluster::key()].into_iter().chain(nodes).collect()
     }
 
+    /// Whatever nodes it runs on.
+    fn adopted_after(&self) -> Vec<Key> {
+        vec![cluster::key()]
+    }
+
     fn inside(&self) -> Option<Key> {
         Some(cluster::key())
     }
