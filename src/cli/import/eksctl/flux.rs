@@ -57,7 +57,7 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
             "Keelson installs the version of Flux that it was built with, until Git owns Flux's manifests",
         );
     }
-    for field in flags.names() {
+    for field in flags.names().into_iter().filter(|field| flags.has(field)).collect::<Vec<_>>() {
         flags.refuse(&field, "says how `flux bootstrap` writes to Git, which Keelson does not");
     }
     Some(json!({"flux": {"source": {"git": source}, "path": path}}))

@@ -69,8 +69,11 @@ fn convert(text: &str, placing: &Placing) -> anyhow::Result<Converted> {
 
 /// What stands above the objects.
 fn comments(report: &Report) -> Vec<String> {
-    let mut comments =
-        vec!["From an eksctl ClusterConfig, by `keelson import --eksctl`, for making such a cluster anew.".to_owned()];
+    let mut comments = vec![
+        "From an eksctl ClusterConfig, by `keelson import --eksctl`, for making such a cluster anew.\n\
+         One that runs already is taken over as it is by what `keelson import --region REGION --name NAME` writes."
+            .to_owned(),
+    ];
     let parts = [("Not converted:", &report.left_out), ("Converted, and not quite the same:", &report.differs)];
     comments.extend(
         parts.iter().filter(|(_, told)| !told.is_empty()).map(|(title, told)| format!("{title}\n{}", lines(told))),

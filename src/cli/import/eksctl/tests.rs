@@ -61,6 +61,11 @@ fn each_field_becomes_what_keelson_calls_it() {
             "/0/spec/kubernetesNetwork",
             r#"{"serviceCidr":"10.100.0.0/16"}"#,
         ),
+        (
+            "vpc: {controlPlaneSubnetIDs: [subnet-1, subnet-2]}\nkubernetesNetworkConfig: {ipFamily: ipv6}",
+            "/0/spec/kubernetesNetwork",
+            r#"{"ipFamily":"IPv6"}"#,
+        ),
         ("cloudWatch: {clusterLogging: {enableTypes: []}}", "/0/spec/logging", "[]"),
         ("upgradePolicy: {supportType: extended}", "/0/spec/supportType", r#""Extended""#),
         ("autoModeConfig: {enabled: true, nodePools: [system]}", "/0/spec/autoMode", r#"{"nodePools":["system"]}"#),
