@@ -47,10 +47,14 @@ struct Converted {
 fn convert(text: &str, placing: &Placing) -> anyhow::Result<Converted> {
     let mut documents: Vec<Value> = serde_saphyr::from_multiple(text).context("is not YAML")?;
     documents.retain(|document| !document.is_null());
-    let [Value::Object(_)] = documents.as_slice() else {
+    if documents.len() != 1 {
         bail!("must hold one document, an eksctl ClusterConfig; it holds {}", documents.len());
-    };
-    let Some(Value::Object(mut fields)) = documents.pop() else { bail!("holds no mapping") };
+    }
+    converted(documents.remove(0), placing)
+}
+
+fn converted(document: Value, placing: &Placing) -> anyhow::Result<Converted> {
+    let Value::Object(mut fields) = document else { bail!("holds no mapping, and so no eksctl ClusterConfig") };
     for (field, wanted) in [("apiVersion", "eksctl.io/v1alpha5"), ("kind", "ClusterConfig")] {
         match fields.remove(field) {
             Some(Value::String(text)) if text == wanted => {}

@@ -227,7 +227,7 @@ fn mistakes_are_told_with_their_paths_and_all_at_once() {
         (bad("kind: ClusterConfig"), "apiVersion: is missing; eksctl.io/v1alpha5"),
         (bad(&BASE.replace("v1alpha5", "v1alpha4")), "eksctl.io/v1alpha4"),
         (bad(&BASE.replace("ClusterConfig", "Cluster")), "kind: \"Cluster\" is not ClusterConfig"),
-        (bad("[]"), "must hold one document"),
+        (bad("[]"), "holds no mapping"),
         (bad(&format!("{BASE}---\n{BASE}")), "it holds 2"),
         (bad("a: [b"), "is not YAML"),
         (bad(BASE), "metadata: is missing"),
