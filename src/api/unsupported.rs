@@ -5,8 +5,7 @@
 //! is acted on, with a line of its own when it is not.
 
 use super::access::Access;
-use super::gitops::{Agent, Flux, GitOps, GitSource, SourceKind, flux_components};
-use super::gitops::{FLUX_REGISTRY, FLUX_VERSION};
+use super::gitops::{Agent, FLUX_VERSION, Flux, GitOps, GitSource, SourceKind};
 use super::network::{IpFamily, KubernetesNetwork};
 use super::node_group::{NodeGroupSpec, Scaling};
 use super::{EksClusterSpec, SpecError};
@@ -99,32 +98,22 @@ fn of_gitops(gitops: &GitOps, found: &mut Unsupported) -> Result<(), SpecError> 
     };
     let Flux {
         version,
-        registry,
-        image_pull_secret_ref,
-        components,
+        registry: _,
+        image_pull_secret_ref: _,
+        components: _,
         source,
         path: _,
         interval: _,
         prune: _,
-        decryption,
+        decryption: _,
         facts: _,
     } = flux;
     found.when(version != FLUX_VERSION, "spec.gitops.flux.version");
-    found.when(registry != FLUX_REGISTRY, "spec.gitops.flux.registry");
-    found.when(image_pull_secret_ref.is_some(), "spec.gitops.flux.imagePullSecretRef");
-    found.when(!same_set(components, &flux_components()), "spec.gitops.flux.components");
     match source.kind()? {
-        SourceKind::Git(GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref }) => {
-            found.when(proxy_secret_ref.is_some(), "spec.gitops.flux.source.git.proxySecretRef")
-        }
+        SourceKind::Git(GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref: _ }) => {}
         SourceKind::Oci(_) => found.when(true, "spec.gitops.flux.source.oci"),
     }
-    found.when(decryption.is_some(), "spec.gitops.flux.decryption");
     Ok(())
-}
-
-fn same_set(left: &[String], right: &[String]) -> bool {
-    left.len() == right.len() && left.iter().all(|item| right.contains(item))
 }
 
 /// The fields of a node group that are set and not acted on.

@@ -1,0 +1,213 @@
+"""What `spec.gitops.flux` can say beside where to look: each of it is in the workload cluster, and Flux works by it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+import yaml
+
+from fleet import API
+from fleet.manifests import cluster, flux, secret
+from fleet.stage import stage, until
+
+FLUX = "flux-system"
+PROXY_USER, PROXY_PASSWORD = "egress", "proxy-password-1b8e"
+PULL = {"auths": {"mirror.acme.example": {"auth": base64.b64encode(b"puller:pull-3c2d").decode()}}}
+NAMED = (API, "EksCluster", "optional")
+BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+
+
+def age_key(filled_with: int) -> str:
+    """A key as `age-keygen` prints it: Bech32 (BIP 173) of 32 bytes. kustomize-controller refuses any other text."""
+    prefix = "age-secret-key-"
+    bits = int.from_bytes(bytes([filled_with]) * 32, "big") << 4
+    words = [bits >> shift & 31 for shift in range(255, -1, -5)]
+    checksum = 1
+    head = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
+    for word in [*head, *words, *[0] * 6]:
+        top = checksum >> 25
+        checksum = (checksum & 0x1FFFFFF) << 5 ^ word
+        for bit, generator in enumerate(
+            (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+        ):
+            checksum ^= generator if top >> bit & 1 else 0
+    checksum ^= 1
+    words += [checksum >> 5 * (5 - n) & 31 for n in range(6)]
+    return (prefix + "1" + "".join(BECH32[word] for word in words)).upper()
+
+
+class Proxy:
+    """Forwards plain HTTP for those who know the password, and remembers for which hosts."""
+
+    def __init__(self, port: int, seen: list[str]):
+        self.url, self.seen = f"http://127.0.0.1:{port}", seen
+
+
+@contextmanager
+def forwarding() -> Iterator[Proxy]:
+    seen: list[str] = []
+    word = base64.b64encode(f"{PROXY_USER}:{PROXY_PASSWORD}".encode()).decode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def forward(self) -> None:
+            if self.headers.get("Proxy-Authorization") != f"Basic {word}":
+                self.send_response(407)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            seen.append(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            mine = ("proxy-authorization", "proxy-connection", "host", "connection")
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in mine}
+            answer = requests.request(
+                self.command, self.path, data=body, headers=headers, stream=True, timeout=20
+            )
+            content = answer.raw.read()
+            self.send_response(answer.status_code)
+            for key, value in answer.headers.items():
+                if key.lower() not in ("transfer-encoding", "connection", "content-length"):
+                    self.send_header(key, value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = forward
+
+        def log_message(self, *_args: object) -> None:
+            """Nothing: what is worth knowing is in `seen`."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield Proxy(server.server_address[1], seen)
+    finally:
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def on():
+    with stage() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def proxy():
+    with forwarding() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def optional(on, proxy) -> dict:
+    on.start("--drift-interval=2s")
+    repository = on.cloud.git.repository("optional")
+    greeting = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "through-the-proxy", "namespace": "default"},
+    }
+    repository.commit({"clusters/optional/greeting.yaml": yaml.safe_dump(greeting)})
+    gitops = flux(
+        repository.url, "clusters/optional", interval="2s", proxySecretRef={"name": "egress-proxy"}
+    )
+    gitops["flux"] |= {
+        "registry": "mirror.acme.example/fluxcd",
+        "imagePullSecretRef": {"name": "mirror-credentials"},
+        "components": ["source-controller", "kustomize-controller"],
+        "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
+    }
+    pull = secret("mirror-credentials", **{".dockerconfigjson": json.dumps(PULL)})
+    item = cluster("optional", addons=[{"name": "vpc-cni"}], gitops=gitops)
+    on.apply(
+        secret(
+            "egress-proxy", address=proxy.url, username=PROXY_USER, password=PROXY_PASSWORD
+        ),
+        pull | {"type": "kubernetes.io/dockerconfigjson"},
+        secret("sops-age", **{"keys.agekey": age_key(1)}),
+        secret("of-nobody", word="not-to-be-copied"),
+        item,
+    )
+    on.ready(item)
+    return item
+
+
+def workload(on, kind: str, name: str, version: str = "v1") -> dict:
+    return on.cloud.workload.api.get(version, kind, name, FLUX)
+
+
+def test_the_repository_is_read_through_the_proxy_and_by_nobody_else(on, proxy, optional):
+    found = on.cloud.workload.api.get("v1", "ConfigMap", "through-the-proxy")
+    assert found["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] == FLUX
+    assert proxy.seen and all("/optional" in url for url in proxy.seen)
+    source = workload(on, "GitRepository", FLUX, "source.toolkit.fluxcd.io/v1")
+    assert source["spec"]["proxySecretRef"] == {"name": "egress-proxy"}
+
+
+def test_the_controllers_come_from_the_mirror_with_its_pull_secret(on, optional):
+    found = on.cloud.workload.api.list("apps/v1", "Deployment", FLUX)
+    assert {d["metadata"]["name"] for d in found} == {"source-controller", "kustomize-controller"}
+    for deployment in found:
+        pod = deployment["spec"]["template"]["spec"]
+        assert pod["containers"][0]["image"].startswith("mirror.acme.example/fluxcd/")
+        assert pod["imagePullSecrets"] == [{"name": "mirror-credentials"}]
+    pull = workload(on, "Secret", "mirror-credentials")
+    assert pull["type"] == "kubernetes.io/dockerconfigjson"
+    assert json.loads(base64.b64decode(pull["data"][".dockerconfigjson"])) == PULL
+
+
+def test_the_keys_of_decryption_are_there_and_named(on, optional):
+    spec = workload(on, "Kustomization", FLUX, "kustomize.toolkit.fluxcd.io/v1")["spec"]
+    assert spec["decryption"] == {"provider": "sops", "secretRef": {"name": "sops-age"}}
+    keys = workload(on, "Secret", "sops-age")["data"]
+    assert base64.b64decode(keys["keys.agekey"]) == age_key(1).encode()
+
+
+def test_no_other_secret_is_copied(on, optional):
+    found = {s["metadata"]["name"] for s in on.cloud.workload.api.list("v1", "Secret", FLUX)}
+    assert found == {"egress-proxy", "mirror-credentials", "sops-age"}
+
+
+def test_a_secret_that_goes_is_told_by_its_name(on, optional):
+    on.api.delete("v1", "Secret", "sops-age")
+    on.api.patch(*NAMED, {"metadata": {"annotations": {"keelson.dev/reconcile-at": "gone"}}})
+
+    def told() -> bool:
+        found = on.condition(optional, "GitOpsReady")
+        return found["status"] == "False" and "default/sops-age not found" in found["message"]
+
+    until(told, 40, "the missing Secret to be named")
+    on.apply(secret("sops-age", **{"keys.agekey": age_key(2)}))
+    on.ready(optional)
+    keys = workload(on, "Secret", "sops-age")["data"]
+    assert base64.b64decode(keys["keys.agekey"]) == age_key(2).encode()
+
+
+def test_a_component_that_is_asked_for_later_comes(on, optional):
+    edited = json.loads(json.dumps(optional))
+    edited["spec"]["gitops"]["flux"]["components"].append("helm-controller")
+    on.apply(edited)
+
+    def there() -> bool:
+        found = on.cloud.workload.api.list("apps/v1", "Deployment", FLUX)
+        return "helm-controller" in {d["metadata"]["name"] for d in found}
+
+    until(there, 30, "helm-controller")
+
+
+def test_another_version_than_the_one_built_in_is_refused_by_name(on):
+    gitops = flux("https://github.com/acme/fleet")
+    gitops["flux"]["version"] = "v2.0.0"
+    item = cluster("old-flux", gitops=gitops)
+    on.apply(item)
+    until(
+        lambda: "spec.gitops.flux.version" in on.condition(item, "Ready").get("message", ""),
+        20,
+        "the refusal",
+    )
+    on.delete(item)
