@@ -82,6 +82,6 @@ impl Reconcile<'_> {
 }
 
 fn too_many(most: u32, lately: &[String]) -> String {
-    let began = if lately.is_empty() { String::new() } else { format!(" (begun: {})", lately.join(", ")) };
-    format!("--max-deletions lets {most} clusters be deleted within an hour{began}; this one waits for a person: ")
+    let began = if lately.is_empty() { String::new() } else { format!("; begun: {}", lately.join(", ")) };
+    format!("no more than {most} an hour are deleted without a person's word (--max-deletions{began}): ")
 }
