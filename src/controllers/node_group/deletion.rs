@@ -2,6 +2,7 @@
 //! cluster's API; AWS only through [`crate::resources`] and [`crate::engine`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -19,6 +20,7 @@ use crate::controllers::consent;
 use crate::controllers::events::Told;
 use crate::controllers::report::Next;
 use crate::engine::consent::{Approved, Given};
+use crate::engine::failure::span;
 use crate::engine::{Consent, Goal};
 use crate::resources::node_group::Target;
 
@@ -74,8 +76,9 @@ impl Reconcile<'_> {
                 .then(|| self.waiting(previous, Reason::WaitingForCluster, message.to_owned()));
         }
         let deleted = self.group.metadata.deletion_timestamp.as_ref()?.0;
-        let settle = SignedDuration::try_from(self.ctx.settings.settle).unwrap_or_default();
-        let until = deleted.saturating_add(settle).ok().filter(|until| *until > self.now)?;
+        // The API server cuts the time of a deletion to whole seconds.
+        let settle = self.ctx.settings.settle + Duration::from_secs(1);
+        let until = deleted.saturating_add(span(settle)).ok().filter(|until| *until > self.now)?;
         previous.arn.as_ref()?;
         let message = "looking a moment whether its EksCluster is deleted as well".to_owned();
         let outcome = self.waiting(previous, Reason::Deleting, message);
