@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, unquote
 from .http import Request
 
 READ_ONLY = re.compile(
-    r"(Describe|List|Get|Lookup|Simulate|Search|Check|Decode|Head|BatchGet|Query|Scan|AssumeRole|GenerateCredentialReport)"
+    r"(Describe|List|Get|Receive|Lookup|Simulate|Search|Check|Decode|Head|BatchGet|Query|Scan|AssumeRole|GenerateCredentialReport)"
 )
 CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_request")
 # What names the thing a call is about, in the order in which it is looked for in the parameters.
@@ -78,7 +78,7 @@ def json_resource(body: bytes) -> str:
         value = json.loads(body or b"{}")
     except ValueError:
         return ""
-    for name in ("KeyId", "Name", "ResourceArn"):
+    for name in ("KeyId", "Name", "ResourceArn", "QueueUrl", "QueueName"):
         if isinstance(value, dict) and isinstance(value.get(name), str):
             return str(value[name])
     return ""

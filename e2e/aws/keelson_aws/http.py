@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MAX_BODY = 16 * 1024 * 1024
+LOOK_AGAIN_SECONDS = 0.02
 REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 409: "Conflict", 429: "Too Many Requests",
            500: "Internal Server Error", 503: "Service Unavailable"}
 
@@ -45,6 +46,8 @@ class Reply:
     drop: bool = False
     before_send: Callable[[], None] | None = None
     after_send: Callable[[], None] | None = None
+    # Asked again and again for the reply that is to be sent instead, until there is one: a long poll.
+    later: Callable[[], Reply | None] | None = None
 
     @classmethod
     def json(cls, status: int, value: object, **headers: str) -> Reply:
@@ -163,11 +166,24 @@ class Connection(asyncio.Protocol):
     def answer(self, request: Request) -> None:
         reply = self.handle(request)
         keep_alive = request.headers.get("connection", "").lower() != "close"
+        if reply.later:
+            self.busy = True
+            self.look_again(reply.later, request, keep_alive)
+            return
         if reply.delay > 0:
             self.busy = True
             asyncio.get_running_loop().call_later(reply.delay, self.send, reply, request, keep_alive)
             return
         self.send(reply, request, keep_alive)
+
+    def look_again(self, later: Callable[[], Reply | None], request: Request, keep_alive: bool) -> None:
+        if self.transport is None:
+            return
+        reply = later()
+        if reply is None:
+            asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self.look_again, later, request, keep_alive)
+        else:
+            self.send(reply, request, keep_alive)
 
     def send(self, reply: Reply, request: Request, keep_alive: bool) -> None:
         self.busy = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ import sys
 from moto.core.base_backend import BackendDict
 from moto.core.utils import get_service_model
 
-from . import iam
+from . import iam, queues
 from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
@@ -22,6 +23,7 @@ from .ec2 import patches
 from .ec2.base import Guard
 from .eks.service import Eks
 from .errors import AwsError, error_reply
+from .events import event_of
 from .faults import Faults, Verdict, send_signal
 from .http import Reply, Request, serve
 from .moto_bridge import MotoBridge
@@ -129,6 +131,8 @@ class Emulator:
             assert caller is not None
             region = self.history.region((call.account, call.region), stale) if stale else None
             reply = self.eks.answer(call, caller, region)
+        elif call.action == "ReceiveMessage":
+            reply = queues.receive(call, self.moto.answer, self.timeline)
         else:
             reply = self.moto.answer(call)
             if stale:
@@ -136,7 +140,17 @@ class Emulator:
         if call.write and reply.status < 300:
             self.history.note(call, reply)
             self.keep_history()
+            self.tell(call, reply)
         return reply
+
+    def tell(self, call: Call, reply: Reply) -> None:
+        """Of a write, what CloudTrail and EventBridge would bring to the queue."""
+        event = event_of(call, reply) if self.settings.event_queue_url else None
+        if event:
+            try:
+                queues.send(self.settings.event_queue_url, json.dumps(event))
+            except queues.QueueError as error:
+                log.warning("no event: %s", error)
 
     def keep_history(self) -> None:
         if self.faults.wants_history:

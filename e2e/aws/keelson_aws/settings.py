@@ -26,6 +26,7 @@ class Settings:
     workload_ca_file: str = ""
     workload_kubeconfig: str = ""
     oidc_issuer_url: str = ""
+    event_queue_url: str = ""
     clusters_per_region: float = 1000
     nodegroups_per_cluster: float = 30
     sts_min_session_seconds: float = 900

@@ -35,6 +35,8 @@ class NetworkGuard(Guard, EC2Response):
             *(g for g in backend.groups.get(vpc_id, {}).values() if not g.is_default and g.name != "default"),
             *(e for e in backend.vpc_end_points.values() if e.vpc_id == vpc_id),
             *(i for i in backend.enis.values() if i.subnet.vpc_id == vpc_id),
+            *backend.peerings(vpc_id),
+            *backend.vpn_gateways_of(vpc_id),
         ]
 
     def create_subnet(self) -> ActionResult:

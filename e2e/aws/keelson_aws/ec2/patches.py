@@ -52,13 +52,15 @@ def get_filter_value(self: Any, filter_name: str, method_name: str | None = None
             return [block["Ipv6CidrBlockState"]["State"] for block in blocks]
         member = {"association_id": "AssociationId", "ipv6_cidr_block": "Ipv6CidrBlock"}.get(".".join(rest), "")
         return [block.get(member) for block in blocks]
+    if filter_name == "status-code" and hasattr(self, "requester_vpc_info"):
+        return self.status["Code"]
     if not hasattr(self, first):
         raise AwsError("InvalidParameterValue", f"The filter '{filter_name}' is invalid")
     value = getattr(self, first)
     for name in rest:
         if isinstance(value, dict):
             camel = name.split("_")[0] + "".join(part.capitalize() for part in name.split("_")[1:])
-            value = value.get(name, value.get(camel))
+            value = value.get(name, value.get(camel, value.get(camel[:1].upper() + camel[1:])))
         else:
             value = getattr(value, name, None)
     return value

@@ -141,6 +141,16 @@ class Ec2Region(EC2Backend):
         """Public addresses that lead into the VPC: of NAT gateways, instances, interfaces."""
         return [str(eni.public_ip) for eni in self.enis.values() if eni.subnet.vpc_id == vpc_id and eni.public_ip]
 
+    def peerings(self, vpc_id: str) -> list[Any]:
+        """Peering connections of the VPC that are there or asked for."""
+        alive = ("initiating-request", "pending-acceptance", "provisioning", "active")
+        return [p for p in self.vpc_pcxs.values() if p.status["Code"] in alive and vpc_id in (p.vpc.id, p.peer_vpc.id)]
+
+    def vpn_gateways_of(self, vpc_id: str) -> list[Any]:
+        """Virtual private gateways that are attached to the VPC."""
+        attached = [(g, g.attachments.get(vpc_id)) for g in self.vpn_gateways.values() if g.state != "deleted"]
+        return [gateway for gateway, attachment in attached if attachment is not None and attachment.state == "attached"]
+
     def endpoint_services(self) -> list[dict[str, Any]]:
         """The services that have endpoints in this region: S3 and DynamoDB of both types, the others as interfaces."""
         if not self._services:

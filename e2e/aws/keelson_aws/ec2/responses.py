@@ -16,6 +16,7 @@ from .images import ImageGuard
 from .launch_templates import LaunchTemplateGuard
 from .nat import NatGuard
 from .network import NetworkGuard
+from .peering import PeeringGuard
 from .security_groups import SecurityGroupGuard
 from .xml import HOT, write_answer
 
@@ -26,7 +27,9 @@ TAGGED = {
 }
 
 
-class Ec2Response(NatGuard, NetworkGuard, AddressGuard, SecurityGroupGuard, EndpointGuard, LaunchTemplateGuard, ImageGuard, EC2Response):
+class Ec2Response(
+    NatGuard, NetworkGuard, AddressGuard, SecurityGroupGuard, EndpointGuard, LaunchTemplateGuard, ImageGuard, PeeringGuard, EC2Response
+):
     def call_action(self) -> Any:
         if str(self._get_param("DryRun", "false")).lower() == "true":
             # Permissions are not modelled, so every dry run succeeds, which EC2 says by an error.
