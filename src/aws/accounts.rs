@@ -19,6 +19,7 @@ use super::buckets::Buckets;
 use super::call::{Caller, CallerParts, GLOBAL, Priority, Service, WriteGate};
 use super::credentials::{AssumeRole, CachedCredentials, NoCredentials, OPERATOR};
 use super::errors::{AwsError, Class};
+use super::events::{Queue, queue};
 use super::session::Session;
 use super::shared::{Fresh, SharedRead};
 use super::snapshots::{GlobalReads, Snapshots};
@@ -166,6 +167,23 @@ impl Accounts {
         let open = |_| async move { this.open(identity, region, global).await };
         let session = read.get(Fresh::any(), Priority::Foreground, |()| true, || (), open).await?;
         Ok((*session).clone())
+    }
+
+    /// The queue of that URL, read with the operator's own credentials in the region that it names.
+    pub fn event_queue(&self, url: &str) -> Queue {
+        let inner = &*self.0;
+        let configured = || inner.base.region().map_or_else(|| "us-east-1".to_owned(), ToString::to_string);
+        let region = queue::region_of(url).unwrap_or_else(configured);
+        let config = inner.config(&region, inner.ambient.clone());
+        let caller = self.caller(OPERATOR, &region, Some(inner.ambient.clone()));
+        Queue { url: url.to_owned(), sqs: aws_sdk_sqs::Client::new(&config), caller }
+    }
+
+    /// Whether one of the open sessions is of this caller.
+    pub fn acts_as(&self, caller_arn: &str) -> bool {
+        let sessions = self.sessions();
+        let mut open = sessions.by_place.values().filter_map(|entry| entry.read.peek());
+        open.any(|session| &*session.caller_arn == caller_arn)
     }
 
     /// How many sessions are open.

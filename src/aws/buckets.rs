@@ -43,6 +43,8 @@ pub fn rate_of(service: Service, action: &str) -> Rate {
         (Service::Eks, _) => guess(30.0, 8.0, 40.0),
         (Service::Iam, _) if read => guess(40.0, 15.0, 60.0),
         (Service::Iam, _) => guess(30.0, 10.0, 40.0),
+        // SQS knows no limit that we could reach.
+        (Service::Sqs, _) => guess(100.0, 50.0, 200.0),
         (Service::Ssm, _) => guess(20.0, 10.0, 40.0),
         (Service::Sts, _) => guess(100.0, 50.0, 200.0),
     }

@@ -28,6 +28,7 @@ pub enum Service {
     Ec2,
     Eks,
     Iam,
+    Sqs,
     Ssm,
     Sts,
 }
@@ -39,6 +40,7 @@ impl Service {
             Service::Ec2 => "ec2",
             Service::Eks => "eks",
             Service::Iam => "iam",
+            Service::Sqs => "sqs",
             Service::Ssm => "ssm",
             Service::Sts => "sts",
         }
@@ -58,7 +60,7 @@ impl fmt::Display for Service {
 
 /// Whether an action changes anything in AWS, by its name: AWS's own naming rule.
 pub fn is_write(service: Service, action: &str) -> bool {
-    let reads = ["Describe", "List", "Get", "Search", "Simulate"];
+    let reads = ["Describe", "List", "Get", "Search", "Simulate", "Receive"];
     // STS hands out credentials; it changes nothing.
     service != Service::Sts && !reads.iter().any(|verb| action.starts_with(verb))
 }
@@ -265,8 +267,8 @@ impl Caller {
 fn trace_success(call: &Call<'_>, took: Duration) {
     let Call { service, action, resource, account, region } = *call;
     let (service, duration_ms) = (service.as_str(), millis(took));
-    // Writes are the story of a cluster; reads are only of interest when looking for something.
-    if is_write(call.service, action) {
+    // Writes are the story of a cluster; reads, and our own queue, are only of interest when looking for something.
+    if is_write(call.service, action) && call.service != Service::Sqs {
         tracing::info!(service, action, resource, account, region, duration_ms, outcome = "ok", "AWS call");
     } else {
         tracing::debug!(service, action, resource, account, region, duration_ms, outcome = "ok", "AWS call");

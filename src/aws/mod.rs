@@ -8,6 +8,7 @@ pub mod buckets;
 pub mod call;
 pub mod credentials;
 pub mod errors;
+pub mod events;
 pub mod session;
 pub mod shared;
 pub mod snapshots;

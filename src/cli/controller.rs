@@ -33,9 +33,13 @@ pub struct Args {
     /// Name of the Lease. The ConfigMaps are called so with `-expectations` and `-deletions` behind it.
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAME", default_value = "keelson")]
     leader_election_name: String,
-    /// How often what is at rest in AWS is compared with the spec.
-    #[arg(long, env = "KEELSON_DRIFT_INTERVAL", default_value = "10m", value_parser = duration)]
-    drift_interval: Duration,
+    /// How often what is at rest in AWS is compared with the spec [default: 10m; with an event queue 1h].
+    #[arg(long, env = "KEELSON_DRIFT_INTERVAL", value_parser = duration)]
+    drift_interval: Option<Duration>,
+    /// URL of an SQS queue into which EventBridge rules put CloudTrail's events of EKS, EC2 and IAM (deploy/event-queue):
+    /// what others change is then looked at within seconds. Read with the operator's own credentials.
+    #[arg(long, env = "KEELSON_EVENT_QUEUE_URL", value_parser = queue_url)]
+    event_queue_url: Option<String>,
     /// How long a read from AWS may miss what was just written.
     #[arg(long, env = "KEELSON_SETTLE", default_value = "10s", value_parser = duration)]
     settle: Duration,
@@ -62,6 +66,9 @@ pub struct Args {
     concurrency: u16,
 }
 
+/// Drift is looked for this often when changes are told by events: for those that are not.
+const WITH_EVENTS: Duration = Duration::from_secs(3600);
+
 /// Runs the operator until it is told to stop.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let format = match args.log_format {
@@ -83,6 +90,7 @@ fn options(args: Args) -> Options {
         leader_election_namespace,
         leader_election_name,
         drift_interval,
+        event_queue_url,
         settle,
         max_deletions,
         allow_http_git,
@@ -92,6 +100,9 @@ fn options(args: Args) -> Options {
         log_level: _,
         concurrency,
     } = args;
+    let event_queue_url = event_queue_url.filter(|url| !url.is_empty());
+    let at_rest = if event_queue_url.is_some() { WITH_EVENTS } else { Intervals::default().drift };
+    let drift = drift_interval.unwrap_or(at_rest);
     let own = leader_election_namespace.or_else(own_namespace);
     let namespace = own.clone().unwrap_or_else(|| "default".to_owned());
     // Beside the Lease; of a single process outside a cluster nobody said where.
@@ -102,7 +113,7 @@ fn options(args: Args) -> Options {
         lease: leader_election.then_some((namespace, leader_election_name)),
         listen,
         settings: Settings {
-            intervals: Intervals { drift: drift_interval, ..Intervals::default() },
+            intervals: Intervals { drift, ..Intervals::default() },
             settle,
             sources: SourcePolicy { allow_http: allow_http_git },
             require_account,
@@ -111,6 +122,7 @@ fn options(args: Args) -> Options {
             learned_in,
             max_deletions,
             deletions_in,
+            event_queue_url,
         },
         aws: crate::aws::accounts::Settings::default(),
         pod_name: variable("POD_NAME"),
@@ -138,6 +150,18 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// A queue's URL, as SQS gives it. Empty is none: how a chart leaves a variable out.
+fn queue_url(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let parsed = url::Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
+    match parsed.scheme() {
+        "https" | "http" => Ok(text.to_owned()),
+        _ => Err("the URL of an SQS queue begins with https://".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,5 +171,26 @@ mod tests {
         assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5400)));
         assert!(duration("soon").is_err() && duration("-1s").is_err());
+    }
+
+    fn parsed(flags: &[&str]) -> Options {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            args: Args,
+        }
+        let flags = ["--leader-election-namespace=x"].iter().chain(flags);
+        options(<Flags as clap::Parser>::try_parse_from(["keelson"].iter().chain(flags)).unwrap().args)
+    }
+
+    #[test]
+    fn drift_is_looked_for_less_often_with_an_event_queue_unless_it_is_said_how_often() {
+        let drift = |flags: &[&str]| parsed(flags).settings.intervals.drift.as_secs();
+        let queue = "--event-queue-url=https://sqs.eu-west-1.amazonaws.com/111122223333/keelson-events";
+        assert_eq!(drift(&[]), 600);
+        assert_eq!(drift(&["--event-queue-url="]), 600);
+        assert_eq!(drift(&[queue]), 3600);
+        assert_eq!(drift(&[queue, "--drift-interval=5m"]), 300);
+        assert!(queue_url("keelson-events").is_err() && queue_url("arn:aws:sqs:eu-west-1:1:q").is_err());
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::apply::Kind;
 use super::deletions::Guard;
+use super::drift_events::Inbox;
 use super::events::{Events, Failures};
 use super::expectations::ByPlace;
 use super::leader::Leadership;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub max_deletions: u32,
     /// Namespace and name of the ConfigMap that keeps which did; none: they are only remembered.
     pub deletions_in: Option<(String, String)>,
+    /// URL of the queue that tells of changes in AWS; none: they are found when drift is looked for.
+    pub event_queue_url: Option<String>,
 }
 
 /// A mutex whose content is whole at any point: a panic elsewhere must not take the other objects along.
@@ -227,6 +230,8 @@ pub struct Context {
     pub learned: Arc<ByPlace>,
     /// Counts deletions.
     pub deletions: Guard,
+    /// What was heard of objects and not looked at yet.
+    pub news: Inbox,
 }
 
 /// What a [`Context`] is made of.
@@ -283,6 +288,7 @@ impl Context {
             over: CancellationToken::new(),
             learned: Arc::default(),
             deletions,
+            news: Inbox::default(),
         }
     }
 

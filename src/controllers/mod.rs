@@ -14,6 +14,7 @@ pub mod conditions;
 pub mod consent;
 pub mod context;
 pub mod deletions;
+pub mod drift_events;
 pub mod events;
 pub mod expectations;
 pub mod http;

@@ -20,7 +20,7 @@ use super::context::{Context, Parts, Queue, Queues};
 use super::expectations::Keeper;
 use super::report::{self, Next};
 use super::watch::{Change, watched};
-use super::{account, cluster, node_group};
+use super::{account, cluster, drift_events, node_group};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::engine::failure::Failed;
 use crate::engine::{Class, Failure};
@@ -59,6 +59,8 @@ impl Term {
         let mut watches: Vec<_> = watches.into_iter().map(|watch| tokio::spawn(watch)).collect();
         let keeper = keeper(&ctx);
         watches.extend(keeper.clone().map(|keeper| tokio::spawn(keeper.keep())));
+        let queue = ctx.settings.event_queue_url.as_deref().map(|url| ctx.accounts.event_queue(url));
+        watches.extend(queue.map(|queue| tokio::spawn(drift_events::follow(ctx.clone(), queue))));
         let (c, g, a) = (ctx.clusters.clone(), ctx.node_groups.clone(), ctx.aws_accounts.clone());
         let appliers = vec![
             tokio::spawn(apply_all(ctx.clone(), c, clusters_asked, |o, ctx| Box::pin(cluster::reconcile(o, ctx)))),
@@ -148,6 +150,7 @@ impl Triggers {
             Change::Gone { object, uid, .. } => {
                 forget(ctx, EksCluster::NAME, ctx.cluster_states.forget(uid));
                 ctx.workloads.forget(uid);
+                ctx.news.take(uid);
                 groups_of(ctx, object.namespace.as_deref(), &object.name);
             }
         }
@@ -167,6 +170,7 @@ impl Triggers {
             Change::Shown(group) => cluster(&group.spec.cluster_ref.name, group.namespace()),
             Change::Gone { object, uid, part_of } => {
                 forget(ctx, NodeGroup::NAME, ctx.node_group_states.forget(uid));
+                ctx.news.take(uid);
                 cluster(part_of, object.namespace.clone());
             }
         }

@@ -34,6 +34,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         learned_in: None,
         max_deletions: 3,
         deletions_in: None,
+        event_queue_url: None,
     };
     let ctx = Context::new(Parts {
         events: Events::new(client.clone(), "test"),

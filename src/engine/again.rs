@@ -21,8 +21,11 @@ impl<C: Sync> Run<'_, C> {
                 continue;
             };
             let rest = node.rest().due;
+            let news = memory.news_show_by(&item.key);
             let entry = memory.entry(&item.key);
             let rested = entry.seen_at.unwrap_or(now).saturating_add(span(rest)).unwrap_or(now);
+            // A look right after a change by others may still miss it.
+            let rested = news.map_or(rested, |shows| rested.min(shows));
             match &item.verdict {
                 Verdict::Waiting { action, since, operation, .. } => {
                     let estimate = self.expectations.of(node.as_ref(), *action, operation.as_ref());

@@ -225,7 +225,9 @@ impl<C: Sync> Run<'_, C> {
                     memory.saw(&node.key(), Presence::Absent, now);
                 } else {
                     let look = self.look(memory, node.as_ref(), now);
-                    let last = memory.observed(&node.key()).cloned();
+                    // What is taken from the last look is what may have changed.
+                    let heard = memory.get(&node.key()).is_some_and(|entry| entry.news_at > entry.seen_at);
+                    let last = memory.observed(&node.key()).filter(|_| !heard).cloned();
                     ask.push((node, look, last));
                 }
             }
@@ -249,19 +251,20 @@ impl<C: Sync> Run<'_, C> {
         ended
     }
 
-    /// How old a read may be: never older than our last write, and at rest as old as sharing allows.
+    /// How old a read may be: never older than the last change, ours or one that was heard of, and at rest as old as sharing allows.
     fn look(&self, memory: &Memory, node: &dyn Node<C>, now: Timestamp) -> Look {
         let key = node.key();
         let entry = memory.get(&key);
-        let written = entry.and_then(|e| e.written_at).unwrap_or(memory.since).max(memory.since);
+        let [written, heard] = [entry.and_then(|e| e.written_at), entry.and_then(|e| e.news_at)];
+        let changed = written.max(heard).unwrap_or(memory.since).max(memory.since);
         let moving =
             memory.unsettled(&key, now).is_some() || entry.is_some_and(|e| e.running.is_some() || e.failed.is_some());
         let share = if moving { Duration::from_millis(500) } else { node.rest().share };
-        let since_write = now.duration_since(written).max(jiff::SignedDuration::ZERO).unsigned_abs();
+        let since_change = now.duration_since(changed).max(jiff::SignedDuration::ZERO).unsigned_abs();
         let settled = memory.settled_for(&key, now).unwrap_or(Duration::MAX);
         let recorded = entry.and_then(|e| e.recorded.as_ref());
         Look {
-            max_age: share.min(since_write).min(settled),
+            max_age: share.min(since_change).min(settled),
             goal: self.goal,
             recorded_id: recorded.and_then(|r| r.id.clone()),
             recorded_operation: recorded.and_then(|r| r.operation.clone()),

@@ -72,6 +72,8 @@ pub struct Entry {
     pub seen_at: Option<Timestamp>,
     /// When this process last wrote to it: older reads do not count.
     pub written_at: Option<Timestamp>,
+    /// When others were last heard to have changed it: older reads do not count.
+    pub news_at: Option<Timestamp>,
     /// When to look again; `None`: now.
     pub due: Option<Timestamp>,
     /// What is under way.
@@ -93,6 +95,7 @@ pub(super) static NOTHING_KNOWN: Entry = Entry {
     presence: None,
     seen_at: None,
     written_at: None,
+    news_at: None,
     due: None,
     running: None,
     failed: None,
@@ -172,6 +175,24 @@ impl Memory {
                 blind.retry_at = now;
             }
         }
+    }
+
+    /// Others were heard at `at` to have changed these: they are looked at now, and what was read before does not count.
+    pub fn news<'k>(&mut self, keys: impl IntoIterator<Item = &'k Key>, at: Timestamp) {
+        for key in keys {
+            // What is not known was never looked at, so nothing hides it.
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.news_at = Some(at);
+                entry.due = None;
+            }
+        }
+    }
+
+    /// When a look shows for certain what others were heard to have changed, unless the last look came after that.
+    pub(super) fn news_show_by(&self, key: &Key) -> Option<Timestamp> {
+        let entry = self.get(key)?;
+        let by = entry.news_at?.saturating_add(span(self.settle)).ok()?;
+        entry.seen_at.is_none_or(|seen| seen < by).then_some(by)
     }
 
     /// What only a person could mend is tried again now: one has changed something.

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::events::EventMetrics;
 use super::process::Process;
 
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,6 +30,7 @@ struct Inner {
     registry: Registry,
     pub aws: AwsMetrics,
     pub reconcile: ReconcileMetrics,
+    pub events: EventMetrics,
     leader: Gauge,
 }
 
@@ -125,10 +127,11 @@ impl Metrics {
         let keelson = registry.sub_registry_with_prefix("keelson");
         let aws = AwsMetrics::register(keelson);
         let reconcile = ReconcileMetrics::register(keelson);
+        let events = EventMetrics::register(keelson);
         let leader = Gauge::default();
         keelson.register("leader", "1 while this replica leads", leader.clone());
         registry.register_collector(Box::new(Process));
-        Metrics(Arc::new(Inner { registry, aws, reconcile, leader }))
+        Metrics(Arc::new(Inner { registry, aws, reconcile, events, leader }))
     }
 
     pub fn aws(&self) -> &AwsMetrics {
@@ -137,6 +140,10 @@ impl Metrics {
 
     pub fn reconcile(&self) -> &ReconcileMetrics {
         &self.0.reconcile
+    }
+
+    pub fn events(&self) -> &EventMetrics {
+        &self.0.events
     }
 
     pub fn set_leader(&self, leads: bool) {

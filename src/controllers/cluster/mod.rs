@@ -26,6 +26,7 @@ use super::account::{self, Grant, Refusal};
 use super::conditions::{self as conditions_of, Overall, Says};
 use super::consent::{self, Agreed};
 use super::context::{Context, State};
+use super::drift_events::News;
 use super::report::{self, Next};
 use super::{apply, journal};
 use crate::api::policy::AdoptionPolicy;
@@ -99,6 +100,9 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
         state.memory.forget_looks(now);
         state.failed = None;
         state.kind.agent.forget();
+    }
+    if let Some(News { at, keys }) = ctx.news.take(&uid) {
+        state.memory.news(&keys, at);
     }
     let previous = state.written.clone().unwrap_or(before);
     state.edited(cluster.metadata.generation, previous.observed_generation, now);

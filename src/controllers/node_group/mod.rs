@@ -22,6 +22,7 @@ use super::cluster::view::view;
 use super::conditions::{Overall, Says, before_the_engine, not_asked};
 use super::consent;
 use super::context::{Context, State};
+use super::drift_events::News;
 use super::events::Told;
 use super::journal::NoJournal;
 use super::plan_status::{self, Ahead};
@@ -73,6 +74,9 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
         state.memory.forget_looks(now);
         state.kind.nodes.forget();
         state.failed = None;
+    }
+    if let Some(News { at, keys }) = ctx.news.take(&uid) {
+        state.memory.news(&keys, at);
     }
     let previous = state.written.clone().unwrap_or(before);
     state.edited(group.metadata.generation, previous.observed_generation, now);

@@ -1,0 +1,102 @@
+//! The queue that events come through: long polls, and deletions of what was acted upon. I/O: SQS.
+
+use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
+
+use crate::aws::call::{Caller, Service};
+use crate::aws::errors::AwsError;
+
+/// SQS holds a poll open for so long at most.
+const LONG_POLL_SECONDS: i32 = 20;
+/// SQS hands out so many at most.
+const MOST_MESSAGES: i32 = 10;
+
+/// A message, until it is deleted or comes again.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub body: String,
+    /// For the deletion.
+    pub receipt: String,
+}
+
+/// One queue, read with the operator's own credentials. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    pub(in crate::aws) url: String,
+    pub(in crate::aws) sqs: aws_sdk_sqs::Client,
+    pub(in crate::aws) caller: Caller,
+}
+
+impl Queue {
+    /// Waits for messages, 20 s at most; none is a good answer, too.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn receive(&self) -> Result<Vec<Received>, AwsError> {
+        let request = self
+            .sqs
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(MOST_MESSAGES)
+            .wait_time_seconds(LONG_POLL_SECONDS);
+        let answer = self.caller.call(Service::Sqs, "ReceiveMessage", &self.url, request.send()).await?;
+        let messages = answer.messages.unwrap_or_default().into_iter();
+        let received = messages.filter_map(|message| {
+            Some(Received { body: message.body.unwrap_or_default(), receipt: message.receipt_handle? })
+        });
+        Ok(received.collect())
+    }
+
+    /// Deletes messages. One that is not deleted comes again, which does no harm.
+    ///
+    /// # Errors
+    /// When SQS did not take the call.
+    pub async fn delete(&self, receipts: Vec<String>) -> Result<(), AwsError> {
+        let entries: Vec<_> = receipts.into_iter().enumerate().filter_map(entry).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let request = self.sqs.delete_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        self.caller.call(Service::Sqs, "DeleteMessageBatch", &self.url, request.send()).await.map(drop)
+    }
+}
+
+fn entry((number, receipt): (usize, String)) -> Option<DeleteMessageBatchRequestEntry> {
+    DeleteMessageBatchRequestEntry::builder().id(number.to_string()).receipt_handle(receipt).build().ok()
+}
+
+/// The region that a queue's URL names, as SQS's endpoints do; `None` for one of somewhere else (an emulator).
+///
+/// See <https://docs.aws.amazon.com/general/latest/gr/sqs-service.html>.
+pub fn region_of(url: &str) -> Option<String> {
+    let host = url::Url::parse(url).ok()?.host_str()?.to_owned();
+    let labels: Vec<&str> = host.split('.').collect();
+    let at = labels.iter().position(|label| matches!(*label, "sqs" | "sqs-fips" | "queue"))?;
+    // `eu-west-1.queue.amazonaws.com` is how they were called first.
+    let region = if labels[at] == "queue" { labels.get(at.checked_sub(1)?) } else { labels.get(at + 1) };
+    let aws = host.contains(".amazonaws.com") || host.contains(".api.aws") || host.contains(".aws.");
+    region.filter(|region| aws && region.contains('-')).map(|region| (*region).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_region_is_read_from_every_form_of_the_url() {
+        let cases = [
+            ("https://sqs.eu-west-1.amazonaws.com/111122223333/keelson-events", Some("eu-west-1")),
+            ("https://sqs-fips.us-gov-west-1.amazonaws.com/111122223333/q", Some("us-gov-west-1")),
+            ("https://sqs.cn-north-1.amazonaws.com.cn/111122223333/q", Some("cn-north-1")),
+            ("https://eu-central-1.queue.amazonaws.com/111122223333/q", Some("eu-central-1")),
+            ("https://vpce-0a1b-xyz.sqs.us-east-1.vpce.amazonaws.com/111122223333/q", Some("us-east-1")),
+            ("https://sqs.eu-west-1.api.aws/111122223333/q", Some("eu-west-1")),
+            ("https://queue.amazonaws.com/111122223333/q", None),
+            ("http://127.0.0.1:4566/111122223333/q", None),
+            ("http://sqs.eu-west-1.localhost.localstack.cloud:4566/000000000000/q", None),
+            ("not a url", None),
+        ];
+        for (url, region) in cases {
+            assert_eq!(region_of(url).as_deref(), region, "{url}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What the event queue tells of changes by others: whose resources they are, so that exactly those are looked at now.
+//!
+//! Which resources an event is about is decided by what status records of them, and is pure. Nothing hangs on it: what is not
+//! told here is found when drift is looked for. I/O: the queue, through [`crate::aws::events`].
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+
+use super::context::{Context, locked};
+use super::events::Told;
+use crate::api::{EksCluster, NodeGroup};
+use crate::aws::events::queue::Received;
+use crate::aws::events::{Event, Message, Queue};
+use crate::aws::{AwsError, Service};
+use crate::engine::Key;
+use crate::resources::unlisted::Kind as Unlisted;
+use crate::telemetry::events::Heard;
+
+/// While the queue cannot be read: first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What was heard of an object and not looked at yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    /// When it was heard: no read from before counts.
+    pub at: Timestamp,
+    /// Of which resources.
+    pub keys: BTreeSet<Key>,
+}
+
+/// News by the UID of the object, until its next reconcile takes it.
+#[derive(Debug, Default)]
+pub struct Inbox(Mutex<HashMap<String, News>>);
+
+impl Inbox {
+    fn put(&self, uid: String, keys: BTreeSet<Key>, at: Timestamp) {
+        let mut all = locked(&self.0);
+        let news = all.entry(uid).or_insert_with(|| News { at, keys: BTreeSet::new() });
+        news.at = news.at.max(at);
+        news.keys.extend(keys);
+    }
+
+    /// What was heard of an object since this was asked last.
+    pub fn take(&self, uid: &str) -> Option<News> {
+        locked(&self.0).remove(uid)
+    }
+}
+
+/// Reads the queue for as long as this process leads.
+pub async fn follow(ctx: Arc<Context>, queue: Queue) {
+    // What is not known yet is looked at anyway; but its events must not be taken for somebody else's.
+    let known = futures::join!(ctx.clusters.wait_until_ready(), ctx.node_groups.wait_until_ready());
+    if known.0.is_err() || known.1.is_err() {
+        return;
+    }
+    let mut pause = RETRY.0;
+    loop {
+        match queue.receive().await {
+            Ok(messages) => {
+                if pause != RETRY.0 {
+                    tracing::info!("the event queue can be read again");
+                }
+                pause = RETRY.0;
+                ctx.metrics.events().reached();
+                let receipts = act(&ctx, messages, Timestamp::now());
+                if let Err(error) = queue.delete(receipts).await {
+                    tracing::debug!(%error, "messages of the event queue were not deleted and come again");
+                }
+            }
+            Err(error) => {
+                ctx.metrics.events().failed();
+                told(&error, pause);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY.1);
+            }
+        }
+    }
+}
+
+/// Once, and then with every pause of a minute.
+fn told(error: &AwsError, pause: Duration) {
+    if pause == RETRY.0 || pause == RETRY.1 {
+        tracing::warn!(%error, "the event queue cannot be read: what others change is found when drift is looked for");
+    }
+}
+
+/// Wakes whom the messages concern. Returns the receipts of those that are done with: all of them.
+fn act(ctx: &Context, messages: Vec<Received>, now: Timestamp) -> Vec<String> {
+    if messages.is_empty() {
+        return Vec::new();
+    }
+    let clusters = ctx.clusters.state();
+    let receipts = messages.into_iter().map(|Received { body, receipt }| {
+        let heard = match Message::read(&body) {
+            Ok(Message::Change(event)) if is_own(ctx, &event) => Heard::Own,
+            Ok(Message::Change(event)) if wake(ctx, &clusters, &event, now) => Heard::News,
+            Ok(Message::Change(_) | Message::Other) => Heard::Unrelated,
+            Err(error) => {
+                tracing::warn!(%error, "a message of the event queue is no event; it is deleted");
+                Heard::Malformed
+            }
+        };
+        ctx.metrics.events().heard(heard);
+        receipt
+    });
+    receipts.collect()
+}
+
+/// What we did ourselves is known. Another Keelson, with other clusters, is somebody else.
+fn is_own(ctx: &Context, event: &Event) -> bool {
+    event.is_by_keelson() && event.caller_arn.as_deref().is_some_and(|arn| ctx.accounts.acts_as(arn))
+}
+
+/// True when it was about something of ours.
+fn wake(ctx: &Context, clusters: &[Arc<EksCluster>], event: &Event, now: Timestamp) -> bool {
+    let mut any = false;
+    for cluster in clusters.iter().filter(|cluster| is_in(event, cluster)) {
+        if let (keys, Some(uid)) = (of_cluster(event, cluster), cluster.uid())
+            && !keys.is_empty()
+        {
+            any = true;
+            ctx.events.publish(&**cluster, vec![news(event, &keys)]);
+            ctx.news.put(uid, keys, now);
+            ctx.queues.clusters.push(ObjectRef::from_obj(&**cluster));
+        }
+        let namespace = cluster.namespace().unwrap_or_default();
+        for group in ctx.node_groups_of(&namespace, &cluster.name_any()) {
+            if let Some(uid) = group.uid()
+                && is_of_node_group(event, &group, cluster)
+            {
+                any = true;
+                let keys = BTreeSet::from([super::node_group::key(&group)]);
+                ctx.events.publish(&*group, vec![news(event, &keys)]);
+                ctx.news.put(uid, keys, now);
+                ctx.queues.node_groups.push(ObjectRef::from_obj(&*group));
+            }
+        }
+    }
+    any
+}
+
+/// Who did what: what a person asks first when something differs.
+fn news(event: &Event, keys: &BTreeSet<Key>) -> Told {
+    const NAMED: usize = 5;
+    let named: Vec<_> = keys.iter().take(NAMED).map(ToString::to_string).collect();
+    let more = keys.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let (service, action, named) = (event.service, &event.action, named.join(", "));
+    let who = event.caller_arn.as_deref().unwrap_or("somebody");
+    Told::normal("ChangedInAws", format!("{service}:{action} by {who}; {named}{more} looked at"))
+}
+
+/// Calls that name a network because they put something into it: what is ours stays as it is. (Nodes come and go all day.)
+const USES: &[&str] = &["Run", "CreateFleet", "Request", "CreateNetworkInterface", "AttachNetworkInterface"];
+
+/// Whether the event is of the cluster's account and region.
+fn is_in(event: &Event, cluster: &EksCluster) -> bool {
+    let account = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
+    // IAM has no region: its events come from wherever it is at home.
+    account == Some(event.account.as_str()) && (event.service.is_global() || event.region == cluster.spec.region)
+}
+
+/// The resources of a cluster that an event of its account and region is about.
+fn of_cluster(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
+    match event.service {
+        Service::Eks => of_eks(event, cluster),
+        Service::Ec2 if USES.iter().any(|verb| event.action.starts_with(verb)) => BTreeSet::new(),
+        _ => inventory(cluster).filter(|(_, id)| parts(id).any(|part| event.names(part))).map(|(key, _)| key).collect(),
+    }
+}
+
+/// What status records of a cluster; of a network that is lent, that it is.
+fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str)> {
+    let status = cluster.status.iter();
+    status.clone().flat_map(|status| {
+        let lent = Key::single("existingNetwork");
+        let is_lent = status.resources.iter().any(|resource| resource.key == lent.to_string());
+        let subnets = status.network.iter().flat_map(|network| &network.subnets).filter(move |_| is_lent);
+        let resources = status.resources.iter().filter_map(|one| Some((Key::parse(&one.key), one.id.as_deref()?)));
+        resources.chain(subnets.map(move |subnet| (lent.clone(), subnet.id.as_str())))
+    })
+}
+
+/// An id is one name, but that of a route begins with that of its table.
+fn parts(id: &str) -> impl Iterator<Item = &str> {
+    let table = id.split_once(':').map(|(first, _)| first).filter(|_| !id.starts_with("arn:"));
+    std::iter::once(id).chain(table)
+}
+
+/// What a call of EKS is about.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct About {
+    /// Clusters, by name.
+    clusters: BTreeSet<String>,
+    /// What in them, by name or id; nothing: the control plane itself.
+    parts: BTreeSet<String>,
+}
+
+impl About {
+    fn of(event: &Event) -> Self {
+        let mut about = About::default();
+        let named = ["clusterName", "name"].into_iter().flat_map(|field| event.field(field));
+        about.clusters.extend(named.map(str::to_owned));
+        let fields = ["addonName", "nodegroupName", "principalArn", "fargateProfileName", "associationId"];
+        about.parts.extend(fields.into_iter().flat_map(|field| event.field(field)).map(str::to_owned));
+        for (namespace, account) in
+            event.field("namespace").flat_map(|n| event.field("serviceAccount").map(move |a| (n, a)))
+        {
+            about.parts.insert(format!("{namespace}/{account}"));
+        }
+        event.field("resourceArn").for_each(|arn| about.arn(arn));
+        about
+    }
+
+    /// `arn:aws:eks:REGION:ACCOUNT:KIND/CLUSTER/NAME/...`, of what was tagged.
+    fn arn(&mut self, arn: &str) {
+        let Some(path) = arn.splitn(6, ':').nth(5) else { return };
+        let (partition, of) = (arn.split(':').nth(1).unwrap_or("aws"), path.split('/').collect::<Vec<_>>());
+        let [kind, cluster, rest @ ..] = of.as_slice() else { return };
+        self.clusters.insert((*cluster).to_owned());
+        match (*kind, rest) {
+            ("access-entry", [kind, account, name, ..]) => {
+                self.parts.insert(format!("arn:{partition}:iam::{account}:{kind}/{name}"));
+            }
+            (_, [name, ..]) => {
+                self.parts.insert((*name).to_owned());
+            }
+            _ => {}
+        }
+    }
+}
+
+fn of_eks(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
+    let about = About::of(event);
+    if !about.clusters.contains(&cluster.cluster_name()) {
+        return BTreeSet::new();
+    }
+    if about.parts.is_empty() {
+        return BTreeSet::from([super::cluster::facts::cluster_key()]);
+    }
+    let is_named = |key: &Key, id: &str| about.parts.contains(key.name()) || about.parts.contains(id);
+    let mut keys: BTreeSet<Key> =
+        inventory(cluster).filter(|(key, id)| is_named(key, id)).map(|(key, _)| key).collect();
+    if event.action.starts_with("Create") {
+        keys.extend(beside(&event.action));
+    }
+    keys
+}
+
+/// What is made by hand may be what is to go for not being listed.
+fn beside(action: &str) -> Option<Key> {
+    let kind = match action {
+        "CreateAccessEntry" => Unlisted::AccessEntries,
+        "CreateAddon" => Unlisted::Addons,
+        "CreatePodIdentityAssociation" => Unlisted::PodIdentities,
+        "CreateFargateProfile" => Unlisted::FargateProfiles,
+        _ => return None,
+    };
+    Some(kind.key())
+}
+
+/// Whether an event is about a node group.
+fn is_of_node_group(event: &Event, group: &NodeGroup, cluster: &EksCluster) -> bool {
+    if event.service != Service::Eks {
+        return false;
+    }
+    let about = About::of(event);
+    about.clusters.contains(&cluster.cluster_name()) && about.parts.contains(&group.node_group_name())
+}
+
+#[cfg(test)]
+#[path = "drift_events_tests.rs"]
+mod tests;

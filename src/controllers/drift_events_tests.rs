@@ -1,0 +1,159 @@
+//! Which resources of which object an event is about.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn cluster() -> EksCluster {
+    let resource = |key: &str, id: &str| json!({"key": key, "id": id});
+    let object = json!({
+        "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+        "metadata": {"name": "shop", "namespace": "default", "uid": "u"},
+        "spec": {"region": "eu-west-1", "version": "1.34", "name": "prod"},
+        "status": {
+            "accountId": "111122223333",
+            "network": {"vpcId": "vpc-0a", "subnets": [{"id": "subnet-0a", "zone": "eu-west-1a", "tier": "Private"}]},
+            "resources": [
+                resource("vpc", "vpc-0a"),
+                resource("subnet/private/eu-west-1a", "subnet-0a"),
+                resource("routeTable/public", "rtb-0a"),
+                resource("route/public", "rtb-0a:0.0.0.0/0"),
+                resource("role/node", "keelson-prod-node"),
+                resource("oidcProvider", "arn:aws:iam::111122223333:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/A"),
+                resource("cluster", "prod"),
+                resource("addon/vpc-cni", "vpc-cni"),
+                resource("accessEntry/arn:aws:iam::111122223333:role/admins", "arn:aws:iam::111122223333:role/admins"),
+                resource("podIdentityAssociation/kube-system/csi", "a-0b1c"),
+            ],
+        },
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn group(name: &str) -> NodeGroup {
+    let object = json!({
+        "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup",
+        "metadata": {"name": name, "namespace": "default", "uid": name},
+        "spec": {"clusterRef": {"name": "shop"}, "scaling": {"min": 1, "max": 2}},
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+/// An event of the cluster's account; of IAM from where IAM's come from.
+fn event(source: &str, action: &str, parameters: Value) -> Event {
+    let region = if source == "aws.iam" { "us-east-1" } else { "eu-west-1" };
+    let body = json!({
+        "detail-type": "AWS API Call via CloudTrail", "source": source, "account": "111122223333", "region": region,
+        "detail": {"eventName": action, "requestParameters": parameters},
+    });
+    match Message::read(&body.to_string()) {
+        Ok(Message::Change(event)) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn about(event: &Event) -> Vec<String> {
+    let cluster = cluster();
+    assert!(is_in(event, &cluster));
+    of_cluster(event, &cluster).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn exactly_the_resources_that_are_named_are_looked_at() {
+    let role = "arn:aws:iam::111122223333:role/admins";
+    let entry = format!("accessEntry/{role}");
+    let entry_arn = "arn:aws:eks:eu-west-1:111122223333:access-entry/prod/role/111122223333/admins/0a";
+    let cases: Vec<(&str, &str, Value, Vec<&str>)> = vec![
+        ("aws.ec2", "CreateTags", json!({"resourcesSet": {"items": [{"resourceId": "vpc-0a"}]}}), vec!["vpc"]),
+        ("aws.ec2", "DeleteRoute", json!({"routeTableId": "rtb-0a"}), vec!["route/public", "routeTable/public"]),
+        ("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a"}), vec!["subnet/private/eu-west-1a"]),
+        ("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0b"}), vec![]),
+        ("aws.iam", "DetachRolePolicy", json!({"roleName": "keelson-prod-node"}), vec!["role/node"]),
+        ("aws.eks", "UpdateClusterConfig", json!({"name": "prod", "logging": {}}), vec!["cluster"]),
+        ("aws.eks", "UpdateClusterConfig", json!({"name": "shop"}), vec![]),
+        ("aws.eks", "DeleteAddon", json!({"clusterName": "prod", "addonName": "vpc-cni"}), vec!["addon/vpc-cni"]),
+        ("aws.eks", "DeleteAddon", json!({"clusterName": "test", "addonName": "vpc-cni"}), vec![]),
+        ("aws.eks", "CreateAddon", json!({"clusterName": "prod", "addonName": "x"}), vec!["unlistedAddons"]),
+        ("aws.eks", "UpdateAccessEntry", json!({"clusterName": "prod", "principalArn": role}), vec![&entry]),
+        ("aws.eks", "TagResource", json!({"resourceArn": entry_arn}), vec![&entry]),
+        (
+            "aws.eks",
+            "TagResource",
+            json!({"resourceArn": "arn:aws:eks:eu-west-1:111122223333:cluster/prod"}),
+            vec!["cluster"],
+        ),
+        (
+            "aws.eks",
+            "DeletePodIdentityAssociation",
+            json!({"clusterName": "prod", "associationId": "a-0b1c"}),
+            vec!["podIdentityAssociation/kube-system/csi"],
+        ),
+        ("aws.eks", "UpdateNodegroupConfig", json!({"clusterName": "prod", "nodegroupName": "workers"}), vec![]),
+        // Nodes come and go, and change nothing of ours.
+        ("aws.ec2", "RunInstances", json!({"subnetId": "subnet-0a"}), vec![]),
+        ("aws.ec2", "CreateNetworkInterface", json!({"subnetId": "subnet-0a"}), vec![]),
+    ];
+    for (source, action, parameters, wanted) in cases {
+        assert_eq!(about(&event(source, action, parameters.clone())), wanted, "{action} {parameters}");
+    }
+}
+
+#[test]
+fn a_node_group_is_told_by_its_cluster_and_its_name() {
+    let asked = json!({"clusterName": "prod", "nodegroupName": "workers", "scalingConfig": {"maxSize": 9}});
+    let change = event("aws.eks", "UpdateNodegroupConfig", asked);
+    assert!(is_of_node_group(&change, &group("workers"), &cluster()));
+    assert!(!is_of_node_group(&change, &group("others"), &cluster()));
+    let tagged = "arn:aws:eks:eu-west-1:111122223333:nodegroup/prod/workers/0c";
+    assert!(is_of_node_group(
+        &event("aws.eks", "UntagResource", json!({"resourceArn": tagged})),
+        &group("workers"),
+        &cluster()
+    ));
+    let elsewhere = json!({"clusterName": "test", "nodegroupName": "workers"});
+    assert!(!is_of_node_group(&event("aws.eks", "UpdateNodegroupConfig", elsewhere), &group("workers"), &cluster()));
+}
+
+#[test]
+fn what_happens_in_another_account_or_region_is_no_news() {
+    let change = event("aws.eks", "UpdateClusterConfig", json!({"name": "prod"}));
+    let there = |account: &str, region: &str| {
+        let mut there = change.clone();
+        (there.account, there.region) = (account.into(), region.into());
+        there
+    };
+    assert!(is_in(&there("111122223333", "eu-west-1"), &cluster()));
+    assert!(!is_in(&there("111122223334", "eu-west-1"), &cluster()));
+    assert!(!is_in(&there("111122223333", "eu-west-2"), &cluster()));
+    let role = event("aws.iam", "DeleteRole", json!({"roleName": "keelson-prod-node"}));
+    assert!(is_in(&role, &cluster()), "IAM has no region");
+    let unknown = EksCluster { status: None, ..cluster() };
+    assert!(!is_in(&change, &unknown), "nothing was made yet");
+}
+
+#[test]
+fn of_a_network_that_is_lent_it_is_the_network() {
+    let mut lent = cluster();
+    let status = lent.status.as_mut().unwrap();
+    status.resources.retain(|resource| !["vpc", "subnet/private/eu-west-1a"].contains(&resource.key.as_str()));
+    let resource = crate::api::status::ResourceStatus {
+        key: "existingNetwork".into(),
+        id: Some("vpc-0a".into()),
+        state: None,
+        update_id: None,
+    };
+    status.resources.push(resource);
+    let change = event("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a"}));
+    assert_eq!(of_cluster(&change, &lent), BTreeSet::from([Key::single("existingNetwork")]));
+}
+
+#[test]
+fn news_are_kept_until_they_are_taken_and_the_latest_time_counts() {
+    let (inbox, start) = (Inbox::default(), Timestamp::UNIX_EPOCH);
+    let later = start + jiff::SignedDuration::from_secs(1);
+    inbox.put("u".into(), BTreeSet::from([Key::single("vpc")]), start);
+    inbox.put("u".into(), BTreeSet::from([Key::single("cluster")]), later);
+    let keys = BTreeSet::from([Key::single("vpc"), Key::single("cluster")]);
+    assert_eq!(inbox.take("u"), Some(News { at: later, keys }));
+    assert_eq!(inbox.take("u"), None);
+}
