@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use super::cluster::facts::cluster_key;
 use super::context::{Context, locked};
 use super::events::Told;
 use crate::api::{EksCluster, NodeGroup};
@@ -19,6 +20,7 @@ use crate::aws::events::{Event, Message, Queue};
 use crate::aws::{AwsError, Service};
 use crate::engine::Key;
 use crate::resources::unlisted::Kind as Unlisted;
+use crate::resources::{access_entry, addon, existing_network, fargate_profile, pod_identity_association};
 use crate::telemetry::events::Heard;
 
 /// While the queue cannot be read: first, and at most.
@@ -176,13 +178,13 @@ fn of_cluster(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
 
 /// What status records of a cluster; of a network that is lent, that it is.
 fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str)> {
-    let status = cluster.status.iter();
-    status.clone().flat_map(|status| {
-        let lent = Key::single("existingNetwork");
-        let is_lent = status.resources.iter().any(|resource| resource.key == lent.to_string());
-        let subnets = status.network.iter().flat_map(|network| &network.subnets).filter(move |_| is_lent);
+    cluster.status.iter().flat_map(|status| {
+        let lent = status.resources.iter().all(|resource| resource.key != "vpc");
+        let network = status.network.iter().filter(move |_| lent);
+        let lent =
+            network.flat_map(|network| network.vpc_id.iter().chain(network.subnets.iter().map(|subnet| &subnet.id)));
         let resources = status.resources.iter().filter_map(|one| Some((Key::parse(&one.key), one.id.as_deref()?)));
-        resources.chain(subnets.map(move |subnet| (lent.clone(), subnet.id.as_str())))
+        resources.chain(lent.map(|id| (existing_network::key(), id.as_str())))
     })
 }
 
@@ -197,21 +199,33 @@ fn parts(id: &str) -> impl Iterator<Item = &str> {
 struct About {
     /// Clusters, by name.
     clusters: BTreeSet<String>,
-    /// What in them, by name or id; nothing: the control plane itself.
-    parts: BTreeSet<String>,
+    /// What in them, as it would stand in a graph.
+    parts: BTreeSet<Key>,
+    /// The same by ids that only EKS chooses.
+    ids: BTreeSet<String>,
 }
+
+/// Fields that name something in a cluster.
+const PARTS: [(&str, &str); 4] = [
+    ("addonName", addon::KIND),
+    ("fargateProfileName", fargate_profile::KIND),
+    ("nodegroupName", NODE_GROUP),
+    ("principalArn", access_entry::KIND),
+];
+const NODE_GROUP: &str = "nodeGroup";
 
 impl About {
     fn of(event: &Event) -> Self {
         let mut about = About::default();
-        let named = ["clusterName", "name"].into_iter().flat_map(|field| event.field(field));
-        about.clusters.extend(named.map(str::to_owned));
-        let fields = ["addonName", "nodegroupName", "principalArn", "fargateProfileName", "associationId"];
-        about.parts.extend(fields.into_iter().flat_map(|field| event.field(field)).map(str::to_owned));
-        for (namespace, account) in
-            event.field("namespace").flat_map(|n| event.field("serviceAccount").map(move |a| (n, a)))
-        {
-            about.parts.insert(format!("{namespace}/{account}"));
+        let clusters = ["clusterName", "name"].into_iter().flat_map(|field| event.field(field));
+        about.clusters.extend(clusters.map(str::to_owned));
+        for (field, kind) in PARTS {
+            about.parts.extend(event.field(field).map(|name| Key::named(kind, name)));
+        }
+        about.ids.extend(event.field("associationId").map(str::to_owned));
+        for namespace in event.field("namespace") {
+            let names = event.field("serviceAccount").map(|account| format!("{namespace}/{account}"));
+            about.parts.extend(names.map(|name| Key::named(pod_identity_association::KIND, name)));
         }
         event.field("resourceArn").for_each(|arn| about.arn(arn));
         about
@@ -219,37 +233,37 @@ impl About {
 
     /// `arn:aws:eks:REGION:ACCOUNT:KIND/CLUSTER/NAME/...`, of what was tagged.
     fn arn(&mut self, arn: &str) {
-        let Some(path) = arn.splitn(6, ':').nth(5) else { return };
-        let (partition, of) = (arn.split(':').nth(1).unwrap_or("aws"), path.split('/').collect::<Vec<_>>());
-        let [kind, cluster, rest @ ..] = of.as_slice() else { return };
+        let mut parts = arn.splitn(6, ':');
+        let (Some(partition), Some(path)) = (parts.nth(1), parts.nth(3)) else { return };
+        let path: Vec<&str> = path.split('/').collect();
+        let [kind, cluster, rest @ ..] = path.as_slice() else { return };
         self.clusters.insert((*cluster).to_owned());
         match (*kind, rest) {
+            ("addon", [name, ..]) => self.parts.extend([Key::named(addon::KIND, *name)]),
+            ("fargateprofile", [name, ..]) => self.parts.extend([Key::named(fargate_profile::KIND, *name)]),
+            ("nodegroup", [name, ..]) => self.parts.extend([Key::named(NODE_GROUP, *name)]),
             ("access-entry", [kind, account, name, ..]) => {
-                self.parts.insert(format!("arn:{partition}:iam::{account}:{kind}/{name}"));
+                let principal = format!("arn:{partition}:iam::{account}:{kind}/{name}");
+                self.parts.extend([Key::named(access_entry::KIND, principal)]);
             }
-            (_, [name, ..]) => {
-                self.parts.insert((*name).to_owned());
-            }
-            _ => {}
+            (_, [id, ..]) => self.ids.extend([(*id).to_owned()]),
+            (_, []) => {}
         }
     }
 }
 
 fn of_eks(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
-    let about = About::of(event);
-    if !about.clusters.contains(&cluster.cluster_name()) {
+    let About { clusters, mut parts, ids } = About::of(event);
+    if !clusters.contains(&cluster.cluster_name()) {
         return BTreeSet::new();
     }
-    if about.parts.is_empty() {
-        return BTreeSet::from([super::cluster::facts::cluster_key()]);
+    if parts.is_empty() && ids.is_empty() {
+        return BTreeSet::from([cluster_key()]);
     }
-    let is_named = |key: &Key, id: &str| about.parts.contains(key.name()) || about.parts.contains(id);
-    let mut keys: BTreeSet<Key> =
-        inventory(cluster).filter(|(key, id)| is_named(key, id)).map(|(key, _)| key).collect();
-    if event.action.starts_with("Create") {
-        keys.extend(beside(&event.action));
-    }
-    keys
+    parts.retain(|key| key.kind() != NODE_GROUP);
+    parts.extend(inventory(cluster).filter(|(_, id)| ids.contains(*id)).map(|(key, _)| key));
+    parts.extend(beside(&event.action));
+    parts
 }
 
 /// What is made by hand may be what is to go for not being listed.
@@ -270,7 +284,7 @@ fn is_of_node_group(event: &Event, group: &NodeGroup, cluster: &EksCluster) -> b
         return false;
     }
     let about = About::of(event);
-    about.clusters.contains(&cluster.cluster_name()) && about.parts.contains(&group.node_group_name())
+    about.clusters.contains(&cluster.cluster_name()) && about.parts.contains(&super::node_group::key(group))
 }
 
 #[cfg(test)]
