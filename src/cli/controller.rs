@@ -40,6 +40,9 @@ pub struct Args {
     /// what others change is then looked at within seconds. Read with the operator's own credentials.
     #[arg(long, env = "KEELSON_EVENT_QUEUE_URL", value_parser = queue_url)]
     event_queue_url: Option<String>,
+    /// How long the deletion of a cluster waits for the load balancers of its workload, before it goes on without.
+    #[arg(long, env = "KEELSON_TIMEOUT", default_value = "10m", value_parser = duration)]
+    timeout: Duration,
     /// How long a read from AWS may miss what was just written.
     #[arg(long, env = "KEELSON_SETTLE", default_value = "10s", value_parser = duration)]
     settle: Duration,
@@ -91,6 +94,7 @@ fn options(args: Args) -> Options {
         leader_election_name,
         drift_interval,
         event_queue_url,
+        timeout,
         settle,
         max_deletions,
         allow_http_git,
@@ -123,6 +127,7 @@ fn options(args: Args) -> Options {
             max_deletions,
             deletions_in,
             event_queue_url,
+            load_balancer_timeout: timeout,
         },
         aws: crate::aws::accounts::Settings::default(),
         pod_name: variable("POD_NAME"),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::apply::Kind;
+use super::cluster::load_balancers::Clearings;
 use super::deletions::Guard;
 use super::drift_events::Inbox;
 use super::events::{Events, Failures};
@@ -51,6 +52,8 @@ pub struct Settings {
     pub deletions_in: Option<(String, String)>,
     /// URL of the queue that tells of changes in AWS; none: they are found when drift is looked for.
     pub event_queue_url: Option<String>,
+    /// How long a deletion waits for the load balancers of the workload.
+    pub load_balancer_timeout: Duration,
 }
 
 /// A mutex whose content is whole at any point: a panic elsewhere must not take the other objects along.
@@ -226,12 +229,16 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// The term is over: what is still under way is given up.
     pub over: CancellationToken,
+    /// Every kind was listed once.
+    pub listed: CancellationToken,
     /// How long things take, as seen here.
     pub learned: Arc<ByPlace>,
     /// Counts deletions.
     pub deletions: Guard,
     /// What was heard of objects and not looked at yet.
     pub news: Inbox,
+    /// How far the load balancers of clusters that are to go are.
+    pub clearings: Clearings,
 }
 
 /// What a [`Context`] is made of.
@@ -286,9 +293,11 @@ impl Context {
             account_states: States::default(),
             tasks: TaskTracker::new(),
             over: CancellationToken::new(),
+            listed: CancellationToken::new(),
             learned: Arc::default(),
             deletions,
             news: Inbox::default(),
+            clearings: Clearings::default(),
         }
     }
 

@@ -56,10 +56,7 @@ impl Inbox {
 /// Reads the queue for as long as this process leads.
 pub async fn follow(ctx: Arc<Context>, queue: Queue) {
     // What is not known yet is looked at anyway; but its events must not be taken for somebody else's.
-    let known = futures::join!(ctx.clusters.wait_until_ready(), ctx.node_groups.wait_until_ready());
-    if known.0.is_err() || known.1.is_err() {
-        return;
-    }
+    ctx.listed.cancelled().await;
     let mut pause = RETRY.0;
     loop {
         match queue.receive().await {

@@ -59,6 +59,7 @@ impl Term {
         let mut watches: Vec<_> = watches.into_iter().map(|watch| tokio::spawn(watch)).collect();
         let keeper = keeper(&ctx);
         watches.extend(keeper.clone().map(|keeper| tokio::spawn(keeper.keep())));
+        watches.push(tokio::spawn(listed(ctx.clone())));
         let queue = ctx.settings.event_queue_url.as_deref().map(|url| ctx.accounts.event_queue(url));
         watches.extend(queue.map(|queue| tokio::spawn(drift_events::follow(ctx.clone(), queue))));
         let (c, g, a) = (ctx.clusters.clone(), ctx.node_groups.clone(), ctx.aws_accounts.clone());
@@ -72,19 +73,8 @@ impl Term {
 
     /// Returns when everything was listed once.
     pub fn synced(&self) -> impl Future<Output = ()> + Send + 'static {
-        let ctx = self.ctx.clone();
-        async move {
-            let Context { clusters, node_groups, aws_accounts, .. } = &*ctx;
-            let all = futures::join!(
-                clusters.wait_until_ready(),
-                node_groups.wait_until_ready(),
-                aws_accounts.wait_until_ready()
-            );
-            if all.0.is_err() || all.1.is_err() || all.2.is_err() {
-                // The term ended before: whoever waits for this waits for the next.
-                std::future::pending::<()>().await;
-            }
-        }
+        // A term that ends before never is: whoever waits for this waits for the next.
+        self.ctx.listed.clone().cancelled_owned()
     }
 
     /// Takes no more work, lets what is under way end, and stops; what is not done after `patience` is given up.
@@ -109,6 +99,25 @@ impl Term {
         }
         if let Some(keeper) = keeper {
             keeper.last().await;
+        }
+    }
+}
+
+/// Says so once everything was listed.
+async fn listed(ctx: Arc<Context>) {
+    /// A store wakes one of those who wait for it: this one, and whoever takes work from it.
+    const AGAIN: Duration = Duration::from_millis(100);
+    let Context { clusters, node_groups, aws_accounts, .. } = &*ctx;
+    loop {
+        let all = futures::future::try_join3(
+            clusters.wait_until_ready(),
+            node_groups.wait_until_ready(),
+            aws_accounts.wait_until_ready(),
+        );
+        match tokio::time::timeout(AGAIN, all).await {
+            Ok(Ok(_)) => return ctx.listed.cancel(),
+            Ok(Err(_)) => return,
+            Err(_) => {}
         }
     }
 }
@@ -151,6 +160,7 @@ impl Triggers {
                 forget(ctx, EksCluster::NAME, ctx.cluster_states.forget(uid));
                 ctx.workloads.forget(uid);
                 ctx.news.take(uid);
+                ctx.clearings.forget(uid);
                 groups_of(ctx, object.namespace.as_deref(), &object.name);
             }
         }

@@ -35,6 +35,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         max_deletions: 3,
         deletions_in: None,
         event_queue_url: None,
+        load_balancer_timeout: Duration::ZERO,
     };
     let ctx = Context::new(Parts {
         events: Events::new(client.clone(), "test"),

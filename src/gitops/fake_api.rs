@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
@@ -15,12 +15,14 @@ const PAGE: usize = 2;
 pub struct FakeApi {
     lists: Arc<BTreeMap<String, Vec<Value>>>,
     pub asked: Arc<Mutex<Vec<String>>>,
+    /// Changes that were sent, each of which succeeds and changes nothing: `METHOD path`, and what a patch says.
+    pub written: Arc<Mutex<Vec<String>>>,
 }
 
 impl FakeApi {
     pub fn new(lists: impl IntoIterator<Item = (&'static str, Vec<Value>)>) -> Self {
         let lists = lists.into_iter().map(|(path, items)| (path.to_owned(), items)).collect();
-        Self { lists: Arc::new(lists), asked: Arc::default() }
+        Self { lists: Arc::new(lists), asked: Arc::default(), written: Arc::default() }
     }
 
     /// A client of it.
@@ -38,7 +40,12 @@ fn forbidden() -> (StatusCode, String) {
     (StatusCode::FORBIDDEN, status.to_string())
 }
 
-async fn answer(State(api): State<FakeApi>, uri: Uri) -> (StatusCode, String) {
+async fn answer(State(api): State<FakeApi>, method: Method, uri: Uri, body: String) -> (StatusCode, String) {
+    if method != Method::GET {
+        let body = if method == Method::PATCH { format!(" {body}") } else { String::new() };
+        api.written.lock().unwrap().push(format!("{method} {}{body}", uri.path()));
+        return (StatusCode::OK, "{}".to_owned());
+    }
     let query = uri.query().unwrap_or_default().as_bytes();
     let query: BTreeMap<String, String> = url::form_urlencoded::parse(query).into_owned().collect();
     let selector = query.get("labelSelector").cloned().unwrap_or_default();

@@ -9,6 +9,7 @@ pub mod error;
 mod fake_api;
 pub mod flux;
 mod list;
+pub mod load_balancers;
 pub mod nodes;
 pub mod token;
 pub mod validate;

@@ -1,55 +1,238 @@
-//! Who holds up a deletion: EC2 only says that something depends on it, so we look what.
+//! Who holds up a deletion: EC2 only says that something depends on it, so we look what. I/O: reads of EC2, and only once a
+//! deletion was refused.
+//!
+//! What is named here is somebody else's, or made by AWS for something that is: it is never touched.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_ec2::types::{Filter, NatGateway, Tag, VpcEndpoint, VpcPeeringConnection, VpnGateway};
 
 use super::cloud::Cloud;
-use crate::aws::Fresh;
-use crate::aws::snapshots::NetworkInterface;
+use crate::aws::snapshots::{NetworkInterface, SecurityGroup};
+use crate::aws::tags::Tags;
+use crate::aws::{AwsError, Fresh, Service};
 use crate::engine::{Class, Failure};
 
 /// Most blockers named; the rest are counted.
 const MOST_NAMED: usize = 5;
 
-/// What part of a VPC is being deleted.
+/// What is being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'a> {
-    /// All of it.
+    /// The VPC.
     Vpc,
     /// A subnet.
     Subnet(&'a str),
+    /// A security group.
+    SecurityGroup(&'a str),
+    /// The way to the internet, which public addresses hold.
+    InternetGateway,
 }
 
-/// Adds to a refusal by dependency what it is that depends: network interfaces with their owner, and security groups.
+/// Something in the way, as a person can find it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Blocker {
+    id: String,
+    told: String,
+}
+
+impl Blocker {
+    /// `kind` is AWS's own word; `about` says more: its type, whose it is, how it is called.
+    fn new<'a>(kind: &str, id: &str, about: impl IntoIterator<Item = Option<&'a str>>) -> Self {
+        let about: Vec<_> = about.into_iter().flatten().filter(|text| !text.is_empty()).collect();
+        let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
+        Self { id: id.to_owned(), told: format!("{kind} {id}{about}") }
+    }
+}
+
+/// Adds to a refusal by dependency what it is that depends, with type, owner and description.
 pub async fn named(cloud: &Cloud, vpc: &str, part: Part<'_>, failure: Failure) -> Failure {
     if failure.class != Class::Busy {
         return failure;
     }
+    let mut held = services(cloud, vpc, part).await;
     // What cannot be looked at is not named; the refusal stands as it is.
-    let Ok(interfaces) = cloud.aws.snapshots.network_interfaces_of_vpc(vpc, Fresh::now()).await else { return failure };
-    let mut held: Vec<String> = interfaces.iter().filter(|one| is_in(one, part)).map(interface).collect();
-    if part == Part::Vpc
+    if let Ok(interfaces) = cloud.aws.snapshots.network_interfaces_of_vpc(vpc, Fresh::now()).await {
+        held.extend(interfaces.iter().filter(|one| holds(one, part)).map(interface));
+    }
+    if let Part::Vpc | Part::SecurityGroup(_) = part
         && let Ok(groups) = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::now()).await
     {
-        let theirs = groups.iter().filter(|group| group.name != "default" && !group.tags.is_owned_by(&cloud.owner.uid));
-        held.extend(theirs.map(|group| format!("security group {} ({:?})", group.id, group.name)));
+        held.extend(groups.iter().filter(|group| group_holds(group, part, &cloud.owner.uid)).map(security_group));
     }
-    tell(failure, &held)
+    tell(failure, &without_their_own(held))
 }
 
-fn is_in(interface: &NetworkInterface, part: Part<'_>) -> bool {
+/// What services and people put into the VPC, beside interfaces and groups.
+async fn services(cloud: &Cloud, vpc: &str, part: Part<'_>) -> Vec<Blocker> {
+    let in_subnet = |subnet: &str| match part {
+        Part::Subnet(id) => subnet == id,
+        Part::Vpc | Part::SecurityGroup(_) | Part::InternetGateway => true,
+    };
+    let (endpoints, nats) = match part {
+        Part::Vpc | Part::Subnet(_) => futures::join!(vpc_endpoints(cloud, vpc), nat_gateways(cloud, vpc)),
+        Part::SecurityGroup(_) | Part::InternetGateway => (Ok(Vec::new()), Ok(Vec::new())),
+    };
+    let mut held = Vec::new();
+    let theirs = |tags: &[Tag]| !Tags::from_ec2(tags).is_owned_by(&cloud.owner.uid);
+    let endpoints = endpoints.unwrap_or_default().into_iter().filter(|one| theirs(one.tags()));
+    let endpoints = endpoints.filter(|one| part == Part::Vpc || one.subnet_ids().iter().any(|id| in_subnet(id)));
+    held.extend(endpoints.map(|one| vpc_endpoint(&one)));
+    let nats = nats.unwrap_or_default().into_iter().filter(|one| theirs(one.tags()));
+    held.extend(nats.filter(|one| in_subnet(one.subnet_id().unwrap_or_default())).map(|one| nat_gateway(&one)));
+    if part == Part::Vpc {
+        let (peerings, gateways, rest) =
+            futures::join!(peering_connections(cloud, vpc), vpn_gateways(cloud, vpc), subnets_and_tables(cloud, vpc));
+        held.extend(peerings.unwrap_or_default().iter().map(|one| peering_connection(one, vpc)));
+        held.extend(gateways.unwrap_or_default().iter().map(vpn_gateway));
+        held.extend(rest.unwrap_or_default());
+    }
+    held
+}
+
+fn by(name: &str, values: &[&str]) -> Filter {
+    Filter::builder().name(name).set_values(Some(values.iter().map(|value| (*value).to_owned()).collect())).build()
+}
+
+async fn vpc_endpoints(cloud: &Cloud, vpc: &str) -> Result<Vec<VpcEndpoint>, AwsError> {
+    let request = cloud.aws.ec2.describe_vpc_endpoints().filters(by("vpc-id", &[vpc]));
+    let answer = cloud.aws.call(Service::Ec2, "DescribeVpcEndpoints", vpc, request.send()).await?;
+    Ok(answer.vpc_endpoints.unwrap_or_default())
+}
+
+async fn nat_gateways(cloud: &Cloud, vpc: &str) -> Result<Vec<NatGateway>, AwsError> {
+    let there = by("state", &["pending", "available", "deleting"]);
+    let request = cloud.aws.ec2.describe_nat_gateways().filter(by("vpc-id", &[vpc])).filter(there);
+    let answer = cloud.aws.call(Service::Ec2, "DescribeNatGateways", vpc, request.send()).await?;
+    Ok(answer.nat_gateways.unwrap_or_default())
+}
+
+/// Of either side: filters are joined by "and", so each side is asked for by itself.
+async fn peering_connections(cloud: &Cloud, vpc: &str) -> Result<Vec<VpcPeeringConnection>, AwsError> {
+    let side = async |side: &'static str| {
+        let there = by("status-code", &["initiating-request", "pending-acceptance", "provisioning", "active"]);
+        let request = cloud.aws.ec2.describe_vpc_peering_connections().filters(by(side, &[vpc])).filters(there);
+        cloud.aws.call(Service::Ec2, "DescribeVpcPeeringConnections", vpc, request.send()).await
+    };
+    let (ours, theirs) = futures::try_join!(side("requester-vpc-info.vpc-id"), side("accepter-vpc-info.vpc-id"))?;
+    let [ours, theirs] = [ours, theirs].map(|answer| answer.vpc_peering_connections.unwrap_or_default());
+    Ok([ours, theirs].concat())
+}
+
+async fn vpn_gateways(cloud: &Cloud, vpc: &str) -> Result<Vec<VpnGateway>, AwsError> {
+    let request = cloud.aws.ec2.describe_vpn_gateways().filters(by("attachment.vpc-id", &[vpc]));
+    let answer = cloud.aws.call(Service::Ec2, "DescribeVpnGateways", vpc, request.send()).await?;
+    Ok(answer.vpn_gateways.unwrap_or_default())
+}
+
+/// Those that are not ours.
+async fn subnets_and_tables(cloud: &Cloud, vpc: &str) -> Result<Vec<Blocker>, AwsError> {
+    let subnets = cloud.aws.ec2.describe_subnets().filters(by("vpc-id", &[vpc]));
+    let tables = cloud.aws.ec2.describe_route_tables().filters(by("vpc-id", &[vpc]));
+    let (subnets, tables) = futures::try_join!(
+        cloud.aws.call(Service::Ec2, "DescribeSubnets", vpc, subnets.send()),
+        cloud.aws.call(Service::Ec2, "DescribeRouteTables", vpc, tables.send()),
+    )?;
+    let theirs = |tags: &[Tag]| !Tags::from_ec2(tags).is_owned_by(&cloud.owner.uid);
+    let subnets = subnets.subnets().iter().filter(|subnet| theirs(subnet.tags())).map(|subnet| {
+        let (owner, name) = (owned_by(subnet.owner_id()), called(subnet.tags()));
+        let about = [subnet.cidr_block(), Some(owner.as_str()), name.as_deref()];
+        Blocker::new("subnet", subnet.subnet_id().unwrap_or_default(), about)
+    });
+    let tables = tables.route_tables().iter().filter(|table| {
+        let main = table.associations().iter().any(|one| one.main().unwrap_or_default());
+        !main && theirs(table.tags())
+    });
+    let tables = tables.map(|table| {
+        let (owner, name) = (owned_by(table.owner_id()), called(table.tags()));
+        let about = [Some(owner.as_str()), name.as_deref()];
+        Blocker::new("route table", table.route_table_id().unwrap_or_default(), about)
+    });
+    Ok(subnets.chain(tables).collect())
+}
+
+fn owned_by(owner: Option<&str>) -> String {
+    format!("owner {}", owner.unwrap_or("unknown"))
+}
+
+/// As people call it.
+fn called(tags: &[Tag]) -> Option<String> {
+    Tags::from_ec2(tags).get("Name").map(|name| format!("{name:?}"))
+}
+
+fn vpc_endpoint(endpoint: &VpcEndpoint) -> Blocker {
+    let (owner, name) = (owned_by(endpoint.owner_id()), called(endpoint.tags()));
+    let kind = endpoint.vpc_endpoint_type().map(|kind| kind.as_str());
+    let about = [kind, endpoint.service_name(), Some(owner.as_str()), name.as_deref()];
+    Blocker::new("VPC endpoint", endpoint.vpc_endpoint_id().unwrap_or_default(), about)
+}
+
+fn nat_gateway(gateway: &NatGateway) -> Blocker {
+    let (state, name) = (gateway.state().map(|state| state.as_str()), called(gateway.tags()));
+    let subnet = gateway.subnet_id().map(|subnet| format!("in {subnet}"));
+    let about = [state, subnet.as_deref(), name.as_deref()];
+    Blocker::new("NAT gateway", gateway.nat_gateway_id().unwrap_or_default(), about)
+}
+
+fn peering_connection(connection: &VpcPeeringConnection, vpc: &str) -> Blocker {
+    let sides = [connection.requester_vpc_info(), connection.accepter_vpc_info()];
+    let other = sides.into_iter().flatten().find(|side| side.vpc_id() != Some(vpc));
+    let with = other.map(|side| {
+        let (id, owner) = (side.vpc_id().unwrap_or("a VPC"), side.owner_id().unwrap_or("unknown"));
+        format!("with {id} of account {owner}")
+    });
+    let owner = owned_by(connection.requester_vpc_info().and_then(|side| side.owner_id()));
+    let status = connection.status().and_then(|status| status.code()).map(|code| code.as_str());
+    let name = called(connection.tags());
+    let about = [status, with.as_deref(), Some(owner.as_str()), name.as_deref()];
+    Blocker::new("VPC peering connection", connection.vpc_peering_connection_id().unwrap_or_default(), about)
+}
+
+fn vpn_gateway(gateway: &VpnGateway) -> Blocker {
+    let (kind, name) = (gateway.r#type().map(|kind| kind.as_str()), called(gateway.tags()));
+    Blocker::new("virtual private gateway", gateway.vpn_gateway_id().unwrap_or_default(), [kind, name.as_deref()])
+}
+
+fn holds(interface: &NetworkInterface, part: Part<'_>) -> bool {
     match part {
         Part::Vpc => true,
         Part::Subnet(id) => interface.subnet_id == id,
+        Part::SecurityGroup(id) => interface.security_group_ids.iter().any(|group| group == id),
+        Part::InternetGateway => interface.public_ip.is_some(),
     }
 }
 
-fn interface(interface: &NetworkInterface) -> String {
-    let instance = interface.instance_id.as_ref().map(|id| format!(", of instance {id}")).unwrap_or_default();
-    format!(
-        "network interface {} ({}{instance}, owner {}, {:?})",
-        interface.id,
-        interface.kind.as_deref().unwrap_or("interface"),
-        interface.requester_id.as_deref().or(interface.owner_id.as_deref()).unwrap_or("unknown"),
-        interface.description
-    )
+fn interface(interface: &NetworkInterface) -> Blocker {
+    let kind = interface.kind.as_deref().unwrap_or("interface");
+    let instance = interface.instance_id.as_ref().map(|id| format!("of instance {id}"));
+    // Who made it for somebody is a service; else it is the principal that happened to call.
+    let service = interface.requester_id.as_deref().filter(|_| interface.requester_managed);
+    let owner = owned_by(service.or(interface.owner_id.as_deref()));
+    let address = interface.public_ip.as_ref().map(|address| format!("public address {address}"));
+    let description = format!("{:?}", interface.description);
+    let about = [Some(kind), instance.as_deref(), address.as_deref(), Some(owner.as_str()), Some(description.as_str())];
+    Blocker::new("network interface", &interface.id, about)
+}
+
+fn group_holds(group: &SecurityGroup, part: Part<'_>, owner: &str) -> bool {
+    match part {
+        Part::Vpc => group.name != "default" && !group.tags.is_owned_by(owner),
+        Part::SecurityGroup(id) => group.id != id && group.refers_to(id),
+        Part::Subnet(_) | Part::InternetGateway => false,
+    }
+}
+
+fn security_group(group: &SecurityGroup) -> Blocker {
+    let owner = owned_by(group.owner_id.as_deref());
+    let (name, description) = (format!("{:?}", group.name), format!("{:?}", group.description));
+    Blocker::new("security group", &group.id, [Some(name.as_str()), Some(owner.as_str()), Some(description.as_str())])
+}
+
+/// An interface whose description names what it belongs to says nothing new beside that.
+fn without_their_own(held: Vec<Blocker>) -> Vec<String> {
+    let ids: BTreeSet<String> = held.iter().map(|one| one.id.clone()).filter(|id| !id.starts_with("eni-")).collect();
+    let said = |one: &Blocker| one.id.starts_with("eni-") && ids.iter().any(|id| one.told.contains(id.as_str()));
+    held.iter().filter(|one| !said(one)).map(|one| one.told.clone()).collect()
 }
 
 fn tell(mut failure: Failure, held: &[String]) -> Failure {
@@ -64,15 +247,5 @@ fn tell(mut failure: Failure, held: &[String]) -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_few_are_named_and_the_rest_counted() {
-        let busy = Failure::new(Class::Busy, "ec2:DeleteVpc: DependencyViolation.");
-        let held: Vec<_> = (0..7).map(|n| format!("eni-{n}")).collect();
-        let told = tell(busy.clone(), &held).message;
-        assert!(told.contains("Held up by eni-0; eni-1; eni-2; eni-3; eni-4 and 2 more"), "{told}");
-        assert_eq!(tell(busy.clone(), &[]), busy);
-    }
-}
+#[path = "blockers_tests.rs"]
+mod tests;

@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_ec2::types::NetworkInterfaceStatus;
+use aws_sdk_ec2::types::{IpPermission, NetworkInterfaceStatus, UserIdGroupPair};
 
+use super::blockers::{self, Part};
 use super::cloud::{Cloud, Intervals, Making};
 use super::{cluster, subnet};
 use crate::api::node_group::SubnetTier;
+use crate::aws::snapshots::network::Permission;
 use crate::aws::tags::{Ownership, Tags};
 use crate::aws::{Fresh, Service, snapshots};
 use crate::engine::{Action, Change, Class, Failure, Goal, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
@@ -141,12 +143,14 @@ impl Resource for Leftovers {
         Err(Failure::invalid("leftovers are never changed"))
     }
 
+    /// All of it that can go; what cannot yet is tried again, and what holds it is named.
     async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
         if self.is_of_another(cloud).await? {
             return Ok(Presence::Absent);
         }
         let vpc = &seen.detail;
         let mut in_use = Vec::new();
+        let mut failed = None;
         for interface in self.interfaces(cloud, vpc).await? {
             if interface.status != Some(NetworkInterfaceStatus::Available) {
                 in_use.push(interface.id);
@@ -154,13 +158,11 @@ impl Resource for Leftovers {
             }
             let request = cloud.aws.ec2.delete_network_interface().network_interface_id(&interface.id);
             let answer = cloud.aws.call(Service::Ec2, "DeleteNetworkInterface", &interface.id, request.send()).await;
-            gone_is_fine(answer)?;
+            failed = failed.or(gone_is_fine(answer).err());
         }
-        let groups = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::now()).await?;
-        for group in groups.iter().filter(|group| group.name != "default" && self.is_of_cluster(&group.tags)) {
-            let request = cloud.aws.ec2.delete_security_group().group_id(&group.id);
-            let answer = cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &group.id, request.send()).await;
-            gone_is_fine(answer)?;
+        failed = failed.or(self.sweep_groups(cloud, vpc).await?);
+        if let Some(failure) = failed {
+            return Err(failure);
         }
         if in_use.is_empty() {
             return Ok(Presence::Absent);
@@ -170,9 +172,90 @@ impl Resource for Leftovers {
     }
 }
 
+impl Leftovers {
+    /// Deletes the cluster's groups. Those whose rules name each other would hold each other for ever, so such rules go first;
+    /// a rule of somebody else's group that names one of them is theirs to remove. Returns the first failure.
+    async fn sweep_groups(&self, cloud: &Cloud, vpc: &str) -> Result<Option<Failure>, Failure> {
+        let all = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::now()).await?;
+        let doomed: Vec<_> =
+            all.iter().filter(|group| group.name != "default" && self.is_of_cluster(&group.tags)).collect();
+        let ids: Vec<&str> = doomed.iter().map(|group| group.id.as_str()).collect();
+        let mut failed = None;
+        for group in &doomed {
+            failed = failed.or(revoke(cloud, group, &ids).await.err());
+        }
+        for group in &doomed {
+            let request = cloud.aws.ec2.delete_security_group().group_id(&group.id);
+            let answer = cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &group.id, request.send()).await;
+            if let Err(failure) = gone_is_fine(answer) {
+                let failure = blockers::named(cloud, vpc, Part::SecurityGroup(&group.id), failure).await;
+                failed.get_or_insert(failure);
+            }
+        }
+        Ok(failed)
+    }
+}
+
+/// Takes the rules out of a group that name others of `doomed`.
+async fn revoke(cloud: &Cloud, group: &snapshots::SecurityGroup, doomed: &[&str]) -> Result<(), Failure> {
+    let [ingress, egress] = [&group.ingress, &group.egress].map(|rules| naming(rules, &group.id, doomed));
+    if !ingress.is_empty() {
+        let request =
+            cloud.aws.ec2.revoke_security_group_ingress().group_id(&group.id).set_ip_permissions(Some(ingress));
+        let answer = cloud.aws.call(Service::Ec2, "RevokeSecurityGroupIngress", &group.id, request.send()).await;
+        gone_is_fine(answer)?;
+    }
+    if !egress.is_empty() {
+        let request = cloud.aws.ec2.revoke_security_group_egress().group_id(&group.id).set_ip_permissions(Some(egress));
+        let answer = cloud.aws.call(Service::Ec2, "RevokeSecurityGroupEgress", &group.id, request.send()).await;
+        gone_is_fine(answer)?;
+    }
+    Ok(())
+}
+
+/// Of `rules`, the parts that name others of `doomed` than `own`.
+fn naming(rules: &[Permission], own: &str, doomed: &[&str]) -> Vec<IpPermission> {
+    let part = |rule: &Permission| {
+        let named = rule.group_ids.iter().filter(|id| id.as_str() != own && doomed.contains(&id.as_str()));
+        let pairs: Vec<_> = named.map(|id| UserIdGroupPair::builder().group_id(id).build()).collect();
+        (!pairs.is_empty()).then(|| {
+            IpPermission::builder()
+                .ip_protocol(&rule.protocol)
+                .set_from_port(rule.from_port)
+                .set_to_port(rule.to_port)
+                .set_user_id_group_pairs(Some(pairs))
+                .build()
+        })
+    };
+    rules.iter().filter_map(part).collect()
+}
+
 fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
     match answer {
         Err(error) if error.class() != Class::Gone => Err(error.into()),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_rules_among_what_is_swept_are_taken_out() {
+        let rule = |ports: (i32, i32), groups: &[&str]| Permission {
+            protocol: "tcp".into(),
+            from_port: Some(ports.0),
+            to_port: Some(ports.1),
+            cidrs: vec!["10.0.0.0/16".into()],
+            ipv6_cidrs: Vec::new(),
+            group_ids: groups.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        let rules = [rule((80, 80), &["sg-1", "sg-2", "sg-foreign"]), rule((443, 443), &["sg-1"]), rule((22, 22), &[])];
+        let found = naming(&rules, "sg-1", &["sg-1", "sg-2"]);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].from_port(), found[0].ip_ranges().len()), (Some(80), 0));
+        let pairs: Vec<_> = found[0].user_id_group_pairs().iter().filter_map(|pair| pair.group_id()).collect();
+        assert_eq!(pairs, ["sg-2"]);
     }
 }

@@ -14,6 +14,7 @@ pub mod cluster;
 mod cluster_adoption;
 mod cluster_diff;
 mod cluster_request;
+pub mod control_plane;
 pub mod elastic_ip;
 pub mod existing_network;
 pub mod expand;

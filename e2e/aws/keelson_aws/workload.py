@@ -33,10 +33,16 @@ class Workload:
         self._wanted: queue.Queue[Objects] = queue.Queue(maxsize=1)
         self._applied: Objects = {}
         self._told = False
+        self._clusters: set[tuple[str, str, str]] = set()
+        self._gone = threading.Event()
         threading.Thread(target=self._work, name="workload", daemon=True).start()
 
     def look(self, eks: Eks) -> None:
         """Hand over what has to be there now, unless the last list is still being worked on."""
+        clusters = {(region.account, region.name, name) for region in eks.regions.values() for name in region.clusters}
+        if self._clusters - clusters:
+            self._gone.set()
+        self._clusters = clusters
         if self._wanted.empty():
             self._wanted.put_nowait(wanted_objects(eks))
 
@@ -53,6 +59,9 @@ class Workload:
                     elif self._applied[path] != body:
                         self._api.change(path, self._applied[path], body)
                     self._applied[path] = body
+                if self._gone.is_set():
+                    self._api.resume_flux()
+                    self._gone.clear()
                 self._told = False
             except (requests.RequestException, OSError, ValueError) as error:
                 # It may not be up yet, or be down for a test. Said once; tried again with the next list.
@@ -89,6 +98,17 @@ class Api:
         answer = self._connect().delete(self._server + path, timeout=5)
         if answer.status_code not in (200, 202, 404):
             raise ValueError(f"delete {path}: {answer.status_code} {answer.text[:300]}")
+
+    def resume_flux(self) -> None:
+        """What was suspended for a cluster that is gone runs again: the next cluster would have an API server of its own."""
+        for kind in ("kustomize.toolkit.fluxcd.io/v1/kustomizations", "helm.toolkit.fluxcd.io/v2/helmreleases"):
+            answer = self._connect().get(f"{self._server}/apis/{kind}", timeout=5)
+            for item in answer.json()["items"] if answer.status_code == 200 else []:
+                if item["spec"].get("suspend"):
+                    group, _, plural = kind.rpartition("/")
+                    path = f"/apis/{group}/namespaces/{item['metadata']['namespace']}/{plural}/{item['metadata']['name']}"
+                    headers = {"Content-Type": "application/merge-patch+json"}
+                    self._session.patch(self._server + path, json={"spec": {"suspend": False}}, headers=headers, timeout=5)  # type: ignore[union-attr]
 
     def _connect(self) -> requests.Session:
         # Read when first needed: the file may be written after the emulator has started.

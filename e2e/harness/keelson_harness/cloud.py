@@ -197,6 +197,8 @@ class LocalCloud:
                 "KEELSON_ALLOW_HTTP_GIT": "true",
                 "POD_NAMESPACE": NAMESPACE,
                 "POD_NAME": f"keelson-{number}",
+                # Without a workload cluster there is nobody to ask for its load balancers.
+                "KEELSON_TIMEOUT": "10s" if self._with_workload else "0s",
                 **(env or {}),
             },
             args,

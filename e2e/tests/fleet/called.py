@@ -14,6 +14,8 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+from .policy import permission
+
 _lock = threading.Lock()
 _by_tests: Counter[str] = Counter()
 _logged: Counter[str] = Counter()
@@ -78,4 +80,4 @@ def take_over() -> set[str]:
 def by_operator() -> set[str]:
     """`service:Action` of everything that it called, and AWS did, at least once."""
     with _lock:
-        return {action for action in _well if _logged[action] > _by_tests[action]}
+        return {permission(action) for action in _well if _logged[action] > _by_tests[action]}

@@ -24,6 +24,11 @@ def actions(statement: dict) -> set[str]:
     return {action} if isinstance(action, str) else set(action)
 
 
+def permission(action: str) -> str:
+    """What IAM asks for: of SQS's batches, that of the single call."""
+    return action.removesuffix("Batch") if action.startswith("sqs:") else action
+
+
 def allowed() -> set[str]:
     """All that the operator itself may call."""
     own = (s for s in STATEMENTS if not s["Sid"].startswith(CHECKED_BY_AWS))

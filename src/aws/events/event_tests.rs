@@ -47,7 +47,8 @@ fn an_event_says_where_it_was_and_who_it_was() {
 /// Of each call: what it has to be seen to name, as field and value.
 #[test]
 fn what_a_call_names_is_found_in_every_shape_that_cloudtrail_has() {
-    let cases: Vec<(&str, &str, Value, Value, &[(&str, &str)])> = vec![
+    type Case = (&'static str, &'static str, Value, Value, &'static [(&'static str, &'static str)]);
+    let cases: Vec<Case> = vec![
         // EKS: as they were sent.
         (
             "aws.eks",

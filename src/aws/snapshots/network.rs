@@ -289,10 +289,19 @@ impl From<&sdk::VpcEndpoint> for VpcEndpoint {
 pub struct SecurityGroup {
     pub id: String,
     pub name: String,
+    pub description: String,
+    pub owner_id: Option<String>,
     pub vpc_id: String,
     pub ingress: Vec<Permission>,
     pub egress: Vec<Permission>,
     pub tags: Tags,
+}
+
+impl SecurityGroup {
+    /// Whether one of its rules names another group, which cannot be deleted while it does.
+    pub fn refers_to(&self, group: &str) -> bool {
+        self.ingress.iter().chain(&self.egress).any(|rule| rule.group_ids.iter().any(|id| id == group))
+    }
 }
 
 /// One rule, with all its sources or destinations.
@@ -313,6 +322,8 @@ impl From<&sdk::SecurityGroup> for SecurityGroup {
         SecurityGroup {
             id: owned(group.group_id()),
             name: owned(group.group_name()),
+            description: owned(group.description()),
+            owner_id: maybe(group.owner_id()),
             vpc_id: owned(group.vpc_id()),
             ingress: group.ip_permissions().iter().map(Permission::from).collect(),
             egress: group.ip_permissions_egress().iter().map(Permission::from).collect(),

@@ -67,6 +67,11 @@ impl Reconcile<'_> {
             Err(failure) => return Some(self.failed(previous, failure)),
         };
         if begins::has_begun(previous) {
+            if goal == Goal::Gone
+                && let Some(waiting) = self.load_balancers(previous, &cloud).await
+            {
+                return Some(waiting);
+            }
             self.delete_node_groups().await;
         }
         let left = self.node_groups_left();

@@ -285,7 +285,17 @@ pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
 
 /// How the API of a cluster is reached that its own reconcile has located.
 pub async fn access_of(ctx: &Context, cluster: &EksCluster, session: &Session) -> Option<Access> {
-    let Location { endpoint, certificate_authority } = ctx.workloads.location(&cluster.uid()?)?;
+    let location = ctx.workloads.location(&cluster.uid()?)?;
+    access_at(ctx, cluster, session, location).await
+}
+
+/// The same, of a cluster whose API is there.
+pub async fn access_at(
+    ctx: &Context,
+    cluster: &EksCluster,
+    session: &Session,
+    Location { endpoint, certificate_authority }: Location,
+) -> Option<Access> {
     let region = session.region.to_string();
     let sts = StsEndpoint::of_region(&region, ctx.settings.sts_endpoint.as_deref()).ok()?;
     let credentials = session.credentials().await.ok()?;

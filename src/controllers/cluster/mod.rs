@@ -8,6 +8,7 @@ pub mod conditions;
 mod deletion;
 pub mod facts;
 pub mod gitops;
+pub mod load_balancers;
 mod present;
 pub mod status;
 pub mod upgrade;

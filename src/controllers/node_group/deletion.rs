@@ -71,9 +71,14 @@ impl Reconcile<'_> {
     fn waits_for_cluster(&self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Option<Outcome> {
         if cluster.metadata.deletion_timestamp.is_some() {
             let status = cluster.status.clone().unwrap_or_default();
-            let message = "waiting for the deletion of its EksCluster to begin";
-            return (!begins::has_begun(&status) && apply::has_finalizer(cluster))
-                .then(|| self.waiting(previous, Reason::WaitingForCluster, message.to_owned()));
+            let waits = |message: &str| self.waiting(previous, Reason::WaitingForCluster, message.to_owned());
+            if !begins::has_begun(&status) && apply::has_finalizer(cluster) {
+                return Some(waits("waiting for the deletion of its EksCluster to begin"));
+            }
+            let held = self.ctx.clearings.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
+            let message = "the load balancers of its cluster's workload go first: their controllers run on these nodes";
+            let again = Next::after(SignedDuration::from_secs(2), self.now);
+            return held.then(|| Outcome { next: again, ..waits(message) });
         }
         let deleted = self.group.metadata.deletion_timestamp.as_ref()?.0;
         // The API server cuts the time of a deletion to whole seconds.

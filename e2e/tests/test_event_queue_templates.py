@@ -1,0 +1,56 @@
+"""deploy/event-queue: both templates are what CloudFormation takes, and choose the events that the operator acts on. (Needs no cloud.)"""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from keelson_harness.places import CHECKOUT
+
+FOLDER = CHECKOUT / "deploy" / "event-queue"
+TEMPLATES = sorted(FOLDER.glob("*.yaml"))
+
+
+class Loader(yaml.SafeLoader):
+    """CloudFormation's short forms, as what they stand for."""
+
+
+def short_form(loader: Loader, suffix: str, node: yaml.Node) -> dict:
+    if isinstance(node, yaml.ScalarNode):
+        return {suffix: loader.construct_scalar(node)}
+    return {suffix: loader.construct_sequence(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", short_form)
+
+
+def template(path: Path) -> dict:
+    return yaml.load(path.read_text(), Loader)  # noqa: S506
+
+
+def patterns(path: Path) -> list[dict]:
+    rules = [r for r in template(path)["Resources"].values() if r["Type"] == "AWS::Events::Rule"]
+    return [rule["Properties"]["EventPattern"] for rule in rules]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
+def test_a_template_is_one(path):
+    text = path.read_text()
+    assert "&" not in text and "<<:" not in text, "CloudFormation knows no aliases"
+    found = template(path)
+    for name in re.findall(r"!Ref (\w+)|!GetAtt (\w+)", text):
+        one = "".join(name)
+        assert one in found["Resources"] or one in found["Parameters"] or one == "AWS", one
+    for pattern in patterns(path):
+        assert pattern["source"] == ["aws.eks", "aws.ec2", "aws.iam"]
+        assert pattern["detail-type"] == ["AWS API Call via CloudTrail"]
+
+
+def test_what_the_rules_leave_out_is_the_same_everywhere_and_never_what_the_operator_looks_at():
+    left_out = [pattern["detail"]["eventName"][0]["anything-but"] for path in TEMPLATES for pattern in patterns(path) if "detail" in pattern]
+    assert len(left_out) == 2 and left_out[0] == left_out[1]
+    resources = "".join(path.read_text() for path in (CHECKOUT / "src" / "resources").rglob("*.rs"))
+    ours = set(re.findall(r'"((?:Create|Delete|Modify|Attach|Detach)\w+)"', resources))
+    # What a deletion sweeps is looked for then, and not compared before.
+    assert ours & set(left_out[0]) == {"DeleteNetworkInterface"}

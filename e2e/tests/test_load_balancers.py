@@ -1,0 +1,180 @@
+"""Before a cluster goes, its workload is asked to let go of its load balancers: by Services and Ingresses, on a real API server."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from fleet.account import fresh_account
+from fleet.killing import killed_at
+from fleet.leftovers import Network, leave
+from fleet.manifests import cluster, key_of, node_group
+from fleet.stage import Stage, actions, stage, until
+from keelson_harness.aws import Durations
+from keelson_harness.kubeapi import documents
+from keelson_harness.places import DEPLOY
+
+FINALIZER = "test.keelson.dev/load-balancer"
+KUSTOMIZE = "kustomize.toolkit.fluxcd.io/v1"
+
+
+@pytest.fixture(scope="module")
+def on():
+    # More than three are deleted here, by operators that share a Lease.
+    os.environ["KEELSON_MAX_DELETIONS"] = "100"
+    with stage(git=False, flux=False, durations=Durations(1, 1, 0.5, 0.5, 0.2, 0.5)) as started:
+        # Of Flux only what its objects need to be kept.
+        crds = [item for item in documents(DEPLOY / "flux" / "kustomize-controller.yaml") if item["kind"] == "CustomResourceDefinition"]
+        started.cloud.workload.api.apply_all(crds)
+        yield started
+    del os.environ["KEELSON_MAX_DELETIONS"]
+
+
+@pytest.fixture
+def shop(on: Stage):
+    """A cluster with a node group in an account of its own, ready; the operator that made it is gone."""
+    account = on.account(fresh_account())
+    name = f"shop-{account.id[-3:]}"
+    items = (cluster(name), node_group(name))
+    on.apply(*items)
+    with on.operator(account=account.id):
+        on.ready(*items)
+    yield account, *items
+    on.forget(*items)
+    on.aws.forget(account.id)
+    for kind in ("Service", "Ingress"):
+        for one in exposed(on, kind):
+            release(on, one)
+            on.cloud.workload.api.delete(*key_of(one))
+
+
+def service(name: str, *finalizers: str, kind: str = "LoadBalancer") -> dict:
+    meta = {"name": name, "namespace": "default", "finalizers": list(finalizers)}
+    spec = {"type": kind, "ports": [{"port": 80}], "selector": {"app": name}}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
+
+
+def ingress(name: str, *finalizers: str) -> dict:
+    meta = {"name": name, "namespace": "default", "finalizers": list(finalizers)}
+    backend = {"service": {"name": "web", "port": {"number": 80}}}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": meta, "spec": {"defaultBackend": backend}}
+
+
+def kustomization(name: str, **spec: object) -> dict:
+    meta = {"name": name, "namespace": "default"}
+    source = {"kind": "GitRepository", "name": name}
+    spec = {"interval": "1m", "prune": True, "sourceRef": source, "path": "./", **spec}
+    return {"apiVersion": KUSTOMIZE, "kind": "Kustomization", "metadata": meta, "spec": spec}
+
+
+def exposed(on: Stage, kind: str) -> list[dict]:
+    """Services of type LoadBalancer, or all Ingresses."""
+    version = "v1" if kind == "Service" else "networking.k8s.io/v1"
+    found = on.cloud.workload.api.list(version, kind)
+    return [{**one, "apiVersion": version, "kind": kind} for one in found if kind == "Ingress" or one["spec"]["type"] == "LoadBalancer"]
+
+
+def release(on: Stage, item: dict) -> None:
+    """What its controller does once the load balancer is gone."""
+    on.cloud.workload.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": None}}, "default")
+
+
+def message(on: Stage, item: dict) -> str:
+    return on.condition(item).get("message", "")
+
+
+def deletes(on: Stage, mark: int, account) -> list[str]:
+    found = actions(on.writes(mark, account.id))
+    return [a for a in found if a.split(":")[1].startswith("Delete") and "DeleteTags" not in a]
+
+
+def test_they_go_first_and_nothing_puts_them_back(on, shop):
+    account, item, nodes = shop
+    api = on.cloud.workload.api
+    api.apply_all([service("web", FINALIZER), service("inside", kind="ClusterIP"), ingress("site", FINALIZER), kustomization("apps")])
+    mark = on.mark()
+    for one in (nodes, item):
+        on.api.delete(*key_of(one))
+    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
+        until(lambda: "Service default/web, Ingress default/site" in message(on, item), 20, "the message")
+        assert "load balancers of the workload go first" in message(on, item)
+        until(lambda: "load balancers of its cluster's workload go first" in message(on, nodes), 10, "the node group's")
+        assert api.get(KUSTOMIZE, "Kustomization", "apps", "default")["spec"]["suspend"] is True
+        # Asked to go, and kept by its controller.
+        assert all(one["metadata"]["deletionTimestamp"] for kind in ("Service", "Ingress") for one in exposed(on, kind))
+        assert api.find("v1", "Service", "inside", "default")
+        time.sleep(2)
+        assert deletes(on, mark, account) == [], "nodes and all stay while their controllers are at work"
+        for kind in ("Service", "Ingress"):
+            for one in exposed(on, kind):
+                release(on, one)
+        for one in (nodes, item):
+            on.api.wait_gone(*key_of(one), 60)
+    assert deletes(on, mark, account)[0].startswith("eks:DeleteNodegroup")
+    assert account.inventory() == {}
+
+
+def test_one_that_does_not_go_is_told_of_and_left(on, shop):
+    account, item, nodes = shop
+    on.cloud.workload.api.apply_all([service("stuck", FINALIZER)])
+    for one in (nodes, item):
+        on.api.delete(*key_of(one))
+    began = time.monotonic()
+    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "6s"}):
+        until(lambda: "Service default/stuck to be gone; at " in message(on, item), 20, "the message")
+        for one in (nodes, item):
+            on.api.wait_gone(*key_of(one), 60)
+    assert time.monotonic() - began > 6
+    (note,) = [e["note"] for e in on.events(item) if "without waiting" in e["note"]]
+    assert note.startswith("deleted without waiting any longer for Service default/stuck to be gone")
+    assert account.inventory() == {}
+
+
+def test_without_a_control_plane_there_is_nobody_to_ask(on, shop):
+    account, item, nodes = shop
+    on.cloud.workload.api.apply_all([service("stuck", FINALIZER)])
+    name = item["metadata"]["name"]
+    account.eks.delete_nodegroup(clusterName=name, nodegroupName=nodes["metadata"]["name"])
+    until(lambda: not account.eks.list_nodegroups(clusterName=name)["nodegroups"], 10, "no node groups")
+    account.eks.delete_cluster(name=name)
+    for one in (nodes, item):
+        on.api.delete(*key_of(one))
+    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
+        for one in (nodes, item):
+            on.api.wait_gone(*key_of(one), 60)
+    (stuck,) = exposed(on, "Service")
+    assert "deletionTimestamp" not in stuck["metadata"]
+    assert account.inventory() == {}
+
+
+def test_what_is_to_stay_keeps_its_load_balancers(on, shop):
+    account, item, nodes = shop
+    on.cloud.workload.api.apply_all([service("kept")])
+    on.api.patch(*key_of(item)[:3], {"spec": {"deletionPolicy": "Retain"}})
+    mark = on.mark()
+    for one in (nodes, item):
+        on.api.delete(*key_of(one))
+    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
+        for one in (nodes, item):
+            on.api.wait_gone(*key_of(one), 60)
+    assert deletes(on, mark, account) == []
+    (kept,) = exposed(on, "Service")
+    assert "deletionTimestamp" not in kept["metadata"]
+
+
+def test_killed_after_every_write_of_a_deletion_with_load_balancers_and_leftovers_nothing_is_left(on, shop, capsys):
+    account, *items = shop
+    on.cloud.workload.api.apply_all([service("web"), ingress("site")])
+    leave(Network(account, items[0]["metadata"]["name"]))
+    for item in reversed(items):
+        on.api.delete(*key_of(item))
+    run = killed_at(on, account.id, lambda: not any(on.api.find(*key_of(item)) for item in items))
+    with capsys.disabled():
+        print(f"\n  {run.told('delete, with load balancers and leftovers')}")
+    assert account.inventory() == {}
+    assert exposed(on, "Service") == [] and exposed(on, "Ingress") == []
+    assert [write for write in run.writes if write not in run.points] == []
+    swept = {point.partition(" ")[0] for point in run.points}
+    assert {"ec2:DeleteNetworkInterface", "ec2:RevokeSecurityGroupIngress", "ec2:DeleteSecurityGroup"} <= swept

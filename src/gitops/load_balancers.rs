@@ -1,0 +1,224 @@
+//! What has a load balancer in AWS made for it in a workload cluster: asked to go while its controllers still run, as nobody else
+//! would delete the load balancer, and that would keep the network.
+//!
+//! May not enter: how long that is waited for; AWS. I/O: the workload cluster's API.
+
+use std::fmt;
+
+use kube::Client;
+use kube::core::params::{DeleteParams, ListParams, Patch, PatchParams};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::CallError;
+use super::flux::object::{ObjectId, collection, or_default};
+use super::list::{Go, each};
+
+const PAGE: u32 = 200;
+/// Objects that are named to a person; the rest are counted.
+const MOST_NAMED: usize = 5;
+
+const SERVICE: (&str, &str) = ("v1", "Service");
+const INGRESS: (&str, &str) = ("networking.k8s.io/v1", "Ingress");
+
+/// What applies manifests again and again, in the versions that may be served, and how it is told to stop.
+const APPLIERS: [(&str, &str, Stop); 6] = [
+    ("kustomize.toolkit.fluxcd.io/v1", "Kustomization", Stop::Suspend),
+    ("kustomize.toolkit.fluxcd.io/v1beta2", "Kustomization", Stop::Suspend),
+    ("helm.toolkit.fluxcd.io/v2", "HelmRelease", Stop::Suspend),
+    ("helm.toolkit.fluxcd.io/v2beta2", "HelmRelease", Stop::Suspend),
+    ("helm.toolkit.fluxcd.io/v2beta1", "HelmRelease", Stop::Suspend),
+    ("argoproj.io/v1alpha1", "Application", Stop::NotAutomated),
+];
+
+#[derive(Clone, Copy)]
+enum Stop {
+    Suspend,
+    NotAutomated,
+}
+
+impl Stop {
+    /// The change that stops it; `None`: it stands still.
+    fn change(self, spec: &ApplierSpec) -> Option<Value> {
+        match self {
+            Stop::Suspend => (!spec.suspend).then(|| json!({"spec": {"suspend": true}})),
+            Stop::NotAutomated => {
+                spec.sync_policy.automated.as_ref().map(|_| json!({"spec": {"syncPolicy": {"automated": null}}}))
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    name: String,
+    namespace: String,
+    deletion_timestamp: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Applier {
+    metadata: Metadata,
+    #[serde(deserialize_with = "or_default")]
+    spec: ApplierSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ApplierSpec {
+    #[serde(deserialize_with = "or_default")]
+    suspend: bool,
+    #[serde(deserialize_with = "or_default")]
+    sync_policy: SyncPolicy,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct SyncPolicy {
+    automated: Option<Value>,
+}
+
+/// A Service or an Ingress.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Exposed {
+    metadata: Metadata,
+    #[serde(deserialize_with = "or_default")]
+    spec: ExposedSpec,
+    #[serde(deserialize_with = "or_default")]
+    status: ExposedStatus,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ExposedSpec {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ExposedStatus {
+    #[serde(deserialize_with = "or_default")]
+    load_balancer: LoadBalancer,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct LoadBalancer {
+    #[serde(deserialize_with = "or_default")]
+    ingress: Vec<Address>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Address {
+    hostname: Option<String>,
+}
+
+/// What was there to be deleted; it may be gone by now, and is looked for again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    named: Vec<String>,
+    total: usize,
+}
+
+impl Left {
+    /// Nothing was there.
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    fn add(&mut self, id: &ObjectId, exposed: &Exposed) {
+        self.total += 1;
+        if self.named.len() < MOST_NAMED {
+            let address = exposed.status.load_balancer.ingress.iter().find_map(|address| address.hostname.as_deref());
+            self.named.push(address.map_or_else(|| id.to_string(), |address| format!("{id} ({address})")));
+        }
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.named.join(", "))?;
+        match self.total.saturating_sub(self.named.len()) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// Stops what would put them back, deletes all Services of type LoadBalancer and all Ingresses, and says which were there.
+/// Those with finalizers stay until their controllers have deleted the load balancers, so this is called until none is left.
+///
+/// # Errors
+/// What the API server answered to the first call that it did not take.
+pub async fn clear(client: &Client) -> Result<Left, CallError> {
+    for (api_version, kind, stop) in APPLIERS {
+        stop_all(client, api_version, kind, stop).await?;
+    }
+    let mut left = Left::default();
+    for (api_version, kind) in [SERVICE, INGRESS] {
+        let mut doomed = Vec::new();
+        each(client, (api_version, kind), None, &ListParams::default(), PAGE, |exposed: Exposed| {
+            if kind == INGRESS.1 || exposed.spec.kind == "LoadBalancer" {
+                let id = id(api_version, kind, &exposed.metadata);
+                left.add(&id, &exposed);
+                if exposed.metadata.deletion_timestamp.is_none() {
+                    doomed.push(id);
+                }
+            }
+            Go::On
+        })
+        .await?;
+        for id in doomed {
+            delete(client, &id).await?;
+        }
+    }
+    Ok(left)
+}
+
+fn id(api_version: &str, kind: &str, metadata: &Metadata) -> ObjectId {
+    ObjectId {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+        namespace: Some(metadata.namespace.clone()),
+        name: metadata.name.clone(),
+    }
+}
+
+async fn stop_all(client: &Client, api_version: &str, kind: &str, stop: Stop) -> Result<(), CallError> {
+    let mut running = Vec::new();
+    each(client, (api_version, kind), None, &ListParams::default(), PAGE, |applier: Applier| {
+        if let Some(change) = stop.change(&applier.spec) {
+            running.push((id(api_version, kind, &applier.metadata), change));
+        }
+        Go::On
+    })
+    .await?;
+    for (id, change) in running {
+        let patch = Patch::Merge(change);
+        let request =
+            id.request().patch(&id.name, &PatchParams::default(), &patch).map_err(kube::Error::BuildRequest)?;
+        match client.request::<Value>(request).await.map_err(CallError::from) {
+            Ok(_) | Err(CallError::NotFound) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(())
+}
+
+async fn delete(client: &Client, id: &ObjectId) -> Result<(), CallError> {
+    let requests = collection(&id.api_version, &id.kind, id.namespace.as_deref());
+    let request = requests.delete(&id.name, &DeleteParams::background()).map_err(kube::Error::BuildRequest)?;
+    match client.request::<Value>(request).await.map_err(CallError::from) {
+        Ok(_) | Err(CallError::NotFound) => Ok(()),
+        Err(other) => Err(other),
+    }
+}
+
+#[cfg(test)]
+#[path = "load_balancers_tests.rs"]
+mod tests;

@@ -1,0 +1,76 @@
+//! What is stopped, deleted and left, by an API server that answers from memory.
+
+use super::*;
+use crate::gitops::fake_api::FakeApi;
+
+fn service(name: &str, kind: &str) -> Value {
+    json!({"metadata": {"name": name, "namespace": "shop"}, "spec": {"type": kind}})
+}
+
+fn cluster(services: Vec<Value>, ingresses: Vec<Value>) -> FakeApi {
+    let flux = |name: &str, suspend: Value| json!({"metadata": {"name": name, "namespace": "flux-system"}, "spec": {"suspend": suspend}});
+    let argo = |name: &str, policy: Value| json!({"metadata": {"name": name, "namespace": "argocd"}, "spec": {"syncPolicy": policy}});
+    FakeApi::new([
+        (
+            "/apis/kustomize.toolkit.fluxcd.io/v1/kustomizations",
+            vec![flux("apps", Value::Null), flux("off", json!(true))],
+        ),
+        ("/apis/kustomize.toolkit.fluxcd.io/v1beta2/kustomizations", vec![]),
+        ("/apis/helm.toolkit.fluxcd.io/v2/helmreleases", vec![flux("ingress-nginx", json!(false))]),
+        ("/apis/helm.toolkit.fluxcd.io/v2beta2/helmreleases", vec![]),
+        ("/apis/helm.toolkit.fluxcd.io/v2beta1/helmreleases", vec![]),
+        (
+            "/apis/argoproj.io/v1alpha1/applications",
+            vec![argo("shop", json!({"automated": {"selfHeal": true}})), argo("manual", Value::Null)],
+        ),
+        ("/api/v1/services", services),
+        ("/apis/networking.k8s.io/v1/ingresses", ingresses),
+    ])
+}
+
+#[tokio::test]
+async fn what_would_put_them_back_is_stopped_and_then_they_are_deleted() {
+    let web = json!({
+        "metadata": {"name": "web", "namespace": "shop"}, "spec": {"type": "LoadBalancer"},
+        "status": {"loadBalancer": {"ingress": [{"hostname": "web-1.elb.eu-west-1.amazonaws.com"}]}},
+    });
+    let going = json!({
+        "metadata": {"name": "going", "namespace": "shop", "deletionTimestamp": "2026-11-20T00:00:00Z"},
+        "spec": {"type": "LoadBalancer"},
+    });
+    let services = vec![service("kubernetes", "ClusterIP"), web, going, service("node", "NodePort")];
+    let api = cluster(services, vec![json!({"metadata": {"name": "site", "namespace": "shop"}})]);
+    let left = clear(&api.client().await).await.unwrap();
+    let told = "Service shop/web (web-1.elb.eu-west-1.amazonaws.com), Service shop/going, Ingress shop/site";
+    assert_eq!(left.to_string(), told);
+    assert_eq!(
+        *api.written.lock().unwrap(),
+        [
+            "PATCH /apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/apps {\"spec\":{\"suspend\":true}}",
+            "PATCH /apis/helm.toolkit.fluxcd.io/v2/namespaces/flux-system/helmreleases/ingress-nginx {\"spec\":{\"suspend\":true}}",
+            "PATCH /apis/argoproj.io/v1alpha1/namespaces/argocd/applications/shop {\"spec\":{\"syncPolicy\":{\"automated\":null}}}",
+            "DELETE /api/v1/namespaces/shop/services/web",
+            "DELETE /apis/networking.k8s.io/v1/namespaces/shop/ingresses/site",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_without_any_is_left_as_it_is_but_for_what_could_make_one() {
+    let api = cluster(vec![service("kubernetes", "ClusterIP")], vec![]);
+    assert!(clear(&api.client().await).await.unwrap().is_empty());
+    assert!(api.written.lock().unwrap().iter().all(|call| call.starts_with("PATCH")));
+}
+
+#[tokio::test]
+async fn some_are_named_and_the_rest_counted() {
+    let services = (0..9).map(|number| service(&format!("web-{number}"), "LoadBalancer")).collect();
+    let left = clear(&cluster(services, vec![]).client().await).await.unwrap();
+    assert!(left.to_string().ends_with("Service shop/web-4 and 4 more"), "{left}");
+}
+
+#[tokio::test]
+async fn an_api_server_that_refuses_is_told_of() {
+    let refused = clear(&FakeApi::new([]).client().await).await;
+    assert!(matches!(refused, Err(CallError::Denied { .. })), "{refused:?}");
+}

@@ -1,0 +1,52 @@
+//! How blockers are told.
+
+use aws_sdk_ec2::types::{VpcEndpointType, VpcPeeringConnectionVpcInfo};
+
+use super::*;
+
+#[test]
+fn a_few_are_named_and_the_rest_counted() {
+    let busy = Failure::new(Class::Busy, "ec2:DeleteVpc: DependencyViolation.");
+    let held: Vec<_> = (0..7).map(|n| format!("eni-{n}")).collect();
+    let told = tell(busy.clone(), &held).message;
+    assert!(told.contains("Held up by eni-0; eni-1; eni-2; eni-3; eni-4 and 2 more"), "{told}");
+    assert_eq!(tell(busy.clone(), &[]), busy);
+}
+
+#[test]
+fn each_is_told_with_its_id_type_owner_and_description() {
+    let name = Tag::builder().key("Name").value("to the data centre").build();
+    let endpoint = VpcEndpoint::builder()
+        .vpc_endpoint_id("vpce-1")
+        .vpc_endpoint_type(VpcEndpointType::Interface)
+        .service_name("com.amazonaws.eu-west-1.ec2")
+        .owner_id("111122223333")
+        .build();
+    let told = "VPC endpoint vpce-1 (Interface, com.amazonaws.eu-west-1.ec2, owner 111122223333)";
+    assert_eq!(vpc_endpoint(&endpoint).told, told);
+    let side = |vpc: &str, owner: &str| VpcPeeringConnectionVpcInfo::builder().vpc_id(vpc).owner_id(owner).build();
+    let peering = VpcPeeringConnection::builder()
+        .vpc_peering_connection_id("pcx-1")
+        .requester_vpc_info(side("vpc-2", "444455556666"))
+        .accepter_vpc_info(side("vpc-1", "111122223333"))
+        .tags(name.clone())
+        .build();
+    let told =
+        "VPC peering connection pcx-1 (with vpc-2 of account 444455556666, owner 444455556666, \"to the data centre\")";
+    assert_eq!(peering_connection(&peering, "vpc-1").told, told);
+    let gateway = VpnGateway::builder().vpn_gateway_id("vgw-1").tags(name).build();
+    assert_eq!(vpn_gateway(&gateway).told, "virtual private gateway vgw-1 (\"to the data centre\")");
+    let bare = NatGateway::builder().nat_gateway_id("nat-1").build();
+    assert_eq!(nat_gateway(&bare).told, "NAT gateway nat-1");
+}
+
+#[test]
+fn an_interface_of_something_that_is_named_is_not_named_beside_it() {
+    let held = vec![
+        Blocker::new("VPC endpoint", "vpce-1", [Some("Interface")]),
+        Blocker::new("network interface", "eni-1", [Some("\"VPC Endpoint Interface vpce-1\"")]),
+        Blocker::new("network interface", "eni-2", [Some("\"ELB net/web\"")]),
+    ];
+    let told = without_their_own(held);
+    assert_eq!(told, ["VPC endpoint vpce-1 (Interface)", "network interface eni-2 (\"ELB net/web\")"]);
+}
