@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::section::Section;
+use crate::api::gitops::{FLUX_COMPONENTS, flux_components};
 
 /// `flux bootstrap`'s own, where the flags name none.
 const DEFAULT_BRANCH: &str = "main";
@@ -51,14 +52,46 @@ pub fn gitops(file: &mut Section<'_>) -> Option<Value> {
     if flags.has("namespace") && flags.text("namespace").is_some_and(|namespace| namespace != "flux-system") {
         flags.left_out("namespace", "Keelson installs Flux in flux-system");
     }
-    for field in ["version", "registry", "components", "components-extra", "image-pull-secret"] {
-        flags.refuse(
-            field,
-            "Keelson installs the version of Flux that it was built with, until Git owns Flux's manifests",
-        );
+    let mut agent = json!({"source": {"git": source}, "path": path});
+    if let Some(registry) = flags.some_text("registry") {
+        agent["registry"] = json!(registry);
     }
+    if let Some(secret) = flags.some_text("image-pull-secret") {
+        agent["imagePullSecretRef"] = json!({"name": secret});
+        flags.differs("image-pull-secret", "is read from the EksCluster's own namespace, and copied to the cluster");
+    }
+    if let Some(components) = components(&mut flags) {
+        agent["components"] = json!(components);
+    }
+    flags.refuse(
+        "version",
+        "Keelson installs the version of Flux that it was built with, until Git owns Flux's manifests",
+    );
     for field in flags.names().into_iter().filter(|field| flags.has(field)).collect::<Vec<_>>() {
         flags.refuse(&field, "says how `flux bootstrap` writes to Git, which Keelson does not");
     }
-    Some(json!({"flux": {"source": {"git": source}, "path": path}}))
+    Some(json!({"flux": agent}))
+}
+
+/// The controllers, where the flags name any; of those that Keelson has.
+fn components(flags: &mut Section<'_>) -> Option<Vec<String>> {
+    let listed = |text: String| text.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
+    let (named, extra) = (flags.some_text("components").map(listed), flags.some_text("components-extra").map(listed));
+    if named.is_none() && extra.is_none() {
+        return None;
+    }
+    let of_flags =
+        [("components", named.unwrap_or_else(flux_components)), ("components-extra", extra.unwrap_or_default())];
+    // Nothing could be followed without these two.
+    let mut components = vec!["source-controller".to_owned(), "kustomize-controller".to_owned()];
+    for (field, names) in of_flags {
+        for name in names {
+            if !FLUX_COMPONENTS.contains(&name.as_str()) {
+                flags.left_out(field, format!("{name}: Keelson installs {} only", FLUX_COMPONENTS.join(", ")));
+            } else if !components.contains(&name) {
+                components.push(name);
+            }
+        }
+    }
+    Some(components)
 }

@@ -93,6 +93,13 @@ fn each_field_becomes_what_keelson_calls_it() {
             "/0/spec/gitops/flux",
             r#"{"path":".","source":{"git":{"ref":{"branch":"main"},"url":"https://git.example.com/a/b/c"}}}"#,
         ),
+        (
+            "gitops: {flux: {gitProvider: github, flags: {owner: a, repository: b, registry: mirror.example.com/fluxcd, \
+             image-pull-secret: mirror, components: 'source-controller,kustomize-controller', components-extra: \
+             image-reflector-controller, path: clusters/x, interval: 5m}}}",
+            "/0/spec/gitops/flux",
+            r#"{"components":["source-controller","kustomize-controller"],"imagePullSecretRef":{"name":"mirror"},"path":"clusters/x","registry":"mirror.example.com/fluxcd","source":{"git":{"interval":"5m","ref":{"branch":"main"},"url":"https://github.com/a/b"}}}"#,
+        ),
         ("managedNodeGroups: [{name: Ng_1}]", "/1/metadata/name", r#""demo-ng-1""#),
         ("managedNodeGroups: [{name: Ng_1}]", "/1/spec/nodeGroupName", r#""Ng_1""#),
     ];
