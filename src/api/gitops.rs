@@ -1,7 +1,6 @@
 //! The GitOps agent in the new cluster, and what it follows. No I/O.
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::SpecError;
@@ -291,11 +290,12 @@ pub struct OciRef {
 }
 
 /// Decryption of Secrets kept in the source.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Decryption {
     /// What decrypts: `sops`.
     #[schemars(length(min = 1, max = 32))]
+    #[x_kube(validation = rules::aws_word())]
     pub provider: String,
     /// Secret in this namespace with the keys; copied into the cluster, and kept in step. Absent: the agent's own cloud identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -131,7 +131,7 @@ pub struct SubnetStatus {
 #[serde(rename_all = "camelCase")]
 pub struct ResourceStatus {
     /// Kind and name in the cluster's graph, such as `natGateway/eu-west-1a`.
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 2304))]
     pub key: String,
     /// Id, name or ARN in AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]

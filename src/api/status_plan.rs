@@ -51,7 +51,7 @@ pub struct PlanStep {
     /// `Create`, `Update`, `Adopt`, `Delete` or `Release`.
     pub action: StepAction,
     /// Kind and name in the cluster's graph.
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 2304))]
     pub resource: String,
     /// What changes, field by field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,7 +71,7 @@ pub struct PlanStep {
     pub expected_seconds: Option<i64>,
     /// The resource it waits for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 2304))]
     pub after: Option<String>,
 }
 
@@ -100,7 +100,7 @@ pub enum StepState {
 #[serde(rename_all = "camelCase")]
 pub struct ApprovedStep {
     /// Kind and name in the graph.
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 2304))]
     pub resource: String,
     /// Digest of what is done to it.
     #[schemars(length(max = 16))]
@@ -112,7 +112,7 @@ pub struct ApprovedStep {
 #[serde(rename_all = "camelCase")]
 pub struct DriftStatus {
     /// Kind and name in the graph.
-    #[schemars(length(max = 253))]
+    #[schemars(length(max = 2304))]
     pub resource: String,
     /// The field; empty: the resource is gone.
     #[serde(default)]

@@ -170,6 +170,11 @@ pub fn drift(plan: &Plan, previous: &[DriftStatus], now: Timestamp) -> Vec<Drift
         if matches!(item.verdict, Verdict::Held(_, Held::Drift)) {
             return vec![one(&item.key, EXISTENCE, "", "it is gone")];
         }
+        // Not compared while AWS is at work on it, or cannot be asked: what was known holds still, or an edit would settle it.
+        if matches!(item.verdict, Verdict::Waiting { .. } | Verdict::Unseen(_)) {
+            let resource = item.key.to_string();
+            return previous.iter().filter(|old| old.resource == resource).cloned().collect();
+        }
         item.drift.iter().map(|change| one(&item.key, &change.field, &change.to, &change.from)).collect()
     };
     plan.items.iter().flat_map(of_item).take(MAX_DRIFT).collect()

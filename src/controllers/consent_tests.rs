@@ -142,6 +142,8 @@ fn drift_is_kept_with_when_it_was_noticed() {
     assert_eq!(told, [("cluster", "logging", "[api]", "[]"), ("natGateway/a", "", "", "it is gone")]);
     let later = drift(&plan(vec![left]), &first, at(200));
     assert_eq!(later, first[..1]);
+    let busy = drift(&plan(vec![item("cluster", Verdict::Unseen(None))]), &first, at(300));
+    assert_eq!(busy, first[..1], "what is not compared now is as it was");
     // It is known after an edit of something else, too.
     let report = Input { drift: DriftPolicy::Report, known: &first, ..input(ChangePolicy::Automatic, None) };
     let consent = report.consent();

@@ -129,9 +129,7 @@ impl<C> Planner<'_, C> {
     fn differences(&self, node: &dyn Node<C>, seen: &AnyObserved) -> (Vec<Change>, Vec<Change>, Vec<Change>) {
         let (in_place, forbidden): (Vec<_>, Vec<_>) =
             node.diff(seen, self.refs).into_iter().partition(|change| change.how == How::InPlace);
-        // What is still being made is not as it was asked for yet.
-        let complete = seen.phase != Phase::Incomplete;
-        let (drift, changes) = in_place.into_iter().partition(|one| complete && self.consent.leaves(&node.key(), one));
+        let (drift, changes) = in_place.into_iter().partition(|one| self.consent.leaves(&node.key(), one));
         (changes, forbidden, drift)
     }
 

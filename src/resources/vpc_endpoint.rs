@@ -19,6 +19,11 @@ use crate::aws::tokens::client_token;
 use crate::aws::{Service, snapshots};
 use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
+/// How EC2 names an endpoint that is not there.
+const GONE: &str = "InvalidVpcEndpointId.NotFound";
+/// How often one endpoint may have been deleted by others and made again within the life of a token.
+const MOST_ATTEMPTS: u64 = 20;
+
 /// An endpoint of the VPC.
 pub struct VpcEndpoint {
     service: String,
@@ -144,7 +149,6 @@ impl Resource for VpcEndpoint {
             .create_vpc_endpoint()
             .vpc_id(refs.id(&vpc::key())?)
             .service_name(format!("com.amazonaws.{}.{}", cloud.aws.region, self.service))
-            .client_token(client_token(&cloud.owner.uid, 0, &name))
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::VpcEndpoint));
         let request = if is_gateway(&self.service) {
             request.vpc_endpoint_type(VpcEndpointType::Gateway).set_route_table_ids(Some(places))
@@ -155,7 +159,15 @@ impl Resource for VpcEndpoint {
                 .set_subnet_ids(Some(places))
                 .security_group_ids(refs.id(&security_group::key())?)
         };
-        let answer = cloud.aws.call(Service::Ec2, "CreateVpcEndpoint", &name, request.send()).await?;
+        let mut attempt = 0;
+        let answer = loop {
+            let request = request.clone().client_token(client_token(&cloud.owner.uid, attempt, &name));
+            match cloud.aws.call(Service::Ec2, "CreateVpcEndpoint", &name, request.send()).await {
+                // The token stands for one that was made and is gone: the next has a token of its own.
+                Err(error) if error.code.as_deref() == Some(GONE) && attempt < MOST_ATTEMPTS => attempt += 1,
+                answer => break answer?,
+            }
+        };
         let endpoint = answer.vpc_endpoint.unwrap_or_else(|| aws_sdk_ec2::types::VpcEndpoint::builder().build());
         Ok(observed(&snapshots::VpcEndpoint::from(&endpoint)))
     }

@@ -247,7 +247,6 @@ pub fn in_sync(base: Says, decision: &Decision) -> Says {
 
 /// The steps of the way that are not in the engine's plan yet. `version_of`: that of a node group, by its name in EKS.
 pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -> Ahead {
-    let begun = usize::from(matches!(decision.state, State::Running(_)));
     let step = |key: Key, from: &str, to: &str| {
         let changes = vec![Change::in_place("version", from, to)];
         (key, crate::engine::Step { action: Action::Update, changes, reason: None })
@@ -269,7 +268,25 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
             }
         }
     };
-    let steps = decision.way.iter().skip(begun).flat_map(of).collect();
+    let running = matches!(decision.state, State::Running(_));
+    let not_asked = |(n, one): (usize, &Step)| {
+        let mut steps = of(one);
+        match one {
+            // Add-ons move in turns: what waits for its turn is not in the engine's plan either.
+            Step::Addons { moves, .. } if running && n == 0 => {
+                let asked = |key: &Key| {
+                    moves.iter().any(|one| {
+                        decision.targets.addons.contains_key(&one.name) && *key == Key::named("addon", &one.name)
+                    })
+                };
+                steps.retain(|(key, _)| !asked(key));
+            }
+            _ if running && n == 0 => steps.clear(),
+            _ => {}
+        }
+        steps
+    };
+    let steps = decision.way.iter().enumerate().flat_map(not_asked).collect();
     Ahead { steps, blocked: matches!(decision.state, State::Blocked { .. }) }
 }
 
