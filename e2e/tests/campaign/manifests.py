@@ -1,0 +1,368 @@
+"""The specs that the campaign edits: together they set every field of the schema, each to what is right."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+from fleet.manifests import VERSION
+from keelson_harness.aws import REGION
+
+from .schema import fields, spec_schema
+
+POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKS"
+SSM = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
+PROXY = "gitops.flux.source.git.proxySecretRef"
+ROLES = ("admins", "viewers", "dns", "csi", "cluster", "node", "keelson")
+
+
+@dataclass(frozen=True)
+class World:
+    """What a spec refers to in its account. Of the first, which no operator plays in, only the form is right."""
+
+    account: str = "123456789012"
+    name: str = "shop"
+    vpc: str = "vpc-0a"
+    subnets: tuple[str, ...] = ("subnet-0a", "subnet-0b", "subnet-0c")
+    groups: tuple[str, ...] = ("sg-0a", "sg-0b")
+    template: str = "lt-0a"
+
+    def role(self, name: str) -> str:
+        return f"arn:aws:iam::{self.account}:role/{name}"
+
+    @property
+    def boundary(self) -> str:
+        return f"arn:aws:iam::{self.account}:policy/boundary"
+
+    def key(self, key_id: str = "1234") -> str:
+        return f"arn:aws:kms:{REGION}:{self.account}:key/{key_id}"
+
+
+@dataclass(frozen=True)
+class Base:
+    """A spec, and which of its fields are edited in it."""
+
+    kind: str
+    name: str
+    spec: dict
+    samples: dict[str, list]
+    # Empty: all of them. Otherwise those of these names, with what is in them.
+    only: tuple[str, ...] = ()
+    # The operator plays what is taken; otherwise it is only asked for at admission.
+    played: bool = True
+
+    def edits(self, name: str) -> bool:
+        def within(of: str) -> bool:
+            return name == of or name.startswith((f"{of}.", f"{of}[", of + "{"))
+
+        return not self.only or any(within(of) for of in self.only)
+
+
+def bases(world: World) -> list[Base]:
+    """All of them, for objects in that account."""
+    specs = [*account_specs(world), *cluster_specs(world), *node_group_specs(world)]
+    samples: dict[str, dict[str, list]] = {}
+    for kind, _, spec, _ in specs:
+        for found in fields(spec_schema(kind), spec):
+            known = samples.setdefault(kind, {}).setdefault(found.name, [])
+            if found.there and found.value not in known and not found.name.endswith(("[]", "{}")):
+                known.append(copy.deepcopy(found.value))
+    for (kind, name), others in other_values(world).items():
+        samples[kind].setdefault(name, []).extend(others)
+    return [
+        Base(kind, name, spec, samples[kind], **more) for kind, name, spec, more in specs
+    ]
+
+
+Specs = list[tuple[str, str, dict, dict]]
+
+
+def account_specs(world: World) -> Specs:
+    spec = {
+        "accountId": world.account,
+        "roleArn": world.role("keelson"),
+        "externalId": "fleet-6f1e",
+        "allowedNamespaces": ["default", "team-payments"],
+        "allowedRegions": [REGION, "eu-central-1"],
+        "permissionsBoundaryArn": world.boundary,
+        "tags": {"cost-center": "4711"},
+    }
+    return [("AwsAccount", "whole", spec, {})]
+
+
+def cluster_specs(world: World) -> Specs:
+    subnets, account = list(world.subnets), {"name": world.name}
+    usual = {"region": REGION, "version": VERSION, "accountRef": account}
+    addons = [
+        {"name": "vpc-cni", "version": "Default", "configuration": {"env": {"WARM_IP_TARGET": "2"}}, "conflicts": "Preserve"},
+        {"name": "kube-proxy"},
+        {"name": "coredns"},
+        {"name": "aws-ebs-csi-driver", "podIdentityRoleArn": world.role("csi")},
+    ]
+    own_network = {
+        **usual,
+        "clusterName": world.name,
+        "tags": {"team": "payments", "stage": "prod"},
+        "changePolicy": "Automatic",
+        "driftPolicy": "Correct",
+        "deletionPolicy": "Delete",
+        "adoptionPolicy": "Refuse",
+        "suspend": False,
+        "network": {
+            "vpc": {"cidr": "10.0.0.0/16", "zoneCount": 2, "nat": "Single", "publicSubnets": True, "endpoints": ["s3"]}
+        },
+        "kubernetesNetwork": {"ipFamily": "IPv4", "serviceCidr": "172.20.0.0/16"},
+        "oidcProvider": True,
+        "pruneAddons": False,
+        "upgrade": {
+            "insights": "Block",
+            "windows": [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"}],
+            "soak": "1s",
+            "nodeGroups": "Follow",
+            "addons": "Follow",
+            "allowRollback": False,
+        },
+        "addons": [{"name": "vpc-cni"}, {"name": "kube-proxy"}],
+    }
+    entries = [
+        {
+            "principalArn": world.role("admins"),
+            "policies": [{"policyArn": f"{POLICY}ViewPolicy", "scope": {"type": "Namespace", "namespaces": ["shop"]}}],
+            "kubernetesGroups": ["viewers"],
+        },
+        {"principalArn": world.role("viewers"), "kubernetesGroups": ["viewers", "readers"]},
+    ]
+    own_control_plane = {
+        **usual,
+        "network": {"existing": {"subnetIds": subnets[:2], "vpcId": world.vpc, "securityGroupIds": [world.groups[0]]}},
+        "endpointAccess": {"public": True, "publicCidrs": ["203.0.113.0/24"], "private": True},
+        "logging": ["api", "audit"],
+        "secretsEncryption": {"kmsKeyArn": world.key()},
+        "roleArn": world.role("cluster"),
+        "supportType": "Standard",
+        "controlPlaneScaling": {"tier": "standard"},
+        "zonalShift": True,
+        "deletionProtection": False,
+        "autoMode": {"nodePools": ["general-purpose", "system"]},
+        "addons": [{"name": "vpc-cni"}, {"name": "kube-proxy"}],
+    }
+    in_it = {
+        **usual,
+        "network": {"existing": {"subnetIds": subnets[:2]}},
+        "access": {"authenticationMode": "ApiAndConfigMap", "prune": False, "entries": entries},
+        "podIdentities": [
+            {"namespace": "kube-system", "serviceAccount": "external-dns", "roleArn": world.role("dns")}
+        ],
+        "addons": addons,
+        "fargateProfiles": [{"name": "batch", "selectors": [{"namespace": "batch", "labels": {"fargate": "true"}}]}],
+    }
+    selector = {
+        **usual,
+        "network": {"existing": {"vpcId": world.vpc, "subnetSelector": {"tags": {"tier": "private"}}}},
+        "addons": [{"name": "vpc-cni"}],
+    }
+    small = {**usual, "network": {"existing": {"subnetIds": subnets[:2]}}, "addons": [{"name": "vpc-cni"}]}
+    only_parts = ("endpointAccess", "logging", "secretsEncryption", "roleArn", "supportType", "controlPlaneScaling")
+    only_parts += ("zonalShift", "deletionProtection", "autoMode", "network.existing", "network")
+    in_parts = ("access", "podIdentities", "addons", "fargateProfiles")
+    zones = {"only": ("network.vpc.zones",), "played": False}
+    return [
+        ("EksCluster", "own network", own_network, {}),
+        ("EksCluster", "control plane", own_control_plane, {"only": only_parts}),
+        ("EksCluster", "what is in it", in_it, {"only": in_parts}),
+        ("EksCluster", "subnets by tags", selector, {"only": ("network",)}),
+        ("EksCluster", "flux", {**small, "gitops": git_source(world)}, {"only": ("gitops",)}),
+        ("EksCluster", "flux by oci", {**small, "gitops": oci_source()}, {"only": ("gitops",), "played": False}),
+        ("EksCluster", "argocd", {**small, "gitops": argocd()}, {"only": ("gitops",), "played": False}),
+        ("EksCluster", "argocd by oci", {**small, "gitops": argocd_by_oci()}, {"only": ("gitops.argocd.source",), "played": False}),
+        ("EksCluster", "proxy", {**small, "gitops": by_proxy(world)}, {"only": (PROXY,), "played": False}),
+        ("EksCluster", "named zones", {**usual, "network": {"vpc": {"zones": [f"{REGION}a", f"{REGION}b"]}}}, zones),
+        (
+            "EksCluster",
+            "kubeconfig",
+            {**small, "writeKubeconfigToSecretRef": {"name": "kubeconfig"}},
+            {"only": ("writeKubeconfigToSecretRef",), "played": False},
+        ),
+    ]
+
+
+def git_source(world: World) -> dict:
+    git = {"url": "https://git.example.com/fleet", "ref": {"branch": "main"}, "interval": "1m"}
+    return {
+        "flux": {
+            "version": "v2.9.5",
+            "registry": "ghcr.io/fluxcd",
+            "components": ["source-controller", "kustomize-controller", "helm-controller", "notification-controller"],
+            "source": {"git": {**git, "secretRef": {"name": "fleet"}}},
+            "path": "clusters/shop",
+            "interval": "10m",
+            "prune": True,
+            "facts": True,
+        }
+    }
+
+
+def by_proxy(world: World) -> dict:
+    source = git_source(world)
+    source["flux"]["source"]["git"]["proxySecretRef"] = {"name": "proxy"}
+    return source
+
+
+OCI = {
+    "url": "oci://ghcr.io/acme/fleet",
+    "ref": {"tag": "prod"},
+    "interval": "1m",
+    "provider": "generic",
+    "secretRef": {"name": "pull"},
+}
+
+
+def oci_source() -> dict:
+    return {
+        "flux": {
+            "imagePullSecretRef": {"name": "mirror"},
+            "source": {"oci": OCI},
+            "path": "clusters/shop",
+            "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
+        }
+    }
+
+
+def argocd() -> dict:
+    secrets = {"secretRef": {"name": "fleet"}, "proxySecretRef": {"name": "proxy"}}
+    git = {"url": "https://git.example.com/fleet", "ref": {"branch": "main"}, **secrets}
+    return {"argocd": {"version": "v3.2.11", "namespace": "argocd", "source": {"git": git}, "path": "clusters/shop"}}
+
+
+def argocd_by_oci() -> dict:
+    return {"argocd": {**argocd()["argocd"], "source": {"oci": OCI}}}
+
+
+def node_group_specs(world: World) -> Specs:
+    reference = {"clusterRef": {"name": world.name}}
+    whole = {
+        **reference,
+        "nodeGroupName": "web",
+        "version": VERSION,
+        "releaseVersion": "Latest",
+        "amiType": "AL2023_x86_64_STANDARD",
+        "instanceTypes": ["m7i.large", "m7a.large"],
+        "capacityType": "OnDemand",
+        "diskSizeGiB": 50,
+        "scaling": {"min": 1, "max": 4, "desired": 2, "desiredPolicy": "Initial"},
+        "subnets": {"tier": "Private", "zones": [f"{REGION}a"]},
+        "labels": {"workload": "batch", "tier": "back"},
+        "taints": [{"key": "spot", "value": "true", "effect": "NoSchedule"}, {"key": "gpu", "effect": "NoExecute"}],
+        "additionalRolePolicies": [SSM],
+        "update": {"maxUnavailable": 1, "strategy": "Default", "force": False},
+        "repair": {"enabled": True},
+        "deletionPolicy": "Delete",
+        "suspend": False,
+        "tags": {"team": "payments"},
+    }
+    template = {
+        **reference,
+        "scaling": {"min": 0, "max": 2},
+        "subnets": {"ids": list(world.subnets[:2])},
+        "launchTemplate": {"id": world.template, "version": "1"},
+        "roleArn": world.role("node"),
+        "update": {"maxUnavailablePercentage": 50},
+    }
+    only = ("launchTemplate", "roleArn", "subnets", "update", "scaling.min", "scaling.desired")
+    return [("NodeGroup", "whole", whole, {}), ("NodeGroup", "template and role", template, {"only": only})]
+
+
+def other_values(world: World) -> dict[tuple[str, str], list]:
+    """Right values beside those in the specs: to exchange one for, or to set what no spec has beside the rest."""
+    of_cluster = {
+        "region": ["eu-central-1"],
+        "version": ["1.33", "1.35", "1.36"],
+        "accountRef": [{"name": "other"}],
+        "clusterName": ["another"],
+        "roleArn": [world.role("admins")],
+        "network.vpc.cidr": ["10.1.0.0/16", "192.168.0.0/24"],
+        "network.vpc.zoneCount": [3],
+        "network.vpc.zones": [[f"{REGION}a", f"{REGION}b"], [f"{REGION}b", f"{REGION}a"]],
+        "network.vpc.endpoints": [["s3", "ecr.api"], ["sts"]],
+        "network.existing.subnetIds": [list(world.subnets), list(world.subnets[1:])],
+        "network.existing.securityGroupIds": [list(world.groups)],
+        "network.existing.vpcId": ["vpc-0f"],
+        "kubernetesNetwork.serviceCidr": ["172.21.0.0/16"],
+        "endpointAccess.publicCidrs": [["198.51.100.0/24", "203.0.113.0/24"]],
+        "logging": [["api", "audit", "scheduler"]],
+        "secretsEncryption.kmsKeyArn": [world.key("5678")],
+        "supportType": ["Extended"],
+        "controlPlaneScaling.tier": ["tier-xl"],
+        "autoMode.nodePools": [["system"], ["system", "general-purpose"]],
+        "access.entries[].kubernetesGroups": [["viewers", "writers"]],
+        "access.entries[].policies[].policyArn": [f"{POLICY}EditPolicy"],
+        "access.entries[].policies[].scope": [{"type": "Cluster"}],
+        "access.entries[].policies[].scope.namespaces": [["shop", "batch"]],
+        "podIdentities": [
+            [
+                {"namespace": "kube-system", "serviceAccount": "external-dns", "roleArn": world.role("dns")},
+                {"namespace": "shop", "serviceAccount": "till", "roleArn": world.role("dns")},
+            ]
+        ],
+        "podIdentities[].roleArn": [world.role("csi")],
+        "addons": [[{"name": "vpc-cni"}, {"name": "kube-proxy"}, {"name": "snapshot-controller"}]],
+        "addons[].version": ["Latest", "v1.21.1-eksbuild.3"],
+        "addons[].configuration": [{"env": {"WARM_IP_TARGET": "3"}}],
+        "addons[].serviceAccountRoleArn": [world.role("csi")],
+        "addons[].podIdentityRoleArn": [world.role("csi")],
+        "fargateProfiles": [
+            [
+                {"name": "batch", "selectors": [{"namespace": "batch", "labels": {"fargate": "true"}}]},
+                {"name": "jobs", "selectors": [{"namespace": "jobs"}]},
+            ]
+        ],
+        "fargateProfiles[].name": ["nightly"],
+        "upgrade.soak": ["0s", "10m"],
+        "upgrade.windows": [
+            [
+                {"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"},
+                {"schedule": "0 2 * * 0", "duration": "2h"},
+            ]
+        ],
+        "gitops.flux.path": ["clusters/other"],
+        "gitops.flux.interval": ["5m"],
+        "gitops.flux.source.git.url": ["https://git.example.com/other", "http://169.254.169.254/latest", "file:///etc/passwd"],
+        "gitops.flux.source.git.interval": ["2m"],
+        "gitops.flux.source.git.ref": [{"tag": "v1"}, {"branch": "main", "tag": "v1"}],
+        "gitops.flux.source.git.ref.semver": [">=1.0.0"],
+        "gitops.flux.source.git.ref.commit": ["0" * 40],
+        "gitops.flux.source.git.ref.name": ["refs/heads/main"],
+        **{
+            f"gitops.{agent}.source.{field}": [value]
+            for agent in ("flux", "argocd")
+            for field, value in (("oci.ref.semver", ">=1.0.0"), ("oci.ref.digest", "sha256:" + "0" * 64))
+        },
+    }
+    of_node_group = {
+        "version": ["1.33", "1.35"],
+        "nodeGroupName": ["other"],
+        "releaseVersion": ["Pinned"],
+        "amiType": ["BOTTLEROCKET_x86_64"],
+        "scaling.desired": [1],
+        "labels": [{"workload": "web"}],
+        "taints": [[{"key": "slow", "effect": "PreferNoSchedule"}]],
+        "taints[].value": ["false"],
+        "launchTemplate.version": ["2"],
+        "roleArn": [world.role("admins")],
+        "additionalRolePolicies": [[SSM, "arn:aws:iam::aws:policy/CloudWatchAgentServerPolicy"]],
+        "update.maxUnavailable": [2],
+        "update.maxUnavailablePercentage": [25],
+    }
+    of_account = {
+        "accountId": ["210987654321"],
+        "roleArn": [world.role("admins")],
+        "externalId": ["guessed"],
+        "allowedNamespaces": [["*"]],
+        "allowedRegions": [["eu-central-1"]],
+        "permissionsBoundaryArn": ["arn:aws:iam::aws:policy/PowerUserAccess"],
+    }
+    return {
+        (kind, name): values
+        for kind, of in (("EksCluster", of_cluster), ("NodeGroup", of_node_group), ("AwsAccount", of_account))
+        for name, values in of.items()
+    }
