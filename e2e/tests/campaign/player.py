@@ -83,11 +83,19 @@ class Player:
     def _found(self, each: dict) -> dict:
         return self.on.api.get(API, each["kind"], each["metadata"]["name"])
 
-    def _ended(self, each: dict, generation: int = 0, patience: float = PATIENCE) -> tuple[End, str, str]:
+    def _ended(
+        self, each: dict, generation: int = 0, patience: float = PATIENCE, stalled: bool = True
+    ) -> tuple[End, str, str]:
+        """How its newest generation ended. stalled: whether that may be in a stall."""
+
         def steady(end: tuple[End, str, str]) -> float:
             return STEADY.get(end[1], TRIED) if end[0] is End.WAITING else 0
 
-        end = self.board.wait(each, generation, end_of, patience, steady)
+        def ending(item: dict) -> tuple[End, str, str] | None:
+            said = end_of(item)
+            return said if stalled or said is None or said[0] is not End.STALLED else None
+
+        end = self.board.wait(each, generation, ending, patience, steady)
         assert end, f"no end in {patience} s: {self.on.story(each)}"
         return end
 
@@ -115,12 +123,11 @@ class Player:
         edit = self._own(answer.edit)
         began, mark = time.monotonic(), self.on.mark()
         generation = self._write(edit.spec)
-        outcome = Outcome(edit, *self._ends(mark, generation))
+        outcome = Outcome(edit, *self._ends(generation))
         if outcome.end is End.STALLED and not names_field(outcome.message, edit):
             outcome.faults.append(f"the message does not name the field: {outcome.message}")
         if not answer.no_way_back:
-            back = self.on.mark()
-            self._ends(back, self._write(self.base.spec), denial=False)
+            self._ends(self._write(self.base.spec), denial=False)
             now = state(self.account, self.world.name)
             stayed = differences(self.first, now)
             outcome.stays = [line for line in stayed if may_stay(edit, line)]
@@ -131,17 +138,18 @@ class Player:
         outcome.faults += [f"a write that it does not take: {write}" for write in unexpected(edit, outcome.writes)]
         return outcome
 
-    def _ends(self, mark: int, generation: int, denial: bool = True) -> tuple[End, str, str]:
+    def _ends(self, generation: int, denial: bool = True) -> tuple[End, str, str]:
         """Of the edited object; of an account, of what its cluster comes to with it."""
         end = self._ended(self.item, generation)
         if self.kind != "AwsAccount":
             return end
-        cluster = self.items[1]
+        cluster, mark = self.items[1], self.on.mark()
         self.on.api.patch(
             API, "EksCluster", self.world.name, {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(mark)}}}
         )
         until(lambda: self._looked(mark) or (denial and self._denied(cluster)), PATIENCE, "a look at its cluster")
-        of_cluster = self._ended(cluster)
+        # What the cluster said before the look is not its answer.
+        of_cluster = self._ended(cluster, stalled=denial)
         return of_cluster if of_cluster[0] is not End.APPLIED else end
 
     def _looked(self, mark: int) -> bool:
