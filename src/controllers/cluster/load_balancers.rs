@@ -64,8 +64,10 @@ fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Ti
         None => None,
     };
     if now.duration_since(since) >= timeout {
+        // Of a process that began when the time was up, another has tried.
+        let tried = state.running || state.seen.is_some();
         let left = left.unwrap_or_else(|| "the workload cluster's answer".to_owned());
-        return Decision::GiveUp(left);
+        return if tried { Decision::GiveUp(left) } else { Decision::GoOn };
     }
     let pass = !state.running && state.passed.is_none_or(|at| now.duration_since(at) >= AGAIN);
     let until = since.saturating_add(timeout).unwrap_or(since);
