@@ -189,6 +189,24 @@ def test_under_report_an_edit_of_the_spec_is_carried_out_and_nothing_else(on, re
     assert all(drift(reported, hand) for hand in HANDS), "reported still"
 
 
+def test_under_report_an_edit_that_is_taken_back_at_once_is_taken_back_in_aws(on):
+    """What the operator itself has half carried out is nobody's drift."""
+    shop = Shop(on, driftPolicy="Report", logging=["audit"])
+    shop.make()
+    shop.edit(logging=["api"])
+    comes(shop, lambda: shop.writes())
+    shop.edit(logging=["audit"])
+
+    def as_before() -> bool:
+        logs = shop.account.eks.describe_cluster(name=shop.name)["cluster"]["logging"]["clusterLogging"]
+        return [log["types"] for log in logs if log["enabled"]] == [["audit"]]
+
+    comes(shop, lambda: len(shop.writes()) == 2 and as_before())
+    on.await_condition(shop.cluster, "InSync")
+    assert not shop.found()["status"].get("drift")
+    shop.go_away()
+
+
 def test_switched_to_correct_all_of_it_is_put_back(on, reported):
     for hand in HANDS:
         comes(reported, lambda hand=hand: drift(reported, hand))

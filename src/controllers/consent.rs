@@ -180,13 +180,14 @@ pub fn drift(plan: &Plan, previous: &[DriftStatus], now: Timestamp) -> Vec<Drift
     plan.items.iter().flat_map(of_item).take(MAX_DRIFT).collect()
 }
 
-/// `asked`, when AWS matches it now but for drift that is left alone; else what it matched last.
+/// `asked`, when AWS matches it now but for drift that is left alone; or matched it last.
 pub fn synced(plan: &Plan, asked: &str, before: Option<&str>) -> Option<String> {
     let matches = plan.items.iter().all(|item| {
         let settled = matches!(item.verdict, Verdict::Settled | Verdict::Held(_, Held::Drift));
         settled && item.forbidden.is_empty()
     });
-    if matches { Some(asked.to_owned()) } else { before.map(str::to_owned) }
+    // Once something else is asked for, AWS is on its way there: an edit that is taken back is an edit, not drift.
+    (matches || before == Some(asked)).then(|| asked.to_owned())
 }
 
 /// The resources whose steps wait for an approval.

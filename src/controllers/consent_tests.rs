@@ -157,7 +157,8 @@ fn aws_matches_when_nothing_but_drift_is_left() {
     let settled = || item("vpc", Verdict::Settled);
     assert_eq!(synced(&plan(vec![settled()]), "new", Some("old")).as_deref(), Some("new"));
     let pending = plan(vec![settled(), item("cluster", Verdict::Unseen(None))]);
-    assert_eq!(synced(&pending, "new", Some("old")).as_deref(), Some("old"));
+    assert_eq!(synced(&pending, "old", Some("old")).as_deref(), Some("old"));
+    assert_eq!(synced(&pending, "new", Some("old")), None, "an edit is under way");
     let mut forbidden = settled();
     forbidden.forbidden.push(Change::forbidden("cidr", "a", "b", "never"));
     assert_eq!(synced(&plan(vec![forbidden]), "new", None), None);
