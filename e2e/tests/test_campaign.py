@@ -20,7 +20,7 @@ from campaign.admission import Answer, ask
 from campaign.board import Board
 from campaign.edits import edits
 from campaign.judge import End, Outcome, names_field
-from campaign.manifests import Base, World, bases
+from campaign.manifests import World, bases
 from campaign.player import Player
 from campaign.schema import names, spec_schema
 from fleet.manifests import secret
