@@ -145,8 +145,9 @@ def tell_slowest(done: list[Run]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    default = (os.cpu_count() or 2) + 1
-    parser.add_argument("--at-once", type=int, default=default, help="processes (default: one more than cores)")
+    # Each keeps less than half a core busy.
+    default = 2 * (os.cpu_count() or 2)
+    parser.add_argument("--at-once", type=int, default=default, help="processes (default: two for each core)")
     parser.add_argument("runs", nargs="*", help="aws, harness, or a file of e2e/tests without its ending (default: all)")
     options = parser.parse_args()
     began = time.monotonic()
