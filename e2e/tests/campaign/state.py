@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from fleet.account import OWNER, RESOURCE, Account
+from fleet.account import RESOURCE, Account
 
 # Of these only the number counts: what asks for one anew gets a new id.
 NAMELESS = ("natGateways", "addresses", "vpcEndpoints", "networkInterfaces", "instances", "autoScalingGroups", "volumes")
+# How the names of the roles begin that the operator makes.
+MADE = "keelson-"
 # Said anew each time.
 TOLD = {
     *("createdAt", "modifiedAt", "health", "status", "resources", "podIdentityAssociations", "issues"),
@@ -64,14 +66,20 @@ def ec2_tags(account: Account) -> dict:
 
 
 def roles(account: Account) -> dict:
+    """Those that the operator made; of all others the inventory tells whether they are there."""
     iam = account.iam
     found = {}
-    for name, tags in account.roles().items():
-        if OWNER in tags:
-            attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
-            boundary = iam.get_role(RoleName=name)["Role"].get("PermissionsBoundary", {})
-            policies = sorted(policy["PolicyArn"] for policy in attached)
-            found[name] = {"policies": policies, "tags": tags, "boundary": boundary}
+    for role in iam.list_roles()["Roles"]:
+        name = role["RoleName"]
+        if not name.startswith(MADE):
+            continue
+        attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+        described = iam.get_role(RoleName=name)["Role"]
+        found[name] = {
+            "policies": sorted(policy["PolicyArn"] for policy in attached),
+            "tags": {tag["Key"]: tag["Value"] for tag in described.get("Tags", [])},
+            "boundary": described.get("PermissionsBoundary", {}),
+        }
     return found
 
 
