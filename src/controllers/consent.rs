@@ -1,7 +1,5 @@
 //! What may be done to AWS, from the policies of a spec, from what was approved, and from what is known of drift. Pure.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
@@ -123,8 +121,8 @@ pub fn agree(
     let hash = hash(&steps);
     let Given::Only(approved) = &consent.given else { return Agreed { hash, ..Agreed::default() } };
     let taken = annotation.and_then(|_| previous.and_then(|plan| plan.approval.clone()));
-    let waits = plan.held(Held::Approval).next().is_some();
-    let is_new = waits && annotation.is_some_and(|text| named(text) == hash && taken.as_deref() != Some(text));
+    let is_new =
+        is_waiting(plan) && annotation.is_some_and(|text| named(text) == hash && taken.as_deref() != Some(text));
     let (approved, approval) =
         if is_new { (steps, annotation.map(str::to_owned)) } else { (consent.left(approved, plan, ahead), taken) };
     let approved_hash = match &approval {
@@ -190,9 +188,9 @@ pub fn synced(plan: &Plan, asked: &str, before: Option<&str>) -> Option<String> 
     (matches || before == Some(asked)).then(|| asked.to_owned())
 }
 
-/// The resources whose steps wait for an approval.
-pub fn waiting(plan: &Plan) -> BTreeSet<&Key> {
-    plan.held(Held::Approval).map(|(key, _)| key).collect()
+/// Whether a step waits for an approval.
+pub fn is_waiting(plan: &Plan) -> bool {
+    plan.held(Held::Approval).next().is_some()
 }
 
 #[cfg(test)]

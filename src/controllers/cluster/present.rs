@@ -191,7 +191,7 @@ impl Reconcile<'_> {
         let generation = self.cluster.metadata.generation;
         let ahead = upgrade.as_ref().map(|upgrade| self.ahead(upgrade)).unwrap_or_default();
         let agreed = consent::agree(&consent, &plan, &ahead.steps, self.approval(), previous.plan.as_ref());
-        let waits = !consent::waiting(&plan).is_empty();
+        let waits = consent::is_waiting(&plan);
         let mut next = next.map_or(Next::change(), Next::at);
         if let Some(upgrade) = &upgrade
             && let Some(at) = upgrade_status::look_again(&upgrade.decision, self.now)
