@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 /// How long a cluster has been healthy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ impl Soak {
     #[must_use]
     pub fn advance(self, healthy: bool, now: Timestamp) -> Self {
         match (healthy, self.healthy_since) {
-            (true, None) => Self { healthy_since: Some(now), ..self },
+            (true, None) => Self { healthy_since: Some(whole_second(now)), ..self },
             (false, Some(_)) => Self { counted: self.healthy_for(now).as_secs(), healthy_since: None },
             (true, Some(_)) | (false, None) => self,
         }
@@ -35,6 +35,12 @@ impl Soak {
     pub fn remaining(self, wanted: Duration, now: Timestamp) -> Duration {
         wanted.saturating_sub(self.healthy_for(now))
     }
+}
+
+/// The next whole second: status keeps times in seconds, and a soak must not become shorter by being kept there.
+fn whole_second(now: Timestamp) -> Timestamp {
+    let up = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Ceil);
+    now.round(up).unwrap_or(now)
 }
 
 #[cfg(test)]
@@ -63,6 +69,15 @@ mod tests {
             soak = soak.advance(healthy, at(second));
             assert_eq!(soak.remaining(wanted, at(second)).as_secs(), remains, "at {second}");
         }
+    }
+
+    #[test]
+    fn being_kept_in_whole_seconds_makes_it_no_shorter() {
+        let begun: Timestamp = "2026-11-22T09:11:06.730Z".parse().unwrap();
+        let soak = Soak::default().advance(true, begun);
+        assert_eq!(soak.healthy_since, Some("2026-11-22T09:11:07Z".parse().unwrap()));
+        assert_eq!(soak.remaining(Duration::from_secs(6), begun), Duration::from_secs(6));
+        assert_eq!(soak.remaining(Duration::from_secs(6), "2026-11-22T09:11:12.9Z".parse().unwrap()).as_millis(), 100);
     }
 
     #[test]
