@@ -10,8 +10,8 @@ use kube::core::params::ListParams;
 use serde::Deserialize;
 
 use super::error::CallError;
-use super::flux::object::or_default;
 use super::list::{Go, each};
+use super::object::or_default;
 
 const PAGE: u32 = 100;
 /// Budgets and pods that are named to a person, or looked for.

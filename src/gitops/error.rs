@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::flux::object::ObjectId;
+use super::object::ObjectId;
 use super::token::TokenError;
 use crate::api::conditions::Reason;
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::error::CallError;
-use super::flux::object::{collection, or_default};
+use super::object::{collection, or_default};
 
 #[derive(Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::CallError;
-use super::flux::object::{ObjectId, collection, or_default};
 use super::list::{Go, each};
+use super::object::{ObjectId, collection, or_default};
 
 const PAGE: u32 = 200;
 /// Objects that are named to a person; the rest are counted.

@@ -3,17 +3,27 @@
 //! May not enter: AWS resources. I/O: the workload cluster's API.
 
 mod address;
+pub mod apply;
 pub mod budgets;
 pub mod error;
 #[cfg(test)]
 mod fake_api;
 pub mod flux;
+pub mod input;
+mod install;
 mod list;
 pub mod load_balancers;
+mod memory;
 pub mod nodes;
+pub mod object;
+mod reconcile;
 pub mod token;
 pub mod validate;
+pub mod verdict;
 pub mod workload;
 
 pub use error::GitOpsError;
+pub use input::AgentInput;
+pub use reconcile::GitOpsOutcome;
+pub use verdict::Verdict;
 pub use workload::{Access, Workload, Workloads};

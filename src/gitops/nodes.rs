@@ -10,8 +10,8 @@ use kube::core::params::ListParams;
 use serde::Deserialize;
 
 use super::error::CallError;
-use super::flux::object::or_default;
 use super::list::{Go, each};
+use super::object::or_default;
 
 /// The label that EKS puts on the nodes of a managed node group.
 pub const NODE_GROUP_LABEL: &str = "eks.amazonaws.com/nodegroup";

@@ -19,7 +19,9 @@ use kube::{Client, Config};
 use tokio::sync::Semaphore;
 
 use super::error::{CallError, GitOpsError, Unreachable};
-use super::flux::Memory;
+use super::input::AgentInput;
+use super::memory::Memory;
+use super::reconcile::{self, GitOpsOutcome};
 use super::token::{self, StsEndpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -245,11 +247,11 @@ impl Workloads {
         &self,
         key: &str,
         access: &Access,
-        input: &super::flux::FluxInput,
+        input: &AgentInput,
         now: SystemTime,
-    ) -> Result<super::flux::GitOpsOutcome, GitOpsError> {
+    ) -> Result<GitOpsOutcome, GitOpsError> {
         let workload = self.open(key, access, now)?;
-        let result = super::flux::reconcile(&workload, input).await;
+        let result = reconcile::reconcile(&workload, input).await;
         if matches!(result, Err(GitOpsError::Denied { .. })) {
             self.renew(key);
         }

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use super::{Outcome, Reconcile, gitops};
+use super::{Outcome, Reconcile, agent};
 use crate::api::policy::DeletionPolicy;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, Reason};
@@ -144,7 +144,7 @@ impl Reconcile<'_> {
             Decision::Wait { pass, message } => {
                 if let Some(control_plane::Api { endpoint, certificate_authority }) = api.filter(|_| pass) {
                     let location = Location { endpoint, certificate_authority };
-                    match gitops::access_at(self.ctx, self.cluster, &cloud.aws, location).await {
+                    match agent::access_at(self.ctx, self.cluster, &cloud.aws, location).await {
                         Some(access) => clearing.start(self.ctx, self.cluster, access),
                         None => locked(&clearing.0).heard(Err("no credentials for it".to_owned()), self.now),
                     }

@@ -3,11 +3,11 @@
 //! This file wires; what decides is pure and beside it. I/O: the management cluster's API; AWS only through
 //! [`crate::resources`] and [`crate::engine`].
 
+pub mod agent;
 pub mod begins;
 pub mod conditions;
 mod deletion;
 pub mod facts;
-pub mod gitops;
 pub mod load_balancers;
 mod present;
 pub mod status;
@@ -46,7 +46,7 @@ use crate::resources::unlisted;
 #[derive(Default)]
 pub struct Remembered {
     /// Its agent.
-    agent: gitops::Agent,
+    agent: agent::Agent,
     /// When our finalizer was put on it: the store may not show it yet.
     finalizer: Option<Instant>,
     /// Nothing was under way when it was last looked at.

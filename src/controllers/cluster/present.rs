@@ -1,10 +1,10 @@
 //! An EksCluster that is to be there. Each step that can refuse comes before the first that writes.
 
+use super::agent::{self, Missing, ValidAgent};
 use super::conditions::{self, Input};
 use super::facts::Facts;
-use super::gitops::{self, Missing};
 use super::upgrade::{Upgrade, status as upgrade_status};
-use super::validate::{self, ValidFlux};
+use super::validate;
 use super::{Outcome, Reconcile, Seen};
 use crate::api::network::NetworkKind;
 use crate::api::policy::ChangePolicy;
@@ -18,7 +18,7 @@ use crate::controllers::consent;
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::Next;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
-use crate::gitops::flux::FluxInput;
+use crate::gitops::AgentInput;
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
 use crate::resources::survey;
@@ -43,7 +43,10 @@ enum Secrets {
     NotAsked,
     /// `changePolicy: Observe`.
     NotTouched,
-    Read(Box<FluxInput>),
+    Read {
+        input: Box<AgentInput>,
+        wants_facts: bool,
+    },
     /// For GitOpsReady, and whether a person has to act.
     Missing(Says, bool),
 }
@@ -65,12 +68,12 @@ impl Reconcile<'_> {
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };
         let observes = spec.change_policy == ChangePolicy::Observe;
-        let secrets = if observes { Secrets::NotTouched } else { self.secrets(valid.flux.as_ref()).await };
+        let secrets = if observes { Secrets::NotTouched } else { self.secrets(valid.agent.as_ref()).await };
         if !self.has_finalizer() {
             // Nothing is there yet, so nothing waits while the Secret is missing.
             if let Secrets::Missing(says, stalled) = secrets {
                 let overall = if stalled { Overall::Stalled(says) } else { Overall::Reconciling(says) };
-                return Some(self.unseen(previous, overall, Next::after(gitops::SECRET_AGAIN, self.now)));
+                return Some(self.unseen(previous, overall, Next::after(agent::SECRET_AGAIN, self.now)));
             }
         }
         if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
@@ -101,7 +104,7 @@ impl Reconcile<'_> {
             Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
         self.state.kind.at_rest = done.report.plan.settled();
-        gitops::locate(self.ctx, self.cluster, &self.state.memory);
+        agent::locate(self.ctx, self.cluster, &self.state.memory);
         Some(self.reported(previous, &cloud, done, secrets).await)
     }
 
@@ -142,10 +145,10 @@ impl Reconcile<'_> {
         }
     }
 
-    async fn secrets(&self, flux: Option<&ValidFlux>) -> Secrets {
-        let Some(flux) = flux else { return Secrets::NotAsked };
-        match self.state.kind.agent.input(self.ctx, &self.namespace, flux).await {
-            Ok(input) => Secrets::Read(Box::new(input)),
+    async fn secrets(&self, valid: Option<&ValidAgent>) -> Secrets {
+        let Some(valid) = valid else { return Secrets::NotAsked };
+        match self.state.kind.agent.input(self.ctx, &self.namespace, valid).await {
+            Ok(input) => Secrets::Read { input: Box::new(input), wants_facts: valid.wants_facts() },
             Err(Missing::Refused(refusal)) => Secrets::Missing(Says::no(refusal.reason, refusal.message), true),
             Err(Missing::Unread(message)) => Secrets::Missing(Says::no(Reason::Pending, message), false),
         }
@@ -204,16 +207,16 @@ impl Reconcile<'_> {
                 let message = "changePolicy is Observe: the workload cluster is not touched";
                 (Says::unknown(Reason::Observed, message), false, previous.gitops.clone())
             }
-            Secrets::Read(_) if waits => {
+            Secrets::Read { .. } if waits => {
                 let message = "nothing is done in the workload cluster while a plan waits for approval";
                 (Says::unknown(Reason::WaitingForApproval, message), false, previous.gitops.clone())
             }
             Secrets::Missing(says, stalled) => {
-                next = next.or(Next::after(gitops::SECRET_AGAIN, self.now));
+                next = next.or(Next::after(agent::SECRET_AGAIN, self.now));
                 (says, stalled, previous.gitops.clone())
             }
-            Secrets::Read(input) => {
-                let word = self.agent(*input, cloud).await;
+            Secrets::Read { input, wants_facts } => {
+                let word = self.agent(*input, wants_facts, cloud).await;
                 if let Some(due) = word.due {
                     next = next.or(Next::at(due));
                 }
@@ -276,27 +279,26 @@ impl Reconcile<'_> {
     }
 
     /// Starts a pass of the agent when it is due, and returns what it said last.
-    async fn agent(&mut self, mut input: FluxInput, cloud: &Cloud) -> gitops::Word {
-        let agent = self.state.kind.agent.clone();
+    async fn agent(&mut self, mut input: AgentInput, wants_facts: bool, cloud: &Cloud) -> agent::Word {
+        let remembered = self.state.kind.agent.clone();
         let facts = Facts(&self.state.memory);
         if facts.has_api() && self.ctx.gate.may_write() {
             let name = self.cluster.cluster_name();
-            let flux_facts = self.cluster.spec.gitops.as_ref().and_then(|gitops| gitops.flux.as_ref());
-            if flux_facts.is_some_and(|flux| flux.facts) {
-                input.facts = Some(gitops::facts(&self.state.memory, &name, &cloud.aws));
+            if wants_facts {
+                input.set_facts(agent::facts(&self.state.memory, &name, &cloud.aws));
             }
             let sts = self.ctx.settings.sts_endpoint.as_deref();
-            match gitops::access(&self.state.memory, &name, &cloud.aws, sts).await {
-                Ok(Some(access)) => agent.poke(self.ctx, self.cluster, input, access, self.now),
+            match agent::access(&self.state.memory, &name, &cloud.aws, sts).await {
+                Ok(Some(access)) => remembered.poke(self.ctx, self.cluster, input, access, self.now),
                 Ok(None) => {}
                 Err(verdict) => {
-                    let mut word = agent.word();
+                    let mut word = remembered.word();
                     word.says = Says::no(verdict.reason, verdict.message);
                     return word;
                 }
             }
         }
-        let word = agent.word();
+        let word = remembered.word();
         if word.endpoint_in_doubt {
             self.state.memory.entry(&super::facts::cluster_key()).due = None;
         }

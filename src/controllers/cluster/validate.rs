@@ -1,46 +1,23 @@
 //! What of a spec can be judged before any call: it is, so that a mistake touches nothing. Pure.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::api::gitops::{Agent, Flux, GitReference, SourceKind};
+use super::agent::ValidAgent;
 use crate::api::network::NetworkKind;
-use crate::api::reference::SecretReference;
 use crate::api::{EksClusterSpec, Reason, duration, unsupported};
 use crate::controllers::account::Refusal;
-use crate::gitops::flux::{Component, GitRef};
-use crate::gitops::validate::{self as source, SourcePolicy, SourceUrl};
+use crate::gitops::validate::SourcePolicy;
 use crate::upgrade::Windows;
 
 /// A spec that was checked, as far as controllers need more of it than it says literally.
 #[derive(Clone, Debug)]
 pub struct Valid {
     /// The agent that is asked for.
-    pub flux: Option<ValidFlux>,
+    pub agent: Option<ValidAgent>,
 }
 
-/// `spec.gitops.flux`, parsed.
-#[derive(Clone, Debug)]
-pub struct ValidFlux {
-    /// Where the repository is.
-    pub url: SourceUrl,
-    /// What of it is followed.
-    pub reference: GitRef,
-    /// How often it is asked.
-    pub source_interval: Duration,
-    /// How often everything is compared.
-    pub interval: Duration,
-    /// Which controllers are installed.
-    pub components: BTreeSet<Component>,
-    /// Path, registry and the like, as they stand in the spec.
-    pub spec: Flux,
-    /// The Secret with the repository's credentials.
-    pub credentials: Option<SecretReference>,
-    /// The Secret with the proxy's address.
-    pub proxy: Option<SecretReference>,
-}
-
-fn invalid(field: &str, why: impl std::fmt::Display) -> Refusal {
+/// A field that a person has to mend.
+pub fn invalid(field: &str, why: impl std::fmt::Display) -> Refusal {
     Refusal::new(Reason::InvalidSpec, format!("{field}: {why}"))
 }
 
@@ -62,12 +39,8 @@ pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, R
         existing.subnets()?;
     }
     let agent = spec.gitops.as_ref().map(|gitops| gitops.agent()).transpose()?.flatten();
-    let flux = match agent {
-        None => None,
-        Some(Agent::Flux(flux)) => Some(valid_flux(flux, sources)?),
-        Some(Agent::ArgoCd(_)) => return Err(not_yet("spec.gitops.argocd")),
-    };
-    Ok(Valid { flux })
+    let agent = agent.map(|agent| ValidAgent::of(agent, sources)).transpose()?;
+    Ok(Valid { agent })
 }
 
 /// Fields that are part of the API and not acted upon yet: said, never ignored.
@@ -78,62 +51,6 @@ fn supported(spec: &EksClusterSpec) -> Result<(), Refusal> {
     }
 }
 
-fn not_yet(field: &str) -> Refusal {
-    invalid(field, "not supported yet by this version of the operator; remove it")
-}
-
-fn valid_flux(flux: &Flux, sources: SourcePolicy) -> Result<ValidFlux, Refusal> {
-    const FLUX: &str = "spec.gitops.flux";
-    if flux.version != crate::api::gitops::FLUX_VERSION {
-        let why =
-            format!("{:?} is not built in; this operator installs {}", flux.version, crate::api::gitops::FLUX_VERSION);
-        return Err(invalid("spec.gitops.flux.version", why));
-    }
-    let git = match flux.source.kind()? {
-        SourceKind::Git(git) => git,
-        SourceKind::Oci(_) => return Err(not_yet("spec.gitops.flux.source.oci")),
-    };
-    let field = |name: &str| format!("{FLUX}.source.git.{name}");
-    let url = source::url(&git.url, sources).map_err(|why| invalid(&field("url"), why))?;
-    if git.secret_ref.is_none() {
-        source::secret(&url, None).map_err(|why| invalid(&field("secretRef"), why))?;
-    }
-    source::path(&flux.path).map_err(|why| invalid("spec.gitops.flux.path", why))?;
-    let reference = match git.reference.kind()? {
-        GitReference::Branch(value) => GitRef::Branch(value.into()),
-        GitReference::Tag(value) => GitRef::Tag(value.into()),
-        GitReference::Semver(value) => GitRef::Semver(value.into()),
-        GitReference::Commit(value) => GitRef::Commit(value.into()),
-        GitReference::Name(value) => GitRef::Name(value.into()),
-    };
-    let (name, value) = reference.field();
-    source::reference(name, value).map_err(|why| invalid(&field("ref"), why))?;
-    Ok(ValidFlux {
-        url,
-        source_interval: duration(&field("interval"), &git.interval)?,
-        interval: duration("spec.gitops.flux.interval", &flux.interval)?,
-        components: components(flux)?,
-        credentials: git.secret_ref.clone(),
-        proxy: git.proxy_secret_ref.clone(),
-        reference,
-        spec: flux.clone(),
-    })
-}
-
-fn components(flux: &Flux) -> Result<BTreeSet<Component>, Refusal> {
-    const FIELD: &str = "spec.gitops.flux.components";
-    let parse = |name: &String| {
-        Component::parse(name).ok_or_else(|| {
-            let known: Vec<_> = Component::ALL.iter().map(|component| component.as_str()).collect();
-            invalid(FIELD, format!("{name:?} is not built in; write of {}", known.join(", ")))
-        })
-    };
-    let mut all: BTreeSet<_> = flux.components.iter().map(parse).collect::<Result<_, _>>()?;
-    // Nothing could be followed without these two.
-    all.extend([Component::SourceController, Component::KustomizeController]);
-    Ok(all)
-}
-
 /// Reads `10m`, `1h30m`, `90s`.
 pub fn duration(field: &str, text: &str) -> Result<Duration, Refusal> {
     duration::parse(text).filter(|duration| !duration.is_zero()).ok_or_else(|| invalid(field, duration::refusal(text)))
@@ -142,6 +59,7 @@ pub fn duration(field: &str, text: &str) -> Result<Duration, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gitops::input::GitRef;
     use serde_json::{Value, json};
 
     fn spec(change: impl FnOnce(&mut Value)) -> EksClusterSpec {
@@ -163,12 +81,14 @@ mod tests {
 
     #[test]
     fn the_minimal_spec_is_valid_and_has_fluxs_defaults() {
-        let flux = validate(&spec(|_| ()), SourcePolicy::default()).unwrap().flux.unwrap();
+        let Some(ValidAgent::Flux(flux)) = validate(&spec(|_| ()), SourcePolicy::default()).unwrap().agent else {
+            panic!("it asks for Flux")
+        };
         assert_eq!(flux.reference, GitRef::Branch("main".into()));
         assert_eq!((flux.source_interval.as_secs(), flux.interval.as_secs()), (60, 600));
         assert_eq!(flux.components.len(), 4);
         let without = validate(&spec(|s| drop(s["gitops"].take())), SourcePolicy::default()).unwrap();
-        assert!(without.flux.is_none());
+        assert!(without.agent.is_none());
     }
 
     #[test]

@@ -11,8 +11,8 @@ use kube::runtime::reflector::ObjectRef;
 use super::status;
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::Session;
+use crate::controllers::cluster::agent;
 use crate::controllers::cluster::facts::Facts;
-use crate::controllers::cluster::gitops;
 use crate::controllers::context::{Context, locked};
 use crate::engine::Memory;
 use crate::gitops::budgets::{self, Guarded};
@@ -116,7 +116,7 @@ impl NodeReads {
         if due > now {
             return Some(due);
         }
-        match gitops::access_of(ctx, cluster, session).await {
+        match agent::access_of(ctx, cluster, session).await {
             Some(access) => {
                 self.start(ctx, group, cluster.uid().unwrap_or_default(), access, interest);
                 None

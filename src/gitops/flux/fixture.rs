@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 
-use super::input::{Component, Decryption, Facts, FluxInput, GitRef, GitSource, REGISTRY, SecretCopy, SecretData};
+use super::input::{Component, Decryption, FluxInput, GitSource, REGISTRY};
+use crate::gitops::input::{Facts, GitRef, SecretCopy, SecretData};
 use crate::gitops::validate::{self, SourcePolicy};
 
 pub const SECRET_TEXT: &str = "s3cr3t-t3xt";

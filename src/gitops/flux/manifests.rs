@@ -3,10 +3,15 @@
 //! May not enter: a client. No I/O. The text lies in the binary's read-only pages; an object is parsed when it is asked for and lives as
 //! long as its caller keeps it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde_json::{Value, json};
 
-use super::input::{Component, FluxInput, REGISTRY};
-use super::object::{Object, PRUNE};
+use super::input::{Component, FluxInput, REGISTRY, VERSION};
+use super::sync::{PRUNE, adopted};
+use crate::gitops::apply::Sign;
+use crate::gitops::install::{Manifests, Phase};
+use crate::gitops::object::{Object, ObjectId};
 
 const SYSTEM: &str = include_str!("../../../deploy/flux/flux-system.yaml");
 
@@ -23,19 +28,32 @@ fn text_of(component: Component) -> &'static str {
     }
 }
 
-/// When an object is applied: what a later phase holds needs all of the earlier ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// What others live in.
-    Namespace,
-    /// Waited for until Established.
-    Definitions,
-    /// Accounts, roles, policies and the controllers.
-    Agent,
+impl Manifests for FluxInput {
+    fn agent(&self) -> String {
+        format!("Flux {VERSION}")
+    }
+
+    fn key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let pull_secret = self.image_pull_secret.as_ref().map(|secret| &secret.name);
+        (VERSION, &self.components, &self.registry, pull_secret).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn objects(&self, phase: Phase) -> Box<dyn Iterator<Item = Object> + Send + '_> {
+        Box::new(objects(self, phase))
+    }
+
+    fn is_synced(&self, id: &ObjectId) -> bool {
+        matches!(id.kind.as_str(), "Secret" | "ConfigMap" | "GitRepository" | "Kustomization")
+    }
+
+    fn sign(&self) -> Sign {
+        adopted
+    }
 }
 
-/// The objects of a phase, one at a time.
-pub fn objects(input: &FluxInput, phase: Phase) -> impl Iterator<Item = Object> + '_ {
+fn objects(input: &FluxInput, phase: Phase) -> impl Iterator<Item = Object> + '_ {
     let components = input.components.iter().flat_map(|component| text_of(*component).split("\n---\n"));
     SYSTEM
         .split("\n---\n")
@@ -94,7 +112,18 @@ fn keep_subjects(binding: &mut Value, input: &FluxInput) {
 mod tests {
     use super::*;
     use crate::gitops::flux::fixture;
-    use crate::gitops::flux::input::VERSION;
+
+    #[test]
+    fn only_what_changes_the_manifests_changes_their_key() {
+        let key = fixture::input().key();
+        assert_ne!(fixture::full_input().key(), key);
+        let mut input = fixture::input();
+        input.path = "clusters/other".into();
+        input.facts = fixture::full_input().facts;
+        assert_eq!(input.key(), key);
+        input.components.remove(&Component::HelmController);
+        assert_ne!(input.key(), key);
+    }
 
     fn names(input: &FluxInput, phase: Phase) -> Vec<String> {
         objects(input, phase).map(|object| object.id.to_string()).collect()

@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::input::{NAME, NAMESPACE};
-use super::object::{collection, or_default};
 use super::sync::{GIT_REPOSITORY, HELM_RELEASE, KUSTOMIZATION};
 use crate::gitops::error::CallError;
 use crate::gitops::list::{Go, each};
+use crate::gitops::object::{collection, or_default};
 
 const PAGE: u32 = 200;
 

@@ -2,20 +2,30 @@
 //!
 //! May not enter: a client. Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use super::input::{FACTS, Facts, FluxInput, NAME, NAMESPACE, SecretCopy, SecretData};
-use super::object::{Object, PRUNE};
+use super::input::{FACTS, FluxInput, NAME, NAMESPACE};
+use crate::gitops::apply::Marks;
+use crate::gitops::input::{Facts, SecretCopy, SecretData};
+use crate::gitops::object::{MANAGED_BY, Object};
 
 pub const GIT_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "GitRepository");
 pub const KUSTOMIZATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization");
 pub const HELM_RELEASE: (&str, &str) = ("helm.toolkit.fluxcd.io/v2", "HelmRelease");
 
-/// Marks what stays ours after Git has adopted the rest, so that a copy that is no longer wanted can be told from the user's own Secrets.
-pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "keelson");
+/// The annotation that keeps Flux from deleting an object whose manifest leaves Git.
+pub const PRUNE: &str = "kustomize.toolkit.fluxcd.io/prune";
+/// Labels of objects that a Kustomization or HelmRelease applies.
+const ADOPTED: [&str; 2] = ["kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"];
+
+/// Whether Flux applies an object with these labels from Git.
+pub fn adopted(labels: &Marks, _annotations: &Marks) -> bool {
+    ADOPTED.iter().any(|label| labels.contains_key(*label))
+}
 
 /// Applied for good: the Secrets and facts that the agent needs and Git does not hold.
 pub fn ours(input: &FluxInput) -> Vec<Object> {
@@ -77,22 +87,7 @@ fn kustomization(input: &FluxInput) -> Object {
 }
 
 fn facts_config_map(facts: &Facts) -> Object {
-    let text = |fact: &Option<String>| fact.clone().unwrap_or_default();
-    // Destructured, so that a new fact cannot be forgotten here.
-    let Facts {
-        cluster_name,
-        aws_region,
-        aws_account_id,
-        vpc_id,
-        private_subnet_ids,
-        public_subnet_ids,
-        oidc_issuer,
-        oidc_provider_arn,
-        cluster_endpoint,
-        cluster_security_group_id,
-        node_role_arn,
-        kubernetes_version,
-    } = facts;
+    let data: BTreeMap<_, _> = facts.pairs().into();
     object(json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -103,20 +98,7 @@ fn facts_config_map(facts: &Facts) -> Object {
             "labels": {MANAGED_BY.0: MANAGED_BY.1, "reconcile.fluxcd.io/watch": "Enabled"},
             "annotations": {PRUNE: "disabled"},
         },
-        "data": {
-            "CLUSTER_NAME": cluster_name,
-            "AWS_REGION": aws_region,
-            "AWS_ACCOUNT_ID": aws_account_id,
-            "VPC_ID": text(vpc_id),
-            "PRIVATE_SUBNET_IDS": private_subnet_ids.join(","),
-            "PUBLIC_SUBNET_IDS": public_subnet_ids.join(","),
-            "OIDC_ISSUER": text(oidc_issuer),
-            "OIDC_PROVIDER_ARN": text(oidc_provider_arn),
-            "CLUSTER_ENDPOINT": text(cluster_endpoint),
-            "CLUSTER_SECURITY_GROUP_ID": text(cluster_security_group_id),
-            "NODE_ROLE_ARN": text(node_role_arn),
-            "KUBERNETES_VERSION": text(kubernetes_version),
-        },
+        "data": data,
     }))
 }
 
@@ -165,7 +147,8 @@ mod tests {
 
     use super::*;
     use crate::gitops::flux::fixture;
-    use crate::gitops::flux::input::{Decryption, GitRef};
+    use crate::gitops::flux::input::Decryption;
+    use crate::gitops::input::GitRef;
 
     #[test]
     fn the_sync_objects_of_a_minimal_input() {

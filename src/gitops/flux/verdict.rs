@@ -6,32 +6,8 @@ use super::input::{NAME, NAMESPACE};
 use super::observe::{Controller, FluxObject, Seen};
 use super::status::{Health, revision, short};
 use crate::api::conditions::Reason;
-use crate::gitops::error::{NotApplied, bounded};
-
-/// Conditions hold more, but a person reads one screen.
-const LONGEST: usize = 1024;
-
-/// What the GitOpsReady condition says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    pub ready: bool,
-    pub reason: Reason,
-    pub message: String,
-}
-
-impl Verdict {
-    pub fn not_ready(reason: Reason, message: impl AsRef<str>) -> Self {
-        Self { ready: false, reason, message: bounded(message.as_ref(), LONGEST) }
-    }
-
-    fn waiting(message: impl AsRef<str>) -> Self {
-        Self::not_ready(Reason::WaitingForSync, message)
-    }
-
-    fn ready(message: impl AsRef<str>) -> Self {
-        Self { ready: true, reason: Reason::Available, message: bounded(message.as_ref(), LONGEST) }
-    }
-}
+use crate::gitops::error::NotApplied;
+use crate::gitops::verdict::Verdict;
 
 /// Judges what was seen; `not_applied` is what the API server did not take from us.
 pub fn verdict(seen: &Seen, not_applied: &[NotApplied]) -> Verdict {

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::facts::{Facts, cluster_key};
-use super::{Reconcile, gitops};
+use super::{Reconcile, agent};
 use crate::api::node_group::SubnetTier;
 use crate::api::status::{EksClusterStatus, SupportStatus, UpgradeStatus};
 use crate::api::upgrade::InsightsPolicy;
@@ -251,7 +251,7 @@ impl Reconcile<'_> {
             return None;
         }
         let (name, sts) = (self.cluster.cluster_name(), self.ctx.settings.sts_endpoint.as_deref());
-        let access = gitops::access(&self.state.memory, &name, &cloud.aws, sts).await.ok()??;
+        let access = agent::access(&self.state.memory, &name, &cloud.aws, sts).await.ok()??;
         self.ctx.workloads.open(&cloud.owner.uid, &access, SystemTime::now()).ok()
     }
 

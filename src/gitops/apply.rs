@@ -1,6 +1,6 @@
 //! Server-side apply of single objects, with the rules of seeding.
 //!
-//! May not enter: which objects. I/O: the workload cluster's API.
+//! May not enter: which objects, and which agent. I/O: the workload cluster's API.
 //!
 //! Every write names the resourceVersion it was decided on, so that an object that Git adopts in between is left to Git.
 
@@ -8,29 +8,42 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
+use futures::{StreamExt as _, stream};
 use kube::Client;
 use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use serde::Deserialize;
 
-use super::input::NAMESPACE;
+use super::error::{CallError, NotApplied};
 use super::memory::{Applied, Mark, Memory};
-use super::object::{Object, ObjectId, collection, or_default};
-use super::sync::MANAGED_BY;
-use crate::gitops::error::CallError;
-use crate::gitops::workload::locked;
+use super::object::{MANAGED_BY, Object, ObjectId, collection, or_default};
+use super::workload::{Workload, locked};
 
 pub const FIELD_MANAGER: &str = "keelson";
-/// Labels of objects that a Kustomization or HelmRelease applies: Git has adopted them.
-const ADOPTED: [&str; 2] = ["kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"];
 /// Tries of a write that someone else's write keeps overtaking.
 const TRIES: usize = 4;
+/// Objects of one cluster that are applied side by side: each is parsed when its turn comes.
+pub const SIDE_BY_SIDE: usize = 6;
+
+/// Labels, or annotations.
+pub type Marks = BTreeMap<String, String>;
+/// Whether an object with these labels and annotations is one that the agent applies from Git.
+pub type Sign = fn(labels: &Marks, annotations: &Marks) -> bool;
 
 /// Until when an object is ours to apply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Tenure {
-    UntilAdopted,
+    /// Until Git has adopted it, which the agent's sign tells.
+    UntilAdopted(Sign),
     ForGood,
+}
+
+/// What applying came to, over many objects.
+#[derive(Debug, Default)]
+pub struct Results {
+    /// What was created or changed, sorted.
+    pub changed: Vec<ObjectId>,
+    pub failed: Vec<NotApplied>,
 }
 
 /// What applying came to.
@@ -56,7 +69,9 @@ struct Metadata {
     #[serde(default)]
     resource_version: String,
     #[serde(default, deserialize_with = "or_default")]
-    labels: BTreeMap<String, String>,
+    labels: Marks,
+    #[serde(default, deserialize_with = "or_default")]
+    annotations: Marks,
     #[serde(default)]
     deletion_timestamp: Option<String>,
 }
@@ -70,9 +85,38 @@ impl Metadata {
     }
 }
 
-/// Whether Git applies an object with these labels.
-pub fn adopted(labels: &BTreeMap<String, String>) -> bool {
-    ADOPTED.iter().any(|label| labels.contains_key(*label))
+/// Applies objects side by side. One that is not taken does not hold up the others; a cluster that is out of reach does.
+pub async fn each(
+    workload: &Workload,
+    objects: impl Iterator<Item = Object> + Send,
+    tenure: Tenure,
+    results: &mut Results,
+) -> Result<(), CallError> {
+    let mut applied = stream::iter(objects)
+        .map(|object| async move {
+            let result = ensure(&workload.client, &workload.memory, &object, tenure).await;
+            (object.id, result)
+        })
+        .buffer_unordered(SIDE_BY_SIDE);
+    while let Some((object, result)) = applied.next().await {
+        let why = match result {
+            Ok(Outcome::Created | Outcome::Configured) => {
+                results.changed.push(object);
+                continue;
+            }
+            Ok(Outcome::Unchanged | Outcome::Adopted) => continue,
+            Err(error @ (CallError::Unreachable(_) | CallError::Denied { unauthenticated: true, .. })) => {
+                return Err(error);
+            }
+            Err(CallError::Denied { message, .. }) => message,
+            Err(CallError::Refused(message)) => message,
+            Err(CallError::NotFound) => "its kind is not served, or its namespace is gone".into(),
+            Err(CallError::Conflict) => "something else keeps writing it".into(),
+        };
+        results.failed.push(NotApplied { object, why });
+    }
+    results.changed.sort();
+    Ok(())
 }
 
 /// Makes the object what it should be, unless it is already or belongs to Git.
@@ -86,7 +130,9 @@ pub async fn ensure(
     for _ in 0..TRIES {
         let seen = metadata(client, &object.id).await?;
         if let Some(seen) = &seen {
-            if tenure == Tenure::UntilAdopted && adopted(&seen.labels) {
+            if let Tenure::UntilAdopted(sign) = tenure
+                && sign(&seen.labels, &seen.annotations)
+            {
                 return Ok(Outcome::Adopted);
             }
             if locked(memory).holds(&object.id, digest, &seen.mark(), Instant::now()) {
@@ -165,21 +211,26 @@ pub async fn established(client: &Client, id: &ObjectId) -> Result<bool, CallErr
         .any(|condition| condition.kind == "Established" && condition.status == "True"))
 }
 
-/// Deletes our copies of Secrets that are no longer wanted, and never what Git has adopted.
-pub async fn prune_secrets(client: &Client, wanted: &[Object]) -> Result<Vec<ObjectId>, CallError> {
+/// Deletes our copies of Secrets in a namespace that are no longer wanted, and never what Git has adopted.
+pub async fn prune_secrets(
+    client: &Client,
+    namespace: &str,
+    wanted: &[Object],
+    sign: Sign,
+) -> Result<Vec<ObjectId>, CallError> {
     #[derive(Deserialize)]
     struct Found {
         #[serde(default, deserialize_with = "or_default")]
         items: Vec<PartialObjectMeta<DynamicObject>>,
     }
-    let secrets = collection("v1", "Secret", Some(NAMESPACE));
+    let secrets = collection("v1", "Secret", Some(namespace));
     let selector = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
     let found: Found = client.request(secrets.list_metadata(&selector).map_err(kube::Error::BuildRequest)?).await?;
     let mut deleted = Vec::new();
     for metadata in found.items.into_iter().map(|item| item.metadata) {
         let name = metadata.name.unwrap_or_default();
         let is_wanted = wanted.iter().any(|object| object.id.kind == "Secret" && object.id.name == name);
-        if is_wanted || adopted(&metadata.labels.unwrap_or_default()) {
+        if is_wanted || sign(&metadata.labels.unwrap_or_default(), &metadata.annotations.unwrap_or_default()) {
             continue;
         }
         let preconditions = Preconditions { uid: metadata.uid, resource_version: metadata.resource_version };
@@ -192,7 +243,7 @@ pub async fn prune_secrets(client: &Client, wanted: &[Object]) -> Result<Vec<Obj
         deleted.push(ObjectId {
             api_version: "v1".into(),
             kind: "Secret".into(),
-            namespace: Some(NAMESPACE.into()),
+            namespace: Some(namespace.into()),
             name,
         });
     }

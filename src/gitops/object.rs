@@ -9,8 +9,8 @@ use kube::core::{ApiResource, GroupVersionKind, Request};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// The annotation that keeps Flux from deleting an object whose manifest leaves Git.
-pub const PRUNE: &str = "kustomize.toolkit.fluxcd.io/prune";
+/// Marks what stays ours after Git has adopted the rest, so that a copy that is no longer wanted can be told from the user's own Secrets.
+pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "keelson");
 
 /// Identity of an object in the workload cluster.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

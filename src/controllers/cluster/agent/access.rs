@@ -1,0 +1,94 @@
+//! How a workload cluster's API is reached, and what is known of the cluster for those who work in it. No I/O but for credentials.
+
+use kube::ResourceExt as _;
+
+use crate::api::node_group::SubnetTier;
+use crate::api::{EksCluster, Reason};
+use crate::aws::Session;
+use crate::controllers::cluster::facts::Facts as Seen;
+use crate::controllers::context::Context;
+use crate::engine::{Key, Memory};
+use crate::gitops::Verdict;
+use crate::gitops::input::Facts;
+use crate::gitops::token::StsEndpoint;
+use crate::gitops::workload::{Access, Location};
+
+/// What manifests in Git may refer to.
+pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
+    let seen = Seen(memory);
+    Facts {
+        cluster_name: cluster_name.to_owned(),
+        aws_region: session.region.to_string(),
+        aws_account_id: session.account_id.to_string(),
+        vpc_id: seen.vpc_id(),
+        private_subnet_ids: seen.subnet_ids(SubnetTier::Private),
+        public_subnet_ids: seen.subnet_ids(SubnetTier::Public),
+        oidc_issuer: seen.of_cluster("oidcIssuer"),
+        oidc_provider_arn: seen.output(&Key::single("oidcProvider"), "arn"),
+        cluster_endpoint: seen.of_cluster("endpoint"),
+        cluster_security_group_id: seen.of_cluster("securityGroupId"),
+        node_role_arn: seen.node_role_arn(),
+        kubernetes_version: seen.of_cluster("version"),
+    }
+}
+
+/// How the API of a cluster is reached that its own reconcile has located.
+pub async fn access_of(ctx: &Context, cluster: &EksCluster, session: &Session) -> Option<Access> {
+    let location = ctx.workloads.location(&cluster.uid()?)?;
+    access_at(ctx, cluster, session, location).await
+}
+
+/// The same, of a cluster whose API is there.
+pub async fn access_at(
+    ctx: &Context,
+    cluster: &EksCluster,
+    session: &Session,
+    Location { endpoint, certificate_authority }: Location,
+) -> Option<Access> {
+    let region = session.region.to_string();
+    let sts = StsEndpoint::of_region(&region, ctx.settings.sts_endpoint.as_deref()).ok()?;
+    let credentials = session.credentials().await.ok()?;
+    let cluster_name = cluster.cluster_name();
+    Some(Access { cluster_name, region, endpoint, certificate_authority, sts, credentials })
+}
+
+/// Where the cluster's API is, for those who only read from it.
+pub fn locate(ctx: &Context, cluster: &EksCluster, memory: &Memory) {
+    let seen = Seen(memory);
+    let (endpoint, ca) = (seen.of_cluster("endpoint"), seen.of_cluster("certificateAuthority"));
+    if let (true, Some(uid), Some(endpoint), Some(certificate_authority)) =
+        (seen.has_api(), cluster.uid(), endpoint, ca)
+    {
+        ctx.workloads.locate(&uid, Location { endpoint, certificate_authority });
+    }
+}
+
+/// How the cluster's API is reached, once it is there.
+pub async fn access(
+    memory: &Memory,
+    cluster_name: &str,
+    session: &Session,
+    sts: Option<&str>,
+) -> Result<Option<Access>, Verdict> {
+    let seen = Seen(memory);
+    let (Some(endpoint), Some(certificate_authority)) =
+        (seen.of_cluster("endpoint"), seen.of_cluster("certificateAuthority"))
+    else {
+        return Ok(None);
+    };
+    let region = session.region.to_string();
+    let sts = StsEndpoint::of_region(&region, sts)
+        .map_err(|error| Verdict::not_ready(Reason::CredentialsUnavailable, error.to_string()))?;
+    let credentials = session
+        .credentials()
+        .await
+        .map_err(|error| Verdict::not_ready(Reason::CredentialsUnavailable, error.to_string()))?;
+    Ok(Some(Access {
+        cluster_name: cluster_name.to_owned(),
+        region,
+        endpoint,
+        certificate_authority,
+        sts,
+        credentials,
+    }))
+}

@@ -1,0 +1,126 @@
+//! One pass over Flux in one cluster: apply what is missing, read how it fares, say when to look again.
+//!
+//! May not enter: waiting. What takes time is looked at again. I/O: by `apply` and `observe`.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::input::{FluxInput, NAMESPACE};
+use super::observe::{self, Seen};
+use super::status::roll_up;
+use super::sync;
+use super::verdict::verdict;
+use crate::api::conditions::Reason;
+use crate::gitops::apply::{self, Results, Tenure, each};
+use crate::gitops::error::CallError;
+use crate::gitops::install::{Manifests as _, install};
+use crate::gitops::memory::Install;
+use crate::gitops::reconcile::GitOpsOutcome;
+use crate::gitops::verdict::Verdict;
+use crate::gitops::workload::{Workload, locked};
+
+/// Brings Flux to what `input` says and reads how it fares.
+pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, CallError> {
+    let mut applied = Results::default();
+    let everything = !locked(&workload.memory).installed(input.key(), Instant::now());
+    if let Some(missing) = install(workload, input, &mut applied).await? {
+        return Ok(installing(input, applied, &missing));
+    }
+    let ours = sync::ours(input);
+    each(workload, ours.iter().cloned(), Tenure::ForGood, &mut applied).await?;
+    // The source before what refers to it: kustomize-controller calls a missing source a failure.
+    for seed in sync::seeds(input) {
+        each(workload, [seed].into_iter(), Tenure::UntilAdopted(sync::adopted), &mut applied).await?;
+    }
+    if everything || !applied.changed.is_empty() {
+        applied.changed.extend(apply::prune_secrets(&workload.client, NAMESPACE, &ours, sync::adopted).await?);
+    }
+    let seen = observe::observe(&workload.client).await?;
+    if lacks_a_controller(&seen, input) {
+        locked(&workload.memory).install = Install::Nothing;
+    }
+    let verdict = verdict(&seen, &applied.failed);
+    let now = Timestamp::now();
+    let look_again = look_again(&verdict, &seen, input, now);
+    Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), verdict, changed: applied.changed, look_again })
+}
+
+fn installing(input: &FluxInput, applied: Results, missing: &str) -> GitOpsOutcome {
+    let (verdict, look_again) = if applied.failed.is_empty() {
+        (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", input.agent())), 1)
+    } else {
+        (verdict(&Seen::default(), &applied.failed), 15)
+    };
+    GitOpsOutcome { status: None, verdict, changed: applied.changed, look_again: Duration::from_secs(look_again) }
+}
+
+/// A controller that someone deleted is put back now, not when everything is applied again anyway.
+fn lacks_a_controller(seen: &Seen, input: &FluxInput) -> bool {
+    input
+        .components
+        .iter()
+        .any(|component| !seen.controllers.iter().any(|found| found.metadata.name == component.as_str()))
+}
+
+/// Often while something is under way, less often the longer it takes, and as often as the source itself is asked when all is well.
+fn look_again(verdict: &Verdict, seen: &Seen, input: &FluxInput, now: Timestamp) -> Duration {
+    let since = seen.source.as_ref().and_then(|source| source.metadata.creation_timestamp);
+    let age = since.map_or(0, |since| now.duration_since(since).as_secs());
+    let seconds = match verdict.reason {
+        _ if verdict.ready => input.source.interval.as_secs().clamp(10, 60),
+        Reason::SyncFailed | Reason::Suspended => 15,
+        // The agent starts and fetches within seconds.
+        _ if age < 15 => 1,
+        _ if age < 120 => 2,
+        // A new commit being applied in a cluster of long standing, or one that never comes up.
+        _ => 5,
+    };
+    Duration::from_secs(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gitops::flux::fixture;
+    use crate::gitops::flux::input::Component;
+    use crate::gitops::flux::observe::FluxObject;
+
+    #[test]
+    fn a_deleted_controller_is_missed() {
+        let controllers = Component::ALL.map(|component| {
+            serde_json::from_value(serde_json::json!({"metadata": {"name": component.as_str()}})).unwrap()
+        });
+        let mut seen = Seen { controllers: controllers.into(), ..Seen::default() };
+        assert!(!lacks_a_controller(&seen, &fixture::input()));
+        seen.controllers.pop();
+        assert!(lacks_a_controller(&seen, &fixture::input()));
+    }
+
+    #[test]
+    fn it_is_looked_at_often_while_under_way_and_rarely_at_rest() {
+        let now: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        let aged = |seconds: i64| {
+            let mut source = FluxObject::default();
+            source.metadata.creation_timestamp = Some(now - jiff::SignedDuration::from_secs(seconds));
+            Seen { source: Some(source), ..Seen::default() }
+        };
+        let input = fixture::input();
+        let after = |reason, ready, age| {
+            look_again(&Verdict { ready, reason, message: String::new() }, &aged(age), &input, now).as_secs()
+        };
+        assert_eq!(after(Reason::WaitingForSync, false, 10), 1);
+        assert_eq!(after(Reason::WaitingForSync, false, 60), 2);
+        assert_eq!(after(Reason::WaitingForSync, false, 1000), 5);
+        assert_eq!(after(Reason::SyncFailed, false, 10), 15);
+        assert_eq!(after(Reason::Available, true, 10), 60);
+    }
+
+    #[test]
+    fn a_source_asked_more_often_is_looked_at_more_often() {
+        let mut input = fixture::input();
+        input.source.interval = Duration::from_secs(15);
+        let ready = Verdict { ready: true, reason: Reason::Available, message: String::new() };
+        assert_eq!(look_again(&ready, &Seen::default(), &input, Timestamp::now()).as_secs(), 15);
+    }
+}
