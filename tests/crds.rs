@@ -124,6 +124,16 @@ fn every_rule_has_a_message_for_people() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+/// kstatus takes an object without a status for one that is as asked.
+#[test]
+fn an_object_that_nobody_has_looked_at_says_so() {
+    for crd in crds::all() {
+        let schema = crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema.as_ref().unwrap();
+        let status = &schema.properties.as_ref().unwrap()["status"];
+        assert_eq!(status.default.as_ref().unwrap().0, serde_json::json!({"observedGeneration": -1}));
+    }
+}
+
 #[test]
 fn descriptions_name_no_internals() {
     let found = complaints(|_, schema| {

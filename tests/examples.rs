@@ -75,6 +75,23 @@ fn existing_network_names_its_subnets() {
 }
 
 #[test]
+fn each_cluster_of_the_fleet_follows_its_own_path_and_asks_for_nothing_that_is_not_acted_on() {
+    for name in ["staging", "production"] {
+        let file = format!("fleet/management/clusters/{name}/cluster.yaml");
+        let [cluster]: [EksCluster; 1] = objects(&file, "EksCluster").try_into().unwrap();
+        assert_eq!(cluster.cluster_name(), name);
+        assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().message(), None);
+        let Some(Agent::Flux(flux)) = cluster.spec.gitops.as_ref().unwrap().agent().unwrap() else {
+            panic!("no Flux");
+        };
+        assert_eq!(flux.path, format!("clusters/{name}"));
+        let [nodes]: [NodeGroup; 1] = objects(&file, "NodeGroup").try_into().unwrap();
+        assert_eq!(nodes.spec.cluster_ref.name, name);
+        assert_eq!(unsupported::of_node_group(&nodes.spec).message(), None);
+    }
+}
+
+#[test]
 fn fields_not_acted_on_are_named_one_by_one() {
     let [cluster]: [EksCluster; 1] = objects("full.yaml", "EksCluster").try_into().unwrap();
     assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().fields(), ["spec.writeKubeconfigToSecretRef"]);

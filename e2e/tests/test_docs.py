@@ -17,6 +17,7 @@ PAGES = [
     *sorted((CHECKOUT / "docs").rglob("*.md")),
     CHECKOUT / "e2e" / "README.md",
     *sorted((CHECKOUT / "e2e").glob("*/README.md")),
+    CHECKOUT / "examples" / "fleet" / "README.md",
 ]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,7 +1,8 @@
 //! The CustomResourceDefinitions, as objects and as the files under `crds/`. No I/O.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt;
+use serde_json::json;
 
 use super::{AwsAccount, EksCluster, NodeGroup};
 
@@ -10,7 +11,20 @@ const HEADER: &str = "# Generated from src/api by `keelson crds`: do not edit.\n
 
 /// The definitions of all kinds, in the order in which their files sort.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![AwsAccount::crd(), EksCluster::crd(), NodeGroup::crd()]
+    let mut found = vec![AwsAccount::crd(), EksCluster::crd(), NodeGroup::crd()];
+    found.iter_mut().for_each(not_looked_at_yet);
+    found
+}
+
+/// An object that no operator has looked at has a status of a generation that never was: kstatus, and with it every health
+/// check of Flux, takes a kind without any status for one that is as asked.
+fn not_looked_at_yet(crd: &mut CustomResourceDefinition) {
+    for version in &mut crd.spec.versions {
+        let schema = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut());
+        if let Some(status) = schema.and_then(|root| root.properties.as_mut()?.get_mut("status")) {
+            status.default = Some(JSON(json!({"observedGeneration": -1})));
+        }
+    }
 }
 
 /// Name of the file that holds a definition: its plural.

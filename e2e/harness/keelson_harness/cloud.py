@@ -15,10 +15,10 @@ from pathlib import Path
 
 from .aws import Aws, Durations
 from .controller import Controller
-from .flux import FLUX_TOOLS, flux_runners
-from .git import GitServer
+from .flux import FLUX_TOOLS, bootstrap_flux, flux_runners
+from .git import GitServer, Repository
 from .kubeapi import documents
-from .kubelet import Kubelet
+from .kubelet import Kubelet, Runner
 from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Etcd, Stopwatch
 from .places import CRDS, DEPLOY, keelson_binary, run_directory, tools
 from .processes import Process, free_port
@@ -32,8 +32,9 @@ class LocalCloud:
 
     workload=False leaves out the workload cluster with its kubelet and Flux; flux=False
     only Flux; git=False the Git server; aws=False the emulator and with it the workload
-    cluster. The run directory is removed unless an error came up or keep=True (or
-    KEELSON_KEEP is set).
+    cluster. management_pods=True lets pods run on the management cluster as well, those of
+    Flux and of the operator: `bootstrap`. The run directory is removed unless an error came
+    up or keep=True (or KEELSON_KEEP is set).
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class LocalCloud:
         workload: bool = True,
         flux: bool = True,
         git: bool = True,
+        management_pods: bool = False,
         durations: Durations | None = None,
         aws_env: dict[str, str] | None = None,
         keep: bool = False,
@@ -51,6 +53,7 @@ class LocalCloud:
         self._with_workload = workload and aws
         self._with_flux = flux and self._with_workload
         self._with_git = git
+        self._management_pods = management_pods
         self._durations = durations
         self._aws_env = aws_env or {}
         self._keep = keep or bool(os.environ.get("KEELSON_KEEP"))
@@ -58,15 +61,20 @@ class LocalCloud:
         self._closing = contextlib.ExitStack()
         self.started_in: dict[str, float] = {}
         self.controllers: list[Controller] = []
+        # Of replicas that run in pods.
+        self.operator_flags: tuple[str, ...] = ()
         self.etcd: Etcd
         self.aws: Aws | None = None
         self.management: ControlPlane
         self.workload: ControlPlane | None = None
         self.git: GitServer | None = None
         self.kubelet: Kubelet | None = None
+        self.management_kubelet: Kubelet | None = None
 
     def __enter__(self) -> "LocalCloud":
-        names = KUBERNETES_TOOLS + (FLUX_TOOLS if self._with_flux else ())
+        names = KUBERNETES_TOOLS
+        if self._with_flux or self._management_pods:
+            names += FLUX_TOOLS
         self.tools = tools(*names)
         self.directory = run_directory()
         try:
@@ -88,7 +96,8 @@ class LocalCloud:
         watch = Stopwatch()
         self.etcd = Etcd(self.tools["etcd"], self.directory / "etcd")
         self._closing.callback(self.etcd.stop)
-        self.management = self._control_plane("management", BASE_CONTROLLERS)
+        of_pods = WORKLOAD_CONTROLLERS if self._management_pods else []
+        self.management = self._control_plane("management", BASE_CONTROLLERS + of_pods)
         if self._with_workload:
             # Its address and certificates are fixed now, for the emulator to be told of.
             self.workload = self._control_plane("workload", BASE_CONTROLLERS + WORKLOAD_CONTROLLERS)
@@ -104,10 +113,19 @@ class LocalCloud:
         self._await(waits)
         if self.workload:
             runners = flux_runners(self.tools, self.directory) if self._with_flux else {}
-            self.kubelet = Kubelet(self.workload, self.directory / "kubelet", runners)
-            self.kubelet.start()
-            self._closing.callback(self.kubelet.stop)
+            self.kubelet = self._kubelet(self.workload, runners)
+        if self._management_pods:
+            runners = flux_runners(self.tools, self.management.directory)
+            runners["keelson"] = self._run_operator
+            self.management_kubelet = self._kubelet(self.management, runners, NAMESPACE)
         self.started_in["everything"] = float(watch)
+
+    def _kubelet(self, plane: ControlPlane, runners: dict[str, Runner], *namespaces: str) -> Kubelet:
+        kubelet = Kubelet(plane, self.directory / f"{plane.name}-kubelet", runners)
+        kubelet.namespaces.update(namespaces)
+        kubelet.start()
+        self._closing.callback(kubelet.stop)
+        return kubelet
 
     def clusters(self) -> list[ControlPlane]:
         return [self.management, *([self.workload] if self.workload else [])]
@@ -209,6 +227,15 @@ class LocalCloud:
         self._closing.callback(controller.stop)
         return controller
 
+    def _run_operator(self, kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]:
+        """What the kubelet runs in a pod of the operator: a replica under the pod's own account."""
+        controller = self.operator(*self.operator_flags, kubeconfig=kubeconfig)
+        return controller.process, controller.ready
+
+    def bootstrap(self, repository: Repository, path: str, interval: str) -> None:
+        """The management cluster follows that path of the repository, as after `flux bootstrap`."""
+        bootstrap_flux(self.management, repository, path, interval)
+
     # What people ask
 
     def processes(self) -> list[Process]:
@@ -216,8 +243,8 @@ class LocalCloud:
         found = [self.etcd.process, *([self.aws.process] if self.aws else [])]
         for plane in self.clusters():
             found += [p for p in (plane.apiserver, plane.controller_manager) if p]
-        if self.kubelet:
-            found += self.kubelet.processes()
+        for kubelet in (self.kubelet, self.management_kubelet):
+            found += kubelet.processes() if kubelet else []
         return [*found, *(controller.process for controller in self.controllers)]
 
     def describe(self) -> str:

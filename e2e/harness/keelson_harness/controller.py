@@ -60,9 +60,10 @@ class Controller:
 
     def wait_ready(self, timeout: float = 30) -> float:
         """Until /readyz says so; returns the seconds since this life began."""
-        return self.process.wait_ready(
-            lambda: requests.get(f"{self.url}/readyz", timeout=2).ok, timeout
-        )
+        return self.process.wait_ready(self.ready, timeout)
+
+    def ready(self) -> bool:
+        return requests.get(f"{self.url}/readyz", timeout=2).ok
 
     def metrics(self) -> str:
         """Prometheus's text format."""

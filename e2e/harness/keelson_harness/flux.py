@@ -8,8 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import requests
+import yaml
 
+from .git import BRANCH, Repository
+from .kubeapi import documents
 from .kubelet import Runner
+from .kubernetes import ControlPlane
+from .places import DEPLOY
 from .processes import Process, free_port
 
 FLUX_TOOLS = ("source-controller", "kustomize-controller")
@@ -62,3 +67,47 @@ def _runner(
         return process, lambda: requests.get(f"http://{health}/readyz", timeout=2).ok
 
     return run
+
+
+def bootstrap_flux(plane: ControlPlane, repository: Repository, path: str, interval: str) -> None:
+    """What `flux bootstrap --path` does: Flux's own manifests in the repository, and applied once."""
+    meta = {"name": NAMESPACE, "namespace": NAMESPACE}
+    sync = [
+        {
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "GitRepository",
+            "metadata": meta,
+            "spec": {"url": repository.url, "ref": {"branch": BRANCH}, "interval": interval},
+        },
+        {
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+            "kind": "Kustomization",
+            "metadata": meta,
+            "spec": {
+                "sourceRef": {"kind": "GitRepository", "name": NAMESPACE},
+                "path": f"./{path}",
+                "interval": "10m",
+                "retryInterval": "1m",
+                "prune": True,
+            },
+        },
+    ]
+    components = [item for file in _install() for item in documents(file)]
+    written = {"gotk-components.yaml": components, "gotk-sync.yaml": sync}
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": list(written),
+    }
+    files = {name: yaml.safe_dump_all(items) for name, items in written.items()}
+    files["kustomization.yaml"] = yaml.safe_dump(kustomization)
+    folder = f"{path}/{NAMESPACE}"
+    repository.commit({f"{folder}/{name}": text for name, text in files.items()}, message="Flux")
+    for items in (components, sync):
+        plane.api.apply_all(items)
+
+
+def _install() -> list[Path]:
+    """The newest Flux under deploy/, those of its controllers that run here."""
+    names = (NAMESPACE, *FLUX_TOOLS)
+    return [sorted(DEPLOY.glob(f"flux/**/{name}.yaml"))[-1] for name in names]

@@ -27,7 +27,7 @@ class Runner(Protocol):
 
 
 class Kubelet:
-    """Watches one cluster's pods. `runners` are by the pod's label `app`."""
+    """Watches one cluster's pods. `runners` are by the pod's label `app` or `app.kubernetes.io/name`."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Kubelet:
             return [pod.process for pod in self._pods.values() if pod.process]
 
     def process(self, app: str) -> Process | None:
-        """The process of the newest pod with that label `app`."""
+        """The process of the newest pod of that `app`."""
         with self._lock:
             found = [pod.process for pod in self._pods.values() if pod.app == app and pod.process]
         return found[-1] if found else None
@@ -84,7 +84,7 @@ class Kubelet:
                 return
             pod = self._pods.pop(uid, None) if gone else self._pods.get(uid)
             if not gone and pod is None:
-                app = item["metadata"].get("labels", {}).get("app", "")
+                app = _app(item)
                 pod = _Pod(self._cluster, item, self._directory / uid, self._runners.get(app))
                 self._pods[uid] = pod
                 threading.Thread(target=pod.run, name=f"pod {app}", daemon=True).start()
@@ -93,12 +93,17 @@ class Kubelet:
             pod.stop()
 
 
+def _app(pod: dict) -> str:
+    labels = pod["metadata"].get("labels", {})
+    return labels.get("app") or labels.get("app.kubernetes.io/name", "")
+
+
 class _Pod:
     """One pod's life, in a thread of its own."""
 
     def __init__(self, cluster: ControlPlane, item: dict, directory: Path, runner: Runner | None):
         meta = item["metadata"]
-        self.app = meta.get("labels", {}).get("app", "")
+        self.app = _app(item)
         self.process: Process | None = None
         self._cluster = cluster
         self._namespace, self._name = meta["namespace"], meta["name"]

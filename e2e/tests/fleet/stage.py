@@ -161,11 +161,12 @@ class Stage:
 
 
 @contextmanager
-def stage(**options) -> Iterator[Stage]:
-    """A stage on a cloud of its own. `options` are LocalCloud's."""
+def stage(crds: bool = True, **options) -> Iterator[Stage]:
+    """A stage on a cloud of its own. `options` are LocalCloud's; crds=False: the CRDs come another way."""
     options.setdefault("durations", QUICK)
     with LocalCloud(**options) as cloud:
-        cloud.install_crds()
+        if crds:
+            cloud.install_crds()
         try:
             yield Stage(cloud)
         finally:
