@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
 
 use crate::controllers::{self, Options, context::Settings};
+use crate::gitops::proxy::Proxy;
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::Intervals;
 use crate::telemetry::logs;
@@ -52,6 +53,10 @@ pub struct Args {
     /// Allow http:// and loopback Git sources. For tests only.
     #[arg(long, env = "KEELSON_ALLOW_HTTP_GIT")]
     allow_http_git: bool,
+    /// Proxy through which workload clusters are reached: http://[USER:PASSWORD@]HOST:PORT, https:// or socks5://; those that
+    /// NO_PROXY names are reached directly [default: HTTPS_PROXY, which AWS is reached through too].
+    #[arg(long, env = "KEELSON_WORKLOAD_PROXY", hide_env_values = true)]
+    workload_proxy: Option<String>,
     /// Refuse objects without accountRef: the operator's own credentials serve only to assume roles.
     #[arg(long, env = "KEELSON_REQUIRE_ACCOUNT")]
     require_account: bool,
@@ -81,13 +86,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     logs::init(args.log_level.as_deref(), format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
-    runtime.block_on(controllers::run(options(args)))?;
+    runtime.block_on(controllers::run(options(args)?))?;
     // Reads that hang must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
 
-fn options(args: Args) -> Options {
+fn options(args: Args) -> anyhow::Result<Options> {
     let Args {
         leader_election,
         leader_election_namespace,
@@ -98,6 +103,7 @@ fn options(args: Args) -> Options {
         settle,
         max_deletions,
         allow_http_git,
+        workload_proxy,
         require_account,
         listen,
         log_format: _,
@@ -113,7 +119,7 @@ fn options(args: Args) -> Options {
     let learned_in = own.or_else(|| leader_election.then(|| namespace.clone()));
     let beside = |what: &str| Some((learned_in.clone()?, format!("{leader_election_name}-{what}")));
     let (learned_in, deletions_in) = (beside("expectations"), beside("deletions"));
-    Options {
+    Ok(Options {
         lease: leader_election.then_some((namespace, leader_election_name)),
         listen,
         settings: Settings {
@@ -131,7 +137,8 @@ fn options(args: Args) -> Options {
         },
         aws: crate::aws::accounts::Settings::default(),
         pod_name: variable("POD_NAME"),
-    }
+        workload_proxy: Proxy::of(workload_proxy.as_deref(), variable).map_err(anyhow::Error::msg)?,
+    })
 }
 
 /// The namespace of this Pod.
@@ -185,7 +192,7 @@ mod tests {
             args: Args,
         }
         let flags = ["--leader-election-namespace=x"].iter().chain(flags);
-        options(<Flags as clap::Parser>::try_parse_from(["keelson"].iter().chain(flags)).unwrap().args)
+        options(<Flags as clap::Parser>::try_parse_from(["keelson"].iter().chain(flags)).unwrap().args).unwrap()
     }
 
     #[test]

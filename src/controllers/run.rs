@@ -13,6 +13,7 @@ use super::http::{self, Health};
 use super::leader::{self, Elector, Leadership};
 use super::term::{Stores, Term};
 use crate::aws::Accounts;
+use crate::gitops::proxy::Proxy;
 use crate::gitops::workload::Workloads;
 use crate::telemetry::Metrics;
 
@@ -34,6 +35,8 @@ pub struct Options {
     pub aws: crate::aws::accounts::Settings,
     /// This Pod's name, when it runs in one.
     pub pod_name: Option<String>,
+    /// On the way to workload clusters.
+    pub workload_proxy: Option<Proxy>,
 }
 
 /// Why the operator could not start.
@@ -67,7 +70,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let operator = Operator {
         events: Events::new(client.clone(), &me),
         settings: Arc::new(options.settings),
-        workloads: Workloads::default(),
+        workloads: Workloads::new(options.workload_proxy),
         client,
         accounts,
         metrics,

@@ -14,7 +14,7 @@ use crate::api::conditions::Reason;
 /// Why nothing could be done in a workload cluster. AWS is not concerned: its reconciliation goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum GitOpsError {
-    #[error("the cluster's API server {endpoint} cannot be reached since {since}: {cause}")]
+    #[error("the cluster's API server {endpoint} cannot be reached since {since:.0}: {cause}")]
     Unreachable { endpoint: String, since: Timestamp, cause: Unreachable, look_again: Duration },
     #[error("the cluster's API server {endpoint} refuses the operator: {message}; {advice}")]
     Denied { endpoint: String, message: String, advice: &'static str },

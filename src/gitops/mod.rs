@@ -16,6 +16,7 @@ pub mod load_balancers;
 mod memory;
 pub mod nodes;
 pub mod object;
+pub mod proxy;
 mod reconcile;
 pub mod token;
 pub mod validate;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use aws_credential_types::Credentials;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Uri;
 use jiff::Timestamp;
 use kube::{Client, Config};
 use tokio::sync::Semaphore;
@@ -21,6 +22,7 @@ use tokio::sync::Semaphore;
 use super::error::{CallError, GitOpsError, Unreachable};
 use super::input::AgentInput;
 use super::memory::Memory;
+use super::proxy::Proxy;
 use super::reconcile::{self, GitOpsOutcome};
 use super::token::{self, StsEndpoint};
 
@@ -62,11 +64,13 @@ impl Access {
         expiry.map_or(until, |expiry| expiry.min(until))
     }
 
-    fn client(&self, now: SystemTime) -> Result<Client, GitOpsError> {
+    fn client(&self, proxy: Option<&Proxy>, now: SystemTime) -> Result<Client, GitOpsError> {
         let invalid = |error: String| GitOpsError::Endpoint(error);
         let token = token::mint(&self.cluster_name, &self.region, &self.sts, &self.credentials, now)?;
-        let url = self.endpoint.parse().map_err(|error| invalid(format!("{}: {error}", self.endpoint)))?;
+        let url: Uri = self.endpoint.parse().map_err(|error| invalid(format!("{}: {error}", self.endpoint)))?;
+        let through = proxy.and_then(|proxy| proxy.to(&url).cloned());
         let mut config = Config::new(url);
+        config.proxy_url = through;
         config.root_cert = Some(certificates(&self.certificate_authority).map_err(invalid)?);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = Some(ANSWER_TIMEOUT);
@@ -77,6 +81,12 @@ impl Access {
         config.auth_info.token = Some(token.expose().to_owned().into());
         Client::try_from(config).map_err(|error| invalid(error.to_string()))
     }
+}
+
+/// The endpoint as messages name it, with the proxy that is on the way.
+fn route(endpoint: &str, proxy: Option<&Proxy>) -> String {
+    let on_the_way = proxy.filter(|proxy| endpoint.parse().is_ok_and(|url| proxy.to(&url).is_some()));
+    on_the_way.map_or_else(|| endpoint.to_owned(), |proxy| format!("{endpoint} (through the proxy {proxy})"))
 }
 
 /// The DER certificates of a PEM bundle in base64.
@@ -113,6 +123,7 @@ pub struct Workloads {
     locations: Arc<Mutex<HashMap<String, Location>>>,
     entries: Arc<Mutex<HashMap<String, Entry>>>,
     installs: Arc<Semaphore>,
+    proxy: Option<Arc<Proxy>>,
 }
 
 struct Entry {
@@ -143,7 +154,7 @@ pub struct Workload {
 
 impl Default for Workloads {
     fn default() -> Self {
-        Self { locations: Arc::default(), entries: Arc::default(), installs: Arc::new(Semaphore::new(INSTALLS)) }
+        Self::new(None)
     }
 }
 
@@ -153,6 +164,16 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Workloads {
+    /// Clusters that are reached through `proxy`, but for its exceptions; without one directly.
+    pub fn new(proxy: Option<Proxy>) -> Self {
+        Self {
+            locations: Arc::default(),
+            entries: Arc::default(),
+            installs: Arc::new(Semaphore::new(INSTALLS)),
+            proxy: proxy.map(Arc::new),
+        }
+    }
+
     /// Access to the cluster of `key` (the EksCluster's UID). A cluster that could not be reached a moment ago is not tried again yet.
     pub fn open(&self, key: &str, access: &Access, now: SystemTime) -> Result<Workload, GitOpsError> {
         let mut entries = locked(&self.entries);
@@ -179,12 +200,12 @@ impl Workloads {
         if let Some(down) = locked(&entry.health).as_ref()
             && let Some(left) = down.next.checked_duration_since(Instant::now())
         {
-            return Err(down.error(&access.endpoint, left));
+            return Err(down.error(&route(&access.endpoint, self.proxy.as_deref()), left));
         }
         let client = match &entry.client {
             Some((client, until)) if now < *until => client.clone(),
             _ => {
-                let client = access.client(now)?;
+                let client = access.client(self.proxy.as_deref(), now)?;
                 entry.client = Some((client.clone(), access.usable_until(now)));
                 client
             }
@@ -193,7 +214,7 @@ impl Workloads {
             client,
             memory: entry.memory.clone(),
             installs: self.installs.clone(),
-            endpoint: access.endpoint.clone(),
+            endpoint: route(&access.endpoint, self.proxy.as_deref()),
             health: entry.health.clone(),
         })
     }

@@ -227,8 +227,9 @@ def shown(cluster: Cluster) -> dict[str, Any]:
 def describe_cluster(context: Context) -> dict[str, Any]:
     cluster = context.cluster("name")
     if cluster.status != "CREATING" and context.settings.workload_ca_file and cluster.body["certificateAuthority"]:
-        # Tests rotate the workload cluster's CA under a running emulator.
+        # Tests rotate the workload cluster's CA under a running emulator, and move its endpoint.
         cluster.body["certificateAuthority"] = {"data": context.settings.workload_ca()}
+        cluster.body["endpoint"] = context.settings.workload_endpoint or cluster.body["endpoint"]
     return {"cluster": shown(cluster)}
 
 
