@@ -1,7 +1,8 @@
 """Runs all end-to-end tests in several processes at once, as they wait most of the time: the emulator's and the
 harness's own, and each file of e2e/tests. What took longest the last time begins first.
 
-`test_iam_policy.py` asks what all others called, so it is run after them, over what they left in a folder.
+`test_iam_policy.py` asks what all others called and `test_no_secrets_told.py` what they told, so these are run after them,
+over what they left in a folder.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "harness"))
 
 from keelson_harness.processes import Process  # noqa: E402
+from keelson_harness.told import FOLDER as TOLD  # noqa: E402
 
-LAST = "test_iam_policy.py"
+LAST = ("test_iam_policy.py", "test_no_secrets_told.py")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keelson"
 # By run: how long it took when it was last run here.
 SECONDS = CACHE / "e2e-seconds.json"
@@ -48,12 +50,12 @@ class Run:
     times: list[tuple[float, str]] = field(default_factory=list)
     skipped: int = 0
 
-    def start(self, calls: Path) -> None:
+    def start(self, left: Path) -> None:
         self.began = time.monotonic()
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["-c", str(self.configuration), "--rootdir", str(self.configuration.parent)]
         command += [f"--junitxml={self._report}", "-o", "junit_duration_report=total", str(self.tests)]
-        self.process = Process(self.name, command, self._log, env={CALLS: str(calls)})
+        self.process = Process(self.name, command, self._log, env={CALLS: str(left / "calls"), TOLD: str(left / "told")})
 
     @property
     def _log(self) -> Path:
@@ -114,7 +116,7 @@ def note_seconds(done: list[Run]) -> None:
     new.replace(SECONDS)
 
 
-def play(waiting: list[Run], at_once: int, calls: Path) -> list[Run]:
+def play(waiting: list[Run], at_once: int, left: Path) -> list[Run]:
     """Runs them all; those that have ended, in that order."""
     running: list[Run] = []
     done: list[Run] = []
@@ -122,7 +124,7 @@ def play(waiting: list[Run], at_once: int, calls: Path) -> list[Run]:
         while waiting or running:
             while waiting and len(running) < at_once:
                 running.append(waiting.pop(0))
-                running[-1].start(calls)
+                running[-1].start(left)
             for run in [run for run in running if run.ended()]:
                 running.remove(run)
                 done.append(run)
@@ -152,13 +154,14 @@ def main() -> int:
     options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="keelson-tests-") as made:
-        directory, calls = Path(made), Path(made, "calls")
-        calls.mkdir()
+        directory = Path(made)
+        for folder in ("calls", "told"):
+            (directory / folder).mkdir()
         all_runs = runs(directory, options.runs)
-        last = [run for run in all_runs if run.tests.name == LAST]
+        last = [run for run in all_runs if run.tests.name in LAST]
         try:
-            done = play([run for run in all_runs if run not in last], options.at_once, calls)
-            done += play(last, 1, calls)
+            done = play([run for run in all_runs if run not in last], options.at_once, directory)
+            done += play(last, 1, directory)
         except KeyboardInterrupt:
             return INTERRUPTED
     note_seconds(done)

@@ -1,14 +1,34 @@
-"""The order of the files: what reads the calls of all tests comes last; and what they called is kept for it."""
+"""The order of the files: what reads what all tests called and told comes last; and that is kept for it."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 
 import pytest
 
 from fleet import called
+from keelson_harness import told
 
-LAST = "test_iam_policy.py"
+LAST = ("test_iam_policy.py", "test_no_secrets_told.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name == LAST)
+    items.sort(key=lambda item: LAST.index(item.path.name) if item.path.name in LAST else -1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def folder_of_what_is_told(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where this process runs all tests by itself; `side_by_side.py` names one for all of its processes."""
+    searched = any(item.path.name == LAST[-1] for item in request.session.items)
+    if told.FOLDER in os.environ or not searched:
+        yield
+        return
+    os.environ[told.FOLDER] = tempfile.mkdtemp(prefix="keelson-told-")
+    try:
+        yield
+    finally:
+        shutil.rmtree(os.environ.pop(told.FOLDER), ignore_errors=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -7,15 +7,15 @@ from Git too: its pods are processes. One cluster at a time, as all share the on
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from fleet import API
-from fleet.manifests import secret
-from fleet.stage import SETTLE, Stage, stage, until
+from fleet.manifests import key_of, secret
+from fleet.stage import QUICK, SETTLE, Stage, stage, until
 from keelson_harness.aws import ACCOUNT, REGION
 from keelson_harness.git import Repository
 from keelson_harness.kubeapi import conditions
@@ -28,6 +28,9 @@ LIST = "management/kustomization.yaml"
 GIT_INTERVAL = "1s"
 KEELSON_TAG = "v0.1.0"
 TOKEN = "token-of-the-fleet-repository-77aa"
+# All that any part can say: test_no_secrets_told.py searches it.
+MOST = "trace,aws_config=trace,aws_runtime=trace,aws_sdk_eks=trace,aws_sdk_sts=trace,aws_smithy_runtime=trace,h2=trace,hyper=trace,\
+hyper_util=trace,kube_client=trace,kube_runtime=trace,rustls=trace,tower=trace"
 # Deletion of a cluster whose nodes and add-ons go first, and Flux's own waiting.
 SECONDS = 90
 
@@ -43,7 +46,7 @@ class Fleet:
         """A file of the example, its repository here and asked more often."""
         text = (FLEET / path).read_text()
         asked = f"interval: {GIT_INTERVAL}"
-        text = text.replace("https://github.com/acme/fleet", self.repository.url)
+        text = text.replace("https://github.com/acme/fleet", self.repository.url).replace("retryInterval: 1m", "retryInterval: 2s")
         return text.replace("ref: {branch: main}\n", f"ref: {{branch: main}}\n          {asked}\n")
 
     def without(self, *clusters: str) -> dict[str, str]:
@@ -57,7 +60,7 @@ class Fleet:
     def listing(self, *left_out: str) -> str:
         lines = self.text(LIST).splitlines(keepends=True)
         kept = [line for line in lines if not any(f"clusters/{name}.yaml" in line for name in left_out)]
-        return "".join(kept).replace("# - flux-system", "- flux-system")
+        return "".join(kept)
 
     def of(self, cluster: str) -> dict[str, str]:
         """What a commit adds for one cluster, but for its line in the list."""
@@ -98,15 +101,25 @@ class Fleet:
         return found["spec"]["template"]["spec"]["containers"][0]
 
 
+def with_gates(on: Stage) -> bool:
+    """Whether the Flux that runs is the one that takes up a commit while the one before it waits."""
+    found = on.api.get("apps/v1", "Deployment", "kustomize-controller", FLUX)
+    status = found["status"]
+    newest = status.get("observedGeneration") == found["metadata"]["generation"] and status.get("replicas") == 1
+    args = found["spec"]["template"]["spec"]["containers"][0]["args"]
+    return newest and status.get("availableReplicas") == 1 and any("CancelHealthCheckOnNewRevision" in arg for arg in args)
+
+
 def one(kind: str, name: str) -> dict:
     return {"apiVersion": API, "kind": kind, "metadata": {"name": name, "namespace": "fleet"}}
 
 
 @pytest.fixture(scope="module")
 def on() -> Iterator[Stage]:
-    with stage(crds=False, management_pods=True) as started:
-        # At the level that says most: test_no_secrets_told.py searches it.
-        started.cloud.operator_flags = (SETTLE, "--drift-interval=2s", "--log-level=trace")
+    # An upgrade that lasts until the next commit has come.
+    durations = replace(QUICK, cluster_update=8)
+    with stage(crds=False, management_pods=True, durations=durations) as started:
+        started.cloud.operator_flags = (SETTLE, "--drift-interval=2s", f"--log-level={MOST}")
         started.cloud.kubelet.namespaces.add("shop")
         yield started
 
@@ -125,6 +138,8 @@ def fleet(on: Stage) -> Fleet:
     )
     made.repository.commit(files)
     on.cloud.bootstrap(made.repository, "management", GIT_INTERVAL)
+    # It is started anew once, by what the repository says of it.
+    until(lambda: with_gates(on), SECONDS, "Flux as the repository has it")
     made.ready("keelson")
     on.apply(secret("fleet-git", "fleet", username="git", password=TOKEN))
     return made
@@ -183,10 +198,16 @@ def test_what_no_operator_has_looked_at_is_not_healthy(on, staging):
         assert made["status"]["observedGeneration"] == -1
 
 
-def test_a_commit_upgrades_it(on, fleet, staging):
+def test_a_commit_upgrades_it_and_the_next_one_need_not_wait(on, fleet, staging):
+    cluster = one("EksCluster", "staging")
     path = "management/clusters/staging/cluster.yaml"
     text = fleet.text(path).replace('version: "1.34"', 'version: "1.35"')
-    commit = fleet.repository.commit({path: text}, message="Upgrade staging")
+    fleet.repository.commit({path: text}, message="Upgrade staging")
+    until(lambda: on.condition(cluster).get("reason") == "Upgrading", SECONDS, "the upgrade")
+    text = text.replace("stage: staging", "stage: thought-better-of")
+    commit = fleet.repository.commit({path: text}, message="An afterthought")
+    until(lambda: on.api.get(*key_of(cluster))["spec"]["tags"] == {"stage": "thought-better-of"}, SECONDS, "the next commit")
+    assert on.condition(cluster)["status"] == "False", "the commit waited for the upgrade before it"
     fleet.ready("cluster-staging", commit)
     for item in (one("EksCluster", "staging"), one("NodeGroup", "staging-default")):
         assert on.status(item)["version"] == "1.35"
@@ -236,7 +257,7 @@ def test_every_path_that_the_example_names_is_there():
     for path in sorted(FLEET.rglob("*.yaml")):
         for item in yaml.safe_load_all(path.read_text()):
             for named in paths_of(item, path.parent):
-                assert named.exists(), f"{path.relative_to(FLEET)} names {named}"
+                assert named.exists() or named.name.startswith("gotk-"), f"{path.relative_to(FLEET)} names {named}"
 
 
 def paths_of(item: dict, folder: Path) -> list[Path]:

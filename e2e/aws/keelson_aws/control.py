@@ -1,4 +1,5 @@
-"""The emulator's own interface under /_keelson/: health, calls, inventory, faults, rates, settings, insights, releases, nodes, reset."""
+"""The emulator's own interface under /_keelson/: health, calls, inventory, faults, rates, settings, insights, releases, nodes,
+confidential, reset."""
 
 from __future__ import annotations
 
@@ -37,6 +38,7 @@ class Control:
             ("POST", "insights"): self.post_insights,
             ("POST", "releases"): self.publish,
             ("GET", "nodes"): self.nodes,
+            ("GET", "confidential"): self.confidential,
         }
 
     def answer(self, request: Request) -> Reply:
@@ -108,6 +110,10 @@ class Control:
         for posted in body if isinstance(body, list) else [body]:
             CATALOG.publish(posted)
         return {"status": "ok"}
+
+    def confidential(self, query: dict[str, str], body: Any) -> Any:
+        """What nobody but its holder may ever see: sessions' secret keys and tokens, EKS tokens."""
+        return {"confidential": sorted(self.emulator.accounts.confidential)}
 
     def nodes(self, query: dict[str, str], body: Any) -> Any:
         """The control planes' versions and their nodes', all of one instant."""

@@ -43,6 +43,7 @@ def review(emulator: Emulator, request: Request) -> Reply:
         token = asked["spec"]["token"]
     except (ValueError, KeyError, TypeError):
         return Reply.json(400, {"message": "not a TokenReview"})
+    emulator.accounts.confidential.add(str(token))
     named = dict(parse_qsl(request.query)).get("cluster", "")
     try:
         status: dict[str, Any] = {"authenticated": True, "user": identify(emulator, str(token), named)}

@@ -142,3 +142,15 @@ def test_boto3_s_own_presigned_url_works(cloud: Cloud) -> None:
     url = sts.generate_presigned_url("get_caller_identity", ExpiresIn=60, HttpMethod="GET")
     value = "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
     assert review(cloud, value)["authenticated"] is True
+
+
+def test_what_must_not_be_told_is_known(cloud: Cloud) -> None:
+    """For whoever searches what was told for it."""
+    cloud.cluster()
+    role = cloud.role("searched", "", trust=trust(cloud.account))
+    session = assume(cloud, role)
+    shown = token(session)
+    review(cloud, shown)
+    keys = session.credentials
+    known = cloud.server.get("confidential")["confidential"]
+    assert {shown, keys["aws_secret_access_key"], keys["aws_session_token"]} <= set(known)

@@ -15,7 +15,7 @@ REGION = "eu-west-1"
 # The emulator takes a key of twelve digits for that account's administrator. It knows this
 # secret, and so can tell for which cluster a token was signed.
 ACCOUNT = "123456789012"
-SECRET_KEY = "keelson"
+SECRET_KEY = "keelson-harness-secret-key-5c1f"
 # More than any call's number.
 NEVER_REACHED = 10**12
 

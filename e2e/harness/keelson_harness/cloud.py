@@ -22,6 +22,7 @@ from .kubelet import Kubelet, Runner
 from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Etcd, Stopwatch
 from .places import CRDS, DEPLOY, keelson_binary, run_directory, tools
 from .processes import Process, free_port
+from .told import Told, telling
 
 NAMESPACE = "keelson-system"
 KUBERNETES_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -70,6 +71,7 @@ class LocalCloud:
         self.git: GitServer | None = None
         self.kubelet: Kubelet | None = None
         self.management_kubelet: Kubelet | None = None
+        self.told: Told | None = None
 
     def __enter__(self) -> "LocalCloud":
         names = KUBERNETES_TOOLS
@@ -85,7 +87,11 @@ class LocalCloud:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        self._closing.close()
+        try:
+            if self.told:
+                self.told.keep()
+        finally:
+            self._closing.close()
         # Ctrl-C and SIGTERM are no reason to read logs.
         if self._keep or isinstance(error, Exception):
             print(f"logs and data are in {self.directory}", file=sys.stderr)
@@ -118,6 +124,7 @@ class LocalCloud:
             runners = flux_runners(self.tools, self.management.directory)
             runners["keelson"] = self._run_operator
             self.management_kubelet = self._kubelet(self.management, runners, NAMESPACE)
+        self.told = telling(self)
         self.started_in["everything"] = float(watch)
 
     def _kubelet(self, plane: ControlPlane, runners: dict[str, Runner], *namespaces: str) -> Kubelet:

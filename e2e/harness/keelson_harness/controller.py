@@ -1,10 +1,12 @@
 """The operator's own process: `keelson controller`, to be started, killed and started again."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import requests
 
+from . import confidential
 from .processes import Process
 
 
@@ -28,6 +30,9 @@ class Controller:
         self.args = list(args)
         self._binary = binary
         self.lives = 0
+        # As it last was in each life that was told to stop.
+        self.metrics_seen: list[str] = []
+        confidential.note_environment(self.env)
         self.process = self._start()
 
     def _start(self) -> Process:
@@ -50,6 +55,8 @@ class Controller:
 
     def stop(self, timeout: float = 30) -> int:
         """SIGTERM; returns the exit code, -9 when it did not go in time."""
+        if self.alive:
+            self.remember_metrics()
         return self.process.stop(timeout)
 
     def restart(self) -> None:
@@ -65,8 +72,18 @@ class Controller:
     def ready(self) -> bool:
         return requests.get(f"{self.url}/readyz", timeout=2).ok
 
-    def metrics(self) -> str:
+    def metrics(self, timeout: float = 10) -> str:
         """Prometheus's text format."""
-        answer = requests.get(f"{self.url}/metrics", timeout=10)
+        answer = requests.get(f"{self.url}/metrics", timeout=timeout)
         answer.raise_for_status()
         return answer.text
+
+    def remember_metrics(self) -> None:
+        # One that is paused, or was just started, does not answer.
+        with contextlib.suppress(requests.RequestException):
+            self.metrics_seen.append(self.metrics(timeout=1))
+
+    @property
+    def log_level(self) -> str:
+        named = [arg.partition("=")[2] for arg in self.args if arg.startswith("--log-level=")]
+        return named[-1] if named else self.env.get("KEELSON_LOG_LEVEL", "info")

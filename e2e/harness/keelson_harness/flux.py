@@ -4,6 +4,7 @@ The operator installs the Deployments; these processes start when the pods appea
 carry the pods' service accounts. Helm- and notification-controller pods only look alive.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import yaml
 
 from .git import BRANCH, Repository
 from .kubeapi import documents
-from .kubelet import Runner
+from .kubelet import POD, Runner
 from .kubernetes import ControlPlane
 from .places import DEPLOY
 from .processes import Process, free_port
@@ -41,6 +42,12 @@ def _storage(directory: Path) -> list[str]:
     ]
 
 
+def _feature_gates(directory: Path) -> list[str]:
+    """Those that the Deployment asks for; its addresses are not for here."""
+    [container] = json.loads((directory / POD).read_text())["spec"]["containers"]
+    return [arg for arg in container.get("args", []) if arg.startswith("--feature-gates=")]
+
+
 def _runner(
     name: str, tools: dict[str, Path], logs: Path, extra: Callable[[Path], list[str]]
 ) -> Runner:
@@ -54,6 +61,7 @@ def _runner(
                 tools[name],
                 f"--metrics-addr=127.0.0.1:{free_port()}",
                 f"--health-addr={health}",
+                *_feature_gates(directory),
                 *extra(directory),
             ],
             logs / f"{name}.log",
@@ -70,7 +78,10 @@ def _runner(
 
 
 def bootstrap_flux(plane: ControlPlane, repository: Repository, path: str, interval: str) -> None:
-    """What `flux bootstrap --path` does: Flux's own manifests in the repository, and applied once."""
+    """What `flux bootstrap --path` does: Flux's own manifests in the repository, and applied once.
+
+    A kustomization that is there already is left as it is, and its patches come when Flux applies it.
+    """
     meta = {"name": NAMESPACE, "namespace": NAMESPACE}
     sync = [
         {
@@ -99,9 +110,10 @@ def bootstrap_flux(plane: ControlPlane, repository: Repository, path: str, inter
         "kind": "Kustomization",
         "resources": list(written),
     }
-    files = {name: yaml.safe_dump_all(items) for name, items in written.items()}
-    files["kustomization.yaml"] = yaml.safe_dump(kustomization)
     folder = f"{path}/{NAMESPACE}"
+    files = {name: yaml.safe_dump_all(items) for name, items in written.items()}
+    if not (repository.work / folder / "kustomization.yaml").exists():
+        files["kustomization.yaml"] = yaml.safe_dump(kustomization)
     repository.commit({f"{folder}/{name}": text for name, text in files.items()}, message="Flux")
     for items in (components, sync):
         plane.api.apply_all(items)

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from . import confidential
 from .pki import Pair
 
 BRANCH = "main"
@@ -113,6 +114,7 @@ class GitServer:
         self.requests: list[str] = []
         self._expected = None
         if credentials:
+            confidential.note(credentials[1])
             encoded = base64.b64encode(":".join(credentials).encode()).decode()
             self._expected = f"Basic {encoded}"
         (directory / "served").mkdir(parents=True)

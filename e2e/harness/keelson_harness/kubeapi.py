@@ -16,6 +16,8 @@ from pathlib import Path
 import requests
 import yaml
 
+from . import confidential
+
 FIELD_MANAGER = "keelson-e2e"
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 REQUEST_SECONDS = 30
@@ -86,6 +88,7 @@ class KubeApi:
 
     def request(self, method: str, path: str, **options) -> requests.Response:
         options.setdefault("timeout", REQUEST_SECONDS)
+        confidential.note_request(path, options)
         deadline = time.monotonic() + RETRY_SECONDS
         while True:
             answer = self._session().request(method, self.server + path, **options)
@@ -365,7 +368,9 @@ class KubeApi:
             "kind": "TokenRequest",
             "spec": {"expirationSeconds": seconds},
         }
-        return self.request("POST", path, json=body).json()["status"]["token"]
+        token = self.request("POST", path, json=body).json()["status"]["token"]
+        confidential.note(token)
+        return token
 
     def table(
         self,

@@ -7,6 +7,7 @@ on this machine, ready when the process is, started again when it ends.
 
 import contextlib
 import datetime
+import json
 import shutil
 import threading
 from collections.abc import Callable
@@ -18,10 +19,14 @@ from .kubernetes import ControlPlane, write_kubeconfig
 from .processes import Process
 
 POLL_SECONDS = 0.2
+POD = "pod.json"
 
 
 class Runner(Protocol):
-    """How one kind of pod runs as a process, and when that is ready."""
+    """How one kind of pod runs as a process, and when that is ready.
+
+    The Pod as it was made is `pod.json` in its directory.
+    """
 
     def __call__(self, kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]: ...
 
@@ -106,6 +111,7 @@ class _Pod:
         self.app = _app(item)
         self.process: Process | None = None
         self._cluster = cluster
+        self._item = item
         self._namespace, self._name = meta["namespace"], meta["name"]
         self._account = item["spec"].get("serviceAccountName", "default")
         self._containers = [entry["name"] for entry in item["spec"]["containers"]]
@@ -152,6 +158,7 @@ class _Pod:
     def _kubeconfig(self) -> Path | None:
         """As its own service account, so that the RBAC that was installed is what it gets."""
         self._directory.mkdir(parents=True, exist_ok=True)
+        (self._directory / POD).write_text(json.dumps(self._item))
         while not self._gone.is_set():
             with contextlib.suppress(ApiError, OSError):
                 token = self._cluster.api.service_account_token(self._namespace, self._account)

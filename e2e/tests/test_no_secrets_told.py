@@ -1,0 +1,141 @@
+"""Nothing that the operator tells holds a secret: not a log line, event, status or metric of any test before this one.
+
+Runs last, over what all clouds left (`keelson_harness/told.py`); the secrets are those that the tests gave to anybody, and the
+tokens that were handed out. It begins with a cloud of its own, in which something that is told stands for a secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet import called, leaks
+from fleet.account import fresh_account
+from fleet.manifests import cluster, existing, key_of, secret
+from fleet.stage import stage, until
+from keelson_harness import confidential, told
+
+WORD = "p4ss/w\"rd+ of a kind"
+HERE = Path(__file__).parent
+# Words that begin so, of each kind that the suite uses.
+KINDS = ("k8s-aws-v1.", "keelson-session-", "AGE-SECRET-KEY-1", "eyJhbGciOi", "keelson-harness-secret-key")
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory) -> Iterator[list[leaks.Leak]]:
+    """The account's number, which the operator tells everywhere, taken for a secret; and a true one, put into an event."""
+    folder = tmp_path_factory.mktemp("planted")
+    before, os.environ[told.FOLDER] = os.environ.get(told.FOLDER), str(folder)
+    account = fresh_account()
+    try:
+        with stage(workload=False, git=False) as on:
+            operator = on.start("--log-level=debug", account=account)
+            item = cluster("told", network=existing(*on.account(account).network()))
+            on.apply(secret("given", password=WORD), item)
+            on.await_condition(item, "ControlPlaneReady")
+            on.api.create(event(item, base64.b64encode(b"password=" + WORD.encode()).decode()))
+            until(lambda: account in operator.metrics(), 20, "a metric of the account")
+            on.forget(item)
+            until(lambda: on.api.find(*key_of(item)) is None, 20, "its end")
+    finally:
+        if before is None:
+            del os.environ[told.FOLDER]
+        else:
+            os.environ[told.FOLDER] = before
+    about = next(iter(leaks.clouds(folder).values()))
+    assert WORD in about["confidential"]
+    yield leaks.find(folder, {account, WORD})
+
+
+def event(item: dict, note: str) -> dict:
+    regarding = {key: item[key] for key in ("apiVersion", "kind")} | item["metadata"]
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": "planted", "namespace": "default"},
+        "eventTime": "2026-11-22T00:00:00.000000Z",
+        "reportingController": "test",
+        "reportingInstance": "test",
+        "action": "Planted",
+        "reason": "Planted",
+        "type": "Normal",
+        "regarding": regarding,
+        "note": note,
+    }
+
+
+@pytest.mark.parametrize("place", ["log-", "metrics-", "watch-EksCluster", "watch-Event", "objects-management"])
+def test_a_planted_secret_is_found(planted, place):
+    assert [leak for leak in planted if leak.place.startswith(place)]
+
+
+AROUND = ("{}", 'password: "{}"', "https://git:{}@host/x", "xx{}", "x{}yy")
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda text: text,
+        lambda text: json.dumps(text),
+        lambda text: base64.b64encode(text.encode()).decode(),
+        lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+        lambda text: text.encode().hex(),
+        lambda text: str(list(text.encode())),
+    ],
+    ids=["plain", "json", "base64", "base64url", "hex", "bytes"],
+)
+def test_a_secret_is_known_in_every_form(written, around):
+    line = written(around.format(WORD))
+    assert any(form in line for form in leaks.forms(WORD)), line
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (secret("git", username="a-public-name", password="a-password"), {"a-password"}),
+        (secret("ssh", identity="-----BEGIN X-----\nabcdefghijklmnopq\n-----END X-----\n", known_hosts="host ssh-ed25519 AAAA"), {"abcdefghijklmnopq"}),
+        (secret("pull", **{".dockerconfigjson": '{"auths": {"registry.example.com": {"password": "a-password"}}}'}), {"a-password"}),
+        (secret("short", password="keelson"), set()),
+    ],
+    ids=["git", "ssh", "pull", "short"],
+)
+def test_of_a_secret_only_what_is_secret_is_looked_for(item, words, monkeypatch):
+    monkeypatch.setattr(confidential, "_noted", set())
+    confidential.note_secret(item)
+    given = {word for word in confidential.noted() if not re.fullmatch("[A-Za-z0-9+/]+=*", word) or word in words}
+    assert given == words
+
+
+@pytest.fixture(scope="module")
+def clouds() -> dict[Path, dict]:
+    found = leaks.clouds(Path(os.environ[told.FOLDER]))
+    if not found:
+        pytest.skip("no other test has told anything: run the whole folder")
+    return found
+
+
+def test_every_test_left_what_its_clouds_told(clouds, request):
+    """And what would be found if it were there: secrets of each kind, logs of each level."""
+    ran = {item.path.name for item in request.session.items} | called.take_over()
+    with_clouds = {path.name for path in HERE.glob("test_*.py") if re.search(r"\b(stage|\w*Cloud)\(", path.read_text())}
+    if missing := with_clouds - ran:
+        pytest.skip(f"needs what {', '.join(sorted(missing))} told: run the whole folder")
+    told_by = {about["test"].partition("::")[0] for about in clouds.values()}
+    assert with_clouds - told_by == {Path(__file__).name}
+    words = {word for about in clouds.values() for word in about["confidential"]}
+    assert [kind for kind in KINDS if not any(word.startswith(kind) for word in words)] == []
+    levels = {level.partition(",")[0] for about in clouds.values() for level in about["levels"]}
+    assert {"info", "debug", "trace"} <= levels
+
+
+def test_no_secret_and_no_token_is_told(clouds):
+    words = {word for about in clouds.values() for word in about["confidential"]}
+    found = leaks.find(Path(os.environ[told.FOLDER]), words)
+    assert found == [], "\n".join(map(str, found[:20]))
