@@ -67,13 +67,13 @@ def inside_base64(plain: bytes, before: int) -> tuple[str, str]:
 
 
 def clouds(folder: Path) -> dict[Path, dict]:
-    """What is known of each cloud that told something."""
+    """What is known of each cloud that told something, and was not killed meanwhile."""
     return {path.parent: json.loads(path.read_text()) for path in sorted(folder.glob("*/about.json"))}
 
 
 def find(folder: Path, words: set[str]) -> list[Leak]:
     """Every place in which one of them, or a token, stands."""
-    files = sorted(folder.glob("*/*.gz"))
+    files = [path for cloud in clouds(folder) for path in sorted(cloud.glob("*.gz"))]
     by_form = {form: word for word in words for form in forms(word)}
     seen = grep(files, "-F", by_form) | grep(files, "-E", TOKENS)
     return [leak for path in files for leak in leaks(path, seen)] if seen else []
