@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 import threading
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ PUBLIC = {
 }
 # Parts of the names of environment variables that hold what is confidential.
 VARIABLES = ("SECRET", "TOKEN", "PASSWORD")
+PASSWORD = re.compile(r"://[^/@:]*:([^/@]+)@")
 
 _lock = threading.Lock()
 _noted: set[str] = set()
@@ -47,8 +49,10 @@ def pieces(word: str) -> set[str]:
     return {word.strip()} if len(word.strip()) >= LEAST else set()
 
 
-def note_environment(variables: dict[str, str]) -> None:
+def note_start(arguments: list[str], variables: dict[str, str]) -> None:
+    """Of a process: variables that are called so, and passwords in URLs."""
     note(*(value for name, value in variables.items() if any(part in name for part in VARIABLES)))
+    note(*(found for text in (*arguments, *variables.values()) for found in PASSWORD.findall(text)))
 
 
 def note_secret(item: dict) -> None:

@@ -32,7 +32,7 @@ class Controller:
         self.lives = 0
         # As it last was in each life that was told to stop.
         self.metrics_seen: list[str] = []
-        confidential.note_environment(self.env)
+        confidential.note_start(self.args, self.env)
         self.process = self._start()
 
     def _start(self) -> Process:

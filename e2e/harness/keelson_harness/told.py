@@ -27,7 +27,14 @@ FOLDER = "KEELSON_TOLD"
 API = "keelson.dev/v1alpha1"
 WATCHED = ((API, "EksCluster"), (API, "NodeGroup"), (API, "AwsAccount"), ("events.k8s.io/v1", "Event"))
 # What the operator writes in the clusters that it makes, and beside its Lease.
-LISTED = (*WATCHED, ("v1", "ConfigMap"))
+LISTED = (
+    *WATCHED,
+    ("v1", "ConfigMap"),
+    ("source.toolkit.fluxcd.io/v1", "GitRepository"),
+    ("source.toolkit.fluxcd.io/v1", "OCIRepository"),
+    ("kustomize.toolkit.fluxcd.io/v1", "Kustomization"),
+    ("argoproj.io/v1alpha1", "Application"),
+)
 AGAIN_SECONDS = 0.3
 WATCH_SECONDS = 600
 # Speed before size: it is read once, and deleted.
