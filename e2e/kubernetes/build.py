@@ -78,6 +78,7 @@ TOOLS = [
         "kustomize-controller",
         "github.com/fluxcd/kustomize-controller",
     ),
+    Tool("registry", "v3.1.2", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
 ]
 
 

@@ -16,31 +16,12 @@ import yaml
 from fleet import API
 from fleet.manifests import cluster, flux, secret
 from fleet.stage import stage, until
+from sources import age
 
 FLUX = "flux-system"
 PROXY_USER, PROXY_PASSWORD = "egress", "proxy-password-1b8e"
 PULL = {"auths": {"mirror.acme.example": {"auth": base64.b64encode(b"puller:pull-3c2d").decode()}}}
 NAMED = (API, "EksCluster", "optional")
-BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
-
-
-def age_key(filled_with: int) -> str:
-    """A key as `age-keygen` prints it: Bech32 (BIP 173) of 32 bytes. kustomize-controller refuses any other text."""
-    prefix = "age-secret-key-"
-    bits = int.from_bytes(bytes([filled_with]) * 32, "big") << 4
-    words = [bits >> shift & 31 for shift in range(255, -1, -5)]
-    checksum = 1
-    head = [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix]
-    for word in [*head, *words, *[0] * 6]:
-        top = checksum >> 25
-        checksum = (checksum & 0x1FFFFFF) << 5 ^ word
-        for bit, generator in enumerate(
-            (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
-        ):
-            checksum ^= generator if top >> bit & 1 else 0
-    checksum ^= 1
-    words += [checksum >> 5 * (5 - n) & 31 for n in range(6)]
-    return (prefix + "1" + "".join(BECH32[word] for word in words)).upper()
 
 
 class Proxy:
@@ -129,7 +110,7 @@ def optional(on, proxy) -> dict:
             "egress-proxy", address=proxy.url, username=PROXY_USER, password=PROXY_PASSWORD
         ),
         pull | {"type": "kubernetes.io/dockerconfigjson"},
-        secret("sops-age", **{"keys.agekey": age_key(1)}),
+        secret("sops-age", **{"keys.agekey": age.identity(1)}),
         secret("of-nobody", word="not-to-be-copied"),
         item,
     )
@@ -165,7 +146,7 @@ def test_the_keys_of_decryption_are_there_and_named(on, optional):
     spec = workload(on, "Kustomization", FLUX, "kustomize.toolkit.fluxcd.io/v1")["spec"]
     assert spec["decryption"] == {"provider": "sops", "secretRef": {"name": "sops-age"}}
     keys = workload(on, "Secret", "sops-age")["data"]
-    assert base64.b64decode(keys["keys.agekey"]) == age_key(1).encode()
+    assert base64.b64decode(keys["keys.agekey"]) == age.identity(1).encode()
 
 
 def test_no_other_secret_is_copied(on, optional):
@@ -182,11 +163,11 @@ def test_a_secret_that_goes_is_told_by_its_name(on, optional):
         return found["status"] == "False" and "default/sops-age not found" in found["message"]
 
     until(told, 40, "the missing Secret to be named")
-    on.apply(secret("sops-age", **{"keys.agekey": age_key(2)}))
+    on.apply(secret("sops-age", **{"keys.agekey": age.identity(2)}))
 
     def arrived() -> bool:
         keys = workload(on, "Secret", "sops-age")["data"]
-        return base64.b64decode(keys["keys.agekey"]) == age_key(2).encode()
+        return base64.b64decode(keys["keys.agekey"]) == age.identity(2).encode()
 
     # The cluster may have been ready all along: what it said last says nothing of the new one.
     until(arrived, 40, "the new key")

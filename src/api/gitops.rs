@@ -8,6 +8,10 @@ use super::reference::SecretReference;
 use super::rules;
 use super::rules_git;
 use super::schema;
+pub use super::source::{
+    AWS_PROVIDER, GitRef, GitReference, GitSource, GitVerification, GitVerificationMode, OciRef, OciReference, OciSource,
+    OciVerification, OidcIdentityMatch, Source, SourceKind,
+};
 
 /// The Flux version built into this binary.
 pub const FLUX_VERSION: &str = "v2.9.5";
@@ -46,6 +50,14 @@ impl GitOps {
             (None, Some(argocd)) => Ok(Some(Agent::ArgoCd(argocd))),
             (Some(_), Some(_)) => Err(SpecError::new("spec.gitops", "at most one of flux, argocd may be set")),
         }
+    }
+}
+
+impl GitOps {
+    /// Whether Flux pulls from ECR, with an identity of its own in AWS.
+    pub fn needs_aws_identity(&self) -> bool {
+        let oci = self.flux.as_ref().and_then(|flux| flux.source.oci.as_ref());
+        oci.is_some_and(|oci| oci.provider == AWS_PROVIDER)
     }
 }
 
@@ -120,175 +132,6 @@ pub struct ArgoCd {
     pub path: String,
 }
 
-/// Exactly one of `git`, `oci`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules::exactly_one_of(&["git", "oci"]))]
-#[serde(rename_all = "camelCase")]
-pub struct Source {
-    /// A Git repository.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub git: Option<GitSource>,
-    /// An OCI artifact.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oci: Option<OciSource>,
-}
-
-/// What kind of source a [`Source`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SourceKind<'a> {
-    Git(&'a GitSource),
-    Oci(&'a OciSource),
-}
-
-impl Source {
-    /// The one member that is set.
-    pub fn kind(&self) -> Result<SourceKind<'_>, SpecError> {
-        match (&self.git, &self.oci) {
-            (Some(git), None) => Ok(SourceKind::Git(git)),
-            (None, Some(oci)) => Ok(SourceKind::Oci(oci)),
-            _ => Err(SpecError::new("spec.gitops.*.source", "exactly one of git, oci must be set")),
-        }
-    }
-}
-
-/// A Git repository, and what of it is followed.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GitSource {
-    /// Address of the repository: https:// or ssh://. http:// only where the operator was started to allow it.
-    #[schemars(length(max = 2048))]
-    #[x_kube(validation = rules_git::git_url())]
-    #[x_kube(validation = rules_git::no_password_in_url())]
-    #[x_kube(validation = rules_git::no_metadata_address())]
-    pub url: String,
-    /// Which revision is followed.
-    #[serde(rename = "ref")]
-    pub reference: GitRef,
-    /// How often the repository is asked for something new, such as `1m`.
-    #[serde(default = "one_minute")]
-    #[schemars(length(max = 20))]
-    #[x_kube(validation = rules::duration())]
-    #[x_kube(validation = rules::at_least_a_second())]
-    pub interval: String,
-    /// Secret in this namespace with the credentials: `identity` and `known_hosts` (ssh), or `username` and `password`, or
-    /// `bearerToken`, or a GitHub App's keys; also `ca.crt`. Copied into the cluster, and kept in step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<SecretReference>,
-    /// Secret in this namespace with the `address` (and `username`, `password`) of a proxy.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy_secret_ref: Option<SecretReference>,
-}
-
-/// Exactly one of `branch`, `tag`, `semver`, `commit`, `name`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules::exactly_one_of(&["branch", "tag", "semver", "commit", "name"]))]
-#[serde(rename_all = "camelCase")]
-pub struct GitRef {
-    /// Newest commit of this branch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
-    #[x_kube(validation = rules_git::ref_name())]
-    pub branch: Option<String>,
-    /// This tag.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
-    #[x_kube(validation = rules_git::ref_name())]
-    pub tag: Option<String>,
-    /// Highest tag in this range of semantic versions, such as `>=1.0.0 <2.0.0`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
-    #[x_kube(validation = rules_git::semver_range())]
-    pub semver: Option<String>,
-    /// This commit, by its SHA.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64))]
-    #[x_kube(validation = rules_git::commit())]
-    pub commit: Option<String>,
-    /// This reference by its full name, such as `refs/heads/main`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 255))]
-    #[x_kube(validation = rules_git::full_ref_name())]
-    pub name: Option<String>,
-}
-
-/// The revision a [`GitRef`] names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GitReference<'a> {
-    Branch(&'a str),
-    Tag(&'a str),
-    Semver(&'a str),
-    Commit(&'a str),
-    Name(&'a str),
-}
-
-impl GitRef {
-    /// The one member that is set.
-    pub fn kind(&self) -> Result<GitReference<'_>, SpecError> {
-        let Self { branch, tag, semver, commit, name } = self;
-        match (branch, tag, semver, commit, name) {
-            (Some(branch), None, None, None, None) => Ok(GitReference::Branch(branch)),
-            (None, Some(tag), None, None, None) => Ok(GitReference::Tag(tag)),
-            (None, None, Some(semver), None, None) => Ok(GitReference::Semver(semver)),
-            (None, None, None, Some(commit), None) => Ok(GitReference::Commit(commit)),
-            (None, None, None, None, Some(name)) => Ok(GitReference::Name(name)),
-            _ => Err(SpecError::new(
-                "spec.gitops.*.source.git.ref",
-                "exactly one of branch, tag, semver, commit, name must be set",
-            )),
-        }
-    }
-}
-
-/// An OCI artifact, and which version of it is followed.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OciSource {
-    /// Address of the artifact, oci://, without a tag.
-    #[schemars(length(max = 2048))]
-    #[x_kube(validation = rules_git::oci_url())]
-    #[x_kube(validation = rules_git::no_metadata_address())]
-    pub url: String,
-    /// Which version is followed.
-    #[serde(rename = "ref")]
-    pub reference: OciRef,
-    /// How the registry is logged in to: `generic` (with `secretRef`, if any) or a cloud's own, such as `aws`.
-    #[serde(default = "generic")]
-    #[schemars(length(min = 1, max = 32))]
-    #[x_kube(validation = rules::aws_word())]
-    pub provider: String,
-    /// How often the registry is asked for something new, such as `1m`.
-    #[serde(default = "one_minute")]
-    #[schemars(length(max = 20))]
-    #[x_kube(validation = rules::duration())]
-    #[x_kube(validation = rules::at_least_a_second())]
-    pub interval: String,
-    /// Secret of type kubernetes.io/dockerconfigjson in this namespace; copied into the cluster, and kept in step.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret_ref: Option<SecretReference>,
-}
-
-/// Exactly one of `tag`, `semver`, `digest`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
-#[x_kube(validation = rules::exactly_one_of(&["tag", "semver", "digest"]))]
-#[serde(rename_all = "camelCase")]
-pub struct OciRef {
-    /// This tag.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
-    #[x_kube(validation = rules_git::oci_tag())]
-    pub tag: Option<String>,
-    /// Highest tag in this range of semantic versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255))]
-    #[x_kube(validation = rules_git::semver_range())]
-    pub semver: Option<String>,
-    /// This digest, `sha256:...`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 80))]
-    #[x_kube(validation = rules_git::oci_digest())]
-    pub digest: Option<String>,
-}
-
 /// Decryption of Secrets kept in the source.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -321,14 +164,6 @@ fn argocd_version() -> String {
 
 fn argocd_namespace() -> String {
     "argocd".to_owned()
-}
-
-fn generic() -> String {
-    "generic".to_owned()
-}
-
-fn one_minute() -> String {
-    "1m".to_owned()
 }
 
 fn ten_minutes() -> String {

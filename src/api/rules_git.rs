@@ -113,6 +113,37 @@ pub(super) fn oci_digest() -> Rule {
     matches("^sha256:[0-9a-f]{64}$", "must be sha256: and 64 hexadecimal digits")
 }
 
+/// An identity in AWS is only asked for where no Secret is named: with both, one would be accepted and ignored.
+pub(super) fn one_login() -> Rule {
+    rule(
+        "self.provider == 'generic' || !has(self.secretRef)",
+        "a secretRef takes the place of the provider's login: leave secretRef out, or set provider: generic",
+    )
+    .field_path(".secretRef")
+}
+
+pub(super) fn verified_tag() -> Rule {
+    rule(
+        "!has(self.verify) || self.verify.mode == 'HEAD' || has(self.ref.tag) || has(self.ref.semver) \
+         || (has(self.ref.name) && self.ref.name.startsWith('refs/tags/'))",
+        "only a tag that is followed can be verified: set mode: HEAD, or follow a tag (ref.tag, ref.semver or ref.name refs/tags/...)",
+    )
+    .field_path(".verify")
+}
+
+pub(super) fn signature_provider() -> Rule {
+    matches("^(cosign|notation)$", "must be cosign or notation")
+}
+
+/// Keyless and without an identity, anybody's signature would do.
+pub(super) fn whose_signature() -> Rule {
+    let identities = "has(self.matchOIDCIdentity) && self.matchOIDCIdentity.size() > 0";
+    rule(
+        format!("has(self.secretRef) != ({identities}) && (self.provider == 'cosign' || has(self.secretRef))"),
+        "must say whose signatures count: secretRef with their keys, or, for cosign without keys, matchOIDCIdentity; not both",
+    )
+}
+
 pub(super) fn agent_version() -> Rule {
     matches(r"^v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$", "must be a version of the agent, such as v2.9.5")
 }

@@ -5,7 +5,7 @@
 //! is acted on, with a line of its own when it is not.
 
 use super::access::Access;
-use super::gitops::{Agent, FLUX_VERSION, Flux, GitOps, GitSource, SourceKind};
+use super::gitops::{Agent, FLUX_VERSION, Flux, GitOps, GitSource, OciSource, SourceKind};
 use super::network::{IpFamily, KubernetesNetwork};
 use super::node_group::{NodeGroupSpec, Scaling};
 use super::{EksClusterSpec, SpecError};
@@ -110,8 +110,17 @@ fn of_gitops(gitops: &GitOps, found: &mut Unsupported) -> Result<(), SpecError> 
     } = flux;
     found.when(version != FLUX_VERSION, "spec.gitops.flux.version");
     match source.kind()? {
-        SourceKind::Git(GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref: _ }) => {}
-        SourceKind::Oci(_) => found.when(true, "spec.gitops.flux.source.oci"),
+        SourceKind::Git(GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref: _, verify: _ }) => {}
+        SourceKind::Oci(OciSource {
+            url: _,
+            reference: _,
+            provider: _,
+            interval: _,
+            secret_ref: _,
+            cert_secret_ref: _,
+            proxy_secret_ref: _,
+            verify: _,
+        }) => {}
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ use super::route::Route;
 use super::route_table::{RouteTable, Table};
 use super::route_table_association::RouteTableAssociation;
 use super::security_group::SecurityGroup;
+use super::source_identity;
 use super::subnet::{self, Subnet};
 use super::unlisted::{Kind, Unlisted};
 use super::vpc::{self, Vpc};
@@ -33,7 +34,7 @@ use crate::api::{EksClusterSpec, NodeGroupSpec, SpecError};
 use crate::engine::{Gate, Graph, Key, node};
 
 /// A node of the graph.
-type Node = Arc<dyn node::Node<Cloud>>;
+pub(super) type Node = Arc<dyn node::Node<Cloud>>;
 
 /// Whether there are nodes for add-ons to run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +185,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(OidcProvider::new(&making)));
     }
     in_cluster(&mut nodes, &making, spec, input.versions);
+    source_identity::add(&mut nodes, &making, spec, boundary, input.owned);
     if !spec.fargate_profiles.is_empty() || input.owned.contains(&role::key(Purpose::Fargate)) {
         nodes.push(Arc::new(Role::new(&making, Purpose::Fargate, &[], boundary)));
     }
@@ -203,6 +205,7 @@ fn in_cluster(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &EksClusterSpec,
         nodes.push(Arc::new(PodIdentityAssociation::new(making, wanted)));
     }
     let listed = spec.pod_identities.iter().map(|one| format!("{}/{}", one.namespace, one.service_account));
+    let listed = listed.chain(source_identity::service_account(spec));
     nodes.push(Arc::new(Unlisted::new(making, Kind::PodIdentities, listed)));
     if spec.access.prune {
         let listed = spec.access.entries.iter().map(|entry| entry.principal_arn.clone());

@@ -204,6 +204,36 @@ fn the_role_of_fargate_profiles_goes_with_the_cluster_when_none_is_listed_any_mo
 }
 
 #[test]
+fn a_source_in_ecr_has_an_identity_of_its_own_unless_the_spec_lists_one() {
+    let oci = |provider: &str| {
+        let source = json!({"oci": {"url": "oci://r/fleet", "ref": {"tag": "prod"}, "provider": provider}});
+        json!({"flux": {"source": source, "path": "."}})
+    };
+    let (role, association) = (role::key(Purpose::Source), source_identity::key());
+    let has = |more: Value, owned: &[Key]| {
+        let graph = expanded(&spec(more), &[], owned).unwrap();
+        (graph.node(&role).is_some(), graph.node(&association).is_some())
+    };
+    assert_eq!(has(json!({"gitops": oci("generic")}), &[]), (false, false));
+    assert_eq!(has(json!({"gitops": oci("aws")}), &[]), (true, true));
+    assert_eq!(has(json!({"gitops": oci("generic")}), std::slice::from_ref(&role)), (true, false));
+    let own = json!({
+        "namespace": "flux-system",
+        "serviceAccount": "source-controller",
+        "roleArn": "arn:aws:iam::123456789012:role/own",
+    });
+    assert_eq!(has(json!({"gitops": oci("aws"), "podIdentities": [own]}), &[]), (false, true));
+
+    let graph = expanded(&spec(json!({"gitops": oci("aws")})), &[], &[]).unwrap();
+    let made = place(&follow(&graph, Goal::Present));
+    let at = |key: &Key| made[&key.to_string()];
+    assert!(at(&role) < at(&association), "EKS associates no role that is not there");
+    assert!(made["cluster"] < at(&association));
+    // The association goes with the cluster.
+    assert!(place(&follow(&graph, Goal::Gone)).contains_key(&role.to_string()));
+}
+
+#[test]
 fn nothing_that_is_not_listed_is_looked_for_but_what_is_ours_or_what_is_to_be_pruned() {
     let unlisted = |more| {
         let graph = expanded(&spec(more), &[], &[]).unwrap();

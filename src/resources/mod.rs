@@ -35,6 +35,7 @@ pub mod route;
 pub mod route_table;
 pub mod route_table_association;
 pub mod security_group;
+pub mod source_identity;
 pub mod subnet;
 pub mod survey;
 pub mod unlisted;

@@ -9,6 +9,7 @@ use aws_sdk_eks::types::PodIdentityAssociation as Association;
 use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, changes_field};
 use super::cluster;
 use super::ownership::{self, untagged};
+use super::role::{self, Purpose};
 use crate::api::access::PodIdentity as Wanted;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -18,12 +19,23 @@ use crate::engine::{Change, Class, Failure, Key, Look, Observed, Presence, Refs,
 /// Its kind in the graph.
 pub const KIND: &str = "podIdentity";
 
-/// An association that the spec lists. In a cluster of ours, what is listed is ours to keep as listed.
+/// An association that the spec lists, or that something else in the spec needs. In a cluster of ours, what is listed is ours to
+/// keep as listed.
 pub struct PodIdentityAssociation {
     cluster: String,
-    wanted: Wanted,
+    namespace: String,
+    service_account: String,
+    role: PodRole,
     tags: Tags,
     intervals: Intervals,
+}
+
+/// The role that the Pods get.
+enum PodRole {
+    /// The user's, by its ARN.
+    Given(String),
+    /// One that we make.
+    Made(Purpose),
 }
 
 /// What is seen of it.
@@ -41,14 +53,37 @@ pub fn key(namespace: &str, service_account: &str) -> Key {
 }
 
 impl PodIdentityAssociation {
-    /// An association of the cluster.
+    /// An association that the spec lists.
     pub fn new(making: &Making<'_>, wanted: &Wanted) -> Self {
-        let tags = making.tags(&key(&wanted.namespace, &wanted.service_account));
-        Self { cluster: making.cluster_name.into(), wanted: wanted.clone(), tags, intervals: making.intervals }
+        let role = PodRole::Given(wanted.role_arn.clone());
+        Self::of(making, &wanted.namespace, &wanted.service_account, role)
+    }
+
+    /// The association of a service account with a role that we make.
+    pub fn with_role_of(making: &Making<'_>, namespace: &str, service_account: &str, purpose: Purpose) -> Self {
+        Self::of(making, namespace, service_account, PodRole::Made(purpose))
+    }
+
+    fn of(making: &Making<'_>, namespace: &str, service_account: &str, role: PodRole) -> Self {
+        Self {
+            cluster: making.cluster_name.into(),
+            namespace: namespace.into(),
+            service_account: service_account.into(),
+            role,
+            tags: making.tags(&key(namespace, service_account)),
+            intervals: making.intervals,
+        }
     }
 
     fn name(&self) -> String {
-        format!("{}/{}", self.wanted.namespace, self.wanted.service_account)
+        format!("{}/{}", self.namespace, self.service_account)
+    }
+
+    fn role_arn<'a>(&'a self, refs: &'a Refs) -> Result<&'a str, Failure> {
+        match &self.role {
+            PodRole::Given(arn) => Ok(arn),
+            PodRole::Made(purpose) => refs.need(&role::key(*purpose), "arn"),
+        }
     }
 
     /// EKS knows it by an id of its own; there is at most one of a service account.
@@ -58,8 +93,8 @@ impl PodIdentityAssociation {
             .eks
             .list_pod_identity_associations()
             .cluster_name(&self.cluster)
-            .namespace(&self.wanted.namespace)
-            .service_account(&self.wanted.service_account);
+            .namespace(&self.namespace)
+            .service_account(&self.service_account);
         let answer = cloud.aws.call(Service::Eks, "ListPodIdentityAssociations", &self.name(), request.send()).await?;
         Ok(answer.associations().iter().find_map(|one| one.association_id().map(str::to_owned)))
     }
@@ -86,11 +121,14 @@ impl Resource for PodIdentityAssociation {
     type Seen = Seen;
 
     fn key(&self) -> Key {
-        key(&self.wanted.namespace, &self.wanted.service_account)
+        key(&self.namespace, &self.service_account)
     }
 
     fn after(&self) -> Vec<Key> {
-        vec![cluster::key()]
+        match &self.role {
+            PodRole::Given(_) => vec![cluster::key()],
+            PodRole::Made(purpose) => vec![cluster::key(), role::key(*purpose)],
+        }
     }
 
     fn inside(&self) -> Option<Key> {
@@ -102,17 +140,23 @@ impl Resource for PodIdentityAssociation {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("roleArn", self.wanted.role_arn.clone())]
+        match &self.role {
+            PodRole::Given(arn) => vec![("roleArn", arn.clone())],
+            PodRole::Made(purpose) => vec![("role", role::key(*purpose).to_string())],
+        }
     }
 
     fn rest(&self) -> Rest {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
         let mut changes = ownership::tag_changes_of_listed(&self.tags, &seen.detail.tags, seen.detail.untagged);
-        if seen.detail.role_arn != self.wanted.role_arn {
-            changes.push(Change::in_place("roleArn", &seen.detail.role_arn, &self.wanted.role_arn));
+        // A role of ours that is not there is made first.
+        if let Ok(wanted) = self.role_arn(refs)
+            && seen.detail.role_arn != wanted
+        {
+            changes.push(Change::in_place("roleArn", &seen.detail.role_arn, wanted));
         }
         changes
     }
@@ -149,16 +193,17 @@ impl Resource for PodIdentityAssociation {
         })
     }
 
-    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
-        let step = format!("{} {}", Resource::key(self), self.wanted.role_arn);
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let role_arn = self.role_arn(refs)?;
+        let step = format!("{} {role_arn}", Resource::key(self));
         let request = cloud
             .aws
             .eks
             .create_pod_identity_association()
             .cluster_name(&self.cluster)
-            .namespace(&self.wanted.namespace)
-            .service_account(&self.wanted.service_account)
-            .role_arn(&self.wanted.role_arn)
+            .namespace(&self.namespace)
+            .service_account(&self.service_account)
+            .role_arn(role_arn)
             .client_request_token(client_token(&cloud.owner.uid, 0, &step))
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreatePodIdentityAssociation", &self.name(), request.send()).await;
@@ -176,7 +221,7 @@ impl Resource for PodIdentityAssociation {
     async fn update(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         seen: &Observed<Seen>,
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
@@ -184,6 +229,7 @@ impl Resource for PodIdentityAssociation {
         // First the tags: the operator's policy lets it change only what carries them.
         cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
         if changes_field(changes, "roleArn") {
+            let role_arn = self.role_arn(refs)?;
             // No token of ours: done twice it is the same, and a token would make the way back and forth again a repetition.
             let request = cloud
                 .aws
@@ -191,9 +237,9 @@ impl Resource for PodIdentityAssociation {
                 .update_pod_identity_association()
                 .cluster_name(&self.cluster)
                 .association_id(&seen.id)
-                .role_arn(&self.wanted.role_arn);
+                .role_arn(role_arn);
             cloud.aws.call(Service::Eks, "UpdatePodIdentityAssociation", &self.name(), request.send()).await?;
-            detail.role_arn = self.wanted.role_arn.clone();
+            detail.role_arn = role_arn.into();
         }
         Ok(Observed { detail, ..seen.clone() })
     }

@@ -1,4 +1,4 @@
-//! The roles of the cluster, of its nodes and of its Fargate Pods, with their policies; or a role that the user names.
+//! The roles of the cluster, of its nodes, of its Fargate Pods and of Flux, with their policies; or a role that the user names.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/cluster-iam-role.html>, and `create-node-role.html`,
 //! `auto-create-node-role.html` and `pod-execution-role.html` beside it.
@@ -23,6 +23,8 @@ pub enum Purpose {
     AutoNode,
     /// What runs Pods on Fargate: it pulls their images.
     Fargate,
+    /// Flux's source-controller: it pulls what the cluster follows from ECR.
+    Source,
 }
 
 /// What EKS Auto Mode asks of the cluster's role beside what every cluster's has: it makes nodes, volumes, load balancers.
@@ -40,6 +42,7 @@ impl Purpose {
             Purpose::Node => "node",
             Purpose::AutoNode => "autoNode",
             Purpose::Fargate => "fargate",
+            Purpose::Source => "source",
         }
     }
 
@@ -48,6 +51,7 @@ impl Purpose {
             Purpose::Cluster => "eks.amazonaws.com",
             Purpose::Node | Purpose::AutoNode => "ec2.amazonaws.com",
             Purpose::Fargate => "eks-fargate-pods.amazonaws.com",
+            Purpose::Source => "pods.eks.amazonaws.com",
         }
     }
 
@@ -59,6 +63,7 @@ impl Purpose {
             }
             Purpose::AutoNode => &["AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly"],
             Purpose::Fargate => &["AmazonEKSFargatePodExecutionRolePolicy"],
+            Purpose::Source => &["AmazonEC2ContainerRegistryPullOnly"],
         }
     }
 }
@@ -133,7 +138,7 @@ impl Role {
     }
 
     fn trust(&self) -> String {
-        // TagSession is what Auto Mode needs of the cluster's role, and does no harm to the others.
+        // TagSession is what Auto Mode needs of the cluster's role, and pod identity of every role; it does no harm to the others.
         serde_json::json!({
             "Version": "2012-10-17",
             "Statement": [{
@@ -350,7 +355,7 @@ mod tests {
     #[test]
     fn names_fit_iam_and_are_one_objects_alone() {
         let long = "c".repeat(100);
-        for purpose in [Purpose::Cluster, Purpose::Node, Purpose::AutoNode, Purpose::Fargate] {
+        for purpose in [Purpose::Cluster, Purpose::Node, Purpose::AutoNode, Purpose::Fargate, Purpose::Source] {
             assert!(name(&long, "uid", purpose).len() <= 64);
         }
         assert_ne!(name("demo", "uid-1", Purpose::Node), name("demo", "uid-2", Purpose::Node));

@@ -54,10 +54,14 @@ def _own_configuration() -> dict[str, str]:
 
 
 class Repository:
-    """A bare repository with a work tree to commit from."""
+    """A bare repository with a work tree to commit from.
+
+    `signing_key` is the file of the SSH key that commits and tags are signed with from then on.
+    """
 
     def __init__(self, bare: Path, work: Path, url: str):
         self.url = url
+        self.signing_key: Path | None = None
         self.work = work
         git("init", "--quiet", "--bare", f"--initial-branch={BRANCH}", str(bare))
         git("clone", "--quiet", str(bare), str(work))
@@ -88,11 +92,15 @@ class Repository:
         return self._push(message, None)
 
     def _push(self, message: str, tag: str | None) -> str:
+        with_key = ["-c", "gpg.format=ssh", "-c", f"user.signingKey={self.signing_key}"]
+        sign = ["--gpg-sign"] if self.signing_key else []
+        commit = ["commit", "--quiet", "--allow-empty", "--message", message, *sign]
         git("add", "--all", cwd=self.work)
-        git("commit", "--quiet", "--allow-empty", "--message", message, cwd=self.work)
+        git(*with_key, *commit, cwd=self.work)
         git("push", "--quiet", "origin", f"HEAD:{BRANCH}", cwd=self.work)
         if tag:
-            git("tag", tag, cwd=self.work)
+            signed = ["--sign", "--message", tag] if self.signing_key else []
+            git(*with_key, "tag", *signed, tag, cwd=self.work)
             git("push", "--quiet", "origin", tag, cwd=self.work)
         return git("rev-parse", "HEAD", cwd=self.work)
 
@@ -101,6 +109,7 @@ class GitServer:
     """Serves every repository under its directory; with credentials, to who knows them.
 
     `refuse` makes it answer that status to everything, `requests` tells what was asked.
+    `authorization` is that header as it must be, where it is not a user's and a password's.
     """
 
     def __init__(
@@ -108,11 +117,12 @@ class GitServer:
         directory: Path,
         tls: Pair | None = None,
         credentials: tuple[str, str] | None = None,
+        authorization: str | None = None,
     ):
         self.directory = directory
         self.refuse: int | None = None
         self.requests: list[str] = []
-        self._expected = None
+        self._expected = authorization
         if credentials:
             confidential.note(credentials[1])
             encoded = base64.b64encode(":".join(credentials).encode()).decode()

@@ -3,6 +3,7 @@
 from . import Accepted, Refused, at, merged
 
 GIT = "gitops.flux.source.git"
+ARTIFACT = {"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}}
 BASE = {
     "region": "eu-west-1",
     "version": "1.34",
@@ -29,7 +30,7 @@ def ref(advice: str, where: str = "", **fields: object) -> Refused:
 
 
 def oci(advice: str, where: str, **fields: object) -> Refused:
-    source = {"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}, **fields}
+    source = {**ARTIFACT, **fields}
     return Refused(
         at("gitops.flux.source", {"git": None, "oci": source}),
         f"spec.gitops.flux.source.oci{where}",
@@ -37,6 +38,8 @@ def oci(advice: str, where: str, **fields: object) -> Refused:
     )
 
 
+KEYS = {"secretRef": {"name": "public-keys"}}
+ANYBODY = [{"issuer": ".*", "subject": ".*"}]
 ADDRESS = "link-local or metadata address"
 SHAPE = "must be https://<host>/<path> or ssh://<user>@<host>/<path>"
 PASSWORD = "must hold no password or token"
@@ -133,6 +136,20 @@ WRONG = [
     oci("exactly one of tag, semver, digest", ".ref", ref={"tag": "a", "semver": "1.x"}),
     oci("must be a tag", ".ref.tag", ref={"tag": "a b"}),
     oci("sha256: and 64", ".ref.digest", ref={"digest": "sha256:12"}),
+    oci("takes the place of the provider's login", ".secretRef", provider="aws", **KEYS),
+    oci("whose signatures count", ".verify", verify={}),
+    oci("whose signatures count", ".verify", verify={**KEYS, "matchOIDCIdentity": ANYBODY}),
+    oci("whose signatures count", ".verify", verify={"matchOIDCIdentity": []}),
+    oci(
+        "whose signatures count",
+        ".verify",
+        verify={"provider": "notation", "matchOIDCIdentity": ANYBODY},
+    ),
+    oci("must be cosign or notation", ".verify.provider", verify={"provider": "gpg", **KEYS}),
+    flux("source.git.verify", {"mode": "HEAD"}, "Required value"),
+    flux("source.git.verify", {"mode": "None", **KEYS}, "Unsupported value"),
+    flux("source.git.verify", {"mode": "Tag", **KEYS}, "only a tag that is followed"),
+    flux("source.git.verify", {"mode": "TagAndHEAD", **KEYS}, "only a tag that is followed"),
     Refused(at("gitops.argocd", ARGOCD), "spec.gitops", "at most one of flux, argocd may be set"),
 ]
 
@@ -171,6 +188,22 @@ CHANGEABLE = [
             {"semver": ">=1.0.0 <2.0.0 || ~3.1"},
             {"commit": "76087da78cdcec69b25c1392f6c5948b0bd320f5"},
             {"name": "refs/pull/420/head"},
+        )
+    ),
+    Accepted(at(f"{GIT}.verify", KEYS)),
+    *(
+        Accepted(at(GIT, {"ref": {"branch": None, **ref}, "verify": {"mode": mode, **KEYS}}))
+        for ref in ({"tag": "v1.2.0"}, {"semver": "1.x"}, {"name": "refs/tags/v1.2.0"})
+        for mode in ("HEAD", "Tag", "TagAndHEAD")
+    ),
+    *(
+        Accepted(at("gitops.flux.source", {"git": None, "oci": {**ARTIFACT, **more}}))
+        for more in (
+            {"provider": "aws"},
+            {"certSecretRef": {"name": "ca"}, "proxySecretRef": {"name": "proxy"}, **KEYS},
+            {"verify": KEYS},
+            {"verify": {"matchOIDCIdentity": ANYBODY}},
+            {"verify": {"provider": "notation", **KEYS}},
         )
     ),
     *(Accepted(at("gitops.flux.path", path)) for path in ("./clusters/demo", ".", "a/b_c/1.0")),
