@@ -9,8 +9,8 @@ use super::rules;
 use super::rules_git;
 use super::schema;
 pub use super::source::{
-    AWS_PROVIDER, GitRef, GitReference, GitSource, GitVerification, GitVerificationMode, OciRef, OciReference, OciSource,
-    OciVerification, OidcIdentityMatch, Source, SourceKind,
+    AWS_PROVIDER, GitRef, GitReference, GitSource, GitVerification, GitVerificationMode, OciRef, OciReference,
+    OciSource, OciVerification, OidcIdentityMatch, Source, SourceKind,
 };
 
 /// The Flux version built into this binary.

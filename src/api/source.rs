@@ -278,9 +278,7 @@ impl OciRef {
             (Some(tag), None, None) => Ok(OciReference::Tag(tag)),
             (None, Some(semver), None) => Ok(OciReference::Semver(semver)),
             (None, None, Some(digest)) => Ok(OciReference::Digest(digest)),
-            _ => {
-                Err(SpecError::new("spec.gitops.*.source.oci.ref", "exactly one of tag, semver, digest must be set"))
-            }
+            _ => Err(SpecError::new("spec.gitops.*.source.oci.ref", "exactly one of tag, semver, digest must be set")),
         }
     }
 }

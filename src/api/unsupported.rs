@@ -110,7 +110,14 @@ fn of_gitops(gitops: &GitOps, found: &mut Unsupported) -> Result<(), SpecError> 
     } = flux;
     found.when(version != FLUX_VERSION, "spec.gitops.flux.version");
     match source.kind()? {
-        SourceKind::Git(GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref: _, verify: _ }) => {}
+        SourceKind::Git(GitSource {
+            url: _,
+            reference: _,
+            interval: _,
+            secret_ref: _,
+            proxy_secret_ref: _,
+            verify: _,
+        }) => {}
         SourceKind::Oci(OciSource {
             url: _,
             reference: _,

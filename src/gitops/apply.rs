@@ -74,6 +74,17 @@ struct Metadata {
     annotations: Marks,
     #[serde(default)]
     deletion_timestamp: Option<String>,
+    #[serde(default)]
+    uid: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    managed_fields: Vec<ManagedFields>,
+}
+
+/// Who wrote an object.
+#[derive(Debug, Deserialize)]
+struct ManagedFields {
+    #[serde(default)]
+    manager: String,
 }
 
 impl Metadata {
@@ -159,6 +170,22 @@ pub async fn ensure(
         }
     }
     Err(CallError::Conflict)
+}
+
+/// Deletes an object that we applied and Git has not adopted. Whether there was one.
+pub async fn delete_ours(client: &Client, id: &ObjectId, sign: Sign) -> Result<bool, CallError> {
+    let Some(seen) = metadata(client, id).await? else { return Ok(false) };
+    let is_ours = seen.managed_fields.iter().any(|fields| fields.manager == FIELD_MANAGER);
+    if !is_ours || sign(&seen.labels, &seen.annotations) || seen.deletion_timestamp.is_some() {
+        return Ok(false);
+    }
+    let preconditions = Preconditions { uid: seen.uid, resource_version: Some(seen.resource_version) };
+    let parameters = DeleteParams::default().preconditions(preconditions);
+    let request = id.request().delete(&id.name, &parameters).map_err(kube::Error::BuildRequest)?;
+    match client.request_text(request).await.map_err(CallError::from) {
+        Ok(_) | Err(CallError::NotFound) => Ok(true),
+        Err(other) => Err(other),
+    }
 }
 
 async fn metadata(client: &Client, id: &ObjectId) -> Result<Option<Metadata>, CallError> {

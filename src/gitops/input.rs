@@ -7,7 +7,7 @@ use std::fmt;
 
 use k8s_openapi::ByteString;
 
-use super::flux::FluxInput;
+use super::flux::{FluxInput, SourceKind};
 
 /// All that is applied in a workload cluster.
 #[derive(Debug, Clone)]
@@ -16,6 +16,20 @@ pub enum AgentInput {
 }
 
 impl AgentInput {
+    /// Whether its Pods get an identity in AWS.
+    pub fn needs_identity(&self) -> bool {
+        match self {
+            Self::Flux(input) => matches!(&input.source.kind, SourceKind::Oci(oci) if oci.aws),
+        }
+    }
+
+    /// What gives them that identity.
+    pub fn set_identity(&mut self, id: String) {
+        match self {
+            Self::Flux(input) => input.source_identity = Some(id),
+        }
+    }
+
     /// The facts are kept in the cluster.
     pub fn set_facts(&mut self, facts: Facts) {
         match self {

@@ -16,6 +16,8 @@ pub const REPAIR: Duration = Duration::from_secs(600);
 pub struct Memory {
     pub install: Install,
     pub objects: HashMap<ObjectId, Applied>,
+    /// The source of the kind that is not asked for was looked for, and is not there, or is not ours.
+    pub other_source_is_gone: bool,
 }
 
 /// How far the install manifests are. `key` differs when what should be installed does.

@@ -1,6 +1,7 @@
-//! What a Git source may be: its URL, its path, its ref, and the keys of its credentials Secret.
+//! What a source may be: its URL, its path, its ref, and the keys of the Secrets that it names.
 //!
-//! May not enter: clients. Pure: the caller reads the Secret. What passes is a [`SourceUrl`], and only that can be given to the agent.
+//! May not enter: clients. Pure: the caller reads the Secret. What passes is a [`SourceUrl`] or an
+//! [`OciUrl`], and only these can be given to the agent.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,6 +48,24 @@ impl fmt::Display for SourceUrl {
     }
 }
 
+/// The URL of an artifact that the agent may be pointed at, without a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OciUrl(String);
+
+impl OciUrl {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is in a private registry of ECR, whose login an identity in AWS gives.
+    pub fn is_in_ecr(&self) -> bool {
+        let host = self.0.trim_start_matches("oci://").split('/').next().unwrap_or_default();
+        let amazons = ["amazonaws.com", "amazonaws.com.cn", "amazonaws.eu", "on.aws", "api.aws"];
+        (host.contains(".dkr.ecr.") || host.contains(".dkr.ecr-fips.") || host.contains(".dkr-ecr"))
+            && amazons.iter().any(|domain| host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+    }
+}
+
 /// Why a source is refused. The messages never repeat a URL that could hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSource {
@@ -54,11 +73,13 @@ pub enum InvalidSource {
     NotAUrl(String),
     #[error("the Git URL has the scheme {0:?}, but only https and ssh are allowed")]
     Scheme(String),
+    #[error("the artifact's URL {0}: write oci://HOST/PATH")]
+    Oci(&'static str),
     #[error(
         "the Git URL is unencrypted http: use https (the operator takes http only with --allow-http-git, for tests)"
     )]
     Http,
-    #[error("the Git URL's host {host:?} {why}")]
+    #[error("the URL's host {host:?} {why}")]
     Host { host: String, why: Refused },
     #[error("the Git URL holds a password or a user: put credentials into a Secret and name it in secretRef")]
     Credentials,
@@ -95,14 +116,7 @@ pub fn url(text: &str, policy: SourcePolicy) -> Result<SourceUrl, InvalidSource>
         "http" => return Err(InvalidSource::Http),
         other => return Err(InvalidSource::Scheme(other.into())),
     };
-    // The host is judged as written: the parser has already made an address of whatever notation it was in.
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let host = match host_and_port.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => host,
-        _ => host_and_port,
-    };
-    address::check(host, policy.allow_http).map_err(|why| InvalidSource::Host { host: host.into(), why })?;
+    host(rest, policy)?;
     if parsed.password().is_some() || (scheme != Scheme::Ssh && !parsed.username().is_empty()) {
         return Err(InvalidSource::Credentials);
     }
@@ -116,6 +130,36 @@ pub fn url(text: &str, policy: SourcePolicy) -> Result<SourceUrl, InvalidSource>
         return Err(InvalidSource::NotAUrl("it names no repository".into()));
     }
     Ok(SourceUrl { text: text.to_owned(), scheme })
+}
+
+/// Checks the host at the head of a URL without its scheme. It is judged as written: a parser has already made an address of whatever
+/// notation it was in.
+fn host(rest: &str, policy: SourcePolicy) -> Result<(), InvalidSource> {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = match host_and_port.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => host_and_port,
+    };
+    address::check(host, policy.allow_http).map_err(|why| InvalidSource::Host { host: host.into(), why })
+}
+
+/// Checks the URL of an artifact.
+pub fn oci_url(text: &str, policy: SourcePolicy) -> Result<OciUrl, InvalidSource> {
+    let refuse = |why| Err(InvalidSource::Oci(why));
+    let Some(rest) = text.strip_prefix("oci://") else { return refuse("does not begin with oci://") };
+    if text.len() > 2048 || text.bytes().any(|b| b <= b' ' || b >= 0x7f || b"\\@?#%".contains(&b)) {
+        return refuse("is too long, or has a user, a digest, a query or characters that no artifact's name has");
+    }
+    let path = rest.split_once('/').map(|(_, path)| path).unwrap_or_default();
+    if path.trim_matches('/').is_empty() {
+        return refuse("names no artifact");
+    }
+    if path.contains(':') {
+        return refuse("has a tag, which goes to ref.tag");
+    }
+    host(rest, policy)?;
+    Ok(OciUrl(text.to_owned()))
 }
 
 /// Checks the path of the cluster's manifests, relative to the repository's root.
@@ -176,6 +220,69 @@ pub fn secret(url: &SourceUrl, secret: Option<NamedSecret<'_>>) -> Result<(), In
     }
 }
 
+/// What a Secret that is copied as it is must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// Public keys of those whose signatures in Git count.
+    Authors,
+    /// Public keys of those whose signatures by cosign count.
+    Cosign,
+    /// What notation trusts.
+    Notation,
+    /// A private authority, or a certificate of one's own.
+    Certificates,
+    /// The login of a registry.
+    DockerConfig,
+}
+
+impl Keys {
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Authors => "keys that end in .asc (OpenPGP) or .sshpub (SSH)",
+            Self::Cosign => "keys that end in .pub",
+            Self::Notation => "the key trustpolicy.json, and keys that end in .crt or .pem",
+            Self::Certificates => "the key ca.crt, or tls.crt and tls.key, or all three",
+            Self::DockerConfig => "the key .dockerconfigjson, of type kubernetes.io/dockerconfigjson",
+        }
+    }
+
+    /// The keys still missing, for people.
+    fn missing(self, data: &BTreeMap<String, ByteString>) -> Option<&'static str> {
+        let has = |key: &str| data.get(key).is_some_and(|value| !value.0.is_empty());
+        let ends = |end: &str| data.iter().any(|(key, value)| key.ends_with(end) && !value.0.is_empty());
+        match self {
+            Self::Authors => (!ends(".asc") && !ends(".sshpub")).then_some("public keys"),
+            Self::Cosign => (!ends(".pub")).then_some("public keys"),
+            Self::Notation if !has("trustpolicy.json") => Some("trustpolicy.json"),
+            Self::Notation => (!ends(".crt") && !ends(".pem")).then_some("certificates"),
+            Self::Certificates => match (has("tls.crt"), has("tls.key")) {
+                (true, false) => Some("tls.key"),
+                (false, true) => Some("tls.crt"),
+                (true, true) => None,
+                (false, false) => (!has("ca.crt")).then_some("ca.crt"),
+            },
+            Self::DockerConfig => (!has(".dockerconfigjson")).then_some(".dockerconfigjson"),
+        }
+    }
+}
+
+/// Checks the keys of a Secret that is there.
+pub fn keys(
+    expected: Keys,
+    (namespace, name): (&str, &str),
+    data: &BTreeMap<String, ByteString>,
+) -> Result<(), InvalidSource> {
+    match expected.missing(data) {
+        None => Ok(()),
+        Some(missing) => Err(InvalidSource::SecretKeys {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            missing: missing.to_owned(),
+            expected: expected.expected(),
+        }),
+    }
+}
+
 /// The keys still missing, for people; `None` when the Secret will do.
 fn missing(scheme: Scheme, has: impl Fn(&str) -> bool) -> Option<String> {
     let lacking = |keys: &[&str]| {
@@ -193,8 +300,12 @@ fn missing(scheme: Scheme, has: impl Fn(&str) -> bool) -> Option<String> {
         .any(|key| has(key))
     {
         return lacking(&["githubAppID", "githubAppPrivateKey"]).or_else(|| {
-            (!has("githubAppInstallationID") && !has("githubAppInstallationOwner"))
-                .then(|| "githubAppInstallationID or githubAppInstallationOwner".to_owned())
+            let one = "githubAppInstallationID or githubAppInstallationOwner";
+            match (has("githubAppInstallationID"), has("githubAppInstallationOwner")) {
+                (false, false) => Some(one.to_owned()),
+                (true, true) => Some(format!("a choice: it holds both {one}, and Flux takes only one")),
+                _ => None,
+            }
         });
     }
     let enough = ["bearerToken", "ca.crt", "caFile", "tls.crt"].iter().any(|key| has(key));

@@ -133,3 +133,79 @@ fn ssh_without_a_secret_is_refused_and_https_is_not() {
     assert_eq!(secret(&url("ssh://git@github.com/a", STRICT).unwrap(), None), Err(InvalidSource::SecretNotNamed));
     assert_eq!(secret(&url("https://github.com/a", STRICT).unwrap(), None), Ok(()));
 }
+
+#[test]
+fn an_artifact_is_named_by_host_and_path_only() {
+    let strict = SourcePolicy::default();
+    for good in ["oci://ghcr.io/acme/fleet", "oci://registry.acme.internal:5000/fleet", "oci://10.0.0.7/a/b"] {
+        assert_eq!(oci_url(good, strict).unwrap().as_str(), good);
+    }
+    for (bad, why) in [
+        ("https://ghcr.io/acme/fleet", "does not begin with oci://"),
+        ("oci://ghcr.io", "names no artifact"),
+        ("oci://ghcr.io/acme/fleet:prod", "ref.tag"),
+        ("oci://ghcr.io/acme/fleet@sha256:0", "a digest"),
+        ("oci://me:word@ghcr.io/acme/fleet", "a user"),
+        ("oci://169.254.169.254/latest", "metadata"),
+        ("oci://[fd00:ec2::254]/latest", "metadata"),
+        ("oci://2852039166/latest", "169.254.169.254"),
+        ("oci://127.0.0.1:5000/fleet", "loopback"),
+    ] {
+        let said = oci_url(bad, strict).unwrap_err().to_string();
+        assert!(said.contains(why), "{bad}: {said}");
+        assert!(!said.contains("word"), "{said}");
+    }
+    assert!(oci_url("oci://127.0.0.1:5000/fleet", SourcePolicy { allow_http: true }).is_ok());
+}
+
+#[test]
+fn ecr_is_known_by_its_host() {
+    let is_in_ecr = |url: &str| oci_url(url, SourcePolicy::default()).unwrap().is_in_ecr();
+    for host in [
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+        "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+        "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+        "123456789012.dkr-ecr.eu-west-1.on.aws",
+    ] {
+        assert!(is_in_ecr(&format!("oci://{host}/fleet")), "{host}");
+    }
+    for host in [
+        "public.ecr.aws",
+        "ghcr.io",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com.example",
+        "a.dkr.ecr.b.evilamazonaws.com",
+    ] {
+        assert!(!is_in_ecr(&format!("oci://{host}/fleet")), "{host}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_copied_as_it_is_has_what_it_is_for() {
+    let said = |expected: Keys, present: &[&str]| {
+        let data = present.iter().map(|key| ((*key).to_owned(), ByteString(b"value".to_vec()))).collect();
+        keys(expected, ("team", "keys"), &data).map_err(|why| why.to_string())
+    };
+    for (expected, good) in [
+        (Keys::Authors, vec!["alice.asc"]),
+        (Keys::Authors, vec!["bob.sshpub", "notes"]),
+        (Keys::Cosign, vec!["release.pub"]),
+        (Keys::Notation, vec!["trustpolicy.json", "ca.pem"]),
+        (Keys::Certificates, vec!["ca.crt"]),
+        (Keys::Certificates, vec!["tls.crt", "tls.key"]),
+        (Keys::DockerConfig, vec![".dockerconfigjson"]),
+    ] {
+        assert_eq!(said(expected, &good), Ok(()), "{good:?}");
+    }
+    for (expected, bad, missing) in [
+        (Keys::Authors, vec!["identity"], "lacks public keys"),
+        (Keys::Cosign, vec![], "lacks public keys"),
+        (Keys::Notation, vec!["ca.pem"], "lacks trustpolicy.json"),
+        (Keys::Notation, vec!["trustpolicy.json"], "lacks certificates"),
+        (Keys::Certificates, vec!["ca.crt", "tls.crt"], "lacks tls.key"),
+        (Keys::Certificates, vec!["ca.pem"], "lacks ca.crt"),
+        (Keys::DockerConfig, vec![".dockercfg"], "lacks .dockerconfigjson"),
+    ] {
+        let why = said(expected, &bad).unwrap_err();
+        assert!(why.contains("Secret team/keys") && why.contains(missing), "{why}");
+    }
+}

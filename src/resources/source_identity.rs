@@ -47,8 +47,7 @@ pub(super) fn add(
         nodes.push(Arc::new(Role::new(making, Purpose::Source, &[], boundary)));
     }
     if is_made(spec) {
-        let association =
-            PodIdentityAssociation::with_role_of(making, NAMESPACE, SERVICE_ACCOUNT, Purpose::Source);
+        let association = PodIdentityAssociation::with_role_of(making, NAMESPACE, SERVICE_ACCOUNT, Purpose::Source);
         nodes.push(Arc::new(association));
     }
 }

@@ -21,7 +21,7 @@ use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::gitops::AgentInput;
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
-use crate::resources::survey;
+use crate::resources::{source_identity, survey};
 
 /// Why there is no graph.
 pub(super) enum NoGraph {
@@ -286,6 +286,16 @@ impl Reconcile<'_> {
             let name = self.cluster.cluster_name();
             if wants_facts {
                 input.set_facts(agent::facts(&self.state.memory, &name, &cloud.aws));
+            }
+            if input.needs_identity() {
+                // Its Pods get the identity when they are made, so it must be there before them.
+                let key = source_identity::key();
+                let Some(seen) = self.state.memory.observed(&key) else {
+                    let mut word = remembered.word();
+                    word.says = Says::no(Reason::Creating, format!("waiting for {key}, by which Flux pulls from ECR"));
+                    return word;
+                };
+                input.set_identity(seen.id.clone());
             }
             let sts = self.ctx.settings.sts_endpoint.as_deref();
             match agent::access(&self.state.memory, &name, &cloud.aws, sts).await {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::agent::ValidAgent;
+use crate::api::gitops::GitOps;
 use crate::api::network::NetworkKind;
 use crate::api::{EksClusterSpec, Reason, duration, unsupported};
 use crate::controllers::account::Refusal;
@@ -38,9 +39,21 @@ pub fn validate(spec: &EksClusterSpec, sources: SourcePolicy) -> Result<Valid, R
     if let NetworkKind::Existing(existing) = spec.network.kind()? {
         existing.subnets()?;
     }
+    source_identity(spec)?;
     let agent = spec.gitops.as_ref().map(|gitops| gitops.agent()).transpose()?.flatten();
     let agent = agent.map(|agent| ValidAgent::of(agent, sources)).transpose()?;
     Ok(Valid { agent })
+}
+
+/// An identity reaches Pods by an agent on their node, which Auto Mode brings along.
+fn source_identity(spec: &EksClusterSpec) -> Result<(), Refusal> {
+    const ADDON: &str = "eks-pod-identity-agent";
+    let needed = spec.gitops.as_ref().is_some_and(GitOps::needs_aws_identity);
+    if needed && spec.auto_mode.is_none() && !spec.addons.iter().any(|addon| addon.name == ADDON) {
+        let why = format!("aws needs the add-on {ADDON}: list it in spec.addons, or set spec.autoMode");
+        return Err(invalid("spec.gitops.flux.source.oci.provider", why));
+    }
+    Ok(())
 }
 
 /// Fields that are part of the API and not acted upon yet: said, never ignored.
@@ -59,6 +72,7 @@ pub fn duration(field: &str, text: &str) -> Result<Duration, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controllers::cluster::agent::ValidSource;
     use crate::gitops::input::GitRef;
     use serde_json::{Value, json};
 
@@ -84,7 +98,8 @@ mod tests {
         let Some(ValidAgent::Flux(flux)) = validate(&spec(|_| ()), SourcePolicy::default()).unwrap().agent else {
             panic!("it asks for Flux")
         };
-        assert_eq!(flux.reference, GitRef::Branch("main".into()));
+        let ValidSource::Git { reference, .. } = flux.source else { panic!("it follows Git") };
+        assert_eq!(reference, GitRef::Branch("main".into()));
         assert_eq!((flux.source_interval.as_secs(), flux.interval.as_secs()), (60, 600));
         assert_eq!(flux.components.len(), 4);
         let without = validate(&spec(|s| drop(s["gitops"].take())), SourcePolicy::default()).unwrap();
@@ -116,6 +131,43 @@ mod tests {
             let message = refused(|spec| set(spec, &path, value));
             assert!(message.contains(field), "{field}: {message}");
         }
+    }
+
+    #[test]
+    fn every_mistake_about_an_artifact_names_its_field() {
+        const ECR: &str = "oci://123456789012.dkr.ecr.eu-west-1.amazonaws.com/fleet";
+        let key = json!({"name": "key"});
+        let cases = [
+            (json!({"url": "oci://ghcr.io/a:b"}), ".url"),
+            (json!({"url": "oci://169.254.169.254/a"}), ".url"),
+            (json!({"provider": "gcp"}), ".provider"),
+            (json!({"provider": "aws"}), ".provider"),
+            (json!({"provider": "aws", "url": ECR, "secretRef": key}), ".secretRef"),
+            (json!({"interval": "soon"}), ".interval"),
+            (json!({"certSecretRef": {"name": "flux-system"}}), ".certSecretRef"),
+        ];
+        let with = |spec: &mut Value, more: Value| {
+            let mut source = json!({"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}});
+            source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            spec["gitops"]["flux"]["source"] = json!({"oci": source});
+        };
+        for (more, field) in cases {
+            let message = refused(|spec| with(spec, more));
+            assert!(message.contains(&format!("spec.gitops.flux.source.oci{field}")), "{field}: {message}");
+        }
+        let ecr = || json!({"provider": "aws", "url": ECR});
+        let good = |spec| validate(&spec, SourcePolicy::default()).map(|_| ()).map_err(|refusal| refusal.message);
+        assert_eq!(good(spec(|spec| with(spec, ecr()))), Ok(()));
+        let other_addons = |spec: &mut Value| {
+            spec["addons"] = json!([{"name": "vpc-cni"}]);
+            with(spec, ecr());
+        };
+        assert!(refused(other_addons).contains("eks-pod-identity-agent"));
+        let auto = |spec: &mut Value| {
+            other_addons(spec);
+            spec["autoMode"] = json!({});
+        };
+        assert_eq!(good(spec(auto)), Ok(()));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 
-use super::input::{Component, Decryption, FluxInput, GitSource, REGISTRY};
+use super::input::{Component, Decryption, FluxInput, REGISTRY};
+use super::source::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
 use crate::gitops::input::{Facts, GitRef, SecretCopy, SecretData};
 use crate::gitops::validate::{self, SourcePolicy};
 
@@ -15,19 +16,52 @@ pub fn input() -> FluxInput {
         components: Component::ALL.into(),
         registry: REGISTRY.into(),
         image_pull_secret: None,
-        source: GitSource {
-            url: validate::url("https://github.com/acme/fleet", SourcePolicy::default()).unwrap(),
-            reference: GitRef::Branch("main".into()),
-            interval: Duration::from_secs(60),
-            secret: None,
-            proxy_secret: None,
-        },
+        source: git(|_| ()),
         path: "clusters/demo".into(),
         interval: Duration::from_secs(600),
         prune: true,
         decryption: None,
         facts: None,
+        source_identity: None,
     }
+}
+
+/// A repository, changed.
+pub fn git(change: impl FnOnce(&mut GitSource)) -> Source {
+    let mut git = GitSource {
+        url: validate::url("https://github.com/acme/fleet", SourcePolicy::default()).unwrap(),
+        reference: GitRef::Branch("main".into()),
+        secret: None,
+        verify: None,
+    };
+    change(&mut git);
+    Source { interval: Duration::from_secs(60), proxy_secret: None, kind: SourceKind::Git(git) }
+}
+
+/// An artifact, changed.
+pub fn oci(change: impl FnOnce(&mut OciSource)) -> Source {
+    let mut oci = OciSource {
+        url: validate::oci_url("oci://ghcr.io/acme/fleet", SourcePolicy::default()).unwrap(),
+        reference: OciRef::Tag("prod".into()),
+        aws: false,
+        secret: None,
+        cert_secret: None,
+        verify: None,
+    };
+    change(&mut oci);
+    Source { interval: Duration::from_secs(60), proxy_secret: None, kind: SourceKind::Oci(oci) }
+}
+
+/// An artifact with a Secret of every kind.
+pub fn full_oci() -> Source {
+    let mut source = oci(|oci| {
+        oci.secret = Some(SecretCopy { kind: "kubernetes.io/dockerconfigjson".into(), ..secret("registry") });
+        oci.cert_secret = Some(secret("registry-ca"));
+        oci.verify =
+            Some(OciVerification { provider: "cosign".into(), keys: Some(secret("signers")), identities: Vec::new() });
+    });
+    source.proxy_secret = Some(secret("egress-proxy"));
+    source
 }
 
 pub fn full_input() -> FluxInput {
@@ -35,8 +69,11 @@ pub fn full_input() -> FluxInput {
     let mut input = input();
     input.image_pull_secret =
         Some(SecretCopy { kind: "kubernetes.io/dockerconfigjson".into(), ..secret("mirror-credentials") });
-    input.source.url = validate::url("ssh://git@github.com/acme/fleet", SourcePolicy::default()).unwrap();
-    input.source.secret = Some(data(&["identity", "known_hosts"]));
+    input.source = git(|git| {
+        git.url = validate::url("ssh://git@github.com/acme/fleet", SourcePolicy::default()).unwrap();
+        git.secret = Some(data(&["identity", "known_hosts"]));
+        git.verify = Some(GitVerification { mode: "HEAD", keys: secret("authors") });
+    });
     input.source.proxy_secret = Some(secret("egress-proxy"));
     input.decryption = Some(Decryption { provider: "sops".into(), secret: Some(secret("sops-age")) });
     input.facts = Some(Facts {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
-use crate::gitops::input::{Facts, GitRef, SecretCopy, SecretData};
-use crate::gitops::validate::SourceUrl;
+use super::source::Source;
+use crate::gitops::input::{Facts, SecretCopy};
 
 /// The Flux whose manifests are built in.
 pub const VERSION: &str = "v2.9.5";
@@ -26,13 +26,15 @@ pub struct FluxInput {
     /// Image registry without a trailing slash, [`REGISTRY`] unless a mirror is used.
     pub registry: String,
     pub image_pull_secret: Option<SecretCopy>,
-    pub source: GitSource,
+    pub source: Source,
     /// Relative to the repository's root, checked by [`crate::gitops::validate::path`].
     pub path: String,
     pub interval: Duration,
     pub prune: bool,
     pub decryption: Option<Decryption>,
     pub facts: Option<Facts>,
+    /// What gives source-controller's Pods their identity in AWS. They have it from their start only: another one makes them anew.
+    pub source_identity: Option<String>,
 }
 
 /// A controller of Flux.
@@ -66,15 +68,6 @@ impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-#[derive(Debug, Clone)]
-pub struct GitSource {
-    pub url: SourceUrl,
-    pub reference: GitRef,
-    pub interval: Duration,
-    pub secret: Option<SecretData>,
-    pub proxy_secret: Option<SecretCopy>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,9 @@ use crate::gitops::apply::Sign;
 use crate::gitops::install::{Manifests, Phase};
 use crate::gitops::object::{Object, ObjectId};
 
+/// On source-controller's Pods: what gave them their identity in AWS when they were made.
+const IDENTITY: &str = "keelson.dev/pod-identity-association";
+
 const SYSTEM: &str = include_str!("../../../deploy/flux/flux-system.yaml");
 
 fn text_of(component: Component) -> &'static str {
@@ -36,7 +39,7 @@ impl Manifests for FluxInput {
     fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         let pull_secret = self.image_pull_secret.as_ref().map(|secret| &secret.name);
-        (VERSION, &self.components, &self.registry, pull_secret).hash(&mut hasher);
+        (VERSION, &self.components, &self.registry, pull_secret, &self.source_identity).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -45,7 +48,7 @@ impl Manifests for FluxInput {
     }
 
     fn is_synced(&self, id: &ObjectId) -> bool {
-        matches!(id.kind.as_str(), "Secret" | "ConfigMap" | "GitRepository" | "Kustomization")
+        matches!(id.kind.as_str(), "Secret" | "ConfigMap" | "GitRepository" | "OCIRepository" | "Kustomization")
     }
 
     fn sign(&self) -> Sign {
@@ -76,7 +79,15 @@ fn phase_of(document: &str) -> Option<Phase> {
 fn written_in(mut object: Object, input: &FluxInput) -> Object {
     object.annotate(PRUNE, "disabled");
     match object.id.kind.as_str() {
-        "Deployment" => set_deployment(&mut object.body["spec"]["template"]["spec"], input),
+        "Deployment" => {
+            let template = &mut object.body["spec"]["template"];
+            set_deployment(&mut template["spec"], input);
+            if object.id.name == Component::SourceController.as_str()
+                && let Some(identity) = &input.source_identity
+            {
+                template["metadata"]["annotations"][IDENTITY] = identity.as_str().into();
+            }
+        }
         "ClusterRoleBinding" => keep_subjects(&mut object.body, input),
         _ => {}
     }
@@ -144,6 +155,24 @@ mod tests {
         );
     }
 
+    fn deployments(input: &FluxInput) -> Vec<Object> {
+        objects(input, Phase::Agent).filter(|object| object.id.kind == "Deployment").collect()
+    }
+
+    #[test]
+    fn pods_are_made_anew_for_another_identity_and_only_those_that_have_it() {
+        let mut input = fixture::input();
+        let (plain, key) = (deployments(&input), input.key());
+        input.source_identity = Some("a-1".into());
+        assert_ne!(input.key(), key);
+        for (before, after) in plain.iter().zip(deployments(&input)) {
+            let annotation = &after.body["spec"]["template"]["metadata"]["annotations"][IDENTITY];
+            let is_source_controller = after.id.name == "source-controller";
+            assert_eq!(annotation.as_str(), is_source_controller.then_some("a-1"), "{}", after.id);
+            assert_eq!(before.body == after.body, !is_source_controller, "{}", after.id);
+        }
+    }
+
     #[test]
     fn every_object_says_it_is_flux_and_which_and_is_safe_from_pruning() {
         let input = fixture::input();
@@ -173,10 +202,8 @@ mod tests {
         let mut input = fixture::input();
         input.registry = "mirror.acme.example/flux".into();
         input.image_pull_secret = Some(fixture::secret("mirror-credentials"));
-        let pods: Vec<_> = objects(&input, Phase::Agent)
-            .filter(|object| object.id.kind == "Deployment")
-            .map(|object| object.body["spec"]["template"]["spec"].clone())
-            .collect();
+        let pods: Vec<_> =
+            deployments(&input).iter().map(|object| object.body["spec"]["template"]["spec"].clone()).collect();
         let images: Vec<_> = pods.iter().map(|pod| pod["containers"][0]["image"].as_str().unwrap()).collect();
         assert_eq!(
             images,

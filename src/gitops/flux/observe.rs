@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::input::{NAME, NAMESPACE};
-use super::sync::{GIT_REPOSITORY, HELM_RELEASE, KUSTOMIZATION};
+use super::source::{GIT_REPOSITORY, OCI_REPOSITORY};
+use super::sync::{HELM_RELEASE, KUSTOMIZATION};
 use crate::gitops::error::CallError;
 use crate::gitops::list::{Go, each};
 use crate::gitops::object::{collection, or_default};
@@ -27,9 +28,19 @@ pub struct Seen {
     pub controllers: Vec<Controller>,
 }
 
-/// What GitRepositories, Kustomizations and HelmReleases have in common, as far as it is looked at.
+impl Seen {
+    /// Whether anything is from Flux's own source of that kind.
+    pub fn is_referred_to(&self, kind: &str) -> bool {
+        self.kustomizations.iter().chain(&self.helm_releases).any(|object| object.is_from(kind))
+    }
+}
+
+/// What sources, Kustomizations and HelmReleases have in common, as far as it is looked at.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct FluxObject {
+    /// Only what is read by its name says it; items of a list do not.
+    #[serde(default)]
+    pub kind: String,
     #[serde(default, deserialize_with = "or_default")]
     pub metadata: Metadata,
     #[serde(default, deserialize_with = "or_default")]
@@ -50,10 +61,51 @@ pub struct Metadata {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Spec {
     pub suspend: bool,
     pub url: Option<String>,
+    pub source_ref: Option<SourceRef>,
+    pub chart: Option<Chart>,
+}
+
+/// The source that a Kustomization or a chart is from; in its own namespace where none is named.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct SourceRef {
+    pub kind: String,
+    pub name: String,
+    pub namespace: String,
+}
+
+/// The chart of a HelmRelease.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Chart {
+    #[serde(deserialize_with = "or_default")]
+    pub spec: ChartSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ChartSpec {
+    pub source_ref: Option<SourceRef>,
+}
+
+impl FluxObject {
+    /// The source it is from.
+    pub fn source_ref(&self) -> Option<&SourceRef> {
+        let of_chart = || self.spec.chart.as_ref()?.spec.source_ref.as_ref();
+        self.spec.source_ref.as_ref().or_else(of_chart)
+    }
+
+    /// Whether it is from Flux's own source of that kind.
+    pub fn is_from(&self, kind: &str) -> bool {
+        self.source_ref().is_some_and(|source| {
+            let namespace = if source.namespace.is_empty() { &self.metadata.namespace } else { &source.namespace };
+            (source.kind.as_str(), source.name.as_str(), namespace.as_str()) == (kind, NAME, NAMESPACE)
+        })
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -101,21 +153,31 @@ pub struct ControllerStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// Reads everything. A kind that is not served (a component left out) has no objects.
-pub async fn observe(client: &Client) -> Result<Seen, CallError> {
+/// Reads everything. A kind that is not served (a component left out) has no objects. The source is the one that the root names,
+/// which Git may have exchanged; `asked` while there is no root.
+pub async fn observe(client: &Client, asked: (&str, &str)) -> Result<Seen, CallError> {
     let all = ListParams::default();
     let agent = ListParams::default().labels("app.kubernetes.io/part-of=flux");
-    let (source, kustomizations, helm_releases, controllers) = tokio::try_join!(
-        git_repository(client),
+    let (kustomizations, helm_releases, controllers): (Vec<FluxObject>, _, _) = tokio::try_join!(
         list(client, KUSTOMIZATION, None, &all),
         list(client, HELM_RELEASE, None, &all),
         list(client, ("apps/v1", "Deployment"), Some(NAMESPACE), &agent),
     )?;
+    let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
+    let followed =
+        root.and_then(|root| [GIT_REPOSITORY, OCI_REPOSITORY].into_iter().find(|(_, kind)| root.is_from(kind)));
+    let source = one(client, followed.unwrap_or(asked)).await?;
     Ok(Seen { source, kustomizations, helm_releases, controllers })
 }
 
-async fn git_repository(client: &Client) -> Result<Option<FluxObject>, CallError> {
-    let request = collection(GIT_REPOSITORY.0, GIT_REPOSITORY.1, Some(NAMESPACE))
+/// Flux's own Kustomization.
+pub async fn root(client: &Client) -> Result<Option<FluxObject>, CallError> {
+    one(client, KUSTOMIZATION).await
+}
+
+/// The object of that kind that is Flux's own.
+async fn one(client: &Client, (api_version, kind): (&str, &str)) -> Result<Option<FluxObject>, CallError> {
+    let request = collection(api_version, kind, Some(NAMESPACE))
         .get(NAME, &GetParams::default())
         .map_err(kube::Error::BuildRequest)?;
     match client.request(request).await.map_err(CallError::from) {
@@ -150,6 +212,22 @@ mod tests {
             serde_json::from_str(r#"{"metadata": {"name": "a", "labels": null}, "spec": {}}"#).unwrap();
         assert_eq!(found.metadata.name, "a");
         assert!(found.status.conditions.is_empty());
+    }
+
+    #[test]
+    fn a_chart_and_a_kustomization_say_where_they_are_from() {
+        let of = |body: &str| serde_json::from_str::<FluxObject>(body).unwrap();
+        let source = r#"{"kind": "GitRepository", "name": "flux-system", "namespace": "flux-system"}"#;
+        let chart = of(&format!(
+            r#"{{"metadata": {{"name": "a", "namespace": "shop"}}, "spec": {{"chart": {{"spec": {{"sourceRef": {source}}}}}}}}}"#
+        ));
+        assert!(chart.is_from("GitRepository") && !chart.is_from("OCIRepository"));
+        let beside = r#"{"metadata": {"namespace": "flux-system"}, "spec": {"sourceRef": {"kind": "OCIRepository", "name": "flux-system"}}}"#;
+        assert!(of(beside).is_from("OCIRepository"));
+        assert!(
+            !of(&beside.replace(r#""namespace": "flux-system""#, r#""namespace": "shop""#)).is_from("OCIRepository")
+        );
+        assert!(!of("{}").is_from("GitRepository"));
     }
 
     #[test]

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::input::{FluxInput, NAMESPACE};
-use super::observe::{self, Seen};
+use super::observe::{self, FluxObject, Seen};
 use super::status::roll_up;
 use super::sync;
 use super::verdict::verdict;
 use crate::api::conditions::Reason;
-use crate::gitops::apply::{self, Results, Tenure, each};
+use crate::gitops::apply::{self, Marks, Results, Tenure, each};
 use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
 use crate::gitops::memory::Install;
+use crate::gitops::object::{Object, ObjectId};
 use crate::gitops::reconcile::GitOpsOutcome;
 use crate::gitops::verdict::Verdict;
 use crate::gitops::workload::{Workload, locked};
@@ -30,13 +31,17 @@ pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcom
     let ours = sync::ours(input);
     each(workload, ours.iter().cloned(), Tenure::ForGood, &mut applied).await?;
     // The source before what refers to it: kustomize-controller calls a missing source a failure.
-    for seed in sync::seeds(input) {
+    for seed in seeds(workload, input).await? {
         each(workload, [seed].into_iter(), Tenure::UntilAdopted(sync::adopted), &mut applied).await?;
     }
     if everything || !applied.changed.is_empty() {
         applied.changed.extend(apply::prune_secrets(&workload.client, NAMESPACE, &ours, sync::adopted).await?);
     }
-    let seen = observe::observe(&workload.client).await?;
+    let seen = observe::observe(&workload.client, input.source.api()).await?;
+    if everything || !applied.changed.is_empty() {
+        locked(&workload.memory).other_source_is_gone = false;
+    }
+    applied.changed.extend(give_up_other_source(workload, input, &seen).await?);
     if lacks_a_controller(&seen, input) {
         locked(&workload.memory).install = Install::Nothing;
     }
@@ -44,6 +49,38 @@ pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcom
     let now = Timestamp::now();
     let look_again = look_again(&verdict, &seen, input, now);
     Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), verdict, changed: applied.changed, look_again })
+}
+
+/// The sync objects. Once Git has the root, it says what the root is from: a source that it has exchanged is not made again.
+async fn seeds(workload: &Workload, input: &FluxInput) -> Result<Vec<Object>, CallError> {
+    let [source, root] = sync::seeds(input);
+    let is_new = !locked(&workload.memory).objects.contains_key(&source.id);
+    if is_new && observe::root(&workload.client).await?.is_some_and(|root| exchanged(&root, &source.id.kind)) {
+        return Ok(vec![root]);
+    }
+    Ok(vec![source, root])
+}
+
+/// Whether Git has the root, and it is from something else than Flux's source of that kind.
+fn exchanged(root: &FluxObject, kind: &str) -> bool {
+    sync::adopted(&root.metadata.labels, &Marks::default()) && !root.is_from(kind)
+}
+
+/// Deletes the source that we made when the spec asked for one of the other kind, once nothing in the cluster refers to it.
+async fn give_up_other_source(
+    workload: &Workload,
+    input: &FluxInput,
+    seen: &Seen,
+) -> Result<Option<ObjectId>, CallError> {
+    let other = sync::other_source(input);
+    if locked(&workload.memory).other_source_is_gone || seen.is_referred_to(&other.kind) {
+        return Ok(None);
+    }
+    let deleted = apply::delete_ours(&workload.client, &other, sync::adopted).await?;
+    let mut memory = locked(&workload.memory);
+    memory.objects.remove(&other);
+    memory.other_source_is_gone = true;
+    Ok(deleted.then_some(other))
 }
 
 fn installing(input: &FluxInput, applied: Results, missing: &str) -> GitOpsOutcome {
@@ -84,7 +121,6 @@ mod tests {
     use super::*;
     use crate::gitops::flux::fixture;
     use crate::gitops::flux::input::Component;
-    use crate::gitops::flux::observe::FluxObject;
 
     #[test]
     fn a_deleted_controller_is_missed() {

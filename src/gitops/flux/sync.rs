@@ -11,9 +11,8 @@ use serde_json::{Value, json};
 use super::input::{FACTS, FluxInput, NAME, NAMESPACE};
 use crate::gitops::apply::Marks;
 use crate::gitops::input::{Facts, SecretCopy, SecretData};
-use crate::gitops::object::{MANAGED_BY, Object};
+use crate::gitops::object::{MANAGED_BY, Object, ObjectId};
 
-pub const GIT_REPOSITORY: (&str, &str) = ("source.toolkit.fluxcd.io/v1", "GitRepository");
 pub const KUSTOMIZATION: (&str, &str) = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization");
 pub const HELM_RELEASE: (&str, &str) = ("helm.toolkit.fluxcd.io/v2", "HelmRelease");
 
@@ -30,36 +29,27 @@ pub fn adopted(labels: &Marks, _annotations: &Marks) -> bool {
 /// Applied for good: the Secrets and facts that the agent needs and Git does not hold.
 pub fn ours(input: &FluxInput) -> Vec<Object> {
     let FluxInput { source, decryption, image_pull_secret, facts, .. } = input;
-    let credentials = source.secret.as_ref().map(|data| secret(NAME, "Opaque", data));
+    let credentials = source.credentials().map(|data| secret(NAME, "Opaque", data));
     let copies =
-        [source.proxy_secret.as_ref(), decryption.as_ref().and_then(|d| d.secret.as_ref()), image_pull_secret.as_ref()];
-    let copies = copies.into_iter().flatten().map(|SecretCopy { name, kind, data }| secret(name, kind, data));
+        [decryption.as_ref().and_then(|d| d.secret.as_ref()), image_pull_secret.as_ref()].into_iter().flatten();
+    let copies = source.copies().chain(copies).map(|SecretCopy { name, kind, data }| secret(name, kind, data));
     credentials.into_iter().chain(copies).chain(facts.as_ref().map(facts_config_map)).collect()
 }
 
-/// Applied until Git has adopted them.
+/// Applied until Git has adopted them: the source, and what refers to it.
 pub fn seeds(input: &FluxInput) -> [Object; 2] {
-    [git_repository(input), kustomization(input)]
+    [seed(input.source.api(), input.source.spec()), kustomization(input)]
 }
 
-fn git_repository(input: &FluxInput) -> Object {
-    let source = &input.source;
-    let (field, value) = source.reference.field();
-    let mut spec = json!({
-        "url": source.url.as_str(),
-        "interval": duration(source.interval),
-        "ref": {field: value},
-    });
-    if source.secret.is_some() {
-        spec["secretRef"] = json!({"name": NAME});
+/// The source of the kind that is not followed, which may be there from before.
+pub fn other_source(input: &FluxInput) -> ObjectId {
+    let (api_version, kind) = input.source.other_api();
+    ObjectId {
+        api_version: api_version.into(),
+        kind: kind.into(),
+        namespace: Some(NAMESPACE.into()),
+        name: NAME.into(),
     }
-    if source.secret.as_ref().is_some_and(|secret| secret.0.contains_key("githubAppID")) {
-        spec["provider"] = "github".into();
-    }
-    if let Some(proxy) = &source.proxy_secret {
-        spec["proxySecretRef"] = json!({"name": proxy.name});
-    }
-    seed(GIT_REPOSITORY, spec)
 }
 
 fn kustomization(input: &FluxInput) -> Object {
@@ -72,7 +62,7 @@ fn kustomization(input: &FluxInput) -> Object {
         "prune": input.prune,
         // Deleting this Kustomization, by hand or from Git, must not take away all that it applied.
         "deletionPolicy": "Orphan",
-        "sourceRef": {"kind": GIT_REPOSITORY.1, "name": NAME},
+        "sourceRef": {"kind": input.source.api().1, "name": NAME},
     });
     if input.facts.is_some() {
         spec["postBuild"] = json!({"substituteFrom": [{"kind": "ConfigMap", "name": FACTS}]});
@@ -135,7 +125,7 @@ fn object(body: Value) -> Object {
 }
 
 /// A duration as Go writes it, in the largest units that hold it: 90 s is `1m30s`. Flux takes no fraction we would need.
-fn duration(duration: Duration) -> String {
+pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs().max(1);
     let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
     parts.into_iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}")).collect()
@@ -148,7 +138,6 @@ mod tests {
     use super::*;
     use crate::gitops::flux::fixture;
     use crate::gitops::flux::input::Decryption;
-    use crate::gitops::input::GitRef;
 
     #[test]
     fn the_sync_objects_of_a_minimal_input() {
@@ -165,26 +154,19 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_ref_is_the_only_one_set() {
-        let text = || "x".to_owned();
-        for (reference, field) in [
-            (GitRef::Branch(text()), "branch"),
-            (GitRef::Tag(text()), "tag"),
-            (GitRef::Semver(text()), "semver"),
-            (GitRef::Commit(text()), "commit"),
-            (GitRef::Name(text()), "name"),
-        ] {
-            let mut input = fixture::input();
-            input.source.reference = reference;
-            assert_eq!(git_repository(&input).body["spec"]["ref"], json!({field: "x"}));
-        }
+    fn the_objects_of_an_artifact() {
+        let mut input = fixture::input();
+        input.source = fixture::full_oci();
+        let objects: Vec<_> = ours(&input).into_iter().chain(seeds(&input)).map(|object| object.body).collect();
+        insta::assert_yaml_snapshot!(objects);
     }
 
     #[test]
-    fn a_github_app_is_the_provider_of_its_source() {
+    fn the_other_source_is_of_the_other_kind() {
         let mut input = fixture::input();
-        input.source.secret = Some(fixture::data(&["githubAppID", "githubAppPrivateKey", "githubAppInstallationID"]));
-        assert_eq!(git_repository(&input).body["spec"]["provider"], "github");
+        assert_eq!(other_source(&input).to_string(), "OCIRepository flux-system/flux-system");
+        input.source = fixture::full_oci();
+        assert_eq!(other_source(&input).to_string(), "GitRepository flux-system/flux-system");
     }
 
     #[test]

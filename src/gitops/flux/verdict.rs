@@ -22,7 +22,7 @@ pub fn verdict(seen: &Seen, not_applied: &[NotApplied]) -> Verdict {
     let (Some(source), Some(root)) = (&seen.source, root) else {
         return Verdict::not_ready(
             Reason::Creating,
-            format!("GitRepository and Kustomization {NAMESPACE}/{NAME} are not there yet"),
+            format!("source and Kustomization {NAMESPACE}/{NAME} are not there yet"),
         );
     };
     let wanted = match of_source(seen, source) {
@@ -34,7 +34,7 @@ pub fn verdict(seen: &Seen, not_applied: &[NotApplied]) -> Verdict {
 
 /// The revision the source shows for its present spec.
 fn of_source<'a>(seen: &Seen, source: &'a FluxObject) -> Result<&'a str, Verdict> {
-    let name = format!("GitRepository {NAMESPACE}/{NAME}");
+    let name = format!("{} {NAMESPACE}/{NAME}", source.kind);
     let url = source.spec.url.as_deref().unwrap_or("its URL");
     match source.health() {
         // A condition about an older spec says nothing of this one.

@@ -23,7 +23,8 @@ const READY: (&str, &str, &str) = ("True", "Succeeded", "stored artifact");
 const PROGRESSING: (&str, &str, &str) = ("Unknown", "Progressing", "reconciliation in progress");
 
 fn source(status: Value, ready: (&str, &str, &str)) -> FluxObject {
-    flux(json!({"url": "https://github.com/acme/fleet"}), status, ready)
+    let spec = json!({"url": "https://github.com/acme/fleet"});
+    FluxObject { kind: "GitRepository".into(), ..flux(spec, status, ready) }
 }
 
 fn artifact() -> Value {

@@ -3,24 +3,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::secrets::{Missing, copy, read};
-use crate::api::Reason;
-use crate::api::gitops::{FLUX_VERSION, Flux, GitReference, SourceKind};
-use crate::api::reference::SecretReference;
+use super::secrets::{Missing, copy};
+use super::source::{self, ValidSource};
+use crate::api::gitops::{FLUX_VERSION, Flux};
 use crate::controllers::account::Refusal;
 use crate::controllers::cluster::validate::{duration, invalid};
 use crate::controllers::context::Context;
-use crate::gitops::flux::{Component, Decryption, FluxInput, GitSource};
-use crate::gitops::input::{GitRef, SecretData};
-use crate::gitops::validate::{self as source, NamedSecret, SourcePolicy, SourceUrl};
+use crate::gitops::flux::{Component, Decryption, FluxInput, NAME};
+use crate::gitops::validate::{self, SourcePolicy};
 
 /// `spec.gitops.flux`, parsed.
 #[derive(Clone, Debug)]
 pub struct ValidFlux {
-    /// Where the repository is.
-    pub url: SourceUrl,
-    /// What of it is followed.
-    pub reference: GitRef,
+    /// What is followed.
+    pub source: ValidSource,
     /// How often it is asked.
     pub source_interval: Duration,
     /// How often everything is compared.
@@ -29,53 +25,38 @@ pub struct ValidFlux {
     pub components: BTreeSet<Component>,
     /// Path, registry and the like, as they stand in the spec.
     pub spec: Flux,
-    /// The Secret with the repository's credentials.
-    pub credentials: Option<SecretReference>,
-    /// The Secret with the proxy's address.
-    pub proxy: Option<SecretReference>,
 }
 
 /// Checks the spec.
 pub fn valid(flux: &Flux, sources: SourcePolicy) -> Result<ValidFlux, Refusal> {
-    const FLUX: &str = "spec.gitops.flux";
     if flux.version != FLUX_VERSION {
         let why = format!("{:?} is not built in; this operator installs {}", flux.version, FLUX_VERSION);
         return Err(invalid("spec.gitops.flux.version", why));
     }
-    let git = match flux.source.kind()? {
-        SourceKind::Git(git) => git,
-        SourceKind::Oci(_) => {
-            return Err(invalid(
-                "spec.gitops.flux.source.oci",
-                "not supported yet by this version of the operator; remove it",
-            ));
-        }
-    };
-    let field = |name: &str| format!("{FLUX}.source.git.{name}");
-    let url = source::url(&git.url, sources).map_err(|why| invalid(&field("url"), why))?;
-    if git.secret_ref.is_none() {
-        source::secret(&url, None).map_err(|why| invalid(&field("secretRef"), why))?;
-    }
-    source::path(&flux.path).map_err(|why| invalid("spec.gitops.flux.path", why))?;
-    let reference = match git.reference.kind()? {
-        GitReference::Branch(value) => GitRef::Branch(value.into()),
-        GitReference::Tag(value) => GitRef::Tag(value.into()),
-        GitReference::Semver(value) => GitRef::Semver(value.into()),
-        GitReference::Commit(value) => GitRef::Commit(value.into()),
-        GitReference::Name(value) => GitRef::Name(value.into()),
-    };
-    let (name, value) = reference.field();
-    source::reference(name, value).map_err(|why| invalid(&field("ref"), why))?;
+    let (source, source_interval) = source::valid(&flux.source, sources)?;
+    validate::path(&flux.path).map_err(|why| invalid("spec.gitops.flux.path", why))?;
+    copies_are_apart(flux)?;
     Ok(ValidFlux {
-        url,
-        source_interval: duration(&field("interval"), &git.interval)?,
+        source,
+        source_interval,
         interval: duration("spec.gitops.flux.interval", &flux.interval)?,
         components: components(flux)?,
-        credentials: git.secret_ref.clone(),
-        proxy: git.proxy_secret_ref.clone(),
-        reference,
         spec: flux.clone(),
     })
+}
+
+/// The repository's credentials are copied under Flux's own name for them, and all others under their own.
+fn copies_are_apart(flux: &Flux) -> Result<(), Refusal> {
+    let decryption = flux.decryption.as_ref().and_then(|decryption| decryption.secret_ref.as_ref());
+    let others = [("imagePullSecretRef", flux.image_pull_secret_ref.as_ref()), ("decryption.secretRef", decryption)];
+    for (field, reference) in others.into_iter().chain(source::copies(&flux.source)) {
+        if reference.is_some_and(|reference| reference.name == NAME) {
+            let why =
+                format!("a Secret of the name {NAME} is Flux's own, for the repository's credentials: name another");
+            return Err(invalid(&format!("spec.gitops.flux.{field}"), why));
+        }
+    }
+    Ok(())
 }
 
 fn components(flux: &Flux) -> Result<BTreeSet<Component>, Refusal> {
@@ -94,21 +75,8 @@ fn components(flux: &Flux) -> Result<BTreeSet<Component>, Refusal> {
 
 /// All that is to be applied but the facts, with the Secrets it names.
 pub async fn input(ctx: &Context, namespace: &str, flux: &ValidFlux) -> Result<FluxInput, Missing> {
-    let ValidFlux { url, reference, source_interval, interval, components, spec, credentials, proxy } = flux;
-    let git = "spec.gitops.flux.source.git";
-    let secret = match credentials {
-        None => None,
-        Some(SecretReference { name }) => {
-            let found = read(ctx, namespace, name).await?;
-            let data = found.map(|secret| secret.data.unwrap_or_default());
-            let named = NamedSecret { namespace, name, data: data.as_ref() };
-            source::secret(url, Some(named)).map_err(|why| {
-                Missing::Refused(Refusal::new(Reason::InvalidSpec, format!("{git}.secretRef: {why}")))
-            })?;
-            data.map(SecretData)
-        }
-    };
-    let proxy_secret = copy(ctx, namespace, proxy.as_ref(), &format!("{git}.proxySecretRef")).await?;
+    let ValidFlux { source, source_interval, interval, components, spec } = flux;
+    let source = source::input(ctx, namespace, source, *source_interval).await?;
     let pull = spec.image_pull_secret_ref.as_ref();
     let image_pull_secret = copy(ctx, namespace, pull, "spec.gitops.flux.imagePullSecretRef").await?;
     let decryption = match &spec.decryption {
@@ -123,17 +91,12 @@ pub async fn input(ctx: &Context, namespace: &str, flux: &ValidFlux) -> Result<F
         components: components.clone(),
         registry: spec.registry.trim_end_matches('/').to_owned(),
         image_pull_secret,
-        source: GitSource {
-            url: url.clone(),
-            reference: reference.clone(),
-            interval: *source_interval,
-            secret,
-            proxy_secret,
-        },
+        source,
         path: spec.path.clone(),
         interval: *interval,
         prune: spec.prune,
         decryption,
         facts: None,
+        source_identity: None,
     })
 }

@@ -4,6 +4,7 @@
 mod access;
 mod flux;
 mod secrets;
+mod source;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -15,6 +16,8 @@ use kube::runtime::reflector::ObjectRef;
 pub use access::{access, access_at, access_of, facts, locate};
 pub use flux::ValidFlux;
 pub use secrets::Missing;
+#[cfg(test)]
+pub use source::ValidSource;
 
 use crate::api::gitops::Agent as Asked;
 use crate::api::status::GitOpsStatus;

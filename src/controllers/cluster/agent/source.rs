@@ -1,0 +1,177 @@
+//! `spec.gitops.flux.source`: checked before any call, and made what Flux follows, with the Secrets it names. I/O: reads these Secrets.
+
+use std::time::Duration;
+
+use super::secrets::{Missing, copy, copy_with, read};
+use crate::api::Reason;
+use crate::api::gitops::{
+    AWS_PROVIDER, GitReference, GitSource as Git, OciReference, OciSource as Oci, Source as Spec, SourceKind as Kind,
+};
+use crate::api::reference::SecretReference;
+use crate::controllers::account::Refusal;
+use crate::controllers::cluster::validate::{duration, invalid};
+use crate::controllers::context::Context;
+use crate::gitops::flux::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
+use crate::gitops::input::{GitRef, SecretData};
+use crate::gitops::validate::{self, Keys, NamedSecret, OciUrl, SourcePolicy, SourceUrl};
+
+const GIT: &str = "spec.gitops.flux.source.git";
+const OCI: &str = "spec.gitops.flux.source.oci";
+/// Of registries that ask for no more than a Secret.
+const GENERIC: &str = "generic";
+
+/// The source, parsed; the rest of it as it stands in the spec.
+#[derive(Clone, Debug)]
+pub enum ValidSource {
+    Git { url: SourceUrl, reference: GitRef, spec: Git },
+    Oci { url: OciUrl, reference: OciRef, spec: Oci },
+}
+
+/// Secrets that are copied under their own names, with their fields below `spec.gitops.flux`.
+pub fn copies(source: &Spec) -> Vec<(&'static str, Option<&SecretReference>)> {
+    let git = source.git.iter().flat_map(|git| {
+        [
+            ("source.git.proxySecretRef", git.proxy_secret_ref.as_ref()),
+            ("source.git.verify.secretRef", git.verify.as_ref().map(|verify| &verify.secret_ref)),
+        ]
+    });
+    let oci = source.oci.iter().flat_map(|oci| {
+        [
+            ("source.oci.secretRef", oci.secret_ref.as_ref()),
+            ("source.oci.certSecretRef", oci.cert_secret_ref.as_ref()),
+            ("source.oci.proxySecretRef", oci.proxy_secret_ref.as_ref()),
+            ("source.oci.verify.secretRef", oci.verify.as_ref().and_then(|verify| verify.secret_ref.as_ref())),
+        ]
+    });
+    git.chain(oci).collect()
+}
+
+/// Checks the source; also how often it is asked.
+pub fn valid(source: &Spec, policy: SourcePolicy) -> Result<(ValidSource, Duration), Refusal> {
+    match source.kind()? {
+        Kind::Git(git) => Ok((valid_git(git, policy)?, duration(&format!("{GIT}.interval"), &git.interval)?)),
+        Kind::Oci(oci) => Ok((valid_oci(oci, policy)?, duration(&format!("{OCI}.interval"), &oci.interval)?)),
+    }
+}
+
+fn valid_git(git: &Git, policy: SourcePolicy) -> Result<ValidSource, Refusal> {
+    let field = |name: &str| format!("{GIT}.{name}");
+    let url = validate::url(&git.url, policy).map_err(|why| invalid(&field("url"), why))?;
+    if git.secret_ref.is_none() {
+        validate::secret(&url, None).map_err(|why| invalid(&field("secretRef"), why))?;
+    }
+    let reference = match git.reference.kind()? {
+        GitReference::Branch(value) => GitRef::Branch(value.into()),
+        GitReference::Tag(value) => GitRef::Tag(value.into()),
+        GitReference::Semver(value) => GitRef::Semver(value.into()),
+        GitReference::Commit(value) => GitRef::Commit(value.into()),
+        GitReference::Name(value) => GitRef::Name(value.into()),
+    };
+    let (name, value) = reference.field();
+    validate::reference(name, value).map_err(|why| invalid(&field("ref"), why))?;
+    Ok(ValidSource::Git { url, reference, spec: git.clone() })
+}
+
+fn valid_oci(oci: &Oci, policy: SourcePolicy) -> Result<ValidSource, Refusal> {
+    let field = |name: &str| format!("{OCI}.{name}");
+    let url = validate::oci_url(&oci.url, policy).map_err(|why| invalid(&field("url"), why))?;
+    match oci.provider.as_str() {
+        GENERIC => {}
+        AWS_PROVIDER if !url.is_in_ecr() => {
+            let why = "aws is the login of a private registry in ECR, and url names none: set provider: generic";
+            return Err(invalid(&field("provider"), why));
+        }
+        AWS_PROVIDER if oci.secret_ref.is_some() => {
+            let why = "would take the place of the provider's login: leave it out, or set provider: generic";
+            return Err(invalid(&field("secretRef"), why));
+        }
+        AWS_PROVIDER => {}
+        other => {
+            let why =
+                format!("{other:?} gives no identity to what runs in EKS; there are {GENERIC} and {AWS_PROVIDER}");
+            return Err(invalid(&field("provider"), why));
+        }
+    }
+    let reference = match oci.reference.kind()? {
+        OciReference::Tag(value) => OciRef::Tag(value.into()),
+        OciReference::Semver(value) => OciRef::Semver(value.into()),
+        OciReference::Digest(value) => OciRef::Digest(value.into()),
+    };
+    Ok(ValidSource::Oci { url, reference, spec: oci.clone() })
+}
+
+/// What Flux follows, with the Secrets it names.
+pub async fn input(
+    ctx: &Context,
+    namespace: &str,
+    source: &ValidSource,
+    interval: Duration,
+) -> Result<Source, Missing> {
+    let (kind, proxy) = match source {
+        ValidSource::Git { url, reference, spec } => {
+            let proxy = copy(ctx, namespace, spec.proxy_secret_ref.as_ref(), &format!("{GIT}.proxySecretRef")).await?;
+            (SourceKind::Git(git(ctx, namespace, url, reference, spec).await?), proxy)
+        }
+        ValidSource::Oci { url, reference, spec } => {
+            let proxy = copy(ctx, namespace, spec.proxy_secret_ref.as_ref(), &format!("{OCI}.proxySecretRef")).await?;
+            (SourceKind::Oci(oci(ctx, namespace, url, reference, spec).await?), proxy)
+        }
+    };
+    Ok(Source { interval, proxy_secret: proxy, kind })
+}
+
+async fn git(
+    ctx: &Context,
+    namespace: &str,
+    url: &SourceUrl,
+    reference: &GitRef,
+    spec: &Git,
+) -> Result<GitSource, Missing> {
+    let secret = match &spec.secret_ref {
+        None => None,
+        Some(SecretReference { name }) => {
+            let found = read(ctx, namespace, name).await?;
+            let data = found.map(|secret| secret.data.unwrap_or_default());
+            let named = NamedSecret { namespace, name, data: data.as_ref() };
+            validate::secret(url, Some(named)).map_err(|why| {
+                Missing::Refused(Refusal::new(Reason::InvalidSpec, format!("{GIT}.secretRef: {why}")))
+            })?;
+            data.map(SecretData)
+        }
+    };
+    let verify = match &spec.verify {
+        None => None,
+        Some(verify) => {
+            let field = format!("{GIT}.verify.secretRef");
+            let keys = copy_with(ctx, namespace, Some(&verify.secret_ref), &field, Keys::Authors).await?;
+            keys.map(|keys| GitVerification { mode: verify.mode.as_str(), keys })
+        }
+    };
+    Ok(GitSource { url: url.clone(), reference: reference.clone(), secret, verify })
+}
+
+async fn oci(
+    ctx: &Context,
+    namespace: &str,
+    url: &OciUrl,
+    reference: &OciRef,
+    spec: &Oci,
+) -> Result<OciSource, Missing> {
+    let field = |name: &str| format!("{OCI}.{name}");
+    let (login, certificates) = (spec.secret_ref.as_ref(), spec.cert_secret_ref.as_ref());
+    let secret = copy_with(ctx, namespace, login, &field("secretRef"), Keys::DockerConfig).await?;
+    let cert_secret = copy_with(ctx, namespace, certificates, &field("certSecretRef"), Keys::Certificates).await?;
+    let verify = match &spec.verify {
+        None => None,
+        Some(verify) => {
+            let expected = if verify.provider == "notation" { Keys::Notation } else { Keys::Cosign };
+            let reference = verify.secret_ref.as_ref();
+            let keys = copy_with(ctx, namespace, reference, &field("verify.secretRef"), expected).await?;
+            let identities = verify.match_oidc_identity.iter();
+            let identities = identities.map(|one| (one.issuer.clone(), one.subject.clone())).collect();
+            Some(OciVerification { provider: verify.provider.clone(), keys, identities })
+        }
+    };
+    let aws = spec.provider == AWS_PROVIDER;
+    Ok(OciSource { url: url.clone(), reference: reference.clone(), aws, secret, cert_secret, verify })
+}
