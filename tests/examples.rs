@@ -1,6 +1,6 @@
 //! The examples are read by the types, and what this version does not act on yet is named rather than ignored.
 
-use keelson::api::gitops::{Agent, GitReference, SourceKind};
+use keelson::api::gitops::{Agent, GitReference, OciReference, SourceKind};
 use keelson::api::network::{ExistingSubnets, NetworkKind, Zones};
 use keelson::api::{AwsAccount, EksCluster, NodeGroup, unsupported};
 use serde::de::DeserializeOwned;
@@ -89,6 +89,18 @@ fn each_cluster_of_the_fleet_follows_its_own_path_and_asks_for_nothing_that_is_n
         assert_eq!(nodes.spec.cluster_ref.name, name);
         assert_eq!(unsupported::of_node_group(&nodes.spec).message(), None);
     }
+}
+
+#[test]
+fn oci_follows_a_signed_artifact_in_ecr() {
+    let [cluster]: [EksCluster; 1] = objects("oci.yaml", "EksCluster").try_into().unwrap();
+    let gitops = cluster.spec.gitops.as_ref().unwrap();
+    assert!(gitops.needs_aws_identity());
+    let Some(Agent::Flux(flux)) = gitops.agent().unwrap() else { panic!("no Flux") };
+    let SourceKind::Oci(oci) = flux.source.kind().unwrap() else { panic!("no artifact") };
+    assert_eq!(oci.reference.kind().unwrap(), OciReference::Tag("prod"));
+    assert_eq!(oci.verify.as_ref().unwrap().provider, "cosign");
+    assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().message(), None);
 }
 
 #[test]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from fleet.manifests import cluster, secret
 from fleet.stage import Stage, stage, until
 from keelson_harness.git import GitServer, Repository
 from keelson_harness.pki import Authority
+from keelson_harness.places import tools
 from keelson_harness.registry import Registry
 from keelson_harness.ssh import SshServer
 from sources import age, sops
@@ -41,12 +43,11 @@ class Follower:
         self.on = on
         self.item = self.with_source({})
 
-    def with_source(self, source: dict, **flux: object) -> dict:
-        # A source that fails is tried again by Flux with growing pauses: a change is looked at in any case.
+    def with_source(self, source: dict, addons: list | None = None, **flux: object) -> dict:
         for kind in source.values():
             kind.setdefault("interval", "2s")
         agent = {"components": COMPONENTS, "source": source, "path": PATH, **flux}
-        item = cluster("sources", addons=[{"name": "vpc-cni"}], gitops={"flux": agent})
+        item = cluster("sources", addons=addons or [{"name": "vpc-cni"}], gitops={"flux": agent})
         self.item = item
         return item
 
@@ -65,9 +66,16 @@ class Follower:
         except AssertionError as late:
             raise AssertionError(f"{late}: {self.on.story(self.item)}") from None
 
-    def fails(self, source: dict, *words: str, secrets: tuple[dict, ...] = (), **flux: object) -> str:
+    def fails(
+        self, source: dict, *words: str, secrets: tuple[dict, ...] = (), **flux: object
+    ) -> str:
         """Until GitOpsReady says SyncFailed in these words; returns the message."""
-        self.on.apply(*secrets, self.with_source(source, **flux))
+        self.on.apply(*secrets)
+        self.with_source(source, **flux)
+        return self.fails_as_it_is(*words)
+
+    def fails_as_it_is(self, *words: str) -> str:
+        self.on.apply(self.item)
 
         def told() -> str:
             found = self.on.condition(self.item, "GitOpsReady")
@@ -147,9 +155,7 @@ def registry(on):
     running.stop()
 
 
-def registry_tool():
-    from keelson_harness.places import tools
-
+def registry_tool() -> Path:
     return tools("registry")["registry"]
 
 
@@ -339,3 +345,47 @@ def test_an_encrypted_secret_is_there_in_the_open(on, cluster_):
     cluster_.follow(git(repository), commit, key, decryption=decryption)
     found = on.cloud.workload.api.get("v1", "Secret", "hidden", "default")
     assert base64.b64decode(found["data"]["word"]) == b"in the open only here"
+
+
+# ECR.
+
+ECR = "oci://123456789012.dkr.ecr.eu-west-1.amazonaws.com/fleet"
+
+
+def test_ecr_is_pulled_from_by_an_identity_that_comes_and_goes_with_the_source(on, cluster_):
+    """There is no ECR here, and Flux logs in only when a registry answers: seen is all that the login needs, and that it is asked."""
+    repository = on.cloud.git.repository("before-ecr")
+    commit = repository.commit(manifests("before ECR"))
+    cluster_.follow(git(repository), commit)
+    mark = on.mark()
+    source = {"oci": {"url": ECR, "ref": {"tag": "prod"}, "provider": "aws"}}
+    with_agent = [{"name": "vpc-cni"}, {"name": "eks-pod-identity-agent"}]
+
+    on.apply(cluster_.with_source(source))
+    on.await_condition(cluster_.item, "Stalled", reason="InvalidSpec")
+    assert "eks-pod-identity-agent" in on.condition(cluster_.item, "Stalled")["message"]
+    assert on.writes(mark) == []
+
+    cluster_.item["spec"]["addons"] = with_agent
+    cluster_.fails_as_it_is("123456789012.dkr.ecr.eu-west-1.amazonaws.com")
+    eks, iam = on.account().eks, on.account().iam
+    (listed,) = eks.list_pod_identity_associations(clusterName="sources")["associations"]
+    assert (listed["namespace"], listed["serviceAccount"]) == (FLUX, "source-controller")
+    of = {"clusterName": "sources", "associationId": listed["associationId"]}
+    role_arn = eks.describe_pod_identity_association(**of)["association"]["roleArn"]
+    name = role_arn.rsplit("/", 1)[1]
+    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    assert [one["PolicyName"] for one in attached] == ["AmazonEC2ContainerRegistryPullOnly"]
+    pod = cluster_.workload("Deployment", "source-controller", "apps/v1")["spec"]["template"]
+    annotations = pod["metadata"]["annotations"]
+    assert annotations["keelson.dev/pod-identity-association"] == listed["associationId"]
+    assert cluster_.source("OCIRepository")["spec"]["provider"] == "aws"
+
+    cluster_.follow(git(repository), commit, addons=with_agent)
+    until(
+        lambda: not eks.list_pod_identity_associations(clusterName="sources")["associations"],
+        20,
+        "the association to go",
+    )
+    on.delete(cluster_.item)
+    assert [role["RoleName"] for role in iam.list_roles()["Roles"] if "keelson-" in role["RoleName"]] == []

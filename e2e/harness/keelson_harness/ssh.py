@@ -39,7 +39,7 @@ class SshServer:
         return self.known_as(asyncssh.generate_private_key("ssh-ed25519"))
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._listener.close)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _listen(self) -> asyncssh.SSHAcceptor:
@@ -52,6 +52,10 @@ class SshServer:
             encoding=None,
             reuse_address=True,
         )
+
+    async def _close(self) -> None:
+        self._listener.close()
+        await self._listener.wait_closed()
 
     async def _run(self, process: asyncssh.SSHServerProcess) -> None:
         program, path = shlex.split(process.command or "none none")[:2]

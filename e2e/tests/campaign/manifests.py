@@ -13,6 +13,7 @@ from .schema import fields, spec_schema
 POLICY = "arn:aws:eks::aws:cluster-access-policy/AmazonEKS"
 SSM = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 PROXY = "gitops.flux.source.git.proxySecretRef"
+VERIFY = "gitops.flux.source.git.verify"
 ROLES = ("admins", "viewers", "dns", "csi", "cluster", "node", "keelson")
 
 
@@ -175,7 +176,11 @@ def cluster_specs(world: World) -> Specs:
         ("EksCluster", "flux by oci", {**small, "gitops": oci_source()}, {"only": ("gitops",), "played": False}),
         ("EksCluster", "argocd", {**small, "gitops": argocd()}, {"only": ("gitops",), "played": False}),
         ("EksCluster", "argocd by oci", {**small, "gitops": argocd_by_oci()}, {"only": ("gitops.argocd.source",), "played": False}),
-        ("EksCluster", "proxy", {**small, "gitops": by_proxy(world)}, {"only": (PROXY,), "played": False}),
+        ("EksCluster", "proxy", {**small, "gitops": by_proxy(world)}, {"only": (PROXY, VERIFY), "played": False}),
+        *(
+            ("EksCluster", f"{agent} by keyless oci", {**small, "gitops": keyless(gitops)}, {"only": (f"gitops.{agent}.source.oci.verify",), "played": False})
+            for agent, gitops in (("flux", oci_source()), ("argocd", argocd_by_oci()))
+        ),
         ("EksCluster", "named zones", {**usual, "network": {"vpc": {"zones": [f"{REGION}a", f"{REGION}b"]}}}, zones),
         (
             "EksCluster",
@@ -204,16 +209,20 @@ def git_source(world: World) -> dict:
 
 def by_proxy(world: World) -> dict:
     source = git_source(world)
-    source["flux"]["source"]["git"]["proxySecretRef"] = {"name": "proxy"}
+    source["flux"]["source"]["git"] |= {"proxySecretRef": {"name": "proxy"}, "verify": AUTHORS}
     return source
 
 
+AUTHORS = {"mode": "HEAD", "secretRef": {"name": "authors"}}
 OCI = {
     "url": "oci://ghcr.io/acme/fleet",
     "ref": {"tag": "prod"},
     "interval": "1m",
     "provider": "generic",
     "secretRef": {"name": "pull"},
+    "certSecretRef": {"name": "registry-ca"},
+    "proxySecretRef": {"name": "proxy"},
+    "verify": {"provider": "cosign", "secretRef": {"name": "signers"}},
 }
 
 
@@ -228,8 +237,15 @@ def oci_source() -> dict:
     }
 
 
+def keyless(gitops: dict) -> dict:
+    identity = {"issuer": "https://token.actions.githubusercontent.com", "subject": "https://github.com/acme/.*"}
+    verify = {"provider": "cosign", "matchOIDCIdentity": [identity]}
+    ((agent, of),) = gitops.items()
+    return {agent: {**of, "source": {"oci": {**OCI, "verify": verify}}}}
+
+
 def argocd() -> dict:
-    secrets = {"secretRef": {"name": "fleet"}, "proxySecretRef": {"name": "proxy"}}
+    secrets = {"secretRef": {"name": "fleet"}, "proxySecretRef": {"name": "proxy"}, "verify": AUTHORS}
     git = {"url": "https://git.example.com/fleet", "ref": {"branch": "main"}, **secrets}
     return {"argocd": {"version": "v3.2.11", "namespace": "argocd", "source": {"git": git}, "path": "clusters/shop"}}
 
