@@ -14,6 +14,7 @@ import yaml
 
 from fleet.manifests import cluster, secret
 from fleet.stage import Stage, stage, until
+from keelson_harness import confidential
 from keelson_harness.git import GitServer, Repository
 from keelson_harness.pki import Authority
 from keelson_harness.places import tools
@@ -196,6 +197,7 @@ def test_a_bearer_token(cluster_, served, authority):
 def test_a_github_app(cluster_, served, authority):
     repository = served("app", credentials=("x-access-token", APP_TOKEN))
     commit = repository.commit(manifests("by GitHub App"))
+    confidential.note(APP_TOKEN)
     with github(APP_TOKEN) as hub:
         app = secret("app", **hub.secret(), **{"ca.crt": authority.cert_file.read_text()})
         cluster_.follow(git(repository, **named("app")), commit, app)
