@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from fleet.manifests import cluster, secret
+from fleet.manifests import cluster, key_of, secret
 from fleet.stage import Stage, stage, until
 from keelson_harness import confidential
 from keelson_harness.git import GitServer, Repository
@@ -25,6 +26,7 @@ from sources.github import github
 from sources.signing import Author, Cosigner
 
 FLUX = "flux-system"
+SOURCE = "source.toolkit.fluxcd.io/v1"
 PATH = "clusters/sources"
 BRANCH = {"branch": "main"}
 COMPONENTS = ["source-controller", "kustomize-controller"]
@@ -43,6 +45,7 @@ class Follower:
     def __init__(self, on: Stage):
         self.on = on
         self.item = self.with_source({})
+        self._hurried = time.monotonic()
 
     def with_source(self, source: dict, addons: list | None = None, **flux: object) -> dict:
         for kind in source.values():
@@ -58,6 +61,7 @@ class Follower:
         url = next(iter(source.values()))["url"]
 
         def applied() -> dict | None:
+            self.hurry()
             found = self.on.status(self.item).get("gitops", {})
             at = found.get("lastAppliedRevision", "")
             return found if found.get("url") == url and revision in at else None
@@ -79,6 +83,7 @@ class Follower:
         self.on.apply(self.item)
 
         def told() -> str:
+            self.hurry()
             found = self.on.condition(self.item, "GitOpsReady")
             message = found.get("message", "")
             as_told = found.get("reason") == "SyncFailed" and all(word in message for word in words)
@@ -89,11 +94,23 @@ class Follower:
         except AssertionError as late:
             raise AssertionError(f"{late}: {self.on.story(self.item)}") from None
 
+    def hurry(self) -> None:
+        """As `flux reconcile source` does, and its like of ours: after failures both pause before they look again."""
+        now = time.monotonic()
+        if now - self._hurried < 2:
+            return
+        self._hurried = now
+        self.on.api.patch(*key_of(self.item)[:3], annotation("keelson.dev/reconcile-at", now))
+        for kind in ("GitRepository", "OCIRepository"):
+            if self.source(kind):
+                asked = annotation("reconcile.fluxcd.io/requestedAt", now)
+                self.on.cloud.workload.api.patch(SOURCE, kind, FLUX, asked, FLUX)
+
     def workload(self, kind: str, name: str = FLUX, version: str = "v1") -> dict | None:
         return self.on.cloud.workload.api.find(version, kind, name, FLUX)
 
     def source(self, kind: str = "GitRepository") -> dict | None:
-        return self.workload(kind, version="source.toolkit.fluxcd.io/v1")
+        return self.workload(kind, version=SOURCE)
 
     def kustomization(self) -> dict:
         return self.workload("Kustomization", version="kustomize.toolkit.fluxcd.io/v1")
@@ -102,6 +119,10 @@ class Follower:
         """What the manifests from the source say in the cluster."""
         found = self.on.cloud.workload.api.find("v1", "ConfigMap", "word", "default")
         return found["data"]["word"] if found else ""
+
+
+def annotation(name: str, value: object) -> dict:
+    return {"metadata": {"annotations": {name: str(value)}}}
 
 
 def manifests(word: str) -> dict[str, str]:
@@ -347,6 +368,62 @@ def test_an_encrypted_secret_is_there_in_the_open(on, cluster_):
     cluster_.follow(git(repository), commit, key, decryption=decryption)
     found = on.cloud.workload.api.get("v1", "Secret", "hidden", "default")
     assert base64.b64decode(found["data"]["word"]) == b"in the open only here"
+
+
+# Every field.
+
+
+ASKED = {
+    "url": "https://git.invalid/fleet",
+    "ref": {"name": "refs/heads/main"},
+    "interval": "3s",
+    "secretRef": {"name": FLUX},
+    "proxySecretRef": {"name": "egress-proxy"},
+    "verify": {"mode": "HEAD", "secretRef": {"name": "authors"}},
+}
+# That it must be there is the default of Flux's own schema.
+FACTS = {"kind": "ConfigMap", "name": "keelson-cluster-facts", "optional": False}
+ROOT = {
+    "interval": "7m",
+    "retryInterval": "1m",
+    "path": f"./{PATH}",
+    "prune": False,
+    "deletionPolicy": "Orphan",
+    "sourceRef": {"kind": "GitRepository", "name": FLUX},
+    "postBuild": {"substituteFrom": [FACTS]},
+    "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
+}
+
+
+def test_every_field_is_in_the_objects_of_flux_and_leaves_them_with_the_spec(on, cluster_):
+    source = {"git": {**ASKED, "secretRef": {"name": "reader"}}}
+    decryption = {"provider": "sops", "secretRef": {"name": "sops-age"}}
+    on.apply(
+        secret("sops-age", **{"keys.agekey": age.identity(7)}),
+        secret("egress-proxy", address="http://proxy.invalid:3128"),
+        secret("authors", **{"author.sshpub": "ssh-ed25519 AAAA"}),
+        secret("reader", username=USER, password=PASSWORD),
+    )
+    on.apply(cluster_.with_source(source, interval="7m", prune=False, decryption=decryption))
+
+    def has(found: dict | None, wanted: dict) -> bool:
+        return bool(found) and {key: found["spec"].get(key) for key in wanted} == wanted
+
+    until(lambda: has(cluster_.source(), ASKED), 30, "the repository as asked for")
+    until(lambda: has(cluster_.kustomization(), ROOT), 20, "the root as asked for")
+    assert cluster_.workload("ConfigMap", "keelson-cluster-facts")["data"]["CLUSTER_NAME"] == "sources"
+    copied = {"egress-proxy", "authors", "sops-age", FLUX}
+    secrets = on.cloud.workload.api.list("v1", "Secret", FLUX)
+    assert {one["metadata"]["name"] for one in secrets} == copied
+
+    plain = {"git": {"url": ASKED["url"], "ref": BRANCH}}
+    on.apply(cluster_.with_source(plain, facts=False))
+    left = {"postBuild", "decryption"}
+    until(lambda: not left & set(cluster_.kustomization()["spec"]), 20, "facts and keys to be left out")
+    assert cluster_.kustomization()["spec"]["prune"] is True
+    assert cluster_.source()["spec"]["ref"] == BRANCH
+    assert not {"secretRef", "proxySecretRef", "verify"} & set(cluster_.source()["spec"])
+    until(lambda: on.cloud.workload.api.list("v1", "Secret", FLUX) == [], 20, "the copies to go")
 
 
 # ECR.
