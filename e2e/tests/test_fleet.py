@@ -158,7 +158,9 @@ def test_the_operator_comes_from_git_with_what_the_fleet_says_of_it(on, fleet):
     assert (image, found["status"]["availableReplicas"]) == ("registry.example.com/keelson:0.1.0", 2)
     account = on.api.get("v1", "ServiceAccount", "keelson", "keelson-system")
     assert account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].endswith(":role/keelson")
-    assert len(on.cloud.controllers) == 2
+    holders = {controller.env["POD_NAME"] for controller in on.cloud.controllers}
+    lease = on.api.get("coordination.k8s.io/v1", "Lease", "keelson", "keelson-system")["spec"]
+    assert len(holders) == 2 and any(name in lease["holderIdentity"] for name in holders)
 
 
 def test_the_kinds_would_outlive_a_mistake_in_the_operators_file(on, fleet):

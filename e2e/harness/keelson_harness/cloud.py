@@ -6,6 +6,8 @@ runs the real Flux controllers. Pieces that a test does not need can be left out
 """
 
 import contextlib
+import itertools
+import json
 import os
 import shutil
 import sys
@@ -18,7 +20,7 @@ from .controller import Controller
 from .flux import FLUX_TOOLS, bootstrap_flux, flux_runners
 from .git import GitServer, Repository
 from .kubeapi import documents
-from .kubelet import Kubelet, Runner
+from .kubelet import POD, Kubelet, Runner
 from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Etcd, Stopwatch
 from .places import CRDS, DEPLOY, keelson_binary, run_directory, tools
 from .processes import Process, free_port
@@ -62,6 +64,8 @@ class LocalCloud:
         self._closing = contextlib.ExitStack()
         self.started_in: dict[str, float] = {}
         self.controllers: list[Controller] = []
+        # Two pods may start one at the same moment.
+        self._numbers = itertools.count(1)
         # Of replicas that run in pods.
         self.operator_flags: tuple[str, ...] = ()
         self.etcd: Etcd
@@ -210,7 +214,7 @@ class LocalCloud:
 
         Git over HTTP is allowed, as there is no other here. Flags in `args` win.
         """
-        number = len(self.controllers) + 1
+        number = next(self._numbers)
         port = free_port()
         controller = Controller(
             binary or keelson_binary(),
@@ -235,8 +239,9 @@ class LocalCloud:
         return controller
 
     def _run_operator(self, kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]:
-        """What the kubelet runs in a pod of the operator: a replica under the pod's own account."""
-        controller = self.operator(*self.operator_flags, kubeconfig=kubeconfig)
+        """What the kubelet runs in a pod of the operator: a replica under the pod's own account and name."""
+        name = json.loads((directory / POD).read_text())["metadata"]["name"]
+        controller = self.operator(*self.operator_flags, kubeconfig=kubeconfig, env={"POD_NAME": name})
         return controller.process, controller.ready
 
     def bootstrap(self, repository: Repository, path: str, interval: str) -> None:

@@ -18,10 +18,12 @@ LEAST = 8
 LEAST_LINE = 16
 # Keys of Secrets, and of the JSON in them, whose values anybody may see.
 PUBLIC = {
-    *("address", "auths", "ca.crt", "caData", "caFile", "certFile", "clusterName", "email", "identity.pub", "insecure"),
+    *("address", "auths", "caData", "caFile", "certFile", "clusterName", "email", "insecure"),
     *("githubAppBaseURL", "githubAppID", "githubAppInstallationID", "githubAppInstallationOwner", "enableOCI"),
-    *("known_hosts", "name", "namespace", "project", "roleARN", "server", "serverName", "tls.crt", "type", "url", "username"),
+    *("known_hosts", "name", "namespace", "project", "roleARN", "server", "serverName", "trustpolicy.json", "type", "url", "username"),
 }
+# So end keys whose values are public keys and certificates.
+PUBLIC_ENDS = (".asc", ".crt", ".pub", ".sshpub")
 # Parts of the names of environment variables that hold what is confidential.
 VARIABLES = ("SECRET", "TOKEN", "PASSWORD")
 PASSWORD = re.compile(r"://[^/@:]*:([^/@]+)@")
@@ -73,7 +75,7 @@ def note_secret(item: dict) -> None:
 
 def values(key: str, text: str) -> Iterator[str]:
     """The confidential part of one value: all of it, or of a JSON text the leaves that are."""
-    if key in PUBLIC:
+    if key in PUBLIC or key.endswith(PUBLIC_ENDS):
         return
     try:
         parsed = json.loads(text)
