@@ -22,6 +22,7 @@ from keelson_harness.places import tools
 from keelson_harness.registry import Registry
 from keelson_harness.ssh import SshServer
 from sources import age, sops
+from sources.ecr import KEY_ID, Ecr
 from sources.github import github
 from sources.signing import Author, Cosigner
 
@@ -316,9 +317,9 @@ def test_an_artifact_by_range_and_by_digest(cluster_, registry):
 
 def test_a_registry_with_a_login_and_an_authority_of_its_own(on, cluster_, authority):
     tls = authority.serving("registry")
-    running = Registry(
-        registry_tool(), on.cloud.directory / "closed", tls, HTPASSWD, (PULLER, PULL)
-    )
+    login, ca_file = (PULLER, PULL), authority.cert_file
+    directory = on.cloud.directory / "closed"
+    running = Registry(registry_tool(), directory, tls, HTPASSWD, login, ca_file)
     running.wait_ready()
     try:
         digest = running.push("fleet", "prod", manifests("by login"))
@@ -428,16 +429,34 @@ def test_every_field_is_in_the_objects_of_flux_and_leaves_them_with_the_spec(on,
 
 # ECR.
 
-ECR = "oci://123456789012.dkr.ecr.eu-west-1.amazonaws.com/fleet"
+
+@pytest.fixture(scope="module")
+def ecr(on, authority):
+    running = Ecr(registry_tool(), on.cloud.directory / "ecr", authority)
+    yield running
+    running.stop()
 
 
-def test_ecr_is_pulled_from_by_an_identity_that_comes_and_goes_with_the_source(on, cluster_):
-    """There is no ECR here, and Flux logs in only when a registry answers: seen is all that the login needs, and that it is asked."""
+def associations(on: Stage) -> list[dict]:
+    return on.account().eks.list_pod_identity_associations(clusterName="sources")["associations"]
+
+
+def test_an_ecr_registry_is_pulled_from_by_an_identity_that_comes_and_goes_with_the_source(
+    on, cluster_, authority, ecr
+):
+    on.cloud.source_identity = ecr.identity_where(lambda: associations(on))
+    digest = ecr.registry.push("fleet", "prod", manifests("from ECR"))
     repository = on.cloud.git.repository("before-ecr")
     commit = repository.commit(manifests("before ECR"))
+    # source-controller runs already, and has no identity.
     cluster_.follow(git(repository), commit)
     mark = on.mark()
-    source = {"oci": {"url": ECR, "ref": {"tag": "prod"}, "provider": "aws"}}
+    on.apply(
+        secret("registry-ca", **{"ca.crt": authority.cert_file.read_text()}),
+        secret("way-to-ecr", address=ecr.proxy),
+    )
+    source = {"oci": {"url": ecr.url, "ref": {"tag": "prod"}, "provider": "aws"}}
+    source["oci"] |= {"certSecretRef": {"name": "registry-ca"}, "proxySecretRef": {"name": "way-to-ecr"}}
     with_agent = [{"name": "vpc-cni"}, {"name": "eks-pod-identity-agent"}]
 
     on.apply(cluster_.with_source(source))
@@ -445,26 +464,18 @@ def test_ecr_is_pulled_from_by_an_identity_that_comes_and_goes_with_the_source(o
     assert "eks-pod-identity-agent" in on.condition(cluster_.item, "Stalled")["message"]
     assert on.writes(mark) == []
 
-    cluster_.item["spec"]["addons"] = with_agent
-    cluster_.fails_as_it_is("123456789012.dkr.ecr.eu-west-1.amazonaws.com")
+    cluster_.follow(source, digest, addons=with_agent)
+    assert cluster_.word() == "from ECR"
+    assert set(ecr.logins) == {KEY_ID}
     eks, iam = on.account().eks, on.account().iam
-    (listed,) = eks.list_pod_identity_associations(clusterName="sources")["associations"]
+    (listed,) = associations(on)
     assert (listed["namespace"], listed["serviceAccount"]) == (FLUX, "source-controller")
     of = {"clusterName": "sources", "associationId": listed["associationId"]}
-    role_arn = eks.describe_pod_identity_association(**of)["association"]["roleArn"]
-    name = role_arn.rsplit("/", 1)[1]
-    attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
+    role = eks.describe_pod_identity_association(**of)["association"]["roleArn"].rsplit("/", 1)[1]
+    attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
     assert [one["PolicyName"] for one in attached] == ["AmazonEC2ContainerRegistryPullOnly"]
-    pod = cluster_.workload("Deployment", "source-controller", "apps/v1")["spec"]["template"]
-    annotations = pod["metadata"]["annotations"]
-    assert annotations["keelson.dev/pod-identity-association"] == listed["associationId"]
-    assert cluster_.source("OCIRepository")["spec"]["provider"] == "aws"
 
     cluster_.follow(git(repository), commit, addons=with_agent)
-    until(
-        lambda: not eks.list_pod_identity_associations(clusterName="sources")["associations"],
-        20,
-        "the association to go",
-    )
+    until(lambda: associations(on) == [], 20, "the association to go")
     on.delete(cluster_.item)
-    assert [role["RoleName"] for role in iam.list_roles()["Roles"] if "keelson-" in role["RoleName"]] == []
+    assert role not in [one["RoleName"] for one in iam.list_roles()["Roles"]]

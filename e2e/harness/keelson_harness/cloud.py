@@ -73,6 +73,8 @@ class LocalCloud:
         self.management: ControlPlane
         self.workload: ControlPlane | None = None
         self.git: GitServer | None = None
+        # Environment of the next Pod of source-controller: what EKS gives it by pod identity.
+        self.source_identity: Callable[[], dict[str, str]] = dict
         self.kubelet: Kubelet | None = None
         self.management_kubelet: Kubelet | None = None
         self.told: Told | None = None
@@ -122,7 +124,9 @@ class LocalCloud:
             waits["AWS emulator"] = self.aws.wait_ready
         self._await(waits)
         if self.workload:
-            runners = flux_runners(self.tools, self.directory) if self._with_flux else {}
+            runners = {}
+            if self._with_flux:
+                runners = flux_runners(self.tools, self.directory, lambda: self.source_identity())
             self.kubelet = self._kubelet(self.workload, runners)
         if self._management_pods:
             runners = flux_runners(self.tools, self.management.directory)

@@ -22,9 +22,12 @@ FLUX_TOOLS = ("source-controller", "kustomize-controller")
 NAMESPACE = "flux-system"
 
 
-def flux_runners(tools: dict[str, Path], logs: Path) -> dict[str, Runner]:
+def flux_runners(
+    tools: dict[str, Path], logs: Path, identity: Callable[[], dict[str, str]] = dict
+) -> dict[str, Runner]:
+    """`identity` is the environment that EKS gives a new Pod of source-controller by pod identity."""
     return {
-        "source-controller": _runner("source-controller", tools, logs, _storage),
+        "source-controller": _runner("source-controller", tools, logs, _storage, identity),
         "kustomize-controller": _runner(
             "kustomize-controller", tools, logs, lambda _: ["--requeue-dependency=2s"]
         ),
@@ -49,7 +52,11 @@ def _feature_gates(directory: Path) -> list[str]:
 
 
 def _runner(
-    name: str, tools: dict[str, Path], logs: Path, extra: Callable[[Path], list[str]]
+    name: str,
+    tools: dict[str, Path],
+    logs: Path,
+    extra: Callable[[Path], list[str]],
+    identity: Callable[[], dict[str, str]] = dict,
 ) -> Runner:
     def run(kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]:
         health = f"127.0.0.1:{free_port()}"
@@ -70,6 +77,7 @@ def _runner(
                 "RUNTIME_NAMESPACE": NAMESPACE,
                 "TMPDIR": str(scratch),
                 "HOME": str(directory),
+                **identity(),
             },
         )
         return process, lambda: requests.get(f"http://{health}/readyz", timeout=2).ok

@@ -22,6 +22,7 @@ class Registry:
     """One registry on this machine's loopback.
 
     `htpasswd` is a line of such a file: only who knows that password may read and write.
+    `credentials` and `ca_file` are for those who push here.
     """
 
     def __init__(
@@ -31,15 +32,15 @@ class Registry:
         tls: Pair | None = None,
         htpasswd: str | None = None,
         credentials: tuple[str, str] | None = None,
+        ca_file: Path | None = None,
     ):
         directory.mkdir(parents=True)
         self.address = f"127.0.0.1:{free_port()}"
         self.credentials = credentials
         http: dict = {"addr": self.address}
-        self._verify: str | bool = True
+        self._verify = str(ca_file) if ca_file else True
         if tls:
             http["tls"] = {"certificate": str(tls.cert), "key": str(tls.key)}
-            self._verify = False  # this is the other end of it; who pulls is the one under test
         self._base = f"{'https' if tls else 'http'}://{self.address}/v2"
         settings: dict = {
             "version": 0.1,
