@@ -55,7 +55,10 @@ class SshServer:
 
     async def _close(self) -> None:
         self._listener.close()
-        await self._listener.wait_closed()
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _run(self, process: asyncssh.SSHServerProcess) -> None:
         program, path = shlex.split(process.command or "none none")[:2]
