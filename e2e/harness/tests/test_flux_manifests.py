@@ -15,7 +15,7 @@ from keelson_harness.kubernetes import (
 )
 from keelson_harness.places import CHECKOUT
 
-MANIFESTS = sorted((CHECKOUT / "deploy" / "flux").glob("*.yaml"))
+MANIFESTS = sorted((CHECKOUT / "deploy" / "flux").glob("v2.9.5/*.yaml"))
 
 
 def manifests() -> list[dict]:
