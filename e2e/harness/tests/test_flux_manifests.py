@@ -1,4 +1,7 @@
-"""deploy/flux, which the operator installs: a real API server takes all of it, and the real controllers run on it."""
+"""deploy/flux, which the operator installs: a real API server takes all of it, and the real controllers run on it.
+
+Each version in turn in one cluster, the oldest first, as an upgrade would.
+"""
 
 from collections.abc import Iterator
 
@@ -15,11 +18,12 @@ from keelson_harness.kubernetes import (
 )
 from keelson_harness.places import CHECKOUT
 
-MANIFESTS = sorted((CHECKOUT / "deploy" / "flux").glob("v2.9.5/*.yaml"))
+VERSIONS = sorted(path.name for path in (CHECKOUT / "deploy" / "flux").iterdir() if path.is_dir())
 
 
-def manifests() -> list[dict]:
-    return [item for path in MANIFESTS for item in documents(path)]
+def manifests(version: str) -> list[dict]:
+    folder = CHECKOUT / "deploy" / "flux" / version
+    return [item for path in sorted(folder.glob("*.yaml")) for item in documents(path)]
 
 
 def place(item: dict) -> tuple:
@@ -47,14 +51,19 @@ def fresh(tools, tmp_path_factory) -> Iterator[ControlPlane]:
         etcd.stop()
 
 
+@pytest.fixture(scope="module", params=VERSIONS)
+def version(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def installed(fresh) -> ControlPlane:
-    fresh.api.apply_all(manifests())
+def installed(fresh, version) -> ControlPlane:
+    fresh.api.apply_all(manifests(version))
     return fresh
 
 
-def test_every_object_is_taken_and_every_definition_established(installed):
-    items = manifests()
+def test_every_object_is_taken_and_every_definition_established(installed, version):
+    items = manifests(version)
     assert len(items) == 32
     for item in items:
         found = installed.api.get(*place(item))
@@ -65,14 +74,14 @@ def test_every_object_is_taken_and_every_definition_established(installed):
             assert "NonStructuralSchema" not in said
 
 
-def test_applying_again_changes_nothing(installed):
+def test_applying_again_changes_nothing(installed, version):
     def still(item: dict) -> bool:
         before = installed.api.get(*place(item))["metadata"]
         installed.api.apply(item)
         after = installed.api.get(*place(item))["metadata"]
         return before.get("generation") == after.get("generation")
 
-    assert [item["metadata"]["name"] for item in manifests() if not still(item)] == []
+    assert [item["metadata"]["name"] for item in manifests(version) if not still(item)] == []
 
 
 def test_the_real_controllers_become_ready_with_the_roles_that_are_shipped(

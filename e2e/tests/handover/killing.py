@@ -1,0 +1,164 @@
+"""Kills the operator while the workload cluster's API server takes one of its writes: nobody hears the answer.
+
+An admission webhook sees every write before it is stored. Only those count that change something: an operator that starts
+anew applies all it finds, and what is as it should be stays so.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from fleet.stage import Stage
+
+from . import OURS
+
+HOOK = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "killer")
+RULES = {
+    "": ["namespaces", "resourcequotas", "serviceaccounts", "services", "secrets", "configmaps"],
+    "apps": ["deployments"],
+    "apiextensions.k8s.io": ["customresourcedefinitions"],
+    "rbac.authorization.k8s.io": ["clusterroles", "clusterrolebindings"],
+    "networking.k8s.io": ["networkpolicies"],
+    "source.toolkit.fluxcd.io": ["gitrepositories"],
+    "kustomize.toolkit.fluxcd.io": ["kustomizations"],
+}
+
+
+class Killer:
+    """Where the operator was killed, as "CREATE Kind name"."""
+
+    def __init__(self) -> None:
+        self.points: list[str] = []
+        self.lives = 0
+        self._pid: int | None = None
+        self._lock = threading.Lock()
+
+    def arm(self, pid: int | None) -> None:
+        with self._lock:
+            self._pid = pid
+
+    def hear(self, request: dict) -> None:
+        if request.get("options", {}).get("fieldManager") != OURS or not changes(request):
+            return
+        with self._lock:
+            if self._pid is None:
+                return
+            os.kill(self._pid, signal.SIGKILL)
+            self._pid = None
+            self.points.append(f"{request['operation']} {request['kind']['kind']} {request['name']}")
+
+    def run(self, on: Stage, done: Callable[[], bool], timeout: float = 90) -> list[str]:
+        """Operators until `done`, each killed at its first write that changes something."""
+        before = len(self.points)
+        deadline = time.monotonic() + timeout
+        while not done():
+            operator = on.start(wait=False)
+            self.lives += 1
+            self.arm(operator.pid)
+            while operator.alive and not done():
+                late = time.monotonic() > deadline
+                assert not late, f"not done after {self.lives} lives, last {self.points[-3:]}"
+                time.sleep(0.02)
+            self.arm(None)
+            if operator.alive:
+                operator.stop()
+        return self.points[before:]
+
+
+def changes(request: dict) -> bool:
+    return told(request.get("oldObject")) != told(request.get("object"))
+
+
+def told(item: dict | None) -> dict:
+    """An object without what any write changes."""
+    item = json.loads(json.dumps(item or {}))
+    meta = item.get("metadata", {})
+    meta.pop("resourceVersion", None)
+    for entry in meta.get("managedFields", []):
+        entry.pop("time", None)
+    return item
+
+
+@contextmanager
+def killer(on: Stage) -> Iterator[Killer]:
+    """Installed in the workload cluster for a block."""
+    plane = on.cloud.workload
+    found = Killer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            request = review["request"]
+            with contextlib.suppress(ProcessLookupError):
+                found.hear(request)
+            answer = {
+                "apiVersion": review["apiVersion"],
+                "kind": review["kind"],
+                "response": {"uid": request["uid"], "allowed": True},
+            }
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            """What is worth knowing is in `points`."""
+
+    pair = plane.authority.serving("killer", ())
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    server.socket = context.wrap_socket(
+        server.socket, server_side=True, do_handshake_on_connect=False
+    )
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    bundle = base64.b64encode(plane.ca_file.read_bytes()).decode()
+    rules = [
+        {
+            "apiGroups": [group],
+            "apiVersions": ["*"],
+            "operations": ["CREATE", "UPDATE"],
+            "resources": resources,
+            "scope": "*",
+        }
+        for group, resources in RULES.items()
+    ]
+    hook = {
+        "name": "killer.keelson.dev",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Ignore",
+        "timeoutSeconds": 5,
+        "clientConfig": {
+            "url": f"https://127.0.0.1:{server.server_address[1]}/",
+            "caBundle": bundle,
+        },
+        "rules": rules,
+    }
+    configuration = {
+        "apiVersion": HOOK[0],
+        "kind": HOOK[1],
+        "metadata": {"name": HOOK[2]},
+        "webhooks": [hook],
+    }
+    plane.api.apply(configuration)
+    try:
+        yield found
+    finally:
+        plane.api.delete(*HOOK)
+        server.shutdown()

@@ -1,0 +1,103 @@
+//! CustomResourceDefinitions as the cluster has them: whether one is served, and whether another version of it may be applied.
+//!
+//! May not enter: which definitions. I/O: the workload cluster's API, reads only.
+
+use kube::Client;
+use kube::core::params::GetParams;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::adoption::Marks;
+use super::error::CallError;
+use super::object::{Object, ObjectId, or_default};
+
+/// As much of a definition as is asked about.
+#[derive(Debug, Default, Deserialize)]
+pub struct Definition {
+    #[serde(default, deserialize_with = "or_default")]
+    pub metadata: Metadata,
+    #[serde(default, deserialize_with = "or_default")]
+    status: Status,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub struct Metadata {
+    #[serde(default, deserialize_with = "or_default")]
+    pub labels: Marks,
+    #[serde(default, deserialize_with = "or_default")]
+    pub annotations: Marks,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    #[serde(deserialize_with = "or_default")]
+    conditions: Vec<Condition>,
+    #[serde(deserialize_with = "or_default")]
+    stored_versions: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Condition {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+}
+
+impl Definition {
+    /// `None`: it is not there.
+    pub async fn read(client: &Client, id: &ObjectId) -> Result<Option<Self>, CallError> {
+        let request = id.request().get(&id.name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
+        match client.request(request).await.map_err(CallError::from) {
+            Ok(definition) => Ok(Some(definition)),
+            Err(CallError::NotFound) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Whether it is served.
+    pub fn is_established(&self) -> bool {
+        self.status.conditions.iter().any(|condition| condition.kind == "Established" && condition.status == "True")
+    }
+
+    /// Versions in which objects may be stored and that the definition to be applied does not have: nobody could read those any more.
+    pub fn stranded(&self, wanted: &Object) -> Vec<String> {
+        let versions = wanted.body.pointer("/spec/versions").and_then(Value::as_array);
+        let names: Vec<_> = versions.into_iter().flatten().filter_map(|version| version["name"].as_str()).collect();
+        self.status.stored_versions.iter().filter(|stored| !names.contains(&stored.as_str())).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn definition(status: Value) -> Definition {
+        serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap()
+    }
+
+    #[test]
+    fn one_that_is_not_established_yet_is_not_served() {
+        let said = |status| json!({"conditions": [{"type": "Established", "status": status}]});
+        assert!(definition(said("True")).is_established());
+        assert!(!definition(said("False")).is_established());
+        assert!(!definition(json!(null)).is_established());
+    }
+
+    #[test]
+    fn what_is_stored_in_a_version_that_goes_is_stranded() {
+        let wanted = json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": "a"},
+            "spec": {"versions": [{"name": "v1"}, {"name": "v2"}]},
+        });
+        let wanted = Object::of(wanted).unwrap();
+        let stranded = |stored: &[&str]| definition(json!({"storedVersions": stored})).stranded(&wanted);
+        assert_eq!(stranded(&["v1beta1", "v1"]), ["v1beta1"]);
+        assert!(stranded(&["v1"]).is_empty());
+        assert!(stranded(&[]).is_empty());
+    }
+}
