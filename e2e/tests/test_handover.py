@@ -420,8 +420,10 @@ def test_what_loses_the_label_is_ours_again(story):
         version = named_version(story, kind)
         for item in [i for i in story.agent if i["kind"] == kind]:
             story.workload.patch(version, kind, item["metadata"]["name"], gone, item["metadata"].get("namespace"))
+    story.workload.patch(*SOURCE, FLUX, gone, FLUX)
     until(lambda: FIELDS[-1] in story.deployment("source-controller")["metadata"]["labels"], 40, "our seed")
-    assert story.deployment("helm-controller")["spec"].get("replicas", 1) in (1, 2)
+    until(lambda: story.deployment("helm-controller")["spec"]["replicas"] == 1, 20, "one replica again")
+    until(lambda: "spec.url" in ours(story.source()), 40, "the source to be ours")
     until(lambda: "no longer in Git" not in story.word(), 40, "the word to go")
     assert story.says()["adopted"] is False
     assert story.images() == versions(story, NEWER)

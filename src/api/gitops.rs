@@ -13,8 +13,6 @@ pub use super::source::{
     OciSource, OciVerification, OidcIdentityMatch, Source, SourceKind,
 };
 
-/// The Flux version built into this binary.
-pub const FLUX_VERSION: &str = "v2.9.5";
 /// Where Flux's own images are.
 pub const FLUX_REGISTRY: &str = "ghcr.io/fluxcd";
 /// Flux controllers that are installed unless told otherwise.
@@ -65,11 +63,12 @@ impl GitOps {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Flux {
-    /// Flux version to install, until Git owns the agent's manifests.
-    #[serde(default = "flux_version")]
+    /// Flux version to install, until Git owns the agent's manifests; absent: the newest that is built in, and a newer one with a newer
+    /// Keelson. Built in are v2.9.5 and v2.7.5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = rules_git::agent_version())]
-    pub version: String,
+    pub version: Option<String>,
     /// Registry and path of the controllers' images, for mirrors.
     #[serde(default = "flux_registry")]
     #[schemars(length(min = 1, max = 255))]
@@ -143,10 +142,6 @@ pub struct Decryption {
     /// Secret in this namespace with the keys; copied into the cluster, and kept in step. Absent: the agent's own cloud identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
-}
-
-fn flux_version() -> String {
-    FLUX_VERSION.to_owned()
 }
 
 fn flux_registry() -> String {

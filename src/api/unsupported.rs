@@ -5,7 +5,7 @@
 //! is acted on, with a line of its own when it is not.
 
 use super::access::Access;
-use super::gitops::{Agent, FLUX_VERSION, Flux, GitOps, GitSource, OciSource, SourceKind};
+use super::gitops::{Agent, Flux, GitOps, GitSource, OciSource, SourceKind};
 use super::network::{IpFamily, KubernetesNetwork};
 use super::node_group::{NodeGroupSpec, Scaling};
 use super::{EksClusterSpec, SpecError};
@@ -97,7 +97,7 @@ fn of_gitops(gitops: &GitOps, found: &mut Unsupported) -> Result<(), SpecError> 
         }
     };
     let Flux {
-        version,
+        version: _,
         registry: _,
         image_pull_secret_ref: _,
         components: _,
@@ -108,7 +108,6 @@ fn of_gitops(gitops: &GitOps, found: &mut Unsupported) -> Result<(), SpecError> 
         decryption: _,
         facts: _,
     } = flux;
-    found.when(version != FLUX_VERSION, "spec.gitops.flux.version");
     match source.kind()? {
         SourceKind::Git(GitSource {
             url: _,

@@ -146,7 +146,9 @@ mod tests {
     #[test]
     fn it_is_let_go_of_once() {
         assert!(remainder(&object(), KEPT, &[entry("keelson", &kept_fields())]).is_none());
-        assert!(remainder(&object(), KEPT, &[entry("kustomize-controller", &json!({"f:spec": {"f:path": {}}}))]).is_none());
+        assert!(
+            remainder(&object(), KEPT, &[entry("kustomize-controller", &json!({"f:spec": {"f:path": {}}}))]).is_none()
+        );
         assert!(remainder(&object(), KEPT, &[]).is_none());
     }
 

@@ -4,37 +4,34 @@
 //!
 //! Every write names the resourceVersion it was decided on, so that an object that Git adopts in between is left to Git.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Instant;
 
 use futures::{StreamExt as _, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::Client;
 use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::{DynamicObject, PartialObjectMeta};
 use serde::Deserialize;
 
+use super::adoption::{FIELD_MANAGER, Marks, Sign, is_ours, remainder};
 use super::error::{CallError, NotApplied};
 use super::memory::{Applied, Mark, Memory};
 use super::object::{MANAGED_BY, Object, ObjectId, collection, or_default};
 use super::workload::{Workload, locked};
 
-pub const FIELD_MANAGER: &str = "keelson";
 /// Tries of a write that someone else's write keeps overtaking.
 const TRIES: usize = 4;
 /// Objects of one cluster that are applied side by side: each is parsed when its turn comes.
 pub const SIDE_BY_SIDE: usize = 6;
-
-/// Labels, or annotations.
-pub type Marks = BTreeMap<String, String>;
-/// Whether an object with these labels and annotations is one that the agent applies from Git.
-pub type Sign = fn(labels: &Marks, annotations: &Marks) -> bool;
 
 /// Until when an object is ours to apply.
 #[derive(Debug, Clone, Copy)]
 pub enum Tenure {
     /// Until Git has adopted it, which the agent's sign tells.
     UntilAdopted(Sign),
+    /// The same, but what is there stays as it is: it goes with a version that Git has and we do not.
+    WhereMissing(Sign),
     ForGood,
 }
 
@@ -43,6 +40,10 @@ pub enum Tenure {
 pub struct Results {
     /// What was created or changed, sorted.
     pub changed: Vec<ObjectId>,
+    /// What Git has adopted and was let go of just now, sorted.
+    pub let_go: Vec<ObjectId>,
+    /// How many belong to Git and were let go of before.
+    pub adopted: usize,
     pub failed: Vec<NotApplied>,
 }
 
@@ -53,6 +54,8 @@ pub enum Outcome {
     Configured,
     Unchanged,
     Adopted,
+    /// Adopted, and our fields were given up.
+    LetGo,
 }
 
 /// As much of an object as applying needs; the rest of an answer is skipped while it is parsed.
@@ -72,19 +75,12 @@ struct Metadata {
     labels: Marks,
     #[serde(default, deserialize_with = "or_default")]
     annotations: Marks,
+    #[serde(default, deserialize_with = "or_default")]
+    managed_fields: Vec<ManagedFieldsEntry>,
     #[serde(default)]
     deletion_timestamp: Option<String>,
     #[serde(default)]
     uid: Option<String>,
-    #[serde(default, deserialize_with = "or_default")]
-    managed_fields: Vec<ManagedFields>,
-}
-
-/// Who wrote an object.
-#[derive(Debug, Deserialize)]
-struct ManagedFields {
-    #[serde(default)]
-    manager: String,
 }
 
 impl Metadata {
@@ -115,7 +111,15 @@ pub async fn each(
                 results.changed.push(object);
                 continue;
             }
-            Ok(Outcome::Unchanged | Outcome::Adopted) => continue,
+            Ok(Outcome::LetGo) => {
+                results.let_go.push(object);
+                continue;
+            }
+            Ok(Outcome::Adopted) => {
+                results.adopted += 1;
+                continue;
+            }
+            Ok(Outcome::Unchanged) => continue,
             Err(error @ (CallError::Unreachable(_) | CallError::Denied { unauthenticated: true, .. })) => {
                 return Err(error);
             }
@@ -127,56 +131,117 @@ pub async fn each(
         results.failed.push(NotApplied { object, why });
     }
     results.changed.sort();
+    results.let_go.sort();
     Ok(())
 }
 
-/// Makes the object what it should be, unless it is already or belongs to Git.
+/// What is to be done about an object.
+enum Next<'a> {
+    Nothing(Outcome),
+    Apply,
+    /// This is what remains ours.
+    LetGo(Object, &'a Metadata),
+}
+
+fn next<'a>(object: &Object, tenure: Tenure, seen: Option<&'a Metadata>) -> Next<'a> {
+    let (Some(seen), Tenure::UntilAdopted(sign) | Tenure::WhereMissing(sign)) = (seen, tenure) else {
+        return Next::Apply;
+    };
+    if !(sign.adopted)(&seen.labels, &seen.annotations) {
+        return match tenure {
+            Tenure::WhereMissing(_) => Next::Nothing(Outcome::Unchanged),
+            _ => Next::Apply,
+        };
+    }
+    match remainder(object, sign.kept, &seen.managed_fields) {
+        Some(remainder) => Next::LetGo(remainder, seen),
+        None => Next::Nothing(Outcome::Adopted),
+    }
+}
+
+/// Makes the object what it should be, unless it is already or belongs to Git. What belongs to Git is let go of, once.
 pub async fn ensure(
     client: &Client,
     memory: &Mutex<Memory>,
     object: &Object,
     tenure: Tenure,
 ) -> Result<Outcome, CallError> {
-    let digest = object.digest();
     for _ in 0..TRIES {
         let seen = metadata(client, &object.id).await?;
-        if let Some(seen) = &seen {
-            if let Tenure::UntilAdopted(sign) = tenure
-                && sign(&seen.labels, &seen.annotations)
-            {
-                return Ok(Outcome::Adopted);
-            }
-            if locked(memory).holds(&object.id, digest, &seen.mark(), Instant::now()) {
-                return Ok(Outcome::Unchanged);
-            }
-            if seen.deletion_timestamp.is_some() {
-                return Err(CallError::Refused("it is being deleted; it is made again when it is gone".into()));
-            }
-        }
-        let before = seen.as_ref().map(|seen| seen.resource_version.as_str());
-        match patch(client, object, before).await {
+        let result = match next(object, tenure, seen.as_ref()) {
+            Next::Nothing(outcome) => return Ok(outcome),
+            Next::LetGo(remainder, seen) => let_go(client, memory, &remainder, seen).await,
+            Next::Apply => apply(client, memory, object, seen.as_ref()).await,
+        };
+        match result {
             Err(CallError::Conflict) => {}
-            Err(other) => return Err(other),
-            Ok(after) => {
-                let outcome = match before {
-                    None => Outcome::Created,
-                    Some(version) if version == after.resource_version => Outcome::Unchanged,
-                    Some(_) => Outcome::Configured,
-                };
-                let applied = Applied { digest, mark: after.mark(), at: Instant::now() };
-                locked(memory).objects.insert(object.id.clone(), applied);
-                return Ok(outcome);
-            }
+            done => return done,
         }
     }
     Err(CallError::Conflict)
 }
 
+async fn apply(
+    client: &Client,
+    memory: &Mutex<Memory>,
+    object: &Object,
+    seen: Option<&Metadata>,
+) -> Result<Outcome, CallError> {
+    let digest = object.digest();
+    if let Some(seen) = seen {
+        if locked(memory).holds(&object.id, digest, &seen.mark(), Instant::now()) {
+            return Ok(Outcome::Unchanged);
+        }
+        if seen.deletion_timestamp.is_some() {
+            return Err(CallError::Refused("it is being deleted; it is made again when it is gone".into()));
+        }
+    }
+    let before = seen.map(|seen| seen.resource_version.as_str());
+    let after = patch(client, object, before).await?;
+    remember(memory, object, digest, after.mark());
+    Ok(match before {
+        None => Outcome::Created,
+        Some(version) if version == after.resource_version => Outcome::Unchanged,
+        Some(_) => Outcome::Configured,
+    })
+}
+
+/// Gives up all but the remainder. Where that is refused, Git holds a part of the object only, which is nothing without ours: it stays as
+/// it is until somebody changes it.
+async fn let_go(
+    client: &Client,
+    memory: &Mutex<Memory>,
+    remainder: &Object,
+    seen: &Metadata,
+) -> Result<Outcome, CallError> {
+    let digest = remainder.digest();
+    if locked(memory).holds(&remainder.id, digest, &seen.mark(), Instant::now()) {
+        return Ok(Outcome::Adopted);
+    }
+    match patch(client, remainder, Some(&seen.resource_version)).await {
+        Ok(_) => {
+            // Should Git lose it, it is to be applied whatever was applied before.
+            locked(memory).objects.remove(&remainder.id);
+            Ok(Outcome::LetGo)
+        }
+        Err(CallError::Refused(why)) => {
+            tracing::warn!(object = %remainder.id, why, "Git has adopted it, but not all of it: our fields stay");
+            remember(memory, remainder, digest, seen.mark());
+            Ok(Outcome::Adopted)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn remember(memory: &Mutex<Memory>, object: &Object, digest: u64, mark: Mark) {
+    locked(memory).objects.insert(object.id.clone(), Applied { digest, mark, at: Instant::now() });
+}
+
 /// Deletes an object that we applied and Git has not adopted. Whether there was one.
 pub async fn delete_ours(client: &Client, id: &ObjectId, sign: Sign) -> Result<bool, CallError> {
     let Some(seen) = metadata(client, id).await? else { return Ok(false) };
-    let is_ours = seen.managed_fields.iter().any(|fields| fields.manager == FIELD_MANAGER);
-    if !is_ours || sign(&seen.labels, &seen.annotations) || seen.deletion_timestamp.is_some() {
+    let adopted = (sign.adopted)(&seen.labels, &seen.annotations);
+    if !seen.managed_fields.iter().any(is_ours) || adopted || seen.deletion_timestamp.is_some() {
         return Ok(false);
     }
     let preconditions = Preconditions { uid: seen.uid, resource_version: Some(seen.resource_version) };
@@ -211,38 +276,20 @@ async fn patch(client: &Client, object: &Object, before: Option<&str>) -> Result
     Ok(client.request::<Answer>(request).await?.metadata)
 }
 
-/// Whether a CustomResourceDefinition is served.
-pub async fn established(client: &Client, id: &ObjectId) -> Result<bool, CallError> {
-    #[derive(Deserialize)]
-    struct Definition {
-        #[serde(default, deserialize_with = "or_default")]
-        status: Status,
-    }
-    #[derive(Deserialize, Default)]
-    struct Status {
-        #[serde(default, deserialize_with = "or_default")]
-        conditions: Vec<Condition>,
-    }
-    #[derive(Deserialize)]
-    struct Condition {
-        #[serde(rename = "type")]
-        kind: String,
-        status: String,
-    }
-    let request = id.request().get(&id.name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
-    let definition: Definition = client.request(request).await?;
-    Ok(definition
-        .status
-        .conditions
-        .iter()
-        .any(|condition| condition.kind == "Established" && condition.status == "True"))
+/// Objects of one kind that carry the labels, and of which those are deleted that are ours and no longer wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Gathered<'a> {
+    pub api_version: &'a str,
+    pub kind: &'a str,
+    pub namespace: Option<&'a str>,
+    pub selector: &'a str,
 }
 
-/// Deletes our copies of Secrets in a namespace that are no longer wanted, and never what Git has adopted.
-pub async fn prune_secrets(
+/// Deletes what we applied and is no longer wanted, and never what Git has adopted.
+pub async fn prune(
     client: &Client,
-    namespace: &str,
-    wanted: &[Object],
+    gathered: Gathered<'_>,
+    is_wanted: impl Fn(&ObjectId) -> bool,
     sign: Sign,
 ) -> Result<Vec<ObjectId>, CallError> {
     #[derive(Deserialize)]
@@ -250,29 +297,45 @@ pub async fn prune_secrets(
         #[serde(default, deserialize_with = "or_default")]
         items: Vec<PartialObjectMeta<DynamicObject>>,
     }
-    let secrets = collection("v1", "Secret", Some(namespace));
-    let selector = ListParams::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
-    let found: Found = client.request(secrets.list_metadata(&selector).map_err(kube::Error::BuildRequest)?).await?;
+    let Gathered { api_version, kind, namespace, selector } = gathered;
+    let requests = collection(api_version, kind, namespace);
+    let parameters = ListParams::default().labels(selector);
+    let found: Found = client.request(requests.list_metadata(&parameters).map_err(kube::Error::BuildRequest)?).await?;
     let mut deleted = Vec::new();
     for metadata in found.items.into_iter().map(|item| item.metadata) {
-        let name = metadata.name.unwrap_or_default();
-        let is_wanted = wanted.iter().any(|object| object.id.kind == "Secret" && object.id.name == name);
-        if is_wanted || sign(&metadata.labels.unwrap_or_default(), &metadata.annotations.unwrap_or_default()) {
+        let id = ObjectId {
+            api_version: api_version.into(),
+            kind: kind.into(),
+            namespace: namespace.map(str::to_owned),
+            name: metadata.name.unwrap_or_default(),
+        };
+        let ours = metadata.managed_fields.unwrap_or_default().iter().any(is_ours);
+        let adopted = (sign.adopted)(&metadata.labels.unwrap_or_default(), &metadata.annotations.unwrap_or_default());
+        if !ours || adopted || is_wanted(&id) {
             continue;
         }
         let preconditions = Preconditions { uid: metadata.uid, resource_version: metadata.resource_version };
         let parameters = DeleteParams::default().preconditions(preconditions);
-        let request = secrets.delete(&name, &parameters).map_err(kube::Error::BuildRequest)?;
+        let request = requests.delete(&id.name, &parameters).map_err(kube::Error::BuildRequest)?;
         match client.request_text(request).await.map_err(CallError::from) {
-            Ok(_) | Err(CallError::NotFound) => {}
+            Ok(_) => deleted.push(id),
+            // Someone was at it in between: it is judged anew next time.
+            Err(CallError::NotFound | CallError::Conflict) => {}
             Err(other) => return Err(other),
         }
-        deleted.push(ObjectId {
-            api_version: "v1".into(),
-            kind: "Secret".into(),
-            namespace: Some(namespace.into()),
-            name,
-        });
     }
     Ok(deleted)
+}
+
+/// Deletes our copies of Secrets in a namespace that are no longer wanted.
+pub async fn prune_secrets(
+    client: &Client,
+    namespace: &str,
+    wanted: &[Object],
+    sign: Sign,
+) -> Result<Vec<ObjectId>, CallError> {
+    let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
+    let namespace = Some(namespace);
+    let secrets = Gathered { api_version: "v1", kind: "Secret", namespace, selector: &selector };
+    prune(client, secrets, |id| wanted.iter().any(|object| object.id == *id), sign).await
 }

@@ -2,12 +2,15 @@
 //!
 //! May not enter: which agent. I/O: by `apply`.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::apply::{self, Results, SIDE_BY_SIDE, Sign, Tenure, each};
-use super::error::CallError;
+use super::adoption::Sign;
+use super::apply::{self, Gathered, Results, SIDE_BY_SIDE, Tenure, each};
+use super::definition::Definition;
+use super::error::{CallError, NotApplied};
 use super::memory::Install;
 use super::object::{Object, ObjectId};
 use super::workload::{Workload, locked};
@@ -35,6 +38,15 @@ pub trait Manifests: Sync {
     fn is_synced(&self, id: &ObjectId) -> bool;
     /// How an object shows that Git has adopted it.
     fn sign(&self) -> Sign;
+    /// Until when they are ours to apply.
+    fn tenure(&self) -> Tenure {
+        Tenure::UntilAdopted(self.sign())
+    }
+    /// Kinds of the last phase, of which what we applied goes when the manifests no longer have it: an older version's, or a component's
+    /// that is left out. Never definitions, with which all objects of their kind would go.
+    fn gathered(&self) -> Vec<Gathered<'_>> {
+        Vec::new()
+    }
 }
 
 /// Applies the install manifests. What is still missing before the sync objects can be applied, if anything.
@@ -43,7 +55,7 @@ pub async fn install(
     manifests: &impl Manifests,
     results: &mut Results,
 ) -> Result<Option<String>, CallError> {
-    let (key, tenure) = (manifests.key(), Tenure::UntilAdopted(manifests.sign()));
+    let (key, tenure) = (manifests.key(), manifests.tenure());
     if locked(&workload.memory).installed(key, Instant::now()) {
         return Ok(None);
     }
@@ -57,6 +69,10 @@ pub async fn install(
     let pending = match pending {
         Some(pending) => pending,
         None => {
+            if strands_objects(workload, manifests, results).await? {
+                // What is installed goes on as it is.
+                return Ok(None);
+            }
             each(workload, manifests.objects(Phase::Namespace), tenure, results).await?;
             each(workload, manifests.objects(Phase::Definitions), tenure, results).await?;
             manifests.objects(Phase::Definitions).map(|definition| definition.id).collect()
@@ -71,25 +87,63 @@ pub async fn install(
     if waits_for.is_some() {
         return Ok(waits_for);
     }
+    let adopted_before = results.adopted;
     each(workload, manifests.objects(Phase::Agent), tenure, results).await?;
-    if results.failed.is_empty() {
-        let mut memory = locked(&workload.memory);
-        memory.install = Install::Done { key, at: Instant::now() };
-        // Their digests are no longer asked for: the key stands for them all.
-        memory.objects.retain(|id, _| manifests.is_synced(id));
+    if !results.failed.is_empty() {
+        return Ok(None);
     }
+    let wanted: HashSet<ObjectId> = manifests.objects(Phase::Agent).map(|object| object.id).collect();
+    if matches!(tenure, Tenure::UntilAdopted(_)) {
+        for gathered in manifests.gathered() {
+            let gone = apply::prune(&workload.client, gathered, |id| wanted.contains(id), manifests.sign()).await?;
+            results.changed.extend(gone);
+        }
+    }
+    let mut memory = locked(&workload.memory);
+    memory.install = Install::Done { key, at: Instant::now() };
+    memory.handover.complete = results.let_go.is_empty() && results.adopted - adopted_before == wanted.len();
+    // Their digests are no longer asked for: the key stands for them all.
+    memory.objects.retain(|id, _| manifests.is_synced(id));
     Ok(None)
+}
+
+/// Whether objects are stored in a version that a definition to be applied does not have; then nothing at all is applied.
+async fn strands_objects(
+    workload: &Workload,
+    manifests: &impl Manifests,
+    results: &mut Results,
+) -> Result<bool, CallError> {
+    let Tenure::UntilAdopted(sign) = manifests.tenure() else { return Ok(false) };
+    let mut read = stream::iter(manifests.objects(Phase::Definitions))
+        .map(|wanted| async move {
+            let found = Definition::read(&workload.client, &wanted.id).await?;
+            Ok::<_, CallError>((found, wanted))
+        })
+        .buffer_unordered(SIDE_BY_SIDE);
+    let before = results.failed.len();
+    while let Some((found, wanted)) = read.try_next().await? {
+        let Some(found) = found else { continue };
+        let stored = found.stranded(&wanted);
+        if !stored.is_empty() && !(sign.adopted)(&found.metadata.labels, &found.metadata.annotations) {
+            let why = format!(
+                "objects may be stored in {}, which {} does not have: store them anew in a version that it has and take the other out of \
+                 status.storedVersions (`flux migrate` does), or ask for the version of before",
+                stored.join(", "),
+                manifests.agent()
+            );
+            results.failed.push(NotApplied { object: wanted.id, why });
+        }
+    }
+    results.failed[before..].sort_by(|one, other| one.object.cmp(&other.object));
+    Ok(results.failed.len() > before)
 }
 
 async fn not_established(workload: &Workload, definitions: Vec<ObjectId>) -> Result<Vec<ObjectId>, CallError> {
     stream::iter(definitions)
         .map(|id| async move {
-            match apply::established(&workload.client, &id).await {
-                Ok(true) => Ok(None),
-                // Gone again: it is applied once more when the pass begins anew.
-                Ok(false) | Err(CallError::NotFound) => Ok(Some(id)),
-                Err(other) => Err(other),
-            }
+            // One that is gone again is applied once more when the pass begins anew.
+            let found = Definition::read(&workload.client, &id).await?;
+            Ok((!found.is_some_and(|found| found.is_established())).then_some(id))
         })
         .buffer_unordered(SIDE_BY_SIDE)
         .try_filter_map(|pending| async move { Ok(pending) })

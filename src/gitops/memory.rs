@@ -15,9 +15,19 @@ pub const REPAIR: Duration = Duration::from_secs(600);
 #[derive(Debug, Default)]
 pub struct Memory {
     pub install: Install,
+    pub handover: Handover,
     pub objects: HashMap<ObjectId, Applied>,
     /// The source of the kind that is not asked for was looked for, and is not there, or is not ours.
     pub other_source_is_gone: bool,
+}
+
+/// How far Git is with adopting the agent. When it gets further, the manifests are looked at again, to let go of what it has.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Handover {
+    /// Differs when Git has adopted another part of the agent; 0: none.
+    pub seen: u64,
+    /// All of the manifests were Git's and let go of when they were looked at last.
+    pub complete: bool,
 }
 
 /// How far the install manifests are. `key` differs when what should be installed does.

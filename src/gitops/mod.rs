@@ -3,8 +3,10 @@
 //! May not enter: AWS resources. I/O: the workload cluster's API.
 
 mod address;
+pub mod adoption;
 pub mod apply;
 pub mod budgets;
+mod definition;
 pub mod error;
 #[cfg(test)]
 mod fake_api;

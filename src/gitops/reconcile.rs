@@ -24,6 +24,8 @@ pub struct GitOpsOutcome {
     pub verdict: Verdict,
     /// What was created or changed in the cluster, for an event.
     pub changed: Vec<ObjectId>,
+    /// What Git has adopted and was let go of, for an event.
+    pub let_go: Vec<ObjectId>,
     pub look_again: Duration,
 }
 

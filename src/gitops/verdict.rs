@@ -24,6 +24,14 @@ impl Verdict {
         Self::not_ready(Reason::WaitingForSync, message)
     }
 
+    /// The same, with a word for people at the end.
+    pub fn noting(mut self, note: Option<String>) -> Self {
+        if let Some(note) = note {
+            self.message = bounded(&format!("{}; {note}", self.message), LONGEST);
+        }
+        self
+    }
+
     pub fn ready(message: impl AsRef<str>) -> Self {
         Self { ready: true, reason: Reason::Available, message: bounded(message.as_ref(), LONGEST) }
     }

@@ -13,6 +13,7 @@ pub const SECRET_TEXT: &str = "s3cr3t-t3xt";
 
 pub fn input() -> FluxInput {
     FluxInput {
+        version: None,
         components: Component::ALL.into(),
         registry: REGISTRY.into(),
         image_pull_secret: None,

@@ -9,8 +9,6 @@ use std::time::Duration;
 use super::source::Source;
 use crate::gitops::input::{Facts, SecretCopy};
 
-/// The Flux whose manifests are built in.
-pub const VERSION: &str = "v2.9.5";
 /// Where the controllers' images come from unless a mirror is named.
 pub const REGISTRY: &str = "ghcr.io/fluxcd";
 /// Flux's namespace, and the name of the source and Kustomization that `flux bootstrap` would make: a repository made by it can adopt ours.
@@ -22,6 +20,8 @@ pub const FACTS: &str = "keelson-cluster-facts";
 /// All that is applied in a workload cluster.
 #[derive(Debug, Clone)]
 pub struct FluxInput {
+    /// The version that is asked for; `None`: the newest that is built in.
+    pub version: Option<Version>,
     pub components: BTreeSet<Component>,
     /// Image registry without a trailing slash, [`REGISTRY`] unless a mirror is used.
     pub registry: String,
@@ -35,6 +35,37 @@ pub struct FluxInput {
     pub facts: Option<Facts>,
     /// What gives source-controller's Pods their identity in AWS. They have it from their start only: another one makes them anew.
     pub source_identity: Option<String>,
+}
+
+/// A Flux whose manifests are built in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Version {
+    V2_9_5,
+    V2_7_5,
+}
+
+impl Version {
+    /// The newest first.
+    pub const ALL: [Self; 2] = [Self::V2_9_5, Self::V2_7_5];
+    /// What is installed where no version is asked for: a newer Keelson brings a newer one.
+    pub const NEWEST: Self = Self::ALL[0];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2_9_5 => "v2.9.5",
+            Self::V2_7_5 => "v2.7.5",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|version| version.as_str() == text)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// A controller of Flux.

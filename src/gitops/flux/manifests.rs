@@ -1,50 +1,51 @@
-//! The agent's install manifests: `deploy/flux`, embedded, with registry, pull secret and components written in.
+//! The agent's install manifests: those of a release, with registry, pull secret and components written in.
 //!
-//! May not enter: a client. No I/O. The text lies in the binary's read-only pages; an object is parsed when it is asked for and lives as
-//! long as its caller keeps it.
+//! May not enter: a client. No I/O. An object is parsed when it is asked for and lives as long as its caller keeps it.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::{Value, json};
 
-use super::input::{Component, FluxInput, REGISTRY, VERSION};
-use super::sync::{PRUNE, adopted};
-use crate::gitops::apply::Sign;
+use super::input::{Component, FluxInput, NAMESPACE, REGISTRY, Version};
+use super::release::{BETWEEN, Release};
+use super::sync::{PRUNE, SIGN};
+use crate::gitops::adoption::Sign;
+use crate::gitops::apply::{Gathered, Tenure};
 use crate::gitops::install::{Manifests, Phase};
 use crate::gitops::object::{Object, ObjectId};
 
 /// On source-controller's Pods: what gave them their identity in AWS when they were made.
 const IDENTITY: &str = "keelson.dev/pod-identity-association";
 
-const SYSTEM: &str = include_str!("../../../deploy/flux/flux-system.yaml");
-
-fn text_of(component: Component) -> &'static str {
-    match component {
-        Component::SourceController => include_str!("../../../deploy/flux/source-controller.yaml"),
-        Component::KustomizeController => {
-            include_str!("../../../deploy/flux/kustomize-controller.yaml")
-        }
-        Component::HelmController => include_str!("../../../deploy/flux/helm-controller.yaml"),
-        Component::NotificationController => {
-            include_str!("../../../deploy/flux/notification-controller.yaml")
-        }
-    }
+/// What is to be installed in one cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct Install<'a> {
+    pub input: &'a FluxInput,
+    pub version: Version,
+    /// Git has adopted the agent at a version that is not built in: nothing of ours is to be mixed with it.
+    pub only_where_missing: bool,
 }
 
-impl Manifests for FluxInput {
+/// Differs when other manifests would be applied.
+pub fn key(input: &FluxInput) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let pull_secret = input.image_pull_secret.as_ref().map(|secret| &secret.name);
+    let version = input.version.unwrap_or(Version::NEWEST);
+    (version, &input.components, &input.registry, pull_secret, &input.source_identity).hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Manifests for Install<'_> {
     fn agent(&self) -> String {
-        format!("Flux {VERSION}")
+        format!("Flux {}", self.version)
     }
 
     fn key(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        let pull_secret = self.image_pull_secret.as_ref().map(|secret| &secret.name);
-        (VERSION, &self.components, &self.registry, pull_secret, &self.source_identity).hash(&mut hasher);
-        hasher.finish()
+        key(self.input)
     }
 
     fn objects(&self, phase: Phase) -> Box<dyn Iterator<Item = Object> + Send + '_> {
-        Box::new(objects(self, phase))
+        Box::new(objects(self.version, self.input, phase))
     }
 
     fn is_synced(&self, id: &ObjectId) -> bool {
@@ -52,14 +53,36 @@ impl Manifests for FluxInput {
     }
 
     fn sign(&self) -> Sign {
-        adopted
+        SIGN
+    }
+
+    fn tenure(&self) -> Tenure {
+        if self.only_where_missing { Tenure::WhereMissing(SIGN) } else { Tenure::UntilAdopted(SIGN) }
+    }
+
+    fn gathered(&self) -> Vec<Gathered<'_>> {
+        const SELECTOR: &str = "app.kubernetes.io/part-of=flux,app.kubernetes.io/instance=flux-system";
+        const RBAC: &str = "rbac.authorization.k8s.io/v1";
+        [
+            ("apps/v1", "Deployment", Some(NAMESPACE)),
+            ("v1", "Service", Some(NAMESPACE)),
+            ("v1", "ServiceAccount", Some(NAMESPACE)),
+            ("v1", "ResourceQuota", Some(NAMESPACE)),
+            ("networking.k8s.io/v1", "NetworkPolicy", Some(NAMESPACE)),
+            (RBAC, "ClusterRoleBinding", None),
+            (RBAC, "ClusterRole", None),
+        ]
+        .map(|(api_version, kind, namespace)| Gathered { api_version, kind, namespace, selector: SELECTOR })
+        .into()
     }
 }
 
-fn objects(input: &FluxInput, phase: Phase) -> impl Iterator<Item = Object> + '_ {
-    let components = input.components.iter().flat_map(|component| text_of(*component).split("\n---\n"));
-    SYSTEM
-        .split("\n---\n")
+fn objects(version: Version, input: &FluxInput, phase: Phase) -> impl Iterator<Item = Object> + '_ {
+    let release = Release::of(version);
+    let system = release.system;
+    let components = input.components.iter().flat_map(move |component| release.component(*component).split(BETWEEN));
+    system
+        .split(BETWEEN)
         .chain(components)
         .filter(move |document| phase_of(document) == Some(phase))
         .filter_map(|document| Object::of(serde_saphyr::from_str::<Value>(document).ok()?))
@@ -126,45 +149,52 @@ mod tests {
 
     #[test]
     fn only_what_changes_the_manifests_changes_their_key() {
-        let key = fixture::input().key();
-        assert_ne!(fixture::full_input().key(), key);
+        let of_none = key(&fixture::input());
+        assert_ne!(key(&fixture::full_input()), of_none);
         let mut input = fixture::input();
         input.path = "clusters/other".into();
         input.facts = fixture::full_input().facts;
-        assert_eq!(input.key(), key);
+        // The newest is what is installed already.
+        input.version = Some(Version::NEWEST);
+        assert_eq!(key(&input), of_none);
+        input.version = Some(Version::V2_7_5);
+        assert_ne!(key(&input), of_none);
+        input.version = None;
         input.components.remove(&Component::HelmController);
-        assert_ne!(input.key(), key);
+        assert_ne!(key(&input), of_none);
     }
 
-    fn names(input: &FluxInput, phase: Phase) -> Vec<String> {
-        objects(input, phase).map(|object| object.id.to_string()).collect()
+    const PHASES: [Phase; 3] = [Phase::Namespace, Phase::Definitions, Phase::Agent];
+
+    fn newest(input: &FluxInput, phase: Phase) -> impl Iterator<Item = Object> + '_ {
+        objects(Version::NEWEST, input, phase)
     }
 
     #[test]
     fn every_document_of_the_manifests_is_an_object_of_a_phase() {
         let input = fixture::input();
-        let all: Vec<_> = [Phase::Namespace, Phase::Definitions, Phase::Agent]
-            .into_iter()
-            .flat_map(|phase| names(&input, phase))
-            .collect();
-        insta::assert_snapshot!(all.join("\n"));
-        let documents = Component::ALL.into_iter().map(text_of).chain([SYSTEM]).flat_map(|text| text.split("\n---\n"));
-        assert_eq!(
-            all.len(),
-            documents.filter(|document| document.contains("\nkind: ") || document.starts_with("kind: ")).count()
-        );
+        for version in Version::ALL {
+            let all = PHASES.into_iter().flat_map(|phase| objects(version, &input, phase));
+            let all: Vec<_> = all.map(|object| object.id.to_string()).collect();
+            let release = Release::of(version);
+            let documents = Component::ALL.map(|component| release.component(component)).into_iter();
+            let documents = documents.chain([release.system]).flat_map(|text| text.split(BETWEEN));
+            let kinds = documents.filter(|text| text.contains("\nkind: ") || text.starts_with("kind: "));
+            assert_eq!(all.len(), kinds.count(), "{version}");
+            insta::assert_snapshot!(version.as_str(), all.join("\n"));
+        }
     }
 
     fn deployments(input: &FluxInput) -> Vec<Object> {
-        objects(input, Phase::Agent).filter(|object| object.id.kind == "Deployment").collect()
+        newest(input, Phase::Agent).filter(|object| object.id.kind == "Deployment").collect()
     }
 
     #[test]
     fn pods_are_made_anew_for_another_identity_and_only_those_that_have_it() {
         let mut input = fixture::input();
-        let (plain, key) = (deployments(&input), input.key());
+        let (plain, before) = (deployments(&input), key(&input));
         input.source_identity = Some("a-1".into());
-        assert_ne!(input.key(), key);
+        assert_ne!(key(&input), before);
         for (before, after) in plain.iter().zip(deployments(&input)) {
             let annotation = &after.body["spec"]["template"]["metadata"]["annotations"][IDENTITY];
             let is_source_controller = after.id.name == "source-controller";
@@ -176,19 +206,36 @@ mod tests {
     #[test]
     fn every_object_says_it_is_flux_and_which_and_is_safe_from_pruning() {
         let input = fixture::input();
-        for phase in [Phase::Namespace, Phase::Definitions, Phase::Agent] {
-            for object in objects(&input, phase) {
+        for version in Version::ALL {
+            for object in PHASES.into_iter().flat_map(|phase| objects(version, &input, phase)) {
                 let metadata = &object.body["metadata"];
                 assert_eq!(metadata["labels"]["app.kubernetes.io/part-of"], "flux", "{object:?}");
-                assert_eq!(metadata["labels"]["app.kubernetes.io/version"], VERSION, "{object:?}");
+                assert_eq!(metadata["labels"]["app.kubernetes.io/version"], version.as_str(), "{object:?}");
                 assert_eq!(metadata["annotations"][PRUNE], "disabled", "{object:?}");
             }
         }
     }
 
+    /// What a version no longer has goes only if its kind is asked about.
+    #[test]
+    fn every_kind_of_the_last_phase_is_gathered() {
+        let input = fixture::input();
+        let install = Install { input: &input, version: Version::NEWEST, only_where_missing: false };
+        let gathered: Vec<_> =
+            install.gathered().iter().map(|one| (one.api_version, one.kind, one.namespace)).collect();
+        for version in Version::ALL {
+            for Object { id, .. } in objects(version, &input, Phase::Agent) {
+                let kind = (id.api_version.as_str(), id.kind.as_str(), id.namespace.as_deref());
+                assert!(gathered.contains(&kind), "{id:?}");
+            }
+        }
+        assert!(!gathered.iter().any(|(_, kind, _)| ["CustomResourceDefinition", "Namespace"].contains(kind)));
+    }
+
     #[test]
     fn definitions_have_complete_schemas() {
-        for object in objects(&fixture::input(), Phase::Definitions) {
+        let input = fixture::input();
+        for object in Version::ALL.into_iter().flat_map(|version| objects(version, &input, Phase::Definitions)) {
             for version in object.body["spec"]["versions"].as_array().unwrap() {
                 let spec =
                     version.pointer("/schema/openAPIV3Schema/properties/spec/properties").and_then(Value::as_object);
@@ -221,7 +268,7 @@ mod tests {
     fn components_left_out_are_not_installed_not_bound_and_not_called() {
         let mut input = fixture::input();
         input.components = [Component::SourceController, Component::KustomizeController].into();
-        let agent: Vec<_> = objects(&input, Phase::Agent).collect();
+        let agent: Vec<_> = newest(&input, Phase::Agent).collect();
         assert!(!agent.iter().any(|object| object.id.name == "helm-controller"));
         let bound = |name: &str| -> Vec<String> {
             let binding =

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::input::{NAME, NAMESPACE};
+use super::inventory::Inventory;
 use super::source::{GIT_REPOSITORY, OCI_REPOSITORY};
 use super::sync::{HELM_RELEASE, KUSTOMIZATION};
 use crate::gitops::error::CallError;
@@ -117,6 +118,8 @@ pub struct Status {
     pub artifact: Option<Artifact>,
     pub last_attempted_revision: Option<String>,
     pub last_applied_revision: Option<String>,
+    #[serde(deserialize_with = "or_default")]
+    pub inventory: Inventory,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -157,17 +160,22 @@ pub struct ControllerStatus {
 /// which Git may have exchanged; `asked` while there is no root.
 pub async fn observe(client: &Client, asked: (&str, &str)) -> Result<Seen, CallError> {
     let all = ListParams::default();
-    let agent = ListParams::default().labels("app.kubernetes.io/part-of=flux");
     let (kustomizations, helm_releases, controllers): (Vec<FluxObject>, _, _) = tokio::try_join!(
         list(client, KUSTOMIZATION, None, &all),
         list(client, HELM_RELEASE, None, &all),
-        list(client, ("apps/v1", "Deployment"), Some(NAMESPACE), &agent),
+        controllers(client),
     )?;
     let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
     let followed =
         root.and_then(|root| [GIT_REPOSITORY, OCI_REPOSITORY].into_iter().find(|(_, kind)| root.is_from(kind)));
     let source = one(client, followed.unwrap_or(asked)).await?;
     Ok(Seen { source, kustomizations, helm_releases, controllers })
+}
+
+/// The agent's Deployments.
+pub async fn controllers(client: &Client) -> Result<Vec<Controller>, CallError> {
+    let agent = ListParams::default().labels("app.kubernetes.io/part-of=flux");
+    list(client, ("apps/v1", "Deployment"), Some(NAMESPACE), &agent).await
 }
 
 /// Flux's own Kustomization.

@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::handover::{progress, told, wanted};
 use super::input::{FluxInput, NAMESPACE};
+use super::manifests::{self, key};
 use super::observe::{self, FluxObject, Seen};
 use super::status::roll_up;
 use super::sync;
 use super::verdict::verdict;
 use crate::api::conditions::Reason;
-use crate::gitops::apply::{self, Marks, Results, Tenure, each};
+use crate::gitops::apply::{self, Results, Tenure, each};
 use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
 use crate::gitops::memory::Install;
@@ -24,18 +26,21 @@ use crate::gitops::workload::{Workload, locked};
 /// Brings Flux to what `input` says and reads how it fares.
 pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, CallError> {
     let mut applied = Results::default();
-    let everything = !locked(&workload.memory).installed(input.key(), Instant::now());
-    if let Some(missing) = install(workload, input, &mut applied).await? {
-        return Ok(installing(input, applied, &missing));
+    let everything = !locked(&workload.memory).installed(key(input), Instant::now());
+    if everything {
+        let wanted = wanted(input, &observe::controllers(&workload.client).await?);
+        if let Some(missing) = install(workload, &wanted, &mut applied).await? {
+            return Ok(installing(&wanted, applied, &missing));
+        }
     }
     let ours = sync::ours(input);
     each(workload, ours.iter().cloned(), Tenure::ForGood, &mut applied).await?;
     // The source before what refers to it: kustomize-controller calls a missing source a failure.
     for seed in seeds(workload, input).await? {
-        each(workload, [seed].into_iter(), Tenure::UntilAdopted(sync::adopted), &mut applied).await?;
+        each(workload, [seed].into_iter(), Tenure::UntilAdopted(sync::SIGN), &mut applied).await?;
     }
     if everything || !applied.changed.is_empty() {
-        applied.changed.extend(apply::prune_secrets(&workload.client, NAMESPACE, &ours, sync::adopted).await?);
+        applied.changed.extend(apply::prune_secrets(&workload.client, NAMESPACE, &ours, sync::SIGN).await?);
     }
     let seen = observe::observe(&workload.client, input.source.api()).await?;
     if everything || !applied.changed.is_empty() {
@@ -45,10 +50,13 @@ pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcom
     if lacks_a_controller(&seen, input) {
         locked(&workload.memory).install = Install::Nothing;
     }
+    let adopts = adopts_more(workload, &seen);
     let verdict = verdict(&seen, &applied.failed);
     let now = Timestamp::now();
-    let look_again = look_again(&verdict, &seen, input, now);
-    Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), verdict, changed: applied.changed, look_again })
+    let look_again = if adopts { Duration::from_secs(1) } else { look_again(&verdict, &seen, input, now) };
+    let verdict = verdict.noting(told(&seen, input));
+    let Results { changed, let_go, .. } = applied;
+    Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), verdict, changed, let_go, look_again })
 }
 
 /// The sync objects. Once Git has the root, it says what the root is from: a source that it has exchanged is not made again.
@@ -63,7 +71,7 @@ async fn seeds(workload: &Workload, input: &FluxInput) -> Result<Vec<Object>, Ca
 
 /// Whether Git has the root, and it is from something else than Flux's source of that kind.
 fn exchanged(root: &FluxObject, kind: &str) -> bool {
-    sync::adopted(&root.metadata.labels, &Marks::default()) && !root.is_from(kind)
+    sync::is_adopted(&root.metadata.labels) && !root.is_from(kind)
 }
 
 /// Deletes the source that we made when the spec asked for one of the other kind, once nothing in the cluster refers to it.
@@ -76,20 +84,33 @@ async fn give_up_other_source(
     if locked(&workload.memory).other_source_is_gone || seen.is_referred_to(&other.kind) {
         return Ok(None);
     }
-    let deleted = apply::delete_ours(&workload.client, &other, sync::adopted).await?;
+    let deleted = apply::delete_ours(&workload.client, &other, sync::SIGN).await?;
     let mut memory = locked(&workload.memory);
     memory.objects.remove(&other);
     memory.other_source_is_gone = true;
     Ok(deleted.then_some(other))
 }
 
-fn installing(input: &FluxInput, applied: Results, missing: &str) -> GitOpsOutcome {
+/// Whether Git has adopted more of the agent since the manifests were looked at; then they are looked at again, to let go of it.
+fn adopts_more(workload: &Workload, seen: &Seen) -> bool {
+    let mut memory = locked(&workload.memory);
+    let progress = progress(seen, &memory.handover);
+    if memory.handover.seen == progress {
+        return false;
+    }
+    memory.handover.seen = progress;
+    memory.install = Install::Nothing;
+    true
+}
+
+fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) -> GitOpsOutcome {
     let (verdict, look_again) = if applied.failed.is_empty() {
-        (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", input.agent())), 1)
+        (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", wanted.agent())), 1)
     } else {
         (verdict(&Seen::default(), &applied.failed), 15)
     };
-    GitOpsOutcome { status: None, verdict, changed: applied.changed, look_again: Duration::from_secs(look_again) }
+    let Results { changed, let_go, .. } = applied;
+    GitOpsOutcome { status: None, verdict, changed, let_go, look_again: Duration::from_secs(look_again) }
 }
 
 /// A controller that someone deleted is put back now, not when everything is applied again anyway.

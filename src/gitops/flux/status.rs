@@ -4,16 +4,15 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::handover::is_of_git;
 use super::input::{NAME, NAMESPACE};
 use super::observe::{Condition, FluxObject, Seen};
-use super::sync::adopted;
 use crate::api::status::{FailingObject, GitOpsObjects, GitOpsStatus};
-use crate::gitops::apply::Marks;
 use crate::gitops::error::{MESSAGE, bounded};
 
 /// Failing objects that are named; the counts tell of the others.
 const NAMED: usize = 10;
-const VERSION_LABEL: &str = "app.kubernetes.io/version";
+pub const VERSION_LABEL: &str = "app.kubernetes.io/version";
 
 /// How one of the agent's objects fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +77,7 @@ pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
             .iter()
             .find_map(|controller| controller.metadata.labels.get(VERSION_LABEL))
             .map(|text| bounded(text, 32)),
-        adopted: !controllers.is_empty()
-            && controllers.iter().all(|controller| adopted(&controller.metadata.labels, &Marks::new())),
+        adopted: is_of_git(seen),
         url: source.as_ref().and_then(|source| source.spec.url.clone()).map(|url| bounded(&url, 2048)),
         source_revision: source.as_ref().and_then(revision).map(|text| bounded(text, 512)),
         last_attempted_revision: root

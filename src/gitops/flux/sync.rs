@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use super::input::{FACTS, FluxInput, NAME, NAMESPACE};
-use crate::gitops::apply::Marks;
+use crate::gitops::adoption::{Marks, Sign};
 use crate::gitops::input::{Facts, SecretCopy, SecretData};
 use crate::gitops::object::{MANAGED_BY, Object, ObjectId};
 
@@ -18,12 +18,21 @@ pub const HELM_RELEASE: (&str, &str) = ("helm.toolkit.fluxcd.io/v2", "HelmReleas
 
 /// The annotation that keeps Flux from deleting an object whose manifest leaves Git.
 pub const PRUNE: &str = "kustomize.toolkit.fluxcd.io/prune";
-/// Labels of objects that a Kustomization or HelmRelease applies.
-const ADOPTED: [&str; 2] = ["kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"];
+/// Labels of objects that a Kustomization applies: its name and namespace.
+pub const OF_KUSTOMIZATION: (&str, &str) =
+    ("kustomize.toolkit.fluxcd.io/name", "kustomize.toolkit.fluxcd.io/namespace");
+/// The label of objects that a HelmRelease applies.
+const OF_HELM_RELEASE: &str = "helm.toolkit.fluxcd.io/name";
+
+/// How objects show that Flux applies them from Git. What keeps them from being pruned is not in the files of `flux bootstrap`.
+pub const SIGN: Sign = Sign {
+    adopted: |labels, _| is_adopted(labels),
+    kept: &["/metadata/annotations/kustomize.toolkit.fluxcd.io~1prune", "/spec/deletionPolicy"],
+};
 
 /// Whether Flux applies an object with these labels from Git.
-pub fn adopted(labels: &Marks, _annotations: &Marks) -> bool {
-    ADOPTED.iter().any(|label| labels.contains_key(*label))
+pub fn is_adopted(labels: &Marks) -> bool {
+    [OF_KUSTOMIZATION.0, OF_HELM_RELEASE].iter().any(|label| labels.contains_key(*label))
 }
 
 /// Applied for good: the Secrets and facts that the agent needs and Git does not hold.

@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use super::secrets::{Missing, copy};
 use super::source::{self, ValidSource};
-use crate::api::gitops::{FLUX_VERSION, Flux};
+use crate::api::gitops::Flux;
 use crate::controllers::account::Refusal;
 use crate::controllers::cluster::validate::{duration, invalid};
 use crate::controllers::context::Context;
-use crate::gitops::flux::{Component, Decryption, FluxInput, NAME};
+use crate::gitops::flux::{Component, Decryption, FluxInput, NAME, Version};
 use crate::gitops::validate::{self, SourcePolicy};
 
 /// `spec.gitops.flux`, parsed.
 #[derive(Clone, Debug)]
 pub struct ValidFlux {
+    /// The version that is asked for.
+    pub version: Option<Version>,
     /// What is followed.
     pub source: ValidSource,
     /// How often it is asked.
@@ -29,14 +31,12 @@ pub struct ValidFlux {
 
 /// Checks the spec.
 pub fn valid(flux: &Flux, sources: SourcePolicy) -> Result<ValidFlux, Refusal> {
-    if flux.version != FLUX_VERSION {
-        let why = format!("{:?} is not built in; this operator installs {}", flux.version, FLUX_VERSION);
-        return Err(invalid("spec.gitops.flux.version", why));
-    }
+    let version = flux.version.as_deref().map(version).transpose()?;
     let (source, source_interval) = source::valid(&flux.source, sources)?;
     validate::path(&flux.path).map_err(|why| invalid("spec.gitops.flux.path", why))?;
     copies_are_apart(flux)?;
     Ok(ValidFlux {
+        version,
         source,
         source_interval,
         interval: duration("spec.gitops.flux.interval", &flux.interval)?,
@@ -59,6 +59,18 @@ fn copies_are_apart(flux: &Flux) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn version(text: &str) -> Result<Version, Refusal> {
+    Version::parse(text).ok_or_else(|| {
+        let built_in: Vec<_> = Version::ALL.iter().map(|version| version.as_str()).collect();
+        let why = format!(
+            "{text:?} is not built in: write one of {}, or leave it out, which is {} now",
+            built_in.join(", "),
+            Version::NEWEST
+        );
+        invalid("spec.gitops.flux.version", why)
+    })
+}
+
 fn components(flux: &Flux) -> Result<BTreeSet<Component>, Refusal> {
     const FIELD: &str = "spec.gitops.flux.components";
     let parse = |name: &String| {
@@ -75,7 +87,7 @@ fn components(flux: &Flux) -> Result<BTreeSet<Component>, Refusal> {
 
 /// All that is to be applied but the facts, with the Secrets it names.
 pub async fn input(ctx: &Context, namespace: &str, flux: &ValidFlux) -> Result<FluxInput, Missing> {
-    let ValidFlux { source, source_interval, interval, components, spec } = flux;
+    let ValidFlux { version, source, source_interval, interval, components, spec } = flux;
     let source = source::input(ctx, namespace, source, *source_interval).await?;
     let pull = spec.image_pull_secret_ref.as_ref();
     let image_pull_secret = copy(ctx, namespace, pull, "spec.gitops.flux.imagePullSecretRef").await?;
@@ -88,6 +100,7 @@ pub async fn input(ctx: &Context, namespace: &str, flux: &ValidFlux) -> Result<F
         }
     };
     Ok(FluxInput {
+        version: *version,
         components: components.clone(),
         registry: spec.registry.trim_end_matches('/').to_owned(),
         image_pull_secret,

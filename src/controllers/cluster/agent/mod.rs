@@ -173,9 +173,13 @@ impl Agent {
     fn heard(&self, result: Result<GitOpsOutcome, GitOpsError>, now: Timestamp) {
         let mut inner = locked(&self.0);
         let look_again = match result {
-            Ok(GitOpsOutcome { status, verdict, changed, look_again }) => {
+            Ok(GitOpsOutcome { status, verdict, changed, let_go, look_again }) => {
                 if !changed.is_empty() {
-                    inner.news.push(Told::normal("Applied", applied(&changed)));
+                    inner.news.push(Told::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
+                }
+                if !let_go.is_empty() {
+                    let message = format!("Git has adopted, and Keelson has let go of: {}", first_of(&let_go));
+                    inner.news.push(Told::normal("HandedOver", message));
                 }
                 inner.status = status.or(inner.status.take());
                 inner.verdict = Some(verdict);
@@ -192,12 +196,12 @@ impl Agent {
     }
 }
 
-/// "12 objects in the cluster: Namespace flux-system, ...".
-fn applied(changed: &[ObjectId]) -> String {
-    let names: Vec<_> = changed.iter().take(5).map(ToString::to_string).collect();
-    let more = changed.len().saturating_sub(names.len());
+/// "Namespace flux-system, Deployment flux-system/source-controller and 12 more".
+fn first_of(objects: &[ObjectId]) -> String {
+    let names: Vec<_> = objects.iter().take(5).map(ToString::to_string).collect();
+    let more = objects.len().saturating_sub(names.len());
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("in the cluster: {}{more}", names.join(", "))
+    format!("{}{more}", names.join(", "))
 }
 
 /// A pass under way. However it ends, the cluster hears of it.

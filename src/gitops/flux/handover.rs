@@ -1,0 +1,203 @@
+//! Whose Flux is: Keelson's until Git has adopted it, Git's from then on, and nobody's where Git has let go of it again.
+//!
+//! May not enter: clients and clocks. Pure.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use super::input::{FluxInput, NAMESPACE, Version};
+use super::manifests::Install;
+use super::observe::{Controller, FluxObject, Metadata, Seen};
+use super::status::{Health, VERSION_LABEL};
+use super::sync::{OF_KUSTOMIZATION, is_adopted};
+use crate::gitops::memory::Handover;
+
+/// What is installed: the version that is asked for, and once Git has adopted a controller the version that this one has, so that what
+/// Git does not hold goes with it.
+pub fn wanted<'a>(input: &'a FluxInput, controllers: &[Controller]) -> Install<'a> {
+    let asked = input.version.unwrap_or(Version::NEWEST);
+    let of_git = version_of_git(controllers);
+    let built_in = of_git.map(Version::parse);
+    Install { input, version: built_in.flatten().unwrap_or(asked), only_where_missing: built_in == Some(None) }
+}
+
+fn version_of_git(controllers: &[Controller]) -> Option<&str> {
+    let adopted = controllers.iter().find(|controller| is_adopted(&controller.metadata.labels))?;
+    Some(adopted.metadata.labels.get(VERSION_LABEL).map_or("", String::as_str))
+}
+
+/// How far Git is with adopting the agent: while it is not complete, each revision may bring more.
+pub fn progress(seen: &Seen, before: &Handover) -> u64 {
+    if !seen.controllers.iter().any(|controller| is_adopted(&controller.metadata.labels)) {
+        return 0;
+    }
+    let mut hasher = DefaultHasher::new();
+    for Controller { metadata, .. } in &seen.controllers {
+        (&metadata.name, is_adopted(&metadata.labels), metadata.labels.get(VERSION_LABEL)).hash(&mut hasher);
+    }
+    if !before.complete {
+        let root = seen.kustomizations.iter().find(|kustomization| kustomization.is_root());
+        root.map(|root| &root.status.last_applied_revision).hash(&mut hasher);
+    }
+    hasher.finish().max(1)
+}
+
+/// Whether Git owns the agent's manifests: it has adopted every controller, and holds them still.
+pub fn is_of_git(seen: &Seen) -> bool {
+    let of_git = |controller: &Controller| {
+        is_adopted(&controller.metadata.labels) && is_held(seen, "apps", "Deployment", &controller.metadata)
+    };
+    !seen.controllers.is_empty() && seen.controllers.iter().all(of_git)
+}
+
+/// What a person who changes the spec or the repository has to know, for the end of the condition's message.
+pub fn told(seen: &Seen, input: &FluxInput) -> Option<String> {
+    let notes: Vec<_> = [let_go_by_git(seen), version_without_effect(seen, input)].into_iter().flatten().collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
+}
+
+fn version_without_effect(seen: &Seen, input: &FluxInput) -> Option<String> {
+    let asked = input.version?.as_str();
+    let has = version_of_git(&seen.controllers).filter(|has| *has != asked)?;
+    let at = if has.is_empty() { String::new() } else { format!(", at {has}") };
+    Some(format!("spec.gitops.flux.version {asked} has no effect: Git owns Flux here{at}"))
+}
+
+/// Flux deletes nothing of the agent when its file leaves Git, and does not take its label off either.
+fn let_go_by_git(seen: &Seen) -> Option<String> {
+    let controllers = seen.controllers.iter().map(|controller| ("apps", "Deployment", &controller.metadata));
+    let source = seen.source.iter().map(|source| ("source.toolkit.fluxcd.io", source.kind.as_str(), &source.metadata));
+    let root = seen.kustomizations.iter().filter(|kustomization| kustomization.is_root());
+    let root = root.map(|root| ("kustomize.toolkit.fluxcd.io", "Kustomization", &root.metadata));
+    let mut left: Vec<_> = controllers
+        .chain(source)
+        .chain(root)
+        .filter(|(group, kind, metadata)| is_adopted(&metadata.labels) && !is_held(seen, group, kind, metadata))
+        .map(|(_, kind, metadata)| format!("{kind} {NAMESPACE}/{}", metadata.name))
+        .collect();
+    left.sort();
+    let (first, others) = left.split_first()?;
+    let label = OF_KUSTOMIZATION.0;
+    Some(match others.len() {
+        0 => format!("{first} is no longer in Git and stays as it is; without its label {label} it is Keelson's again"),
+        count => format!(
+            "{first} and {count} more are no longer in Git and stay as they are; without the label {label} they are Keelson's again"
+        ),
+    })
+}
+
+/// Whether what applies an object by its labels holds it still. One that is on its way, or fails, is believed.
+fn is_held(seen: &Seen, group: &str, kind: &str, object: &Metadata) -> bool {
+    let Some(name) = object.labels.get(OF_KUSTOMIZATION.0) else { return true };
+    let namespace = object.labels.get(OF_KUSTOMIZATION.1).map_or(NAMESPACE, String::as_str);
+    let applied_by = |kustomization: &&FluxObject| {
+        kustomization.metadata.name == *name && kustomization.metadata.namespace == namespace
+    };
+    let Some(kustomization) = seen.kustomizations.iter().find(applied_by) else { return false };
+    let settled = kustomization.health() == Health::Ready
+        && kustomization.status.observed_generation >= kustomization.metadata.generation;
+    !settled || kustomization.status.inventory.holds(&format!("{NAMESPACE}_{}_{group}_{kind}", object.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::gitops::flux::fixture;
+
+    fn of_git(version: &str) -> serde_json::Value {
+        json!({VERSION_LABEL: version, OF_KUSTOMIZATION.0: "flux-system", OF_KUSTOMIZATION.1: "flux-system"})
+    }
+
+    fn controller(name: &str, labels: &serde_json::Value) -> Controller {
+        serde_json::from_value(json!({"metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}})).unwrap()
+    }
+
+    /// Two controllers of Git, and the root that applied these objects.
+    fn seen(ready: &str, inventory: &[&str]) -> Seen {
+        let entries: Vec<_> = inventory.iter().map(|id| json!({"id": id, "v": "v1"})).collect();
+        let root = json!({
+            "metadata": {"name": NAMESPACE, "namespace": NAMESPACE, "labels": {}},
+            "status": {
+                "conditions": [{"type": "Ready", "status": ready}],
+                "inventory": {"entries": entries},
+                "lastAppliedRevision": "main@sha1:1",
+            },
+        });
+        let controllers = ["helm-controller", "source-controller"].map(|name| controller(name, &of_git("v2.9.5")));
+        Seen {
+            kustomizations: vec![serde_json::from_value(root).unwrap()],
+            controllers: controllers.into(),
+            ..Seen::default()
+        }
+    }
+
+    const BOTH: [&str; 2] =
+        ["flux-system_helm-controller_apps_Deployment", "flux-system_source-controller_apps_Deployment"];
+
+    #[test]
+    fn before_adoption_it_is_what_is_asked_for() {
+        let mut input = fixture::input();
+        let ours = [controller("source-controller", &json!({VERSION_LABEL: "v2.9.5"}))];
+        assert_eq!(wanted(&input, &[]).version, Version::NEWEST);
+        input.version = Some(Version::V2_7_5);
+        let install = wanted(&input, &ours);
+        assert_eq!((install.version, install.only_where_missing), (Version::V2_7_5, false));
+    }
+
+    #[test]
+    fn after_adoption_what_git_lacks_goes_with_what_it_has() {
+        let mut input = fixture::input();
+        let at =
+            |version| [controller("helm-controller", &json!({})), controller("source-controller", &of_git(version))];
+        let older = at("v2.7.5");
+        let install = wanted(&input, &older);
+        assert_eq!((install.version, install.only_where_missing), (Version::V2_7_5, false));
+        input.version = Some(Version::V2_7_5);
+        let unknown = at("v2.99.0");
+        let install = wanted(&input, &unknown);
+        assert_eq!((install.version, install.only_where_missing), (Version::V2_7_5, true));
+    }
+
+    #[test]
+    fn each_step_of_adoption_is_progress_and_the_end_is_rest() {
+        let of = |seen: &Seen, complete| progress(seen, &Handover { seen: 0, complete });
+        let all = seen("True", &BOTH);
+        let mut none = seen("True", &[]);
+        none.controllers.iter_mut().for_each(|controller| controller.metadata.labels.clear());
+        assert_eq!(of(&none, false), 0);
+        let mut one = seen("True", &BOTH);
+        one.controllers[0].metadata.labels.clear();
+        assert_ne!(of(&one, false), 0);
+        assert_ne!(of(&one, false), of(&all, false));
+        let mut later = seen("True", &BOTH);
+        later.kustomizations[0].status.last_applied_revision = Some("main@sha1:2".into());
+        assert_ne!(of(&all, false), of(&later, false));
+        assert_eq!(of(&all, true), of(&later, true));
+    }
+
+    #[test]
+    fn git_owns_what_it_has_adopted_and_has_still() {
+        assert!(is_of_git(&seen("True", &BOTH)));
+        assert!(!is_of_git(&seen("True", &BOTH[..1])));
+        // On its way or failing, the inventory is that of before, or none yet.
+        assert!(is_of_git(&seen("False", &[])));
+        let mut without_root = seen("True", &BOTH);
+        without_root.kustomizations.clear();
+        assert!(!is_of_git(&without_root));
+        assert!(!is_of_git(&Seen::default()));
+    }
+
+    #[test]
+    fn a_person_is_told_who_owns_what() {
+        let mut input = fixture::input();
+        assert_eq!(told(&seen("True", &BOTH), &input), None);
+        input.version = Some(Version::V2_9_5);
+        assert_eq!(told(&seen("True", &BOTH), &input), None);
+        input.version = Some(Version::V2_7_5);
+        insta::assert_snapshot!(told(&seen("True", &BOTH), &input).unwrap(), @"spec.gitops.flux.version v2.7.5 has no effect: Git owns Flux here, at v2.9.5");
+        let note = |inventory| told(&seen("True", inventory), &fixture::input()).unwrap();
+        insta::assert_snapshot!(note(&BOTH[1..]), @"Deployment flux-system/helm-controller is no longer in Git and stays as it is; without its label kustomize.toolkit.fluxcd.io/name it is Keelson's again");
+        insta::assert_snapshot!(note(&[]), @"Deployment flux-system/helm-controller and 1 more are no longer in Git and stay as they are; without the label kustomize.toolkit.fluxcd.io/name they are Keelson's again");
+    }
+}
