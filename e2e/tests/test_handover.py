@@ -197,6 +197,7 @@ def test_an_upgrade_that_would_strand_stored_objects_is_refused_whole(story):
 
 
 def test_without_a_version_it_is_the_one_built_in_and_the_agent_is_upgraded(story):
+    story.edit(version=None)
     until(lambda: story.images() == versions(story, NEWER), 60, "the newer Flux")
     for item in components(NEWER):
         found = story.find(item)

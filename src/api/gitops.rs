@@ -79,7 +79,8 @@ pub struct Flux {
     pub image_pull_secret_ref: Option<SecretReference>,
     /// Flux controllers to install; source-controller and kustomize-controller are always needed.
     #[serde(default = "flux_components")]
-    #[schemars(length(max = 8), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    // Not a set: what is set by default would stay in it when somebody applies fewer on the server side.
+    #[schemars(length(max = 8), inner(length(max = 64)), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules_git::components())]
     #[x_kube(validation = rules_git::component_names())]
     pub components: Vec<String>,

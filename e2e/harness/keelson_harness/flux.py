@@ -26,16 +26,21 @@ def flux_runners(
     tools: dict[str, Path], logs: Path, identity: Callable[[], dict[str, str]] = dict
 ) -> dict[str, Runner]:
     """`identity` is the environment that EKS gives a new Pod of source-controller by pod identity."""
+    # The same for every pod that comes after another, as the name of its Service would be: it stands in the artifacts' URLs.
+    address = f"127.0.0.1:{free_port()}"
+
+    def storage(directory: Path) -> list[str]:
+        return _storage(directory, address)
+
     return {
-        "source-controller": _runner("source-controller", tools, logs, _storage, identity),
+        "source-controller": _runner("source-controller", tools, logs, storage, identity),
         "kustomize-controller": _runner(
             "kustomize-controller", tools, logs, lambda _: ["--requeue-dependency=2s"]
         ),
     }
 
 
-def _storage(directory: Path) -> list[str]:
-    address = f"127.0.0.1:{free_port()}"
+def _storage(directory: Path, address: str) -> list[str]:
     storage = directory / "storage"
     storage.mkdir(exist_ok=True)
     return [

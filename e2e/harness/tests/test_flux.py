@@ -18,7 +18,7 @@ SYNC = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "fleet", NAMESPACE)
 
 def flux_manifests() -> list[dict]:
     """What the operator installs."""
-    paths = sorted((DEPLOY / "flux").glob("*.yaml"))
+    paths = sorted((DEPLOY / "flux" / "v2.9.5").glob("*.yaml"))
     return [item for path in paths for item in documents(path)]
 
 
