@@ -320,7 +320,7 @@ def test_another_version_in_the_spec_does_nothing_any_more_and_says_so(story):
         lambda: story.word() if "spec.gitops.flux.version" in story.word() else "", 30, "the word on the version"
     )
     assert "Git" in word and OLDER in word and NEWER in word, word
-    assert story.on.condition(story.item, "GitOpsReady")["status"] == "True"
+    story.on.await_condition(story.item, "GitOpsReady")
     assert story.images() == before == versions(story, NEWER)
     # Also when all is looked at anew.
     restarted(story)
@@ -392,7 +392,7 @@ def test_who_owns_what_git_let_go_of_is_said(story):
     assert story.says()["adopted"] is False
     # With what to do.
     assert ADOPTED in word, word
-    assert story.on.condition(story.item, "GitOpsReady")["status"] == "True"
+    story.on.await_condition(story.item, "GitOpsReady")
 
 
 def test_the_root_deleted_by_hand_leaves_all_that_it_applied_and_is_seeded_again(story):

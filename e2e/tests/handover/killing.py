@@ -1,7 +1,8 @@
 """Kills the operator while the workload cluster's API server takes one of its writes: nobody hears the answer.
 
-An admission webhook sees every write before it is stored. Only those count that change something: an operator that starts
-anew applies all it finds, and what is as it should be stays so.
+An admission webhook sees every write before it is stored. The operator is stopped there, and killed when the write is
+stored: had its connection gone before, the API server would have given it up. Only those writes count that change
+something: an operator that starts anew applies all it finds, and what is as it should be stays so.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from fleet.stage import Stage
 from . import OURS
 
 HOOK = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "killer")
+# Until what was let through is stored.
+STORED = 0.05
 RULES = {
     "": ["namespaces", "resourcequotas", "serviceaccounts", "services", "secrets", "configmaps"],
     "apps": ["deployments"],
@@ -53,7 +56,8 @@ class Killer:
         with self._lock:
             if self._pid is None:
                 return
-            os.kill(self._pid, signal.SIGKILL)
+            os.kill(self._pid, signal.SIGSTOP)
+            threading.Timer(STORED, os.kill, (self._pid, signal.SIGKILL)).start()
             self._pid = None
             self.points.append(f"{request['operation']} {request['kind']['kind']} {request['name']}")
 
