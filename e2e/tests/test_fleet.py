@@ -7,7 +7,7 @@ from Git too: its pods are processes. One cluster at a time, as all share the on
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import yaml
 
 from fleet import API
 from fleet.manifests import key_of, secret
-from fleet.stage import QUICK, SETTLE, Stage, stage, until
+from fleet.stage import SETTLE, Stage, stage, until
 from keelson_harness.aws import ACCOUNT, REGION
 from keelson_harness.git import Repository
 from keelson_harness.kubeapi import conditions
@@ -24,6 +24,7 @@ from keelson_harness.places import CRDS, DEPLOY, EXAMPLES
 FLEET = EXAMPLES / "fleet"
 FLUX = "flux-system"
 KUSTOMIZATION = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization")
+MANIFEST = "management/clusters/staging/cluster.yaml"
 LIST = "management/kustomization.yaml"
 GIT_INTERVAL = "1s"
 KEELSON_TAG = "v0.1.0"
@@ -116,9 +117,7 @@ def one(kind: str, name: str) -> dict:
 
 @pytest.fixture(scope="module")
 def on() -> Iterator[Stage]:
-    # An upgrade that lasts until the next commit has come.
-    durations = replace(QUICK, cluster_update=8)
-    with stage(crds=False, management_pods=True, durations=durations) as started:
+    with stage(crds=False, management_pods=True) as started:
         started.cloud.operator_flags = (SETTLE, "--drift-interval=2s", f"--log-level={MOST}")
         started.cloud.kubelet.namespaces.add("shop")
         yield started
@@ -146,10 +145,23 @@ def fleet(on: Stage) -> Fleet:
 
 
 @pytest.fixture(scope="module")
-def staging(on: Stage, fleet: Fleet) -> dict:
-    """Its Kustomization, Ready: one commit brought it."""
-    fleet.repository.commit({**fleet.of("staging"), LIST: fleet.listing("production")}, message="Add staging")
-    return fleet.ready("cluster-staging")
+def forgotten(on: Stage, fleet: Fleet) -> dict:
+    """A commit that adds staging and forgets its nodes, for which the cluster then waits, and its Kustomization with it."""
+    files = fleet.of("staging")
+    only_cluster, _ = files[MANIFEST].split("---\n")
+    files[MANIFEST] = only_cluster
+    fleet.repository.commit({**files, LIST: fleet.listing("production")}, message="Add staging")
+    cluster = one("EksCluster", "staging")
+    until(lambda: on.api.find(API, "EksCluster", "staging", "fleet"), SECONDS, "the cluster's object")
+    on.await_condition(cluster, status="False", reason="WaitingForNodes", timeout=SECONDS)
+    return fleet.kustomization("cluster-staging")
+
+
+@pytest.fixture(scope="module")
+def staging(fleet: Fleet, forgotten: dict) -> dict:
+    """Its Kustomization, Ready: the next commit brought the nodes."""
+    commit = fleet.repository.commit({MANIFEST: fleet.text(MANIFEST)}, message="And its nodes")
+    return fleet.ready("cluster-staging", commit)
 
 
 def test_the_operator_comes_from_git_with_what_the_fleet_says_of_it(on, fleet):
@@ -181,6 +193,13 @@ def test_a_commit_makes_the_cluster_that_runs_what_its_path_says(on, fleet, stag
     assert facts == {"name": "staging", "region": REGION, "version": "v1.34"}
 
 
+def test_a_commit_that_mends_another_need_not_wait_for_it(forgotten, staging):
+    """Without the feature gate it would, for all of the timeout: 40 minutes."""
+    assert conditions(forgotten)["Ready"]["status"] == "Unknown"
+    assert "lastAppliedRevision" not in forgotten["status"]
+    assert len(staging["status"]["inventory"]["entries"]) == 2
+
+
 def test_its_kustomization_is_ready_no_sooner_than_the_cluster_and_its_nodes(on, staging):
     passed = conditions(staging)["Ready"]
     assert passed["reason"] == "ReconciliationSucceeded"
@@ -200,16 +219,9 @@ def test_what_no_operator_has_looked_at_is_not_healthy(on, staging):
         assert made["status"]["observedGeneration"] == -1
 
 
-def test_a_commit_upgrades_it_and_the_next_one_need_not_wait(on, fleet, staging):
-    cluster = one("EksCluster", "staging")
-    path = "management/clusters/staging/cluster.yaml"
-    text = fleet.text(path).replace('version: "1.34"', 'version: "1.35"')
-    fleet.repository.commit({path: text}, message="Upgrade staging")
-    until(lambda: on.condition(cluster).get("reason") == "Upgrading", SECONDS, "the upgrade")
-    text = text.replace("stage: staging", "stage: thought-better-of")
-    commit = fleet.repository.commit({path: text}, message="An afterthought")
-    until(lambda: on.api.get(*key_of(cluster))["spec"]["tags"] == {"stage": "thought-better-of"}, SECONDS, "the next commit")
-    assert on.condition(cluster)["status"] == "False", "the commit waited for the upgrade before it"
+def test_a_commit_upgrades_it(on, fleet, staging):
+    text = fleet.text(MANIFEST).replace('version: "1.34"', 'version: "1.35"')
+    commit = fleet.repository.commit({MANIFEST: text}, message="Upgrade staging")
     fleet.ready("cluster-staging", commit)
     for item in (one("EksCluster", "staging"), one("NodeGroup", "staging-default")):
         assert on.status(item)["version"] == "1.35"
