@@ -161,7 +161,6 @@ def test_defaults_stand_in_the_object(api, made):
         },
         "gitops": {
             "flux": {
-                "version": "v2.9.5",
                 "registry": "ghcr.io/fluxcd",
                 "components": [
                     "source-controller",
