@@ -28,6 +28,7 @@ from sources.signing import Author, Cosigner
 
 FLUX = "flux-system"
 SOURCE = "source.toolkit.fluxcd.io/v1"
+KUSTOMIZE = "kustomize.toolkit.fluxcd.io/v1"
 PATH = "clusters/sources"
 BRANCH = {"branch": "main"}
 COMPONENTS = ["source-controller", "kustomize-controller"]
@@ -114,7 +115,7 @@ class Follower:
         return self.workload(kind, version=SOURCE)
 
     def kustomization(self) -> dict:
-        return self.workload("Kustomization", version="kustomize.toolkit.fluxcd.io/v1")
+        return self.workload("Kustomization", version=KUSTOMIZE)
 
     def word(self) -> str:
         """What the manifests from the source say in the cluster."""
@@ -282,18 +283,41 @@ def test_tag_and_commit_must_be_signed_where_both_are_asked_for(on, cluster_):
 
 # OCI artifacts.
 
+CHILD = {
+    "apiVersion": KUSTOMIZE,
+    "kind": "Kustomization",
+    "metadata": {"name": "child", "namespace": FLUX},
+    "spec": {
+        "interval": "10m",
+        "path": f"./{PATH}",
+        "prune": False,
+        "suspend": True,
+        "sourceRef": {"kind": "GitRepository", "name": FLUX},
+    },
+}
+
 
 def test_an_artifact_takes_the_place_of_a_repository_and_gives_it_back(on, cluster_, registry):
     repository = on.cloud.git.repository("before")
     commit = repository.commit(manifests("from Git"))
     cluster_.follow(git(repository), commit)
+    # Somebody's own, from the same repository.
+    on.cloud.workload.api.apply(CHILD)
     digest = registry.push("fleet", "prod", manifests("from an artifact"))
     cluster_.follow(oci(registry), digest)
     assert cluster_.word() == "from an artifact"
     reference = cluster_.kustomization()["spec"]["sourceRef"]
     assert reference == {"kind": "OCIRepository", "name": FLUX}
     assert "insecure" not in cluster_.source("OCIRepository")["spec"]
-    until(lambda: cluster_.source() is None, 20, "the repository that is not followed any more to go")
+    on.ready(cluster_.item)
+    assert cluster_.source(), "it went while something refers to it"
+    on.cloud.workload.api.delete(KUSTOMIZE, "Kustomization", "child", FLUX)
+
+    def gone() -> bool:
+        cluster_.hurry()
+        return cluster_.source() is None
+
+    until(gone, 20, "the repository that nothing refers to any more to go")
 
     digest = registry.push("fleet", "prod", manifests("the next artifact"))
     cluster_.follow(oci(registry), digest)
