@@ -104,7 +104,7 @@ def test_a_mistake_that_is_corrected_is_forgotten(on, made):
     mark = on.mark()
     on.apply(secret("missing", username="keelson", password="x"))
     on.await_condition(item, "Stalled", "False", timeout=40)
-    assert conditions(on.api.get(*key_of(item)))["Ready"]["reason"] != "InvalidSpec"
+    assert conditions(on.api.get(*key_of(item)))["Ready"]["reason"] != "SyncFailed"
     on.delete(item, timeout=60)
     assert on.writes(mark), "it went on"
 

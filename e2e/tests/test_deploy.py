@@ -213,7 +213,7 @@ def live_and_die(api: KubeApi) -> None:
     api.wait_condition(API, "AwsAccount", "here", "Ready", None)
     api.wait_condition(API, "EksCluster", "demo", "Ready", timeout=120)
     api.wait_condition(API, "NodeGroup", "demo-default", "Ready", timeout=120)
-    stalled = api.wait_condition(API, "EksCluster", "other", "Stalled", reason="InvalidSpec")
+    stalled = api.wait_condition(API, "EksCluster", "other", "Stalled", reason="SyncFailed")
     assert "not-there" in json.dumps(stalled["status"])
     # The node group is not deleted by us: it goes with its cluster.
     for name in ("demo", "other"):

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub const MAX_HISTORY: usize = 10;
 /// Most failing objects that are named.
 pub const MAX_FAILING: usize = 10;
+/// Most components of an agent.
+pub const MAX_COMPONENTS: usize = 20;
 
 /// An upgrade under way, and past ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -134,6 +136,10 @@ pub struct GitOpsStatus {
     /// Whether Git owns the agent's manifests.
     #[serde(default)]
     pub adopted: bool,
+    /// The agent's controllers, and whether they run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    pub components: Vec<GitOpsComponent>,
     /// Address of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -161,9 +167,31 @@ pub struct GitOpsStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub failing: Vec<FailingObject>,
-    /// When the agent was last reached.
+    /// How many objects the agent keeps in the cluster, by its own inventories.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<i64>,
+    /// When the cluster last answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact: Option<Time>,
+    /// Since when the cluster does not answer: what stands here is what was known then. Absent: it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable_since: Option<Time>,
+}
+
+/// A controller of the agent's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GitOpsComponent {
+    /// Name of the controller.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Whether a pod of it is ready.
+    #[serde(default)]
+    pub ready: bool,
+    /// Why not, as the cluster says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
 }
 
 /// How the agent's own objects (Kustomizations, HelmReleases, Applications) fare.

@@ -50,6 +50,10 @@ pub struct Args {
     /// How many clusters may begin to be deleted within an hour. The rest wait for `keelson approve`.
     #[arg(long, env = "KEELSON_MAX_DELETIONS", default_value_t = 3)]
     max_deletions: u32,
+    /// Of how many clusters the GitOps agent is watched, so that what it does is known at once. The others are asked now
+    /// and then.
+    #[arg(long, env = "KEELSON_MAX_WATCHES", default_value_t = 200)]
+    max_watches: u16,
     /// Allow http:// and loopback Git sources. For tests only.
     #[arg(long, env = "KEELSON_ALLOW_HTTP_GIT")]
     allow_http_git: bool,
@@ -102,6 +106,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         timeout,
         settle,
         max_deletions,
+        max_watches,
         allow_http_git,
         workload_proxy,
         require_account,
@@ -134,6 +139,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
             deletions_in,
             event_queue_url,
             load_balancer_timeout: timeout,
+            max_watches: max_watches.into(),
         },
         aws: crate::aws::accounts::Settings::default(),
         pod_name: variable("POD_NAME"),

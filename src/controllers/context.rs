@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::apply::Kind;
+use super::cluster::agent::Watches;
 use super::cluster::load_balancers::Clearings;
 use super::deletions::Guard;
 use super::drift_events::Inbox;
 use super::events::{Events, Failures};
 use super::expectations::ByPlace;
 use super::leader::Leadership;
+use super::secrets::Secrets;
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, ResourceStatus};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::aws::Accounts;
@@ -54,6 +56,8 @@ pub struct Settings {
     pub event_queue_url: Option<String>,
     /// How long a deletion waits for the load balancers of the workload.
     pub load_balancer_timeout: Duration,
+    /// Of how many clusters the agent is watched; the others are asked now and then.
+    pub max_watches: usize,
 }
 
 /// A mutex whose content is whole at any point: a panic elsewhere must not take the other objects along.
@@ -239,6 +243,10 @@ pub struct Context {
     pub news: Inbox,
     /// How far the load balancers of clusters that are to go are.
     pub clearings: Clearings,
+    /// Who needs which Secrets.
+    pub secrets: Secrets,
+    /// The clusters whose agents are watched.
+    pub watches: Watches,
 }
 
 /// What a [`Context`] is made of.
@@ -274,6 +282,7 @@ impl Context {
             queues,
         } = parts;
         let (kept, most) = (settings.deletions_in.as_ref(), settings.max_deletions);
+        let watches = Watches::new(settings.max_watches);
         let deletions = Guard::new(&client, kept, most, gate.clone());
         Self {
             client,
@@ -298,6 +307,8 @@ impl Context {
             deletions,
             news: Inbox::default(),
             clearings: Clearings::default(),
+            secrets: Secrets::default(),
+            watches,
         }
     }
 

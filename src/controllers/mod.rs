@@ -26,6 +26,7 @@ pub mod progress;
 pub mod reasons;
 pub mod report;
 pub mod run;
+pub mod secrets;
 pub mod term;
 pub mod watch;
 

@@ -20,7 +20,7 @@ use super::context::{Context, Parts, Queue, Queues};
 use super::expectations::Keeper;
 use super::report::{self, Next};
 use super::watch::{Change, watched};
-use super::{account, cluster, drift_events, node_group};
+use super::{account, cluster, drift_events, node_group, secrets};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::engine::failure::Failed;
 use crate::engine::{Class, Failure};
@@ -60,6 +60,7 @@ impl Term {
         let keeper = keeper(&ctx);
         watches.extend(keeper.clone().map(|keeper| tokio::spawn(keeper.keep())));
         watches.push(tokio::spawn(listed(ctx.clone())));
+        watches.push(tokio::spawn(secrets::follow(ctx.clone())));
         let queue = ctx.settings.event_queue_url.as_deref().map(|url| ctx.accounts.event_queue(url));
         watches.extend(queue.map(|queue| tokio::spawn(drift_events::follow(ctx.clone(), queue))));
         let (c, g, a) = (ctx.clusters.clone(), ctx.node_groups.clone(), ctx.aws_accounts.clone());
@@ -83,6 +84,7 @@ impl Term {
         ctx.queues.clusters.close();
         ctx.queues.node_groups.close();
         ctx.queues.accounts.close();
+        ctx.watches.close();
         ctx.tasks.close();
         let left = ctx.tasks.len();
         if left > 0 {
@@ -161,6 +163,9 @@ impl Triggers {
                 ctx.workloads.forget(uid);
                 ctx.news.take(uid);
                 ctx.clearings.forget(uid);
+                ctx.secrets.gone(uid);
+                ctx.watches.end(uid);
+                ctx.metrics.gitops().forget(object.namespace.as_deref().unwrap_or_default(), &object.name);
                 groups_of(ctx, object.namespace.as_deref(), &object.name);
             }
         }

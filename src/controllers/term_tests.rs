@@ -36,6 +36,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         deletions_in: None,
         event_queue_url: None,
         load_balancer_timeout: Duration::ZERO,
+        max_watches: 0,
     };
     let ctx = Context::new(Parts {
         events: Events::new(client.clone(), "test"),

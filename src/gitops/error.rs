@@ -36,6 +36,16 @@ impl GitOpsError {
         }
     }
 
+    /// Says since when, where that is known from before this process began.
+    pub fn since(self, earlier: Timestamp) -> Self {
+        match self {
+            Self::Unreachable { endpoint, since, cause, look_again } => {
+                Self::Unreachable { endpoint, since: since.min(earlier), cause, look_again }
+            }
+            other => other,
+        }
+    }
+
     /// When it is worth trying again.
     pub fn look_again(&self) -> Duration {
         match self {

@@ -7,7 +7,8 @@ use std::fmt;
 
 use k8s_openapi::ByteString;
 
-use super::flux::{FluxInput, SourceKind};
+use super::flux::{self, FluxInput, SourceKind};
+use super::watch::Watched;
 
 /// All that is applied in a workload cluster.
 #[derive(Debug, Clone)]
@@ -16,6 +17,20 @@ pub enum AgentInput {
 }
 
 impl AgentInput {
+    /// Its name, as status tells it.
+    pub fn agent(&self) -> &'static str {
+        match self {
+            Self::Flux(_) => "flux",
+        }
+    }
+
+    /// The kinds by which the agent shows how it fares.
+    pub fn watched(&self) -> Vec<Watched> {
+        match self {
+            Self::Flux(input) => flux::watched(input),
+        }
+    }
+
     /// Whether its Pods get an identity in AWS.
     pub fn needs_identity(&self) -> bool {
         match self {

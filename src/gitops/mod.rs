@@ -11,6 +11,7 @@ pub mod error;
 #[cfg(test)]
 mod fake_api;
 pub mod flux;
+pub mod follow;
 pub mod input;
 mod install;
 mod list;
@@ -23,6 +24,7 @@ mod reconcile;
 pub mod token;
 pub mod validate;
 pub mod verdict;
+pub mod watch;
 pub mod workload;
 
 pub use error::GitOpsError;

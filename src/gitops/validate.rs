@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::ByteString;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use url::Url;
 
 use super::address::{self, Refused};
@@ -233,7 +235,14 @@ pub enum Keys {
     Certificates,
     /// The login of a registry.
     DockerConfig,
+    /// The way out to the source.
+    Proxy,
+    /// What decrypts the Secrets that are kept in the source.
+    Decryption,
 }
+
+/// What the keys of SOPS end with, as kustomize-controller tells them apart.
+const DECRYPTION: [&str; 6] = [".agekey", ".asc", "sops.vault-token", "sops.aws-kms", "sops.azure-kv", "sops.gcp-kms"];
 
 impl Keys {
     fn expected(self) -> &'static str {
@@ -242,7 +251,13 @@ impl Keys {
             Self::Cosign => "keys that end in .pub",
             Self::Notation => "the key trustpolicy.json, and keys that end in .crt or .pem",
             Self::Certificates => "the key ca.crt, or tls.crt and tls.key, or all three",
-            Self::DockerConfig => "the key .dockerconfigjson, of type kubernetes.io/dockerconfigjson",
+            Self::DockerConfig => {
+                "the key .dockerconfigjson, JSON with auths for at least one registry, of type kubernetes.io/dockerconfigjson"
+            }
+            Self::Proxy => "the key address with the proxy's URL",
+            Self::Decryption => {
+                "a key that ends in .agekey, .asc, sops.vault-token, sops.aws-kms, sops.azure-kv or sops.gcp-kms"
+            }
         }
     }
 
@@ -261,9 +276,24 @@ impl Keys {
                 (true, true) => None,
                 (false, false) => (!has("ca.crt")).then_some("ca.crt"),
             },
-            Self::DockerConfig => (!has(".dockerconfigjson")).then_some(".dockerconfigjson"),
+            Self::DockerConfig => match data.get(".dockerconfigjson") {
+                None => Some(".dockerconfigjson"),
+                Some(json) => (!names_registries(&json.0)).then_some("auths in .dockerconfigjson"),
+            },
+            Self::Proxy => (!has("address")).then_some("address"),
+            Self::Decryption => (!DECRYPTION.iter().any(|end| ends(end))).then_some("keys"),
         }
     }
+}
+
+/// Whether it is a configuration of Docker's that logs in anywhere.
+fn names_registries(json: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Configuration {
+        auths: BTreeMap<String, IgnoredAny>,
+    }
+    // The parser's own words would quote what it stumbled over.
+    serde_json::from_slice::<Configuration>(json).is_ok_and(|configuration| !configuration.auths.is_empty())
 }
 
 /// Checks the keys of a Secret that is there.

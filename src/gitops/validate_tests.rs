@@ -181,8 +181,11 @@ fn ecr_is_known_by_its_host() {
 
 #[test]
 fn a_secret_that_is_copied_as_it_is_has_what_it_is_for() {
+    let login = r#"{"auths": {"ghcr.io": {"auth": "eDp5"}}}"#;
     let said = |expected: Keys, present: &[&str]| {
-        let data = present.iter().map(|key| ((*key).to_owned(), ByteString(b"value".to_vec()))).collect();
+        let value = |key: &str| if key == ".dockerconfigjson" { login } else { "pa55word" };
+        let value = |key: &&str| ((*key).to_owned(), ByteString(value(key).as_bytes().to_vec()));
+        let data = present.iter().map(value).collect();
         keys(expected, ("team", "keys"), &data).map_err(|why| why.to_string())
     };
     for (expected, good) in [
@@ -193,6 +196,10 @@ fn a_secret_that_is_copied_as_it_is_has_what_it_is_for() {
         (Keys::Certificates, vec!["ca.crt"]),
         (Keys::Certificates, vec!["tls.crt", "tls.key"]),
         (Keys::DockerConfig, vec![".dockerconfigjson"]),
+        (Keys::Proxy, vec!["address"]),
+        (Keys::Decryption, vec!["README", "keys.agekey"]),
+        (Keys::Decryption, vec!["team.asc"]),
+        (Keys::Decryption, vec!["sops.aws-kms"]),
     ] {
         assert_eq!(said(expected, &good), Ok(()), "{good:?}");
     }
@@ -204,8 +211,15 @@ fn a_secret_that_is_copied_as_it_is_has_what_it_is_for() {
         (Keys::Certificates, vec!["ca.crt", "tls.crt"], "lacks tls.key"),
         (Keys::Certificates, vec!["ca.pem"], "lacks ca.crt"),
         (Keys::DockerConfig, vec![".dockercfg"], "lacks .dockerconfigjson"),
+        (Keys::Proxy, vec!["username"], "lacks address"),
+        (Keys::Decryption, vec!["keys.txt"], "lacks keys; expected a key that ends in .agekey"),
     ] {
         let why = said(expected, &bad).unwrap_err();
-        assert!(why.contains("Secret team/keys") && why.contains(missing), "{why}");
+        assert!(why.contains("Secret team/keys") && why.contains(missing) && !why.contains("pa55word"), "{why}");
+    }
+    for json in ["pa55word", "{}", r#"{"auths": {}}"#] {
+        let data = [(".dockerconfigjson".to_owned(), ByteString(json.as_bytes().to_vec()))].into();
+        let why = keys(Keys::DockerConfig, ("team", "keys"), &data).unwrap_err().to_string();
+        assert!(why.contains("lacks auths in .dockerconfigjson") && !why.contains("pa55word"), "{why}");
     }
 }

@@ -18,13 +18,16 @@ use http::Uri;
 use jiff::Timestamp;
 use kube::{Client, Config};
 use tokio::sync::Semaphore;
+use tokio::sync::watch::Receiver;
 
 use super::error::{CallError, GitOpsError, Unreachable};
+use super::follow::{Told, follow};
 use super::input::AgentInput;
 use super::memory::Memory;
 use super::proxy::Proxy;
 use super::reconcile::{self, GitOpsOutcome};
 use super::token::{self, StsEndpoint};
+use super::watch::Watched;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -50,7 +53,7 @@ pub struct Access {
 
 impl Access {
     /// Differs when a client made from this would be another.
-    fn fingerprint(&self) -> u64 {
+    pub(super) fn fingerprint(&self) -> u64 {
         let Self { cluster_name, region, endpoint, certificate_authority, sts, credentials } = self;
         let mut hasher = DefaultHasher::new();
         (cluster_name, region, endpoint, certificate_authority, sts, credentials.access_key_id()).hash(&mut hasher);
@@ -58,13 +61,24 @@ impl Access {
     }
 
     /// Until when a token minted at `now` is used: shorter when the credentials that sign it expire earlier.
-    fn usable_until(&self, now: SystemTime) -> SystemTime {
+    pub(super) fn usable_until(&self, now: SystemTime) -> SystemTime {
         let expiry = self.credentials.expiry().map(|expiry| expiry - Duration::from_secs(60));
         let until = now + token::USABLE_FOR;
         expiry.map_or(until, |expiry| expiry.min(until))
     }
 
-    fn client(&self, proxy: Option<&Proxy>, now: SystemTime) -> Result<Client, GitOpsError> {
+    /// Whether it leads to the same API server.
+    pub(super) fn is_same_cluster(&self, other: &Self) -> bool {
+        self.endpoint == other.endpoint && self.certificate_authority == other.certificate_authority
+    }
+
+    /// A connection is given up when nothing comes on it for so long.
+    pub(super) fn client(
+        &self,
+        proxy: Option<&Proxy>,
+        now: SystemTime,
+        silent_for: Duration,
+    ) -> Result<Client, GitOpsError> {
         let invalid = |error: String| GitOpsError::Endpoint(error);
         let token = token::mint(&self.cluster_name, &self.region, &self.sts, &self.credentials, now)?;
         let url: Uri = self.endpoint.parse().map_err(|error| invalid(format!("{}: {error}", self.endpoint)))?;
@@ -73,7 +87,7 @@ impl Access {
         config.proxy_url = through;
         config.root_cert = Some(certificates(&self.certificate_authority).map_err(invalid)?);
         config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = Some(ANSWER_TIMEOUT);
+        config.read_timeout = Some(silent_for);
         config.write_timeout = Some(ANSWER_TIMEOUT);
         config.reset_reader_on_write = true;
         // Retries wait inside the call; looking again is the controller's business.
@@ -205,7 +219,7 @@ impl Workloads {
         let client = match &entry.client {
             Some((client, until)) if now < *until => client.clone(),
             _ => {
-                let client = access.client(self.proxy.as_deref(), now)?;
+                let client = access.client(self.proxy.as_deref(), now, ANSWER_TIMEOUT)?;
                 entry.client = Some((client.clone(), access.usable_until(now)));
                 client
             }
@@ -248,6 +262,16 @@ impl Workloads {
             Err(_) => {}
         }
         result
+    }
+
+    /// Tells of changes to the objects of `kinds` in one cluster, and never ends; see [`super::follow`].
+    pub fn follow<T: Fn(Told) + Send + Sync + 'static>(
+        &self,
+        kinds: Vec<Watched>,
+        access: Receiver<Access>,
+        told: T,
+    ) -> impl Future<Output = ()> + Send + use<T> {
+        follow(self.proxy.clone(), kinds, access, told)
     }
 
     /// Forgets a cluster that is gone.

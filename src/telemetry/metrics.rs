@@ -17,6 +17,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::events::EventMetrics;
+use super::gitops::GitOpsMetrics;
 use super::process::Process;
 
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,6 +32,7 @@ struct Inner {
     pub aws: AwsMetrics,
     pub reconcile: ReconcileMetrics,
     pub events: EventMetrics,
+    pub gitops: GitOpsMetrics,
     leader: Gauge,
 }
 
@@ -128,10 +130,11 @@ impl Metrics {
         let aws = AwsMetrics::register(keelson);
         let reconcile = ReconcileMetrics::register(keelson);
         let events = EventMetrics::register(keelson);
+        let gitops = GitOpsMetrics::register(keelson);
         let leader = Gauge::default();
         keelson.register("leader", "1 while this replica leads", leader.clone());
         registry.register_collector(Box::new(Process));
-        Metrics(Arc::new(Inner { registry, aws, reconcile, events, leader }))
+        Metrics(Arc::new(Inner { registry, aws, reconcile, events, gitops, leader }))
     }
 
     pub fn aws(&self) -> &AwsMetrics {
@@ -144,6 +147,10 @@ impl Metrics {
 
     pub fn events(&self) -> &EventMetrics {
         &self.0.events
+    }
+
+    pub fn gitops(&self) -> &GitOpsMetrics {
+        &self.0.gitops
     }
 
     pub fn set_leader(&self, leads: bool) {

@@ -124,9 +124,7 @@ class GitServer:
         self.requests: list[str] = []
         self._expected = authorization
         if credentials:
-            confidential.note(credentials[1])
-            encoded = base64.b64encode(":".join(credentials).encode()).decode()
-            self._expected = f"Basic {encoded}"
+            self.expect(*credentials)
         (directory / "served").mkdir(parents=True)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -143,6 +141,12 @@ class GitServer:
         threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="git", daemon=True
         ).start()
+
+    def expect(self, user: str, password: str) -> None:
+        """Serves from now on only who knows these."""
+        confidential.note(password)
+        encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+        self._expected = f"Basic {encoded}"
 
     def repository(self, name: str) -> Repository:
         bare = self.directory / "served" / f"{name}.git"

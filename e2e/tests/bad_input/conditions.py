@@ -73,13 +73,13 @@ def mistakes(one_zone: list[str], full: list[str], theirs: list[str]) -> list[Mi
             "missing Secret",
             cluster("no-secret", gitops=flux(HTTPS, secretRef={"name": "missing"})),
             (SECRET, "default/missing", "username"),
-            "InvalidSpec",
+            "SyncFailed",
         ),
         Mistake(
             "Secret without known_hosts",
             cluster("half-secret", gitops=flux(SSH, secretRef={"name": "half"})),
             (SECRET, "default/half", "known_hosts"),
-            "InvalidSpec",
+            "SyncFailed",
             needs=(secret("half", identity="not-a-real-key"),),
         ),
         Mistake(

@@ -118,6 +118,13 @@ pub fn with_overall(all: Vec<Condition>, generation: Option<i64>, overall: &Over
     all.into_all()
 }
 
+/// The same conditions, where GitOpsReady says otherwise.
+pub fn set_gitops(all: &mut Vec<Condition>, generation: Option<i64>, says: &Says, now: Timestamp) {
+    let mut changed = Conditions::from(all, generation, &now);
+    changed.set(ConditionType::GitOpsReady, says);
+    *all = changed.into_all();
+}
+
 /// The conditions of a cluster that was not looked at: `overall` says why.
 pub fn unseen(previous: &[Condition], generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
     let mut all = Conditions::from(previous, generation, &now);

@@ -33,6 +33,7 @@ impl Reconcile<'_> {
         if !self.has_finalizer() {
             return None;
         }
+        self.leave_agent();
         let spec = &self.cluster.spec;
         if spec.suspend {
             let message = "spec.suspend is true: nothing is deleted until it is false".to_owned();

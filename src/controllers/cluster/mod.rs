@@ -10,6 +10,7 @@ mod deletion;
 pub mod facts;
 pub mod load_balancers;
 mod present;
+mod roll_up;
 pub mod status;
 pub mod upgrade;
 pub mod validate;
@@ -47,6 +48,8 @@ use crate::resources::unlisted;
 pub struct Remembered {
     /// Its agent.
     agent: agent::Agent,
+    /// What was told of it.
+    news: agent::News,
     /// When our finalizer was put on it: the store may not show it yet.
     finalizer: Option<Instant>,
     /// Nothing was under way when it was last looked at.

@@ -1,8 +1,9 @@
 //! An EksCluster that is to be there. Each step that can refuse comes before the first that writes.
 
-use super::agent::{self, Missing, ValidAgent};
+use super::agent;
 use super::conditions::{self, Input};
 use super::facts::Facts;
+use super::roll_up::{GitOps, Secrets};
 use super::upgrade::{Upgrade, status as upgrade_status};
 use super::validate;
 use super::{Outcome, Reconcile, Seen};
@@ -10,18 +11,16 @@ use crate::api::network::NetworkKind;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
-use crate::aws::WriteGate;
 use crate::controllers::account::{Grant, Refusal};
 use crate::controllers::apply;
-use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::conditions::Overall;
 use crate::controllers::consent;
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::Next;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
-use crate::gitops::AgentInput;
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
-use crate::resources::{source_identity, survey};
+use crate::resources::survey;
 
 /// Why there is no graph.
 pub(super) enum NoGraph {
@@ -38,24 +37,12 @@ struct Done {
     asked: String,
 }
 
-/// What the agent's Secrets came to.
-enum Secrets {
-    NotAsked,
-    /// `changePolicy: Observe`.
-    NotTouched,
-    Read {
-        input: Box<AgentInput>,
-        wants_facts: bool,
-    },
-    /// For GitOpsReady, and whether a person has to act.
-    Missing(Says, bool),
-}
-
 impl Reconcile<'_> {
     /// Brings it to what the spec says.
     pub(super) async fn present(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
         let spec = &self.cluster.spec;
         if spec.suspend {
+            self.leave_agent();
             let message = "spec.suspend is true: neither AWS nor the workload cluster is touched";
             return Some(self.unseen(previous, Overall::Suspended(message.to_owned()), Next::change()));
         }
@@ -68,12 +55,16 @@ impl Reconcile<'_> {
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };
         let observes = spec.change_policy == ChangePolicy::Observe;
-        let secrets = if observes { Secrets::NotTouched } else { self.secrets(valid.agent.as_ref()).await };
+        let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
         if !self.has_finalizer() {
             // Nothing is there yet, so nothing waits while the Secret is missing.
-            if let Secrets::Missing(says, stalled) = secrets {
+            if let Secrets::Missing { says, stalled, .. } = secrets {
+                let gitops = says.clone();
                 let overall = if stalled { Overall::Stalled(says) } else { Overall::Reconciling(says) };
-                return Some(self.unseen(previous, overall, Next::after(agent::SECRET_AGAIN, self.now)));
+                let mut outcome = self.unseen(previous, overall, Next::after(agent::SECRET_AGAIN, self.now));
+                let generation = self.cluster.metadata.generation;
+                conditions::set_gitops(&mut outcome.conditions, generation, &gitops, self.now);
+                return Some(outcome);
             }
         }
         if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
@@ -145,15 +136,6 @@ impl Reconcile<'_> {
         }
     }
 
-    async fn secrets(&self, valid: Option<&ValidAgent>) -> Secrets {
-        let Some(valid) = valid else { return Secrets::NotAsked };
-        match self.state.kind.agent.input(self.ctx, &self.namespace, valid).await {
-            Ok(input) => Secrets::Read { input: Box::new(input), wants_facts: valid.wants_facts() },
-            Err(Missing::Refused(refusal)) => Secrets::Missing(Says::no(refusal.reason, refusal.message), true),
-            Err(Missing::Unread(message)) => Secrets::Missing(Says::no(Reason::Pending, message), false),
-        }
-    }
-
     /// What must exist.
     async fn graph(&self, grant: &Grant, cloud: &Cloud, versions: &Versions) -> Result<Graph<Cloud>, NoGraph> {
         let spec = &self.cluster.spec;
@@ -201,28 +183,8 @@ impl Reconcile<'_> {
         {
             next = next.or(Next::at(at));
         }
-        let (says, stalled, gitops) = match secrets {
-            Secrets::NotAsked => (Says::yes(Reason::NotRequested, "the spec asks for no agent"), false, None),
-            Secrets::NotTouched => {
-                let message = "changePolicy is Observe: the workload cluster is not touched";
-                (Says::unknown(Reason::Observed, message), false, previous.gitops.clone())
-            }
-            Secrets::Read { .. } if waits => {
-                let message = "nothing is done in the workload cluster while a plan waits for approval";
-                (Says::unknown(Reason::WaitingForApproval, message), false, previous.gitops.clone())
-            }
-            Secrets::Missing(says, stalled) => {
-                next = next.or(Next::after(agent::SECRET_AGAIN, self.now));
-                (says, stalled, previous.gitops.clone())
-            }
-            Secrets::Read { input, wants_facts } => {
-                let word = self.agent(*input, wants_facts, cloud).await;
-                if let Some(due) = word.due {
-                    next = next.or(Next::at(due));
-                }
-                (word.says, false, word.status.or_else(|| previous.gitops.clone()))
-            }
-        };
+        let GitOps { says, stalled, status: gitops, next: then } = self.gitops(previous, cloud, secrets, waits).await;
+        next = next.or(then);
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {
             previous: &previous.conditions,
@@ -276,43 +238,6 @@ impl Reconcile<'_> {
             group.status.as_ref()?.version.clone()
         };
         upgrade_status::ahead(&upgrade.decision, version_of)
-    }
-
-    /// Starts a pass of the agent when it is due, and returns what it said last.
-    async fn agent(&mut self, mut input: AgentInput, wants_facts: bool, cloud: &Cloud) -> agent::Word {
-        let remembered = self.state.kind.agent.clone();
-        let facts = Facts(&self.state.memory);
-        if facts.has_api() && self.ctx.gate.may_write() {
-            let name = self.cluster.cluster_name();
-            if wants_facts {
-                input.set_facts(agent::facts(&self.state.memory, &name, &cloud.aws));
-            }
-            if input.needs_identity() {
-                // Its Pods get the identity when they are made, so it must be there before them.
-                let key = source_identity::key();
-                let Some(seen) = self.state.memory.observed(&key) else {
-                    let mut word = remembered.word();
-                    word.says = Says::no(Reason::Creating, format!("waiting for {key}, by which Flux pulls from ECR"));
-                    return word;
-                };
-                input.set_identity(seen.id.clone());
-            }
-            let sts = self.ctx.settings.sts_endpoint.as_deref();
-            match agent::access(&self.state.memory, &name, &cloud.aws, sts).await {
-                Ok(Some(access)) => remembered.poke(self.ctx, self.cluster, input, access, self.now),
-                Ok(None) => {}
-                Err(verdict) => {
-                    let mut word = remembered.word();
-                    word.says = Says::no(verdict.reason, verdict.message);
-                    return word;
-                }
-            }
-        }
-        let word = remembered.word();
-        if word.endpoint_in_doubt {
-            self.state.memory.entry(&super::facts::cluster_key()).due = None;
-        }
-        word
     }
 
     fn ready_message(&self, revision: Option<&str>) -> String {

@@ -17,6 +17,24 @@ mod status;
 mod sync;
 mod verdict;
 
+use crate::gitops::watch::Watched;
+
 pub use input::{Component, Decryption, FluxInput, NAME, Version};
 pub use pass::pass;
 pub use source::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
+
+/// The kinds by which Flux shows how it fares: its own objects wherever they are, and what runs.
+pub fn watched(input: &FluxInput) -> Vec<Watched> {
+    let of = |(api_version, kind), namespace: Option<&str>| Watched {
+        api_version,
+        kind,
+        namespace: namespace.map(str::to_owned),
+    };
+    let own = Some(input::NAMESPACE);
+    vec![
+        of(input.source.api(), own),
+        of(sync::KUSTOMIZATION, None),
+        of(sync::HELM_RELEASE, None),
+        of(("apps/v1", "Deployment"), own),
+    ]
+}

@@ -118,6 +118,7 @@ pub struct Status {
     pub artifact: Option<Artifact>,
     pub last_attempted_revision: Option<String>,
     pub last_applied_revision: Option<String>,
+    /// What it keeps in the cluster.
     #[serde(deserialize_with = "or_default")]
     pub inventory: Inventory,
 }
@@ -131,6 +132,7 @@ pub struct Condition {
     pub reason: String,
     pub message: String,
     pub observed_generation: i64,
+    pub last_transition_time: Option<jiff::Timestamp>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -154,6 +156,23 @@ pub struct ControllerStatus {
     pub ready_replicas: i32,
     #[serde(deserialize_with = "or_default")]
     pub conditions: Vec<Condition>,
+}
+
+impl Controller {
+    /// Why no pod of it is ready, as far as the cluster says.
+    pub fn why(&self) -> Option<&Condition> {
+        self.status.conditions.iter().find(|condition| condition.status == "False" && !condition.message.is_empty())
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.status.ready_replicas > 0
+    }
+
+    /// Since when there has been no ready pod of it.
+    pub fn unready_since(&self) -> Option<jiff::Timestamp> {
+        let available = self.status.conditions.iter().find(|condition| condition.kind == "Available")?;
+        available.last_transition_time.filter(|_| available.status == "False" && !self.is_ready())
+    }
 }
 
 /// Reads everything. A kind that is not served (a component left out) has no objects. The source is the one that the root names,

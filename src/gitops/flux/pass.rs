@@ -5,9 +5,11 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kube::core::params::{Patch, PatchParams};
+use serde_json::json;
 
 use super::handover::{progress, told, wanted};
-use super::input::{FluxInput, NAMESPACE};
+use super::input::{FluxInput, NAME, NAMESPACE};
 use super::manifests::{self, key};
 use super::observe::{self, FluxObject, Seen};
 use super::status::roll_up;
@@ -18,10 +20,14 @@ use crate::gitops::apply::{self, Results, Tenure, each};
 use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
 use crate::gitops::memory::Install;
-use crate::gitops::object::{Object, ObjectId};
+use crate::gitops::object::{Object, ObjectId, collection};
 use crate::gitops::reconcile::GitOpsOutcome;
 use crate::gitops::verdict::Verdict;
 use crate::gitops::workload::{Workload, locked};
+
+/// Flux's own annotation for "reconcile now", and who sets it: not the manager of what is applied, which lets go of what Git adopts.
+const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
+const ASKS: &str = "keelson-asks";
 
 /// Brings Flux to what `input` says and reads how it fares.
 pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, CallError> {
@@ -39,6 +45,9 @@ pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcom
     for seed in seeds(workload, input).await? {
         each(workload, [seed].into_iter(), Tenure::UntilAdopted(sync::SIGN), &mut applied).await?;
     }
+    if applied.changed.iter().any(|object| object.kind == "Secret") {
+        ask_again(workload, input).await?;
+    }
     if everything || !applied.changed.is_empty() {
         applied.changed.extend(apply::prune_secrets(&workload.client, NAMESPACE, &ours, sync::SIGN).await?);
     }
@@ -51,12 +60,30 @@ pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcom
         locked(&workload.memory).install = Install::Nothing;
     }
     let adopts = adopts_more(workload, &seen);
-    let verdict = verdict(&seen, &applied.failed);
     let now = Timestamp::now();
+    let verdict = verdict(&seen, &applied.failed, now);
     let look_again = if adopts { Duration::from_secs(1) } else { look_again(&verdict, &seen, input, now) };
     let verdict = verdict.noting(told(&seen, input));
     let Results { changed, let_go, .. } = applied;
-    Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), verdict, changed, let_go, look_again })
+    let status = roll_up(&seen, &input.components, now);
+    Ok(GitOpsOutcome { status: Some(status), verdict, changed, let_go, look_again })
+}
+
+/// Asks Flux to try again now: what failed for want of the right credentials is otherwise tried after pauses that have grown.
+async fn ask_again(workload: &Workload, input: &FluxInput) -> Result<(), CallError> {
+    let parameters = PatchParams { field_manager: Some(ASKS.into()), ..PatchParams::default() };
+    let asked = json!({"metadata": {"annotations": {REQUESTED_AT: Timestamp::now().to_string()}}});
+    for (api_version, kind) in [input.source.api(), sync::KUSTOMIZATION] {
+        let request = collection(api_version, kind, Some(NAMESPACE))
+            .patch_metadata(NAME, &parameters, &Patch::Merge(&asked))
+            .map_err(kube::Error::BuildRequest)?;
+        match workload.client.request_text(request).await.map_err(CallError::from) {
+            Err(error @ CallError::Unreachable(_)) => return Err(error),
+            // Not there, or not to be changed: then it is tried in its own time.
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The sync objects. Once Git has the root, it says what the root is from: a source that it has exchanged is not made again.
@@ -107,7 +134,7 @@ fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) 
     let (verdict, look_again) = if applied.failed.is_empty() {
         (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", wanted.agent())), 1)
     } else {
-        (verdict(&Seen::default(), &applied.failed), 15)
+        (verdict(&Seen::default(), &applied.failed, Timestamp::now()), 15)
     };
     let Results { changed, let_go, .. } = applied;
     GitOpsOutcome { status: None, verdict, changed, let_go, look_again: Duration::from_secs(look_again) }

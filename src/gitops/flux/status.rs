@@ -2,12 +2,14 @@
 //!
 //! May not enter: clients and clocks. Pure, and bounded in size whatever the cluster holds.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::handover::is_of_git;
-use super::input::{NAME, NAMESPACE};
-use super::observe::{Condition, FluxObject, Seen};
-use crate::api::status::{FailingObject, GitOpsObjects, GitOpsStatus};
+use super::input::{Component, NAME, NAMESPACE};
+use super::observe::{Condition, Controller, FluxObject, Seen};
+use crate::api::status::{FailingObject, GitOpsComponent, GitOpsObjects, GitOpsStatus, MAX_COMPONENTS};
 use crate::gitops::error::{MESSAGE, bounded};
 
 /// Failing objects that are named; the counts tell of the others.
@@ -65,8 +67,8 @@ fn is_waiting(ready: &Condition) -> bool {
         || (ready.reason == "ArtifactFailed" && ready.message.contains("artifact not found, retrying"))
 }
 
-/// The status of the agent, reached at `now`.
-pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
+/// The status of the agent, reached at `now`, which is to have the components `wanted`.
+pub fn roll_up(seen: &Seen, wanted: &BTreeSet<Component>, now: jiff::Timestamp) -> GitOpsStatus {
     let Seen { source, kustomizations, helm_releases, controllers } = seen;
     let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
     let applied = root.and_then(|root| root.status.last_applied_revision.clone());
@@ -87,8 +89,35 @@ pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
         last_applied_revision: applied.map(|text| bounded(&text, 512)),
         objects: Some(objects),
         failing,
+        components: components(controllers, wanted),
+        inventory: Some(inventory(kustomizations) + inventory(helm_releases)),
         last_contact: Some(Time(now)),
+        unreachable_since: None,
     }
+}
+
+/// What runs, and what should.
+fn components(controllers: &[Controller], wanted: &BTreeSet<Component>) -> Vec<GitOpsComponent> {
+    let found = controllers.iter().map(|controller| {
+        let why = controller.why().filter(|_| !controller.is_ready()).map(|why| bounded(&why.message, MESSAGE));
+        let name = bounded(&controller.metadata.name, 253);
+        GitOpsComponent { name, ready: controller.is_ready(), message: why }
+    });
+    let is_missing = |name: &&str| !controllers.iter().any(|controller| controller.metadata.name == *name);
+    let missing = wanted.iter().map(|component| component.as_str()).filter(is_missing).map(|name| GitOpsComponent {
+        name: name.to_owned(),
+        ready: false,
+        message: Some(format!("Deployment {NAMESPACE}/{name} is missing")),
+    });
+    let mut all: Vec<_> = found.chain(missing).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    all.truncate(MAX_COMPONENTS);
+    all
+}
+
+fn inventory(objects: &[FluxObject]) -> i64 {
+    let counts = objects.iter().map(|object| object.status.inventory.count);
+    i64::try_from(counts.sum::<usize>()).unwrap_or(i64::MAX)
 }
 
 /// The revision a source shows.
@@ -219,13 +248,17 @@ mod tests {
     #[test]
     fn the_status_of_a_cluster_with_something_of_everything() {
         let now = "2026-11-21T10:05:58Z".parse().unwrap();
-        insta::assert_yaml_snapshot!(roll_up(&seen(), now));
+        insta::assert_yaml_snapshot!(roll_up(
+            &seen(),
+            &[Component::SourceController, Component::HelmController].into(),
+            now
+        ));
     }
 
     #[test]
     fn an_empty_cluster_has_a_status_too() {
         let now = "2026-11-21T10:05:58Z".parse().unwrap();
-        insta::assert_yaml_snapshot!(roll_up(&Seen::default(), now));
+        insta::assert_yaml_snapshot!(roll_up(&Seen::default(), &BTreeSet::new(), now));
     }
 
     #[test]
@@ -234,9 +267,9 @@ mod tests {
         let mut seen = seen();
         seen.controllers.push(seen.controllers[0].clone());
         seen.controllers[0].metadata.labels.extend([label.clone()]);
-        assert!(!roll_up(&seen, jiff::Timestamp::UNIX_EPOCH).adopted);
+        assert!(!roll_up(&seen, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH).adopted);
         seen.controllers[1].metadata.labels.extend([label]);
-        assert!(roll_up(&seen, jiff::Timestamp::UNIX_EPOCH).adopted);
+        assert!(roll_up(&seen, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH).adopted);
     }
 
     #[test]
@@ -244,7 +277,8 @@ mod tests {
         let long = "x".repeat(20_000);
         let many: Vec<_> =
             (0..1000).map(|n| object(&format!("app-{n:04}"), false, Some(("False", "BuildFailed", &long)))).collect();
-        let status = roll_up(&Seen { kustomizations: many, ..Seen::default() }, jiff::Timestamp::UNIX_EPOCH);
+        let status =
+            roll_up(&Seen { kustomizations: many, ..Seen::default() }, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(status.objects.as_ref().unwrap().failing, 1000);
         assert_eq!(status.failing.len(), 10);
         assert!(serde_json::to_string(&status).unwrap().len() < 8 * 1024);

@@ -2,15 +2,17 @@
 //!
 //! May not enter: clients and clocks. Pure.
 
-use super::input::{NAME, NAMESPACE};
-use super::observe::{Controller, FluxObject, Seen};
+use jiff::{SignedDuration, Timestamp};
+
+use super::input::{Component, NAME, NAMESPACE};
+use super::observe::{FluxObject, Seen};
 use super::status::{Health, revision, short};
 use crate::api::conditions::Reason;
 use crate::gitops::error::NotApplied;
 use crate::gitops::verdict::Verdict;
 
 /// Judges what was seen; `not_applied` is what the API server did not take from us.
-pub fn verdict(seen: &Seen, not_applied: &[NotApplied]) -> Verdict {
+pub fn verdict(seen: &Seen, not_applied: &[NotApplied], now: Timestamp) -> Verdict {
     if let Some(first) = not_applied.first() {
         let others = match not_applied.len() - 1 {
             0 => String::new(),
@@ -29,7 +31,23 @@ pub fn verdict(seen: &Seen, not_applied: &[NotApplied]) -> Verdict {
         Ok(revision) => revision,
         Err(verdict) => return verdict,
     };
-    of_root(seen, root, wanted)
+    let verdict = of_root(seen, root, wanted);
+    match nobody_follows(seen, now).filter(|_| verdict.ready) {
+        Some(held_up) => {
+            Verdict::not_ready(Reason::SyncFailed, format!("{}, but nothing follows Git{held_up}", verdict.message))
+        }
+        None => verdict,
+    }
+}
+
+/// What was applied may be old when a controller that looks at Git has not run for a while: then that is said.
+fn nobody_follows(seen: &Seen, now: Timestamp) -> Option<String> {
+    const A_WHILE: SignedDuration = SignedDuration::from_mins(5);
+    let needed = [Component::SourceController, Component::KustomizeController].map(Component::as_str);
+    let mut stopped = seen.controllers.iter().filter(|controller| needed.contains(&controller.metadata.name.as_str()));
+    let stopped = stopped
+        .find(|controller| controller.unready_since().is_some_and(|since| now.duration_since(since) >= A_WHILE))?;
+    Some(held_up(seen, &stopped.metadata.name))
 }
 
 /// The revision the source shows for its present spec.
@@ -94,12 +112,10 @@ fn held_up(seen: &Seen, controller: &str) -> String {
     let Some(deployment) = seen.controllers.iter().find(|deployment| deployment.metadata.name == controller) else {
         return format!("; Deployment {NAMESPACE}/{controller} is missing");
     };
-    if deployment.status.ready_replicas > 0 {
+    if deployment.is_ready() {
         return String::new();
     }
-    let Controller { status, .. } = deployment;
-    let why = status.conditions.iter().find(|condition| condition.status == "False" && !condition.message.is_empty());
-    let why = why.map(|condition| format!(": {}", condition.message)).unwrap_or_default();
+    let why = deployment.why().map(|condition| format!(": {}", condition.message)).unwrap_or_default();
     format!("; Deployment {NAMESPACE}/{controller} has no ready pod{why}")
 }
 

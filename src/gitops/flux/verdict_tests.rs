@@ -37,7 +37,7 @@ fn judge(source: FluxObject, root: FluxObject) -> String {
     });
     let seen =
         Seen { source: Some(source), kustomizations: vec![root], controllers: controllers.into(), ..Seen::default() };
-    text(&verdict(&seen, &[]))
+    text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH))
 }
 
 fn text(verdict: &Verdict) -> String {
@@ -108,13 +108,13 @@ fn each_state_of_source_and_root_has_its_verdict() {
 fn a_controller_without_a_pod_is_named() {
     let mut seen = Seen { source: Some(source(json!({}), PROGRESSING)), ..Seen::default() };
     seen.kustomizations.push(flux(json!({}), json!({}), PROGRESSING));
-    insta::assert_snapshot!(text(&verdict(&seen, &[])), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller is missing");
+    insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller is missing");
     let deployment = json!({
         "metadata": {"name": "source-controller"},
         "status": {"conditions": [{"type": "Available", "status": "False", "message": "Deployment does not have minimum availability."}]},
     });
     seen.controllers.push(serde_json::from_value(deployment).unwrap());
-    insta::assert_snapshot!(text(&verdict(&seen, &[])), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
+    insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn an_object_the_api_server_refuses_comes_first() {
         name: "source-controller".into(),
     };
     let refused = NotApplied { object: id, why: "admission webhook \"policy\" denied the request".into() };
-    insta::assert_snapshot!(text(&verdict(&Seen::default(), &[refused.clone(), refused])), @r#"not ready SyncFailed: applying ServiceAccount flux-system/source-controller failed: admission webhook "policy" denied the request (and 1 more)"#);
+    insta::assert_snapshot!(text(&verdict(&Seen::default(), &[refused.clone(), refused], Timestamp::UNIX_EPOCH)), @r#"not ready SyncFailed: applying ServiceAccount flux-system/source-controller failed: admission webhook "policy" denied the request (and 1 more)"#);
 }
 
 #[test]
@@ -140,5 +140,23 @@ fn what_fails_below_the_root_is_told_but_does_not_make_it_unready() {
         helm_releases: vec![below],
         ..Seen::default()
     };
-    insta::assert_snapshot!(text(&verdict(&seen, &[])), @"ready Available: applied main@sha1:2222222222222222222222222222222222222222; 1 object fails: HelmRelease shop/redis (InstallFailed)");
+    insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"ready Available: applied main@sha1:2222222222222222222222222222222222222222; 1 object fails: HelmRelease shop/redis (InstallFailed)");
+}
+
+#[test]
+fn what_was_applied_before_the_controllers_stopped_is_not_called_ready_for_ever() {
+    let since = "2026-11-21T10:00:00Z";
+    let available = json!([{"type": "Available", "status": "False", "lastTransitionTime": since,
+        "message": "Deployment does not have minimum availability."}]);
+    let stopped = json!({"metadata": {"name": "source-controller"}, "status": {"conditions": available}});
+    let root = flux(json!({}), json!({"lastAppliedRevision": NEW, "lastAttemptedRevision": NEW}), READY);
+    let seen = Seen {
+        source: Some(source(artifact(), READY)),
+        kustomizations: vec![root],
+        controllers: vec![serde_json::from_value(stopped).unwrap()],
+        ..Seen::default()
+    };
+    let after = |minutes| since.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes);
+    assert!(verdict(&seen, &[], after(4)).ready, "a pod is moved now and then");
+    insta::assert_snapshot!(text(&verdict(&seen, &[], after(5))), @"not ready SyncFailed: applied main@sha1:2222222222222222222222222222222222222222, but nothing follows Git; Deployment flux-system/source-controller has no ready pod: Deployment does not have minimum availability.");
 }

@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::secrets::{Missing, copy};
+use super::secrets::{Missing, Reader, copy_with};
 use super::source::{self, ValidSource};
 use crate::api::gitops::Flux;
 use crate::controllers::account::Refusal;
 use crate::controllers::cluster::validate::{duration, invalid};
-use crate::controllers::context::Context;
 use crate::gitops::flux::{Component, Decryption, FluxInput, NAME, Version};
-use crate::gitops::validate::{self, SourcePolicy};
+use crate::gitops::validate::{self, Keys, SourcePolicy};
 
 /// `spec.gitops.flux`, parsed.
 #[derive(Clone, Debug)]
@@ -86,16 +85,17 @@ fn components(flux: &Flux) -> Result<BTreeSet<Component>, Refusal> {
 }
 
 /// All that is to be applied but the facts, with the Secrets it names.
-pub async fn input(ctx: &Context, namespace: &str, flux: &ValidFlux) -> Result<FluxInput, Missing> {
+pub async fn input(reader: &Reader<'_>, namespace: &str, flux: &ValidFlux) -> Result<FluxInput, Missing> {
     let ValidFlux { version, source, source_interval, interval, components, spec } = flux;
-    let source = source::input(ctx, namespace, source, *source_interval).await?;
-    let pull = spec.image_pull_secret_ref.as_ref();
-    let image_pull_secret = copy(ctx, namespace, pull, "spec.gitops.flux.imagePullSecretRef").await?;
+    let source = source::input(reader, namespace, source, *source_interval).await?;
+    let (pull, field) = (spec.image_pull_secret_ref.as_ref(), "spec.gitops.flux.imagePullSecretRef");
+    let image_pull_secret = copy_with(reader, namespace, pull, field, Keys::DockerConfig).await?;
     let decryption = match &spec.decryption {
         None => None,
         Some(decryption) => {
             let field = "spec.gitops.flux.decryption.secretRef";
-            let secret = copy(ctx, namespace, decryption.secret_ref.as_ref(), field).await?;
+            let keys = decryption.secret_ref.as_ref();
+            let secret = copy_with(reader, namespace, keys, field, Keys::Decryption).await?;
             Some(Decryption { provider: decryption.provider.clone(), secret })
         }
     };

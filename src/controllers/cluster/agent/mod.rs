@@ -1,23 +1,31 @@
 //! The cluster's agent: its Secrets are read here, and its passes run beside the reconcile, so that a workload cluster that
-//! does not answer never holds up AWS. I/O: the management cluster's Secrets; the rest through [`crate::gitops`].
+//! does not answer never holds up AWS. A pass is due after a while, or when a watch tells that something changed.
+//! I/O: the management cluster's Secrets; the rest through [`crate::gitops`].
 
 mod access;
 mod flux;
+mod news;
+mod pace;
 mod secrets;
 mod source;
+mod watches;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 pub use access::{access, access_at, access_of, facts, locate};
 pub use flux::ValidFlux;
+pub use news::News;
 pub use secrets::Missing;
+use secrets::Reader;
 #[cfg(test)]
 pub use source::ValidSource;
+pub use watches::Watches;
 
 use crate::api::gitops::Agent as Asked;
 use crate::api::status::GitOpsStatus;
@@ -58,17 +66,21 @@ impl ValidAgent {
         }
     }
 
-    async fn input(&self, ctx: &Context, namespace: &str) -> Result<AgentInput, Missing> {
+    async fn input(&self, reader: &Reader<'_>, namespace: &str) -> Result<AgentInput, Missing> {
         match self {
-            Self::Flux(flux) => flux::input(ctx, namespace, flux).await.map(AgentInput::Flux),
+            Self::Flux(flux) => flux::input(reader, namespace, flux).await.map(AgentInput::Flux),
         }
     }
 }
 
 /// Secrets are read again after this: not at each of the passes that follow each other while something is under way.
 const SECRETS_KEPT: Duration = Duration::from_secs(10);
+/// The same where a watch tells of changes.
+const SECRETS_WATCHED: Duration = Duration::from_secs(600);
 /// A Secret that is missing is looked for again after this.
 pub const SECRET_AGAIN: SignedDuration = SignedDuration::from_secs(15);
+/// Secrets that nobody tells of are looked at this often.
+pub const SECRETS_UNWATCHED: SignedDuration = SignedDuration::from_secs(60);
 /// After a pass that ended without a word (a panic).
 const LOST: SignedDuration = SignedDuration::from_secs(60);
 
@@ -79,14 +91,40 @@ pub struct Agent(Arc<Mutex<Inner>>);
 #[derive(Default)]
 struct Inner {
     running: bool,
+    /// Something changed since the pass under way began.
+    stale: bool,
+    /// It is something that cannot wait.
+    urgent: bool,
+    /// When the next pass is to begin.
     due: Option<Timestamp>,
+    /// None begins before, however much changes.
+    rests_until: Option<Timestamp>,
+    /// When the last pass ended, and how many there were close before.
+    last: Option<(Timestamp, u32)>,
+    /// The agent's objects are watched.
+    watched: bool,
     /// Of what was asked for in the last pass.
     asked: u64,
     verdict: Option<Verdict>,
     status: Option<GitOpsStatus>,
+    /// When the cluster answered last.
+    contact: Option<Timestamp>,
+    unreachable_since: Option<Timestamp>,
     endpoint_in_doubt: bool,
     news: Vec<Told>,
-    secrets: Option<(Instant, u64, Result<AgentInput, Refusal>)>,
+    secrets: Option<Read>,
+    /// What was asked for when the Secrets were last as they should be.
+    last_good: Option<AgentInput>,
+}
+
+/// What reading the Secrets came to.
+struct Read {
+    at: Instant,
+    /// Of what was asked for.
+    asked: u64,
+    /// How much had changed before it.
+    changes: u64,
+    result: Result<AgentInput, Refusal>,
 }
 
 /// What the agent says now.
@@ -95,6 +133,8 @@ pub struct Word {
     pub says: Says,
     /// For status.
     pub status: Option<GitOpsStatus>,
+    /// Since when the cluster does not answer.
+    pub unreachable_since: Option<Timestamp>,
     /// When to come again.
     pub due: Option<Timestamp>,
     /// For events.
@@ -105,21 +145,39 @@ pub struct Word {
 
 impl Agent {
     /// All that is to be applied but the facts, with the Secrets it names.
-    pub async fn input(&self, ctx: &Context, namespace: &str, valid: &ValidAgent) -> Result<AgentInput, Missing> {
-        let asked = digest(format!("{valid:?}"));
-        if let Some((read, of, result)) = &locked(&self.0).secrets
-            && *of == asked
-            && read.elapsed() < SECRETS_KEPT
+    pub async fn input(&self, ctx: &Context, cluster: &EksCluster, valid: &ValidAgent) -> Result<AgentInput, Missing> {
+        let (uid, namespace) = (cluster.uid().unwrap_or_default(), cluster.namespace().unwrap_or_default());
+        let (asked, changes) = (digest(format!("{valid:?}")), ctx.secrets.changes(&uid));
         {
-            return result.clone().map_err(Missing::Refused);
+            let mut inner = locked(&self.0);
+            if let Some(read) = &inner.secrets {
+                let kept =
+                    if ctx.secrets.are_watched() && read.result.is_ok() { SECRETS_WATCHED } else { SECRETS_KEPT };
+                if read.changes != changes {
+                    // Rare, and somebody waits for it.
+                    inner.urgent = true;
+                    inner.wake(Timestamp::now());
+                } else if read.asked == asked && read.at.elapsed() < kept {
+                    return read.result.clone().map_err(Missing::Refused);
+                }
+            }
         }
-        let result = match valid.input(ctx, namespace).await {
+        let result = match valid.input(&Reader::new(ctx, cluster), &namespace).await {
             Ok(input) => Ok(input),
             Err(Missing::Refused(refusal)) => Err(refusal),
             Err(unread) => return Err(unread),
         };
-        locked(&self.0).secrets = Some((Instant::now(), asked, result.clone()));
+        let mut inner = locked(&self.0);
+        if let Ok(input) = &result {
+            inner.last_good = Some(input.clone());
+        }
+        inner.secrets = Some(Read { at: Instant::now(), asked, changes, result: result.clone() });
         result.map_err(Missing::Refused)
+    }
+
+    /// What was asked for when its Secrets were last as they should be.
+    pub fn last_good(&self) -> Option<AgentInput> {
+        locked(&self.0).last_good.clone()
     }
 
     /// Everything is to be looked at anew.
@@ -127,6 +185,36 @@ impl Agent {
         let mut inner = locked(&self.0);
         inner.due = None;
         inner.secrets = None;
+    }
+
+    /// It is left alone for now, and looked at when that is over.
+    pub fn leave(&self) {
+        let mut inner = locked(&self.0);
+        (inner.due, inner.watched) = (None, false);
+    }
+
+    /// What is known from before this process began.
+    pub fn recall(&self, status: Option<&GitOpsStatus>) {
+        let mut inner = locked(&self.0);
+        if inner.verdict.is_none() {
+            inner.unreachable_since = status.and_then(|status| Some(status.unreachable_since.as_ref()?.0));
+        }
+    }
+
+    /// The agent's objects are watched, or not any more.
+    fn watched(&self, watched: bool, now: Timestamp) {
+        let mut inner = locked(&self.0);
+        inner.watched = watched;
+        if watched {
+            inner.contact = Some(now);
+        }
+    }
+
+    /// Something changed: a pass is due. Says when; `None`: the one under way is followed by another.
+    fn look(&self, now: Timestamp) -> Option<Timestamp> {
+        let mut inner = locked(&self.0);
+        inner.wake(now);
+        inner.due.filter(|_| !inner.running)
     }
 
     /// What it said last; its news only once.
@@ -138,9 +226,12 @@ impl Agent {
             Some(Verdict { ready: false, reason, message }) => Says::no(*reason, message),
         };
         let due = if inner.running { None } else { inner.due };
+        let contact = inner.contact;
+        let status = inner.status.clone().map(|status| GitOpsStatus { last_contact: contact.map(Time), ..status });
         Word {
             says,
-            status: inner.status.clone(),
+            status,
+            unreachable_since: inner.unreachable_since,
             due,
             news: std::mem::take(&mut inner.news),
             endpoint_in_doubt: std::mem::take(&mut inner.endpoint_in_doubt),
@@ -157,22 +248,35 @@ impl Agent {
                 return;
             }
             inner.running = true;
+            (inner.stale, inner.urgent) = (false, false);
             inner.asked = asked;
+            inner.due = now.checked_add(LOST).ok();
         }
         let (this, tasks, ctx) = (self.clone(), ctx, ctx.clone());
         let (key, object) = (cluster.uid().unwrap_or_default(), ObjectRef::from_obj(cluster));
         let pass = async move {
-            let _running = Running { agent: this.clone(), ctx: ctx.clone(), object };
+            let _running = Running { agent: this.clone(), ctx: ctx.clone(), object: object.clone() };
+            let began = Instant::now();
             let result = ctx.workloads.reconcile(&key, &access, &input, SystemTime::now()).await;
-            this.heard(result, Timestamp::now());
+            if let Ok(outcome) = &result {
+                let namespace = object.namespace.as_deref().unwrap_or_default();
+                ctx.metrics.gitops().reached(namespace, &object.name, Instant::now());
+                if outcome.status.is_some() {
+                    ctx.watches.keep(&ctx, (&key, &object), &this, input.watched(), &access);
+                }
+            }
+            this.heard(result, began.elapsed(), Timestamp::now());
         };
         let over = tasks.over.clone();
         tasks.tasks.spawn(async move { over.run_until_cancelled(pass).await });
     }
 
-    fn heard(&self, result: Result<GitOpsOutcome, GitOpsError>, now: Timestamp) {
+    fn heard(&self, result: Result<GitOpsOutcome, GitOpsError>, took: Duration, now: Timestamp) {
         let mut inner = locked(&self.0);
-        let look_again = match result {
+        let close = inner.last.filter(|(ended, _)| now.duration_since(*ended).unsigned_abs() < pace::IN_A_ROW + took);
+        let in_a_row = close.map_or(0, |(_, count)| count.saturating_add(1));
+        inner.last = Some((now, in_a_row));
+        let (pause, rest) = match result {
             Ok(GitOpsOutcome { status, verdict, changed, let_go, look_again }) => {
                 if !changed.is_empty() {
                     inner.news.push(Told::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
@@ -181,19 +285,49 @@ impl Agent {
                     let message = format!("Git has adopted, and Keelson has let go of: {}", first_of(&let_go));
                     inner.news.push(Told::normal("HandedOver", message));
                 }
+                let rest = pace::rest(took, !changed.is_empty(), in_a_row);
+                let pauses = (pace::pause(look_again, verdict.ready, inner.watched), rest);
                 inner.status = status.or(inner.status.take());
                 inner.verdict = Some(verdict);
-                look_again
+                inner.contact = Some(now);
+                inner.unreachable_since = None;
+                pauses
             }
             Err(error) => {
+                let since = *inner.unreachable_since.get_or_insert(whole_seconds(now));
+                let error = error.since(since);
                 inner.endpoint_in_doubt = error.endpoint_in_doubt();
                 inner.verdict = Some(Verdict::not_ready(error.reason(), error.to_string()));
-                error.look_again()
+                (error.look_again(), error.look_again())
             }
         };
-        let pause = SignedDuration::try_from(look_again).unwrap_or(LOST);
-        inner.due = now.checked_add(pause).ok();
+        let after = |pause| now.checked_add(SignedDuration::try_from(pause).unwrap_or(LOST)).ok();
+        inner.rests_until = after(rest);
+        inner.due = after(pause);
+        if inner.stale {
+            inner.wake_rested(now);
+        }
     }
+}
+
+impl Inner {
+    fn wake(&mut self, now: Timestamp) {
+        if self.running {
+            self.stale = true;
+        } else {
+            self.wake_rested(now);
+        }
+    }
+
+    fn wake_rested(&mut self, now: Timestamp) {
+        let rested = self.rests_until.filter(|_| !self.urgent).map_or(now, |until| until.max(now));
+        self.due = Some(self.due.map_or(rested, |due| due.min(rested)));
+    }
+}
+
+/// As the API server keeps times.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// "Namespace flux-system, Deployment flux-system/source-controller and 12 more".
@@ -213,14 +347,11 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        {
-            let mut inner = locked(&self.agent.0);
-            inner.running = false;
-            let now = Timestamp::now();
-            if inner.due.is_none_or(|due| due <= now) {
-                inner.due = now.checked_add(LOST).ok();
-            }
-        }
+        locked(&self.agent.0).running = false;
         self.ctx.queues.clusters.push(self.object.clone());
     }
 }
+
+#[cfg(test)]
+#[path = "agent_tests.rs"]
+mod tests;

@@ -1,10 +1,11 @@
 //! The Secrets that a cluster's agent needs, in the management cluster. I/O: reads them.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, ResourceExt as _};
 
-use crate::api::Reason;
 use crate::api::reference::SecretReference;
+use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
 use crate::controllers::apply::told;
 use crate::controllers::context::Context;
@@ -15,6 +16,7 @@ use crate::gitops::validate::{self, Keys};
 const DOCKER_CONFIG: &str = "kubernetes.io/dockerconfigjson";
 
 /// Why the Secrets are not there.
+#[derive(Debug)]
 pub enum Missing {
     /// A person has to change something.
     Refused(Refusal),
@@ -22,17 +24,40 @@ pub enum Missing {
     Unread(String),
 }
 
+impl Missing {
+    /// A Secret that is not there, or not what it should be. `why` names it, and the key.
+    pub fn unfit(field: &str, why: impl std::fmt::Display) -> Self {
+        Self::Refused(Refusal::new(Reason::SyncFailed, format!("{field}: {why}")))
+    }
+}
+
+/// Reads for one cluster, which hears of it when one of what it read changes.
+pub struct Reader<'a> {
+    ctx: &'a Context,
+    uid: String,
+    cluster: ObjectRef<EksCluster>,
+}
+
+impl<'a> Reader<'a> {
+    /// For a cluster that reads everything anew.
+    pub fn new(ctx: &'a Context, cluster: &EksCluster) -> Self {
+        let uid = cluster.uid().unwrap_or_default();
+        ctx.secrets.forget(&uid);
+        Self { ctx, uid, cluster: ObjectRef::from_obj(cluster) }
+    }
+}
+
 /// A Secret that is copied as it is, and must be there.
 pub async fn copy(
-    ctx: &Context,
+    reader: &Reader<'_>,
     namespace: &str,
     reference: Option<&SecretReference>,
     field: &str,
 ) -> Result<Option<SecretCopy>, Missing> {
     let Some(SecretReference { name }) = reference else { return Ok(None) };
-    let Some(secret) = read(ctx, namespace, name).await? else {
-        let message = format!("{field}: Secret {namespace}/{name} not found: create it, or name another one");
-        return Err(Missing::Refused(Refusal::new(Reason::InvalidSpec, message)));
+    let Some(secret) = read(reader, namespace, name).await? else {
+        let why = format!("Secret {namespace}/{name} not found: create it, or name another one");
+        return Err(Missing::unfit(field, why));
     };
     Ok(Some(SecretCopy {
         name: name.clone(),
@@ -43,28 +68,29 @@ pub async fn copy(
 
 /// The same of one that must hold what it is for.
 pub async fn copy_with(
-    ctx: &Context,
+    reader: &Reader<'_>,
     namespace: &str,
     reference: Option<&SecretReference>,
     field: &str,
     expected: Keys,
 ) -> Result<Option<SecretCopy>, Missing> {
-    let Some(secret) = copy(ctx, namespace, reference, field).await? else { return Ok(None) };
-    let refuse = |why: String| Err(Missing::Refused(Refusal::new(Reason::InvalidSpec, format!("{field}: {why}"))));
+    let Some(secret) = copy(reader, namespace, reference, field).await? else { return Ok(None) };
     if let Err(why) = validate::keys(expected, (namespace, &secret.name), &secret.data.0) {
-        return refuse(why.to_string());
+        return Err(Missing::unfit(field, why));
     }
     if expected == Keys::DockerConfig && secret.kind != DOCKER_CONFIG {
         let SecretCopy { name, kind, .. } = secret;
-        return refuse(format!(
-            "Secret {namespace}/{name} is of type {kind}; make it anew as one of type {DOCKER_CONFIG}"
-        ));
+        let why = format!("Secret {namespace}/{name} is of type {kind}; make it anew as one of type {DOCKER_CONFIG}");
+        return Err(Missing::unfit(field, why));
     }
     Ok(Some(secret))
 }
 
-/// Read, never watched: a cache of all Secrets of all tenants is nothing to keep in memory.
-pub async fn read(ctx: &Context, namespace: &str, name: &str) -> Result<Option<Secret>, Missing> {
+/// Read by its name, and never kept in a cache: of what is watched only the names are known.
+pub async fn read(reader: &Reader<'_>, namespace: &str, name: &str) -> Result<Option<Secret>, Missing> {
+    let Reader { ctx, uid, cluster } = reader;
+    // First, so that no change falls in between.
+    ctx.secrets.reads(uid, cluster, namespace, name);
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
     api.get_opt(name)
         .await

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use super::secrets::{Missing, copy, copy_with, read};
-use crate::api::Reason;
+use super::secrets::{Missing, Reader, copy_with, read};
 use crate::api::gitops::{
     AWS_PROVIDER, GitReference, GitSource as Git, OciReference, OciSource as Oci, Source as Spec, SourceKind as Kind,
 };
 use crate::api::reference::SecretReference;
 use crate::controllers::account::Refusal;
 use crate::controllers::cluster::validate::{duration, invalid};
-use crate::controllers::context::Context;
 use crate::gitops::flux::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
 use crate::gitops::input::{GitRef, SecretData};
 use crate::gitops::validate::{self, Keys, NamedSecret, OciUrl, SourcePolicy, SourceUrl};
@@ -102,26 +100,28 @@ fn valid_oci(oci: &Oci, policy: SourcePolicy) -> Result<ValidSource, Refusal> {
 
 /// What Flux follows, with the Secrets it names.
 pub async fn input(
-    ctx: &Context,
+    reader: &Reader<'_>,
     namespace: &str,
     source: &ValidSource,
     interval: Duration,
 ) -> Result<Source, Missing> {
     let (kind, proxy) = match source {
-        ValidSource::Git { url, reference, spec } => {
-            let proxy = copy(ctx, namespace, spec.proxy_secret_ref.as_ref(), &format!("{GIT}.proxySecretRef")).await?;
-            (SourceKind::Git(git(ctx, namespace, url, reference, spec).await?), proxy)
+        ValidSource::Git { url, reference: revision, spec } => {
+            let (reference, field) = (spec.proxy_secret_ref.as_ref(), format!("{GIT}.proxySecretRef"));
+            let proxy = copy_with(reader, namespace, reference, &field, Keys::Proxy).await?;
+            (SourceKind::Git(git(reader, namespace, url, revision, spec).await?), proxy)
         }
-        ValidSource::Oci { url, reference, spec } => {
-            let proxy = copy(ctx, namespace, spec.proxy_secret_ref.as_ref(), &format!("{OCI}.proxySecretRef")).await?;
-            (SourceKind::Oci(oci(ctx, namespace, url, reference, spec).await?), proxy)
+        ValidSource::Oci { url, reference: revision, spec } => {
+            let (reference, field) = (spec.proxy_secret_ref.as_ref(), format!("{OCI}.proxySecretRef"));
+            let proxy = copy_with(reader, namespace, reference, &field, Keys::Proxy).await?;
+            (SourceKind::Oci(oci(reader, namespace, url, revision, spec).await?), proxy)
         }
     };
     Ok(Source { interval, proxy_secret: proxy, kind })
 }
 
 async fn git(
-    ctx: &Context,
+    reader: &Reader<'_>,
     namespace: &str,
     url: &SourceUrl,
     reference: &GitRef,
@@ -130,12 +130,10 @@ async fn git(
     let secret = match &spec.secret_ref {
         None => None,
         Some(SecretReference { name }) => {
-            let found = read(ctx, namespace, name).await?;
+            let found = read(reader, namespace, name).await?;
             let data = found.map(|secret| secret.data.unwrap_or_default());
             let named = NamedSecret { namespace, name, data: data.as_ref() };
-            validate::secret(url, Some(named)).map_err(|why| {
-                Missing::Refused(Refusal::new(Reason::InvalidSpec, format!("{GIT}.secretRef: {why}")))
-            })?;
+            validate::secret(url, Some(named)).map_err(|why| Missing::unfit(&format!("{GIT}.secretRef"), why))?;
             data.map(SecretData)
         }
     };
@@ -143,7 +141,7 @@ async fn git(
         None => None,
         Some(verify) => {
             let field = format!("{GIT}.verify.secretRef");
-            let keys = copy_with(ctx, namespace, Some(&verify.secret_ref), &field, Keys::Authors).await?;
+            let keys = copy_with(reader, namespace, Some(&verify.secret_ref), &field, Keys::Authors).await?;
             keys.map(|keys| GitVerification { mode: verify.mode.as_str(), keys })
         }
     };
@@ -151,7 +149,7 @@ async fn git(
 }
 
 async fn oci(
-    ctx: &Context,
+    reader: &Reader<'_>,
     namespace: &str,
     url: &OciUrl,
     reference: &OciRef,
@@ -159,14 +157,14 @@ async fn oci(
 ) -> Result<OciSource, Missing> {
     let field = |name: &str| format!("{OCI}.{name}");
     let (login, certificates) = (spec.secret_ref.as_ref(), spec.cert_secret_ref.as_ref());
-    let secret = copy_with(ctx, namespace, login, &field("secretRef"), Keys::DockerConfig).await?;
-    let cert_secret = copy_with(ctx, namespace, certificates, &field("certSecretRef"), Keys::Certificates).await?;
+    let secret = copy_with(reader, namespace, login, &field("secretRef"), Keys::DockerConfig).await?;
+    let cert_secret = copy_with(reader, namespace, certificates, &field("certSecretRef"), Keys::Certificates).await?;
     let verify = match &spec.verify {
         None => None,
         Some(verify) => {
             let expected = if verify.provider == "notation" { Keys::Notation } else { Keys::Cosign };
             let reference = verify.secret_ref.as_ref();
-            let keys = copy_with(ctx, namespace, reference, &field("verify.secretRef"), expected).await?;
+            let keys = copy_with(reader, namespace, reference, &field("verify.secretRef"), expected).await?;
             let identities = verify.match_oidc_identity.iter();
             let identities = identities.map(|one| (one.issuer.clone(), one.subject.clone())).collect();
             Some(OciVerification { provider: verify.provider.clone(), keys, identities })

@@ -1,0 +1,210 @@
+"""Credentials in step: what changes in the management cluster's Secrets is in the workload cluster seconds later, and nothing else is.
+
+A Secret that is deleted or malformed is named with its key, and the agent goes on with the last good one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+
+import pytest
+import yaml
+
+from fleet import API
+from fleet.manifests import cluster, flux, secret
+from fleet.stage import Stage, stage, until
+from keelson_harness.git import GitServer
+from sources import age
+
+FLUX = "flux-system"
+USER, PASSWORD, SECOND = "keelson", "secrets-password-71aa", "secrets-password-4f00"
+RENEWED = "secrets-password-renewed-5e02"
+NAMED = (API, "EksCluster", "secrets")
+# From the answer to the write in the management cluster until the workload cluster has it.
+GOAL = 5.0
+
+
+@pytest.fixture(scope="module")
+def on():
+    with stage() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def git(on):
+    server = GitServer(on.cloud.directory / "private", credentials=(USER, PASSWORD))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def repository(git):
+    made = git.repository("secrets")
+    made.commit({"clusters/secrets/one.yaml": greeting("one")})
+    return made
+
+
+def greeting(name: str) -> str:
+    metadata = {"name": name, "namespace": "default"}
+    return yaml.safe_dump({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+
+
+def pull(word: str) -> dict:
+    auths = {"mirror.acme.example": {"auth": base64.b64encode(f"puller:{word}".encode()).decode()}}
+    made = secret("mirror", **{".dockerconfigjson": json.dumps({"auths": auths})})
+    return made | {"type": "kubernetes.io/dockerconfigjson"}
+
+
+@pytest.fixture(scope="module")
+def item(on: Stage, repository) -> dict:
+    on.start("--drift-interval=2s")
+    gitops = flux(repository.url, "clusters/secrets", interval="2s", secretRef={"name": "fleet"})
+    gitops["flux"] |= {
+        "imagePullSecretRef": {"name": "mirror"},
+        "components": ["source-controller", "kustomize-controller"],
+        "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
+    }
+    made = cluster("secrets", addons=[{"name": "vpc-cni"}], gitops=gitops)
+    on.apply(
+        secret("fleet", username=USER, password=PASSWORD),
+        pull("pull-first-2b"),
+        secret("sops-age", **{"keys.agekey": age.identity(3)}),
+        secret("of-nobody", word="not-to-be-copied"),
+        made,
+    )
+    on.ready(made)
+    return made
+
+
+def copy(on: Stage, name: str) -> dict[str, str]:
+    found = on.cloud.workload.api.find("v1", "Secret", name, FLUX) or {}
+    return {key: base64.b64decode(value).decode() for key, value in (found.get("data") or {}).items()}
+
+
+def arrival(on: Stage, changed: dict, name: str) -> float:
+    """Seconds from the answer to the write until the copy is the same, in every key."""
+    on.apply(changed)
+    began = time.monotonic()
+    until(lambda: copy(on, name) == changed["stringData"], 15, f"the copy of {name}")
+    return time.monotonic() - began
+
+
+def refused(on: Stage, item: dict, *words: str) -> dict:
+    """GitOpsReady=False with SyncFailed and all those words."""
+
+    def told() -> dict | None:
+        found = on.condition(item, "GitOpsReady")
+        told = (found["status"], found["reason"]) == ("False", "SyncFailed")
+        return found if told and all(word in found["message"] for word in words) else None
+
+    return until(told, 10, f"SyncFailed with {words}")
+
+
+def test_a_changed_secret_is_in_the_workload_cluster_within_seconds(on, git, item, capsys):
+    git.expect(USER, SECOND)
+    changed = {
+        "fleet": secret("fleet", username=USER, password=SECOND),
+        "mirror": pull("pull-second-9d"),
+        "sops-age": secret("sops-age", **{"keys.agekey": age.identity(4)}),
+    }
+    took = {name: arrival(on, made, FLUX if name == "fleet" else name) for name, made in changed.items()}
+    with capsys.disabled():
+        told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items())
+        print(f"\n  from a changed Secret to the workload cluster's copy: {told}")
+    assert max(took.values()) < GOAL
+
+
+def test_a_rotated_password_is_used_as_soon_as_it_is_there(on, git, repository, item):
+    git.expect(USER, RENEWED)
+    head = repository.commit({"clusters/secrets/two.yaml": greeting("two")})
+    refused(on, item, "GitRepository")
+    arrival(on, secret("fleet", username=USER, password=RENEWED), FLUX)
+    until(lambda: applied(on, item) == f"main@sha1:{head}", 30, "the commit behind the new password")
+    on.ready(item)
+
+
+def applied(on: Stage, item: dict) -> str | None:
+    return on.status(item)["gitops"].get("lastAppliedRevision")
+
+
+def test_a_deleted_secret_is_named_and_the_agent_goes_on_with_the_last_good_one(on, repository, item):
+    before = copy(on, FLUX)
+    on.api.delete("v1", "Secret", "fleet")
+    found = refused(on, item, "Secret default/fleet", "left as it was")
+    assert "username and password" in found["message"]
+    assert on.condition(item, "Stalled")["status"] == "False"
+    assert copy(on, FLUX) == before
+    # Flux, its status and AWS go on.
+    head = repository.commit({"clusters/secrets/three.yaml": greeting("three")})
+    until(lambda: applied(on, item) == f"main@sha1:{head}", 30, "the commit")
+    assert on.cloud.workload.api.find("v1", "ConfigMap", "three")
+    on.api.patch(*NAMED, {"spec": {"tags": {"team": "shop"}}})
+    until(lambda: team(on) == "shop", 20, "the tag in AWS")
+    refused(on, item, "Secret default/fleet")
+
+
+def team(on: Stage) -> str | None:
+    return on.account().eks.describe_cluster(name="secrets")["cluster"]["tags"].get("team")
+
+
+def test_a_secret_that_comes_back_is_noticed_within_seconds(on, item, capsys):
+    on.apply(secret("fleet", username=USER, password=RENEWED))
+    began = time.monotonic()
+    on.ready(item, timeout=10)
+    took = time.monotonic() - began
+    with capsys.disabled():
+        print(f"\n  from a Secret that comes back to Ready: {took:.2f} s")
+    assert took < GOAL
+
+
+@pytest.mark.parametrize(
+    "name, data, words",
+    [
+        ("fleet", {"username": USER, "password": ""}, ("default/fleet", "lacks password")),
+        ("fleet", {"githubAppID": "1", "githubAppInstallationID": "2"}, ("default/fleet", "githubAppPrivateKey")),
+        ("mirror", {".dockerconfigjson": "{}"}, ("default/mirror", ".dockerconfigjson", "auths")),
+        ("sops-age", {"keys.txt": "x"}, ("default/sops-age", ".agekey")),
+    ],
+    ids=["no password", "half a GitHub App", "no registries", "no key"],
+)
+def test_a_malformed_secret_is_named_with_its_key_and_not_copied(on, item, name, data, words):
+    kept = on.api.get("v1", "Secret", name)
+    target = FLUX if name == "fleet" else name
+    before = copy(on, target)
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+    gone = {key: None for key in kept["data"] if key not in encoded}
+    on.api.patch("v1", "Secret", name, {"data": {**gone, **encoded}})
+    refused(on, item, *words)
+    assert copy(on, target) == before
+    on.api.patch("v1", "Secret", name, {"data": {**dict.fromkeys(encoded), **kept["data"]}})
+    on.ready(item, timeout=20)
+
+
+def test_the_keys_of_a_github_app_are_copied_as_they_are(on, item):
+    keys = {"githubAppID": "1", "githubAppInstallationID": "2", "githubAppPrivateKey": "not-a-real-key-40c1"}
+    gone = {"username": None, "password": None}
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in keys.items()}
+    on.api.patch("v1", "Secret", "fleet", {"data": {**gone, **encoded}})
+    until(lambda: copy(on, FLUX) == keys, 15, "the keys of the app")
+    back = {"username": USER, "password": RENEWED}
+    encoded = {key: base64.b64encode(value.encode()).decode() for key, value in back.items()}
+    on.api.patch("v1", "Secret", "fleet", {"data": {**dict.fromkeys(keys), **encoded}})
+    until(lambda: copy(on, FLUX) == back, 15, "the password")
+    on.ready(item, timeout=30)
+
+
+def test_nothing_else_is_copied(on, item):
+    found = {s["metadata"]["name"] for s in on.cloud.workload.api.list("v1", "Secret", FLUX)}
+    assert found == {FLUX, "mirror", "sops-age"}
+    everywhere = on.cloud.workload.api.list("v1", "Secret")
+    words = [base64.b64decode(v).decode() for s in everywhere for v in (s.get("data") or {}).values()]
+    assert "not-to-be-copied" not in words
+
+
+def test_what_went_wrong_and_what_was_mended_is_told_once(on, item):
+    told = [(e["type"], e["reason"]) for e in on.events(item) if "default/fleet" in e.get("note", "")]
+    # Deleted once, and malformed twice.
+    assert told.count(("Warning", "SyncFailed")) == 3, told
+    assert [e["note"] for e in on.events(item) if e["reason"] == "Synced"]

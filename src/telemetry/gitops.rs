@@ -1,0 +1,158 @@
+//! What is counted of the clusters' agents. No I/O.
+//!
+//! The one place where each cluster has series of its own: three, so that an alert can name the cluster.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClusterLabels {
+    namespace: String,
+    cluster: String,
+}
+
+impl ClusterLabels {
+    fn of(namespace: &str, cluster: &str) -> Self {
+        Self { namespace: namespace.to_owned(), cluster: cluster.to_owned() }
+    }
+}
+
+/// Of the agents in the workload clusters.
+#[derive(Debug, Clone)]
+pub struct GitOpsMetrics {
+    ready: Family<ClusterLabels, Gauge>,
+    failing: Family<ClusterLabels, Gauge>,
+    contacts: Contacts,
+    watches: Gauge,
+}
+
+impl GitOpsMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let metrics = GitOpsMetrics {
+            ready: Family::default(),
+            failing: Family::default(),
+            contacts: Contacts::default(),
+            watches: Gauge::default(),
+        };
+        registry.register("gitops_ready", "1 while GitOpsReady of the cluster is True", metrics.ready.clone());
+        let failing = "Objects of the cluster's agent that fail";
+        registry.register("gitops_failing_objects", failing, metrics.failing.clone());
+        registry.register(
+            "gitops_watches",
+            "Workload clusters whose agent is watched; the others are asked now and then",
+            metrics.watches.clone(),
+        );
+        registry.register_collector(Box::new(metrics.contacts.clone()));
+        metrics
+    }
+
+    /// How a cluster's agent fares.
+    pub fn fares(&self, namespace: &str, cluster: &str, ready: bool, failing: i32) {
+        let labels = ClusterLabels::of(namespace, cluster);
+        self.ready.get_or_create(&labels).set(ready.into());
+        self.failing.get_or_create(&labels).set(failing.into());
+    }
+
+    /// The workload cluster answered at `at`.
+    pub fn reached(&self, namespace: &str, cluster: &str, at: Instant) {
+        self.contacts.locked().insert(ClusterLabels::of(namespace, cluster), at);
+    }
+
+    /// A cluster is gone, or has no agent any more.
+    pub fn forget(&self, namespace: &str, cluster: &str) {
+        let labels = ClusterLabels::of(namespace, cluster);
+        self.ready.remove(&labels);
+        self.failing.remove(&labels);
+        self.contacts.locked().remove(&labels);
+    }
+
+    /// Counts a watch for as long as what is returned lives.
+    pub fn watching(&self) -> Watching {
+        self.watches.inc();
+        Watching(self.watches.clone())
+    }
+}
+
+/// An open watch, as counted.
+#[derive(Debug)]
+pub struct Watching(Gauge);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// When each cluster answered last: what is told is how long ago that is, when it is asked.
+#[derive(Clone, Default)]
+struct Contacts(Arc<Mutex<HashMap<ClusterLabels, Instant>>>);
+
+impl Contacts {
+    fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<ClusterLabels, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Contacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Contacts")
+    }
+}
+
+impl Collector for Contacts {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let contacts = self.locked().clone();
+        if contacts.is_empty() {
+            return Ok(());
+        }
+        let help = "Time since the workload cluster answered last";
+        let mut family =
+            encoder.encode_descriptor("gitops_contact_age", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for (labels, at) in &contacts {
+            ConstGauge::new(at.elapsed().as_secs_f64()).encode(family.encode_family(labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::telemetry::Metrics;
+
+    const OF: &str = "{namespace=\"shop\",cluster=\"demo\"}";
+
+    #[test]
+    fn a_cluster_has_its_series_until_it_is_gone() {
+        let metrics = Metrics::new();
+        let gitops = metrics.gitops();
+        gitops.fares("shop", "demo", false, 3);
+        gitops.reached("shop", "demo", std::time::Instant::now().checked_sub(Duration::from_secs(90)).unwrap());
+        let text = metrics.encode();
+        for line in [format!("keelson_gitops_ready{OF} 0"), format!("keelson_gitops_failing_objects{OF} 3")] {
+            assert!(text.contains(&line), "{line} not in\n{text}");
+        }
+        assert!(text.contains(&format!("keelson_gitops_contact_age_seconds{OF} 90.")), "{text}");
+        gitops.forget("shop", "demo");
+        assert!(!metrics.encode().contains(OF), "{}", metrics.encode());
+    }
+
+    #[test]
+    fn a_watch_counts_while_it_is_open() {
+        let metrics = Metrics::new();
+        let watching = metrics.gitops().watching();
+        assert!(metrics.encode().contains("keelson_gitops_watches 1"));
+        drop(watching);
+        assert!(metrics.encode().contains("keelson_gitops_watches 0"));
+    }
+}
