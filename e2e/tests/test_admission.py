@@ -3,6 +3,7 @@
 No operator runs: all of this is said by the CRDs, before anything is stored.
 """
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -192,6 +193,45 @@ def test_defaults_stand_in_the_object(api, made):
         "deletionPolicy": "Delete",
         "suspend": False,
     }
+
+
+def test_a_list_that_git_narrows_loses_what_stood_in_it_by_default(api):
+    """Server-side apply merges sets and maps: 0.0.0.0/0 would have stayed beside the range that was meant to replace it."""
+    item = {
+        "apiVersion": "keelson.dev/v1alpha1",
+        "kind": "EksCluster",
+        "metadata": {"name": "narrowed", "namespace": "default"},
+        "spec": json.loads(json.dumps(gitops.BASE)),
+    }
+    before = api.apply(item, field_manager="flux")["spec"]
+    assert before["endpointAccess"]["publicCidrs"] == ["0.0.0.0/0"] and len(before["addons"]) == 4
+    item["spec"]["endpointAccess"] = {"publicCidrs": ["203.0.113.0/24"]}
+    item["spec"]["addons"] = [{"name": "vpc-cni"}]
+    fewer = ["source-controller", "kustomize-controller"]
+    item["spec"]["gitops"]["flux"]["components"] = fewer
+    after = api.apply(item, field_manager="flux")["spec"]
+    assert after["endpointAccess"]["publicCidrs"] == ["203.0.113.0/24"]
+    assert [addon["name"] for addon in after["addons"]] == ["vpc-cni"]
+    assert after["gitops"]["flux"]["components"] == fewer
+
+
+def test_no_list_with_a_default_is_merged():
+    def lists(schema: dict, path: str) -> Iterator[tuple[str, dict]]:
+        if schema.get("type") == "array" and schema.get("default"):
+            yield path, schema
+        for name, inner in schema.get("properties", {}).items():
+            yield from lists(inner, f"{path}.{name}")
+        if "items" in schema:
+            yield from lists(schema["items"], f"{path}[]")
+
+    found = {
+        path: schema.get("x-kubernetes-list-type")
+        for crd in (crd for path in CRDS.glob("*.yaml") for crd in documents(path))
+        for version in crd["spec"]["versions"]
+        for path, schema in lists(version["schema"]["openAPIV3Schema"], crd["spec"]["names"]["kind"])
+    }
+    assert len(found) >= 4
+    assert set(found.values()) == {"atomic"}, found
 
 
 def test_a_default_does_not_contradict_the_other_choice(api, made):

@@ -153,8 +153,9 @@ pub struct EksClusterSpec {
     pub pod_identities: Vec<PodIdentity>,
     /// EKS add-ons, by name; absent: vpc-cni, kube-proxy, coredns and eks-pod-identity-agent, each at EKS's default version.
     #[serde(default = "default_addons")]
-    #[schemars(length(max = 50))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    // No map: what stands in it by default would stay when somebody applies fewer on the server side.
+    #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = rules::unique_names())]
     pub addons: Vec<Addon>,
     /// Removes add-ons that are not listed; `false` leaves them alone.
     #[serde(default)]
@@ -202,8 +203,10 @@ pub struct EndpointAccess {
     pub public: bool,
     /// Ranges the public endpoint answers to; at most 40.
     #[serde(default = "anywhere")]
-    #[schemars(length(max = 40), inner(length(max = 43)), extend("x-kubernetes-list-type" = "set"))]
+    // No set: what stands in it by default would stay when somebody applies fewer on the server side.
+    #[schemars(length(max = 40), inner(length(max = 43)), extend("x-kubernetes-list-type" = "atomic"))]
     #[x_kube(validation = rules::public_cidrs())]
+    #[x_kube(validation = rules::unique())]
     pub public_cidrs: Vec<String>,
     /// From inside the VPC.
     #[serde(default = "schema::yes")]

@@ -30,6 +30,11 @@ pub(super) fn unique() -> Rule {
     rule("self.all(item, self.exists_one(other, other == item))", "each entry may be listed once only")
 }
 
+/// No two items of the list have the same name; for lists that are one value, which cannot be maps.
+pub(super) fn unique_names() -> Rule {
+    rule("self.all(item, self.exists_one(other, other.name == item.name))", "each name may be listed once only")
+}
+
 /// The field never changes. For fields that are always there, by requirement or default.
 pub(super) fn fixed(what_to_do: &str) -> Rule {
     refuse("self == oldSelf", what_to_do)

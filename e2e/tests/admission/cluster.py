@@ -127,6 +127,7 @@ WRONG = [
     wrong("endpointAccess", {"publicCidrs": []}, "at least one range"),
     wrong("endpointAccess.publicCidrs", ["203.0.113.7/24"], "no bits set behind the prefix"),
     wrong("endpointAccess.publicCidrs", ["203.0.113.7"], "203.0.113.7/32"),
+    wrong("endpointAccess.publicCidrs", ["203.0.113.0/24"] * 2, "each entry may be listed once only"),
     wrong("endpointAccess.publicCidrs", [f"203.0.113.{n}/32" for n in range(41)], "Too many"),
     wrong("logging", ["a b"], "as AWS writes them"),
     wrong("secretsEncryption.kmsKeyArn", "alias/my-key", "not of an alias"),
@@ -181,7 +182,9 @@ WRONG = [
     ),
     # Add-ons, Fargate
     Refused(
-        {"addons": [{"name": "coredns"}, {"name": "coredns"}]}, "spec.addons[1]", "Duplicate value"
+        {"addons": [{"name": "coredns"}, {"name": "coredns"}]},
+        "spec.addons",
+        "each name may be listed once only",
     ),
     Refused(addon(version="1 2"), "spec.addons[0].version", "as AWS writes them"),
     Refused(addon(conflicts="Ignore"), "spec.addons[0].conflicts", "supported values"),
