@@ -1,4 +1,4 @@
-"""`python -m bench`: measures and prints the table. About a quarter of an hour; single rows take less."""
+"""`python -m bench`: measures and prints the table. About twenty minutes; single rows take less."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from keelson_harness.places import CHECKOUT, NotBuilt, keelson_binary
 
-from . import crash, many, one, upgrade
+from . import crash, gitops, many, one, upgrade
 from .figures import Figure, table
 
 ROWS = {
@@ -20,6 +20,7 @@ ROWS = {
     "rest": "calls an hour at rest, of one cluster and of --clusters",
     "at-once": "--clusters at once: time, calls, and what bounds it",
     "crash": "killed after every write",
+    "gitops": "from the control plane to the first applied revision, from a commit to status, memory of a watched cluster (about 5 min)",
     "upgrade": "by two minors with two node groups: time over AWS's own (about 3 min)",
 }
 
@@ -60,6 +61,7 @@ def measure(options: argparse.Namespace, say) -> tuple[list[Figure], bool]:
         ),
         ({"at-once", "memory"}, lambda: many.rows(wanted, options.clusters, say)),
         ({"crash"}, lambda: crash.rows(say)),
+        ({"gitops"}, lambda: gitops.rows(say)),
         ({"upgrade"}, lambda: upgrade.rows(say)),
     ]
     figures: list[Figure] = []
