@@ -77,10 +77,10 @@ async fn ask_again(workload: &Workload, input: &FluxInput) -> Result<(), CallErr
         let request = collection(api_version, kind, Some(NAMESPACE))
             .patch_metadata(NAME, &parameters, &Patch::Merge(&asked))
             .map_err(kube::Error::BuildRequest)?;
-        match workload.client.request_text(request).await.map_err(CallError::from) {
-            Err(error @ CallError::Unreachable(_)) => return Err(error),
-            // Not there, or not to be changed: then it is tried in its own time.
-            _ => {}
+        let answer = workload.client.request_text(request).await.map_err(CallError::from);
+        // What is not there, or not to be changed, is tried in its own time.
+        if let Err(error @ CallError::Unreachable(_)) = answer {
+            return Err(error);
         }
     }
     Ok(())
