@@ -104,6 +104,20 @@ fn oci_follows_a_signed_artifact_in_ecr() {
 }
 
 #[test]
+fn argocd_follows_the_clusters_path_with_its_password() {
+    let [cluster]: [EksCluster; 1] = objects("argocd.yaml", "EksCluster").try_into().unwrap();
+    let Some(Agent::ArgoCd(argocd)) = cluster.spec.gitops.as_ref().unwrap().agent().unwrap() else {
+        panic!("no Argo CD");
+    };
+    assert_eq!((argocd.namespace.as_str(), argocd.path.as_str()), ("argocd", "clusters/demo"));
+    let SourceKind::Git(git) = argocd.source.kind().unwrap() else {
+        panic!("no Git source");
+    };
+    assert_eq!(git.secret_ref.as_ref().unwrap().name, "fleet");
+    assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().message(), None);
+}
+
+#[test]
 fn fields_not_acted_on_are_named_one_by_one() {
     let [cluster]: [EksCluster; 1] = objects("full.yaml", "EksCluster").try_into().unwrap();
     assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().fields(), ["spec.writeKubeconfigToSecretRef"]);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Finds or makes the real Kubernetes and Flux binaries that the end-to-end tests run.
+"""Finds or makes the real Kubernetes, Flux and Argo CD binaries that the end-to-end tests run.
 
 A tool is looked for in KUBEBUILDER_ASSETS, then in the cache; one that envtest
 publishes is downloaded where its index can be reached; what is left is built with
@@ -42,7 +42,7 @@ class Tool:
     def cached(self) -> Path:
         """The name holds all that decides the binary, so a changed go.mod is a new tool."""
         digest = hashlib.sha256()
-        for part in ("go.mod", "go.sum"):
+        for part in ("go.mod", "go.sum", *sorted(p.name for p in self.module_dir().glob("*.go"))):
             digest.update((self.module_dir() / part).read_bytes())
         digest.update(f"{self.package} {self.version_flags}".encode())
         folder = f"{self.name}-{self.version}-{digest.hexdigest()[:12]}"
@@ -79,6 +79,16 @@ TOOLS = [
         "github.com/fluxcd/kustomize-controller",
     ),
     Tool("registry", "v3.1.2", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
+    # One binary: the name that it is started by says which part of Argo CD it is.
+    Tool(
+        "argocd",
+        "v3.2.11",
+        "argocd",
+        "github.com/argoproj/argo-cd/v3/cmd",
+        "-X github.com/argoproj/argo-cd/v3/common.version=3.2.11",
+    ),
+    # What Argo CD's parts share: a program of ours around a server that is a Go library.
+    Tool("redis", "v2.40.0", "redis", "."),
 ]
 
 

@@ -113,11 +113,11 @@ pub struct Flux {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArgoCd {
-    /// Argo CD version to install, until Git owns the agent's manifests.
-    #[serde(default = "argocd_version")]
+    /// Argo CD version to install, until Git owns the agent's manifests; absent: the newest that is built in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(validation = rules_git::agent_version())]
-    pub version: String,
+    pub version: Option<String>,
     /// Namespace in the new cluster that Argo CD is installed in. Immutable.
     #[serde(default = "argocd_namespace")]
     #[schemars(length(min = 1, max = 63))]
@@ -152,10 +152,6 @@ fn flux_registry() -> String {
 /// The components of a Flux that names none: [`FLUX_COMPONENTS`].
 pub fn flux_components() -> Vec<String> {
     FLUX_COMPONENTS.map(str::to_owned).to_vec()
-}
-
-fn argocd_version() -> String {
-    "v3.2.11".to_owned()
 }
 
 fn argocd_namespace() -> String {

@@ -5,7 +5,7 @@
 //! is acted on, with a line of its own when it is not.
 
 use super::access::Access;
-use super::gitops::{Agent, Flux, GitOps, GitSource, OciSource, SourceKind};
+use super::gitops::{Agent, ArgoCd, Flux, GitOps, GitSource, OciSource, SourceKind};
 use super::network::{IpFamily, KubernetesNetwork};
 use super::node_group::{NodeGroupSpec, Scaling};
 use super::{EksClusterSpec, SpecError};
@@ -21,7 +21,7 @@ impl Unsupported {
         }
     }
 
-    /// The fields' paths, such as `spec.gitops.argocd`.
+    /// The fields' paths, such as `spec.writeKubeconfigToSecretRef`.
     pub fn fields(&self) -> &[&'static str] {
         &self.0
     }
@@ -81,18 +81,19 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
         "spec.kubernetesNetwork.ipFamily: IPv6 without network.existing",
     );
     if let Some(gitops) = gitops {
-        of_gitops(gitops, &mut found)?;
+        of_gitops(gitops)?;
     }
     found.when(write_kubeconfig_to_secret_ref.is_some(), "spec.writeKubeconfigToSecretRef");
     Ok(found)
 }
 
-fn of_gitops(gitops: &GitOps, found: &mut Unsupported) -> Result<(), SpecError> {
+/// All of it is acted on, or refused where the agent's spec is checked, with why.
+fn of_gitops(gitops: &GitOps) -> Result<(), SpecError> {
     let flux = match gitops.agent()? {
         None => return Ok(()),
         Some(Agent::Flux(flux)) => flux,
-        Some(Agent::ArgoCd(_)) => {
-            found.when(true, "spec.gitops.argocd");
+        Some(Agent::ArgoCd(argocd)) => {
+            let ArgoCd { version: _, namespace: _, source: _, path: _ } = argocd;
             return Ok(());
         }
     };

@@ -7,13 +7,15 @@ use std::fmt;
 
 use k8s_openapi::ByteString;
 
+use super::argocd::{self, ArgoCdInput};
 use super::flux::{self, FluxInput, SourceKind};
 use super::watch::Watched;
 
 /// All that is applied in a workload cluster.
 #[derive(Debug, Clone)]
 pub enum AgentInput {
-    Flux(FluxInput),
+    Flux(Box<FluxInput>),
+    ArgoCd(Box<ArgoCdInput>),
 }
 
 impl AgentInput {
@@ -21,6 +23,7 @@ impl AgentInput {
     pub fn agent(&self) -> &'static str {
         match self {
             Self::Flux(_) => "flux",
+            Self::ArgoCd(_) => "argocd",
         }
     }
 
@@ -28,6 +31,7 @@ impl AgentInput {
     pub fn watched(&self) -> Vec<Watched> {
         match self {
             Self::Flux(input) => flux::watched(input),
+            Self::ArgoCd(input) => argocd::watched(input),
         }
     }
 
@@ -35,6 +39,7 @@ impl AgentInput {
     pub fn needs_identity(&self) -> bool {
         match self {
             Self::Flux(input) => matches!(&input.source.kind, SourceKind::Oci(oci) if oci.aws),
+            Self::ArgoCd(_) => false,
         }
     }
 
@@ -42,6 +47,7 @@ impl AgentInput {
     pub fn set_identity(&mut self, id: String) {
         match self {
             Self::Flux(input) => input.source_identity = Some(id),
+            Self::ArgoCd(_) => {}
         }
     }
 
@@ -49,6 +55,7 @@ impl AgentInput {
     pub fn set_facts(&mut self, facts: Facts) {
         match self {
             Self::Flux(input) => input.facts = Some(facts),
+            Self::ArgoCd(input) => input.facts = Some(facts),
         }
     }
 }

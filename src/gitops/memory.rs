@@ -19,6 +19,8 @@ pub struct Memory {
     pub objects: HashMap<ObjectId, Applied>,
     /// The source of the kind that is not asked for was looked for, and is not there, or is not ours.
     pub other_source_is_gone: bool,
+    /// The other agent: its name, when it was looked for, and what there is to say of it.
+    pub other: Option<(&'static str, Instant, Option<String>)>,
 }
 
 /// How far Git is with adopting the agent. When it gets further, the manifests are looked at again, to let go of what it has.

@@ -5,6 +5,7 @@
 mod address;
 pub mod adoption;
 pub mod apply;
+pub mod argocd;
 pub mod budgets;
 mod definition;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod load_balancers;
 mod memory;
 pub mod nodes;
 pub mod object;
+mod other;
 pub mod proxy;
 mod reconcile;
 pub mod token;

@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use super::error::{CallError, GitOpsError, Unreachable};
-use super::flux;
 use super::input::AgentInput;
 use super::object::ObjectId;
 use super::verdict::Verdict;
 use super::workload::Workload;
+use super::{argocd, flux, other};
+use crate::api::conditions::Reason;
 use crate::api::status::GitOpsStatus;
 
 /// A pass that takes longer is given up; its calls have timeouts of their own, but there are many.
@@ -32,9 +33,12 @@ pub struct GitOpsOutcome {
 /// Brings the agent to what `input` says and reads how it fares. Costs about eight small reads when nothing changed.
 pub async fn reconcile(workload: &Workload, input: &AgentInput) -> Result<GitOpsOutcome, GitOpsError> {
     let pass = async {
-        match input {
+        let mut outcome = match input {
             AgentInput::Flux(input) => flux::pass(workload, input).await,
-        }
+            AgentInput::ArgoCd(input) => argocd::pass(workload, input).await,
+        }?;
+        outcome.verdict = outcome.verdict.noting(other::word(workload, input).await?);
+        Ok(outcome)
     };
     let outcome = tokio::time::timeout(LONGEST_PASS, pass).await;
     match outcome.unwrap_or(Err(CallError::Unreachable(Unreachable::Timeout))) {
@@ -44,4 +48,19 @@ pub async fn reconcile(workload: &Workload, input: &AgentInput) -> Result<GitOps
         }
         Err(error) => Err(workload.failed(error)),
     }
+}
+
+/// Often while something is under way, less often the longer it takes, and as often as the source itself is asked when all is well.
+/// `age` is in seconds, of what points the agent at the source.
+pub fn look_again(verdict: &Verdict, age: i64, interval: Duration) -> Duration {
+    let seconds = match verdict.reason {
+        _ if verdict.ready => interval.as_secs().clamp(10, 60),
+        Reason::SyncFailed | Reason::Suspended => 15,
+        // The agent starts and fetches within seconds.
+        _ if age < 15 => 1,
+        _ if age < 120 => 2,
+        // A new commit being applied in a cluster of long standing, or one that never comes up.
+        _ => 5,
+    };
+    Duration::from_secs(seconds)
 }

@@ -2,7 +2,7 @@
 
 AWS (the emulator), the management cluster's API server, the workload cluster's API
 server whose tokens the emulator reviews, Git over HTTP, and the kubelet's part that
-runs the real Flux controllers. Pieces that a test does not need can be left out.
+runs the real Flux and Argo CD controllers. Pieces that a test does not need can be left out.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .argocd import ARGOCD_TOOLS, argocd_runners
 from .aws import Aws, Durations
 from .controller import Controller
 from .flux import FLUX_TOOLS, bootstrap_flux, flux_runners
@@ -33,9 +34,9 @@ KUBERNETES_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager")
 class LocalCloud:
     """A context manager: inside, everything runs; after it, nothing does.
 
-    workload=False leaves out the workload cluster with its kubelet and Flux; flux=False
-    only Flux; git=False the Git server; aws=False the emulator and with it the workload
-    cluster. management_pods=True lets pods run on the management cluster as well, those of
+    workload=False leaves out the workload cluster with its kubelet and agents; flux=False
+    only Flux, argocd=True adds Argo CD; git=False leaves out the Git server, aws=False the
+    emulator and with it the workload cluster. management_pods=True lets pods run on the management cluster as well, those of
     Flux and of the operator: `bootstrap`. The run directory is removed unless an error came
     up or keep=True (or KEELSON_KEEP is set).
     """
@@ -45,6 +46,7 @@ class LocalCloud:
         aws: bool = True,
         workload: bool = True,
         flux: bool = True,
+        argocd: bool = False,
         git: bool = True,
         management_pods: bool = False,
         durations: Durations | None = None,
@@ -55,6 +57,7 @@ class LocalCloud:
         self._with_aws = aws
         self._with_workload = workload and aws
         self._with_flux = flux and self._with_workload
+        self._with_argocd = argocd and self._with_workload
         self._with_git = git
         self._management_pods = management_pods
         self._durations = durations
@@ -83,6 +86,8 @@ class LocalCloud:
         names = KUBERNETES_TOOLS
         if self._with_flux or self._management_pods:
             names += FLUX_TOOLS
+        if self._with_argocd:
+            names += ARGOCD_TOOLS
         self.tools = tools(*names)
         self.directory = run_directory()
         try:
@@ -127,6 +132,8 @@ class LocalCloud:
             runners = {}
             if self._with_flux:
                 runners = flux_runners(self.tools, self.directory, lambda: self.source_identity())
+            if self._with_argocd:
+                runners |= argocd_runners(self.workload, self.tools, self.directory)
             self.kubelet = self._kubelet(self.workload, runners)
         if self._management_pods:
             runners = flux_runners(self.tools, self.management.directory)

@@ -31,6 +31,10 @@ class Runner(Protocol):
     def __call__(self, kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]: ...
 
 
+class NotYet(Exception):
+    """What a runner needs of the cluster is not there: it is asked again."""
+
+
 class Kubelet:
     """Watches one cluster's pods. `runners` are by the pod's label `app` or `app.kubernetes.io/name`."""
 
@@ -39,7 +43,7 @@ class Kubelet:
         cluster: ControlPlane,
         directory: Path,
         runners: dict[str, Runner],
-        namespaces: tuple[str, ...] = ("flux-system",),
+        namespaces: tuple[str, ...] = ("flux-system", "argocd"),
     ):
         self._cluster = cluster
         self._directory = directory
@@ -149,11 +153,14 @@ class _Pod:
         if self._runner is None:
             return lambda: True
         kubeconfig = self._kubeconfig()
-        with self._lock:
-            if self._gone.is_set() or kubeconfig is None:
-                return lambda: False
-            self.process, ready = self._runner(kubeconfig, self._directory)
-        return ready
+        while kubeconfig is not None:
+            with self._lock, contextlib.suppress(NotYet):
+                if self._gone.is_set():
+                    break
+                self.process, ready = self._runner(kubeconfig, self._directory)
+                return ready
+            self._gone.wait(POLL_SECONDS)
+        return lambda: False
 
     def _kubeconfig(self) -> Path | None:
         """As its own service account, so that the RBAC that was installed is what it gets."""

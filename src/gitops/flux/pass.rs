@@ -21,7 +21,7 @@ use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
 use crate::gitops::memory::Install;
 use crate::gitops::object::{Object, ObjectId, collection};
-use crate::gitops::reconcile::GitOpsOutcome;
+use crate::gitops::reconcile::{self, GitOpsOutcome};
 use crate::gitops::verdict::Verdict;
 use crate::gitops::workload::{Workload, locked};
 
@@ -148,20 +148,10 @@ fn lacks_a_controller(seen: &Seen, input: &FluxInput) -> bool {
         .any(|component| !seen.controllers.iter().any(|found| found.metadata.name == component.as_str()))
 }
 
-/// Often while something is under way, less often the longer it takes, and as often as the source itself is asked when all is well.
 fn look_again(verdict: &Verdict, seen: &Seen, input: &FluxInput, now: Timestamp) -> Duration {
     let since = seen.source.as_ref().and_then(|source| source.metadata.creation_timestamp);
     let age = since.map_or(0, |since| now.duration_since(since).as_secs());
-    let seconds = match verdict.reason {
-        _ if verdict.ready => input.source.interval.as_secs().clamp(10, 60),
-        Reason::SyncFailed | Reason::Suspended => 15,
-        // The agent starts and fetches within seconds.
-        _ if age < 15 => 1,
-        _ if age < 120 => 2,
-        // A new commit being applied in a cluster of long standing, or one that never comes up.
-        _ => 5,
-    };
-    Duration::from_secs(seconds)
+    reconcile::look_again(verdict, age, input.source.interval)
 }
 
 #[cfg(test)]

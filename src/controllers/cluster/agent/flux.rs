@@ -31,7 +31,7 @@ pub struct ValidFlux {
 /// Checks the spec.
 pub fn valid(flux: &Flux, sources: SourcePolicy) -> Result<ValidFlux, Refusal> {
     let version = flux.version.as_deref().map(version).transpose()?;
-    let (source, source_interval) = source::valid(&flux.source, sources)?;
+    let (source, source_interval) = source::valid(&flux.source, sources, "spec.gitops.flux.source")?;
     validate::path(&flux.path).map_err(|why| invalid("spec.gitops.flux.path", why))?;
     copies_are_apart(flux)?;
     Ok(ValidFlux {

@@ -3,6 +3,7 @@
 //! I/O: the management cluster's Secrets; the rest through [`crate::gitops`].
 
 mod access;
+mod argocd;
 mod flux;
 mod news;
 mod pace;
@@ -19,6 +20,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
 pub use access::{access, access_at, access_of, facts, locate};
+pub use argocd::ValidArgoCd;
 pub use flux::ValidFlux;
 pub use news::News;
 pub use secrets::Missing;
@@ -44,18 +46,16 @@ use crate::gitops::{AgentInput, GitOpsOutcome, Verdict};
 /// `spec.gitops`, checked.
 #[derive(Clone, Debug)]
 pub enum ValidAgent {
-    Flux(ValidFlux),
+    Flux(Box<ValidFlux>),
+    ArgoCd(Box<ValidArgoCd>),
 }
 
 impl ValidAgent {
     /// Checks what is asked for.
     pub fn of(asked: Asked<'_>, sources: SourcePolicy) -> Result<Self, Refusal> {
         match asked {
-            Asked::Flux(flux) => flux::valid(flux, sources).map(Self::Flux),
-            Asked::ArgoCd(_) => {
-                let message = "spec.gitops.argocd: not supported yet by this version of the operator; remove it";
-                Err(Refusal::new(Reason::InvalidSpec, message))
-            }
+            Asked::Flux(flux) => flux::valid(flux, sources).map(|flux| Self::Flux(Box::new(flux))),
+            Asked::ArgoCd(argocd) => argocd::valid(argocd, sources).map(|argocd| Self::ArgoCd(Box::new(argocd))),
         }
     }
 
@@ -63,12 +63,18 @@ impl ValidAgent {
     pub fn wants_facts(&self) -> bool {
         match self {
             Self::Flux(flux) => flux.spec.facts,
+            Self::ArgoCd(_) => true,
         }
     }
 
     async fn input(&self, reader: &Reader<'_>, namespace: &str) -> Result<AgentInput, Missing> {
         match self {
-            Self::Flux(flux) => flux::input(reader, namespace, flux).await.map(AgentInput::Flux),
+            Self::Flux(flux) => {
+                flux::input(reader, namespace, flux).await.map(|input| AgentInput::Flux(Box::new(input)))
+            }
+            Self::ArgoCd(argocd) => {
+                argocd::input(reader, namespace, argocd).await.map(|input| AgentInput::ArgoCd(Box::new(input)))
+            }
         }
     }
 }

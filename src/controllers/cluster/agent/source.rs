@@ -44,16 +44,22 @@ pub fn copies(source: &Spec) -> Vec<(&'static str, Option<&SecretReference>)> {
     git.chain(oci).collect()
 }
 
-/// Checks the source; also how often it is asked.
-pub fn valid(source: &Spec, policy: SourcePolicy) -> Result<(ValidSource, Duration), Refusal> {
+/// Checks the source of any agent, which is that field of the spec; also how often it is asked.
+pub fn valid(source: &Spec, policy: SourcePolicy, at: &str) -> Result<(ValidSource, Duration), Refusal> {
     match source.kind()? {
-        Kind::Git(git) => Ok((valid_git(git, policy)?, duration(&format!("{GIT}.interval"), &git.interval)?)),
-        Kind::Oci(oci) => Ok((valid_oci(oci, policy)?, duration(&format!("{OCI}.interval"), &oci.interval)?)),
+        Kind::Git(git) => {
+            let at = format!("{at}.git");
+            Ok((valid_git(git, policy, &at)?, duration(&format!("{at}.interval"), &git.interval)?))
+        }
+        Kind::Oci(oci) => {
+            let at = format!("{at}.oci");
+            Ok((valid_oci(oci, policy, &at)?, duration(&format!("{at}.interval"), &oci.interval)?))
+        }
     }
 }
 
-fn valid_git(git: &Git, policy: SourcePolicy) -> Result<ValidSource, Refusal> {
-    let field = |name: &str| format!("{GIT}.{name}");
+fn valid_git(git: &Git, policy: SourcePolicy, at: &str) -> Result<ValidSource, Refusal> {
+    let field = |name: &str| format!("{at}.{name}");
     let url = validate::url(&git.url, policy).map_err(|why| invalid(&field("url"), why))?;
     if git.secret_ref.is_none() {
         validate::secret(&url, None).map_err(|why| invalid(&field("secretRef"), why))?;
@@ -70,8 +76,8 @@ fn valid_git(git: &Git, policy: SourcePolicy) -> Result<ValidSource, Refusal> {
     Ok(ValidSource::Git { url, reference, spec: git.clone() })
 }
 
-fn valid_oci(oci: &Oci, policy: SourcePolicy) -> Result<ValidSource, Refusal> {
-    let field = |name: &str| format!("{OCI}.{name}");
+fn valid_oci(oci: &Oci, policy: SourcePolicy, at: &str) -> Result<ValidSource, Refusal> {
+    let field = |name: &str| format!("{at}.{name}");
     let url = validate::oci_url(&oci.url, policy).map_err(|why| invalid(&field("url"), why))?;
     match oci.provider.as_str() {
         GENERIC => {}

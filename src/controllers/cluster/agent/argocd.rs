@@ -1,0 +1,208 @@
+//! `spec.gitops.argocd`: checked before any call, and made the input of the agent with the Secrets it names. I/O: reads these Secrets.
+
+use std::time::Duration;
+
+use super::secrets::{Missing, Reader, copy, copy_with, read};
+use super::source::{self, ValidSource};
+use crate::api::gitops::{AWS_PROVIDER, ArgoCd, GitSource, OciSource};
+use crate::api::reference::SecretReference;
+use crate::controllers::account::Refusal;
+use crate::controllers::cluster::validate::invalid;
+use crate::gitops::argocd::credentials::{self, Credentials, Unusable};
+use crate::gitops::argocd::input::{Kind, VERSION, revision_of};
+use crate::gitops::argocd::{ArgoCdInput, Repository};
+use crate::gitops::input::{SecretCopy, SecretData};
+use crate::gitops::validate::{self, Keys, NamedSecret, OciUrl, Scheme, SourcePolicy, SourceUrl};
+
+const ARGOCD: &str = "spec.gitops.argocd";
+const SOURCE: &str = "spec.gitops.argocd.source";
+
+/// `spec.gitops.argocd`, parsed.
+#[derive(Clone, Debug)]
+pub struct ValidArgoCd {
+    /// Where it is installed.
+    pub namespace: String,
+    /// What is followed.
+    pub source: ValidSource,
+    /// How often it is asked.
+    pub interval: Duration,
+    /// The cluster's path in it.
+    pub path: String,
+}
+
+/// Checks the spec. What of a source only Flux can do is refused.
+pub fn valid(argocd: &ArgoCd, sources: SourcePolicy) -> Result<ValidArgoCd, Refusal> {
+    let ArgoCd { version, namespace, source, path } = argocd;
+    if let Some(version) = version.as_ref().filter(|version| *version != VERSION) {
+        let why = format!("{version:?} is not built in; this operator installs {VERSION}");
+        return Err(invalid(&format!("{ARGOCD}.version"), why));
+    }
+    validate::path(path).map_err(|why| invalid(&format!("{ARGOCD}.path"), why))?;
+    let (source, interval) = source::valid(source, sources, SOURCE)?;
+    let cannot = match &source {
+        ValidSource::Git { spec, .. } => not_of_git(spec),
+        ValidSource::Oci { spec, .. } => not_of_oci(spec),
+    };
+    match cannot {
+        Some((field, why)) => Err(invalid(&format!("{SOURCE}.{field}"), why)),
+        None => Ok(ValidArgoCd { namespace: namespace.clone(), source, interval, path: path.clone() }),
+    }
+}
+
+const VERIFIES: &str =
+    "Argo CD asks for signatures in its AppProjects (signatureKeys): set that in the repository, and leave it out here";
+
+/// Taken apart, so that a field cannot be forgotten.
+fn not_of_git(git: &GitSource) -> Option<(&'static str, &'static str)> {
+    let GitSource { url: _, reference: _, interval: _, secret_ref: _, proxy_secret_ref: _, verify } = git;
+    verify.is_some().then_some(("git.verify", VERIFIES))
+}
+
+fn not_of_oci(oci: &OciSource) -> Option<(&'static str, &'static str)> {
+    let OciSource {
+        url: _,
+        reference: _,
+        provider,
+        interval: _,
+        secret_ref: _,
+        cert_secret_ref: _,
+        proxy_secret_ref: _,
+        verify,
+    } = oci;
+    if provider == AWS_PROVIDER {
+        let why = "Argo CD has no login of its own for ECR: name a Secret in secretRef and keep its token fresh (it lasts 12 hours), or follow \
+                   a Git repository, or take Flux";
+        return Some(("oci.provider", why));
+    }
+    verify.is_some().then_some(("oci.verify", "Argo CD does not verify artifacts: leave it out, or take Flux"))
+}
+
+/// All that is to be applied but the facts, with the Secrets it names in Argo CD's words.
+pub async fn input(reader: &Reader<'_>, namespace: &str, argocd: &ValidArgoCd) -> Result<ArgoCdInput, Missing> {
+    let ValidArgoCd { namespace: into, source, interval, path } = argocd;
+    let (kind, url, revision, credentials) = match source {
+        ValidSource::Git { url, reference, spec } => {
+            (Kind::Git, url.as_str(), revision_of(reference), git(reader, namespace, url, spec).await?)
+        }
+        ValidSource::Oci { url, reference, spec } => {
+            (Kind::Oci, url.as_str(), reference.field().1.to_owned(), oci(reader, namespace, url, spec).await?)
+        }
+    };
+    let repository = Repository { kind, url: url.to_owned(), revision, interval: *interval, credentials };
+    Ok(ArgoCdInput { namespace: into.clone(), repository, path: path.clone(), facts: None })
+}
+
+async fn git(reader: &Reader<'_>, namespace: &str, url: &SourceUrl, spec: &GitSource) -> Result<Credentials, Missing> {
+    let field = format!("{SOURCE}.git.secretRef");
+    let mut found = match &spec.secret_ref {
+        None => Credentials::default(),
+        Some(SecretReference { name }) => {
+            let data = read(reader, namespace, name).await?.map(|secret| secret.data.unwrap_or_default());
+            let named = NamedSecret { namespace, name, data: data.as_ref() };
+            validate::secret(url, Some(named)).map_err(|why| Missing::unfit(&field, why))?;
+            let data = SecretData(data.unwrap_or_default());
+            credentials::of_git(url, &data).map_err(|why| unusable(&field, namespace, name, why))?
+        }
+    };
+    let field = format!("{SOURCE}.git.proxySecretRef");
+    if let Some(secret) = copy(reader, namespace, spec.proxy_secret_ref.as_ref(), &field).await? {
+        let proxy = credentials::of_proxy(url.scheme() == Scheme::Ssh, &secret.data);
+        found.keys.insert("proxy", proxy.map_err(|why| unusable(&field, namespace, &secret.name, why))?);
+    }
+    Ok(found)
+}
+
+async fn oci(reader: &Reader<'_>, namespace: &str, url: &OciUrl, spec: &OciSource) -> Result<Credentials, Missing> {
+    let field = |name: &str| format!("{SOURCE}.oci.{name}");
+    let of = |at: String| move |secret: &SecretCopy, why| unusable(&at, namespace, &secret.name, why);
+    let mut found = Credentials::default();
+    let (at, refuse) = (field("secretRef"), of(field("secretRef")));
+    if let Some(secret) = copy_with(reader, namespace, spec.secret_ref.as_ref(), &at, Keys::DockerConfig).await? {
+        found = credentials::of_registry(url, &secret.data).map_err(|why| refuse(&secret, why))?;
+    }
+    let (at, refuse) = (field("certSecretRef"), of(field("certSecretRef")));
+    if let Some(secret) = copy_with(reader, namespace, spec.cert_secret_ref.as_ref(), &at, Keys::Certificates).await? {
+        credentials::add_certificates(url, &secret.data, &mut found).map_err(|why| refuse(&secret, why))?;
+    }
+    let (at, refuse) = (field("proxySecretRef"), of(field("proxySecretRef")));
+    if let Some(secret) = copy(reader, namespace, spec.proxy_secret_ref.as_ref(), &at).await? {
+        let proxy = credentials::of_proxy(false, &secret.data).map_err(|why| refuse(&secret, why))?;
+        found.keys.insert("proxy", proxy);
+    }
+    Ok(found)
+}
+
+fn unusable(field: &str, namespace: &str, name: &str, why: Unusable) -> Missing {
+    Missing::unfit(field, format!("Secret {namespace}/{name}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::Reason;
+
+    fn checked(change: impl FnOnce(&mut Value)) -> Result<ValidArgoCd, String> {
+        let source = json!({"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}}});
+        let mut spec = json!({"source": source, "path": "clusters/demo"});
+        change(&mut spec);
+        let spec: ArgoCd = serde_json::from_value(spec).unwrap();
+        valid(&spec, SourcePolicy::default()).map_err(|refusal| {
+            assert_eq!(refusal.reason, Reason::InvalidSpec);
+            refusal.message
+        })
+    }
+
+    #[test]
+    fn the_minimal_spec_is_valid_and_has_its_defaults() {
+        let found = checked(|_| ()).unwrap();
+        assert_eq!(found.namespace, "argocd");
+        assert_eq!(found.interval.as_secs(), 60);
+    }
+
+    #[test]
+    fn the_version_that_is_built_in_may_be_named_and_no_other() {
+        assert!(checked(|spec| spec["version"] = VERSION.into()).is_ok());
+        let message = checked(|spec| spec["version"] = "v3.0.0".into()).unwrap_err();
+        assert!(message.starts_with("spec.gitops.argocd.version") && message.contains(VERSION), "{message}");
+    }
+
+    #[test]
+    fn an_artifact_is_followed_and_what_only_flux_can_do_with_one_is_refused() {
+        let artifact = json!({"oci": {"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}}});
+        assert!(checked(|spec| spec["source"] = artifact.clone()).is_ok());
+        let ecr = json!({
+            "url": "oci://123456789012.dkr.ecr.eu-west-1.amazonaws.com/fleet", "ref": {"tag": "prod"}, "provider": "aws",
+        });
+        let author = json!({"secretRef": {"name": "authors"}});
+        for (source, field) in [
+            (json!({"oci": ecr}), "spec.gitops.argocd.source.oci.provider"),
+            (
+                json!({"oci": {"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}, "verify": author}}),
+                "spec.gitops.argocd.source.oci.verify",
+            ),
+            (
+                json!({"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}, "verify": author}}),
+                "spec.gitops.argocd.source.git.verify",
+            ),
+        ] {
+            let message = checked(|spec| spec["source"] = source).unwrap_err();
+            assert!(message.starts_with(field), "{field}: {message}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_names_its_field() {
+        for (path, value, field) in [
+            ("/source/git/url", json!("file:///etc"), "spec.gitops.argocd.source.git.url"),
+            ("/source/git/url", json!("http://169.254.169.254/latest"), "spec.gitops.argocd.source.git.url"),
+            ("/source/git/url", json!("ssh://git@github.com/acme/fleet"), "spec.gitops.argocd.source.git.secretRef"),
+            ("/source/git/ref/branch", json!("-x"), "spec.gitops.argocd.source.git.ref"),
+            ("/path", json!("../other"), "spec.gitops.argocd.path"),
+        ] {
+            let message = checked(|spec| *spec.pointer_mut(path).unwrap() = value).unwrap_err();
+            assert!(message.starts_with(field), "{field}: {message}");
+        }
+    }
+}

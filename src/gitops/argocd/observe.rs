@@ -1,0 +1,271 @@
+//! Reads what Argo CD says of itself and of what it applies.
+//!
+//! May not enter: judgement, that is in `status`. I/O: the workload cluster's API, reads only, page by page. Of each object only the
+//! few fields that the roll-up needs are kept: an Application names every object that it holds.
+
+use kube::Client;
+use kube::core::params::ListParams;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
+
+use super::input::NAME;
+use super::sync::APPLICATION;
+use crate::gitops::adoption::Marks;
+use crate::gitops::error::CallError;
+use crate::gitops::list::{Go, each};
+use crate::gitops::object::or_default;
+
+/// Applications are large; so few at once are no matter.
+const PAGE: u32 = 50;
+
+/// All that the roll-up looks at.
+#[derive(Debug, Default)]
+pub struct Seen {
+    pub applications: Vec<Application>,
+    pub components: Vec<Component>,
+}
+
+impl Seen {
+    /// The Application that follows the cluster's path.
+    pub fn root(&self) -> Option<&Application> {
+        self.applications.iter().find(|application| application.metadata.name == NAME)
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Application {
+    #[serde(default, deserialize_with = "or_default")]
+    pub metadata: Metadata,
+    #[serde(default, deserialize_with = "or_default")]
+    pub spec: Spec,
+    #[serde(default, deserialize_with = "or_default")]
+    pub status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Metadata {
+    pub name: String,
+    pub namespace: String,
+    #[serde(deserialize_with = "or_default")]
+    pub labels: Marks,
+    #[serde(deserialize_with = "or_default")]
+    pub annotations: Marks,
+    pub creation_timestamp: Option<jiff::Timestamp>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Spec {
+    #[serde(deserialize_with = "or_default")]
+    pub source: Source,
+    #[serde(deserialize_with = "or_default")]
+    pub sync_policy: SyncPolicy,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Source {
+    #[serde(rename = "repoURL")]
+    pub repo_url: String,
+    pub path: String,
+    pub target_revision: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct SyncPolicy {
+    pub automated: Option<Automated>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Automated {
+    /// Absent is true.
+    pub enabled: Option<bool>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Status {
+    #[serde(deserialize_with = "or_default")]
+    pub sync: Sync,
+    #[serde(deserialize_with = "or_default")]
+    pub health: Health,
+    #[serde(deserialize_with = "or_default")]
+    pub conditions: Vec<Condition>,
+    #[serde(deserialize_with = "or_default")]
+    pub operation_state: Operation,
+    /// Successful syncs, the last one last.
+    #[serde(deserialize_with = "or_default")]
+    pub history: Vec<Deployed>,
+    #[serde(deserialize_with = "count")]
+    pub resources: usize,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Sync {
+    /// `Synced`, `OutOfSync`, `Unknown`.
+    pub status: String,
+    /// That the cluster was last compared with.
+    pub revision: String,
+    #[serde(deserialize_with = "or_default")]
+    pub compared_to: ComparedTo,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ComparedTo {
+    #[serde(deserialize_with = "or_default")]
+    pub source: Source,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// `Healthy`, `Progressing`, `Degraded`, `Suspended`, `Missing`, `Unknown`.
+    pub status: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Condition {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub message: String,
+}
+
+/// The sync under way, or the last one.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Operation {
+    /// `Running`, `Succeeded`, `Failed`, `Error`, `Terminating`; empty before the first.
+    pub phase: String,
+    pub message: String,
+    /// Tries after the first; above none, the last one failed.
+    pub retry_count: i64,
+    #[serde(deserialize_with = "or_default")]
+    pub sync_result: Deployed,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Deployed {
+    pub revision: String,
+}
+
+/// A Deployment or StatefulSet of Argo CD.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Component {
+    #[serde(default, deserialize_with = "or_default")]
+    pub metadata: Metadata,
+    #[serde(default, deserialize_with = "or_default")]
+    pub spec: ComponentSpec,
+    #[serde(default, deserialize_with = "or_default")]
+    pub status: ComponentStatus,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ComponentSpec {
+    pub replicas: Option<i32>,
+    #[serde(deserialize_with = "or_default")]
+    pub template: Template,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Template {
+    #[serde(deserialize_with = "or_default")]
+    pub spec: PodSpec,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct PodSpec {
+    #[serde(deserialize_with = "or_default")]
+    pub containers: Vec<Container>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Container {
+    pub image: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct ComponentStatus {
+    pub ready_replicas: i32,
+    #[serde(deserialize_with = "or_default")]
+    pub conditions: Vec<ComponentCondition>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ComponentCondition {
+    pub status: String,
+    pub message: String,
+}
+
+/// How many there are, of which nothing is kept.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    Ok(Option::<Vec<IgnoredAny>>::deserialize(deserializer)?.map_or(0, |items| items.len()))
+}
+
+/// Reads everything. A kind that is not served has no objects.
+pub async fn observe(client: &Client, namespace: &str) -> Result<Seen, CallError> {
+    let all = ListParams::default();
+    let (applications, components) =
+        tokio::try_join!(list(client, APPLICATION, namespace, &all), components(client, namespace))?;
+    Ok(Seen { applications, components })
+}
+
+/// Reads what runs of Argo CD.
+pub async fn components(client: &Client, namespace: &str) -> Result<Vec<Component>, CallError> {
+    let agent = ListParams::default().labels("app.kubernetes.io/part-of=argocd");
+    let (mut components, stateful) = tokio::try_join!(
+        list::<Component>(client, ("apps/v1", "Deployment"), namespace, &agent),
+        list::<Component>(client, ("apps/v1", "StatefulSet"), namespace, &agent),
+    )?;
+    components.extend(stateful);
+    Ok(components)
+}
+
+async fn list<T: DeserializeOwned>(
+    client: &Client,
+    (api_version, kind): (&str, &str),
+    namespace: &str,
+    parameters: &ListParams,
+) -> Result<Vec<T>, CallError> {
+    let mut found = Vec::new();
+    each(client, (api_version, kind), Some(namespace), parameters, PAGE, |item| {
+        found.push(item);
+        Go::On
+    })
+    .await?;
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_that_nobody_has_looked_at_is_read() {
+        let found: Application =
+            serde_json::from_str(r#"{"metadata": {"name": "a", "labels": null}, "spec": {"syncPolicy": null}}"#)
+                .unwrap();
+        assert_eq!(found.metadata.name, "a");
+        assert!(found.status.conditions.is_empty());
+    }
+
+    #[test]
+    fn of_what_an_application_holds_the_number_is_kept() {
+        let found: Application =
+            serde_json::from_str(r#"{"status": {"resources": [{"kind": "Service"}, {"kind": "Deployment"}]}}"#)
+                .unwrap();
+        assert_eq!(found.status.resources, 2);
+    }
+}

@@ -1,0 +1,139 @@
+//! One pass over Argo CD in one cluster: apply what is missing, read how it fares, say when to look again.
+//!
+//! May not enter: waiting. What takes time is looked at again. I/O: by `apply` and `observe`.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::input::ArgoCdInput;
+use super::manifests::{self, COMPONENTS, key};
+use super::observe::{self, Application, Component, Seen};
+use super::status::roll_up;
+use super::sync;
+use super::verdict::verdict;
+use crate::api::conditions::Reason;
+use crate::gitops::apply::{self, Results, Tenure, each};
+use crate::gitops::error::CallError;
+use crate::gitops::install::{Manifests as _, install};
+use crate::gitops::memory::{Handover, Install};
+use crate::gitops::reconcile::{self, GitOpsOutcome};
+use crate::gitops::verdict::Verdict;
+use crate::gitops::workload::{Workload, locked};
+
+/// Brings Argo CD to what `input` says and reads how it fares.
+pub async fn pass(workload: &Workload, input: &ArgoCdInput) -> Result<GitOpsOutcome, CallError> {
+    let mut applied = Results::default();
+    let everything = !locked(&workload.memory).installed(key(input), Instant::now());
+    if everything {
+        let of_git = observe::components(&workload.client, &input.namespace).await?.iter().any(is_adopted);
+        let wanted = manifests::Install { input, of_git };
+        if let Some(missing) = install(workload, &wanted, &mut applied).await? {
+            return Ok(installing(&wanted, applied, &missing));
+        }
+    }
+    let ours = sync::ours(input);
+    each(workload, ours.iter().cloned(), Tenure::ForGood, &mut applied).await?;
+    // The project before what belongs to it: without it the Application is called invalid.
+    for seed in sync::seeds(input) {
+        each(workload, [seed].into_iter(), Tenure::UntilAdopted(sync::SIGN), &mut applied).await?;
+    }
+    if everything || !applied.changed.is_empty() {
+        applied.changed.extend(apply::prune_secrets(&workload.client, &input.namespace, &ours, sync::SIGN).await?);
+    }
+    let seen = observe::observe(&workload.client, &input.namespace).await?;
+    if lacks_a_component(&seen) {
+        locked(&workload.memory).install = Install::Nothing;
+    }
+    let adopts = adopts_more(workload, &seen);
+    let verdict = verdict(&seen, &input.namespace, &applied.failed);
+    let now = Timestamp::now();
+    let look_again = if adopts { Duration::from_secs(1) } else { look_again(&verdict, &seen, input, now) };
+    let Results { changed, let_go, .. } = applied;
+    Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), verdict, changed, let_go, look_again })
+}
+
+/// Whether Git has adopted more of Argo CD since the manifests were looked at; then they are looked at again, to let go of it.
+fn adopts_more(workload: &Workload, seen: &Seen) -> bool {
+    let mut memory = locked(&workload.memory);
+    let progress = progress(seen, &memory.handover);
+    if memory.handover.seen == progress {
+        return false;
+    }
+    memory.handover.seen = progress;
+    memory.install = Install::Nothing;
+    true
+}
+
+fn is_adopted(part: &Component) -> bool {
+    sync::adopted(&part.metadata.labels, &part.metadata.annotations)
+}
+
+/// How far Git is with it: while it is not complete, each revision may bring more.
+fn progress(seen: &Seen, before: &Handover) -> u64 {
+    if !seen.components.iter().any(is_adopted) {
+        return 0;
+    }
+    let mut hasher = DefaultHasher::new();
+    for part in &seen.components {
+        (&part.metadata.name, is_adopted(part)).hash(&mut hasher);
+    }
+    if !before.complete {
+        seen.root().and_then(Application::applied).hash(&mut hasher);
+    }
+    hasher.finish().max(1)
+}
+
+fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) -> GitOpsOutcome {
+    let (verdict, look_again) = if applied.failed.is_empty() {
+        (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", wanted.agent())), 1)
+    } else {
+        (verdict(&Seen::default(), &wanted.input.namespace, &applied.failed), 15)
+    };
+    let Results { changed, let_go, .. } = applied;
+    GitOpsOutcome { status: None, verdict, changed, let_go, look_again: Duration::from_secs(look_again) }
+}
+
+/// A part that someone deleted is put back now, not when everything is applied again anyway.
+fn lacks_a_component(seen: &Seen) -> bool {
+    COMPONENTS.iter().any(|name| !seen.components.iter().any(|part| part.metadata.name == *name))
+}
+
+fn look_again(verdict: &Verdict, seen: &Seen, input: &ArgoCdInput, now: Timestamp) -> Duration {
+    let since = seen.root().and_then(|root| root.metadata.creation_timestamp);
+    let age = since.map_or(0, |since| now.duration_since(since).as_secs());
+    reconcile::look_again(verdict, age, input.repository.interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    use crate::gitops::argocd::fixture::{component, root};
+
+    #[test]
+    fn each_part_that_git_adopts_is_a_reason_to_let_go_and_each_revision_until_all_is_let_go_of() {
+        let mut seen = Seen { components: COMPONENTS.map(|name| component(name, 1)).into(), ..Seen::default() };
+        let (begun, complete) = (Handover::default(), Handover { complete: true, ..Handover::default() });
+        assert_eq!(progress(&seen, &begun), 0);
+        let tracked = ("argocd.argoproj.io/tracking-id".to_owned(), "keelson:apps/Deployment:argocd/x".to_owned());
+        seen.components[0].metadata.annotations.extend([tracked.clone()]);
+        let first = progress(&seen, &begun);
+        seen.components[1].metadata.annotations.extend([tracked]);
+        assert_ne!(progress(&seen, &begun), first);
+        let at = |revision: &str| root(&json!({"sync": {"status": "Synced", "revision": revision}}));
+        let with = |revision| Seen { applications: vec![at(revision)], components: seen.components.clone() };
+        assert_ne!(progress(&with("a"), &begun), progress(&with("b"), &begun));
+        assert_eq!(progress(&with("a"), &complete), progress(&with("b"), &complete));
+    }
+
+    #[test]
+    fn a_deleted_part_is_missed() {
+        let mut seen = Seen { components: COMPONENTS.map(|name| component(name, 1)).into(), ..Seen::default() };
+        assert!(!lacks_a_component(&seen));
+        seen.components.pop();
+        assert!(lacks_a_component(&seen));
+    }
+}

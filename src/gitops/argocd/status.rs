@@ -1,0 +1,307 @@
+//! The roll-up: what was seen in the workload cluster as `status.gitops`.
+//!
+//! May not enter: clients and clocks. Pure, and bounded in size whatever the cluster holds.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::input::NAME;
+use super::manifests::COMPONENTS;
+use super::observe::{Application, Component, Seen};
+use super::sync::{APPLICATION, adopted};
+use crate::api::status::{FailingObject, GitOpsComponent, GitOpsObjects, GitOpsStatus};
+use crate::gitops::error::{MESSAGE, bounded};
+
+/// Failing objects that are named; the counts tell of the others.
+const NAMED: usize = 10;
+
+/// How an Application fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    Ready,
+    /// On the way, or waiting for something that is.
+    Waiting,
+    Failing {
+        reason: String,
+        message: String,
+    },
+    Suspended,
+}
+
+impl Application {
+    /// What keeps it from being compared or synced outranks what it holds.
+    pub fn health(&self) -> Health {
+        let failing = |reason: &str, message: &str| Health::Failing {
+            reason: bounded(reason, 128),
+            message: bounded(message, MESSAGE),
+        };
+        if let Some(error) = self.status.conditions.iter().find(|condition| condition.kind.ends_with("Error")) {
+            return failing(&error.kind, &error.message);
+        }
+        let Operation { failed, message } = self.operation();
+        match self.status.health.status.as_str() {
+            _ if failed => failing("SyncFailed", message),
+            "Degraded" => failing("Degraded", "an object that it holds is degraded"),
+            "Suspended" => Health::Suspended,
+            _ if self.status.sync.status == "Synced" && self.status.health.status == "Healthy" => Health::Ready,
+            _ => Health::Waiting,
+        }
+    }
+
+    /// How the last try to sync went. While it is tried again and again, what it says is of the try before.
+    pub fn operation(&self) -> Operation<'_> {
+        let operation = &self.status.operation_state;
+        let failed = match operation.phase.as_str() {
+            "Failed" | "Error" => true,
+            "Running" => operation.retry_count > 0,
+            _ => false,
+        };
+        Operation { failed, message: &operation.message }
+    }
+
+    /// The revision that was applied last; a commit that changes nothing here is applied when it was compared.
+    pub fn applied(&self) -> Option<&str> {
+        let (sync, operation) = (&self.status.sync, &self.status.operation_state);
+        let revision = if sync.status == "Synced" {
+            sync.revision.as_str()
+        } else if operation.phase == "Succeeded" {
+            operation.sync_result.revision.as_str()
+        } else {
+            self.status.history.last().map_or("", |deployed| deployed.revision.as_str())
+        };
+        Some(revision).filter(|revision| !revision.is_empty())
+    }
+
+    /// The revision that the cluster was compared with; `None` also when the repository could not be read.
+    pub fn compared(&self) -> Option<&str> {
+        let revision = self.status.sync.revision.as_str();
+        Some(revision).filter(|revision| !revision.is_empty() && *revision != self.spec.source.target_revision)
+    }
+
+    fn attempted(&self) -> Option<&str> {
+        let revision = self.status.operation_state.sync_result.revision.as_str();
+        let synced = self.status.sync.status == "Synced";
+        let revision = if synced || revision.is_empty() { self.applied() } else { Some(revision) };
+        revision.filter(|revision| !revision.is_empty())
+    }
+
+    pub fn is_root(&self) -> bool {
+        self.metadata.name == NAME
+    }
+
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.metadata.namespace, self.metadata.name)
+    }
+}
+
+/// How the last try to sync went.
+pub struct Operation<'a> {
+    pub failed: bool,
+    pub message: &'a str,
+}
+
+impl Component {
+    /// Why it has no ready pod, as the cluster says.
+    pub fn why(&self) -> Option<&str> {
+        let said = self.status.conditions.iter().find(|said| said.status == "False" && !said.message.is_empty());
+        said.map(|said| said.message.as_str())
+    }
+
+    /// The tag of its first container's image.
+    fn version(&self) -> Option<&str> {
+        let image = self.spec.template.spec.containers.first()?.image.as_str();
+        let image = image.split('@').next().unwrap_or_default();
+        image.rsplit_once(':').map(|(_, tag)| tag).filter(|tag| !tag.contains('/'))
+    }
+}
+
+/// The status of Argo CD, reached at `now`.
+pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
+    let root = seen.root();
+    let text = |text: &str| bounded(text, 512);
+    let applied = root.and_then(Application::applied);
+    let (objects, failing) = count(&seen.applications);
+    let ours: Vec<_> =
+        seen.components.iter().filter(|part| COMPONENTS.contains(&part.metadata.name.as_str())).collect();
+    let version = ours.iter().find(|part| part.metadata.name == COMPONENTS[0]).and_then(|part| part.version());
+    GitOpsStatus {
+        agent: Some("argocd".into()),
+        version: version.map(|version| bounded(version, 32)),
+        adopted: !ours.is_empty() && ours.iter().all(|part| adopted(&part.metadata.labels, &part.metadata.annotations)),
+        url: root.map(|root| bounded(&root.spec.source.repo_url, 2048)),
+        source_revision: root.and_then(Application::compared).map(text),
+        last_attempted_revision: root.and_then(Application::attempted).map(text),
+        revision: applied.map(short),
+        last_applied_revision: applied.map(text),
+        objects: Some(objects),
+        failing,
+        components: COMPONENTS.map(|name| component(&seen.components, name)).into(),
+        inventory: Some(seen.applications.iter().map(|application| application.status.resources as i64).sum()),
+        last_contact: Some(Time(now)),
+        unreachable_since: None,
+    }
+}
+
+/// A part of Argo CD, and why it does not run.
+fn component(components: &[Component], name: &str) -> GitOpsComponent {
+    let found = components.iter().find(|component| component.metadata.name == name);
+    let ready = found.is_some_and(|component| component.status.ready_replicas > 0);
+    let message = match found {
+        None => Some("it is missing".to_owned()),
+        Some(component) => component.why().filter(|_| !ready).map(|why| bounded(why, MESSAGE)),
+    };
+    GitOpsComponent { name: name.into(), ready, message }
+}
+
+/// Seven characters of a commit or digest; what is none is cut.
+pub fn short(revision: &str) -> String {
+    let digest = revision.rsplit_once(':').map_or(revision, |(_, digest)| digest);
+    if digest.len() >= 40 && digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+        digest.chars().take(7).collect()
+    } else {
+        bounded(revision, 64)
+    }
+}
+
+fn count(applications: &[Application]) -> (GitOpsObjects, Vec<FailingObject>) {
+    let mut objects = GitOpsObjects::default();
+    let mut failing = Vec::new();
+    for application in applications {
+        match application.health() {
+            Health::Ready | Health::Waiting => objects.running += 1,
+            Health::Suspended => objects.suspended += 1,
+            Health::Failing { reason, message } => {
+                objects.failing += 1;
+                failing.push((!application.is_root(), application.full_name(), reason, message));
+            }
+        }
+    }
+    // The root first, then by name: the same cluster always gives the same ten.
+    failing.sort();
+    failing.truncate(NAMED);
+    let named = failing.into_iter().map(|(_, name, reason, message)| FailingObject {
+        kind: APPLICATION.1.into(),
+        name: bounded(&name, 320),
+        reason: Some(reason),
+        message: Some(message),
+    });
+    (objects, named.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gitops::argocd::fixture::{COMMIT, OLDER, application, component, root};
+    use serde_json::json;
+
+    #[test]
+    fn each_state_has_its_health() {
+        let failing = |reason: &str, message: &str| Health::Failing { reason: reason.into(), message: message.into() };
+        for (status, health) in [
+            (json!({}), Health::Waiting),
+            (json!({"sync": {"status": "Synced"}, "health": {"status": "Healthy"}}), Health::Ready),
+            (json!({"sync": {"status": "Synced"}, "health": {"status": "Progressing"}}), Health::Waiting),
+            (json!({"sync": {"status": "OutOfSync"}, "health": {"status": "Missing"}}), Health::Waiting),
+            (json!({"sync": {"status": "Synced"}, "health": {"status": "Suspended"}}), Health::Suspended),
+            (
+                json!({"sync": {"status": "Synced"}, "health": {"status": "Degraded"}}),
+                failing("Degraded", "an object that it holds is degraded"),
+            ),
+            (
+                json!({"conditions": [{"type": "SharedResourceWarning"}, {"type": "ComparisonError", "message": "m"}]}),
+                failing("ComparisonError", "m"),
+            ),
+            (json!({"conditions": [{"type": "SharedResourceWarning", "message": "m"}]}), Health::Waiting),
+            (json!({"operationState": {"phase": "Failed", "message": "m"}}), failing("SyncFailed", "m")),
+            (
+                json!({"operationState": {"phase": "Running", "retryCount": 1, "message": "m"}}),
+                failing("SyncFailed", "m"),
+            ),
+            (json!({"operationState": {"phase": "Running", "message": "m"}}), Health::Waiting),
+        ] {
+            assert_eq!(application("a", &status).health(), health, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_was_applied_is_told_by_the_comparison_the_sync_or_its_history() {
+        let history = json!([{"revision": OLDER}]);
+        for (status, applied) in [
+            (json!({}), None),
+            (json!({"sync": {"status": "Synced", "revision": COMMIT}, "history": history}), Some(COMMIT)),
+            (
+                json!({"sync": {"status": "OutOfSync", "revision": COMMIT}, "history": history,
+                    "operationState": {"phase": "Succeeded", "syncResult": {"revision": COMMIT}}}),
+                Some(COMMIT),
+            ),
+            (
+                json!({"sync": {"status": "OutOfSync", "revision": COMMIT}, "history": history,
+                    "operationState": {"phase": "Running", "retryCount": 1, "syncResult": {"revision": COMMIT}}}),
+                Some(OLDER),
+            ),
+        ] {
+            assert_eq!(root(&status).applied(), applied, "{status}");
+        }
+    }
+
+    fn seen() -> Seen {
+        let status = json!({
+            "sync": {"status": "OutOfSync", "revision": COMMIT},
+            "health": {"status": "Healthy"},
+            "history": [{"revision": OLDER}],
+            "operationState": {"phase": "Running", "retryCount": 2, "message": "no such kind", "syncResult": {"revision": COMMIT}},
+            "resources": [{}, {}, {}],
+        });
+        Seen {
+            applications: vec![
+                application("apps", &json!({"sync": {"status": "Synced"}, "health": {"status": "Degraded"}})),
+                application("batch", &json!({"sync": {"status": "Synced"}, "health": {"status": "Suspended"}})),
+                root(&status),
+                application(
+                    "web",
+                    &json!({"sync": {"status": "Synced"}, "health": {"status": "Healthy"}, "resources": [{}]}),
+                ),
+            ],
+            components: vec![component(COMPONENTS[0], 1), component("argocd-repo-server", 0)],
+        }
+    }
+
+    #[test]
+    fn the_status_of_a_cluster_with_something_of_everything() {
+        insta::assert_yaml_snapshot!(roll_up(&seen(), "2026-11-21T10:05:58Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_empty_cluster_has_a_status_too() {
+        insta::assert_yaml_snapshot!(roll_up(&Seen::default(), "2026-11-21T10:05:58Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_agent_is_adopted_when_every_part_is() {
+        let mut seen = seen();
+        let tracked = ("argocd.argoproj.io/tracking-id".to_owned(), "keelson:apps/Deployment:argocd/x".to_owned());
+        seen.components[0].metadata.annotations.extend([tracked.clone()]);
+        assert!(!roll_up(&seen, jiff::Timestamp::UNIX_EPOCH).adopted);
+        seen.components[1].metadata.annotations.extend([tracked]);
+        assert!(roll_up(&seen, jiff::Timestamp::UNIX_EPOCH).adopted);
+    }
+
+    #[test]
+    fn the_size_is_bounded_whatever_fails() {
+        let status = json!({"operationState": {"phase": "Failed", "message": "x".repeat(20_000)}});
+        let many = (0..1000).map(|n| application(&format!("app-{n:04}"), &status)).collect();
+        let status = roll_up(&Seen { applications: many, ..Seen::default() }, jiff::Timestamp::UNIX_EPOCH);
+        assert_eq!(status.objects.as_ref().unwrap().failing, 1000);
+        assert_eq!(status.failing.len(), 10);
+        assert!(serde_json::to_string(&status).unwrap().len() < 8 * 1024);
+    }
+
+    #[test]
+    fn revisions_are_shortened_to_the_commit() {
+        let digest = format!("sha256:{COMMIT}{COMMIT}");
+        for (revision, text) in
+            [(COMMIT, "76087da"), (&digest, "76087da"), ("v1.2.3", "v1.2.3"), ("1234567", "1234567")]
+        {
+            assert_eq!(short(revision), text);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What points Argo CD at its repository: credentials, the cluster with its facts, the project and the Application at the root.
+//!
+//! May not enter: a client. Pure.
+
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Map, Value, json};
+
+use super::input::{ArgoCdInput, CLUSTER, NAME, SERVER};
+use crate::gitops::adoption::{Marks, Sign};
+use crate::gitops::input::Facts;
+use crate::gitops::object::{MANAGED_BY, Object, ObjectId};
+
+pub const APPLICATION: (&str, &str) = ("argoproj.io/v1alpha1", "Application");
+const PROJECT: (&str, &str) = ("argoproj.io/v1alpha1", "AppProject");
+/// The ConfigMap of certificate authorities, by host.
+pub const CERTIFICATES: &str = "argocd-tls-certs-cm";
+
+/// By this Argo CD says what an object is to it.
+const SYNC_OPTIONS: &str = "argocd.argoproj.io/sync-options";
+/// Which Application applies an object: by annotation, and by label where a person has chosen to track by label.
+const TRACKED_BY: &str = "argocd.argoproj.io/tracking-id";
+const TRACKED_BY_LABEL: [&str; 2] = ["app.kubernetes.io/instance", "argocd.argoproj.io/instance"];
+/// What a Secret in Argo CD's namespace is to it.
+const SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
+/// Facts by which an ApplicationSet may choose clusters. A label's value is shorter than what some of the others may be.
+const CHOSEN_BY: [&str; 4] = ["CLUSTER_NAME", "AWS_REGION", "AWS_ACCOUNT_ID", "KUBERNETES_VERSION"];
+
+/// How objects show that Git has adopted them; what keeps them from being pruned stays ours.
+pub const SIGN: Sign = Sign { adopted, kept: &["/metadata/annotations/argocd.argoproj.io~1sync-options"] };
+
+/// Whether Argo CD applies an object with these labels and annotations from Git.
+pub fn adopted(labels: &Marks, annotations: &Marks) -> bool {
+    annotations.contains_key(TRACKED_BY) || TRACKED_BY_LABEL.iter().any(|label| labels.contains_key(*label))
+}
+
+/// Argo CD neither deletes the object when its manifest leaves Git, nor with an Application that holds it.
+pub fn protect(mut object: Object) -> Object {
+    object.annotate(SYNC_OPTIONS, "Prune=false,Delete=false");
+    object
+}
+
+/// Whether an object is none of the install manifest, but one of those below.
+pub fn is_synced(id: &ObjectId) -> bool {
+    match id.kind.as_str() {
+        "Application" | "AppProject" => true,
+        "ConfigMap" => id.name == CERTIFICATES,
+        "Secret" => !matches!(id.name.as_str(), "argocd-secret" | "argocd-notifications-secret"),
+        _ => false,
+    }
+}
+
+/// Applied for good: what Argo CD needs and Git does not hold.
+pub fn ours(input: &ArgoCdInput) -> Vec<Object> {
+    let cluster = input.facts.as_ref().map(|facts| cluster(&input.namespace, facts));
+    [Some(repository(input)), Some(certificates(input)), cluster].into_iter().flatten().collect()
+}
+
+/// Applied until Git has adopted them.
+pub fn seeds(input: &ArgoCdInput) -> [Object; 2] {
+    [project(input), application(input)]
+}
+
+/// Also without credentials: that it is there is what lets Argo CD's people see where the cluster comes from.
+fn repository(input: &ArgoCdInput) -> Object {
+    let repository = &input.repository;
+    let text = |value: &str| ByteString(value.as_bytes().to_vec());
+    let address = [("type", text(repository.kind.as_str())), ("url", text(&repository.url))];
+    let keys = repository.credentials.keys.iter().map(|(key, value)| (*key, value.clone()));
+    secret(&input.namespace, "keelson-repository", "repository", json!({}), json!({}), address.into_iter().chain(keys))
+}
+
+/// The cluster that Argo CD runs in, as it would register one, so that ApplicationSets can choose it by labels and use its facts.
+fn cluster(namespace: &str, facts: &Facts) -> Object {
+    let text = |value: &str| ByteString(value.as_bytes().to_vec());
+    // No token: Argo CD uses that of its own service account.
+    let data = [
+        ("name", text(CLUSTER)),
+        ("server", text(SERVER)),
+        ("config", text(r#"{"tlsClientConfig":{"insecure":false}}"#)),
+    ];
+    let pairs = facts.pairs();
+    let annotations: Map<_, Value> =
+        pairs.iter().map(|(name, value)| (name.to_lowercase(), value.as_str().into())).collect();
+    let labels = pairs.iter().filter(|(name, value)| CHOSEN_BY.contains(name) && is_label(value));
+    let labels: Map<_, Value> = labels.map(|(name, value)| (name.to_lowercase(), value.as_str().into())).collect();
+    secret(namespace, "keelson-cluster", "cluster", labels.into(), annotations.into(), data.into_iter())
+}
+
+/// Whether a text can be the value of a label.
+fn is_label(text: &str) -> bool {
+    let ends = |character: Option<char>| character.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63
+        && ends(text.chars().next())
+        && ends(text.chars().last())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+}
+
+/// Ours for good where the install manifest has an empty one: each host is a key of its own, so it goes well with what Git adds.
+fn certificates(input: &ArgoCdInput) -> Object {
+    let mut body = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": CERTIFICATES,
+            "namespace": input.namespace,
+            "labels": {"app.kubernetes.io/name": CERTIFICATES, "app.kubernetes.io/part-of": "argocd"},
+        },
+    });
+    if let Some((host, pem)) = &input.repository.credentials.authority {
+        body["data"] = json!({host.as_str(): pem});
+    }
+    object(body)
+}
+
+/// A project of its own: `default` may be narrowed by those who own it, and is not there before Argo CD's server has made it.
+fn project(input: &ArgoCdInput) -> Object {
+    object(json!({
+        "apiVersion": PROJECT.0,
+        "kind": PROJECT.1,
+        "metadata": {"name": NAME, "namespace": input.namespace},
+        "spec": {
+            "description": "The cluster's own path of its repository",
+            "sourceRepos": ["*"],
+            "destinations": [{"server": "*", "namespace": "*"}],
+            "clusterResourceWhitelist": [{"group": "*", "kind": "*"}],
+        },
+    }))
+}
+
+/// Without a finalizer: deleting it, by hand or from Git, takes nothing else away.
+fn application(input: &ArgoCdInput) -> Object {
+    let path = input.path.trim_start_matches("./").trim_matches('/');
+    let longest = input.repository.interval.clamp(Duration::from_secs(10), Duration::from_secs(60));
+    object(json!({
+        "apiVersion": APPLICATION.0,
+        "kind": APPLICATION.1,
+        "metadata": {"name": NAME, "namespace": input.namespace},
+        "spec": {
+            "project": NAME,
+            "source": {
+                "repoURL": input.repository.url,
+                "path": if path.is_empty() { "." } else { path },
+                "targetRevision": input.repository.revision,
+            },
+            // What names no namespace is Argo CD's own, as the Applications of an app of apps are.
+            "destination": {"server": SERVER, "namespace": input.namespace},
+            "syncPolicy": {
+                "automated": {"prune": true, "selfHeal": true},
+                // Argo CD's own definitions are too large for the annotation that it would keep otherwise.
+                "syncOptions": ["ServerSideApply=true"],
+                // For ever, and with what Git says by then: a first sync often fails for want of something that comes up seconds later,
+                // and a commit that mends the last one must not wait until that is given up.
+                "retry": {
+                    "limit": -1,
+                    "refresh": true,
+                    // At its longest it is what the mending commit waits for.
+                    "backoff": {"duration": "5s", "factor": 2, "maxDuration": seconds(longest)},
+                },
+            },
+        },
+    }))
+}
+
+fn secret(
+    namespace: &str,
+    name: &str,
+    kind: &str,
+    mut labels: Value,
+    annotations: Value,
+    data: impl Iterator<Item = (&'static str, ByteString)>,
+) -> Object {
+    labels[MANAGED_BY.0] = MANAGED_BY.1.into();
+    labels[SECRET_TYPE] = kind.into();
+    // Through the API type, which knows how data is encoded.
+    let data = data.map(|(key, value)| (key.to_owned(), value)).collect();
+    let data =
+        serde_json::to_value(Secret { data: Some(data), ..Secret::default() }).unwrap_or_default()["data"].take();
+    object(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": annotations},
+        "type": "Opaque",
+        "data": data,
+    }))
+}
+
+fn object(body: Value) -> Object {
+    protect(Object::of(body).expect("has apiVersion, kind and name: it is written out above"))
+}
+
+/// A duration as Go reads it.
+pub fn seconds(duration: Duration) -> String {
+    format!("{}s", duration.as_secs().max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gitops::argocd::fixture;
+
+    #[test]
+    fn the_sync_objects_of_a_minimal_input() {
+        let input = fixture::input();
+        let objects: Vec<_> = ours(&input).into_iter().chain(seeds(&input)).map(|object| object.body).collect();
+        insta::assert_yaml_snapshot!(objects);
+    }
+
+    #[test]
+    fn the_objects_of_a_full_input() {
+        let input = fixture::full_input();
+        let objects: Vec<_> = ours(&input).into_iter().map(|object| object.body).collect();
+        insta::assert_yaml_snapshot!(objects);
+    }
+
+    #[test]
+    fn what_is_known_of_the_cluster_is_there_and_what_is_not_is_empty() {
+        let of = |facts: &Facts| cluster("argocd", facts).body["metadata"]["annotations"].as_object().unwrap().clone();
+        let (known, unknown) = (of(&fixture::full_input().facts.unwrap()), of(&Facts::default()));
+        assert_eq!(known.keys().collect::<Vec<_>>(), unknown.keys().collect::<Vec<_>>());
+        assert!(known.values().all(|value| value != ""));
+    }
+
+    #[test]
+    fn a_fact_that_cannot_be_a_label_is_an_annotation_only() {
+        let mut facts = fixture::full_input().facts.unwrap();
+        facts.cluster_name = "a".repeat(100);
+        let metadata = cluster("argocd", &facts).body["metadata"].take();
+        assert_eq!(metadata["annotations"]["cluster_name"], facts.cluster_name);
+        assert_eq!(metadata["labels"]["cluster_name"], Value::Null);
+        assert_eq!(metadata["labels"]["aws_region"], "eu-west-1");
+    }
+
+    #[test]
+    fn paths_are_written_as_argo_cd_wants_them() {
+        for (path, written) in [("clusters/demo", "clusters/demo"), ("./clusters/demo/", "clusters/demo"), ("./", ".")]
+        {
+            let input = ArgoCdInput { path: path.into(), ..fixture::input() };
+            assert_eq!(application(&input).body["spec"]["source"]["path"], written);
+        }
+    }
+
+    #[test]
+    fn an_object_is_adopted_when_an_application_tracks_it() {
+        let marks = |key: &str| Marks::from([(key.to_owned(), "x".to_owned())]);
+        let none = Marks::new();
+        assert!(adopted(&none, &marks(TRACKED_BY)));
+        for label in TRACKED_BY_LABEL {
+            assert!(adopted(&marks(label), &none));
+        }
+        let seed = application(&fixture::input()).body["metadata"]["annotations"].clone();
+        let seed: Marks = serde_json::from_value(seed).unwrap();
+        assert!(!adopted(&none, &seed));
+    }
+
+    #[test]
+    fn secrets_do_not_print_themselves() {
+        let input = fixture::full_input();
+        let printed = format!("{input:?} {:?}", ours(&input));
+        assert!(!printed.contains(fixture::SECRET_TEXT), "{printed}");
+    }
+}
