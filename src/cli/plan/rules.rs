@@ -1,5 +1,5 @@
-//! Those of the CRDs' CEL rules whose form is plain: a pattern for a text or for each of a list, and how many of some fields
-//! are set. They are most of those on one field. What compares fields, and what compares old with new, is the API
+//! Those of the CRDs' CEL rules whose form is plain: a pattern for a text or for each of a list, that nothing in a list is
+//! there twice, and how many of some fields are set. They are most of those on one field. What compares fields, and what compares old with new, is the API
 //! server's: an interpreter of CEL would bring a second library for time and a parser generator into the operator. Pure.
 
 use regex::Regex;
@@ -21,6 +21,15 @@ fn holds(cel: &str, value: &Value) -> Option<bool> {
         let pattern = Regex::new(pattern).ok()?;
         return Some(value.as_array()?.iter().filter_map(Value::as_str).all(|item| pattern.is_match(item)));
     }
+    if cel == "self.all(item, self.exists_one(other, other == item))" {
+        return Some(all_differ(value.as_array()?.iter()));
+    }
+    if let Some(field) = between(cel, "self.all(item, self.exists_one(other, other.", "))") {
+        // The same field of both.
+        let (of_one, of_other) = field.split_once(" == item.")?;
+        let items = value.as_array()?.iter();
+        return (of_one == of_other).then(|| all_differ(items.filter_map(|item| item.get(of_one))));
+    }
     let (fields, count) = cel.strip_prefix('[')?.split_once("].filter(set, set).size() ")?;
     let mut set = 0;
     for field in fields.split(", ") {
@@ -31,6 +40,11 @@ fn holds(cel: &str, value: &Value) -> Option<bool> {
         "<= 1" => Some(set <= 1),
         _ => None,
     }
+}
+
+fn all_differ<'v>(values: impl Iterator<Item = &'v Value>) -> bool {
+    let values: Vec<_> = values.collect();
+    values.iter().enumerate().all(|(at, value)| !values[..at].contains(value))
 }
 
 fn between<'t>(text: &'t str, before: &str, after: &str) -> Option<&'t str> {
@@ -55,6 +69,18 @@ mod tests {
             ("[has(self.a), has(self.b)].filter(set, set).size() == 1", json!({"a": 1, "c": 1}), Some(true)),
             ("[has(self.a), has(self.b)].filter(set, set).size() == 1", json!({}), Some(false)),
             ("[has(self.a), has(self.b)].filter(set, set).size() <= 1", json!({"a": 1, "b": 1}), Some(false)),
+            ("self.all(item, self.exists_one(other, other == item))", json!(["a", "b"]), Some(true)),
+            ("self.all(item, self.exists_one(other, other == item))", json!(["a", "a"]), Some(false)),
+            (
+                "self.all(item, self.exists_one(other, other.name == item.name))",
+                json!([{"name": "a"}, {"name": "b"}]),
+                Some(true),
+            ),
+            (
+                "self.all(item, self.exists_one(other, other.name == item.name))",
+                json!([{"name": "a", "x": 1}, {"name": "a"}]),
+                Some(false),
+            ),
             ("self.min <= self.max", json!({"min": 2, "max": 1}), None),
             ("self == oldSelf", json!("a"), None),
         ];
