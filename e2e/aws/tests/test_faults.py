@@ -89,7 +89,8 @@ def test_a_hanging_call_holds_up_no_other(cloud: Cloud, server: Server) -> None:
         Cloud(server, cloud.account, timeout=1).ec2.create_vpc(CidrBlock="10.0.0.0/16")
     started = time.monotonic()
     assert cloud.ec2.describe_vpcs()["Vpcs"] == []
-    assert time.monotonic() - started < 1
+    # Long before the hanging one would end, on a busy machine too.
+    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
