@@ -118,7 +118,7 @@ def test_the_operator_s_account_may_what_deploy_says_and_no_more(cloud):
     cloud.install_crds()
     assert api.list("keelson.dev/v1alpha1", "EksCluster") == []
     with pytest.raises(ApiError) as refused:
-        api.list("v1", "Secret", "keelson-system")
+        api.list("v1", "Pod", "keelson-system")
     assert "system:serviceaccount:keelson-system:keelson" in refused.value.message
 
 
