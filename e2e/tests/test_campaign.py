@@ -42,8 +42,10 @@ PLAYERS = {
     ("NodeGroup", "whole"): 4,
     ("NodeGroup", "template and role"): 1,
 }
-# Handed to the add-on as it is, which has a schema of its own.
-FREE_TEXT = {"addons[].configuration"}
+# Regular expressions, for source-controller to match with a certificate's fields.
+IDENTITIES = "gitops.flux.source.oci.verify.matchOIDCIdentity[]"
+# The first is handed to the add-on as it is, which has a schema of its own.
+FREE_TEXT = {"addons[].configuration", f"{IDENTITIES}.issuer", f"{IDENTITIES}.subject"}
 BASES = bases(World())
 
 

@@ -26,7 +26,7 @@ def on():
     os.environ["KEELSON_MAX_DELETIONS"] = "100"
     with stage(git=False, flux=False, durations=Durations(1, 1, 0.5, 0.5, 0.2, 0.5)) as started:
         # Of Flux only what its objects need to be kept.
-        crds = [item for item in documents(DEPLOY / "flux" / "kustomize-controller.yaml") if item["kind"] == "CustomResourceDefinition"]
+        crds = [item for item in documents(DEPLOY / "flux" / "v2.9.5" / "kustomize-controller.yaml") if item["kind"] == "CustomResourceDefinition"]
         started.cloud.workload.api.apply_all(crds)
         yield started
     del os.environ["KEELSON_MAX_DELETIONS"]

@@ -115,7 +115,7 @@ def secrets() -> list[Attempt]:
             "a Secret that only another namespace has",
             by("secret-theirs", name="deploy-key"),
             (reference, f"{TENANT}/deploy-key"),
-            "InvalidSpec",
+            "SyncFailed",
         ),
         Attempt("a Secret by path", by("secret-path", name=f"{VICTIM}/deploy-key"), (reference, "name of a Kubernetes object")),
         Attempt(
@@ -127,7 +127,7 @@ def secrets() -> list[Attempt]:
             "another namespace's token by a Secret of one's own that is half made",
             by("secret-half", name="half"),
             (reference, f"{TENANT}/half", "username"),
-            "InvalidSpec",
+            "SyncFailed",
             needs=(secret("half", TENANT, note="x"),),
         ),
     ]
