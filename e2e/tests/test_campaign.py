@@ -43,9 +43,13 @@ PLAYERS = {
     ("NodeGroup", "template and role"): 1,
 }
 # Regular expressions, for source-controller to match with a certificate's fields.
-IDENTITIES = "gitops.flux.source.oci.verify.matchOIDCIdentity[]"
+IDENTITIES = [
+    f"gitops.{agent}.source.oci.verify.matchOIDCIdentity[].{field}"
+    for agent in ("flux", "argocd")
+    for field in ("issuer", "subject")
+]
 # The first is handed to the add-on as it is, which has a schema of its own.
-FREE_TEXT = {"addons[].configuration", f"{IDENTITIES}.issuer", f"{IDENTITIES}.subject"}
+FREE_TEXT = {"addons[].configuration", *IDENTITIES}
 BASES = bases(World())
 
 
