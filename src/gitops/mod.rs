@@ -23,6 +23,7 @@ pub mod object;
 mod other;
 pub mod proxy;
 mod reconcile;
+mod roll_up;
 pub mod token;
 pub mod validate;
 pub mod verdict;

@@ -8,24 +8,9 @@ use super::input::NAME;
 use super::manifests::COMPONENTS;
 use super::observe::{Application, Component, Seen};
 use super::sync::{APPLICATION, adopted};
-use crate::api::status::{FailingObject, GitOpsComponent, GitOpsObjects, GitOpsStatus};
+use crate::api::status::{GitOpsComponent, GitOpsStatus};
 use crate::gitops::error::{MESSAGE, bounded};
-
-/// Failing objects that are named; the counts tell of the others.
-const NAMED: usize = 10;
-
-/// How an Application fares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    Ready,
-    /// On the way, or waiting for something that is.
-    Waiting,
-    Failing {
-        reason: String,
-        message: String,
-    },
-    Suspended,
-}
+use crate::gitops::roll_up::{Counted, Health, count, short};
 
 impl Application {
     /// What keeps it from being compared or synced outranks what it holds.
@@ -91,6 +76,10 @@ impl Application {
     pub fn full_name(&self) -> String {
         format!("{}/{}", self.metadata.namespace, self.metadata.name)
     }
+
+    fn counted(&self) -> Counted {
+        Counted { kind: APPLICATION.1, name: self.full_name(), is_root: self.is_root(), health: self.health() }
+    }
 }
 
 /// How the last try to sync went.
@@ -119,7 +108,7 @@ pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
     let root = seen.root();
     let text = |text: &str| bounded(text, 512);
     let applied = root.and_then(Application::applied);
-    let (objects, failing) = count(&seen.applications);
+    let (objects, failing) = count(seen.applications.iter().map(Application::counted));
     let ours: Vec<_> =
         seen.components.iter().filter(|part| COMPONENTS.contains(&part.metadata.name.as_str())).collect();
     let version = ours.iter().find(|part| part.metadata.name == COMPONENTS[0]).and_then(|part| part.version());
@@ -150,41 +139,6 @@ fn component(components: &[Component], name: &str) -> GitOpsComponent {
         Some(component) => component.why().filter(|_| !ready).map(|why| bounded(why, MESSAGE)),
     };
     GitOpsComponent { name: name.into(), ready, message }
-}
-
-/// Seven characters of a commit or digest; what is none is cut.
-pub fn short(revision: &str) -> String {
-    let digest = revision.rsplit_once(':').map_or(revision, |(_, digest)| digest);
-    if digest.len() >= 40 && digest.bytes().all(|b| b.is_ascii_hexdigit()) {
-        digest.chars().take(7).collect()
-    } else {
-        bounded(revision, 64)
-    }
-}
-
-fn count(applications: &[Application]) -> (GitOpsObjects, Vec<FailingObject>) {
-    let mut objects = GitOpsObjects::default();
-    let mut failing = Vec::new();
-    for application in applications {
-        match application.health() {
-            Health::Ready | Health::Waiting => objects.running += 1,
-            Health::Suspended => objects.suspended += 1,
-            Health::Failing { reason, message } => {
-                objects.failing += 1;
-                failing.push((!application.is_root(), application.full_name(), reason, message));
-            }
-        }
-    }
-    // The root first, then by name: the same cluster always gives the same ten.
-    failing.sort();
-    failing.truncate(NAMED);
-    let named = failing.into_iter().map(|(_, name, reason, message)| FailingObject {
-        kind: APPLICATION.1.into(),
-        name: bounded(&name, 320),
-        reason: Some(reason),
-        message: Some(message),
-    });
-    (objects, named.collect())
 }
 
 #[cfg(test)]
@@ -293,15 +247,5 @@ mod tests {
         assert_eq!(status.objects.as_ref().unwrap().failing, 1000);
         assert_eq!(status.failing.len(), 10);
         assert!(serde_json::to_string(&status).unwrap().len() < 8 * 1024);
-    }
-
-    #[test]
-    fn revisions_are_shortened_to_the_commit() {
-        let digest = format!("sha256:{COMMIT}{COMMIT}");
-        for (revision, text) in
-            [(COMMIT, "76087da"), (&digest, "76087da"), ("v1.2.3", "v1.2.3"), ("1234567", "1234567")]
-        {
-            assert_eq!(short(revision), text);
-        }
     }
 }

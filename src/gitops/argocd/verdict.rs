@@ -4,9 +4,9 @@
 
 use super::input::NAME;
 use super::observe::{Application, Seen};
-use super::status::{Health, short};
 use crate::api::conditions::Reason;
 use crate::gitops::error::NotApplied;
+use crate::gitops::roll_up::{Health, short};
 use crate::gitops::verdict::Verdict;
 
 /// Without these nothing is compared or applied.

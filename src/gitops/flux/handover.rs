@@ -7,9 +7,10 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use super::input::{FluxInput, NAMESPACE, Version};
 use super::manifests::Install;
 use super::observe::{Controller, FluxObject, Metadata, Seen};
-use super::status::{Health, VERSION_LABEL};
+use super::status::VERSION_LABEL;
 use super::sync::{OF_KUSTOMIZATION, is_adopted};
 use crate::gitops::memory::Handover;
+use crate::gitops::roll_up::Health;
 
 /// What is installed: the version that is asked for, and once Git has adopted a controller the version that this one has, so that what
 /// Git does not hold goes with it.

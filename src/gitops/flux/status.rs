@@ -9,25 +9,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::handover::is_of_git;
 use super::input::{Component, NAME, NAMESPACE};
 use super::observe::{Condition, Controller, FluxObject, Seen};
-use crate::api::status::{FailingObject, GitOpsComponent, GitOpsObjects, GitOpsStatus, MAX_COMPONENTS};
+use crate::api::status::{GitOpsComponent, GitOpsStatus, MAX_COMPONENTS};
 use crate::gitops::error::{MESSAGE, bounded};
+use crate::gitops::roll_up::{Counted, Health, count, short};
 
-/// Failing objects that are named; the counts tell of the others.
-const NAMED: usize = 10;
 pub const VERSION_LABEL: &str = "app.kubernetes.io/version";
-
-/// How one of the agent's objects fares.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    Ready,
-    /// On the way, or waiting for something that is.
-    Waiting,
-    Failing {
-        reason: String,
-        message: String,
-    },
-    Suspended,
-}
 
 impl FluxObject {
     /// Suspended outranks all else: who suspends knows why. Waiting for a dependency is not failing; the dependency may be.
@@ -56,8 +42,9 @@ impl FluxObject {
         self.metadata.name == NAME && self.metadata.namespace == NAMESPACE
     }
 
-    fn full_name(&self) -> String {
-        format!("{}/{}", self.metadata.namespace, self.metadata.name)
+    fn counted(&self, kind: &'static str) -> Counted {
+        let name = format!("{}/{}", self.metadata.namespace, self.metadata.name);
+        Counted { kind, name, is_root: self.is_root(), health: self.health() }
     }
 }
 
@@ -72,7 +59,9 @@ pub fn roll_up(seen: &Seen, wanted: &BTreeSet<Component>, now: jiff::Timestamp) 
     let Seen { source, kustomizations, helm_releases, controllers } = seen;
     let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
     let applied = root.and_then(|root| root.status.last_applied_revision.clone());
-    let (objects, failing) = count(kustomizations, helm_releases);
+    let all = kustomizations.iter().map(|object| object.counted("Kustomization"));
+    let all = all.chain(helm_releases.iter().map(|object| object.counted("HelmRelease")));
+    let (objects, failing) = count(all);
     GitOpsStatus {
         agent: Some("flux".into()),
         version: controllers
@@ -123,47 +112,6 @@ fn inventory(objects: &[FluxObject]) -> i64 {
 /// The revision a source shows.
 pub fn revision(source: &FluxObject) -> Option<&str> {
     source.status.artifact.as_ref().map(|artifact| artifact.revision.as_str()).filter(|revision| !revision.is_empty())
-}
-
-/// Seven characters of the commit in `main@sha1:76087da78...`; what has no digest is cut.
-pub fn short(revision: &str) -> String {
-    let commit = revision
-        .rsplit_once(':')
-        .map(|(_, digest)| digest)
-        .filter(|digest| digest.bytes().all(|b| b.is_ascii_hexdigit()));
-    match commit {
-        Some(digest) => digest.chars().take(7).collect(),
-        None => bounded(revision, 64),
-    }
-}
-
-fn count(kustomizations: &[FluxObject], helm_releases: &[FluxObject]) -> (GitOpsObjects, Vec<FailingObject>) {
-    let mut objects = GitOpsObjects::default();
-    let mut failing = Vec::new();
-    let all = kustomizations
-        .iter()
-        .map(|object| ("Kustomization", object))
-        .chain(helm_releases.iter().map(|object| ("HelmRelease", object)));
-    for (kind, object) in all {
-        match object.health() {
-            Health::Ready | Health::Waiting => objects.running += 1,
-            Health::Suspended => objects.suspended += 1,
-            Health::Failing { reason, message } => {
-                objects.failing += 1;
-                failing.push((!object.is_root(), kind, object.full_name(), reason, message));
-            }
-        }
-    }
-    // The root first, then by name: the same cluster always gives the same ten.
-    failing.sort();
-    failing.truncate(NAMED);
-    let named = failing.into_iter().map(|(_, kind, name, reason, message)| FailingObject {
-        kind: kind.into(),
-        name: bounded(&name, 320),
-        reason: Some(reason),
-        message: Some(message),
-    });
-    (objects, named.collect())
 }
 
 #[cfg(test)]
@@ -282,18 +230,5 @@ mod tests {
         assert_eq!(status.objects.as_ref().unwrap().failing, 1000);
         assert_eq!(status.failing.len(), 10);
         assert!(serde_json::to_string(&status).unwrap().len() < 8 * 1024);
-    }
-
-    #[test]
-    fn revisions_are_shortened_to_the_commit() {
-        for (revision, text) in [
-            ("main@sha1:76087da78cdcec69b25c1392f6c5948b0bd320f5", "76087da"),
-            ("refs/heads/feature:x@sha1:76087da78c", "76087da"),
-            ("sha1:76087da78c", "76087da"),
-            ("latest@sha256:abcdef0123456789", "abcdef0"),
-            ("v1.2.3", "v1.2.3"),
-        ] {
-            assert_eq!(short(revision), text);
-        }
     }
 }

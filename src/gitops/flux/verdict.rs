@@ -6,9 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::input::{Component, NAME, NAMESPACE};
 use super::observe::{FluxObject, Seen};
-use super::status::{Health, revision, short};
+use super::status::revision;
 use crate::api::conditions::Reason;
 use crate::gitops::error::NotApplied;
+use crate::gitops::roll_up::{Health, short};
 use crate::gitops::verdict::Verdict;
 
 /// Judges what was seen; `not_applied` is what the API server did not take from us.
