@@ -105,7 +105,8 @@ def runs(directory: Path, only: list[str]) -> list[Run]:
         Run("harness", HERE / "harness" / "pytest.ini", HERE / "harness" / "tests", directory),
     ]
     ini = HERE / "tests" / "pytest.ini"
-    found += [Run(path.stem, ini, path, directory) for path in (HERE / "tests").glob("test_*.py")]
+    tests = [path for pattern in ("test_*.py", "attacks/test_*.py") for path in (HERE / "tests").glob(pattern)]
+    found += [Run(path.stem, ini, path, directory) for path in tests]
     taken = known_seconds()
     found.sort(key=lambda run: (-taken.get(run.name, float("inf")), run.name))
     return [run for run in found if not only or run.name in only]

@@ -1,0 +1,73 @@
+"""A tenant: a service account in a namespace of its own, with exactly the roles that `deploy/` ships for people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import kustomize
+from fleet import API
+from fleet.stage import Stage
+from keelson_harness.kubeapi import ApiError, KubeApi
+from keelson_harness.places import CHECKOUT
+
+ROLES = ("keelson-view", "keelson-edit")
+ADMISSION = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+RBAC = "rbac.authorization.k8s.io/v1"
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """Somebody who may edit one namespace."""
+
+    namespace: str
+    api: KubeApi
+
+    def object(self, kind: str, name: str, spec: dict, **metadata) -> dict:
+        return {
+            "apiVersion": API,
+            "kind": kind,
+            "metadata": {"name": name, "namespace": self.namespace, **metadata},
+            "spec": spec,
+        }
+
+    def refusal(self, item: dict) -> str | None:
+        """What the API server says against applying `item` as this tenant; None: it is stored now."""
+        try:
+            self.api.apply(item)
+        except ApiError as error:
+            return str(error)
+        return None
+
+
+def install_admission(stage: Stage) -> None:
+    """The admission policies of `deploy/`, as they are installed."""
+    stage.apply(*[item for item in kustomize.build(CHECKOUT / "deploy") if item["kind"] in ADMISSION])
+
+
+def tenant(stage: Stage, namespace: str, roles: tuple[str, ...] = ROLES) -> Tenant:
+    """A tenant of a new namespace, bound to the shipped `roles` there and to nothing else."""
+    shipped = [
+        item
+        for item in kustomize.build(CHECKOUT / "deploy")
+        if item["kind"] == "ClusterRole" and item["metadata"]["name"] in roles
+    ]
+    assert {item["metadata"]["name"] for item in shipped} == set(roles)
+    account = {"name": "tenant", "namespace": namespace}
+    stage.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account},
+        *shipped,
+        *[
+            {
+                "apiVersion": RBAC,
+                "kind": "RoleBinding",
+                "metadata": {"name": role, "namespace": namespace},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "subjects": [{"kind": "ServiceAccount", **account}],
+            }
+            for role in roles
+        ],
+    )
+    management = stage.cloud.management
+    token = stage.api.service_account_token(namespace, "tenant")
+    return Tenant(namespace, KubeApi(management.url, management.ca_file, token=token))
