@@ -1,5 +1,5 @@
 """The emulator's own interface under /_keelson/: health, calls, inventory, faults, rates, settings, insights, releases, nodes,
-confidential, reset."""
+clusters, api-servers, confidential, reset."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from .catalog import CATALOG
 from .eks.insights import post_insights
-from .eks.state import Cluster
+from .eks.state import ApiServer, Cluster
 from .faults import FaultError
 from .http import Reply, Request
 from .inventory import inventory
@@ -38,6 +38,8 @@ class Control:
             ("POST", "insights"): self.post_insights,
             ("POST", "releases"): self.publish,
             ("GET", "nodes"): self.nodes,
+            ("GET", "clusters"): self.clusters,
+            ("POST", "api-servers"): self.post_api_server,
             ("GET", "confidential"): self.confidential,
         }
 
@@ -109,6 +111,25 @@ class Control:
         """What EKS offers from now on: AMI releases, add-on versions, support dates; see `catalog.py`."""
         for posted in body if isinstance(body, list) else [body]:
             CATALOG.publish(posted)
+        return {"status": "ok"}
+
+    def clusters(self, query: dict[str, str], body: Any) -> Any:
+        """Every cluster of every account, with its ARN and when it was created: a name can be taken again."""
+        return {
+            "clusters": [
+                {
+                    "account": region.account, "region": region.name, "cluster": cluster.name,
+                    "createdAt": cluster.body["createdAt"], "status": cluster.status,
+                }
+                for region in self.emulator.eks.regions.values()
+                for cluster in region.clusters.values()
+            ]
+        }
+
+    def post_api_server(self, query: dict[str, str], body: Any) -> Any:
+        """{"account", "region", "cluster", "endpoint", "caFile", "kubeconfig"}: what serves one cluster's API."""
+        cluster = self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]]
+        cluster.api_server = ApiServer(body["endpoint"], body["caFile"], body["kubeconfig"])
         return {"status": "ok"}
 
     def confidential(self, query: dict[str, str], body: Any) -> Any:

@@ -33,7 +33,7 @@ from .stale import History
 from .sts import StsResponse
 from .timeline import Timeline
 from .tokenreview import review
-from .workload import LOOK_SECONDS, Workload
+from .workload import LOOK_SECONDS, Workloads
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.02
@@ -83,7 +83,7 @@ class Emulator:
         try:
             if request.path.startswith("/_keelson/"):
                 return self.control.answer(request)
-            if request.path == "/tokenreview":
+            if request.path == "/tokenreview" or request.path.startswith("/tokenreview/"):
                 return review(self, request)
             return self.handle_call(request)
         except Exception as error:
@@ -164,9 +164,9 @@ class Emulator:
         gc.set_threshold(50_000, 20, 50)
         server = await serve(self.handle, host, port)
         asyncio.get_running_loop().call_later(TICK_SECONDS, self.tick)
-        if self.settings.workload_kubeconfig:
-            self.workload = Workload(self.settings.workload_kubeconfig)
-            self.look_at_workload()
+        if self.settings.workload_kubeconfig or self.settings.workload_each:
+            self.workloads = Workloads(self.settings.workload_kubeconfig)
+            self.look_at_workloads()
         bound = server.sockets[0].getsockname()[1]
         print(f"keelson-aws ready on http://{host}:{bound}", flush=True)
         async with server:
@@ -177,9 +177,9 @@ class Emulator:
         self.keep_history()
         asyncio.get_running_loop().call_later(TICK_SECONDS, self.tick)
 
-    def look_at_workload(self) -> None:
-        self.workload.look(self.eks)
-        asyncio.get_running_loop().call_later(LOOK_SECONDS, self.look_at_workload)
+    def look_at_workloads(self) -> None:
+        self.workloads.look(self.eks)
+        asyncio.get_running_loop().call_later(LOOK_SECONDS, self.look_at_workloads)
 
 
 def arm(reply: Reply, verdict: Verdict) -> None:

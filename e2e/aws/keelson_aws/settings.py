@@ -1,8 +1,7 @@
-"""What can be set: from the environment at start, by POST /_keelson/settings later. No I/O but reading the CA file."""
+"""What can be set: from the environment at start, by POST /_keelson/settings later. No other I/O."""
 
 from __future__ import annotations
 
-import base64
 import os
 from dataclasses import asdict, dataclass, fields
 
@@ -25,6 +24,9 @@ class Settings:
     workload_endpoint: str = ""
     workload_ca_file: str = ""
     workload_kubeconfig: str = ""
+    # Not empty: each cluster has an API server of its own, which somebody else starts and posts to /_keelson/api-servers.
+    # Until then the cluster stays CREATING.
+    workload_each: str = ""
     oidc_issuer_url: str = ""
     event_queue_url: str = ""
     clusters_per_region: float = 1000
@@ -64,10 +66,3 @@ class Settings:
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
-
-    def workload_ca(self) -> str | None:
-        """The workload cluster's CA as DescribeCluster answers it: base64 of the PEM. Read each time: tests rotate it."""
-        if not self.workload_ca_file:
-            return None
-        with open(self.workload_ca_file, "rb") as file:
-            return base64.b64encode(file.read()).decode()

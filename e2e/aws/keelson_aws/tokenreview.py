@@ -5,7 +5,8 @@ whole cluster is put in system:masters, and the other policies have no effect.
 
 EKS runs one authenticator for each cluster; this one serves all. Which cluster a token is for is in its signature only:
 it is found by recomputing that for each cluster. Where the secret is not known (a static key of the caller's own choosing)
-the first cluster that lets the caller in counts, unless the webhook's URL names one: /tokenreview?cluster=NAME.
+the first cluster that lets the caller in counts, unless the webhook's URL names one: /tokenreview/ACCOUNT/REGION/CLUSTER, or
+/tokenreview?cluster=NAME (API servers drop the query of a webhook's URL).
 """
 
 from __future__ import annotations
@@ -44,15 +45,21 @@ def review(emulator: Emulator, request: Request) -> Reply:
     except (ValueError, KeyError, TypeError):
         return Reply.json(400, {"message": "not a TokenReview"})
     emulator.accounts.confidential.add(str(token))
-    named = dict(parse_qsl(request.query)).get("cluster", "")
     try:
-        status: dict[str, Any] = {"authenticated": True, "user": identify(emulator, str(token), named)}
+        status: dict[str, Any] = {"authenticated": True, "user": identify(emulator, str(token), served_by(request))}
     except Refused as error:
         status = {"authenticated": False, "error": str(error)}
     return Reply.json(200, {"apiVersion": asked.get("apiVersion", "authentication.k8s.io/v1"), "kind": "TokenReview", "status": status})
 
 
-def identify(emulator: Emulator, token: str, named: str) -> dict[str, Any]:
+def served_by(request: Request) -> dict[str, str]:
+    """Which cluster's API server asks, as far as the webhook's URL says."""
+    place = request.path.strip("/").split("/")[1:]
+    named = dict(zip(("account", "region", "cluster"), place, strict=False))
+    return named or {key: value for key, value in parse_qsl(request.query) if key == "cluster"}
+
+
+def identify(emulator: Emulator, token: str, webhook: dict[str, str]) -> dict[str, Any]:
     url = decode(token)
     query = dict(parse_qsl(urlsplit(url).query))
     if query.get("Action") != "GetCallerIdentity":
@@ -68,7 +75,14 @@ def identify(emulator: Emulator, token: str, named: str) -> dict[str, Any]:
         caller = emulator.accounts.caller(key, query.get("X-Amz-Security-Token"))
     except AwsError as error:
         raise Refused(error.message) from error
-    clusters = [c for c in emulator.eks.clusters() if c.status in ("ACTIVE", "UPDATING") and named in ("", c.name)]
+    clusters = [
+        cluster
+        for region in emulator.eks.regions.values()
+        for cluster in region.clusters.values()
+        if cluster.status in ("ACTIVE", "UPDATING") and webhook.items() <= {
+            "cluster": cluster.name, "account": region.account, "region": region.name,
+        }.items()
+    ]
     clusters = signed_for(url, query["X-Amz-Signature"], emulator.accounts.secret(key), clusters)
     if not clusters:
         raise Refused("the token is for no cluster that is ACTIVE")

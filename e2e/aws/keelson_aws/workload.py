@@ -1,7 +1,8 @@
 """What EKS puts into a cluster: Node objects of its instances, and aws-node, kube-proxy and coredns.
 
-Only with WORKLOAD_KUBECONFIG, an administrator's. All clusters of the emulator share that one API server. What is wanted is
-worked out on the emulator's thread; a thread of its own talks to the API server, which may be slow or away.
+With WORKLOAD_KUBECONFIG, an administrator's, all clusters of the emulator share that one API server; with WORKLOAD_EACH every
+cluster has its own. What is wanted is worked out on the emulator's thread; for each API server a thread of its own talks to it,
+as it may be slow or away.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import queue
 import tempfile
 import threading
+from collections.abc import Iterable
 from typing import Any
 
 import requests
@@ -27,7 +29,34 @@ LOOK_SECONDS = 0.25
 Objects = dict[str, dict[str, Any]]
 
 
+class Workloads:
+    """The API servers behind the clusters: one that all share, or one for each."""
+
+    def __init__(self, shared_kubeconfig: str) -> None:
+        self._shared = Workload(shared_kubeconfig) if shared_kubeconfig else None
+        self._own: dict[str, Workload] = {}
+
+    def look(self, eks: Eks) -> None:
+        """Hand over to each what has to be there now."""
+        if self._shared:
+            self._shared.look(eks.regions.values())
+            return
+        servers = {cluster.api_server.kubeconfig for cluster in eks.clusters() if cluster.api_server}
+        for kubeconfig in self._own.keys() - servers:
+            self._own.pop(kubeconfig).stop()
+        for region in eks.regions.values():
+            for cluster in region.clusters.values():
+                if cluster.api_server:
+                    kubeconfig = cluster.api_server.kubeconfig
+                    only = Region(region.account, region.name, {cluster.name: cluster})
+                    if kubeconfig not in self._own:
+                        self._own[kubeconfig] = Workload(kubeconfig)
+                    self._own[kubeconfig].look([only])
+
+
 class Workload:
+    """One API server."""
+
     def __init__(self, kubeconfig: str) -> None:
         self._api = Api(kubeconfig)
         self._wanted: queue.Queue[Objects] = queue.Queue(maxsize=1)
@@ -35,20 +64,30 @@ class Workload:
         self._told = False
         self._clusters: set[tuple[str, str, str]] = set()
         self._gone = threading.Event()
+        self._stopped = threading.Event()
         threading.Thread(target=self._work, name="workload", daemon=True).start()
 
-    def look(self, eks: Eks) -> None:
+    def look(self, regions: Iterable[Region]) -> None:
         """Hand over what has to be there now, unless the last list is still being worked on."""
-        clusters = {(region.account, region.name, name) for region in eks.regions.values() for name in region.clusters}
+        regions = list(regions)
+        clusters = {(region.account, region.name, name) for region in regions for name in region.clusters}
         if self._clusters - clusters:
             self._gone.set()
         self._clusters = clusters
         if self._wanted.empty():
-            self._wanted.put_nowait(wanted_objects(eks))
+            self._wanted.put_nowait(wanted_objects(regions))
+
+    def stop(self) -> None:
+        """The API server goes away: nothing more is written to it."""
+        self._stopped.set()
+        if self._wanted.empty():
+            self._wanted.put_nowait({})
 
     def _work(self) -> None:
         while True:
             wanted = self._wanted.get()
+            if self._stopped.is_set():
+                return
             try:
                 for path in [path for path in self._applied if path not in wanted]:
                     self._api.delete(path)
@@ -149,10 +188,10 @@ def file_of(entry: dict[str, str], name: str) -> str | None:
     return file.name
 
 
-def wanted_objects(eks: Eks) -> Objects:
+def wanted_objects(regions: Iterable[Region]) -> Objects:
     """Every object that has to be in the workload cluster, by its path."""
     wanted: Objects = {}
-    for region in eks.regions.values():
+    for region in regions:
         for cluster in region.clusters.values():
             if cluster.status in ("ACTIVE", "UPDATING"):
                 wanted.update(system_objects())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -66,13 +67,17 @@ def api() -> Iterator[FakeApi]:
     running.shutdown()
 
 
-def test_nodes_come_and_go_with_their_instances(api: FakeApi, tmp_path: Path) -> None:
+def kubeconfig_of(api: FakeApi, path: Path) -> str:
     config = {
         "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{api.server_port}"}}],
         "users": [{"name": "u", "user": {"token": "admin"}}],
     }
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    server = Server(tmp_path, WORKLOAD_KUBECONFIG=str(tmp_path / "kubeconfig"))
+    path.write_text(yaml.safe_dump(config))
+    return str(path)
+
+
+def test_nodes_come_and_go_with_their_instances(api: FakeApi, tmp_path: Path) -> None:
+    server = Server(tmp_path, WORKLOAD_KUBECONFIG=kubeconfig_of(api, tmp_path / "kubeconfig"))
     try:
         cloud = Cloud(server, "300000000002")
         cloud.cluster(version="1.34")
@@ -116,4 +121,32 @@ def test_nodes_come_and_go_with_their_instances(api: FakeApi, tmp_path: Path) ->
         cloud.eks.delete_cluster(name="demo")
         cloud.until(lambda: not api.objects)
     finally:
+        server.stop()
+
+
+def test_each_cluster_has_an_api_server_of_its_own_and_is_creating_until_then(api: FakeApi, tmp_path: Path) -> None:
+    other = FakeApi()
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    server = Server(tmp_path, WORKLOAD_EACH="true")
+    (tmp_path / "ca.crt").write_text("a certificate")
+    try:
+        # Of the same name, in two accounts.
+        clouds = [Cloud(server, account) for account in ("300000000003", "300000000004")]
+        for cloud in clouds:
+            cloud.cluster(wait=False)
+        time.sleep(0.5)
+        assert {c["status"] for c in server.get("clusters")["clusters"]} == {"CREATING"}
+        for cloud, served in zip(clouds, (api, other), strict=True):
+            url = f"http://127.0.0.1:{served.server_port}"
+            place = {"account": cloud.account, "region": cloud.region, "cluster": "demo"}
+            files = {"caFile": str(tmp_path / "ca.crt"), "kubeconfig": kubeconfig_of(served, tmp_path / cloud.account)}
+            server.post("api-servers", {**place, "endpoint": url, **files})
+            cloud.until(lambda cloud=cloud: cloud.status() == "ACTIVE")
+            assert cloud.describe()["endpoint"] == url
+        clouds[0].nodegroup()
+        Cloud.until(lambda: sum(o["kind"] == "Node" for o in list(api.objects.values())) == 2)
+        Cloud.until(lambda: any(o["kind"] == "Deployment" for o in list(other.objects.values())))
+        assert not [o for o in other.objects.values() if o["kind"] == "Node"]
+    finally:
+        other.shutdown()
         server.stop()

@@ -1,8 +1,8 @@
 """`LocalCloud`: all that Keelson talks to, on this machine, started side by side.
 
 AWS (the emulator), the management cluster's API server, the workload cluster's API
-server whose tokens the emulator reviews, Git over HTTP, and the kubelet's part that
-runs the real Flux and Argo CD controllers. Pieces that a test does not need can be left out.
+server whose tokens the emulator reviews (one for all EKS clusters, or one for each), Git over HTTP, and the kubelet's part
+that runs the real Flux and Argo CD controllers. Pieces that a test does not need can be left out.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Et
 from .places import CRDS, DEPLOY, keelson_binary, run_directory, tools
 from .processes import Process, free_port
 from .told import Told, telling
+from .workloads import Workloads
 
 NAMESPACE = "keelson-system"
 KUBERNETES_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -34,7 +35,8 @@ KUBERNETES_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager")
 class LocalCloud:
     """A context manager: inside, everything runs; after it, nothing does.
 
-    workload=False leaves out the workload cluster with its kubelet and agents; flux=False
+    workload=False leaves out the workload cluster with its kubelet and agents; workload_each=True starts an API server for
+    each EKS cluster (`workloads`) in place of the one that all share (`workload`); flux=False
     only Flux, argocd=True adds Argo CD; git=False leaves out the Git server, aws=False the
     emulator and with it the workload cluster. management_pods=True lets pods run on the management cluster as well, those of
     Flux and of the operator: `bootstrap`. The run directory is removed unless an error came
@@ -45,6 +47,7 @@ class LocalCloud:
         self,
         aws: bool = True,
         workload: bool = True,
+        workload_each: bool = False,
         flux: bool = True,
         argocd: bool = False,
         git: bool = True,
@@ -56,6 +59,7 @@ class LocalCloud:
     ):
         self._with_aws = aws
         self._with_workload = workload and aws
+        self._workload_each = workload_each and self._with_workload
         self._with_flux = flux and self._with_workload
         self._with_argocd = argocd and self._with_workload
         self._with_git = git
@@ -75,6 +79,7 @@ class LocalCloud:
         self.aws: Aws | None = None
         self.management: ControlPlane
         self.workload: ControlPlane | None = None
+        self.workloads: Workloads | None = None
         self.git: GitServer | None = None
         # Environment of the next Pod of source-controller: what EKS gives it by pod identity.
         self.source_identity: Callable[[], dict[str, str]] = dict
@@ -115,7 +120,7 @@ class LocalCloud:
         self._closing.callback(self.etcd.stop)
         of_pods = WORKLOAD_CONTROLLERS if self._management_pods else []
         self.management = self._control_plane("management", BASE_CONTROLLERS + of_pods)
-        if self._with_workload:
+        if self._with_workload and not self._workload_each:
             # Its address and certificates are fixed now, for the emulator to be told of.
             self.workload = self._control_plane("workload", BASE_CONTROLLERS + WORKLOAD_CONTROLLERS)
         if self._with_aws:
@@ -129,18 +134,32 @@ class LocalCloud:
             waits["AWS emulator"] = self.aws.wait_ready
         self._await(waits)
         if self.workload:
-            runners = {}
-            if self._with_flux:
-                runners = flux_runners(self.tools, self.directory, lambda: self.source_identity())
-            if self._with_argocd:
-                runners |= argocd_runners(self.workload, self.tools, self.directory)
-            self.kubelet = self._kubelet(self.workload, runners)
+            self.kubelet = self._workload_kubelet(self.workload)
+            self.kubelet.start()
+            self._closing.callback(self.kubelet.stop)
+        if self._workload_each:
+            self.workloads = Workloads(
+                self.aws, self.tools, self.directory, self.etcd.url, self._workload_kubelet, self._say
+            )
+            self._closing.callback(self.workloads.stop)
+            self.workloads.start()
         if self._management_pods:
             runners = flux_runners(self.tools, self.management.directory)
             runners["keelson"] = self._run_operator
             self.management_kubelet = self._kubelet(self.management, runners, NAMESPACE)
         self.told = telling(self)
         self.started_in["everything"] = float(watch)
+
+    def _workload_kubelet(self, plane: ControlPlane) -> Kubelet:
+        """What plays the nodes of a workload cluster."""
+        # One that all share keeps the logs of its controllers where tests look for them.
+        logs = plane.directory if self._workload_each else self.directory
+        runners = {}
+        if self._with_flux:
+            runners = flux_runners(self.tools, logs, lambda: self.source_identity())
+        if self._with_argocd:
+            runners |= argocd_runners(plane, self.tools, logs)
+        return Kubelet(plane, self.directory / f"{plane.name}-kubelet", runners)
 
     def _kubelet(self, plane: ControlPlane, runners: dict[str, Runner], *namespaces: str) -> Kubelet:
         kubelet = Kubelet(plane, self.directory / f"{plane.name}-kubelet", runners)
@@ -150,7 +169,8 @@ class LocalCloud:
         return kubelet
 
     def clusters(self) -> list[ControlPlane]:
-        return [self.management, *([self.workload] if self.workload else [])]
+        shared = [self.workload] if self.workload else []
+        return [self.management, *shared, *(self.workloads.planes() if self.workloads else [])]
 
     def _control_plane(self, name: str, controllers: list[str]) -> ControlPlane:
         plane = ControlPlane(name, self.tools, self.directory / name, controllers=controllers)
@@ -165,6 +185,8 @@ class LocalCloud:
                 "WORKLOAD_CA_FILE": str(self.workload.ca_file),
                 "WORKLOAD_KUBECONFIG": str(self.workload.kubeconfig),
             }
+        if self._workload_each:
+            env = {"WORKLOAD_EACH": "true"}
         self.aws = Aws(self.directory, self._durations, {**env, **self._aws_env})
         self._closing.callback(self.aws.stop)
         if self.workload:
@@ -266,7 +288,8 @@ class LocalCloud:
         found = [self.etcd.process, *([self.aws.process] if self.aws else [])]
         for plane in self.clusters():
             found += [p for p in (plane.apiserver, plane.controller_manager) if p]
-        for kubelet in (self.kubelet, self.management_kubelet):
+        of_each = self.workloads.kubelets() if self.workloads else []
+        for kubelet in (self.kubelet, self.management_kubelet, *of_each):
             found += kubelet.processes() if kubelet else []
         return [*found, *(controller.process for controller in self.controllers)]
 
@@ -275,6 +298,8 @@ class LocalCloud:
         lines = [f"export {key}={value}" for key, value in sorted(self.operator_env().items())]
         if self.workload:
             lines.append(f"# workload cluster: KUBECONFIG={self.workload.kubeconfig}")
+        for plane in self.workloads.planes() if self.workloads else []:
+            lines.append(f"# {plane.name}: KUBECONFIG={plane.kubeconfig}")
         if self.git:
             lines.append(f"# Git: {self.git.url}")
         lines.append(f"# logs: {self.directory}")

@@ -17,6 +17,7 @@ from .aws import Durations
 from .cloud import LocalCloud
 from .git import Repository
 from .kubeapi import ApiError, Timeout, documents
+from .kubernetes import ControlPlane
 from .places import CHECKOUT, CRDS, DEPLOY, EXAMPLES, NotBuilt, keelson_binary
 from .processes import NotReady
 from .story import CommandFailed, Conditions, Kubectl, Story
@@ -61,12 +62,12 @@ class Demo:
         self.story = story
         self.cloud = cloud
         self.api = cloud.management.api
-        self.kubectl, self.workload_kubectl = (
-            Kubectl(story, plane.kubeconfig, plane.api, cloud.directory / "kubectl")
-            for plane in cloud.clusters()
-        )
+        self.kubectl = self.kubectl_of(cloud.management)
         self.fleet: Repository = cloud.git.repository("fleet")
         self.conditions = Conditions(story, self.api, [CLUSTER, NODES])
+
+    def kubectl_of(self, plane: ControlPlane) -> Kubectl:
+        return Kubectl(self.story, plane.kubeconfig, plane.api, self.cloud.directory / "kubectl")
 
     def bring_up(self) -> None:
         """From a commit and a manifest to a cluster that has applied that commit."""
@@ -103,13 +104,14 @@ class Demo:
         self.kubectl.get(CLUSTER[:2], wide=True)
 
     def follow_git(self) -> None:
-        story, workload = self.story, self.cloud.workload.api
+        story, plane = self.story, self.cloud.workloads.of(CLUSTER[2])
+        workload_kubectl = self.kubectl_of(plane)
         story.chapter("The workload cluster has what Git says")
-        self.workload_kubectl.get_yaml(*GREETING)
+        workload_kubectl.get_yaml(*GREETING)
         story.chapter("A commit is pushed, and arrives")
         commit = self.fleet.commit(greeting("hello again"), message="Say it again")
         story.say(f"pushed {commit[:8]}")
-        workload.wait(
+        plane.api.wait(
             *GREETING[:3],
             lambda item: item["data"]["text"] == "hello again",
             GREETING[3],
@@ -117,7 +119,7 @@ class Demo:
             f"commit {commit[:8]}",
         )
         story.say("applied")
-        self.workload_kubectl.get_yaml(*GREETING)
+        workload_kubectl.get_yaml(*GREETING)
         self.conditions.until(
             lambda now: commit in _applied_revision(now["EksCluster/demo"]), SYNC_SECONDS
         )
@@ -204,8 +206,8 @@ def tell(stay: bool) -> None:
     if missing := missing_parts():
         raise NotBuilt("; ".join(missing))
     keelson_binary()
-    story.chapter("The local cloud starts: AWS, two Kubernetes API servers, Git")
-    with LocalCloud(durations=Durations(), say=story.say) as cloud:
+    story.chapter("The local cloud starts: AWS, the management cluster's API server, Git")
+    with LocalCloud(durations=Durations(), workload_each=True, say=story.say) as cloud:
         demo = Demo(story, cloud)
         demo.bring_up()
         demo.follow_git()

@@ -70,7 +70,7 @@ def make_cluster(cloud: LocalCloud, name: str) -> dict:
             "bootstrapClusterCreatorAdminPermissions": True,
         },
     )
-    eks.get_waiter("cluster_active").wait(name=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+    eks.get_waiter("cluster_active").wait(name=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     return eks.describe_cluster(name=name)["cluster"]
 
 
@@ -145,3 +145,32 @@ def test_a_cloud_that_is_killed_leaves_no_process(tmp_path):
     while left := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < deadline, f"still running: {left}"
         time.sleep(0.05)
+
+
+def test_each_cluster_has_its_own_api_server_that_goes_with_it():
+    with LocalCloud(workload_each=True, flux=False, git=False, durations=INSTANT) as cloud:
+        for name in ("one", "two"):
+            make_cluster(cloud, name)
+        until(lambda: len(cloud.workloads.planes()) == 2, "two API servers")
+        eks = cloud.aws.client("eks")
+        one, two = cloud.workloads.of("one"), cloud.workloads.of("two")
+        described = eks.describe_cluster(name="one")["cluster"]
+        assert described["endpoint"] == one.url != two.url
+        assert base64.b64decode(described["certificateAuthority"]["data"]) == one.ca_file.read_bytes()
+        token = eks_token(cloud.aws.url, "one")
+        marker = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-one", "namespace": "default"}}
+        KubeApi(one.url, one.ca_file, token=token).apply(marker)
+        assert two.api.find("v1", "ConfigMap", "of-one") is None
+        # A token is for one cluster.
+        with pytest.raises(ApiError, match="401|Unauthorized"):
+            KubeApi(two.url, two.ca_file, token=token).get("v1", "Namespace", "default", None)
+        eks.delete_cluster(name="one")
+        until(lambda: cloud.workloads.planes() == [two], "one API server less")
+        assert not one.apiserver.alive
+
+
+def until(holds, what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} did not come about in {seconds:.0f} s"
+        time.sleep(0.1)

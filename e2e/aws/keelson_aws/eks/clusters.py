@@ -20,9 +20,11 @@ from .network import (
     service_cidr,
 )
 from .operations import Context, once, operation, page
-from .state import Cluster, bad_parameter, bad_request, in_use, limit_exceeded, new_hex
+from .state import ApiServer, Cluster, bad_parameter, bad_request, in_use, limit_exceeded, new_hex
 from .tags import check_tags
 
+# How often a cluster asks whether the API server that it waits for is there.
+API_SERVER_SECONDS = 0.1
 LOG_TYPES = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 CLUSTER_POLICY = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
 
@@ -209,13 +211,25 @@ def finish_creation(context: Context, cluster: Cluster) -> None:
         cluster.body["status"] = "FAILED"
         cluster.body["health"]["issues"] = [{"resourceIds": [], "code": "Other", **issue}]
         return
+    server = api_server(context, cluster)
+    if server is None and context.settings.workload_each:
+        context.timeline.after(API_SERVER_SECONDS, lambda: finish_creation(context, cluster))
+        return
     region = context.region.name
     name = new_hex(32)
-    cluster.body["endpoint"] = context.settings.workload_endpoint or f"https://{name}.gr7.{region}.eks.amazonaws.com"
+    cluster.body["endpoint"] = server.endpoint if server and server.endpoint else f"https://{name}.gr7.{region}.eks.amazonaws.com"
     issuers = context.settings.oidc_issuer_url.rstrip("/") or f"https://oidc.eks.{region}.amazonaws.com"
     cluster.body["identity"] = {"oidc": {"issuer": f"{issuers}/id/{name}"}}
-    cluster.body["certificateAuthority"] = {"data": context.settings.workload_ca() or certificate_authority()}
+    cluster.body["certificateAuthority"] = {"data": server.ca() if server else certificate_authority()}
     cluster.body["status"] = "ACTIVE"
+
+
+def api_server(context: Context, cluster: Cluster) -> ApiServer | None:
+    """The cluster's own, or the one that all share; None: there is none behind it."""
+    settings = context.settings
+    if settings.workload_each or not settings.workload_ca_file:
+        return cluster.api_server
+    return ApiServer(settings.workload_endpoint, settings.workload_ca_file, settings.workload_kubeconfig)
 
 
 def shown(cluster: Cluster) -> dict[str, Any]:
@@ -226,10 +240,11 @@ def shown(cluster: Cluster) -> dict[str, Any]:
 @operation
 def describe_cluster(context: Context) -> dict[str, Any]:
     cluster = context.cluster("name")
-    if cluster.status != "CREATING" and context.settings.workload_ca_file and cluster.body["certificateAuthority"]:
+    server = api_server(context, cluster)
+    if cluster.status != "CREATING" and server and cluster.body["certificateAuthority"]:
         # Tests rotate the workload cluster's CA under a running emulator, and move its endpoint.
-        cluster.body["certificateAuthority"] = {"data": context.settings.workload_ca()}
-        cluster.body["endpoint"] = context.settings.workload_endpoint or cluster.body["endpoint"]
+        cluster.body["certificateAuthority"] = {"data": server.ca()}
+        cluster.body["endpoint"] = server.endpoint or cluster.body["endpoint"]
     return {"cluster": shown(cluster)}
 
 

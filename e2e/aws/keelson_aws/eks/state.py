@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import uuid
 from dataclasses import dataclass, field
@@ -46,6 +47,21 @@ class Part:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ApiServer:
+    """The API server behind one cluster."""
+
+    endpoint: str
+    ca_file: str
+    # An administrator's.
+    kubeconfig: str
+
+    def ca(self) -> str:
+        """As DescribeCluster answers it: base64 of the PEM. Read each time: tests rotate it."""
+        with open(self.ca_file, "rb") as file:
+            return base64.b64encode(file.read()).decode()
+
+
 @dataclass
 class Cluster:
     name: str
@@ -62,6 +78,8 @@ class Cluster:
     network_interfaces: list[str] = field(default_factory=list)
     # When and from which version it was upgraded in place: what a rollback may go back to.
     upgraded_from: tuple[str, float] | None = None
+    # Where each cluster has one of its own (settings: WORKLOAD_EACH).
+    api_server: ApiServer | None = None
 
     @property
     def status(self) -> str:

@@ -1,0 +1,112 @@
+"""An API server of its own for each EKS cluster of the emulator: started when the cluster is created, stopped when it is gone.
+
+All keep their objects in the one etcd. The emulator holds a cluster in CREATING until its API server is posted to it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from .aws import Aws
+from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane
+from .kubelet import Kubelet
+
+POLL_SECONDS = 0.2
+
+
+class Workloads:
+    """Follows the emulator's clusters from `start` to `stop`. `kubelet` plays the nodes of a control plane."""
+
+    def __init__(
+        self,
+        aws: Aws,
+        tools: dict[str, Path],
+        directory: Path,
+        etcd_url: str,
+        kubelet: Callable[[ControlPlane], Kubelet],
+        say: Callable[[str], None],
+    ):
+        self._aws, self._tools, self._directory, self._etcd_url = aws, tools, directory, etcd_url
+        self._kubelet = kubelet
+        self._say = say
+        # A name that was deleted and taken again finds none of the old objects in etcd.
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._running: dict[tuple[str, str, str, float], tuple[ControlPlane, Kubelet]] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="workloads", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for key in list(self._running):
+            self._stop_one(key)
+
+    def planes(self) -> list[ControlPlane]:
+        with self._lock:
+            return [plane for plane, _ in self._running.values()]
+
+    def kubelets(self) -> list[Kubelet]:
+        with self._lock:
+            return [kubelet for _, kubelet in self._running.values()]
+
+    def of(self, cluster: str, account: str | None = None) -> ControlPlane:
+        """The control plane of the EKS cluster of that name."""
+        with self._lock:
+            for (of_account, _, name, _), (plane, _) in self._running.items():
+                if name == cluster and account in (None, of_account):
+                    return plane
+        raise KeyError(f"no cluster {cluster} has an API server")
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(POLL_SECONDS):
+            try:
+                found = self._aws.control("GET", "clusters")["clusters"]
+            except (requests.RequestException, RuntimeError):
+                # Tests stop and start the emulator.
+                continue
+            wanted = {(c["account"], c["region"], c["cluster"], c["createdAt"]) for c in found if c["status"] != "FAILED"}
+            for key in set(self._running) - wanted:
+                self._stop_one(key)
+            new = sorted(wanted - set(self._running))
+            threads = [threading.Thread(target=self._start_one, args=(key,), daemon=True) for key in new]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    def _start_one(self, key: tuple[str, str, str, float]) -> None:
+        account, region, cluster, _ = key
+        name = f"workload-{next(self._numbers)}-{cluster}"
+        plane = ControlPlane(
+            name, self._tools, self._directory / name, controllers=BASE_CONTROLLERS + WORKLOAD_CONTROLLERS
+        )
+        plane.token_webhook = f"{self._aws.token_review_url}/{account}/{region}/{cluster}"
+        kubelet = self._kubelet(plane)
+        with self._lock:
+            self._running[key] = (plane, kubelet)
+        plane.start_apiserver(self._etcd_url)
+        seconds = plane.wait_apiserver()
+        plane.start_controller_manager()
+        plane.wait_controller_manager()
+        kubelet.start()
+        self._say(f"API server of EKS cluster {cluster} in {account} ready after {seconds:.1f} s: {plane.kubeconfig}")
+        server = {"endpoint": plane.url, "caFile": str(plane.ca_file), "kubeconfig": str(plane.kubeconfig)}
+        self._aws.control(
+            "POST", "api-servers", json={"account": account, "region": region, "cluster": cluster, **server}
+        )
+
+    def _stop_one(self, key: tuple[str, str, str, float]) -> None:
+        with self._lock:
+            plane, kubelet = self._running.pop(key)
+        kubelet.stop()
+        plane.stop()
