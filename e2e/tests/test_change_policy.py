@@ -251,7 +251,8 @@ def test_a_deletion_waits_and_then_goes_as_a_whole(on, running):
     before = shop.account.inventory()
     on.api.delete(*key_of(shop.cluster))
     status = shop.asks()
-    assert ("Delete", "cluster") in plans.steps(status)
+    everything = {("Delete", "cluster"), ("Delete", "addon/vpc-cni"), ("Delete", f"nodeGroup/{shop.name}-nodes")}
+    assert everything <= set(plans.steps(status)), "what goes with the cluster is shown too"
     shop.nothing_is_written()
     assert shop.account.inventory() == before
     assert on.api.find(*key_of(shop.nodes)), "its node groups wait with it"

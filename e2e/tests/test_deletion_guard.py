@@ -8,7 +8,7 @@ import pytest
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, key_of
-from fleet.shop import APPROVE
+from fleet.shop import APPROVE, RELEASE
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import Durations
 from keelson_harness.cloud import NAMESPACE
@@ -113,12 +113,15 @@ def test_the_rest_wait_across_a_restart_and_one_more_waits_with_them(on, account
 def test_one_that_is_approved_goes_and_no_other(on, account, fleet):
     name, *others = sorted(waiting(on, fleet))
     item = fleet[name]
-    hash_ = on.status(item)["plan"]["hash"]
-    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {APPROVE: "wrong"}}})
+    status = on.status(item)
+    # Neither the approval of the plan nor the release of another deletion.
+    foreign = on.status(fleet[others[0]])["deletion"]["release"]
+    words = {APPROVE: status["plan"]["hash"], RELEASE: foreign}
+    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": words}})
     restart(on, account)
     on.await_condition(item, status="False", reason="WaitingForApproval")
     assert name in there(account)
-    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {APPROVE: hash_}}})
+    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: status["deletion"]["release"]}}})
     on.api.wait_gone(*key_of(item), 40)
     assert name not in there(account)
     assert sorted(waiting(on, fleet)) == others and set(others) <= there(account)
@@ -126,9 +129,9 @@ def test_one_that_is_approved_goes_and_no_other(on, account, fleet):
 
 def test_killed_while_they_are_deleted_it_goes_on_with_those_that_began_only(on, account, fleet):
     for item in [fleet[name] for name in sorted(waiting(on, fleet))]:
-        hash_ = on.status(item)["plan"]["hash"]
+        word = on.status(item)["deletion"]["release"]
         mark = on.mark()
-        on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {APPROVE: hash_}}})
+        on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: word}}})
         until(lambda mark=mark: on.writes(mark, account.id), 30, "the first write")
         restart(on, account)
         on.api.wait_gone(*key_of(item), 40)

@@ -42,6 +42,8 @@ pub use version::KubernetesVersion;
 pub const GROUP: &str = "keelson.dev";
 /// Annotation that names the hash of an approved plan.
 pub const APPROVE_ANNOTATION: &str = "keelson.dev/approve";
+/// Annotation that releases a deletion which is held because many were requested at once; it holds the word that status names.
+pub const RELEASE_ANNOTATION: &str = "keelson.dev/release-deletion";
 /// Annotation whose change asks for a reconcile now.
 pub const RECONCILE_AT_ANNOTATION: &str = "keelson.dev/reconcile-at";
 /// Finalizer on every object that may have something in AWS.

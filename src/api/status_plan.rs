@@ -30,6 +30,9 @@ pub struct PlanStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
     pub steps: Vec<PlanStep>,
+    /// How many more steps there are than `steps` shows. The hash covers them too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omitted_steps: Option<i32>,
     /// Hash that was approved last; empty: none.
     #[serde(default)]
     #[schemars(length(max = 64))]
@@ -38,6 +41,10 @@ pub struct PlanStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub approval: Option<String>,
+    /// UID of the PlanApproval that was taken up last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub approval_uid: Option<String>,
     /// What of the approved steps is not done yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000), extend("x-kubernetes-list-type" = "atomic"))]
@@ -53,7 +60,7 @@ pub struct PlanStep {
     /// Kind and name in the cluster's graph.
     #[schemars(length(max = 2304))]
     pub resource: String,
-    /// What changes, field by field.
+    /// What changes, field by field; of what is created or deleted, its values. What is cut off is counted, and the hash covers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub detail: Option<String>,
@@ -137,4 +144,13 @@ pub struct DeletionStatus {
     /// When it began; absent while it waits for an approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<Time>,
+    /// Word that releases this deletion while it is held: for the annotation `keelson.dev/release-deletion`, or the `hash` of a
+    /// PlanApproval. It is of this object and this deletion only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub release: Option<String>,
+    /// UID of the PlanApproval by which it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub approval_uid: Option<String>,
 }

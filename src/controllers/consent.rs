@@ -5,10 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::api::APPROVE_ANNOTATION;
 use crate::api::conditions::bounded;
 use crate::api::policy::{ChangePolicy, DriftPolicy};
 use crate::api::status::{ApprovedStep, DriftStatus, MAX_APPROVED, MAX_DRIFT, PlanStatus};
-use crate::engine::consent::{Approved, Drift, EXISTENCE, Given, Held, StepId, digest, hash};
+use crate::engine::consent::{Approved, Drift, EXISTENCE, Facts, Given, Held, StepId, Subject, digest};
 use crate::engine::{Consent, Key, Plan, Step, Verdict};
 use crate::resources::cloud::AccountSettings;
 
@@ -98,7 +99,9 @@ pub struct Agreed {
     pub approved: Vec<ApprovedStep>,
     /// The annotation that was taken up last.
     pub approval: Option<String>,
-    /// The hash in it.
+    /// UID of the PlanApproval that was taken up last.
+    pub approval_uid: Option<String>,
+    /// The hash that was approved last.
     pub approved_hash: String,
     /// It was taken up just now: nothing is done before it is kept in status.
     pub is_new: bool,
@@ -109,27 +112,75 @@ fn named(annotation: &str) -> &str {
     annotation.split('/').next().unwrap_or_default().trim()
 }
 
-/// Takes up an approval of the plan as it stands: `plan`, and what will follow it.
+/// The plan that an approval would be of.
+#[derive(Clone, Copy)]
+pub struct Proposal<'a> {
+    /// The object and its spec.
+    pub subject: &'a Subject,
+    /// What is to be done.
+    pub plan: &'a Plan,
+    /// What will follow it.
+    pub ahead: &'a [(Key, Step)],
+    /// Values of what is created or deleted.
+    pub facts: &'a Facts,
+}
+
+/// An approval in the form of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApprovalObject {
+    /// Its UID: it counts once.
+    pub uid: String,
+    /// The hash that it names.
+    pub hash: String,
+}
+
+/// The approvals that were given of an object's plans.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Approvals {
+    /// The annotation's text.
+    pub annotation: Option<String>,
+    /// Objects that are not used yet.
+    pub objects: Vec<ApprovalObject>,
+    /// Annotations do not count: `--require-approval-objects`.
+    pub only_objects: bool,
+}
+
+impl Approvals {
+    /// The object that names `hash`.
+    pub fn object(&self, hash: &str) -> Option<&ApprovalObject> {
+        self.objects.iter().find(|object| object.hash == hash)
+    }
+}
+
+/// Takes up an approval of the plan as it stands.
 pub fn agree(
     consent: &Consent,
-    plan: &Plan,
-    ahead: &[(Key, Step)],
-    annotation: Option<&str>,
+    proposal: Proposal<'_>,
+    approvals: &Approvals,
     previous: Option<&PlanStatus>,
 ) -> Agreed {
-    let steps = consent.ids_of(plan, ahead);
-    let hash = hash(&steps);
+    let Proposal { subject, plan, ahead, facts } = proposal;
+    let hash = consent.hash(subject, plan, ahead, facts);
     let Given::Only(approved) = &consent.given else { return Agreed { hash, ..Agreed::default() } };
-    let taken = annotation.and_then(|_| previous.and_then(|plan| plan.approval.clone()));
-    let is_new =
-        is_waiting(plan) && annotation.is_some_and(|text| named(text) == hash && taken.as_deref() != Some(text));
-    let (approved, approval) =
-        if is_new { (steps, annotation.map(str::to_owned)) } else { (consent.left(approved, plan, ahead), taken) };
-    let approved_hash = match &approval {
-        Some(approval) => named(approval).to_owned(),
-        None => String::new(),
-    };
-    Agreed { hash, approved: shown(&approved), approval, approved_hash, is_new }
+    let annotation = approvals.annotation.as_deref();
+    // Kept as long as the annotation stands.
+    let mut approval = annotation.and_then(|_| previous.and_then(|plan| plan.approval.clone()));
+    let mut approval_uid = previous.and_then(|plan| plan.approval_uid.clone());
+    let by_annotation =
+        annotation.filter(|text| !approvals.only_objects && named(text) == hash && approval.as_deref() != Some(*text));
+    let by_object = approvals.object(&hash).filter(|object| approval_uid.as_ref() != Some(&object.uid));
+    let is_new = is_waiting(plan) && (by_annotation.is_some() || by_object.is_some());
+    if !is_new {
+        let approved = shown(&consent.left(approved, plan, ahead));
+        let approved_hash = previous.map(|plan| plan.approved_hash.clone()).unwrap_or_default();
+        return Agreed { hash, approved, approval, approval_uid, approved_hash, is_new };
+    }
+    match by_object {
+        Some(object) => approval_uid = Some(object.uid.clone()),
+        None => approval = annotation.map(str::to_owned),
+    }
+    let approved = shown(&consent.ids_of(plan, ahead));
+    Agreed { approved_hash: hash.clone(), hash, approved, approval, approval_uid, is_new }
 }
 
 fn shown(approved: &Approved) -> Vec<ApprovedStep> {
@@ -138,18 +189,26 @@ fn shown(approved: &Approved) -> Vec<ApprovedStep> {
 }
 
 /// What a person reads of a plan that waits. `object`: as `keelson approve` takes it.
-pub fn waits(agreed: &Agreed, summary: &str, object: &str, annotation: Option<&str>) -> String {
+pub fn waits(agreed: &Agreed, summary: &str, object: &str, approvals: &Approvals) -> String {
     let hash = &agreed.hash;
-    let text = format!(
-        "plan {hash} waits for approval ({summary}): keelson approve {object}, or the annotation keelson.dev/approve: {hash}"
-    );
-    match annotation {
+    let how = instructions(object, APPROVE_ANNOTATION, hash, approvals);
+    let text = format!("plan {hash} waits for approval ({summary}): {how}");
+    match approvals.annotation.as_deref() {
+        Some(_) if approvals.only_objects => format!("{text}; annotations do not count (--require-approval-objects)"),
         Some(other) if named(other) == hash => {
             format!("{text}; {other:?} was taken up before, so approve it anew with another text: {hash}/2")
         }
         Some(other) => format!("{text}; the annotation names {:?}, which is not this plan", bounded(named(other), 64)),
         None => text,
     }
+}
+
+/// What a person does to give a word: the command, the annotation `key` where annotations count, or the object.
+pub fn instructions(object: &str, key: &str, word: &str, approvals: &Approvals) -> String {
+    if approvals.only_objects {
+        return format!("keelson approve {object}, or a PlanApproval of hash {word}");
+    }
+    format!("keelson approve {object}, or the annotation {key}: {word}")
 }
 
 /// The differences that are left alone, with when each was noticed first.

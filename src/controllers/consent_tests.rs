@@ -5,6 +5,29 @@ use serde_json::json;
 use super::*;
 use crate::engine::{Action, Change, Goal, Item};
 
+fn agree_to(
+    consent: &Consent,
+    plan: &Plan,
+    ahead: &[(Key, Step)],
+    annotation: Option<&str>,
+    previous: Option<&PlanStatus>,
+) -> Agreed {
+    let approvals = Approvals { annotation: annotation.map(str::to_owned), ..Approvals::default() };
+    agree_by(consent, plan, ahead, &approvals, previous)
+}
+
+fn agree_by(
+    consent: &Consent,
+    plan: &Plan,
+    ahead: &[(Key, Step)],
+    approvals: &Approvals,
+    previous: Option<&PlanStatus>,
+) -> Agreed {
+    let (subject, facts) = (Subject::default(), Facts::new());
+    let proposal = Proposal { subject: &subject, plan, ahead, facts: &facts };
+    agree(consent, proposal, approvals, previous)
+}
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
@@ -39,6 +62,7 @@ fn kept(agreed: &Agreed) -> PlanStatus {
     PlanStatus {
         approved: agreed.approved.clone(),
         approval: agreed.approval.clone(),
+        approval_uid: agreed.approval_uid.clone(),
         approved_hash: agreed.approved_hash.clone(),
         ..PlanStatus::default()
     }
@@ -53,27 +77,49 @@ fn an_approval_is_of_one_plan_and_is_used_once() {
     let step = update("logging", "", "api");
     let waiting = held("cluster", &step);
     let consent = input(ChangePolicy::Approval, None).consent();
-    let nobody = agree(&consent, &waiting, &[], None, None);
-    assert!(!nobody.is_new && nobody.approved.is_empty() && nobody.hash.len() == 8);
-    assert!(!agree(&consent, &waiting, &[], Some("00000000"), None).is_new, "another plan's");
+    let nobody = agree_to(&consent, &waiting, &[], None, None);
+    assert!(!nobody.is_new && nobody.approved.is_empty() && nobody.hash.len() == 16);
+    assert!(!agree_to(&consent, &waiting, &[], Some("00000000"), None).is_new, "another plan's");
     let hash = nobody.hash.clone();
-    let agreed = agree(&consent, &waiting, &[], Some(&hash), None);
+    let agreed = agree_to(&consent, &waiting, &[], Some(&hash), None);
     assert!(agreed.is_new && agreed.approved.len() == 1 && agreed.approved_hash == hash);
     // The next reconcile carries it out.
     let status = kept(&agreed);
     let consent = input(ChangePolicy::Approval, Some(&status)).consent();
     assert_eq!(consent.holds(&Key::single("cluster"), &step), None);
-    let done = agree(&consent, &plan(vec![item("cluster", Verdict::Settled)]), &[], Some(&hash), Some(&status));
+    let done = agree_to(&consent, &plan(vec![item("cluster", Verdict::Settled)]), &[], Some(&hash), Some(&status));
     assert!(done.approved.is_empty() && done.hash.is_empty());
     // The same difference comes back: the old annotation does not count again, another text does.
     let status = kept(&done);
     let consent = input(ChangePolicy::Approval, Some(&status)).consent();
     assert_eq!(consent.holds(&Key::single("cluster"), &step), Some(Held::Approval));
-    assert!(!agree(&consent, &waiting, &[], Some(&hash), Some(&status)).is_new);
-    assert!(agree(&consent, &waiting, &[], Some(&format!("{hash}/2")), Some(&status)).is_new);
+    assert!(!agree_to(&consent, &waiting, &[], Some(&hash), Some(&status)).is_new);
+    assert!(agree_to(&consent, &waiting, &[], Some(&format!("{hash}/2")), Some(&status)).is_new);
     // And so does taking it away and setting it again.
-    let away = agree(&consent, &waiting, &[], None, Some(&status));
-    assert!(agree(&consent, &waiting, &[], Some(&hash), Some(&kept(&away))).is_new);
+    let away = agree_to(&consent, &waiting, &[], None, Some(&status));
+    assert!(agree_to(&consent, &waiting, &[], Some(&hash), Some(&kept(&away))).is_new);
+}
+
+#[test]
+fn an_approval_object_counts_once_and_annotations_only_where_they_may() {
+    let step = update("logging", "", "api");
+    let waiting = held("cluster", &step);
+    let consent = input(ChangePolicy::Approval, None).consent();
+    let hash = agree_to(&consent, &waiting, &[], None, None).hash;
+    let annotated = Approvals { annotation: Some(hash.clone()), only_objects: true, ..Approvals::default() };
+    assert!(!agree_by(&consent, &waiting, &[], &annotated, None).is_new, "annotations do not count");
+    let object = |uid: &str| ApprovalObject { uid: uid.into(), hash: hash.clone() };
+    let one = Approvals { objects: vec![object("one")], ..annotated };
+    let agreed = agree_by(&consent, &waiting, &[], &one, None);
+    assert!(agreed.is_new && agreed.approved_hash == hash);
+    assert_eq!((agreed.approval_uid.as_deref(), agreed.approval.as_deref()), (Some("one"), None));
+    let status = kept(&agreed);
+    assert!(!agree_by(&consent, &waiting, &[], &one, Some(&status)).is_new, "it was used");
+    let two = Approvals { objects: vec![object("two")], ..one };
+    assert!(agree_by(&consent, &waiting, &[], &two, Some(&status)).is_new);
+    let other = ApprovalObject { uid: "three".into(), hash: "0".repeat(16) };
+    let foreign = Approvals { objects: vec![other], ..Approvals::default() };
+    assert!(!agree_by(&consent, &waiting, &[], &foreign, None).is_new, "of another plan");
 }
 
 #[test]
@@ -85,16 +131,16 @@ fn an_upgrade_is_approved_as_a_whole() {
     ];
     let waiting = held("cluster", &first);
     let consent = input(ChangePolicy::Approval, None).consent();
-    let hash = agree(&consent, &waiting, &ahead, None, None).hash;
+    let hash = agree_to(&consent, &waiting, &ahead, None, None).hash;
     // Whether the first step is in the plan already or still ahead makes no other plan of it.
     let all: Vec<_> = [(Key::single("cluster"), first)].into_iter().chain(ahead.clone()).collect();
     let nothing_yet = plan(vec![item("cluster", Verdict::Settled)]);
-    assert_eq!(agree(&consent, &nothing_yet, &all, None, None).hash, hash);
-    let status = kept(&agree(&consent, &waiting, &ahead, Some(&hash), None));
+    assert_eq!(agree_to(&consent, &nothing_yet, &all, None, None).hash, hash);
+    let status = kept(&agree_to(&consent, &waiting, &ahead, Some(&hash), None));
     assert_eq!(status.approved.len(), 3);
     // Between two steps nothing is in the plan, and what is ahead stays approved.
     let consent = input(ChangePolicy::Approval, Some(&status)).consent();
-    let left = agree(&consent, &nothing_yet, &ahead, Some(&hash), Some(&status));
+    let left = agree_to(&consent, &nothing_yet, &ahead, Some(&hash), Some(&status));
     assert_eq!(left.approved.len(), 2);
     // The node group takes its part from there.
     let elsewhere: Vec<_> = left.approved.into_iter().filter(|step| step.resource == "nodeGroup/web").collect();
@@ -107,8 +153,18 @@ fn an_upgrade_is_approved_as_a_whole() {
 #[test]
 fn what_a_person_reads_while_a_plan_waits() {
     let agreed = Agreed { hash: "3f9a1c20".into(), ..Agreed::default() };
-    let told = |annotation| waits(&agreed, "0 to create, 1 to update, 0 to delete", "demo -n team", annotation);
-    insta::assert_snapshot!([told(None), told(Some("11112222")), told(Some("3f9a1c20"))].join("\n"));
+    let message = |annotation: Option<&str>, only_objects| {
+        let approvals = Approvals { annotation: annotation.map(str::to_owned), only_objects, ..Approvals::default() };
+        waits(&agreed, "0 to create, 1 to update, 0 to delete", "demo -n team", &approvals)
+    };
+    let messages = [
+        message(None, false),
+        message(Some("11112222"), false),
+        message(Some("3f9a1c20"), false),
+        message(None, true),
+        message(Some("3f9a1c20"), true),
+    ];
+    insta::assert_snapshot!(messages.join("\n"));
 }
 
 #[test]

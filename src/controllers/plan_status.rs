@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::consent::Agreed;
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
+use crate::engine::consent::Facts;
 use crate::engine::{Action, Change, Held, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
 
 /// What the plan in status is made of.
@@ -26,14 +27,39 @@ pub struct Input<'a> {
     pub ahead: &'a Ahead,
     /// AWS matched what is asked for before: what differs was changed outside.
     pub changed_outside: bool,
+    /// Values of what is created or deleted.
+    pub facts: &'a Facts,
 }
 
 /// The plan as status shows it.
 pub fn plan_status(input: Input<'_>, agreed: Agreed) -> PlanStatus {
-    let Agreed { hash, approved, approval, approved_hash, is_new: _ } = agreed;
+    let Agreed { hash, approved, approval, approval_uid, approved_hash, is_new: _ } = agreed;
     let Input { plan, generation, ahead, .. } = input;
-    let steps = plan.items.iter().filter_map(|item| step(item, input)).chain(ahead.shown()).take(MAX_STEPS).collect();
-    PlanStatus { hash, generation, summary: plan.summary(), steps, approved_hash, approval, approved }
+    let mut steps: Vec<_> = plan.items.iter().filter_map(|item| step(item, input)).chain(ahead.shown()).collect();
+    let omitted = steps.len().saturating_sub(MAX_STEPS);
+    steps.truncate(MAX_STEPS);
+    PlanStatus {
+        hash,
+        generation,
+        summary: summary(plan, ahead),
+        steps,
+        omitted_steps: i32::try_from(omitted).ok().filter(|count| *count > 0),
+        approved_hash,
+        approval,
+        approval_uid,
+        approved,
+    }
+}
+
+/// The plan in one line, with what is deleted beside its own steps.
+pub fn summary(plan: &Plan, ahead: &Ahead) -> String {
+    let deleted = |(_, step): &&(Key, Step)| step.action == Action::Delete;
+    let goes_along = plan.items.iter().filter(|item| matches!(item.verdict, Verdict::GoesWith(_))).count();
+    let more = goes_along + ahead.steps.iter().filter(deleted).count();
+    if more == 0 {
+        return plan.summary();
+    }
+    format!("{}, and {more} that go with them", plan.summary())
 }
 
 /// Steps that will follow the plan: they wait for it.
@@ -52,7 +78,7 @@ impl Ahead {
             action: step_action(step.action),
             resource: key.to_string(),
             detail: detail(&step.changes),
-            reason: None,
+            reason: step.reason.as_ref().map(|why| bounded(why, 256)),
             state,
             since: None,
             expected_seconds: None,
@@ -62,7 +88,7 @@ impl Ahead {
 }
 
 fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
-    let Input { memory, expected, .. } = input;
+    let Input { memory, expected, facts, .. } = input;
     let shown = |action, state| PlanStep {
         action: step_action(action),
         resource: item.key.to_string(),
@@ -74,13 +100,19 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
         after: None,
     };
     let planned = |step: &Step, state| PlanStep {
-        detail: detail(&step.changes),
+        detail: detail(&step.changes).or_else(|| values(facts.get(&item.key), existing_id(item, step, memory))),
         reason: why(item, step, input).map(|why| bounded(&why, 256)),
         expected_seconds: seconds(item, step, expected),
         ..shown(step.action, state)
     };
     Some(match &item.verdict {
-        Verdict::Settled | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => return None,
+        Verdict::Settled | Verdict::Unseen(_) | Verdict::Blocked(_) => return None,
+        Verdict::GoesWith(host) => PlanStep {
+            detail: values(facts.get(&item.key), None),
+            reason: Some(bounded(&format!("deleted with {host}"), 256)),
+            after: Some(host.to_string()),
+            ..shown(Action::Delete, StepState::Pending)
+        },
         // It is told as drift, and nothing is planned.
         Verdict::Held(_, Held::Drift) => return None,
         Verdict::Step(step) | Verdict::Held(step, _) => planned(step, StepState::Pending),
@@ -157,7 +189,37 @@ fn detail(changes: &[Change]) -> Option<String> {
     if changes.is_empty() {
         return None;
     }
-    Some(bounded(&told(changes), 1024))
+    Some(counted(&told(changes)))
+}
+
+/// Longest `detail` of a step.
+const LONGEST_DETAIL: usize = 1024;
+
+/// The text, cut where it is too long, with how much is missing.
+fn counted(text: &str) -> String {
+    /// Room for the count.
+    const COUNT: usize = 32;
+    let length = text.chars().count();
+    if length <= LONGEST_DETAIL {
+        return text.to_owned();
+    }
+    let kept = LONGEST_DETAIL - COUNT;
+    let start: String = text.chars().take(kept).collect();
+    format!("{start}… ({} more characters)", length - kept)
+}
+
+/// "vpc-1; cidr: 10.0.0.0/16": which it is, and its values.
+fn values(facts: Option<&Vec<(&'static str, String)>>, id: Option<&str>) -> Option<String> {
+    let facts = facts.into_iter().flatten().filter(|(_, value)| !value.is_empty());
+    let facts = facts.map(|(name, value)| format!("{name}: {value}"));
+    let parts: Vec<_> = id.map(str::to_owned).into_iter().chain(facts).collect();
+    (!parts.is_empty()).then(|| counted(&parts.join("; ")))
+}
+
+/// The id in AWS of what a step deletes or lets go of.
+fn existing_id<'m>(item: &Item, step: &Step, memory: &'m Memory) -> Option<&'m str> {
+    let exists = matches!(step.action, Action::Delete | Action::Release);
+    memory.observed(&item.key).filter(|_| exists).map(|seen| seen.id.as_str())
 }
 
 /// "logging [] -> [api], version 1.33 -> 1.34".
@@ -228,6 +290,10 @@ mod tests {
             generation,
             ahead: &ahead,
             changed_outside: true,
+            facts: &Facts::from([(
+                Key::named("role", "node"),
+                vec![("name", "demo-node".to_owned()), ("policies", String::new())],
+            )]),
         };
         insta::assert_yaml_snapshot!(plan_status(input, Agreed::default()));
     }

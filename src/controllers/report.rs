@@ -16,6 +16,7 @@ use super::watch::digest;
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::conditions::{self, ConditionType};
 use crate::aws::WriteGate;
+use crate::engine::consent::Subject;
 
 /// When nothing is expected: a watch event that was missed is made good by then.
 const RESYNC: Duration = Duration::from_secs(1800);
@@ -60,6 +61,16 @@ impl Next {
 /// A number of the object's own, to spread what would happen all at once.
 pub fn seed<K: ResourceExt>(object: &K) -> u64 {
     digest(object.uid())
+}
+
+/// What the plans of an object are of.
+pub fn subject<K: ResourceExt>(object: &K) -> Subject {
+    let meta = object.meta();
+    Subject {
+        uid: object.uid().unwrap_or_default(),
+        generation: meta.generation,
+        deleted_at: meta.deletion_timestamp.as_ref().map(|time| time.0),
+    }
 }
 
 /// What a person changes by asking for something: the spec, or the annotation that asks for a look.

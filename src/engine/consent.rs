@@ -2,13 +2,14 @@
 //!
 //! The planner holds back what nobody agreed to, and shows it; the checker asks again before anything is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use super::key::Key;
-use super::plan::{Action, Plan, Step};
+use super::plan::{Action, Goal, Plan, Step, Verdict};
 use super::resource::Change;
 
 /// What a step does, as a short digest: an approval names it. The same for the same change of the same resource.
@@ -30,6 +31,23 @@ impl fmt::Display for StepId {
 
 /// Steps that were agreed to.
 pub type Approved = BTreeSet<(Key, StepId)>;
+
+/// What a plan is of. An approval of it is of no other object, no other spec and no other deletion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// UID of the object.
+    pub uid: String,
+    /// Generation of its spec.
+    pub generation: Option<i64>,
+    /// When its deletion was requested, if it was.
+    pub deleted_at: Option<Timestamp>,
+}
+
+/// What people read of resources that are created or deleted: names and values.
+pub type Facts = BTreeMap<Key, Vec<(&'static str, String)>>;
+
+/// Bytes of a plan's hash.
+const HASH_BYTES: usize = 8;
 
 /// Which steps may be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,13 +144,11 @@ impl Consent {
     /// The digests of a step: one for each change of an update, as EKS takes them in turns.
     pub fn ids(&self, key: &Key, step: &Step) -> Vec<StepId> {
         match step.action {
-            Action::Create => vec![self.create_id(key)],
-            Action::Update if !step.changes.is_empty() => step
-                .changes
-                .iter()
-                .map(|Change { field, from, to, .. }| id(key, Action::Update, &[field, from, to]))
-                .collect(),
-            action => vec![id(key, action, &[])],
+            Action::Create if step.changes.is_empty() => vec![self.create_id(key)],
+            action if step.changes.is_empty() => vec![id(key, action, &[])],
+            action => {
+                step.changes.iter().map(|Change { field, from, to, .. }| id(key, action, &[field, from, to])).collect()
+            }
         }
     }
 
@@ -146,9 +162,36 @@ impl Consent {
         steps.flat_map(|(key, step)| self.ids(key, step).into_iter().map(|id| (key.clone(), id))).collect()
     }
 
+    /// Hash of a plan, which an approval names: of its subject, its goal, and each step with its values, however far the steps
+    /// are. Empty when there are none.
+    pub fn hash(&self, subject: &Subject, plan: &Plan, ahead: &[(Key, Step)], facts: &Facts) -> String {
+        let mut lines: BTreeSet<String> =
+            self.ids_of(plan, ahead).iter().map(|(key, id)| format!("{key} {id}")).collect();
+        if lines.is_empty() {
+            return String::new();
+        }
+        let created = plan.steps().filter(|(_, step)| step.action == Action::Create);
+        for (key, _) in created {
+            lines.extend(facts.get(key).into_iter().flatten().map(|(name, value)| format!("{key} {name}={value:?}")));
+        }
+        lines.extend(plan.items.iter().filter_map(|item| match &item.verdict {
+            Verdict::GoesWith(host) => Some(format!("{} with {host}", item.key)),
+            _ => None,
+        }));
+        let Subject { uid, generation, deleted_at } = subject;
+        let goal = match plan.goal {
+            Goal::Present => "present",
+            Goal::Gone => "deleted",
+            Goal::Released => "retained",
+        };
+        let deleted_at = deleted_at.map(|at| at.as_second());
+        let head = format!("{uid}\0{generation:?}\0{goal}\0{deleted_at:?}");
+        let text = lines.into_iter().fold(head, |text, line| text + "\n" + &line);
+        digest(&text, HASH_BYTES)
+    }
+
     /// What of `approved` is not used up: steps that are done, or not asked for any more, need a new agreement.
     pub fn left(&self, approved: &Approved, plan: &Plan, ahead: &[(Key, Step)]) -> Approved {
-        use super::plan::Verdict;
         let current = self.ids_of(plan, ahead);
         let is_left = |(key, step): &(Key, StepId)| {
             let Some(item) = plan.items.iter().find(|item| item.key == *key) else { return false };
@@ -163,17 +206,8 @@ impl Consent {
     }
 }
 
-/// Hash of a plan by the digests of its steps: the same for the same steps, however far they are. Empty when there are none.
-pub fn hash(steps: &Approved) -> String {
-    if steps.is_empty() {
-        return String::new();
-    }
-    let lines: Vec<String> = steps.iter().map(|(key, id)| format!("{key} {id}\n")).collect();
-    digest(&lines.concat(), 4)
-}
-
 fn id(key: &Key, action: Action, rest: &[&str]) -> StepId {
-    StepId(digest(&format!("{key}\0{}\0{}", action.as_str(), rest.join("\0")), 6))
+    StepId(digest(&format!("{key}\0{}\0{}", action.as_str(), rest.join("\0")), 8))
 }
 
 /// The first `bytes` of a SHA-256, in hexadecimal.
@@ -183,7 +217,7 @@ pub fn digest(text: &str, bytes: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::{Goal, Item, Verdict};
+    use super::super::plan::Item;
     use super::*;
 
     fn step(action: Action, changes: &[(&str, &str, &str)]) -> Step {
@@ -276,16 +310,46 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_names_the_steps_and_nothing_else() {
-        let one = only("s", &[(Key::single("vpc"), step(Action::Create, &[]))]);
-        let other = only("t", &[(Key::single("vpc"), step(Action::Create, &[]))]);
-        let of = |consent: &Consent| match &consent.given {
-            Given::Only(steps) => hash(steps),
-            _ => unreachable!(),
+    fn the_hash_is_of_one_object_one_spec_one_deletion_and_the_steps_with_their_values() {
+        let vpc = Key::single("vpc");
+        let ahead = [(vpc.clone(), step(Action::Update, &[("version", "1.33", "1.34")]))];
+        let subject = Subject { uid: "uid-1".into(), generation: Some(3), deleted_at: None };
+        let consent = |wanted: &str| Consent { wanted: wanted.into(), ..Consent::default() };
+        let created = |goal| {
+            let verdict = Verdict::Step(step(Action::Create, &[]));
+            let item = Item { key: vpc.clone(), verdict, forbidden: Vec::new(), drift: Vec::new() };
+            Plan { goal, items: vec![item] }
         };
-        assert_eq!(of(&one), of(&one));
-        assert_ne!(of(&one), of(&other));
-        assert_eq!(of(&one).len(), 8);
-        assert_eq!(hash(&Approved::new()), "");
+        let with_addon = {
+            let mut plan = created(Goal::Present);
+            let verdict = Verdict::GoesWith(vpc.clone());
+            plan.items.push(Item { key: Key::named("addon", "x"), verdict, forbidden: Vec::new(), drift: Vec::new() });
+            plan
+        };
+        let cidr = |cidr: &str| Facts::from([(vpc.clone(), vec![("cidr", cidr.to_owned())])]);
+        let none = Facts::new();
+        let present = created(Goal::Present);
+        let other_steps = [(vpc.clone(), step(Action::Update, &[("version", "1.33", "1.35")]))];
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let all = [
+            consent("s").hash(&subject, &present, &[], &none),
+            consent("t").hash(&subject, &present, &[], &none),
+            consent("s").hash(&subject, &created(Goal::Gone), &[], &none),
+            consent("s").hash(&subject, &created(Goal::Released), &[], &none),
+            consent("s").hash(&subject, &with_addon, &[], &none),
+            consent("s").hash(&subject, &present, &ahead, &none),
+            consent("s").hash(&subject, &present, &other_steps, &none),
+            consent("s").hash(&subject, &present, &[], &cidr("10.0.0.0/16")),
+            consent("s").hash(&subject, &present, &[], &cidr("10.1.0.0/16")),
+            consent("s").hash(&Subject { uid: "uid-2".into(), ..subject.clone() }, &present, &[], &none),
+            consent("s").hash(&Subject { generation: Some(4), ..subject.clone() }, &present, &[], &none),
+            consent("s").hash(&Subject { deleted_at: at(100), ..subject.clone() }, &present, &[], &none),
+            consent("s").hash(&Subject { deleted_at: at(101), ..subject.clone() }, &present, &[], &none),
+        ];
+        assert!(all.iter().all(|hash| hash.len() == 16));
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
+        assert_eq!(all[0], consent("s").hash(&subject, &present, &[], &none));
+        let nothing = Plan { goal: Goal::Present, items: Vec::new() };
+        assert_eq!(consent("s").hash(&subject, &nothing, &[], &none), "");
     }
 }

@@ -13,14 +13,14 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use super::check::{Violation, check};
-use super::consent::Consent;
+use super::consent::{Consent, Facts};
 use super::expect::Expectations;
 use super::failure::{Class, Failure, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{AnyPresence, Memory};
 use super::node::Node;
-use super::plan::{Action, Goal, Plan, Step};
+use super::plan::{Action, Goal, Item, Plan, Step, Verdict};
 use super::planner::plan;
 use super::resource::{Change, Look, Operation, Phase, Presence};
 
@@ -82,6 +82,8 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// How long each step that is left should take.
     pub expected: BTreeMap<Key, Duration>,
+    /// What people read of the resources of the plan.
+    pub facts: Facts,
 }
 
 /// A graph, where it goes, and what a reconcile of it works with.
@@ -125,7 +127,8 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
                 let plan = run.plan(memory);
                 let next = (run.clock)().saturating_add(span(Duration::from_secs(60))).ok();
                 let expected = run.expected(&plan);
-                return Report { plan, next, happened, ended, violations, expected };
+                let facts = run.facts(&plan);
+                return Report { plan, next, happened, ended, violations, expected, facts };
             }
         };
         let mut start: Vec<(Arc<dyn Node<C>>, Step)> = Vec::new();
@@ -150,7 +153,8 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
             let plan = checked.into_plan();
             let next = run.look_again(memory, &plan);
             let expected = run.expected(&plan);
-            return Report { plan, next, happened, ended, violations: Vec::new(), expected };
+            let facts = run.facts(&plan);
+            return Report { plan, next, happened, ended, violations: Vec::new(), expected, facts };
         };
         in_flight.remove(&done.key);
         let keep_at_once = done.is_to_be_kept();
@@ -201,6 +205,16 @@ impl<C: Sync> Run<'_, C> {
             Some((key.clone(), self.expectations.of(node.as_ref(), step.action, None).typical))
         };
         plan.steps().filter_map(of).collect()
+    }
+
+    fn facts(&self, plan: &Plan) -> Facts {
+        let shown = |item: &Item| match &item.verdict {
+            Verdict::GoesWith(_) => true,
+            Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) => step.changes.is_empty(),
+            _ => false,
+        };
+        let of = |item: &Item| Some((item.key.clone(), self.graph.node(&item.key)?.facts()));
+        plan.items.iter().filter(|item| shown(item)).filter_map(of).collect()
     }
 
     /// Looks at everything that is due, what lives in another thing after that thing. Returns the operations that ended.

@@ -13,6 +13,7 @@ from .stage import Stage, actions, until
 from .upgrading import current, reach
 
 APPROVE = "keelson.dev/approve"
+RELEASE = "keelson.dev/release-deletion"
 LOOK_NOW = "keelson.dev/reconcile-at"
 # What would be written after a look is written by then.
 A_MOMENT = 0.7

@@ -11,8 +11,8 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use super::plan::print;
-use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup};
-use waiting::{Kind, Planned, Standing, Target};
+use crate::api::{EksCluster, NodeGroup};
+use waiting::{Kind, Planned, Standing, Target, Word};
 
 /// How often objects that change meanwhile are read again.
 const MOST_ATTEMPTS: usize = 20;
@@ -57,8 +57,8 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
             agreed = Some(hashes);
         }
         let mut changed = false;
-        for (object, annotation) in &waiting {
-            if objects.annotate(object, annotation).await? {
+        for (object, word) in &waiting {
+            if objects.annotate(object, word).await? {
                 super::print(&format!("approved: {}\n", told(object)))?;
             } else {
                 changed = true;
@@ -71,17 +71,18 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
     bail!("the objects change faster than they can be approved: try again")
 }
 
-/// `EksCluster default/demo, plan 3f9a1c20`.
+/// `EksCluster default/demo, plan 3f9a1c2098765432`.
 fn told(object: &Planned) -> String {
-    format!("{}, plan {}", object.title(), object.plan.hash)
+    let what = if object.release.is_some() { "release of its deletion" } else { "plan" };
+    format!("{}, {what} {}", object.title(), object.hash())
 }
 
-/// What waits, with the annotation that approves it.
-fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(&'o Planned, String)>> {
+/// What waits, and for which word.
+fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(&'o Planned, Word)>> {
     let mut waiting = Vec::new();
     for object in found {
         match object.standing() {
-            Standing::Waits(annotation) => waiting.push((object, annotation)),
+            Standing::Waits(word) => waiting.push((object, word)),
             Standing::Outdated => {
                 bail!("{}: its spec is newer than its plan: wait until it is planned anew", object.title())
             }
@@ -92,7 +93,7 @@ fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(
         && !waiting.is_empty()
     {
         let others: Vec<_> = waiting.iter().map(|(object, _)| told(object)).collect();
-        waiting.retain(|(object, _)| object.plan.hash == hash);
+        waiting.retain(|(object, _)| object.hash() == hash);
         if waiting.is_empty() {
             bail!("no plan {hash} waits; what does: {}", others.join("; "));
         }
@@ -109,7 +110,7 @@ fn nothing_waits(found: &[Planned]) -> String {
     found.iter().map(line).collect()
 }
 
-fn show(waiting: &[(&Planned, String)]) -> anyhow::Result<()> {
+fn show(waiting: &[(&Planned, Word)]) -> anyhow::Result<()> {
     let mut out = String::new();
     for (object, _) in waiting {
         let title = if object.is_deleted() { format!("{}, to be deleted", told(object)) } else { told(object) };
@@ -167,11 +168,11 @@ impl Objects {
     }
 
     /// Writes the annotation on the object as it was shown; `false`: it is another by now.
-    async fn annotate(&self, object: &Planned, annotation: &str) -> anyhow::Result<bool> {
+    async fn annotate(&self, object: &Planned, word: &Word) -> anyhow::Result<bool> {
         let name = object.metadata.name.clone().unwrap_or_default();
         let metadata = json!({
             "resourceVersion": object.metadata.resource_version,
-            "annotations": {APPROVE_ANNOTATION: annotation},
+            "annotations": {word.annotation: word.text},
         });
         let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"metadata": metadata})));
         let written = match object.kind {

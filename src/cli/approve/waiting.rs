@@ -5,7 +5,7 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api::status::PlanStatus;
-use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, Reason};
+use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, RELEASE_ANNOTATION, Reason};
 
 /// The kinds that have plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,29 +55,48 @@ pub struct Planned {
     pub metadata: ObjectMeta,
     pub conditions: Vec<Condition>,
     pub plan: PlanStatus,
+    /// The word that releases its deletion, while that is held.
+    pub release: Option<String>,
 }
 
 impl From<EksCluster> for Planned {
     fn from(cluster: EksCluster) -> Self {
         let status = cluster.status.unwrap_or_default();
-        let plan = status.plan.unwrap_or_default();
-        Self { kind: Kind::EksCluster, metadata: cluster.metadata, conditions: status.conditions, plan }
+        let (plan, deletion) = (status.plan.unwrap_or_default(), status.deletion.unwrap_or_default());
+        let release = deletion.release.filter(|_| deletion.began.is_none());
+        Self { kind: Kind::EksCluster, metadata: cluster.metadata, conditions: status.conditions, plan, release }
     }
 }
 
 impl From<NodeGroup> for Planned {
     fn from(group: NodeGroup) -> Self {
         let status = group.status.unwrap_or_default();
-        let plan = status.plan.unwrap_or_default();
-        Self { kind: Kind::NodeGroup, metadata: group.metadata, conditions: status.conditions, plan }
+        let (plan, deletion) = (status.plan.unwrap_or_default(), status.deletion.unwrap_or_default());
+        let release = deletion.release.filter(|_| deletion.began.is_none());
+        Self { kind: Kind::NodeGroup, metadata: group.metadata, conditions: status.conditions, plan, release }
+    }
+}
+
+/// What a person gives: the hash of a plan, or the release of a deletion that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The annotation that gives it.
+    pub annotation: &'static str,
+    /// What the annotation holds.
+    pub text: String,
+}
+
+impl Word {
+    fn approve(text: impl Into<String>) -> Self {
+        Self { annotation: APPROVE_ANNOTATION, text: text.into() }
     }
 }
 
 /// Where the approval of an object's plan stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It waits; an approval is the annotation with this value.
-    Waits(String),
+    /// It waits for this.
+    Waits(Word),
     /// It is approved, and the operator has not taken that up yet.
     Approved,
     /// The spec is newer than the plan.
@@ -98,10 +117,16 @@ impl Planned {
         self.metadata.deletion_timestamp.is_some()
     }
 
+    /// What an approval of it names.
+    pub fn hash(&self) -> &str {
+        self.release.as_ref().unwrap_or(&self.plan.hash)
+    }
+
     /// Where it stands.
     pub fn standing(&self) -> Standing {
         let hash = &self.plan.hash;
-        let annotation = self.metadata.annotations.as_ref().and_then(|all| all.get(APPROVE_ANNOTATION));
+        let annotated = |key: &str| self.metadata.annotations.as_ref().and_then(|all| all.get(key));
+        let annotation = annotated(APPROVE_ANNOTATION);
         let waits = self.conditions.iter().any(|one| one.reason == Reason::WaitingForApproval.as_str());
         if !waits || hash.is_empty() {
             let ready = self.conditions.iter().find(|one| one.type_ == "Ready");
@@ -111,11 +136,17 @@ impl Planned {
         if self.plan.generation.is_some() && self.plan.generation != self.metadata.generation {
             return Standing::Outdated;
         }
+        if let Some(word) = &self.release {
+            return match annotated(RELEASE_ANNOTATION) {
+                Some(text) if text == word => Standing::Approved,
+                _ => Standing::Waits(Word { annotation: RELEASE_ANNOTATION, text: word.clone() }),
+            };
+        }
         match annotation {
             Some(text) if named(text) == hash && self.plan.approval.as_ref() != Some(text) => Standing::Approved,
             // The same text counts once: the same plan approved again says so.
-            Some(text) if named(text) == hash => Standing::Waits(format!("{hash}/{}", times(text) + 1)),
-            _ => Standing::Waits(hash.clone()),
+            Some(text) if named(text) == hash => Standing::Waits(Word::approve(format!("{hash}/{}", times(text) + 1))),
+            _ => Standing::Waits(Word::approve(hash)),
         }
     }
 }
@@ -161,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_plan_waits_until_its_own_hash_is_named() {
-        let waits = |text: &str| Standing::Waits(text.to_owned());
+        let waits = |text: &str| Standing::Waits(Word::approve(text));
         assert_eq!(cluster(|_| ()).standing(), waits("3f9a1c20"));
         assert_eq!(annotated("00000000", None), waits("3f9a1c20"));
         assert_eq!(annotated("3f9a1c20", None), Standing::Approved);
@@ -169,6 +200,21 @@ mod tests {
         // It was approved before, and came again.
         assert_eq!(annotated("3f9a1c20", Some("3f9a1c20")), waits("3f9a1c20/2"));
         assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20/2")), waits("3f9a1c20/3"));
+    }
+
+    #[test]
+    fn a_held_deletion_waits_for_its_own_word() {
+        let held = |annotation: Option<&str>| {
+            cluster(|object| {
+                object["status"]["deletion"] = json!({"release": "9f86d081884c7d65"});
+                object["metadata"]["annotations"] =
+                    json!({APPROVE_ANNOTATION: "3f9a1c20", RELEASE_ANNOTATION: annotation.unwrap_or_default()});
+            })
+        };
+        let word = Word { annotation: RELEASE_ANNOTATION, text: "9f86d081884c7d65".to_owned() };
+        assert_eq!(held(None).standing(), Standing::Waits(word));
+        assert_eq!(held(None).hash(), "9f86d081884c7d65");
+        assert_eq!(held(Some("9f86d081884c7d65")).standing(), Standing::Approved);
     }
 
     #[test]

@@ -12,14 +12,11 @@ use crate::api::{EksCluster, NodeGroup};
 use crate::cli::reading;
 use crate::controllers::cluster::facts::Facts;
 use crate::controllers::cluster::upgrade::seen::{self, Read};
-use crate::controllers::cluster::upgrade::status::ahead;
-use crate::controllers::consent::wanted as digest_of;
 use crate::controllers::journal::NoJournal;
-use crate::engine::consent::hash;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{Consent, Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
-use crate::resources::expand::{ClusterView, NodeRole, SubnetView};
+use crate::resources::expand::{ClusterView, SubnetView};
 use crate::resources::{node_group, readiness, survey};
 use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, way};
 
@@ -35,9 +32,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     }
     let survey = survey::survey(&cloud, Duration::ZERO).await?;
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
-    let node_role = NodeRole::of(groups.iter().map(|group| &group.spec));
-    let consent = agreed(digest_of(&cluster.spec, &grant.settings, &node_role.policies));
-    let (plan, memory) = look(&graph, &consent, &cloud).await;
+    let (plan, memory) = look(&graph, &cloud).await;
     let view = view(cluster, &memory);
     let (mut seen, mut of_groups) = (Vec::new(), Vec::new());
     for group in groups {
@@ -46,29 +41,16 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let uid = uid.unwrap_or_else(|| "not-there-yet".to_owned());
         let owner = Owner { uid, cluster: cloud.owner.cluster.clone() };
         let graph = node_group_graph(group, grant, &owner, &view)?;
-        let consent = agreed(digest_of(&group.spec, &grant.settings, &cluster.spec.tags));
-        let (plan, memory) = look(&graph, &consent, &Cloud { owner, ..cloud.clone() }).await;
+        let (plan, memory) = look(&graph, &Cloud { owner, ..cloud.clone() }).await;
         seen.push(Arc::new(as_seen(group, &memory)));
-        let hash = hash(&consent.ids_of(&plan, &[]));
         let (title, about) = (named("NodeGroup", *group), String::new());
-        of_groups.push(Planned { title, about, graph, plan, hash, upgrade: Vec::new() });
+        of_groups.push(Planned { title, about, graph, plan, upgrade: Vec::new() });
     }
     let decision = upgrade(cluster, &cloud, &memory, &seen).await?;
-    let version_of = |name: &str| {
-        let group = seen.iter().find(|group| group.node_group_name() == name)?;
-        group.status.as_ref()?.version.clone()
-    };
-    let follow = decision.as_ref().map(|decision| ahead(decision, version_of).steps).unwrap_or_default();
-    let hash = hash(&consent.ids_of(&plan, &follow));
     let upgrade = decision.iter().flat_map(|decision| &decision.way).map(ToString::to_string).collect();
     let (title, about) = (named("EksCluster", *cluster), about(cluster));
-    let planned = Planned { title, about, graph, plan, hash, upgrade };
+    let planned = Planned { title, about, graph, plan, upgrade };
     Ok(std::iter::once(planned).chain(of_groups).collect())
-}
-
-/// Everything is agreed to, so that all there is to do is shown; of what, the plan's hash tells.
-fn agreed(wanted: String) -> Consent {
-    Consent { wanted, ..Consent::default() }
 }
 
 /// The node group with the version that AWS shows.
@@ -101,14 +83,14 @@ async fn upgrade(
     Ok(Some(decide(&goal, &seen, &clock, None)))
 }
 
-async fn look(graph: &Graph<Cloud>, consent: &Consent, cloud: &Cloud) -> (Plan, Memory) {
+async fn look(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
     let mut memory = Memory::new(Timestamp::now(), Duration::ZERO, []);
     let expectations = Expectations::default();
     let clock = Timestamp::now;
     let run = Run {
         graph,
         goal: Goal::Present,
-        consent,
+        consent: &Consent::default(),
         cloud,
         journal: &NoJournal,
         expectations: &expectations,

@@ -66,8 +66,6 @@ pub struct Planned {
     pub graph: Graph<Cloud>,
     /// What is to be done.
     pub plan: Plan,
-    /// Names the plan, as status does; empty: nothing is to be done, or AWS was not asked.
-    pub hash: String,
     /// The steps of an upgrade, in their order: each begins when those before it are done.
     pub upgrade: Vec<String>,
 }
@@ -141,13 +139,13 @@ fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let graph = cluster_graph(wanted, &owner, &survey)?;
     let plan = plan_from_nothing(&graph, spec.role_arn.is_some());
     let view = placeholder_view(cluster, &graph);
-    let (title, hash, upgrade) = (named("EksCluster", *cluster), String::new(), Vec::new());
-    let mut all = vec![Planned { title, about: about(cluster), graph, plan, hash, upgrade }];
+    let (title, upgrade) = (named("EksCluster", *cluster), Vec::new());
+    let mut all = vec![Planned { title, about: about(cluster), graph, plan, upgrade }];
     for group in groups {
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let plan = plan_from_nothing(&graph, false);
-        let (title, about, hash, upgrade) = (named("NodeGroup", *group), String::new(), String::new(), Vec::new());
-        all.push(Planned { title, about, graph, plan, hash, upgrade });
+        let (title, about, upgrade) = (named("NodeGroup", *group), String::new(), Vec::new());
+        all.push(Planned { title, about, graph, plan, upgrade });
     }
     Ok(all)
 }

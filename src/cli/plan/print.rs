@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Planned;
 use super::style::{self, styled};
 use super::timeline::Timeline;
-use crate::api::status::{MAX_STEPS, PlanStatus, StepAction, StepState};
+use crate::api::status::{PlanStatus, StepAction, StepState};
 use crate::controllers::plan_status;
 use crate::controllers::progress::{Standing, label, standing};
 use crate::engine::{Action, Goal, Item, Key, Verdict, WaitingOn};
@@ -30,10 +30,9 @@ pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
 }
 
 fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
-    let Planned { title, about, graph, plan, hash, upgrade } = planned;
+    let Planned { title, about, graph, plan, upgrade } = planned;
     let about = if about.is_empty() { String::new() } else { format!(": {about}") };
-    let named = if hash.is_empty() { String::new() } else { format!("plan {hash}: ") };
-    let _ = writeln!(out, "{}{about}\n{named}{}\n", styled(style::heading(), title), plan.summary());
+    let _ = writeln!(out, "{}{about}\n{}\n", styled(style::heading(), title), plan.summary());
     let mut rows = vec![heading()];
     let mut settled = 0;
     let mut items: Vec<&Item> = plan
@@ -107,8 +106,8 @@ pub fn status(out: &mut String, title: &str, plan: &PlanStatus) {
         ]);
     }
     table(out, &rows);
-    if plan.steps.len() == MAX_STEPS {
-        let _ = writeln!(out, "  more steps than status shows: the line above counts them all");
+    if let Some(more) = plan.omitted_steps {
+        let _ = writeln!(out, "  and {more} more steps, which the line above counts and the hash covers");
     }
     out.push('\n');
 }

@@ -5,13 +5,15 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
+use super::deletion::goes_along;
 use super::{Outcome, Reconcile};
-use crate::api::Reason;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{DeletionStatus, EksClusterStatus};
+use crate::api::{RELEASE_ANNOTATION, Reason};
 use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::consent;
-use crate::controllers::deletions::Verdict;
+use crate::controllers::consent::{self, Agreed, Proposal};
+use crate::controllers::deletions::{Release, Verdict};
+use crate::controllers::plan_status;
 use crate::controllers::report::Next;
 use crate::engine::consent::{Approved, Given};
 use crate::engine::{Consent, Goal, Graph};
@@ -37,41 +39,70 @@ impl Reconcile<'_> {
         let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
         // What stays is no loss, nor is what never came about.
         let counts = goal == Goal::Gone && previous.arn.is_some();
-        let waits = if self.cluster.spec.change_policy == ChangePolicy::Approval {
-            String::new()
+        let approvals = self.approvals();
+        let held = if self.change_policy() == ChangePolicy::Approval {
+            None
         } else if !counts {
-            return self.begins(previous);
+            return self.begins(previous, None);
         } else {
             let clusters = self.ctx.clusters.state();
             let is_there = |uid: &str| clusters.iter().any(|cluster| cluster.uid().as_deref() == Some(uid));
             match self.ctx.deletions.ask(&uid, &name, is_there).await {
-                Ok(Verdict::Begins) => return self.begins(previous),
-                Ok(Verdict::Waits(lately)) => too_many(self.ctx.deletions.most(), &lately),
+                Ok(Verdict::Begins) => return self.begins(previous, None),
+                Ok(Verdict::Waits(lately)) => Some((too_many(self.ctx.deletions.most(), &lately), self.release())),
                 Err(why) => return self.uncounted(previous, &why),
             }
         };
+        if let Some((_, Release { given: true, approval_uid, .. })) = &held {
+            return self.released(previous, approval_uid.clone()).await;
+        }
         let consent = Consent { given: Given::Only(Approved::new()), ..Consent::default() };
         let report = self.engine(graph, cloud, goal, &consent).await;
-        let agreed = consent::agree(&consent, &report.plan, &[], self.approval(), None);
+        let ahead = goes_along(&self.node_groups_that_go(), self.cluster.spec.deletion_policy);
+        let (subject, plan) = (self.subject(), &report.plan);
+        let proposal = Proposal { subject: &subject, plan, ahead: &ahead.steps, facts: &report.facts };
+        let agreed = consent::agree(&consent, proposal, &approvals, None);
+        let agreed = Agreed { is_new: agreed.is_new && held.is_none(), ..agreed };
         if agreed.is_new || report.plan.settled() {
-            if counts && let Err(why) = self.ctx.deletions.approve(&uid, &name).await {
-                return self.uncounted(previous, &why);
-            }
-            return self.begins(previous);
+            return self.released(previous, agreed.approval_uid).await;
         }
         let next = report.next.map_or(Next::change(), Next::at);
-        let instead = (!agreed.hash.is_empty()).then(|| {
-            let says = self.waits(&agreed, &report.plan.summary());
-            Overall::Stalled(Says { message: format!("{waits}{}", says.message), ..says })
-        });
-        let outcome = self.deleting(previous, cloud, report, agreed, instead, next);
-        Outcome { deletion: Some(DeletionStatus { began: None }), ..outcome }
+        let summary = plan_status::summary(&report.plan, &ahead);
+        let (release, waits) = match held {
+            None => (None, (!agreed.hash.is_empty()).then(|| self.waits(&agreed, &summary))),
+            Some((why, release)) => {
+                let how = release.instructions(&self.as_argument(), &approvals);
+                let message = format!("{why}: {summary}: {how}");
+                (Some(release.word), Some(Says::no(Reason::WaitingForApproval, message)))
+            }
+        };
+        let agreed = Agreed { approved: Vec::new(), ..agreed };
+        let outcome = self.deleting(previous, cloud, report, (agreed, ahead), waits.map(Overall::Stalled), next);
+        Outcome { deletion: Some(DeletionStatus { release, ..DeletionStatus::default() }), ..outcome }
     }
 
-    fn begins(&self, previous: &EksClusterStatus) -> Outcome {
+    /// A person agreed to it, by the approval of `approval_uid` or by an annotation.
+    async fn released(&self, previous: &EksClusterStatus, approval_uid: Option<String>) -> Outcome {
+        let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
+        if previous.arn.is_some()
+            && let Err(why) = self.ctx.deletions.approve(&uid, &name).await
+        {
+            return self.uncounted(previous, &why);
+        }
+        self.begins(previous, approval_uid)
+    }
+
+    /// The word that releases this deletion where it is held, and whether it was given.
+    pub(super) fn release(&self) -> Release {
+        let deleted_at = self.cluster.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
+        let annotation = self.cluster.annotations().get(RELEASE_ANNOTATION).map(String::as_str);
+        Release::of(&self.cluster.uid().unwrap_or_default(), deleted_at, annotation, &self.approvals())
+    }
+
+    fn begins(&self, previous: &EksClusterStatus, approval_uid: Option<String>) -> Outcome {
         let overall = self.reconciling(Reason::Deleting, "the deletion begins");
         let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-        let deletion = DeletionStatus { began: Some(Time(began)) };
+        let deletion = DeletionStatus { began: Some(Time(began)), release: None, approval_uid };
         Outcome { deletion: Some(deletion), ..self.unseen(previous, overall, Next::at(self.now)) }
     }
 
@@ -83,5 +114,5 @@ impl Reconcile<'_> {
 
 fn too_many(most: u32, lately: &[String]) -> String {
     let began = if lately.is_empty() { String::new() } else { format!("; begun: {}", lately.join(", ")) };
-    format!("no more than {most} an hour are deleted without a person's word (--max-deletions{began}): ")
+    format!("no more than {most} clusters an hour are deleted without a release (--max-deletions{began})")
 }

@@ -1,5 +1,6 @@
 //! An EksCluster that is to go: its NodeGroups first, then what is in AWS, then a last look, and only then the finalizer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -19,7 +20,7 @@ use crate::controllers::consent::Agreed;
 use crate::controllers::events::Told;
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::Next;
-use crate::engine::{Consent, Goal, Graph, Key, Report};
+use crate::engine::{Action, Consent, Goal, Graph, Key, Report, Step};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
 use crate::resources::survey::{self, Survey};
@@ -39,7 +40,7 @@ impl Reconcile<'_> {
             let message = "spec.suspend is true: nothing is deleted until it is false".to_owned();
             return Some(self.unseen(previous, Overall::Suspended(message), Next::change()));
         }
-        if spec.change_policy == ChangePolicy::Observe {
+        if self.change_policy() == ChangePolicy::Observe {
             let note = "changePolicy is Observe: everything in AWS stays as it is, with its tags";
             return self.let_go(previous, Some(Told::normal("Retained", note))).await;
         }
@@ -93,7 +94,8 @@ impl Reconcile<'_> {
             return self.last_look(previous, &cloud, report).await;
         }
         let next = report.next.map_or(Next::change(), Next::at);
-        Some(self.deleting(previous, &cloud, report, Agreed::default(), None, next))
+        let nothing_waits = (Agreed::default(), Ahead::default());
+        Some(self.deleting(previous, &cloud, report, nothing_waits, None, next))
     }
 
     /// Looks for everything that still carries our tag before letting go.
@@ -125,7 +127,7 @@ impl Reconcile<'_> {
                 };
                 let says = Says::no(Reason::DeletionBlocked, message);
                 let instead = Some(Overall::Reconciling(says));
-                Some(self.deleting(previous, cloud, report, Agreed::default(), instead, again))
+                Some(self.deleting(previous, cloud, report, (Agreed::default(), Ahead::default()), instead, again))
             }
             Err(failure) => Some(self.failed(previous, failure)),
         }
@@ -136,11 +138,11 @@ impl Reconcile<'_> {
         previous: &EksClusterStatus,
         cloud: &Cloud,
         report: Report,
-        agreed: Agreed,
+        (agreed, ahead): (Agreed, Ahead),
         instead: Option<Overall>,
         next: Next,
     ) -> Outcome {
-        let Report { plan, violations, expected, .. } = report;
+        let Report { plan, violations, expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
         let gitops = Says::no(Reason::Deleting, "goes with the cluster");
         let (mut all, mut overall) = conditions::conditions(&Input {
@@ -159,9 +161,15 @@ impl Reconcile<'_> {
             all = conditions::unseen(&all, generation, &instead, self.now);
             overall = instead;
         }
-        let (memory, ahead) = (&self.state.memory, &Ahead::default());
-        let input =
-            plan_status::Input { plan: &plan, expected: &expected, memory, generation, ahead, changed_outside: false };
+        let input = plan_status::Input {
+            plan: &plan,
+            expected: &expected,
+            memory: &self.state.memory,
+            generation,
+            ahead: &ahead,
+            changed_outside: false,
+            facts: &facts,
+        };
         let plan = plan_status::plan_status(input, agreed);
         let seen = Seen {
             account_id: cloud.aws.account_id.to_string(),
@@ -202,17 +210,24 @@ impl Reconcile<'_> {
     /// Its NodeGroups go with it: those that were there when it was deleted. One that is made again meanwhile makes nothing
     /// in AWS, so it is in nobody's way.
     async fn delete_node_groups(&self) {
-        let Some(deleted) = self.cluster.metadata.deletion_timestamp.as_ref().map(|time| time.0) else { return };
-        for group in self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any()) {
-            let older = group.metadata.creation_timestamp.as_ref().is_none_or(|made| made.0 <= deleted);
+        for group in self.node_groups_that_go() {
             if group.metadata.deletion_timestamp.is_none()
-                && older
                 && let Err(error) = apply::delete(&self.ctx.client, &*group).await
             {
                 let (name, error) = (group.name_any(), apply::told(&error));
                 tracing::warn!(node_group = name, error, "a NodeGroup of a deleted cluster was not deleted yet");
             }
         }
+    }
+
+    /// The NodeGroups that were there when the cluster was deleted.
+    pub(super) fn node_groups_that_go(&self) -> Vec<Arc<NodeGroup>> {
+        let Some(deleted) = self.cluster.metadata.deletion_timestamp.as_ref().map(|time| time.0) else {
+            return Vec::new();
+        };
+        let mut groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        groups.retain(|group| group.metadata.creation_timestamp.as_ref().is_none_or(|made| made.0 <= deleted));
+        groups
     }
 
     /// Those that may still have something in AWS: our finalizer on them says so.
@@ -269,6 +284,23 @@ impl Reconcile<'_> {
 fn told(group: &NodeGroup) -> String {
     let name = group.name_any();
     if group.spec.suspend { format!("{name} (suspended)") } else { name }
+}
+
+/// The node groups that are deleted or retained with their cluster, as steps of its plan.
+pub(super) fn goes_along(groups: &[Arc<NodeGroup>], of_cluster: DeletionPolicy) -> Ahead {
+    let step = |group: &Arc<NodeGroup>| {
+        let status = group.status.as_ref();
+        status.and_then(|status| status.arn.as_ref())?;
+        let retained = [group.spec.deletion_policy, of_cluster].contains(&DeletionPolicy::Retain);
+        let action = if retained { Action::Release } else { Action::Delete };
+        let version = status.and_then(|status| status.version.clone()).unwrap_or_default();
+        let nodes = status.and_then(|status| status.replicas).unwrap_or_default();
+        let types = group.spec.instance_types.join(", ");
+        let reason = format!("with its cluster: NodeGroup {}, {nodes} nodes, {version}, {types}", group.name_any());
+        let step = Step { action, changes: Vec::new(), reason: Some(reason) };
+        Some((Key::named("nodeGroup", group.node_group_name()), step))
+    };
+    Ahead { steps: groups.iter().filter_map(step).collect(), blocked: false }
 }
 
 /// The least spec whose graph holds what was found: for a spec that became invalid.

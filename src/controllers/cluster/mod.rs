@@ -26,16 +26,17 @@ use kube::ResourceExt;
 
 use super::account::{self, Grant, Refusal};
 use super::conditions::{self as conditions_of, Overall, Says};
-use super::consent::{self, Agreed};
+use super::consent::{self, Agreed, Approvals};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::report::{self, Next};
 use super::{apply, journal};
-use crate::api::policy::AdoptionPolicy;
+use crate::api::policy::{AdoptionPolicy, ChangePolicy};
 use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
 };
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RECONCILE_AT_ANNOTATION, Reason};
+use crate::engine::consent::Subject;
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
@@ -269,7 +270,7 @@ impl Reconcile<'_> {
         let wanted = consent::wanted(spec, &grant.settings, &self.node_role().policies);
         let asked = consent::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
         let input = consent::Input {
-            change: spec.change_policy,
+            change: self.change_policy(),
             drift: spec.drift_policy,
             wanted,
             asked: asked.clone(),
@@ -281,15 +282,31 @@ impl Reconcile<'_> {
         (input.consent(), asked)
     }
 
-    /// The annotation that approves a plan.
-    fn approval(&self) -> Option<&str> {
-        self.cluster.annotations().get(APPROVE_ANNOTATION).map(String::as_str)
+    /// The approvals that were given of its plans.
+    fn approvals(&self) -> Approvals {
+        let annotation = self.cluster.annotations().get(APPROVE_ANNOTATION).cloned();
+        Approvals { annotation, ..Approvals::default() }
+    }
+
+    /// What its plans are of.
+    fn subject(&self) -> Subject {
+        report::subject(self.cluster)
+    }
+
+    /// The policy that is in force.
+    fn change_policy(&self) -> ChangePolicy {
+        self.cluster.spec.change_policy
+    }
+
+    /// As `keelson approve` takes it.
+    fn as_argument(&self) -> String {
+        format!("{} -n {}", self.cluster.name_any(), self.namespace)
     }
 
     /// What a person reads while a plan waits.
     fn waits(&self, agreed: &Agreed, summary: &str) -> Says {
-        let object = format!("{} -n {}", self.cluster.name_any(), self.namespace);
-        Says::no(Reason::WaitingForApproval, consent::waits(agreed, summary, &object, self.approval()))
+        let message = consent::waits(agreed, summary, &self.as_argument(), &self.approvals());
+        Says::no(Reason::WaitingForApproval, message)
     }
 
     /// Whether our finalizer is on it, as far as is known.

@@ -14,7 +14,7 @@ use crate::api::{Reason, SpecError};
 use crate::controllers::account::{Grant, Refusal};
 use crate::controllers::apply;
 use crate::controllers::conditions::Overall;
-use crate::controllers::consent;
+use crate::controllers::consent::{self, Proposal};
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::Next;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
@@ -54,7 +54,7 @@ impl Reconcile<'_> {
             Ok(grant) => grant,
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };
-        let observes = spec.change_policy == ChangePolicy::Observe;
+        let observes = self.change_policy() == ChangePolicy::Observe;
         let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
         if !self.has_finalizer() {
             // Nothing is there yet, so nothing waits while the Secret is missing.
@@ -172,10 +172,12 @@ impl Reconcile<'_> {
     async fn reported(&mut self, previous: &EksClusterStatus, cloud: &Cloud, done: Done, secrets: Secrets) -> Outcome {
         let Done { report, upgrade, consent, asked } = done;
         let told = upgrade.as_ref().map(|upgrade| upgrade.told(previous, &report, self.now));
-        let Report { plan, next, violations, expected, .. } = report;
+        let Report { plan, next, violations, expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
         let ahead = upgrade.as_ref().map(|upgrade| self.ahead(upgrade)).unwrap_or_default();
-        let agreed = consent::agree(&consent, &plan, &ahead.steps, self.approval(), previous.plan.as_ref());
+        let subject = self.subject();
+        let proposal = Proposal { subject: &subject, plan: &plan, ahead: &ahead.steps, facts: &facts };
+        let agreed = consent::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
         let waits = consent::is_waiting(&plan);
         let mut next = next.map_or(Next::change(), Next::at);
         if let Some(upgrade) = &upgrade
@@ -216,9 +218,15 @@ impl Reconcile<'_> {
         let drift = consent::drift(&plan, &previous.drift, self.now);
         let synced = consent::synced(&plan, &asked, previous.synced.as_deref());
         let changed_outside = previous.synced.as_deref() == Some(asked.as_str());
-        let memory = &self.state.memory;
-        let input =
-            plan_status::Input { plan: &plan, expected: &expected, memory, generation, ahead: &ahead, changed_outside };
+        let input = plan_status::Input {
+            plan: &plan,
+            expected: &expected,
+            memory: &self.state.memory,
+            generation,
+            ahead: &ahead,
+            changed_outside,
+            facts: &facts,
+        };
         let plan = plan_status::plan_status(input, agreed);
         let support = upgrade.as_ref().and_then(Upgrade::support);
         let upgrade = upgrade.zip(told).map(|(upgrade, (status, _))| {

@@ -2,6 +2,7 @@
 //! within an hour, the rest wait for a person. What began is kept in a ConfigMap beside the Lease, so that a restart does not
 //! begin to count anew. I/O: the management cluster's API.
 
+mod release;
 mod table;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 
+pub use release::Release;
 use table::Table;
 pub use table::Verdict;
 

@@ -16,9 +16,9 @@ use crate::controllers::apply;
 use crate::controllers::cluster::begins;
 use crate::controllers::cluster::view::view;
 use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::consent;
+use crate::controllers::consent::{self, Proposal};
 use crate::controllers::events::Told;
-use crate::controllers::report::Next;
+use crate::controllers::report::{self, Next};
 use crate::engine::consent::{Approved, Given};
 use crate::engine::failure::span;
 use crate::engine::{Consent, Goal};
@@ -135,13 +135,16 @@ impl Reconcile<'_> {
                 if goal == Goal::Released { "deletionPolicy is Retain: the node group stays in AWS" } else { "" };
             return self.let_go(previous, note).await;
         }
-        let agreed = consent::agree(&consent, &report.plan, &[], self.approval(), None);
+        let subject = report::subject(self.group);
+        let proposal = Proposal { subject: &subject, plan: &report.plan, ahead: &[], facts: &report.facts };
+        let agreed = consent::agree(&consent, proposal, &self.approvals(), None);
         let mut outcome = self.reported(previous, report, &Target::default(), &consent, "");
         outcome.status.synced = None;
         outcome.status.drift = Vec::new();
         if agreed.is_new {
             let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-            outcome.status.deletion = Some(DeletionStatus { began: Some(Time(began)) });
+            outcome.status.deletion =
+                Some(DeletionStatus { began: Some(Time(began)), release: None, approval_uid: agreed.approval_uid });
         }
         Some(outcome)
     }

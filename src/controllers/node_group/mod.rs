@@ -20,7 +20,7 @@ use super::account::{self, Grant, Refusal};
 use super::apply;
 use super::cluster::view::view;
 use super::conditions::{Overall, Says, before_the_engine, not_asked};
-use super::consent;
+use super::consent::{self, Approvals, Proposal};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::events::Told;
@@ -273,8 +273,10 @@ impl Reconcile<'_> {
         (input.consent(), asked)
     }
 
-    fn approval(&self) -> Option<&str> {
-        self.group.annotations().get(APPROVE_ANNOTATION).map(String::as_str)
+    /// The approvals that were given of its plans.
+    fn approvals(&self) -> Approvals {
+        let annotation = self.group.annotations().get(APPROVE_ANNOTATION).cloned();
+        Approvals { annotation, ..Approvals::default() }
     }
 
     fn reported(
@@ -285,19 +287,29 @@ impl Reconcile<'_> {
         consent: &Consent,
         asked: &str,
     ) -> Outcome {
-        let Report { plan, next, violations, expected, .. } = report;
+        let Report { plan, next, violations, expected, facts, .. } = report;
         let generation = self.group.metadata.generation;
-        let agreed = consent::agree(consent, &plan, &[], self.approval(), previous.plan.as_ref());
+        let (subject, approvals) = (report::subject(self.group), self.approvals());
+        let proposal = Proposal { subject: &subject, plan: &plan, ahead: &[], facts: &facts };
+        let agreed = consent::agree(consent, proposal, &approvals, previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at);
         if agreed.is_new {
             // As soon as it stands in status.
             next = Next::at(self.now);
         }
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
-        let waits = consent::waits(&agreed, &plan.summary(), &object, self.approval());
+        let waits = consent::waits(&agreed, &plan.summary(), &object, &approvals);
         let (memory, ahead) = (&self.state.memory, &Ahead::default());
         let changed_outside = previous.synced.as_deref() == Some(asked);
-        let shown = plan_status::Input { plan: &plan, expected: &expected, memory, generation, ahead, changed_outside };
+        let shown = plan_status::Input {
+            plan: &plan,
+            expected: &expected,
+            memory,
+            generation,
+            ahead,
+            changed_outside,
+            facts: &facts,
+        };
         let (status, overall) = status::status(&status::Input {
             previous,
             generation,
