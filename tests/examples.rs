@@ -63,6 +63,22 @@ fn minimal_asks_for_a_vpc_default_addons_and_flux() {
 }
 
 #[test]
+fn clusters_without_an_account_may_use_the_default_one() {
+    for (account, manifest) in [
+        ("account.yaml", "minimal.yaml"),
+        ("account.yaml", "existing-network.yaml"),
+        ("fleet/management/accounts/default.yaml", "fleet/management/clusters/staging/cluster.yaml"),
+        ("fleet/management/accounts/default.yaml", "fleet/management/clusters/production/cluster.yaml"),
+    ] {
+        let [account]: [AwsAccount; 1] = objects(account, "AwsAccount").try_into().unwrap();
+        let [cluster]: [EksCluster; 1] = objects(manifest, "EksCluster").try_into().unwrap();
+        assert_eq!(account.metadata.name.as_deref(), Some(cluster.spec.account_name()), "{manifest}");
+        let namespace = cluster.metadata.namespace.as_deref().unwrap();
+        assert!(account.spec.allows_namespace(namespace) && account.spec.allows_region(&cluster.spec.region));
+    }
+}
+
+#[test]
 fn existing_network_names_its_subnets() {
     let [cluster]: [EksCluster; 1] = objects("existing-network.yaml", "EksCluster").try_into().unwrap();
     let NetworkKind::Existing(existing) = cluster.spec.network.kind().unwrap() else {

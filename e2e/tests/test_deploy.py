@@ -113,6 +113,18 @@ def test_the_pods_keep_the_restricted_profile(api):
         strictly(api, pod)
 
 
+def test_the_component_for_ambient_credentials_fits_the_deployment():
+    """It adds to the environment of the one container; without it the flag is off."""
+    component = yaml.safe_load((DEPLOY / "ambient-account" / "kustomization.yaml").read_text())
+    [patch] = component["patches"]
+    deployment = one(patch["target"]["kind"], patch["target"]["name"])
+    [operation] = yaml.safe_load(patch["patch"])
+    assert operation["path"] == "/spec/template/spec/containers/0/env/-"
+    there = {variable["name"] for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert operation["value"] == {"name": "KEELSON_ALLOW_AMBIENT_ACCOUNT", "value": "true"}
+    assert "KEELSON_ALLOW_AMBIENT_ACCOUNT" not in there
+
+
 def test_selectors_find_the_pods():
     labels = one("Deployment", "keelson")["spec"]["template"]["metadata"]["labels"].items()
     assert one("Service", "keelson-metrics")["spec"]["selector"].items() <= labels

@@ -52,7 +52,7 @@ def operator(on):
     return on.start(
         "--drift-interval=2s",
         "--log-level=debug",
-        env={"AWS_SECRET_ACCESS_KEY": AWS_SECRET},
+        env={"AWS_SECRET_ACCESS_KEY": AWS_SECRET, "KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"},
     )
 
 
@@ -65,7 +65,8 @@ def fleet(on):
 
 @pytest.fixture(scope="module")
 def manifest(on, fleet) -> list[dict]:
-    """`examples/minimal.yaml`, but for where its repository is and the password of that."""
+    """`examples/minimal.yaml`, but for where its repository is and the password of that; and the account that it needs."""
+    on.apply(*documents(EXAMPLES / "account.yaml"))
     items = documents(EXAMPLES / "minimal.yaml")
     git = items[0]["spec"]["gitops"]["flux"]["source"]["git"]
     git.update(url=fleet.url, interval="2s", secretRef={"name": "fleet"})

@@ -67,7 +67,7 @@ def tenants(on: Stage) -> Tenants:
         reach(on, closed, CLOSED),
         secret("deploy-key", VICTIM, username="vault", password=DEPLOY_KEY),
     )
-    operator = on.start("--require-account", env={"KEELSON_ALLOW_HTTP_GIT": "false"})
+    operator = on.start(env={"KEELSON_ALLOW_HTTP_GIT": "false", "KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
     for name in (OWN, THEIRS, CLOSED):
         on.await_condition(aws_account(name, "", allowedNamespaces=[]), timeout=30)
     return Tenants(operator, search, vault, closed, mallory(on), on.mark())

@@ -21,6 +21,8 @@ ACCOUNTS = {
     "team": {"allowedNamespaces": ["team"]},
     "everyone": {"allowedNamespaces": ["*"]},
     "nobody": {},
+    # Of clusters that name none.
+    "default": {"allowedNamespaces": ["team"], "allowedRegions": ["eu-west-1"]},
     "europe": {"allowedNamespaces": ["team"], "allowedRegions": ["eu-west-1", "eu-central-1"]},
 }
 
@@ -90,7 +92,17 @@ def refusal(api: KubeApi, item: dict) -> str | None:
     [
         pytest.param(cluster("team"), None, id="a namespace that is listed"),
         pytest.param(cluster("everyone", "other"), None, id="open to all"),
-        pytest.param(cluster(None), None, id="no account"),
+        pytest.param(cluster(None), None, id="no account, in a namespace of the default one"),
+        pytest.param(
+            cluster(None, "other"),
+            'spec.accountRef is not set: AwsAccount "default" may not be used from namespace "other"',
+            id="no account, in another namespace",
+        ),
+        pytest.param(
+            cluster(None, region="us-east-1"),
+            'AwsAccount "default" may not be used in region "us-east-1"; allowed: eu-west-1',
+            id="no account, in another region",
+        ),
         pytest.param(cluster("not-there-yet"), None, id="an account that is not there yet"),
         pytest.param(cluster("europe", region="eu-central-1"), None, id="a region that is listed"),
         pytest.param(

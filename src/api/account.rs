@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::rules;
 use super::schema;
 
+/// Name of the AwsAccount that objects without `accountRef` use.
+pub const DEFAULT_ACCOUNT: &str = "default";
+
 /// An AWS account: how it is reached and who may use it.
 #[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[kube(

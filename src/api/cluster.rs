@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::access::{Access, PodIdentity};
+use super::account::DEFAULT_ACCOUNT;
 use super::addons::{Addon, FargateProfile, default_addons};
 use super::gitops::GitOps;
 use super::network::{KubernetesNetwork, Network};
@@ -54,8 +55,7 @@ use super::version::{InvalidVersion, KubernetesVersion};
 #[x_kube(validation = rules::services_apart_from_vpc())]
 #[serde(rename_all = "camelCase")]
 pub struct EksClusterSpec {
-    /// The AwsAccount it is made in; absent: the operator's own credentials, where it was not started with those switched
-    /// off. Immutable.
+    /// The AwsAccount it is made in; absent: the AwsAccount named `default`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_ref: Option<AccountReference>,
     /// AWS region. Immutable.
@@ -183,6 +183,11 @@ impl EksClusterSpec {
     /// The version to reach.
     pub fn version(&self) -> Result<KubernetesVersion, InvalidVersion> {
         self.version.parse()
+    }
+
+    /// Name of the AwsAccount that it is made in.
+    pub fn account_name(&self) -> &str {
+        self.account_ref.as_ref().map_or(DEFAULT_ACCOUNT, |reference| &reference.name)
     }
 }
 

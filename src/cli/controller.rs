@@ -61,9 +61,10 @@ pub struct Args {
     /// NO_PROXY names are reached directly [default: HTTPS_PROXY, which AWS is reached through too].
     #[arg(long, env = "KEELSON_WORKLOAD_PROXY", hide_env_values = true)]
     workload_proxy: Option<String>,
-    /// Refuse objects without accountRef: the operator's own credentials serve only to assume roles.
-    #[arg(long, env = "KEELSON_REQUIRE_ACCOUNT")]
-    require_account: bool,
+    /// Let objects that name no AwsAccount use the operator's own credentials, where there is no AwsAccount `default`: no
+    /// limit of namespaces, regions or permissions holds for them. For a cluster with one tenant only.
+    #[arg(long, env = "KEELSON_ALLOW_AMBIENT_ACCOUNT")]
+    allow_ambient_account: bool,
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "KEELSON_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -109,7 +110,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         max_watches,
         allow_http_git,
         workload_proxy,
-        require_account,
+        allow_ambient_account,
         listen,
         log_format: _,
         log_level: _,
@@ -131,7 +132,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
             intervals: Intervals { drift, ..Intervals::default() },
             settle,
             sources: SourcePolicy { allow_http: allow_http_git },
-            require_account,
+            allow_ambient_account,
             concurrency,
             sts_endpoint: sts_endpoint(),
             learned_in,
@@ -199,6 +200,12 @@ mod tests {
         }
         let flags = ["--leader-election-namespace=x"].iter().chain(flags);
         options(<Flags as clap::Parser>::try_parse_from(["keelson"].iter().chain(flags)).unwrap().args).unwrap()
+    }
+
+    #[test]
+    fn ambient_credentials_are_off_by_default() {
+        assert!(!parsed(&[]).settings.allow_ambient_account);
+        assert!(parsed(&["--allow-ambient-account"]).settings.allow_ambient_account);
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub struct Settings {
     pub settle: Duration,
     /// What a Git source may be.
     pub sources: SourcePolicy,
-    /// Objects without an AwsAccount are refused.
-    pub require_account: bool,
+    /// Objects that name no AwsAccount use the operator's own credentials, where there is no AwsAccount `default`.
+    pub allow_ambient_account: bool,
     /// Reconciles of a kind side by side.
     pub concurrency: u16,
     /// Where STS is, when it is not AWS's own (an emulator).

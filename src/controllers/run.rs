@@ -64,6 +64,13 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         .map_err(|error| StartError::Listen(options.listen, error))?;
     tokio::spawn(health.clone().beat());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %options.listen, "keelson starts");
+    metrics.set_ambient_account_allowed(options.settings.allow_ambient_account);
+    if options.settings.allow_ambient_account {
+        tracing::warn!(
+            "--allow-ambient-account is set: EksClusters that name no AwsAccount use the operator's own credentials, in any \
+             namespace and region, with no permissions boundary. Create an AwsAccount named default and remove the flag"
+        );
+    }
     let me = leader::identity(options.pod_name.clone());
     let gate = Arc::new(if options.lease.is_some() { Leadership::none() } else { Leadership::always() });
     let accounts = Accounts::load(options.aws, gate.clone(), metrics.clone()).await;

@@ -210,10 +210,9 @@ fn groups_of(ctx: &Context, namespace: Option<&str>, cluster: &str) {
     }
 }
 
-/// The clusters that refer to an account; their node groups follow through what they show.
+/// The clusters that use an account, by name or because it is the default; their node groups follow through what they show.
 fn users_of(ctx: &Context, account: &str) {
-    let uses =
-        |cluster: &EksCluster| cluster.spec.account_ref.as_ref().is_some_and(|reference| reference.name == account);
+    let uses = |cluster: &EksCluster| cluster.spec.account_name() == account;
     for cluster in ctx.clusters.state_filter(uses) {
         ctx.queues.clusters.push(ObjectRef::from_obj(&*cluster));
         groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any());

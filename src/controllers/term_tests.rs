@@ -28,7 +28,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         intervals: Intervals::default(),
         settle: Duration::ZERO,
         sources: SourcePolicy::default(),
-        require_account: false,
+        allow_ambient_account: true,
         concurrency: 4,
         sts_endpoint: None,
         learned_in: None,

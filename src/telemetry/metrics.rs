@@ -34,6 +34,7 @@ struct Inner {
     pub events: EventMetrics,
     pub gitops: GitOpsMetrics,
     leader: Gauge,
+    ambient_account_allowed: Gauge,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -133,8 +134,14 @@ impl Metrics {
         let gitops = GitOpsMetrics::register(keelson);
         let leader = Gauge::default();
         keelson.register("leader", "1 while this replica leads", leader.clone());
+        let ambient_account_allowed = Gauge::default();
+        keelson.register(
+            "ambient_account_allowed",
+            "1 when objects without an AwsAccount may use the operator's own credentials",
+            ambient_account_allowed.clone(),
+        );
         registry.register_collector(Box::new(Process));
-        Metrics(Arc::new(Inner { registry, aws, reconcile, events, gitops, leader }))
+        Metrics(Arc::new(Inner { registry, aws, reconcile, events, gitops, leader, ambient_account_allowed }))
     }
 
     pub fn aws(&self) -> &AwsMetrics {
@@ -155,6 +162,11 @@ impl Metrics {
 
     pub fn set_leader(&self, leads: bool) {
         self.0.leader.set(leads.into());
+    }
+
+    /// Whether objects without an AwsAccount may use the operator's own credentials.
+    pub fn set_ambient_account_allowed(&self, allowed: bool) {
+        self.0.ambient_account_allowed.set(allowed.into());
     }
 
     /// OpenMetrics text.

@@ -245,7 +245,8 @@ class LocalCloud:
     ) -> Controller:
         """Starts a replica of the operator as `deploy/` would, with its RBAC; stopped with the cloud.
 
-        Git over HTTP is allowed, as there is no other here. Flags in `args` win.
+        Git over HTTP is allowed, as there is no other here; so are ambient credentials, so that a test that is not about
+        accounts needs none. Flags in `args` win.
         """
         number = next(self._numbers)
         port = free_port()
@@ -257,6 +258,7 @@ class LocalCloud:
                 "KUBECONFIG": str(kubeconfig or self.operator_account()),
                 "KEELSON_LISTEN": f"127.0.0.1:{port}",
                 "KEELSON_ALLOW_HTTP_GIT": "true",
+                "KEELSON_ALLOW_AMBIENT_ACCOUNT": "true",
                 "POD_NAMESPACE": NAMESPACE,
                 "POD_NAME": f"keelson-{number}",
                 # Without a workload cluster there is nobody to ask for its load balancers.
@@ -274,7 +276,8 @@ class LocalCloud:
     def _run_operator(self, kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]:
         """What the kubelet runs in a pod of the operator: a replica under the pod's own account and name."""
         name = json.loads((directory / POD).read_text())["metadata"]["name"]
-        controller = self.operator(*self.operator_flags, kubeconfig=kubeconfig, env={"POD_NAME": name})
+        env = {"POD_NAME": name, "KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"}
+        controller = self.operator(*self.operator_flags, kubeconfig=kubeconfig, env=env)
         return controller.process, controller.ready
 
     def bootstrap(self, repository: Repository, path: str, interval: str) -> None:

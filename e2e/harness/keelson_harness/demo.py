@@ -81,11 +81,13 @@ class Demo:
 
         story.chapter("The operator starts, and the manifest is applied")
         self.cloud.install_crds()
-        controller = self.cloud.operator()
+        controller = self.cloud.operator(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
         manifest = minimal_manifest(self.fleet.url)
         path = self.cloud.directory / "cluster.yaml"
         path.write_text(yaml.safe_dump_all(manifest, sort_keys=False))
         story.say(f"keelson runs as process {controller.pid}, log {controller.log}")
+        story.say("examples/account.yaml says who may use the AWS account:")
+        self.kubectl.apply(EXAMPLES / "account.yaml")
         story.say("examples/minimal.yaml, with the local Git repository in it:")
         story.show(path.read_text())
         self.kubectl.apply(path)
@@ -192,6 +194,7 @@ def missing_parts() -> list[str]:
     parts = {
         CRDS: "the CRDs",
         DEPLOY / "rbac.yaml": "the operator's roles",
+        EXAMPLES / "account.yaml": "the AWS account",
         EXAMPLES / "minimal.yaml": "the manifest to apply",
     }
     return [

@@ -64,7 +64,7 @@ def accounts() -> list[Attempt]:
         Attempt(
             "the operator's own credentials",
             without_account("ambient"),
-            ("spec.accountRef", "--require-account"),
+            ("spec.accountRef is not set", 'AwsAccount "default"'),
             "AccessDenied",
         ),
         Attempt(

@@ -30,7 +30,7 @@ pub struct Args {
     /// Namespace of the objects; absent: none is written, and `kubectl apply -n` decides.
     #[arg(short, long)]
     namespace: Option<String>,
-    /// The AwsAccount that the cluster refers to; absent: the operator's own credentials.
+    /// The AwsAccount that the cluster refers to; absent: the AwsAccount named `default`.
     #[arg(long, value_name = "NAME")]
     account_ref: Option<String>,
 }

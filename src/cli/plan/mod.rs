@@ -109,9 +109,12 @@ fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Want
         validate::validate(&cluster.spec, sources).map_err(refused)?;
         let find = |name: &str| manifest.account(name).map(|account| account.spec.clone());
         let namespace = cluster.namespace().unwrap_or_default();
-        let reference =
-            cluster.spec.account_ref.as_ref().filter(|reference| manifest.account(&reference.name).is_some());
-        let grant = account::grant(reference, &namespace, &cluster.spec.region, false, find).map_err(refused)?;
+        let spec = &cluster.spec;
+        let grant = if manifest.account(spec.account_name()).is_some() {
+            account::grant(spec.account_ref.as_ref(), &namespace, &spec.region, false, find).map_err(refused)?
+        } else {
+            Grant::ambient()
+        };
         let refers = |group: &&NodeGroup| {
             group.namespace() == cluster.namespace() && group.spec.cluster_ref.name == cluster.name_any()
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::api::account::DEFAULT_ACCOUNT;
 use crate::api::reference::AccountReference;
 use crate::api::{AwsAccountSpec, Reason};
 use crate::aws::{Identity, Role};
@@ -32,24 +33,34 @@ impl Refusal {
     }
 }
 
-/// How an object of `namespace` in `region` reaches the account it refers to. `find` looks an AwsAccount up.
+impl Grant {
+    /// The operator's own credentials, whichever account they are of.
+    pub fn ambient() -> Self {
+        Self { identity: Identity::ambient(), settings: AccountSettings::default() }
+    }
+}
+
+/// How an object of `namespace` in `region` reaches its account: the one it refers to, or the one named `default`. `find`
+/// looks an AwsAccount up. `allow_ambient`: without either, the operator's own credentials are used.
 pub fn grant(
     reference: Option<&AccountReference>,
     namespace: &str,
     region: &str,
-    require_account: bool,
+    allow_ambient: bool,
     find: impl FnOnce(&str) -> Option<AwsAccountSpec>,
 ) -> Result<Grant, Refusal> {
-    let Some(AccountReference { name }) = reference else {
-        if require_account {
-            let message = "spec.accountRef is not set, and the operator was started with --require-account: \
-                           name an AwsAccount that allows this namespace";
-            return Err(Refusal::new(Reason::AccessDenied, message));
-        }
-        return Ok(Grant { identity: Identity::ambient(), settings: AccountSettings::default() });
-    };
+    let name = reference.map_or(DEFAULT_ACCOUNT, |reference| &reference.name);
     let Some(account) = find(name) else {
-        let message = format!("AwsAccount {name:?} does not exist: create it, or name another one in spec.accountRef");
+        let message = match reference {
+            None if allow_ambient => return Ok(Grant::ambient()),
+            None => format!(
+                "spec.accountRef is not set, and there is no AwsAccount {DEFAULT_ACCOUNT:?}: set spec.accountRef to an \
+                 AwsAccount that allows this namespace, or have one named {DEFAULT_ACCOUNT:?} created"
+            ),
+            Some(_) => {
+                format!("AwsAccount {name:?} does not exist: create it, or name another one in spec.accountRef")
+            }
+        };
         return Err(Refusal::new(Reason::AccessDenied, message));
     };
     if !account.allows_namespace(namespace) {
@@ -106,14 +117,14 @@ mod tests {
         }
     }
 
-    fn asked(name: Option<&str>, namespace: &str, region: &str, require: bool) -> Result<Grant, Refusal> {
+    fn asked(name: Option<&str>, namespace: &str, region: &str) -> Result<Grant, Refusal> {
         let reference = name.map(|name| AccountReference { name: name.into() });
-        grant(reference.as_ref(), namespace, region, require, |name| (name == "prod").then(account))
+        grant(reference.as_ref(), namespace, region, false, |name| (name == "prod").then(account))
     }
 
     #[test]
     fn only_allowed_namespaces_and_regions_reach_an_account() {
-        let granted = asked(Some("prod"), "team", "eu-west-1", true).unwrap();
+        let granted = asked(Some("prod"), "team", "eu-west-1").unwrap();
         assert_eq!(granted.identity.account_id.as_deref(), Some("123456789012"));
         let role = granted.identity.role.unwrap();
         assert_eq!((role.external_id.as_deref(), role.session_name.as_str()), (Some("fleet"), "keelson-prod"));
@@ -122,13 +133,33 @@ mod tests {
             (Some("prod"), "other", "eu-west-1", "allowedNamespaces"),
             (Some("prod"), "team", "us-east-1", "us-east-1"),
             (Some("missing"), "team", "eu-west-1", "does not exist"),
-            (None, "team", "eu-west-1", "--require-account"),
+            (None, "team", "eu-west-1", "set spec.accountRef"),
         ] {
-            let refusal = asked(name, namespace, region, true).unwrap_err();
+            let refusal = asked(name, namespace, region).unwrap_err();
             assert_eq!(refusal.reason, Reason::AccessDenied);
             assert!(refusal.message.contains(names), "{}", refusal.message);
         }
-        assert_eq!(asked(None, "team", "eu-west-1", false).unwrap().identity, Identity::ambient());
+    }
+
+    #[test]
+    fn without_a_reference_the_default_account_decides() {
+        let default = |name: &str| (name == "default").then(account);
+        for allow_ambient in [true, false] {
+            let granted = grant(None, "team", "eu-west-1", allow_ambient, default).unwrap();
+            assert_eq!(granted.identity.account_id.as_deref(), Some("123456789012"));
+            // It is no way around its limits, whatever the flag says.
+            let refusal = grant(None, "other", "eu-west-1", allow_ambient, default).unwrap_err();
+            assert!(refusal.message.contains("AwsAccount \"default\" may not be used from namespace"));
+            assert!(grant(None, "team", "us-east-1", allow_ambient, default).is_err());
+        }
+    }
+
+    #[test]
+    fn ambient_credentials_are_used_only_when_allowed_and_only_without_any_account() {
+        assert_eq!(grant(None, "team", "eu-west-1", true, |_| None), Ok(Grant::ambient()));
+        assert!(grant(None, "team", "eu-west-1", false, |_| None).is_err());
+        let missing = AccountReference { name: "missing".into() };
+        assert!(grant(Some(&missing), "team", "eu-west-1", true, |_| None).is_err());
     }
 
     #[test]

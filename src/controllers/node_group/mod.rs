@@ -187,7 +187,7 @@ impl Reconcile<'_> {
             spec.account_ref.as_ref(),
             &self.namespace,
             &spec.region,
-            self.ctx.settings.require_account,
+            self.ctx.settings.allow_ambient_account,
             find,
         )
     }
