@@ -166,6 +166,7 @@ impl Triggers {
                 ctx.secrets.gone(uid);
                 ctx.watches.end(uid);
                 ctx.metrics.gitops().forget(object.namespace.as_deref().unwrap_or_default(), &object.name);
+                account::wake_deleted(ctx);
                 groups_of(ctx, object.namespace.as_deref(), &object.name);
             }
         }
