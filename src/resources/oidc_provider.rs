@@ -141,7 +141,9 @@ impl Resource for OidcProvider {
         Ok(match Ownership::of(&tags, &cloud.owner.uid) {
             Ownership::Ours => Presence::Ours(observed(&arn, tags)),
             // It came with the cluster that is taken over.
-            Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => Presence::Unclaimed(observed(&arn, tags)),
+            Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => {
+                Presence::Unclaimed(observed(&arn, tags))
+            }
             // Made by hand for our cluster's issuer: it does the job, and is not ours to delete.
             Ownership::Nobody | Ownership::Other { .. } => Presence::Borrowed(observed(&arn, tags)),
         })

@@ -97,9 +97,7 @@ async fn owned(cloud: &Cloud, fresh: Fresh) -> Result<Vec<(Key, String)>, Failur
 pub async fn owner_of(aws: &Session, cluster: &str, cluster_name: &str) -> Result<Option<String>, Failure> {
     let (vpcs, roles) = futures::try_join!(aws.snapshots.vpcs(Fresh::any()), aws.snapshots.roles(Fresh::any()))?;
     // What is retained names the cluster, too, but no owner.
-    let of_cluster = |tags: &Tags| {
-        tags.owner().filter(|_| tags.get(tags::CLUSTER) == Some(cluster)).map(str::to_owned)
-    };
+    let of_cluster = |tags: &Tags| tags.owner().filter(|_| tags.get(tags::CLUSTER) == Some(cluster)).map(str::to_owned);
     let vpc = vpcs.iter().find_map(|vpc| of_cluster(&vpc.tags));
     if let Some(found) = vpc.or_else(|| roles.iter().find_map(|role| of_cluster(&role.tags))) {
         return Ok(Some(found));

@@ -25,7 +25,11 @@ pub(super) async fn add_finalizer(account: &AwsAccount, ctx: &Context) {
     }
     if let Err(error) = apply::add_finalizer(&ctx.client, account).await {
         let (name, error) = (account.name_any(), apply::told(&error));
-        tracing::warn!(aws_account = name, error, "the finalizer was not added: deleted, it would not wait for its clusters");
+        tracing::warn!(
+            aws_account = name,
+            error,
+            "the finalizer was not added: deleted, it would not wait for its clusters"
+        );
     }
 }
 
@@ -71,7 +75,9 @@ fn describe_clusters(clusters: &[String]) -> String {
     let named = clusters.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
     let more = clusters.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("needed by EksCluster {named}{more}: it stays until they are deleted (with deletionPolicy: Retain AWS stays as it is)")
+    format!(
+        "needed by EksCluster {named}{more}: it stays until they are deleted (with deletionPolicy: Retain AWS stays as it is)"
+    )
 }
 
 /// Whether the AwsAccount of that name is being deleted.

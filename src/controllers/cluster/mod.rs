@@ -40,7 +40,6 @@ use crate::engine::consent::Subject;
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
-use crate::resources::adoption::Adoption;
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::{Nodes, Versions};
 use crate::resources::unlisted;
@@ -60,8 +59,6 @@ pub struct Remembered {
     left_at: Option<Timestamp>,
     /// Of upgrades.
     upgrade: upgrade::Remembered,
-    /// What could be adopted when it was last looked at.
-    adoption: Option<Adoption>,
 }
 
 /// What a reconcile came to: for status.
@@ -157,14 +154,6 @@ impl Reconcile<'_> {
     /// How the cluster's account is reached.
     fn grant(&self) -> Result<Grant, Refusal> {
         account::grant_in(self.ctx, &Request::of(self.cluster))
-    }
-
-    /// What was seen while something else could be adopted does not count.
-    fn note_adoption(&mut self, adoption: Adoption) {
-        let before = self.state.kind.adoption.replace(adoption);
-        if before.is_some_and(|before| before != adoption) {
-            self.state.memory.forget_unowned(self.now);
-        }
     }
 
     /// The handle of the resources' I/O.

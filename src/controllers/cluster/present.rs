@@ -134,12 +134,13 @@ impl Reconcile<'_> {
 
     /// Why nothing is begun in its account. What owns something there already goes on.
     fn refused_account(&mut self, previous: &EksClusterStatus, grant: &Grant) -> Option<Refusal> {
-        self.note_adoption(grant.adoption);
+        self.state.note_adoption(grant.adoption, self.now);
         if !self.has_finalizer()
             && let Some(name) = &grant.account
             && account::is_being_deleted(self.ctx, name)
         {
-            let message = format!("AwsAccount {name:?} is being deleted: name another one, or wait until it is created again");
+            let message =
+                format!("AwsAccount {name:?} is being deleted: name another one, or wait until it is created again");
             return Some(Refusal::new(Reason::AccessDenied, message));
         }
         let owns_nothing = previous.arn.is_none() && self.nothing_recorded();

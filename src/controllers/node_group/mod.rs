@@ -33,7 +33,6 @@ use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, RECONCILE_AT_ANNOTAT
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Key, Recorded, Report};
-use crate::resources::adoption::Adoption;
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 use crate::resources::node_group::Target;
@@ -44,8 +43,6 @@ pub struct Remembered {
     finalizer: Option<Instant>,
     at_rest: bool,
     nodes: NodeReads,
-    /// What could be adopted when it was last looked at.
-    adoption: Option<Adoption>,
 }
 
 /// What a reconcile came to: for status.
@@ -131,10 +128,7 @@ impl Reconcile<'_> {
             Ok(grant) => grant,
             Err(refusal) => return self.refused(previous, refusal),
         };
-        let before = self.state.kind.adoption.replace(grant.adoption);
-        if before.is_some_and(|before| before != grant.adoption) {
-            self.state.memory.forget_unowned(self.now);
-        }
+        self.state.note_adoption(grant.adoption, self.now);
         let view = view(&cluster);
         if let Some(why) = &view.not_ready
             && previous.arn.is_none()
