@@ -86,6 +86,14 @@ def account_specs(world: World) -> Specs:
         "allowedNamespaces": ["default", "team-payments"],
         "allowedRegions": [REGION, "eu-central-1"],
         "permissionsBoundaryArn": world.boundary,
+        "allowedRoleArns": [world.role("*")],
+        "allowedPolicyArns": ["arn:aws:iam::aws:policy/*"],
+        "allowedVpcIds": [world.vpc],
+        "allowedSecurityGroupIds": list(world.groups),
+        "allowedKmsKeyArns": [world.key("*")],
+        "allowedLaunchTemplateIds": [world.template],
+        "rolePath": "/keelson/",
+        "enforcedTags": {"owner": "platform"},
         "tags": {"cost-center": "4711"},
     }
     return [("AwsAccount", "whole", spec, {})]
@@ -376,6 +384,14 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "allowedNamespaces": [["*"]],
         "allowedRegions": [["eu-central-1"]],
         "permissionsBoundaryArn": ["arn:aws:iam::aws:policy/PowerUserAccess"],
+        "allowedRoleArns": [[world.role("admins")]],
+        "allowedPolicyArns": [[SSM]],
+        "allowedVpcIds": [["vpc-0b"], ["*"]],
+        "allowedSecurityGroupIds": [["sg-0c"]],
+        "allowedKmsKeyArns": [[world.key("9876")]],
+        "allowedLaunchTemplateIds": [["lt-0b"]],
+        "rolePath": ["/"],
+        "enforcedTags": [{"owner": "others"}],
     }
     return {
         (kind, name): values

@@ -1,7 +1,6 @@
 //! Who may use which account: decided before any AWS call. Pure.
 
-use std::collections::BTreeMap;
-
+use super::allowlist::Allowlists;
 use crate::api::reference::AccountReference;
 use crate::api::{AwsAccountSpec, Reason};
 use crate::aws::{Identity, Role};
@@ -14,6 +13,16 @@ pub struct Grant {
     pub identity: Identity,
     /// What the account adds to what is made in it.
     pub settings: AccountSettings,
+    /// What the object may name in it that it did not make; `None`: anything, as the operator's own credentials have no account
+    /// object that could say, and with them the whole installation is one tenant.
+    pub allowlists: Option<Allowlists>,
+}
+
+impl Grant {
+    /// Whether NodeGroups may add the policy to the role of their nodes.
+    pub fn allows_policy(&self, arn: &str) -> bool {
+        self.allowlists.as_ref().is_none_or(|lists| lists.allows_policy(arn))
+    }
 }
 
 /// Why it does not.
@@ -46,7 +55,8 @@ pub fn grant(
                            name an AwsAccount that allows this namespace";
             return Err(Refusal::new(Reason::AccessDenied, message));
         }
-        return Ok(Grant { identity: Identity::ambient(), settings: AccountSettings::default() });
+        let settings = AccountSettings::default();
+        return Ok(Grant { identity: Identity::ambient(), settings, allowlists: None });
     };
     let Some(account) = find(name) else {
         let message = format!("AwsAccount {name:?} does not exist: create it, or name another one in spec.accountRef");
@@ -67,7 +77,8 @@ pub fn grant(
         );
         return Err(Refusal::new(Reason::AccessDenied, message));
     }
-    Ok(Grant { identity: identity(name, &account), settings: settings(&account) })
+    let allowlists = Some(Allowlists::of(name, &account, namespace));
+    Ok(Grant { identity: identity(name, &account), settings: settings(&account), allowlists })
 }
 
 /// As whom the operator acts in an account. The same for all its objects, so that they share sessions and reads.
@@ -86,8 +97,12 @@ fn session_name(name: &str) -> String {
 }
 
 fn settings(account: &AwsAccountSpec) -> AccountSettings {
-    let tags: BTreeMap<_, _> = account.tags.clone();
-    AccountSettings { tags, permissions_boundary: account.permissions_boundary_arn.clone() }
+    AccountSettings {
+        tags: account.tags.clone(),
+        permissions_boundary: account.permissions_boundary_arn.clone(),
+        role_path: account.role_path.clone(),
+        enforced_tags: account.enforced_tags.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -95,15 +110,18 @@ mod tests {
     use super::*;
 
     fn account() -> AwsAccountSpec {
-        AwsAccountSpec {
-            account_id: "123456789012".into(),
-            role_arn: Some("arn:aws:iam::123456789012:role/keelson".into()),
-            external_id: Some("fleet".into()),
-            allowed_namespaces: vec!["team".into()],
-            allowed_regions: Some(vec!["eu-west-1".into()]),
-            permissions_boundary_arn: Some("arn:aws:iam::123456789012:policy/boundary".into()),
-            tags: BTreeMap::from([("cost".into(), "1".into())]),
-        }
+        let spec = serde_json::json!({
+            "accountId": "123456789012",
+            "roleArn": "arn:aws:iam::123456789012:role/keelson",
+            "externalId": "fleet",
+            "allowedNamespaces": ["team"],
+            "allowedRegions": ["eu-west-1"],
+            "permissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
+            "rolePath": "/keelson/",
+            "enforcedTags": {"cost-center": "4711"},
+            "tags": {"cost": "1"},
+        });
+        serde_json::from_value(spec).unwrap()
     }
 
     fn asked(name: Option<&str>, namespace: &str, region: &str, require: bool) -> Result<Grant, Refusal> {
@@ -118,6 +136,8 @@ mod tests {
         let role = granted.identity.role.unwrap();
         assert_eq!((role.external_id.as_deref(), role.session_name.as_str()), (Some("fleet"), "keelson-prod"));
         assert!(granted.settings.permissions_boundary.is_some() && granted.settings.tags.contains_key("cost"));
+        assert_eq!(granted.settings.role_path.as_deref(), Some("/keelson/"));
+        assert_eq!(granted.settings.enforced_tags["cost-center"], "4711");
         for (name, namespace, region, names) in [
             (Some("prod"), "other", "eu-west-1", "allowedNamespaces"),
             (Some("prod"), "team", "us-east-1", "us-east-1"),

@@ -2,6 +2,11 @@
 //! [`crate::aws`].
 
 mod access;
+pub mod allowlist;
+pub mod named;
+pub mod owned;
+#[cfg(test)]
+mod tenants_tests;
 
 use std::sync::Arc;
 
