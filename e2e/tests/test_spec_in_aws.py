@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fleet.account import Account, fresh_account
-from fleet.manifests import account, cluster, existing, node_group
+from fleet.manifests import CLOSED, account, cluster, existing, node_group
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import ACCOUNT, REGION
 
@@ -15,6 +15,7 @@ EXTERNAL_ID = "6f1e2c0a-fleet"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234"
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 VIEW = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
+SSM = "arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"
 CONFIGURATION = {"env": {"ENABLE_PREFIX_DELEGATION": "true"}}
 
 
@@ -101,7 +102,7 @@ SPOT = node_group(
     subnets={"tier": "Private", "zones": [f"{REGION}b"]},
     labels={"workload": "batch"},
     taints=[{"key": "spot", "value": "true", "effect": "NoSchedule"}],
-    additionalRolePolicies=["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"],
+    additionalRolePolicies=[SSM],
     update={"maxUnavailable": 2},
     repair={"enabled": True},
     tags={"shift": "night"},
@@ -118,6 +119,15 @@ def payments_ready(on: Stage, operator, second) -> dict:
             roleArn=arn(second, "keelson"),
             externalId=EXTERNAL_ID,
             tags={"cost-center": "4711"},
+            # What the two specs name, and nothing else.
+            **CLOSED
+            | {
+                "allowedRoleArns": [arn(second, "own-*")],
+                "allowedPolicyArns": [SSM],
+                "allowedKmsKeyArns": [KEY],
+            },
+            rolePath="/keelson/",
+            enforcedTags={"shift": "any", "owner": "platform"},
         ),
         item,
         SPOT,
@@ -156,7 +166,7 @@ def test_tags_of_the_account_and_of_the_object_are_on_everything(described, seco
     tags = [described["tags"], *second.tagged().values()]
     tags += [t for name, t in second.roles().items() if "keelson.dev/owner" in t]
     assert len(tags) > 15
-    wanted = {"team": "payments", "cost-center": "4711"}
+    wanted = {"team": "payments", "cost-center": "4711", "shift": "any", "owner": "platform"}
     assert [t for t in tags if {key: t.get(key) for key in wanted} != wanted] == []
 
 
@@ -276,8 +286,10 @@ def test_node_group_is_as_the_spec_says(payments_ready, second):
     assert group["taints"] == [{"key": "spot", "value": "true", "effect": "NO_SCHEDULE"}]
     assert group["updateConfig"]["maxUnavailable"] == 2
     assert group["nodeRepairConfig"]["enabled"] is True
-    assert group["tags"]["shift"] == "night" and group["tags"]["team"] == "payments"
-    role = group["nodeRole"].rpartition("/")[2]
+    # The account's own value of it, not the NodeGroup's.
+    assert group["tags"]["shift"] == "any" and group["tags"]["team"] == "payments"
+    path, _, role = group["nodeRole"].rpartition("/")
+    assert path == f"arn:aws:iam::{second.id}:role/keelson"
     attached = second.iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
     assert {"AmazonSSMManagedInstanceCore", "AmazonEKSWorkerNodePolicy"} <= {
         policy["PolicyName"] for policy in attached

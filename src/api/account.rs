@@ -89,6 +89,54 @@ pub struct AwsAccountSpec {
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::policy_arn())]
     pub permissions_boundary_arn: Option<String>,
+    /// ARNs of the IAM roles that objects may name, beside those that Keelson made for clusters of their namespace; `*` stands for
+    /// any characters, `["*"]` allows any role; absent: no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 700)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::role_patterns())]
+    pub allowed_role_arns: Vec<String>,
+    /// ARNs of the IAM policies that NodeGroups may add to the node role, beside those that Keelson attaches to it by itself; `*`
+    /// stands for any characters, `["*"]` allows any policy; absent: no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 700)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::policy_patterns())]
+    pub allowed_policy_arns: Vec<String>,
+    /// Ids of the VPCs in which objects may name subnets, beside those that Keelson made for clusters of their namespace; `["*"]`
+    /// allows any VPC; absent: no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::vpc_patterns())]
+    pub allowed_vpc_ids: Vec<String>,
+    /// Ids of the security groups that objects may name, beside those that Keelson and EKS made for clusters of their namespace;
+    /// `["*"]` allows any security group; absent: no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::security_group_patterns())]
+    pub allowed_security_group_ids: Vec<String>,
+    /// ARNs of the KMS keys that objects may name; `*` stands for any characters, `["*"]` allows any key; absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::key_patterns())]
+    pub allowed_kms_key_arns: Vec<String>,
+    /// Ids of the launch templates that NodeGroups may name, with all that stands in them: security groups, keys, images, user
+    /// data; `["*"]` allows any launch template; absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 64)), extend("x-kubernetes-list-type" = "set"))]
+    #[x_kube(validation = rules::launch_template_patterns())]
+    pub allowed_launch_template_ids: Vec<String>,
+    /// Path of the IAM roles that are made, such as `/keelson/`; absent: `/`. A role that exists keeps its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    #[x_kube(validation = rules::role_path())]
+    pub role_path: Option<String>,
+    /// Tags on everything made in the account, whatever an object's own tags say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::enforced_tags")]
+    #[x_kube(validation = rules::tag_keys())]
+    #[x_kube(validation = rules::tag_keys_apart())]
+    #[x_kube(validation = rules::tag_keys_not_ours())]
+    #[x_kube(validation = rules::tag_values())]
+    pub enforced_tags: BTreeMap<String, String>,
     /// Tags on everything made in the account; an object's own tags win.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]

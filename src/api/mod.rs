@@ -22,6 +22,7 @@ pub mod node_group;
 pub mod policy;
 pub mod reference;
 mod rules;
+mod rules_account;
 mod rules_between;
 mod rules_git;
 mod schema;

@@ -5,6 +5,7 @@
 
 use kube::core::{Reason, Rule};
 
+pub(super) use super::rules_account::*;
 pub(super) use super::rules_between::*;
 
 fn rule(cel: impl Into<String>, message: &str) -> Rule {

@@ -31,6 +31,11 @@ pub(super) fn tags(_: &mut SchemaGenerator) -> Schema {
     strings(40, 256)
 }
 
+/// Tags that no object overrides: few, as they come on top of the object's.
+pub(super) fn enforced_tags(_: &mut SchemaGenerator) -> Schema {
+    strings(10, 256)
+}
+
 /// Tags to look for.
 pub(super) fn tag_selector(_: &mut SchemaGenerator) -> Schema {
     let mut schema = strings(10, 256);

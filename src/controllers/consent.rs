@@ -36,7 +36,11 @@ pub fn wanted<S: Serialize, M: Serialize>(spec: &S, account: &AccountSettings, m
         fields.retain(|name, _| !NOT_IN_AWS.contains(&name.as_str()));
     }
     let more = serde_json::to_value(more).unwrap_or_default();
-    digest(&format!("{spec} {:?} {:?} {more}", account.tags, account.permissions_boundary), 8)
+    let AccountSettings { tags, permissions_boundary, role_path, enforced_tags } = account;
+    // Nothing of what is not set: the digests of before stay as they are.
+    let path = role_path.as_ref().map(|path| format!(" {path}")).unwrap_or_default();
+    let enforced = if enforced_tags.is_empty() { String::new() } else { format!(" {enforced_tags:?}") };
+    digest(&format!("{spec} {tags:?} {permissions_boundary:?} {more}{path}{enforced}"), 8)
 }
 
 /// How changes are made, and what is known of earlier ones.

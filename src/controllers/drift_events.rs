@@ -174,7 +174,10 @@ fn of_cluster(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
     match event.service {
         Service::Eks => of_eks(event, cluster),
         Service::Ec2 if USES.iter().any(|verb| event.action.starts_with(verb)) => BTreeSet::new(),
-        _ => inventory(cluster).filter(|(_, id)| parts(id).any(|part| event.names(part))).map(|(key, _)| key).collect(),
+        _ => inventory(cluster)
+            .filter(|(key, id)| parts(key, id).any(|part| event.names(part)))
+            .map(|(key, _)| key)
+            .collect(),
     }
 }
 
@@ -190,10 +193,11 @@ fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str)> {
     })
 }
 
-/// An id is one name, but that of a route begins with that of its table.
-fn parts(id: &str) -> impl Iterator<Item = &str> {
+/// An id is one name, but that of a route begins with that of its table, and the ARN of a role ends with the role's.
+fn parts<'i>(key: &Key, id: &'i str) -> impl Iterator<Item = &'i str> {
     let table = id.split_once(':').map(|(first, _)| first).filter(|_| !id.starts_with("arn:"));
-    std::iter::once(id).chain(table)
+    let role = id.rsplit_once('/').map(|(_, name)| name).filter(|_| key.kind() == "role");
+    std::iter::once(id).chain(table).chain(role)
 }
 
 /// What a call of EKS is about.

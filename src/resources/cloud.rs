@@ -31,6 +31,22 @@ pub struct AccountSettings {
     pub tags: BTreeMap<String, String>,
     /// Put on every role we make.
     pub permissions_boundary: Option<String>,
+    /// Path of every role we make; `None`: `/`.
+    pub role_path: Option<String>,
+    /// Tags, above those of the object.
+    pub enforced_tags: BTreeMap<String, String>,
+}
+
+impl AccountSettings {
+    /// The tags of what an object makes in the account: the account's below those of the object, and its enforced ones above.
+    pub fn tags_with(&self, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut tags = self.tags.clone();
+        tags.extend(own.clone());
+        // IAM takes keys that differ in upper and lower case only for the same, and refuses both.
+        tags.retain(|key, _| !self.enforced_tags.keys().any(|enforced| enforced.eq_ignore_ascii_case(key)));
+        tags.extend(self.enforced_tags.clone());
+        tags
+    }
 }
 
 /// The handle of all I/O of one object's resources.
@@ -251,6 +267,20 @@ mod tests {
         assert_eq!(fields(&tag_changes(&wanted(), &nobodys)), ["tags.team"]);
         let with_owner = fields(&tag_changes_of_untagged(&wanted(), &Tags::new())).len();
         assert_eq!(with_owner, 4);
+    }
+
+    #[test]
+    fn enforced_tags_win_over_an_objects_and_its_win_over_the_accounts() {
+        let tags = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let account = AccountSettings {
+            tags: tags(&[("team", "none"), ("env", "prod")]),
+            enforced_tags: tags(&[("cost-center", "4711")]),
+            ..AccountSettings::default()
+        };
+        let own = tags(&[("team", "a"), ("cost-center", "free"), ("Cost-Center", "mine")]);
+        assert_eq!(account.tags_with(&own), tags(&[("team", "a"), ("env", "prod"), ("cost-center", "4711")]));
     }
 
     #[test]

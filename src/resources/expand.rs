@@ -130,13 +130,6 @@ pub struct NodeGroupInput<'a> {
     pub intervals: Intervals,
 }
 
-/// Tags of the account, below those of the object.
-fn merged(account: &AccountSettings, own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let mut tags = account.tags.clone();
-    tags.extend(own.clone());
-    tags
-}
-
 fn graph(nodes: Vec<Node>, gates: Vec<Gate>) -> Result<Graph<Cloud>, SpecError> {
     // No spec leads here: the tests expand every combination.
     Graph::new(nodes, gates).map_err(|error| SpecError::new("spec", error.to_string()))
@@ -148,7 +141,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     let making = Making {
         owner,
         cluster_name: input.cluster_name,
-        user_tags: merged(account, &spec.tags),
+        user_tags: account.tags_with(&spec.tags),
         intervals: input.intervals,
     };
     let mut nodes: Vec<Node> = Vec::new();
@@ -165,19 +158,18 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
             vec![existing_network::key()]
         }
     };
-    let boundary = account.permissions_boundary.as_deref();
     nodes.push(match &spec.role_arn {
         Some(arn) => Arc::new(GivenRole::new(&making, Purpose::Cluster, arn)),
         None => {
-            let role = Role::new(&making, Purpose::Cluster, &[], boundary);
+            let role = Role::new(&making, Purpose::Cluster, &[], account);
             Arc::new(if spec.auto_mode.is_some() { role.for_auto_mode() } else { role })
         }
     });
     if cluster::makes_nodes(spec) || input.owned.contains(&role::key(Purpose::AutoNode)) {
-        nodes.push(Arc::new(Role::new(&making, Purpose::AutoNode, &[], boundary)));
+        nodes.push(Arc::new(Role::new(&making, Purpose::AutoNode, &[], account)));
     }
     if input.node_role.is_made(spec) || input.owned.contains(&role::key(Purpose::Node)) {
-        nodes.push(Arc::new(Role::new(&making, Purpose::Node, &input.node_role.policies, boundary)));
+        nodes.push(Arc::new(Role::new(&making, Purpose::Node, &input.node_role.policies, account)));
     }
     let version = input.versions.control_plane.clone();
     nodes.push(Arc::new(Cluster::new(&making, spec, network.clone(), version)));
@@ -185,9 +177,9 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(OidcProvider::new(&making)));
     }
     in_cluster(&mut nodes, &making, spec, input.versions);
-    source_identity::add(&mut nodes, &making, spec, boundary, input.owned);
+    source_identity::add(&mut nodes, &making, spec, account, input.owned);
     if !spec.fargate_profiles.is_empty() || input.owned.contains(&role::key(Purpose::Fargate)) {
-        nodes.push(Arc::new(Role::new(&making, Purpose::Fargate, &[], boundary)));
+        nodes.push(Arc::new(Role::new(&making, Purpose::Fargate, &[], account)));
     }
     fargate_profiles(&mut nodes, &making, spec, &network);
     graph(nodes, gates(input))
@@ -320,9 +312,10 @@ fn endpoints(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &VpcSpec, zones: 
 /// The graph of a node group.
 pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     let NodeGroupInput { spec, owner, account, cluster, .. } = input;
-    let mut tags = merged(account, &cluster.tags);
-    tags.extend(spec.tags.clone());
-    let making = Making { owner, cluster_name: &cluster.cluster_name, user_tags: tags, intervals: input.intervals };
+    let mut own = cluster.tags.clone();
+    own.extend(spec.tags.clone());
+    let user_tags = account.tags_with(&own);
+    let making = Making { owner, cluster_name: &cluster.cluster_name, user_tags, intervals: input.intervals };
     let role = spec.role_arn.clone().or_else(|| cluster.node_role_arn.clone());
     let subnets = node_subnets(spec, cluster)?;
     let not_ready = match (&cluster.not_ready, &role) {

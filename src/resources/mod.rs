@@ -24,6 +24,7 @@ pub mod internet_gateway;
 pub mod inventory;
 pub mod layout;
 pub mod leftovers;
+pub mod made_by;
 pub mod nat_gateway;
 pub mod node_group;
 mod node_role;

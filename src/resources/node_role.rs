@@ -26,6 +26,13 @@ impl NodeRole {
         Self { taken, policies: policies.into_iter().collect() }
     }
 
+    /// The same with those policies only that `allowed` lets through.
+    #[must_use]
+    pub fn with_only(mut self, allowed: impl Fn(&str) -> bool) -> Self {
+        self.policies.retain(|policy| allowed(policy));
+        self
+    }
+
     /// Whether there is to be one: for nodes to come, it is made along with the control plane. A cluster that is taken over has
     /// its nodes and their role already, as far as anybody knows.
     pub(super) fn is_made(&self, spec: &EksClusterSpec) -> bool {

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::cloud::{AccountSettings, Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
 use super::ownership;
 use crate::aws::tags::Tags;
 use crate::aws::{Service, snapshots};
@@ -55,7 +55,8 @@ impl Purpose {
         }
     }
 
-    fn policies(self) -> &'static [&'static str] {
+    /// Names of AWS's own policies that every role of the purpose has.
+    pub fn policies(self) -> &'static [&'static str] {
         match self {
             Purpose::Cluster => &["AmazonEKSClusterPolicy"],
             Purpose::Node => {
@@ -75,6 +76,8 @@ pub struct Role {
     auto_mode: bool,
     more_policies: Vec<String>,
     permissions_boundary: Option<String>,
+    /// Of a new one: IAM never changes it.
+    path: Option<String>,
     tags: Tags,
     intervals: Intervals,
 }
@@ -99,22 +102,26 @@ pub fn key(purpose: Purpose) -> Key {
     Key::named("role", purpose.as_str())
 }
 
+/// What the names of all roles begin with that Keelson makes.
+pub const NAME_PREFIX: &str = "keelson-";
+
 /// A name that is the object's alone: IAM knows no regions, so the cluster's name will not do. At most 64 characters.
 fn name(cluster: &str, uid: &str, purpose: Purpose) -> String {
     let hash: String = Sha256::digest(uid).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     let cluster: String = cluster.chars().take(38).collect();
-    format!("keelson-{cluster}-{hash}-{}", purpose.as_str())
+    format!("{NAME_PREFIX}{cluster}-{hash}-{}", purpose.as_str())
 }
 
 impl Role {
     /// A role of the cluster, with policies beside those that EKS asks for.
-    pub fn new(making: &Making<'_>, purpose: Purpose, more_policies: &[String], boundary: Option<&str>) -> Self {
+    pub fn new(making: &Making<'_>, purpose: Purpose, more_policies: &[String], account: &AccountSettings) -> Self {
         Self {
             purpose,
             name: name(making.cluster_name, &making.owner.uid, purpose),
             auto_mode: false,
             more_policies: more_policies.to_vec(),
-            permissions_boundary: boundary.map(str::to_owned),
+            permissions_boundary: account.permissions_boundary.clone(),
+            path: account.role_path.clone(),
             tags: making.tags(&key(purpose)),
             intervals: making.intervals,
         }
@@ -163,7 +170,10 @@ impl Role {
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let complete = self.policies(partition).iter().all(|policy| detail.attached.contains(policy));
         let phase = if complete { Phase::Ready } else { Phase::Incomplete };
-        Observed::ready(&self.name, "available", detail).phase(phase).output("arn", arn)
+        // Whoever has only the id makes the ARN of it, which a name is not enough for where there is a path.
+        let in_root = arn.is_empty() || arn.ends_with(&format!(":role/{}", self.name));
+        let id = if in_root { &self.name } else { arn };
+        Observed::ready(id, "available", detail).phase(phase).output("arn", arn)
     }
 
     fn seen(&self, role: &snapshots::Role) -> Observed<Seen> {
@@ -221,6 +231,7 @@ impl Resource for Role {
             .iam
             .create_role()
             .role_name(&self.name)
+            .set_path(self.path.clone())
             .description(format!("EKS {} role of {}, made by Keelson", self.purpose.as_str(), cloud.owner.cluster))
             .assume_role_policy_document(self.trust())
             .set_permissions_boundary(self.permissions_boundary.clone())

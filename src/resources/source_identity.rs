@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::cloud::Making;
+use super::cloud::{AccountSettings, Making};
 use super::expand::Node;
 use super::pod_identity_association::{self, PodIdentityAssociation};
 use super::role::{self, Purpose, Role};
@@ -40,11 +40,11 @@ pub(super) fn add(
     nodes: &mut Vec<Node>,
     making: &Making<'_>,
     spec: &EksClusterSpec,
-    boundary: Option<&str>,
+    account: &AccountSettings,
     owned: &[Key],
 ) {
     if is_made(spec) || owned.contains(&role::key(Purpose::Source)) {
-        nodes.push(Arc::new(Role::new(making, Purpose::Source, &[], boundary)));
+        nodes.push(Arc::new(Role::new(making, Purpose::Source, &[], account)));
     }
     if is_made(spec) {
         let association = PodIdentityAssociation::with_role_of(making, NAMESPACE, SERVICE_ACCOUNT, Purpose::Source);

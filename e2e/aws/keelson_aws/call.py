@@ -21,6 +21,8 @@ RESOURCE_PARAMETERS = (
     "ResourceId.1", "RoleName", "InstanceProfileName", "PolicyArn", "OpenIDConnectProviderArn", "RoleArn", "UserName",
     "AutoScalingGroupName", "GroupName", "Url",
 )
+# What else it may name: ids of EC2, and ARNs.
+NAME = re.compile(r"\b(?:(?:vpc|subnet|sg|rtb|igw|nat|eipalloc|vpce|lt|eni)-[0-9a-f]{8,17}\b|arn:aws[a-z-]*:(?:iam|kms|eks):[\w:/+=,.@-]+)")
 QUERY_SERVICES = {"ec2", "iam", "sts", "autoscaling", "elasticloadbalancing", "cloudformation", "sns", "sqs"}
 
 
@@ -41,6 +43,12 @@ class Call:
     @property
     def write(self) -> bool:
         return not READ_ONLY.match(self.action)
+
+    @property
+    def names(self) -> list[str]:
+        """Every id of EC2's and every ARN in the request, whatever the parameter: `resource` is one of many."""
+        text = unquote(f"{self.request.target} {self.request.body.decode('utf-8', 'replace')}")
+        return sorted(set(NAME.findall(text)))
 
 
 def read_call(request: Request) -> Call | None:

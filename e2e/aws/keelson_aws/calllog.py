@@ -49,6 +49,8 @@ class CallLog:
         asked = {name: call.params[name] for name in ASKED if name in call.params} if call.service == "eks" and call.write else {}
         if asked:
             entry["asked"] = asked
+        if names := call.names:
+            entry["names"] = names
         if ":assumed-role/" in call.caller_arn:
             entry["session"] = call.caller_arn.partition(":assumed-role/")[2]
         if fault:

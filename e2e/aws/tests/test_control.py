@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from botocore.exceptions import ClientError
 
 from conftest import Cloud, Server, refused
 
@@ -41,6 +42,18 @@ def test_the_workload_cluster_is_what_describe_cluster_answers(own: Server, tmp_
         Cloud(own, "300000000001").describe()
     assert own.get("inventory") == {"empty": True, "accounts": {}}
     Cloud(own, "300000000001").cluster()
+
+
+def test_a_logged_call_has_every_id_and_arn_that_it_named(cloud: Cloud, server: Server) -> None:
+    vpc = cloud.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = cloud.ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
+    before = server.get("calls")["last"]
+    cloud.ec2.describe_subnets(Filters=[{"Name": "subnet-id", "Values": [subnet, "subnet-0123456789abcdef0"]}])
+    role = f"arn:aws:iam::{cloud.account}:role/path/none"
+    with pytest.raises(ClientError):
+        cloud.eks.create_cluster(name="x", roleArn=role, resourcesVpcConfig={"subnetIds": [subnet]})
+    names = [call["names"] for call in server.get("calls", since=before)["calls"]]
+    assert names == [sorted([subnet, "subnet-0123456789abcdef0"]), [role, subnet]]
 
 
 def test_every_call_is_logged(cloud: Cloud, server: Server) -> None:

@@ -86,6 +86,14 @@ def account_specs(world: World) -> Specs:
         "allowedNamespaces": ["default", "team-payments"],
         "allowedRegions": [REGION, "eu-central-1"],
         "permissionsBoundaryArn": world.boundary,
+        "allowedRoleArns": [world.role("*")],
+        "allowedPolicyArns": ["arn:aws:iam::aws:policy/*"],
+        "allowedVpcIds": [world.vpc],
+        "allowedSecurityGroupIds": list(world.groups),
+        "allowedKmsKeyArns": [world.key("*")],
+        "allowedLaunchTemplateIds": [world.template],
+        "rolePath": "/keelson/",
+        "enforcedTags": {"owner": "platform"},
         "tags": {"cost-center": "4711"},
         "adoption": {"policy": "Allow", "clusterNames": ["legacy-*"], "namespaces": ["default"]},
     }
@@ -380,6 +388,14 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "adoption.policy": ["Forbid"],
         "adoption.clusterNames": [["*"]],
         "adoption.namespaces": [["team-payments"]],
+        "allowedRoleArns": [[world.role("admins")]],
+        "allowedPolicyArns": [[SSM]],
+        "allowedVpcIds": [["vpc-0b"], ["*"]],
+        "allowedSecurityGroupIds": [["sg-0c"]],
+        "allowedKmsKeyArns": [[world.key("9876")]],
+        "allowedLaunchTemplateIds": [["lt-0b"]],
+        "rolePath": ["/"],
+        "enforcedTags": [{"owner": "others"}],
     }
     return {
         (kind, name): values

@@ -53,7 +53,7 @@ WRITES = {
         "version": "eks:UpdateNodegroupVersion",
         "releaseVersion": "eks:UpdateNodegroupVersion",
     },
-    "AwsAccount": {"tags": TAGS},
+    "AwsAccount": {"tags": TAGS, "enforcedTags": TAGS},
 }
 
 # Nothing is taken away because a spec no longer names it: a field that is absent is not managed. By kind and field, what is then
@@ -86,7 +86,7 @@ STAYS = {
         "scaling": r"nodegroups\.\S+\.scalingConfig\.desiredSize|inventory\.(instances|networkInterfaces|volumes)",
         "update": r"nodegroups\.\S+\.updateConfig\.",
     },
-    "AwsAccount": {"tags": r".*\.tags\."},
+    "AwsAccount": {"tags": r".*\.tags\.", "enforcedTags": r".*\.tags\."},
 }
 
 

@@ -29,12 +29,26 @@ def node_group(cluster: str, name: str = "", namespace: str = "default", **spec:
     }
 
 
+ALLOWLISTS = (
+    "allowedRoleArns",
+    "allowedPolicyArns",
+    "allowedVpcIds",
+    "allowedSecurityGroupIds",
+    "allowedKmsKeyArns",
+    "allowedLaunchTemplateIds",
+)
+# Of an account that several tenants share: each names only what it made itself.
+CLOSED: dict[str, list[str]] = {name: [] for name in ALLOWLISTS}
+
+
 def account(name: str, account_id: str, **spec: object) -> dict:
+    """An account of one tenant, which may name whatever is in it; unless `spec` has other allowlists."""
+    allowed = {name: ["*"] for name in ("allowedNamespaces", *ALLOWLISTS)}
     return {
         "apiVersion": API,
         "kind": "AwsAccount",
         "metadata": {"name": name},
-        "spec": {"accountId": account_id, "allowedNamespaces": ["*"], **spec},
+        "spec": {"accountId": account_id, **allowed, **spec},
     }
 
 

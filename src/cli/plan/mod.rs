@@ -19,7 +19,7 @@ use kube::ResourceExt;
 use crate::api::network::{NetworkKind, Zones};
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksCluster, NodeGroup};
-use crate::controllers::account::{self, Grant, Request};
+use crate::controllers::account::{self, Grant, Request, named, owned};
 use crate::controllers::cluster::validate;
 use crate::controllers::node_group;
 use crate::engine::{Consent, Expectations, Goal, Graph, Key, Memory, Observed, Plan, Presence, plan};
@@ -121,13 +121,17 @@ fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Want
             let adoption = if adopt { Adoption::AllowedWithRetained } else { Adoption::Forbidden };
             Grant { adoption, ..Grant::ambient() }
         };
+        // Whose the rest is that they name shows only AWS.
+        owned::check(&grant, &named::by_cluster(&cluster.spec)).map_err(refused)?;
         let refers = |group: &&NodeGroup| {
             group.namespace() == cluster.namespace() && group.spec.cluster_ref.name == cluster.name_any()
         };
         let groups: Vec<_> = manifest.groups.iter().filter(refers).collect();
         for group in &groups {
             let name = named("NodeGroup", *group);
-            node_group::valid(group).map_err(|refusal| anyhow::anyhow!("{name}: {}", refusal.message))?;
+            let refused = |refusal: account::Refusal| anyhow::anyhow!("{name}: {}", refusal.message);
+            node_group::valid(group).map_err(refused)?;
+            owned::check(&grant, &named::by_node_group(&group.spec)).map_err(refused)?;
         }
         all.push(Wanted { cluster, groups, grant });
     }

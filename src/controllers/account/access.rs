@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::allowlist::Allowlists;
 use crate::api::account::DEFAULT_ACCOUNT;
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{AwsAccountSpec, EksCluster, EksClusterSpec, Reason};
@@ -42,6 +43,9 @@ pub struct Grant {
     pub account: Option<String>,
     /// What may be adopted.
     pub adoption: Adoption,
+    /// What the object may name in it that it did not make; `None`: anything, as the operator's own credentials have no account
+    /// object that could say, and with them the whole installation is one tenant.
+    pub allowlists: Option<Allowlists>,
 }
 
 /// Why it does not.
@@ -72,6 +76,7 @@ impl Grant {
             settings: AccountSettings::default(),
             account: None,
             adoption: Adoption::Forbidden,
+            allowlists: None,
         }
     }
 
@@ -81,7 +86,13 @@ impl Grant {
             settings: settings(account),
             account: Some(name.to_owned()),
             adoption: adoption(request, account),
+            allowlists: Some(Allowlists::of(name, account, &request.namespace)),
         }
+    }
+
+    /// Whether NodeGroups may add the policy to the role of their nodes.
+    pub fn allows_policy(&self, arn: &str) -> bool {
+        self.allowlists.as_ref().is_none_or(|lists| lists.allows_policy(arn))
     }
 
     /// Why `adoptionPolicy: Adopt` is refused, where it is.
@@ -204,8 +215,12 @@ fn session_name(name: &str) -> String {
 }
 
 fn settings(account: &AwsAccountSpec) -> AccountSettings {
-    let tags: BTreeMap<_, _> = account.tags.clone();
-    AccountSettings { tags, permissions_boundary: account.permissions_boundary_arn.clone() }
+    AccountSettings {
+        tags: account.tags.clone(),
+        permissions_boundary: account.permissions_boundary_arn.clone(),
+        role_path: account.role_path.clone(),
+        enforced_tags: account.enforced_tags.clone(),
+    }
 }
 
 #[cfg(test)]
@@ -215,16 +230,18 @@ mod tests {
     use crate::api::reference::AccountReference;
 
     fn account() -> AwsAccountSpec {
-        AwsAccountSpec {
-            account_id: "123456789012".into(),
-            role_arn: Some("arn:aws:iam::123456789012:role/keelson".into()),
-            external_id: Some("fleet".into()),
-            allowed_namespaces: vec!["team".into()],
-            allowed_regions: Some(vec!["eu-west-1".into()]),
-            permissions_boundary_arn: Some("arn:aws:iam::123456789012:policy/boundary".into()),
-            tags: BTreeMap::from([("cost".into(), "1".into())]),
-            ..AwsAccountSpec::default()
-        }
+        let spec = serde_json::json!({
+            "accountId": "123456789012",
+            "roleArn": "arn:aws:iam::123456789012:role/keelson",
+            "externalId": "fleet",
+            "allowedNamespaces": ["team"],
+            "allowedRegions": ["eu-west-1"],
+            "permissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary",
+            "rolePath": "/keelson/",
+            "enforcedTags": {"cost-center": "4711"},
+            "tags": {"cost": "1"},
+        });
+        serde_json::from_value(spec).unwrap()
     }
 
     fn spec(account: Option<&str>, region: &str) -> EksClusterSpec {
@@ -248,6 +265,8 @@ mod tests {
         let role = granted.identity.role.unwrap();
         assert_eq!((role.external_id.as_deref(), role.session_name.as_str()), (Some("fleet"), "keelson-prod"));
         assert!(granted.settings.permissions_boundary.is_some() && granted.settings.tags.contains_key("cost"));
+        assert_eq!(granted.settings.role_path.as_deref(), Some("/keelson/"));
+        assert_eq!(granted.settings.enforced_tags["cost-center"], "4711");
         for (name, namespace, region, names) in [
             (Some("prod"), "other", "eu-west-1", "allowedNamespaces"),
             (Some("prod"), "team", "us-east-1", "us-east-1"),

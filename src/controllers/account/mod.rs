@@ -3,6 +3,11 @@
 
 mod access;
 mod deletion;
+pub mod allowlist;
+pub mod named;
+pub mod owned;
+#[cfg(test)]
+mod tenants_tests;
 
 use std::sync::Arc;
 

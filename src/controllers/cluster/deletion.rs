@@ -242,11 +242,11 @@ impl Reconcile<'_> {
         // What a last look found is in the survey, too, when it is made anew.
         let age = if self.state.kind.left_at.is_some() { Duration::ZERO } else { self.survey_age() };
         let survey = survey::survey(cloud, age).await.map_err(NoGraph::Unseen)?;
-        let spec = &self.cluster.spec;
-        let first = self.expand_to_delete(spec, grant, &survey, left);
+        let spec = self.spec_to_delete(grant, cloud).await?;
+        let first = self.expand_to_delete(&spec, grant, &survey, left);
         first.or_else(|error| {
             tracing::warn!(cluster = self.owner().cluster, %error, "deleting by what is found in AWS: the spec is invalid");
-            self.expand_to_delete(&bare(spec, &survey.owned), grant, &survey, left)
+            self.expand_to_delete(&bare(&spec, &survey.owned), grant, &survey, left)
         })
         .map_err(NoGraph::Spec)
     }

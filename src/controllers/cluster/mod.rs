@@ -8,6 +8,7 @@ pub mod begins;
 pub mod conditions;
 mod deletion;
 pub mod facts;
+mod known_network;
 pub mod load_balancers;
 mod present;
 mod roll_up;
@@ -276,7 +277,7 @@ impl Reconcile<'_> {
     /// What may be done: by the spec's policies, by what was approved, and by what is known of drift.
     fn consent(&self, previous: &EksClusterStatus, grant: &Grant, versions: &Versions) -> (Consent, String) {
         let spec = &self.cluster.spec;
-        let wanted = consent::wanted(spec, &grant.settings, &self.node_role().policies);
+        let wanted = consent::wanted(spec, &grant.settings, &self.node_role(grant).policies);
         let asked = consent::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
         let input = consent::Input {
             change: self.change_policy(),

@@ -11,7 +11,8 @@ use crate::api::network::NetworkKind;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
-use crate::controllers::account::{self, Grant, Refusal, Request};
+use crate::controllers::account::owned::{self, Denied};
+use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::apply;
 use crate::controllers::conditions::Overall;
 use crate::controllers::consent::{self, Proposal};
@@ -57,6 +58,11 @@ impl Reconcile<'_> {
         if let Some(refusal) = self.refused_account(previous, &grant) {
             return Some(self.refused(previous, refusal, Next::change()));
         }
+        let named = named::by_cluster(spec);
+        let undecided = match owned::check(&grant, &named) {
+            Ok(undecided) => undecided,
+            Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
+        };
         let observes = self.change_policy() == ChangePolicy::Observe;
         let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
         if !self.has_finalizer() {
@@ -77,6 +83,12 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
+        let age = self.survey_age();
+        match owned::check_owned(self.ctx, &cloud.aws, &grant, &self.namespace, &undecided, age).await {
+            Ok(()) => {}
+            Err(Denied::Refused(refusal)) => return Some(self.refused(previous, refusal, Next::change())),
+            Err(Denied::Unseen(failure)) => return Some(self.failed(previous, failure)),
+        }
         let upgrade = self.upgrade(&cloud, previous).await;
         let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
         let graph = match self.graph(&grant, &cloud, &versions).await {
@@ -170,7 +182,7 @@ impl Reconcile<'_> {
             owner: &owner,
             account: &grant.settings,
             zones: &zones,
-            node_role: &self.node_role(),
+            node_role: &self.node_role(grant),
             nodes: self.nodes(),
             node_groups_left: &[],
             owned: &survey.owned,
@@ -180,10 +192,11 @@ impl Reconcile<'_> {
         expand::cluster(&input).map_err(NoGraph::Spec)
     }
 
-    /// What its node groups ask of the role that is made for them.
-    pub(super) fn node_role(&self) -> NodeRole {
+    /// What its node groups ask of the role that is made for them. One that asks for a policy that the account does not allow
+    /// says so itself, and does not get it.
+    pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        NodeRole::of(groups.iter().map(|group| &group.spec))
+        NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|policy| grant.allows_policy(policy))
     }
 
     /// Points the agent at Git once the API is there, and puts everything together.

@@ -71,7 +71,7 @@ pub fn shown(cluster: &EksCluster) -> Shown {
         (&cluster.spec.account_ref.as_ref().map(|account| &account.name), cluster.spec.suspend),
         status.map(|status| &status.account_id),
         status.and_then(|status| status.upgrade.as_ref()?.node_group_version.as_ref()),
-        format!("{:?}", cluster.spec.upgrade),
+        format!("{:?} {:?}", cluster.spec.upgrade, cluster.spec.network.existing),
         consent(cluster),
     ));
     Shown { digest, part_of: String::new() }

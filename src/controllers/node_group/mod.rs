@@ -16,7 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use self::nodes::NodeReads;
-use super::account::{self, Grant, Refusal, Request};
+use super::account::owned::{self, Denied};
+use super::account::{self, Grant, Refusal, Request, named};
 use super::apply;
 use super::cluster::view::view;
 use super::conditions::{Overall, Says, before_the_engine, not_asked};
@@ -129,6 +130,11 @@ impl Reconcile<'_> {
             Err(refusal) => return self.refused(previous, refusal),
         };
         self.state.note_adoption(grant.adoption, self.now);
+        let named = named::by_node_group_in(&spec.cluster_ref.name, &cluster.spec, spec);
+        let undecided = match owned::check(&grant, &named) {
+            Ok(undecided) => undecided,
+            Err(refusal) => return self.refused(previous, refusal),
+        };
         let view = view(&cluster);
         if let Some(why) = &view.not_ready
             && previous.arn.is_none()
@@ -144,6 +150,12 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return self.failed(previous, failure),
         };
+        let age = self.ctx.settings.intervals.drift;
+        match owned::check_owned(self.ctx, &cloud.aws, &grant, &self.namespace, &undecided, age).await {
+            Ok(()) => {}
+            Err(Denied::Refused(refusal)) => return self.refused(previous, refusal),
+            Err(Denied::Unseen(failure)) => return self.failed(previous, failure),
+        }
         let (target, opens) = target::target(self.group, &cluster, self.now);
         let graph = match self.graph(&grant, &cloud, &view, &target) {
             Ok(graph) => graph,

@@ -1,0 +1,51 @@
+//! CEL rules of what an AwsAccount lets objects name: lists of ids and ARNs in which `*` stands for any characters. No I/O.
+
+use kube::core::Rule;
+
+use super::rules::{each, matches};
+
+pub(super) fn role_patterns() -> Rule {
+    each(
+        r"^(\*|arn:[a-z*-]+:iam::[0-9*]+:role/[A-Za-z0-9_+=,.@/*-]+)$",
+        "each entry must be the ARN of an IAM role, arn:aws:iam::<account id>:role/<name>, in which * stands for any characters; a \
+         single \"*\" allows any role",
+    )
+}
+
+pub(super) fn policy_patterns() -> Rule {
+    each(
+        r"^(\*|arn:[a-z*-]+:iam::([0-9*]+|aws):policy/[A-Za-z0-9_+=,.@/*-]+)$",
+        "each entry must be the ARN of an IAM policy, arn:aws:iam::<account id>:policy/<name>, in which * stands for any \
+         characters; a single \"*\" allows any policy",
+    )
+}
+
+pub(super) fn key_patterns() -> Rule {
+    each(
+        r"^(\*|arn:[a-z*-]+:kms:[a-z0-9*-]+:[0-9*]+:key/[A-Za-z0-9*-]+)$",
+        "each entry must be the ARN of a KMS key, arn:aws:kms:<region>:<account id>:key/<id>, in which * stands for any \
+         characters; a single \"*\" allows any key",
+    )
+}
+
+pub(super) fn vpc_patterns() -> Rule {
+    each(r"^(\*|vpc-[0-9a-z*]+)$", "each entry must be the id of a VPC, vpc-...; a single \"*\" allows any VPC")
+}
+
+pub(super) fn security_group_patterns() -> Rule {
+    each(
+        r"^(\*|sg-[0-9a-z*]+)$",
+        "each entry must be the id of a security group, sg-...; a single \"*\" allows any security group",
+    )
+}
+
+pub(super) fn launch_template_patterns() -> Rule {
+    each(
+        r"^(\*|lt-[0-9a-z*]+)$",
+        "each entry must be the id of a launch template, lt-...; a single \"*\" allows any launch template",
+    )
+}
+
+pub(super) fn role_path() -> Rule {
+    matches(r"^/([A-Za-z0-9_+=,.@-]+/)*$", "must be an IAM path, which begins and ends with /, such as /keelson/")
+}

@@ -1,0 +1,336 @@
+//! Every field that can name something foreign, against every way in which an account may or may not allow it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::api::{EksClusterSpec, NodeGroupSpec};
+use crate::controllers::account::named::{by_cluster, by_node_group, by_node_group_in};
+
+const ACCOUNT: &str = "123456789012";
+
+/// A field, and values of it.
+struct Case {
+    field: &'static str,
+    /// A spec in which it has the value: of an EksCluster, else of a NodeGroup.
+    of_cluster: bool,
+    spec: fn(&str) -> Value,
+    list: &'static str,
+    /// Nobody's here; another tenant's; own (empty: Keelson makes none).
+    foreign: &'static str,
+    others: &'static str,
+    own: &'static str,
+    /// What has to be listed for `foreign`, exactly and as a pattern.
+    exact: &'static str,
+    pattern: &'static str,
+}
+
+const NOBODYS_ROLE: &str = "arn:aws:iam::123456789012:role/team/dns";
+const OTHERS_ROLE: &str = "arn:aws:iam::123456789012:role/keelson-vault-0a0b0c0d-node";
+const OWN_ROLE: &str = "arn:aws:iam::123456789012:role/keelson/keelson-search-01020304-node";
+const ADMIN: &str = "arn:aws:iam::aws:policy/AdministratorAccess";
+const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/1234";
+const OTHERS_KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/9876";
+
+/// A case whose values are roles.
+fn role(field: &'static str, of_cluster: bool, spec: fn(&str) -> Value) -> Case {
+    Case {
+        field,
+        of_cluster,
+        spec,
+        list: "allowedRoleArns",
+        foreign: NOBODYS_ROLE,
+        others: OTHERS_ROLE,
+        own: OWN_ROLE,
+        exact: NOBODYS_ROLE,
+        pattern: "arn:aws:iam::123456789012:role/team/*",
+    }
+}
+
+/// A case whose values are subnets: those of a VPC are listed by it.
+fn subnet(field: &'static str, of_cluster: bool, spec: fn(&str) -> Value) -> Case {
+    Case {
+        field,
+        of_cluster,
+        spec,
+        list: "allowedVpcIds",
+        foreign: "subnet-f",
+        others: "subnet-b",
+        own: "subnet-a",
+        exact: "vpc-f",
+        pattern: "vpc-f*",
+    }
+}
+
+fn cases() -> Vec<Case> {
+    vec![
+        role("spec.roleArn", true, |arn| json!({"roleArn": arn})),
+        role("spec.roleArn", false, |arn| json!({"roleArn": arn})),
+        role(
+            "spec.podIdentities[kube-system/dns].roleArn",
+            true,
+            |arn| json!({"podIdentities": [{"namespace": "kube-system", "serviceAccount": "dns", "roleArn": arn}]}),
+        ),
+        role(
+            "spec.addons[csi].podIdentityRoleArn",
+            true,
+            |arn| json!({"addons": [{"name": "csi", "podIdentityRoleArn": arn}]}),
+        ),
+        role(
+            "spec.addons[csi].serviceAccountRoleArn",
+            true,
+            |arn| json!({"addons": [{"name": "csi", "serviceAccountRoleArn": arn}]}),
+        ),
+        subnet("spec.network.existing.subnetIds", true, |id| json!({"network": {"existing": {"subnetIds": [id]}}})),
+        subnet("spec.subnets.ids", false, |id| json!({"subnets": {"ids": [id]}})),
+        Case {
+            field: "spec.network.existing.vpcId",
+            of_cluster: true,
+            spec: |id| json!({"network": {"existing": {"vpcId": id, "subnetSelector": {"tags": {"tier": "private"}}}}}),
+            list: "allowedVpcIds",
+            foreign: "vpc-f",
+            others: "vpc-b",
+            own: "vpc-a",
+            exact: "vpc-f",
+            pattern: "vpc-*f",
+        },
+        Case {
+            field: "spec.network.existing.securityGroupIds",
+            of_cluster: true,
+            spec: |id| json!({"network": {"existing": {"securityGroupIds": [id]}}}),
+            list: "allowedSecurityGroupIds",
+            foreign: "sg-f",
+            others: "sg-b",
+            own: "sg-a",
+            exact: "sg-f",
+            pattern: "sg-*",
+        },
+        Case {
+            field: "spec.secretsEncryption.kmsKeyArn",
+            of_cluster: true,
+            spec: |arn| json!({"secretsEncryption": {"kmsKeyArn": arn}}),
+            list: "allowedKmsKeyArns",
+            foreign: KEY,
+            others: OTHERS_KEY,
+            own: "",
+            exact: KEY,
+            pattern: "arn:aws:kms:*:123456789012:key/12*",
+        },
+        Case {
+            field: "spec.additionalRolePolicies",
+            of_cluster: false,
+            spec: |arn| json!({"additionalRolePolicies": [arn]}),
+            list: "allowedPolicyArns",
+            foreign: ADMIN,
+            others: "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy",
+            own: "arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy",
+            exact: ADMIN,
+            pattern: "arn:*:policy/Admin*",
+        },
+        Case {
+            field: "spec.launchTemplate.id",
+            of_cluster: false,
+            spec: |id| json!({"launchTemplate": {"id": id}}),
+            list: "allowedLaunchTemplateIds",
+            foreign: "lt-f",
+            others: "lt-b",
+            own: "",
+            exact: "lt-f",
+            pattern: "lt-f*",
+        },
+    ]
+}
+
+fn set(items: &[&str]) -> BTreeSet<String> {
+    items.iter().map(|item| (*item).to_owned()).collect()
+}
+
+/// What AWS shows to a tenant: what is its own, and where the subnets lie that it asked about.
+fn made(asked: &[String]) -> MadeBy {
+    let lies_in = |id: &String| (id.clone(), id.replace("subnet", "vpc"));
+    MadeBy {
+        vpcs: set(&["vpc-a"]),
+        subnets: set(&["subnet-a"]),
+        security_groups: set(&["sg-a"]),
+        roles: set(&[OWN_ROLE]),
+        vpc_of_subnet: asked.iter().map(lies_in).collect(),
+    }
+}
+
+fn lists(more: Value) -> Allowlists {
+    let mut spec = json!({"accountId": ACCOUNT});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Allowlists::of("prod", &serde_json::from_value(spec).unwrap(), "team-search")
+}
+
+fn cluster_spec(more: &Value) -> EksClusterSpec {
+    let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(spec).unwrap()
+}
+
+fn node_group_spec(more: &Value) -> NodeGroupSpec {
+    let mut spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(spec).unwrap()
+}
+
+fn decide(lists: &Allowlists, named: &[Named]) -> Result<(), Refusal> {
+    let undecided = lists.check(named)?;
+    lists.check_owned(&undecided, &made(&lists.subnets_to_look_up(&undecided)))
+}
+
+fn outcome(case: &Case, value: &str, allowed: Value) -> Result<(), Refusal> {
+    let spec = (case.spec)(value);
+    let named = if case.of_cluster { by_cluster(&cluster_spec(&spec)) } else { by_node_group(&node_group_spec(&spec)) };
+    decide(&lists(allowed), &named)
+}
+
+#[test]
+fn each_field_names_what_is_own_or_listed_and_nothing_else() {
+    for case in cases() {
+        let Case { field, list, foreign, others, own, exact, pattern, .. } = case;
+        let listed = |entry: &str| json!({list: [entry]});
+        for (value, lists, allowed) in [
+            (foreign, json!({}), false),
+            (foreign, json!({list: []}), false),
+            (foreign, listed(exact), true),
+            (foreign, listed(pattern), true),
+            (foreign, listed("*"), true),
+            (others, json!({}), false),
+            (others, listed(exact), false),
+            (others, listed(pattern), list == "allowedSecurityGroupIds"),
+            (own, json!({}), !own.is_empty()),
+        ] {
+            let told = outcome(&case, value, lists.clone()).map_err(|refusal| refusal.message);
+            assert_eq!(told.is_ok(), allowed, "{field}: {value} with {lists}: {told:?}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_names_field_value_account_and_list_and_tells_nothing_of_what_is_there() {
+    for case in cases() {
+        let refusal = outcome(&case, case.others, json!({case.list: [case.exact]})).unwrap_err();
+        assert_eq!(refusal.reason, Reason::AccessDenied);
+        for part in [case.field, case.others, case.list, "\"prod\"", "whoever owns the AwsAccount"] {
+            assert!(refusal.message.contains(part), "{part}: {}", refusal.message);
+        }
+        assert!(!refusal.message.contains("vpc-b") || case.others == "vpc-b", "{}", refusal.message);
+        // What is not there at all is refused in the same words.
+        let missing = format!("{}0", case.others);
+        let of_missing = outcome(&case, &missing, json!({case.list: [case.exact]})).unwrap_err();
+        assert_eq!(of_missing.message, refusal.message.replace(case.others, &missing));
+    }
+}
+
+#[test]
+fn policies_of_clusters_are_not_for_nodes_unless_they_are_listed() {
+    let lists = lists(json!({"allowedPolicyArns": ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]}));
+    let arn = |name: &str| format!("arn:aws:iam::aws:policy/{name}");
+    for name in ["AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonSSMManagedInstanceCore"] {
+        assert!(lists.allows_policy(&arn(name)), "{name}");
+    }
+    for name in ["AmazonEKSClusterPolicy", "AmazonEKSComputePolicy", "AdministratorAccess", "x/AmazonEKS_CNI_Policy"] {
+        assert!(!lists.allows_policy(&arn(name)), "{name}");
+    }
+    assert!(!lists.allows_policy("arn:aws:iam::123456789012:policy/AmazonEKS_CNI_Policy"));
+}
+
+#[test]
+fn a_role_of_another_account_is_never_taken_for_own() {
+    let stranger = OWN_ROLE.replace(ACCOUNT, "999999999999");
+    let named = by_cluster(&cluster_spec(&json!({"roleArn": stranger})));
+    assert!(lists(json!({})).check(&named).is_err());
+}
+
+#[test]
+fn nodes_join_no_network_that_their_cluster_may_not_be_in() {
+    let cluster = cluster_spec(&json!({"network": {"existing": {"subnetIds": ["subnet-b"]}}, "roleArn": NOBODYS_ROLE}));
+    let named = by_node_group_in("demo", &cluster, &node_group_spec(&json!({})));
+    let refusal = decide(&lists(json!({})), &named).unwrap_err();
+    assert!(
+        refusal.message.starts_with("EksCluster demo: spec.network.existing.subnetIds: subnet-b"),
+        "{}",
+        refusal.message
+    );
+    assert!(decide(&lists(json!({"allowedVpcIds": ["vpc-b"]})), &named).is_ok());
+}
+
+#[test]
+fn no_subnet_is_looked_up_where_no_vpc_is_listed() {
+    let named = by_cluster(&cluster_spec(&json!({"network": {"existing": {"subnetIds": ["subnet-a", "subnet-b"]}}})));
+    for (allowed, looked_up) in
+        [(json!({}), 0), (json!({"allowedVpcIds": ["vpc-f"]}), 2), (json!({"allowedVpcIds": ["*"]}), 0)]
+    {
+        let lists = lists(allowed);
+        assert_eq!(lists.subnets_to_look_up(&lists.check(&named).unwrap()).len(), looked_up);
+    }
+}
+
+#[test]
+fn a_star_stands_for_any_characters_and_nothing_else_does() {
+    for (pattern, value, matched) in [
+        ("*", "", true),
+        ("*", "arn:aws:iam::1:role/a", true),
+        ("sg-1", "sg-1", true),
+        ("sg-1", "sg-12", false),
+        ("sg-1", "xsg-1", false),
+        ("sg-1*", "sg-1", true),
+        ("*-1", "sg-1", true),
+        ("a*b*c", "a-b-b-c", true),
+        ("a*b*c", "a-c-b", false),
+        ("a*a", "a", false),
+        ("role/team.*", "role/teamx1", false),
+        ("", "", true),
+        ("", "a", false),
+    ] {
+        assert_eq!(matches(pattern, value), matched, "{pattern} {value}");
+    }
+}
+
+/// Every id and ARN in the example that shows all fields is judged, but those that give nobody anything of what they name.
+#[test]
+fn every_id_and_arn_of_the_full_example_is_judged() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/full.yaml")).unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let mut found = BTreeMap::new();
+    let mut judged = BTreeSet::new();
+    for document in &documents {
+        let spec = document["spec"].clone();
+        match document["kind"].as_str() {
+            Some("EksCluster") => {
+                judged.extend(by_cluster(&serde_json::from_value(spec.clone()).unwrap()).into_iter().map(|n| n.value));
+                names("spec", &spec, &mut found);
+            }
+            Some("NodeGroup") => {
+                judged
+                    .extend(by_node_group(&serde_json::from_value(spec.clone()).unwrap()).into_iter().map(|n| n.value));
+                names("spec", &spec, &mut found);
+            }
+            _ => {}
+        }
+    }
+    let open = |path: &str| path.starts_with("spec.access.entries");
+    let missed: Vec<_> = found.iter().filter(|(path, value)| !open(path) && !judged.contains(*value)).collect();
+    assert!(missed.is_empty() && judged.len() >= 6, "{missed:?} {judged:?}");
+}
+
+/// The ids and ARNs in a document, by path.
+fn names(path: &str, value: &Value, found: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, value)| names(&format!("{path}.{name}"), value, found)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| names(&format!("{path}[{at}]"), item, found));
+        }
+        Value::String(text) => {
+            let is_name =
+                ["arn:", "vpc-0", "subnet-", "sg-", "lt-", "eipalloc-", "ami-"].iter().any(|p| text.starts_with(p));
+            if is_name {
+                found.insert(path.to_owned(), text.clone());
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,168 @@
+//! What an object names that it may not have made: each such field with its value. Pure.
+//!
+//! Destructured without `..`, so that a new field does not compile before somebody decided whether it names something foreign.
+
+use std::borrow::Cow;
+
+use crate::api::access::PodIdentity;
+use crate::api::addons::{Addon, FargateProfile};
+use crate::api::cluster::{AutoMode, SecretsEncryption};
+use crate::api::network::{ExistingNetwork, Network};
+use crate::api::node_group::{LaunchTemplate, NodeSubnets};
+use crate::api::{EksClusterSpec, NodeGroupSpec};
+
+/// What something in AWS is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// An IAM role, by ARN.
+    Role,
+    /// An IAM policy, by ARN.
+    Policy,
+    /// A VPC, by id.
+    Vpc,
+    /// A subnet, by id.
+    Subnet,
+    /// A security group, by id.
+    SecurityGroup,
+    /// A KMS key, by ARN.
+    KmsKey,
+    /// An EC2 launch template, by id.
+    LaunchTemplate,
+}
+
+/// Something that a field names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Path of the field.
+    pub field: Cow<'static, str>,
+    /// What it is.
+    pub kind: Kind,
+    /// Its id or ARN.
+    pub value: String,
+}
+
+impl Named {
+    fn new(field: impl Into<Cow<'static, str>>, kind: Kind, value: &str) -> Self {
+        Self { field: field.into(), kind, value: value.to_owned() }
+    }
+}
+
+/// What a NodeGroup and the network of its EksCluster name: nodes join no network that their cluster may not be in.
+pub fn by_node_group_in(name: &str, cluster: &EksClusterSpec, group: &NodeGroupSpec) -> Vec<Named> {
+    let network = by_network(&cluster.network).into_iter();
+    let of_cluster = network.map(|one| Named { field: format!("EksCluster {name}: {}", one.field).into(), ..one });
+    of_cluster.chain(by_node_group(group)).collect()
+}
+
+/// Where a network lies.
+pub fn by_network(network: &Network) -> Vec<Named> {
+    let named = network.existing.iter().flat_map(by_existing_network);
+    named.filter(|one| matches!(one.kind, Kind::Vpc | Kind::Subnet)).collect()
+}
+
+/// What an EksCluster names.
+pub fn by_cluster(spec: &EksClusterSpec) -> Vec<Named> {
+    let EksClusterSpec {
+        account_ref: _,
+        region: _,
+        cluster_name: _,
+        version: _,
+        // Which keys may be set is the schema's; which values, the account's enforcedTags.
+        tags: _,
+        change_policy: _,
+        drift_policy: _,
+        deletion_policy: _,
+        adoption_policy: _,
+        suspend: _,
+        network: Network { vpc: _, existing },
+        kubernetes_network: _,
+        endpoint_access: _,
+        logging: _,
+        secrets_encryption,
+        role_arn,
+        support_type: _,
+        control_plane_scaling: _,
+        zonal_shift: _,
+        deletion_protection: _,
+        auto_mode,
+        // Entries open this cluster to a principal; they give nobody anything of that principal's.
+        access: _,
+        oidc_provider: _,
+        pod_identities,
+        addons,
+        prune_addons: _,
+        fargate_profiles,
+        upgrade: _,
+        gitops: _,
+        write_kubeconfig_to_secret_ref: _,
+    } = spec;
+    if let Some(AutoMode { node_pools: _ }) = auto_mode {}
+    for profile in fargate_profiles {
+        // Both its role and its subnets are the cluster's.
+        let FargateProfile { name: _, selectors: _ } = profile;
+    }
+    let mut named: Vec<Named> = role_arn.iter().map(|arn| Named::new("spec.roleArn", Kind::Role, arn)).collect();
+    if let Some(SecretsEncryption { kms_key_arn }) = secrets_encryption {
+        named.push(Named::new("spec.secretsEncryption.kmsKeyArn", Kind::KmsKey, kms_key_arn));
+    }
+    named.extend(existing.iter().flat_map(by_existing_network));
+    named.extend(pod_identities.iter().map(|PodIdentity { namespace, service_account, role_arn }| {
+        Named::new(format!("spec.podIdentities[{namespace}/{service_account}].roleArn"), Kind::Role, role_arn)
+    }));
+    named.extend(addons.iter().flat_map(by_addon));
+    named
+}
+
+fn by_existing_network(network: &ExistingNetwork) -> Vec<Named> {
+    // A selector chooses among the subnets of vpcId.
+    let ExistingNetwork { vpc_id, subnet_ids, subnet_selector: _, security_group_ids } = network;
+    let field = |name: &str| format!("spec.network.existing.{name}");
+    let vpc = vpc_id.iter().map(|id| Named::new(field("vpcId"), Kind::Vpc, id));
+    let subnets = subnet_ids.iter().flatten().map(|id| Named::new(field("subnetIds"), Kind::Subnet, id));
+    let groups =
+        security_group_ids.iter().flatten().map(|id| Named::new(field("securityGroupIds"), Kind::SecurityGroup, id));
+    vpc.chain(subnets).chain(groups).collect()
+}
+
+fn by_addon(addon: &Addon) -> Vec<Named> {
+    // `configuration` is the add-on's own, for what runs in the cluster.
+    let Addon { name, version: _, configuration: _, conflicts: _, service_account_role_arn, pod_identity_role_arn } =
+        addon;
+    let role = |field: &str, arn: &String| Named::new(format!("spec.addons[{name}].{field}"), Kind::Role, arn);
+    let irsa = service_account_role_arn.iter().map(|arn| role("serviceAccountRoleArn", arn));
+    irsa.chain(pod_identity_role_arn.iter().map(|arn| role("podIdentityRoleArn", arn))).collect()
+}
+
+/// What a NodeGroup names.
+pub fn by_node_group(spec: &NodeGroupSpec) -> Vec<Named> {
+    let NodeGroupSpec {
+        cluster_ref: _,
+        node_group_name: _,
+        version: _,
+        release_version: _,
+        ami_type: _,
+        instance_types: _,
+        capacity_type: _,
+        disk_size_gib: _,
+        scaling: _,
+        subnets: NodeSubnets { tier: _, zones: _, ids },
+        labels: _,
+        taints: _,
+        launch_template,
+        role_arn,
+        additional_role_policies,
+        update: _,
+        repair: _,
+        deletion_policy: _,
+        suspend: _,
+        tags: _,
+    } = spec;
+    let role = role_arn.iter().map(|arn| Named::new("spec.roleArn", Kind::Role, arn));
+    let policies = additional_role_policies.iter();
+    let policies = policies.map(|arn| Named::new("spec.additionalRolePolicies", Kind::Policy, arn));
+    let subnets = ids.iter().flatten().map(|id| Named::new("spec.subnets.ids", Kind::Subnet, id));
+    let template = launch_template
+        .iter()
+        .map(|LaunchTemplate { id, version: _ }| Named::new("spec.launchTemplate.id", Kind::LaunchTemplate, id));
+    role.chain(policies).chain(subnets).chain(template).collect()
+}

@@ -1,0 +1,71 @@
+//! Whether what an object names was made by objects of its namespace, where the account's allowlists alone do not say. I/O: the
+//! stores of the management cluster, and AWS through [`crate::resources`].
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::allowlist::Allowlists;
+use super::named::Named;
+use super::{Grant, Refusal};
+use crate::aws::{Fresh, Session};
+use crate::controllers::context::Context;
+use crate::engine::Failure;
+use crate::resources::made_by::made_by;
+
+/// Why an object may not go on.
+#[derive(Debug)]
+pub enum Denied {
+    /// It names what it may not.
+    Refused(Refusal),
+    /// It could not be seen whose it is.
+    Unseen(Failure),
+}
+
+/// Says what the account's allowlists alone can say of `named`: before any call. Returns what depends on who made it.
+///
+/// # Errors
+/// The first that the object may not name. Without an AwsAccount there are no allowlists: the whole installation is one tenant.
+pub fn check<'n>(grant: &Grant, named: &'n [Named]) -> Result<Vec<&'n Named>, Refusal> {
+    grant.allowlists.as_ref().map_or_else(|| Ok(Vec::new()), |lists| lists.check(named))
+}
+
+/// Decides the rest before the first write: `undecided` is what [`check`] returned. `max_age`: how old a read may be that shows
+/// it as the namespace's own; before something is refused it is read anew.
+///
+/// # Errors
+/// The first that is somebody else's, or that AWS could not be asked.
+pub async fn check_owned(
+    ctx: &Context,
+    aws: &Session,
+    grant: &Grant,
+    namespace: &str,
+    undecided: &[&Named],
+    max_age: Duration,
+) -> Result<(), Denied> {
+    let Some(lists) = grant.allowlists.as_ref().filter(|_| !undecided.is_empty()) else { return Ok(()) };
+    let uids = uids(ctx, namespace);
+    match decide(lists, aws, &uids, undecided, Fresh::within(max_age)).await {
+        Err(Denied::Refused(_)) => decide(lists, aws, &uids, undecided, Fresh::now()).await,
+        other => other,
+    }
+}
+
+async fn decide(
+    lists: &Allowlists,
+    aws: &Session,
+    uids: &BTreeSet<String>,
+    undecided: &[&Named],
+    fresh: Fresh,
+) -> Result<(), Denied> {
+    let subnets = lists.subnets_to_look_up(undecided);
+    let made = made_by(aws, uids, &subnets, fresh).await.map_err(Denied::Unseen)?;
+    lists.check_owned(undecided, &made).map_err(Denied::Refused)
+}
+
+/// The UIDs of the EksClusters of a namespace: what they make carries them as owner, and the API server alone gives them.
+fn uids(ctx: &Context, namespace: &str) -> BTreeSet<String> {
+    let clusters = ctx.clusters.state_filter(|cluster| cluster.metadata.namespace.as_deref() == Some(namespace));
+    clusters.iter().filter_map(|cluster| cluster.uid()).collect()
+}

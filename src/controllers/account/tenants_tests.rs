@@ -1,0 +1,200 @@
+//! A property over random pairs of tenants in one account: what one may name, and so what is read and written for it, is never the
+//! other's.
+
+use std::collections::BTreeSet;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::allowlist::Allowlists;
+use super::named::{Kind, by_cluster, by_node_group};
+use crate::api::{AwsAccountSpec, EksClusterSpec, NodeGroupSpec};
+use crate::controllers::account::Refusal;
+use crate::resources::cloud::{AccountSettings, Intervals, Owner};
+use crate::resources::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
+use crate::resources::made_by::MadeBy;
+
+/// Who made something: the tenant itself, the other one, or others beside Keelson.
+const WHO: [&str; 3] = ["a", "b", "f"];
+
+fn id(kind: Kind, who: &str, number: usize) -> String {
+    match kind {
+        Kind::Role if who == "f" => format!("arn:aws:iam::123456789012:role/team/f{number}"),
+        Kind::Role => format!("arn:aws:iam::123456789012:role/keelson-{who}{number}-node"),
+        Kind::Policy => format!("arn:aws:iam::123456789012:policy/{who}{number}"),
+        Kind::KmsKey => format!("arn:aws:kms:eu-west-1:123456789012:key/{who}{number}"),
+        Kind::Vpc => format!("vpc-{who}{number}"),
+        Kind::Subnet => format!("subnet-{who}{number}"),
+        Kind::SecurityGroup => format!("sg-{who}{number}"),
+        Kind::LaunchTemplate => format!("lt-{who}{number}"),
+    }
+}
+
+/// The VPC of a subnet has its name.
+fn vpc_of(subnet: &str) -> String {
+    subnet.replace("subnet-", "vpc-")
+}
+
+fn any_of(kind: Kind) -> impl Strategy<Value = String> {
+    // What others made is there least often, so that some specs are taken.
+    (prop_oneof![5 => Just("a"), 1 => Just("b"), 5 => Just("f")], 0usize..3)
+        .prop_map(move |(who, number)| id(kind, who, number))
+}
+
+fn spec_of_a_cluster() -> impl Strategy<Value = Value> {
+    let network = prop_oneof![
+        2 => Just(json!({"vpc": {}})),
+        3 => (vec(any_of(Kind::Subnet), 2..4), option::weighted(0.3, vec(any_of(Kind::SecurityGroup), 1..3)))
+            .prop_map(|(subnets, groups)| json!({"existing": {"subnetIds": subnets, "securityGroupIds": groups}})),
+        1 => any_of(Kind::Vpc)
+            .prop_map(|vpc| json!({"existing": {"vpcId": vpc, "subnetSelector": {"tags": {"tier": "private"}}}})),
+    ];
+    let role = || option::weighted(0.3, any_of(Kind::Role));
+    (network, role(), role(), role(), option::weighted(0.2, any_of(Kind::KmsKey))).prop_map(
+        |(network, role, identity, addon, key)| {
+            let identities = identity.map(|arn| json!({"namespace": "x", "serviceAccount": "y", "roleArn": arn}));
+            json!({
+                "region": "eu-west-1", "version": "1.34", "network": network, "roleArn": role,
+                "podIdentities": identities.into_iter().collect::<Vec<_>>(),
+                "addons": [{"name": "csi", "podIdentityRoleArn": addon}],
+                "secretsEncryption": key.map(|arn| json!({"kmsKeyArn": arn})),
+            })
+        },
+    )
+}
+
+fn spec_of_a_node_group() -> impl Strategy<Value = Value> {
+    let template = option::weighted(0.2, any_of(Kind::LaunchTemplate));
+    let subnets = option::weighted(0.4, vec(any_of(Kind::Subnet), 1..3));
+    let policies = prop_oneof![4 => Just(Vec::new()), 1 => vec(any_of(Kind::Policy), 1..2)];
+    (option::weighted(0.3, any_of(Kind::Role)), subnets, template, policies).prop_map(
+        |(role, ids, template, policies)| {
+            json!({
+                "clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}, "roleArn": role,
+                "subnets": ids.map_or(json!({"tier": "Private"}), |ids| json!({"ids": ids})),
+                "launchTemplate": template.map(|id| json!({"id": id})),
+                "additionalRolePolicies": policies,
+            })
+        },
+    )
+}
+
+/// Lists of what the account's owner opens: things of others beside Keelson, by name or by a pattern for all of them.
+fn account() -> impl Strategy<Value = Value> {
+    let list = |kind: Kind| {
+        prop_oneof![
+            1 => Just(Vec::new()),
+            2 => vec((0usize..3).prop_map(move |number| id(kind, "f", number)), 1..3),
+            3 => Just(vec![id(kind, "f", 0).replace("f0", "f*")]),
+        ]
+    };
+    let vpcs = (list(Kind::Vpc), list(Kind::SecurityGroup), list(Kind::LaunchTemplate));
+    (list(Kind::Role), list(Kind::Policy), list(Kind::KmsKey), vpcs).prop_map(|(roles, policies, keys, ids)| {
+        json!({
+            "accountId": "123456789012",
+            "allowedRoleArns": roles, "allowedPolicyArns": policies, "allowedKmsKeyArns": keys,
+            "allowedVpcIds": ids.0, "allowedSecurityGroupIds": ids.1, "allowedLaunchTemplateIds": ids.2,
+        })
+    })
+}
+
+/// What AWS shows of the tenant `a`.
+fn made_by_a(asked: &[String]) -> MadeBy {
+    let all = |kind: Kind| -> BTreeSet<String> { (0..3).map(|number| id(kind, "a", number)).collect() };
+    MadeBy {
+        vpcs: all(Kind::Vpc),
+        subnets: all(Kind::Subnet),
+        security_groups: all(Kind::SecurityGroup),
+        roles: all(Kind::Role),
+        vpc_of_subnet: asked.iter().map(|subnet| (subnet.clone(), vpc_of(subnet))).collect(),
+    }
+}
+
+/// Another account of what is right: whose it is stands in its name.
+fn is_right(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
+    let made_by_keelson = !matches!(kind, Kind::Policy | Kind::KmsKey | Kind::LaunchTemplate);
+    let (list, listed) = match kind {
+        Kind::Role => (&account.allowed_role_arns, value.to_owned()),
+        Kind::Policy => (&account.allowed_policy_arns, value.to_owned()),
+        Kind::KmsKey => (&account.allowed_kms_key_arns, value.to_owned()),
+        Kind::LaunchTemplate => (&account.allowed_launch_template_ids, value.to_owned()),
+        Kind::SecurityGroup => (&account.allowed_security_group_ids, value.to_owned()),
+        Kind::Vpc => (&account.allowed_vpc_ids, value.to_owned()),
+        Kind::Subnet => (&account.allowed_vpc_ids, vpc_of(value)),
+    };
+    let who = WHO.iter().find(|who| (0..3).any(|number| value == id(kind, who, number)));
+    match who {
+        Some(&"a") => made_by_keelson,
+        Some(&"f") => list.iter().any(|entry| *entry == listed || entry.ends_with("f*")),
+        _ => false,
+    }
+}
+
+fn owner(tenant: &str) -> Owner {
+    Owner { uid: format!("uid-{tenant}"), cluster: format!("team-{tenant}/demo") }
+}
+
+/// All that a graph says of its resources: what they are called, and what they are made of.
+fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
+    let graph = expand::cluster(&ClusterInput {
+        spec,
+        cluster_name: "demo",
+        region: "eu-west-1",
+        owner: &owner(tenant),
+        account: &AccountSettings::default(),
+        zones: &["eu-west-1a".into(), "eu-west-1b".into(), "eu-west-1c".into()],
+        node_role: &NodeRole::default(),
+        nodes: Nodes::Ready,
+        node_groups_left: &[],
+        owned: &[],
+        versions: &Versions::default(),
+        intervals: Intervals::default(),
+    });
+    let nodes = graph.unwrap().nodes().to_vec();
+    nodes.iter().flat_map(|node| node.facts().into_iter().map(|(_, value)| value)).collect()
+}
+
+fn decide(lists: &Allowlists, named: &[super::named::Named]) -> Result<(), Refusal> {
+    let undecided = lists.check(named)?;
+    lists.check_owned(&undecided, &made_by_a(&lists.subnets_to_look_up(&undecided)))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn nothing_of_another_tenant_is_ever_named(
+        of_cluster in spec_of_a_cluster(),
+        of_group in spec_of_a_node_group(),
+        account in account(),
+    ) {
+        let account: AwsAccountSpec = serde_json::from_value(account).unwrap();
+        let lists = Allowlists::of("shared", &account, "team-a");
+        let cluster: EksClusterSpec = serde_json::from_value(of_cluster).unwrap();
+        let group: NodeGroupSpec = serde_json::from_value(of_group).unwrap();
+        for named in [by_cluster(&cluster), by_node_group(&group)] {
+            let right = named.iter().all(|one| is_right(one.kind, &one.value, &account));
+            let decided = decide(&lists, &named);
+            prop_assert_eq!(decided.is_ok(), right, "{:?} {:?} {:?}", named, decided, account);
+        }
+        if decide(&lists, &by_cluster(&cluster)).is_ok() {
+            let kinds = [Kind::Role, Kind::KmsKey, Kind::Vpc, Kind::Subnet, Kind::SecurityGroup];
+            let others: Vec<_> = kinds.iter().flat_map(|kind| (0..3).map(|n| id(*kind, "b", n))).collect();
+            for fact in facts(&cluster, "a") {
+                prop_assert!(!others.iter().any(|other| fact.contains(other)), "{fact}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_tenants_with_one_spec_make_no_role_of_the_same_name(of_cluster in spec_of_a_cluster()) {
+        let spec: EksClusterSpec = serde_json::from_value(of_cluster).unwrap();
+        let made = |tenant| -> BTreeSet<String> {
+            facts(&spec, tenant).into_iter().filter(|fact| fact.starts_with("keelson-")).collect()
+        };
+        let (a, b) = (made("a"), made("b"));
+        prop_assert!(!a.is_empty() && a.is_disjoint(&b));
+    }
+}

@@ -1,0 +1,61 @@
+//! The network of a cluster that is to go: the one that its spec names, unless that is somebody else's. I/O: as
+//! [`crate::controllers::account::owned`].
+//!
+//! A deletion looks for leftovers in the network of the cluster and sweeps them. An edit must not turn that on a network of others,
+//! and no allowlist may be in the way of a deletion: so the cluster goes from the network that it was last seen in.
+
+use super::Reconcile;
+use super::present::NoGraph;
+use crate::api::network::{ExistingNetwork, Network};
+use crate::api::status::EksClusterStatus;
+use crate::api::{EksCluster, EksClusterSpec};
+use crate::controllers::account::owned::{self, Denied};
+use crate::controllers::account::{Grant, named};
+use crate::resources::cloud::Cloud;
+
+impl Reconcile<'_> {
+    /// The spec to delete by.
+    pub(super) async fn spec_to_delete(&self, grant: &Grant, cloud: &Cloud) -> Result<EksClusterSpec, NoGraph> {
+        let EksCluster { spec, status, .. } = self.cluster;
+        let named = named::by_network(&spec.network);
+        let allowed = match owned::check(grant, &named) {
+            Ok(undecided) => {
+                let age = self.survey_age();
+                owned::check_owned(self.ctx, &cloud.aws, grant, &self.namespace, &undecided, age).await
+            }
+            Err(refusal) => Err(Denied::Refused(refusal)),
+        };
+        match allowed {
+            Ok(()) => Ok(spec.clone()),
+            Err(Denied::Unseen(failure)) => Err(NoGraph::Unseen(failure)),
+            Err(Denied::Refused(_)) => Ok(EksClusterSpec { network: known(status.as_ref()), ..spec.clone() }),
+        }
+    }
+}
+
+/// The network of the last status, which is one that was allowed; where there is none, nothing was made in any.
+fn known(status: Option<&EksClusterStatus>) -> Network {
+    let subnets = status.and_then(|status| status.network.as_ref()).map(|network| &network.subnets);
+    let ids: Vec<_> = subnets.into_iter().flatten().map(|subnet| subnet.id.clone()).collect();
+    if ids.is_empty() {
+        return Network::default();
+    }
+    Network { vpc: None, existing: Some(ExistingNetwork { subnet_ids: Some(ids), ..ExistingNetwork::default() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_cluster_goes_from_the_network_that_it_was_last_seen_in() {
+        let status = json!({"network": {"vpcId": "vpc-1", "subnets": [
+            {"id": "subnet-1", "zone": "z-a", "tier": "Private"}, {"id": "subnet-2", "zone": "z-b", "tier": "Private"},
+        ]}});
+        let network = known(Some(&serde_json::from_value(status).unwrap()));
+        assert_eq!(network.existing.unwrap().subnet_ids.unwrap(), ["subnet-1", "subnet-2"]);
+        assert!(known(None).existing.is_none() && known(None).vpc.is_some());
+    }
+}
