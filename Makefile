@@ -10,7 +10,7 @@ KEELSON_BIN ?= $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/debug/keelson
 export KEELSON_BIN
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev aws build test test-unit test-e2e lint crds tools bench audit clean need-rust need-go
+.PHONY: help demo dev aws build test test-unit test-e2e lint pins crds tools bench audit clean need-rust need-go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +29,12 @@ build: need-rust ## build the operator
 
 test: lint test-unit test-e2e ## all tests, unit and end to end: what CI runs
 
-lint: need-rust ## formatting and clippy
+lint: need-rust pins ## formatting and clippy, and pins
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+
+pins: ## actions are commits, images have digests; with KEELSON_RELEASE=1 without exception
+	@python3 e2e/pins.py
 
 test-unit: need-rust ## tests that need nothing but Rust
 	cargo test --locked
@@ -49,7 +52,7 @@ bench: need-rust tools ## the benchmark table, with a release build
 	cargo build --locked --release
 	@KEELSON_BIN=$(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/release/keelson $(HARNESS):e2e $(PYTHON) -m bench
 
-audit: need-rust ## licences, bans, sources and advisories of every crate
+audit: need-rust ## licences, bans, sources and advisories of every crate; with KEELSON_RELEASE=1 it fails without advisories
 	@e2e/audit.sh
 
 clean: ## remove what was built in the checkout (the cache stays: rm -r $(CACHE))

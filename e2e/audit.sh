@@ -1,7 +1,17 @@
 #!/usr/bin/env bash
 # `make audit`: licences, bans, sources and advisories of every crate, as deny.toml says. Installs cargo-deny into the cache.
+# Where the advisories cannot be fetched it says so and passes; for a release (--strict, or KEELSON_RELEASE=1) it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+strict=
+case "${KEELSON_RELEASE:-}" in '' | 0) ;; *) strict=1 ;; esac
+for argument in "$@"; do
+    case "$argument" in
+        --strict) strict=1 ;;
+        *) echo "usage: $0 [--strict]" >&2 && exit 2 ;;
+    esac
+done
 
 version=0.20.2
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/keelson/tools/cargo-deny-$version
@@ -33,6 +43,10 @@ elif ! GIT_TERMINAL_PROMPT=0 timeout 20 git ls-remote --quiet --exit-code "$data
 fi
 if [ "$offline" ]; then
     echo "ADVISORIES WERE NOT CHECKED: $offline. Run \`make audit\` where it can." >&2
+    if [ "$strict" ]; then
+        echo "A release needs them: failed." >&2
+        exit 1
+    fi
     exit 0
 fi
 "$deny" --log-level warn check advisories

@@ -54,3 +54,21 @@ def test_what_the_rules_leave_out_is_the_same_everywhere_and_never_what_the_oper
     ours = set(re.findall(r'"((?:Create|Delete|Modify|Attach|Detach)\w+)"', resources))
     # What a deletion sweeps is looked for then, and not compared before.
     assert ours & set(left_out[0]) == {"DeleteNetworkInterface"}
+
+
+def test_only_eventbridge_rules_of_the_stack_may_send_to_the_queue():
+    """Also not somebody whose own policies allow it: the denial holds for a request that no rule made."""
+    statements = template(FOLDER / "queue.yaml")["Resources"]["QueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    rules = [{"GetAtt": "Rule.Arn"}, {"GetAtt": "RuleOfOthers.Arn"}]
+    allows = [s for s in statements if s["Effect"] == "Allow"]
+    assert [s["Principal"] for s in allows] == [{"Service": "events.amazonaws.com"}]
+    assert allows[0]["Condition"]["ArnEquals"] == {"aws:SourceArn": rules} and "aws:SourceAccount" in allows[0]["Condition"]["StringEquals"]
+    (denies,) = [s for s in statements if s["Effect"] == "Deny" and s["Action"] == "sqs:SendMessage"]
+    assert denies["Principal"] == "*" and denies["Condition"] == {"ArnNotEquals": {"aws:SourceArn": rules}}
+
+
+def test_only_accounts_of_the_organization_may_put_events_on_the_bus():
+    policy = template(FOLDER / "queue.yaml")["Resources"]["BusPolicy"]
+    assert policy["Condition"] == "HasOrganization", "without one, nobody else may"
+    condition = policy["Properties"]["Statement"]["Condition"]
+    assert condition == {"StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}}

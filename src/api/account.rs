@@ -84,7 +84,8 @@ pub struct AwsAccountSpec {
     /// Which existing clusters EksClusters with `adoptionPolicy: Adopt` may adopt; by default none.
     #[serde(default)]
     pub adoption: AccountAdoption,
-    /// ARN of the IAM policy that is put as permissions boundary on every role we create.
+    /// ARN of the IAM policy that is put as permissions boundary on every role we create. The shipped IAM policies demand one
+    /// (deploy/iam-boundary.json).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::policy_arn())]

@@ -41,6 +41,10 @@ pub struct Args {
     /// what others change is then looked at within seconds. Read with the operator's own credentials.
     #[arg(long, env = "KEELSON_EVENT_QUEUE_URL", value_parser = queue_url)]
     event_queue_url: Option<String>,
+    /// Unique ids of the principals whose messages in the event queue are read, as SQS notes them (SenderId), separated by commas
+    /// [default: everybody's].
+    #[arg(long, env = "KEELSON_EVENT_QUEUE_SENDER_ID", value_delimiter = ',')]
+    event_queue_sender_id: Vec<String>,
     /// How long the deletion of a cluster waits for the load balancers of its workload, before it goes on without.
     #[arg(long, env = "KEELSON_TIMEOUT", default_value = "10m", value_parser = duration)]
     timeout: Duration,
@@ -104,6 +108,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         leader_election_name,
         drift_interval,
         event_queue_url,
+        event_queue_sender_id,
         timeout,
         settle,
         max_deletions,
@@ -139,6 +144,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
             max_deletions,
             deletions_in,
             event_queue_url,
+            event_queue_sender_ids: event_queue_sender_id.into_iter().filter(|id| !id.is_empty()).collect(),
             load_balancer_timeout: timeout,
             max_watches: max_watches.into(),
         },

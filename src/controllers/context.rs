@@ -55,6 +55,8 @@ pub struct Settings {
     pub deletions_in: Option<(String, String)>,
     /// URL of the queue that tells of changes in AWS; none: they are found when drift is looked for.
     pub event_queue_url: Option<String>,
+    /// Ids of the principals whose messages in that queue are read; empty: everybody's.
+    pub event_queue_sender_ids: Vec<String>,
     /// How long a deletion waits for the load balancers of the workload.
     pub load_balancer_timeout: Duration,
     /// Of how many clusters the agent is watched; the others are asked now and then.

@@ -2,21 +2,26 @@
 //!
 //! Which resources an event is about is decided by what status records of them, and is pure. Nothing hangs on it: what is not
 //! told here is found when drift is looked for. I/O: the queue, through [`crate::aws::events`].
+//!
+//! A message may be forged, and may come in any number: it has something read, never written, and no more than the limits here allow.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use super::apply::Kind;
 use super::cluster::facts::cluster_key;
 use super::context::{Context, locked};
+use super::event_index::EventIndex;
 use super::events::Told;
+use super::wake_limits::{Wake, WakeLimits};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::events::queue::Received;
-use crate::aws::events::{Event, Message, Queue};
+use crate::aws::events::{Event, Message, Queue, RejectedMessage};
 use crate::aws::{AwsError, Service};
 use crate::engine::Key;
 use crate::resources::unlisted::Kind as Unlisted;
@@ -25,6 +30,13 @@ use crate::telemetry::events::Heard;
 
 /// While the queue cannot be read: first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Between two batches, so that a flood is read at a bounded rate: of 100 messages a second.
+const BATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// Objects that one message has looked at. What more it names, as a role or network that many share, is found by polling.
+const MOST_OBJECTS: usize = 10;
+/// Resources of one object that one message has looked at.
+const MOST_RESOURCES: usize = 50;
 
 /// What was heard of an object and not looked at yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,11 +49,14 @@ pub struct News {
 
 /// News by the UID of the object, until its next reconcile takes it.
 #[derive(Debug, Default)]
-pub struct Inbox(Mutex<HashMap<String, News>>);
+pub struct Inbox {
+    news: Mutex<HashMap<String, News>>,
+    limits: Mutex<WakeLimits>,
+}
 
 impl Inbox {
     fn put(&self, uid: String, keys: BTreeSet<Key>, at: Timestamp) {
-        let mut all = locked(&self.0);
+        let mut all = locked(&self.news);
         let news = all.entry(uid).or_insert_with(|| News { at, keys: BTreeSet::new() });
         news.at = news.at.max(at);
         news.keys.extend(keys);
@@ -49,7 +64,7 @@ impl Inbox {
 
     /// What was heard of an object since this was asked last.
     pub fn take(&self, uid: &str) -> Option<News> {
-        locked(&self.0).remove(uid)
+        locked(&self.news).remove(uid)
     }
 }
 
@@ -66,9 +81,13 @@ pub async fn follow(ctx: Arc<Context>, queue: Queue) {
                 }
                 pause = RETRY.0;
                 ctx.metrics.events().reached();
+                let any = !messages.is_empty();
                 let receipts = act(&ctx, messages, Timestamp::now());
                 if let Err(error) = queue.delete(receipts).await {
                     tracing::debug!(%error, "messages of the event queue were not deleted and come again");
+                }
+                if any {
+                    tokio::time::sleep(BATCH_INTERVAL).await;
                 }
             }
             Err(error) => {
@@ -89,20 +108,21 @@ fn told(error: &AwsError, pause: Duration) {
 }
 
 /// Wakes whom the messages concern. Returns the receipts of those that are done with: all of them.
-fn act(ctx: &Context, messages: Vec<Received>, now: Timestamp) -> Vec<String> {
+fn act(ctx: &Arc<Context>, messages: Vec<Received>, now: Timestamp) -> Vec<String> {
     if messages.is_empty() {
         return Vec::new();
     }
-    let clusters = ctx.clusters.state();
-    let receipts = messages.into_iter().map(|Received { body, receipt }| {
-        let heard = match Message::read(&body) {
-            Ok(Message::Change(event)) if is_own(ctx, &event) => Heard::Own,
-            Ok(Message::Change(event)) if wake(ctx, &clusters, &event, now) => Heard::News,
-            Ok(Message::Change(_) | Message::Other) => Heard::Unrelated,
-            Err(error) => {
-                tracing::warn!(%error, "a message of the event queue is no event; it is deleted");
-                Heard::Malformed
-            }
+    let index = EventIndex::new(ctx.clusters.state(), ctx.node_groups.state());
+    let receipts = messages.into_iter().map(|Received { body, receipt, sender }| {
+        let sender = sender.as_deref();
+        let heard = if is_trusted(sender, &ctx.settings.event_queue_sender_ids) {
+            act_on(ctx, &index, &body, sender, now)
+        } else {
+            tracing::warn!(
+                sender,
+                "a message of the event queue is deleted unread: --event-queue-sender-id does not name its sender"
+            );
+            Heard::Refused
         };
         ctx.metrics.events().heard(heard);
         receipt
@@ -110,42 +130,109 @@ fn act(ctx: &Context, messages: Vec<Received>, now: Timestamp) -> Vec<String> {
     receipts.collect()
 }
 
+fn act_on(ctx: &Arc<Context>, index: &EventIndex, body: &str, sender: Option<&str>, now: Timestamp) -> Heard {
+    match Message::read(body) {
+        Ok(Message::Change(event)) if is_own(ctx, &event) => Heard::Own,
+        Ok(Message::Change(event)) if wake(ctx, index, &event, now) => Heard::News,
+        Ok(Message::Change(_) | Message::Other) => Heard::Unrelated,
+        Err(error) => {
+            tracing::warn!(%error, sender, "a message of the event queue is deleted and not acted on");
+            match error {
+                RejectedMessage::NotAnEvent(_) | RejectedMessage::TooLarge(_) => Heard::Malformed,
+                RejectedMessage::Invalid(_) | RejectedMessage::Contradictory(_) => Heard::Refused,
+            }
+        }
+    }
+}
+
+/// Whether messages of this sender are read: of everybody, unless it is said whose. A role's id stands before the name of its session.
+fn is_trusted(sender: Option<&str>, allowed: &[String]) -> bool {
+    let id = sender.map(|sender| sender.split_once(':').map_or(sender, |(role, _)| role));
+    allowed.is_empty() || id.is_some_and(|id| allowed.iter().any(|one| one == id))
+}
+
 /// What we did ourselves is known. Another Keelson, with other clusters, is somebody else.
 fn is_own(ctx: &Context, event: &Event) -> bool {
     event.is_by_keelson() && event.caller_arn.as_deref().is_some_and(|arn| ctx.accounts.acts_as(arn))
 }
 
-/// True when it was about something of ours.
-fn wake(ctx: &Context, clusters: &[Arc<EksCluster>], event: &Event, now: Timestamp) -> bool {
-    let mut any = false;
-    for cluster in clusters.iter().filter(|cluster| is_in(event, cluster)) {
-        if let (keys, Some(uid)) = (of_cluster(event, cluster), cluster.uid())
-            && !keys.is_empty()
-        {
-            any = true;
-            // Of one that is somebody else's and has the name, nobody is to know who works on it.
-            if cluster.status.as_ref().is_some_and(|status| status.arn.is_some()) {
-                ctx.events.publish(&**cluster, vec![news(event, &keys)]);
-            }
-            ctx.news.put(uid, keys, now);
-            ctx.queues.clusters.push(ObjectRef::from_obj(&**cluster));
+/// An object that an event is about, and which of its resources.
+enum Affected {
+    Cluster(Arc<EksCluster>, BTreeSet<Key>),
+    NodeGroup(Arc<NodeGroup>, BTreeSet<Key>),
+}
+
+/// What an event is about, as far as one message may have it looked at.
+fn affected(index: &EventIndex, event: &Event) -> Vec<Affected> {
+    let bounded = |keys: BTreeSet<Key>| keys.into_iter().take(MOST_RESOURCES).collect::<BTreeSet<_>>();
+    let mut all = Vec::new();
+    for cluster in index.clusters_of(event).into_iter().filter(|cluster| is_in(event, cluster)) {
+        let keys = bounded(of_cluster(event, cluster));
+        if !keys.is_empty() {
+            all.push(Affected::Cluster(cluster.clone(), keys));
         }
-        let namespace = cluster.namespace().unwrap_or_default();
-        for group in ctx.node_groups_of(&namespace, &cluster.name_any()) {
-            if let Some(uid) = group.uid()
-                && is_of_node_group(event, &group, cluster)
-            {
-                any = true;
-                let keys = BTreeSet::from([super::node_group::key(&group)]);
-                if group.status.as_ref().is_some_and(|status| status.arn.is_some()) {
-                    ctx.events.publish(&*group, vec![news(event, &keys)]);
-                }
-                ctx.news.put(uid, keys, now);
-                ctx.queues.node_groups.push(ObjectRef::from_obj(&*group));
+        for group in index.node_groups_of(cluster).iter().filter(|group| is_of_node_group(event, group, cluster)) {
+            all.push(Affected::NodeGroup(group.clone(), BTreeSet::from([super::node_group::key(group)])));
+        }
+        if all.len() >= MOST_OBJECTS {
+            tracing::debug!(action = event.action, "an event names more objects than it has looked at");
+            all.truncate(MOST_OBJECTS);
+            break;
+        }
+    }
+    all
+}
+
+/// True when it was about something of ours.
+fn wake(ctx: &Arc<Context>, index: &EventIndex, event: &Event, now: Timestamp) -> bool {
+    let affected = affected(index, event);
+    let any = !affected.is_empty();
+    for one in affected {
+        match one {
+            Affected::Cluster(cluster, keys) => {
+                // Of one that is somebody else's and has the name, nobody is to know who works on it.
+                let known = cluster.status.as_ref().is_some_and(|status| status.arn.is_some());
+                put(ctx, &*cluster, known.then_some(event), keys, now, |ctx, object| ctx.queues.clusters.push(object));
+            }
+            Affected::NodeGroup(group, keys) => {
+                let known = group.status.as_ref().is_some_and(|status| status.arn.is_some());
+                put(ctx, &*group, known.then_some(event), keys, now, |ctx, object| ctx.queues.node_groups.push(object));
             }
         }
     }
     any
+}
+
+/// Remembers what of an object was changed, and has it looked at as soon as its limits allow. `shown`: who did what, for an
+/// event on the object.
+fn put<K: Kind>(
+    ctx: &Arc<Context>,
+    object: &K,
+    shown: Option<&Event>,
+    keys: BTreeSet<Key>,
+    now: Timestamp,
+    push: fn(&Context, ObjectRef<K>),
+) {
+    let Some(uid) = object.uid() else { return };
+    let wake = locked(&ctx.news.limits).next(&uid, Instant::now());
+    if let (Wake::Now, Some(event)) = (&wake, shown) {
+        ctx.events.publish(object, vec![news(event, &keys)]);
+    }
+    ctx.news.put(uid.clone(), keys, now);
+    let object = ObjectRef::from_obj(object);
+    match wake {
+        Wake::Now => push(ctx, object),
+        Wake::Pending => {}
+        Wake::After(delay) => {
+            let later = ctx.clone();
+            ctx.tasks.spawn(async move {
+                if later.over.run_until_cancelled(tokio::time::sleep(delay)).await.is_some() {
+                    locked(&later.news.limits).waited(&uid, Instant::now());
+                    push(&later, object);
+                }
+            });
+        }
+    }
 }
 
 /// Who did what: what a person asks first when something differs.
@@ -182,7 +269,7 @@ fn of_cluster(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
 }
 
 /// What status records of a cluster; of a network that is lent, that it is.
-fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str)> {
+pub(super) fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str)> {
     cluster.status.iter().flat_map(|status| {
         let lent = status.resources.iter().all(|resource| resource.key != "vpc");
         let network = status.network.iter().filter(move |_| lent);
@@ -194,7 +281,7 @@ fn inventory(cluster: &EksCluster) -> impl Iterator<Item = (Key, &str)> {
 }
 
 /// An id is one name, but that of a route begins with that of its table, and the ARN of a role ends with the role's.
-fn parts<'i>(key: &Key, id: &'i str) -> impl Iterator<Item = &'i str> {
+pub(super) fn parts<'i>(key: &Key, id: &'i str) -> impl Iterator<Item = &'i str> {
     let table = id.split_once(':').map(|(first, _)| first).filter(|_| !id.starts_with("arn:"));
     let role = id.rsplit_once('/').map(|(_, name)| name).filter(|_| key.kind() == "role");
     std::iter::once(id).chain(table).chain(role)
@@ -256,6 +343,11 @@ impl About {
             (_, []) => {}
         }
     }
+}
+
+/// The names of the clusters that a call of EKS is about.
+pub(super) fn about_clusters(event: &Event) -> BTreeSet<String> {
+    About::of(event).clusters
 }
 
 fn of_eks(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {

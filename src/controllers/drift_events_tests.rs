@@ -153,3 +153,82 @@ fn news_are_kept_until_they_are_taken_and_the_latest_time_counts() {
     assert_eq!(inbox.take("u"), Some(News { at: later, keys }));
     assert_eq!(inbox.take("u"), None);
 }
+
+fn numbered(number: usize, account: &str) -> Arc<EksCluster> {
+    let mut one = cluster();
+    one.metadata.name = Some(format!("shop-{number}"));
+    one.metadata.uid = Some(format!("u-{number}"));
+    one.spec.cluster_name = Some(format!("prod-{number}"));
+    let status = one.status.as_mut().unwrap();
+    status.account_id = Some(account.to_owned());
+    for resource in &mut status.resources {
+        if resource.key != "role/node" {
+            resource.id = resource.id.as_ref().map(|id| format!("{id}-{number}"));
+        }
+    }
+    Arc::new(one)
+}
+
+fn found(index: &EventIndex, event: &Event) -> Vec<String> {
+    index.clusters_of(event).into_iter().map(|cluster| cluster.name_any()).collect()
+}
+
+#[test]
+fn an_event_finds_its_cluster_by_name_or_by_the_id_of_a_resource() {
+    let clusters = (0..100).map(|number| numbered(number, "111122223333")).collect();
+    let index = EventIndex::new(clusters, vec![Arc::new(group("workers"))]);
+    let eks = event("aws.eks", "UpdateClusterConfig", json!({"name": "prod-7"}));
+    assert_eq!(found(&index, &eks), ["shop-7"]);
+    assert_eq!(found(&index, &event("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a-9"}))), ["shop-9"]);
+    assert_eq!(found(&index, &event("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a"}))), [""; 0]);
+    let mut elsewhere = eks;
+    elsewhere.region = "eu-west-2".into();
+    assert_eq!(found(&index, &elsewhere), [""; 0]);
+    assert_eq!(index.node_groups_of(&cluster()).len(), 1);
+}
+
+#[test]
+fn an_event_of_another_account_has_nothing_looked_at_though_it_names_our_resources() {
+    let index = EventIndex::new(vec![numbered(1, "111122223333")], Vec::new());
+    for mut forged in [
+        event("aws.ec2", "DeleteSubnet", json!({"subnetId": "subnet-0a-1"})),
+        event("aws.iam", "DeleteRole", json!({"roleName": "keelson-prod-node"})),
+        event("aws.eks", "DeleteAddon", json!({"clusterName": "prod-1", "addonName": "vpc-cni"})),
+    ] {
+        forged.account = "999988887777".into();
+        assert!(index.clusters_of(&forged).into_iter().all(|cluster| !is_in(&forged, cluster)), "{forged:?}");
+    }
+}
+
+#[test]
+fn a_sender_is_known_by_its_own_id_and_not_by_the_name_of_its_session() {
+    let allowed = ["AIDAEVENTS".to_owned(), "AROARULE".to_owned()];
+    assert!(is_trusted(Some("AIDAEVENTS"), &allowed) && is_trusted(Some("AROARULE:session"), &allowed));
+    for sender in [None, Some(""), Some("AIDAOTHER"), Some("AROAOTHER:AROARULE"), Some("AIDAEVENTS2")] {
+        assert!(!is_trusted(sender, &allowed), "{sender:?}");
+        assert!(is_trusted(sender, &[]));
+    }
+}
+
+#[test]
+fn one_message_has_a_bounded_number_of_objects_and_resources_looked_at() {
+    let index = EventIndex::new((0..50).map(|number| numbered(number, "111122223333")).collect(), Vec::new());
+    // All of them have a role of one name.
+    let role = event("aws.iam", "DeleteRole", json!({"roleName": "keelson-prod-node"}));
+    assert_eq!(index.clusters_of(&role).len(), 50);
+    assert_eq!(affected(&index, &role).len(), MOST_OBJECTS);
+    let all: Vec<_> = (0..50).map(|number| json!({"resourceId": format!("vpc-0a-{number}")})).collect();
+    let tags = event("aws.ec2", "CreateTags", json!({"resourcesSet": {"items": all}}));
+    assert_eq!(affected(&index, &tags).len(), MOST_OBJECTS);
+    let mut large = (*numbered(1, "111122223333")).clone();
+    let subnets = (0..200).map(|number| json!({"key": format!("subnet/private/{number}"), "id": format!("subnet-{number}")}));
+    let status = large.status.as_mut().unwrap();
+    status.resources = subnets.map(|one| serde_json::from_value(one).unwrap()).collect();
+    let all: Vec<_> = (0..200).map(|number| json!({"resourceId": format!("subnet-{number}")})).collect();
+    let tags = event("aws.ec2", "CreateTags", json!({"resourcesSet": {"items": all}}));
+    let index = EventIndex::new(vec![Arc::new(large)], Vec::new());
+    match affected(&index, &tags).as_slice() {
+        [Affected::Cluster(_, keys)] => assert_eq!(keys.len(), MOST_RESOURCES),
+        other => panic!("{}", other.len()),
+    }
+}

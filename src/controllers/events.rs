@@ -152,9 +152,9 @@ impl Events {
             let Ok(_permit) = at_once.acquire().await else { return };
             for event in events {
                 let sent = tokio::time::timeout(PATIENCE, api.create(&PostParams::default(), &event)).await;
+                // The next may be taken: what is wrong may be with this one alone.
                 if let Ok(Err(error)) = sent {
                     tracing::debug!(error = %super::apply::told(&error), "an event was not taken");
-                    return;
                 }
             }
         });
@@ -223,6 +223,33 @@ mod tests {
         ];
         assert_eq!(lines, expected);
         assert!(failures.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_refused_does_not_take_the_rest_of_its_batch_along() {
+        use axum::http::StatusCode;
+        let posted = Arc::new(Mutex::new(Vec::new()));
+        let seen = posted.clone();
+        let answer = move |body: String| async move {
+            let event: Event = serde_json::from_str(&body).unwrap();
+            let mut posted = seen.lock().unwrap();
+            posted.push(event.reason.unwrap_or_default());
+            let (status, code) = if posted.len() == 1 { ("Failure", 422) } else { ("Success", 200) };
+            let body = serde_json::json!({"kind": "Status", "status": status, "code": code, "metadata": {}});
+            (StatusCode::from_u16(code).unwrap(), body.to_string())
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let app = axum::Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let events = Events::new(Client::try_from(kube::Config::new(url)).unwrap(), "test");
+        let object = k8s_openapi::api::core::v1::ConfigMap::default();
+        events.publish(&object, ["First", "Second", "Third"].map(|reason| Told::normal(reason, "x")).into());
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while posted.lock().unwrap().len() < 3 && std::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(*posted.lock().unwrap(), ["First", "Second", "Third"]);
     }
 
     #[test]

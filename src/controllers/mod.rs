@@ -15,6 +15,7 @@ pub mod consent;
 pub mod context;
 pub mod deletions;
 pub mod drift_events;
+pub mod event_index;
 pub mod events;
 pub mod expectations;
 pub mod http;
@@ -28,6 +29,7 @@ pub mod report;
 pub mod run;
 pub mod secrets;
 pub mod term;
+pub mod wake_limits;
 pub mod watch;
 
 pub use run::{Options, run};

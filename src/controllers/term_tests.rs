@@ -35,6 +35,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         max_deletions: 3,
         deletions_in: None,
         event_queue_url: None,
+        event_queue_sender_ids: Vec::new(),
         load_balancer_timeout: Duration::ZERO,
         max_watches: 0,
     };

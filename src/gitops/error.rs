@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::cluster_identity::OtherCluster;
 use super::object::ObjectId;
 use super::token::TokenError;
 use crate::api::conditions::Reason;
@@ -23,6 +24,8 @@ pub enum GitOpsError {
     #[error("the cluster's endpoint or certificate authority as EKS gives it cannot be used: {0}")]
     Endpoint(String),
     #[error(transparent)]
+    OtherCluster(#[from] OtherCluster),
+    #[error(transparent)]
     Token(#[from] TokenError),
 }
 
@@ -30,7 +33,9 @@ impl GitOpsError {
     /// The reason for the GitOpsReady condition.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Unreachable { .. } | Self::Unexpected { .. } | Self::Endpoint(_) => Reason::AgentUnreachable,
+            Self::Unreachable { .. } | Self::Unexpected { .. } | Self::Endpoint(_) | Self::OtherCluster(_) => {
+                Reason::AgentUnreachable
+            }
             Self::Denied { .. } => Reason::AccessDenied,
             Self::Token(_) => Reason::CredentialsUnavailable,
         }
@@ -52,7 +57,7 @@ impl GitOpsError {
             Self::Unreachable { look_again, .. } => *look_again,
             // An access entry works some seconds after it was made.
             Self::Denied { .. } | Self::Unexpected { .. } => Duration::from_secs(10),
-            Self::Endpoint(_) | Self::Token(_) => Duration::from_secs(60),
+            Self::Endpoint(_) | Self::OtherCluster(_) | Self::Token(_) => Duration::from_secs(60),
         }
     }
 
@@ -62,7 +67,7 @@ impl GitOpsError {
             Self::Unreachable { cause, .. } => {
                 matches!(cause, Unreachable::Tls(_) | Unreachable::Connect(_))
             }
-            Self::Endpoint(_) => true,
+            Self::Endpoint(_) | Self::OtherCluster(_) => true,
             Self::Unexpected { .. } | Self::Denied { .. } | Self::Token(_) => false,
         }
     }

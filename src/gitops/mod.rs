@@ -7,6 +7,7 @@ pub mod adoption;
 pub mod apply;
 pub mod argocd;
 pub mod budgets;
+pub mod cluster_identity;
 mod definition;
 pub mod error;
 #[cfg(test)]

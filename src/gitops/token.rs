@@ -4,7 +4,11 @@
 //!
 //! The form is that of `aws eks get-token` (aws-iam-authenticator): `k8s-aws-v1.` and the URL in base64url without padding. The API
 //! server's webhook calls the URL, adding the header `x-k8s-aws-id` with its own cluster's name, which is why that header is signed: a
-//! token for one cluster is refused by every other.
+//! token for one cluster is refused by every cluster of another name.
+//!
+//! The signature covers the name, the STS endpoint and the time, and not the account, the region or the endpoint of the cluster: any
+//! cluster *of the same name*, in whatever account, takes the token where it knows the principal, and whoever receives it can
+//! use it there for its 15 minutes. So it must be sent only to the cluster that it is for: [`super::cluster_identity`].
 
 use std::fmt;
 use std::time::{Duration, SystemTime};

@@ -3,7 +3,7 @@
 //! May not enter: what is applied there. I/O: none by itself, the clients it makes do it.
 //!
 //! A client carries one token for its whole life and is made anew before that ends, so nothing refreshes in the background. It is also
-//! made anew when endpoint, CA or credentials change. Clients that were not used for half a minute are dropped: a handshake costs a
+//! made anew when ARN, endpoint, CA or credentials change. No token is minted for an endpoint that EKS described as another cluster's. Clients that were not used for half a minute are dropped: a handshake costs a
 //! millisecond, while the connections of hundreds of clusters at rest would cost more memory than the rest of the operator.
 
 use std::collections::HashMap;
@@ -20,6 +20,7 @@ use kube::{Client, Config};
 use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 
+use super::cluster_identity;
 use super::error::{CallError, GitOpsError, Unreachable};
 use super::follow::{Told, follow};
 use super::input::AgentInput;
@@ -43,7 +44,11 @@ const INSTALLS: usize = 8;
 pub struct Access {
     /// Name in EKS, which the token is bound to.
     pub cluster_name: String,
+    /// Account of the session whose credentials sign.
+    pub account_id: String,
     pub region: String,
+    /// ARN by which EKS described endpoint and certificate authority.
+    pub arn: String,
     pub endpoint: String,
     /// `certificateAuthority.data`: PEM in base64.
     pub certificate_authority: String,
@@ -54,9 +59,10 @@ pub struct Access {
 impl Access {
     /// Differs when a client made from this would be another.
     pub(super) fn fingerprint(&self) -> u64 {
-        let Self { cluster_name, region, endpoint, certificate_authority, sts, credentials } = self;
+        let Self { cluster_name, account_id, region, arn, endpoint, certificate_authority, sts, credentials } = self;
         let mut hasher = DefaultHasher::new();
-        (cluster_name, region, endpoint, certificate_authority, sts, credentials.access_key_id()).hash(&mut hasher);
+        (cluster_name, account_id, region, arn, endpoint, certificate_authority, sts).hash(&mut hasher);
+        credentials.access_key_id().hash(&mut hasher);
         hasher.finish()
     }
 
@@ -69,7 +75,8 @@ impl Access {
 
     /// Whether it leads to the same API server.
     pub(super) fn is_same_cluster(&self, other: &Self) -> bool {
-        self.endpoint == other.endpoint && self.certificate_authority == other.certificate_authority
+        let of = |access: &Self| (access.arn.clone(), access.endpoint.clone(), access.certificate_authority.clone());
+        of(self) == of(other)
     }
 
     /// A connection is given up when nothing comes on it for so long.
@@ -80,6 +87,7 @@ impl Access {
         silent_for: Duration,
     ) -> Result<Client, GitOpsError> {
         let invalid = |error: String| GitOpsError::Endpoint(error);
+        cluster_identity::check(&self.arn, &self.account_id, &self.region, &self.cluster_name)?;
         let token = token::mint(&self.cluster_name, &self.region, &self.sts, &self.credentials, now)?;
         let url: Uri = self.endpoint.parse().map_err(|error| invalid(format!("{}: {error}", self.endpoint)))?;
         let through = proxy.and_then(|proxy| proxy.to(&url).cloned());
@@ -126,6 +134,7 @@ fn certificates(data: &str) -> Result<Vec<Vec<u8>>, String> {
 /// Where a cluster's API is, as EKS says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
+    pub arn: String,
     pub endpoint: String,
     /// PEM in base64.
     pub certificate_authority: String,

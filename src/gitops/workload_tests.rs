@@ -8,6 +8,8 @@ const CA: &str = include_str!("testdata/ca.b64");
 fn access() -> Access {
     Access {
         cluster_name: "demo".into(),
+        account_id: "111122223333".into(),
+        arn: "arn:aws:eks:eu-west-1:111122223333:cluster/demo".into(),
         region: "eu-west-1".into(),
         // Port 9 of loopback: nobody listens.
         endpoint: "https://127.0.0.1:9".into(),
@@ -56,6 +58,20 @@ async fn another_endpoint_or_ca_is_another_cluster() {
     access.certificate_authority = STANDARD.encode(STANDARD.decode(CA.trim()).unwrap().repeat(2));
     let third = memory_of(&workloads, &access);
     assert!(!Arc::ptr_eq(&third, &first) && !Arc::ptr_eq(&third, &second));
+}
+
+#[tokio::test]
+async fn no_token_is_minted_for_an_endpoint_of_another_accounts_cluster_of_the_same_name() {
+    let (workloads, mut access) = (Workloads::default(), access());
+    let first = memory_of(&workloads, &access);
+    access.arn = "arn:aws:eks:eu-west-1:999988887777:cluster/demo".into();
+    let error = workloads.open("uid", &access, SystemTime::now()).err().unwrap();
+    assert!(matches!(&error, GitOpsError::OtherCluster(_)), "{error:?}");
+    assert!(error.endpoint_in_doubt(), "the cluster is described anew");
+    let kept = locked(&workloads.entries)["uid"].client.is_some();
+    assert!(!kept, "the client of before carries a token for what may be another cluster");
+    access.account_id = "999988887777".into();
+    assert!(!Arc::ptr_eq(&memory_of(&workloads, &access), &first));
 }
 
 #[tokio::test]

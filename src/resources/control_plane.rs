@@ -10,6 +10,8 @@ use crate::engine::{Class, Failure};
 /// What it takes to reach it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
+    /// The cluster's ARN, as EKS answered.
+    pub arn: String,
     /// Its URL.
     pub endpoint: String,
     /// PEM in base64.
@@ -32,6 +34,6 @@ pub async fn api(cloud: &Cloud, name: &str) -> Result<Option<Api>, Failure> {
         let there = matches!(cluster.status(), Some(ClusterStatus::Active | ClusterStatus::Updating));
         let endpoint = cluster.endpoint().filter(|_| ours && there)?.to_owned();
         let certificate_authority = cluster.certificate_authority().and_then(|ca| ca.data())?.to_owned();
-        Some(Api { endpoint, certificate_authority })
+        Some(Api { arn: cluster.arn()?.to_owned(), endpoint, certificate_authority })
     }))
 }

@@ -17,6 +17,8 @@ pub enum Heard {
     Own,
     /// It was no event.
     Malformed,
+    /// It contradicts itself, or a sender sent it that may not.
+    Refused,
 }
 
 impl Heard {
@@ -26,6 +28,7 @@ impl Heard {
             Heard::Unrelated => "unrelated",
             Heard::Own => "own",
             Heard::Malformed => "malformed",
+            Heard::Refused => "refused",
         }
     }
 }

@@ -53,6 +53,8 @@ class CallLog:
             entry["names"] = names
         if ":assumed-role/" in call.caller_arn:
             entry["session"] = call.caller_arn.partition(":assumed-role/")[2]
+        if call.checks:
+            entry["checks"] = call.checks
         if fault:
             entry["fault"] = fault
         self._entries.append(entry)

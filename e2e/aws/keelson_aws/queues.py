@@ -8,12 +8,17 @@ from dataclasses import replace
 
 from moto.sqs.models import sqs_backends
 
+from .accounts import Caller
 from .call import Call
 from .errors import AwsError, error_reply
 from .http import Reply
 from .timeline import Timeline
 
 Answer = Callable[[Call], Reply]
+
+
+# Who SQS notes as the sender of what EventBridge puts into a queue.
+EVENTBRIDGE = "AIDAEVENTBRIDGEEXAMPLE"
 
 
 class QueueError(ValueError):
@@ -45,4 +50,12 @@ def send(url: str, body: str) -> None:
     found = [region for region in regions.values() if name in region.queues]
     if not found:
         raise QueueError(f"there is no queue {url!r}")
-    found[0].send_message(name, body)
+    found[0].send_message(name, body).sender_id = EVENTBRIDGE
+
+
+def note_sender(call: Call, caller: Caller) -> None:
+    """After SendMessage: SQS notes the unique id of whoever called. moto notes the same for everybody."""
+    url = json.loads(call.request.body or b"{}").get("QueueUrl", "")
+    queue = sqs_backends[caller.account][call.region].queues.get(url.rpartition("/")[2])
+    for message in queue._messages[-1:] if queue else []:
+        message.sender_id = caller.user_id

@@ -146,3 +146,13 @@ def test_polls_are_no_writes(own: Server, tmp_path: Path, watched: Watched) -> N
     since = own.get("calls")["last"]
     watched.receive()
     assert [(call["action"], call["write"]) for call in own.get("calls", since=since)["calls"]] == [("ReceiveMessage", False)]
+
+
+def test_sqs_notes_who_sent_a_message(watched: Watched) -> None:
+    """EventBridge is one sender, and whoever calls SendMessage another."""
+    watched.ec2.create_vpc(CidrBlock="10.0.0.0/16")
+    watched.sqs.send_message(QueueUrl=watched.queue, MessageBody="forged")
+    asked = {"QueueUrl": watched.queue, "MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ["SenderId"]}
+    senders = [message["Attributes"]["SenderId"] for message in watched.sqs.receive_message(**asked)["Messages"]]
+    assert len(senders) == 2 and senders[0] != senders[1]
+    assert senders[0] == "AIDAEVENTBRIDGEEXAMPLE"

@@ -3,8 +3,12 @@
 //! Shapes: <https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html>, and
 //! around them <https://docs.aws.amazon.com/eventbridge/latest/ref/events-structure.html>. Parameters differ from call to call,
 //! and in how lists are written from service to service, so all that they name is taken, with the name of its field.
+//!
+//! A message may be forged by whoever may send to the queue or to a bus before it. EventBridge itself writes the account and the region
+//! around a record, and lets nobody but AWS send from a source that begins with `aws.`; so these are what counts, and a record that
+//! contradicts them is rejected. All that is taken from a message is bounded in size, depth and number.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -34,10 +38,16 @@ pub struct Event {
     /// Who called.
     pub caller_arn: Option<String>,
     user_agent: String,
-    /// Everything named in the call and its answer: field (as `roleName`) and value.
-    named: BTreeSet<(String, String)>,
+    /// Everything named in the call and its answer: each value, and the fields (as `roleName`) that hold it.
+    named: BTreeMap<String, BTreeSet<String>>,
 }
 
+/// EventBridge takes no larger event: <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html>.
+const LARGEST_BODY: usize = 256 * 1024;
+/// Levels of a record that names are taken from: more than CloudTrail's records have.
+const DEEPEST: usize = 32;
+/// Longer than every call's name and every region's.
+const LONGEST_WORD: usize = 128;
 /// Names taken from one event: more than the longest real one has.
 const MOST_NAMES: usize = 4000;
 /// ARNs are the longest names.
@@ -62,6 +72,8 @@ struct Envelope {
 #[serde(rename_all = "camelCase")]
 struct Detail {
     event_name: String,
+    #[serde(default)]
+    event_source: Option<String>,
     #[serde(default)]
     error_code: Option<String>,
     #[serde(default)]
@@ -88,17 +100,32 @@ struct Identity {
     arn: Option<String>,
 }
 
-/// The message is none that EventBridge sends.
+/// Why a message is not acted on. Its text quotes nothing of the message.
 #[derive(Debug, thiserror::Error)]
-#[error("not an event as EventBridge delivers it: {0}")]
-pub struct Malformed(#[from] serde_json::Error);
+pub enum RejectedMessage {
+    /// It is not JSON, or lacks a field.
+    #[error("it is not an event as EventBridge delivers it ({:?} error)", .0.classify())]
+    NotAnEvent(#[from] serde_json::Error),
+    /// It is larger than any event.
+    #[error("it has {0} bytes, and EventBridge delivers at most {LARGEST_BODY}")]
+    TooLarge(usize),
+    /// A field cannot be what AWS writes there.
+    #[error("its {0} is not one of AWS")]
+    Invalid(&'static str),
+    /// The record does not agree with what EventBridge wrote around it.
+    #[error("its record names another {0} than EventBridge does: it is forged")]
+    Contradictory(&'static str),
+}
 
 impl Message {
     /// Reads a message's body.
     ///
     /// # Errors
     /// When it is no event at all.
-    pub fn read(body: &str) -> Result<Self, Malformed> {
+    pub fn read(body: &str) -> Result<Self, RejectedMessage> {
+        if body.len() > LARGEST_BODY {
+            return Err(RejectedMessage::TooLarge(body.len()));
+        }
         let Envelope { detail_type, source, account, region, resources, detail } = serde_json::from_str(body)?;
         let service = match source.as_str() {
             "aws.ec2" => Service::Ec2,
@@ -110,48 +137,91 @@ impl Message {
             return Ok(Message::Other);
         }
         let detail: Detail = serde_json::from_value(detail)?;
+        check(&account, &region, service, &detail)?;
         if detail.error_code.is_some() || detail.read_only == Some(true) {
             return Ok(Message::Other);
         }
-        let mut named = BTreeSet::new();
-        take("", &detail.request_parameters, &mut named);
-        take("", &detail.response_elements, &mut named);
-        take("arn", &detail.resources, &mut named);
-        named.extend(resources.into_iter().map(|arn| ("arn".to_owned(), arn)));
+        let mut named = BTreeMap::new();
+        take("", &detail.request_parameters, DEEPEST, &mut named);
+        take("", &detail.response_elements, DEEPEST, &mut named);
+        take("arn", &detail.resources, DEEPEST, &mut named);
+        for arn in resources {
+            insert("arn", arn, &mut named);
+        }
         Ok(Message::Change(Event {
-            account: detail.recipient_account_id.unwrap_or(account),
-            region: detail.aws_region.unwrap_or(region),
+            account,
+            region,
             service,
             action: detail.event_name,
-            caller_arn: detail.user_identity.arn,
+            caller_arn: detail.user_identity.arn.filter(|arn| is_arn(arn)),
             user_agent: detail.user_agent.unwrap_or_default(),
             named,
         }))
     }
 }
 
-/// Takes every text in `value` under the nearest field that has a name of its own.
-fn take(field: &str, value: &Value, into: &mut BTreeSet<(String, String)>) {
+/// Whether the record is one that AWS writes, about what EventBridge says that it is about.
+fn check(account: &str, region: &str, service: Service, detail: &Detail) -> Result<(), RejectedMessage> {
+    let is_word = |text: &str, more: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+        !text.is_empty() && text.len() <= LONGEST_WORD && text.chars().all(good)
+    };
+    if account.len() != 12 || !account.chars().all(|c| c.is_ascii_digit()) {
+        return Err(RejectedMessage::Invalid("account"));
+    }
+    if !is_word(region, "-") {
+        return Err(RejectedMessage::Invalid("region"));
+    }
+    if !is_word(&detail.event_name, "") {
+        return Err(RejectedMessage::Invalid("eventName"));
+    }
+    if detail.recipient_account_id.as_deref().is_some_and(|recipient| recipient != account) {
+        return Err(RejectedMessage::Contradictory("account"));
+    }
+    if detail.aws_region.as_deref().is_some_and(|named| named != region) {
+        return Err(RejectedMessage::Contradictory("region"));
+    }
+    let called = detail.event_source.as_deref().map(|source| source.split('.').next().unwrap_or_default());
+    if called.is_some_and(|called| called != service.as_str()) {
+        return Err(RejectedMessage::Contradictory("service"));
+    }
+    Ok(())
+}
+
+/// For events of Kubernetes, which people read.
+fn is_arn(text: &str) -> bool {
+    text.starts_with("arn:") && text.len() <= LONGEST_NAME && text.chars().all(|c| c.is_ascii_graphic())
+}
+
+/// Takes every text in `value` under the nearest field that has a name of its own, `levels` deep.
+fn take(field: &str, value: &Value, levels: usize, into: &mut BTreeMap<String, BTreeSet<String>>) {
+    let Some(levels) = levels.checked_sub(1) else { return };
     match value {
         Value::Object(members) => {
             for (name, member) in members {
                 // How CloudTrail writes lists: {"items": [...]}, {"tag": 1, "content": ...}.
                 let own = !matches!(name.as_str(), "items" | "content");
-                take(if own { name } else { field }, member, into);
+                take(if own { name } else { field }, member, levels, into);
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| take(field, item, into)),
-        Value::String(text) if into.len() < MOST_NAMES && !text.is_empty() && text.len() <= LONGEST_NAME => {
-            let field = in_camel_case(field);
+        Value::Array(items) => items.iter().for_each(|item| take(field, item, levels, into)),
+        Value::String(text) => {
             if text.starts_with("arn%3A") {
                 // As it stood in the path of the request.
-                let decoded =
-                    url::form_urlencoded::parse(text.as_bytes()).next().map(|(decoded, _)| decoded.into_owned());
-                into.extend(decoded.map(|decoded| (field.clone(), decoded)));
+                let decoded = url::form_urlencoded::parse(text.as_bytes()).next();
+                decoded.into_iter().for_each(|(decoded, _)| insert(field, decoded.into_owned(), into));
             }
-            into.insert((field, text.clone()));
+            insert(field, text.clone(), into);
         }
-        _ => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn insert(field: &str, value: String, into: &mut BTreeMap<String, BTreeSet<String>>) {
+    let field_fits = field.len() <= LONGEST_WORD;
+    let value_fits = !value.is_empty() && value.len() <= LONGEST_NAME;
+    if field_fits && value_fits && into.len() < MOST_NAMES {
+        into.entry(value).or_default().insert(in_camel_case(field));
     }
 }
 
@@ -164,12 +234,17 @@ fn in_camel_case(field: &str) -> String {
 impl Event {
     /// Whether the event names this id, name or ARN, in whatever field.
     pub fn names(&self, value: &str) -> bool {
-        self.named.iter().any(|(_, named)| named == value)
+        self.named.contains_key(value)
+    }
+
+    /// Everything that it names.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.named.keys().map(String::as_str)
     }
 
     /// The values of a field, wherever it stands.
     pub fn field<'e>(&'e self, field: &'e str) -> impl Iterator<Item = &'e str> {
-        self.named.iter().filter(move |(name, _)| name == field).map(|(_, value)| value.as_str())
+        self.named.iter().filter(move |(_, fields)| fields.contains(field)).map(|(value, _)| value.as_str())
     }
 
     /// Whether a Keelson called: this one, or another.

@@ -167,14 +167,81 @@ fn garbage_is_malformed_and_nothing_worse() {
 }
 
 #[test]
+fn a_record_that_contradicts_what_eventbridge_wrote_around_it_is_rejected() {
+    let record = json!({
+        "eventName": "DeleteRoute", "eventSource": "ec2.amazonaws.com", "awsRegion": "eu-west-1", "recipientAccountId": "111122223333",
+        "requestParameters": {"routeTableId": "rtb-0a"},
+    });
+    assert!(matches!(Message::read(&envelope("aws.ec2", record.clone())), Ok(Message::Change(_))));
+    let forged = [
+        ("recipientAccountId", "999988887777", "account"),
+        ("awsRegion", "eu-west-2", "region"),
+        ("eventSource", "iam.amazonaws.com", "service"),
+    ];
+    for (field, value, named) in forged {
+        let mut record = record.clone();
+        record[field] = json!(value);
+        let error = Message::read(&envelope("aws.ec2", record)).unwrap_err();
+        assert!(matches!(error, RejectedMessage::Contradictory(what) if what == named), "{error}");
+        assert!(!error.to_string().contains(value), "nothing of the message is quoted: {error}");
+    }
+}
+
+#[test]
+fn what_aws_does_not_write_is_rejected() {
+    let good = envelope("aws.ec2", json!({"eventName": "DeleteRoute"}));
+    assert!(Message::read(&good).is_ok());
+    let long = "x".repeat(200);
+    for (from, to) in [
+        ("111122223333", "prod"),
+        ("111122223333", ""),
+        ("eu-west-1", "eu west 1\\n"),
+        ("eu-west-1", long.as_str()),
+        ("DeleteRoute", "Delete Route"),
+        ("DeleteRoute", ""),
+        ("DeleteRoute", long.as_str()),
+    ] {
+        let body = good.replace(from, to);
+        let error = Message::read(&body).unwrap_err();
+        assert!(matches!(error, RejectedMessage::Invalid(_)), "{from} -> {to:.20}: {error}");
+    }
+}
+
+#[test]
+fn who_called_is_told_only_where_it_is_an_arn() {
+    let by = |arn: &str| {
+        let detail = json!({"eventName": "DeleteRoute", "userIdentity": {"arn": arn}});
+        match Message::read(&envelope("aws.ec2", detail)) {
+            Ok(Message::Change(event)) => event.caller_arn,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(by("arn:aws:sts::111122223333:assumed-role/Admin/jane").is_some());
+    for other in ["jane", "arn:aws:x\nReady: True", &format!("arn:{}", "x".repeat(10_000))] {
+        assert_eq!(by(other), None, "{other:.40}");
+    }
+}
+
+#[test]
+fn a_body_larger_than_any_event_is_not_even_parsed() {
+    let detail = json!({"eventName": "CreateTags", "requestParameters": {"x": "y".repeat(300_000)}});
+    let error = Message::read(&envelope("aws.ec2", detail)).unwrap_err();
+    assert!(matches!(error, RejectedMessage::TooLarge(_)), "{error}");
+}
+
+#[test]
+fn names_are_taken_to_a_bounded_depth() {
+    let nested =
+        |levels: usize| (0..levels).fold(json!({"routeTableId": "rtb-0a"}), |inner, _| json!({ "inner": inner }));
+    assert!(call("aws.ec2", "DeleteRoute", nested(20), Value::Null).names("rtb-0a"));
+    assert!(!call("aws.ec2", "DeleteRoute", nested(60), Value::Null).names("rtb-0a"));
+}
+
+#[test]
 fn what_is_named_is_bounded() {
-    let many: Vec<_> = (0..10_000).map(|number| json!({"resourceId": format!("vpc-{number}")})).collect();
-    let event = call(
-        "aws.ec2",
-        "CreateTags",
-        json!({"resourcesSet": {"items": many}, "long": "x".repeat(10_000)}),
-        Value::Null,
-    );
+    let many: Vec<_> = (0..6_000).map(|number| json!({"resourceId": format!("vpc-{number}")})).collect();
+    let event =
+        call("aws.ec2", "CreateTags", json!({"resourcesSet": {"items": many}, "long": "x".repeat(5_000)}), Value::Null);
     assert_eq!(event.named.len(), MOST_NAMES);
 }
 

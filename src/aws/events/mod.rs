@@ -6,5 +6,5 @@
 pub mod event;
 pub mod queue;
 
-pub use event::{Event, Message};
+pub use event::{Event, Message, RejectedMessage};
 pub use queue::Queue;

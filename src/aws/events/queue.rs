@@ -1,6 +1,6 @@
 //! The queue that events come through: long polls, and deletions of what was acted upon. I/O: SQS.
 
-use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
 
 use crate::aws::call::{Caller, Service};
 use crate::aws::errors::AwsError;
@@ -16,6 +16,8 @@ pub struct Received {
     pub body: String,
     /// For the deletion.
     pub receipt: String,
+    /// Who sent it, as SQS noted: `SenderId`, the unique id of a principal, of a role followed by `:SESSION`. Not for the sender to choose.
+    pub sender: Option<String>,
 }
 
 /// One queue, read with the operator's own credentials. Cheap to clone.
@@ -37,11 +39,13 @@ impl Queue {
             .receive_message()
             .queue_url(&self.url)
             .max_number_of_messages(MOST_MESSAGES)
-            .wait_time_seconds(LONG_POLL_SECONDS);
+            .wait_time_seconds(LONG_POLL_SECONDS)
+            .message_system_attribute_names(MessageSystemAttributeName::SenderId);
         let answer = self.caller.call(Service::Sqs, "ReceiveMessage", &self.url, request.send()).await?;
         let messages = answer.messages.unwrap_or_default().into_iter();
         let received = messages.filter_map(|message| {
-            Some(Received { body: message.body.unwrap_or_default(), receipt: message.receipt_handle? })
+            let sender = message.attributes.and_then(|mut all| all.remove(&MessageSystemAttributeName::SenderId));
+            Some(Received { body: message.body.unwrap_or_default(), receipt: message.receipt_handle?, sender })
         });
         Ok(received.collect())
     }

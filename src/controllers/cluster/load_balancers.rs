@@ -142,8 +142,8 @@ impl Reconcile<'_> {
                 None
             }
             Decision::Wait { pass, message } => {
-                if let Some(control_plane::Api { endpoint, certificate_authority }) = api.filter(|_| pass) {
-                    let location = Location { endpoint, certificate_authority };
+                if let Some(control_plane::Api { arn, endpoint, certificate_authority }) = api.filter(|_| pass) {
+                    let location = Location { arn, endpoint, certificate_authority };
                     match agent::access_at(self.ctx, self.cluster, &cloud.aws, location).await {
                         Some(access) => clearing.start(self.ctx, self.cluster, access),
                         None => locked(&clearing.0).heard(Err("no credentials for it".to_owned()), self.now),

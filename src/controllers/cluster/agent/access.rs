@@ -43,24 +43,31 @@ pub async fn access_at(
     ctx: &Context,
     cluster: &EksCluster,
     session: &Session,
-    Location { endpoint, certificate_authority }: Location,
+    Location { arn, endpoint, certificate_authority }: Location,
 ) -> Option<Access> {
     let region = session.region.to_string();
     let sts = StsEndpoint::of_region(&region, ctx.settings.sts_endpoint.as_deref()).ok()?;
     let credentials = session.credentials().await.ok()?;
     let cluster_name = cluster.cluster_name();
-    Some(Access { cluster_name, region, endpoint, certificate_authority, sts, credentials })
+    let account_id = session.account_id.to_string();
+    Some(Access { cluster_name, account_id, region, arn, endpoint, certificate_authority, sts, credentials })
 }
 
 /// Where the cluster's API is, for those who only read from it.
 pub fn locate(ctx: &Context, cluster: &EksCluster, memory: &Memory) {
     let seen = Seen(memory);
-    let (endpoint, ca) = (seen.of_cluster("endpoint"), seen.of_cluster("certificateAuthority"));
-    if let (true, Some(uid), Some(endpoint), Some(certificate_authority)) =
-        (seen.has_api(), cluster.uid(), endpoint, ca)
-    {
-        ctx.workloads.locate(&uid, Location { endpoint, certificate_authority });
+    if let (true, Some(uid), Some(location)) = (seen.has_api(), cluster.uid(), location(seen)) {
+        ctx.workloads.locate(&uid, location);
     }
+}
+
+/// As this process's last DescribeCluster answered: never from status, which may be of another time.
+fn location(seen: Seen<'_>) -> Option<Location> {
+    Some(Location {
+        arn: seen.of_cluster("arn")?,
+        endpoint: seen.of_cluster("endpoint")?,
+        certificate_authority: seen.of_cluster("certificateAuthority")?,
+    })
 }
 
 /// How the cluster's API is reached, once it is there.
@@ -70,12 +77,7 @@ pub async fn access(
     session: &Session,
     sts: Option<&str>,
 ) -> Result<Option<Access>, Verdict> {
-    let seen = Seen(memory);
-    let (Some(endpoint), Some(certificate_authority)) =
-        (seen.of_cluster("endpoint"), seen.of_cluster("certificateAuthority"))
-    else {
-        return Ok(None);
-    };
+    let Some(Location { arn, endpoint, certificate_authority }) = location(Seen(memory)) else { return Ok(None) };
     let region = session.region.to_string();
     let sts = StsEndpoint::of_region(&region, sts)
         .map_err(|error| Verdict::not_ready(Reason::CredentialsUnavailable, error.to_string()))?;
@@ -85,7 +87,9 @@ pub async fn access(
         .map_err(|error| Verdict::not_ready(Reason::CredentialsUnavailable, error.to_string()))?;
     Ok(Some(Access {
         cluster_name: cluster_name.to_owned(),
+        account_id: session.account_id.to_string(),
         region,
+        arn,
         endpoint,
         certificate_authority,
         sts,

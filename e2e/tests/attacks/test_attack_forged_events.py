@@ -1,0 +1,133 @@
+"""Somebody can send to the event queue, or have EventBridge send: what is forged has nothing looked at, and a flood costs a bounded
+number of reads. Nothing is ever written for what a message says.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fleet.account import fresh_account
+from fleet.manifests import cluster
+from fleet.stage import Stage, actions, stage, until
+from keelson_harness.aws import REGION, Durations
+from test_event_queue import Queue, at_rest, counted, looks, tagged
+
+# Who sends what EventBridge delivers, by the emulator (keelson_aws/queues.py).
+EVENTBRIDGE = "AIDAEVENTBRIDGEEXAMPLE"
+OTHER_ACCOUNT = "999988887777"
+FLOOD = 200
+# Looks at once that a flood about one object is good for, and one more each ten seconds.
+BURST = 20
+
+
+@pytest.fixture(scope="module")
+def on():
+    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def account(on):
+    return on.account(fresh_account())
+
+
+@pytest.fixture(scope="module")
+def queue(on, account) -> Queue:
+    return Queue(on, account)
+
+
+@pytest.fixture(scope="module")
+def operator(on, account, queue):
+    return on.start(f"--event-queue-url={queue.url}", "--drift-interval=1h", account=account.id)
+
+
+@pytest.fixture(scope="module")
+def shop(on, operator) -> dict:
+    item = cluster("shop", network={"vpc": {"zoneCount": 2, "nat": "None", "publicSubnets": False}}, addons=[])
+    on.apply(item)
+    on.await_condition(item, "InSync", timeout=90)
+    return item
+
+
+def message(account: str, vpc: str, /, **changed: object) -> dict:
+    """As EventBridge delivers what CloudTrail tells of somebody who changed the tags of a VPC."""
+    detail = {
+        "eventName": "CreateTags",
+        "eventSource": "ec2.amazonaws.com",
+        "awsRegion": REGION,
+        "recipientAccountId": account,
+        "userIdentity": {"arn": f"arn:aws:iam::{account}:user/mallory"},
+        "requestParameters": {"resourcesSet": {"items": [{"resourceId": vpc}]}},
+    }
+    envelope = {"detail-type": "AWS API Call via CloudTrail", "source": "aws.ec2", "account": account, "region": REGION}
+    return {**envelope, "detail": {**detail, **changed.pop("detail", {})}, **changed}
+
+
+def changed_events(on: Stage, item: dict) -> list[dict]:
+    return [event for event in on.events(item) if event["reason"] == "ChangedInAws"]
+
+
+def test_what_is_forged_has_nothing_looked_at(on, account, queue, operator, shop):
+    vpc = tagged(account, "shop", "vpc")
+    mark = at_rest(on, queue)
+    before = {result: counted(operator, result) for result in ("news", "refused", "malformed", "unrelated")}
+    deep: object = vpc
+    for _ in range(60):
+        deep = {"inner": deep}
+    forged = {
+        "refused": [
+            message(account.id, vpc, account=OTHER_ACCOUNT),
+            message(account.id, vpc, region="us-west-2"),
+            message(account.id, vpc, detail={"eventSource": "iam.amazonaws.com"}),
+            message("prod", vpc),
+            message(account.id, vpc, detail={"eventName": "CreateTags by the owner"}),
+        ],
+        "unrelated": [
+            message(OTHER_ACCOUNT, vpc),
+            message(account.id, vpc, region="us-west-2", detail={"awsRegion": "us-west-2"}),
+            message(account.id, vpc, source="mallory.ec2"),
+            message(account.id, vpc, source="aws.s3", detail={"eventSource": "s3.amazonaws.com"}),
+            message(account.id, "", detail={"requestParameters": deep}),
+        ],
+    }
+    for bodies in forged.values():
+        queue.send(*map(json.dumps, bodies))
+    queue.send("[" * 5000, '{"detail":' * 2000)
+    queue.drained()
+    assert actions(looks(on, mark)) == []
+    counts = {result: counted(operator, result) - before[result] for result in before}
+    assert counts == {"news": 0, "refused": 5, "unrelated": 5, "malformed": 2}
+    assert "mallory" not in json.dumps(on.events(shop))
+
+
+def test_a_flood_about_one_object_costs_a_bounded_number_of_reads_and_no_write(on, account, queue, operator, shop):
+    vpc = tagged(account, "shop", "vpc")
+    mark = at_rest(on, queue)
+    body = json.dumps(message(account.id, vpc))
+    for _ in range(FLOOD // 10):
+        entries = [{"Id": str(number), "MessageBody": body} for number in range(10)]
+        queue.sqs.send_message_batch(QueueUrl=queue.url, Entries=entries)
+    until(lambda: queue.length() == 0, 30, "an empty queue")
+    until(lambda: looks(on, mark), 5, "a look")
+    assert len(changed_events(on, shop)) <= BURST + 3
+    seen = looks(on, mark)
+    assert [call for call in seen if call["write"]] == []
+    # A look at a VPC is three reads; without a limit there is one for each message.
+    assert len(seen) <= 3 * (BURST + 6), len(seen)
+
+
+def test_messages_of_other_senders_are_deleted_unread_where_senders_are_named(on, account, queue, operator, shop):
+    vpc = tagged(account, "shop", "vpc")
+    operator.stop()
+    flags = (f"--event-queue-url={queue.url}", "--drift-interval=1h", f"--event-queue-sender-id={EVENTBRIDGE}")
+    with on.operator(*flags, account=account.id) as strict:
+        until(lambda: "keelson_event_queue_reachable 1" in strict.metrics(), 30, "the queue")
+        mark = at_rest(on, queue)
+        queue.send(json.dumps(message(account.id, vpc)))
+        queue.drained()
+        until(lambda: counted(strict, "refused") == 1, 5, "the message")
+        assert actions(looks(on, mark)) == []
+        account.ec2.delete_tags(Resources=[vpc], Tags=[{"Key": "keelson.dev/cluster"}])
+        until(lambda: account.tagged()[vpc].get("keelson.dev/cluster"), 15, "what EventBridge told")

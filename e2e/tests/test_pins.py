@@ -1,0 +1,87 @@
+"""What is fetched from others by name is pinned, and the check of it notices what is not. (Needs no cloud.)"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keelson_harness.places import CHECKOUT
+
+sys.path.insert(0, str(CHECKOUT / "e2e"))
+import pins  # noqa: E402
+
+SHA = "a" * 40
+DIGEST = f"sha256:{'b' * 64}"
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with one workflow, one Dockerfile and one manifest, all pinned."""
+    for folder in (".github/workflows", "deploy/flux/v1", "e2e/kind"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.setattr(pins, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(pins, "UNPINNED", tmp_path / "e2e" / "unpinned.txt")
+    write(tmp_path, workflow=f"actions/checkout@{SHA} # v4", base=f"rust:1@{DIGEST}", image=f"ghcr.io/fluxcd/x:v1@{DIGEST}")
+    return tmp_path
+
+
+def write(top, workflow=None, base=None, image=None):
+    if workflow:
+        (top / ".github/workflows/test.yml").write_text(f"steps:\n  - uses: {workflow}\n  - uses: ./own\n")
+    if base:
+        (top / "deploy/Dockerfile").write_text(f"FROM --platform=x {base} AS build\nRUN x\nFROM build\n")
+    if image:
+        (top / "deploy/flux/v1/x.yaml").write_text(f"      - image: {image}\n        imagePullPolicy: Always\n")
+
+
+def test_this_checkout_is_pinned_but_for_what_it_lists():
+    assert pins.problems(strict=False) == []
+    assert all(reference.pinned for reference in pins.references() if reference.path.startswith(".github"))
+
+
+def test_what_is_pinned_passes_in_a_release(checkout):
+    assert pins.problems(strict=True) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("workflow", "actions/checkout@v4"),
+        ("workflow", f"actions/checkout@{SHA[:7]}"),
+        ("base", "rust:1"),
+        ("base", "rust:1@sha256:abc"),
+        ("image", "ghcr.io/fluxcd/x:v1"),
+    ],
+)
+def test_what_is_not_pinned_is_named(checkout, kind, name):
+    write(checkout, **{kind: name})
+    (line,) = pins.problems(strict=False)
+    assert name in line and "not pinned" in line
+
+
+def test_what_is_listed_passes_but_not_in_a_release_and_no_longer_than_it_is_needed(checkout):
+    write(checkout, base="rust:1")
+    (checkout / "e2e/unpinned.txt").write_text("# why\nrust:1\n")
+    assert pins.problems(strict=False) == []
+    assert len(pins.problems(strict=True)) == 1
+    write(checkout, base=f"rust:1@{DIGEST}")
+    (line,) = pins.problems(strict=False)
+    assert "take it out" in line
+
+
+# `make audit`
+
+
+@pytest.mark.parametrize(("flags", "release", "code"), [((), "", 0), (("--strict",), "", 1), ((), "1", 1), ((), "0", 0)])
+def test_an_audit_without_advisories_fails_for_a_release(tmp_path, flags, release, code):
+    deny = tmp_path / "keelson/tools/cargo-deny-0.20.2/bin/cargo-deny"
+    deny.parent.mkdir(parents=True)
+    deny.write_text("#!/bin/sh\nexit 0\n")
+    deny.chmod(0o755)
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "KEELSON_AUDIT_OFFLINE": "1", "KEELSON_RELEASE": release}
+    ran = subprocess.run([CHECKOUT / "e2e/audit.sh", *flags], env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == code, ran.stderr
+    assert "ADVISORIES WERE NOT CHECKED" in ran.stderr
