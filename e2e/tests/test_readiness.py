@@ -97,6 +97,7 @@ def test_replica_is_not_ready_without_the_crds_and_is_once_they_are_there(on):
 def leader(on) -> Iterator[Controller]:
     on.cloud.install_crds(CRDS)
     with replica(on, "leader") as started:
+        says(started, "200 ok", 40)
         until(lambda: "keelson_leader 1" in started.metrics(), 40, "the lease")
         says(started, "200 ok", 40)
         yield started

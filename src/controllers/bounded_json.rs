@@ -48,11 +48,6 @@ impl Problem {
 }
 
 impl Limits {
-    /// The size is counted from nothing.
-    pub fn restart(&mut self) {
-        self.size = 0;
-    }
-
     /// What is beyond the limits, and where.
     pub fn problem(&self) -> Option<String> {
         self.problem.as_ref().map(Problem::describe)

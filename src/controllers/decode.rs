@@ -113,14 +113,15 @@ impl<'de, K: Kind> Visitor<'de> for Parts<K> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Decoded<K>, A::Error> {
         let mut metadata = Metadata::default();
         let mut object = Map::from_iter([("metadata".to_owned(), json!({}))]);
-        let mut limits = Limits::default();
+        let mut beyond = None;
         while let Some(key) = map.next_key::<String>()? {
             match key.as_str() {
                 "metadata" => metadata = map.next_value()?,
                 "spec" | "status" => {
-                    limits.restart();
+                    let mut limits = Limits::default();
                     let value = map.next_value_seed(Bounded::of(&mut limits))?;
                     limits.leave(|| key.clone());
+                    beyond = beyond.or_else(|| limits.problem());
                     object.insert(key, value);
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
@@ -129,7 +130,7 @@ impl<'de, K: Kind> Visitor<'de> for Parts<K> {
         if metadata.name.is_none() {
             return Err(A::Error::custom("an object without a name"));
         }
-        let problem = metadata.problem().or_else(|| limits.problem());
+        let problem = metadata.problem().or(beyond);
         let object = Value::Object(object);
         Ok(match problem {
             Some(problem) => Decoded::Unreadable(Box::new(metadata.unreadable(problem, &object))),

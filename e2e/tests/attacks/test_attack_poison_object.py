@@ -121,7 +121,9 @@ def test_node_group_that_cannot_be_read_holds_the_deletion_of_its_cluster(on, op
     crd = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "nodegroups.keelson.dev")
     kept = on.api.get(*crd)["spec"]["versions"]
     loose = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": loose, "status": loose}}}
+    reference = {"type": "object", "properties": {"name": {"type": "string"}}}
+    spec = {**loose, "properties": {"clusterRef": reference}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": loose}}}
     on.api.patch(*crd, {"spec": {"versions": [{**kept[0], "schema": schema}]}}, None)
     try:
         version, kind, name, namespace = key_of(group)
