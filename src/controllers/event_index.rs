@@ -35,7 +35,7 @@ impl EventIndex {
             let Some(account) = cluster.status.as_ref().and_then(|status| status.account_id.clone()) else { continue };
             let name = (account, cluster.spec.region.clone(), cluster.cluster_name());
             index.by_name.entry(name).or_default().push(number);
-            for (_, id) in inventory(&cluster) {
+            for (key, id) in inventory(&cluster) {
                 for part in parts(&key, id) {
                     index.by_resource_id.entry(part.to_owned()).or_default().insert(number);
                 }

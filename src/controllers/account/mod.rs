@@ -38,11 +38,27 @@ pub fn find(ctx: &Context, name: &str) -> Option<AwsAccountSpec> {
     ctx.aws_accounts.get(&ObjectRef::new(name)).map(|account| account.spec.clone())
 }
 
+/// Refuses an account that is there and cannot be read.
+///
+/// # Errors
+/// Why it cannot.
+fn readable(ctx: &Context, request: &Request<'_>) -> Result<(), Refusal> {
+    let name = request.spec.account_name();
+    match ctx.unreadable.reason::<AwsAccount>(None, name) {
+        None => Ok(()),
+        Some(reason) => {
+            let message = format!("AwsAccount {name:?} cannot be read: {reason}");
+            Err(Refusal::new(Reason::AccessDenied, message))
+        }
+    }
+}
+
 /// How an object reaches its account, by the AwsAccounts as last told.
 ///
 /// # Errors
 /// As [`grant`].
 pub fn grant_in(ctx: &Context, request: &Request<'_>) -> Result<Grant, Refusal> {
+    readable(ctx, request)?;
     grant(request, ctx.settings.allow_ambient_account, |name| find(ctx, name))
 }
 
@@ -51,6 +67,7 @@ pub fn grant_in(ctx: &Context, request: &Request<'_>) -> Result<Grant, Refusal> 
 /// # Errors
 /// As [`grant_to_delete`].
 pub fn grant_to_delete_in(ctx: &Context, request: &Request<'_>, made_in: Option<&str>) -> Result<Grant, Refusal> {
+    readable(ctx, request)?;
     grant_to_delete(request, made_in, ctx.settings.allow_ambient_account, |name| find(ctx, name))
 }
 
