@@ -92,7 +92,7 @@ impl Resource for Thing {
         _: &[Change],
     ) -> Result<Observed<u32>, Failure> {
         let mut script = played.0.lock().unwrap();
-        script.changed.get_or_insert(script.now);
+        script.changed = script.changed.or(Some(script.now));
         Ok(seen.clone())
     }
     async fn delete(&self, played: &Played, seen: &Observed<u32>) -> Result<Presence<u32>, Failure> {
