@@ -16,6 +16,7 @@ use crate::engine::execute::{Run, preview};
 use crate::engine::{Consent, Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{ClusterView, SubnetView};
+use crate::resources::proof::Records;
 use crate::resources::{node_group, readiness, survey};
 use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, way};
 
@@ -24,12 +25,13 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, "not-there-yet");
-    let (intervals, adoption) = (Intervals::default(), grant.adoption);
-    let mut cloud = Cloud { aws, owner: unknown, intervals, salt: String::new(), adoption };
+    let (intervals, salt, adoption) = (Intervals::default(), String::new(), grant.adoption);
+    // It never writes, and has no status at hand.
+    let mut cloud = Cloud { aws, owner: unknown, intervals, salt, adoption, trusts_tags: true };
     if let Some(uid) = survey::owner_of(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await? {
         cloud.owner.uid = uid;
     }
-    let survey = survey::survey(&cloud, Duration::ZERO).await?;
+    let survey = survey::survey(&cloud, Duration::ZERO, &Records::default()).await?;
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
     let (plan, memory) = look(&graph, &cloud).await;
     let view = view(cluster, &memory);

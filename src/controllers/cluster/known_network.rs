@@ -28,19 +28,24 @@ impl Reconcile<'_> {
         match allowed {
             Ok(()) => Ok(spec.clone()),
             Err(Denied::Unseen(failure)) => Err(NoGraph::Unseen(failure)),
-            Err(Denied::Refused(_)) => Ok(EksClusterSpec { network: known(status.as_ref()), ..spec.clone() }),
+            Err(Denied::Refused(_)) => Ok(EksClusterSpec { network: known(status.as_ref(), &spec.network), ..spec.clone() }),
         }
     }
 }
 
-/// The network of the last status, which is one that was allowed; where there is none, nothing was made in any.
-fn known(status: Option<&EksClusterStatus>) -> Network {
+/// The network of the last status, which is one that was allowed; where there is none, nothing was made in any. The security
+/// groups that the spec names are none of the cluster's own, allowed or not.
+fn known(status: Option<&EksClusterStatus>, spec: &Network) -> Network {
     let subnets = status.and_then(|status| status.network.as_ref()).map(|network| &network.subnets);
     let ids: Vec<_> = subnets.into_iter().flatten().map(|subnet| subnet.id.clone()).collect();
     if ids.is_empty() {
         return Network::default();
     }
-    Network { vpc: None, existing: Some(ExistingNetwork { subnet_ids: Some(ids), ..ExistingNetwork::default() }) }
+    let security_group_ids = spec.existing.as_ref().map(|existing| existing.security_group_ids.clone()).unwrap_or_default();
+    Network {
+        vpc: None,
+        existing: Some(ExistingNetwork { subnet_ids: Some(ids), security_group_ids, ..ExistingNetwork::default() }),
+    }
 }
 
 #[cfg(test)]

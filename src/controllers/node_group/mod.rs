@@ -212,7 +212,7 @@ impl Reconcile<'_> {
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.group);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
-        Ok(Cloud { aws, owner, intervals, salt, adoption: grant.adoption })
+        Ok(Cloud { aws, owner, intervals, salt, adoption: grant.adoption, trusts_tags: false })
     }
 
     fn owner(&self) -> Owner {
