@@ -19,6 +19,7 @@ pub mod duration;
 pub mod gitops;
 pub mod network;
 pub mod node_group;
+pub mod plan_approval;
 pub mod policy;
 pub mod reference;
 mod rules;
@@ -38,6 +39,7 @@ pub use account::{AwsAccount, AwsAccountSpec};
 pub use cluster::{EksCluster, EksClusterSpec};
 pub use conditions::{ConditionType, Reason};
 pub use node_group::{NodeGroup, NodeGroupSpec};
+pub use plan_approval::{PlanApproval, PlanApprovalSpec};
 pub use version::KubernetesVersion;
 
 /// API group of every kind here.

@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod apply;
+pub mod approvals;
 pub mod bounded_json;
 pub mod cluster;
 pub mod conditions;

@@ -41,7 +41,7 @@ fn known(status: Option<&EksClusterStatus>, spec: &Network) -> Network {
     if ids.is_empty() {
         return Network::default();
     }
-    let security_group_ids = spec.existing.as_ref().map(|existing| existing.security_group_ids.clone()).unwrap_or_default();
+    let security_group_ids = spec.existing.as_ref().and_then(|existing| existing.security_group_ids.clone());
     Network {
         vpc: None,
         existing: Some(ExistingNetwork { subnet_ids: Some(ids), security_group_ids, ..ExistingNetwork::default() }),
@@ -59,8 +59,8 @@ mod tests {
         let status = json!({"network": {"vpcId": "vpc-1", "subnets": [
             {"id": "subnet-1", "zone": "z-a", "tier": "Private"}, {"id": "subnet-2", "zone": "z-b", "tier": "Private"},
         ]}});
-        let network = known(Some(&serde_json::from_value(status).unwrap()));
+        let network = known(Some(&serde_json::from_value(status).unwrap()), &Network::default());
         assert_eq!(network.existing.unwrap().subnet_ids.unwrap(), ["subnet-1", "subnet-2"]);
-        assert!(known(None).existing.is_none() && known(None).vpc.is_some());
+        assert!(known(None, &Network::default()).existing.is_none() && known(None, &Network::default()).vpc.is_some());
     }
 }
