@@ -183,7 +183,8 @@ fn found(
              AwsAccount that allows this namespace, or have one named {DEFAULT_ACCOUNT:?} created"
         ))),
         (None, Some(_)) => Err(Refusal::denied(format!(
-            "AwsAccount {name:?} does not exist: create it, or name another one in spec.accountRef"
+            "AwsAccount {name:?} does not exist: create it, or delete this object and create it again with another \
+             spec.accountRef, which cannot be changed"
         ))),
     }
 }
