@@ -221,7 +221,8 @@ fn one_message_has_a_bounded_number_of_objects_and_resources_looked_at() {
     let tags = event("aws.ec2", "CreateTags", json!({"resourcesSet": {"items": all}}));
     assert_eq!(affected(&index, &tags).len(), MOST_OBJECTS);
     let mut large = (*numbered(1, "111122223333")).clone();
-    let subnets = (0..200).map(|number| json!({"key": format!("subnet/private/{number}"), "id": format!("subnet-{number}")}));
+    let subnets =
+        (0..200).map(|number| json!({"key": format!("subnet/private/{number}"), "id": format!("subnet-{number}")}));
     let status = large.status.as_mut().unwrap();
     status.resources = subnets.map(|one| serde_json::from_value(one).unwrap()).collect();
     let all: Vec<_> = (0..200).map(|number| json!({"resourceId": format!("subnet-{number}")})).collect();

@@ -206,7 +206,7 @@ impl Triggers {
             }
             Change::Unreadable(object) => {
                 unreadable::note::<NodeGroup>(ctx, object);
-                forget(ctx, NodeGroup::NAME, ctx.node_group_states.forget(object.uid()));
+                forget(ctx, NodeGroup::NAME, object.uid(), ctx.node_group_states.forget(object.uid()));
                 cluster(object.cluster.as_deref().unwrap_or_default(), object.meta.namespace.clone());
             }
             Change::Shown(group) => cluster(&group.spec.cluster_ref.name, group.namespace()),
@@ -228,7 +228,7 @@ impl Triggers {
             }
             Change::Unreadable(object) => {
                 unreadable::note::<AwsAccount>(ctx, object);
-                forget(ctx, AwsAccount::NAME, ctx.account_states.forget(object.uid()));
+                forget(ctx, AwsAccount::NAME, object.uid(), ctx.account_states.forget(object.uid()));
                 users_of(ctx, object.name());
             }
             Change::Shown(account) => users_of(ctx, &account.name_any()),

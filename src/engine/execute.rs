@@ -96,7 +96,7 @@ impl Report {
     pub fn failure(&self) -> Option<&Failure> {
         let step = self.happened.iter().find_map(|one| match &one.outcome {
             Outcome::Failed(failure) => Some(failure),
-            Outcome::Done(_) => None,
+            Outcome::Done(_) | Outcome::Begun(_) => None,
         });
         let unseen = || {
             self.plan.items.iter().find_map(|item| match &item.verdict {

@@ -140,6 +140,7 @@ proptest! {
                 goal: Goal::Gone,
                 consent: &consent,
                 cloud: &(),
+                may_adopt: &|| Ok(()),
                 journal: &Unkept,
                 expectations: &expectations,
                 clock: &clock,

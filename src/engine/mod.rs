@@ -39,8 +39,10 @@ pub use sweep::{Allowed, Mark, Proof, Scope, Sweep, Swept, Target};
 
 #[cfg(test)]
 mod may_adopt_tests;
-mod retry_tests;
+#[cfg(test)]
 mod operations_tests;
+#[cfg(test)]
+mod retry_tests;
 #[cfg(test)]
 mod toy_world;
 #[cfg(test)]

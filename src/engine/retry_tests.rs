@@ -142,6 +142,7 @@ impl Play {
                 goal: self.goal,
                 consent: &consent,
                 cloud: &self.played,
+                may_adopt: &|| Ok(()),
                 journal: &Forgets,
                 expectations: &expectations,
                 clock: &clock,

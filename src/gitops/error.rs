@@ -42,9 +42,7 @@ impl GitOpsError {
             | Self::Unexpected { .. }
             | Self::OverBudget { .. }
             | Self::Endpoint(_)
-            | Self::OtherCluster(_) => {
-                Reason::AgentUnreachable
-            }
+            | Self::OtherCluster(_) => Reason::AgentUnreachable,
             Self::Denied { .. } => Reason::AccessDenied,
             Self::Token(_) => Reason::CredentialsUnavailable,
         }
@@ -88,7 +86,8 @@ impl std::fmt::Display for CallError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreachable(cause) => cause.fmt(f),
-            Self::Denied { message, .. } | Self::Refused(message) => f.write_str(message),
+            Self::Denied { message, .. } | Self::Refused(message) | Self::TooLarge(message) => f.write_str(message),
+            Self::Expired => f.write_str("the version to go on from is no longer known"),
             Self::NotFound => f.write_str("there is no such object, or its kind is not served"),
             Self::Conflict => f.write_str("someone else wrote in between"),
         }

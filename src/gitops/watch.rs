@@ -188,7 +188,7 @@ impl Watch {
                 if part.ends_with(b"\n") {
                     match serde_json::from_slice::<Event>(&line) {
                         Ok(event) => {
-                            if let Some(end) = self.take(event, heard) {
+                            if let Some(end) = self.take(event, &mut heard) {
                                 return end;
                             }
                         }

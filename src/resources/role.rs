@@ -112,7 +112,8 @@ fn name_hash(uid: &str) -> String {
 /// Whether a role has a name that only the object with that UID gives.
 pub fn is_named_for(name: &str, uid: &str) -> bool {
     let hash = name_hash(uid);
-    name.starts_with(NAME_PREFIX) && name.rsplit_once('-').is_some_and(|(start, _)| start.ends_with(&format!("-{hash}")))
+    name.starts_with(NAME_PREFIX)
+        && name.rsplit_once('-').is_some_and(|(start, _)| start.ends_with(&format!("-{hash}")))
 }
 
 /// A name that is the object's alone: IAM knows no regions, so the cluster's name will not do. At most 64 characters.

@@ -1,7 +1,5 @@
 //! Who may use which account: decided before any AWS call. Pure.
 
-use std::collections::BTreeMap;
-
 use super::allowlist::Allowlists;
 use crate::api::account::DEFAULT_ACCOUNT;
 use crate::api::policy::AdoptionPolicy;

@@ -2,8 +2,8 @@
 //! [`crate::aws`].
 
 mod access;
-mod deletion;
 pub mod allowlist;
+mod deletion;
 pub mod named;
 pub mod owned;
 #[cfg(test)]

@@ -88,7 +88,8 @@ pub async fn follow(ctx: Arc<Context>) {
     let shown = move |approval: &PlanApproval| Shown { digest: digest(decided(approval)), part_of: String::new() };
     let (store, watching) = watched(Api::all(ctx.client.clone()), shown, move |change| match change {
         Change::Own(approval) | Change::Shown(approval) => look_at_named(&asks, approval),
-        Change::Gone { .. } => {}
+        // One that cannot be read approves nothing.
+        Change::Unreadable(_) | Change::Gone { .. } => {}
     });
     // Of this term's context only, so it is not set yet.
     let _ = ctx.approvals.0.set(store.clone());
@@ -122,7 +123,7 @@ async fn decide_all(ctx: &Context, store: &Store<PlanApproval>) {
             }
             let Some(verdict) = verdict(&approval, standing(ctx, &approval).as_ref(), now) else { continue };
             let status = status(&approval, verdict, now);
-            let write = apply::status(&ctx.client, &*approval, MANAGER, &status);
+            let write = apply::status(&ctx.client, &*approval, MANAGER, &*ctx.gate, &status);
             match tokio::time::timeout(TIMEOUT, write).await {
                 Ok(Ok(())) => drop(written.insert(uid)),
                 Ok(Err(error)) => {

@@ -28,7 +28,9 @@ impl Reconcile<'_> {
         match allowed {
             Ok(()) => Ok(spec.clone()),
             Err(Denied::Unseen(failure)) => Err(NoGraph::Unseen(failure)),
-            Err(Denied::Refused(_)) => Ok(EksClusterSpec { network: known(status.as_ref(), &spec.network), ..spec.clone() }),
+            Err(Denied::Refused(_)) => {
+                Ok(EksClusterSpec { network: known(status.as_ref(), &spec.network), ..spec.clone() })
+            }
         }
     }
 }
