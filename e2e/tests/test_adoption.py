@@ -10,7 +10,7 @@ import pytest
 from fleet.account import Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import cluster, existing, key_of, node_group
-from fleet.others import TAGGING, Others, imported, picture, rests
+from fleet.others import TAGGING, Others, assert_released, imported, picture, reference, rests
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
@@ -81,21 +81,22 @@ def of_the_cluster(call: dict, name: str) -> bool:
 
 def test_what_is_there_is_refused_unless_the_spec_says_adopt(on, theirs):
     theirs.cluster["spec"].pop("adoptionPolicy")
-    says = ("exists and was not made by Keelson", "adoptionPolicy: Adopt")
+    says = ("already exists and does not belong to this object", "adoptionPolicy: Adopt")
     stalls(on, theirs, theirs.cluster, *says, reason="NotOwned")
 
 
 def test_what_another_object_owns_is_never_taken_over(on, theirs):
     arn = theirs.described()["arn"]
-    tags = {"keelson.dev/owner": "uid-of-another", "keelson.dev/cluster": "team/other"}
+    tags = {"keelson.dev/owner": "uid-of-another", "keelson.dev/cluster": "default/other"}
     theirs.account.eks.tag_resource(resourceArn=arn, tags=tags)
     theirs.before = picture(theirs.account)
-    says = ("belongs to team/other (UID uid-of-another)", "deletionPolicy: Retain")
+    says = ("belongs to default/other (UID uid-of-another)", "deletionPolicy: Retain")
     stalls(on, theirs, theirs.cluster, *says, reason="NotOwned")
 
 
 def test_a_network_and_a_role_of_its_own_are_refused_before_anything_is_made(on, theirs):
-    item = cluster(theirs.name, version="1.34", adoptionPolicy="Adopt")
+    own = reference(theirs.account)
+    item = cluster(theirs.name, version="1.34", adoptionPolicy="Adopt", accountRef=own)
     says = ("network: {existing: {subnetIds: [subnet-", "roleArn: arn:aws:iam::")
     stalls(on, theirs, item, *says, reason="InvalidSpec")
 
@@ -148,7 +149,7 @@ def test_a_node_group_of_another_owner_stays_its_own(on, theirs):
         on.apply(*theirs.items)
         on.await_condition(theirs.group, "Stalled", reason="NotOwned")
         told = on.condition(theirs.group, "Stalled")["message"]
-        assert "node group workers" in told and "UID another" in told
+        assert "node group workers" in told and "already exists" in told
         tags = theirs.account.eks.describe_nodegroup(**described)["nodegroup"]["tags"]
         assert tags == {"keelson.dev/owner": "another"}
 
@@ -172,7 +173,7 @@ def test_killed_at_every_write_it_is_taken_over_and_let_go_of_as_if_nothing_had_
     with capsys.disabled():
         print(f"\n  {run.told('release')}")
     assert len(run.points) >= 5
-    assert picture(theirs.account) == theirs.before
+    assert_released(theirs.account, theirs.before, f"default/{theirs.name}")
 
 
 def test_killed_at_every_write_of_a_taking_over_with_changes_it_comes_to_the_same(
@@ -225,11 +226,11 @@ def test_a_fargate_profile_that_is_listed_is_taken_over(on, theirs):
         before.pop("tags", None)
         assert after == before
         on.delete(theirs.group, theirs.cluster)
-    assert profile().get("tags", {}) == {}
+    assert profile()["tags"] == {"keelson.dev/cluster": f"default/{theirs.name}"}
 
 
 def test_what_keelson_made_and_let_go_of_stays_and_can_be_taken_over_again(on, theirs):
-    """Retain: the network and the roles, too, only lose what says that they are ours."""
+    """Retain: the network and the roles, too, only lose what says that they are ours, and remember whose they were."""
     account = on.account(fresh_account())
     name = f"kept-{account.id[-3:]}"
     vpc = {"zoneCount": 2, "endpoints": ["s3", "ecr.api"]}
@@ -242,7 +243,7 @@ def test_what_keelson_made_and_let_go_of_stays_and_can_be_taken_over_again(on, t
             on.ready(made, nodes)
             without = picture(account, without_ours=True)
             on.delete(nodes, made)
-            assert picture(account) == without
+            assert_released(account, without, f"default/{name}")
             again = imported(on, account, f"--name={name}")
             since = on.mark()
             on.apply(*again)
@@ -258,6 +259,7 @@ def test_a_cluster_that_is_not_there_is_made(on, theirs):
     network = existing(*theirs.others.subnets)
     item = cluster(
         "new-one",
+        accountRef=reference(account),
         adoptionPolicy="Adopt",
         network=network,
         roleArn=theirs.cluster["spec"]["roleArn"],

@@ -133,7 +133,7 @@ def test_selectors_find_the_pods():
 
 def seldom() -> set["Right"]:
     """Taken up only when two write to an object at the same moment, which a test cannot ask for."""
-    return {Right("keelson.dev", kind, "get") for kind in ("eksclusters", "nodegroups")}
+    return {Right("keelson.dev", kind, "get") for kind in ("eksclusters", "nodegroups", "awsaccounts")}
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from fleet.account import Account, fresh_account
 from fleet.others import (
     TAGGING,
     Others,
+    assert_released,
     imported,
     keelson,
     live_plan,
@@ -121,8 +122,8 @@ def test_applied_it_only_tags_and_then_rests(on: Stage, theirs, written, kind, t
             name = items[0]["spec"].get("clusterName", items[0]["metadata"]["name"])
             done = keelson(on, account, "import", f"--region={REGION}", f"--name={name}")
             assert done.returncode != 0 and "belongs to default/" in done.stderr
-            # Let go of, all is as it was before.
+            # Released, all is as it was before.
             on.delete(*reversed(items))
     finally:
         on.forget(*items)
-    assert picture(account) == before
+    assert_released(account, before, f"default/{items[0]['metadata']['name']}")

@@ -95,14 +95,40 @@ def test_node_group_made_again_while_its_cluster_goes_is_in_nobodys_way(on):
         on.delete(made[1], timeout=10)
 
 
+def test_an_account_that_is_deleted_stays_until_no_cluster_needs_it(on):
+    account_id = fresh_account()
+    prod = aws_account("leaving", account_id)
+    with on.operator(account=account_id):
+        made = cluster("stranded", accountRef={"name": "leaving"})
+        on.apply(prod, made)
+        on.await_condition(made, "ControlPlaneReady")
+        on.api.delete(*key_of(prod))
+        on.await_condition(prod, status="False", reason="DeletionBlocked")
+        assert "default/stranded" in on.condition(prod)["message"]
+        # What is there goes on; what is new is refused.
+        late = cluster("late", accountRef={"name": "leaving"})
+        on.apply(late)
+        on.await_condition(late, "Stalled", reason="AccessDenied")
+        assert "is being deleted" in on.condition(late)["message"]
+        on.delete(late)
+        on.api.delete(*key_of(made))
+        on.api.wait_gone(*key_of(made), 60)
+        on.api.wait_gone(*key_of(prod), 30)
+        assert on.account(account_id).inventory() == {}
+
+
 def test_cluster_whose_account_object_is_gone_says_so_and_goes_when_it_is_back(on):
+    """Somebody removed the account's finalizer by hand."""
     account_id = fresh_account()
     prod = aws_account("gone-account", account_id)
     with on.operator(account=account_id):
         made = cluster("stranded", accountRef={"name": "gone-account"})
         on.apply(prod, made)
         on.await_condition(made, "ControlPlaneReady")
-        on.delete(prod)
+        on.api.delete(*key_of(prod))
+        on.await_condition(prod, status="False", reason="DeletionBlocked")
+        on.forget(prod)
+        on.api.wait_gone(*key_of(prod), 10)
         on.api.delete(*key_of(made))
         blocked = on.await_condition(made, "Ready", "False", "DeletionBlocked")
         assert "gone-account" in on.condition(made)["message"], blocked

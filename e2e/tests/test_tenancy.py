@@ -14,7 +14,7 @@ import yaml
 from fleet import API
 from fleet.account import Account, fresh_account
 from fleet.manifests import account as aws_account
-from fleet.manifests import cluster, flux, key_of, namespace, secret
+from fleet.manifests import cluster, flux, key_of, namespace, node_group, secret
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.controller import Controller
@@ -205,10 +205,35 @@ def test_two_namespaces_of_one_account_cannot_take_each_others_clusters(on, tena
     mark, before = on.mark(), shared.inventory()
     create(tenants.mallory, thief)
     found = on.await_condition(thief, status="False", reason="NotOwned", timeout=30)
-    assert f"{VICTIM}/till" in conditions(found)["Ready"]["message"]
+    message = conditions(found)["Ready"]["message"]
+    assert "cluster till" in message and VICTIM not in message
     on.delete(thief)
     assert actions(on.writes(mark, shared.id)) == [] and shared.inventory() == before
     on.delete(theirs)
+
+
+def test_a_closed_account_keeps_nobody_from_deleting_what_was_made_in_it(on, tenants):
+    closing = on.account(fresh_account())
+    mine = cluster("closing", TENANT, accountRef={"name": "closing"}, **SMALL)
+    group = node_group("closing", namespace=TENANT, deletionPolicy="Delete")
+    before = reach(on, closing, "closing", TENANT)
+    on.apply(before, mine)
+    on.await_condition(mine, "InSync", timeout=60)
+    on.apply(group)
+    on.await_condition(group, "InSync", timeout=60)
+    spec = {**before["spec"], "allowedNamespaces": [VICTIM], "allowedRegions": ["us-east-1"]}
+    on.apply({**before, "spec": spec})
+    on.await_condition(mine, "Stalled", reason="AccessDenied", timeout=30)
+    mark = on.mark()
+    # Nothing was made for this one: it goes without a call.
+    late = cluster("late", TENANT, accountRef={"name": "closing"}, **SMALL)
+    on.apply(late)
+    on.await_condition(late, "Stalled", reason="AccessDenied", timeout=30)
+    on.delete(late)
+    # What changed in the account is looked at by itself.
+    assert actions([call for call in on.calls(mark, closing.id) if call["service"] != "sts"]) == []
+    on.delete(mine, timeout=60)
+    assert closing.inventory() == {"roles": ["keelson"]}
 
 
 def test_an_account_that_is_closed_stalls_its_own_clusters_only(on, tenants, both):

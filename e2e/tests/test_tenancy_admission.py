@@ -23,6 +23,12 @@ ACCOUNTS = {
     "nobody": {},
     # Of clusters that name none.
     "default": {"allowedNamespaces": ["team"], "allowedRegions": ["eu-west-1"]},
+    "adopting": {"allowedNamespaces": ["team", "other"], "adoption": {"policy": "Allow"}},
+    "legacy": {
+        "allowedNamespaces": ["team", "other"],
+        "adoption": {"policy": "Allow", "clusterNames": ["old", "legacy-*"], "namespaces": ["team"]},
+    },
+    "forbidding": {"allowedNamespaces": ["team"], "adoption": {"clusterNames": ["*"], "namespaces": ["team"]}},
     "europe": {"allowedNamespaces": ["team"], "allowedRegions": ["eu-west-1", "eu-central-1"]},
 }
 
@@ -41,15 +47,19 @@ def account(name: str, spec: dict) -> dict:
 
 
 def cluster(
-    name: str | None, namespace: str = "team", region: str = "eu-west-1", called: str = "demo"
+    name: str | None, namespace: str = "team", region: str = "eu-west-1", called: str = "demo", **more: object
 ) -> dict:
     reference = {"accountRef": {"name": name}} if name else {}
     return {
         "apiVersion": API,
         "kind": "EksCluster",
         "metadata": {"name": called, "namespace": namespace},
-        "spec": {"region": region, "version": "1.34", **reference},
+        "spec": {"region": region, "version": "1.34", **reference, **more},
     }
+
+
+def adopting(account: str | None, called: str, namespace: str = "team", **more: object) -> dict:
+    return cluster(account, namespace, called=called, adoptionPolicy="Adopt", **more)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +139,59 @@ def test_an_account_is_open_to_those_it_names(api, item, says):
         assert said is None
     else:
         assert said is not None and says in said
+
+
+@pytest.mark.parametrize(
+    ("item", "allowed"),
+    [
+        pytest.param(adopting("adopting", "any"), True, id="all names"),
+        pytest.param(adopting("adopting", "any", "other"), True, id="all namespaces"),
+        pytest.param(adopting("legacy", "old"), True, id="a name"),
+        pytest.param(adopting("legacy", "legacy-1"), True, id="a pattern"),
+        pytest.param(adopting("legacy", "shop", clusterName="legacy-1"), True, id="the name in EKS"),
+        pytest.param(adopting("legacy", "older"), False, id="a longer name"),
+        pytest.param(adopting("legacy", "my-legacy-1"), False, id="a name that a pattern is a part of"),
+        pytest.param(adopting("legacy", "old", clusterName="shop"), False, id="another name in EKS"),
+        pytest.param(adopting("legacy", "old", "other"), False, id="a namespace that is not listed"),
+        pytest.param(adopting("forbidding", "any"), False, id="Forbid is the default of policy"),
+        pytest.param(adopting("team", "any"), False, id="no adoption at all"),
+        pytest.param(adopting(None, "any"), False, id="the default account"),
+    ],
+)
+def test_adoption_is_allowed_by_the_account(api, item, allowed):
+    # The last that the API server got to know.
+    await_adoption(api)
+    said = refusal(api, item)
+    if allowed:
+        assert said is None
+    else:
+        assert said is not None and "to adopt a cluster called" in said and "spec.adoption" in said
+
+
+def await_adoption(api: KubeApi) -> None:
+    deadline = time.monotonic() + 30
+    while refusal(api, adopting("forbidding", "any")) is None or refusal(api, adopting("legacy", "old")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_what_was_adopted_may_keep_the_field_when_the_account_forbids_it(api):
+    api.apply(account("passing", {"allowedNamespaces": ["team"], "adoption": {"policy": "Allow"}}))
+    item = adopting("passing", "adopted")
+    deadline = time.monotonic() + 30
+    while refusal(api, item) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    api.create(item)
+    api.apply(account("passing", {"allowedNamespaces": ["team"]}))
+    while refusal(api, adopting("passing", "another")) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert api.patch(API, "EksCluster", "adopted", {"spec": {"tags": {"a": "b"}}}, "team")
+    api.patch(API, "EksCluster", "adopted", {"spec": {"adoptionPolicy": "Refuse"}}, "team")
+    with pytest.raises(ApiError, match="to adopt a cluster called"):
+        api.patch(API, "EksCluster", "adopted", {"spec": {"adoptionPolicy": "Adopt"}}, "team")
+    api.delete(API, "EksCluster", "adopted", "team")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::adoption::AccountAdoption;
 use super::rules;
 use super::schema;
 
@@ -14,7 +15,7 @@ use super::schema;
 pub const DEFAULT_ACCOUNT: &str = "default";
 
 /// An AWS account: how it is reached and who may use it.
-#[derive(CustomResource, Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[kube(
     group = "keelson.dev",
     version = "v1alpha1",
@@ -80,6 +81,9 @@ pub struct AwsAccountSpec {
     #[schemars(length(max = 100), inner(length(max = 32)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::regions())]
     pub allowed_regions: Option<Vec<String>>,
+    /// Which existing clusters EksClusters with `adoptionPolicy: Adopt` may adopt; by default none.
+    #[serde(default)]
+    pub adoption: AccountAdoption,
     /// ARN of the IAM policy that is put as permissions boundary on every role we create.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]

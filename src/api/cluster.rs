@@ -92,7 +92,7 @@ pub struct EksClusterSpec {
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// What is done about a cluster of that name that is not ours: `Refuse` (stalls this object), or `Adopt` (takes it over,
-    /// changing only what this spec names).
+    /// changing only what this spec names), where the AwsAccount's `adoption` allows it.
     #[serde(default)]
     pub adoption_policy: AdoptionPolicy,
     /// Leaves AWS and the new cluster untouched for as long as it is true, and says so.

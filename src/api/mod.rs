@@ -11,6 +11,7 @@
 pub mod access;
 pub mod account;
 pub mod addons;
+pub mod adoption;
 pub mod cluster;
 pub mod conditions;
 pub mod crds;

@@ -88,6 +88,20 @@ pub(super) fn eks_name() -> Rule {
     )
 }
 
+pub(super) fn cluster_name_patterns() -> Rule {
+    each(
+        "^[0-9A-Za-z*][A-Za-z0-9_*-]*$",
+        "each entry must be the name of an EKS cluster, in which '*' stands for any characters",
+    )
+}
+
+pub(super) fn namespace_names() -> Rule {
+    each(
+        "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "each entry must be the name of a namespace: lower case letters, digits and '-'",
+    )
+}
+
 pub(super) fn aws_word() -> Rule {
     matches(
         "^[A-Za-z0-9][A-Za-z0-9._+-]*$",

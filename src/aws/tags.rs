@@ -8,7 +8,7 @@ use aws_sdk_ec2::types::{ResourceType, TagSpecification};
 
 /// UID of the Kubernetes object.
 pub const OWNER: &str = "keelson.dev/owner";
-/// `namespace/name` of the object.
+/// `namespace/name` of the object, or, without [`OWNER`], of the one that retained the resource.
 pub const CLUSTER: &str = "keelson.dev/cluster";
 /// The resource's key in the graph, e.g. `subnet/private/eu-west-1a`.
 pub const RESOURCE: &str = "keelson.dev/resource";
@@ -16,6 +16,10 @@ pub const NAME: &str = "Name";
 
 /// The tags that say whose a resource is.
 pub const OWNERSHIP: [&str; 3] = [OWNER, CLUSTER, RESOURCE];
+
+/// Those that are removed from what is retained. [`CLUSTER`] stays: it names the object that retained it, and so the namespace
+/// that may adopt it again.
+pub const REMOVED_ON_RELEASE: [&str; 2] = [OWNER, RESOURCE];
 
 /// Whether the tag says whose a resource is.
 pub fn is_ownership(key: &str) -> bool {

@@ -28,6 +28,7 @@ use crate::engine::failure::Failed;
 use crate::engine::{Expectations, Failure, Memory};
 use crate::gitops::validate::SourcePolicy;
 use crate::gitops::workload::Workloads;
+use crate::resources::adoption::Adoption;
 use crate::resources::cloud::Intervals;
 use crate::telemetry::Metrics;
 
@@ -119,6 +120,8 @@ pub struct State<S, R> {
     pub counted: Option<&'static str>,
     /// The status patch failed this often in a row.
     pub unwritten: u32,
+    /// What could be adopted when it was last looked at.
+    pub adoption: Option<Adoption>,
     /// What only its kind remembers.
     pub kind: R,
 }
@@ -151,6 +154,7 @@ impl<S, R: Default> States<S, R> {
             told: Failures::default(),
             counted: None,
             unwritten: 0,
+            adoption: None,
             kind: R::default(),
         };
         let state = Arc::new(tokio::sync::Mutex::new(state));
@@ -183,6 +187,13 @@ impl<S, R> State<S, R> {
         if seen.is_some() && generation != seen {
             self.memory.try_again(now);
             self.failed = None;
+        }
+    }
+
+    /// What was seen while something else could be adopted does not count.
+    pub fn note_adoption(&mut self, adoption: Adoption, now: Timestamp) {
+        if self.adoption.replace(adoption).is_some_and(|before| before != adoption) {
+            self.memory.forget_unowned(now);
         }
     }
 

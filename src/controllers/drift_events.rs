@@ -123,7 +123,10 @@ fn wake(ctx: &Context, clusters: &[Arc<EksCluster>], event: &Event, now: Timesta
             && !keys.is_empty()
         {
             any = true;
-            ctx.events.publish(&**cluster, vec![news(event, &keys)]);
+            // Of one that is somebody else's and has the name, nobody is to know who works on it.
+            if cluster.status.as_ref().is_some_and(|status| status.arn.is_some()) {
+                ctx.events.publish(&**cluster, vec![news(event, &keys)]);
+            }
             ctx.news.put(uid, keys, now);
             ctx.queues.clusters.push(ObjectRef::from_obj(&**cluster));
         }
@@ -134,7 +137,9 @@ fn wake(ctx: &Context, clusters: &[Arc<EksCluster>], event: &Event, now: Timesta
             {
                 any = true;
                 let keys = BTreeSet::from([super::node_group::key(&group)]);
-                ctx.events.publish(&*group, vec![news(event, &keys)]);
+                if group.status.as_ref().is_some_and(|status| status.arn.is_some()) {
+                    ctx.events.publish(&*group, vec![news(event, &keys)]);
+                }
                 ctx.news.put(uid, keys, now);
                 ctx.queues.node_groups.push(ObjectRef::from_obj(&*group));
             }

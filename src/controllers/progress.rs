@@ -75,7 +75,7 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
         Verdict::Unseen(None) => moving(Reason::Pending, format!("{name}: not looked at yet"), Duration::ZERO),
         Verdict::Unseen(Some(failed)) => troubled(&name, failed, Action::Update, goal, now),
         Verdict::Blocked(Block::Foreign(owner)) => {
-            let message = format!("{name} is not ours: {owner}; take another name, or delete it");
+            let message = format!("{name}: {owner}");
             Standing::Stuck { reason: Reason::NotOwned, message }
         }
         Verdict::Blocked(Block::Failed(class, why)) => {

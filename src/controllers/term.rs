@@ -166,6 +166,7 @@ impl Triggers {
                 ctx.secrets.gone(uid);
                 ctx.watches.end(uid);
                 ctx.metrics.gitops().forget(object.namespace.as_deref().unwrap_or_default(), &object.name);
+                account::wake_deleted(ctx);
                 groups_of(ctx, object.namespace.as_deref(), &object.name);
             }
         }
@@ -234,6 +235,9 @@ fn forget<S: Send + 'static, R: Send + 'static>(
     });
 }
 
+/// How soon an object is looked at again while the kinds are listed.
+const UNLISTED_AGAIN: Duration = Duration::from_millis(100);
+
 type Reconciler<K> = fn(Arc<K>, Arc<Context>) -> futures::future::BoxFuture<'static, Next>;
 
 /// Reconciles what is asked for until the queue is closed.
@@ -258,6 +262,10 @@ async fn apply_all<K: Reconciled>(
 async fn one<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>, reconcile: Reconciler<K>, count: usize) -> Action {
     if ctx.tasks.is_closed() {
         return Action::await_change();
+    }
+    if !ctx.listed.is_cancelled() {
+        // Of an AwsAccount or a NodeGroup that is not listed yet it would be concluded that there is none.
+        return Action::requeue(UNLISTED_AGAIN);
     }
     let uid = object.uid().unwrap_or_default();
     if object.rests() && !K::known(&ctx, &uid) {

@@ -51,6 +51,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         aws_accounts: reflector::store().0,
         queues,
     });
+    ctx.listed.cancel();
     (Arc::new(ctx), writer, asked)
 }
 
@@ -61,6 +62,15 @@ fn cluster(name: &str) -> EksCluster {
         "spec": {"region": "eu-west-1", "version": "1.34"},
     });
     serde_json::from_value(object).unwrap()
+}
+
+#[tokio::test]
+async fn nothing_is_reconciled_before_every_kind_is_listed() {
+    let (ctx, ..) = context();
+    let unlisted = Arc::new(Context { listed: Default::default(), ..Arc::into_inner(ctx).unwrap() });
+    let reconcile: Reconciler<EksCluster> = |_, _| Box::pin(async { panic!("reconciled") });
+    let action = one(Arc::new(cluster("early")), unlisted, reconcile, 1).await;
+    assert_eq!(action, Action::requeue(UNLISTED_AGAIN));
 }
 
 #[tokio::test]

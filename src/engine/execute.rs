@@ -96,6 +96,8 @@ pub struct Run<'a, C> {
     pub consent: &'a Consent,
     /// The handle of the resources' I/O.
     pub cloud: &'a C,
+    /// Asked right before each write to what is not ours yet: the permission may have been withdrawn since it was observed.
+    pub may_adopt: &'a (dyn Fn() -> Result<(), Failure> + Sync),
     /// Where ids are kept.
     pub journal: &'a dyn Journal,
     /// How long things take.
@@ -319,6 +321,10 @@ impl<C: Sync> Run<'_, C> {
         let step = Step { changes: node.batch(&step.changes), ..step };
         Box::pin(async move {
             let key = node.key();
+            let allowed = if step.action == Action::Adopt || is_unclaimed { (self.may_adopt)() } else { Ok(()) };
+            if let Err(failure) = allowed {
+                return Done { key, step, keep_at_once, result: Err(failure) };
+            }
             let result = match (step.action, seen) {
                 (Action::Create, _) => node.create(self.cloud, &refs).await.map(Presence::Ours),
                 (Action::Update, Some(seen)) => {

@@ -177,6 +177,12 @@ impl Memory {
         }
     }
 
+    /// What may be adopted changed: what was seen of what is not ours does not count any more, and is not remembered.
+    pub fn forget_unowned(&mut self, now: Timestamp) {
+        self.entries.retain(|_, entry| !matches!(entry.presence, Some(Presence::Unclaimed(_) | Presence::Foreign(_))));
+        self.forget_looks(now);
+    }
+
     /// Others were heard at `at` to have changed these: they are looked at now, and what was read before does not count.
     pub fn news<'k>(&mut self, keys: impl IntoIterator<Item = &'k Key>, at: Timestamp) {
         for key in keys {

@@ -38,7 +38,8 @@ fn agreed(
     for round in 0..400 {
         let clock = || world.0.lock().unwrap().now;
         let expectations = &expectations;
-        let run = Run { graph: &graph, goal, consent, cloud: world, journal: inventory, expectations, clock: &clock };
+        let (may_adopt, journal) = (&|| Ok(()), inventory);
+        let run = Run { graph: &graph, goal, consent, cloud: world, may_adopt, journal, expectations, clock: &clock };
         let report = block_on(reconcile(&run, &mut memory));
         if !report.violations.is_empty() {
             return Err(format!("{:?}", report.violations));
@@ -249,6 +250,7 @@ proptest! {
             goal: Goal::Present,
             consent: &none,
             cloud: &world,
+            may_adopt: &|| Ok(()),
             journal: &inventory,
             expectations: &expectations,
             clock: &clock,
@@ -306,6 +308,7 @@ fn an_intent_that_cannot_be_kept_stops_the_create() {
         goal: Goal::Present,
         consent: &Consent::default(),
         cloud: &world,
+        may_adopt: &|| Ok(()),
         journal: &Broken,
         expectations: &Expectations::default(),
         clock: &clock,
@@ -358,6 +361,7 @@ fn the_end_of_an_operation_is_told_once_and_its_time_is_learned() {
         goal: Goal::Present,
         consent: &Consent::default(),
         cloud: &world,
+        may_adopt: &|| Ok(()),
         journal: &inventory,
         expectations: &expectations,
         clock: &clock,

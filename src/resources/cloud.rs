@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::adoption::{Adoption, namespace_of};
 use crate::aws::tags::{self, NAME, Tags};
 use crate::aws::{AwsError, Fresh, Service, Session, snapshots};
 use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Rest};
@@ -14,6 +15,13 @@ pub struct Owner {
     pub uid: String,
     /// `namespace/name` of the EksCluster.
     pub cluster: String,
+}
+
+impl Owner {
+    /// The namespace of the EksCluster.
+    pub fn namespace(&self) -> &str {
+        namespace_of(&self.cluster)
+    }
 }
 
 /// What the account adds to everything made in it.
@@ -37,8 +45,8 @@ pub struct Cloud {
     /// Changes whenever a person asks for something: a part of the token of every update, so that what failed before is
     /// another update, and what was sent before a crash is the same.
     pub salt: String,
-    /// What is there, is nobody's and carries a name of ours is taken over.
-    pub adopt: bool,
+    /// What may be adopted of what nobody owns and has a name of ours.
+    pub adoption: Adoption,
 }
 
 /// How often a resource at rest is looked at.

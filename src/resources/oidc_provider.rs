@@ -141,7 +141,9 @@ impl Resource for OidcProvider {
         Ok(match Ownership::of(&tags, &cloud.owner.uid) {
             Ownership::Ours => Presence::Ours(observed(&arn, tags)),
             // It came with the cluster that is taken over.
-            Ownership::Nobody if cloud.adopt => Presence::Unclaimed(observed(&arn, tags)),
+            Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => {
+                Presence::Unclaimed(observed(&arn, tags))
+            }
             // Made by hand for our cluster's issuer: it does the job, and is not ours to delete.
             Ownership::Nobody | Ownership::Other { .. } => Presence::Borrowed(observed(&arn, tags)),
         })
@@ -189,7 +191,7 @@ impl Resource for OidcProvider {
 
     async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
         let request = cloud.aws.iam.untag_open_id_connect_provider().open_id_connect_provider_arn(&seen.id);
-        let request = request.set_tag_keys(Some(ownership::keys()));
+        let request = request.set_tag_keys(Some(ownership::released_keys()));
         cloud.aws.call(Service::Iam, "UntagOpenIDConnectProvider", &seen.id, request.send()).await?;
         Ok(())
     }

@@ -284,7 +284,7 @@ impl Resource for Role {
     }
 
     async fn release(&self, cloud: &Cloud, _: &Observed<Seen>) -> Result<(), Failure> {
-        let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(ownership::keys()));
+        let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(ownership::released_keys()));
         cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
         Ok(())
     }

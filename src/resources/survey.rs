@@ -96,16 +96,17 @@ async fn owned(cloud: &Cloud, fresh: Fresh) -> Result<Vec<(Key, String)>, Failur
 /// whoever has no object at hand.
 pub async fn owner_of(aws: &Session, cluster: &str, cluster_name: &str) -> Result<Option<String>, Failure> {
     let (vpcs, roles) = futures::try_join!(aws.snapshots.vpcs(Fresh::any()), aws.snapshots.roles(Fresh::any()))?;
-    let of_cluster = |tags: &Tags| (tags.get(tags::CLUSTER) == Some(cluster)).then(|| tags.owner().map(str::to_owned));
+    // What is retained names the cluster, too, but no owner.
+    let of_cluster = |tags: &Tags| tags.owner().filter(|_| tags.get(tags::CLUSTER) == Some(cluster)).map(str::to_owned);
     let vpc = vpcs.iter().find_map(|vpc| of_cluster(&vpc.tags));
     if let Some(found) = vpc.or_else(|| roles.iter().find_map(|role| of_cluster(&role.tags))) {
-        return Ok(found);
+        return Ok(Some(found));
     }
     // One that was taken over has a network and a role of others.
     let request = aws.eks.describe_cluster().name(cluster_name);
     match aws.call(Service::Eks, "DescribeCluster", cluster_name, request.send()).await {
         Err(error) if error.class() == Class::Gone => Ok(None),
-        other => Ok(of_cluster(&Tags::from_eks(other?.cluster.as_ref().and_then(|cluster| cluster.tags()))).flatten()),
+        other => Ok(of_cluster(&Tags::from_eks(other?.cluster.as_ref().and_then(|cluster| cluster.tags())))),
     }
 }
 

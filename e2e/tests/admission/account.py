@@ -14,6 +14,10 @@ WRONG = [
     wrong("allowedNamespaces", ["team-*"], "name of a namespace"),
     wrong("allowedNamespaces", ["a", "a"], "Duplicate value"),
     wrong("allowedRegions", ["Ireland"], "such as eu-west-1"),
+    wrong("adoption", {"policy": "Sometimes"}, "Unsupported value"),
+    wrong("adoption.clusterNames", ["legacy.*"], "name of an EKS cluster"),
+    wrong("adoption.clusterNames", [], "should have at least 1 items"),
+    wrong("adoption.namespaces", ["team-*"], "name of a namespace"),
     wrong("permissionsBoundaryArn", "boundary", "ARN of an IAM policy"),
     wrong("tags", {"keelson.dev/owner": "me"}, "choose another key"),
     wrong("tags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
@@ -29,4 +33,5 @@ CHANGEABLE = [
     change("allowedRegions", ["eu-west-1"], ["us-gov-west-1", "ap-southeast-4", "eusc-de-east-1"]),
     change("permissionsBoundaryArn", None, "arn:aws:iam::aws:policy/PowerUserAccess"),
     Accepted({"externalId": "6f1e2c0a-fleet"}),
+    Accepted({"adoption": {"policy": "Allow", "clusterNames": ["legacy-*", "*"], "namespaces": ["team-payments"]}}),
 ]

@@ -87,6 +87,7 @@ def account_specs(world: World) -> Specs:
         "allowedRegions": [REGION, "eu-central-1"],
         "permissionsBoundaryArn": world.boundary,
         "tags": {"cost-center": "4711"},
+        "adoption": {"policy": "Allow", "clusterNames": ["legacy-*"], "namespaces": ["default"]},
     }
     return [("AwsAccount", "whole", spec, {})]
 
@@ -376,6 +377,9 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "allowedNamespaces": [["*"]],
         "allowedRegions": [["eu-central-1"]],
         "permissionsBoundaryArn": ["arn:aws:iam::aws:policy/PowerUserAccess"],
+        "adoption.policy": ["Forbid"],
+        "adoption.clusterNames": [["*"]],
+        "adoption.namespaces": [["team-payments"]],
     }
     return {
         (kind, name): values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
@@ -13,6 +14,7 @@ from keelson_harness.aws import REGION
 from keelson_harness.places import keelson_binary
 
 from .account import Account
+from .manifests import account as aws_account
 from .stage import Stage, actions, until
 
 VIEW = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
@@ -249,6 +251,27 @@ def without_tags_of_ours(value: object) -> object:
     return value
 
 
+def assert_released(account: Account, before: dict, cluster: str) -> None:
+    """All is as it was, but for the tag that names the EksCluster (`namespace/name`) that retained it."""
+    now = picture(account)
+    assert without_tags_of_ours(now) == before
+    assert set(tags_of_ours(now)) == {("keelson.dev/cluster", cluster)}
+
+
+def tags_of_ours(value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        if str(value.get("Key", "")).startswith(OURS):
+            yield value["Key"], value["Value"]
+        for key, item in value.items():
+            if key.startswith(OURS):
+                yield key, item
+            else:
+                yield from tags_of_ours(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from tags_of_ours(item)
+
+
 def rests(on: Stage, account: Account, looks: int = 8) -> None:
     """The operator looks at the cluster that many times, and writes nothing."""
     since = on.mark()
@@ -277,9 +300,21 @@ def keelson(on: Stage, account: Account, *arguments: str) -> subprocess.Complete
     )
 
 
+def adopting(account: Account, **adoption: object) -> dict:
+    """An AwsAccount that allows to adopt what is in it."""
+    return aws_account(f"account-{account.id}", account.id, adoption={"policy": "Allow", **adoption})
+
+
+def reference(account: Account) -> dict:
+    """`accountRef` of `adopting`."""
+    return {"name": adopting(account)["metadata"]["name"]}
+
+
 def imported(on: Stage, account: Account, *arguments: str) -> list[dict]:
-    """The objects that `keelson import` writes for the account's clusters."""
-    done = keelson(on, account, "import", f"--region={REGION}", "--namespace=default", *arguments)
+    """The objects that `keelson import` writes for the account's clusters, and the AwsAccount that lets them be adopted."""
+    on.apply(adopting(account))
+    placed = ("--namespace=default", f"--account-ref={reference(account)['name']}")
+    done = keelson(on, account, "import", f"--region={REGION}", *placed, *arguments)
     assert done.returncode == 0, done.stderr
     return [item for item in yaml.safe_load_all(done.stdout) if item]
 

@@ -108,7 +108,8 @@ fn comments(of: &Inventory, notes: &[Note]) -> Vec<String> {
          only taken over.",
         of.arn()
     );
-    [about].into_iter().chain(notes.iter().map(ToString::to_string)).collect()
+    let account = "Its AwsAccount has to allow that: spec.adoption, with policy: Allow.".to_owned();
+    [about, account].into_iter().chain(notes.iter().map(ToString::to_string)).collect()
 }
 
 fn object(kind: &str, name: &str, placing: &Placing, spec: Value) -> Value {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
-use crate::api::policy::AdoptionPolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup};
 use crate::cli::reading;
@@ -25,8 +24,8 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, "not-there-yet");
-    let adopt = cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
-    let mut cloud = Cloud { aws, owner: unknown, intervals: Intervals::default(), salt: String::new(), adopt };
+    let (intervals, adoption) = (Intervals::default(), grant.adoption);
+    let mut cloud = Cloud { aws, owner: unknown, intervals, salt: String::new(), adoption };
     if let Some(uid) = survey::owner_of(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await? {
         cloud.owner.uid = uid;
     }
@@ -92,6 +91,7 @@ async fn look(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
         goal: Goal::Present,
         consent: &Consent::default(),
         cloud,
+        may_adopt: &|| Ok(()),
         journal: &NoJournal,
         expectations: &expectations,
         clock: &clock,

@@ -17,12 +17,14 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::api::network::{NetworkKind, Zones};
+use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksCluster, NodeGroup};
-use crate::controllers::account::{self, Grant};
+use crate::controllers::account::{self, Grant, Request};
 use crate::controllers::cluster::validate;
 use crate::controllers::node_group;
 use crate::engine::{Consent, Expectations, Goal, Graph, Key, Memory, Observed, Plan, Presence, plan};
 use crate::gitops::validate::SourcePolicy;
+use crate::resources::adoption::Adoption;
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{
     self, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, SubnetView, Versions,
@@ -108,12 +110,16 @@ fn wanted(manifest: &Manifest, sources: SourcePolicy) -> anyhow::Result<Vec<Want
         let refused = |refusal: account::Refusal| anyhow::anyhow!("{name}: {}", refusal.message);
         validate::validate(&cluster.spec, sources).map_err(refused)?;
         let find = |name: &str| manifest.account(name).map(|account| account.spec.clone());
-        let namespace = cluster.namespace().unwrap_or_default();
-        let spec = &cluster.spec;
-        let grant = if manifest.account(spec.account_name()).is_some() {
-            account::grant(spec.account_ref.as_ref(), &namespace, &spec.region, false, find).map_err(refused)?
+        let request = Request::of(cluster);
+        let grant = if manifest.account(cluster.spec.account_name()).is_some() {
+            let grant = account::grant(&request, false, find).map_err(refused)?;
+            grant.may_adopt(&request).map_err(refused)?;
+            grant
         } else {
-            Grant::ambient()
+            // What its AwsAccount allows is not known here.
+            let adopt = cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
+            let adoption = if adopt { Adoption::AllowedWithRetained } else { Adoption::Forbidden };
+            Grant { adoption, ..Grant::ambient() }
         };
         let refers = |group: &&NodeGroup| {
             group.namespace() == cluster.namespace() && group.spec.cluster_ref.name == cluster.name_any()

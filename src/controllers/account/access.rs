@@ -3,10 +3,33 @@
 use std::collections::BTreeMap;
 
 use crate::api::account::DEFAULT_ACCOUNT;
-use crate::api::reference::AccountReference;
-use crate::api::{AwsAccountSpec, Reason};
+use crate::api::policy::AdoptionPolicy;
+use crate::api::{AwsAccountSpec, EksCluster, EksClusterSpec, Reason};
 use crate::aws::{Identity, Role};
+use crate::resources::adoption::Adoption;
 use crate::resources::cloud::AccountSettings;
+
+/// What asks for an account: an EksCluster, or a NodeGroup of it.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The namespace of both.
+    pub namespace: String,
+    /// Name of the cluster in EKS.
+    pub cluster_name: String,
+    /// Of the EksCluster.
+    pub spec: &'a EksClusterSpec,
+}
+
+impl<'a> Request<'a> {
+    /// Of an EksCluster.
+    pub fn of(cluster: &'a EksCluster) -> Self {
+        Self {
+            namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
+            cluster_name: cluster.cluster_name(),
+            spec: &cluster.spec,
+        }
+    }
+}
 
 /// How an object reaches its account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +38,10 @@ pub struct Grant {
     pub identity: Identity,
     /// What the account adds to what is made in it.
     pub settings: AccountSettings,
+    /// Name of the AwsAccount; none: the operator's own credentials without one.
+    pub account: Option<String>,
+    /// What may be adopted.
+    pub adoption: Adoption,
 }
 
 /// Why it does not.
@@ -31,54 +58,134 @@ impl Refusal {
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
+
+    fn denied(message: impl Into<String>) -> Self {
+        Self::new(Reason::AccessDenied, message)
+    }
 }
 
 impl Grant {
-    /// The operator's own credentials, whichever account they are of.
+    /// The operator's own credentials, whichever account they are of. They adopt nothing.
     pub fn ambient() -> Self {
-        Self { identity: Identity::ambient(), settings: AccountSettings::default() }
+        Self {
+            identity: Identity::ambient(),
+            settings: AccountSettings::default(),
+            account: None,
+            adoption: Adoption::Forbidden,
+        }
+    }
+
+    fn of(request: &Request<'_>, name: &str, account: &AwsAccountSpec) -> Self {
+        Self {
+            identity: identity(name, account),
+            settings: settings(account),
+            account: Some(name.to_owned()),
+            adoption: adoption(request, account),
+        }
+    }
+
+    /// Why `adoptionPolicy: Adopt` is refused, where it is.
+    ///
+    /// # Errors
+    /// The spec asks for what the account does not allow.
+    pub fn may_adopt(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        if request.spec.adoption_policy != AdoptionPolicy::Adopt || self.adoption != Adoption::Forbidden {
+            return Ok(());
+        }
+        let Request { namespace, cluster_name, .. } = request;
+        Err(Refusal::denied(match &self.account {
+            Some(name) => format!(
+                "adoptionPolicy: Adopt: AwsAccount {name:?} does not allow namespace {namespace:?} to adopt a cluster called \
+                 {cluster_name:?}: whoever owns it has to allow that in its spec.adoption, or remove adoptionPolicy"
+            ),
+            None => "adoptionPolicy: Adopt: the operator's own credentials adopt nothing: name an AwsAccount whose \
+                     spec.adoption allows it in spec.accountRef, or remove adoptionPolicy"
+                .to_owned(),
+        }))
     }
 }
 
-/// How an object of `namespace` in `region` reaches its account: the one it refers to, or the one named `default`. `find`
-/// looks an AwsAccount up. `allow_ambient`: without either, the operator's own credentials are used.
+/// How an object reaches its account: the one it refers to, or the one named `default`. `find` looks an AwsAccount up.
+/// `allow_ambient`: without either, the operator's own credentials are used.
+///
+/// # Errors
+/// Who may not use it, and what to do.
 pub fn grant(
-    reference: Option<&AccountReference>,
-    namespace: &str,
-    region: &str,
+    request: &Request<'_>,
     allow_ambient: bool,
     find: impl FnOnce(&str) -> Option<AwsAccountSpec>,
 ) -> Result<Grant, Refusal> {
-    let name = reference.map_or(DEFAULT_ACCOUNT, |reference| &reference.name);
-    let Some(account) = find(name) else {
-        let message = match reference {
-            None if allow_ambient => return Ok(Grant::ambient()),
-            None => format!(
-                "spec.accountRef is not set, and there is no AwsAccount {DEFAULT_ACCOUNT:?}: set spec.accountRef to an \
-                 AwsAccount that allows this namespace, or have one named {DEFAULT_ACCOUNT:?} created"
-            ),
-            Some(_) => {
-                format!("AwsAccount {name:?} does not exist: create it, or name another one in spec.accountRef")
-            }
-        };
-        return Err(Refusal::new(Reason::AccessDenied, message));
-    };
+    let Some((name, account)) = found(request, allow_ambient, find)? else { return Ok(Grant::ambient()) };
+    let Request { namespace, spec, .. } = request;
+    let region = &spec.region;
     if !account.allows_namespace(namespace) {
-        let message = format!(
+        return Err(Refusal::denied(format!(
             "AwsAccount {name:?} may not be used from namespace {namespace:?}: \
              whoever owns it has to add the namespace to its allowedNamespaces"
-        );
-        return Err(Refusal::new(Reason::AccessDenied, message));
+        )));
     }
     if !account.allows_region(region) {
         let allowed = account.allowed_regions.unwrap_or_default().join(", ");
-        let message = format!(
+        return Err(Refusal::denied(format!(
             "AwsAccount {name:?} may not be used in region {region:?}: \
              whoever owns it has to add the region to its allowedRegions, now [{allowed}]"
-        );
-        return Err(Refusal::new(Reason::AccessDenied, message));
+        )));
     }
-    Ok(Grant { identity: identity(name, &account), settings: settings(&account) })
+    Ok(Grant::of(request, &name, &account))
+}
+
+/// How an object that is deleted reaches the account that it was made in: also one that was closed to its namespace or region
+/// since. `made_in`: the account's id, as status has it; of an object that made nothing, nothing is to be deleted.
+///
+/// # Errors
+/// The account does not exist any more, or is another one.
+pub fn grant_to_delete(
+    request: &Request<'_>,
+    made_in: Option<&str>,
+    allow_ambient: bool,
+    find: impl Fn(&str) -> Option<AwsAccountSpec>,
+) -> Result<Grant, Refusal> {
+    let refusal = match grant(request, allow_ambient, &find) {
+        Err(refusal) => refusal,
+        granted => return granted,
+    };
+    match found(request, false, find) {
+        Ok(Some((name, account))) if made_in == Some(account.account_id.as_str()) => {
+            Ok(Grant { adoption: Adoption::Forbidden, ..Grant::of(request, &name, &account) })
+        }
+        _ => Err(refusal),
+    }
+}
+
+/// The AwsAccount of the request, by name; none: the operator's own credentials.
+fn found(
+    request: &Request<'_>,
+    allow_ambient: bool,
+    find: impl FnOnce(&str) -> Option<AwsAccountSpec>,
+) -> Result<Option<(String, AwsAccountSpec)>, Refusal> {
+    let name = request.spec.account_name();
+    match (find(name), &request.spec.account_ref) {
+        (Some(account), _) => Ok(Some((name.to_owned(), account))),
+        (None, None) if allow_ambient => Ok(None),
+        (None, None) => Err(Refusal::denied(format!(
+            "spec.accountRef is not set, and there is no AwsAccount {DEFAULT_ACCOUNT:?}: set spec.accountRef to an \
+             AwsAccount that allows this namespace, or have one named {DEFAULT_ACCOUNT:?} created"
+        ))),
+        (None, Some(_)) => Err(Refusal::denied(format!(
+            "AwsAccount {name:?} does not exist: create it, or name another one in spec.accountRef"
+        ))),
+    }
+}
+
+fn adoption(request: &Request<'_>, account: &AwsAccountSpec) -> Adoption {
+    let Request { namespace, cluster_name, spec } = request;
+    if spec.adoption_policy != AdoptionPolicy::Adopt || !account.adoption.allows(namespace, cluster_name) {
+        Adoption::Forbidden
+    } else if account.adoption.lists_namespace(namespace) {
+        Adoption::AllowedWithRetained
+    } else {
+        Adoption::Allowed
+    }
 }
 
 /// As whom the operator acts in an account. The same for all its objects, so that they share sessions and reads.
@@ -104,6 +211,8 @@ fn settings(account: &AwsAccountSpec) -> AccountSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::adoption::{AccountAdoption, AccountAdoptionPolicy};
+    use crate::api::reference::AccountReference;
 
     fn account() -> AwsAccountSpec {
         AwsAccountSpec {
@@ -114,12 +223,22 @@ mod tests {
             allowed_regions: Some(vec!["eu-west-1".into()]),
             permissions_boundary_arn: Some("arn:aws:iam::123456789012:policy/boundary".into()),
             tags: BTreeMap::from([("cost".into(), "1".into())]),
+            ..AwsAccountSpec::default()
         }
     }
 
+    fn spec(account: Option<&str>, region: &str) -> EksClusterSpec {
+        let spec = serde_json::json!({"region": region, "version": "1.34"});
+        let account_ref = account.map(|name| AccountReference { name: name.into() });
+        EksClusterSpec { account_ref, ..serde_json::from_value(spec).unwrap() }
+    }
+
+    fn request<'a>(spec: &'a EksClusterSpec, namespace: &str) -> Request<'a> {
+        Request { namespace: namespace.into(), cluster_name: "demo".into(), spec }
+    }
+
     fn asked(name: Option<&str>, namespace: &str, region: &str) -> Result<Grant, Refusal> {
-        let reference = name.map(|name| AccountReference { name: name.into() });
-        grant(reference.as_ref(), namespace, region, false, |name| (name == "prod").then(account))
+        grant(&request(&spec(name, region), namespace), false, |name| (name == "prod").then(account))
     }
 
     #[test]
@@ -144,22 +263,25 @@ mod tests {
     #[test]
     fn without_a_reference_the_default_account_decides() {
         let default = |name: &str| (name == "default").then(account);
+        let asked = |namespace: &str, region: &str, allow_ambient| {
+            grant(&request(&spec(None, region), namespace), allow_ambient, default)
+        };
         for allow_ambient in [true, false] {
-            let granted = grant(None, "team", "eu-west-1", allow_ambient, default).unwrap();
-            assert_eq!(granted.identity.account_id.as_deref(), Some("123456789012"));
+            let granted = asked("team", "eu-west-1", allow_ambient).unwrap();
+            assert_eq!(granted.account.as_deref(), Some("default"));
             // It is no way around its limits, whatever the flag says.
-            let refusal = grant(None, "other", "eu-west-1", allow_ambient, default).unwrap_err();
+            let refusal = asked("other", "eu-west-1", allow_ambient).unwrap_err();
             assert!(refusal.message.contains("AwsAccount \"default\" may not be used from namespace"));
-            assert!(grant(None, "team", "us-east-1", allow_ambient, default).is_err());
+            assert!(asked("team", "us-east-1", allow_ambient).is_err());
         }
     }
 
     #[test]
     fn ambient_credentials_are_used_only_when_allowed_and_only_without_any_account() {
-        assert_eq!(grant(None, "team", "eu-west-1", true, |_| None), Ok(Grant::ambient()));
-        assert!(grant(None, "team", "eu-west-1", false, |_| None).is_err());
-        let missing = AccountReference { name: "missing".into() };
-        assert!(grant(Some(&missing), "team", "eu-west-1", true, |_| None).is_err());
+        let none = spec(None, "eu-west-1");
+        assert_eq!(grant(&request(&none, "team"), true, |_| None), Ok(Grant::ambient()));
+        assert!(grant(&request(&none, "team"), false, |_| None).is_err());
+        assert!(grant(&request(&spec(Some("missing"), "eu-west-1"), "team"), true, |_| None).is_err());
     }
 
     #[test]
@@ -168,9 +290,63 @@ mod tests {
             allowed_namespaces: allowed.iter().map(|s| (*s).to_owned()).collect(),
             ..account()
         };
-        let reference = AccountReference { name: "prod".into() };
-        assert!(grant(Some(&reference), "team", "eu-west-1", false, |_| Some(with(&[]))).is_err());
-        assert!(grant(Some(&reference), "any", "eu-west-1", false, |_| Some(with(&["*"]))).is_ok());
+        let spec = spec(Some("prod"), "eu-west-1");
+        assert!(grant(&request(&spec, "team"), false, |_| Some(with(&[]))).is_err());
+        assert!(grant(&request(&spec, "any"), false, |_| Some(with(&["*"]))).is_ok());
+    }
+
+    #[test]
+    fn a_closed_account_can_be_reached_to_delete_what_was_made_in_it() {
+        let closed = || AwsAccountSpec { allowed_namespaces: vec!["other".into()], ..account() };
+        let to_delete = |spec: &EksClusterSpec, made_in: Option<&str>| {
+            grant_to_delete(&request(spec, "team"), made_in, false, |name| (name == "prod").then(closed))
+        };
+        let spec_of = |region| spec(Some("prod"), region);
+        for region in ["eu-west-1", "us-east-1"] {
+            let granted = to_delete(&spec_of(region), Some("123456789012")).unwrap();
+            assert_eq!(granted.identity.account_id.as_deref(), Some("123456789012"));
+        }
+        // Nothing was made, or elsewhere: the account stays closed.
+        assert!(to_delete(&spec_of("eu-west-1"), None).is_err());
+        assert!(to_delete(&spec_of("eu-west-1"), Some("210987654321")).is_err());
+        assert!(to_delete(&spec(Some("missing"), "eu-west-1"), Some("123456789012")).is_err());
+        assert!(to_delete(&spec(None, "eu-west-1"), Some("123456789012")).is_err());
+    }
+
+    #[test]
+    fn adoption_is_what_the_spec_asks_for_and_the_account_allows() {
+        let allowing = |names: Option<&str>, namespaces: Option<&str>| AccountAdoption {
+            policy: AccountAdoptionPolicy::Allow,
+            cluster_names: names.map(|name| vec![name.to_owned()]),
+            namespaces: namespaces.map(|name| vec![name.to_owned()]),
+        };
+        let adopt = EksClusterSpec { adoption_policy: AdoptionPolicy::Adopt, ..spec(Some("prod"), "eu-west-1") };
+        let refuse = spec(Some("prod"), "eu-west-1");
+        for (spec, adoption, expected) in [
+            (&adopt, AccountAdoption::default(), Adoption::Forbidden),
+            (&refuse, allowing(None, Some("team")), Adoption::Forbidden),
+            (&adopt, allowing(Some("legacy-*"), None), Adoption::Forbidden),
+            (&adopt, allowing(None, Some("other")), Adoption::Forbidden),
+            (&adopt, allowing(None, None), Adoption::Allowed),
+            (&adopt, allowing(Some("d*"), None), Adoption::Allowed),
+            (&adopt, allowing(None, Some("team")), Adoption::AllowedWithRetained),
+        ] {
+            let account = AwsAccountSpec { adoption: adoption.clone(), ..account() };
+            let request = request(spec, "team");
+            let granted = grant(&request, false, |_| Some(account)).unwrap();
+            assert_eq!(granted.adoption, expected, "{adoption:?}");
+            let asks = spec.adoption_policy == AdoptionPolicy::Adopt;
+            assert_eq!(granted.may_adopt(&request).is_err(), asks && expected == Adoption::Forbidden);
+        }
+    }
+
+    #[test]
+    fn ambient_credentials_adopt_nothing() {
+        let adopt = EksClusterSpec { adoption_policy: AdoptionPolicy::Adopt, ..spec(None, "eu-west-1") };
+        let request = request(&adopt, "team");
+        let granted = grant(&request, true, |_| None).unwrap();
+        assert_eq!(granted.adoption, Adoption::Forbidden);
+        assert!(granted.may_adopt(&request).unwrap_err().message.contains("name an AwsAccount"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! [`crate::aws`].
 
 mod access;
+mod deletion;
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-pub use access::{Grant, Refusal, grant, identity};
+pub use access::{Grant, Refusal, Request, grant, grant_to_delete, identity};
+pub use deletion::{is_being_deleted, wake_deleted};
 
 use super::conditions::{Conditions, Overall, Says};
 use super::context::Context;
@@ -20,7 +22,8 @@ use super::watch::{Shown, digest};
 use crate::api::account::AwsAccountStatus;
 use crate::api::{AwsAccount, AwsAccountSpec, RECONCILE_AT_ANNOTATION, Reason};
 use crate::aws::Session;
-use crate::engine::Failure;
+use crate::engine::{Class, Failure};
+use crate::resources::adoption::Adoption;
 
 /// How often an account that works is looked at: its credentials are renewed about as often.
 const AGAIN: SignedDuration = SignedDuration::from_mins(30);
@@ -28,6 +31,53 @@ const AGAIN: SignedDuration = SignedDuration::from_mins(30);
 /// An AwsAccount by name, as last told.
 pub fn find(ctx: &Context, name: &str) -> Option<AwsAccountSpec> {
     ctx.aws_accounts.get(&ObjectRef::new(name)).map(|account| account.spec.clone())
+}
+
+/// How an object reaches its account, by the AwsAccounts as last told.
+///
+/// # Errors
+/// As [`grant`].
+pub fn grant_in(ctx: &Context, request: &Request<'_>) -> Result<Grant, Refusal> {
+    grant(request, ctx.settings.allow_ambient_account, |name| find(ctx, name))
+}
+
+/// The same of an object that is deleted, by the id of the account that it was made in.
+///
+/// # Errors
+/// As [`grant_to_delete`].
+pub fn grant_to_delete_in(ctx: &Context, request: &Request<'_>, made_in: Option<&str>) -> Result<Grant, Refusal> {
+    grant_to_delete(request, made_in, ctx.settings.allow_ambient_account, |name| find(ctx, name))
+}
+
+/// Whether what could be adopted when a reconcile began still may.
+///
+/// # Errors
+/// The permission was withdrawn since.
+pub fn may_still_adopt(ctx: &Context, request: &Request<'_>, adoption: Adoption) -> Result<(), Failure> {
+    let denied = |refusal: Refusal| Failure::new(Class::Denied, refusal.message);
+    let now = grant_in(ctx, request).map_err(denied)?;
+    now.may_adopt(request).map_err(denied)?;
+    if now.adoption < adoption {
+        return Err(Failure::new(Class::Denied, "the AwsAccount's spec.adoption allows less than before"));
+    }
+    Ok(())
+}
+
+/// Refuses credentials of another account than an object was made in.
+///
+/// # Errors
+/// The AwsAccount of that name is another one now, or the operator's own credentials are.
+pub fn check_same_account(made_in: Option<&str>, account_id: &str) -> Result<(), Failure> {
+    match made_in {
+        Some(made_in) if made_in != account_id => Err(Failure::new(
+            Class::WrongAccount,
+            format!(
+                "it was made in account {made_in}, and its AwsAccount (or the operator's own credentials) is of account {account_id}: \
+                 have the AwsAccount of account {made_in} created again under that name"
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// What clusters see of an account: who may use it, and how.
@@ -47,8 +97,14 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
     }
     let previous = state.written.clone().or_else(|| account.status.clone()).unwrap_or_default();
     if account.metadata.deletion_timestamp.is_some() {
-        return Next::change();
+        let Some((overall, next)) = deletion::delete(&account, &ctx, now).await else { return Next::change() };
+        let conditions = conditions(&previous.conditions, account.metadata.generation, &overall, now);
+        let status =
+            AwsAccountStatus { observed_generation: account.metadata.generation, conditions, ..previous.clone() };
+        report::news(&ctx, &*account, &previous.conditions, &overall);
+        return report::write(&ctx, &*account, &mut state, previous, status, &overall, next).await;
     }
+    deletion::add_finalizer(&account, &ctx).await;
     let (overall, session, next) = match session(&account, &ctx).await {
         Ok(session) => {
             state.failed = None;
@@ -95,4 +151,18 @@ async fn session(account: &AwsAccount, ctx: &Context) -> Result<Session, Failure
         .unwrap_or_else(|| "us-east-1".to_owned());
     let identity = identity(&account.name_any(), &account.spec);
     Ok(ctx.accounts.session(&identity, &region).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_stays_with_the_account_that_it_was_made_in() {
+        assert!(check_same_account(None, "123456789012").is_ok());
+        assert!(check_same_account(Some("123456789012"), "123456789012").is_ok());
+        let failure = check_same_account(Some("123456789012"), "210987654321").unwrap_err();
+        assert_eq!(failure.class, Class::WrongAccount);
+        assert!(failure.message.contains("made in account 123456789012"), "{}", failure.message);
+    }
 }

@@ -13,7 +13,7 @@ use crate::api::network::{Network, Vpc};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, NodeGroup, Reason};
-use crate::controllers::account::{Grant, Refusal};
+use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::apply;
 use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::Agreed;
@@ -48,7 +48,8 @@ impl Reconcile<'_> {
             DeletionPolicy::Delete => Goal::Gone,
             DeletionPolicy::Retain => Goal::Released,
         };
-        let grant = match self.grant() {
+        let request = Request::of(self.cluster);
+        let grant = match account::grant_to_delete_in(self.ctx, &request, previous.account_id.as_deref()) {
             Ok(grant) => grant,
             Err(_) if previous.arn.is_none() && self.nothing_recorded() => return self.let_go(previous, None).await,
             Err(Refusal { message, .. }) if goal == Goal::Released => {
@@ -64,7 +65,7 @@ impl Reconcile<'_> {
         if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
             return Some(self.still_failing(previous, &failed));
         }
-        let cloud = match self.cloud(&grant).await {
+        let cloud = match self.cloud(&grant, previous).await {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
@@ -203,7 +204,7 @@ impl Reconcile<'_> {
         }
     }
 
-    fn nothing_recorded(&self) -> bool {
+    pub(super) fn nothing_recorded(&self) -> bool {
         self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none())
     }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::api::node_group::SubnetTier;
 use crate::api::status::{HealthIssue, MAX_ISSUES, SubnetStatus};
-use crate::engine::{AnyObserved, Key, Memory};
+use crate::engine::{AnyObserved, Key, Memory, Presence};
 
 /// The control plane's key.
 pub fn cluster_key() -> Key {
@@ -19,6 +19,16 @@ impl<'m> Facts<'m> {
     /// The control plane, when it is there.
     pub fn cluster(self) -> Option<&'m AnyObserved> {
         self.0.observed(&cluster_key())
+    }
+
+    /// The control plane is ours, and nothing that is still to be adopted.
+    pub fn is_ours(self) -> bool {
+        matches!(self.0.get(&cluster_key()).and_then(|entry| entry.presence.as_ref()), Some(Presence::Ours(_)))
+    }
+
+    /// The cluster's name is taken by one that is not ours, and may not be adopted.
+    pub fn is_foreign(self) -> bool {
+        matches!(self.0.get(&cluster_key()).and_then(|entry| entry.presence.as_ref()), Some(Presence::Foreign(_)))
     }
 
     /// An output of the control plane.

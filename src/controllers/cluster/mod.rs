@@ -24,14 +24,14 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
-use super::account::{self, Grant, Refusal};
+use super::account::{self, Grant, Refusal, Request};
 use super::conditions::{self as conditions_of, Overall, Says};
 use super::consent::{self, Agreed, Approvals};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::report::{self, Next};
 use super::{apply, journal};
-use crate::api::policy::{AdoptionPolicy, ChangePolicy};
+use crate::api::policy::ChangePolicy;
 use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
 };
@@ -153,25 +153,20 @@ impl Reconcile<'_> {
 
     /// How the cluster's account is reached.
     fn grant(&self) -> Result<Grant, Refusal> {
-        let spec = &self.cluster.spec;
-        let find = |name: &str| account::find(self.ctx, name);
-        account::grant(
-            spec.account_ref.as_ref(),
-            &self.namespace,
-            &spec.region,
-            self.ctx.settings.allow_ambient_account,
-            find,
-        )
+        account::grant_in(self.ctx, &Request::of(self.cluster))
     }
 
     /// The handle of the resources' I/O.
-    async fn cloud(&self, grant: &Grant) -> Result<Cloud, Failure> {
+    async fn cloud(&self, grant: &Grant, previous: &EksClusterStatus) -> Result<Cloud, Failure> {
         let session = self.ctx.accounts.session(&grant.identity, &self.cluster.spec.region).await?;
+        if previous.arn.is_some() {
+            account::check_same_account(previous.account_id.as_deref(), &session.account_id)?;
+        }
         // Drift checks leave a part of every rate to work in flight.
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.cluster);
-        let adopt = self.cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
-        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt, adopt })
+        let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
+        Ok(Cloud { aws, owner, intervals, salt, adoption: grant.adoption })
     }
 
     /// How old what is found by tag may be: never from before this process led, when another may have been at work.
@@ -211,7 +206,18 @@ impl Reconcile<'_> {
         let journal = journal::StatusJournal::new(&ctx.client, self.cluster, &*ctx.gate, kept);
         let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
-        let run = Run { graph, goal, consent, cloud, journal: &journal, expectations: &expectations, clock: &clock };
+        let (cluster, adoption) = (self.cluster, cloud.adoption);
+        let may_adopt = || account::may_still_adopt(ctx, &Request::of(cluster), adoption);
+        let run = Run {
+            graph,
+            goal,
+            consent,
+            cloud,
+            may_adopt: &may_adopt,
+            journal: &journal,
+            expectations: &expectations,
+            clock: &clock,
+        };
         unlisted::notice(&mut self.state.memory, graph);
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
@@ -257,6 +263,9 @@ impl Reconcile<'_> {
         };
         if deletion.is_some() {
             status.deletion = deletion;
+        }
+        if facts::Facts(&self.state.memory).is_foreign() {
+            status::forget_cluster(&mut status);
         }
         status::settle_ticks(&mut status, &previous);
         let previous = EksClusterStatus { resources: Vec::new(), ..previous };

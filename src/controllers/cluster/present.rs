@@ -11,7 +11,7 @@ use crate::api::network::NetworkKind;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
-use crate::controllers::account::{Grant, Refusal};
+use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::apply;
 use crate::controllers::conditions::Overall;
 use crate::controllers::consent::{self, Proposal};
@@ -54,6 +54,9 @@ impl Reconcile<'_> {
             Ok(grant) => grant,
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };
+        if let Some(refusal) = self.refused_account(previous, &grant) {
+            return Some(self.refused(previous, refusal, Next::change()));
+        }
         let observes = self.change_policy() == ChangePolicy::Observe;
         let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
         if !self.has_finalizer() {
@@ -70,7 +73,7 @@ impl Reconcile<'_> {
         if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
             return Some(self.still_failing(previous, &failed));
         }
-        let cloud = match self.cloud(&grant).await {
+        let cloud = match self.cloud(&grant, previous).await {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
@@ -127,6 +130,21 @@ impl Reconcile<'_> {
             versions = next;
             graph = self.graph(grant, cloud, &versions).await?;
         }
+    }
+
+    /// Why nothing is begun in its account. What owns something there already goes on.
+    fn refused_account(&mut self, previous: &EksClusterStatus, grant: &Grant) -> Option<Refusal> {
+        self.state.note_adoption(grant.adoption, self.now);
+        if !self.has_finalizer()
+            && let Some(name) = &grant.account
+            && account::is_being_deleted(self.ctx, name)
+        {
+            let message =
+                format!("AwsAccount {name:?} is being deleted: name another one, or wait until it is created again");
+            return Some(Refusal::new(Reason::AccessDenied, message));
+        }
+        let owns_nothing = previous.arn.is_none() && self.nothing_recorded();
+        grant.may_adopt(&Request::of(self.cluster)).err().filter(|_| owns_nothing)
     }
 
     fn no_graph(&mut self, previous: &EksClusterStatus, no_graph: NoGraph) -> Outcome {

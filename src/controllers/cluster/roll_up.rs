@@ -165,7 +165,7 @@ impl Reconcile<'_> {
     /// Starts a pass when one is due. An error says why it cannot.
     async fn pass(&self, agent: &Agent, mut input: AgentInput, cloud: &Cloud) -> Result<(), Says> {
         let memory = &self.state.memory;
-        if !Facts(memory).has_api() || !self.ctx.gate.may_write() {
+        if !Facts(memory).has_api() || !Facts(memory).is_ours() || !self.ctx.gate.may_write() {
             return Ok(());
         }
         if input.needs_identity() {

@@ -91,6 +91,12 @@ pub fn unseen(previous: &EksClusterStatus, generation: Option<i64>, conditions: 
     EksClusterStatus { observed_generation: generation, conditions, resources: Vec::new(), ..previous.clone() }
 }
 
+/// Nothing is kept of a cluster that belongs to somebody else, not even from when it could be adopted.
+pub fn forget_cluster(status: &mut EksClusterStatus) {
+    (status.upgrade, status.support, status.gitops, status.synced) = (None, None, None, None);
+    status.drift = Vec::new();
+}
+
 /// Whether it is worth a write. What only ticks is taken over from the last one.
 pub fn settle_ticks(next: &mut EksClusterStatus, previous: &EksClusterStatus) {
     let (Some(gitops), Some(before)) = (&mut next.gitops, &previous.gitops) else { return };

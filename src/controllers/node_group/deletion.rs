@@ -11,7 +11,7 @@ use super::{Outcome, Reconcile};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{EksCluster, Reason};
-use crate::controllers::account::Refusal;
+use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::apply;
 use crate::controllers::cluster::begins;
 use crate::controllers::cluster::view::view;
@@ -96,7 +96,8 @@ impl Reconcile<'_> {
         let goes_with_cluster = cluster.metadata.deletion_timestamp.is_some();
         let retain = if goes_with_cluster { &retain[..] } else { &retain[..1] };
         let goal = if retain.contains(&DeletionPolicy::Retain) { Goal::Released } else { Goal::Gone };
-        let grant = match self.grant(cluster) {
+        let made_in = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
+        let grant = match account::grant_to_delete_in(self.ctx, &Request::of(cluster), made_in) {
             Ok(grant) => grant,
             Err(_) if previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none()) => {
                 return self.let_go(previous, "").await;
@@ -129,7 +130,7 @@ impl Reconcile<'_> {
         let asks = cluster.spec.change_policy == ChangePolicy::Approval && !goes_with_cluster && !begun;
         let given = if asks { Given::Only(Approved::new()) } else { Given::All };
         let consent = Consent { given, ..Consent::default() };
-        let report = self.engine(&graph, &cloud, goal, &consent).await;
+        let report = self.engine(cluster, &graph, &cloud, goal, &consent).await;
         if report.plan.settled() && report.violations.is_empty() {
             let note =
                 if goal == Goal::Released { "deletionPolicy is Retain: the node group stays in AWS" } else { "" };

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use self::nodes::NodeReads;
-use super::account::{self, Grant, Refusal};
+use super::account::{self, Grant, Refusal, Request};
 use super::apply;
 use super::cluster::view::view;
 use super::conditions::{Overall, Says, before_the_engine, not_asked};
@@ -27,7 +27,7 @@ use super::events::Told;
 use super::journal::NoJournal;
 use super::plan_status::{self, Ahead};
 use super::report::{self, Next};
-use crate::api::policy::{AdoptionPolicy, ChangePolicy};
+use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
@@ -124,10 +124,11 @@ impl Reconcile<'_> {
         if cluster.spec.suspend {
             return self.suspended(previous, "its EksCluster is suspended: AWS is not touched");
         }
-        let grant = match self.grant(&cluster) {
+        let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
             Ok(grant) => grant,
             Err(refusal) => return self.refused(previous, refusal),
         };
+        self.state.note_adoption(grant.adoption, self.now);
         let view = view(&cluster);
         if let Some(why) = &view.not_ready
             && previous.arn.is_none()
@@ -161,7 +162,7 @@ impl Reconcile<'_> {
             self.state.kind.finalizer = Some(Instant::now());
         }
         let (consent, asked) = self.consent(previous, &cluster, &grant, &target);
-        let report = self.engine(&graph, &cloud, Goal::Present, &consent).await;
+        let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &consent).await;
         self.state.kind.at_rest = report.plan.settled();
         self.told_of_scale(previous);
         let due = self.state.kind.nodes.look(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
@@ -180,24 +181,15 @@ impl Reconcile<'_> {
         }
     }
 
-    fn grant(&self, cluster: &EksCluster) -> Result<Grant, Refusal> {
-        let spec = &cluster.spec;
-        let find = |name: &str| account::find(self.ctx, name);
-        account::grant(
-            spec.account_ref.as_ref(),
-            &self.namespace,
-            &spec.region,
-            self.ctx.settings.allow_ambient_account,
-            find,
-        )
-    }
-
     async fn cloud(&self, grant: &Grant, cluster: &EksCluster) -> Result<Cloud, Failure> {
         let session = self.ctx.accounts.session(&grant.identity, &cluster.spec.region).await?;
+        if let Some(status) = cluster.status.as_ref().filter(|status| status.arn.is_some()) {
+            account::check_same_account(status.account_id.as_deref(), &session.account_id)?;
+        }
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.group);
-        let adopt = cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
-        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt, adopt })
+        let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
+        Ok(Cloud { aws, owner, intervals, salt, adoption: grant.adoption })
     }
 
     fn owner(&self) -> Owner {
@@ -223,10 +215,28 @@ impl Reconcile<'_> {
         })
     }
 
-    async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal, consent: &Consent) -> Report {
+    async fn engine(
+        &mut self,
+        cluster: &EksCluster,
+        graph: &Graph<Cloud>,
+        cloud: &Cloud,
+        goal: Goal,
+        consent: &Consent,
+    ) -> Report {
+        let (ctx, adoption) = (self.ctx, cloud.adoption);
+        let may_adopt = || account::may_still_adopt(ctx, &Request::of(cluster), adoption);
         let expectations = self.ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
-        let run = Run { graph, goal, consent, cloud, journal: &NoJournal, expectations: &expectations, clock: &clock };
+        let run = Run {
+            graph,
+            goal,
+            consent,
+            cloud,
+            may_adopt: &may_adopt,
+            journal: &NoJournal,
+            expectations: &expectations,
+            clock: &clock,
+        };
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;

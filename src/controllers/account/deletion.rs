@@ -1,0 +1,106 @@
+//! An AwsAccount that is deleted stays until no cluster needs it: without it nothing could be deleted in AWS any more. I/O: the
+//! management cluster's API.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+
+use crate::api::{AwsAccount, EksCluster, Reason};
+use crate::controllers::apply;
+use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::context::Context;
+use crate::controllers::report::Next;
+
+/// A reconcile that found the account before it was deleted may still put a finalizer on its cluster.
+const GRACE: SignedDuration = SignedDuration::from_secs(3);
+/// When to look again for clusters that need it, if no change of them is seen.
+const AGAIN: SignedDuration = SignedDuration::from_secs(30);
+/// So many clusters are named.
+const NAMED: usize = 10;
+
+/// Puts our finalizer on it. It is no failure of the account when that cannot be done.
+pub(super) async fn add_finalizer(account: &AwsAccount, ctx: &Context) {
+    if apply::has_finalizer(account) {
+        return;
+    }
+    if let Err(error) = apply::add_finalizer(&ctx.client, account).await {
+        let (name, error) = (account.name_any(), apply::told(&error));
+        tracing::warn!(
+            aws_account = name,
+            error,
+            "the finalizer was not added: deleted, it would not wait for its clusters"
+        );
+    }
+}
+
+/// Removes the finalizer once no cluster needs the account. `None`: it is removed.
+pub(super) async fn delete(account: &AwsAccount, ctx: &Context, now: Timestamp) -> Option<(Overall, Next)> {
+    if !apply::has_finalizer(account) {
+        return None;
+    }
+    let blocked = |message| Overall::Reconciling(Says::no(Reason::DeletionBlocked, message));
+    let clusters = clusters_that_need(ctx, &account.name_any());
+    if !clusters.is_empty() {
+        return Some((blocked(describe_clusters(&clusters)), Next::after(AGAIN, now)));
+    }
+    let deleted = account.metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0);
+    let until = deleted.saturating_add(GRACE).unwrap_or(now);
+    if now < until {
+        let message = "checking whether a cluster still needs it".to_owned();
+        return Some((Overall::Reconciling(Says::no(Reason::Deleting, message)), Next::at(until)));
+    }
+    match apply::remove_finalizer(&ctx.client, account).await {
+        Ok(()) => None,
+        Err(error) => {
+            let message = format!("the finalizer was not removed: {}", apply::told(&error));
+            let overall = Overall::Reconciling(Says::no(Reason::Deleting, message));
+            Some((overall, Next::after(SignedDuration::from_secs(2), now)))
+        }
+    }
+}
+
+/// The EksClusters that use the account and may have something in AWS, sorted.
+fn clusters_that_need(ctx: &Context, account: &str) -> Vec<String> {
+    let needs = |cluster: &EksCluster| cluster.spec.account_name() == account && apply::has_finalizer(cluster);
+    let clusters = ctx.clusters.state_filter(needs);
+    let mut names: Vec<_> = clusters
+        .iter()
+        .map(|cluster| format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any()))
+        .collect();
+    names.sort();
+    names
+}
+
+fn describe_clusters(clusters: &[String]) -> String {
+    let named = clusters.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    let more = clusters.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!(
+        "needed by EksCluster {named}{more}: it stays until they are deleted (with deletionPolicy: Retain AWS stays as it is)"
+    )
+}
+
+/// Whether the AwsAccount of that name is being deleted.
+pub fn is_being_deleted(ctx: &Context, name: &str) -> bool {
+    ctx.aws_accounts.get(&ObjectRef::new(name)).is_some_and(|account| account.metadata.deletion_timestamp.is_some())
+}
+
+/// A cluster is gone: AwsAccounts that are being deleted may have waited for it.
+pub fn wake_deleted(ctx: &Context) {
+    for account in ctx.aws_accounts.state_filter(|account| account.metadata.deletion_timestamp.is_some()) {
+        ctx.queues.accounts.push(ObjectRef::from_obj(&*account));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clusters_that_need_an_account_are_named() {
+        let names: Vec<_> = (0..12).map(|number| format!("team/c{number:02}")).collect();
+        let text = describe_clusters(&names);
+        assert!(text.contains("team/c00, team/c01") && text.contains("team/c09 and 2 more"), "{text}");
+        assert!(!text.contains("team/c10"));
+    }
+}

@@ -1,0 +1,105 @@
+//! What an object may adopt of what it did not create, and what people read where it may not. Pure.
+
+use super::cloud::Owner;
+use crate::aws::tags::{CLUSTER, OWNERSHIP, Ownership, Tags};
+
+/// What may be adopted: what the spec asks for and the AwsAccount allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Adoption {
+    /// Nothing.
+    #[default]
+    Forbidden,
+    /// What nobody owns, but for what another namespace retained.
+    Allowed,
+    /// What nobody owns, whoever retained it.
+    AllowedWithRetained,
+}
+
+impl Adoption {
+    /// Whether an object of `owner` may adopt what carries `tags`. What is retained keeps the tag that names the EksCluster it
+    /// belonged to.
+    pub fn allows(self, owner: &Owner, tags: &Tags) -> bool {
+        let retained_by_another = tags.get(CLUSTER).is_some_and(|cluster| namespace_of(cluster) != owner.namespace());
+        match self {
+            _ if tags.owner().is_some() => false,
+            Adoption::Forbidden => false,
+            Adoption::Allowed => !retained_by_another,
+            Adoption::AllowedWithRetained => true,
+        }
+    }
+}
+
+/// The namespace in the value of the tag [`CLUSTER`].
+pub(super) fn namespace_of(cluster: &str) -> &str {
+    cluster.split_once('/').map_or(cluster, |(namespace, _)| namespace)
+}
+
+/// What a person does about something that exists and may not be adopted. It says nothing of what that is, nor whose, unless
+/// it belongs to an object of the same namespace.
+pub fn describe_foreign(what: &str, tags: &Tags, owner: &Owner) -> String {
+    if let Ownership::Other { owner: uid, cluster: Some(cluster) } = Ownership::of(tags, &owner.uid)
+        && namespace_of(&cluster) == owner.namespace()
+    {
+        return format!(
+            "{what} belongs to {cluster} (UID {uid}): delete that object with deletionPolicy: Retain, which releases it, or, \
+             where that object does not exist any more, remove the tags {} by hand",
+            OWNERSHIP.join(", ")
+        );
+    }
+    format!(
+        "{what} already exists and does not belong to this object: choose another name, or, to adopt it as it is, set \
+         adoptionPolicy: Adopt on the EksCluster and use an AwsAccount whose spec.adoption allows it; whoever owns the AWS \
+         account decides that"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::tags::OWNER;
+
+    fn owner() -> Owner {
+        Owner { uid: "uid-1".into(), cluster: "team/demo".into() }
+    }
+
+    #[test]
+    fn what_another_namespace_retained_is_adopted_only_where_that_is_allowed() {
+        let nobodys = Tags::new();
+        let own = Tags::new().with(CLUSTER, "team/before");
+        let others = Tags::new().with(CLUSTER, "other/demo");
+        for (adoption, expected) in [
+            (Adoption::Forbidden, [false, false, false]),
+            (Adoption::Allowed, [true, true, false]),
+            (Adoption::AllowedWithRetained, [true, true, true]),
+        ] {
+            let allowed = [&nobodys, &own, &others].map(|tags| adoption.allows(&owner(), tags));
+            assert_eq!(allowed, expected, "{adoption:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_object_owns_is_never_adopted() {
+        for cluster in ["team/demo", "other/demo"] {
+            let owned = Tags::new().with(OWNER, "uid-2").with(CLUSTER, cluster);
+            assert!(!Adoption::AllowedWithRetained.allows(&owner(), &owned));
+        }
+    }
+
+    #[test]
+    fn nothing_is_told_of_what_belongs_to_another_namespace() {
+        let tags = Tags::new().with(OWNER, "uid-2").with(CLUSTER, "other/secret-name").with("team", "secret-team");
+        let nobodys = Tags::new().with("team", "secret-team");
+        let text = describe_foreign("cluster demo", &tags, &owner());
+        assert!(!text.contains("other") && !text.contains("secret") && !text.contains("uid-2"), "{text}");
+        assert_eq!(text, describe_foreign("cluster demo", &nobodys, &owner()));
+    }
+
+    #[test]
+    fn what_belongs_to_the_same_namespace_is_named_with_what_to_do() {
+        let tags = Tags::new().with(OWNER, "uid-2").with(CLUSTER, "team/other");
+        let text = describe_foreign("cluster demo", &tags, &owner());
+        for part in ["team/other (UID uid-2)", "deletionPolicy: Retain", "keelson.dev/owner, keelson.dev/cluster"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
