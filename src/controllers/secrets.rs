@@ -126,7 +126,8 @@ fn explained(error: &CallError) -> String {
         CallError::Denied { message, .. } => format!("{message}; deploy/rbac.yaml allows it"),
         CallError::NotFound => "the API server serves none".into(),
         CallError::Conflict => "409 to a read".into(),
-        CallError::Refused(message) => message.clone(),
+        CallError::Expired => "410 to a read without a version".into(),
+        CallError::Refused(message) | CallError::TooLarge(message) => message.clone(),
     }
 }
 

@@ -11,19 +11,24 @@ use futures::{StreamExt as _, stream};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::Client;
 use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
-use kube::core::{DynamicObject, PartialObjectMeta};
 use serde::Deserialize;
 
 use super::adoption::{FIELD_MANAGER, Marks, Sign, is_ours, remainder};
+use super::answer;
 use super::error::{CallError, NotApplied};
+use super::kept::{few, marks, short, short_or_none};
+use super::list::{self, Go};
 use super::memory::{Applied, Mark, Memory};
-use super::object::{MANAGED_BY, Object, ObjectId, collection, or_default};
+use super::object::{MANAGED_BY, Object, ObjectId, collection};
 use super::workload::{Workload, locked};
 
 /// Tries of a write that someone else's write keeps overtaking.
 const TRIES: usize = 4;
 /// Objects of one cluster that are applied side by side: each is parsed when its turn comes.
 pub const SIDE_BY_SIDE: usize = 6;
+/// Objects of a page of what may have to be deleted, and how many are at a time.
+const PAGE: u32 = 100;
+const MOST_PRUNED: usize = 100;
 
 /// Until when an object is ours to apply.
 #[derive(Debug, Clone, Copy)]
@@ -69,17 +74,19 @@ struct Answer {
 struct Metadata {
     #[serde(default)]
     generation: Option<i64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short")]
+    name: String,
+    #[serde(default, deserialize_with = "short")]
     resource_version: String,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "marks")]
     labels: Marks,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "marks")]
     annotations: Marks,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "few")]
     managed_fields: Vec<ManagedFieldsEntry>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short_or_none")]
     deletion_timestamp: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short_or_none")]
     uid: Option<String>,
 }
 
@@ -124,9 +131,9 @@ pub async fn each(
                 return Err(error);
             }
             Err(CallError::Denied { message, .. }) => message,
-            Err(CallError::Refused(message)) => message,
+            Err(CallError::Refused(message) | CallError::TooLarge(message)) => message,
             Err(CallError::NotFound) => "its kind is not served, or its namespace is gone".into(),
-            Err(CallError::Conflict) => "something else keeps writing it".into(),
+            Err(CallError::Conflict | CallError::Expired) => "something else keeps writing it".into(),
         };
         results.failed.push(NotApplied { object, why });
     }
@@ -247,7 +254,7 @@ pub async fn delete_ours(client: &Client, id: &ObjectId, sign: Sign) -> Result<b
     let preconditions = Preconditions { uid: seen.uid, resource_version: Some(seen.resource_version) };
     let parameters = DeleteParams::default().preconditions(preconditions);
     let request = id.request().delete(&id.name, &parameters).map_err(kube::Error::BuildRequest)?;
-    match client.request_text(request).await.map_err(CallError::from) {
+    match answer::send(client, request).await {
         Ok(_) | Err(CallError::NotFound) => Ok(true),
         Err(other) => Err(other),
     }
@@ -255,7 +262,7 @@ pub async fn delete_ours(client: &Client, id: &ObjectId, sign: Sign) -> Result<b
 
 async fn metadata(client: &Client, id: &ObjectId) -> Result<Option<Metadata>, CallError> {
     let request = id.request().get_metadata(&id.name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
-    match client.request::<Answer>(request).await.map_err(CallError::from) {
+    match answer::request_metadata::<Answer>(client, request).await {
         Ok(answer) => Ok(Some(answer.metadata)),
         Err(CallError::NotFound) => Ok(None),
         Err(other) => Err(other),
@@ -273,7 +280,7 @@ async fn patch(client: &Client, object: &Object, before: Option<&str>) -> Result
         .request()
         .patch_metadata(&object.id.name, &parameters, &Patch::Apply(&body))
         .map_err(kube::Error::BuildRequest)?;
-    Ok(client.request::<Answer>(request).await?.metadata)
+    Ok(answer::request_metadata::<Answer>(client, request).await?.metadata)
 }
 
 /// Objects of one kind that carry the labels, and of which those are deleted that are ours and no longer wanted.
@@ -292,32 +299,32 @@ pub async fn prune(
     is_wanted: impl Fn(&ObjectId) -> bool,
     sign: Sign,
 ) -> Result<Vec<ObjectId>, CallError> {
-    #[derive(Deserialize)]
-    struct Found {
-        #[serde(default, deserialize_with = "or_default")]
-        items: Vec<PartialObjectMeta<DynamicObject>>,
-    }
     let Gathered { api_version, kind, namespace, selector } = gathered;
     let requests = collection(api_version, kind, namespace);
     let parameters = ListParams::default().labels(selector);
-    let found: Found = client.request(requests.list_metadata(&parameters).map_err(kube::Error::BuildRequest)?).await?;
-    let mut deleted = Vec::new();
-    for metadata in found.items.into_iter().map(|item| item.metadata) {
+    let mut unwanted = Vec::new();
+    list::each_metadata(client, (api_version, kind), namespace, &parameters, PAGE, |Answer { metadata }| {
         let id = ObjectId {
             api_version: api_version.into(),
             kind: kind.into(),
             namespace: namespace.map(str::to_owned),
-            name: metadata.name.unwrap_or_default(),
+            name: metadata.name,
         };
-        let ours = metadata.managed_fields.unwrap_or_default().iter().any(is_ours);
-        let adopted = (sign.adopted)(&metadata.labels.unwrap_or_default(), &metadata.annotations.unwrap_or_default());
-        if !ours || adopted || is_wanted(&id) {
-            continue;
+        let ours = metadata.managed_fields.iter().any(is_ours);
+        let adopted = (sign.adopted)(&metadata.labels, &metadata.annotations);
+        if ours && !adopted && !is_wanted(&id) {
+            unwanted.push((id, metadata.uid, metadata.resource_version));
         }
-        let preconditions = Preconditions { uid: metadata.uid, resource_version: metadata.resource_version };
+        // What is left is judged next time.
+        if unwanted.len() < MOST_PRUNED { Go::On } else { Go::Enough }
+    })
+    .await?;
+    let mut deleted = Vec::new();
+    for (id, uid, resource_version) in unwanted {
+        let preconditions = Preconditions { uid, resource_version: Some(resource_version) };
         let parameters = DeleteParams::default().preconditions(preconditions);
         let request = requests.delete(&id.name, &parameters).map_err(kube::Error::BuildRequest)?;
-        match client.request_text(request).await.map_err(CallError::from) {
+        match answer::send(client, request).await {
             Ok(_) => deleted.push(id),
             // Someone was at it in between: it is judged anew next time.
             Err(CallError::NotFound | CallError::Conflict) => {}

@@ -10,6 +10,7 @@ use kube::core::params::ListParams;
 use serde::Deserialize;
 
 use super::error::CallError;
+use super::kept::{few, few_texts, marks, short};
 use super::list::{Go, each};
 use super::object::or_default;
 
@@ -20,7 +21,9 @@ const MOST_NAMED: usize = 20;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Metadata {
+    #[serde(deserialize_with = "short")]
     name: String,
+    #[serde(deserialize_with = "short")]
     namespace: String,
 }
 
@@ -76,18 +79,20 @@ impl Bound {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Selector {
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "marks")]
     match_labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few")]
     match_expressions: Vec<Expression>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Expression {
+    #[serde(deserialize_with = "short")]
     key: String,
+    #[serde(deserialize_with = "short")]
     operator: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few_texts")]
     values: Vec<String>,
 }
 
@@ -200,6 +205,7 @@ struct Pod {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct PodSpec {
+    #[serde(deserialize_with = "short")]
     node_name: String,
 }
 

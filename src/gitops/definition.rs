@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::adoption::Marks;
+use super::answer;
 use super::error::CallError;
+use super::kept::{few, few_texts, marks};
 use super::object::{Object, ObjectId, or_default};
 
 /// As much of a definition as is asked about.
@@ -22,18 +24,18 @@ pub struct Definition {
 
 #[derive(Debug, Default, Deserialize)]
 pub struct Metadata {
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "marks")]
     pub labels: Marks,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "marks")]
     pub annotations: Marks,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Status {
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few")]
     conditions: Vec<Condition>,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few_texts")]
     stored_versions: Vec<String>,
 }
 
@@ -48,7 +50,7 @@ impl Definition {
     /// `None`: it is not there.
     pub async fn read(client: &Client, id: &ObjectId) -> Result<Option<Self>, CallError> {
         let request = id.request().get(&id.name, &GetParams::default()).map_err(kube::Error::BuildRequest)?;
-        match client.request(request).await.map_err(CallError::from) {
+        match answer::request(client, request).await {
             Ok(definition) => Ok(Some(definition)),
             Err(CallError::NotFound) => Ok(None),
             Err(other) => Err(other),

@@ -20,6 +20,11 @@ pub enum GitOpsError {
     Denied { endpoint: String, message: String, advice: &'static str },
     #[error("the cluster's API server {endpoint} answers what no API server should: {message}")]
     Unexpected { endpoint: String, message: String },
+    #[error(
+        "the cluster's API server {endpoint} sends more than is read of one cluster: {message}; what is in the cluster is not known until \
+         that is less"
+    )]
+    OverBudget { endpoint: String, message: String },
     #[error("the cluster's endpoint or certificate authority as EKS gives it cannot be used: {0}")]
     Endpoint(String),
     #[error(transparent)]
@@ -30,7 +35,9 @@ impl GitOpsError {
     /// The reason for the GitOpsReady condition.
     pub fn reason(&self) -> Reason {
         match self {
-            Self::Unreachable { .. } | Self::Unexpected { .. } | Self::Endpoint(_) => Reason::AgentUnreachable,
+            Self::Unreachable { .. } | Self::Unexpected { .. } | Self::OverBudget { .. } | Self::Endpoint(_) => {
+                Reason::AgentUnreachable
+            }
             Self::Denied { .. } => Reason::AccessDenied,
             Self::Token(_) => Reason::CredentialsUnavailable,
         }
@@ -53,6 +60,8 @@ impl GitOpsError {
             // An access entry works some seconds after it was made.
             Self::Denied { .. } | Self::Unexpected { .. } => Duration::from_secs(10),
             Self::Endpoint(_) | Self::Token(_) => Duration::from_secs(60),
+            // It costs both sides much to find out, and a person has to change something.
+            Self::OverBudget { .. } => Duration::from_secs(120),
         }
     }
 
@@ -63,7 +72,7 @@ impl GitOpsError {
                 matches!(cause, Unreachable::Tls(_) | Unreachable::Connect(_))
             }
             Self::Endpoint(_) => true,
-            Self::Unexpected { .. } | Self::Denied { .. } | Self::Token(_) => false,
+            Self::Unexpected { .. } | Self::OverBudget { .. } | Self::Denied { .. } | Self::Token(_) => false,
         }
     }
 }
@@ -94,8 +103,12 @@ pub enum CallError {
     NotFound,
     /// 409: someone else wrote in between.
     Conflict,
+    /// 410: the version to go on from is no longer known.
+    Expired,
     /// The object itself is not accepted.
     Refused(String),
+    /// More than is read of one cluster.
+    TooLarge(String),
 }
 
 impl From<kube::Error> for CallError {
@@ -109,6 +122,7 @@ impl From<kube::Error> for CallError {
                     403 => Self::Denied { message, unauthenticated: false },
                     404 => Self::NotFound,
                     409 => Self::Conflict,
+                    410 => Self::Expired,
                     429 | 500.. => Self::Unreachable(Unreachable::Busy(format!("{}: {message}", status.code))),
                     _ => Self::Refused(message),
                 }

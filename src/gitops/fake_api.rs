@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode, Uri};
+use axum::response::IntoResponse;
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
@@ -40,7 +42,12 @@ fn forbidden() -> (StatusCode, String) {
     (StatusCode::FORBIDDEN, status.to_string())
 }
 
-async fn answer(State(api): State<FakeApi>, method: Method, uri: Uri, body: String) -> (StatusCode, String) {
+async fn answer(api: State<FakeApi>, method: Method, uri: Uri, body: String) -> impl IntoResponse {
+    let (code, body) = text(api, method, uri, body);
+    (code, [(CONTENT_TYPE, "application/json")], body)
+}
+
+fn text(State(api): State<FakeApi>, method: Method, uri: Uri, body: String) -> (StatusCode, String) {
     if method != Method::GET {
         let body = if method == Method::PATCH { format!(" {body}") } else { String::new() };
         api.written.lock().unwrap().push(format!("{method} {}{body}", uri.path()));

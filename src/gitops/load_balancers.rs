@@ -8,9 +8,12 @@ use std::fmt;
 use kube::Client;
 use kube::core::params::{DeleteParams, ListParams, Patch, PatchParams};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use super::answer;
 use super::error::CallError;
+use super::kept::{few, short, short_or_none};
 use super::list::{Go, each};
 use super::object::{ObjectId, collection, or_default};
 
@@ -52,8 +55,11 @@ impl Stop {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Metadata {
+    #[serde(deserialize_with = "short")]
     name: String,
+    #[serde(deserialize_with = "short")]
     namespace: String,
+    #[serde(deserialize_with = "short_or_none")]
     deletion_timestamp: Option<String>,
 }
 
@@ -77,7 +83,7 @@ struct ApplierSpec {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct SyncPolicy {
-    automated: Option<Value>,
+    automated: Option<IgnoredAny>,
 }
 
 /// A Service or an Ingress.
@@ -94,7 +100,7 @@ struct Exposed {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ExposedSpec {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "short")]
     kind: String,
 }
 
@@ -108,13 +114,14 @@ struct ExposedStatus {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct LoadBalancer {
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few")]
     ingress: Vec<Address>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Address {
+    #[serde(deserialize_with = "short_or_none")]
     hostname: Option<String>,
 }
 
@@ -202,7 +209,7 @@ async fn stop_all(client: &Client, api_version: &str, kind: &str, stop: Stop) ->
         let patch = Patch::Merge(change);
         let request =
             id.request().patch(&id.name, &PatchParams::default(), &patch).map_err(kube::Error::BuildRequest)?;
-        match client.request::<Value>(request).await.map_err(CallError::from) {
+        match answer::send(client, request).await {
             Ok(_) | Err(CallError::NotFound) => {}
             Err(other) => return Err(other),
         }
@@ -213,7 +220,7 @@ async fn stop_all(client: &Client, api_version: &str, kind: &str, stop: Stop) ->
 async fn delete(client: &Client, id: &ObjectId) -> Result<(), CallError> {
     let requests = collection(&id.api_version, &id.kind, id.namespace.as_deref());
     let request = requests.delete(&id.name, &DeleteParams::background()).map_err(kube::Error::BuildRequest)?;
-    match client.request::<Value>(request).await.map_err(CallError::from) {
+    match answer::send(client, request).await {
         Ok(_) | Err(CallError::NotFound) => Ok(()),
         Err(other) => Err(other),
     }

@@ -4,6 +4,7 @@
 
 mod address;
 pub mod adoption;
+mod answer;
 pub mod apply;
 pub mod argocd;
 pub mod budgets;
@@ -15,6 +16,7 @@ pub mod flux;
 pub mod follow;
 pub mod input;
 mod install;
+mod kept;
 mod list;
 pub mod load_balancers;
 mod memory;

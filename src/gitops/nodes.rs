@@ -10,6 +10,7 @@ use kube::core::params::ListParams;
 use serde::Deserialize;
 
 use super::error::CallError;
+use super::kept::{few, marks, short};
 use super::list::{Go, each};
 use super::object::or_default;
 
@@ -18,6 +19,11 @@ pub const NODE_GROUP_LABEL: &str = "eks.amazonaws.com/nodegroup";
 
 /// A Node is some 20 KiB, with the images on it.
 const PAGE: u32 = 100;
+
+/// Versions of kubelets that are told apart.
+const MOST_VERSIONS: usize = 100;
+/// Node groups that are told apart: EKS allows 30 in a cluster, and 100 on request.
+const MOST_GROUPS: usize = 1000;
 
 /// Nodes that belong together, counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,8 +66,9 @@ struct Node {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Metadata {
+    #[serde(deserialize_with = "short")]
     name: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "marks")]
     labels: BTreeMap<String, String>,
 }
 
@@ -74,7 +81,7 @@ struct NodeSpec {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct NodeStatus {
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few")]
     conditions: Vec<NodeCondition>,
     #[serde(deserialize_with = "or_default")]
     node_info: NodeInfo,
@@ -91,6 +98,7 @@ struct NodeCondition {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct NodeInfo {
+    #[serde(deserialize_with = "short")]
     kubelet_version: String,
 }
 
@@ -100,6 +108,9 @@ impl Count {
         self.total += 1;
         self.ready += i32::from(ready);
         self.cordoned += i32::from(node.spec.unschedulable);
+        if self.kubelets.len() >= MOST_VERSIONS && !self.kubelets.contains_key(&node.status.node_info.kubelet_version) {
+            return;
+        }
         let kubelets = self.kubelets.entry(node.status.node_info.kubelet_version).or_default();
         kubelets.nodes += 1;
         if kubelets.example.is_empty() {
@@ -117,8 +128,10 @@ pub async fn nodes(client: &Client) -> Result<Nodes, CallError> {
     each(client, NODE, None, &ListParams::default(), PAGE, |node: Node| {
         let group = node.metadata.labels.get(NODE_GROUP_LABEL).cloned();
         match group {
-            Some(name) => nodes.groups.entry(name).or_default().add(node),
-            None => nodes.others.add(node),
+            Some(name) if nodes.groups.len() < MOST_GROUPS || nodes.groups.contains_key(&name) => {
+                nodes.groups.entry(name).or_default().add(node)
+            }
+            _ => nodes.others.add(node),
         }
         Go::On
     })

@@ -7,20 +7,28 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt as _;
+use http_body_util::BodyExt as _;
 use kube::Client;
-use kube::core::WatchEvent;
+use kube::core::Status;
 use kube::core::params::{ListParams, WatchParams};
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::answer;
 use super::error::CallError;
+use super::kept::short;
 use super::object::collection;
 
 /// How long a server may keep one request open; Kubernetes' own clients do the same.
 const OPEN_FOR: Duration = Duration::from_secs(290);
 /// A connection on which nothing came for so long is dead: bookmarks come once a minute.
 pub const SILENT_FOR: Duration = Duration::from_secs(100);
+/// Bytes of one change. Of an object only metadata comes, and etcd takes 1.5 MiB of it.
+const MOST_OF_CHANGE: usize = 2 << 20;
+/// Bytes of one request: a server that tells more in so little time is not listened to for a while.
+const MOST: usize = 128 << 20;
+/// How long that is.
+const NOT_LISTENING: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(60) };
 /// A watch that ends sooner than this is opened again after as long.
 const SHORT: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(1) };
 
@@ -50,16 +58,32 @@ pub struct Watch {
     version: Option<String>,
 }
 
-#[derive(Deserialize, Clone)]
+/// A line of a watch: what happened, and to what; or in what it failed.
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type", deserialize_with = "short")]
+    kind: String,
+    object: Changed,
+}
+
+#[derive(Deserialize)]
 struct Changed {
+    #[serde(default)]
     metadata: Metadata,
+    #[serde(default)]
+    code: u16,
+    #[serde(default, deserialize_with = "short")]
+    message: String,
 }
 
 #[derive(Deserialize, Clone, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Metadata {
+    #[serde(deserialize_with = "short")]
     namespace: String,
+    #[serde(deserialize_with = "short")]
     name: String,
+    #[serde(deserialize_with = "short")]
     resource_version: String,
 }
 
@@ -110,7 +134,7 @@ impl Watch {
         }
         let one = ListParams::default().limit(1);
         let request = self.requests().list_metadata(&one).map_err(kube::Error::BuildRequest)?;
-        Ok(client.request::<List>(request).await?.metadata.resource_version)
+        Ok(answer::request::<List>(client, request).await?.metadata.resource_version)
     }
 
     fn requests(&self) -> kube::core::Request {
@@ -120,38 +144,74 @@ impl Watch {
     async fn open(&mut self, client: &Client, version: &str, heard: &mut impl FnMut(Heard)) -> End {
         let seconds = u32::try_from(OPEN_FOR.as_secs()).unwrap_or(u32::MAX);
         let parameters = WatchParams::default().timeout(seconds);
-        let events = match self.requests().watch_metadata(&parameters, version) {
-            Ok(request) => client.request_events::<Changed>(request).await,
-            Err(error) => Err(kube::Error::BuildRequest(error)),
+        let request = match self.requests().watch_metadata(&parameters, version).map_err(kube::Error::BuildRequest) {
+            Ok(request) => request,
+            Err(error) => return End::of(error.into()),
         };
-        let mut events = match events {
-            Ok(events) => std::pin::pin!(events),
-            Err(error) => return End::of(error),
+        let until = Instant::now() + OPEN_FOR + SILENT_FOR;
+        let mut body = match tokio::time::timeout_at(until, answer::open(client, request)).await {
+            Ok(Ok(response)) => response.into_body(),
+            Ok(Err(error)) => return End::of(error),
+            Err(_) => return End::Closed,
         };
+        let (mut line, mut bytes) = (Vec::new(), 0);
         loop {
-            match events.try_next().await {
-                Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object))) => {
-                    let Metadata { namespace, name, resource_version } = object.metadata;
-                    self.version = Some(resource_version);
-                    heard(Heard::Changed { namespace, name });
+            // What was open is cut now and then; whether the server is there shows when it is opened again.
+            let Ok(Some(Ok(frame))) = tokio::time::timeout_at(until, body.frame()).await else { return End::Closed };
+            let Some(data) = frame.data_ref() else { continue };
+            bytes += data.len();
+            for part in data.split_inclusive(|byte| *byte == b'\n') {
+                line.extend_from_slice(part);
+                if bytes > MOST || line.len() > MOST_OF_CHANGE {
+                    tokio::time::sleep(NOT_LISTENING).await;
+                    return End::Failed(CallError::TooLarge(format!(
+                        "a watch of {} tells more than is listened to",
+                        self.of.kind
+                    )));
                 }
-                Ok(Some(WatchEvent::Bookmark(bookmark))) => {
-                    self.version = Some(bookmark.metadata.resource_version);
-                    heard(Heard::Alive);
+                if part.ends_with(b"\n") {
+                    match serde_json::from_slice::<Event>(&line) {
+                        Ok(event) => {
+                            if let Some(end) = self.take(event, heard) {
+                                return end;
+                            }
+                        }
+                        Err(_) if line.trim_ascii().is_empty() => {}
+                        Err(_) => return End::Closed,
+                    }
+                    line.clear();
                 }
-                Ok(Some(WatchEvent::Error(status))) => return End::of(kube::Error::Api(status)),
-                // What was open is cut now and then; whether the server is there shows when it is opened again.
-                Ok(None) | Err(_) => return End::Closed,
             }
+        }
+    }
+
+    fn take(&mut self, Event { kind, object }: Event, heard: &mut impl FnMut(Heard)) -> Option<End> {
+        let Changed { metadata: Metadata { namespace, name, resource_version }, code, message } = object;
+        match kind.as_str() {
+            "ADDED" | "MODIFIED" | "DELETED" => {
+                self.version = Some(resource_version);
+                heard(Heard::Changed { namespace, name });
+                None
+            }
+            "BOOKMARK" => {
+                self.version = Some(resource_version);
+                heard(Heard::Alive);
+                None
+            }
+            "ERROR" => {
+                let status = Status { code, message, ..Status::default() };
+                Some(End::of(kube::Error::Api(Box::new(status)).into()))
+            }
+            _ => Some(End::Closed),
         }
     }
 }
 
 impl End {
-    fn of(error: kube::Error) -> Self {
-        match &error {
-            kube::Error::Api(status) if status.code == 410 => Self::Forgotten,
-            _ => Self::Failed(error.into()),
+    fn of(error: CallError) -> Self {
+        match error {
+            CallError::Expired => Self::Forgotten,
+            other => Self::Failed(other),
         }
     }
 }

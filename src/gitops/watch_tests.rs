@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
+use axum::response::IntoResponse;
 use kube::Config;
 use serde_json::{Value, json};
 
@@ -17,7 +19,12 @@ struct Script {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-async fn answer(State(script): State<Script>, uri: Uri) -> (StatusCode, String) {
+async fn answer(script: State<Script>, uri: Uri) -> impl IntoResponse {
+    let (code, body) = text(script, uri);
+    (code, [(CONTENT_TYPE, "application/json")], body)
+}
+
+fn text(State(script): State<Script>, uri: Uri) -> (StatusCode, String) {
     let query = uri.query().unwrap_or_default().as_bytes();
     let version = url::form_urlencoded::parse(query).find(|(key, _)| key == "resourceVersion");
     let asked = version.map_or("list".to_owned(), |(_, version)| format!("watch from {version}"));

@@ -31,6 +31,8 @@ use super::watch::Watched;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// A read of several answers that takes longer is given up.
+const LONGEST_READ: Duration = Duration::from_secs(60);
 const IDLE_CLIENT: Duration = Duration::from_secs(30);
 const IDLE_MEMORY: Duration = Duration::from_secs(3600);
 /// How long a cluster that cannot be reached is left alone, doubling between these.
@@ -255,7 +257,9 @@ impl Workloads {
         read: impl AsyncFnOnce(Client) -> Result<T, CallError>,
     ) -> Result<T, GitOpsError> {
         let workload = self.open(key, access, now)?;
-        let result = read(workload.client.clone()).await.map_err(|error| workload.failed(error));
+        let read = tokio::time::timeout(LONGEST_READ, read(workload.client.clone())).await;
+        let read = read.unwrap_or(Err(CallError::Unreachable(Unreachable::Timeout)));
+        let result = read.map_err(|error| workload.failed(error));
         match &result {
             Ok(_) => workload.reached(),
             Err(GitOpsError::Denied { .. }) => self.renew(key),
@@ -344,7 +348,11 @@ impl Workload {
             }
             CallError::NotFound => return self.unexpected("404 to what every one serves".into()),
             CallError::Conflict => return self.unexpected("409 to a read".into()),
+            CallError::Expired => return self.unexpected("410 to a read without a version".into()),
             CallError::Refused(message) => return self.unexpected(message),
+            CallError::TooLarge(message) => {
+                return GitOpsError::OverBudget { endpoint: self.endpoint.clone(), message };
+            }
         };
         let mut health = locked(&self.health);
         let before = health.take();

@@ -12,7 +12,8 @@ use super::input::NAME;
 use super::sync::APPLICATION;
 use crate::gitops::adoption::Marks;
 use crate::gitops::error::CallError;
-use crate::gitops::list::{Go, each};
+use crate::gitops::kept::{few, last, marks, short, size_of_marks};
+use crate::gitops::list::{self, Kept};
 use crate::gitops::object::or_default;
 
 /// Applications are large; so few at once are no matter.
@@ -45,11 +46,13 @@ pub struct Application {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Metadata {
+    #[serde(deserialize_with = "short")]
     pub name: String,
+    #[serde(deserialize_with = "short")]
     pub namespace: String,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "marks")]
     pub labels: Marks,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "marks")]
     pub annotations: Marks,
     pub creation_timestamp: Option<jiff::Timestamp>,
 }
@@ -66,9 +69,11 @@ pub struct Spec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Source {
-    #[serde(rename = "repoURL")]
+    #[serde(rename = "repoURL", deserialize_with = "short")]
     pub repo_url: String,
+    #[serde(deserialize_with = "short")]
     pub path: String,
+    #[serde(deserialize_with = "short")]
     pub target_revision: String,
 }
 
@@ -92,12 +97,12 @@ pub struct Status {
     pub sync: Sync,
     #[serde(deserialize_with = "or_default")]
     pub health: Health,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few")]
     pub conditions: Vec<Condition>,
     #[serde(deserialize_with = "or_default")]
     pub operation_state: Operation,
-    /// Successful syncs, the last one last.
-    #[serde(deserialize_with = "or_default")]
+    /// The last successful sync.
+    #[serde(deserialize_with = "last")]
     pub history: Vec<Deployed>,
     #[serde(deserialize_with = "count")]
     pub resources: usize,
@@ -107,8 +112,10 @@ pub struct Status {
 #[serde(default, rename_all = "camelCase")]
 pub struct Sync {
     /// `Synced`, `OutOfSync`, `Unknown`.
+    #[serde(deserialize_with = "short")]
     pub status: String,
     /// That the cluster was last compared with.
+    #[serde(deserialize_with = "short")]
     pub revision: String,
     #[serde(deserialize_with = "or_default")]
     pub compared_to: ComparedTo,
@@ -125,14 +132,16 @@ pub struct ComparedTo {
 #[serde(default)]
 pub struct Health {
     /// `Healthy`, `Progressing`, `Degraded`, `Suspended`, `Missing`, `Unknown`.
+    #[serde(deserialize_with = "short")]
     pub status: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Condition {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "short")]
     pub kind: String,
+    #[serde(deserialize_with = "short")]
     pub message: String,
 }
 
@@ -141,7 +150,9 @@ pub struct Condition {
 #[serde(default, rename_all = "camelCase")]
 pub struct Operation {
     /// `Running`, `Succeeded`, `Failed`, `Error`, `Terminating`; empty before the first.
+    #[serde(deserialize_with = "short")]
     pub phase: String,
+    #[serde(deserialize_with = "short")]
     pub message: String,
     /// Tries after the first; above none, the last one failed.
     pub retry_count: i64,
@@ -152,6 +163,7 @@ pub struct Operation {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Deployed {
+    #[serde(deserialize_with = "short")]
     pub revision: String,
 }
 
@@ -184,13 +196,14 @@ pub struct Template {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct PodSpec {
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few")]
     pub containers: Vec<Container>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Container {
+    #[serde(deserialize_with = "short")]
     pub image: String,
 }
 
@@ -198,20 +211,43 @@ pub struct Container {
 #[serde(default, rename_all = "camelCase")]
 pub struct ComponentStatus {
     pub ready_replicas: i32,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few")]
     pub conditions: Vec<ComponentCondition>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct ComponentCondition {
+    #[serde(deserialize_with = "short")]
     pub status: String,
+    #[serde(deserialize_with = "short")]
     pub message: String,
 }
 
 /// How many there are, of which nothing is kept.
 fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     Ok(Option::<Vec<IgnoredAny>>::deserialize(deserializer)?.map_or(0, |items| items.len()))
+}
+
+impl Kept for Application {
+    fn size(&self) -> usize {
+        let Self { metadata, status, .. } = self;
+        let conditions = status.conditions.iter().map(|condition| size_of::<Condition>() + condition.message.len());
+        size_of_marks(&metadata.labels)
+            + size_of_marks(&metadata.annotations)
+            + conditions.sum::<usize>()
+            + status.operation_state.message.len()
+    }
+}
+
+impl Kept for Component {
+    fn size(&self) -> usize {
+        let conditions = self.status.conditions.iter().map(|condition| condition.message.len() + 64);
+        let containers = self.spec.template.spec.containers.iter().map(|container| container.image.len() + 32);
+        size_of_marks(&self.metadata.labels)
+            + size_of_marks(&self.metadata.annotations)
+            + conditions.chain(containers).sum::<usize>()
+    }
 }
 
 /// Reads everything. A kind that is not served has no objects.
@@ -233,19 +269,13 @@ pub async fn components(client: &Client, namespace: &str) -> Result<Vec<Componen
     Ok(components)
 }
 
-async fn list<T: DeserializeOwned>(
+async fn list<T: DeserializeOwned + Kept>(
     client: &Client,
-    (api_version, kind): (&str, &str),
+    kind: (&str, &str),
     namespace: &str,
     parameters: &ListParams,
 ) -> Result<Vec<T>, CallError> {
-    let mut found = Vec::new();
-    each(client, (api_version, kind), Some(namespace), parameters, PAGE, |item| {
-        found.push(item);
-        Go::On
-    })
-    .await?;
-    Ok(found)
+    list::all(client, kind, Some(namespace), parameters, PAGE).await
 }
 
 #[cfg(test)]

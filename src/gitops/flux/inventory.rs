@@ -8,6 +8,10 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::input::NAMESPACE;
+use crate::gitops::kept::short;
+
+/// Objects in the agent's own namespace that are told apart; it has some dozens.
+const MOST_OF_AGENT: usize = 2000;
 
 /// `status.inventory`, in short.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +22,11 @@ pub struct Inventory {
 }
 
 impl Inventory {
+    /// Bytes that it takes.
+    pub fn size(&self) -> usize {
+        self.agent.iter().map(|id| size_of::<String>() + id.len()).sum()
+    }
+
     /// Whether an object of the agent's namespace is among them.
     pub fn holds(&self, id: &str) -> bool {
         self.agent.iter().any(|held| held == id)
@@ -77,13 +86,15 @@ impl<'de> Visitor<'de> for Each {
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Inventory, A::Error> {
         #[derive(Deserialize)]
         struct Entry {
-            #[serde(default)]
+            #[serde(default, deserialize_with = "short")]
             id: String,
         }
         let mut inventory = Inventory::default();
         while let Some(Entry { id }) = entries.next_element()? {
             inventory.count += 1;
-            if id.strip_prefix(NAMESPACE).is_some_and(|rest| rest.starts_with('_')) {
+            if inventory.agent.len() < MOST_OF_AGENT
+                && id.strip_prefix(NAMESPACE).is_some_and(|rest| rest.starts_with('_'))
+            {
                 inventory.agent.push(id);
             }
         }

@@ -14,8 +14,10 @@ use super::input::{NAME, NAMESPACE};
 use super::inventory::Inventory;
 use super::source::{GIT_REPOSITORY, OCI_REPOSITORY};
 use super::sync::{HELM_RELEASE, KUSTOMIZATION};
+use crate::gitops::answer;
 use crate::gitops::error::CallError;
-use crate::gitops::list::{Go, each};
+use crate::gitops::kept::{few, marks, short, short_or_none, size_of_marks};
+use crate::gitops::list::{self, Kept};
 use crate::gitops::object::{collection, or_default};
 
 const PAGE: u32 = 200;
@@ -40,7 +42,7 @@ impl Seen {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct FluxObject {
     /// Only what is read by its name says it; items of a list do not.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short")]
     pub kind: String,
     #[serde(default, deserialize_with = "or_default")]
     pub metadata: Metadata,
@@ -53,10 +55,12 @@ pub struct FluxObject {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Metadata {
+    #[serde(deserialize_with = "short")]
     pub name: String,
+    #[serde(deserialize_with = "short")]
     pub namespace: String,
     pub generation: i64,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "marks")]
     pub labels: BTreeMap<String, String>,
     pub creation_timestamp: Option<jiff::Timestamp>,
 }
@@ -65,6 +69,7 @@ pub struct Metadata {
 #[serde(default, rename_all = "camelCase")]
 pub struct Spec {
     pub suspend: bool,
+    #[serde(deserialize_with = "short_or_none")]
     pub url: Option<String>,
     pub source_ref: Option<SourceRef>,
     pub chart: Option<Chart>,
@@ -74,8 +79,11 @@ pub struct Spec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct SourceRef {
+    #[serde(deserialize_with = "short")]
     pub kind: String,
+    #[serde(deserialize_with = "short")]
     pub name: String,
+    #[serde(deserialize_with = "short")]
     pub namespace: String,
 }
 
@@ -113,10 +121,12 @@ impl FluxObject {
 #[serde(default, rename_all = "camelCase")]
 pub struct Status {
     pub observed_generation: i64,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few")]
     pub conditions: Vec<Condition>,
     pub artifact: Option<Artifact>,
+    #[serde(deserialize_with = "short_or_none")]
     pub last_attempted_revision: Option<String>,
+    #[serde(deserialize_with = "short_or_none")]
     pub last_applied_revision: Option<String>,
     /// What it keeps in the cluster.
     #[serde(deserialize_with = "or_default")]
@@ -126,10 +136,13 @@ pub struct Status {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Condition {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "short")]
     pub kind: String,
+    #[serde(deserialize_with = "short")]
     pub status: String,
+    #[serde(deserialize_with = "short")]
     pub reason: String,
+    #[serde(deserialize_with = "short")]
     pub message: String,
     pub observed_generation: i64,
     pub last_transition_time: Option<jiff::Timestamp>,
@@ -138,6 +151,7 @@ pub struct Condition {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Artifact {
+    #[serde(deserialize_with = "short")]
     pub revision: String,
 }
 
@@ -154,7 +168,7 @@ pub struct Controller {
 #[serde(default, rename_all = "camelCase")]
 pub struct ControllerStatus {
     pub ready_replicas: i32,
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "few")]
     pub conditions: Vec<Condition>,
 }
 
@@ -173,6 +187,24 @@ impl Controller {
         let available = self.status.conditions.iter().find(|condition| condition.kind == "Available")?;
         available.last_transition_time.filter(|_| available.status == "False" && !self.is_ready())
     }
+}
+
+impl Kept for FluxObject {
+    fn size(&self) -> usize {
+        size_of_marks(&self.metadata.labels)
+            + size_of_conditions(&self.status.conditions)
+            + self.status.inventory.size()
+    }
+}
+
+impl Kept for Controller {
+    fn size(&self) -> usize {
+        size_of_marks(&self.metadata.labels) + size_of_conditions(&self.status.conditions)
+    }
+}
+
+fn size_of_conditions(conditions: &[Condition]) -> usize {
+    conditions.iter().map(|condition| size_of::<Condition>() + condition.message.len() + condition.reason.len()).sum()
 }
 
 /// Reads everything. A kind that is not served (a component left out) has no objects. The source is the one that the root names,
@@ -207,26 +239,20 @@ async fn one(client: &Client, (api_version, kind): (&str, &str)) -> Result<Optio
     let request = collection(api_version, kind, Some(NAMESPACE))
         .get(NAME, &GetParams::default())
         .map_err(kube::Error::BuildRequest)?;
-    match client.request(request).await.map_err(CallError::from) {
+    match answer::request(client, request).await {
         Ok(found) => Ok(Some(found)),
         Err(CallError::NotFound) => Ok(None),
         Err(other) => Err(other),
     }
 }
 
-async fn list<T: DeserializeOwned>(
+async fn list<T: DeserializeOwned + Kept>(
     client: &Client,
-    (api_version, kind): (&str, &str),
+    kind: (&str, &str),
     namespace: Option<&str>,
     parameters: &ListParams,
 ) -> Result<Vec<T>, CallError> {
-    let mut found = Vec::new();
-    each(client, (api_version, kind), namespace, parameters, PAGE, |item| {
-        found.push(item);
-        Go::On
-    })
-    .await?;
-    Ok(found)
+    list::all(client, kind, namespace, parameters, PAGE).await
 }
 
 #[cfg(test)]

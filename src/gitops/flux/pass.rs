@@ -16,6 +16,7 @@ use super::status::roll_up;
 use super::sync;
 use super::verdict::verdict;
 use crate::api::conditions::Reason;
+use crate::gitops::answer;
 use crate::gitops::apply::{self, Results, Tenure, each};
 use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
@@ -77,7 +78,7 @@ async fn ask_again(workload: &Workload, input: &FluxInput) -> Result<(), CallErr
         let request = collection(api_version, kind, Some(NAMESPACE))
             .patch_metadata(NAME, &parameters, &Patch::Merge(&asked))
             .map_err(kube::Error::BuildRequest)?;
-        let answer = workload.client.request_text(request).await.map_err(CallError::from);
+        let answer = answer::send(&workload.client, request).await;
         // What is not there, or not to be changed, is tried in its own time.
         if let Err(error @ CallError::Unreachable(_)) = answer {
             return Err(error);

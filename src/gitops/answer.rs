@@ -1,0 +1,155 @@
+//! Answers of a workload cluster's API server, within bounds: whoever is in that cluster could make them as large and as slow as they like.
+//!
+//! May not enter: what is asked. I/O: the API server that the client is for.
+//!
+//! Every answer is bounded in bytes and in time, as a whole and between two parts of it. Redirects are not followed, and compressed
+//! answers, which nobody asked for, are not read. Large answers take turns, so that many clusters at once stay within the same memory.
+
+use std::time::Duration;
+
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::client::Body;
+use kube::core::Status;
+use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
+
+use super::error::{CallError, MESSAGE, Unreachable, bounded};
+
+/// Bytes of one answer: more than any object, since etcd takes 1.5 MiB.
+pub const MOST: usize = 4 << 20;
+/// Bytes of an answer of metadata only, which is parsed into more memory than it takes.
+pub const MOST_METADATA: usize = 1 << 20;
+/// Bytes of an answer that tells why a request failed.
+const MOST_ERROR: usize = 64 << 10;
+/// How long one answer may take.
+const WHOLE: Duration = if cfg!(test) { Duration::from_secs(5) } else { Duration::from_secs(30) };
+/// How long an answer may take once it is a large one.
+const LARGE: Duration = if cfg!(test) { Duration::from_secs(3) } else { Duration::from_secs(15) };
+/// Answers up to this size are read side by side; larger ones take turns.
+const SMALL: usize = 256 << 10;
+static TURNS: Semaphore = Semaphore::const_new(4);
+
+/// Sends a request and parses the answer.
+pub async fn request<T: DeserializeOwned>(client: &Client, request: Request<Vec<u8>>) -> Result<T, CallError> {
+    request_with(client, request, MOST, |bytes| serde_json::from_slice(bytes)).await
+}
+
+/// The same where only metadata is asked for.
+pub async fn request_metadata<T: DeserializeOwned>(client: &Client, request: Request<Vec<u8>>) -> Result<T, CallError> {
+    request_with(client, request, MOST_METADATA, |bytes| serde_json::from_slice(bytes)).await
+}
+
+/// Sends a request of whose answer nothing matters but whether it succeeded.
+pub async fn send(client: &Client, request: Request<Vec<u8>>) -> Result<(), CallError> {
+    let sent = async {
+        let mut body = open(client, request).await?.into_body();
+        // Read to its end, so that the connection can be used again.
+        part(&mut body, &mut Vec::new(), SMALL).await.map(drop)
+    };
+    tokio::time::timeout(WHOLE, sent).await.map_err(|_| TIMEOUT)?
+}
+
+const TIMEOUT: CallError = CallError::Unreachable(Unreachable::Timeout);
+
+/// Sends a request, reads at most `most` bytes, and has them parsed.
+pub async fn request_with<T>(
+    client: &Client,
+    request: Request<Vec<u8>>,
+    most: usize,
+    parse: impl FnOnce(&[u8]) -> Result<T, serde_json::Error>,
+) -> Result<T, CallError> {
+    let read = async {
+        let response = open(client, request).await?;
+        let announced =
+            response.headers().get(http::header::CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|length: usize| length > most) {
+            return Err(too_large(most));
+        }
+        let mut body = response.into_body();
+        let mut bytes = Vec::with_capacity(announced.unwrap_or_default().min(SMALL));
+        let more = part(&mut body, &mut bytes, SMALL.min(most)).await?;
+        if !more {
+            return Ok((bytes, None));
+        }
+        if most <= SMALL {
+            return Err(too_large(most));
+        }
+        let turn = TURNS.acquire().await.map_err(|_| TIMEOUT)?;
+        let whole = tokio::time::timeout(LARGE, part(&mut body, &mut bytes, most));
+        match whole.await {
+            Ok(Ok(false)) => Ok((bytes, Some(turn))),
+            Ok(Ok(true)) => Err(too_large(most)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(TIMEOUT),
+        }
+    };
+    let (bytes, turn) = tokio::time::timeout(WHOLE, read).await.map_err(|_| TIMEOUT)??;
+    let parsed = parse(&bytes).map_err(|error| kube::Error::SerdeError(error).into());
+    drop((bytes, turn));
+    parsed
+}
+
+/// Reads until the end (false), or until there are more than `most` bytes (true).
+async fn part(body: &mut Body, bytes: &mut Vec<u8>, most: usize) -> Result<bool, CallError> {
+    loop {
+        if bytes.len() > most {
+            return Ok(true);
+        }
+        match body.frame().await {
+            None => return Ok(false),
+            Some(Ok(frame)) => frame.data_ref().into_iter().for_each(|data| bytes.extend_from_slice(data)),
+            Some(Err(error)) => return Err(error.into()),
+        }
+    }
+}
+
+fn too_large(most: usize) -> CallError {
+    CallError::TooLarge(format!("one answer takes more than {} KiB", most >> 10))
+}
+
+/// Sends a request. An answer that is no success, or that no API server gives, is an error.
+pub async fn open(client: &Client, request: Request<Vec<u8>>) -> Result<Response<Body>, CallError> {
+    let response = client.send(request.map(Body::from)).await?;
+    let (status, headers) = (response.status(), response.headers());
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok()).unwrap_or_default();
+    if status.is_client_error() || status.is_server_error() {
+        return Err(failure(response).await);
+    }
+    if !status.is_success() {
+        return Err(CallError::Refused(format!(
+            "{} instead of an answer; a redirect is not followed",
+            status.as_u16()
+        )));
+    }
+    let encoding = text(CONTENT_ENCODING);
+    if !encoding.is_empty() && encoding != "identity" {
+        return Err(CallError::Refused(format!(
+            "the answer is compressed ({}), which was not asked for",
+            bounded(encoding, 32)
+        )));
+    }
+    let kind = text(CONTENT_TYPE).split(';').next().unwrap_or_default().trim();
+    if kind != "application/json" {
+        let kind = if kind.is_empty() { "nothing".to_owned() } else { bounded(kind, 64) };
+        return Err(CallError::Refused(format!("the answer is of type {kind} instead of application/json")));
+    }
+    Ok(response)
+}
+
+/// What the API server says of a failure, in its own form or in any.
+async fn failure(response: Response<Body>) -> CallError {
+    let code = response.status().as_u16();
+    let (mut body, mut bytes) = (response.into_body(), Vec::new());
+    // Whatever came in time, up to the limit, is enough.
+    let _ = tokio::time::timeout(LARGE, part(&mut body, &mut bytes, MOST_ERROR)).await;
+    bytes.truncate(MOST_ERROR);
+    let status = serde_json::from_slice::<Status>(&bytes).unwrap_or_else(|_| {
+        let text = bounded(&String::from_utf8_lossy(&bytes), MESSAGE);
+        Status { message: text, ..Status::default() }
+    });
+    // The code of the answer counts, whatever stands in it.
+    kube::Error::Api(Box::new(Status { code, ..status })).into()
+}

@@ -1,0 +1,190 @@
+//! Ways to read parts of foreign objects so that what is kept is small, whatever was sent: texts that are cut, lists of which the first
+//! items are kept. The rest is skipped while it is parsed.
+//!
+//! May not enter: a client. No I/O.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// Bytes of a text that is kept: a continue token, the longest that is wanted whole, is shorter.
+const TEXT: usize = 1024;
+/// Items of a list that are kept.
+const ITEMS: usize = 32;
+/// Labels or annotations that are kept of one object.
+const MARKS: usize = 64;
+
+/// Labels and annotations by which something is decided: they are kept though many others come before them.
+const DECIDING: [&str; 4] = ["toolkit.fluxcd.io/", "argocd.argoproj.io/", "eks.amazonaws.com/", "keelson.dev/"];
+
+/// A text, cut when it is longer than 1 KiB. Reads `null` as an empty one.
+pub fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    deserializer.deserialize_any(Short).map(Option::unwrap_or_default)
+}
+
+/// The same for one that may be missing.
+pub fn short_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    deserializer.deserialize_any(Short)
+}
+
+struct Short;
+
+impl Visitor<'_> for Short {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<String>, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Option<String>, E> {
+        let end = (0..=TEXT.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        Ok(Some(text[..end].to_owned()))
+    }
+}
+
+/// A text of a list or a map.
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        short(deserializer).map(Self)
+    }
+}
+
+/// The first 32 items of a list. Reads `null` as an empty one.
+pub fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct Few<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut kept = Vec::new();
+            while kept.len() < ITEMS {
+                let Some(item) = items.next_element()? else { return Ok(kept) };
+                kept.push(item);
+            }
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(kept)
+        }
+    }
+    deserializer.deserialize_any(Few(PhantomData))
+}
+
+/// The same of texts.
+pub fn few_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    few::<D, Text>(deserializer).map(|texts| texts.into_iter().map(|Text(text)| text).collect())
+}
+
+/// The last item of a list, as a list.
+pub fn last<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct Last<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Last<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut last = None;
+            while let Some(item) = items.next_element()? {
+                last = Some(item);
+            }
+            Ok(last.into_iter().collect())
+        }
+    }
+    deserializer.deserialize_any(Last(PhantomData))
+}
+
+/// The first 64 labels or annotations, each cut. Reads `null` as none.
+pub fn marks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Marks;
+    impl<'de> Visitor<'de> for Marks {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("labels or annotations")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(BTreeMap::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut kept = BTreeMap::new();
+            while let Some(Text(key)) = map.next_key()? {
+                let most = if DECIDING.iter().any(|domain| key.contains(domain)) { 2 * MARKS } else { MARKS };
+                if kept.len() < most {
+                    let Text(value) = map.next_value()?;
+                    kept.insert(key, value);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(kept)
+        }
+    }
+    deserializer.deserialize_any(Marks)
+}
+
+/// Bytes of labels or annotations.
+pub fn size_of_marks(marks: &BTreeMap<String, String>) -> usize {
+    marks.iter().map(|(key, value)| key.len() + value.len() + 96).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Object {
+        #[serde(deserialize_with = "short")]
+        name: String,
+        #[serde(deserialize_with = "marks")]
+        labels: BTreeMap<String, String>,
+        #[serde(deserialize_with = "few_texts")]
+        parts: Vec<String>,
+        #[serde(deserialize_with = "last")]
+        history: Vec<u32>,
+    }
+
+    #[test]
+    fn whatever_is_sent_little_is_kept() {
+        let labels: BTreeMap<_, _> = (0..500).map(|number| (format!("label-{number:03}"), "v".repeat(5000))).collect();
+        let object = serde_json::json!({
+            "name": "ü".repeat(5000), "labels": labels, "parts": vec!["p"; 500], "history": [1, 2, 3],
+        });
+        let read: Object = serde_json::from_str(&object.to_string()).unwrap();
+        assert!(read.name.len() <= TEXT && read.name.starts_with('ü'));
+        assert_eq!((read.labels.len(), read.parts.len(), read.history), (MARKS, ITEMS, vec![3]));
+        assert!(read.labels.values().all(|value| value.len() == TEXT));
+        assert!(size_of_marks(&read.labels) < 100 << 10);
+    }
+
+    #[test]
+    fn what_go_writes_for_nothing_is_nothing() {
+        let text = r#"{"name": null, "labels": null, "parts": null, "history": null}"#;
+        let read: Object = serde_json::from_str(text).unwrap();
+        assert!(read.name.is_empty() && read.labels.is_empty() && read.parts.is_empty() && read.history.is_empty());
+    }
+}
