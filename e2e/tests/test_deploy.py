@@ -86,6 +86,12 @@ def test_the_api_server_takes_every_object_as_it_is(api):
         assert strictly(api, item)["metadata"]["name"] == item["metadata"]["name"]
 
 
+def test_the_example_of_a_quota_is_taken(api):
+    quota = yaml.safe_load((DEPLOY / "resource-quota.yaml").read_text())
+    quota["metadata"]["namespace"] = "default"
+    assert strictly(api, quota)["spec"]["hard"]["count/eksclusters.keelson.dev"] == "10"
+
+
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 def test_kubectl_builds_the_same():
     built = subprocess.run(

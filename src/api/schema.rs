@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
 
 /// Default of booleans that are on.
 pub(super) fn yes() -> bool {
@@ -10,7 +11,7 @@ pub(super) fn yes() -> bool {
 
 /// An object of which the schema knows nothing.
 pub(super) fn any_object(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+    json_schema!({"type": "object", "maxProperties": 200, "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// A number that Rust keeps in a byte: the API server knows no such format.
@@ -52,6 +53,14 @@ pub(super) fn labels(_: &mut SchemaGenerator) -> Schema {
 pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let mut item = Condition::json_schema(generator);
     item.remove("title");
+    // As Kubernetes bounds its own.
+    for (field, most) in [("type", 316), ("status", 16), ("reason", 1024), ("message", 32768)] {
+        if let Some(property) =
+            item.get_mut("properties").and_then(|all| all.get_mut(field)).and_then(Value::as_object_mut)
+        {
+            property.insert("maxLength".into(), most.into());
+        }
+    }
     json_schema!({
         "type": "array",
         "maxItems": 16,

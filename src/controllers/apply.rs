@@ -1,12 +1,14 @@
 //! Writes to the management cluster: status by server-side apply, finalizers with the version that was read. I/O: its API.
 
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
-use kube::core::NamespaceResourceScope;
+use kube::core::{NamespaceResourceScope, Request};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
+/// Asks for no more of an object in return than its metadata.
+pub const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 /// Field manager of status.
 pub const MANAGER: &str = "keelson";
 /// Field manager of the inventory, apart from the rest so that an id is kept without waiting for anything else.
@@ -71,7 +73,13 @@ pub async fn status<K: Kind, S: Serialize>(
         "status": status,
     });
     let params = PatchParams::apply(manager).force();
-    api_of(client, object).patch_status(&object.name_any(), &params, &Patch::Apply(&body)).await.map(drop)
+    let url = K::url_path(&(), object.meta().namespace.as_deref());
+    let mut request = Request::new(url)
+        .patch_subresource("status", &object.name_any(), &params, &Patch::Apply(&body))
+        .map_err(kube::Error::BuildRequest)?;
+    // The object as a whole would come back, and is not looked at.
+    request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(METADATA_ONLY));
+    client.request::<IgnoredAny>(request).await.map(drop)
 }
 
 /// Whether our finalizer is on it.

@@ -21,6 +21,7 @@ use super::events::{Events, Failures};
 use super::expectations::ByPlace;
 use super::leader::Leadership;
 use super::secrets::Secrets;
+use super::unreadable::Unreadables;
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, ResourceStatus};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::aws::Accounts;
@@ -247,6 +248,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// The clusters whose agents are watched.
     pub watches: Watches,
+    /// The objects that cannot be read.
+    pub unreadable: Unreadables,
 }
 
 /// What a [`Context`] is made of.
@@ -309,6 +312,7 @@ impl Context {
             clearings: Clearings::default(),
             secrets: Secrets::default(),
             watches,
+            unreadable: Unreadables::default(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! `/healthz`, `/readyz` and `/metrics`. I/O: a listening socket.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
+use super::context::locked;
 use crate::telemetry::Metrics;
 
 /// The process counts as hung when its own clockwork stood still this long.
@@ -22,19 +23,28 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     start: Instant,
     beat: AtomicU64,
-    ready: AtomicBool,
+    /// Why it is not ready; `None`: it is.
+    not_ready: Mutex<Option<String>>,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self(Arc::new(Inner { start: Instant::now(), beat: AtomicU64::new(0), ready: AtomicBool::new(false) }))
+        let not_ready = Mutex::new(Some("starting".to_owned()));
+        Self(Arc::new(Inner { start: Instant::now(), beat: AtomicU64::new(0), not_ready }))
     }
 }
 
 impl Health {
-    /// The API server was reached: this replica can take over, or has.
-    pub fn set_ready(&self, ready: bool) {
-        self.0.ready.store(ready, Ordering::SeqCst);
+    /// This replica leads with synced stores, or could take over.
+    pub fn set_ready(&self) {
+        if locked(&self.0.not_ready).take().is_some() {
+            tracing::info!("ready");
+        }
+    }
+
+    /// It does neither, and why.
+    pub fn set_not_ready(&self, reason: impl Into<String>) {
+        *locked(&self.0.not_ready) = Some(reason.into());
     }
 
     /// Beats as long as the runtime runs.
@@ -50,13 +60,21 @@ impl Health {
         self.0.start.elapsed().saturating_sub(beat) < HUNG
     }
 
-    fn is_ready(&self) -> bool {
-        self.0.ready.load(Ordering::SeqCst)
+    /// Whether it is ready.
+    pub fn is_ready(&self) -> bool {
+        locked(&self.0.not_ready).is_none()
     }
-}
 
-fn answer(yes: bool) -> (StatusCode, &'static str) {
-    if yes { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "no\n") }
+    fn readiness(&self) -> (StatusCode, String) {
+        match &*locked(&self.0.not_ready) {
+            None => (StatusCode::OK, "ok\n".to_owned()),
+            Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("no: {reason}\n")),
+        }
+    }
+
+    fn liveness(&self) -> (StatusCode, &'static str) {
+        if self.is_alive() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "no\n") }
+    }
 }
 
 /// Serves until `stop`.
@@ -72,8 +90,8 @@ pub async fn serve(
     let listener = tokio::net::TcpListener::bind(listen).await?;
     let (alive, ready) = (health.clone(), health);
     let app: Router = Router::new()
-        .route("/healthz", get(move || async move { answer(alive.is_alive()) }))
-        .route("/readyz", get(move || async move { answer(ready.is_ready()) }))
+        .route("/healthz", get(move || async move { alive.liveness() }))
+        .route("/readyz", get(move || async move { ready.readiness() }))
         .merge(metrics.routes());
     tokio::spawn(async move {
         let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;

@@ -9,10 +9,12 @@
 
 pub mod account;
 pub mod apply;
+pub mod bounded_json;
 pub mod cluster;
 pub mod conditions;
 pub mod consent;
 pub mod context;
+pub mod decode;
 pub mod deletions;
 pub mod drift_events;
 pub mod events;
@@ -23,11 +25,13 @@ pub mod leader;
 pub mod node_group;
 pub mod plan_status;
 pub mod progress;
+pub mod readiness;
 pub mod reasons;
 pub mod report;
 pub mod run;
 pub mod secrets;
 pub mod term;
+pub mod unreadable;
 pub mod watch;
 
 pub use run::{Options, run};

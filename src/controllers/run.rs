@@ -11,6 +11,7 @@ use super::context::{Parts, Queues, Settings};
 use super::events::Events;
 use super::http::{self, Health};
 use super::leader::{self, Elector, Leadership};
+use super::readiness;
 use super::term::{Stores, Term};
 use crate::aws::Accounts;
 use crate::gitops::proxy::Proxy;
@@ -21,6 +22,9 @@ use crate::telemetry::Metrics;
 const SHUTDOWN: Duration = Duration::from_secs(22);
 /// The same when the lease is lost: the gate is closed already, so nothing but reads is under way.
 const LOST: Duration = Duration::from_secs(5);
+
+/// Why a replica that goes is not ready.
+const STOPPING: &str = "stopping";
 
 /// How the operator is started.
 #[derive(Clone, Debug)]
@@ -81,12 +85,12 @@ pub async fn run(options: Options) -> Result<(), StartError> {
         None => {
             let term = operator.term();
             stop.cancelled().await;
-            operator.health.set_ready(false);
+            operator.health.set_not_ready(STOPPING);
             term.end(SHUTDOWN).await;
         }
         Some((namespace, name)) => {
             let elector = Elector::new(operator.client.clone(), &namespace, &name, me);
-            operator.lead(elector, &stop).await;
+            operator.lead(elector, (&namespace, &name), &stop).await;
         }
     }
     tracing::info!("keelson stops");
@@ -107,12 +111,11 @@ struct Operator {
 
 impl Operator {
     /// Leads whenever the lease can be had, until `stop`.
-    async fn lead(&self, mut elector: Elector, stop: &CancellationToken) {
+    async fn lead(&self, mut elector: Elector, lease: (&str, &str), stop: &CancellationToken) {
         loop {
-            // Standing by is what a second replica is for.
-            self.health.set_ready(true);
             tokio::select! {
                 () = elector.acquire(&self.gate) => {}
+                never = readiness::stand_by(&self.client, lease, &self.health) => match never {},
                 () = stop.cancelled() => return,
             }
             let term = self.term();
@@ -125,7 +128,7 @@ impl Operator {
                 term.end(LOST).await;
                 continue;
             }
-            self.health.set_ready(false);
+            self.health.set_not_ready(STOPPING);
             // The lease is ours while calls are in flight.
             tokio::select! {
                 () = term.end(SHUTDOWN) => {}
@@ -137,12 +140,13 @@ impl Operator {
     }
 
     fn term(&self) -> Term {
+        self.health.set_not_ready("leading, and the objects are not listed yet");
         let term = Term::start(&self.client, |stores, queues| self.parts(stores, queues));
         self.metrics.set_leader(true);
         let (health, synced) = (self.health.clone(), term.synced());
         tokio::spawn(async move {
             synced.await;
-            health.set_ready(true);
+            health.set_ready();
         });
         term
     }

@@ -20,7 +20,7 @@ use super::context::{Context, Parts, Queue, Queues};
 use super::expectations::Keeper;
 use super::report::{self, Next};
 use super::watch::{Change, watched};
-use super::{account, cluster, drift_events, node_group, secrets};
+use super::{account, cluster, drift_events, node_group, secrets, unreadable};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::engine::failure::Failed;
 use crate::engine::{Class, Failure};
@@ -61,6 +61,7 @@ impl Term {
         watches.extend(keeper.clone().map(|keeper| tokio::spawn(keeper.keep())));
         watches.push(tokio::spawn(listed(ctx.clone())));
         watches.push(tokio::spawn(secrets::follow(ctx.clone())));
+        watches.push(tokio::spawn(unreadable::report(ctx.clone())));
         let queue = ctx.settings.event_queue_url.as_deref().map(|url| ctx.accounts.event_queue(url));
         watches.extend(queue.map(|queue| tokio::spawn(drift_events::follow(ctx.clone(), queue))));
         let (c, g, a) = (ctx.clusters.clone(), ctx.node_groups.clone(), ctx.aws_accounts.clone());
@@ -156,19 +157,32 @@ impl Triggers {
     fn of_cluster(&self, change: Change<'_, EksCluster>) {
         let Some(ctx) = self.ctx.get() else { return };
         match change {
-            Change::Own(cluster) => ctx.queues.clusters.push(ObjectRef::from_obj(cluster)),
+            Change::Own(cluster) => {
+                unreadable::clear_object(ctx, cluster);
+                ctx.queues.clusters.push(ObjectRef::from_obj(cluster));
+            }
+            Change::Unreadable(object) => {
+                unreadable::note::<EksCluster>(ctx, object);
+                self.forget_cluster(ctx, object.meta.namespace.as_deref(), object.name(), object.uid());
+            }
             Change::Shown(cluster) => groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any()),
             Change::Gone { object, uid, .. } => {
-                forget(ctx, EksCluster::NAME, ctx.cluster_states.forget(uid));
-                ctx.workloads.forget(uid);
-                ctx.news.take(uid);
-                ctx.clearings.forget(uid);
-                ctx.secrets.gone(uid);
-                ctx.watches.end(uid);
-                ctx.metrics.gitops().forget(object.namespace.as_deref().unwrap_or_default(), &object.name);
-                groups_of(ctx, object.namespace.as_deref(), &object.name);
+                unreadable::clear::<EksCluster>(ctx, object.namespace.as_deref(), &object.name);
+                self.forget_cluster(ctx, object.namespace.as_deref(), &object.name, uid);
             }
         }
+    }
+
+    /// Nothing is remembered of it, and its node groups hear of it.
+    fn forget_cluster(&self, ctx: &Context, namespace: Option<&str>, name: &str, uid: &str) {
+        forget(ctx, EksCluster::NAME, ctx.cluster_states.forget(uid));
+        ctx.workloads.forget(uid);
+        ctx.news.take(uid);
+        ctx.clearings.forget(uid);
+        ctx.secrets.gone(uid);
+        ctx.watches.end(uid);
+        ctx.metrics.gitops().forget(namespace.unwrap_or_default(), name);
+        groups_of(ctx, namespace, name);
     }
 
     fn of_node_group(&self, change: Change<'_, NodeGroup>) {
@@ -181,9 +195,18 @@ impl Triggers {
             });
         };
         match change {
-            Change::Own(group) => ctx.queues.node_groups.push(ObjectRef::from_obj(group)),
+            Change::Own(group) => {
+                unreadable::clear_object(ctx, group);
+                ctx.queues.node_groups.push(ObjectRef::from_obj(group));
+            }
+            Change::Unreadable(object) => {
+                unreadable::note::<NodeGroup>(ctx, object);
+                forget(ctx, NodeGroup::NAME, ctx.node_group_states.forget(object.uid()));
+                cluster(object.cluster.as_deref().unwrap_or_default(), object.meta.namespace.clone());
+            }
             Change::Shown(group) => cluster(&group.spec.cluster_ref.name, group.namespace()),
             Change::Gone { object, uid, part_of } => {
+                unreadable::clear::<NodeGroup>(ctx, object.namespace.as_deref(), &object.name);
                 forget(ctx, NodeGroup::NAME, ctx.node_group_states.forget(uid));
                 ctx.news.take(uid);
                 cluster(part_of, object.namespace.clone());
@@ -194,9 +217,18 @@ impl Triggers {
     fn of_account(&self, change: Change<'_, AwsAccount>) {
         let Some(ctx) = self.ctx.get() else { return };
         match change {
-            Change::Own(account) => ctx.queues.accounts.push(ObjectRef::from_obj(account)),
+            Change::Own(account) => {
+                unreadable::clear_object(ctx, account);
+                ctx.queues.accounts.push(ObjectRef::from_obj(account));
+            }
+            Change::Unreadable(object) => {
+                unreadable::note::<AwsAccount>(ctx, object);
+                forget(ctx, AwsAccount::NAME, ctx.account_states.forget(object.uid()));
+                users_of(ctx, object.name());
+            }
             Change::Shown(account) => users_of(ctx, &account.name_any()),
             Change::Gone { object, uid, .. } => {
+                unreadable::clear::<AwsAccount>(ctx, None, &object.name);
                 forget(ctx, AwsAccount::NAME, ctx.account_states.forget(uid));
                 users_of(ctx, &object.name);
             }

@@ -6,11 +6,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures::StreamExt;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
 
 use super::apply::{Kind, told};
+use super::decode::{Decoded, Unreadable};
 
 /// A number that differs when something differs.
 pub fn digest(value: impl Hash) -> u64 {
@@ -41,6 +43,8 @@ pub enum Change<'a, K: Kind> {
     Own(&'a K),
     /// Of the object, what others see.
     Shown(&'a K),
+    /// It is there and cannot be read, or no longer.
+    Unreadable(&'a Unreadable),
     /// It is gone.
     Gone {
         /// Which.
@@ -59,57 +63,34 @@ struct Noticed {
     shown: Shown,
 }
 
-/// A kind's store, and the watch that fills it and tells what changed.
+/// Objects of a page: each may be as large as etcd lets it be, with all that is dropped once it is parsed.
+const PAGE: u32 = 5;
+
+/// A kind's store, and the watch that fills it and tells what changed. An object that cannot be read is told of and is not in the store.
 pub fn watched<K: Kind>(
-    api: Api<K>,
+    api: Api<Decoded<K>>,
     shown: impl Fn(&K) -> Shown + Send + 'static,
     on_change: impl Fn(Change<'_, K>) + Send + 'static,
 ) -> (Store<K>, impl Future<Output = ()> + Send) {
-    let (reader, mut writer) = store::<K>();
+    let (reader, writer) = store::<K>();
+    let mut tracker = Tracker::new(reader.clone(), writer, shown, on_change);
     let watching = async move {
-        let mut noticed: HashMap<ObjectRef<K>, Noticed> = HashMap::new();
-        let mut initial: Vec<K> = Vec::new();
         let mut failing = false;
-        let events = watcher::watcher(api, watcher::Config::default()).default_backoff().modify(slim);
+        let events = watcher::watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
-            let event = match event {
-                Ok(event) => event,
+            match event {
+                Ok(event) => {
+                    if failing {
+                        failing = false;
+                        tracing::info!(kind = K::NAME, "the watch works again");
+                    }
+                    tracker.handle(event);
+                }
                 Err(error) => {
                     failing = true;
                     // Backed off by the stream: at most one line every half minute.
                     tracing::warn!(kind = K::NAME, error = %explained(&error), "the watch failed and is tried again");
-                    continue;
-                }
-            };
-            if failing {
-                failing = false;
-                tracing::info!(kind = K::NAME, "the watch works again");
-            }
-            writer.apply_watcher_event(&event);
-            match event {
-                Event::Init => initial.clear(),
-                Event::InitApply(object) => initial.push(object),
-                Event::InitDone => {
-                    // Only now does the store show them; what is missing went while nobody watched.
-                    let mut before = std::mem::take(&mut noticed);
-                    for object in std::mem::take(&mut initial) {
-                        let key = ObjectRef::from_obj(&object);
-                        if let Some(known) = before.remove(&key) {
-                            noticed.insert(key, known);
-                        }
-                        notice(&mut noticed, &object, &shown, &on_change);
-                    }
-                    for (object, Noticed { uid, shown, .. }) in before {
-                        on_change(Change::Gone { object: &object, uid: &uid, part_of: &shown.part_of });
-                    }
-                }
-                Event::Apply(object) => notice(&mut noticed, &object, &shown, &on_change),
-                Event::Delete(object) => {
-                    let key = ObjectRef::from_obj(&object);
-                    noticed.remove(&key);
-                    let uid = object.uid().unwrap_or_default();
-                    on_change(Change::Gone { object: &key, uid: &uid, part_of: &shown(&object).part_of });
                 }
             }
         }
@@ -117,34 +98,134 @@ pub fn watched<K: Kind>(
     (reader, watching)
 }
 
-fn notice<K: Kind>(
-    noticed: &mut HashMap<ObjectRef<K>, Noticed>,
-    object: &K,
-    shown: &impl Fn(&K) -> Shown,
-    on_change: &impl Fn(Change<'_, K>),
-) {
-    let key = ObjectRef::from_obj(object);
-    let now = Noticed { uid: object.uid().unwrap_or_default(), own: own_digest(object), shown: shown(object) };
-    let (own, others) = (now.own, now.shown.digest);
-    let before = noticed.insert(key.clone(), now);
-    if let Some(before) = &before
-        && before.uid != noticed.get(&key).map(|n| n.uid.as_str()).unwrap_or_default()
-    {
-        // Deleted and made again under the same name while nobody watched.
-        on_change(Change::Gone { object: &key, uid: &before.uid, part_of: &before.shown.part_of });
+/// Fills a store from the events of a watch, and tells of changes.
+struct Tracker<K: Kind, S, C> {
+    reader: Store<K>,
+    writer: Writer<K>,
+    noticed: HashMap<ObjectRef<K>, Noticed>,
+    /// Those that cannot be read: UID, and the name of the object they belong to.
+    unreadable: HashMap<ObjectRef<K>, (String, String)>,
+    /// Of a list under way.
+    initial: (Vec<ObjectRef<K>>, Vec<Unreadable>),
+    shown: S,
+    on_change: C,
+}
+
+impl<K: Kind, S: Fn(&K) -> Shown, C: Fn(Change<'_, K>)> Tracker<K, S, C> {
+    fn new(reader: Store<K>, writer: Writer<K>, shown: S, on_change: C) -> Self {
+        let (noticed, unreadable) = (HashMap::new(), HashMap::new());
+        Self { reader, writer, noticed, unreadable, initial: (Vec::new(), Vec::new()), shown, on_change }
     }
-    if before.as_ref().is_none_or(|before| before.own != own) {
-        on_change(Change::Own(object));
+
+    fn handle(&mut self, event: Event<Decoded<K>>) {
+        match event {
+            Event::Init => {
+                self.initial = (Vec::new(), Vec::new());
+                self.writer.apply_watcher_event(&Event::Init);
+            }
+            Event::InitApply(Decoded::Object(object)) => {
+                self.initial.0.push(ObjectRef::from_obj(&*object));
+                self.writer.apply_watcher_event(&Event::InitApply(*object));
+            }
+            Event::InitApply(Decoded::Unreadable(object)) => self.initial.1.push(*object),
+            Event::InitDone => self.listed(),
+            Event::Apply(Decoded::Object(object)) => {
+                self.writer.apply_watcher_event(&Event::Apply((*object).clone()));
+                self.notice(&object);
+            }
+            Event::Apply(Decoded::Unreadable(object)) => self.isolate(&object),
+            Event::Delete(Decoded::Object(object)) => {
+                let key = ObjectRef::from_obj(&*object);
+                self.noticed.remove(&key);
+                self.unreadable.remove(&key);
+                let uid = object.uid().unwrap_or_default();
+                let part_of = (self.shown)(&object).part_of;
+                self.writer.apply_watcher_event(&Event::Delete(*object));
+                (self.on_change)(Change::Gone { object: &key, uid: &uid, part_of: &part_of });
+            }
+            Event::Delete(Decoded::Unreadable(object)) => {
+                let key = reference(&object);
+                self.forget(&key);
+                self.unreadable.remove(&key);
+                let (uid, part_of) = (object.meta.uid.unwrap_or_default(), object.cluster.unwrap_or_default());
+                (self.on_change)(Change::Gone { object: &key, uid: &uid, part_of: &part_of });
+            }
+        }
     }
-    if before.is_none_or(|before| before.shown.digest != others) {
-        on_change(Change::Shown(object));
+
+    /// Only now does the store show them; what is missing went while nobody watched.
+    fn listed(&mut self) {
+        self.writer.apply_watcher_event(&Event::InitDone);
+        let (objects, unreadable) = std::mem::take(&mut self.initial);
+        let mut before = std::mem::take(&mut self.noticed);
+        let mut unreadable_before = std::mem::take(&mut self.unreadable);
+        for key in objects {
+            if let Some(known) = before.remove(&key) {
+                self.noticed.insert(key.clone(), known);
+            }
+            unreadable_before.remove(&key);
+            if let Some(object) = self.reader.get(&key) {
+                self.notice(&object);
+            }
+        }
+        for object in unreadable {
+            let key = reference(&object);
+            before.remove(&key);
+            unreadable_before.remove(&key);
+            self.isolate(&object);
+        }
+        for (object, Noticed { uid, shown, .. }) in before {
+            (self.on_change)(Change::Gone { object: &object, uid: &uid, part_of: &shown.part_of });
+        }
+        for (object, (uid, part_of)) in unreadable_before {
+            (self.on_change)(Change::Gone { object: &object, uid: &uid, part_of: &part_of });
+        }
+    }
+
+    /// Takes an object that cannot be read out of the store. What was noticed of it is forgotten, so that all of it is new once it can be.
+    fn isolate(&mut self, object: &Unreadable) {
+        let key = reference(object);
+        self.forget(&key);
+        let of = (object.meta.uid.clone().unwrap_or_default(), object.cluster.clone().unwrap_or_default());
+        self.unreadable.insert(key, of);
+        (self.on_change)(Change::Unreadable(object));
+    }
+
+    fn forget(&mut self, key: &ObjectRef<K>) {
+        self.noticed.remove(key);
+        if let Some(object) = self.reader.get(key) {
+            self.writer.apply_watcher_event(&Event::Delete((*object).clone()));
+        }
+    }
+
+    fn notice(&mut self, object: &K) {
+        let Self { noticed, shown, on_change, .. } = self;
+        let key = ObjectRef::from_obj(object);
+        self.unreadable.remove(&key);
+        let now = Noticed { uid: object.uid().unwrap_or_default(), own: own_digest(object), shown: shown(object) };
+        let (own, others) = (now.own, now.shown.digest);
+        let before = noticed.insert(key.clone(), now);
+        if let Some(before) = &before
+            && before.uid != noticed.get(&key).map(|n| n.uid.as_str()).unwrap_or_default()
+        {
+            // Deleted and made again under the same name while nobody watched.
+            on_change(Change::Gone { object: &key, uid: &before.uid, part_of: &before.shown.part_of });
+        }
+        if before.as_ref().is_none_or(|before| before.own != own) {
+            on_change(Change::Own(object));
+        }
+        if before.is_none_or(|before| before.shown.digest != others) {
+            on_change(Change::Shown(object));
+        }
     }
 }
 
-/// Managed fields are larger than all else in an object, and nobody reads them here.
-fn slim<K: ResourceExt>(object: &mut K) {
-    object.managed_fields_mut().clear();
-    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+fn reference<K: Kind>(object: &Unreadable) -> ObjectRef<K> {
+    let reference = ObjectRef::new(object.meta.name.as_deref().unwrap_or_default());
+    match object.meta.namespace.as_deref() {
+        Some(namespace) => reference.within(namespace),
+        None => reference,
+    }
 }
 
 fn explained(error: &watcher::Error) -> String {
@@ -154,3 +235,7 @@ fn explained(error: &watcher::Error) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

@@ -101,6 +101,7 @@ pub struct ReconcileMetrics {
     duration: Family<KindLabels, Histogram, fn() -> Histogram>,
     running: Family<KindLabels, Gauge>,
     objects: Family<ConditionLabels, Gauge>,
+    unreadable: Family<KindLabels, Gauge>,
     operations: Family<OperationLabels, Histogram, fn() -> Histogram>,
 }
 
@@ -279,6 +280,7 @@ impl ReconcileMetrics {
             duration: Family::new_with_constructor(reconcile_seconds),
             running: Family::default(),
             objects: Family::default(),
+            unreadable: Family::default(),
             operations: Family::new_with_constructor(operation_seconds),
         };
         registry.register(
@@ -294,6 +296,7 @@ impl ReconcileMetrics {
         );
         registry.register("reconciles_running", "Reconciliations under way", metrics.running.clone());
         registry.register("objects", "Objects by the status of each condition", metrics.objects.clone());
+        registry.register("objects_unreadable", "Objects that cannot be read", metrics.unreadable.clone());
         registry.register_with_unit(
             "operation_duration",
             "Time that updates in AWS took, by kind of resource and of update: the steps of upgrades among them",
@@ -314,6 +317,11 @@ impl ReconcileMetrics {
         let result = if took.is_some() { "ok" } else { "failed" };
         let labels = OperationLabels { kind: kind.to_owned(), operation: operation.to_owned(), result };
         self.operations.get_or_create(&labels).observe(took.unwrap_or_default().as_secs_f64());
+    }
+
+    /// So many objects of a kind cannot be read now.
+    pub fn unreadable(&self, kind: &'static str, count: usize) {
+        self.unreadable.get_or_create(&KindLabels { kind }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// An object's condition went from `from` to `to` (`True`, `False`, `Unknown`); `None`: it was not there, or is gone.

@@ -18,6 +18,7 @@ use super::reasons;
 use super::report::{self, Next};
 use super::watch::{Shown, digest};
 use crate::api::account::AwsAccountStatus;
+use crate::api::reference::AccountReference;
 use crate::api::{AwsAccount, AwsAccountSpec, RECONCILE_AT_ANNOTATION, Reason};
 use crate::aws::Session;
 use crate::engine::Failure;
@@ -28,6 +29,21 @@ const AGAIN: SignedDuration = SignedDuration::from_mins(30);
 /// An AwsAccount by name, as last told.
 pub fn find(ctx: &Context, name: &str) -> Option<AwsAccountSpec> {
     ctx.aws_accounts.get(&ObjectRef::new(name)).map(|account| account.spec.clone())
+}
+
+/// Refuses an account that is there and cannot be read.
+///
+/// # Errors
+/// Why it cannot.
+pub fn readable(ctx: &Context, reference: Option<&AccountReference>) -> Result<(), Refusal> {
+    let Some(AccountReference { name }) = reference else { return Ok(()) };
+    match ctx.unreadable.reason::<AwsAccount>(None, name) {
+        None => Ok(()),
+        Some(reason) => {
+            let message = format!("AwsAccount {name:?} cannot be read: {reason}");
+            Err(Refusal::new(Reason::AccessDenied, message))
+        }
+    }
 }
 
 /// What clusters see of an account: who may use it, and how.

@@ -46,7 +46,10 @@ impl Reconcile<'_> {
             return self.begins(previous, None);
         } else {
             let clusters = self.ctx.clusters.state();
-            let is_there = |uid: &str| clusters.iter().any(|cluster| cluster.uid().as_deref() == Some(uid));
+            let unreadable = &self.ctx.unreadable;
+            let is_there = |uid: &str| {
+                clusters.iter().any(|cluster| cluster.uid().as_deref() == Some(uid)) || unreadable.has_cluster(uid)
+            };
             match self.ctx.deletions.ask(&uid, &name, is_there).await {
                 Ok(Verdict::Begins) => return self.begins(previous, None),
                 Ok(Verdict::Waits(lately)) => Some((too_many(self.ctx.deletions.most(), &lately), self.release())),

@@ -233,7 +233,8 @@ impl Reconcile<'_> {
     /// Those that may still have something in AWS: our finalizer on them says so.
     fn node_groups_left(&self) -> Vec<String> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
-        groups.iter().filter(|group| apply::has_finalizer(&***group)).map(|group| told(group)).collect()
+        let left = groups.iter().filter(|group| apply::has_finalizer(&***group)).map(|group| told(group));
+        left.chain(self.ctx.unreadable.node_groups_of(&self.namespace, &self.cluster.name_any())).collect()
     }
 
     /// What may be there: what the spec names, and whatever else carries our tag. A spec that became invalid names nothing.

@@ -154,6 +154,7 @@ impl Reconcile<'_> {
     /// How the cluster's account is reached.
     fn grant(&self) -> Result<Grant, Refusal> {
         let spec = &self.cluster.spec;
+        account::readable(self.ctx, spec.account_ref.as_ref())?;
         let find = |name: &str| account::find(self.ctx, name);
         account::grant(
             spec.account_ref.as_ref(),

@@ -54,6 +54,13 @@ impl Reconcile<'_> {
             Ok(grant) => grant,
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };
+        // What they ask of the cluster (policies of its node role, a version to wait for) would be taken away in their absence.
+        let groups = self.ctx.unreadable.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        if let Some(group) = groups.first() {
+            let refusal =
+                validate::invalid("spec", format_args!("nothing is changed while a NodeGroup cannot be read: {group}"));
+            return Some(self.refused(previous, refusal, Next::change()));
+        }
         let observes = self.change_policy() == ChangePolicy::Observe;
         let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
         if !self.has_finalizer() {

@@ -33,6 +33,9 @@ impl Reconcile<'_> {
             return Some(self.suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
         }
         let name = &self.group.spec.cluster_ref.name;
+        if let Some(outcome) = self.cluster_unreadable(previous) {
+            return Some(outcome);
+        }
         let known = match self.ctx.cluster(&self.namespace, name) {
             Some(cluster) => Ok(Some(cluster)),
             // The store may not hold it yet: letting go on its word would leave the node group in AWS.

@@ -104,6 +104,14 @@ pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
 }
 
 impl Reconcile<'_> {
+    /// What its cluster asks for is not known while that cannot be read: nothing is done meanwhile.
+    fn cluster_unreadable(&self, previous: &NodeGroupStatus) -> Option<Outcome> {
+        let name = &self.group.spec.cluster_ref.name;
+        let reason = self.ctx.unreadable.reason::<EksCluster>(Some(&self.namespace), name)?;
+        let message = format!("EksCluster {name} cannot be read, and nothing is done until it is corrected: {reason}");
+        Some(self.waiting(previous, Reason::WaitingForCluster, message))
+    }
+
     async fn present(&mut self, previous: &NodeGroupStatus) -> Outcome {
         let spec = &self.group.spec;
         if spec.suspend {
@@ -113,6 +121,9 @@ impl Reconcile<'_> {
             return self.refused(previous, refusal);
         }
         let name = &spec.cluster_ref.name;
+        if let Some(outcome) = self.cluster_unreadable(previous) {
+            return outcome;
+        }
         let Some(cluster) = self.ctx.cluster(&self.namespace, name) else {
             let message = format!("EksCluster {}/{name} does not exist (yet)", self.namespace);
             return self.waiting(previous, Reason::WaitingForCluster, message);
@@ -182,6 +193,7 @@ impl Reconcile<'_> {
 
     fn grant(&self, cluster: &EksCluster) -> Result<Grant, Refusal> {
         let spec = &cluster.spec;
+        account::readable(self.ctx, spec.account_ref.as_ref())?;
         let find = |name: &str| account::find(self.ctx, name);
         account::grant(
             spec.account_ref.as_ref(),

@@ -1,0 +1,126 @@
+"""What a tenant stores, and what a workload cluster answers, does not fill the operator's memory: flat below 200 MB (limit: 256 Mi).
+
+The peak is the kernel's own (`VmHWM`), so nothing is missed between two looks.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from attacks.tenant import tenant
+from fleet.account import fresh_account
+from fleet.hostile import HostileApi
+from fleet.manifests import account as aws_account
+from fleet.manifests import flux
+from fleet.stage import Stage, stage, until
+from keelson_harness.aws import REGION, Durations
+from keelson_harness.controller import Controller
+
+MOST = 200 << 20
+NUMBER = 12
+
+
+@pytest.fixture(scope="module")
+def on():
+    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
+        yield started
+
+
+def peak(operator: Controller) -> int:
+    status = Path(f"/proc/{operator.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
+
+
+def measured(operator: Controller, what: str) -> tuple[str, int]:
+    """The peak of this life of the operator, in MiB."""
+    assert operator.alive, what
+    found = (what, peak(operator) >> 20)
+    print(f"{what}: resident {operator.process.resident_bytes() >> 20} MiB, at most {found[1]} MiB")
+    return found
+
+
+def assert_flat(found: list[tuple[str, int]]) -> None:
+    assert not [what for what, highest in found if highest >= MOST >> 20], found
+
+
+def test_twelve_objects_of_a_megabyte_do_not_fill_the_memory(on):
+    """Without the admission policy that refuses them: as on Kubernetes before 1.30."""
+    account = fresh_account()
+    on.apply(aws_account("memory", account))
+    mallory = tenant(on, "team-mallory")
+    large = {f"k{number}": "v" * 90 for number in range(10_000)}
+    spec = {"region": REGION, "version": "1.34", "accountRef": {"name": "memory"}}
+    items = [
+        mallory.object("EksCluster", f"large-{n}", {**spec, "addons": [{"name": "vpc-cni", "configuration": large}]})
+        for n in range(NUMBER)
+    ]
+    with on.operator(account=account) as operator:
+        for item in items:
+            assert mallory.refusal(item) is None
+        for item in items:
+            on.await_condition(item, "Stalled", reason="InvalidSpec")
+        found = [measured(operator, f"{NUMBER} objects of 1 MB")]
+        operator.restart()
+        on.await_ready(operator)
+        # What stood in status before is no sign that all were read again.
+        counted = re.compile(rf'keelson_objects(_unreadable)?{{[^}}]*"EksCluster"[^}}]*}} {NUMBER}\n')
+        until(lambda: counted.search(operator.metrics()), 30, "all of them")
+        found.append(measured(operator, "after a restart"))
+    on.forget(*items)
+    assert_flat(found)
+
+
+@pytest.fixture(scope="module")
+def hostile(on: Stage):
+    api = HostileApi(on.cloud.directory)
+    on.aws.control("POST", "settings", json={"workload_endpoint": api.url, "workload_ca_file": str(api.ca_file)})
+    yield api
+    api.close()
+
+
+def test_hostile_workload_cluster_does_not_fill_the_memory(on, hostile):
+    """A Git writer of one cluster, or whoever owns it, against the operator of the fleet."""
+    account = fresh_account()
+    on.apply(aws_account("attacked", account))
+    mallory = tenant(on, "team-attack")
+    spec = {
+        "region": REGION,
+        "version": "1.34",
+        "accountRef": {"name": "attacked"},
+        "network": {"vpc": {"zoneCount": 2, "nat": "None", "publicSubnets": False}},
+        "addons": [{"name": "vpc-cni"}],
+        "gitops": flux("https://git.example.com/fleet", "clusters/attacked", interval="10s"),
+    }
+    item = mallory.object("EksCluster", "attacked", spec)
+    said = {
+        "large": "HelmRelease: they take more than 128 MiB",
+        "endless": "HelmRelease: one answer takes more than 4096 KiB",
+        "crumbs": "",
+        "bomb": "compressed (gzip)",
+        "redirect": "a redirect is not followed",
+    }
+    found = []
+    with on.operator(account=account) as operator:
+        for attack, words in said.items():
+            hostile.attack = attack
+            if attack == "large":
+                assert mallory.refusal(item) is None
+                on.await_condition(item, "ControlPlaneReady")
+            else:
+                # A new process: it remembers nothing of how the cluster behaved.
+                operator.restart()
+                on.await_ready(operator)
+            until(lambda a=attack: a in hostile.attacked, 60, f"a list under {attack}")
+            try:
+                if words:
+                    until(lambda w=words: w in on.condition(item, "GitOpsReady").get("message", ""), 60, words)
+                    assert on.condition(item, "GitOpsReady")["reason"] == "AgentUnreachable"
+            finally:
+                found.append(measured(operator, attack))
+            # AWS is not concerned.
+            assert on.condition(item, "ControlPlaneReady")["status"] == "True"
+    on.forget(item)
+    assert_flat(found)

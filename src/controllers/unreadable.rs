@@ -1,0 +1,271 @@
+//! Objects that cannot be read: said in their own status, counted, logged once, and held against what would be done in their absence.
+//! An object here is not in its kind's store, so nothing is done for it, and nothing may take it for one that is gone.
+//! I/O: the management cluster's API.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams};
+use kube::core::Request;
+use serde::de::IgnoredAny;
+use serde_json::json;
+use tokio::sync::Notify;
+
+use super::apply::{self, Kind};
+use super::conditions::{Conditions, Overall, Says};
+use super::context::{Context, locked};
+use super::decode::Unreadable;
+use crate::api::{EksCluster, NodeGroup, Reason};
+use crate::aws::WriteGate;
+
+/// Field manager of these conditions, apart from the rest of status so that none of that is given up.
+const MANAGER: &str = "keelson-unreadable";
+/// When a status that was not written is tried again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// Kind, namespace, name.
+type Id = (&'static str, String, String);
+
+struct Entry {
+    object: Unreadable,
+    api_version: String,
+    kind: String,
+    url: String,
+    reported: bool,
+}
+
+/// The objects that cannot be read now.
+#[derive(Default)]
+pub struct Unreadables {
+    all: Mutex<BTreeMap<Id, Entry>>,
+    changed: Notify,
+}
+
+fn id<K: Kind>(namespace: Option<&str>, name: &str) -> Id {
+    (K::NAME, namespace.unwrap_or_default().to_owned(), name.to_owned())
+}
+
+impl Unreadables {
+    /// Notes one. True: it is new, or something about it is.
+    pub fn insert<K: Kind>(&self, object: &Unreadable) -> bool {
+        let namespace = object.meta.namespace.as_deref();
+        let id = id::<K>(namespace, object.meta.name.as_deref().unwrap_or_default());
+        let mut all = locked(&self.all);
+        let same = |known: &Unreadable| known.meta.uid == object.meta.uid && known.reason == object.reason;
+        let known = all
+            .get(&id)
+            .is_some_and(|entry| same(&entry.object) && entry.object.meta.generation == object.meta.generation);
+        let entry = Entry {
+            object: object.clone(),
+            api_version: K::api_version(&()).into_owned(),
+            kind: K::kind(&()).into_owned(),
+            url: K::url_path(&(), namespace),
+            reported: known && all.get(&id).is_some_and(|entry| entry.reported),
+        };
+        all.insert(id, entry);
+        drop(all);
+        if !known {
+            self.changed.notify_one();
+        }
+        !known
+    }
+
+    /// It can be read again, or is gone. True: it was here.
+    pub fn remove<K: Kind>(&self, namespace: Option<&str>, name: &str) -> bool {
+        locked(&self.all).remove(&id::<K>(namespace, name)).is_some()
+    }
+
+    /// Why an object cannot be read, if so.
+    pub fn reason<K: Kind>(&self, namespace: Option<&str>, name: &str) -> Option<String> {
+        locked(&self.all).get(&id::<K>(namespace, name)).map(|entry| entry.object.reason.clone())
+    }
+
+    /// How many there are of a kind.
+    pub fn count<K: Kind>(&self) -> usize {
+        locked(&self.all).keys().filter(|(kind, ..)| *kind == K::NAME).count()
+    }
+
+    /// Whether the EksCluster of that UID is here.
+    pub fn has_cluster(&self, uid: &str) -> bool {
+        let all = locked(&self.all);
+        all.iter().any(|((kind, ..), entry)| *kind == EksCluster::NAME && entry.object.meta.uid.as_deref() == Some(uid))
+    }
+
+    /// NodeGroups that belong to a cluster, or may, and may have something in AWS: our finalizer on them says so.
+    pub fn node_groups_of(&self, namespace: &str, cluster: &str) -> Vec<String> {
+        let all = locked(&self.all);
+        let may_belong = |object: &Unreadable| object.cluster.as_deref().is_none_or(|name| name == cluster);
+        let held =
+            |object: &Unreadable| object.meta.finalizers.iter().flatten().any(|one| one == crate::api::FINALIZER);
+        all.iter()
+            .filter(|((kind, place, _), entry)| {
+                *kind == NodeGroup::NAME && place == namespace && may_belong(&entry.object) && held(&entry.object)
+            })
+            .map(|((_, _, name), entry)| format!("NodeGroup {name} (it cannot be read: {})", entry.object.reason))
+            .collect()
+    }
+
+    fn due(&self) -> Vec<(Id, Unreadable, String, serde_json::Value)> {
+        let all = locked(&self.all);
+        let due = all.iter().filter(|(_, entry)| !entry.reported);
+        due.map(|(id, entry)| (id.clone(), entry.object.clone(), entry.url.clone(), entry.body())).collect()
+    }
+
+    fn reported(&self, id: &Id, object: &Unreadable) {
+        if let Some(entry) = locked(&self.all).get_mut(id).filter(|entry| entry.object.reason == object.reason) {
+            entry.reported = true;
+        }
+    }
+}
+
+impl Entry {
+    /// The status that says so.
+    fn body(&self) -> serde_json::Value {
+        let (meta, now) = (&self.object.meta, Timestamp::now());
+        let mut conditions = Conditions::from(&self.object.conditions, meta.generation, &now);
+        let message = format!(
+            "the object cannot be read, and nothing is done for it: {}. What is in AWS stays as it is until this is corrected",
+            self.object.reason
+        );
+        conditions.overall(&Overall::Stalled(Says::no(Reason::InvalidSpec, message)));
+        let mut conditions = conditions.into_all();
+        conditions.retain(|condition| matches!(condition.type_.as_str(), "Ready" | "Reconciling" | "Stalled"));
+        json!({
+            "apiVersion": self.api_version,
+            "kind": self.kind,
+            "metadata": {"name": meta.name, "uid": meta.uid},
+            "status": {"observedGeneration": meta.generation, "conditions": conditions},
+        })
+    }
+}
+
+/// Says in the status of each that it cannot be read, for as long as this process leads.
+pub async fn report(ctx: Arc<Context>) {
+    loop {
+        for (id, object, url, body) in ctx.unreadable.due() {
+            if !ctx.gate.may_write() {
+                break;
+            }
+            match write(&ctx, &url, &object, &body).await {
+                Ok(()) => ctx.unreadable.reported(&id, &object),
+                // Gone, or another by now: the watch will tell.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
+                    ctx.unreadable.reported(&id, &object)
+                }
+                Err(error) => {
+                    let (kind, namespace, name) = id;
+                    tracing::warn!(kind, namespace, name, error = %apply::told(&error), "the status of an object that cannot be read was not written; it is tried again");
+                }
+            }
+        }
+        let pending = !ctx.unreadable.due().is_empty();
+        let pause = if pending { AGAIN } else { Duration::MAX };
+        let _ = tokio::time::timeout(pause, ctx.unreadable.changed.notified()).await;
+    }
+}
+
+/// Asks for metadata only in return: the object itself cannot be parsed.
+async fn write(ctx: &Context, url: &str, object: &Unreadable, body: &serde_json::Value) -> Result<(), kube::Error> {
+    let name = object.meta.name.clone().unwrap_or_default();
+    let params = PatchParams::apply(MANAGER).force();
+    let mut request = Request::new(url)
+        .patch_subresource("status", &name, &params, &Patch::Apply(body))
+        .map_err(kube::Error::BuildRequest)?;
+    request.headers_mut().insert(http::header::ACCEPT, http::HeaderValue::from_static(apply::METADATA_ONLY));
+    ctx.client.request::<IgnoredAny>(request).await.map(drop)
+}
+
+/// Notes an object that cannot be read, with a log line when that is new.
+pub fn note<K: Kind>(ctx: &Context, object: &Unreadable) {
+    if ctx.unreadable.insert::<K>(object) {
+        let meta = &object.meta;
+        let (namespace, name) =
+            (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+        tracing::warn!(
+            kind = K::NAME,
+            namespace,
+            name,
+            reason = object.reason,
+            "an object cannot be read: nothing is done for it, others go on"
+        );
+    }
+    ctx.metrics.reconcile().unreadable(K::NAME, ctx.unreadable.count::<K>());
+}
+
+/// An object can be read, or is gone.
+pub fn clear<K: Kind>(ctx: &Context, namespace: Option<&str>, name: &str) {
+    if ctx.unreadable.remove::<K>(namespace, name) {
+        ctx.metrics.reconcile().unreadable(K::NAME, ctx.unreadable.count::<K>());
+    }
+}
+
+/// The same for an object that was read.
+pub fn clear_object<K: Kind>(ctx: &Context, object: &K) {
+    clear::<K>(ctx, object.namespace().as_deref(), &object.name_any());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, cluster: Option<&str>, finalizer: bool) -> Unreadable {
+        let mut object =
+            Unreadable { reason: "bad".into(), cluster: cluster.map(str::to_owned), ..Unreadable::default() };
+        object.meta.name = Some(name.to_owned());
+        object.meta.namespace = Some("team".to_owned());
+        object.meta.uid = Some(name.to_owned());
+        object.meta.finalizers = finalizer.then(|| vec![crate::api::FINALIZER.to_owned()]);
+        object
+    }
+
+    #[test]
+    fn a_node_group_that_cannot_be_read_is_not_taken_for_one_that_is_gone() {
+        let all = Unreadables::default();
+        for object in [
+            object("of-demo", Some("demo"), true),
+            object("of-other", Some("other"), true),
+            object("of-any", None, true),
+            object("empty", Some("demo"), false),
+        ] {
+            assert!(all.insert::<NodeGroup>(&object));
+        }
+        let held = all.node_groups_of("team", "demo");
+        assert_eq!(held.len(), 2);
+        assert!(held[0].contains("of-any") && held[1].contains("of-demo (it cannot be read: bad)"), "{held:?}");
+        assert!(all.node_groups_of("elsewhere", "demo").is_empty());
+        assert!(all.remove::<NodeGroup>(Some("team"), "of-demo") && !all.remove::<NodeGroup>(Some("team"), "of-demo"));
+    }
+
+    #[test]
+    fn the_same_object_is_reported_once_and_an_edited_one_again() {
+        let all = Unreadables::default();
+        let mut cluster = object("a", None, false);
+        assert!(all.insert::<EksCluster>(&cluster) && all.has_cluster("a"));
+        let (id, known, ..) = all.due().remove(0);
+        all.reported(&id, &known);
+        assert!(!all.insert::<EksCluster>(&cluster) && all.due().is_empty());
+        cluster.meta.generation = Some(2);
+        assert!(all.insert::<EksCluster>(&cluster) && all.due().len() == 1);
+        assert_eq!(all.reason::<EksCluster>(Some("team"), "a").as_deref(), Some("bad"));
+    }
+
+    #[test]
+    fn its_status_says_that_it_is_stalled_and_touches_no_other_field() {
+        let all = Unreadables::default();
+        all.insert::<EksCluster>(&object("a", None, false));
+        let (_, _, url, body) = all.due().remove(0);
+        assert_eq!(url, "/apis/keelson.dev/v1alpha1/namespaces/team/eksclusters");
+        let status = body["status"].as_object().unwrap();
+        assert_eq!(status.keys().collect::<Vec<_>>(), ["conditions", "observedGeneration"]);
+        let of =
+            |kind: &str| status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == kind).unwrap().clone();
+        assert_eq!(
+            (of("Stalled")["status"].as_str(), of("Stalled")["reason"].as_str()),
+            (Some("True"), Some("InvalidSpec"))
+        );
+        assert_eq!(of("Ready")["status"], "False");
+    }
+}
