@@ -167,6 +167,7 @@ def test_defaults_stand_in_the_object(api, made):
             "nodeGroups": "Follow",
             "addons": "Follow",
             "allowRollback": False,
+            "unreadableNodes": "Block",
         },
         "gitops": {
             "flux": {

@@ -295,7 +295,8 @@ def test_a_workload_api_that_hangs_holds_the_upgrade_and_nothing_else(on, played
     silent = socket.create_server(("127.0.0.1", 0), backlog=100)
     endpoint = f"https://127.0.0.1:{silent.getsockname()[1]}"
     upgrade = {"unreadableNodes": "Block"}
-    made = cluster("silent", version="1.33", upgrade=upgrade, accountRef={"name": "silent"}, **SMALL)
+    spec = {"version": "1.33", "addons": [], "accountRef": {"name": "silent"}, **SMALL}
+    made = cluster("silent", upgrade=upgrade, **spec)
     version, kind, name, namespace = key_of(made)
     behind = {"endpoint": endpoint, "caFile": str(on.cloud.management.ca_file), "kubeconfig": "none"}
     with silent:
