@@ -49,6 +49,12 @@ def post(api: KubeApi, item: dict, dry_run: bool = False) -> dict:
     return api.request("POST", path, params=params, json=item).json()
 
 
+def write_status(api: KubeApi, kind: str, status: dict) -> None:
+    """Writes what the operator writes about what runs."""
+    if status:
+        api.patch(API, kind, "demo", {"status": status}, subresource="status")
+
+
 def refusal(call) -> str:
     with pytest.raises(ApiError) as refused:
         call()
@@ -86,6 +92,7 @@ def made(api) -> Iterator:
 @pytest.mark.parametrize(("kind", "base", "case"), cases("IMMUTABLE"))
 def test_an_edit_of_what_cannot_change_is_refused_with_what_to_do(api, made, kind, base, case):
     before = made(kind, merged(base, case.start))
+    write_status(api, kind, case.status)
     message = refusal(lambda: api.patch(API, kind, "demo", {"spec": case.change}))
     assert_says(message, case)
     assert api.get(API, kind, "demo")["spec"] == before["spec"]
@@ -94,6 +101,7 @@ def test_an_edit_of_what_cannot_change_is_refused_with_what_to_do(api, made, kin
 @pytest.mark.parametrize(("kind", "base", "case"), cases("CHANGEABLE"))
 def test_an_edit_of_what_can_change_is_taken(api, made, kind, base, case):
     made(kind, merged(base, case.start))
+    write_status(api, kind, case.status)
     api.patch(API, kind, "demo", {"spec": case.change})
 
 
@@ -159,6 +167,7 @@ def test_defaults_stand_in_the_object(api, made):
             "nodeGroups": "Follow",
             "addons": "Follow",
             "allowRollback": False,
+            "unreadableNodes": "Block",
         },
         "gitops": {
             "flux": {

@@ -5,6 +5,11 @@ Killed means SIGKILL, sent by the emulator between applying the write and answer
 
 from __future__ import annotations
 
+import contextlib
+import re
+import time
+from collections.abc import Callable
+
 import pytest
 
 from fleet.account import EC2_ID, Account, fresh_account
@@ -12,7 +17,8 @@ from fleet.killing import killed_at
 from fleet.manifests import DEFAULT_ADDONS, cluster, key_of, node_group
 from fleet.stage import Stage, stage
 from keelson_harness.aws import REGION, Durations
-from keelson_harness.kubeapi import conditions
+from keelson_harness.controller import Controller
+from keelson_harness.kubeapi import ApiError, conditions
 
 ZONES = [f"{REGION}{zone}" for zone in "ab"]
 # Whatever is not named here has its number from AWS: the control plane's interfaces, instances, ...
@@ -79,10 +85,10 @@ class Pair:
 
     def ready(self) -> bool:
         return all(
-            conditions(item).get("Ready", {}).get("status") == "True" for item in self._found()
-        ) and bool(self._found())
+            conditions(item).get("Ready", {}).get("status") == "True" for item in self.found()
+        ) and bool(self.found())
 
-    def _found(self) -> list[dict]:
+    def found(self) -> list[dict]:
         return [found for item in self.items if (found := self.on.api.find(*key_of(item)))]
 
     def ask_to_go(self) -> None:
@@ -90,7 +96,7 @@ class Pair:
             self.on.api.delete(*key_of(item))
 
     def gone(self) -> bool:
-        return not self._found()
+        return not self.found()
 
     def assert_one_of_each(self) -> None:
         keys = self.account.resources()
@@ -150,6 +156,44 @@ def test_killed_with_several_writes_in_flight_it_makes_one_of_each(on, pair, cap
         print(f"\n  {run.told(f'delete, each life killed at write {stride}')}")
     pair.assert_nothing_left()
     assert run.points
+
+
+def poked_until(on: Stage, pair: Pair, done: Callable[[], bool], seconds: float) -> None:
+    """Each change of an object asks for a reconcile at once: after a panic the operator would wait a minute by itself."""
+    deadline = time.monotonic() + seconds
+    number = 0
+    while not done():
+        assert time.monotonic() < deadline, "\n".join(map(on.story, pair.items))
+        number += 1
+        for item in pair.found():
+            version, kind, meta = item["apiVersion"], item["kind"], item["metadata"]
+            patch = {"metadata": {"annotations": {"example.com/poke": str(number)}}}
+            with contextlib.suppress(ApiError):  # It may be gone by now.
+                on.api.patch(version, kind, meta["name"], patch, meta["namespace"])
+        time.sleep(0.5)
+
+
+def panics(operator: Controller) -> int:
+    counted = re.findall(
+        r'keelson_reconciles_total\{[^}]*result="panic"\} (\d+)', operator.metrics()
+    )
+    return sum(map(int, counted))
+
+
+def test_a_reconcile_that_panics_after_its_write_doubles_nothing(on, pair):
+    """The process lives on, and has read the account before: its shared reads must not count for the successor."""
+    pair.apply()
+    # A debug build's own fault: the emulator can kill the process, but not one reconcile of it.
+    fault = {"KEELSON_FAULT_PANIC_AFTER_WRITE": "2"}
+    with on.operator(account=pair.account.id, env=fault) as operator:
+        poked_until(on, pair, pair.ready, 90)
+        pair.assert_one_of_each()
+        assert panics(operator) >= 8
+        objects = re.findall(r'keelson_objects\{kind="EksCluster"[^}]*\} (\d+)', operator.metrics())
+        assert sum(map(int, objects)) == 1, "one object is counted once"
+        pair.ask_to_go()
+        poked_until(on, pair, pair.gone, 60)
+    pair.assert_nothing_left()
 
 
 def test_every_answer_to_a_write_lost_it_makes_one_of_each(on, pair):

@@ -12,16 +12,18 @@ import requests
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, stage, until
-from keelson_harness.aws import Durations
+from fleet.stage import SETTLE, Stage, stage, until
+from keelson_harness.aws import REGION, Durations
 from keelson_harness.cloud import NAMESPACE
 from keelson_harness.controller import Controller
 
 # Long enough that a handover falls into the making of a cluster.
 LIFE = Durations(4, 1, 1, 2, 0.5, 1)
 LEASE = ("coordination.k8s.io/v1", "Lease", "keelson", NAMESPACE)
-# The Lease's own 15 s, a look every 2 s, and a loaded machine.
-SILENT_SECONDS = 25
+# A Lease that lasts 8 s instead of 15.
+SHORT_LEASE = ("--lease-duration=8s", "--renew-deadline=5s", "--retry-period=1s")
+# The Lease's own time, a look every second, and a loaded machine.
+SILENT_SECONDS = 18
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +59,12 @@ def pair(name: str) -> tuple[dict, dict]:
     return cluster(name), node_group(name)
 
 
-def two_replicas(on: Stage, account: str) -> tuple[Controller, Controller]:
-    first = on.start(account=account, name="keelson-a")
+def two_replicas(
+    on: Stage, account: str, settle: str = SETTLE
+) -> tuple[Controller, Controller]:
+    first = on.start(*SHORT_LEASE, account=account, name="keelson-a", settle=settle)
     until(lambda: holder(on) == "keelson-a", what="the first replica's lease")
-    return first, on.start(account=account, name="keelson-b")
+    return first, on.start(*SHORT_LEASE, account=account, name="keelson-b", settle=settle)
 
 
 def test_standby_looks_at_nothing_and_takes_over_at_once_when_the_leader_stops(on):
@@ -129,6 +133,8 @@ def test_paused_leader_writes_nothing_once_it_wakes_up(on):
     on.ready(*began, *later)
     assert creates(first) == before
     assert figure(first, "keelson_leader") == 0
+    assert figure(first, "keelson_objects") == 0, "only the leader counts objects"
+    assert figure(second, "keelson_objects", kind="EksCluster") == 2
     vpcs = on.account(account).counts()["vpcs"]
     assert vpcs == 2
     on.delete(*began, *later)
@@ -136,6 +142,53 @@ def test_paused_leader_writes_nothing_once_it_wakes_up(on):
     second.stop()
     until(lambda: holder(on) == "keelson-a", 10, "the first replica's lease")
     first.stop()
+
+
+def test_creates_that_aws_carries_out_after_a_takeover_are_made_once(on):
+    """The worst case of creates without a client token: sent by a leader that loses its lease, and done by AWS only then."""
+    account = fresh_account()
+    # The window of the successor ends after the slow calls do: 8 s of the lease, and 4 s.
+    first, second = two_replicas(on, account, settle="--settle=4s")
+    network = {"vpc": {"zoneCount": 2, "endpoints": ["s3", "ecr.api"]}}
+    made = cluster("slow-creates", network=network)
+    slow = {"delay": 10}
+
+    def recorded(*keys: str) -> bool:
+        resources = {r["key"]: r.get("id") for r in on.status(made).get("resources", [])}
+        return all(key in resources and not resources[key] for key in keys)
+
+    def taken_over(of: Controller, by: str) -> None:
+        os.kill(of.pid, signal.SIGSTOP)
+        try:
+            until(lambda: holder(on) == by, SILENT_SECONDS, f"the lease of {by}")
+        finally:
+            on.aws.clear_faults()
+            os.kill(of.pid, signal.SIGCONT)
+
+    for action in ("CreateVpc", "AllocateAddress"):
+        on.aws.add_fault({"account": account, "action": action}, slow)
+    on.apply(made)
+    until(lambda: recorded("vpc", f"elasticIp/{REGION}a"), 20, "the first intents")
+    rest = ("CreateSubnet", "CreateInternetGateway", "CreateRouteTable", "CreateSecurityGroup")
+    taken_over(first, "keelson-b")
+    for action in rest:
+        on.aws.add_fault({"account": account, "action": action}, slow)
+    until(
+        lambda: recorded("internetGateway", "routeTable/public", "securityGroup/endpoints"),
+        30,
+        "the intents of what is in the VPC",
+    )
+    taken_over(second, "keelson-a")
+    on.await_condition(made, "NetworkReady", timeout=60)
+    counts = on.account(account).counts()
+    single = ("vpcs", "internetGateways", "addresses")
+    assert {kind: counts[kind] for kind in single} == dict.fromkeys(single, 1)
+    assert (counts["subnets"], counts["routeTables"]) == (4, 3)
+    on.account(account).resources()  # fails when there are two of anything
+    on.delete(made)
+    assert on.account(account).inventory() == {}
+    first.stop()
+    second.stop()
 
 
 def allow_config_maps_of(on: Stage, name: str) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime
+import socket
 import time
 
 import pytest
 
+from fleet.account import fresh_account
+from fleet.manifests import cluster, key_of
 from fleet.stage import Stage, stage, until
+from fleet.upgrading import SMALL, reach
 from gates import Played
 from gates.scenes import BROKEN, ENDING, FAR, INSIGHT, SCENES
-from keelson_harness.aws import Durations
+from keelson_harness.aws import REGION, Durations
 from keelson_harness.kubeapi import ApiError
 
 UPGRADED = ["UpdateClusterVersion 1.34"]
@@ -266,3 +270,54 @@ def test_the_end_of_support_is_in_status_and_warned_of(on, played, name, days):
     assert "1.33" in warned()[0]
     # It is no reason not to be ready.
     assert scene.conditions()["Ready"]["status"] == "True"
+
+
+# A version that there is not
+
+
+def test_a_version_that_was_never_carried_out_is_taken_back(on, played):
+    scene = played["typo"]
+    ready = scene.blocked("1.63", "set spec.version")
+    assert ready["reason"] == "UpgradeBlocked"
+    assert scene.calls() == []
+    # Lower than what was asked for, and not lower than what runs: what the message advises.
+    scene.edit(version="1.34")
+    on.ready(scene.cluster, timeout=40)
+    assert scene.steps() == UPGRADED
+
+
+# The workload cluster
+
+
+def test_a_workload_api_that_hangs_holds_the_upgrade_and_nothing_else(on, played):
+    """It accepts connections and never answers."""
+    account = on.account(fresh_account())
+    silent = socket.create_server(("127.0.0.1", 0), backlog=100)
+    endpoint = f"https://127.0.0.1:{silent.getsockname()[1]}"
+    upgrade = {"unreadableNodes": "Block"}
+    spec = {"version": "1.33", "addons": [], "accountRef": {"name": "silent"}, **SMALL}
+    made = cluster("silent", upgrade=upgrade, **spec)
+    version, kind, name, namespace = key_of(made)
+    behind = {"endpoint": endpoint, "caFile": str(on.cloud.management.ca_file), "kubeconfig": "none"}
+    with silent:
+        on.apply(*reach(on, account, name), made)
+        on.ready(made, timeout=60)
+        where = {"account": account.id, "region": REGION, "cluster": name}
+        on.aws.control("POST", "api-servers", json={**where, **behind})
+        until(lambda: on.status(made)["endpoint"] == endpoint, 20, "the endpoint")
+        on.api.patch(version, kind, name, {"spec": {"version": "1.34"}}, namespace)
+        until(lambda: "nodes are being read" in on.condition(made)["message"], 20, "the read")
+        # An edit that has nothing to do with it is carried out at once.
+        on.api.patch(version, kind, name, {"spec": {"tags": {"stage": "test"}}}, namespace)
+        arn = on.status(made)["arn"]
+
+        def tag() -> str | None:
+            return account.eks.list_tags_for_resource(resourceArn=arn)["tags"].get("stage")
+
+        until(tag, 10, "the tag")
+        until(lambda: "unreadableNodes" in on.condition(made)["message"], 60, "what to do")
+        assert account.eks.describe_cluster(name=name)["cluster"]["version"] == "1.33"
+        ignore = {"spec": {"upgrade": {"unreadableNodes": "Ignore"}}}
+        on.api.patch(version, kind, name, ignore, namespace)
+        on.ready(made, timeout=60)
+        assert account.eks.describe_cluster(name=name)["cluster"]["version"] == "1.34"

@@ -40,14 +40,14 @@ use super::version::{InvalidVersion, KubernetesVersion};
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", description = "Address of the Kubernetes API", priority = 1),
     validation = rules::cluster_name_fits_eks(),
     validation = rules::cluster_name_fixed(),
+    validation = rules::cluster_version_not_lowered(),
+    validation = rules::cluster_rollback_by_one(),
     derive = "PartialEq",
     status = "EksClusterStatus",
     doc = "One EKS cluster with its network, roles, add-ons and GitOps agent."
 )]
 #[x_kube(validation = rules::account_fixed())]
 #[x_kube(validation = rules::fixed_member("roleArn", "the cluster's role cannot change: put the old value back, or make a new EksCluster with the other value, move the workloads, and delete this one"))]
-#[x_kube(validation = rules::cluster_version_not_lowered())]
-#[x_kube(validation = rules::cluster_rollback_by_one())]
 #[x_kube(validation = rules::encryption_only_added())]
 #[x_kube(validation = rules::key_in_region())]
 #[x_kube(validation = rules::zones_in_region())]
@@ -68,7 +68,8 @@ pub struct EksClusterSpec {
     #[schemars(length(min = 1, max = 100))]
     #[x_kube(validation = rules::eks_name())]
     pub cluster_name: Option<String>,
-    /// Kubernetes version to reach, a minor version at a time, such as `1.34`. Lowering it needs `upgrade.allowRollback`.
+    /// Kubernetes version to reach, a minor version at a time, such as `1.34`. One lower than the control plane's needs
+    /// `upgrade.allowRollback`.
     #[schemars(length(max = 8))]
     #[x_kube(validation = rules::kubernetes_version())]
     pub version: String,

@@ -18,6 +18,8 @@ pub enum ConditionType {
     NodesReady,
     InSync,
     Upgrading,
+    /// The cluster can be used, whatever is being changed about it.
+    Available,
 }
 
 impl ConditionType {
@@ -34,6 +36,7 @@ impl ConditionType {
             Self::NodesReady => "NodesReady",
             Self::InSync => "InSync",
             Self::Upgrading => "Upgrading",
+            Self::Available => "Available",
         }
     }
 }

@@ -37,13 +37,13 @@ use super::version::{InvalidVersion, KubernetesVersion};
     printcolumn(name = "Release", type_ = "string", json_path = ".status.releaseVersion", description = "AMI release of the nodes", priority = 1),
     validation = rules::node_group_name_fits_eks(),
     validation = rules::node_group_name_fixed(),
+    validation = rules::node_group_version_not_lowered(),
     derive = "PartialEq",
     status = "NodeGroupStatus",
     scale(spec_replicas_path = ".spec.scaling.desired", status_replicas_path = ".status.replicas"),
     selectable = ".spec.clusterRef.name",
     doc = "One EKS managed node group of an EksCluster."
 )]
-#[x_kube(validation = rules::node_group_version_not_lowered())]
 #[x_kube(validation = rules::fixed_member("amiType", "the AMI type cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
 #[x_kube(validation = rules::fixed_member("diskSizeGiB", "the disk size cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
 #[x_kube(validation = rules::fixed_member("roleArn", "the nodes' role cannot change: put the old value back, or make a new NodeGroup with the other value and delete this one"))]
@@ -58,7 +58,7 @@ pub struct NodeGroupSpec {
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::eks_name())]
     pub node_group_name: Option<String>,
-    /// Kubernetes version of its nodes, such as `1.34`; absent: follows the cluster. Never lowered.
+    /// Kubernetes version of its nodes, such as `1.34`; absent: follows the cluster. Never lower than that of its nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     #[x_kube(validation = rules::kubernetes_version())]

@@ -198,36 +198,45 @@ fn versions_compare(old: &str, new: &str, comparison: &str) -> String {
     )
 }
 
+/// Where nothing runs yet, or the version stays as it was. A version that was never reached can be taken back, so an edit is
+/// compared with what runs, and not with what was asked for last.
+const NOTHING_TO_LOWER: &str = "!has(oldSelf.status) || !has(oldSelf.status.version)";
+
 pub(super) fn cluster_version_not_lowered() -> Rule {
     refuse(
         format!(
-            "self.upgrade.allowRollback || {}",
-            versions_compare("oldSelf.version", "self.version", ">=")
+            "self.spec.version == oldSelf.spec.version || self.spec.upgrade.allowRollback || {NOTHING_TO_LOWER} || {}",
+            versions_compare("oldSelf.status.version", "self.spec.version", ">=")
         ),
-        "the version cannot be lowered: put the old one back; to roll back by one minor version, which EKS allows for 7 days \
-         after an upgrade, set upgrade.allowRollback: true as well",
+        "the version cannot be lower than the one that the control plane has (status.version): name that or a later one; to roll \
+         back by one minor version, which EKS allows for 7 days after an upgrade, set upgrade.allowRollback: true as well",
     )
-    .field_path(".version")
+    .field_path(".spec.version")
 }
 
 pub(super) fn cluster_rollback_by_one() -> Rule {
     refuse(
-        format!("!self.upgrade.allowRollback || {}", versions_compare("oldSelf.version", "self.version", "+ 1 >=")),
-        "a rollback goes back by one minor version only: name the version before",
+        format!(
+            "self.spec.version == oldSelf.spec.version || !self.spec.upgrade.allowRollback || {NOTHING_TO_LOWER} || {}",
+            versions_compare("oldSelf.status.version", "self.spec.version", "+ 1 >=")
+        ),
+        "a rollback goes back by one minor version only: name the version before the one that the control plane has \
+         (status.version)",
     )
-    .field_path(".version")
+    .field_path(".spec.version")
 }
 
 pub(super) fn node_group_version_not_lowered() -> Rule {
     refuse(
         format!(
-            "!has(self.version) || !has(oldSelf.version) || {}",
-            versions_compare("oldSelf.version", "self.version", ">=")
+            "!has(self.spec.version) || (has(oldSelf.spec.version) && self.spec.version == oldSelf.spec.version) \
+             || {NOTHING_TO_LOWER} || {}",
+            versions_compare("oldSelf.status.version", "self.spec.version", ">=")
         ),
-        "the version of a node group cannot be lowered: put the old one back, or make a new NodeGroup of the lower version and \
-         delete this one",
+        "the version of a node group cannot be lower than the one that its nodes have (status.version): name that or a later one, \
+         or make a new NodeGroup of the lower version and delete this one",
     )
-    .field_path(".version")
+    .field_path(".spec.version")
 }
 
 pub(super) fn duration() -> Rule {

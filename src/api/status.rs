@@ -145,6 +145,9 @@ pub struct ResourceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub update_id: Option<String>,
+    /// Updates begun since the last that succeeded. After three that failed it waits for an edit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_attempts: Option<i32>,
 }
 
 /// An add-on.
@@ -247,6 +250,9 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub update_id: Option<String>,
+    /// Updates begun since the last that succeeded. After three that failed it waits for an edit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_attempts: Option<i32>,
     /// Names of its Auto Scaling groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), inner(length(max = 256)), extend("x-kubernetes-list-type" = "atomic"))]

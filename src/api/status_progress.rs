@@ -170,6 +170,10 @@ pub struct GitOpsStatus {
     /// How many objects the agent keeps in the cluster, by its own inventories.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<i64>,
+    /// Why the agent is not watched just now: it is looked at every 10 to 60 seconds instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub watch_error: Option<String>,
     /// When the cluster last answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact: Option<Time>,

@@ -28,6 +28,10 @@ pub struct Upgrade {
     /// Whether add-ons at Default or Latest move to the new version's (`Follow`), or are left as they are (`Manual`).
     #[serde(default)]
     pub addons: FollowPolicy,
+    /// What it means that the cluster's nodes cannot be read: `Block` holds steps of the control plane back, as a kubelet might be
+    /// too old for the next version; `Ignore` goes by the versions of the node groups in EKS.
+    #[serde(default)]
+    pub unreadable_nodes: UnreadableNodesPolicy,
     /// Lets `version` be lowered by one minor. EKS rolls back within 7 days of an upgrade; node groups and add-ons stay.
     #[serde(default)]
     pub allow_rollback: bool,
@@ -45,6 +49,7 @@ impl Default for Upgrade {
             soak: default_soak(),
             node_groups: FollowPolicy::default(),
             addons: FollowPolicy::default(),
+            unreadable_nodes: UnreadableNodesPolicy::default(),
             allow_rollback: false,
         }
     }
@@ -56,6 +61,14 @@ pub enum InsightsPolicy {
     #[default]
     Block,
     Warn,
+    Ignore,
+}
+
+/// What it means that the nodes of a workload cluster cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum UnreadableNodesPolicy {
+    #[default]
+    Block,
     Ignore,
 }
 

@@ -15,6 +15,7 @@ use super::buckets::{Limits, Take};
 use super::credentials::CachedCredentials;
 use super::errors::{AwsError, Call, Cause, Class, Reported};
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::CallTimer;
 
 /// The longest a call waits for a token inside a reconcile; beyond it the caller is told when to come again.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
@@ -68,6 +69,8 @@ pub fn is_write(service: Service, action: &str) -> bool {
 /// Asked right before each write: does this process still own what it is about to change?
 pub trait WriteGate: Send + Sync + fmt::Debug {
     fn may_write(&self) -> bool;
+    /// For how long it does if nothing renews it; `None`: for good.
+    fn holds_for(&self) -> Option<Duration>;
 }
 
 /// For the command line, where there is no other replica.
@@ -78,6 +81,21 @@ impl WriteGate for AlwaysOpen {
     fn may_write(&self) -> bool {
         true
     }
+
+    fn holds_for(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Returns once the gate has closed.
+async fn closed(gate: &dyn WriteGate) {
+    while let Some(left) = gate.holds_for() {
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left).await;
+    }
+    std::future::pending().await
 }
 
 /// Whose call goes first when tokens are short.
@@ -181,9 +199,20 @@ impl Caller {
             let Place { metrics, .. } = &*self.place;
             let began = Instant::now();
             let timer = metrics.aws().start(service.as_str(), action, call.account, call.region);
-            let answer = request.await;
+            let answer = if is_write(service, action) {
+                tokio::select! {
+                    // First: a process that was paused sees that the gate is closed before it sends anything.
+                    biased;
+                    () = closed(&*self.place.gate) => return Err(self.given_up(&call, timer)),
+                    answer = request => answer,
+                }
+            } else {
+                request.await
+            };
             match answer {
                 Ok(answer) => {
+                    #[cfg(debug_assertions)]
+                    super::fault::after_write(service, action);
                     self.limits(service).succeeded(service, action, began);
                     let took = timer.finish("ok");
                     trace_success(&call, took);
@@ -238,6 +267,18 @@ impl Caller {
         Ok(())
     }
 
+    /// A write that AWS has not answered when this process no longer leads: whoever leads next must not wait for it. AWS may
+    /// carry it out all the same. The next leader finds that out: by name, by client token, or, where a create has
+    /// neither, by the intent on record and the read-after-write window.
+    fn given_up(&self, call: &Call<'_>, timer: CallTimer<'_>) -> AwsError {
+        let took = timer.finish(Class::Unavailable.as_str());
+        let message =
+            "given up: this replica's lease ran out before AWS answered; the next leader looks whether it was done";
+        let error = AwsError::from(call.failed(Class::Unavailable, message));
+        trace_failure(call, &error, took);
+        error
+    }
+
     /// Lets rates and credentials learn from the failure.
     fn learn(&self, call: &Call<'_>, error: AwsError, cause: Cause, began: Instant) -> AwsError {
         let limits = self.limits(call.service);
@@ -279,7 +320,8 @@ fn trace_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
     let Call { service, action, resource, account, region } = *call;
     let (service, duration_ms, outcome) = (service.as_str(), millis(took), error.class().as_str());
     let (code, request_id) = (error.code.as_deref(), error.request_id.as_deref());
-    let message = error.message.as_str();
+    // Not `message`: that is the line's own.
+    let details = error.message.as_str();
     match error.class() {
         Class::Gone | Class::NoChange | Class::Busy | Class::NotYetVisible | Class::Throttled => {
             tracing::debug!(
@@ -292,7 +334,7 @@ fn trace_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
                 outcome,
                 code,
                 request_id,
-                message,
+                details,
                 "AWS call"
             );
         }
@@ -307,7 +349,7 @@ fn trace_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
                 outcome,
                 code,
                 request_id,
-                message,
+                details,
                 "AWS call"
             );
         }

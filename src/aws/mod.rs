@@ -9,6 +9,8 @@ pub mod call;
 pub mod credentials;
 pub mod errors;
 pub mod events;
+#[cfg(debug_assertions)]
+mod fault;
 pub mod session;
 pub mod shared;
 pub mod snapshots;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
 
-use crate::controllers::{self, Options, context::Settings};
+use crate::controllers::{self, Options, context::Settings, lease_timing::Timing};
 use crate::gitops::proxy::Proxy;
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::Intervals;
@@ -34,6 +34,15 @@ pub struct Args {
     /// Name of the Lease. The ConfigMaps are called so with `-expectations` and `-deletions` behind it.
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAME", default_value = "keelson")]
     leader_election_name: String,
+    /// How long a standby waits for a renewal of the Lease before it takes over.
+    #[arg(long, env = "KEELSON_LEASE_DURATION", default_value = "15s", value_parser = duration)]
+    lease_duration: Duration,
+    /// How long the leader writes to AWS after its last renewal of the Lease; a write that is not answered by then is given up.
+    #[arg(long, env = "KEELSON_RENEW_DEADLINE", default_value = "10s", value_parser = duration)]
+    renew_deadline: Duration,
+    /// How often the leader renews the Lease, and a standby looks at it.
+    #[arg(long, env = "KEELSON_RETRY_PERIOD", default_value = "2s", value_parser = duration)]
+    retry_period: Duration,
     /// How often what is at rest in AWS is compared with the spec [default: 10m; with an event queue 1h].
     #[arg(long, env = "KEELSON_DRIFT_INTERVAL", value_parser = duration)]
     drift_interval: Option<Duration>,
@@ -101,6 +110,9 @@ fn options(args: Args) -> anyhow::Result<Options> {
         leader_election,
         leader_election_namespace,
         leader_election_name,
+        lease_duration,
+        renew_deadline,
+        retry_period,
         drift_interval,
         event_queue_url,
         timeout,
@@ -115,6 +127,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         log_level: _,
         concurrency,
     } = args;
+    let lease_timing = Timing { lease_duration, renew_deadline, retry_period };
     let event_queue_url = event_queue_url.filter(|url| !url.is_empty());
     let at_rest = if event_queue_url.is_some() { WITH_EVENTS } else { Intervals::default().drift };
     let drift = drift_interval.unwrap_or(at_rest);
@@ -126,6 +139,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
     let (learned_in, deletions_in) = (beside("expectations"), beside("deletions"));
     Ok(Options {
         lease: leader_election.then_some((namespace, leader_election_name)),
+        lease_timing: lease_timing.check().map_err(anyhow::Error::msg)?,
         listen,
         settings: Settings {
             intervals: Intervals { drift, ..Intervals::default() },

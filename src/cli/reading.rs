@@ -1,6 +1,7 @@
 //! AWS for verbs that only look. I/O: reads from AWS.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::aws::{Accounts, Identity, Session, WriteGate, accounts};
 use crate::telemetry::Metrics;
@@ -12,6 +13,10 @@ struct ReadOnly;
 impl WriteGate for ReadOnly {
     fn may_write(&self) -> bool {
         false
+    }
+
+    fn holds_for(&self) -> Option<Duration> {
+        Some(Duration::ZERO)
     }
 }
 

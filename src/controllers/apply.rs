@@ -7,6 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::deadline::{answered, answered_while};
+use crate::aws::WriteGate;
+
 /// Field manager of status.
 pub const MANAGER: &str = "keelson";
 /// Field manager of the inventory, apart from the rest so that an id is kept without waiting for anything else.
@@ -57,11 +60,13 @@ fn api_of<K: Kind>(client: &Client, object: &K) -> Api<K> {
     K::api(client, object.meta().namespace.as_deref())
 }
 
-/// Applies fields of status as `manager`. Only to this very object: one of the same name made since is refused.
+/// Applies fields of status as `manager`, for as long as `gate` is open. Only to this very object: one of the same name made
+/// since is refused.
 pub async fn status<K: Kind, S: Serialize>(
     client: &Client,
     object: &K,
     manager: &str,
+    gate: &dyn WriteGate,
     status: &S,
 ) -> Result<(), kube::Error> {
     let body: Value = json!({
@@ -71,7 +76,8 @@ pub async fn status<K: Kind, S: Serialize>(
         "status": status,
     });
     let params = PatchParams::apply(manager).force();
-    api_of(client, object).patch_status(&object.name_any(), &params, &Patch::Apply(&body)).await.map(drop)
+    let (api, name, patch) = (api_of(client, object), object.name_any(), Patch::Apply(&body));
+    answered_while(gate, "patch status", api.patch_status(&name, &params, &patch)).await.map(drop)
 }
 
 /// Whether our finalizer is on it.
@@ -109,9 +115,9 @@ async fn patch_finalizers<K: Kind>(
         finalizers.retain(|one| one != crate::api::FINALIZER || meta.deletion_timestamp.is_some());
         change(&mut finalizers);
         let body = json!({"metadata": {"finalizers": finalizers, "resourceVersion": meta.resource_version, "uid": object.uid()}});
-        match api.patch_metadata(&name, &params, &Patch::Merge(&body)).await {
+        match answered("patch finalizers", api.patch_metadata(&name, &params, &Patch::Merge(&body))).await {
             Err(kube::Error::Api(status)) if status.code == 409 && tries < 3 => {
-                let fresh = api.get_metadata(&name).await?;
+                let fresh = answered("get metadata", api.get_metadata(&name)).await?;
                 if fresh.metadata.uid != object.uid() {
                     // Another object of that name: ours is gone.
                     return Err(kube::Error::Api(Box::new(status.with_code(404))));
@@ -127,7 +133,7 @@ async fn patch_finalizers<K: Kind>(
 pub async fn delete<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Error> {
     let preconditions = Preconditions { uid: object.uid(), resource_version: None };
     let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-    match api_of(client, object).delete(&object.name_any(), &params).await {
+    match answered("delete", api_of(client, object).delete(&object.name_any(), &params)).await {
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
         other => other.map(drop),
     }

@@ -115,8 +115,6 @@ pub struct State<S, R> {
     pub failed: Option<Failed>,
     /// Failures that were told as events.
     pub told: Failures,
-    /// Its Ready condition as counted.
-    pub counted: Option<&'static str>,
     /// The status patch failed this often in a row.
     pub unwritten: u32,
     /// What only its kind remembers.
@@ -149,7 +147,6 @@ impl<S, R: Default> States<S, R> {
             reconcile_at: None,
             failed: None,
             told: Failures::default(),
-            counted: None,
             unwritten: 0,
             kind: R::default(),
         };
@@ -163,9 +160,27 @@ impl<S, R: Default> States<S, R> {
         locked(&self.0).contains_key(uid)
     }
 
+    /// A reconcile of the object panicked: only what its successor must not do twice is kept.
+    pub async fn restart(&self, uid: &str, now: Timestamp) {
+        let known = locked(&self.0).get(uid).cloned();
+        if let Some(state) = known {
+            state.lock().await.restart(now);
+        }
+    }
+
     /// Forgets an object.
     pub fn forget(&self, uid: &str) -> Option<Shared<S, R>> {
         locked(&self.0).remove(uid)
+    }
+}
+
+impl<S, R: Default> State<S, R> {
+    /// Forgets what a reconcile that panicked may have left half changed. Its last write may not show in reads yet, and the
+    /// store may not show what it recorded: intents and ids stay, and no read from before `now` counts.
+    fn restart(&mut self, now: Timestamp) {
+        self.memory.restart(now);
+        (self.written, self.inventory, self.failed) = (None, None, None);
+        self.kind = R::default();
     }
 }
 
@@ -334,5 +349,34 @@ impl Context {
         });
         all.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Key, Presence, Recorded};
+
+    #[tokio::test]
+    async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let (vpc, address) = (Key::single("vpc"), Key::single("elasticIp"));
+        let states = States::<(), ()>::default();
+        let settle = Duration::from_secs(10);
+        {
+            let state = states.of("uid", || Memory::new(at(0), settle, []));
+            let mut state = state.lock().await;
+            state.memory.intend(&vpc, at(100));
+            state.memory.saw(&address, Presence::Absent, at(100));
+            state.written = Some(());
+        }
+        states.restart("uid", at(105)).await;
+        let state = states.of("uid", || panic!("it is known"));
+        let state = state.lock().await;
+        assert_eq!(state.memory.since, at(105));
+        let intent = state.memory.get(&vpc).and_then(|entry| entry.recorded.clone());
+        assert_eq!(intent, Some(Recorded { id: None, operation: None, operations: 0, at: at(100) }));
+        assert_eq!(state.memory.unsettled(&vpc, at(114)), Some(at(115)), "the window begins with the panic");
+        assert!(state.memory.get(&address).is_none() && state.written.is_none());
     }
 }

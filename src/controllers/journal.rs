@@ -28,7 +28,8 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
             let state = entry.presence.as_ref().and_then(|presence| presence.observed()).map(|seen| seen.state.clone());
             let state = state.filter(|state| !state.is_empty());
             let (id, update_id) = (recorded.id.clone(), recorded.operation.clone());
-            let line = ResourceStatus { key: key.to_string(), id, state, update_id };
+            let update_attempts = update_attempts(recorded);
+            let line = ResourceStatus { key: key.to_string(), id, state, update_id, update_attempts };
             Some((FOUND_BY_CLUSTER.contains(&key.kind()), line))
         })
         .collect();
@@ -42,9 +43,23 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
 pub fn recorded(resources: &[ResourceStatus]) -> Vec<(Key, Recorded)> {
     let line = |line: &ResourceStatus| {
         let id = line.id.clone().filter(|id| !id.is_empty());
-        (Key::parse(&line.key), Recorded { id, operation: line.update_id.clone(), at: Timestamp::UNIX_EPOCH })
+        let operations = operations(line.update_attempts);
+        (
+            Key::parse(&line.key),
+            Recorded { id, operation: line.update_id.clone(), operations, at: Timestamp::UNIX_EPOCH },
+        )
     };
     resources.iter().map(line).collect()
+}
+
+/// How many updates were begun in vain, as status keeps it.
+pub fn update_attempts(recorded: &Recorded) -> Option<i32> {
+    (recorded.operations > 0).then(|| i32::try_from(recorded.operations).unwrap_or(i32::MAX))
+}
+
+/// The same, read back.
+pub fn operations(update_attempts: Option<i32>) -> u32 {
+    update_attempts.and_then(|count| u32::try_from(count).ok()).unwrap_or_default()
 }
 
 /// Keeps the inventory of one EksCluster.
@@ -88,7 +103,7 @@ impl Journal for StatusJournal<'_> {
             return Err(Failure::new(Class::NotLeader, message));
         }
         let body = json!({"resources": lines});
-        match apply::status(self.client, self.object, apply::JOURNAL, &body).await {
+        match apply::status(self.client, self.object, apply::JOURNAL, self.gate, &body).await {
             Ok(()) => {
                 *self.written() = lines;
                 Ok(())
@@ -140,6 +155,11 @@ mod tests {
             ("vpc", Some("vpc-1"), Some("available")),
         ];
         assert_eq!(told, expected);
+        assert_eq!(lines[0].update_attempts, None);
+        let failing = ResourceStatus { update_id: Some("u-2".into()), update_attempts: Some(2), ..lines[0].clone() };
+        let (_, kept) = &recorded(&[failing])[0];
+        assert_eq!((kept.operation.as_deref(), kept.operations), (Some("u-2"), 2));
+        assert_eq!(update_attempts(kept), Some(2));
         let again = Memory::new(now, Duration::ZERO, recorded(&lines));
         assert_eq!(
             inventory(&again).iter().map(|l| &l.key).collect::<Vec<_>>(),

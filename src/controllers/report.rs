@@ -14,8 +14,11 @@ use super::context::{Context, State};
 use super::events::Told;
 use super::watch::digest;
 use crate::api::RECONCILE_AT_ANNOTATION;
+use crate::api::account::AwsAccountStatus;
 use crate::api::conditions::{self, ConditionType};
+use crate::api::status::{EksClusterStatus, NodeGroupStatus};
 use crate::aws::WriteGate;
+use crate::engine::Report;
 use crate::engine::consent::Subject;
 
 /// When nothing is expected: a watch event that was missed is made good by then.
@@ -23,37 +26,68 @@ const RESYNC: Duration = Duration::from_secs(1800);
 /// Two reconciles of an object are never closer than this.
 const SHORTEST: Duration = Duration::from_millis(50);
 
-/// When to come again.
+/// When to come again, and how the reconcile ended, for `keelson_reconciles_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Next(Option<Timestamp>);
+pub struct Next {
+    at: Option<Timestamp>,
+    result: &'static str,
+}
+
+/// Nothing failed.
+const OK: &str = "ok";
+/// The spec, or the account that it names, does not allow it.
+pub const REFUSED: &str = "refused";
+/// A call to the management cluster's API failed.
+pub const MANAGEMENT_API: &str = "management_api";
+/// The checker refused the plan.
+const UNSAFE_PLAN: &str = "unsafe_plan";
 
 impl Next {
     /// When something changes.
     pub fn change() -> Self {
-        Self(None)
+        Self { at: None, result: OK }
     }
 
     /// At that time.
     pub fn at(at: Timestamp) -> Self {
-        Self(Some(at))
+        Self { at: Some(at), result: OK }
     }
 
     /// After that long.
     pub fn after(pause: SignedDuration, now: Timestamp) -> Self {
-        Self(Some(now.saturating_add(pause).unwrap_or(now)))
+        Self::at(now.saturating_add(pause).unwrap_or(now))
     }
 
-    /// The earlier of the two.
+    /// The earlier of the two; what failed in either has failed.
     pub fn or(self, other: Self) -> Self {
-        match (self.0, other.0) {
-            (Some(one), Some(two)) => Self(Some(one.min(two))),
-            (one, two) => Self(one.or(two)),
+        let at = match (self.at, other.at) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        Self { at, ..self.failed(other.result) }
+    }
+
+    /// The same of a reconcile that failed for `result`, unless another failure is noted already.
+    pub fn failed(self, result: &'static str) -> Self {
+        Self { result: if self.result == OK { result } else { self.result }, ..self }
+    }
+
+    /// The same with what failed in AWS, if anything.
+    pub fn of(self, report: &Report) -> Self {
+        if !report.violations.is_empty() {
+            return self.failed(UNSAFE_PLAN);
         }
+        report.failure().map_or(self, |failure| self.failed(failure.class.as_str()))
+    }
+
+    /// How the reconcile ended.
+    pub fn result(self) -> &'static str {
+        self.result
     }
 
     /// The pause from `now`.
     pub fn pause(self, now: Timestamp) -> Duration {
-        let Some(at) = self.0 else { return RESYNC };
+        let Some(at) = self.at else { return RESYNC };
         at.duration_since(now).max(SignedDuration::ZERO).unsigned_abs().clamp(SHORTEST, RESYNC)
     }
 }
@@ -123,9 +157,9 @@ pub async fn write<K, S, R>(
 ) -> Next
 where
     K: Kind,
-    S: Serialize + PartialEq + Default,
+    S: Serialize + PartialEq + Default + WithConditions,
 {
-    count(ctx, K::NAME, state, overall);
+    ctx.metrics.objects().ready(K::NAME, &object.uid().unwrap_or_default(), ready_status(overall));
     let now = Timestamp::now();
     if status == previous && state.unwritten == 0 {
         state.written = Some(status);
@@ -135,8 +169,9 @@ where
         // A process that was paused wakes up with old news, and whoever leads by now does not see that it was written over.
         return next;
     }
-    match apply::status(&ctx.client, object, apply::MANAGER, &status).await {
+    match apply::status(&ctx.client, object, apply::MANAGER, &*ctx.gate, &status).await {
         Ok(()) => {
+            log_transitions(object, previous.conditions(), status.conditions());
             state.written = Some(status);
             state.unwritten = 0;
             next
@@ -150,25 +185,83 @@ where
             // Its own pause, doubled up to a minute: an API server that is away must not be stormed by all objects.
             let millis = 1000_i64.saturating_mul(1 << state.unwritten.min(6)).min(60_000);
             let spread = i64::try_from(seed(object) % 1000).unwrap_or_default();
-            let again = Next::after(SignedDuration::from_millis(millis + spread), now);
+            let again = Next::after(SignedDuration::from_millis(millis + spread), now).failed(MANAGEMENT_API);
             if state.unwritten > 2 { again } else { next.or(again) }
         }
     }
 }
 
-fn count<S, R>(ctx: &Context, kind: &'static str, state: &mut State<S, R>, overall: &Overall) {
-    let status = match overall {
+fn ready_status(overall: &Overall) -> &'static str {
+    match overall {
         Overall::Ready(_) => "True",
         Overall::Reconciling(_) | Overall::Stalled(_) => "False",
         Overall::Suspended(_) => "Unknown",
-    };
-    ctx.metrics.reconcile().condition(kind, "Ready", state.counted, Some(status));
-    state.counted = Some(status);
+    }
+}
+
+/// A status that holds conditions.
+pub trait WithConditions {
+    /// All of them.
+    fn conditions(&self) -> &[Condition];
+}
+
+impl WithConditions for EksClusterStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+}
+
+impl WithConditions for NodeGroupStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+}
+
+impl WithConditions for AwsAccountStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+}
+
+/// One line for each condition whose status or reason changed: what happened to an object can be read from the log alone.
+fn log_transitions<K: Kind>(object: &K, before: &[Condition], now: &[Condition]) {
+    let (kind, object_name, namespace) = (K::NAME, object.name_any(), object.namespace().unwrap_or_default());
+    for Condition { type_, status, reason, message, .. } in now {
+        let same = |old: &&Condition| old.type_ == *type_ && old.status == *status && old.reason == *reason;
+        if before.iter().any(|old| same(&old)) {
+            continue;
+        }
+        // Not every False is trouble; Stalled is.
+        if type_ == ConditionType::Stalled.as_str() && status == "True" {
+            tracing::warn!(
+                kind,
+                namespace,
+                object_name,
+                condition = type_,
+                status,
+                reason,
+                details = message,
+                "condition changed"
+            );
+        } else {
+            tracing::info!(
+                kind,
+                namespace,
+                object_name,
+                condition = type_,
+                status,
+                reason,
+                details = message,
+                "condition changed"
+            );
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::EksCluster;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -184,8 +277,51 @@ mod tests {
     }
 
     #[test]
+    fn a_reconcile_that_failed_says_for_what_class_of_error() {
+        let next = Next::at(at(110)).failed("throttled");
+        assert_eq!((Next::change().result(), next.result()), ("ok", "throttled"));
+        assert_eq!(next.or(Next::at(at(105)).failed("denied")).result(), "throttled", "the first counts");
+        assert_eq!(Next::at(at(105)).or(next).result(), "throttled");
+    }
+
+    #[test]
+    fn each_transition_of_a_condition_is_one_line_of_the_log() {
+        use crate::telemetry::logs::{Captured, Format};
+        let object: EksCluster = serde_json::from_value(serde_json::json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster", "metadata": {"name": "demo", "namespace": "team"},
+            "spec": {"region": "eu-west-1", "version": "1.34"},
+        }))
+        .unwrap();
+        let condition = |kind: &str, status: &str, reason: &str, message: &str| -> Condition {
+            let time = "2026-11-28T10:00:00Z";
+            serde_json::from_value(serde_json::json!({
+                "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": time,
+            }))
+            .unwrap()
+        };
+        let before = [condition("Ready", "False", "Creating", "1 min"), condition("Stalled", "False", "Creating", "")];
+        let now = [
+            condition("Ready", "False", "Creating", "2 min"),
+            condition("Stalled", "True", "InvalidSpec", "spec.version: https://bot:hunter2@example.com"),
+        ];
+        let (log, guard) = Captured::start("info", Format::Json);
+        log_transitions(&object, &before, &now);
+        drop(guard);
+        let lines: Vec<serde_json::Value> =
+            log.text().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let line = &lines[0];
+        assert_eq!((&line["level"], &line["message"]), (&"WARN".into(), &"condition changed".into()));
+        assert_eq!(
+            (&line["kind"], &line["object_name"], &line["reason"]),
+            (&"EksCluster".into(), &"demo".into(), &"InvalidSpec".into())
+        );
+        assert!(!log.text().contains("hunter2"), "{}", log.text());
+    }
+
+    #[test]
     fn a_restart_with_many_objects_is_spread_out() {
-        let mut object = crate::api::EksCluster::new(
+        let mut object = EksCluster::new(
             "x",
             serde_json::from_value(serde_json::json!({"region": "r", "version": "1.34"})).unwrap(),
         );

@@ -11,6 +11,7 @@ use super::context::{Parts, Queues, Settings};
 use super::events::Events;
 use super::http::{self, Health};
 use super::leader::{self, Elector, Leadership};
+use super::lease_timing::Timing;
 use super::term::{Stores, Term};
 use crate::aws::Accounts;
 use crate::gitops::proxy::Proxy;
@@ -27,6 +28,8 @@ const LOST: Duration = Duration::from_secs(5);
 pub struct Options {
     /// Namespace and name of the Lease; none: this is the only replica.
     pub lease: Option<(String, String)>,
+    /// How long the Lease lasts, and how often it is renewed.
+    pub lease_timing: Timing,
     /// Probes and metrics.
     pub listen: SocketAddr,
     /// For reconciles.
@@ -85,7 +88,7 @@ pub async fn run(options: Options) -> Result<(), StartError> {
             term.end(SHUTDOWN).await;
         }
         Some((namespace, name)) => {
-            let elector = Elector::new(operator.client.clone(), &namespace, &name, me);
+            let elector = Elector::new(operator.client.clone(), &namespace, &name, me, options.lease_timing);
             operator.lead(elector, &stop).await;
         }
     }

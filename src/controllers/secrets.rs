@@ -91,12 +91,15 @@ pub async fn follow(ctx: Arc<Context>) {
     loop {
         let error = watch
             .follow(&ctx.client, |heard| {
+                if heard != Heard::Began {
+                    // That it begins says nothing of whether it lasts.
+                    pauses = self::pauses();
+                }
                 let of = match heard {
                     Heard::Began => None,
                     Heard::Changed { namespace, name } => Some((namespace, name)),
                     Heard::Alive => return,
                 };
-                pauses = self::pauses();
                 if !ctx.secrets.set_watched(true) && std::mem::take(&mut told) {
                     tracing::info!("Secrets are watched again");
                 }
@@ -122,11 +125,8 @@ fn pauses() -> ExponentialBackoff {
 
 fn explained(error: &CallError) -> String {
     match error {
-        CallError::Unreachable(cause) => cause.to_string(),
         CallError::Denied { message, .. } => format!("{message}; deploy/rbac.yaml allows it"),
-        CallError::NotFound => "the API server serves none".into(),
-        CallError::Conflict => "409 to a read".into(),
-        CallError::Refused(message) => message.clone(),
+        other => other.to_string(),
     }
 }
 

@@ -98,7 +98,10 @@ impl Term {
         ctx.tasks.wait().await;
         for task in watches.into_iter().chain(appliers) {
             task.abort();
+            // What it counted last is counted before all is forgotten.
+            let _ = task.await;
         }
+        ctx.metrics.forget_term();
         if let Some(keeper) = keeper {
             keeper.last().await;
         }
@@ -159,7 +162,7 @@ impl Triggers {
             Change::Own(cluster) => ctx.queues.clusters.push(ObjectRef::from_obj(cluster)),
             Change::Shown(cluster) => groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any()),
             Change::Gone { object, uid, .. } => {
-                forget(ctx, EksCluster::NAME, ctx.cluster_states.forget(uid));
+                forget(ctx, EksCluster::NAME, uid, ctx.cluster_states.forget(uid));
                 ctx.workloads.forget(uid);
                 ctx.news.take(uid);
                 ctx.clearings.forget(uid);
@@ -184,7 +187,7 @@ impl Triggers {
             Change::Own(group) => ctx.queues.node_groups.push(ObjectRef::from_obj(group)),
             Change::Shown(group) => cluster(&group.spec.cluster_ref.name, group.namespace()),
             Change::Gone { object, uid, part_of } => {
-                forget(ctx, NodeGroup::NAME, ctx.node_group_states.forget(uid));
+                forget(ctx, NodeGroup::NAME, uid, ctx.node_group_states.forget(uid));
                 ctx.news.take(uid);
                 cluster(part_of, object.namespace.clone());
             }
@@ -197,7 +200,7 @@ impl Triggers {
             Change::Own(account) => ctx.queues.accounts.push(ObjectRef::from_obj(account)),
             Change::Shown(account) => users_of(ctx, &account.name_any()),
             Change::Gone { object, uid, .. } => {
-                forget(ctx, AwsAccount::NAME, ctx.account_states.forget(uid));
+                forget(ctx, AwsAccount::NAME, uid, ctx.account_states.forget(uid));
                 users_of(ctx, &object.name);
             }
         }
@@ -224,14 +227,16 @@ fn users_of(ctx: &Context, account: &str) {
 fn forget<S: Send + 'static, R: Send + 'static>(
     ctx: &Context,
     kind: &'static str,
+    uid: &str,
     state: Option<super::context::Shared<S, R>>,
 ) {
-    let Some(state) = state else { return };
-    let metrics = ctx.metrics.clone();
-    // Its last reconcile may still hold it.
+    let (metrics, uid) = (ctx.metrics.clone(), uid.to_owned());
     tokio::spawn(async move {
-        let counted = state.lock().await.counted.take();
-        metrics.reconcile().condition(kind, "Ready", counted, None);
+        // Its last reconcile may still run, and count it.
+        if let Some(state) = state {
+            drop(state.lock().await);
+        }
+        metrics.objects().forget(kind, &uid);
     });
 }
 
@@ -267,23 +272,24 @@ async fn one<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>, reconcile: Reconc
             return Action::requeue(pause);
         }
     }
-    let (kind, name, namespace) = (K::NAME, object.name_any(), object.namespace().unwrap_or_default());
-    let span = tracing::info_span!("reconcile", kind, namespace, name);
+    let (kind, object_name, namespace) = (K::NAME, object.name_any(), object.namespace().unwrap_or_default());
+    // Not `name`: that is the span's own in a line of JSON.
+    let span = tracing::info_span!("reconcile", kind, namespace, object_name);
     let timer = ctx.metrics.reconcile().start(K::NAME);
     let began = Instant::now();
     let (work, over) = (reconcile(object.clone(), ctx.clone()), ctx.over.clone());
     let task = ctx.tasks.spawn(async move { over.run_until_cancelled(work).await }.instrument(span));
     match task.await {
         Ok(Some(next)) => {
-            timer.finish("ok");
+            timer.finish(next.result());
             Action::requeue(next.pause(Timestamp::now()))
         }
         Ok(None) => Action::await_change(),
         Err(error) => {
             timer.finish("panic");
             let after = began.elapsed();
-            tracing::error!(kind, namespace, name, ?after, %error, "a reconcile ended in a panic: this is an error in Keelson, please report it; others go on");
-            K::forget(&ctx, &uid);
+            tracing::error!(kind, namespace, object_name, ?after, %error, "a reconcile ended in a panic: this is an error in Keelson, please report it; others go on");
+            K::restart(&ctx, &uid).await;
             let failed =
                 Failed::after(None, Failure::new(Class::Unknown, "panic"), Timestamp::now(), report::seed(&*object));
             // Slowly: what it was about will most likely happen again.
@@ -299,7 +305,8 @@ trait Reconciled: Kind {
     fn known(ctx: &Context, uid: &str) -> bool;
     /// Makes it known. True: it was not.
     fn meet(ctx: &Context, object: &Self) -> bool;
-    fn forget(ctx: &Context, uid: &str);
+    /// After a panic of its reconcile.
+    fn restart(ctx: &Context, uid: &str) -> impl Future<Output = ()> + Send;
 }
 
 impl Reconciled for EksCluster {
@@ -319,8 +326,10 @@ impl Reconciled for EksCluster {
         drop(ctx.cluster_states.of(&object.uid().unwrap_or_default(), || ctx.memory(inventory)));
         true
     }
-    fn forget(ctx: &Context, uid: &str) {
-        drop(ctx.cluster_states.forget(uid));
+    async fn restart(ctx: &Context, uid: &str) {
+        // Its watch reports to the agent that is forgotten.
+        ctx.watches.end(uid);
+        ctx.cluster_states.restart(uid, Timestamp::now()).await;
     }
 }
 
@@ -339,8 +348,8 @@ impl Reconciled for NodeGroup {
         drop(ctx.node_group_states.of(&object.uid().unwrap_or_default(), || ctx.memory(node_group::recorded(object))));
         true
     }
-    fn forget(ctx: &Context, uid: &str) {
-        drop(ctx.node_group_states.forget(uid));
+    async fn restart(ctx: &Context, uid: &str) {
+        ctx.node_group_states.restart(uid, Timestamp::now()).await;
     }
 }
 
@@ -354,8 +363,8 @@ impl Reconciled for AwsAccount {
     fn meet(_: &Context, _: &Self) -> bool {
         false
     }
-    fn forget(ctx: &Context, uid: &str) {
-        drop(ctx.account_states.forget(uid));
+    async fn restart(ctx: &Context, uid: &str) {
+        ctx.account_states.restart(uid, Timestamp::now()).await;
     }
 }
 

@@ -86,6 +86,23 @@ pub struct Report {
     pub facts: Facts,
 }
 
+impl Report {
+    /// What failed: a step, else a look that nothing replaces.
+    pub fn failure(&self) -> Option<&Failure> {
+        let step = self.happened.iter().find_map(|one| match &one.outcome {
+            Outcome::Failed(failure) => Some(failure),
+            Outcome::Done(_) => None,
+        });
+        let unseen = || {
+            self.plan.items.iter().find_map(|item| match &item.verdict {
+                Verdict::Unseen(Some(failed)) => Some(&failed.failure),
+                _ => None,
+            })
+        };
+        step.or_else(unseen)
+    }
+}
+
 /// A graph, where it goes, and what a reconcile of it works with.
 pub struct Run<'a, C> {
     /// What is wanted.

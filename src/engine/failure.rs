@@ -66,6 +66,11 @@ impl Class {
         Class::Unknown,
     ];
 
+    /// Whether it says nothing of the step itself: the cloud was busy, or not reached.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Class::Throttled | Class::Unavailable | Class::NotLeader | Class::Busy)
+    }
+
     /// Name for metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -137,14 +142,34 @@ pub struct Failed {
     pub attempts: u32,
     /// When to try again.
     pub retry_at: Timestamp,
+    /// Operations that came to nothing since the last success, whatever failed between them.
+    pub operations: u32,
+    /// The row that a transient failure interrupts: it goes on with the next failure of its class.
+    interrupted: Option<Row>,
+}
+
+/// Failures of one class, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Row {
+    class: Class,
+    first: Timestamp,
+    attempts: u32,
 }
 
 impl Failed {
     /// Notes a failure at `now`, after `before`. `seed` spreads retries of many objects.
     pub fn after(before: Option<&Failed>, failure: Failure, now: Timestamp, seed: u64) -> Self {
-        let same = before.filter(|b| b.failure.class == failure.class);
-        let first = same.map_or(now, |b| b.first);
-        let attempts = same.map_or(1, |b| b.attempts.saturating_add(1));
+        let (row, interrupted) = (before.map(Failed::row), before.and_then(|before| before.interrupted));
+        let same = [row, interrupted].into_iter().flatten().find(|row| row.class == failure.class);
+        let first = same.map_or(now, |row| row.first);
+        let attempts = same.map_or(1, |row| row.attempts.saturating_add(1));
+        let interrupted = if failure.class.is_transient() {
+            row.filter(|row| !row.class.is_transient()).or(interrupted)
+        } else {
+            None
+        };
+        let gave_up = u32::from(failure.class == Class::GaveUp);
+        let operations = before.map_or(0, |before| before.operations).saturating_add(gave_up);
         let mut delay = delay(failure.class, attempts, now.duration_since(first).unsigned_abs());
         if let Some(asked) = failure.retry_after {
             delay = delay.max(asked);
@@ -152,13 +177,22 @@ impl Failed {
         // Up to a fifth on top, so that what failed together does not come back together.
         let spread = delay.mul_f64(0.2 * (seed.wrapping_add(u64::from(attempts)) % 97) as f64 / 97.0);
         let retry_at = now.saturating_add(span(delay + spread)).unwrap_or(now);
-        Self { failure, first, attempts, retry_at }
+        Self { failure, first, attempts, retry_at, operations, interrupted }
+    }
+
+    /// The same when at least so many operations came to nothing: an earlier process counted them.
+    pub fn with_operations(self, at_least: u32) -> Self {
+        Self { operations: self.operations.max(at_least), ..self }
+    }
+
+    fn row(&self) -> Row {
+        Row { class: self.failure.class, first: self.first, attempts: self.attempts }
     }
 
     /// True when it is not tried again before a person asks for it: by an edit, or by asking for a look.
     pub fn exhausted(&self) -> bool {
         match self.failure.class {
-            Class::GaveUp => self.attempts >= MOST_TRIES,
+            Class::GaveUp => self.operations >= MOST_TRIES,
             Class::Obstructed => true,
             _ => false,
         }
@@ -255,6 +289,34 @@ mod tests {
         failure.retry_after = Some(Duration::from_secs(42));
         let failed = Failed::after(None, failure, Timestamp::UNIX_EPOCH, 0);
         assert!(failed.retry_at >= Timestamp::UNIX_EPOCH + span(Duration::from_secs(42)));
+    }
+
+    #[test]
+    fn transient_failures_do_not_restart_the_count_of_operations_that_failed() {
+        let now = Timestamp::UNIX_EPOCH;
+        let mut failed: Option<Failed> = None;
+        let classes = [Class::GaveUp, Class::Throttled, Class::GaveUp, Class::Unavailable, Class::Busy, Class::GaveUp];
+        for class in classes {
+            assert!(!failed.as_ref().is_some_and(Failed::exhausted), "{failed:?}");
+            failed = Some(Failed::after(failed.as_ref(), Failure::new(class, "x"), now, 0));
+        }
+        let failed = failed.unwrap();
+        assert!(failed.exhausted(), "{failed:?}");
+        assert!(failed.needs_a_person(now));
+        let other = Failed::after(Some(&failed), Failure::new(Class::Conflict, "x"), now, 0);
+        assert!(Failed::after(Some(&other), Failure::new(Class::GaveUp, "x"), now, 0).exhausted());
+    }
+
+    #[test]
+    fn a_transient_failure_does_not_extend_the_time_for_something_to_become_visible() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let fail = |before: &Failed, class, now| Failed::after(Some(before), Failure::new(class, "x"), now, 0);
+        let unseen = Failed::after(None, Failure::new(Class::NotYetVisible, "x"), at(0), 0);
+        let again = fail(&fail(&unseen, Class::Unavailable, at(60)), Class::NotYetVisible, at(120));
+        assert_eq!((again.first, again.attempts), (at(0), 2));
+        assert!(again.needs_a_person(at(120)));
+        let away = fail(&unseen, Class::Unavailable, at(600));
+        assert_eq!((away.first, away.attempts), (at(600), 1), "an outage is a row of its own");
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl<C> Graph<C> {
                 held_by.entry(held.clone()).or_default().push(gate.key.clone());
             }
         }
+        // Each of these is followed to its end, in another direction than creation goes.
+        let held = |key: &Key| held_by.get(key).cloned().unwrap_or_default();
+        acyclic(&by_key, |node| held(&node.key()).into_iter().chain(node.deleted_after()).collect())?;
+        acyclic(&by_key, |node| node.observed_after().into_iter().collect())?;
+        acyclic(&by_key, |node| node.deleted_with().into_iter().collect())?;
         Ok(Self { nodes, gates, held_by })
     }
 
@@ -98,6 +103,33 @@ impl<C> Graph<C> {
     pub fn held_by(&self, key: &Key) -> &[Key] {
         self.held_by.get(key).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Refuses a circle of one relation. What is not in the graph leads nowhere.
+fn acyclic<C>(
+    nodes: &BTreeMap<Key, Arc<dyn Node<C>>>,
+    next: impl Fn(&dyn Node<C>) -> Vec<Key>,
+) -> Result<(), GraphError> {
+    let edges: BTreeMap<&Key, Vec<Key>> = nodes.iter().map(|(key, node)| (key, next(node.as_ref()))).collect();
+    // Takes away what leads nowhere any more, until nothing is left, or only circles and what leads into them.
+    let mut left: BTreeSet<&Key> = edges.keys().copied().collect();
+    loop {
+        let ends: Vec<&Key> =
+            left.iter().copied().filter(|key| !edges[*key].iter().any(|to| left.contains(to))).collect();
+        if ends.is_empty() {
+            break;
+        }
+        for end in ends {
+            left.remove(end);
+        }
+    }
+    // Whoever follows the edges from one of those comes into a circle after as many steps as there are.
+    let Some(mut on_circle) = left.iter().next().copied() else { return Ok(()) };
+    for _ in 0..left.len() {
+        let next = edges[on_circle].iter().find_map(|to| left.get(to).copied());
+        on_circle = next.unwrap_or(on_circle);
+    }
+    Err(GraphError::Circle(on_circle.clone()))
 }
 
 /// Depth first: a node is put into `order` after all it needs. `state` is false while a node is being visited.
@@ -128,3 +160,7 @@ fn visit<C>(
     order.push(key.clone());
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "graph_tests.rs"]
+mod tests;

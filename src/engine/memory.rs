@@ -24,6 +24,8 @@ pub struct Recorded {
     pub id: Option<String>,
     /// The operation that was under way, or failed, when it was last seen.
     pub operation: Option<String>,
+    /// Operations seen since the last that succeeded, `operation` among them.
+    pub operations: u32,
     /// When it was recorded.
     pub at: Timestamp,
 }
@@ -88,6 +90,18 @@ pub struct Entry {
     pub blind: Option<Failed>,
     /// Its line in the inventory.
     pub recorded: Option<Recorded>,
+}
+
+impl Entry {
+    /// A person asks for another try: what failed before does not count.
+    fn restart_count(&mut self) {
+        let Some(recorded) = &mut self.recorded else { return };
+        recorded.operations = 0;
+        if self.running.is_none() && recorded.operation.is_some() {
+            // Should it have failed, that was before: an earlier process may have seen it.
+            self.counted_operation.clone_from(&recorded.operation);
+        }
+    }
 }
 
 /// Of a resource that was never met.
@@ -164,6 +178,14 @@ impl Memory {
         refs
     }
 
+    /// What is left when a reconcile ended in the middle of something: ids, intents and counts. All else is observed anew, by
+    /// reads that begin after `now`.
+    pub fn restart(&mut self, now: Timestamp) {
+        let entries = std::mem::take(&mut self.entries);
+        let recorded = entries.into_iter().filter_map(|(key, entry)| Some((key, entry.recorded?)));
+        *self = Self::new(now, self.settle, recorded);
+    }
+
     /// Everything is to be looked at anew, and what failed is tried as if for the first time: a person asks for it.
     pub fn forget_looks(&mut self, now: Timestamp) {
         self.since = now;
@@ -171,6 +193,7 @@ impl Memory {
             entry.due = None;
             entry.presence = None;
             entry.failed = None;
+            entry.restart_count();
             if let Some(blind) = &mut entry.blind {
                 blind.retry_at = now;
             }
@@ -202,9 +225,13 @@ impl Memory {
             if matches!(entry.presence, Some(Presence::Borrowed(_))) {
                 entry.due = None;
             }
+            entry.restart_count();
             if entry.failed.as_ref().is_some_and(Failed::exhausted) {
                 entry.failed = None;
                 entry.due = None;
+            }
+            if let Some(failed) = &mut entry.failed {
+                failed.operations = 0;
             }
             for failed in [&mut entry.failed, &mut entry.blind].into_iter().flatten() {
                 if failed.needs_a_person(now) {
@@ -221,11 +248,17 @@ impl Memory {
         if let Some(seen) = presence.observed() {
             let known = entry.recorded.as_ref().is_some_and(|r| r.id.as_ref() == Some(&seen.id));
             if !known {
-                entry.recorded = Some(Recorded { id: Some(seen.id.clone()), operation: None, at: now });
+                entry.recorded = Some(Recorded { id: Some(seen.id.clone()), operation: None, operations: 0, at: now });
             }
             if let Some(recorded) = &mut entry.recorded {
                 let failed = seen.failed_operation.as_ref().map(|failed| &failed.id);
-                recorded.operation = seen.operation.as_ref().map(|operation| &operation.id).or(failed).cloned();
+                let operation = seen.operation.as_ref().map(|operation| &operation.id).or(failed);
+                match operation {
+                    None => recorded.operations = 0,
+                    Some(_) if recorded.operation.as_ref() == operation => {}
+                    Some(_) => recorded.operations = recorded.operations.saturating_add(1),
+                }
+                recorded.operation = operation.cloned();
             }
         }
         entry.presence = Some(presence);
@@ -257,7 +290,11 @@ impl Memory {
         }
         entry.counted_operation = Some(failed.id.clone());
         entry.applied = None;
-        entry.failed = Some(Failed::after(entry.failed.as_ref(), failed.failure.clone(), now, seed(key)));
+        // Of those on record, the one that failed is the last: an earlier process may have counted the others.
+        let on_record = entry.recorded.as_ref().filter(|recorded| recorded.operation.as_ref() == Some(&failed.id));
+        let counted = on_record.map_or(0, |recorded| recorded.operations);
+        let after = Failed::after(entry.failed.as_ref(), failed.failure.clone(), now, seed(key));
+        entry.failed = Some(after.with_operations(counted));
     }
 
     /// Until when not seeing `changes` does not mean that they were undone: they were made a moment ago.
@@ -270,7 +307,7 @@ impl Memory {
 
     /// Notes that a create is about to be sent.
     pub fn intend(&mut self, key: &Key, now: Timestamp) {
-        self.entry(key).recorded = Some(Recorded { id: None, operation: None, at: now });
+        self.entry(key).recorded = Some(Recorded { id: None, operation: None, operations: 0, at: now });
     }
 
     /// Until when not seeing the thing does not mean that it is not there: it was made, or a create for it was sent,

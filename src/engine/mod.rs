@@ -35,6 +35,8 @@ pub use planner::plan;
 pub use resource::{Change, FailedOperation, How, Look, Observed, Operation, Phase, Presence, Refs, Resource, Rest};
 
 #[cfg(test)]
+mod operations_tests;
+#[cfg(test)]
 mod toy_world;
 #[cfg(test)]
 mod world_tests;

@@ -97,7 +97,9 @@ impl<C: Sync> Run<'_, C> {
         let outcome = match result {
             Ok(presence) => {
                 let before = memory.observed(&key).map(|seen| seen.id.clone());
-                let began = presence.observed().is_some_and(|seen| seen.operation.is_some());
+                // Where the same call was sent before, its operation may have failed by now.
+                let began =
+                    presence.observed().is_some_and(|seen| seen.operation.is_some() || seen.failed_operation.is_some());
                 let entry = memory.entry(&key);
                 // What the cloud only took up may fail yet: the tries before count until it has succeeded.
                 if !began {

@@ -68,6 +68,17 @@ impl GitOpsError {
     }
 }
 
+impl std::fmt::Display for CallError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(cause) => cause.fmt(f),
+            Self::Denied { message, .. } | Self::Refused(message) => f.write_str(message),
+            Self::NotFound => f.write_str("there is no such object, or its kind is not served"),
+            Self::Conflict => f.write_str("someone else wrote in between"),
+        }
+    }
+}
+
 /// How an API server could not be reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreachable {
@@ -79,6 +90,8 @@ pub enum Unreachable {
     Timeout,
     #[error("it answers {0}")]
     Busy(String),
+    #[error("{0}")]
+    WatchEnds(String),
 }
 
 /// One call that failed, as what it means for the caller.

@@ -28,14 +28,14 @@ const UNSERVED: Duration = Duration::from_secs(300);
 const SHORTEST: Duration = Duration::from_secs(5);
 
 /// What the watches of a cluster tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     /// Something may have changed.
     Changed,
     /// Nothing did, and the cluster answers.
     Alive,
-    /// The cluster cannot be watched just now.
-    Lost,
+    /// The cluster cannot be watched just now: why, and how long until the next try.
+    Lost(String, Duration),
 }
 
 /// Watches `kinds` and never ends. `access` is followed too: each value of it says that the cluster was reached that way.
@@ -50,7 +50,10 @@ pub async fn follow(
     let mut pauses = pauses();
     let answered = AtomicBool::new(false);
     let hear = |heard| {
-        answered.store(true, Ordering::Relaxed);
+        // That it begins says nothing of whether it lasts.
+        if heard != Heard::Began {
+            answered.store(true, Ordering::Relaxed);
+        }
         told(match heard {
             Heard::Began | Heard::Changed { .. } => Told::Changed,
             Heard::Alive => Told::Alive,
@@ -60,23 +63,24 @@ pub async fn follow(
         let by = access.borrow_and_update().clone();
         let now = SystemTime::now();
         let lost = match by.client(proxy.as_deref(), now, SILENT_FOR) {
-            Err(_) => true,
+            Err(error) => Some(error.to_string()),
             Ok(client) => {
                 let usable = by.usable_until(now).duration_since(now).unwrap_or_default().max(SHORTEST);
                 tokio::select! {
-                    () = all(&mut watches, &client, &hear) => true,
-                    () = tokio::time::sleep(usable) => false,
-                    () = replaced(&mut access, &by) => false,
+                    error = all(&mut watches, &client, &hear) => Some(error.to_string()),
+                    () = tokio::time::sleep(usable) => None,
+                    () = replaced(&mut access, &by) => None,
                 }
             }
         };
         if answered.swap(false, Ordering::Relaxed) {
             pauses = self::pauses();
         }
-        if lost {
-            told(Told::Lost);
+        if let Some(why) = lost {
+            let pause = pauses.next().unwrap_or(RETRY.1);
+            told(Told::Lost(why, pause));
             tokio::select! {
-                () = tokio::time::sleep(pauses.next().unwrap_or(RETRY.1)) => {}
+                () = tokio::time::sleep(pause) => {}
                 _ = access.changed() => {}
             }
         }
@@ -87,9 +91,12 @@ pub async fn follow(
 }
 
 /// Returns when one of them cannot go on.
-async fn all(watches: &mut [Watch], client: &Client, heard: &(impl Fn(Heard) + Sync)) {
+async fn all(watches: &mut [Watch], client: &Client, heard: &(impl Fn(Heard) + Sync)) -> CallError {
     let mut running: FuturesUnordered<_> = watches.iter_mut().map(|watch| one(watch, client, heard)).collect();
-    running.next().await;
+    match running.next().await {
+        Some(error) => error,
+        None => std::future::pending().await,
+    }
 }
 
 async fn one(watch: &mut Watch, client: &Client, heard: &(impl Fn(Heard) + Sync)) -> CallError {

@@ -14,7 +14,7 @@ use kube::core::params::{ListParams, WatchParams};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::error::CallError;
+use super::error::{CallError, Unreachable};
 use super::object::collection;
 
 /// How long a server may keep one request open; Kubernetes' own clients do the same.
@@ -23,6 +23,8 @@ const OPEN_FOR: Duration = Duration::from_secs(290);
 pub const SILENT_FOR: Duration = Duration::from_secs(100);
 /// A watch that ends sooner than this is opened again after as long.
 const SHORT: Duration = if cfg!(test) { Duration::from_millis(20) } else { Duration::from_secs(1) };
+/// So many in a row that told nothing are a failure.
+const MOST_SHORT: u32 = 3;
 
 /// A kind of object, everywhere or in one namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +81,7 @@ impl Watch {
 
     /// Tells of every change for as long as requests can be opened; returns why the last could not.
     pub async fn follow(&mut self, client: &Client, mut heard: impl FnMut(Heard)) -> CallError {
+        let mut short = 0;
         loop {
             let version = match self.version.clone() {
                 Some(version) => version,
@@ -91,10 +94,23 @@ impl Watch {
                 },
             };
             let opened = Instant::now();
-            match self.open(client, &version, &mut heard).await {
+            let mut told = false;
+            let end = self.open(client, &version, |what| {
+                told = true;
+                heard(what);
+            });
+            let why = match end.await {
                 End::Failed(error) => return error,
-                End::Forgotten => self.version = None,
-                End::Closed => {}
+                End::Forgotten => {
+                    self.version = None;
+                    "the server does not keep the version that the watch goes on from"
+                }
+                End::Closed => "the server closes it",
+            };
+            short = if opened.elapsed() < SHORT && !told { short + 1 } else { 0 };
+            if short >= MOST_SHORT {
+                let message = format!("a watch of {} ends at once, {short} times in a row: {why}", self.of.kind);
+                return CallError::Unreachable(Unreachable::WatchEnds(message));
             }
             if opened.elapsed() < SHORT {
                 tokio::time::sleep(SHORT).await;
@@ -117,7 +133,7 @@ impl Watch {
         collection(self.of.api_version, self.of.kind, self.of.namespace.as_deref())
     }
 
-    async fn open(&mut self, client: &Client, version: &str, heard: &mut impl FnMut(Heard)) -> End {
+    async fn open(&mut self, client: &Client, version: &str, mut heard: impl FnMut(Heard)) -> End {
         let seconds = u32::try_from(OPEN_FOR.as_secs()).unwrap_or(u32::MAX);
         let parameters = WatchParams::default().timeout(seconds);
         let events = match self.requests().watch_metadata(&parameters, version) {

@@ -73,3 +73,18 @@ async fn a_version_that_the_server_has_forgotten_is_a_new_beginning() {
     assert_eq!(heard, [Heard::Began, changed("a"), Heard::Began, changed("b")]);
     assert_eq!(asked, ["list", "watch from 7", "list", "watch from 7", "watch from 9"]);
 }
+
+#[tokio::test]
+async fn a_watch_that_always_ends_at_once_is_a_failure_that_says_so() {
+    let closed = vec![Vec::new(); 100];
+    let (heard, asked, error) = played(closed).await;
+    assert_eq!(heard, [Heard::Began]);
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert!(error.to_string().contains("3 times in a row"), "{error}");
+
+    let gone =
+        json!({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}});
+    let (_, asked, error) = played(vec![vec![gone]; 100]).await;
+    assert!(asked.len() <= 8, "{asked:?}");
+    assert!(error.to_string().contains("does not keep the version"), "{error}");
+}

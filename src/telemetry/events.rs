@@ -67,6 +67,11 @@ impl EventMetrics {
         self.reachable.set(1);
     }
 
+    /// The queue is not polled by this replica any more.
+    pub fn stopped(&self) {
+        self.reachable.set(0);
+    }
+
     /// A poll failed.
     pub fn failed(&self) {
         self.reachable.set(0);

@@ -75,6 +75,13 @@ impl GitOpsMetrics {
         self.contacts.locked().remove(&labels);
     }
 
+    /// This replica leads no more.
+    pub fn forget_all(&self) {
+        self.ready.clear();
+        self.failing.clear();
+        self.contacts.locked().clear();
+    }
+
     /// Counts a watch for as long as what is returned lives.
     pub fn watching(&self) -> Watching {
         self.watches.inc();

@@ -190,4 +190,99 @@ mod tests {
         });
         assert!(text.contains("seen") && !text.contains("unseen"), "{text}");
     }
+
+    /// JSON whose objects must not have a key twice.
+    struct Unique;
+
+    impl<'de> serde::Deserialize<'de> for Unique {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = Unique;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("JSON")
+                }
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
+                    let mut keys = std::collections::BTreeSet::new();
+                    while let Some((key, Unique)) = map.next_entry::<String, Unique>()? {
+                        if let Some(twice) = keys.replace(key) {
+                            return Err(serde::de::Error::custom(format!("{twice} is there twice")));
+                        }
+                    }
+                    Ok(Unique)
+                }
+                fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Unique, A::Error> {
+                    while list.next_element::<Unique>()?.is_some() {}
+                    Ok(Unique)
+                }
+                fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
+                    Ok(Unique)
+                }
+                fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
+                    Ok(Unique)
+                }
+                fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
+                    Ok(Unique)
+                }
+                fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
+                    Ok(Unique)
+                }
+                fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
+                    Ok(Unique)
+                }
+                fn visit_unit<E>(self) -> Result<Unique, E> {
+                    Ok(Unique)
+                }
+            }
+            deserializer.deserialize_any(Visitor)
+        }
+    }
+
+    #[test]
+    fn a_line_within_a_span_has_no_key_twice() {
+        let text = logged("info", Format::Json, || {
+            let object_name = "demo";
+            let _entered = tracing::info_span!("reconcile", kind = "EksCluster", object_name).entered();
+            tracing::warn!(action = "CreateVpc", details = "denied", "AWS call");
+        });
+        serde_json::from_str::<Unique>(text.trim()).expect("no key is there twice");
+        assert!(serde_json::from_str::<Unique>(r#"{"a": {"b": 1, "b": 2}}"#).is_err());
+    }
+
+    /// What tracing puts into a line itself: a field of that name would stand in it twice.
+    #[test]
+    fn no_field_is_named_as_a_part_of_the_line_is() {
+        let macros = regex::Regex::new(
+            r#"(?s)tracing::(info_span|error_span|error|warn|info|debug|trace)!\((.*?)\)(;|\.| ?\})"#,
+        )
+        .expect("it parses");
+        let strings = regex::Regex::new(r#""(\\.|[^"\\])*""#).expect("it parses");
+        let mut found = 0;
+        let mut folders = vec![std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("source is readable") {
+                let path = entry.expect("source is readable").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap_or_default();
+                for one in macros.captures_iter(&text) {
+                    found += 1;
+                    let (kind, body) = (&one[1], strings.replace_all(&one[2], "TEXT"));
+                    let fields = body.split(',').map(|field| field.split('=').next().unwrap_or_default());
+                    let fields: Vec<&str> = fields.map(|field| field.trim().trim_start_matches(['%', '?'])).collect();
+                    let with_text = fields.contains(&"TEXT");
+                    let reserved = |name: &&&str| match **name {
+                        "name" => kind.ends_with("span"),
+                        "message" => with_text,
+                        other => ["timestamp", "level", "target", "span", "spans"].contains(&other),
+                    };
+                    let twice = fields.iter().find(reserved);
+                    assert!(twice.is_none(), "{}: {twice:?} in {}", path.display(), &one[0]);
+                }
+            }
+        }
+        assert!(found > 50, "the test no longer finds the macros: {found}");
+    }
 }

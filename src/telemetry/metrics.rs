@@ -18,6 +18,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::events::EventMetrics;
 use super::gitops::GitOpsMetrics;
+use super::management;
+use super::objects::ObjectMetrics;
 use super::process::Process;
 
 const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -33,6 +35,7 @@ struct Inner {
     pub reconcile: ReconcileMetrics,
     pub events: EventMetrics,
     pub gitops: GitOpsMetrics,
+    pub objects: ObjectMetrics,
     leader: Gauge,
 }
 
@@ -87,20 +90,12 @@ struct OperationLabels {
     result: &'static str,
 }
 
-#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ConditionLabels {
-    kind: &'static str,
-    condition: &'static str,
-    status: &'static str,
-}
-
-/// Reconciliations and the objects they are about.
+/// Reconciliations, and the updates that they began.
 #[derive(Debug)]
 pub struct ReconcileMetrics {
     runs: Family<ResultLabels, Counter>,
     duration: Family<KindLabels, Histogram, fn() -> Histogram>,
     running: Family<KindLabels, Gauge>,
-    objects: Family<ConditionLabels, Gauge>,
     operations: Family<OperationLabels, Histogram, fn() -> Histogram>,
 }
 
@@ -131,10 +126,12 @@ impl Metrics {
         let reconcile = ReconcileMetrics::register(keelson);
         let events = EventMetrics::register(keelson);
         let gitops = GitOpsMetrics::register(keelson);
+        let objects = ObjectMetrics::register(keelson);
+        management::register(keelson);
         let leader = Gauge::default();
         keelson.register("leader", "1 while this replica leads", leader.clone());
         registry.register_collector(Box::new(Process));
-        Metrics(Arc::new(Inner { registry, aws, reconcile, events, gitops, leader }))
+        Metrics(Arc::new(Inner { registry, aws, reconcile, events, gitops, objects, leader }))
     }
 
     pub fn aws(&self) -> &AwsMetrics {
@@ -151,6 +148,17 @@ impl Metrics {
 
     pub fn gitops(&self) -> &GitOpsMetrics {
         &self.0.gitops
+    }
+
+    pub fn objects(&self) -> &ObjectMetrics {
+        &self.0.objects
+    }
+
+    /// This replica leads no more: what it knew of objects, agents and the event queue is not known any more.
+    pub fn forget_term(&self) {
+        self.0.objects.forget_all();
+        self.0.gitops.forget_all();
+        self.0.events.stopped();
     }
 
     pub fn set_leader(&self, leads: bool) {
@@ -278,12 +286,12 @@ impl ReconcileMetrics {
             runs: Family::default(),
             duration: Family::new_with_constructor(reconcile_seconds),
             running: Family::default(),
-            objects: Family::default(),
             operations: Family::new_with_constructor(operation_seconds),
         };
         registry.register(
             "reconciles",
-            "Reconciliations by result: ok, cancelled, or the class of error",
+            "Reconciliations by result: ok; refused (by the spec or its account); the class of the AWS error; management_api \
+             (a call to the management cluster failed); unsafe_plan; panic; cancelled",
             metrics.runs.clone(),
         );
         registry.register_with_unit(
@@ -293,7 +301,6 @@ impl ReconcileMetrics {
             metrics.duration.clone(),
         );
         registry.register("reconciles_running", "Reconciliations under way", metrics.running.clone());
-        registry.register("objects", "Objects by the status of each condition", metrics.objects.clone());
         registry.register_with_unit(
             "operation_duration",
             "Time that updates in AWS took, by kind of resource and of update: the steps of upgrades among them",
@@ -315,25 +322,6 @@ impl ReconcileMetrics {
         let labels = OperationLabels { kind: kind.to_owned(), operation: operation.to_owned(), result };
         self.operations.get_or_create(&labels).observe(took.unwrap_or_default().as_secs_f64());
     }
-
-    /// An object's condition went from `from` to `to` (`True`, `False`, `Unknown`); `None`: it was not there, or is gone.
-    pub fn condition(
-        &self,
-        kind: &'static str,
-        condition: &'static str,
-        from: Option<&'static str>,
-        to: Option<&'static str>,
-    ) {
-        if from == to {
-            return;
-        }
-        if let Some(status) = from {
-            self.objects.get_or_create(&ConditionLabels { kind, condition, status }).dec();
-        }
-        if let Some(status) = to {
-            self.objects.get_or_create(&ConditionLabels { kind, condition, status }).inc();
-        }
-    }
 }
 
 /// Times one reconciliation.
@@ -346,7 +334,7 @@ pub struct ReconcileTimer<'a> {
 }
 
 impl ReconcileTimer<'_> {
-    /// `ok`, or the class of the error.
+    /// How it ended: see the metric's help.
     pub fn finish(mut self, result: &'static str) {
         self.result = result;
     }

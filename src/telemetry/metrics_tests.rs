@@ -26,16 +26,6 @@ fn resident_memory_is_read_from_the_process() {
 }
 
 #[test]
-fn objects_move_from_one_status_to_the_next() {
-    let metrics = Metrics::new();
-    metrics.reconcile().condition("EksCluster", "Ready", None, Some("False"));
-    metrics.reconcile().condition("EksCluster", "Ready", Some("False"), Some("True"));
-    let text = metrics.encode();
-    assert!(text.contains("keelson_objects{kind=\"EksCluster\",condition=\"Ready\",status=\"True\"} 1"), "{text}");
-    assert!(text.contains("keelson_objects{kind=\"EksCluster\",condition=\"Ready\",status=\"False\"} 0"), "{text}");
-}
-
-#[test]
 fn the_steps_of_an_upgrade_are_timed_by_their_kind() {
     let metrics = Metrics::new();
     metrics.reconcile().operation("cluster", "VersionUpdate", Some(Duration::from_secs(500)));

@@ -5,7 +5,9 @@
 pub mod events;
 pub mod gitops;
 pub mod logs;
+pub mod management;
 pub mod metrics;
+pub mod objects;
 mod process;
 pub mod redact;
 

@@ -194,6 +194,10 @@ pub enum Hold {
     NodeGroupsMoving { names: Vec<String> },
     /// Nodes of these node groups are older than the node group is, and are still to go.
     OldNodes { names: Vec<String> },
+    /// The versions of the nodes' kubelets are being read.
+    ReadingNodes,
+    /// They cannot be read, so that one of them may be too far from the next version.
+    UnreadableNodes { why: String, control_plane: KubernetesVersion },
 }
 
 impl fmt::Display for Hold {
@@ -217,6 +221,13 @@ impl fmt::Display for Hold {
             Self::OldNodes { names } => {
                 write!(f, "the last old nodes of node groups {} are to go first", names.join(", "))
             }
+            Self::ReadingNodes => f.write_str("the versions of the cluster's nodes are being read"),
+            Self::UnreadableNodes { why, control_plane } => write!(
+                f,
+                "the cluster's nodes cannot be read, and Kubernetes {control_plane} may not fit the kubelets of some: {why}; let \
+                 the operator reach the cluster's API (endpoint access, an access entry for its role, --workload-proxy), or set \
+                 spec.upgrade.unreadableNodes to Ignore to go by the versions of the node groups"
+            ),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use super::addons;
 use super::blocks::{self, Block, Due, Hold};
 use super::preflight::Preflight;
-use super::seen::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenNodeGroup};
+use super::seen::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenNodeGroup, UnreadNodes};
 use super::skew;
 use super::way::{self, AddonStep, Stage, Step};
 use super::windows::WindowState;
@@ -235,6 +235,11 @@ impl Scene<'_> {
         if !what.is_empty() {
             return Some(Hold::Busy { what });
         }
+        if let Step::Rollback { to, .. } = stage.step
+            && let Some(hold) = self.nodes_unread(to)
+        {
+            return Some(hold);
+        }
         if self.back {
             return None;
         }
@@ -242,7 +247,7 @@ impl Scene<'_> {
             return Some(Hold::OutsideWindow { opens: opens.clone() });
         }
         if let Step::ControlPlane { to, .. } = stage.step
-            && let Some(hold) = self.nodes_behind(to)
+            && let Some(hold) = self.nodes_unread(to).or_else(|| self.nodes_behind(to))
         {
             return Some(hold);
         }
@@ -279,6 +284,14 @@ impl Scene<'_> {
                 control_plane.into_iter().chain(addons(usize::MAX)).chain(groups).collect()
             }
         }
+    }
+
+    /// What cannot be checked does not pass.
+    fn nodes_unread(&self, to: KubernetesVersion) -> Option<Hold> {
+        Some(match self.seen.unread.as_ref()? {
+            UnreadNodes::Reading => Hold::ReadingNodes,
+            UnreadNodes::Failed(why) => Hold::UnreadableNodes { why: why.clone(), control_plane: to },
+        })
     }
 
     /// Node groups that are on their way, and that the step would leave too far behind now.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::addons::Wanted;
 use super::world::{End, World, catalogue, v};
 use super::*;
@@ -50,6 +52,7 @@ fn cluster(minor: u16, node_groups: &[SeenNodeGroup], addons: &[&str]) -> Seen {
         addons: addons.iter().map(|name| addon(name, minor)).collect(),
         node_groups: node_groups.to_vec(),
         other_kubelets: Vec::new(),
+        unread: None,
         offered: (28..=35).map(v).collect(),
     }
 }
@@ -197,4 +200,27 @@ fn an_add_on_that_failed_stops_what_comes_after_it() {
     world.run();
     world.person("its configuration is put right", |world| world.seen.addons[0].state = AddonState::Settled);
     insta::assert_snapshot!(world.told());
+}
+
+#[test]
+fn a_step_of_the_control_plane_waits_while_the_nodes_cannot_be_read() {
+    let failed = UnreadNodes::Failed("the cluster's API server https://a cannot be reached".into());
+    for unread in [UnreadNodes::Reading, failed] {
+        for (at, to) in [(33, 34), (34, 33)] {
+            let mut seen = cluster(at, &[group("default", 33, None)], &[]);
+            seen.unread = Some(unread.clone());
+            let goal = Goal { allow_rollback: true, ..goal(to) };
+            let now = Timestamp::from_second(1_800_000_000).unwrap();
+            let clock = Clock { now, window: WindowState::Always, soaked: Soaked::default() };
+            let preflight = Preflight { to: v(34), checks: Vec::new() };
+            let decision = decide(&goal, &seen, &clock, Some(&preflight));
+            assert_eq!(decision.targets.control_plane, v(at), "{}", decision.state);
+            let told = decision.state.to_string();
+            let expected = if unread == UnreadNodes::Reading { "being read" } else { "spec.upgrade.unreadableNodes" };
+            assert!(told.contains(expected), "{told}");
+            seen.unread = None;
+            let decision = decide(&goal, &seen, &clock, Some(&preflight));
+            assert_eq!(decision.targets.control_plane, v(to), "{}", decision.state);
+        }
+    }
 }

@@ -21,7 +21,7 @@ pub mod windows;
 pub use blocks::{Block, Hold};
 pub use decide::{Decision, State, Targets, decide};
 pub use preflight::Preflight;
-pub use seen::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenAddon, SeenNodeGroup, Soaked};
+pub use seen::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenAddon, SeenNodeGroup, Soaked, UnreadNodes};
 pub use way::{AddonStep, Step};
 pub use windows::{WindowState, Windows};
 

@@ -124,6 +124,7 @@ prop_compose! {
                 addons: addons.into_iter().enumerate().map(name).collect(),
                 node_groups: groups.into_iter().enumerate().map(group).collect(),
                 other_kubelets: others.into_iter().enumerate().map(node).collect(),
+                unread: None,
                 offered: (base - 3..=base + 5).map(v).collect(),
             },
             windows,

@@ -51,8 +51,19 @@ pub struct Seen {
     pub node_groups: Vec<SeenNodeGroup>,
     /// Nodes that are in no node group of ours: name and version of the kubelet.
     pub other_kubelets: Vec<(String, KubernetesVersion)>,
+    /// Why the kubelets are not known; `None`: they are, or do not matter.
+    pub unread: Option<UnreadNodes>,
     /// The Kubernetes versions that EKS offers in the region; empty: not known.
     pub offered: BTreeSet<KubernetesVersion>,
+}
+
+/// Why the versions of the nodes' kubelets are not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnreadNodes {
+    /// They are being read.
+    Reading,
+    /// The workload cluster could not be read. Holds why.
+    Failed(String),
 }
 
 /// What EKS does to a control plane.

@@ -37,6 +37,8 @@ class Refused:
     advice: str
     start: dict | None = None
     name: str = "demo"
+    # What the operator has written to status before the edit.
+    status: dict = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.change}"[:90]
@@ -48,6 +50,7 @@ class Accepted:
 
     change: dict
     start: dict = field(default_factory=dict)
+    status: dict = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.start} -> {self.change}"[:90]
@@ -67,3 +70,15 @@ def edit(path: str, old: object, new: object, advice: str) -> Refused:
 def change(path: str, old: object, new: object) -> Accepted:
     """A change of one field that is accepted."""
     return Accepted(at(path, new), {} if old is None else at(path, old))
+
+
+def version_refused(runs: str, old: str | None, new: str, advice: str) -> Refused:
+    """A version that is refused as an edit, where `runs` is what AWS has."""
+    start = {} if old is None else {"version": old}
+    return Refused({"version": new}, "spec.version", advice, start, status={"version": runs})
+
+
+def version_accepted(runs: str, old: str | None, new: str | None) -> Accepted:
+    """One that is accepted."""
+    start = {} if old is None else {"version": old}
+    return Accepted({"version": new}, start, {"version": runs})

@@ -1,6 +1,16 @@
 """EksCluster: values and edits."""
 
-from . import Accepted, Refused, at, change, edit, merged, wrong
+from . import (
+    Accepted,
+    Refused,
+    at,
+    change,
+    edit,
+    merged,
+    version_accepted,
+    version_refused,
+    wrong,
+)
 
 BASE = {"region": "eu-west-1", "version": "1.34"}
 
@@ -271,14 +281,17 @@ IMMUTABLE = [
     edit("secretsEncryption", {"kmsKeyArn": KEY}, {"kmsKeyArn": KEY + "5"}, "neither remove it"),
     edit("access.authenticationMode", "Api", "ApiAndConfigMap", "put the old authenticationMode back"),
     edit("access.authenticationMode", "ApiAndConfigMap", "ConfigMap", "put the old authenticationMode back"),
-    edit("version", "1.34", "1.33", "set upgrade.allowRollback: true"),
-    edit("version", "1.10", "1.9", "set upgrade.allowRollback: true"),
-    edit("version", "2.0", "1.34", "set upgrade.allowRollback: true"),
+    version_refused("1.34", "1.34", "1.33", "set upgrade.allowRollback: true"),
+    version_refused("1.10", "1.10", "1.9", "set upgrade.allowRollback: true"),
+    version_refused("2.0", "2.0", "1.34", "set upgrade.allowRollback: true"),
+    # An upgrade under way: what runs counts, not what was asked for.
+    version_refused("1.34", "1.35", "1.33", "name that or a later one"),
     Refused(
         merged({"version": "1.32"}, at("upgrade.allowRollback", True)),
         "spec.version",
         "one minor version only",
         {"version": "1.34"},
+        status={"version": "1.34"},
     ),
     Refused(
         existing(vpcId=None),
@@ -304,6 +317,7 @@ IMMUTABLE = [
         "spec.version",
         "one minor version only",
         merged({"version": "1.34"}, at("upgrade.allowRollback", True)),
+        status={"version": "1.34"},
     ),
     Refused(
         fargate({"namespace": "batch"}, {"namespace": "other"}),
@@ -322,7 +336,17 @@ IMMUTABLE = [
 CHANGEABLE = [
     change("version", "1.31", "1.34"),
     change("version", "1.9", "1.10"),
-    Accepted(merged({"version": "1.33"}, at("upgrade.allowRollback", True)), {"version": "1.34"}),
+    # A typo that was never carried out is taken back: on a new object, and where something runs.
+    change("version", "1.63", "1.34"),
+    version_accepted("1.35", "1.53", "1.35"),
+    version_accepted("1.34", "1.35", "1.34"),
+    # What EKS upgraded by itself at the end of support is no edit of the version.
+    Accepted({"tags": {"team": "payments"}}, {"version": "1.30"}, {"version": "1.31"}),
+    Accepted(
+        merged({"version": "1.33"}, at("upgrade.allowRollback", True)),
+        {"version": "1.34"},
+        {"version": "1.34"},
+    ),
     change("clusterName", None, "demo"),
     change("secretsEncryption", None, {"kmsKeyArn": KEY}),
     change("access.authenticationMode", "ApiAndConfigMap", "Api"),

@@ -1,6 +1,6 @@
 """NodeGroup: values and edits."""
 
-from . import Accepted, Refused, at, change, edit, wrong
+from . import Accepted, Refused, at, change, edit, version_accepted, version_refused, wrong
 
 BASE = {"clusterRef": {"name": "demo"}, "scaling": {"min": 2, "max": 4}}
 
@@ -66,7 +66,8 @@ IMMUTABLE = [
     edit("nodeGroupName", "one", "two", NEW_NODE_GROUP),
     edit("nodeGroupName", None, "two", NEW_NODE_GROUP),
     edit("nodeGroupName", "one", None, NEW_NODE_GROUP),
-    edit("version", "1.34", "1.33", "make a new NodeGroup of the lower version"),
+    version_refused("1.34", "1.34", "1.33", "make a new NodeGroup of the lower version"),
+    version_refused("1.34", None, "1.33", "make a new NodeGroup of the lower version"),
     edit("amiType", "AL2023_x86_64_STANDARD", "BOTTLEROCKET_x86_64", NEW_NODE_GROUP),
     edit("amiType", None, "BOTTLEROCKET_x86_64", NEW_NODE_GROUP),
     edit("amiType", "BOTTLEROCKET_x86_64", None, NEW_NODE_GROUP),
@@ -98,6 +99,9 @@ IMMUTABLE = [
 
 CHANGEABLE = [
     change("version", "1.33", "1.34"),
+    version_accepted("1.34", "1.63", "1.34"),
+    version_accepted("1.34", "1.34", None),
+    change("version", "1.63", "1.33"),
     change("version", "1.33", None),
     change("version", None, "1.33"),
     change("nodeGroupName", None, "demo"),

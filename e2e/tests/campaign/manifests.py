@@ -121,6 +121,7 @@ def cluster_specs(world: World) -> Specs:
             "soak": "1s",
             "nodeGroups": "Follow",
             "addons": "Follow",
+            "unreadableNodes": "Ignore",
             "allowRollback": False,
         },
         "addons": [{"name": "vpc-cni"}, {"name": "kube-proxy"}],

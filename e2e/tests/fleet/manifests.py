@@ -11,12 +11,16 @@ VERSION = "1.34"
 DEFAULT_ADDONS = ("coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni")
 
 
-def cluster(name: str, namespace: str = "default", **spec: object) -> dict:
+def cluster(
+    name: str, namespace: str = "default", upgrade: dict | None = None, **spec: object
+) -> dict:
+    # Most stages have no workload cluster whose nodes an upgrade could read.
+    upgrade = {"unreadableNodes": "Ignore", **(upgrade or {})}
     return {
         "apiVersion": API,
         "kind": "EksCluster",
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"region": REGION, "version": VERSION, **spec},
+        "spec": {"region": REGION, "version": VERSION, "upgrade": upgrade, **spec},
     }
 
 

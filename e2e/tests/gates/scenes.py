@@ -57,6 +57,8 @@ SCENES = [
     Gate("window-opens", also=lambda: {"upgrade": {"windows": [opens_soon(5)]}}),
     Gate("soaking", {"soak": "6s"}, at="1.32"),
     Gate("addons-manual", {"addons": "Manual"}, addons=("kube-proxy",)),
+    # 1.36 was meant, or 1.34.
+    Gate("typo", to="1.63"),
     Gate("nodes-manual", {"nodeGroups": "Manual"}, groups=("web",)),
     Gate("not-offered", at="1.35", to="1.36"),
     Gate("no-addresses", small_subnets=True, before=fill_the_subnets),

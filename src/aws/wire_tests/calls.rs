@@ -98,6 +98,54 @@ impl WriteGate for Lease {
     fn may_write(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
+
+    fn holds_for(&self) -> Option<Duration> {
+        (!self.may_write()).then_some(Duration::ZERO)
+    }
+}
+
+/// Held until a moment, which may be put off.
+#[derive(Debug)]
+struct HeldUntil(Mutex<Instant>);
+
+impl WriteGate for HeldUntil {
+    fn may_write(&self) -> bool {
+        self.holds_for() != Some(Duration::ZERO)
+    }
+
+    fn holds_for(&self) -> Option<Duration> {
+        Some(self.0.lock().expect("not poisoned").saturating_duration_since(Instant::now()))
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_aws_does_not_answer_ends_with_the_lease_and_lasts_as_long_as_it_is_renewed() {
+    let held = Arc::new(Mutex::new(Vec::new()));
+    let (server, calls) = broken(move |stream| held.lock().expect("not poisoned").push(stream)).await;
+    let open = |until: Duration| {
+        let gate = Arc::new(HeldUntil(Mutex::new(Instant::now() + until)));
+        let long = config(&server.url, Duration::from_secs(60));
+        let accounts = Accounts::new(long, Settings::default(), gate.clone(), Metrics::new());
+        async move {
+            let session = accounts.session(&Identity::ambient(), REGION).await.expect("a session");
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            (gate, session)
+        }
+    };
+    let (_, session) = open(Duration::from_millis(1500)).await;
+    let begun = Instant::now();
+    let error = create_vpc(&session).await.expect_err("nobody answers");
+    assert_eq!(error.class(), Class::Unavailable, "{error}");
+    assert!(error.to_string().contains("lease ran out"), "{error}");
+    assert!(error.may_have_been_applied());
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+
+    let (gate, session) = open(Duration::from_millis(1500)).await;
+    let begun = Instant::now();
+    *gate.0.lock().expect("not poisoned") += Duration::from_secs(1);
+    create_vpc(&session).await.expect_err("nobody answers");
+    assert!(begun.elapsed() > Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(*calls.lock().expect("not poisoned"), 2);
 }
 
 #[tokio::test]

@@ -74,7 +74,8 @@ mod tests {
             "kubernetesNetwork": {"ipFamily": "IPv4", "serviceCidr": "172.20.0.0/16"},
             "access": {"authenticationMode": "Api", "prune": false},
             "addons": [{"name": "coredns", "version": "Default", "conflicts": "Preserve"}],
-            "upgrade": {"insights": "Block", "soak": "0s", "nodeGroups": "Follow", "addons": "Follow", "allowRollback": false},
+            "upgrade": {"insights": "Block", "soak": "0s", "nodeGroups": "Follow", "addons": "Follow", "unreadableNodes": "Block",
+                "allowRollback": false},
         }});
         left_out(&mut object).unwrap();
         let expected = json!({

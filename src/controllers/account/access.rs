@@ -43,13 +43,16 @@ pub fn grant(
     let Some(AccountReference { name }) = reference else {
         if require_account {
             let message = "spec.accountRef is not set, and the operator was started with --require-account: \
-                           name an AwsAccount that allows this namespace";
+                           delete this object, and create it again with an AwsAccount that allows this namespace";
             return Err(Refusal::new(Reason::AccessDenied, message));
         }
         return Ok(Grant { identity: Identity::ambient(), settings: AccountSettings::default() });
     };
     let Some(account) = find(name) else {
-        let message = format!("AwsAccount {name:?} does not exist: create it, or name another one in spec.accountRef");
+        let message = format!(
+            "AwsAccount {name:?} does not exist: create it, or delete this object and create it again with another \
+             spec.accountRef, which cannot be changed"
+        );
         return Err(Refusal::new(Reason::AccessDenied, message));
     };
     if !account.allows_namespace(namespace) {

@@ -58,7 +58,7 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
         Err(failure) => {
             let failed = state.failed_before(failure, now, report::seed(&*account));
             let says = Says::no(reasons::reason(failed.failure.class), &failed.failure.message);
-            let next = Next::at(failed.retry_at);
+            let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
             let overall = if failed.needs_a_person(now) { Overall::Stalled(says) } else { Overall::Reconciling(says) };
             (overall, None, next)
         }

@@ -14,7 +14,7 @@ use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::{self, Agreed, Proposal};
 use crate::controllers::deletions::{Release, Verdict};
 use crate::controllers::plan_status;
-use crate::controllers::report::Next;
+use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::engine::consent::{Approved, Given};
 use crate::engine::{Consent, Goal, Graph};
 use crate::resources::cloud::Cloud;
@@ -108,7 +108,8 @@ impl Reconcile<'_> {
 
     fn uncounted(&self, previous: &EksClusterStatus, why: &str) -> Outcome {
         let message = format!("nothing is deleted before it is counted: {why}");
-        self.unseen(previous, self.reconciling(Reason::Pending, message), Next::after(COUNT_AGAIN, self.now))
+        let next = Next::after(COUNT_AGAIN, self.now).failed(MANAGEMENT_API);
+        self.unseen(previous, self.reconciling(Reason::Pending, message), next)
     }
 }
 

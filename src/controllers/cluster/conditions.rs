@@ -118,10 +118,10 @@ pub fn with_overall(all: Vec<Condition>, generation: Option<i64>, overall: &Over
     all.into_all()
 }
 
-/// The same conditions, where GitOpsReady says otherwise.
-pub fn set_gitops(all: &mut Vec<Condition>, generation: Option<i64>, says: &Says, now: Timestamp) {
+/// The same conditions, where one of them says otherwise.
+pub fn set(all: &mut Vec<Condition>, kind: ConditionType, generation: Option<i64>, says: &Says, now: Timestamp) {
     let mut changed = Conditions::from(all, generation, &now);
-    changed.set(ConditionType::GitOpsReady, says);
+    changed.set(kind, says);
     *all = changed.into_all();
 }
 
@@ -129,7 +129,8 @@ pub fn set_gitops(all: &mut Vec<Condition>, generation: Option<i64>, says: &Says
 pub fn unseen(previous: &[Condition], generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
     let mut all = Conditions::from(previous, generation, &now);
     let unknown = Says::unknown(Reason::Pending, "not looked at yet");
-    for kind in PARTS.into_iter().chain([ConditionType::GitOpsReady, ConditionType::InSync]) {
+    let others = [ConditionType::GitOpsReady, ConditionType::InSync, ConditionType::Available];
+    for kind in PARTS.into_iter().chain(others) {
         all.set_default(kind, &unknown);
     }
     all.overall(overall);

@@ -19,7 +19,7 @@ use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::Agreed;
 use crate::controllers::events::Told;
 use crate::controllers::plan_status::{self, Ahead};
-use crate::controllers::report::Next;
+use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::engine::{Action, Consent, Goal, Graph, Key, Report, Step};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
@@ -142,6 +142,7 @@ impl Reconcile<'_> {
         instead: Option<Overall>,
         next: Next,
     ) -> Outcome {
+        let next = next.of(&report);
         let Report { plan, violations, expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
         let gitops = Says::no(Reason::Deleting, "goes with the cluster");
@@ -198,7 +199,8 @@ impl Reconcile<'_> {
             Err(error) => {
                 let message = format!("the finalizer was not removed: {}", apply::told(&error));
                 let overall = self.reconciling(Reason::Deleting, message);
-                Some(self.unseen(previous, overall, Next::after(SignedDuration::from_secs(2), self.now)))
+                let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
+                Some(self.unseen(previous, overall, next))
             }
         }
     }

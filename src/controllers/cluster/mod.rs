@@ -4,6 +4,7 @@
 //! [`crate::resources`] and [`crate::engine`].
 
 pub mod agent;
+mod available;
 pub mod begins;
 pub mod conditions;
 mod deletion;
@@ -31,6 +32,7 @@ use super::context::{Context, State};
 use super::drift_events::News;
 use super::report::{self, Next};
 use super::{apply, journal};
+use crate::api::conditions::ConditionType;
 use crate::api::policy::{AdoptionPolicy, ChangePolicy};
 use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
@@ -105,6 +107,7 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
         state.memory.forget_looks(now);
         state.failed = None;
         state.kind.agent.forget();
+        state.kind.upgrade.forget();
     }
     if let Some(News { at, keys }) = ctx.news.take(&uid) {
         state.memory.news(&keys, at);
@@ -134,7 +137,7 @@ impl Reconcile<'_> {
     /// Refused: nothing goes on before a person changes something.
     fn refused(&self, previous: &EksClusterStatus, refusal: Refusal, next: Next) -> Outcome {
         let says = Says::no(refusal.reason, refusal.message);
-        self.unseen(previous, Overall::Stalled(says), next)
+        self.unseen(previous, Overall::Stalled(says), next.failed(report::REFUSED))
     }
 
     /// AWS could not be asked.
@@ -145,7 +148,8 @@ impl Reconcile<'_> {
 
     fn still_failing(&self, previous: &EksClusterStatus, failed: &Failed) -> Outcome {
         let overall = conditions_of::before_the_engine(failed, &previous.conditions, self.now);
-        let mut outcome = self.unseen(previous, overall, Next::at(failed.retry_at));
+        let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
+        let mut outcome = self.unseen(previous, overall, next);
         let generation = self.cluster.metadata.generation;
         conditions_of::not_asked(&mut outcome.conditions, generation, self.now, failed);
         outcome
@@ -174,9 +178,10 @@ impl Reconcile<'_> {
         Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt, adopt })
     }
 
-    /// How old what is found by tag may be: never from before this process led, when another may have been at work.
+    /// How old what is found by tag may be: never from before this process led, when another may have been at work, nor from
+    /// before a reconcile that panicked.
     fn survey_age(&self) -> Duration {
-        let led = self.now.duration_since(self.ctx.since).max(SignedDuration::ZERO).unsigned_abs();
+        let led = self.now.duration_since(self.state.memory.since).max(SignedDuration::ZERO).unsigned_abs();
         self.ctx.settings.intervals.drift.min(led)
     }
 
@@ -238,6 +243,7 @@ impl Reconcile<'_> {
         let Outcome { conditions, overall, seen, deletion, next } = outcome;
         let generation = self.cluster.metadata.generation;
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        let looked = seen.is_some();
         let mut status = match seen {
             None => status::unseen(&previous, generation, conditions),
             Some(Seen { account_id, plan, drift, synced, gitops, upgrade, support }) => status::status(status::Input {
@@ -257,6 +263,11 @@ impl Reconcile<'_> {
         };
         if deletion.is_some() {
             status.deletion = deletion;
+        }
+        if looked {
+            let state = facts::Facts(&self.state.memory).cluster().map(|seen| seen.state.as_str());
+            let says = available::available(self.cluster, &status, state, &groups, self.now);
+            conditions::set(&mut status.conditions, ConditionType::Available, generation, &says, self.now);
         }
         status::settle_ticks(&mut status, &previous);
         let previous = EksClusterStatus { resources: Vec::new(), ..previous };

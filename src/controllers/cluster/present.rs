@@ -7,6 +7,7 @@ use super::roll_up::{GitOps, Secrets};
 use super::upgrade::{Upgrade, status as upgrade_status};
 use super::validate;
 use super::{Outcome, Reconcile, Seen};
+use crate::api::conditions::ConditionType;
 use crate::api::network::NetworkKind;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
@@ -16,7 +17,7 @@ use crate::controllers::apply;
 use crate::controllers::conditions::Overall;
 use crate::controllers::consent::{self, Proposal};
 use crate::controllers::plan_status::{self, Ahead};
-use crate::controllers::report::Next;
+use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
@@ -63,7 +64,8 @@ impl Reconcile<'_> {
                 let overall = if stalled { Overall::Stalled(says) } else { Overall::Reconciling(says) };
                 let mut outcome = self.unseen(previous, overall, Next::after(agent::SECRET_AGAIN, self.now));
                 let generation = self.cluster.metadata.generation;
-                conditions::set_gitops(&mut outcome.conditions, generation, &gitops, self.now);
+                let all = &mut outcome.conditions;
+                conditions::set(all, ConditionType::GitOpsReady, generation, &gitops, self.now);
                 return Some(outcome);
             }
         }
@@ -86,7 +88,8 @@ impl Reconcile<'_> {
                     format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
                 tracing::warn!(cluster = self.owner().cluster, message);
                 let overall = self.reconciling(Reason::Pending, message);
-                return Some(self.unseen(previous, overall, Next::after(report_pause(), self.now)));
+                let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
+                return Some(self.unseen(previous, overall, next));
             }
             self.state.kind.finalizer = Some(std::time::Instant::now());
         }
@@ -172,6 +175,7 @@ impl Reconcile<'_> {
     async fn reported(&mut self, previous: &EksClusterStatus, cloud: &Cloud, done: Done, secrets: Secrets) -> Outcome {
         let Done { report, upgrade, consent, asked } = done;
         let told = upgrade.as_ref().map(|upgrade| upgrade.told(previous, &report, self.now));
+        let failed = Next::change().of(&report);
         let Report { plan, next, violations, expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
         let ahead = upgrade.as_ref().map(|upgrade| self.ahead(upgrade)).unwrap_or_default();
@@ -179,7 +183,7 @@ impl Reconcile<'_> {
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &ahead.steps, facts: &facts };
         let agreed = consent::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
         let waits = consent::is_waiting(&plan);
-        let mut next = next.map_or(Next::change(), Next::at);
+        let mut next = next.map_or(Next::change(), Next::at).or(failed);
         if let Some(upgrade) = &upgrade
             && let Some(at) = upgrade_status::look_again(&upgrade.decision, self.now)
         {
@@ -206,7 +210,7 @@ impl Reconcile<'_> {
         let overall = match overall {
             // As soon as it stands in status.
             _ if agreed.is_new => {
-                next = Next::at(self.now);
+                next = Next::at(self.now).or(failed);
                 self.reconciling(Reason::Updating, format!("plan {} is approved", agreed.hash))
             }
             Overall::Stalled(says) if says.reason == Reason::WaitingForApproval => {

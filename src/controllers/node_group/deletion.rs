@@ -17,8 +17,9 @@ use crate::controllers::cluster::begins;
 use crate::controllers::cluster::view::view;
 use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::{self, Proposal};
+use crate::controllers::deadline::answered;
 use crate::controllers::events::Told;
-use crate::controllers::report::{self, Next};
+use crate::controllers::report::{self, MANAGEMENT_API, Next};
 use crate::engine::consent::{Approved, Given};
 use crate::engine::failure::span;
 use crate::engine::{Consent, Goal};
@@ -38,7 +39,7 @@ impl Reconcile<'_> {
             // The store may not hold it yet: letting go on its word would leave the node group in AWS.
             None => {
                 let api = kube::Api::<EksCluster>::namespaced(self.ctx.client.clone(), &self.namespace);
-                api.get_opt(name).await.map(|found| found.map(Arc::new))
+                answered("get EksCluster", api.get_opt(name)).await.map(|found| found.map(Arc::new))
             }
         };
         let cluster = match known {
@@ -54,7 +55,8 @@ impl Reconcile<'_> {
             Err(error) => {
                 let message = format!("EksCluster {name} cannot be read: {}", apply::told(&error));
                 let overall = Overall::Reconciling(Says::no(Reason::WaitingForCluster, message));
-                return Some(self.unseen(previous, overall, Next::after(SignedDuration::from_secs(2), self.now)));
+                let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
+                return Some(self.unseen(previous, overall, next));
             }
         };
         if cluster.spec.change_policy == ChangePolicy::Observe {
@@ -162,7 +164,7 @@ impl Reconcile<'_> {
             Err(error) => {
                 let message = format!("the finalizer was not removed: {}", apply::told(&error));
                 let mut outcome = self.waiting(previous, Reason::Deleting, message);
-                outcome.next = Next::after(SignedDuration::from_secs(2), self.now);
+                outcome.next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
                 Some(outcome)
             }
         }

@@ -24,9 +24,9 @@ use super::consent::{self, Approvals, Proposal};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::events::Told;
-use super::journal::NoJournal;
+use super::journal::{self, NoJournal};
 use super::plan_status::{self, Ahead};
-use super::report::{self, Next};
+use super::report::{self, MANAGEMENT_API, Next, REFUSED};
 use crate::api::policy::{AdoptionPolicy, ChangePolicy};
 use crate::api::status::NodeGroupStatus;
 use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
@@ -100,7 +100,8 @@ pub fn key(group: &NodeGroup) -> Key {
 pub(super) fn recorded(group: &NodeGroup) -> Option<(Key, Recorded)> {
     group.status.as_ref()?.arn.as_ref()?;
     let operation = group.status.as_ref().and_then(|status| status.update_id.clone());
-    Some((key(group), Recorded { id: Some(group.node_group_name()), operation, at: Timestamp::UNIX_EPOCH }))
+    let operations = journal::operations(group.status.as_ref().and_then(|status| status.update_attempts));
+    Some((key(group), Recorded { id: Some(group.node_group_name()), operation, operations, at: Timestamp::UNIX_EPOCH }))
 }
 
 impl Reconcile<'_> {
@@ -155,7 +156,7 @@ impl Reconcile<'_> {
                     format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
                 tracing::warn!(node_group = self.group.name_any(), message);
                 let mut outcome = self.waiting(previous, Reason::Pending, message);
-                outcome.next = Next::after(SignedDuration::from_secs(5), self.now);
+                outcome.next = Next::after(SignedDuration::from_secs(5), self.now).failed(MANAGEMENT_API);
                 return outcome;
             }
             self.state.kind.finalizer = Some(Instant::now());
@@ -287,6 +288,7 @@ impl Reconcile<'_> {
         consent: &Consent,
         asked: &str,
     ) -> Outcome {
+        let failed = Next::change().of(&report);
         let Report { plan, next, violations, expected, facts, .. } = report;
         let generation = self.group.metadata.generation;
         let (subject, approvals) = (report::subject(self.group), self.approvals());
@@ -297,6 +299,7 @@ impl Reconcile<'_> {
             // As soon as it stands in status.
             next = Next::at(self.now);
         }
+        let next = next.or(failed);
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
         let waits = consent::waits(&agreed, &plan.summary(), &object, &approvals);
         let (memory, ahead) = (&self.state.memory, &Ahead::default());
@@ -345,7 +348,7 @@ impl Reconcile<'_> {
 
     fn refused(&self, previous: &NodeGroupStatus, refusal: Refusal) -> Outcome {
         let says = Says::no(refusal.reason, refusal.message);
-        self.unseen(previous, Overall::Stalled(says), Next::change())
+        self.unseen(previous, Overall::Stalled(says), Next::change().failed(REFUSED))
     }
 
     fn failed(&mut self, previous: &NodeGroupStatus, failure: Failure) -> Outcome {
@@ -355,7 +358,8 @@ impl Reconcile<'_> {
 
     fn still_failing(&self, previous: &NodeGroupStatus, failed: &Failed) -> Outcome {
         let overall = before_the_engine(failed, &previous.conditions, self.now);
-        let mut outcome = self.unseen(previous, overall, Next::at(failed.retry_at));
+        let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
+        let mut outcome = self.unseen(previous, overall, next);
         not_asked(&mut outcome.status.conditions, self.group.metadata.generation, self.now, failed);
         outcome
     }

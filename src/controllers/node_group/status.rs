@@ -11,6 +11,7 @@ use crate::api::node_group::{DesiredPolicy, Scaling};
 use crate::api::status::{DriftStatus, HealthIssue, NodeGroupStatus, PlanStatus};
 use crate::controllers::cluster::facts::{Facts, issues};
 use crate::controllers::conditions::{Conditions, Overall, Says, in_sync, whole};
+use crate::controllers::journal::update_attempts;
 use crate::engine::check::Violation;
 use crate::engine::{Class, Goal, Key, Memory, Plan};
 use crate::resources::node_group::{Held, Target, waits_for_window};
@@ -78,6 +79,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         }
         other => other,
     };
+    let recorded = memory.get(key).and_then(|entry| entry.recorded.as_ref());
     let status = NodeGroupStatus {
         observed_generation: *generation,
         conditions: conditions(input, &nodes, &overall),
@@ -86,10 +88,8 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         release_version: output("releaseVersion"),
         replicas: desired,
         ready_nodes: seen.count.as_ref().map(|count| count.ready),
-        update_id: memory
-            .get(key)
-            .and_then(|entry| entry.recorded.as_ref())
-            .and_then(|recorded| recorded.operation.clone()),
+        update_id: recorded.and_then(|recorded| recorded.operation.clone()),
+        update_attempts: recorded.and_then(update_attempts),
         auto_scaling_groups: output("autoScalingGroups")
             .and_then(|list| serde_json::from_str(&list).ok())
             .unwrap_or_default(),

@@ -127,6 +127,7 @@ pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
         inventory: Some(seen.applications.iter().map(|application| application.status.resources as i64).sum()),
         last_contact: Some(Time(now)),
         unreachable_since: None,
+        watch_error: None,
     }
 }
 

@@ -82,6 +82,7 @@ pub fn roll_up(seen: &Seen, wanted: &BTreeSet<Component>, now: jiff::Timestamp) 
         inventory: Some(inventory(kustomizations) + inventory(helm_releases)),
         last_contact: Some(Time(now)),
         unreachable_since: None,
+        watch_error: None,
     }
 }
 

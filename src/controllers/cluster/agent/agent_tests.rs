@@ -30,7 +30,7 @@ fn what_changes_is_looked_at_soon_and_otherwise_rarely_while_it_is_watched() {
     let agent = Agent::default();
     agent.heard(well(), QUICK, at(100));
     assert_eq!(due(&agent), 160);
-    agent.watched(true, at(110));
+    agent.watched(at(110));
     agent.heard(well(), QUICK, at(160));
     assert_eq!(due(&agent), 460);
     assert_eq!(agent.look(at(200)), Some(at(200)));
@@ -54,7 +54,7 @@ fn a_change_during_a_pass_is_followed_by_another() {
 #[test]
 fn who_was_left_alone_is_looked_at_when_that_is_over() {
     let agent = Agent::default();
-    agent.watched(true, at(100));
+    agent.watched(at(100));
     agent.heard(well(), QUICK, at(100));
     agent.leave();
     assert_eq!(locked(&agent.0).due, None);

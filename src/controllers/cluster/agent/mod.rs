@@ -37,7 +37,7 @@ use crate::controllers::conditions::Says;
 use crate::controllers::context::{Context, locked};
 use crate::controllers::events::Told;
 use crate::controllers::watch::digest;
-use crate::gitops::error::GitOpsError;
+use crate::gitops::error::{GitOpsError, MESSAGE, bounded};
 use crate::gitops::object::ObjectId;
 use crate::gitops::validate::SourcePolicy;
 use crate::gitops::workload::Access;
@@ -109,6 +109,8 @@ struct Inner {
     last: Option<(Timestamp, u32)>,
     /// The agent's objects are watched.
     watched: bool,
+    /// Why the watch failed, until it works again.
+    watch_error: Option<String>,
     /// Of what was asked for in the last pass.
     asked: u64,
     verdict: Option<Verdict>,
@@ -196,7 +198,7 @@ impl Agent {
     /// It is left alone for now, and looked at when that is over.
     pub fn leave(&self) {
         let mut inner = locked(&self.0);
-        (inner.due, inner.watched) = (None, false);
+        (inner.due, inner.watched, inner.watch_error) = (None, false, None);
     }
 
     /// What is known from before this process began.
@@ -207,13 +209,17 @@ impl Agent {
         }
     }
 
-    /// The agent's objects are watched, or not any more.
-    fn watched(&self, watched: bool, now: Timestamp) {
+    /// The agent's objects are watched.
+    fn watched(&self, now: Timestamp) {
         let mut inner = locked(&self.0);
-        inner.watched = watched;
-        if watched {
-            inner.contact = Some(now);
-        }
+        (inner.watched, inner.watch_error) = (true, None);
+        inner.contact = Some(now);
+    }
+
+    /// They cannot be watched.
+    fn watch_failed(&self, why: &str) {
+        let mut inner = locked(&self.0);
+        (inner.watched, inner.watch_error) = (false, Some(bounded(why, MESSAGE)));
     }
 
     /// Something changed: a pass is due. Says when; `None`: the one under way is followed by another.
@@ -233,7 +239,9 @@ impl Agent {
         };
         let due = if inner.running { None } else { inner.due };
         let contact = inner.contact;
-        let status = inner.status.clone().map(|status| GitOpsStatus { last_contact: contact.map(Time), ..status });
+        let watch_error = inner.watch_error.clone();
+        let status = inner.status.clone();
+        let status = status.map(|status| GitOpsStatus { last_contact: contact.map(Time), watch_error, ..status });
         Word {
             says,
             status,

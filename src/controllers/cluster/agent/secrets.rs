@@ -9,6 +9,7 @@ use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
 use crate::controllers::apply::told;
 use crate::controllers::context::Context;
+use crate::controllers::deadline::answered;
 use crate::gitops::input::{SecretCopy, SecretData};
 use crate::gitops::validate::{self, Keys};
 
@@ -92,7 +93,7 @@ pub async fn read(reader: &Reader<'_>, namespace: &str, name: &str) -> Result<Op
     // First, so that no change falls in between.
     ctx.secrets.reads(uid, cluster, namespace, name);
     let api: Api<Secret> = Api::namespaced(ctx.client.clone(), namespace);
-    api.get_opt(name)
+    answered("get Secret", api.get_opt(name))
         .await
         .map_err(|error| Missing::Unread(format!("Secret {namespace}/{name} could not be read: {}", told(&error))))
 }

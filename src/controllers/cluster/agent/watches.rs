@@ -104,20 +104,35 @@ fn watching(
     let acting = async move {
         // Whether the last that was told is that it is there.
         let mut seen = false;
-        while let Some(first) = told.recv().await {
-            let mut what = first;
-            if first != Told::Alive {
+        let mut failing = false;
+        let namespace = object.namespace.clone().unwrap_or_default();
+        let object_name = object.name.as_str();
+        while let Some(mut what) = told.recv().await {
+            if what != Told::Alive {
                 tokio::time::sleep(QUIET).await;
                 while let Ok(more) = told.try_recv() {
                     what = if more == Told::Alive { what } else { more };
                 }
             }
             let (before, now) = (seen, Timestamp::now());
-            seen = what != Told::Lost;
-            agent.watched(seen, now);
-            if seen {
-                let namespace = object.namespace.as_deref().unwrap_or_default();
-                metrics.gitops().reached(namespace, &object.name, Instant::now());
+            seen = !matches!(what, Told::Lost(..));
+            if let Told::Lost(why, pause) = &what {
+                // Each with a longer pause after it: at most one a minute.
+                tracing::warn!(
+                    namespace,
+                    object_name,
+                    error = why,
+                    ?pause,
+                    "the cluster's GitOps agent cannot be watched; tried again"
+                );
+                agent.watch_failed(why);
+                failing = true;
+            } else {
+                agent.watched(now);
+                metrics.gitops().reached(&namespace, object_name, Instant::now());
+            }
+            if seen && what == Told::Alive && std::mem::take(&mut failing) {
+                tracing::info!(namespace, object_name, "the cluster's GitOps agent is watched again");
             }
             // That it is lost is a reason to look once: the passes that follow have a pace of their own.
             if what == Told::Alive || (!seen && !before) {

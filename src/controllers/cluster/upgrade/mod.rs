@@ -5,43 +5,49 @@
 
 pub mod seen;
 pub mod status;
+mod workload;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::Reconcile;
 use super::facts::{Facts, cluster_key};
-use super::{Reconcile, agent};
 use crate::api::node_group::SubnetTier;
 use crate::api::status::{EksClusterStatus, SupportStatus, UpgradeStatus};
-use crate::api::upgrade::InsightsPolicy;
+use crate::api::upgrade::{InsightsPolicy, UnreadableNodesPolicy};
 use crate::api::{KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::events::Told;
 use crate::engine::Report;
-use crate::gitops::budgets::{self, Budgets};
-use crate::gitops::nodes::{self, Nodes};
-use crate::gitops::workload::Workload;
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::Versions;
 use crate::resources::readiness;
-use crate::upgrade::preflight::{self, Budget, Preflight};
+use crate::upgrade::preflight::{self, Preflight};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::support::{self, SupportDates};
-use crate::upgrade::{Clock, Decision, Goal, Hold, Seen, Soaked, State, Step, WindowState, Windows, decide, way};
+use crate::upgrade::{
+    Clock, Decision, Goal, Hold, Seen, Soaked, State, Step, UnreadNodes, WindowState, Windows, decide, way,
+};
 use seen::Read;
+use workload::{Known, WorkloadReads};
 
 /// A step of the control plane begins on a look at it that is at most as old.
 const FRESH: Duration = Duration::from_secs(20);
-/// Nodes come and go while an upgrade is under way.
-const NODES_BELIEVED: Duration = Duration::from_secs(20);
 
 /// What is remembered of upgrades between two reconciles. Lost without harm: it is read anew.
 #[derive(Default)]
 pub struct Remembered {
     preflight: Option<(Preflight, Timestamp)>,
-    nodes: Option<(Nodes, Timestamp)>,
+    workload: WorkloadReads,
+}
+
+impl Remembered {
+    /// A person asks for a look: what could not be read is read again now.
+    pub fn forget(&mut self) {
+        self.workload.forget();
+    }
 }
 
 /// What was decided, and what of it is told.
@@ -118,12 +124,22 @@ impl Reconcile<'_> {
             Some((decide(&goal, &seen, &clock, made.as_ref().map(|(preflight, _)| preflight)), seen))
         };
         let (mut decision, mut seen) = decided(&made, &read, self.state)?;
+        let mut known = Known::Reading;
         if decision.is_upgrade() {
-            read.nodes = self.nodes_read(cloud).await;
+            known = self.workload_known(cloud).await;
+            read.nodes = known.reading().map(|reading| reading.nodes.clone());
+            read.unread = match &known {
+                Known::Read(_) => None,
+                Known::Reading => Some(UnreadNodes::Reading),
+                Known::Failed(why) => Some(UnreadNodes::Failed(why.clone()))
+                    .filter(|_| self.cluster.spec.upgrade.unreadable_nodes == UnreadableNodesPolicy::Block),
+            };
             (decision, seen) = decided(&made, &read, self.state)?;
         }
-        if let Some(to) = self.preflight_due(&decision, made.as_ref()) {
-            made = Some((self.preflight(cloud, &seen, &decision, &groups, to).await, self.now));
+        if let Some(to) = self.preflight_due(&decision, made.as_ref())
+            && !matches!(known, Known::Reading)
+        {
+            made = Some((self.preflight(cloud, &seen, &decision, (&groups, &known), to).await, self.now));
             (decision, seen) = decided(&made, &read, self.state)?;
         }
         if decision.preflight_for().is_none() {
@@ -208,7 +224,7 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         seen: &Seen,
         decision: &Decision,
-        groups: &[Arc<NodeGroup>],
+        (groups, workload): (&[Arc<NodeGroup>], &Known),
         to: KubernetesVersion,
     ) -> Preflight {
         let spec = &self.cluster.spec;
@@ -232,7 +248,7 @@ impl Reconcile<'_> {
             Step::NodeGroups { names, .. } => !names.iter().all(forced),
             _ => false,
         });
-        let budgets = if replaced { self.budgets(cloud).await } else { None };
+        let budgets = workload.reading().filter(|_| replaced).and_then(|reading| reading.budgets.as_deref());
         let today = self.now.to_zoned(TimeZone::UTC).date();
         let checks = vec![
             preflight::insights(spec.upgrade.insights, to, insights.as_deref()),
@@ -240,38 +256,18 @@ impl Reconcile<'_> {
             preflight::addon_compatibility(&seen.addons, spec.upgrade.addons, seen.control_plane, to),
             preflight::free_addresses(free.as_deref()),
             preflight::node_groups(&seen::health(groups)),
-            preflight::disruption_budgets(budgets.as_deref(), replaced),
+            preflight::disruption_budgets(budgets, replaced),
         ];
         Preflight { to, checks }
     }
 
-    /// The workload cluster, when it can be reached.
-    async fn workload(&self, cloud: &Cloud) -> Option<Workload> {
-        if !Facts(&self.state.memory).has_api() {
-            return None;
+    /// What the workload cluster said last. A read that is due begins beside this reconcile.
+    async fn workload_known(&self, cloud: &Cloud) -> Known {
+        let reads = &self.state.kind.upgrade.workload;
+        if reads.is_due(self.now) {
+            reads.begin(self.ctx, self.cluster, cloud, &self.state.memory, self.now).await;
         }
-        let (name, sts) = (self.cluster.cluster_name(), self.ctx.settings.sts_endpoint.as_deref());
-        let access = agent::access(&self.state.memory, &name, &cloud.aws, sts).await.ok()??;
-        self.ctx.workloads.open(&cloud.owner.uid, &access, SystemTime::now()).ok()
-    }
-
-    async fn nodes_read(&mut self, cloud: &Cloud) -> Option<Nodes> {
-        let kept = self.state.kind.upgrade.nodes.as_ref();
-        let kept = kept.filter(|(_, at)| self.now.duration_since(*at).unsigned_abs() < NODES_BELIEVED);
-        if let Some((nodes, _)) = kept {
-            return Some(nodes.clone());
-        }
-        let workload = self.workload(cloud).await?;
-        let nodes = nodes::nodes(&workload.client).await.ok()?;
-        self.state.kind.upgrade.nodes = Some((nodes.clone(), self.now));
-        Some(nodes)
-    }
-
-    async fn budgets(&self, cloud: &Cloud) -> Option<Vec<Budget>> {
-        let workload = self.workload(cloud).await?;
-        let Budgets { never, not_now } = budgets::budgets(&workload.client).await.ok()?;
-        let budget = |never| move |name| Budget { name, never };
-        Some(never.into_iter().map(budget(true)).chain(not_now.into_iter().map(budget(false))).collect())
+        reads.known(self.now)
     }
 
     /// Tells that AWS's support of the version ends soon. Returns what is to be kept so that it is told once.

@@ -11,7 +11,7 @@ use crate::engine::{Action, AnyObserved, Memory, Phase};
 use crate::gitops::nodes::{Count, Nodes};
 use crate::upgrade::addons::{Offer, Wanted};
 use crate::upgrade::preflight::NodeGroupHealth;
-use crate::upgrade::{AddonState, ControlPlaneWork, Seen, SeenAddon, SeenNodeGroup};
+use crate::upgrade::{AddonState, ControlPlaneWork, Seen, SeenAddon, SeenNodeGroup, UnreadNodes};
 
 /// Offers of an add-on by the Kubernetes version they run on.
 pub type Offers = BTreeMap<KubernetesVersion, Vec<Offer>>;
@@ -25,6 +25,8 @@ pub struct Read {
     pub offered: BTreeSet<KubernetesVersion>,
     /// The nodes, where the cluster's API could be asked.
     pub nodes: Option<Nodes>,
+    /// Why not, where that matters.
+    pub unread: Option<UnreadNodes>,
 }
 
 /// All that was seen. `None`: there is no control plane that could be upgraded.
@@ -39,6 +41,7 @@ pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], r
         addons: addons(memory, spec, read),
         node_groups: groups.iter().filter_map(|group| node_group(group, read.nodes.as_ref())).collect(),
         other_kubelets: others.map(kubelets_named).unwrap_or_default(),
+        unread: read.unread.clone(),
         offered: read.offered.clone(),
     })
 }

@@ -35,6 +35,7 @@ fn seen(control_plane: &str, nodes: &str, own: Option<&str>) -> Seen {
             suspended: false,
         }],
         other_kubelets: Vec::new(),
+        unread: None,
         offered: ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35"].map(version).into(),
     }
 }

@@ -1,0 +1,136 @@
+//! The Available condition of an EksCluster: whether it can be used now. Pure.
+//!
+//! `Ready` is False during every change, as kstatus asks; this one is for alerts. It stays True while the control plane is upgraded and
+//! nodes are replaced, and after a failed sync: what was applied before still runs.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::status::is_ready;
+use crate::api::status::EksClusterStatus;
+use crate::api::{EksCluster, NodeGroup, Reason};
+use crate::controllers::conditions::Says;
+
+/// How long the cluster may be silent: an API server is away for a moment when EKS replaces it.
+const SILENT: SignedDuration = SignedDuration::from_mins(5);
+
+/// Whether the cluster can be used. `control_plane`: the state that EKS gives; `None`: there is none.
+pub fn available(
+    cluster: &EksCluster,
+    status: &EksClusterStatus,
+    control_plane: Option<&str>,
+    groups: &[Arc<NodeGroup>],
+    now: Timestamp,
+) -> Says {
+    if cluster.metadata.deletion_timestamp.is_some() {
+        return Says::no(Reason::Deleting, "the cluster is being deleted");
+    }
+    match control_plane {
+        Some("ACTIVE" | "UPDATING") => {}
+        Some(state) => return Says::no(Reason::Creating, format!("the control plane is {state}")),
+        None => return Says::no(Reason::Creating, "there is no control plane yet"),
+    }
+    let silent_since = status.gitops.as_ref().and_then(|gitops| Some(gitops.unreachable_since.as_ref()?.0));
+    if let Some(since) = silent_since.filter(|since| now.duration_since(*since) >= SILENT) {
+        return Says::no(Reason::AgentUnreachable, format!("the cluster's API has not answered since {since:.0}"));
+    }
+    let spec = &cluster.spec;
+    let runs_elsewhere = spec.auto_mode.is_some() || !spec.fargate_profiles.is_empty();
+    if !groups.is_empty() && !runs_elsewhere && !groups.iter().any(|group| has_nodes(group)) {
+        let names: Vec<_> = groups.iter().map(|group| group.node_group_name()).collect();
+        return Says::no(Reason::WaitingForNodes, format!("no node of {} is ready", names.join(", ")));
+    }
+    let asked = spec.gitops.as_ref().is_some_and(|gitops| gitops.flux.is_some() || gitops.argocd.is_some());
+    let applied = status.gitops.as_ref().is_some_and(|gitops| gitops.last_applied_revision.is_some());
+    if asked && !applied {
+        return Says::no(Reason::WaitingForSync, "the GitOps agent has not applied a revision yet");
+    }
+    Says::yes(Reason::Available, "the control plane, nodes and what was applied are there")
+}
+
+/// Whether one of its nodes is ready: as counted, else as EKS says.
+fn has_nodes(group: &NodeGroup) -> bool {
+    let counted = group.status.as_ref().and_then(|status| status.ready_nodes);
+    counted.map_or_else(|| is_ready(group) || is_updated(group), |ready| ready > 0)
+}
+
+/// EKS replaces its nodes one after the other: the others are there.
+fn is_updated(group: &NodeGroup) -> bool {
+    use crate::api::conditions::{ConditionType, get};
+    let conditions = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let reasons = [Reason::Updating, Reason::Upgrading].map(Reason::as_str);
+    get(conditions, ConditionType::NodesReady).is_some_and(|nodes| reasons.contains(&nodes.reason.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn cluster(spec: Value) -> EksCluster {
+        let mut all = json!({"region": "eu-west-1", "version": "1.34"});
+        all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let metadata = json!({"name": "demo", "namespace": "team"});
+        let object =
+            json!({"apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster", "metadata": metadata, "spec": all});
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn group(status: Value) -> Arc<NodeGroup> {
+        let object = json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup", "metadata": {"name": "web", "namespace": "team"},
+            "spec": {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}}, "status": status,
+        });
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn nodes(status: &str, reason: &str) -> Value {
+        let time = "2026-11-28T10:00:00Z";
+        json!({"conditions": [
+            {"type": "NodesReady", "status": status, "reason": reason, "message": "", "lastTransitionTime": time}
+        ]})
+    }
+
+    #[test]
+    fn a_cluster_is_available_through_updates_and_not_before_it_can_be_used() {
+        let now: Timestamp = "2026-11-28T10:00:00Z".parse().unwrap();
+        let flux = json!({"gitops": {"flux": {"path": "a", "source": {"git": {"url": "https://example.com/a", "ref": {"branch": "main"}}}}}});
+        let applied = json!({"gitops": {"lastAppliedRevision": "main@sha1:1"}});
+        let silent = |since: &str| json!({"gitops": {"lastAppliedRevision": "a", "unreachableSince": since}});
+        let none: Vec<Arc<NodeGroup>> = Vec::new();
+        let cases = [
+            ("nothing there", json!({}), json!({}), None, none.clone()),
+            ("being made", json!({}), json!({}), Some("CREATING"), none.clone()),
+            ("control plane only", json!({}), json!({}), Some("ACTIVE"), none.clone()),
+            ("no node yet", json!({}), json!({}), Some("ACTIVE"), vec![group(json!({"readyNodes": 0}))]),
+            ("one node of two", json!({}), json!({}), Some("ACTIVE"), vec![group(json!({"readyNodes": 1}))]),
+            ("upgraded", json!({}), json!({}), Some("UPDATING"), vec![group(nodes("False", "Upgrading"))]),
+            ("node group failed", json!({}), json!({}), Some("ACTIVE"), vec![group(nodes("False", "Failed"))]),
+            ("auto mode", json!({"autoMode": {}}), json!({}), Some("ACTIVE"), vec![group(json!({"readyNodes": 0}))]),
+            ("never synced", flux.clone(), json!({}), Some("ACTIVE"), none.clone()),
+            ("synced once", flux.clone(), applied, Some("ACTIVE"), none.clone()),
+            ("silent for a minute", flux.clone(), silent("2026-11-28T09:59:00Z"), Some("ACTIVE"), none.clone()),
+            ("silent for an hour", flux, silent("2026-11-28T09:00:00Z"), Some("ACTIVE"), none),
+        ];
+        let lines = cases.map(|(name, spec, status, control_plane, groups)| {
+            let status: EksClusterStatus = serde_json::from_value(status).unwrap();
+            let says = available(&cluster(spec), &status, control_plane, &groups, now);
+            format!("{name}: {} {}: {}", says.status.as_str(), says.reason, says.message)
+        });
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        nothing there: False Creating: there is no control plane yet
+        being made: False Creating: the control plane is CREATING
+        control plane only: True Available: the control plane, nodes and what was applied are there
+        no node yet: False WaitingForNodes: no node of web is ready
+        one node of two: True Available: the control plane, nodes and what was applied are there
+        upgraded: True Available: the control plane, nodes and what was applied are there
+        node group failed: False WaitingForNodes: no node of web is ready
+        auto mode: True Available: the control plane, nodes and what was applied are there
+        never synced: False WaitingForSync: the GitOps agent has not applied a revision yet
+        synced once: True Available: the control plane, nodes and what was applied are there
+        silent for a minute: True Available: the control plane, nodes and what was applied are there
+        silent for an hour: False AgentUnreachable: the cluster's API has not answered since 2026-11-28T09:00:00Z
+        ");
+    }
+}

@@ -1,0 +1,26 @@
+//! What is counted of calls to the management cluster's API. No I/O.
+
+use std::sync::LazyLock;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabels {
+    call: &'static str,
+}
+
+/// Of the whole process: those who call hold a client and nothing else.
+static TIMEOUTS: LazyLock<Family<CallLabels, Counter>> = LazyLock::new(Family::default);
+
+pub(super) fn register(registry: &mut Registry) {
+    let help = "Calls to the management cluster's API that were given up without an answer";
+    registry.register("management_api_timeouts", help, TIMEOUTS.clone());
+}
+
+/// A call was given up.
+pub fn timed_out(call: &'static str) {
+    TIMEOUTS.get_or_create(&CallLabels { call }).inc();
+}

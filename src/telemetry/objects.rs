@@ -1,0 +1,122 @@
+//! `keelson_objects`: how many objects of a kind there are, by the status of their Ready condition. No I/O.
+//!
+//! The status of each object is kept, and counted when it is asked for: an object is counted once, however often it is told.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+/// What a condition's status can be.
+const STATUSES: [&str; 3] = ["True", "False", "Unknown"];
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ConditionLabels {
+    kind: &'static str,
+    condition: &'static str,
+    status: &'static str,
+}
+
+/// The Ready condition of every object that this replica reconciles.
+#[derive(Clone, Default)]
+pub struct ObjectMetrics(Arc<Mutex<HashMap<(&'static str, String), &'static str>>>);
+
+impl fmt::Debug for ObjectMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ObjectMetrics")
+    }
+}
+
+impl ObjectMetrics {
+    pub(super) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        registry.register_collector(Box::new(metrics.clone()));
+        metrics
+    }
+
+    /// The Ready condition of the object `uid` is `status` (`True`, `False` or `Unknown`).
+    pub fn ready(&self, kind: &'static str, uid: &str, status: &'static str) {
+        self.locked().insert((kind, uid.to_owned()), status);
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, kind: &'static str, uid: &str) {
+        self.locked().remove(&(kind, uid.to_owned()));
+    }
+
+    /// This replica leads no more.
+    pub fn forget_all(&self) {
+        self.locked().clear();
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<(&'static str, String), &'static str>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counts(&self) -> BTreeMap<(&'static str, &'static str), i64> {
+        let mut counts = BTreeMap::new();
+        for ((kind, _), status) in self.locked().iter() {
+            for other in STATUSES {
+                counts.entry((*kind, other)).or_default();
+            }
+            *counts.entry((*kind, *status)).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl Collector for ObjectMetrics {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let counts = self.counts();
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let help = "Objects by the status of each condition";
+        let mut family = encoder.encode_descriptor("objects", help, None, MetricType::Gauge)?;
+        for ((kind, status), count) in counts {
+            let labels = ConditionLabels { kind, condition: "Ready", status };
+            ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::telemetry::Metrics;
+
+    fn shown(metrics: &Metrics, status: &str) -> Option<u32> {
+        let line = format!("keelson_objects{{kind=\"EksCluster\",condition=\"Ready\",status=\"{status}\"}} ");
+        metrics.encode().lines().find_map(|found| found.strip_prefix(&line)?.parse().ok())
+    }
+
+    #[test]
+    fn an_object_is_counted_once_under_its_last_status() {
+        let metrics = Metrics::new();
+        for status in ["False", "True", "True"] {
+            metrics.objects().ready("EksCluster", "uid-1", status);
+        }
+        metrics.objects().ready("EksCluster", "uid-2", "False");
+        assert_eq!((shown(&metrics, "True"), shown(&metrics, "False")), (Some(1), Some(1)));
+        metrics.objects().forget("EksCluster", "uid-2");
+        assert_eq!((shown(&metrics, "True"), shown(&metrics, "False")), (Some(1), Some(0)));
+    }
+
+    #[test]
+    fn a_replica_that_leads_no_more_shows_no_objects_agents_or_queue() {
+        let metrics = Metrics::new();
+        metrics.objects().ready("EksCluster", "uid-1", "True");
+        metrics.gitops().fares("shop", "demo", true, 0);
+        metrics.gitops().reached("shop", "demo", std::time::Instant::now());
+        metrics.events().reached();
+        metrics.forget_term();
+        let text = metrics.encode();
+        assert_eq!(shown(&metrics, "True"), None);
+        assert!(!text.contains("cluster=\"demo\"") && text.contains("keelson_event_queue_reachable 0"), "{text}");
+    }
+}
