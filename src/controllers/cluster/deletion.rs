@@ -109,7 +109,8 @@ impl Reconcile<'_> {
         };
         let again = Next::after(LEFT_AGAIN, self.now);
         match left {
-            Ok(Some(left)) if left.ours.is_empty() => {
+            // What only claims to be ours may be what was deleted a moment ago: it is looked at twice.
+            Ok(Some(left)) if left.ours.is_empty() && (left.claims.is_empty() || self.state.kind.left_at.is_some()) => {
                 let claims = left.claims.join(", ");
                 if !claims.is_empty() {
                     let note = format!(
@@ -130,7 +131,9 @@ impl Reconcile<'_> {
                     self.state.memory.forget_looks(self.now);
                 }
                 let message = match &left {
-                    Some(left) if goal == Goal::Released => format!("still tagged as ours: {}", left.ours.join(", ")),
+                    Some(left) if left.ours.is_empty() || goal == Goal::Released => {
+                        format!("still tagged as ours: {}", [&left.ours[..], &left.claims[..]].concat().join(", "))
+                    }
                     Some(left) => format!("still in AWS: {}", left.ours.join(", ")),
                     None => "something is still in AWS; looking again".to_owned(),
                 };
