@@ -24,6 +24,7 @@ mod rules;
 mod rules_between;
 mod rules_git;
 mod schema;
+pub mod secret_use;
 mod source;
 pub mod status;
 mod status_plan;
