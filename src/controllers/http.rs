@@ -10,8 +10,6 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
-use crate::telemetry::Metrics;
-
 /// The process counts as hung when its own clockwork stood still this long.
 const HUNG: Duration = Duration::from_secs(60);
 
@@ -66,7 +64,7 @@ fn answer(yes: bool) -> (StatusCode, &'static str) {
 pub async fn serve(
     listen: SocketAddr,
     health: Health,
-    metrics: &Metrics,
+    metrics: Router,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(listen).await?;
@@ -74,7 +72,7 @@ pub async fn serve(
     let app: Router = Router::new()
         .route("/healthz", get(move || async move { answer(alive.is_alive()) }))
         .route("/readyz", get(move || async move { answer(ready.is_ready()) }))
-        .merge(metrics.routes());
+        .merge(metrics);
     tokio::spawn(async move {
         let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {

@@ -20,6 +20,7 @@ pub mod expectations;
 pub mod http;
 pub mod journal;
 pub mod leader;
+pub mod metrics_auth;
 pub mod node_group;
 pub mod plan_status;
 pub mod progress;

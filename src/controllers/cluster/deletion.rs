@@ -203,7 +203,7 @@ impl Reconcile<'_> {
         }
     }
 
-    fn nothing_recorded(&self) -> bool {
+    pub(super) fn nothing_recorded(&self) -> bool {
         self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none())
     }
 

@@ -4,6 +4,7 @@
 //! [`crate::resources`] and [`crate::engine`].
 
 mod deletion;
+mod hold;
 pub mod nodes;
 pub mod status;
 pub mod target;
