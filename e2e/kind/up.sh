@@ -71,7 +71,10 @@ echo "== operator"
 docker build --quiet --tag keelson:kind --file "$checkout/deploy/Dockerfile" "$checkout"
 kind load docker-image keelson:kind --name keelson-management
 export KUBECONFIG=$state/management.kubeconfig
+kubectl apply --server-side -k "$checkout/crds"
 kubectl apply --server-side -k "$checkout/deploy"
+# The emulator listens on a port that no AWS API has.
+kubectl --namespace keelson-system delete networkpolicy keelson default-deny
 kubectl --namespace keelson-system set image deployment/keelson "*=keelson:kind"
 kubectl --namespace keelson-system set env deployment/keelson \
     AWS_ENDPOINT_URL="$endpoint" AWS_REGION=eu-west-1 \

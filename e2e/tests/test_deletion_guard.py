@@ -1,5 +1,5 @@
-"""A bad merge in Git must not delete a fleet: when more clusters are to be deleted within an hour than `--max-deletions`, the rest
-wait for a person. Counted across restarts and replicas; what deletes nothing in AWS is not counted.
+"""A bad merge in Git must not delete a fleet: when more clusters of a namespace are to be deleted within an hour than
+`--max-deletions`, the rest wait for a person. Counted across restarts and replicas; what deletes nothing in AWS is not counted.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from fleet.account import Account, fresh_account
-from fleet.manifests import cluster, existing, key_of
+from fleet.manifests import cluster, existing, key_of, namespace
 from fleet.shop import APPROVE, RELEASE
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import Durations
@@ -17,6 +17,7 @@ from keelson_harness.kubeapi import conditions
 
 MOST = 3
 FLEET = [f"fleet-{n}" for n in range(1, 6)]
+NEIGHBOURS = "neighbours"
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,10 @@ def fleet(on, account, subnets) -> dict[str, dict]:
     made["kept"] = small("kept", subnets, deletionPolicy="Retain")
     made["watched"] = small("watched", subnets)
     made["late"] = small("late", subnets)
+    # Another tenant's.
+    made["neighbour"] = small("neighbour", subnets)
+    made["neighbour"]["metadata"]["namespace"] = NEIGHBOURS
+    on.apply(namespace(NEIGHBOURS))
     on.operators = [start(on, account)]
     on.apply(*made.values())
     on.ready(*made.values())
@@ -94,6 +99,12 @@ def test_of_five_deleted_at_once_three_go_and_two_wait(on, account, fleet):
         assert "--max-deletions" in message and "keelson approve" in message, message
         gone = [other for other in FLEET if other not in waiting(on, fleet)]
         assert any(other in message for other in gone), "names what is being deleted"
+
+
+def test_deletions_of_one_namespace_hold_up_no_other(on, account, fleet):
+    assert waiting(on, fleet)
+    on.delete(fleet["neighbour"], timeout=40)
+    assert "neighbour" not in there(account)
 
 
 def test_the_rest_wait_across_a_restart_and_one_more_waits_with_them(on, account, fleet):

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 import kustomize
 from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.cloud import LocalCloud
-from keelson_harness.kubeapi import ApiError, KubeApi
+from keelson_harness.controller import Controller
+from keelson_harness.kubeapi import ApiError, KubeApi, documents
 from keelson_harness.kubernetes import ControlPlane, write_kubeconfig
 from keelson_harness.places import CHECKOUT
 
@@ -26,6 +28,10 @@ QUICK = Durations(cluster_create=1, cluster_delete=0.5, nodegroup=0.5, addon=0.2
 
 def objects() -> list[dict]:
     return kustomize.build(DEPLOY)
+
+
+def kinds() -> list[dict]:
+    return kustomize.build(CHECKOUT / "crds")
 
 
 def one(kind: str, name: str) -> dict:
@@ -68,8 +74,20 @@ def cloud() -> Iterator[AuditedCloud]:
 
 @pytest.fixture(scope="module")
 def api(cloud: AuditedCloud) -> KubeApi:
-    cloud.management.api.apply_all(objects())
+    """With the RoleBinding that the conditions of a cluster ask for."""
+    cloud.management.api.apply_all([*kinds(), *objects(), reads_secrets("default")])
     return cloud.management.api
+
+
+def reads_secrets(namespace: str) -> dict:
+    account = {"kind": "ServiceAccount", "name": "keelson", "namespace": NAMESPACE}
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "keelson-secrets", "namespace": namespace},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "keelson-secrets"},
+        "subjects": [account],
+    }
 
 
 def strictly(api: KubeApi, item: dict) -> dict:
@@ -82,7 +100,7 @@ def strictly(api: KubeApi, item: dict) -> dict:
 
 
 def test_the_api_server_takes_every_object_as_it_is(api):
-    for item in objects():
+    for item in [*kinds(), *objects(), *documents(DEPLOY / "secrets-cluster-wide" / "rbac.yaml")]:
         assert strictly(api, item)["metadata"]["name"] == item["metadata"]["name"]
 
 
@@ -90,6 +108,40 @@ def test_the_example_of_a_quota_is_taken(api):
     quota = yaml.safe_load((DEPLOY / "resource-quota.yaml").read_text())
     quota["metadata"]["namespace"] = "default"
     assert strictly(api, quota)["spec"]["hard"]["count/eksclusters.keelson.dev"] == "10"
+
+
+def test_nothing_that_deletes_the_operator_deletes_its_kinds():
+    assert not [o for o in objects() if o["kind"] == "CustomResourceDefinition"]
+    assert {o["kind"] for o in kinds()} == {"CustomResourceDefinition"}
+
+
+def test_no_secret_can_be_read_until_a_role_binding_says_so():
+    bound = {o["roleRef"]["name"] for o in objects() if o["kind"] in ("ClusterRoleBinding", "RoleBinding")}
+    readers = {o["metadata"]["name"] for o in objects() if "secrets" in json.dumps(o.get("rules", []))}
+    assert readers == {"keelson-secrets"} and not readers & bound
+    (rule,) = one("ClusterRole", "keelson-secrets")["rules"]
+    assert rule["verbs"] == ["get"]
+
+
+def test_on_request_every_secret_is_read_and_watched():
+    component = yaml.safe_load((DEPLOY / "secrets-cluster-wide" / "kustomization.yaml").read_text())
+    assert (component["kind"], component["resources"]) == ("Component", ["rbac.yaml"])
+    items = documents(DEPLOY / "secrets-cluster-wide" / "rbac.yaml")
+    bound = {o["roleRef"]["name"] for o in items if o["kind"] == "ClusterRoleBinding"}
+    assert bound == {"keelson-secrets", "keelson-secrets-watch"}
+    (role,) = [o for o in items if o["kind"] == "ClusterRole"]
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "watch"]}]
+
+
+def test_the_network_policy_is_for_the_pods_and_their_port():
+    policy = one("NetworkPolicy", "keelson")["spec"]
+    template = one("Deployment", "keelson")["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    ports = {port["name"] for port in template["spec"]["containers"][0]["ports"]}
+    assert [port["port"] for rule in policy["ingress"] for port in rule["ports"]] == list(ports)
+    out = {(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]}
+    assert {("UDP", 53), ("TCP", 53), ("TCP", 443), ("TCP", 6443)} <= out
+    assert one("NetworkPolicy", "default-deny")["spec"]["podSelector"] == {}
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
@@ -156,7 +208,7 @@ class Right:
 
 def granted() -> set[Right]:
     """All that the operator's account is given."""
-    everything = objects()
+    everything = [*objects(), reads_secrets("default")]
     roles = {(o["kind"], o["metadata"]["name"]): o for o in everything if "rules" in o}
     bound = [
         roles[(o["roleRef"]["kind"], o["roleRef"]["name"])]
@@ -190,8 +242,8 @@ def rights(asked: list[dict]) -> set[Right]:
 
 
 @pytest.fixture(scope="module")
-def asked(cloud: AuditedCloud, api: KubeApi) -> list[dict]:
-    """What an operator asked that has nothing but the token of its account, from start to end of a cluster."""
+def operator(cloud: AuditedCloud, api: KubeApi) -> Controller:
+    """One that has nothing but the token of its account."""
     kubeconfig = write_kubeconfig(
         cloud.directory / "operator.kubeconfig",
         cloud.management.url,
@@ -201,8 +253,36 @@ def asked(cloud: AuditedCloud, api: KubeApi) -> list[dict]:
     # The arguments of the Deployment, on another port: the test may not be alone on the machine.
     container = one("Deployment", "keelson")["spec"]["template"]["spec"]["containers"][0]
     arguments = [a for a in container["args"][1:] if not a.startswith("--listen")]
-    environment = {"POD_NAME": "keelson-0", "POD_NAMESPACE": NAMESPACE, "KEELSON_LISTEN": "127.0.0.1:0"}
-    operator = cloud.operator(*arguments, kubeconfig=kubeconfig, env=environment)
+    environment = {"POD_NAME": "keelson-0", "POD_NAMESPACE": NAMESPACE, "KEELSON_METRICS_AUTH": "true"}
+    started = cloud.operator(*arguments, kubeconfig=kubeconfig, env=environment)
+    started.wait_ready()
+    return started
+
+
+@pytest.fixture(scope="module")
+def scraped(api: KubeApi, operator: Controller) -> dict[str, requests.Response]:
+    """The answers to a service account that is bound to keelson-metrics-reader, and to others."""
+    names = ("prometheus", "stranger")
+    for name in names:
+        api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}})
+    api.apply(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "keelson-metrics-reader"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "keelson-metrics-reader"},
+            "subjects": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": "default"}],
+        }
+    )
+    tokens = {name: api.service_account_token("default", name) for name in names} | {"a guess": "nobodys"}
+    headers = {name: {"Authorization": f"Bearer {token}"} for name, token in tokens.items()} | {"nobody": {}}
+    url = f"{operator.url}/metrics"
+    return {name: requests.get(url, headers=sent, timeout=10) for name, sent in headers.items()}
+
+
+@pytest.fixture(scope="module")
+def asked(cloud: AuditedCloud, api: KubeApi, operator: Controller, scraped) -> list[dict]:
+    """What it asked of the API server, from start to end of a cluster."""
     try:
         live_and_die(api)
     finally:
@@ -250,8 +330,24 @@ def live_and_die(api: KubeApi) -> None:
     api.wait_gone(API, "NodeGroup", "demo-default")
 
 
+def test_metrics_are_for_those_who_are_bound_to_read_them(operator, scraped):
+    assert {name: answer.status_code for name, answer in scraped.items()} == {
+        "prometheus": 200,
+        "stranger": 403,
+        "a guess": 401,
+        "nobody": 401,
+    }
+    assert [name for name, answer in scraped.items() if "keelson_leader" in answer.text] == ["prometheus"]
+
+
+def test_probes_need_no_token(operator):
+    assert requests.get(f"{operator.url}/healthz", timeout=5).ok and requests.get(f"{operator.url}/readyz", timeout=5).ok
+
+
 def test_the_rights_are_enough_for_a_cluster_from_start_to_end(asked):
     refused = [entry for entry in asked if entry["responseStatus"]["code"] in (401, 403)]
+    # To watch Secrets is to read them all: tried, as deploy/secrets-cluster-wide allows it, and gone without.
+    refused = [e for e in refused if (e["verb"], e["requestURI"].split("?")[0]) != ("list", "/api/v1/secrets")]
     assert not refused, [(entry["verb"], entry["requestURI"]) for entry in refused]
 
 

@@ -176,10 +176,13 @@ def test_the_operator_comes_from_git_with_what_the_fleet_says_of_it(on, fleet):
 
 
 def test_the_kinds_would_outlive_a_mistake_in_the_operators_file(on, fleet):
-    for plural in ("eksclusters", "nodegroups", "awsaccounts"):
-        found = on.api.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{plural}.keelson.dev", None)
-        assert found["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
-    assert fleet.kustomization("keelson")["spec"]["deletionPolicy"] == "Orphan"
+    """The kinds are apart from the operator, and neither is taken away with its Kustomization."""
+    kinds, operator = fleet.kustomization("keelson-crds"), fleet.kustomization("keelson")
+    definitions = "apiextensions.k8s.io_CustomResourceDefinition"
+    assert len([one for one in kinds["status"]["inventory"]["entries"] if definitions in one["id"]]) >= 3
+    assert not [one for one in operator["status"]["inventory"]["entries"] if definitions in one["id"]]
+    assert kinds["spec"]["prune"] is False
+    assert kinds["spec"]["deletionPolicy"] == operator["spec"]["deletionPolicy"] == "Orphan"
 
 
 def test_a_commit_makes_the_cluster_that_runs_what_its_path_says(on, fleet, staging):

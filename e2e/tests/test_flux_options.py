@@ -103,14 +103,14 @@ def optional(on, proxy) -> dict:
         "components": ["source-controller", "kustomize-controller"],
         "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
     }
-    pull = secret("mirror-credentials", **{".dockerconfigjson": json.dumps(PULL)})
+    pull = secret("mirror-credentials", use="registry", **{".dockerconfigjson": json.dumps(PULL)})
     item = cluster("optional", addons=[{"name": "vpc-cni"}], gitops=gitops)
     on.apply(
         secret(
-            "egress-proxy", address=proxy.url, username=PROXY_USER, password=PROXY_PASSWORD
+            "egress-proxy", use="proxy", address=proxy.url, username=PROXY_USER, password=PROXY_PASSWORD
         ),
         pull | {"type": "kubernetes.io/dockerconfigjson"},
-        secret("sops-age", **{"keys.agekey": age.identity(1)}),
+        secret("sops-age", use="decryption", **{"keys.agekey": age.identity(1)}),
         secret("of-nobody", word="not-to-be-copied"),
         item,
     )
@@ -163,7 +163,7 @@ def test_a_secret_that_goes_is_told_by_its_name(on, optional):
         return found["status"] == "False" and "default/sops-age not found" in found["message"]
 
     until(told, 40, "the missing Secret to be named")
-    on.apply(secret("sops-age", **{"keys.agekey": age.identity(2)}))
+    on.apply(secret("sops-age", use="decryption", **{"keys.agekey": age.identity(2)}))
 
     def arrived() -> bool:
         keys = workload(on, "Secret", "sops-age")["data"]

@@ -101,7 +101,7 @@ def test_a_secret_is_known_in_every_form(written, around):
     [
         (secret("git", username="a-public-name", password="a-password"), {"a-password"}),
         (secret("ssh", identity="-----BEGIN X-----\nabcdefghijklmnopq\n-----END X-----\n", known_hosts="host ssh-ed25519 AAAA"), {"abcdefghijklmnopq"}),
-        (secret("pull", **{".dockerconfigjson": '{"auths": {"registry.example.com": {"password": "a-password"}}}'}), {"a-password"}),
+        (secret("pull", use="registry", **{".dockerconfigjson": '{"auths": {"registry.example.com": {"password": "a-password"}}}'}), {"a-password"}),
         (secret("short", password="keelson"), set()),
     ],
     ids=["git", "ssh", "pull", "short"],

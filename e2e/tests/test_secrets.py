@@ -53,7 +53,7 @@ def greeting(name: str) -> str:
 
 def pull(word: str) -> dict:
     auths = {"mirror.acme.example": {"auth": base64.b64encode(f"puller:{word}".encode()).decode()}}
-    made = secret("mirror", **{".dockerconfigjson": json.dumps({"auths": auths})})
+    made = secret("mirror", use="registry", **{".dockerconfigjson": json.dumps({"auths": auths})})
     return made | {"type": "kubernetes.io/dockerconfigjson"}
 
 
@@ -70,7 +70,7 @@ def item(on: Stage, repository) -> dict:
     on.apply(
         secret("fleet", username=USER, password=PASSWORD),
         pull("pull-first-2b"),
-        secret("sops-age", **{"keys.agekey": age.identity(3)}),
+        secret("sops-age", use="decryption", **{"keys.agekey": age.identity(3)}),
         secret("of-nobody", word="not-to-be-copied"),
         made,
     )
@@ -107,7 +107,7 @@ def test_a_changed_secret_is_in_the_workload_cluster_within_seconds(on, git, ite
     changed = {
         "fleet": secret("fleet", username=USER, password=SECOND),
         "mirror": pull("pull-second-9d"),
-        "sops-age": secret("sops-age", **{"keys.agekey": age.identity(4)}),
+        "sops-age": secret("sops-age", use="decryption", **{"keys.agekey": age.identity(4)}),
     }
     took = {name: arrival(on, made, FLUX if name == "fleet" else name) for name, made in changed.items()}
     with capsys.disabled():

@@ -254,7 +254,7 @@ def test_ssh_with_the_hosts_key(on, cluster_):
 def test_only_what_the_author_signed_is_applied(on, cluster_):
     repository = on.cloud.git.repository("signed")
     author, other = (Author(on.cloud.directory, name) for name in ("author", "other"))
-    keys = secret("authors", **{"author.sshpub": author.public})
+    keys = secret("authors", use="verification", **{"author.sshpub": author.public})
     source = git(repository, verify={"mode": "HEAD", **named("authors")})
     repository.signing_key = other.key_file
     repository.commit(manifests("signed by another"))
@@ -269,7 +269,7 @@ def test_only_what_the_author_signed_is_applied(on, cluster_):
 def test_tag_and_commit_must_be_signed_where_both_are_asked_for(on, cluster_):
     repository = on.cloud.git.repository("tagged")
     author = Author(on.cloud.directory, "tagger")
-    keys = secret("authors", **{"author.sshpub": author.public})
+    keys = secret("authors", use="verification", **{"author.sshpub": author.public})
     both = {"mode": "TagAndHEAD", **named("authors")}
     source = {"git": {"url": repository.url, "ref": {"semver": "1.x"}, "verify": both}}
     repository.signing_key = author.key_file
@@ -347,12 +347,12 @@ def test_a_registry_with_a_login_and_an_authority_of_its_own(on, cluster_, autho
     running.wait_ready()
     try:
         digest = running.push("fleet", "prod", manifests("by login"))
-        certificate = secret("registry-ca", **{"ca.crt": authority.cert_file.read_text()})
+        certificate = secret("registry-ca", use="registry", **{"ca.crt": authority.cert_file.read_text()})
         trusted = {"certSecretRef": {"name": "registry-ca"}}
         cluster_.fails(oci(running, **trusted), "UNAUTHORIZED", secrets=(certificate,))
         login = base64.b64encode(f"{PULLER}:{PULL}".encode()).decode()
         config = json.dumps({"auths": {running.address: {"auth": login}}})
-        pull = secret("pull", **{".dockerconfigjson": config}) | {"type": DOCKER}
+        pull = secret("pull", use="registry", **{".dockerconfigjson": config}) | {"type": DOCKER}
         cluster_.follow(oci(running, **trusted, **named("pull")), digest, pull)
     finally:
         running.stop()
@@ -362,7 +362,7 @@ def test_a_registry_with_a_login_and_an_authority_of_its_own(on, cluster_, autho
 
 def test_only_an_artifact_that_is_signed_is_applied(cluster_, registry):
     signer, other = Cosigner(), Cosigner()
-    keys = secret("signers", **{"signer.pub": signer.public})
+    keys = secret("signers", use="verification", **{"signer.pub": signer.public})
     source = oci(registry, "signed", verify={"provider": "cosign", **named("signers")})
     digest = registry.push("signed", "prod", manifests("signed by another"))
     other.sign(registry, "signed", digest)
@@ -388,7 +388,7 @@ def test_an_encrypted_secret_is_there_in_the_open(on, cluster_):
     assert "in the open" not in json.dumps(sealed)
     files = {f"{PATH}/hidden.yaml": yaml.safe_dump(sealed, sort_keys=False)}
     commit = repository.commit(files)
-    key = secret("sops-age", **{"keys.agekey": age.identity(7)})
+    key = secret("sops-age", use="decryption", **{"keys.agekey": age.identity(7)})
     decryption = {"provider": "sops", "secretRef": {"name": "sops-age"}}
     cluster_.follow(git(repository), commit, key, decryption=decryption)
     found = on.cloud.workload.api.get("v1", "Secret", "hidden", "default")
@@ -424,9 +424,9 @@ def test_every_field_is_in_the_objects_of_flux_and_leaves_them_with_the_spec(on,
     source = {"git": {**ASKED, "secretRef": {"name": "reader"}}}
     decryption = {"provider": "sops", "secretRef": {"name": "sops-age"}}
     on.apply(
-        secret("sops-age", **{"keys.agekey": age.identity(7)}),
-        secret("egress-proxy", address="http://proxy.invalid:3128"),
-        secret("authors", **{"author.sshpub": "ssh-ed25519 AAAA"}),
+        secret("sops-age", use="decryption", **{"keys.agekey": age.identity(7)}),
+        secret("egress-proxy", use="proxy", address="http://proxy.invalid:3128"),
+        secret("authors", use="verification", **{"author.sshpub": "ssh-ed25519 AAAA"}),
         secret("reader", username=USER, password=PASSWORD),
     )
     on.apply(cluster_.with_source(source, interval="7m", prune=False, decryption=decryption))
@@ -476,8 +476,8 @@ def test_an_ecr_registry_is_pulled_from_by_an_identity_that_comes_and_goes_with_
     cluster_.follow(git(repository), commit)
     mark = on.mark()
     on.apply(
-        secret("registry-ca", **{"ca.crt": authority.cert_file.read_text()}),
-        secret("way-to-ecr", address=ecr.proxy),
+        secret("registry-ca", use="registry", **{"ca.crt": authority.cert_file.read_text()}),
+        secret("way-to-ecr", use="proxy", address=ecr.proxy),
     )
     source = {"oci": {"url": ecr.url, "ref": {"tag": "prod"}, "provider": "aws"}}
     source["oci"] |= {"certSecretRef": {"name": "registry-ca"}, "proxySecretRef": {"name": "way-to-ecr"}}

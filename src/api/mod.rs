@@ -27,6 +27,7 @@ mod rules_account;
 mod rules_between;
 mod rules_git;
 mod schema;
+pub mod secret_use;
 mod source;
 pub mod status;
 mod status_plan;

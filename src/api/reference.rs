@@ -40,7 +40,7 @@ pub struct NodeGroupReference {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretReference {
-    /// Name of the Secret, in this object's namespace.
+    /// Name of the Secret, in this object's namespace. It is read only if its label `keelson.dev/use` allows this use.
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub name: String,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
 
+use crate::controllers::deletions::Limits;
 use crate::controllers::{self, Options, context::Settings, lease_timing::Timing};
 use crate::gitops::proxy::Proxy;
 use crate::gitops::validate::SourcePolicy;
@@ -60,9 +61,13 @@ pub struct Args {
     /// How long a read from AWS may miss what was just written.
     #[arg(long, env = "KEELSON_SETTLE", default_value = "10s", value_parser = duration)]
     settle: Duration,
-    /// How many clusters may begin to be deleted within an hour. The rest wait for `keelson approve`.
+    /// How many clusters of a namespace may begin to be deleted within an hour. The rest wait for `keelson approve`.
     #[arg(long, env = "KEELSON_MAX_DELETIONS", default_value_t = 3)]
     max_deletions: u32,
+    /// How many clusters of all namespaces together may begin to be deleted within an hour. Those of one namespace count for at
+    /// most --max-deletions.
+    #[arg(long, env = "KEELSON_MAX_DELETIONS_TOTAL", default_value_t = 10)]
+    max_deletions_total: u32,
     /// Take approvals from PlanApprovals only: annotations do not count, and a looser changePolicy waits for an approval
     /// itself. Whoever may write clusters can then not approve by that alone.
     #[arg(long, env = "KEELSON_REQUIRE_APPROVAL_OBJECTS")]
@@ -85,6 +90,10 @@ pub struct Args {
     /// Address of /healthz, /readyz and /metrics.
     #[arg(long, env = "KEELSON_LISTEN", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
+    /// Ask the API server whether whoever reads /metrics may: the bearer token by a TokenReview, the right to `get` the path by a
+    /// SubjectAccessReview. `false`: anybody who reaches the address may.
+    #[arg(long, env = "KEELSON_METRICS_AUTH", default_value_t = true, action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    metrics_auth: bool,
     /// How log lines look.
     #[arg(long, env = "KEELSON_LOG_FORMAT", value_enum, default_value = "auto")]
     log_format: LogFormat,
@@ -128,12 +137,14 @@ fn options(args: Args) -> anyhow::Result<Options> {
         timeout,
         settle,
         max_deletions,
+        max_deletions_total,
         max_watches,
         require_approval_objects,
         allow_http_git,
         workload_proxy,
         allow_ambient_account,
         listen,
+        metrics_auth,
         log_format: _,
         log_level: _,
         concurrency,
@@ -152,6 +163,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         lease: leader_election.then_some((namespace, leader_election_name)),
         lease_timing: lease_timing.check().map_err(anyhow::Error::msg)?,
         listen,
+        metrics_auth,
         settings: Settings {
             intervals: Intervals { drift, ..Intervals::default() },
             settle,
@@ -160,7 +172,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
             concurrency,
             sts_endpoint: sts_endpoint(),
             learned_in,
-            max_deletions,
+            max_deletions: Limits { namespace: max_deletions, total: max_deletions_total },
             deletions_in,
             event_queue_url,
             event_queue_sender_ids: event_queue_sender_id.into_iter().filter(|id| !id.is_empty()).collect(),

@@ -16,7 +16,7 @@ use super::apply::Kind;
 use super::approvals::Offered;
 use super::cluster::agent::Watches;
 use super::cluster::load_balancers::Clearings;
-use super::deletions::Guard;
+use super::deletions::{Guard, Limits};
 use super::drift_events::Inbox;
 use super::events::{Events, Failures};
 use super::expectations::ByPlace;
@@ -52,7 +52,7 @@ pub struct Settings {
     /// Namespace and name of the ConfigMap that keeps what was learned; none: it is not kept.
     pub learned_in: Option<(String, String)>,
     /// How many clusters may begin to be deleted within an hour without a person's word.
-    pub max_deletions: u32,
+    pub max_deletions: Limits,
     /// Namespace and name of the ConfigMap that keeps which did; none: they are only remembered.
     pub deletions_in: Option<(String, String)>,
     /// URL of the queue that tells of changes in AWS; none: they are found when drift is looked for.
@@ -317,9 +317,9 @@ impl Context {
             aws_accounts,
             queues,
         } = parts;
-        let (kept, most) = (settings.deletions_in.as_ref(), settings.max_deletions);
+        let (kept, limits) = (settings.deletions_in.as_ref(), settings.max_deletions);
         let watches = Watches::new(settings.max_watches);
-        let deletions = Guard::new(&client, kept, most, gate.clone());
+        let deletions = Guard::new(&client, kept, limits, gate.clone());
         Self {
             client,
             settings,

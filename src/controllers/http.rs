@@ -11,7 +11,6 @@ use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
 use super::context::locked;
-use crate::telemetry::Metrics;
 
 /// The process counts as hung when its own clockwork stood still this long.
 const HUNG: Duration = Duration::from_secs(60);
@@ -84,7 +83,7 @@ impl Health {
 pub async fn serve(
     listen: SocketAddr,
     health: Health,
-    metrics: &Metrics,
+    metrics: Router,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(listen).await?;
@@ -92,7 +91,7 @@ pub async fn serve(
     let app: Router = Router::new()
         .route("/healthz", get(move || async move { alive.liveness() }))
         .route("/readyz", get(move || async move { ready.readiness() }))
-        .merge(metrics.routes());
+        .merge(metrics);
     tokio::spawn(async move {
         let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
         if let Err(error) = served {

@@ -26,6 +26,7 @@ pub mod http;
 pub mod journal;
 pub mod leader;
 pub mod lease_timing;
+pub mod metrics_auth;
 pub mod node_group;
 pub mod plan_status;
 pub mod progress;

@@ -12,6 +12,7 @@ use super::events::Events;
 use super::http::{self, Health};
 use super::leader::{self, Elector, Leadership};
 use super::lease_timing::Timing;
+use super::metrics_auth;
 use super::readiness;
 use super::term::{Stores, Term};
 use crate::aws::Accounts;
@@ -36,6 +37,8 @@ pub struct Options {
     pub lease_timing: Timing,
     /// Probes and metrics.
     pub listen: SocketAddr,
+    /// Metrics are only for those whom the API server lets read them.
+    pub metrics_auth: bool,
     /// For reconciles.
     pub settings: Settings,
     /// Limits of AWS calls.
@@ -66,7 +69,9 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     let stop = stop_on_signal()?;
     let (metrics, health) = (Metrics::new(), Health::default());
     let probes = CancellationToken::new();
-    http::serve(options.listen, health.clone(), &metrics, probes.clone())
+    let routes = metrics.routes();
+    let routes = if options.metrics_auth { metrics_auth::protect(routes, client.clone()) } else { routes };
+    http::serve(options.listen, health.clone(), routes, probes.clone())
         .await
         .map_err(|error| StartError::Listen(options.listen, error))?;
     tokio::spawn(health.clone().beat());

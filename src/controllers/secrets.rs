@@ -109,11 +109,18 @@ pub async fn follow(ctx: Arc<Context>) {
             })
             .await;
         ctx.secrets.set_watched(false);
+        let denied = matches!(error, CallError::Denied { .. });
         if !std::mem::replace(&mut told, true) {
-            tracing::warn!(error = %explained(&error), "Secrets are not watched: those that clusters name are read again every minute");
+            let message = "Secrets are not watched: those that clusters name are read again every minute";
+            if denied {
+                // The right to watch them is the right to read them all: deploy/ gives it on request only.
+                tracing::info!(reason = %explained(&error), "{message}");
+            } else {
+                tracing::warn!(error = %explained(&error), "{message}");
+            }
         }
         // Longest where a person left it out on purpose.
-        let pause = if matches!(error, CallError::Denied { .. }) { Some(RETRY.1) } else { pauses.next() };
+        let pause = if denied { Some(RETRY.1) } else { pauses.next() };
         tokio::time::sleep(pause.unwrap_or(RETRY.1)).await;
     }
 }
@@ -125,7 +132,7 @@ fn pauses() -> ExponentialBackoff {
 
 fn explained(error: &CallError) -> String {
     match error {
-        CallError::Denied { message, .. } => format!("{message}; deploy/rbac.yaml allows it"),
+        CallError::Denied { message, .. } => format!("{message}; deploy/secrets-cluster-wide allows it"),
         other => other.to_string(),
     }
 }

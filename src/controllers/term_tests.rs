@@ -32,7 +32,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         concurrency: 4,
         sts_endpoint: None,
         learned_in: None,
-        max_deletions: 3,
+        max_deletions: crate::controllers::deletions::Limits { namespace: 3, total: 10 },
         deletions_in: None,
         event_queue_url: None,
         event_queue_sender_ids: Vec::new(),

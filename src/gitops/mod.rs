@@ -27,6 +27,7 @@ mod other;
 pub mod proxy;
 mod reconcile;
 mod roll_up;
+pub mod secret_keys;
 pub mod token;
 pub mod validate;
 pub mod verdict;

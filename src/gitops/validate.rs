@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::ByteString;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use url::Url;
 
 use super::address::{self, Refused};
@@ -219,97 +217,6 @@ pub fn secret(url: &SourceUrl, secret: Option<NamedSecret<'_>>) -> Result<(), In
     match missing(url.scheme, |key| data.get(key).is_some_and(|value| !value.0.is_empty())) {
         Some(missing) => Err(InvalidSource::SecretKeys { namespace, name, missing, expected }),
         None => Ok(()),
-    }
-}
-
-/// What a Secret that is copied as it is must hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keys {
-    /// Public keys of those whose signatures in Git count.
-    Authors,
-    /// Public keys of those whose signatures by cosign count.
-    Cosign,
-    /// What notation trusts.
-    Notation,
-    /// A private authority, or a certificate of one's own.
-    Certificates,
-    /// The login of a registry.
-    DockerConfig,
-    /// The way out to the source.
-    Proxy,
-    /// What decrypts the Secrets that are kept in the source.
-    Decryption,
-}
-
-/// What the keys of SOPS end with, as kustomize-controller tells them apart.
-const DECRYPTION: [&str; 6] = [".agekey", ".asc", "sops.vault-token", "sops.aws-kms", "sops.azure-kv", "sops.gcp-kms"];
-
-impl Keys {
-    fn expected(self) -> &'static str {
-        match self {
-            Self::Authors => "keys that end in .asc (OpenPGP) or .sshpub (SSH)",
-            Self::Cosign => "keys that end in .pub",
-            Self::Notation => "the key trustpolicy.json, and keys that end in .crt or .pem",
-            Self::Certificates => "the key ca.crt, or tls.crt and tls.key, or all three",
-            Self::DockerConfig => {
-                "the key .dockerconfigjson, JSON with auths for at least one registry, of type kubernetes.io/dockerconfigjson"
-            }
-            Self::Proxy => "the key address with the proxy's URL",
-            Self::Decryption => {
-                "a key that ends in .agekey, .asc, sops.vault-token, sops.aws-kms, sops.azure-kv or sops.gcp-kms"
-            }
-        }
-    }
-
-    /// The keys still missing, for people.
-    fn missing(self, data: &BTreeMap<String, ByteString>) -> Option<&'static str> {
-        let has = |key: &str| data.get(key).is_some_and(|value| !value.0.is_empty());
-        let ends = |end: &str| data.iter().any(|(key, value)| key.ends_with(end) && !value.0.is_empty());
-        match self {
-            Self::Authors => (!ends(".asc") && !ends(".sshpub")).then_some("public keys"),
-            Self::Cosign => (!ends(".pub")).then_some("public keys"),
-            Self::Notation if !has("trustpolicy.json") => Some("trustpolicy.json"),
-            Self::Notation => (!ends(".crt") && !ends(".pem")).then_some("certificates"),
-            Self::Certificates => match (has("tls.crt"), has("tls.key")) {
-                (true, false) => Some("tls.key"),
-                (false, true) => Some("tls.crt"),
-                (true, true) => None,
-                (false, false) => (!has("ca.crt")).then_some("ca.crt"),
-            },
-            Self::DockerConfig => match data.get(".dockerconfigjson") {
-                None => Some(".dockerconfigjson"),
-                Some(json) => (!names_registries(&json.0)).then_some("auths in .dockerconfigjson"),
-            },
-            Self::Proxy => (!has("address")).then_some("address"),
-            Self::Decryption => (!DECRYPTION.iter().any(|end| ends(end))).then_some("keys"),
-        }
-    }
-}
-
-/// Whether it is a configuration of Docker's that logs in anywhere.
-fn names_registries(json: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Configuration {
-        auths: BTreeMap<String, IgnoredAny>,
-    }
-    // The parser's own words would quote what it stumbled over.
-    serde_json::from_slice::<Configuration>(json).is_ok_and(|configuration| !configuration.auths.is_empty())
-}
-
-/// Checks the keys of a Secret that is there.
-pub fn keys(
-    expected: Keys,
-    (namespace, name): (&str, &str),
-    data: &BTreeMap<String, ByteString>,
-) -> Result<(), InvalidSource> {
-    match expected.missing(data) {
-        None => Ok(()),
-        Some(missing) => Err(InvalidSource::SecretKeys {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            missing: missing.to_owned(),
-            expected: expected.expected(),
-        }),
     }
 }
 

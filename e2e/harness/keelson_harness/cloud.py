@@ -219,12 +219,15 @@ class LocalCloud:
             [item for path in sorted(directory.glob("*.yaml")) for item in documents(path)]
         )
 
-    def operator_account(self) -> Path:
+    def operator_account(self, secrets_everywhere: bool = True) -> Path:
         """Applies the RBAC of `deploy/`; returns a kubeconfig of the service account it is for.
 
-        What is missing from those rules then fails here, and not at a user's.
+        What is missing from those rules then fails here, and not at a user's. secrets_everywhere: with the component that is
+        installed on request; otherwise the operator reads Secrets only where a RoleBinding lets it.
         """
-        names = ("namespace.yaml", "service-account.yaml", "rbac.yaml")
+        names = ["namespace.yaml", "service-account.yaml", "rbac.yaml"]
+        if secrets_everywhere:
+            names.append("secrets-cluster-wide/rbac.yaml")
         self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
         return self.management.kubeconfig_for(
             f"system:serviceaccount:{NAMESPACE}:keelson",
@@ -259,6 +262,8 @@ class LocalCloud:
                 "KEELSON_LISTEN": f"127.0.0.1:{port}",
                 "KEELSON_ALLOW_HTTP_GIT": "true",
                 "KEELSON_ALLOW_AMBIENT_ACCOUNT": "true",
+                # On loopback, for tests and people that read them by hand.
+                "KEELSON_METRICS_AUTH": "false",
                 "POD_NAMESPACE": NAMESPACE,
                 "POD_NAME": f"keelson-{number}",
                 # Without a workload cluster there is nobody to ask for its load balancers.

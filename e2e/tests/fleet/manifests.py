@@ -7,6 +7,8 @@ from keelson_harness.aws import REGION
 from . import API
 
 VERSION = "1.34"
+# By which the owner of a Secret allows that clusters get a copy.
+SECRET_USE = "keelson.dev/use"
 # Every cluster gets these when it names none.
 DEFAULT_ADDONS = ("coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni")
 
@@ -56,11 +58,13 @@ def account(name: str, account_id: str, **spec: object) -> dict:
     }
 
 
-def secret(name: str, namespace: str = "default", **data: str) -> dict:
+def secret(name: str, namespace: str = "default", use: str | None = "git", **data: str) -> dict:
+    """use: what its owner allows it for; None: nothing."""
+    labels = {"labels": {SECRET_USE: use}} if use else {}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": name, "namespace": namespace, **labels},
         "stringData": data,
     }
 

@@ -43,10 +43,14 @@ class Stage:
         name: str = "keelson-0",
         settle: str = SETTLE,
         wait: bool = True,
+        secrets_everywhere: bool = True,
     ) -> Controller:
-        """A replica that is the Pod `name` with the account's own credentials."""
+        """A replica that is the Pod `name` with the account's own credentials.
+
+        secrets_everywhere: as `deploy/secrets-cluster-wide` lets it; otherwise it reads Secrets where a RoleBinding lets it.
+        """
         if self._kubeconfig is None:
-            self._kubeconfig = self.cloud.operator_account()
+            self._kubeconfig = self.cloud.operator_account(secrets_everywhere)
         controller = self.cloud.operator(
             settle,
             *args,
@@ -55,6 +59,7 @@ class Stage:
                 "AWS_ACCESS_KEY_ID": account,
                 "POD_NAME": name,
                 "KEELSON_MAX_DELETIONS": "1000",
+                "KEELSON_MAX_DELETIONS_TOTAL": "1000",
                 **(env or {}),
             },
             kubeconfig=self._kubeconfig,

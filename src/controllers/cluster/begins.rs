@@ -1,5 +1,6 @@
 //! Whether a deletion may begin: not without an approval where the spec asks for one, nor when too many clusters are to go at
-//! once. Until then nothing is touched, neither in AWS nor of its NodeGroups. I/O: the management cluster's API; reads from AWS.
+//! once, nor when only the definition of the kind or the namespace is deleted. Until then nothing is touched, neither in AWS nor
+//! of its NodeGroups. I/O: the management cluster's API; reads from AWS.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -9,11 +10,11 @@ use super::deletion::goes_along;
 use super::{Outcome, Reconcile};
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{DeletionStatus, EksClusterStatus};
-use crate::api::{APPROVE_ANNOTATION, RELEASE_ANNOTATION, Reason};
+use crate::api::{APPROVE_ANNOTATION, EksCluster, RELEASE_ANNOTATION, Reason};
 use crate::controllers::approvals::ApprovedBy;
 use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::{self, Agreed, Proposal};
-use crate::controllers::deletions::{Release, Verdict};
+use crate::controllers::deletions::{Exceeded, Limits, Release, Removal, Verdict};
 use crate::controllers::plan_status;
 use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::engine::consent::{Approved, Given};
@@ -40,8 +41,15 @@ impl Reconcile<'_> {
         let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
         // What stays is no loss, nor is what never came about.
         let counts = goal == Goal::Gone && previous.arn.is_some();
+        let loses = goal == Goal::Gone && (counts || !self.nothing_recorded());
+        let removal = match self.removal(&uid, loses).await {
+            Ok(removal) => removal,
+            Err(why) => return self.uncounted(previous, &why),
+        };
         let approvals = self.approvals();
-        let held = if self.change_policy() == ChangePolicy::Approval {
+        let held = if let Some(removal) = &removal {
+            Some((removal.describe(), self.release()))
+        } else if self.change_policy() == ChangePolicy::Approval {
             None
         } else if !counts {
             return self.begins(previous, None);
@@ -53,7 +61,9 @@ impl Reconcile<'_> {
             };
             match self.ctx.deletions.ask(&uid, &name, is_there).await {
                 Ok(Verdict::Begins) => return self.begins(previous, None),
-                Ok(Verdict::Waits(lately)) => Some((too_many(self.ctx.deletions.most(), &lately), self.release())),
+                Ok(Verdict::Waits { exceeded, lately }) => {
+                    Some((too_many(self.ctx.deletions.limits(), exceeded, &lately), self.release()))
+                }
                 Err(why) => return self.uncounted(previous, &why),
             }
         };
@@ -111,6 +121,14 @@ impl Reconcile<'_> {
         Release::of(&self.cluster.uid().unwrap_or_default(), deleted_at, annotation, &self.approvals())
     }
 
+    /// What is being deleted around the cluster, unless its own deletion was approved.
+    async fn removal(&self, uid: &str, loses: bool) -> Result<Option<Removal>, String> {
+        if !loses || self.ctx.deletions.has_begun(uid).await? {
+            return Ok(None);
+        }
+        self.ctx.deletions.removal::<EksCluster>(&self.namespace).await
+    }
+
     fn begins(&self, previous: &EksClusterStatus, approval_uid: Option<String>) -> Outcome {
         let overall = self.reconciling(Reason::Deleting, "the deletion begins");
         let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
@@ -119,13 +137,34 @@ impl Reconcile<'_> {
     }
 
     fn uncounted(&self, previous: &EksClusterStatus, why: &str) -> Outcome {
-        let message = format!("nothing is deleted before it is counted: {why}");
+        let message = format!("the deletion does not begin: {why}");
         let next = Next::after(COUNT_AGAIN, self.now).failed(MANAGEMENT_API);
         self.unseen(previous, self.reconciling(Reason::Pending, message), next)
     }
 }
 
-fn too_many(most: u32, lately: &[String]) -> String {
+fn too_many(limits: Limits, exceeded: Exceeded, lately: &[String]) -> String {
     let began = if lately.is_empty() { String::new() } else { format!("; begun: {}", lately.join(", ")) };
-    format!("no more than {most} clusters an hour are deleted without a release (--max-deletions{began})")
+    let (most, within, flag) = match exceeded {
+        Exceeded::Namespace => (limits.namespace, "in a namespace", "--max-deletions"),
+        Exceeded::Total => (limits.total, "in all namespaces together", "--max-deletions-total"),
+    };
+    format!("no more than {most} clusters an hour are deleted {within} without a release ({flag}{began})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_reads_which_limit_holds_a_deletion_and_which_flag_sets_it() {
+        let limits = Limits { namespace: 3, total: 10 };
+        let text = too_many(limits, Exceeded::Namespace, &["team/a".to_owned()]);
+        assert_eq!(
+            text,
+            "no more than 3 clusters an hour are deleted in a namespace without a release (--max-deletions; begun: team/a)"
+        );
+        let text = too_many(limits, Exceeded::Total, &[]);
+        assert!(text.contains("10 clusters an hour") && text.contains("(--max-deletions-total)"), "{text}");
+    }
 }

@@ -1,8 +1,10 @@
 //! A guard against mass deletion: a bad merge in Git must not delete a fleet. When more than a few clusters are to be deleted
-//! within an hour, the rest wait for a person. What began is kept in a ConfigMap beside the Lease, so that a restart does not
-//! begin to count anew. I/O: the management cluster's API.
+//! within an hour, in one namespace or in all together, the rest wait for a person; so does what is deleted only because its
+//! kind or its namespace is. What began is kept in a ConfigMap beside the Lease, so that a restart does not begin to count anew.
+//! I/O: the management cluster's API.
 
 mod release;
+mod removal;
 mod table;
 
 use std::sync::Arc;
@@ -14,10 +16,11 @@ use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 
 pub use release::Release;
+pub use removal::Removal;
 use table::Table;
-pub use table::Verdict;
+pub use table::{Exceeded, Limits, Verdict};
 
-use super::apply::{MANAGER, told};
+use super::apply::{Kind, MANAGER, told};
 use crate::aws::WriteGate;
 
 /// An API server that does not answer must not hold up a reconcile.
@@ -25,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Counts deletions.
 pub struct Guard {
-    /// How many may begin within an hour.
-    most: u32,
+    client: Client,
+    limits: Limits,
     /// Where they are kept; none: a single process outside a cluster, which only remembers them.
     kept: Option<(Api<ConfigMap>, String)>,
     gate: Arc<dyn WriteGate>,
@@ -35,15 +38,32 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Lets `most` deletions begin within an hour, kept in the ConfigMap `namespace/name`.
-    pub fn new(client: &Client, kept: Option<&(String, String)>, most: u32, gate: Arc<dyn WriteGate>) -> Self {
+    /// Lets as many deletions begin within an hour as `limits` allow, kept in the ConfigMap `namespace/name`.
+    pub fn new(client: &Client, kept: Option<&(String, String)>, limits: Limits, gate: Arc<dyn WriteGate>) -> Self {
         let kept = kept.map(|(namespace, name)| (Api::namespaced(client.clone(), namespace), name.clone()));
-        Self { most, kept, gate, known: tokio::sync::Mutex::default() }
+        Self { client: client.clone(), limits, kept, gate, known: tokio::sync::Mutex::default() }
     }
 
     /// How many may begin within an hour.
-    pub fn most(&self) -> u32 {
-        self.most
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Whether the deletion of the cluster `uid` has begun, or was approved.
+    ///
+    /// # Errors
+    /// Why that cannot be read.
+    pub async fn has_begun(&self, uid: &str) -> Result<bool, String> {
+        self.change(|table| table.has_begun(uid)).await
+    }
+
+    /// What is being deleted around an object of kind `K`, so that it may be deleted without anybody having meant it.
+    ///
+    /// # Errors
+    /// Why it cannot be told: then nothing may be deleted.
+    pub async fn removal<K: Kind>(&self, namespace: &str) -> Result<Option<Removal>, String> {
+        let found = tokio::time::timeout(PATIENCE, removal::find::<K>(&self.client, namespace)).await;
+        found.map_err(|_| "the API server does not answer".to_owned())?
     }
 
     /// Whether the deletion of the object `uid`, called `namespace/name`, may begin. `is_there`: whether an object exists still.
@@ -52,10 +72,10 @@ impl Guard {
     /// Why it cannot be told: nothing may begin that is not counted.
     pub async fn ask(&self, uid: &str, name: &str, is_there: impl Fn(&str) -> bool) -> Result<Verdict, String> {
         let now = Timestamp::now();
-        let most = self.most;
+        let limits = self.limits;
         self.change(|table| {
             table.tidy(now, is_there);
-            table.ask(uid, name, now, most)
+            table.ask(uid, name, now, limits)
         })
         .await
     }

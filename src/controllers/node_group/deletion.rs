@@ -132,7 +132,16 @@ impl Reconcile<'_> {
         self.state.kind.at_rest = false;
         let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
         // What was agreed to for the cluster holds for all that goes with it.
-        let asks = self.change_policy(cluster) == ChangePolicy::Approval && !goes_with_cluster && !begun;
+        let alone = !goes_with_cluster && !begun;
+        let hold = if goal == Goal::Gone && alone { self.hold().await } else { Ok(None) };
+        let hold = match hold {
+            Ok(hold) => hold,
+            Err(why) => {
+                let outcome = self.waiting(previous, Reason::Pending, format!("nothing is deleted yet: {why}"));
+                return Some(Outcome { next: Next::after(SignedDuration::from_secs(5), self.now), ..outcome });
+            }
+        };
+        let asks = (self.change_policy(cluster) == ChangePolicy::Approval && alone) || hold.is_some();
         let given = if asks { Given::Only(Approved::new()) } else { Given::All };
         let consent = Consent { given, ..Consent::default() };
         let report = self.engine(cluster, &graph, &cloud, goal, &consent).await;
@@ -144,16 +153,20 @@ impl Reconcile<'_> {
         let subject = report::subject(self.group);
         let proposal = Proposal { subject: &subject, plan: &report.plan, ahead: &[], facts: &report.facts };
         let agreed = consent::agree(&consent, proposal, &self.approvals(previous), None);
+        let summary = report.plan.summary();
         let mut outcome = self.reported(previous, report, &Target::default(), &consent, "");
         self.publish_approval(previous, &outcome.status).await;
         outcome.status.synced = None;
         outcome.status.drift = Vec::new();
-        if agreed.is_new {
+        if agreed.is_new && hold.is_none() {
             let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
             outcome.status.deletion =
                 Some(DeletionStatus { began: Some(Time(began)), release: None, approval_uid: agreed.approval_uid });
         }
-        Some(outcome)
+        Some(match hold {
+            Some(hold) => self.held(outcome, hold, &summary),
+            None => outcome,
+        })
     }
 
     /// Removes the finalizer. `note`: what stays, for an event.

@@ -5,6 +5,7 @@
 
 mod approval;
 mod deletion;
+mod hold;
 pub mod nodes;
 pub mod status;
 pub mod target;

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use super::secrets::{Missing, Reader, copy, copy_with, read};
+use super::secrets::{self, Missing, Reader, copy_with};
 use super::source::{self, ValidSource};
 use crate::api::gitops::{AWS_PROVIDER, ArgoCd, GitSource, OciSource};
-use crate::api::reference::SecretReference;
 use crate::controllers::account::Refusal;
 use crate::controllers::cluster::validate::invalid;
 use crate::gitops::argocd::credentials::{self, Credentials, Unusable};
 use crate::gitops::argocd::input::{Kind, VERSION, revision_of};
 use crate::gitops::argocd::{ArgoCdInput, Repository};
-use crate::gitops::input::{SecretCopy, SecretData};
-use crate::gitops::validate::{self, Keys, NamedSecret, OciUrl, Scheme, SourcePolicy, SourceUrl};
+use crate::gitops::input::SecretCopy;
+use crate::gitops::secret_keys::Keys;
+use crate::gitops::validate::{self, OciUrl, Scheme, SourcePolicy, SourceUrl};
 
 const ARGOCD: &str = "spec.gitops.argocd";
 const SOURCE: &str = "spec.gitops.argocd.source";
@@ -94,18 +94,15 @@ pub async fn input(reader: &Reader<'_>, namespace: &str, argocd: &ValidArgoCd) -
 
 async fn git(reader: &Reader<'_>, namespace: &str, url: &SourceUrl, spec: &GitSource) -> Result<Credentials, Missing> {
     let field = format!("{SOURCE}.git.secretRef");
-    let mut found = match &spec.secret_ref {
-        None => Credentials::default(),
-        Some(SecretReference { name }) => {
-            let data = read(reader, namespace, name).await?.map(|secret| secret.data.unwrap_or_default());
-            let named = NamedSecret { namespace, name, data: data.as_ref() };
-            validate::secret(url, Some(named)).map_err(|why| Missing::unfit(&field, why))?;
-            let data = SecretData(data.unwrap_or_default());
-            credentials::of_git(url, &data).map_err(|why| unusable(&field, namespace, name, why))?
-        }
-    };
+    let mut found =
+        match (&spec.secret_ref, secrets::git(reader, namespace, spec.secret_ref.as_ref(), url, &field).await?) {
+            (Some(reference), Some(data)) => {
+                credentials::of_git(url, &data).map_err(|why| unusable(&field, namespace, &reference.name, why))?
+            }
+            _ => Credentials::default(),
+        };
     let field = format!("{SOURCE}.git.proxySecretRef");
-    if let Some(secret) = copy(reader, namespace, spec.proxy_secret_ref.as_ref(), &field).await? {
+    if let Some(secret) = copy_with(reader, namespace, spec.proxy_secret_ref.as_ref(), &field, Keys::Proxy).await? {
         let proxy = credentials::of_proxy(url.scheme() == Scheme::Ssh, &secret.data);
         found.keys.insert("proxy", proxy.map_err(|why| unusable(&field, namespace, &secret.name, why))?);
     }
@@ -125,7 +122,7 @@ async fn oci(reader: &Reader<'_>, namespace: &str, url: &OciUrl, spec: &OciSourc
         credentials::add_certificates(url, &secret.data, &mut found).map_err(|why| refuse(&secret, why))?;
     }
     let (at, refuse) = (field("proxySecretRef"), of(field("proxySecretRef")));
-    if let Some(secret) = copy(reader, namespace, spec.proxy_secret_ref.as_ref(), &at).await? {
+    if let Some(secret) = copy_with(reader, namespace, spec.proxy_secret_ref.as_ref(), &at, Keys::Proxy).await? {
         let proxy = credentials::of_proxy(false, &secret.data).map_err(|why| refuse(&secret, why))?;
         found.keys.insert("proxy", proxy);
     }

@@ -9,7 +9,8 @@ use crate::api::gitops::Flux;
 use crate::controllers::account::Refusal;
 use crate::controllers::cluster::validate::{duration, invalid};
 use crate::gitops::flux::{Component, Decryption, FluxInput, NAME, Version};
-use crate::gitops::validate::{self, Keys, SourcePolicy};
+use crate::gitops::secret_keys::Keys;
+use crate::gitops::validate::{self, SourcePolicy};
 
 /// `spec.gitops.flux`, parsed.
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::secrets::{Missing, Reader, copy_with, read};
+use super::secrets::{self, Missing, Reader, copy_with};
 use crate::api::gitops::{
     AWS_PROVIDER, GitReference, GitSource as Git, OciReference, OciSource as Oci, Source as Spec, SourceKind as Kind,
 };
@@ -10,8 +10,9 @@ use crate::api::reference::SecretReference;
 use crate::controllers::account::Refusal;
 use crate::controllers::cluster::validate::{duration, invalid};
 use crate::gitops::flux::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
-use crate::gitops::input::{GitRef, SecretData};
-use crate::gitops::validate::{self, Keys, NamedSecret, OciUrl, SourcePolicy, SourceUrl};
+use crate::gitops::input::GitRef;
+use crate::gitops::secret_keys::Keys;
+use crate::gitops::validate::{self, OciUrl, SourcePolicy, SourceUrl};
 
 const GIT: &str = "spec.gitops.flux.source.git";
 const OCI: &str = "spec.gitops.flux.source.oci";
@@ -133,16 +134,8 @@ async fn git(
     reference: &GitRef,
     spec: &Git,
 ) -> Result<GitSource, Missing> {
-    let secret = match &spec.secret_ref {
-        None => None,
-        Some(SecretReference { name }) => {
-            let found = read(reader, namespace, name).await?;
-            let data = found.map(|secret| secret.data.unwrap_or_default());
-            let named = NamedSecret { namespace, name, data: data.as_ref() };
-            validate::secret(url, Some(named)).map_err(|why| Missing::unfit(&format!("{GIT}.secretRef"), why))?;
-            data.map(SecretData)
-        }
-    };
+    let field = format!("{GIT}.secretRef");
+    let secret = secrets::git(reader, namespace, spec.secret_ref.as_ref(), url, &field).await?;
     let verify = match &spec.verify {
         None => None,
         Some(verify) => {

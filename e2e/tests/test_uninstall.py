@@ -1,0 +1,112 @@
+"""Uninstalling deletes nothing in AWS: what goes only because its kind's definition, or its namespace, is deleted is held until a
+person says so.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.account import Account, fresh_account
+from fleet.manifests import cluster, existing, key_of, namespace, node_group
+from fleet.shop import RELEASE
+from fleet.stage import Stage, actions, stage, until
+from keelson_harness.aws import Durations
+from keelson_harness.kubeapi import conditions
+
+DEFINITION = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+KINDS = ("eksclusters", "nodegroups", "awsaccounts")
+TEAM, OTHER = "team-search", "team-vault"
+
+
+@pytest.fixture(scope="module")
+def on():
+    with stage(workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def account(on) -> Account:
+    return on.account(fresh_account())
+
+
+@pytest.fixture(scope="module")
+def made(on: Stage, account: Account) -> dict[str, list[dict]]:
+    """A cluster with a node group in each of two namespaces, Ready."""
+    subnets = account.network()[:2]
+    on.apply(namespace(TEAM), namespace(OTHER))
+    on.start(account=account.id)
+    found = {}
+    for name in (TEAM, OTHER):
+        item = cluster(name, name, network=existing(*subnets), addons=[], oidcProvider=False)
+        found[name] = [item, node_group(name, namespace=name, scaling={"min": 1, "max": 1})]
+        on.apply(*found[name])
+    for items in found.values():
+        on.ready(*items)
+    return found
+
+
+def held(on: Stage, item: dict) -> str:
+    """The message of an object whose deletion waits for a person."""
+
+    def found() -> str | None:
+        now = on.api.find(*key_of(item)) or {}
+        stalled = conditions(now).get("Stalled", {})
+        is_held = (stalled.get("status"), stalled.get("reason")) == ("True", "WaitingForApproval")
+        return stalled["message"] if is_held and "deletionTimestamp" in now["metadata"] else None
+
+    return until(found, 30, f"the deletion of {item['metadata']['name']} to be held")
+
+
+def deletions(on: Stage, mark: int, account: Account) -> list[str]:
+    return [one for one in actions(on.writes(mark, account.id)) if ":Delete" in one]
+
+
+def test_a_namespace_that_is_deleted_takes_nothing_in_aws(on, account, made):
+    item, nodes = made[TEAM]
+    mark = on.mark()
+    on.api.delete("v1", "Namespace", TEAM, None)
+    message = held(on, item)
+    assert f"namespace {TEAM} is being deleted" in message
+    assert "spec.deletionPolicy to Retain" in message and "keelson approve" in message
+    until(lambda: "deletionTimestamp" in on.api.get(*key_of(nodes))["metadata"], 20, "the node group to be deleted too")
+    on.await_condition(nodes, status="False", reason="WaitingForCluster")
+    assert deletions(on, mark, account) == []
+    assert TEAM in account.inventory()["clusters"]
+
+
+def test_released_by_a_person_it_goes(on, account, made):
+    item, nodes = made[TEAM]
+    word = on.status(item)["deletion"]["release"]
+    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: word}}}, TEAM)
+    on.api.wait_gone(*key_of(nodes), 40)
+    on.api.wait_gone(*key_of(item), 40)
+    assert TEAM not in account.inventory().get("clusters", [])
+    on.api.wait_gone("v1", "Namespace", TEAM, None, 40)
+
+
+def test_a_definition_that_is_deleted_takes_nothing_in_aws(on, account, made):
+    item, nodes = made[OTHER]
+    mark = on.mark()
+    # First that of node groups, whose cluster is not deleted: nothing else holds them.
+    on.api.delete(*DEFINITION, "nodegroups.keelson.dev", None)
+    message = held(on, nodes)
+    assert "CustomResourceDefinition nodegroups.keelson.dev is being deleted" in message
+    for kind in KINDS:
+        if kind != "nodegroups":
+            on.api.delete(*DEFINITION, f"{kind}.keelson.dev", None)
+    assert "CustomResourceDefinition eksclusters.keelson.dev is being deleted" in held(on, item)
+    assert deletions(on, mark, account) == []
+
+
+def test_what_is_held_is_kept_in_aws_when_a_person_chooses_so(on, account, made):
+    item, nodes = made[OTHER]
+    mark = on.mark()
+    for one in (nodes, item):
+        version, kind, name, where = key_of(one)
+        on.api.patch(version, kind, name, {"spec": {"deletionPolicy": "Retain"}}, where)
+    for one in (nodes, item):
+        on.api.wait_gone(*key_of(one), 40)
+    for kind in KINDS:
+        on.api.wait_gone(*DEFINITION, f"{kind}.keelson.dev", None, 40)
+    assert deletions(on, mark, account) == []
+    assert OTHER in account.inventory()["clusters"]

@@ -1,0 +1,171 @@
+//! The opt-in of a Secret: what an EksCluster may copy of it into a cluster, and for what. Who writes an EksCluster need not be
+//! allowed to read the Secrets of the namespace, so naming one is not enough: its owner labels it. No I/O.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Label of a Secret that EksClusters of its namespace may name. Its value is a use, or several joined by dots, such as
+/// `git.proxy`: a label's value has no commas.
+pub const USE_LABEL: &str = "keelson.dev/use";
+
+/// Types whose Secrets are credentials for the management cluster itself. None is ever copied, whatever its labels say.
+const CREDENTIALS_OF_THE_API_SERVER: [&str; 2] =
+    ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"];
+
+/// What a Secret may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SecretUse {
+    /// Credentials for a Git repository.
+    Git,
+    /// Login to a registry, or the certificates for one.
+    Registry,
+    /// Keys that decrypt what is kept in the source.
+    Decryption,
+    /// Address of a proxy, and the login to it.
+    Proxy,
+    /// Public keys of those whose signatures count.
+    Verification,
+}
+
+impl SecretUse {
+    /// Every use.
+    pub const ALL: [Self; 5] = [Self::Git, Self::Registry, Self::Decryption, Self::Proxy, Self::Verification];
+
+    /// As it stands in the label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Git => "git",
+            Self::Registry => "registry",
+            Self::Decryption => "decryption",
+            Self::Proxy => "proxy",
+            Self::Verification => "verification",
+        }
+    }
+}
+
+impl fmt::Display for SecretUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a Secret may not be used. `name` is its name, as `kubectl` takes it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SecretNotPermitted {
+    /// A credential of the management cluster.
+    #[error(
+        "Secret {namespace}/{name} is of type {kind}: such a Secret is a credential for this API server and is never copied into a cluster; name another one"
+    )]
+    Type {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Its type.
+        kind: String,
+    },
+    /// Nobody opted in.
+    #[error(
+        "Secret {namespace}/{name} has no label {USE_LABEL}, so it is not copied into a cluster: whoever owns it runs kubectl label secret {name} --namespace={namespace} {USE_LABEL}={wanted}"
+    )]
+    NotLabelled {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The use that the spec has for it.
+        wanted: SecretUse,
+    },
+    /// Its owner allows something else.
+    #[error(
+        "Secret {namespace}/{name} may be used for {label:?} only (its label {USE_LABEL}) and not for {wanted}: name another one, or whoever owns it runs kubectl label secret {name} --namespace={namespace} --overwrite {USE_LABEL}={all}"
+    )]
+    OtherUse {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The label's value.
+        label: String,
+        /// The use that the spec has for it.
+        wanted: SecretUse,
+        /// The label's value that would allow both.
+        all: String,
+    },
+}
+
+/// Checks that the Secret `namespace/name`, of these labels and this type, may be used for `wanted`.
+///
+/// # Errors
+/// Why not, and what its owner can do.
+pub fn check(
+    (namespace, name): (&str, &str),
+    labels: Option<&BTreeMap<String, String>>,
+    kind: Option<&str>,
+    wanted: SecretUse,
+) -> Result<(), SecretNotPermitted> {
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    if let Some(kind) = kind.filter(|kind| CREDENTIALS_OF_THE_API_SERVER.contains(kind)) {
+        return Err(SecretNotPermitted::Type { namespace, name, kind: kind.to_owned() });
+    }
+    let Some(label) = labels.and_then(|labels| labels.get(USE_LABEL)).filter(|label| !label.is_empty()) else {
+        return Err(SecretNotPermitted::NotLabelled { namespace, name, wanted });
+    };
+    if label.split('.').any(|one| one == wanted.as_str()) {
+        return Ok(());
+    }
+    let known = label.split('.').filter(|one| SecretUse::ALL.iter().any(|known| known.as_str() == *one));
+    let all: Vec<&str> = known.chain([wanted.as_str()]).collect();
+    Err(SecretNotPermitted::OtherUse { namespace, name, wanted, label: label.clone(), all: all.join(".") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(label: Option<&str>, kind: Option<&str>, wanted: SecretUse) -> Result<(), String> {
+        let labels = label.map(|label| BTreeMap::from([(USE_LABEL.to_owned(), label.to_owned())]));
+        check(("shop", "fleet"), labels.as_ref(), kind, wanted).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_secret_is_used_for_what_its_label_lists_and_nothing_else() {
+        for wanted in SecretUse::ALL {
+            assert_eq!(checked(Some(wanted.as_str()), Some("Opaque"), wanted), Ok(()));
+            assert_eq!(checked(Some(&format!("git.{wanted}")), None, wanted), Ok(()));
+            for other in SecretUse::ALL.into_iter().filter(|other| *other != wanted) {
+                let message = checked(Some(other.as_str()), None, wanted).unwrap_err();
+                assert!(message.contains(&format!("--overwrite keelson.dev/use={other}.{wanted}")), "{message}");
+            }
+        }
+        for label in ["gitx", "Git", "git-registry", "git_registry", ".", "registry.xgit"] {
+            assert!(checked(Some(label), None, SecretUse::Git).is_err(), "{label}");
+        }
+    }
+
+    #[test]
+    fn a_secret_without_the_label_is_refused_with_the_command_that_sets_it() {
+        for label in [None, Some("")] {
+            let message = checked(label, Some("Opaque"), SecretUse::Git).unwrap_err();
+            assert!(message.contains("Secret shop/fleet has no label keelson.dev/use"), "{message}");
+            assert!(message.ends_with("kubectl label secret fleet --namespace=shop keelson.dev/use=git"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_credential_of_the_api_server_is_refused_whatever_its_label() {
+        for kind in CREDENTIALS_OF_THE_API_SERVER {
+            for wanted in SecretUse::ALL {
+                let message =
+                    checked(Some("git.registry.decryption.proxy.verification"), Some(kind), wanted).unwrap_err();
+                assert!(message.contains(kind) && message.contains("never copied"), "{message}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_list_of_uses_is_a_valid_label() {
+        let all = SecretUse::ALL.map(SecretUse::as_str).join(".");
+        assert!(all.len() <= 63 && all.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{all}");
+    }
+}

@@ -1,0 +1,56 @@
+//! A NodeGroup that is deleted only because the definition of its kind, or its namespace, is: held until a person releases it.
+//! I/O: the management cluster's API.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+
+use super::{Outcome, Reconcile, status};
+use crate::api::status::DeletionStatus;
+use crate::api::{NodeGroup, RELEASE_ANNOTATION, Reason};
+use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::deletions::{Release, Removal};
+use crate::controllers::report::Next;
+
+/// Why a deletion is held, and what releases it.
+pub(super) struct Hold {
+    removal: Removal,
+    release: Release,
+}
+
+impl Reconcile<'_> {
+    /// The hold on this deletion, if there is one.
+    ///
+    /// # Errors
+    /// Why it cannot be told: then nothing may be deleted.
+    pub(super) async fn hold(&self) -> Result<Option<Hold>, String> {
+        let Some(removal) = self.ctx.deletions.removal::<NodeGroup>(&self.namespace).await? else { return Ok(None) };
+        let deleted_at = self.group.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
+        let annotation = self.group.annotations().get(RELEASE_ANNOTATION).map(String::as_str);
+        let uid = self.group.uid().unwrap_or_default();
+        Ok(Some(Hold { removal, release: Release::of(&uid, deleted_at, annotation, &self.approvals()) }))
+    }
+
+    /// What there is to say of a deletion that is held, or was released just now. `summary`: of what it would do.
+    pub(super) fn held(&self, outcome: Outcome, hold: Hold, summary: &str) -> Outcome {
+        let Hold { removal, release } = hold;
+        let mut outcome = outcome;
+        if release.given {
+            let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
+            let (began, approval_uid) = (Some(Time(began)), release.approval_uid);
+            outcome.status.deletion = Some(DeletionStatus { began, release: None, approval_uid });
+            // As soon as it stands in status.
+            outcome.next = Next::at(self.now);
+            outcome.overall = Overall::Reconciling(Says::no(Reason::Deleting, "the deletion begins"));
+        } else {
+            let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
+            let how = release.instructions(&object, &self.approvals());
+            let message = format!("{}: {summary}: {how}", removal.describe());
+            outcome.status.deletion = Some(DeletionStatus { release: Some(release.word), ..DeletionStatus::default() });
+            outcome.overall = Overall::Stalled(Says::no(Reason::WaitingForApproval, message));
+        }
+        let generation = self.group.metadata.generation;
+        outcome.status = status::unseen(&outcome.status, generation, &outcome.overall, self.now);
+        outcome
+    }
+}
