@@ -116,8 +116,12 @@ fn an_address_is_in_the_vpc_of_the_gateway_that_has_it() {
 
 #[test]
 fn what_only_claims_to_be_the_objects_is_told_apart() {
-    let recorded =
-        |id: Option<&str>| Recorded { id: id.map(str::to_owned), operation: None, operations: 0, at: Timestamp::UNIX_EPOCH };
+    let recorded = |id: Option<&str>| Recorded {
+        id: id.map(str::to_owned),
+        operation: None,
+        operations: 0,
+        at: Timestamp::UNIX_EPOCH,
+    };
     let lines = [(key(), recorded(Some("rtb-1"))), (Key::single("internetGateway"), recorded(None))];
     let records = Records::of(&Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, lines));
     assert!(records.prove(&key(), "rtb-1") && !records.prove(&key(), "rtb-2"));

@@ -133,7 +133,7 @@ impl Reconcile<'_> {
         let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
         // What was agreed to for the cluster holds for all that goes with it.
         let alone = !goes_with_cluster && !begun;
-        let hold = if goal == Goal::Gone && alone { self.hold().await } else { Ok(None) };
+        let hold = if goal == Goal::Gone && alone { self.hold(previous).await } else { Ok(None) };
         let hold = match hold {
             Ok(hold) => hold,
             Err(why) => {
@@ -164,7 +164,7 @@ impl Reconcile<'_> {
                 Some(DeletionStatus { began: Some(Time(began)), release: None, approval_uid: agreed.approval_uid });
         }
         Some(match hold {
-            Some(hold) => self.held(outcome, hold, &summary),
+            Some(hold) => self.held(previous, outcome, hold, &summary),
             None => outcome,
         })
     }

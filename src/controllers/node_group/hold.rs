@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::{Outcome, Reconcile, status};
-use crate::api::status::DeletionStatus;
+use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{NodeGroup, RELEASE_ANNOTATION, Reason};
 use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::deletions::{Release, Removal};
@@ -23,16 +23,16 @@ impl Reconcile<'_> {
     ///
     /// # Errors
     /// Why it cannot be told: then nothing may be deleted.
-    pub(super) async fn hold(&self) -> Result<Option<Hold>, String> {
+    pub(super) async fn hold(&self, previous: &NodeGroupStatus) -> Result<Option<Hold>, String> {
         let Some(removal) = self.ctx.deletions.removal::<NodeGroup>(&self.namespace).await? else { return Ok(None) };
         let deleted_at = self.group.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
         let annotation = self.group.annotations().get(RELEASE_ANNOTATION).map(String::as_str);
         let uid = self.group.uid().unwrap_or_default();
-        Ok(Some(Hold { removal, release: Release::of(&uid, deleted_at, annotation, &self.approvals()) }))
+        Ok(Some(Hold { removal, release: Release::of(&uid, deleted_at, annotation, &self.approvals(previous)) }))
     }
 
     /// What there is to say of a deletion that is held, or was released just now. `summary`: of what it would do.
-    pub(super) fn held(&self, outcome: Outcome, hold: Hold, summary: &str) -> Outcome {
+    pub(super) fn held(&self, previous: &NodeGroupStatus, outcome: Outcome, hold: Hold, summary: &str) -> Outcome {
         let Hold { removal, release } = hold;
         let mut outcome = outcome;
         if release.given {
@@ -44,7 +44,7 @@ impl Reconcile<'_> {
             outcome.overall = Overall::Reconciling(Says::no(Reason::Deleting, "the deletion begins"));
         } else {
             let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
-            let how = release.instructions(&object, &self.approvals());
+            let how = release.instructions(&object, &self.approvals(previous));
             let message = format!("{}: {summary}: {how}", removal.describe());
             outcome.status.deletion = Some(DeletionStatus { release: Some(release.word), ..DeletionStatus::default() });
             outcome.overall = Overall::Stalled(Says::no(Reason::WaitingForApproval, message));
