@@ -307,7 +307,7 @@ impl Memory {
     /// begun may only be old.
     pub(super) fn deletion_failed(&mut self, key: &Key, running: &Running, seen: &AnyObserved, now: Timestamp) {
         let shows_by = running.since.saturating_add(span(self.settle)).unwrap_or(running.since);
-        let failure = if now < shows_by {
+        let failure = if now < shows_by && !matches!(seen.phase, Phase::Failed { .. }) {
             Failure::new(Class::Busy, format!("the deletion of {} does not show yet", seen.id))
         } else {
             let why = match &seen.phase {

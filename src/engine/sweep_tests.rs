@@ -116,7 +116,7 @@ fn what_has_no_proof_reaches_no_call() {
         (&USUAL, owned("uid"), "not ours"),
         (&there, target("a", Proof::Pruned { part_of: key(0) }), "does not ask"),
     ] {
-        let failure = judged(given, vec![target.clone()]).expect_err(&format!("{target:?}"));
+        let Err(failure) = judged(given, vec![target.clone()]) else { panic!("{target:?} passed") };
         assert!(failure.message.contains(why), "{target:?}: {failure}");
     }
 }

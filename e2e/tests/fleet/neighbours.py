@@ -22,9 +22,10 @@ class Neighbours:
         self.vpc = found[0]["VpcId"]
 
     def group(self, name: str, tags: dict[str, str], description: str = "made by others") -> str:
-        specification = tagged("security-group", tags)
         asked = {"GroupName": name, "Description": description, "VpcId": self.vpc}
-        return self.ec2.create_security_group(**asked, TagSpecifications=specification)["GroupId"]
+        if tags:
+            asked["TagSpecifications"] = tagged("security-group", tags)
+        return self.ec2.create_security_group(**asked)["GroupId"]
 
     def terraform_group(self, name: str) -> str:
         """As terraform-aws-eks makes its node group's, and kops its own."""
