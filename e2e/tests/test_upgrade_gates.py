@@ -306,7 +306,8 @@ def test_a_workload_api_that_hangs_holds_the_upgrade_and_nothing_else(on, played
         on.aws.control("POST", "api-servers", json={**where, **behind})
         until(lambda: on.status(made)["endpoint"] == endpoint, 20, "the endpoint")
         on.api.patch(version, kind, name, {"spec": {"version": "1.34"}}, namespace)
-        until(lambda: "nodes are being read" in on.condition(made)["message"], 20, "the read")
+        # The preflight waits for the nodes and budgets of the workload cluster.
+        until(lambda: "preflight for 1.34" in on.condition(made)["message"], 20, "the preflight")
         # An edit that has nothing to do with it is carried out at once.
         on.api.patch(version, kind, name, {"spec": {"tags": {"stage": "test"}}}, namespace)
         arn = on.status(made)["arn"]
