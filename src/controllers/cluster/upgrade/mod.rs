@@ -44,8 +44,9 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// A person asks for a look: what could not be read is read again now.
+    /// A person asks for a look: the checks are made anew, from what is read from now on.
     pub fn forget(&mut self) {
+        self.preflight = None;
         self.workload.forget();
     }
 }
@@ -124,20 +125,20 @@ impl Reconcile<'_> {
             Some((decide(&goal, &seen, &clock, made.as_ref().map(|(preflight, _)| preflight)), seen))
         };
         let (mut decision, mut seen) = decided(&made, &read, self.state)?;
-        let mut known = Known::Reading;
+        let mut known = Known::Reading(None);
         if decision.is_upgrade() {
             known = self.workload_known(cloud).await;
             read.nodes = known.reading().map(|reading| reading.nodes.clone());
             read.unread = match &known {
                 Known::Read(_) => None,
-                Known::Reading => Some(UnreadNodes::Reading),
+                Known::Reading(_) => Some(UnreadNodes::Reading),
                 Known::Failed(why) => Some(UnreadNodes::Failed(why.clone()))
                     .filter(|_| self.cluster.spec.upgrade.unreadable_nodes == UnreadableNodesPolicy::Block),
             };
             (decision, seen) = decided(&made, &read, self.state)?;
         }
         if let Some(to) = self.preflight_due(&decision, made.as_ref())
-            && !matches!(known, Known::Reading)
+            && !matches!(known, Known::Reading(_))
         {
             made = Some((self.preflight(cloud, &seen, &decision, (&groups, &known), to).await, self.now));
             (decision, seen) = decided(&made, &read, self.state)?;
@@ -264,7 +265,8 @@ impl Reconcile<'_> {
     /// What the workload cluster said last. A read that is due begins beside this reconcile.
     async fn workload_known(&self, cloud: &Cloud) -> Known {
         let reads = &self.state.kind.upgrade.workload;
-        if reads.is_due(self.now) {
+        let drift = self.ctx.settings.intervals.drift;
+        if reads.is_due(self.now, drift) {
             reads.begin(self.ctx, self.cluster, cloud, &self.state.memory, self.now).await;
         }
         reads.known(self.now)

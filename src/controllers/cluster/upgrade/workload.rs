@@ -21,7 +21,9 @@ use crate::resources::cloud::Cloud;
 use crate::upgrade::preflight::Budget;
 
 /// Nodes come and go during an upgrade: what is older is read again.
-const REFRESHED: SignedDuration = SignedDuration::from_secs(20);
+const REFRESHED: Duration = Duration::from_secs(20);
+/// Reads follow each other no closer, however often all else is compared.
+const SHORTEST: Duration = Duration::from_secs(1);
 /// What is older is not believed any more.
 const BELIEVED: SignedDuration = SignedDuration::from_secs(60);
 /// A cluster that could not be read is left alone for at least so long.
@@ -40,8 +42,8 @@ pub struct Reading {
 /// What is known of the workload cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Nothing yet: it is being read.
-    Reading,
+    /// It is being read. Holds what it said before: too old to begin a step on, and good enough to say what is in its way.
+    Reading(Option<Reading>),
     /// It could not be read. Holds why.
     Failed(String),
     /// What it said.
@@ -52,8 +54,8 @@ impl Known {
     /// What it said, if it did.
     pub fn reading(&self) -> Option<&Reading> {
         match self {
-            Self::Read(reading) => Some(reading),
-            Self::Reading | Self::Failed(_) => None,
+            Self::Read(reading) | Self::Reading(Some(reading)) => Some(reading),
+            Self::Reading(None) | Self::Failed(_) => None,
         }
     }
 }
@@ -66,8 +68,10 @@ pub struct WorkloadReads(Arc<Mutex<Inner>>);
 struct Inner {
     running: bool,
     last: Option<(Timestamp, Result<Reading, String>)>,
-    /// No read begins before.
+    /// Of a cluster that could not be read: not before.
     not_before: Option<Timestamp>,
+    /// How often everything was forgotten: what was begun before does not count.
+    forgotten: u64,
 }
 
 impl WorkloadReads {
@@ -75,20 +79,27 @@ impl WorkloadReads {
     pub fn known(&self, now: Timestamp) -> Known {
         match &locked(&self.0).last {
             Some((at, Ok(reading))) if now.duration_since(*at) < BELIEVED => Known::Read(reading.clone()),
+            Some((_, Ok(reading))) => Known::Reading(Some(reading.clone())),
             Some((_, Err(why))) => Known::Failed(why.clone()),
-            _ => Known::Reading,
+            None => Known::Reading(None),
         }
     }
 
-    /// Whether a read is to begin.
-    pub fn is_due(&self, now: Timestamp) -> bool {
+    /// Whether a read is to begin. `drift`: how often all else is compared.
+    pub fn is_due(&self, now: Timestamp, drift: Duration) -> bool {
         let inner = locked(&self.0);
-        !inner.running && inner.not_before.is_none_or(|not_before| not_before <= now)
+        let fresh = match &inner.last {
+            Some((at, Ok(_))) => now.duration_since(*at).unsigned_abs() < REFRESHED.min(drift.max(SHORTEST)),
+            Some((_, Err(_))) | None => false,
+        };
+        !inner.running && !fresh && inner.not_before.is_none_or(|not_before| not_before <= now)
     }
 
-    /// The next read begins at once.
+    /// Nothing is known any more, and the next read begins at once.
     pub fn forget(&self) {
-        locked(&self.0).not_before = None;
+        let mut inner = locked(&self.0);
+        (inner.last, inner.not_before) = (None, None);
+        inner.forgotten += 1;
     }
 
     /// Begins a read beside this reconcile. At its end the cluster is reconciled again.
@@ -101,10 +112,11 @@ impl WorkloadReads {
         now: Timestamp,
     ) {
         let sts = ctx.settings.sts_endpoint.as_deref();
+        let asked = locked(&self.0).forgotten;
         let access = match agent::access(memory, &cluster.cluster_name(), &cloud.aws, sts).await {
             Ok(Some(access)) => access,
-            Ok(None) => return self.ended(Err("EKS gives no endpoint of its API yet".to_owned()), None, now),
-            Err(verdict) => return self.ended(Err(verdict.message), None, now),
+            Ok(None) => return self.ended(asked, Err("EKS gives no endpoint of its API yet".to_owned()), None, now),
+            Err(verdict) => return self.ended(asked, Err(verdict.message), None, now),
         };
         locked(&self.0).running = true;
         let running = Running { reads: self.clone(), ctx: ctx.clone(), object: ObjectRef::from_obj(cluster) };
@@ -117,24 +129,26 @@ impl WorkloadReads {
                 Ok(Err(error)) => (Err(error.to_string()), Some(error.look_again())),
                 Err(_) => (Err(unanswered(&access)), None),
             };
-            this.ended(result, again, Timestamp::now());
+            this.ended(asked, result, again, Timestamp::now());
         };
         let over = ctx.over.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
     }
 
-    fn ended(&self, result: Result<Reading, String>, again: Option<Duration>, now: Timestamp) {
-        let pause = match &result {
-            Ok(_) => REFRESHED,
+    fn ended(&self, asked: u64, result: Result<Reading, String>, again: Option<Duration>, now: Timestamp) {
+        let mut inner = locked(&self.0);
+        if inner.forgotten != asked {
+            return;
+        }
+        inner.not_before = match &result {
+            Ok(_) => None,
             Err(why) => {
                 tracing::debug!(why, "the nodes and disruption budgets of a cluster could not be read");
                 let again = again.and_then(|again| SignedDuration::try_from(again).ok());
-                again.unwrap_or(FAILED_AGAIN).max(FAILED_AGAIN)
+                now.checked_add(again.unwrap_or(FAILED_AGAIN).max(FAILED_AGAIN)).ok()
             }
         };
-        let mut inner = locked(&self.0);
         inner.last = Some((now, result));
-        inner.not_before = now.checked_add(pause).ok();
     }
 }
 
@@ -179,18 +193,22 @@ mod tests {
     #[test]
     fn what_was_read_is_believed_for_a_while_and_a_failure_is_remembered() {
         let (reads, at) = (WorkloadReads::default(), |second| Timestamp::from_second(second).unwrap());
-        assert_eq!((reads.known(at(0)), reads.is_due(at(0))), (Known::Reading, true));
-        reads.ended(Ok(Reading::default()), None, at(0));
-        assert_eq!((reads.known(at(19)), reads.is_due(at(19))), (Known::Read(Reading::default()), false));
-        assert_eq!((reads.known(at(59)), reads.is_due(at(20))), (Known::Read(Reading::default()), true));
-        assert_eq!(reads.known(at(60)), Known::Reading, "too old, and being read again");
-        reads.ended(Err("no answer".into()), Some(Duration::from_secs(2)), at(70));
-        assert_eq!((reads.known(at(84)), reads.is_due(at(84))), (Known::Failed("no answer".into()), false));
-        assert!(reads.is_due(at(85)));
+        const DRIFT: Duration = Duration::from_secs(600);
+        assert_eq!((reads.known(at(0)), reads.is_due(at(0), DRIFT)), (Known::Reading(None), true));
+        reads.ended(0, Ok(Reading::default()), None, at(0));
+        assert_eq!((reads.known(at(19)), reads.is_due(at(19), DRIFT)), (Known::Read(Reading::default()), false));
+        assert_eq!((reads.known(at(59)), reads.is_due(at(20), DRIFT)), (Known::Read(Reading::default()), true));
+        assert!(reads.is_due(at(3), Duration::from_secs(3)), "as often as all else is compared");
+        assert_eq!(reads.known(at(60)), Known::Reading(Some(Reading::default())), "too old, and being read again");
+        reads.ended(0, Err("no answer".into()), Some(Duration::from_secs(2)), at(70));
+        assert_eq!((reads.known(at(84)), reads.is_due(at(84), DRIFT)), (Known::Failed("no answer".into()), false));
+        assert!(reads.is_due(at(85), DRIFT));
         assert_eq!(reads.known(at(85)), Known::Failed("no answer".into()), "until it was read");
-        reads.ended(Err("no answer".into()), Some(Duration::from_secs(60)), at(100));
-        assert!(!reads.is_due(at(159)) && reads.is_due(at(160)));
+        reads.ended(0, Err("no answer".into()), Some(Duration::from_secs(60)), at(100));
+        assert!(!reads.is_due(at(159), DRIFT) && reads.is_due(at(160), DRIFT));
         reads.forget();
-        assert!(reads.is_due(at(101)));
+        assert_eq!((reads.known(at(101)), reads.is_due(at(101), DRIFT)), (Known::Reading(None), true));
+        reads.ended(0, Ok(Reading::default()), None, at(102));
+        assert_eq!(reads.known(at(102)), Known::Reading(None), "it began before a person asked");
     }
 }
