@@ -87,10 +87,10 @@ mod tests {
 
     #[test]
     fn nothing_is_told_of_what_belongs_to_another_namespace() {
-        let tags = Tags::new().with(OWNER, "uid-2").with(CLUSTER, "other/secret-name").with("team", "secret-team");
+        let tags = Tags::new().with(OWNER, "uid-2").with(CLUSTER, "vault/secret-name").with("team", "secret-team");
         let nobodys = Tags::new().with("team", "secret-team");
         let text = describe_foreign("cluster demo", &tags, &owner());
-        assert!(!text.contains("other") && !text.contains("secret") && !text.contains("uid-2"), "{text}");
+        assert!(!text.contains("vault") && !text.contains("secret") && !text.contains("uid-2"), "{text}");
         assert_eq!(text, describe_foreign("cluster demo", &nobodys, &owner()));
     }
 
