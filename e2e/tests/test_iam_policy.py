@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from fleet import called
-from fleet.policy import allowed
+from fleet.policy import ADOPTION, actions, allowed, statements_of
 
 # Files whose operators call all there is to call.
 WHOLE = {
@@ -56,3 +56,12 @@ def test_every_action_that_is_allowed_was_called():
 def test_no_exception_outlives_its_reason():
     assert sorted(set(NOT_CALLED) & called.by_operator()) == []
     assert set(NOT_CALLED) <= allowed()
+
+
+def test_every_write_is_allowed_by_the_conditions_of_the_policies():
+    """With the tags, names and services of each, as far as the emulator knows them; by the policy for adoption where it is that."""
+    assert len(called.checked()) > 30, "the call log has no checks"
+    denied = called.denied()
+    assert sorted(denied["adoption"]) == []
+    of_adoption = {action for statement in statements_of(ADOPTION) for action in actions(statement)}
+    assert sorted(line for line in denied["base"] if line.split(" ")[0] not in of_adoption) == []

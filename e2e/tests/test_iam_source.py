@@ -4,7 +4,7 @@ test_iam_policy.py holds it against what was really called.)"""
 import json
 import re
 
-from fleet.policy import CHECKED_BY_AWS, POLICIES, STATEMENTS, actions, allowed, permission, statements_of
+from fleet.policy import BOUNDARY, CHECKED_BY_AWS, POLICIES, STATEMENTS, TAG_PROTECTION, actions, allowed, permission, statements_of
 from keelson_harness.places import CHECKOUT
 
 # IAM takes no larger managed policy; white space does not count.
@@ -42,15 +42,20 @@ def test_what_aws_checks_for_us_is_kept_apart():
 
 
 def test_iam_takes_them():
-    # Two for clusters, as one would be too large; that of taking over and that of the event queue, which not everybody needs.
+    # Three for clusters, as one would be too large; that of taking over and that of the event queue, which not everybody needs.
     assert [policy.name.removesuffix(".json") for policy in POLICIES] == [
-        "iam-policy-adoption", "iam-policy-eks", "iam-policy-events", "iam-policy",
+        "iam-policy-adoption", "iam-policy-eks", "iam-policy-events", "iam-policy-roles", "iam-policy",
     ]
-    for policy in POLICIES:
+    for policy in (*POLICIES, BOUNDARY):
         assert len(re.sub(r"\s", "", policy.read_text())) <= LARGEST, policy.name
         sids = [statement["Sid"] for statement in statements_of(policy)]
         assert len(sids) == len(set(sids))
         assert all(re.fullmatch(r"[A-Za-z0-9]+", sid) for sid in sids)
+
+
+def test_the_organization_takes_the_protection_of_tags():
+    # https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html
+    assert len(re.sub(r"\s", "", TAG_PROTECTION.read_text())) <= 5120
 
 
 def test_nothing_is_written_in_ec2_or_eks_without_a_condition_on_tags():

@@ -77,7 +77,8 @@ pub struct AwsAccountSpec {
     #[schemars(length(max = 100), inner(length(max = 32)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::regions())]
     pub allowed_regions: Option<Vec<String>>,
-    /// ARN of the IAM policy that is put as permissions boundary on every role we create.
+    /// ARN of the IAM policy that is put as permissions boundary on every role we create. The shipped IAM policies demand one
+    /// (deploy/iam-boundary.json).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::policy_arn())]

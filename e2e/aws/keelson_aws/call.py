@@ -37,6 +37,8 @@ class Call:
     resource: str = ""
     # Set by a fault: how the thing that is made shall turn out (see faults.py).
     outcome: dict[str, Any] = field(default_factory=dict)
+    # Of a write by Keelson: what IAM would check (see authorization.py).
+    checks: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def write(self) -> bool:

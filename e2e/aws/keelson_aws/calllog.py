@@ -51,6 +51,8 @@ class CallLog:
             entry["asked"] = asked
         if ":assumed-role/" in call.caller_arn:
             entry["session"] = call.caller_arn.partition(":assumed-role/")[2]
+        if call.checks:
+            entry["checks"] = call.checks
         if fault:
             entry["fault"] = fault
         self._entries.append(entry)

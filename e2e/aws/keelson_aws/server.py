@@ -13,7 +13,7 @@ import sys
 from moto.core.base_backend import BackendDict
 from moto.core.utils import get_service_model
 
-from . import iam, queues
+from . import authorization, iam, queues
 from .accounts import Accounts, Caller
 from .call import Call, read_call
 from .calllog import CallLog
@@ -115,6 +115,8 @@ class Emulator:
                 if verdict.error:
                     raise verdict.error
                 call.outcome = verdict.outcome
+            if call.write and authorization.is_by_keelson(call):
+                call.checks = authorization.checks_of(call, self.eks)
             reply = self.apply(call, caller, verdict.stale if verdict and not call.write else 0.0)
         except AwsError as error:
             reply, code = error_reply(call.service, error), error.code
@@ -135,6 +137,8 @@ class Emulator:
             reply = queues.receive(call, self.moto.answer, self.timeline)
         else:
             reply = self.moto.answer(call)
+            if call.action == "SendMessage" and caller is not None and reply.status < 300:
+                queues.note_sender(call, caller)
             if stale:
                 reply = self.history.filter(call, reply, stale)
         if call.write and reply.status < 300:

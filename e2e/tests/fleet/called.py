@@ -14,13 +14,28 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from .policy import permission
+from .policy import ADOPTION, POLICIES, permission, statements_of
+from .policy_evaluator import Request, decide
 
 _lock = threading.Lock()
 _by_tests: Counter[str] = Counter()
 _logged: Counter[str] = Counter()
 # Answered well at least once: what was only ever refused is not what a policy has to allow.
 _well: set[str] = set()
+# Checks of IAM's that the shipped policies deny, as `action resource ...`: without the adoption policy, and with it.
+_denied: dict[str, set[str]] = {"base": set(), "adoption": set()}
+_checked: Counter[str] = Counter()
+BASE = [s for policy in POLICIES if policy != ADOPTION for s in statements_of(policy)]
+WITH_ADOPTION = [*BASE, *statements_of(ADOPTION)]
+# Accounts of these tests name no boundary, or one of their own; docs/install.md demands the shipped one.
+SHIPPED_BOUNDARY = "arn:aws:iam::111122223333:policy/keelson-boundary"
+# What docs/install.md says to widen: policies and roles that a spec names.
+ATTACHABLE = {
+    arn.rpartition("/")[2]
+    for s in BASE
+    if s.get("Action") == "iam:AttachRolePolicy"
+    for arn in s["Condition"]["ArnLike"]["iam:PolicyARN"]
+}
 
 
 def count_calls_of(client) -> None:
@@ -43,6 +58,30 @@ def read_log(path: Path) -> None:
             _logged[action] += 1
             if call["status"] and call["status"] < 400:
                 _well.add(action)
+                for check in call.get("checks", []):
+                    hold_against_policies(check)
+
+
+def hold_against_policies(check: dict) -> None:
+    """Notes what the shipped policies would have denied of a write that the operator made."""
+    context = dict(check["context"])
+    if check["action"] == "iam:CreateRole":
+        context["iam:PermissionsBoundary"] = SHIPPED_BOUNDARY
+    named_by_spec = (
+        context.get("iam:PolicyARN", "").rpartition("/")[2] not in ATTACHABLE
+        if check["action"] == "iam:AttachRolePolicy"
+        else check["action"] == "iam:PassRole" and "/keelson-" not in check["resource"]
+    )
+    # An emulator with an issuer of its own.
+    foreign_issuer = ":oidc-provider/" in check["resource"] and "/oidc.eks." not in check["resource"]
+    if named_by_spec or foreign_issuer:
+        return
+    request = Request(check["action"], check["resource"], context, check["requestTags"], check["resourceTags"])
+    _checked[request.action] += 1
+    for name, statements in (("base", BASE), ("adoption", WITH_ADOPTION)):
+        if not decide(request, statements).allowed:
+            tags = f"request tags {sorted(request.request_tags)}, resource tags {sorted(request.resource_tags)}"
+            _denied[name].add(f"{request.action} {request.resource}, {tags}, {context}")
 
 
 def folder() -> Path | None:
@@ -58,6 +97,8 @@ def keep(files: set[str]) -> None:
         "byTests": _by_tests,
         "logged": _logged,
         "well": sorted(_well),
+        "checked": _checked,
+        "denied": {name: sorted(found) for name, found in _denied.items()},
     }
     if directory := folder():
         (directory / f"{os.getpid()}.json").write_text(json.dumps(counts))
@@ -73,6 +114,9 @@ def take_over() -> set[str]:
                 _by_tests.update(kept["byTests"])
                 _logged.update(kept["logged"])
                 _well.update(kept["well"])
+                _checked.update(kept["checked"])
+                for name, found in kept["denied"].items():
+                    _denied[name].update(found)
             files |= set(kept["files"])
     return files
 
@@ -81,3 +125,15 @@ def by_operator() -> set[str]:
     """`service:Action` of everything that it called, and AWS did, at least once."""
     with _lock:
         return {permission(action) for action in _well if _logged[action] > _by_tests[action]}
+
+
+def denied() -> dict[str, set[str]]:
+    """Writes of the operator that the shipped policies deny: `base` without the policy for adoption, `adoption` with it."""
+    with _lock:
+        return {name: set(found) for name, found in _denied.items()}
+
+
+def checked() -> set[str]:
+    """Actions of which at least one write was held against the policies."""
+    with _lock:
+        return set(_checked)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from keelson_harness.places import CHECKOUT
 
-POLICIES = tuple(sorted((CHECKOUT / "deploy").glob("iam-policy*.json")))
+DEPLOY = CHECKOUT / "deploy"
+POLICIES = tuple(sorted(DEPLOY.glob("iam-policy*.json")))
+# Attached only while clusters of others are taken over.
+ADOPTION = DEPLOY / "iam-policy-adoption.json"
+# On every role that the operator creates.
+BOUNDARY = DEPLOY / "iam-boundary.json"
+# Of the organization: for its accounts, not for the operator.
+TAG_PROTECTION = DEPLOY / "scp-protect-tags.json"
 # Statements of what AWS checks when it acts for the operator: never called by name.
 CHECKED_BY_AWS = "CheckedByAws"
 
@@ -16,7 +23,7 @@ def statements_of(policy: Path) -> list[dict]:
     return json.loads(policy.read_text())["Statement"]
 
 
-STATEMENTS = [statement for policy in POLICIES for statement in statements_of(policy)]
+STATEMENTS = [statement for policy in POLICIES for statement in statements_of(policy) if statement["Effect"] == "Allow"]
 
 
 def actions(statement: dict) -> set[str]:

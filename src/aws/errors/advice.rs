@@ -60,6 +60,11 @@ fn advice(failure: &Failure) -> Option<String> {
             "Check that role {} exists, that its trust policy allows the operator's own identity, and that the external id is the one it asks for",
             failure.resource
         ),
+        Class::Denied if failure.action == "CreateRole" => format!(
+            "Allow {permission} for the identity the operator uses in account {}; the shipped policy allows it only with the permissions \
+             boundary of deploy/iam-boundary.json: set permissionsBoundaryArn of the AwsAccount",
+            failure.account
+        ),
         Class::Denied => format!(
             "Allow {permission} for the identity the operator uses in account {}: its policy, the permissions boundary, or a service control policy forbids it",
             failure.account
@@ -99,6 +104,21 @@ mod tests {
             "The request signature we calculated does not match. The Canonical String for this request should have been\n'POST\n/\nx-amz-security-token:SECRET'",
         );
         assert_eq!(text, "The request signature we calculated does not match.");
+    }
+
+    #[test]
+    fn a_role_that_may_not_be_created_names_the_boundary_that_the_policy_demands() {
+        let (account, region) = ("111122223333", "global");
+        let call = |action| super::super::Call {
+            service: Service::Iam,
+            action,
+            resource: "keelson-prod-node",
+            account,
+            region,
+        };
+        let told = |action| told(&call(action).failed(Class::Denied, "no identity-based policy allows the action"));
+        assert!(told("CreateRole").contains("permissionsBoundaryArn"));
+        assert!(!told("DeleteRole").contains("permissionsBoundaryArn"));
     }
 
     #[test]

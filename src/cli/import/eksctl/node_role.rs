@@ -6,7 +6,7 @@ use super::section::Section;
 
 /// What the role that Keelson makes for a cluster's nodes has in any case.
 const HAS: [&str; 3] = ["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"];
-/// What deploy/iam-policy.json lets the operator attach besides.
+/// What deploy/iam-policy-roles.json lets the operator attach besides.
 const MAY_ATTACH: &str = ":iam::aws:policy/AmazonSSMManagedInstanceCore";
 /// Policies of AWS that eksctl attaches by a switch.
 const SWITCHES: [(&str, &str); 3] = [
@@ -89,7 +89,7 @@ pub fn role(item: &mut Section<'_>, spec: &mut Value, region: &str) {
         }
         if !arn.ends_with(MAY_ATTACH) {
             let how = "every node of the cluster gets it, as its node groups share one role; and the operator may attach it once \
-                       it is listed under iam:PolicyARN in the operator's IAM policy (deploy/iam-policy.json)";
+                       it is listed under iam:PolicyARN in the operator's IAM policy (deploy/iam-policy-roles.json)";
             item.differs(&path, format!("{arn}: {how}"));
         }
         attached.push(arn);

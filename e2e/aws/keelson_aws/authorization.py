@@ -1,0 +1,170 @@
+"""What IAM would check of a write: actions, resources, and the condition keys that the emulator knows. Nothing is decided here: the call
+log keeps it, and tests hold it against policies. Read before the call is applied, so that resources are as IAM sees them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from . import cloud
+from .call import Call
+from .eks.service import Eks
+from .eks.state import Cluster, Part
+
+# How an SDK application names itself.
+APPLICATION = "app/keelson"
+CREATES = {
+    "AllocateAddress": "elastic-ip",
+    "CreateInternetGateway": "internet-gateway",
+    "CreateNatGateway": "natgateway",
+    "CreateRouteTable": "route-table",
+    "CreateSecurityGroup": "security-group",
+    "CreateSubnet": "subnet",
+    "CreateVpc": "vpc",
+    "CreateVpcEndpoint": "vpc-endpoint",
+}
+KINDS = {
+    "eipalloc": "elastic-ip", "eni": "network-interface", "igw": "internet-gateway", "nat": "natgateway", "rtb": "route-table",
+    "sg": "security-group", "subnet": "subnet", "vpc": "vpc", "vpce": "vpc-endpoint",
+}
+# Parameters that name what EC2 checks; a gateway in a route, or a group in a rule, is not checked.
+EC2_IDS = re.compile(
+    r"(?:Add)?(?:VpcId|SubnetId|RouteTableId|InternetGatewayId|GroupId|SecurityGroupId|AllocationId|NatGatewayId|NetworkInterfaceId"
+    r"|VpcEndpointId|ResourceId)(?:\.\d+)?"
+)
+EC2_TAG = re.compile(r"(?:TagSpecification\.\d+\.)?Tag\.\d+\.Key")
+# Of a call of EKS: the parameter that names the part, the parts of a cluster, and where a part has its ARN.
+PARTS = (
+    ("nodegroupName", "nodegroups", "nodegroupArn", "nodegroup"),
+    ("addonName", "addons", "addonArn", "addon"),
+    ("fargateProfileName", "fargate_profiles", "fargateProfileArn", "fargateprofile"),
+    ("principalArn", "access_entries", "accessEntryArn", "access-entry"),
+    ("associationId", "pod_identities", "associationArn", "podidentityassociation"),
+)
+PASSED = {
+    "CreateCluster": ("roleArn", "eks.amazonaws.com"),
+    "CreateNodegroup": ("nodeRole", "ec2.amazonaws.com"),
+    "CreateFargateProfile": ("podExecutionRoleArn", "eks-fargate-pods.amazonaws.com"),
+    "CreatePodIdentityAssociation": ("roleArn", "pods.eks.amazonaws.com"),
+}
+
+Check = dict[str, Any]
+
+
+def is_by_keelson(call: Call) -> bool:
+    return APPLICATION in call.request.headers.get("user-agent", "").split(" ")
+
+
+def checks_of(call: Call, eks: Eks) -> list[Check]:
+    """Each as action, resource, context, requestTags and resourceTags; of services that are not known here none."""
+    if call.service == "ec2":
+        return ec2_checks(call)
+    if call.service == "iam":
+        return iam_checks(call)
+    if call.service == "eks":
+        return eks_checks(call, eks)
+    return []
+
+
+def check(action: str, resource: str, request: dict[str, str], tags: dict[str, str], **context: str) -> Check:
+    return {"action": action, "resource": resource, "requestTags": request, "resourceTags": tags, "context": context}
+
+
+def ec2_checks(call: Call) -> list[Check]:
+    params = call.params
+    keys = [name for name in params if EC2_TAG.fullmatch(name)]
+    request = {params[name]: params.get(name.removesuffix("Key") + "Value", "") for name in keys}
+    action, found = f"ec2:{call.action}", []
+
+    def arn(kind: str, resource_id: str) -> str:
+        return f"arn:aws:ec2:{call.region}:{call.account}:{kind}/{resource_id}"
+
+    if kind := CREATES.get(call.action):
+        found.append(check(action, arn(kind, "*"), request, {}))
+        found.append({**check("ec2:CreateTags", arn(kind, "*"), request, {}), "context": {"ec2:CreateAction": call.action}})
+    all_tags = cloud.ec2(call.account, call.region).tags
+    for name, value in params.items():
+        kind = KINDS.get(value.partition("-")[0]) if EC2_IDS.fullmatch(name) else None
+        if kind:
+            found.append(check(action, arn(kind, value), request, dict(all_tags.get(value, {}))))
+    return found
+
+
+def iam_checks(call: Call) -> list[Check]:
+    params, action = call.params, f"iam:{call.action}"
+    request = {
+        value: params.get(name.removesuffix("Key") + "Value", "")
+        for name, value in params.items()
+        if re.fullmatch(r"Tags\.member\.\d+\.Key", name)
+    }
+    at = f"arn:aws:iam::{call.account}"
+    if "InstanceProfileName" in params:
+        return [check(action, f"{at}:instance-profile/{params['InstanceProfileName']}", {}, {})]
+    if call.action == "CreateRole":
+        arn = f"{at}:role{params.get('Path', '/')}{params['RoleName']}"
+        boundary = params.get("PermissionsBoundary")
+        context = {"iam:PermissionsBoundary": boundary} if boundary else {}
+        return [{**check(action, arn, request, {}), "context": context}, check("iam:TagRole", arn, request, {})]
+    if "RoleName" in params:
+        roles = cloud.iam(call.account).roles.values()
+        role = next((role for role in roles if role.name == params["RoleName"]), None)
+        context = {"iam:PolicyARN": params["PolicyArn"]} if "PolicyArn" in params else {}
+        return [{**check(action, role.arn, request, plain(role.tags)), "context": context}] if role else []
+    if call.action == "CreateOpenIDConnectProvider":
+        arn = f"{at}:oidc-provider/{params['Url'].partition('://')[2]}"
+        return [check(action, arn, request, {}), check("iam:TagOpenIDConnectProvider", arn, request, {})]
+    provider = cloud.iam(call.account).open_id_providers.get(params.get("OpenIDConnectProviderArn", ""))
+    return [check(action, provider.arn, request, plain(provider.tags))] if provider else []
+
+
+def plain(tags: Any) -> dict[str, str]:
+    """Tags as IAM's backends hold them: a list, or one by key."""
+    return {tag["Key"]: tag["Value"] for tag in (tags.values() if isinstance(tags, dict) else tags or [])}
+
+
+def eks_checks(call: Call, eks: Eks) -> list[Check]:
+    params, action = call.params, f"eks:{call.action}"
+    region = eks.region(call.account, call.region)
+    request = {str(k): str(v) for k, v in (params.get("tags") or {}).items()}
+    if "resourceArn" in params:
+        return [check(action, params["resourceArn"], request, tags_of(region.clusters, params["resourceArn"]))]
+    name = params.get("name") or params.get("clusterName") or ""
+    found = [check("iam:PassRole", arn, {}, {}) | {"context": {"iam:PassedToService": service}} for arn, service in passed(call)]
+    if call.action == "CreateCluster":
+        arn = region.arn(f"cluster/{name}")
+        return [*found, check(action, "*", request, {}), check("eks:TagResource", arn, request, {})]
+    cluster = region.clusters.get(name)
+    if cluster is None:
+        return found
+    if part := part_of(cluster, params):
+        return [*found, check(action, part[0], request, part[1])]
+    if request:
+        kind = next((kind for key, _, _, kind in PARTS if key in params), "podidentityassociation")
+        found.append(check("eks:TagResource", region.arn(f"{kind}/{name}/*"), request, {}))
+    return [*found, check(action, cluster.body["arn"], request, dict(cluster.body.get("tags") or {}))]
+
+
+def passed(call: Call) -> list[tuple[str, str]]:
+    parameter, service = PASSED.get(call.action, ("", ""))
+    arn = call.params.get(parameter)
+    return [(arn, service)] if arn else []
+
+
+def part_of(cluster: Cluster, params: dict[str, Any]) -> tuple[str, dict[str, str]] | None:
+    """ARN and tags of the part that a call names, where it is there."""
+    for key, attribute, arn, _ in PARTS:
+        parts: dict[str, Part] = getattr(cluster, attribute)
+        if part := parts.get(params.get(key, "")):
+            return part.body[arn], dict(part.body.get("tags") or {})
+    return None
+
+
+def tags_of(clusters: dict[str, Cluster], arn: str) -> dict[str, str]:
+    for cluster in clusters.values():
+        bodies = [(cluster.body, "arn")]
+        bodies += [(part.body, key) for _, attribute, key, _ in PARTS for part in getattr(cluster, attribute).values()]
+        for body, key in bodies:
+            if body.get(key) == arn:
+                return dict(body.get("tags") or {})
+    return {}

@@ -1,0 +1,361 @@
+"""Somebody holds the operator's credential and calls AWS with it. What the shipped policies of deploy/ let them do, by an offline
+evaluation of the policies: a table of what must be denied, and one of what must stay allowed. (Needs no cloud.)
+
+What IAM cannot tell apart is a table too, so that nobody takes it for denied; docs/install.md names each.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from fleet.policy import ADOPTION, BOUNDARY, POLICIES, TAG_PROTECTION, statements_of
+from fleet.policy_evaluator import Request, decide
+
+BASE = [s for policy in POLICIES if policy != ADOPTION for s in statements_of(policy)]
+WITH_ADOPTION = [*BASE, *statements_of(ADOPTION)]
+
+ACCOUNT = "111122223333"
+FOREIGN_ACCOUNT = "999988887777"
+OURS = {"keelson.dev/owner": "6f1e2c0a", "keelson.dev/cluster": "shop/prod", "keelson.dev/resource": "x"}
+BY_TERRAFORM = {"Name": "prod-eks-irsa"}
+BY_EKSCTL = {"alpha.eksctl.io/cluster-name": "prod"}
+BY_CLOUDFORMATION = {"aws:cloudformation:stack-name": "prod"}
+PROTECTED = {**OURS, "keelson.dev/protected": "true"}
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/keelson-prod-0a1b2c3d-"
+PATHED = f"arn:aws:iam::{ACCOUNT}:role/keelson/keelson-prod-0a1b2c3d-"
+SUFFIXES = ("cluster", "node", "autoNode", "fargate", "source")
+# Roles of people, of which two look nearly like ours.
+PEOPLES_ROLES = [
+    f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("admin", "keelson", "keelson-ci", "mykeelson-x-node", "keelson-x-node-2")
+]
+OIDC = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/0A1B"
+CLUSTER = f"arn:aws:eks:eu-west-1:{ACCOUNT}:cluster/prod"
+NODEGROUP = f"arn:aws:eks:eu-west-1:{ACCOUNT}:nodegroup/prod/workers/0c"
+ENTRY = f"arn:aws:eks:eu-west-1:{ACCOUNT}:access-entry/prod/role/{ACCOUNT}/admins/0d"
+SHIPPED_BOUNDARY = {"iam:PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"}
+ORGANIZATION = {"aws:PrincipalOrgID": "o-ours", "aws:ResourceOrgID": "o-ours"}
+
+
+def ec2(kind: str) -> str:
+    return f"arn:aws:ec2:eu-west-1:{ACCOUNT}:{kind}/{kind}-0a"
+
+
+def policy(name: str) -> dict[str, str]:
+    return {"iam:PolicyARN": f"arn:aws:iam::aws:policy/{name}"}
+
+
+def passed_to(service: str) -> dict[str, str]:
+    return {"iam:PassedToService": service}
+
+
+def secrets_and_people() -> list[Request]:
+    parameter = f"arn:aws:ssm:eu-west-1:{ACCOUNT}:parameter"
+    return [
+        Request("ssm:GetParameter", f"{parameter}/prod/database/password"),
+        Request("ssm:GetParameter", f"{parameter}/aws-service-eks"),
+        Request("ssm:GetParameter", "arn:aws:ssm:eu-west-1::parameter/aws/service/ami-windows-latest/x"),
+        Request("secretsmanager:GetSecretValue"),
+        Request("s3:GetObject", "arn:aws:s3:::backups/dump.sql"),
+        Request("kms:Decrypt"),
+        Request("ec2:RunInstances", ec2("instance")),
+        Request("iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/mallory"),
+        Request("iam:CreateAccessKey", f"arn:aws:iam::{ACCOUNT}:user/jane"),
+        Request("iam:CreatePolicy", f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"),
+        Request("iam:CreatePolicyVersion", f"arn:aws:iam::{ACCOUNT}:policy/keelson-boundary"),
+        Request("sqs:SendMessage", f"arn:aws:sqs:eu-west-1:{ACCOUNT}:keelson-events"),
+        Request("sqs:ReceiveMessage", f"arn:aws:sqs:eu-west-1:{ACCOUNT}:orders"),
+    ]
+
+
+def roles_to_come_back_by() -> list[Request]:
+    """A role that trusts the attacker's account: IAM cannot see that, so it is worth no more than the boundary."""
+    create = Request("iam:CreateRole", f"{ROLE}node", SHIPPED_BOUNDARY, request_tags=OURS)
+    administrator = {"iam:PermissionsBoundary": "arn:aws:iam::aws:policy/AdministratorAccess"}
+    return [
+        replace(create, context={}),
+        replace(create, context=administrator),
+        replace(create, request_tags={}),
+        *[replace(create, resource=role) for role in PEOPLES_ROLES],
+        *[
+            Request(f"iam:{action}", f"{ROLE}node", {**SHIPPED_BOUNDARY, **policy("AmazonEKS_CNI_Policy")}, resource_tags=OURS)
+            for action in ("PutRolePolicy", "DeleteRolePermissionsBoundary", "PutRolePermissionsBoundary", "CreateInstanceProfile")
+        ],
+        *[
+            Request("iam:AttachRolePolicy", f"{ROLE}{suffix}", policy(name), resource_tags=OURS)
+            for suffix in SUFFIXES
+            for name in ("AdministratorAccess", "IAMFullAccess", "AmazonS3ReadOnlyAccess")
+        ],
+        # A policy of the cluster's own on nodes, where every pod could use it.
+        Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonEKSComputePolicy"), resource_tags=OURS),
+        Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonEKSClusterPolicy"), resource_tags=OURS),
+        Request("iam:AttachRolePolicy", f"{ROLE}source", policy("AmazonEKSWorkerNodePolicy"), resource_tags=OURS),
+        Request("iam:AttachRolePolicy", f"{PATHED}fargate", policy("AmazonEKS_CNI_Policy"), resource_tags=OURS),
+        # Of the same name, and not an AWS policy.
+        Request(
+            "iam:AttachRolePolicy", f"{ROLE}node", {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy/AmazonEKS_CNI_Policy"}, resource_tags=OURS,
+        ),
+    ]
+
+
+def roles_of_others() -> list[Request]:
+    changes = ("DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "AttachRolePolicy", "UpdateAssumeRolePolicy", "UntagRole")
+    untagged = [f"{ROLE}node", f"{PATHED}node", *PEOPLES_ROLES]
+    return [
+        *[Request(f"iam:{action}", role, policy("AmazonEKS_CNI_Policy")) for action in changes for role in untagged],
+        *[Request("iam:DeleteRole", role, resource_tags=OURS) for role in PEOPLES_ROLES if not role.partition("/")[2].startswith("keelson-")],
+        *[Request("iam:TagRole", role, request_tags=OURS) for role in PEOPLES_ROLES],
+        Request("iam:TagRole", f"{ROLE}node", request_tags={"team": "x"}),
+        Request("iam:DeleteRole", f"{ROLE}node", resource_tags=PROTECTED),
+    ]
+
+
+def roles_passed() -> list[Request]:
+    services = ("lambda.amazonaws.com", "ecs-tasks.amazonaws.com", "cloudformation.amazonaws.com")
+    return [
+        *[Request("iam:PassRole", f"{ROLE}{suffix}", passed_to(service)) for suffix in SUFFIXES for service in services],
+        *[Request("iam:PassRole", role, passed_to("eks.amazonaws.com")) for role in PEOPLES_ROLES],
+        Request("iam:PassRole", f"{ROLE}cluster", passed_to("ec2.amazonaws.com")),
+        Request("iam:PassRole", f"{ROLE}node", passed_to("pods.eks.amazonaws.com")),
+        Request("iam:PassRole", f"{ROLE}node"),
+        Request("iam:CreateServiceLinkedRole", f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/x", {"iam:AWSServiceName": "organizations.amazonaws.com"}),
+    ]
+
+
+def oidc_providers() -> list[Request]:
+    tag = Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OURS)
+    return [
+        Request("iam:DeleteOpenIDConnectProvider", OIDC),
+        Request("iam:DeleteOpenIDConnectProvider", OIDC, resource_tags=BY_TERRAFORM),
+        Request("iam:DeleteOpenIDConnectProvider", OIDC, resource_tags=PROTECTED),
+        Request("iam:UntagOpenIDConnectProvider", OIDC, resource_tags=BY_TERRAFORM),
+        Request("iam:CreateOpenIDConnectProvider", OIDC),
+        Request("iam:CreateOpenIDConnectProvider", f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com", request_tags=OURS),
+        replace(tag, request_tags={"team": "x"}),
+        *[replace(tag, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL, BY_CLOUDFORMATION, PROTECTED)],
+        replace(tag, resource=f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"),
+        Request("iam:UpdateOpenIDConnectProviderThumbprint", OIDC, resource_tags=OURS),
+        Request("iam:AddClientIDToOpenIDConnectProvider", OIDC, resource_tags=OURS),
+    ]
+
+
+def other_accounts() -> list[Request]:
+    assume = Request("sts:AssumeRole", f"arn:aws:iam::{FOREIGN_ACCOUNT}:role/keelson", ORGANIZATION)
+    return [
+        replace(assume, context={**ORGANIZATION, "aws:ResourceOrgID": "o-theirs"}),
+        # The account of the role, or our own, is in no organization.
+        replace(assume, context={"aws:PrincipalOrgID": "o-ours"}),
+        replace(assume, context={"aws:ResourceOrgID": "o-theirs"}),
+        replace(assume, context={}),
+        replace(assume, resource=f"arn:aws:iam::{ACCOUNT}:role/admin"),
+        replace(assume, resource=f"arn:aws:iam::{ACCOUNT}:role/team/keelson"),
+    ]
+
+
+def clusters() -> list[Request]:
+    on_cluster = ("DeleteCluster", "UpdateClusterConfig", "UpdateClusterVersion", "CreateAccessEntry", "CreateAddon", "CreateNodegroup")
+    tag = Request("eks:TagResource", CLUSTER, request_tags=OURS)
+    return [
+        *[Request(f"eks:{action}", CLUSTER, request_tags=OURS) for action in on_cluster],
+        *[Request(f"eks:{action}", CLUSTER, request_tags=OURS, resource_tags=BY_EKSCTL) for action in on_cluster],
+        *[Request(f"eks:{action}", CLUSTER, request_tags=OURS, resource_tags=PROTECTED) for action in on_cluster],
+        Request("eks:CreateCluster", request_tags={"team": "x"}),
+        Request("eks:DeleteNodegroup", NODEGROUP),
+        Request("eks:AssociateAccessPolicy", ENTRY),
+        Request("eks:DeleteAccessEntry", ENTRY),
+        Request("eks:UntagResource", CLUSTER, {"aws:TagKeys": ["team"]}),
+        replace(tag, request_tags={"team": "x"}),
+        *[replace(tag, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL, BY_CLOUDFORMATION, PROTECTED)],
+    ]
+
+
+def networks() -> list[Request]:
+    deletions = {
+        "DeleteVpc": "vpc", "DeleteSubnet": "subnet", "DeleteRouteTable": "route-table", "DeleteRoute": "route-table",
+        "DeleteInternetGateway": "internet-gateway", "DetachInternetGateway": "internet-gateway", "DeleteNatGateway": "natgateway",
+        "ReleaseAddress": "elastic-ip", "DeleteVpcEndpoints": "vpc-endpoint", "DeleteSecurityGroup": "security-group",
+        "DeleteNetworkInterface": "network-interface",
+    }
+    changes = {
+        "CreateRoute": "route-table", "ReplaceRoute": "route-table", "ReplaceRouteTableAssociation": "route-table",
+        "AssociateRouteTable": "subnet", "AttachInternetGateway": "vpc", "AuthorizeSecurityGroupIngress": "security-group",
+        "RevokeSecurityGroupIngress": "security-group", "RevokeSecurityGroupEgress": "security-group", "CreateNatGateway": "elastic-ip",
+        "CreateSubnet": "vpc", "CreateVpcEndpoint": "vpc", "ModifyVpcEndpoint": "vpc-endpoint", "ModifyVpcAttribute": "vpc",
+        "ModifySubnetAttribute": "subnet", "CreateTags": "vpc", "DeleteTags": "vpc",
+    }
+    on = {**deletions, **changes}
+    created = ("CreateVpc", "CreateSecurityGroup", "AllocateAddress", "CreateNatGateway", "CreateVpcEndpoint")
+    made = ("vpc", "security-group", "elastic-ip", "natgateway", "vpc-endpoint")
+    return [
+        *[Request(f"ec2:{action}", ec2(kind)) for action, kind in on.items()],
+        *[Request(f"ec2:{action}", ec2(kind), resource_tags={"Name": "ours", "team": "x"}) for action, kind in on.items()],
+        *[Request(f"ec2:{action}", ec2(kind), resource_tags=PROTECTED) for action, kind in deletions.items()],
+        *[Request(f"ec2:{action}", ec2(kind)) for action, kind in zip(created, made, strict=True)],
+        # Tags that make what is somebody's ours.
+        *[Request("ec2:CreateTags", ec2(kind), request_tags=OURS) for kind in ("vpc", "elastic-ip", "security-group", "network-interface", "instance")],
+        Request("ec2:CreateTags", ec2("instance"), {"ec2:CreateAction": "RunInstances"}, request_tags=OURS),
+        *[
+            Request(f"ec2:{action}", ec2("launch-template"), request_tags=OURS)
+            for action in ("CreateLaunchTemplate", "CreateLaunchTemplateVersion", "DeleteLaunchTemplate", "ModifyLaunchTemplate")
+        ],
+        *[Request(f"ec2:{action}", ec2("network-interface"), resource_tags=OURS) for action in ("ModifyNetworkInterfaceAttribute", "DetachNetworkInterface")],
+    ]
+
+
+DENIED = {
+    "secrets and people": secrets_and_people(),
+    "roles to come back by": roles_to_come_back_by(),
+    "roles of others": roles_of_others(),
+    "roles passed on": roles_passed(),
+    "OIDC providers of others": oidc_providers(),
+    "other accounts": other_accounts(),
+    "clusters of others": clusters(),
+    "networks of others": networks(),
+}
+ALLOWED = [
+    Request("ssm:GetParameter", "arn:aws-cn:ssm:cn-north-1::parameter/aws/service/eks/optimized-ami/1.34/x/recommended/release_version"),
+    Request("ssm:GetParameter", "arn:aws:ssm:eu-west-1::parameter/aws/service/bottlerocket/aws-k8s-1.34/x86_64/latest/image_version"),
+    *[Request("iam:CreateRole", f"{at}{suffix}", SHIPPED_BOUNDARY, request_tags=OURS) for at in (ROLE, PATHED) for suffix in SUFFIXES],
+    *[Request("iam:TagRole", f"{at}{suffix}", request_tags=OURS) for at in (ROLE, PATHED) for suffix in SUFFIXES],
+    *[Request(f"iam:{action}", f"{PATHED}node", resource_tags=OURS) for action in ("TagRole", "UntagRole", "DeleteRole", "DetachRolePolicy")],
+    Request("iam:AttachRolePolicy", f"{PATHED}cluster", policy("AmazonEKSClusterPolicy"), resource_tags=OURS),
+    Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonSSMManagedInstanceCore"), resource_tags=OURS),
+    Request("iam:PassRole", f"{ROLE}cluster", passed_to("eks.amazonaws.com")),
+    Request("iam:PassRole", f"{PATHED}node", passed_to("ec2.amazonaws.com")),
+    Request("iam:PassRole", f"{ROLE}source", passed_to("pods.eks.amazonaws.com")),
+    Request("iam:CreateOpenIDConnectProvider", OIDC, request_tags=OURS),
+    Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OURS),
+    Request("iam:DeleteOpenIDConnectProvider", OIDC, resource_tags=OURS),
+    Request("sts:AssumeRole", f"arn:aws:iam::{FOREIGN_ACCOUNT}:role/keelson", ORGANIZATION),
+    Request("eks:CreateCluster", request_tags=OURS),
+    Request("eks:TagResource", CLUSTER, request_tags=OURS),
+    Request("eks:DeleteCluster", CLUSTER, resource_tags=OURS),
+    Request("ec2:CreateVpc", ec2("vpc"), request_tags=OURS),
+    Request("ec2:CreateTags", ec2("vpc"), {"ec2:CreateAction": "CreateVpc"}, request_tags=OURS),
+    Request("ec2:ReleaseAddress", ec2("elastic-ip"), resource_tags=OURS),
+    Request("ec2:DeleteSecurityGroup", ec2("security-group"), resource_tags={"elbv2.k8s.aws/cluster": "prod"}),
+    Request("ec2:DescribeVpcs"),
+]
+ONLY_WITH_ADOPTION = [
+    *[Request("eks:TagResource", CLUSTER, request_tags=OURS, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL, BY_CLOUDFORMATION)],
+    *[Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OURS, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL)],
+    Request("eks:UpdateClusterConfig", CLUSTER),
+]
+# A request to tag what is there, and one to tag what is just being created: IAM sees the same, as neither service tells it which
+# call created what it tags. Each needs `keelson.dev/protected`, or any of the tags above, to be safe.
+NOT_TOLD_APART = [
+    Request("eks:TagResource", CLUSTER, request_tags=OURS),
+    Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OURS),
+]
+
+
+def shown(request: Request) -> str:
+    return f"{request.action} {request.resource} {dict(request.context)} {dict(request.request_tags)} {dict(request.resource_tags)}"
+
+
+@pytest.mark.parametrize("kind", DENIED)
+def test_what_a_stolen_credential_must_not_do_is_denied(kind):
+    assert [shown(request) for request in DENIED[kind] if decide(request, BASE).allowed] == []
+
+
+def test_what_the_operator_does_is_allowed():
+    assert [shown(request) for request in ALLOWED if not decide(request, BASE).allowed] == []
+
+
+def test_what_somebody_elses_tools_made_is_taken_over_only_with_the_adoption_policy():
+    for request in ONLY_WITH_ADOPTION:
+        assert not decide(request, BASE).allowed, shown(request)
+        assert decide(request, WITH_ADOPTION).allowed, shown(request)
+        protected = replace(request, resource_tags={**request.resource_tags, "keelson.dev/protected": "true"})
+        assert not decide(protected, WITH_ADOPTION).allowed, "the mark holds against it as well"
+
+
+def test_a_protected_resource_can_only_be_read():
+    for request in (*ALLOWED, *ONLY_WITH_ADOPTION):
+        marked = replace(request, resource_tags=PROTECTED)
+        reads = request.action.startswith(("ec2:Describe", "iam:PassRole", "sts:"))
+        assert decide(marked, WITH_ADOPTION).allowed == reads, shown(marked)
+
+
+def test_what_iam_cannot_tell_apart_is_no_more_than_documented():
+    assert all(decide(request, BASE).allowed for request in NOT_TOLD_APART)
+    assert len(NOT_TOLD_APART) == len({request.action for request in NOT_TOLD_APART}) == 2
+    text = (BOUNDARY.parent.parent / "docs" / "install.md").read_text()
+    for request in NOT_TOLD_APART:
+        assert f"`{request.action}`" in text.partition("### What a stolen credential can do")[2], request.action
+
+
+# What a role is worth that somebody made by a stolen credential, with a trust policy of their own.
+
+
+def test_a_role_within_the_boundary_reads_no_secrets_and_makes_no_one_an_administrator():
+    everything = [{"Sid": "All", "Effect": "Allow", "Action": "*", "Resource": "*"}]
+    boundary = statements_of(BOUNDARY)
+    beyond = [
+        *[request for request in secrets_and_people() if not request.resource.startswith("arn:aws:ssm:eu-west-1::parameter/aws/") and request.action != "ec2:RunInstances"],
+        Request("ssm:GetParameters", f"arn:aws:ssm:eu-west-1:{ACCOUNT}:parameter/prod/database/password"),
+        Request("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/admin"),
+        Request("iam:PassRole", f"arn:aws:iam::{ACCOUNT}:role/admin", passed_to("ec2.amazonaws.com")),
+        Request("iam:PassRole", f"{ROLE}autoNode", passed_to("lambda.amazonaws.com")),
+        Request("iam:AddRoleToInstanceProfile", f"arn:aws:iam::{ACCOUNT}:instance-profile/bastion"),
+        *[Request(f"iam:{action}", f"{ROLE}node") for action in ("CreateRole", "AttachRolePolicy", "UpdateAssumeRolePolicy", "TagRole")],
+        Request("eks:DeleteCluster", CLUSTER),
+        Request("eks:CreateAccessEntry", CLUSTER),
+        Request("ec2:DeleteVpc", ec2("vpc")),
+        Request("ecr:PutImage"),
+    ]
+    assert [shown(request) for request in beyond if decide(request, everything, boundary).allowed] == []
+
+
+def test_the_boundary_lets_through_what_the_attached_policies_of_aws_allow():
+    documents = managed_policies()
+    # Held to what is AWS's own or the node role of Auto Mode; each with the test above.
+    narrowed = {"ssm:GetParameter", "ssm:GetParameters", "iam:PassRole", "iam:AddRoleToInstanceProfile", "iam:CreateServiceLinkedRole"}
+    attachable = {
+        arn.rpartition("/")[2]
+        for statement in BASE
+        if statement.get("Action") == "iam:AttachRolePolicy"
+        for arn in statement["Condition"]["ArnLike"]["iam:PolicyARN"]
+    }
+    assert len(attachable) == 11
+    boundary = statements_of(BOUNDARY)
+    for name in sorted(attachable):
+        for statement in documents[name]["Document"]["Statement"]:
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            missing = [a for a in actions if a not in narrowed and not decide(Request(a), boundary).allowed]
+            assert statement["Effect"] == "Deny" or missing == [], name
+
+
+def managed_policies() -> dict:
+    """AWS's managed policies, as moto has them."""
+    from moto.iam.aws_managed_policies import aws_managed_policies_data
+
+    return json.loads(aws_managed_policies_data)
+
+
+# The organization's own guard of our tags.
+
+
+def test_nobody_but_the_operator_writes_or_removes_its_tags():
+    everything = [{"Sid": "All", "Effect": "Allow", "Action": "*", "Resource": "*"}, *statements_of(TAG_PROTECTION)]
+    person = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/admin"}
+    operator = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/keelson"}
+    keys = {"aws:TagKeys": ["Name", "keelson.dev/owner"]}
+    tagging = [
+        *[Request(action, ec2("vpc"), keys) for action in ("ec2:CreateTags", "ec2:DeleteTags")],
+        *[Request(action, CLUSTER, keys) for action in ("eks:TagResource", "eks:UntagResource")],
+        *[Request(action, f"{ROLE}node", keys) for action in ("iam:TagRole", "iam:UntagRole")],
+        *[Request(action, OIDC, keys) for action in ("iam:TagOpenIDConnectProvider", "iam:UntagOpenIDConnectProvider")],
+        # EC2 removes all tags when none is named.
+        Request("ec2:DeleteTags", ec2("vpc"), resource_tags=OURS),
+        replace(Request("ec2:CreateTags", ec2("vpc")), request_tags={"keelson.dev/protected": "true"}),
+    ]
+    for request in tagging:
+        assert not decide(replace(request, context={**request.context, **person}), everything).allowed, shown(request)
+        assert decide(replace(request, context={**request.context, **operator}), everything).allowed, shown(request)
+    other = Request("ec2:CreateTags", ec2("vpc"), {"aws:TagKeys": ["Name", "team"], **person})
+    assert decide(other, everything).allowed
+    assert decide(Request("ec2:DeleteTags", ec2("vpc"), person, resource_tags={"team": "x"}), everything).allowed

@@ -1,0 +1,158 @@
+"""What IAM decides about a request, from policy documents alone. Pure.
+
+Follows IAM's evaluation logic within one account: an explicit Deny beats every Allow, and what nothing allows is denied; a
+permissions boundary must allow it as well. It knows the elements and operators that the policies under deploy/ use, and refuses to
+evaluate any other, so that a policy with something new in it fails here rather than passing by chance.
+
+Written for these tests, as nothing on PyPI does this: moto evaluates actions and resources and ignores conditions, policyuniverse
+and policy_sentry read policies without evaluating them, and principalmapper, which does, has had no release since 2022.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "Condition"}
+VARIABLE = re.compile(r"\$\{([^}]+)\}")
+NEGATED = {
+    "StringNotEquals": "StringEquals",
+    "StringNotLike": "StringLike",
+    "ArnNotEquals": "ArnLike",
+    "ArnNotLike": "ArnLike",
+}
+# ARN, UID, ...: an ARN has six parts, of which the last may hold colons.
+ARN_PARTS = 6
+
+
+class UnknownElement(ValueError):
+    """Something in a policy that is not evaluated here."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One check of IAM's: an action on one resource. A call with several resources is several checks."""
+
+    action: str
+    resource: str = "*"
+    # Condition keys and values, beside those of tags.
+    context: Mapping[str, str | list[str]] = field(default_factory=dict)
+    request_tags: Mapping[str, str] = field(default_factory=dict)
+    resource_tags: Mapping[str, str] = field(default_factory=dict)
+
+    def keys(self) -> dict[str, list[str]]:
+        """All condition keys of the request, in lower case as IAM compares them, with their values."""
+        keys = {key.lower(): [value] if isinstance(value, str) else list(value) for key, value in self.context.items()}
+        service = self.action.partition(":")[0]
+        for key, value in self.request_tags.items():
+            keys[f"aws:requesttag/{key.lower()}"] = [value]
+        for key, value in self.resource_tags.items():
+            keys[f"aws:resourcetag/{key.lower()}"] = [value]
+            keys[f"{service}:resourcetag/{key.lower()}"] = [value]
+        if self.request_tags:
+            keys.setdefault("aws:tagkeys", list(self.request_tags))
+        return keys
+
+
+@dataclass(frozen=True)
+class Decision:
+    allowed: bool
+    # Sids of the statements that decided it; none: nothing allows it.
+    by: tuple[str, ...] = ()
+
+
+def decide(request: Request, statements: Iterable[dict], boundary: Iterable[dict] | None = None) -> Decision:
+    """IAM's decision by the statements of all policies of a principal."""
+    matching = [s for s in statements if matches(s, request)]
+    denials = [s for s in matching if s["Effect"] == "Deny"]
+    if denials:
+        return Decision(False, sids(denials))
+    if boundary is not None and not decide(request, boundary).allowed:
+        return Decision(False, ("boundary",))
+    return Decision(bool(matching), sids(matching))
+
+
+def sids(statements: Iterable[dict]) -> tuple[str, ...]:
+    return tuple(s.get("Sid", "") for s in statements)
+
+
+def matches(statement: dict, request: Request) -> bool:
+    """Whether a statement speaks about a request."""
+    if unknown := set(statement) - ELEMENTS:
+        raise UnknownElement(f"{statement.get('Sid')}: {', '.join(sorted(unknown))}")
+    if "NotAction" in statement:
+        named = not any(like(request.action.lower(), p.lower()) for p in texts(statement["NotAction"]))
+    else:
+        named = any(like(request.action.lower(), p.lower()) for p in texts(statement["Action"]))
+    keys = request.keys()
+    return (
+        named
+        and any(like(request.resource, pattern) for pattern in texts(statement["Resource"]))
+        and all(holds(operator, wanted, keys) for operator, wanted in statement.get("Condition", {}).items())
+    )
+
+
+def holds(operator: str, wanted: Mapping[str, object], keys: Mapping[str, list[str]]) -> bool:
+    """Whether a condition holds for every key that it names."""
+    return all(holds_for(operator, keys.get(key.lower()), texts(values), keys) for key, values in wanted.items())
+
+
+def holds_for(operator: str, values: list[str] | None, wanted: list[str], keys: Mapping[str, list[str]]) -> bool:
+    quantifier, _, base = operator.rpartition(":")
+    if base == "Null":
+        return (values is None) == (wanted == ["true"])
+    if base.endswith("IfExists"):
+        base = base.removesuffix("IfExists")
+        if values is None:
+            return True
+    compare = COMPARISONS.get(NEGATED.get(base, base))
+    if compare is None or quantifier not in ("", "ForAnyValue", "ForAllValues"):
+        raise UnknownElement(operator)
+    wanted = [filled for text in wanted if (filled := fill(text, keys)) is not None]
+    negated = base in NEGATED
+
+    def good(value: str) -> bool:
+        return any(compare(value, one) for one in wanted) != negated
+
+    if quantifier == "ForAllValues":
+        return all(good(value) for value in values or [])
+    if quantifier == "ForAnyValue":
+        return any(good(value) for value in values or [])
+    if values is None:
+        return negated
+    return good(values[0])
+
+
+def fill(text: str, keys: Mapping[str, list[str]]) -> str | None:
+    """A value with its policy variables; None when the request lacks one: then nothing equals it."""
+    for name in VARIABLE.findall(text):
+        if (found := keys.get(name.lower())) is None:
+            return None
+        text = text.replace(f"${{{name}}}", found[0])
+    return text
+
+
+def texts(value: object) -> list[str]:
+    return [str(one) for one in value] if isinstance(value, list) else [str(value)]
+
+
+def like(value: str, pattern: str) -> bool:
+    """IAM's wildcards: `*` is any text, slashes and colons too, and `?` one character."""
+    expression = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
+    return re.fullmatch(expression, value, re.DOTALL) is not None
+
+
+def arn_like(value: str, pattern: str) -> bool:
+    """As `like`, but part by part: a wildcard does not reach over a colon of an ARN."""
+    values, patterns = value.split(":", ARN_PARTS - 1), pattern.split(":", ARN_PARTS - 1)
+    return len(values) == len(patterns) and all(map(like, values, patterns))
+
+
+COMPARISONS = {
+    "StringEquals": str.__eq__,
+    "StringLike": like,
+    "ArnEquals": arn_like,
+    "ArnLike": arn_like,
+    "Bool": lambda value, wanted: value.lower() == wanted.lower(),
+}

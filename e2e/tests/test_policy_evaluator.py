@@ -1,0 +1,81 @@
+"""The policy evaluator of these tests decides as IAM does. (Needs no cloud.)"""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.policy_evaluator import Decision, Request, UnknownElement, arn_like, decide, holds, like
+
+ALLOW = {"Sid": "Allow", "Effect": "Allow", "Action": "ec2:*", "Resource": "*"}
+
+
+def test_nothing_is_allowed_that_no_statement_allows():
+    assert decide(Request("iam:GetRole"), [ALLOW]) == Decision(False)
+    assert decide(Request("ec2:DescribeVpcs"), [ALLOW]) == Decision(True, ("Allow",))
+
+
+def test_an_explicit_denial_beats_every_allowance():
+    deny = {"Sid": "Deny", "Effect": "Deny", "NotAction": "ec2:Describe*", "Resource": "*"}
+    assert decide(Request("ec2:DeleteVpc"), [deny, ALLOW]) == Decision(False, ("Deny",))
+    assert decide(Request("ec2:DescribeVpcs"), [ALLOW, deny]).allowed
+
+
+def test_a_boundary_has_to_allow_it_as_well():
+    boundary = [{"Sid": "B", "Effect": "Allow", "Action": ["ec2:Describe*"], "Resource": "*"}]
+    assert decide(Request("ec2:DescribeVpcs"), [ALLOW], boundary).allowed
+    assert decide(Request("ec2:DeleteVpc"), [ALLOW], boundary) == Decision(False, ("boundary",))
+
+
+def test_actions_are_compared_without_regard_to_case_and_resources_with_it():
+    statement = {**ALLOW, "Action": "EC2:deletevpc", "Resource": "arn:*:ec2:*:*:vpc/*"}
+    assert decide(Request("ec2:DeleteVpc", "arn:aws:ec2:eu-west-1:1:vpc/vpc-1"), [statement]).allowed
+    assert not decide(Request("ec2:DeleteVpc", "arn:aws:ec2:eu-west-1:1:VPC/vpc-1"), [statement]).allowed
+
+
+def test_wildcards_reach_over_slashes_and_arns_are_compared_part_by_part():
+    assert like("role/a/b", "role/*b") and not like("role/ab", "role/?") and like("a.c", "a.c") and not like("abc", "a.c")
+    assert arn_like("arn:aws:iam::1:policy/a/b", "arn:*:iam::*:policy/*")
+    assert not arn_like("arn:aws:iam::1:policy/a", "arn:*:policy/a")
+
+
+@pytest.mark.parametrize(
+    ("operator", "wanted", "keys", "holds_so"),
+    [
+        ("Null", {"k": "true"}, {}, True),
+        ("Null", {"k": "false"}, {}, False),
+        ("Null", {"k": "false"}, {"k": ["v"]}, True),
+        ("StringEquals", {"K": ["a", "b"]}, {"k": ["b"]}, True),
+        ("StringEquals", {"k": "A"}, {"k": ["a"]}, False),
+        ("StringEquals", {"k": "a"}, {}, False),
+        ("StringEqualsIfExists", {"k": "a"}, {}, True),
+        ("StringNotEquals", {"k": ["a", "b"]}, {"k": ["b"]}, False),
+        ("StringNotEquals", {"k": "a"}, {}, True),
+        ("StringLike", {"k": "a*"}, {"k": ["abc"]}, True),
+        ("StringNotLike", {"k": "a*"}, {"k": ["abc"]}, False),
+        ("ArnLike", {"k": "arn:aws:iam::*:role/x"}, {"k": ["arn:aws:iam::1:role/x"]}, True),
+        ("ArnNotLike", {"k": "arn:aws:iam::*:role/x"}, {"k": ["arn:aws:iam::1:role/y"]}, True),
+        ("Bool", {"k": "true"}, {"k": ["True"]}, True),
+        ("ForAnyValue:StringLike", {"k": "x/*"}, {"k": ["a", "x/1"]}, True),
+        ("ForAnyValue:StringLike", {"k": "x/*"}, {}, False),
+        ("ForAllValues:StringEquals", {"k": ["a", "b"]}, {"k": ["a", "c"]}, False),
+        ("ForAllValues:StringEquals", {"k": ["a", "b"]}, {}, True),
+        # Every key of a condition has to hold.
+        ("StringEquals", {"k": "a", "l": "b"}, {"k": ["a"], "l": ["c"]}, False),
+    ],
+)
+def test_a_condition_holds_as_it_does_in_iam(operator, wanted, keys, holds_so):
+    assert holds(operator, wanted, keys) is holds_so
+
+
+def test_a_policy_variable_stands_for_a_key_of_the_request_and_equals_nothing_without_it():
+    wanted = {"aws:ResourceOrgID": "${aws:PrincipalOrgID}"}
+    assert holds("StringEquals", wanted, {"aws:resourceorgid": ["o-1"], "aws:principalorgid": ["o-1"]})
+    assert not holds("StringEquals", wanted, {"aws:resourceorgid": ["o-1"], "aws:principalorgid": ["o-2"]})
+    assert not holds("StringEquals", wanted, {"aws:resourceorgid": ["o-1"]})
+
+
+def test_what_is_not_known_is_refused_rather_than_passed_over():
+    with pytest.raises(UnknownElement):
+        decide(Request("ec2:DeleteVpc"), [{**ALLOW, "NotResource": "x"}])
+    with pytest.raises(UnknownElement):
+        decide(Request("ec2:DeleteVpc"), [{**ALLOW, "Condition": {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}}])
