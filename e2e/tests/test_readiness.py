@@ -107,7 +107,7 @@ def leader(on) -> Iterator[Controller]:
     ("resource", "verb", "words"),
     [
         ("eksclusters", "list", "cannot list resource \"eksclusters\""),
-        ("nodegroups", "watch", "not allowed to watch nodegroups.keelson.dev"),
+        ("eksclusters", "watch", "not allowed to watch eksclusters.keelson.dev"),
         ("eksclusters/status", "patch", "not allowed to patch eksclusters/status.keelson.dev"),
         ("leases", "update", "not allowed to update leases.coordination.k8s.io in namespace keelson-system"),
         ("leases", "get", "not allowed to get leases"),

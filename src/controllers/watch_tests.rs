@@ -9,19 +9,21 @@ use super::*;
 use crate::api::EksCluster;
 
 type Told = Rc<RefCell<Vec<String>>>;
+type OnChange = Box<dyn Fn(Change<'_, EksCluster>)>;
+type ClusterTracker = Tracker<EksCluster, fn(&EksCluster) -> Shown, OnChange>;
 
-fn tracker() -> (Tracker<EksCluster, impl Fn(&EksCluster) -> Shown, impl Fn(Change<'_, EksCluster>)>, Told) {
+fn tracker() -> (ClusterTracker, Told) {
     let told = Told::default();
     let heard = told.clone();
     let (reader, writer) = store();
-    let on_change = move |change: Change<'_, EksCluster>| {
+    let on_change: OnChange = Box::new(move |change: Change<'_, EksCluster>| {
         heard.borrow_mut().push(match change {
             Change::Own(object) => format!("own {}", object.name_any()),
             Change::Shown(object) => format!("shown {}", object.name_any()),
             Change::Unreadable(object) => format!("unreadable {}", object.name()),
             Change::Gone { object, uid, .. } => format!("gone {} {uid}", object.name),
         });
-    };
+    });
     (Tracker::new(reader, writer, |_| Shown::default(), on_change), told)
 }
 

@@ -51,7 +51,7 @@ def test_twelve_objects_of_a_megabyte_do_not_fill_the_memory(on):
     account = fresh_account()
     on.apply(aws_account("memory", account))
     mallory = tenant(on, "team-mallory")
-    large = {f"k{number}": "v" * 90 for number in range(10_000)}
+    large = {"values": {f"k{number}": "v" * 90 for number in range(10_000)}}
     spec = {"region": REGION, "version": "1.34", "accountRef": {"name": "memory"}}
     items = [
         mallory.object("EksCluster", f"large-{n}", {**spec, "addons": [{"name": "vpc-cni", "configuration": large}]})
