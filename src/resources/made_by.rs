@@ -15,7 +15,7 @@ pub struct MadeBy {
     pub vpcs: BTreeSet<String>,
     /// Ids of subnets.
     pub subnets: BTreeSet<String>,
-    /// Ids of security groups, those included that EKS made for a cluster of theirs.
+    /// Ids of security groups.
     pub security_groups: BTreeSet<String>,
     /// ARNs of roles.
     pub roles: BTreeSet<String>,

@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use super::allowlist::Allowlists;
 use super::named::Named;
 use super::{Grant, Refusal};
+use crate::api::EksCluster;
 use crate::aws::{Fresh, Session};
 use crate::controllers::context::Context;
 use crate::engine::Failure;
@@ -45,9 +46,9 @@ pub async fn check_owned(
     max_age: Duration,
 ) -> Result<(), Denied> {
     let Some(lists) = grant.allowlists.as_ref().filter(|_| !undecided.is_empty()) else { return Ok(()) };
-    let uids = uids(ctx, namespace);
-    match decide(lists, aws, &uids, undecided, Fresh::within(max_age)).await {
-        Err(Denied::Refused(_)) => decide(lists, aws, &uids, undecided, Fresh::now()).await,
+    let own = Own::of(ctx, namespace);
+    match decide(lists, aws, &own, undecided, Fresh::within(max_age)).await {
+        Err(Denied::Refused(_)) => decide(lists, aws, &own, undecided, Fresh::now()).await,
         other => other,
     }
 }
@@ -55,17 +56,31 @@ pub async fn check_owned(
 async fn decide(
     lists: &Allowlists,
     aws: &Session,
-    uids: &BTreeSet<String>,
+    own: &Own,
     undecided: &[&Named],
     fresh: Fresh,
 ) -> Result<(), Denied> {
     let subnets = lists.subnets_to_look_up(undecided);
-    let made = made_by(aws, uids, &subnets, fresh).await.map_err(Denied::Unseen)?;
+    let mut made = made_by(aws, &own.uids, &subnets, fresh).await.map_err(Denied::Unseen)?;
+    made.security_groups.extend(own.security_groups.iter().cloned());
     lists.check_owned(undecided, &made).map_err(Denied::Refused)
 }
 
-/// The UIDs of the EksClusters of a namespace: what they make carries them as owner, and the API server alone gives them.
-fn uids(ctx: &Context, namespace: &str) -> BTreeSet<String> {
-    let clusters = ctx.clusters.state_filter(|cluster| cluster.metadata.namespace.as_deref() == Some(namespace));
-    clusters.iter().filter_map(|cluster| cluster.uid()).collect()
+/// What is known of the EksClusters of a namespace without AWS.
+struct Own {
+    /// What they make carries these as owner, and the API server alone gives them.
+    uids: BTreeSet<String>,
+    /// Those that EKS made for them: EKS puts none of the cluster's tags on them. They stand in status, which tenants cannot write.
+    security_groups: BTreeSet<String>,
+}
+
+impl Own {
+    fn of(ctx: &Context, namespace: &str) -> Self {
+        let clusters = ctx.clusters.state_filter(|cluster| cluster.metadata.namespace.as_deref() == Some(namespace));
+        let group = |cluster: &EksCluster| cluster.status.as_ref()?.network.as_ref()?.cluster_security_group_id.clone();
+        Self {
+            uids: clusters.iter().filter_map(|cluster| cluster.uid()).collect(),
+            security_groups: clusters.iter().filter_map(|cluster| group(cluster)).collect(),
+        }
+    }
 }
