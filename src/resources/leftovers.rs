@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{Filter, IpPermission, UserIdGroupPair};
+use aws_sdk_eks::types::ClusterStatus;
 use jiff::Timestamp;
 
 use super::blockers::{self, Part};
@@ -73,7 +74,10 @@ impl Leftovers {
             other => other?.cluster,
         };
         let tags = there.as_ref().and_then(|cluster| cluster.tags());
+        let going = there.as_ref().and_then(|cluster| cluster.status()) == Some(&ClusterStatus::Deleting);
         match Ownership::of(&Tags::from_eks(tags), &cloud.owner.uid) {
+            // Tagged as ours, and not on record as ours: else it would be on its way out.
+            Ownership::Ours if self.whose() == Network::Theirs && !going => Ok(true),
             Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not gone yet", self.cluster))),
             Ownership::Nobody | Ownership::Other { .. } => Ok(true),
         }
