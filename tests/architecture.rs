@@ -180,6 +180,87 @@ fn every_file_says_what_it_is_for_and_has_one_job() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// Calls that take something away: what each may act on stands in docs/safety.md.
+const TAKES_AWAY: &[&str] =
+    &["Delete", "Detach", "Disassociate", "Release", "Revoke", "Untag", "Remove", "Terminate", "Deregister"];
+
+/// `snake_case` as AWS names the action.
+fn camel_case(name: &str) -> String {
+    let word = |word: &str| word[..1].to_uppercase() + &word[1..];
+    name.split('_').filter(|word| !word.is_empty()).map(word).collect()
+}
+
+fn takes_away(action: &str) -> bool {
+    TAKES_AWAY
+        .iter()
+        .any(|verb| action.strip_prefix(verb).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase())))
+}
+
+/// What `code` calls by name: the action that stands behind `.call(`.
+fn called(code: &str) -> Vec<String> {
+    let name = |(at, _): (usize, &str)| {
+        let (_, rest) = code[at..].split_once('"')?;
+        Some(rest.split_once('"')?.0.to_owned())
+    };
+    code.match_indices(".call(").filter_map(name).filter(|action| takes_away(action)).collect()
+}
+
+/// What `code` asks of an SDK: its requests are built from a method without arguments.
+fn built(code: &str) -> Vec<String> {
+    /// Fields of answers, which look alike.
+    const FIELDS: [&str; 2] = ["ReleaseVersion", "RemoveTaints"];
+    let method = |(at, _): (usize, &str)| {
+        let before = code[..at].rsplit(|c: char| !c.is_ascii_lowercase() && c != '_').next()?;
+        // Methods of our own are called on `self`.
+        let of = code[..at - before.len()].strip_suffix('.').filter(|of| !of.ends_with("self"));
+        of.map(|_| camel_case(before))
+    };
+    let built = code.match_indices("()").filter_map(method);
+    built.filter(|action| takes_away(action) && !FIELDS.contains(&action.as_str())).collect()
+}
+
+/// Rows of docs/safety.md as "`CALL` `file`".
+fn promised() -> Vec<(String, String)> {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/safety.md")).unwrap();
+    let table =
+        page.split("## By what proof something is deleted").nth(1).expect("the chapter").split("\n## ").next().unwrap();
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ").map(|cell| cell.trim().trim_matches('`').to_owned());
+        let (call, file) = (cells.next()?, cells.next()?);
+        file.ends_with(".rs").then_some((call, file))
+    };
+    table.lines().filter_map(row).collect()
+}
+
+#[test]
+fn every_call_that_takes_something_away_has_its_proof_in_the_docs() {
+    let mut found = Vec::new();
+    for path in files(&source()).iter().filter(|path| !path.to_string_lossy().ends_with("_tests.rs")) {
+        let (code, file) = (code(path), path.strip_prefix(source()).unwrap().display().to_string());
+        let (calls, requests) = (called(&code), built(&code));
+        // The SDK writes some words otherwise: OpenId, OpenID.
+        let is_called = |request: &String| calls.iter().any(|call| call.eq_ignore_ascii_case(request));
+        let hidden: Vec<_> = requests.iter().filter(|request| !is_called(request)).collect();
+        assert!(hidden.is_empty(), "{file} sends {hidden:?} without Caller::call, which reads the lease");
+        found.extend(calls.into_iter().map(|call| (call, file.clone())));
+        if code.contains(".delete(") && code.contains("DeleteParams") {
+            found.push(("delete of Kubernetes".into(), file));
+        }
+    }
+    found.sort();
+    found.dedup();
+    let mut promised = promised();
+    promised.sort();
+    assert_eq!(found, promised, "left: in src, right: in docs/safety.md");
+}
+
+#[test]
+fn calls_that_take_something_away_are_found() {
+    let code = "cloud.aws.call(Service::Ec2,\n \"DeleteVpc\", &id, aws.ec2.delete_vpc().vpc_id(id).send()); spec.release_version();";
+    assert_eq!((called(code), built(code)), (vec!["DeleteVpc".to_owned()], vec!["DeleteVpc".to_owned()]));
+    assert!(!takes_away("DescribeVpcs") && !takes_away("Deleted") && takes_away("ReleaseAddress"));
+}
+
 #[test]
 fn the_rules_can_fail() {
     let text = "use crate::{aws::Session, engine::{Key, Plan}};\nlet x = kube::Client::default();";

@@ -10,6 +10,7 @@ import pytest
 from fleet.account import Account, fresh_account
 from fleet.leftovers import Network, leave
 from fleet.manifests import cluster, key_of, node_group
+from fleet.neighbours import Neighbours, now
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import REGION, Durations
 
@@ -219,3 +220,114 @@ def test_a_rule_of_somebody_elses_group_that_names_one_of_ours_is_theirs_to_remo
     assert found["IpPermissions"][0]["UserIdGroupPairs"][0]["GroupId"] == ours
     network.ec2.delete_security_group(GroupId=theirs)
     on.api.wait_gone(*key_of(item), 60)
+
+
+@pytest.fixture(scope="module")
+def shared(on, account, operator) -> dict:
+    """A cluster in somebody else's network, deleted; and what was there before it, while it was there, and after it."""
+    theirs = Neighbours(account, "shared")
+    before = {
+        "the node group of Terraform's module, which the spec names": theirs.terraform_group("nodes"),
+        "a group of a self-managed cluster of that name": theirs.terraform_group("masters"),
+        "the load balancer group of that cluster": theirs.load_balancer_group("k8s-traffic-shared-1"),
+        "a group with rules of its own": theirs.group("databases", {}),
+        "an interface of a node of that cluster": theirs.node_interface("i-00000000000000001", now(-60)),
+        "another team's unattached interface": theirs.interface({"kubernetes.io/cluster/shared": "owned"}, "mine"),
+    }
+    named = before["the node group of Terraform's module, which the spec names"]
+    theirs.allow(named, before["a group of a self-managed cluster of that name"])
+    theirs.allow(before["a group with rules of its own"], named)
+    network = {"existing": {"subnetIds": theirs.subnets, "securityGroupIds": [named]}}
+    item = cluster("shared", network=network, oidcProvider=False, addons=[])
+    on.apply(item)
+    on.ready(item)
+    vpc = account.eks.describe_cluster(name="shared")["cluster"]["resourcesVpcConfig"]
+    ours = {
+        "an interface that a node of ours left": theirs.node_interface(
+            "i-00000000000000002", now(), vpc["clusterSecurityGroupId"]
+        ),
+        "a load balancer group": theirs.load_balancer_group("k8s-traffic-shared-2"),
+        "the group of EKS, which the interface held": vpc["clusterSecurityGroupId"],
+    }
+    held = theirs.load_balancer_group("k8s-traffic-shared-3")
+    theirs.allow(before["a group with rules of its own"], held)
+    node = theirs.node()
+    since = {
+        "a load balancer group that somebody's rule names": held,
+        "a group that Terraform made meanwhile": theirs.terraform_group("more-nodes"),
+        "an interface of a node that runs": theirs.node_interface(node, now()),
+    }
+    found = {"groups": theirs.groups(), "interfaces": theirs.interfaces()}
+    mark = on.mark()
+    on.delete(item, timeout=90)
+    return {
+        "theirs": theirs, "item": item, "stays": {**before, **since}, "goes": ours, "before": found,
+        "writes": [call for call in on.writes(mark, account.id) if call["service"] == "ec2"],
+    }
+
+
+def test_in_a_network_of_others_only_what_the_clusters_own_controllers_left_goes(shared):
+    theirs = shared["theirs"]
+    there = set(theirs.groups()) | theirs.interfaces()
+    assert {what for what, i in shared["stays"].items() if i not in there} == set()
+    assert {what for what, i in shared["goes"].items() if i in there} == set()
+    assert {call["resource"] for call in shared["writes"]} == set(shared["goes"].values())
+
+
+def test_in_a_network_of_others_no_rule_of_theirs_is_revoked(shared):
+    rules = {group: shared["before"]["groups"][group] for group in shared["theirs"].groups()}
+    assert shared["theirs"].groups() == rules
+    assert [call for call in shared["writes"] if call["action"].startswith("Revoke")] == []
+
+
+def test_what_is_left_in_a_network_of_others_is_named_once(on, shared):
+    notes = [event["note"] for event in on.events(shared["item"]) if event["reason"] == "LeftAlone"]
+    for what in ("the load balancer group of that cluster", "a load balancer group that somebody's rule names"):
+        assert len([note for note in notes if shared["stays"][what] in note]) == 1, what
+
+
+def test_what_was_there_before_the_cluster_is_on_record_in_status(on, account, operator):
+    """Also when the operator is killed: a record that is made later only holds more."""
+    theirs = Neighbours(account, "recorded", "10.11.0.0/16")
+    group = theirs.load_balancer_group("k8s-traffic-recorded")
+    item = cluster("recorded", network={"existing": {"subnetIds": theirs.subnets}}, oidcProvider=False, addons=[])
+    on.apply(item)
+    on.ready(item)
+
+    def record() -> str:
+        return next((r["id"] for r in on.status(item)["resources"] if r["key"] == "leftovers"), "")
+
+    first = record()
+    assert first.endswith(f"Z {group}"), first
+    theirs.load_balancer_group("k8s-traffic-later")
+    operator.kill()
+    operator.restart()
+    on.await_ready(operator)
+    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}})
+    on.ready(item)
+    assert record() == first
+    on.delete(item)
+    assert group in theirs.groups()
+
+
+def test_a_deletion_that_eks_fails_each_time_is_tried_ever_more_rarely_and_says_so(on, account, operator):
+    theirs = Neighbours(account, "stuck", "10.12.0.0/16")
+    item = cluster("stuck", network={"existing": {"subnetIds": theirs.subnets}}, oidcProvider=False, addons=[])
+    on.apply(item)
+    on.ready(item)
+    mark = on.mark()
+    on.aws.add_fault({"account": account.id, "action": "DeleteCluster"}, {"fail": "a stuck interface"})
+    try:
+        on.api.delete(*key_of(item))
+        on.await_condition(item, "Stalled", reason="DeletionBlocked", timeout=60)
+        assert "came to nothing" in on.condition(item)["message"]
+        tries = [call for call in on.writes(mark, account.id) if call["action"] == "DeleteCluster"]
+        assert 2 <= len(tries) <= 5
+        assert [event for event in on.events(item) if event["reason"] == "Deleted"] == []
+    finally:
+        on.aws.clear_faults()
+    # A person asks for a look: it need not wait for the next try.
+    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}})
+    on.api.wait_gone(*key_of(item), 60)
+    (told,) = [event for event in on.events(item) if event["reason"] == "Deleted" and "control plane" in event["note"]]
+    assert "stuck" in told["note"]

@@ -214,7 +214,9 @@ def test_each_test_that_holds_a_promise_exists():
 
 
 def test_each_promise_names_the_test_that_holds_it():
-    rows = [row for row in SAFETY.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
+    # What each deletion goes by is held as a whole, by tests/architecture.rs.
+    promises = re.sub(r"^## By what proof.*?(?=^## )", "", SAFETY, flags=re.MULTILINE | re.DOTALL)
+    rows = [row for row in promises.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
     assert [row for row in rows if "::" not in row and "held by" not in row] == []
 
 

@@ -31,7 +31,6 @@ NOT_CALLED = {
 
 # Called by `keelson import`, with the credentials of whoever runs it.
 READ_BY_PEOPLE = {
-    "ec2:DescribeInstances",
     "eks:ListClusters",
     "eks:ListIdentityProviderConfigs",
     "eks:ListNodegroups",

@@ -18,7 +18,7 @@ use super::progress;
 use super::reasons;
 use crate::api::Reason;
 use crate::api::conditions::bounded;
-use crate::engine::{Action, Class, Ended, Goal, Happened, Key, Operation, Outcome};
+use crate::engine::{Action, Class, DELETION, Ended, Goal, Happened, Key, Operation, Outcome};
 
 /// Events under way at once: a burst waits here, not in front of status patches.
 const AT_ONCE: usize = 4;
@@ -76,6 +76,8 @@ pub fn of_steps(happened: &[Happened], goal: Goal, failures: &mut Failures) -> V
                 }
                 told.push(Told { action: action.as_str().into(), ..Told::normal(reason, note) });
             }
+            // Told when it is done: it may come to nothing.
+            Outcome::Begun(_) => drop(failures.remove(key)),
             Outcome::Failed(failure) => {
                 let this = (failure.class, failure.message.clone());
                 let passes = matches!(failure.class, Class::NotYetVisible | Class::Gone | Class::NotLeader);
@@ -102,6 +104,7 @@ pub fn of_operations(ended: &[Ended]) -> Vec<Told> {
             Ok(took) if kind.starts_with("Version") => {
                 Some(Told::normal("Upgraded", format!("{name}: {kind} {id} took {}", progress::rough(*took))))
             }
+            Ok(_) if kind == DELETION => Some(Told::normal("Deleted", format!("{name} {id}"))),
             Ok(_) => None,
             // The message names the update.
             Err(failure) => Some(Told::warning(Reason::Failed, format!("{name}: {}", failure.message))),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::reasons;
 use crate::api::Reason;
@@ -73,7 +73,7 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
             moving(Reason::Deleting, format!("{name}: goes with {}", label(host)), Duration::ZERO)
         }
         Verdict::Unseen(None) => moving(Reason::Pending, format!("{name}: not looked at yet"), Duration::ZERO),
-        Verdict::Unseen(Some(failed)) => troubled(&name, failed, Action::Update, goal, now),
+        Verdict::Unseen(Some(failed)) => unread(&name, failed, goal, now),
         Verdict::Blocked(Block::Foreign(owner)) => {
             let message = format!("{name} is not ours: {owner}; take another name, or delete it");
             Standing::Stuck { reason: Reason::NotOwned, message }
@@ -162,6 +162,22 @@ fn troubled(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timest
         return Standing::Stuck { reason, message };
     }
     moving(reason, message, TROUBLE)
+}
+
+/// How long it may fail to be read, for a reason that should pass, before a person is asked for.
+const UNREAD: SignedDuration = SignedDuration::from_mins(5);
+
+fn unread(name: &str, failed: &Failed, goal: Goal, now: Timestamp) -> Standing {
+    let lasted = now.duration_since(failed.first);
+    if matches!(failed.failure.class, Class::Gone | Class::Unknown) && lasted >= UNREAD {
+        let message = format!(
+            "{name} could not be read for {}: {}. It is tried again; see whether AWS shows it, and what this role may read",
+            rough(lasted.unsigned_abs()),
+            failed.failure.message
+        );
+        return Standing::Stuck { reason: reasons::reason(failed.failure.class), message };
+    }
+    troubled(name, failed, Action::Update, goal, now)
 }
 
 /// "creating, 6 min so far, about 3 min to go".
@@ -312,6 +328,16 @@ mod tests {
             })
             .collect();
         insta::assert_snapshot!(table.join("\n"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_for_minutes_needs_a_person() {
+        let gone = Failed::after(None, Failure::new(Class::Gone, "GetOpenIDConnectProvider: not there"), at(0), 0);
+        let stuck = |second| {
+            let item = item(Key::single("oidcProvider"), Verdict::Unseen(Some(gone.clone())));
+            matches!(standing(&item, Goal::Gone, at(second)), Standing::Stuck { .. })
+        };
+        assert!(!stuck(299) && stuck(300));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub fn reason_of_step(failed: &Failed, action: Action, goal: Goal, now: Timestam
         return match class {
             Class::Busy if lasted < IN_USE => Reason::Deleting,
             Class::Busy | Class::Conflict | Class::Invalid | Class::Quota | Class::Capacity => Reason::DeletionBlocked,
+            Class::GaveUp | Class::Obstructed if failed.exhausted() => Reason::DeletionBlocked,
+            Class::GaveUp | Class::Obstructed => Reason::Deleting,
             Class::Unavailable | Class::NotYetVisible if failed.attempts < 3 => Reason::Deleting,
             other => reason(other),
         };

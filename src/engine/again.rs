@@ -8,7 +8,10 @@ use super::execute::Run;
 use super::expect::look_again;
 use super::failure::span;
 use super::memory::Memory;
-use super::plan::{Goal, Plan, Verdict, WaitingOn};
+use super::plan::{Action, Goal, Plan, Verdict, WaitingOn};
+
+/// How often it is looked whether a change shows.
+const SHOWS_AFTER: Duration = Duration::from_secs(1);
 
 impl<C: Sync> Run<'_, C> {
     /// Sets when each resource is looked at again, and says when the first is.
@@ -42,13 +45,17 @@ impl<C: Sync> Run<'_, C> {
                     entry.due = Some(at);
                     wake(at);
                 }
-                Verdict::Pending(_, waits) => {
+                Verdict::Pending(step, waits) => {
                     for wait in waits {
                         match wait {
                             WaitingOn::Retry(failed) => wake(failed.retry_at),
                             WaitingOn::Settling(until) => {
-                                entry.due = Some(*until);
-                                wake(*until);
+                                // A change that was made mostly shows at once; only that something is not there takes the
+                                // whole time to be believed.
+                                let soon = now.saturating_add(span(SHOWS_AFTER)).unwrap_or(now);
+                                let at = if step.action == Action::Update { soon.min(*until) } else { *until };
+                                entry.due = Some(at);
+                                wake(at);
                             }
                             WaitingOn::Resource(_) | WaitingOn::Gate(..) => {}
                         }

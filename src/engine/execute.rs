@@ -19,10 +19,11 @@ use super::failure::{Class, Failure, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{AnyPresence, Memory};
-use super::node::Node;
+use super::node::{AnyObserved, Node};
 use super::plan::{Action, Goal, Item, Plan, Step, Verdict};
 use super::planner::plan;
 use super::resource::{Change, Look, Operation, Phase, Presence};
+use super::sweep::Grounds;
 
 /// Where ids and intents are kept so that they outlive the process.
 #[async_trait]
@@ -34,8 +35,10 @@ pub trait Journal: Send + Sync {
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Done, or taken up by the cloud. Holds the id.
+    /// Done, or a change that the cloud has taken up. Holds the id.
     Done(String),
+    /// A deletion that the cloud has taken up. Holds the id.
+    Begun(String),
     /// Failed.
     Failed(Failure),
 }
@@ -78,6 +81,8 @@ pub struct Report {
     pub happened: Vec<Happened>,
     /// The operations that ended, whoever began them.
     pub ended: Vec<Ended>,
+    /// What sweeps left alone although it carries the object's name, described for people.
+    pub left: Vec<String>,
     /// Rules that the plan would have broken: nothing was done.
     pub violations: Vec<Violation>,
     /// How long each step that is left should take.
@@ -112,7 +117,7 @@ const LOOKS_AT_ONCE: usize = 16;
 /// Reconciles once.
 pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report {
     let mut ended = run.observe(memory).await;
-    let mut happened = Vec::new();
+    let (mut happened, mut left) = (Vec::new(), Vec::new());
     let mut steps_of: BTreeMap<Key, u32> = BTreeMap::new();
     let mut in_flight: BTreeSet<Key> = BTreeSet::new();
     let mut running = FuturesUnordered::new();
@@ -128,7 +133,7 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
                 let next = (run.clock)().saturating_add(span(Duration::from_secs(60))).ok();
                 let expected = run.expected(&plan);
                 let facts = run.facts(&plan);
-                return Report { plan, next, happened, ended, violations, expected, facts };
+                return Report { plan, next, happened, ended, left, violations, expected, facts };
             }
         };
         let mut start: Vec<(Arc<dyn Node<C>>, Step)> = Vec::new();
@@ -142,7 +147,7 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
             }
         }
         if run.intend(memory, &mut start).await.is_err() {
-            start.retain(|(node, step)| step.action != Action::Create || !node.records_intent());
+            start.retain(|(node, step)| step.action != Action::Create || !node.records_create());
         }
         for (node, step) in start {
             *steps_of.entry(node.key()).or_default() += 1;
@@ -154,9 +159,10 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
             let next = run.look_again(memory, &plan);
             let expected = run.expected(&plan);
             let facts = run.facts(&plan);
-            return Report { plan, next, happened, ended, violations: Vec::new(), expected, facts };
+            return Report { plan, next, happened, ended, left, violations: Vec::new(), expected, facts };
         };
         in_flight.remove(&done.key);
+        left.extend(done.left.iter().cloned());
         let keep_at_once = done.is_to_be_kept();
         ended.extend(run.note(memory, done, &mut happened));
         if keep_at_once && let Err(failure) = run.journal.record(memory).await {
@@ -183,6 +189,7 @@ pub(super) struct Done {
     pub(super) key: Key,
     pub(super) step: Step,
     keep_at_once: bool,
+    left: Vec<String>,
     pub(super) result: Result<AnyPresence, Failure>,
 }
 
@@ -273,7 +280,9 @@ impl<C: Sync> Run<'_, C> {
         let changed = written.max(heard).unwrap_or(memory.since).max(memory.since);
         let moving =
             memory.unsettled(&key, now).is_some() || entry.is_some_and(|e| e.running.is_some() || e.failed.is_some());
-        let share = if moving { Duration::from_millis(500) } else { node.rest().share };
+        // What was changed a moment ago, or could not be read, is not taken from an old list.
+        let unsure = entry.is_some_and(|e| e.blind.is_some()) || memory.shows_soon(&key, now);
+        let share = if moving || unsure { Duration::from_millis(500) } else { node.rest().share };
         let since_change = now.duration_since(changed).max(jiff::SignedDuration::ZERO).unsigned_abs();
         let settled = memory.settled_for(&key, now).unwrap_or(Duration::MAX);
         let recorded = entry.and_then(|e| e.recorded.as_ref());
@@ -281,17 +290,18 @@ impl<C: Sync> Run<'_, C> {
             max_age: share.min(since_change).min(settled),
             goal: self.goal,
             recorded_id: recorded.and_then(|r| r.id.clone()),
+            recorded: recorded.is_some(),
             recorded_operation: recorded.and_then(|r| r.operation.clone()),
             at_rest: !moving,
         }
     }
 
-    /// Records the intent of every create that could be doubled, before any is sent.
+    /// Records the intent of every create that could be doubled, or taken for another's, before any is sent.
     async fn intend(&self, memory: &mut Memory, start: &mut [(Arc<dyn Node<C>>, Step)]) -> Result<(), Failure> {
         let now = (self.clock)();
         let keys: Vec<Key> = start
             .iter()
-            .filter(|(node, step)| step.action == Action::Create && node.records_intent())
+            .filter(|(node, step)| step.action == Action::Create && node.records_create())
             .map(|(node, _)| node.key())
             .collect();
         if keys.is_empty() {
@@ -315,27 +325,46 @@ impl<C: Sync> Run<'_, C> {
         let seen = memory.observed(&node.key()).cloned();
         let is_unclaimed =
             matches!(memory.get(&node.key()).and_then(|e| e.presence.as_ref()), Some(Presence::Unclaimed(_)));
-        let keep_at_once = step.action == Action::Create && node.records_intent();
+        let keep_at_once = step.action == Action::Create && node.records_create();
         let step = Step { changes: node.batch(&step.changes), ..step };
+        let grounds = node.sweeps().map(|scope| Grounds::of(self.graph, memory, &node.key(), scope));
         Box::pin(async move {
             let key = node.key();
-            let result = match (step.action, seen) {
-                (Action::Create, _) => node.create(self.cloud, &refs).await.map(Presence::Ours),
-                (Action::Update, Some(seen)) => {
+            let mut left = Vec::new();
+            let result = match (step.action, seen, grounds) {
+                (Action::Create, ..) => node.create(self.cloud, &refs).await.map(Presence::Ours),
+                (Action::Update | Action::Delete, Some(seen), Some(grounds)) => {
+                    self.sweep(node.as_ref(), step.action, &seen, &grounds, &mut left).await
+                }
+                (Action::Update, Some(seen), None) => {
                     let update = node.update(self.cloud, &refs, &seen, &step.changes);
                     update.await.map(if is_unclaimed { Presence::Unclaimed } else { Presence::Ours })
                 }
-                (Action::Adopt, Some(seen)) => node.adopt(self.cloud, &seen).await.map(Presence::Ours),
-                (Action::Release, Some(seen)) => {
+                (Action::Adopt, Some(seen), _) => node.adopt(self.cloud, &seen).await.map(Presence::Ours),
+                (Action::Release, Some(seen), _) => {
                     node.release(self.cloud, &seen).await.map(|()| Presence::Unclaimed(seen))
                 }
-                (Action::Delete, Some(seen)) => node.delete(self.cloud, &seen).await,
-                (Action::Update | Action::Adopt | Action::Delete | Action::Release, None) => {
+                (Action::Delete, Some(seen), None) => node.delete(self.cloud, &seen).await,
+                (Action::Update | Action::Adopt | Action::Delete | Action::Release, None, _) => {
                     Err(Failure::new(Class::Gone, format!("{key} is not there")))
                 }
             };
-            Done { key, step, keep_at_once, result }
+            Done { key, step, keep_at_once, left, result }
         })
+    }
+
+    /// Deletes what is in no graph: only what the checker lets pass.
+    async fn sweep(
+        &self,
+        node: &dyn Node<C>,
+        action: Action,
+        seen: &AnyObserved,
+        grounds: &Grounds,
+        left: &mut Vec<String>,
+    ) -> Result<AnyPresence, Failure> {
+        let mut listed = node.list_sweep(self.cloud, seen).await?;
+        left.append(&mut listed.left);
+        node.sweep(self.cloud, seen, action, &grounds.judge(listed)?).await
     }
 }
 

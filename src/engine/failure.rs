@@ -205,7 +205,7 @@ fn delay(class: Class, attempts: u32, elapsed: Duration) -> Duration {
         Class::CredentialsUnavailable => growing(5_000, 120_000),
         Class::Conflict | Class::Denied | Class::Invalid | Class::WrongAccount => growing(15_000, 600_000),
         Class::Quota | Class::Capacity => growing(60_000, 600_000),
-        Class::GaveUp | Class::Obstructed => growing(5_000, 60_000),
+        Class::GaveUp | Class::Obstructed => growing(5_000, 600_000),
     }
 }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::failure::{Failed, Failure, span};
+use super::failure::{Class, Failed, Failure, span};
 use super::key::Key;
 use super::node::AnyObserved;
 use super::plan::Action;
-use super::resource::{Change, FailedOperation, Operation, Presence, Refs};
+use super::resource::{Change, FailedOperation, Operation, Phase, Presence, Refs};
 
 /// A presence of any kind.
 pub type AnyPresence = Presence<Arc<dyn Any + Send + Sync>>;
@@ -260,12 +260,39 @@ impl Memory {
         entry.failed = Some(Failed::after(entry.failed.as_ref(), failed.failure.clone(), now, seed(key)));
     }
 
+    /// Notes that a deletion was begun and is not under way any more, though the thing is there. What is seen a moment after it was
+    /// begun may only be old.
+    pub(super) fn deletion_failed(&mut self, key: &Key, running: &Running, seen: &AnyObserved, now: Timestamp) {
+        let shows_by = running.since.saturating_add(span(self.settle)).unwrap_or(running.since);
+        let failure = if now < shows_by && !matches!(seen.phase, Phase::Failed { .. }) {
+            Failure::new(Class::Busy, format!("the deletion of {} does not show yet", seen.id))
+        } else {
+            let why = match &seen.phase {
+                Phase::Failed { reason, .. } => format!("{}: {reason}", seen.state),
+                _ => format!("it is {} again", seen.state),
+            };
+            let message = format!(
+                "the deletion of {} was begun and came to nothing ({why}). It is tried again ever more rarely; see what AWS says \
+                 holds it, and delete that",
+                seen.id
+            );
+            Failure::new(Class::GaveUp, message)
+        };
+        let entry = self.entry(key);
+        entry.failed = Some(Failed::after(entry.failed.as_ref(), failure, now, seed(key)));
+    }
+
     /// Until when not seeing `changes` does not mean that they were undone: they were made a moment ago.
     pub fn shows_by(&self, key: &Key, changes: &[Change], now: Timestamp) -> Option<Timestamp> {
         let applied = self.get(key)?.applied.as_ref()?;
         let same = changes.iter().all(|change| applied.changes.contains(change));
         let until = applied.at.saturating_add(span(self.settle)).unwrap_or(applied.at);
         Some(until).filter(|until| same && now < *until)
+    }
+
+    /// Whether something was changed so lately that it may not show yet.
+    pub(super) fn shows_soon(&self, key: &Key, now: Timestamp) -> bool {
+        self.get(key).is_some_and(|entry| entry.applied.is_some()) && self.shows_by(key, &[], now).is_some()
     }
 
     /// Notes that a create is about to be sent.

@@ -20,6 +20,7 @@ mod note;
 pub mod plan;
 pub mod planner;
 pub mod resource;
+pub mod sweep;
 
 pub use check::{Checked, check};
 pub use consent::{Consent, Held};
@@ -30,10 +31,14 @@ pub use graph::{Gate, Graph, GraphError};
 pub use key::Key;
 pub use memory::{Memory, Recorded};
 pub use node::{AnyObserved, Node};
+pub use note::DELETION;
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 pub use planner::plan;
 pub use resource::{Change, FailedOperation, How, Look, Observed, Operation, Phase, Presence, Refs, Resource, Rest};
+pub use sweep::{Allowed, Mark, Proof, Scope, Sweep, Swept, Target};
 
+#[cfg(test)]
+mod retry_tests;
 #[cfg(test)]
 mod toy_world;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::failure::{Class, Failure};
 use super::key::Key;
 use super::plan::Action;
 use super::resource::{Change, Look, Observed, Presence, Refs, Resource, Rest};
+use super::sweep::{Scope, Sweep, Swept};
 
 /// A resource of any kind as it was seen.
 pub type AnyObserved = Observed<Arc<dyn Any + Send + Sync>>;
@@ -32,6 +33,9 @@ pub trait Node<C>: Send + Sync {
     fn expected_operation(&self, kind: &str) -> Duration;
     fn rest(&self) -> Rest;
     fn records_intent(&self) -> bool;
+    fn records_create(&self) -> bool;
+    fn sweeps(&self) -> Option<Scope>;
+    fn spares(&self) -> Vec<String>;
     fn irreplaceable(&self) -> Option<String>;
     fn diff(&self, seen: &AnyObserved, refs: &Refs) -> Vec<Change>;
     fn batch(&self, changes: &[Change]) -> Vec<Change>;
@@ -51,6 +55,14 @@ pub trait Node<C>: Send + Sync {
         changes: &[Change],
     ) -> Result<AnyObserved, Failure>;
     async fn delete(&self, cloud: &C, seen: &AnyObserved) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
+    async fn list_sweep(&self, cloud: &C, seen: &AnyObserved) -> Result<Sweep, Failure>;
+    async fn sweep(
+        &self,
+        cloud: &C,
+        seen: &AnyObserved,
+        action: Action,
+        swept: &Swept,
+    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
     async fn adopt(&self, cloud: &C, seen: &AnyObserved) -> Result<AnyObserved, Failure>;
     async fn release(&self, cloud: &C, seen: &AnyObserved) -> Result<(), Failure>;
 }
@@ -99,6 +111,15 @@ impl<R: Resource> Node<R::Cloud> for R {
     fn records_intent(&self) -> bool {
         Resource::records_intent(self)
     }
+    fn records_create(&self) -> bool {
+        Resource::records_create(self)
+    }
+    fn sweeps(&self) -> Option<Scope> {
+        Resource::sweeps(self)
+    }
+    fn spares(&self) -> Vec<String> {
+        Resource::spares(self)
+    }
     fn irreplaceable(&self) -> Option<String> {
         Resource::irreplaceable(self)
     }
@@ -143,6 +164,18 @@ impl<R: Resource> Node<R::Cloud> for R {
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
         let seen = typed::<R>(seen)?;
         Ok(untyped_presence::<R>(Resource::delete(self, cloud, &seen).await?))
+    }
+    async fn list_sweep(&self, cloud: &R::Cloud, seen: &AnyObserved) -> Result<Sweep, Failure> {
+        Resource::list_sweep(self, cloud, &typed::<R>(seen)?).await
+    }
+    async fn sweep(
+        &self,
+        cloud: &R::Cloud,
+        seen: &AnyObserved,
+        action: Action,
+        swept: &Swept,
+    ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
+        Ok(untyped_presence::<R>(Resource::sweep(self, cloud, &typed::<R>(seen)?, action, swept).await?))
     }
     async fn adopt(&self, cloud: &R::Cloud, seen: &AnyObserved) -> Result<AnyObserved, Failure> {
         Ok(untyped::<R>(Resource::adopt(self, cloud, &typed::<R>(seen)?).await?))

@@ -9,7 +9,10 @@ use super::key::Key;
 use super::memory::{AnyPresence, Applied, Memory, Running};
 use super::node::Node;
 use super::plan::Action;
-use super::resource::{Phase, Presence};
+use super::resource::{Operation, Phase, Presence};
+
+/// The kind of an operation that was a deletion.
+pub const DELETION: &str = "Deletion";
 
 impl<C: Sync> Run<'_, C> {
     /// Takes what was seen of a resource into memory. Returns the operation that was found to have ended. `started`: by a step
@@ -41,6 +44,18 @@ impl<C: Sync> Run<'_, C> {
             (None, before) => (before, None),
         };
         entry.running = next;
+        // A sweep goes on with what it finds next.
+        let deleted = before.as_ref().filter(|running| running.action == Action::Delete && node.sweeps().is_none());
+        let deleted = deleted.cloned();
+        let id = entry.recorded.as_ref().and_then(|recorded| recorded.id.clone());
+        let before = before.map(|running| match (&presence, &running.operation) {
+            // Deletions have no id of their own in the cloud: they go by the thing's.
+            (Presence::Absent, None) if running.action == Action::Delete => {
+                let (id, kind) = (id.unwrap_or_default(), DELETION.to_owned());
+                Running { operation: Some(Operation { id, kind, since: Some(running.since) }), ..running }
+            }
+            _ => running,
+        });
         let ended = before.and_then(|running| self.ended(&key, running, &presence, now));
         if let Some(ended) = &ended
             && ended.result.is_ok()
@@ -53,6 +68,9 @@ impl<C: Sync> Run<'_, C> {
         }
         if let Some(failed) = presence.observed().and_then(|seen| seen.failed_operation.as_ref()) {
             memory.operation_failed(&key, failed, now);
+        }
+        if let Some((running, seen)) = deleted.zip(presence.observed()) {
+            memory.deletion_failed(&key, &running, seen, now);
         }
         let mut gone: Vec<Key> = matches!(presence, Presence::Absent).then(|| key.clone()).into_iter().collect();
         while let Some(host) = gone.pop() {
@@ -77,7 +95,8 @@ impl<C: Sync> Run<'_, C> {
         let took = (now.duration_since(running.since) - late).max(jiff::SignedDuration::ZERO).unsigned_abs();
         let usable = presence.observed().is_none_or(|seen| seen.phase == Phase::Ready);
         if failed.is_none() && usable && running.from_start {
-            self.expectations.learn(&pace(key.kind(), running.operation.as_ref()), running.action, took);
+            let operation = running.operation.as_ref().filter(|operation| operation.kind != DELETION);
+            self.expectations.learn(&pace(key.kind(), operation), running.action, took);
         }
         let result = failed.map_or(Ok(took), |failed| Err(failed.failure.clone()));
         Some(Ended { key: key.clone(), operation: running.operation?, since: running.since, result })
@@ -100,7 +119,8 @@ impl<C: Sync> Run<'_, C> {
                 let began = presence.observed().is_some_and(|seen| seen.operation.is_some());
                 let entry = memory.entry(&key);
                 // What the cloud only took up may fail yet: the tries before count until it has succeeded.
-                if !began {
+                let deleting = step.action == Action::Delete && presence.observed().is_some();
+                if !began && !deleting {
                     entry.failed = None;
                 }
                 if step.action == Action::Update {
@@ -116,7 +136,7 @@ impl<C: Sync> Run<'_, C> {
                 if let Some(node) = self.graph.node(&key) {
                     ended = self.saw(memory, node.as_ref(), presence, true);
                 }
-                Outcome::Done(id.unwrap_or_default())
+                if deleting { Outcome::Begun(id.unwrap_or_default()) } else { Outcome::Done(id.unwrap_or_default()) }
             }
             Err(failure) => {
                 memory.step_failed(&key, failure.clone(), now);

@@ -146,7 +146,9 @@ impl<C> Planner<'_, C> {
             }
         }
         let was_there = entry.recorded.as_ref().is_some_and(|recorded| recorded.id.is_some());
-        if let Some(until) = self.memory.unsettled(&node.key(), self.now) {
+        // What carries a token is sent again at once when only the intent is known.
+        let doubles = was_there || node.records_intent();
+        if let Some(until) = self.memory.unsettled(&node.key(), self.now).filter(|_| doubles) {
             waits.push(WaitingOn::Settling(until));
         } else if was_there && let Some(what_to_do) = node.irreplaceable() {
             return Verdict::Blocked(Block::Irreplaceable(what_to_do));
@@ -182,8 +184,10 @@ impl<C> Planner<'_, C> {
         reason: Option<String>,
         mut waits: Vec<WaitingOn>,
     ) -> Verdict {
+        // A deletion is wanted until it is done: it is tried again, ever more rarely.
         if let Some(failed) = &entry.failed
             && failed.exhausted()
+            && self.goal == Goal::Present
         {
             return Verdict::Blocked(Block::Failed(failed.failure.class, failed.failure.message.clone()));
         }

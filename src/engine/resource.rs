@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::failure::{Class, Failure};
 use super::key::Key;
 use super::plan::{Action, Goal};
+use super::sweep::{Scope, Sweep, Swept};
 
 /// Where a resource that exists stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,6 +189,8 @@ pub struct Look {
     pub goal: Goal,
     /// The id on record for it, if any.
     pub recorded_id: Option<String>,
+    /// It is on record: with that id, or as a create that was about to be sent.
+    pub recorded: bool,
     /// The operation on record for it, if any: under way when it was last looked at, or failed.
     pub recorded_operation: Option<String>,
     /// The state it was in when last seen is believed to be final: nothing is under way.
@@ -312,6 +315,22 @@ pub trait Resource: Send + Sync + 'static {
         false
     }
 
+    /// True when a create is put on record before it is sent: what is found later without a record was not made by us.
+    fn records_create(&self) -> bool {
+        self.records_intent()
+    }
+
+    /// For what is in no graph and goes all the same: what it sweeps for. Then an update or deletion is a
+    /// [`sweep`](Resource::sweep) of what [`list_sweep`](Resource::list_sweep) finds.
+    fn sweeps(&self) -> Option<Scope> {
+        None
+    }
+
+    /// Ids that the spec names as somebody else's: no sweep takes them.
+    fn spares(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What to tell a person when it was there and is gone; `None`: make it again.
     fn irreplaceable(&self) -> Option<String> {
         None
@@ -351,6 +370,22 @@ pub trait Resource: Send + Sync + 'static {
 
     /// Deletes it. `Absent` when it is gone, `Ours` when the cloud takes its time.
     async fn delete(&self, cloud: &Self::Cloud, seen: &Observed<Self::Seen>) -> Result<Presence<Self::Seen>, Failure>;
+
+    /// Lists what a sweep is to delete, each with its proof. Reads only.
+    async fn list_sweep(&self, _: &Self::Cloud, _: &Observed<Self::Seen>) -> Result<Sweep, Failure> {
+        Ok(Sweep::default())
+    }
+
+    /// Deletes what the checker let pass.
+    async fn sweep(
+        &self,
+        _: &Self::Cloud,
+        seen: &Observed<Self::Seen>,
+        _: Action,
+        _: &Swept,
+    ) -> Result<Presence<Self::Seen>, Failure> {
+        Err(Failure::invalid(format!("{} {} sweeps nothing", self.key(), seen.id)))
+    }
 
     /// Makes it ours, as it is: nothing but what says so is written. Only for kinds that may be [`Presence::Unclaimed`].
     async fn adopt(&self, _: &Self::Cloud, seen: &Observed<Self::Seen>) -> Result<Observed<Self::Seen>, Failure> {

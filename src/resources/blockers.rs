@@ -214,6 +214,16 @@ fn interface(interface: &NetworkInterface) -> Blocker {
     Blocker::new("network interface", &interface.id, about)
 }
 
+/// A security group as a person can find it.
+pub fn describe_group(group: &SecurityGroup) -> String {
+    security_group(group).told
+}
+
+/// A network interface as a person can find it.
+pub fn describe_interface(one: &NetworkInterface) -> String {
+    interface(one).told
+}
+
 fn group_holds(group: &SecurityGroup, part: Part<'_>, owner: &str) -> bool {
     match part {
         Part::Vpc => group.name != "default" && !group.tags.is_owned_by(owner),

@@ -39,6 +39,8 @@ pub struct Cloud {
     pub salt: String,
     /// What is there, is nobody's and carries a name of ours is taken over.
     pub adopt: bool,
+    /// Tags are believed without a record: for whoever only reads, and has no record at hand.
+    pub trusts_tags: bool,
 }
 
 /// How often a resource at rest is looked at.
@@ -143,13 +145,6 @@ tagged!(
     SecurityGroup by id,
     Role by name,
 );
-
-/// Finds what is tagged as the object's resource `key`. Should there be two, the one on record, else the first by id.
-pub fn find<'a, T: Tagged>(all: &'a [T], owner: &Owner, key: &Key, look: &Look) -> Option<&'a T> {
-    let name = key.to_string();
-    let ours = |item: &&T| item.tags().is_owned_by(&owner.uid) && item.tags().resource() == Some(&name);
-    all.iter().filter(ours).min_by_key(|item| (Some(item.id()) != look.recorded_id.as_deref(), item.id().to_owned()))
-}
 
 /// The tags that are missing or differ. Tags of others are left alone, and so is `Name` once it was made: it is ours to choose
 /// (people name none, see the rules of `tags`), and nothing goes by it. Whose a thing is are differences only of what is ours

@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use super::cloud::{Cloud, Intervals, Making, arn};
 use super::cluster_diff::{self, Part, Seen};
 use super::cluster_request::{self as request, logging};
-use super::ownership;
 use super::role::{self, Purpose};
 use super::survey;
 use super::updates::{self, Updated};
+use super::{ownership, proof};
 use crate::api::cluster::EksClusterSpec;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
@@ -195,6 +195,15 @@ impl Resource for Cluster {
         self.intervals.single()
     }
 
+    /// Its name is anybody's, and its tags prove nothing.
+    fn records_create(&self) -> bool {
+        true
+    }
+
+    fn spares(&self) -> Vec<String> {
+        self.security_groups().unwrap_or_default()
+    }
+
     fn irreplaceable(&self) -> Option<String> {
         Some(format!(
             "cluster {} was deleted outside Keelson, with everything that ran in it, and is not made again by itself: \
@@ -233,6 +242,10 @@ impl Resource for Cluster {
         let Some(cluster) = answer.cluster else { return Ok(Presence::Absent) };
         let seen = self.observed(&cluster);
         let what = || format!("cluster {} in account {}, {}", self.name, cloud.aws.account_id, cloud.aws.region);
+        let proven = look.recorded || cloud.adopt || cloud.trusts_tags;
+        if !proven && seen.detail.tags.is_owned_by(&cloud.owner.uid) {
+            return Ok(Presence::Foreign(proof::unproven(&key().to_string(), &self.name)));
+        }
         match ownership::presence(cloud, &seen.detail.tags.clone(), seen, what) {
             Presence::Ours(seen) => {
                 Ok(Presence::Ours(updates::follow(cloud, Updated::Cluster(&self.name), seen, look, last).await?))

@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{DomainType, ResourceType};
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, find, fresh, tag_changes};
-use super::internet_gateway;
+use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::proof::{Claim, PlacedAddress, find};
+use super::{internet_gateway, vpc};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
@@ -45,6 +46,11 @@ impl Resource for ElasticIp {
         vec![internet_gateway::key()]
     }
 
+    /// What a gateway in our VPC has is ours by that.
+    fn observed_after(&self) -> Option<Key> {
+        Some(vpc::key())
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
@@ -64,13 +70,16 @@ impl Resource for ElasticIp {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         look: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
-        let addresses = cloud.aws.snapshots.addresses(fresh(look)).await?;
-        let Some(address) = find(&addresses, &cloud.owner, &key(&self.zone), look) else {
-            return Ok(Presence::Absent);
+        let reads = &cloud.aws.snapshots;
+        let (addresses, gateways) = futures::try_join!(reads.addresses(fresh(look)), reads.nat_gateways(fresh(look)))?;
+        let placed = PlacedAddress::all(&addresses, &gateways);
+        let address = match find(cloud, &placed, &key(&self.zone), look, refs) {
+            Claim::Ours(found) => &found.address,
+            other => return Ok(other.not_ours()),
         };
         let state = if address.association_id.is_some() { "associated" } else { "allocated" };
         let seen = Observed::ready(&address.allocation_id, state, address.tags.clone());

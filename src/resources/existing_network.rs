@@ -98,6 +98,10 @@ impl Resource for ExistingNetwork {
         Some(cluster::key())
     }
 
+    fn spares(&self) -> Vec<String> {
+        self.wanted.security_group_ids.clone().unwrap_or_default()
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         match self.wanted.subnets() {
             Ok(ExistingSubnets::Ids(ids)) => vec![("subnets", ids.join(", "))],

@@ -161,7 +161,8 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         }
         NetworkKind::Existing(existing) => {
             nodes.push(Arc::new(ExistingNetwork::new(&making, existing)));
-            nodes.push(Arc::new(Leftovers::new(&making, existing_network::key(), &[])));
+            let spared = existing.security_group_ids.as_deref().unwrap_or_default();
+            nodes.push(Arc::new(Leftovers::new(&making, existing_network::key(), &[], spared)));
             vec![existing_network::key()]
         }
     };
@@ -298,7 +299,7 @@ fn own_network(
         }
     }
     endpoints(nodes, making, spec, zones, owned);
-    nodes.push(Arc::new(Leftovers::new(making, vpc::key(), &subnets)));
+    nodes.push(Arc::new(Leftovers::new(making, vpc::key(), &subnets, &[])));
     Ok(private)
 }
 

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, fresh, tag_changes};
+use super::proof::{Claim, find};
 use super::{cluster, vpc};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -60,6 +61,11 @@ impl Resource for InternetGateway {
         vec![cluster::key()]
     }
 
+    /// What lies in our VPC is ours by that.
+    fn observed_after(&self) -> Option<Key> {
+        Some(vpc::key())
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
@@ -87,12 +93,15 @@ impl Resource for InternetGateway {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         look: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let gateways = cloud.aws.snapshots.internet_gateways(fresh(look)).await?;
-        let Some(gateway) = find(&gateways, &cloud.owner, &key(), look) else { return Ok(Presence::Absent) };
+        let gateway = match find(cloud, &gateways, &key(), look, refs) {
+            Claim::Ours(gateway) => gateway,
+            other => return Ok(other.not_ours()),
+        };
         let detail = Seen { attached_to: gateway.vpc_id.clone(), tags: gateway.tags.clone() };
         Ok(Presence::Ours(observed(&gateway.id, detail)))
     }

@@ -1,34 +1,51 @@
 //! What a cluster leaves behind in its VPC: network interfaces of its nodes, security groups of its load balancers.
 //!
-//! There is nothing of it to make; when the cluster is gone, what carries its name is swept. Interfaces are swept only when
-//! nothing uses them (amazon-vpc-cni-k8s#608), and nothing that carries no tag of the cluster is touched.
+//! There is nothing of it to make; when the cluster is gone, what [`super::marks`] recognises as its own is swept
+//! (amazon-vpc-cni-k8s#608). In a network of others that is only what appeared after the cluster: what carried its name before
+//! is written down when the network is first seen, as the [`Baseline`] in `status.resources`. A baseline that is taken late, or
+//! was lost, excludes more and never less. What is not swept there is named, and keeps nobody from deleting.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_ec2::types::{IpPermission, NetworkInterfaceStatus, UserIdGroupPair};
+use aws_sdk_ec2::types::{Filter, IpPermission, UserIdGroupPair};
+use aws_sdk_eks::types::ClusterStatus;
+use jiff::Timestamp;
 
 use super::blockers::{self, Part};
 use super::cloud::{Cloud, Intervals, Making};
+use super::marks::{self, Found, Network, Search};
 use super::{cluster, subnet};
 use crate::api::node_group::SubnetTier;
 use crate::aws::snapshots::network::Permission;
 use crate::aws::tags::{Ownership, Tags};
 use crate::aws::{Fresh, Service, snapshots};
-use crate::engine::{Action, Change, Class, Failure, Goal, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::engine::sweep::Baseline;
+use crate::engine::{
+    Action, Allowed, Change, Class, Failure, Goal, Key, Look, Mark, Observed, Presence, Proof, Refs, Resource, Rest,
+    Scope, Sweep, Swept, Target,
+};
 
 /// What the cluster may have left in a VPC.
 pub struct Leftovers {
     cluster: String,
+    owner: String,
     /// What knows the VPC: the VPC of ours, or the existing network.
     network: Key,
+    /// Groups of others that the spec names.
+    spared: Vec<String>,
     /// What cannot go before they are swept.
     holds: Vec<Key>,
     intervals: Intervals,
 }
 
-/// The VPC they are in.
-pub type Seen = String;
+/// The VPC they are in, and what was in it before the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    vpc: String,
+    baseline: Option<Baseline>,
+}
 
 /// Its name in the graph.
 pub fn key() -> Key {
@@ -36,20 +53,17 @@ pub fn key() -> Key {
 }
 
 impl Leftovers {
-    /// What the cluster leaves in the VPC that `network` knows, whose subnets lie in `zones`.
-    pub fn new(making: &Making<'_>, network: Key, subnets: &[(SubnetTier, String)]) -> Self {
+    /// What the cluster leaves in the VPC that `network` knows, whose subnets lie in `zones`. `spared`: groups of others.
+    pub fn new(making: &Making<'_>, network: Key, subnets: &[(SubnetTier, String)], spared: &[String]) -> Self {
         let subnets = subnets.iter().map(|(tier, zone)| subnet::key(*tier, zone));
         let ours = network == super::vpc::key();
         let holds = if ours { subnets.chain([network.clone()]).collect() } else { Vec::new() };
-        Self { cluster: making.cluster_name.into(), network, holds, intervals: making.intervals }
+        let (cluster, owner) = (making.cluster_name.into(), making.owner.uid.clone());
+        Self { cluster, owner, network, spared: spared.to_vec(), holds, intervals: making.intervals }
     }
 
-    fn is_of_cluster(&self, tags: &Tags) -> bool {
-        let owned = format!("kubernetes.io/cluster/{}", self.cluster);
-        ["cluster.k8s.amazonaws.com/name", "aws:eks:cluster-name", "elbv2.k8s.aws/cluster"]
-            .iter()
-            .any(|tag| tags.get(tag) == Some(&self.cluster))
-            || tags.get(&owned) == Some("owned")
+    fn whose(&self) -> Network {
+        if self.network == super::vpc::key() { Network::Ours } else { Network::Theirs }
     }
 
     /// Whether the name is that of a cluster of somebody else's, so that what carries it is theirs.
@@ -60,21 +74,44 @@ impl Leftovers {
             other => other?.cluster,
         };
         let tags = there.as_ref().and_then(|cluster| cluster.tags());
+        let going = there.as_ref().and_then(|cluster| cluster.status()) == Some(&ClusterStatus::Deleting);
         match Ownership::of(&Tags::from_eks(tags), &cloud.owner.uid) {
+            // Tagged as ours, and not on record as ours: else it would be on its way out.
+            Ownership::Ours if self.whose() == Network::Theirs && !going => Ok(true),
             Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not gone yet", self.cluster))),
             Ownership::Nobody | Ownership::Other { .. } => Ok(true),
         }
     }
 
-    async fn interfaces(&self, cloud: &Cloud, vpc: &str) -> Result<Vec<snapshots::NetworkInterface>, Failure> {
-        let all = cloud.aws.snapshots.network_interfaces_of_vpc(vpc, Fresh::now()).await?;
-        let ours = |interface: &&snapshots::NetworkInterface| {
-            // In a VPC of our own, what nodes left is the cluster's, whatever it is called.
-            let of_a_node =
-                !self.holds.is_empty() && interface.tags.get("node.k8s.amazonaws.com/instance_id").is_some();
-            self.is_of_cluster(&interface.tags) || of_a_node
+    /// What carries the cluster's name in a network of others before there is such a cluster.
+    async fn baseline(&self, cloud: &Cloud, vpc: &str) -> Result<Baseline, Failure> {
+        let now = Timestamp::now();
+        let groups = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::now()).await?;
+        let named = groups.iter().filter(|group| marks::names_cluster(&group.tags, &self.cluster));
+        Ok(Baseline::new(now, named.map(|group| group.id.clone())))
+    }
+
+    fn target(&self, vpc: &str, id: &str, what: String, mark: Mark, at: Option<Timestamp>) -> Target {
+        let proof = match self.whose() {
+            Network::Ours => Proof::InOurPlace { place: (self.network.clone(), vpc.to_owned()), mark },
+            Network::Theirs => Proof::Appeared { mark, at },
         };
-        Ok(all.iter().filter(ours).cloned().collect())
+        Target { id: id.to_owned(), what, proof, in_use: false, referred_to_by: Vec::new() }
+    }
+
+    /// The targets, in the order in which they can go.
+    fn targets(&self, vpc: &str, found: &Found<'_>, groups: &[snapshots::SecurityGroup]) -> Vec<Target> {
+        let interfaces = found.interfaces.iter().map(|(interface, mark)| {
+            let what = format!("network interface {}", interface.id);
+            self.target(vpc, &interface.id, what, mark.clone(), marks::created(interface))
+        });
+        let of_groups = found.groups.iter().map(|(group, mark)| {
+            let referring = groups.iter().filter(|other| other.id != group.id && other.refers_to(&group.id));
+            let referred_to_by = referring.map(|other| other.id.clone()).collect();
+            let what = format!("security group {}", group.id);
+            Target { referred_to_by, ..self.target(vpc, &group.id, what, mark.clone(), None) }
+        });
+        interfaces.chain(of_groups).collect()
     }
 }
 
@@ -115,23 +152,48 @@ impl Resource for Leftovers {
         self.intervals.single()
     }
 
+    fn sweeps(&self) -> Option<Scope> {
+        let (name, owner) = (self.cluster.clone(), self.owner.clone());
+        Some(Scope { subject: cluster::key(), name, owner, prunes: false })
+    }
+
+    fn spares(&self) -> Vec<String> {
+        self.spared.clone()
+    }
+
     fn diff(&self, _: &Observed<Seen>, _: &Refs) -> Vec<Change> {
         Vec::new()
     }
 
-    /// While the cluster is to stay there is nothing to look for; when it goes, whatever it left is there until swept.
+    /// While the cluster is to stay there is nothing to look for but what was there before it; when it goes, whatever it left is
+    /// there until swept.
     async fn observe(
         &self,
-        _: &Cloud,
+        cloud: &Cloud,
         refs: &Refs,
         look: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let vpc = refs.output(&self.network, "vpcId").or_else(|| refs.get(&self.network));
-        Ok(match (look.goal, vpc) {
-            (Goal::Gone, Some(vpc)) => Presence::Ours(Observed::ready("", "to be swept", vpc.to_owned())),
-            (Goal::Gone, None) => Presence::Absent,
-            (Goal::Present | Goal::Released, _) => Presence::Borrowed(Observed::ready("", "none", String::new())),
+        let recorded = look.recorded_id.as_deref().and_then(Baseline::parse);
+        let known = |vpc: &str, baseline: Baseline| {
+            let id = baseline.to_string();
+            Presence::Ours(Observed::ready(id, "", Seen { vpc: vpc.to_owned(), baseline: Some(baseline) }))
+        };
+        Ok(match (look.goal, vpc, self.whose()) {
+            (Goal::Gone, Some(vpc), Network::Ours) => {
+                let seen = Seen { vpc: vpc.to_owned(), baseline: None };
+                Presence::Ours(Observed::ready(vpc, "to be swept", seen))
+            }
+            (Goal::Gone, Some(vpc), Network::Theirs) => {
+                known(vpc, recorded.unwrap_or_else(|| Baseline::unknown(Timestamp::now())))
+            }
+            (Goal::Gone, None, _) => Presence::Absent,
+            (Goal::Present, Some(vpc), Network::Theirs) => match recorded {
+                Some(baseline) => known(vpc, baseline),
+                None => known(vpc, self.baseline(cloud, vpc).await?),
+            },
+            (Goal::Present | Goal::Released, ..) => Presence::Borrowed(Observed::ready("", "none", Seen::default())),
         })
     }
 
@@ -143,71 +205,154 @@ impl Resource for Leftovers {
         Err(Failure::invalid("leftovers are never changed"))
     }
 
-    /// All of it that can go; what cannot yet is tried again, and what holds it is named.
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, _: &Cloud, _: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        Err(Failure::invalid("leftovers are swept"))
+    }
+
+    async fn list_sweep(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Sweep, Failure> {
         if self.is_of_another(cloud).await? {
-            return Ok(Presence::Absent);
+            return Ok(Sweep::default());
         }
-        let vpc = &seen.detail;
-        let mut in_use = Vec::new();
-        let mut failed = None;
-        for interface in self.interfaces(cloud, vpc).await? {
-            if interface.status != Some(NetworkInterfaceStatus::Available) {
-                in_use.push(interface.id);
-                continue;
+        let Seen { vpc, baseline } = &seen.detail;
+        let reads = &cloud.aws.snapshots;
+        let interfaces = reads.network_interfaces_of_vpc(vpc, Fresh::now()).await?;
+        let groups = reads.security_groups_of_vpc(vpc, Fresh::now()).await?;
+        let nodes: BTreeSet<&str> = interfaces.iter().filter_map(marks::instance).collect();
+        let search = Search {
+            cluster: &self.cluster,
+            network: self.whose(),
+            account: &cloud.aws.account_id,
+            spared: &self.spared,
+            living: &living(cloud, &nodes).await?,
+            baseline: baseline.as_ref(),
+        };
+        let found = search.sort(&interfaces, &groups);
+        let going: Vec<_> = found.going.iter().map(|interface| interface.id.clone()).collect();
+        let pending = (!going.is_empty()).then(|| format!("network interfaces still in use: {}", going.join(", ")));
+        let targets = self.targets(vpc, &found, &groups);
+        Ok(match self.whose() {
+            // The VPC cannot go before them.
+            Network::Ours => {
+                let blocked = match found.held.first().filter(|_| pending.is_none()) {
+                    Some(group) => Some(held(cloud, vpc, &group.id).await),
+                    None => None,
+                };
+                Sweep { targets, pending, blocked, left: Vec::new() }
             }
-            let request = cloud.aws.ec2.delete_network_interface().network_interface_id(&interface.id);
-            let answer = cloud.aws.call(Service::Ec2, "DeleteNetworkInterface", &interface.id, request.send()).await;
-            failed = failed.or(gone_is_fine(answer).err());
+            Network::Theirs => {
+                let groups =
+                    found.held.iter().chain(&found.unproven_groups).filter(|one| !self.spared.contains(&one.id));
+                let groups = groups.map(|group| blockers::describe_group(group));
+                let interfaces =
+                    found.unproven_interfaces.iter().map(|interface| blockers::describe_interface(interface));
+                // While something is on its way out, what it holds is no news.
+                let left = if pending.is_some() { Vec::new() } else { groups.chain(interfaces).collect() };
+                Sweep { targets, pending, blocked: None, left }
+            }
+        })
+    }
+
+    /// Interfaces first: they use the groups. Groups whose rules name each other would hold each other for ever, so such rules go
+    /// before any group.
+    async fn sweep(
+        &self,
+        cloud: &Cloud,
+        seen: &Observed<Seen>,
+        _: Action,
+        swept: &Swept,
+    ) -> Result<Presence<Seen>, Failure> {
+        let vpc = &seen.detail.vpc;
+        let (groups, interfaces): (Vec<_>, Vec<_>) =
+            swept.allowed.iter().partition(|allowed| allowed.id().starts_with("sg-"));
+        let mut failed = None;
+        for interface in interfaces {
+            failed = failed.or(delete_interface(cloud, interface).await.err());
         }
-        failed = failed.or(self.sweep_groups(cloud, vpc).await?);
-        if let Some(failure) = failed {
+        let all = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::any()).await?;
+        for group in &groups {
+            if let Some(there) = all.iter().find(|one| one.id == group.id()) {
+                failed = failed.or(revoke_rules_among(cloud, group, there, &groups).await.err());
+            }
+        }
+        for group in &groups {
+            if let Err(failure) = delete_group(cloud, group).await {
+                failed = failed.or(Some(blockers::named(cloud, vpc, Part::SecurityGroup(group.id()), failure).await));
+            }
+        }
+        if let Some(failure) = failed.or_else(|| swept.blocked.clone()) {
             return Err(failure);
         }
-        if in_use.is_empty() {
-            return Ok(Presence::Absent);
+        match &swept.pending {
+            None => Ok(Presence::Absent),
+            Some(note) => Err(Failure::new(Class::Busy, note.clone())),
         }
-        let note = format!("network interfaces still in use: {}", in_use.join(", "));
-        Ok(Presence::Ours(seen.clone().phase(Phase::Busy { action: Action::Delete, since: None, note })))
     }
 }
 
-impl Leftovers {
-    /// Deletes the cluster's groups. Those whose rules name each other would hold each other for ever, so such rules go first;
-    /// a rule of somebody else's group that names one of them is theirs to remove. Returns the first failure.
-    async fn sweep_groups(&self, cloud: &Cloud, vpc: &str) -> Result<Option<Failure>, Failure> {
-        let all = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::now()).await?;
-        let doomed: Vec<_> =
-            all.iter().filter(|group| group.name != "default" && self.is_of_cluster(&group.tags)).collect();
-        let ids: Vec<&str> = doomed.iter().map(|group| group.id.as_str()).collect();
-        let mut failed = None;
-        for group in &doomed {
-            failed = failed.or(revoke(cloud, group, &ids).await.err());
-        }
-        for group in &doomed {
-            let request = cloud.aws.ec2.delete_security_group().group_id(&group.id);
-            let answer = cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &group.id, request.send()).await;
-            if let Err(failure) = gone_is_fine(answer) {
-                let failure = blockers::named(cloud, vpc, Part::SecurityGroup(&group.id), failure).await;
-                failed.get_or_insert(failure);
+/// Of the instances those that are there and not on their way out.
+async fn living(cloud: &Cloud, ids: &BTreeSet<&str>) -> Result<BTreeSet<String>, Failure> {
+    /// EC2 takes this many values in a filter.
+    const MOST: usize = 200;
+    let mut living = BTreeSet::new();
+    let ids: Vec<&str> = ids.iter().copied().collect();
+    for some in ids.chunks(MOST) {
+        let by = |name: &str, values: &[&str]| {
+            let values = values.iter().map(|value| (*value).to_owned()).collect();
+            Filter::builder().name(name).set_values(Some(values)).build()
+        };
+        // A filter, unlike ids, does not make EC2 refuse the question for one that is gone.
+        let states = by("instance-state-name", &["pending", "running", "stopping", "stopped"]);
+        let mut next = None;
+        loop {
+            let request = cloud.aws.ec2.describe_instances().filters(by("instance-id", some)).filters(states.clone());
+            let request = request.set_next_token(next);
+            let answer = cloud.aws.call(Service::Ec2, "DescribeInstances", "nodes", request.send()).await?;
+            let instances = answer.reservations().iter().flat_map(|reservation| reservation.instances());
+            living.extend(instances.filter_map(|instance| instance.instance_id().map(str::to_owned)));
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break;
             }
         }
-        Ok(failed)
     }
+    Ok(living)
 }
 
-/// Takes the rules out of a group that name others of `doomed`.
-async fn revoke(cloud: &Cloud, group: &snapshots::SecurityGroup, doomed: &[&str]) -> Result<(), Failure> {
-    let [ingress, egress] = [&group.ingress, &group.egress].map(|rules| naming(rules, &group.id, doomed));
+/// What holds a group that cannot go.
+async fn held(cloud: &Cloud, vpc: &str, group: &str) -> Failure {
+    let message = format!("security group {group} cannot be deleted: it has dependents.");
+    blockers::named(cloud, vpc, Part::SecurityGroup(group), Failure::new(Class::Busy, message)).await
+}
+
+async fn delete_interface(cloud: &Cloud, interface: &Allowed) -> Result<(), Failure> {
+    let request = cloud.aws.ec2.delete_network_interface().network_interface_id(interface.id());
+    gone_is_fine(cloud.aws.call(Service::Ec2, "DeleteNetworkInterface", interface.id(), request.send()).await)
+}
+
+async fn delete_group(cloud: &Cloud, group: &Allowed) -> Result<(), Failure> {
+    let request = cloud.aws.ec2.delete_security_group().group_id(group.id());
+    gone_is_fine(cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", group.id(), request.send()).await)
+}
+
+/// Takes the rules out of a group that name others of `groups`: all of them go.
+async fn revoke_rules_among(
+    cloud: &Cloud,
+    group: &Allowed,
+    there: &snapshots::SecurityGroup,
+    groups: &[&Allowed],
+) -> Result<(), Failure> {
+    let ids: Vec<&str> = groups.iter().map(|group| group.id()).collect();
+    let [ingress, egress] = [&there.ingress, &there.egress].map(|rules| naming(rules, group.id(), &ids));
     if !ingress.is_empty() {
         let request =
-            cloud.aws.ec2.revoke_security_group_ingress().group_id(&group.id).set_ip_permissions(Some(ingress));
-        let answer = cloud.aws.call(Service::Ec2, "RevokeSecurityGroupIngress", &group.id, request.send()).await;
+            cloud.aws.ec2.revoke_security_group_ingress().group_id(group.id()).set_ip_permissions(Some(ingress));
+        let answer = cloud.aws.call(Service::Ec2, "RevokeSecurityGroupIngress", group.id(), request.send()).await;
         gone_is_fine(answer)?;
     }
     if !egress.is_empty() {
-        let request = cloud.aws.ec2.revoke_security_group_egress().group_id(&group.id).set_ip_permissions(Some(egress));
-        let answer = cloud.aws.call(Service::Ec2, "RevokeSecurityGroupEgress", &group.id, request.send()).await;
+        let request =
+            cloud.aws.ec2.revoke_security_group_egress().group_id(group.id()).set_ip_permissions(Some(egress));
+        let answer = cloud.aws.call(Service::Ec2, "RevokeSecurityGroupEgress", group.id(), request.send()).await;
         gone_is_fine(answer)?;
     }
     Ok(())
@@ -238,24 +383,5 @@ fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failur
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_rules_among_what_is_swept_are_taken_out() {
-        let rule = |ports: (i32, i32), groups: &[&str]| Permission {
-            protocol: "tcp".into(),
-            from_port: Some(ports.0),
-            to_port: Some(ports.1),
-            cidrs: vec!["10.0.0.0/16".into()],
-            ipv6_cidrs: Vec::new(),
-            group_ids: groups.iter().map(|id| (*id).to_owned()).collect(),
-        };
-        let rules = [rule((80, 80), &["sg-1", "sg-2", "sg-foreign"]), rule((443, 443), &["sg-1"]), rule((22, 22), &[])];
-        let found = naming(&rules, "sg-1", &["sg-1", "sg-2"]);
-        assert_eq!(found.len(), 1);
-        assert_eq!((found[0].from_port(), found[0].ip_ranges().len()), (Some(80), 0));
-        let pairs: Vec<_> = found[0].user_id_group_pairs().iter().filter_map(|pair| pair.group_id()).collect();
-        assert_eq!(pairs, ["sg-2"]);
-    }
-}
+#[path = "leftovers_tests.rs"]
+mod tests;

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{NatGatewayState, ResourceType};
 use jiff::Timestamp;
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, find, fresh, tag_changes};
-use super::{cluster, elastic_ip, internet_gateway, subnet};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::proof::{Claim, find};
+use super::{cluster, elastic_ip, internet_gateway, subnet, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::tags::{OWNER, RESOURCE, Tags};
 use crate::aws::tokens::client_token;
@@ -58,16 +59,15 @@ fn observed(gateway: &snapshots::NatGateway) -> Observed<Seen> {
 
 /// How many there have been of that name. A failed or deleted one stays visible for an hour, and its client token would
 /// be answered with it: each attempt takes a token of its own.
-async fn attempts(cloud: &Cloud, key: &Key) -> Result<(u64, Option<snapshots::NatGateway>), Failure> {
-    let filter = |name: &str, value: &str| {
-        aws_sdk_ec2::types::Filter::builder().name(format!("tag:{name}")).values(value).build()
-    };
+async fn attempts(cloud: &Cloud, key: &Key, vpc: &str) -> Result<(u64, Option<snapshots::NatGateway>), Failure> {
+    let filter = |name: String, value: &str| aws_sdk_ec2::types::Filter::builder().name(name).values(value).build();
     let request = cloud
         .aws
         .ec2
         .describe_nat_gateways()
-        .filter(filter(OWNER, &cloud.owner.uid))
-        .filter(filter(RESOURCE, &key.to_string()));
+        .filter(filter("vpc-id".to_owned(), vpc))
+        .filter(filter(format!("tag:{OWNER}"), &cloud.owner.uid))
+        .filter(filter(format!("tag:{RESOURCE}"), &key.to_string()));
     let name = key.to_string();
     let answer = cloud.aws.call(Service::Ec2, "DescribeNatGateways", &name, request.send()).await?;
     let (over, living): (Vec<_>, Vec<_>) = answer.nat_gateways().iter().partition(|gateway| {
@@ -94,6 +94,11 @@ impl Resource for NatGateway {
         vec![cluster::key()]
     }
 
+    /// What lies in our VPC is ours by that.
+    fn observed_after(&self) -> Option<Key> {
+        Some(vpc::key())
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         vec![("zone", self.zone.clone())]
     }
@@ -114,18 +119,20 @@ impl Resource for NatGateway {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         look: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let gateways = cloud.aws.snapshots.nat_gateways(fresh(look)).await?;
-        let found = find(&gateways, &cloud.owner, &key(&self.zone), look);
-        Ok(found.map_or(Presence::Absent, |gateway| Presence::Ours(observed(gateway))))
+        Ok(match find(cloud, &gateways, &key(&self.zone), look, refs) {
+            Claim::Ours(gateway) => Presence::Ours(observed(gateway)),
+            other => other.not_ours(),
+        })
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
         let key = key(&self.zone);
-        let (attempt, living) = attempts(cloud, &key).await?;
+        let (attempt, living) = attempts(cloud, &key, refs.id(&vpc::key())?).await?;
         if let Some(living) = living {
             return Ok(observed(&living));
         }

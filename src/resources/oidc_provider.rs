@@ -44,10 +44,13 @@ fn arn(cloud: &Cloud, issuer: &str) -> String {
     cloud.aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")))
 }
 
-async fn tags_of(cloud: &Cloud, arn: &str) -> Result<Tags, Failure> {
+/// `None`: it is gone.
+async fn tags_of(cloud: &Cloud, arn: &str) -> Result<Option<Tags>, Failure> {
     let request = cloud.aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
-    let answer = cloud.aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await?;
-    Ok(Tags::from_iam(answer.tags()))
+    match cloud.aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await {
+        Err(error) if error.class() == Class::Gone => Ok(None),
+        other => Ok(Some(Tags::from_iam(other?.tags()))),
+    }
 }
 
 async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observed<Seen>, Failure> {
@@ -65,11 +68,12 @@ async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observe
     Ok(observed(&seen.id, all))
 }
 
-/// The one of `arns` that carries our tag: when the cluster is gone there is no issuer to tell its name.
+/// The one of `arns` that carries our tag: when the cluster is gone there is no issuer to tell its name. The list is older than
+/// the answers: what is gone meanwhile is somebody else's.
 async fn search(cloud: &Cloud, arns: &[String]) -> Result<Option<String>, Failure> {
     let eks = format!("oidc-provider/oidc.eks.{}.", cloud.aws.region);
     for arn in arns.iter().filter(|arn| arn.contains(&eks)) {
-        if tags_of(cloud, arn).await?.is_owned_by(&cloud.owner.uid) {
+        if tags_of(cloud, arn).await?.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
             return Ok(Some(arn.clone()));
         }
     }
@@ -111,6 +115,11 @@ impl Resource for OidcProvider {
         self.intervals.shared()
     }
 
+    /// Once the cluster is gone, the record leads to it.
+    fn records_create(&self) -> bool {
+        true
+    }
+
     fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
         tag_changes(&self.tags, &seen.detail)
     }
@@ -124,7 +133,8 @@ impl Resource for OidcProvider {
     ) -> Result<Presence<Seen>, Failure> {
         let issuer = refs.output(&cluster::key(), "oidcIssuer");
         let wanted = issuer.map(|issuer| arn(cloud, issuer)).or_else(|| look.recorded_id.clone());
-        if wanted.is_none() && look.goal == Goal::Present {
+        // Without an issuer and a record there is no proof: a tag alone is anybody's.
+        if wanted.is_none() && (look.goal == Goal::Present || !look.recorded) {
             return Ok(Presence::Absent);
         }
         let all = cloud.aws.snapshots.oidc_providers(fresh(look)).await?;
@@ -136,7 +146,10 @@ impl Resource for OidcProvider {
         // The list has no tags, and they cost a call for each provider: what was seen once is believed.
         let tags = match last.filter(|last| last.id == arn) {
             Some(last) => last.detail.clone(),
-            None => tags_of(cloud, &arn).await?,
+            None => match tags_of(cloud, &arn).await? {
+                Some(tags) => tags,
+                None => return Ok(Presence::Absent),
+            },
         };
         Ok(match Ownership::of(&tags, &cloud.owner.uid) {
             Ownership::Ours => Presence::Ours(observed(&arn, tags)),

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use super::cloud::Cloud;
 use crate::api::KubernetesVersion;
 use crate::aws::{Fresh, Service};
-use crate::engine::Failure;
+use crate::engine::{Class, Failure};
 use crate::upgrade::addons::Offer;
 use crate::upgrade::preflight::{Insight, InsightStatus};
 use crate::upgrade::support::SupportDates;
@@ -92,8 +92,11 @@ fn insight(one: &InsightSummary) -> Insight {
 async fn named(cloud: &Cloud, cluster: &str, id: &str) -> Result<Vec<String>, Failure> {
     const MOST: usize = 5;
     let request = cloud.aws.eks.describe_insight().cluster_name(cluster).id(id);
-    let answer = cloud.aws.call(Service::Eks, "DescribeInsight", id, request.send()).await?;
-    let insight = answer.insight;
+    let insight = match cloud.aws.call(Service::Eks, "DescribeInsight", id, request.send()).await {
+        // It went after the list was read.
+        Err(error) if error.class() == Class::Gone => return Ok(Vec::new()),
+        other => other?.insight,
+    };
     let resources = insight.as_ref().map_or(&[][..], |insight| insight.resources());
     let named = resources.iter().filter_map(|one| one.kubernetes_resource_uri().or(one.arn()));
     Ok(named.take(MOST).map(str::to_owned).collect())

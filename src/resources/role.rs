@@ -99,9 +99,20 @@ pub fn key(purpose: Purpose) -> Key {
     Key::named("role", purpose.as_str())
 }
 
+/// What stands for an object in the names of its roles.
+fn name_hash(uid: &str) -> String {
+    Sha256::digest(uid).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a role has a name that only the object with that UID gives.
+pub fn is_named_for(name: &str, uid: &str) -> bool {
+    let hash = name_hash(uid);
+    name.starts_with("keelson-") && name.rsplit_once('-').is_some_and(|(start, _)| start.ends_with(&format!("-{hash}")))
+}
+
 /// A name that is the object's alone: IAM knows no regions, so the cluster's name will not do. At most 64 characters.
 fn name(cluster: &str, uid: &str, purpose: Purpose) -> String {
-    let hash: String = Sha256::digest(uid).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash = name_hash(uid);
     let cluster: String = cluster.chars().take(38).collect();
     format!("keelson-{cluster}-{hash}-{}", purpose.as_str())
 }
@@ -359,5 +370,8 @@ mod tests {
             assert!(name(&long, "uid", purpose).len() <= 64);
         }
         assert_ne!(name("demo", "uid-1", Purpose::Node), name("demo", "uid-2", Purpose::Node));
+        assert!(is_named_for(&name("demo", "uid-1", Purpose::Node), "uid-1"));
+        assert!(!is_named_for(&name("demo", "uid-2", Purpose::Node), "uid-1"));
+        assert!(!is_named_for("theirs", "uid-1"));
     }
 }

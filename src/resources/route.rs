@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::RouteState;
 
-use super::cloud::{Cloud, Intervals, Making, find, fresh};
+use super::cloud::{Cloud, Intervals, Making, fresh};
 use super::route_table::Table;
 use super::{internet_gateway, nat_gateway};
 use crate::aws::Service;
@@ -101,14 +101,13 @@ impl Resource for Route {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         look: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let tables = cloud.aws.snapshots.route_tables(fresh(look)).await?;
-        // A table is on record under its own key: here its tags alone must do.
-        let by_tags = Look { recorded_id: None, ..look.clone() };
-        let Some(table) = find(&tables, &cloud.owner, &self.table.key(), &by_tags) else {
+        let table = refs.get(&self.table.key());
+        let Some(table) = tables.iter().find(|one| Some(one.id.as_str()) == table) else {
             return Ok(Presence::Absent);
         };
         let Some(route) = table.routes.iter().find(|route| route.destination == ANYWHERE) else {

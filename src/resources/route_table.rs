@@ -4,7 +4,8 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::proof::{Claim, find};
 use super::vpc;
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
@@ -82,6 +83,11 @@ impl Resource for RouteTable {
         vec![vpc::key()]
     }
 
+    /// What lies in our VPC is ours by that.
+    fn observed_after(&self) -> Option<Key> {
+        Some(vpc::key())
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
@@ -101,15 +107,15 @@ impl Resource for RouteTable {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         look: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let tables = cloud.aws.snapshots.route_tables(fresh(look)).await?;
-        let found = find(&tables, &cloud.owner, &self.table.key(), look);
-        Ok(found.map_or(Presence::Absent, |table| {
-            Presence::Ours(Observed::ready(&table.id, "available", table.tags.clone()))
-        }))
+        Ok(match find(cloud, &tables, &self.table.key(), look, refs) {
+            Claim::Ours(table) => Presence::Ours(Observed::ready(&table.id, "available", table.tags.clone())),
+            other => other.not_ours(),
+        })
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {

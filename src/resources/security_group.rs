@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType};
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, fresh, tag_changes};
+use super::proof::{Claim, find};
 use super::vpc;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -57,6 +58,11 @@ impl Resource for SecurityGroup {
         vec![vpc::key()]
     }
 
+    /// What lies in our VPC is ours by that.
+    fn observed_after(&self) -> Option<Key> {
+        Some(vpc::key())
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         vec![("ingress", format!("{HTTPS}/tcp from {}", self.vpc_cidr))]
     }
@@ -81,12 +87,15 @@ impl Resource for SecurityGroup {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         look: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let groups = cloud.aws.snapshots.security_groups(fresh(look)).await?;
-        let Some(group) = find(&groups, &cloud.owner, &key(), look) else { return Ok(Presence::Absent) };
+        let group = match find(cloud, &groups, &key(), look, refs) {
+            Claim::Ours(group) => group,
+            other => return Ok(other.not_ours()),
+        };
         let lets_https_in = group
             .ingress
             .iter()

@@ -8,7 +8,8 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 use ipnet::Ipv4Net;
 
 use super::blockers::{self, Part};
-use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, fresh, tag_changes};
+use super::proof::{Claim, find};
 use super::{cluster, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
@@ -103,6 +104,11 @@ impl Resource for Subnet {
         vec![cluster::key()]
     }
 
+    /// What lies in our VPC is ours by that.
+    fn observed_after(&self) -> Option<Key> {
+        Some(vpc::key())
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         vec![("cidr", self.cidr.to_string()), ("zone", self.zone.clone())]
     }
@@ -135,13 +141,14 @@ impl Resource for Subnet {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         look: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let subnets = cloud.aws.snapshots.subnets(fresh(look)).await?;
-        let Some(subnet) = find(&subnets, &cloud.owner, &Resource::key(self), look) else {
-            return Ok(Presence::Absent);
+        let subnet = match find(cloud, &subnets, &Resource::key(self), look, refs) {
+            Claim::Ours(subnet) => subnet,
+            other => return Ok(other.not_ours()),
         };
         let detail = Seen {
             vpc: subnet.vpc_id.clone(),

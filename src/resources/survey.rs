@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::cloud::{Cloud, Tagged};
-use super::{layout, subnet};
+use super::cloud::Cloud;
+use super::proof::{Owned, PlacedAddress, Records};
+use super::{layout, role, subnet};
 use crate::api::SpecError;
 use crate::api::network::{Vpc, Zones};
 use crate::aws::snapshots::catalogue::AvailabilityZoneState;
@@ -24,18 +25,18 @@ const VERSIONS_BELIEVED: Duration = Duration::from_secs(6 * 3600);
 pub struct Survey {
     /// Zones of the region that can be used, sorted by name.
     pub available_zones: Vec<String>,
-    /// Keys of all that carries the owner's tag.
+    /// Keys of all that carries the owner's tag, and is the object's indeed.
     pub owned: Vec<Key>,
 }
 
 /// Looks which zones there are and what the object owns in EC2 and IAM.
-pub async fn survey(cloud: &Cloud, max_age: Duration) -> Result<Survey, Failure> {
+pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Result<Survey, Failure> {
     let zones = cloud.aws.snapshots.zones(Fresh::within(ZONES_BELIEVED)).await?;
     let usable = zones.iter().filter(|zone| zone.state == Some(AvailabilityZoneState::Available));
     let mut available_zones: Vec<_> = usable.map(|zone| zone.name.clone()).collect();
     available_zones.sort();
-    let owned = owned(cloud, Fresh::within(max_age)).await?;
-    let keys: BTreeSet<Key> = owned.into_iter().map(|(key, _)| key).collect();
+    let Tagged { ours, .. } = tagged(cloud, Fresh::within(max_age), records).await?;
+    let keys: BTreeSet<Key> = ours.into_iter().map(|(key, _)| key).collect();
     Ok(Survey { available_zones, owned: keys.into_iter().collect() })
 }
 
@@ -51,18 +52,28 @@ pub async fn offered(cloud: &Cloud, version: &str) -> Result<(), Failure> {
     Err(Failure::invalid(format!("spec.version: EKS has no Kubernetes {version} in {region}; it has {offered}")))
 }
 
-/// Ids of everything that still carries the owner's tag, read anew.
-pub async fn left(cloud: &Cloud) -> Result<Vec<String>, Failure> {
-    let all = owned(cloud, Fresh::now()).await?;
-    Ok(all.into_iter().map(|(key, id)| format!("{key} {id}")).collect())
+/// What carries the owner's tag, each as "key id".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// What is the object's.
+    pub ours: Vec<String>,
+    /// What only claims to be: it is not on record, and lies in nothing that is.
+    pub claims: Vec<String>,
 }
 
-fn of<T: Tagged>(cloud: &Cloud, all: &[T]) -> Vec<(Key, String)> {
-    let ours = all.iter().filter(|item| item.tags().is_owned_by(&cloud.owner.uid));
-    ours.filter_map(|item| Some((Key::parse(item.tags().resource()?), item.id().to_owned()))).collect()
+/// Everything that still carries the owner's tag, read anew.
+pub async fn left(cloud: &Cloud, records: &Records) -> Result<Left, Failure> {
+    let Tagged { ours, claims } = tagged(cloud, Fresh::now(), records).await?;
+    let described = |all: Vec<Owned>| all.into_iter().map(|(key, id)| format!("{key} {id}")).collect();
+    Ok(Left { ours: described(ours), claims: described(claims) })
 }
 
-async fn owned(cloud: &Cloud, fresh: Fresh) -> Result<Vec<(Key, String)>, Failure> {
+struct Tagged {
+    ours: Vec<Owned>,
+    claims: Vec<Owned>,
+}
+
+async fn tagged(cloud: &Cloud, fresh: Fresh, records: &Records) -> Result<Tagged, Failure> {
     let reads = &cloud.aws.snapshots;
     let (vpcs, subnets, gateways, addresses, nats, tables, endpoints, groups, roles) = futures::try_join!(
         reads.vpcs(fresh),
@@ -78,18 +89,29 @@ async fn owned(cloud: &Cloud, fresh: Fresh) -> Result<Vec<(Key, String)>, Failur
     let over =
         |state: &Option<NatGatewayState>| matches!(state, Some(NatGatewayState::Deleted | NatGatewayState::Failed));
     let nats: Vec<_> = nats.iter().filter(|nat| !over(&nat.state)).cloned().collect();
-    Ok([
-        of(cloud, &vpcs),
-        of(cloud, &subnets),
-        of(cloud, &gateways),
-        of(cloud, &addresses),
-        of(cloud, &nats),
-        of(cloud, &tables),
-        of(cloud, &endpoints),
-        of(cloud, &groups),
-        of(cloud, &roles),
-    ]
-    .concat())
+    let addresses = PlacedAddress::all(&addresses, &nats);
+    let of_vpcs = records.sort(cloud, &vpcs, &BTreeSet::new());
+    let places: BTreeSet<String> = of_vpcs.0.iter().map(|(_, id)| id.clone()).collect();
+    let all = [
+        of_vpcs,
+        records.sort(cloud, &subnets, &places),
+        records.sort(cloud, &gateways, &places),
+        records.sort(cloud, &addresses, &places),
+        records.sort(cloud, &nats, &places),
+        records.sort(cloud, &tables, &places),
+        records.sort(cloud, &endpoints, &places),
+        records.sort(cloud, &groups, &places),
+    ];
+    let (ours, claims): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    let (mut ours, mut claims) = (ours.concat(), claims.concat());
+    for role in roles.iter().filter(|role| role.tags.is_owned_by(&cloud.owner.uid)) {
+        let Some(key) = role.tags.resource().map(Key::parse) else { continue };
+        // Its name is made of the UID.
+        let proven = cloud.trusts_tags || role::is_named_for(&role.name, &cloud.owner.uid);
+        let to = if proven || records.prove(&key, &role.name) { &mut ours } else { &mut claims };
+        to.push((key, role.name.clone()));
+    }
+    Ok(Tagged { ours, claims })
 }
 
 /// The UID of the object called `namespace/name` that has the cluster `cluster_name`, by what carries its name as a tag: for

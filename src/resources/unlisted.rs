@@ -14,7 +14,8 @@ use super::role::{self, Purpose};
 use super::{access_entry, addon, cluster, fargate_profile, pod_identity_association};
 use crate::aws::tags::Tags;
 use crate::engine::{
-    Action, Change, Class, Failure, Goal, Graph, Key, Look, Memory, Observed, Phase, Presence, Refs, Resource, Rest,
+    Action, Allowed, Change, Class, Failure, Goal, Graph, Key, Look, Memory, Observed, Phase, Presence, Proof, Refs,
+    Resource, Rest, Scope, Sweep, Swept, Target,
 };
 
 /// What can be in a cluster beside what is listed.
@@ -146,21 +147,25 @@ impl Unlisted {
         Ok(seen)
     }
 
-    /// Deletes those that are not going yet; of Fargate profiles one, as EKS deletes one at a time.
-    async fn remove(&self, cloud: &Cloud, seen: &Seen) -> Result<Seen, Failure> {
+    /// Those that go now: of Fargate profiles one, as EKS deletes one at a time.
+    fn goes_now<'s>(&self, seen: &'s Seen) -> impl Iterator<Item = &'s Found> {
+        let most = if self.kind == Kind::FargateProfiles { 1 } else { usize::MAX };
+        seen.found.iter().filter(|found| !found.deleting).take(most)
+    }
+
+    /// Deletes what the checker let pass.
+    async fn remove(&self, cloud: &Cloud, seen: &Seen, allowed: &[Allowed]) -> Result<Seen, Failure> {
         let mut left = Seen { found: Vec::new(), stay: seen.stay.clone() };
-        let mut may = true;
         for found in &seen.found {
-            let goes_now = !found.deleting && may;
-            if goes_now {
-                match self.delete_one(cloud, found).await {
+            let goes_now = allowed.iter().find(|allowed| allowed.id() == found.id);
+            if let Some(allowed) = goes_now {
+                match self.delete_one(cloud, found, allowed).await {
                     Err(failure) if failure.class == Class::Gone => continue,
                     other => other?,
                 }
-                may = self.kind != Kind::FargateProfiles;
             }
-            if self.kind.takes_time() || !goes_now {
-                left.found.push(Found { deleting: found.deleting || goes_now, ..found.clone() });
+            if self.kind.takes_time() || goes_now.is_none() {
+                left.found.push(Found { deleting: found.deleting || goes_now.is_some(), ..found.clone() });
             }
         }
         Ok(left)
@@ -251,6 +256,12 @@ impl Resource for Unlisted {
         self.intervals.slow()
     }
 
+    fn sweeps(&self) -> Option<Scope> {
+        let owner = self.tags.owner().unwrap_or_default().to_owned();
+        let prunes = matches!(self.kind, Kind::AccessEntries | Kind::Addons);
+        Some(Scope { subject: cluster::key(), name: self.cluster.clone(), owner, prunes })
+    }
+
     fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
         let to_go = seen.detail.found.iter().filter(|found| !found.deleting && !self.listed.contains(&found.name));
         to_go.map(|found| Change::in_place(format!("{}[{}]", self.kind.field(), found.name), &found.what, "")).collect()
@@ -285,19 +296,37 @@ impl Resource for Unlisted {
         Err(Failure::invalid(format!("{} are never made", self.kind.key())))
     }
 
-    async fn update(
-        &self,
-        cloud: &Cloud,
-        _: &Refs,
-        seen: &Observed<Seen>,
-        _: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
-        Ok(observed(self.remove(cloud, &seen.detail).await?, Action::Update))
+    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<Seen>, _: &[Change]) -> Result<Observed<Seen>, Failure> {
+        Err(Failure::invalid(format!("{} are swept", self.kind.key())))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
-        let left = self.remove(cloud, &seen.detail).await?;
-        Ok(if left.found.is_empty() { Presence::Absent } else { Presence::Ours(observed(left, Action::Delete)) })
+    async fn delete(&self, _: &Cloud, _: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        Err(Failure::invalid(format!("{} are swept", self.kind.key())))
+    }
+
+    async fn list_sweep(&self, _: &Cloud, seen: &Observed<Seen>) -> Result<Sweep, Failure> {
+        let target = |found: &Found| {
+            let part_of = cluster::key();
+            let proof = match found.tags.owner() {
+                Some(owner) => Proof::Owned { part_of, owner: owner.to_owned() },
+                None => Proof::Pruned { part_of },
+            };
+            let what = format!("{}[{}]", self.kind.field(), found.name);
+            Target { id: found.id.clone(), what, proof, in_use: false, referred_to_by: Vec::new() }
+        };
+        Ok(Sweep { targets: self.goes_now(&seen.detail).map(target).collect(), ..Sweep::default() })
+    }
+
+    async fn sweep(
+        &self,
+        cloud: &Cloud,
+        seen: &Observed<Seen>,
+        action: Action,
+        swept: &Swept,
+    ) -> Result<Presence<Seen>, Failure> {
+        let left = self.remove(cloud, &seen.detail, &swept.allowed).await?;
+        let gone = action == Action::Delete && left.found.is_empty();
+        Ok(if gone { Presence::Absent } else { Presence::Ours(observed(left, action)) })
     }
 }
 

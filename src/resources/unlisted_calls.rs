@@ -4,7 +4,7 @@ use super::cloud::Cloud;
 use super::unlisted::{Found, Judged, Kind, Unlisted};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service};
-use crate::engine::{Class, Failure};
+use crate::engine::{Allowed, Class, Failure};
 
 /// Name in the spec, and id in EKS.
 type Named = (String, String);
@@ -116,26 +116,26 @@ impl Unlisted {
     }
 
     /// Deletes one. What is not ours gets our tags first: the operator's policy lets it delete only what carries them.
-    pub(super) async fn delete_one(&self, cloud: &Cloud, found: &Found) -> Result<(), Failure> {
-        let (aws, cluster, name) = (&cloud.aws, &self.cluster, &found.name);
+    pub(super) async fn delete_one(&self, cloud: &Cloud, found: &Found, allowed: &Allowed) -> Result<(), Failure> {
+        let (aws, cluster, name, id) = (&cloud.aws, &self.cluster, &found.name, allowed.id());
         if !found.tags.is_owned_by(&cloud.owner.uid) {
             cloud.tag_eks(&found.arn, &mut found.tags.clone(), self.tags.ownership()).await?;
         }
         match self.kind {
             Kind::AccessEntries => {
-                let request = aws.eks.delete_access_entry().cluster_name(cluster).principal_arn(&found.id);
+                let request = aws.eks.delete_access_entry().cluster_name(cluster).principal_arn(id);
                 aws.call(Service::Eks, "DeleteAccessEntry", name, request.send()).await?;
             }
             Kind::Addons => {
-                let request = aws.eks.delete_addon().cluster_name(cluster).addon_name(&found.id);
+                let request = aws.eks.delete_addon().cluster_name(cluster).addon_name(id);
                 aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
             }
             Kind::FargateProfiles => {
-                let request = aws.eks.delete_fargate_profile().cluster_name(cluster).fargate_profile_name(&found.id);
+                let request = aws.eks.delete_fargate_profile().cluster_name(cluster).fargate_profile_name(id);
                 aws.call(Service::Eks, "DeleteFargateProfile", name, request.send()).await?;
             }
             Kind::PodIdentities => {
-                let request = aws.eks.delete_pod_identity_association().cluster_name(cluster).association_id(&found.id);
+                let request = aws.eks.delete_pod_identity_association().cluster_name(cluster).association_id(id);
                 aws.call(Service::Eks, "DeletePodIdentityAssociation", name, request.send()).await?;
             }
         }

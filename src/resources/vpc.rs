@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 
 use super::blockers::{self, Part};
-use super::cloud::{Cloud, Intervals, Making, changed_tags, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::proof::{Claim, find};
 use crate::aws::tags::Tags;
 use crate::aws::{Fresh, Service};
 use crate::engine::{Change, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
@@ -89,12 +90,15 @@ impl Resource for Vpc {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         look: &Look,
         last: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let vpcs = cloud.aws.snapshots.vpcs(fresh(look)).await?;
-        let Some(vpc) = find(&vpcs, &cloud.owner, &key(), look) else { return Ok(Presence::Absent) };
+        let vpc = match find(cloud, &vpcs, &key(), look, refs) {
+            Claim::Ours(vpc) => vpc,
+            other => return Ok(other.not_ours()),
+        };
         let known = last.is_some_and(|last| last.id == vpc.id && last.phase == Phase::Ready);
         let dns_fresh = if known { Fresh::within(DNS_BELIEVED) } else { fresh(look) };
         let dns = cloud.aws.snapshots.vpc_dns(&vpc.id, dns_fresh).await?;

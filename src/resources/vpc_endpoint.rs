@@ -10,7 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{ResourceType, VpcEndpointType};
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, find, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, fresh, tag_changes};
+use super::proof::{Claim, find};
 use super::route_table::Table;
 use super::{cluster, security_group, subnet, vpc};
 use crate::api::node_group::SubnetTier;
@@ -104,6 +105,11 @@ impl Resource for VpcEndpoint {
         vec![cluster::key()]
     }
 
+    /// What lies in our VPC is ours by that.
+    fn observed_after(&self) -> Option<Key> {
+        Some(vpc::key())
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         let kind = if is_gateway(&self.service) { "Gateway" } else { "Interface" };
         vec![("service", self.service.clone()), ("type", kind.into())]
@@ -130,13 +136,15 @@ impl Resource for VpcEndpoint {
     async fn observe(
         &self,
         cloud: &Cloud,
-        _: &Refs,
+        refs: &Refs,
         look: &Look,
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let endpoints = cloud.aws.snapshots.vpc_endpoints(fresh(look)).await?;
-        let found = find(&endpoints, &cloud.owner, &key(&self.service), look);
-        Ok(found.map_or(Presence::Absent, |endpoint| Presence::Ours(observed(endpoint))))
+        Ok(match find(cloud, &endpoints, &key(&self.service), look, refs) {
+            Claim::Ours(endpoint) => Presence::Ours(observed(endpoint)),
+            other => other.not_ours(),
+        })
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {

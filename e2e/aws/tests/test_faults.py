@@ -181,3 +181,26 @@ def test_a_bad_rule_is_refused(cloud: Cloud) -> None:
     for bad in ({"match": {"nonsense": 1}, "then": {"drop": True}}, {"match": {}, "then": {"nonsense": 1}}, {"match": {}}):
         with pytest.raises(AssertionError, match="message"):
             cloud.server.post("faults", bad)
+
+
+def test_a_deletion_that_eks_gives_up_leaves_the_thing_in_a_failed_state_to_be_deleted_again(cloud: Cloud) -> None:
+    cloud.cluster()
+    cloud.nodegroup()
+    for action in ("DeleteNodegroup", "DeleteCluster"):
+        fault(cloud, {"action": action, "times": 1}, {"fail": "a stuck interface"})
+    group = {"clusterName": "demo", "nodegroupName": "nodes"}
+
+    def nodes() -> dict[str, Any]:
+        found: dict[str, Any] = cloud.eks.describe_nodegroup(**group)["nodegroup"]
+        return found
+
+    cloud.eks.delete_nodegroup(**group)
+    cloud.until(lambda: nodes()["status"] == "DELETE_FAILED")
+    assert nodes()["health"]["issues"][0]["message"] == "a stuck interface"
+    cloud.eks.delete_nodegroup(**group)
+    cloud.until(lambda: cloud.eks.list_nodegroups(clusterName="demo")["nodegroups"] == [])
+    cloud.eks.delete_cluster(name="demo")
+    cloud.until(lambda: cloud.status() == "FAILED")
+    assert cloud.describe()["health"]["issues"][0]["message"] == "a stuck interface"
+    cloud.eks.delete_cluster(name="demo")
+    cloud.until(lambda: cloud.eks.list_clusters()["clusters"] == [])

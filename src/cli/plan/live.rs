@@ -17,6 +17,7 @@ use crate::engine::execute::{Run, preview};
 use crate::engine::{Consent, Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{ClusterView, SubnetView};
+use crate::resources::proof::Records;
 use crate::resources::{node_group, readiness, survey};
 use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, way};
 
@@ -26,11 +27,13 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, "not-there-yet");
     let adopt = cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
-    let mut cloud = Cloud { aws, owner: unknown, intervals: Intervals::default(), salt: String::new(), adopt };
+    let (intervals, salt) = (Intervals::default(), String::new());
+    // It never writes, and has no status at hand.
+    let mut cloud = Cloud { aws, owner: unknown, intervals, salt, adopt, trusts_tags: true };
     if let Some(uid) = survey::owner_of(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await? {
         cloud.owner.uid = uid;
     }
-    let survey = survey::survey(&cloud, Duration::ZERO).await?;
+    let survey = survey::survey(&cloud, Duration::ZERO, &Records::default()).await?;
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
     let (plan, memory) = look(&graph, &cloud).await;
     let view = view(cluster, &memory);

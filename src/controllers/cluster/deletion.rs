@@ -23,6 +23,7 @@ use crate::controllers::report::Next;
 use crate::engine::{Action, Consent, Goal, Graph, Key, Report, Step};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
+use crate::resources::leftovers;
 use crate::resources::survey::{self, Survey};
 
 /// When what is left is looked for again.
@@ -104,11 +105,20 @@ impl Reconcile<'_> {
         let goal = report.plan.goal;
         let left = match wait {
             Some(_) => Ok(None),
-            None => survey::left(cloud).await.map(Some),
+            None => survey::left(cloud, &self.records()).await.map(Some),
         };
         let again = Next::after(LEFT_AGAIN, self.now);
         match left {
-            Ok(Some(left)) if left.is_empty() => {
+            // What only claims to be ours may be what was deleted a moment ago: it is looked at twice.
+            Ok(Some(left)) if left.ours.is_empty() && (left.claims.is_empty() || self.state.kind.left_at.is_some()) => {
+                let claims = left.claims.join(", ");
+                if !claims.is_empty() {
+                    let note = format!(
+                        "{claims}: tagged as this object's and not on record as made by it, so left as it is; remove its \
+                         keelson.dev tags, or delete it if you know it to be of this cluster"
+                    );
+                    self.ctx.events.publish(self.cluster, vec![Told::warning(Reason::NotOwned, note)]);
+                }
                 let note =
                     "deletionPolicy is Retain: everything in AWS stays as it is, and is not tagged as ours any more";
                 let told = (goal == Goal::Released).then(|| Told::normal("Retained", note));
@@ -121,8 +131,10 @@ impl Reconcile<'_> {
                     self.state.memory.forget_looks(self.now);
                 }
                 let message = match &left {
-                    Some(left) if goal == Goal::Released => format!("still tagged as ours: {}", left.join(", ")),
-                    Some(left) => format!("still in AWS: {}", left.join(", ")),
+                    Some(left) if left.ours.is_empty() || goal == Goal::Released => {
+                        format!("still tagged as ours: {}", [&left.ours[..], &left.claims[..]].concat().join(", "))
+                    }
+                    Some(left) => format!("still in AWS: {}", left.ours.join(", ")),
                     None => "something is still in AWS; looking again".to_owned(),
                 };
                 let says = Says::no(Reason::DeletionBlocked, message);
@@ -204,7 +216,8 @@ impl Reconcile<'_> {
     }
 
     fn nothing_recorded(&self) -> bool {
-        self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none())
+        let made = |key: &Key| *key != leftovers::key();
+        self.state.memory.iter().all(|(key, entry)| entry.recorded.is_none() || !made(key))
     }
 
     /// Its NodeGroups go with it: those that were there when it was deleted. One that is made again meanwhile makes nothing
@@ -240,7 +253,7 @@ impl Reconcile<'_> {
     async fn graph_to_delete(&self, grant: &Grant, cloud: &Cloud, left: &[String]) -> Result<Graph<Cloud>, NoGraph> {
         // What a last look found is in the survey, too, when it is made anew.
         let age = if self.state.kind.left_at.is_some() { Duration::ZERO } else { self.survey_age() };
-        let survey = survey::survey(cloud, age).await.map_err(NoGraph::Unseen)?;
+        let survey = survey::survey(cloud, age, &self.records()).await.map_err(NoGraph::Unseen)?;
         let spec = &self.cluster.spec;
         let first = self.expand_to_delete(spec, grant, &survey, left);
         first.or_else(|error| {

@@ -16,6 +16,7 @@ pub mod upgrade;
 pub mod validate;
 pub mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,7 @@ use super::conditions::{self as conditions_of, Overall, Says};
 use super::consent::{self, Agreed, Approvals};
 use super::context::{Context, State};
 use super::drift_events::News;
+use super::events::Told;
 use super::report::{self, Next};
 use super::{apply, journal};
 use crate::api::policy::{AdoptionPolicy, ChangePolicy};
@@ -42,6 +44,7 @@ use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::{Nodes, Versions};
+use crate::resources::proof::Records;
 use crate::resources::unlisted;
 
 /// What is remembered of a cluster beside its resources.
@@ -57,6 +60,8 @@ pub struct Remembered {
     at_rest: bool,
     /// When to look once more for what a deletion left.
     left_at: Option<Timestamp>,
+    /// What a sweep left alone, as far as events tell.
+    left: BTreeSet<String>,
     /// Of upgrades.
     upgrade: upgrade::Remembered,
 }
@@ -171,13 +176,18 @@ impl Reconcile<'_> {
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.cluster);
         let adopt = self.cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
-        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt, adopt })
+        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt, adopt, trusts_tags: false })
     }
 
     /// How old what is found by tag may be: never from before this process led, when another may have been at work.
     fn survey_age(&self) -> Duration {
         let led = self.now.duration_since(self.ctx.since).max(SignedDuration::ZERO).unsigned_abs();
         self.ctx.settings.intervals.drift.min(led)
+    }
+
+    /// What is on record as the object's.
+    fn records(&self) -> Records {
+        Records::of(&self.state.memory)
     }
 
     fn owner(&self) -> Owner {
@@ -222,6 +232,8 @@ impl Reconcile<'_> {
         self.state.failed = None;
         let mut told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
         told.extend(super::events::of_operations(&report.ended));
+        let left = report.left.iter().filter(|left| self.state.kind.left.insert((*left).clone()));
+        told.extend(left.map(|left| Told::normal("LeftAlone", format!("{left}: not provably this cluster's"))));
         ctx.events.publish(self.cluster, told);
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();

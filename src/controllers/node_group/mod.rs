@@ -197,7 +197,7 @@ impl Reconcile<'_> {
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.group);
         let adopt = cluster.spec.adoption_policy == AdoptionPolicy::Adopt;
-        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt, adopt })
+        Ok(Cloud { aws, owner: self.owner(), intervals: self.ctx.settings.intervals, salt, adopt, trusts_tags: false })
     }
 
     fn owner(&self) -> Owner {

@@ -24,6 +24,14 @@ macro_rules! all {
     }};
 }
 
+/// The answer about one item of a list; `None`: it went after the list was read, so the next is looked at.
+fn still_there<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
+    match answer {
+        Err(error) if error.class() == Class::Gone => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// Names of the region's clusters.
 ///
 /// # Errors
@@ -71,8 +79,8 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for name in names {
             let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
-            let answer = aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await?;
-            let Some(addon) = answer.addon else { continue };
+            let answer = still_there(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
+            let Some(addon) = answer.and_then(|answer| answer.addon) else { continue };
             let offers = aws.snapshots.addon_versions(&name, version, Fresh::any()).await?;
             let is_default =
                 offers.iter().any(|offer| offer.default && Some(offer.version.as_str()) == addon.addon_version());
@@ -87,8 +95,9 @@ impl Reader<'_> {
         for arn in addon.pod_identity_associations() {
             let id = arn.rsplit('/').next().unwrap_or(arn);
             let request = self.aws.eks.describe_pod_identity_association().cluster_name(self.name).association_id(id);
-            let answer = self.aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await?;
-            roles.extend(answer.association.and_then(|association| association.role_arn));
+            let answer =
+                still_there(self.aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
+            roles.extend(answer.and_then(|answer| answer.association).and_then(|association| association.role_arn));
         }
         roles.sort();
         roles.dedup();
@@ -101,8 +110,8 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for principal in all!(aws, cluster, "ListAccessEntries", list(), access_entries) {
             let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
-            let answer = aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await?;
-            let Some(entry) = answer.access_entry else { continue };
+            let answer = still_there(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
+            let Some(entry) = answer.and_then(|answer| answer.access_entry) else { continue };
             found.push(FoundEntry { entry, policies: self.policies(&principal).await? });
         }
         Ok(found)
@@ -122,8 +131,9 @@ impl Reader<'_> {
         for one in all!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
             let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
             let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
-            let answer = aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await?;
-            found.extend(answer.association);
+            let answer =
+                still_there(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
+            found.extend(answer.and_then(|answer| answer.association));
         }
         Ok(found)
     }
@@ -134,8 +144,8 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for name in all!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
             let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
-            let answer = aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await?;
-            found.extend(answer.fargate_profile);
+            let answer = still_there(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
+            found.extend(answer.and_then(|answer| answer.fargate_profile));
         }
         Ok(found)
     }
@@ -146,8 +156,8 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for name in all!(aws, cluster, "ListNodegroups", list(), nodegroups) {
             let request = aws.eks.describe_nodegroup().cluster_name(cluster).nodegroup_name(&name);
-            let answer = aws.call(Service::Eks, "DescribeNodegroup", &name, request.send()).await?;
-            found.extend(answer.nodegroup);
+            let answer = still_there(aws.call(Service::Eks, "DescribeNodegroup", &name, request.send()).await)?;
+            found.extend(answer.and_then(|answer| answer.nodegroup));
         }
         Ok(found)
     }

@@ -57,7 +57,7 @@ class Ec2Response(
         return headers, body
 
     def refuse_reserved_tags(self) -> None:
-        tags = list(self._get_param("Tags") or []) if self._get_action() == "CreateTags" else []
+        tags = list(self._get_param("Tags") or []) if self._get_action() in ("CreateTags", "DeleteTags") else []
         for specification in self._get_param("TagSpecifications") or []:
             tags += specification.get("Tags") or []
         if any(str(tag.get("Key", "")).lower().startswith("aws:") for tag in tags if isinstance(tag, dict)):

@@ -277,6 +277,10 @@ def delete_cluster(context: Context) -> dict[str, Any]:
 
 
 def finish_deletion(context: Context, cluster: Cluster) -> None:
+    if "fail" in context.outcome:
+        cluster.body["status"] = "FAILED"
+        cluster.body["health"]["issues"] = [{"resourceIds": [], "code": "InternalFailure", "message": context.outcome["fail"]}]
+        return
     remove_security_group(context, cluster)
     if context.region.clusters.get(cluster.name) is cluster:
         del context.region.clusters[cluster.name]

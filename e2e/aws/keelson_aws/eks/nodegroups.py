@@ -285,6 +285,10 @@ def delete_nodegroup(context: Context) -> dict[str, Any]:
 def finish_deletion(context: Context, cluster: Cluster, part: Part) -> None:
     if part.body["status"] != "DELETING":
         return
+    if "fail" in context.outcome:
+        part.body["status"] = "DELETE_FAILED"
+        part.body["health"]["issues"] = [{"code": "Ec2SecurityGroupDeletionFailure", "message": context.outcome["fail"], "resourceIds": []}]
+        return
     fleet.remove_fleet(context, part)
     cluster.nodegroups.pop(part.body["nodegroupName"], None)
     role = part.body["nodeRole"]

@@ -1,0 +1,74 @@
+"""A network that belongs to others, and what they have in it: as Terraform, kops and controllers tag things."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from .account import Account
+from .leftovers import tagged
+
+
+def now(ahead: float = 0) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=ahead)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Neighbours:
+    """Somebody else's VPC. Everything here carries the name of a cluster, and each is made by somebody else."""
+
+    def __init__(self, account: Account, cluster: str, cidr: str = "10.9.0.0/16"):
+        self.account, self.ec2, self.cluster = account, account.ec2, cluster
+        self.subnets = account.network("ab", cidr)
+        found = self.ec2.describe_subnets(SubnetIds=self.subnets[:1])["Subnets"]
+        self.vpc = found[0]["VpcId"]
+
+    def group(self, name: str, tags: dict[str, str], description: str = "made by others") -> str:
+        asked = {"GroupName": name, "Description": description, "VpcId": self.vpc}
+        if tags:
+            asked["TagSpecifications"] = tagged("security-group", tags)
+        return self.ec2.create_security_group(**asked)["GroupId"]
+
+    def terraform_group(self, name: str) -> str:
+        """As terraform-aws-eks makes its node group's, and kops its own."""
+        return self.group(name, {f"kubernetes.io/cluster/{self.cluster}": "owned", "Name": name})
+
+    def load_balancer_group(self, name: str) -> str:
+        """As the AWS Load Balancer Controller of a cluster of that name makes them."""
+        tags = {"elbv2.k8s.aws/cluster": self.cluster, "elbv2.k8s.aws/resource": "backend-sg"}
+        return self.group(name, tags, "[k8s] Shared Backend SecurityGroup for LoadBalancer")
+
+    def allow(self, group: str, source: str) -> None:
+        rule = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": source}]}
+        self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
+
+    def interface(self, tags: dict[str, str], description: str, *groups: str) -> str:
+        asked = {"SubnetId": self.subnets[0], "Description": description}
+        if groups:
+            asked["Groups"] = list(groups)
+        specification = tagged("network-interface", tags)
+        made = self.ec2.create_network_interface(**asked, TagSpecifications=specification)
+        return made["NetworkInterface"]["NetworkInterfaceId"]
+
+    def node_interface(self, instance: str, created: str, *groups: str) -> str:
+        """As the VPC CNI of a cluster of that name makes them."""
+        tags = {
+            "cluster.k8s.amazonaws.com/name": self.cluster,
+            "node.k8s.amazonaws.com/instance_id": instance,
+            "node.k8s.amazonaws.com/createdAt": created,
+        }
+        return self.interface(tags, f"aws-K8S-{instance}", *groups)
+
+    def node(self) -> str:
+        """An instance that runs."""
+        asked = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small"}
+        return self.ec2.run_instances(**asked, SubnetId=self.subnets[1])["Instances"][0]["InstanceId"]
+
+    def groups(self) -> dict[str, tuple]:
+        """Rules by group of all that are in the VPC."""
+        by_vpc = [{"Name": "vpc-id", "Values": [self.vpc]}]
+        found = self.ec2.describe_security_groups(Filters=by_vpc)["SecurityGroups"]
+        return {g["GroupId"]: (g["IpPermissions"], g["IpPermissionsEgress"]) for g in found}
+
+    def interfaces(self) -> set[str]:
+        by_vpc = [{"Name": "vpc-id", "Values": [self.vpc]}]
+        found = self.ec2.describe_network_interfaces(Filters=by_vpc)["NetworkInterfaces"]
+        return {interface["NetworkInterfaceId"] for interface in found}

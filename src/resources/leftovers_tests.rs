@@ -1,0 +1,21 @@
+//! Which rules a sweep takes out.
+
+use super::*;
+
+#[test]
+fn only_the_rules_among_what_is_swept_are_taken_out() {
+    let rule = |ports: (i32, i32), groups: &[&str]| Permission {
+        protocol: "tcp".into(),
+        from_port: Some(ports.0),
+        to_port: Some(ports.1),
+        cidrs: vec!["10.0.0.0/16".into()],
+        ipv6_cidrs: Vec::new(),
+        group_ids: groups.iter().map(|id| (*id).to_owned()).collect(),
+    };
+    let rules = [rule((80, 80), &["sg-1", "sg-2", "sg-foreign"]), rule((443, 443), &["sg-1"]), rule((22, 22), &[])];
+    let found = naming(&rules, "sg-1", &["sg-1", "sg-2"]);
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].from_port(), found[0].ip_ranges().len()), (Some(80), 0));
+    let pairs: Vec<_> = found[0].user_id_group_pairs().iter().filter_map(|pair| pair.group_id()).collect();
+    assert_eq!(pairs, ["sg-2"]);
+}

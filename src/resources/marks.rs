@@ -1,0 +1,217 @@
+//! What AWS's services and the usual controllers mark as a cluster's, and what of it may be swept. Pure.
+//!
+//! | who | marks | by |
+//! |---|---|---|
+//! | EKS | its cluster security group | the tag `aws:eks:cluster-name`: `aws:` is a prefix that nobody but AWS can write |
+//! | Amazon VPC CNI | interfaces of nodes | the tags `cluster.k8s.amazonaws.com/name`, `node.k8s.amazonaws.com/instance_id` and `createdAt`, and the description `aws-K8S-INSTANCE` |
+//! | AWS Load Balancer Controller | security groups | the tags `elbv2.k8s.aws/cluster` and `.../resource`, and a description that begins with `[k8s]` |
+//! | the cloud provider in Kubernetes | security groups of load balancers | the tag `kubernetes.io/cluster/NAME=owned` and the name `k8s-elb-...` |
+//!
+//! Terraform modules, kops and people write `kubernetes.io/cluster/NAME=owned` as well: that tag counts only in a VPC of ours.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_ec2::types::NetworkInterfaceStatus;
+use jiff::Timestamp;
+
+use crate::aws::snapshots::{NetworkInterface, SecurityGroup};
+use crate::aws::tags::{OWNER, Tags};
+use crate::engine::Mark;
+
+const INSTANCE: &str = "node.k8s.amazonaws.com/instance_id";
+const CREATED: &str = "node.k8s.amazonaws.com/createdAt";
+const CNI_CLUSTER: &str = "cluster.k8s.amazonaws.com/name";
+const EKS_CLUSTER: &str = "aws:eks:cluster-name";
+const LOAD_BALANCER_CLUSTER: &str = "elbv2.k8s.aws/cluster";
+/// What the load balancer controller says a group is for.
+const LOAD_BALANCER_RESOURCES: [&str; 3] =
+    ["elbv2.k8s.aws/resource", "ingress.k8s.aws/resource", "service.k8s.aws/resource"];
+
+/// In whose network something lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// In a VPC that we made for the cluster: whatever is marked there came with it.
+    Ours,
+    /// In somebody else's.
+    Theirs,
+}
+
+fn mark(by: &'static str, name: Option<&str>) -> Mark {
+    Mark { by, name: name.map(str::to_owned), reserved: by == "EKS" }
+}
+
+fn is_owned(tags: &Tags, cluster: &str) -> bool {
+    tags.get(&format!("kubernetes.io/cluster/{cluster}")) == Some("owned")
+}
+
+/// Who marked a security group as the cluster's.
+pub fn of_group(group: &SecurityGroup, cluster: &str, network: Network) -> Option<Mark> {
+    let has = |tag: &str| group.tags.get(tag) == Some(cluster);
+    if has(EKS_CLUSTER) {
+        return Some(mark("EKS", Some(cluster)));
+    }
+    let made_whole = LOAD_BALANCER_RESOURCES.iter().any(|tag| group.tags.get(tag).is_some())
+        && group.description.starts_with("[k8s]");
+    if has(LOAD_BALANCER_CLUSTER) && (network == Network::Ours || made_whole) {
+        return Some(mark("AWS Load Balancer Controller", Some(cluster)));
+    }
+    let of_provider = group.name.starts_with("k8s-elb-") && is_owned(&group.tags, cluster);
+    (network == Network::Ours && of_provider).then(|| mark("Kubernetes' cloud provider", Some(cluster)))
+}
+
+/// Whether a security group carries the cluster's name at all: it was there before the cluster, or is somebody's, or is its own.
+pub fn names_cluster(tags: &Tags, cluster: &str) -> bool {
+    let named = [EKS_CLUSTER, LOAD_BALANCER_CLUSTER, CNI_CLUSTER];
+    named.iter().any(|tag| tags.get(tag) == Some(cluster)) || is_owned(tags, cluster)
+}
+
+/// Who marked a network interface as the cluster's.
+pub fn of_interface(interface: &NetworkInterface, cluster: &str, network: Network) -> Option<Mark> {
+    let tags = &interface.tags;
+    if tags.get(EKS_CLUSTER) == Some(cluster) {
+        return Some(mark("EKS", Some(cluster)));
+    }
+    let name = tags.get(CNI_CLUSTER);
+    let described = instance(interface).is_some_and(|id| interface.description == format!("aws-K8S-{id}"));
+    match network {
+        Network::Ours => {
+            let of_node = instance(interface).is_some() && name.is_none();
+            let of_pod = tags.get("eks:eni:owner").is_some() && is_owned(tags, cluster);
+            (name == Some(cluster) || of_node || of_pod).then(|| mark("Amazon VPC CNI", name))
+        }
+        Network::Theirs => {
+            let whole = name == Some(cluster) && described && created(interface).is_some();
+            whole.then(|| mark("Amazon VPC CNI", name))
+        }
+    }
+}
+
+/// The node that an interface was made for.
+pub fn instance(interface: &NetworkInterface) -> Option<&str> {
+    interface.tags.get(INSTANCE).filter(|id| id.starts_with("i-"))
+}
+
+/// When the VPC CNI made an interface.
+pub fn created(interface: &NetworkInterface) -> Option<Timestamp> {
+    interface.tags.get(CREATED)?.parse().ok()
+}
+
+/// What in a VPC is the cluster's, by how it may go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// Interfaces that nothing uses.
+    pub interfaces: Vec<(&'a NetworkInterface, Mark)>,
+    /// Interfaces that are about to be of no use: their node is gone.
+    pub going: Vec<&'a NetworkInterface>,
+    /// Security groups that nothing uses, and nothing that stays names.
+    pub groups: Vec<(&'a SecurityGroup, Mark)>,
+    /// Security groups that are held by something that stays.
+    pub held: Vec<&'a SecurityGroup>,
+    /// What carries the cluster's name, and by nothing that proves it.
+    pub unproven_groups: Vec<&'a SecurityGroup>,
+    /// The same.
+    pub unproven_interfaces: Vec<&'a NetworkInterface>,
+}
+
+/// What is looked for, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// Whose network it is.
+    pub network: Network,
+    /// The account: what others have in a shared VPC is theirs.
+    pub account: &'a str,
+    /// Groups that the spec names.
+    pub spared: &'a [String],
+    /// Instances that are there and are not on their way out.
+    pub living: &'a BTreeSet<String>,
+    /// What the network had before the cluster, in a network of others.
+    pub baseline: Option<&'a crate::engine::sweep::Baseline>,
+}
+
+impl Search<'_> {
+    fn is_elsewhere(&self, owner: Option<&str>) -> bool {
+        owner.is_some_and(|owner| owner != self.account)
+    }
+
+    /// Whether it was not there before the cluster, as far as is known.
+    fn is_new(&self, mark: &Mark, id: &str, at: Option<Timestamp>) -> bool {
+        if self.network == Network::Ours {
+            return true;
+        }
+        self.baseline.is_some_and(|baseline| match at {
+            _ if mark.reserved => true,
+            Some(at) => at >= baseline.since,
+            None => baseline.before.as_ref().is_some_and(|before| !before.contains(id)),
+        })
+    }
+
+    /// Sorts what is in the VPC.
+    pub fn sort<'a>(&self, interfaces: &'a [NetworkInterface], groups: &'a [SecurityGroup]) -> Found<'a> {
+        let mut found = Found::default();
+        for interface in interfaces.iter().filter(|one| !one.requester_managed) {
+            let mark = of_interface(interface, self.cluster, self.network)
+                .filter(|mark| self.is_new(mark, &interface.id, created(interface)))
+                .filter(|_| !self.is_elsewhere(interface.owner_id.as_deref()));
+            let available = interface.status == Some(NetworkInterfaceStatus::Available);
+            let lives = instance(interface).is_some_and(|id| self.living.contains(id));
+            match mark {
+                // Whatever the cluster was, its node is there, and somebody's.
+                Some(_) if lives && (available || self.network == Network::Theirs) => {
+                    found.unproven_interfaces.push(interface);
+                }
+                Some(mark) if available => found.interfaces.push((interface, mark)),
+                Some(_) => found.going.push(interface),
+                None if available && names_cluster(&interface.tags, self.cluster) => {
+                    found.unproven_interfaces.push(interface);
+                }
+                None => {}
+            }
+        }
+        let mut marked = Vec::new();
+        for group in groups.iter().filter(|group| group.name != "default") {
+            let mark = of_group(group, self.cluster, self.network)
+                .filter(|mark| self.is_new(mark, &group.id, None))
+                .filter(|mark| mark.reserved || group.tags.get(OWNER).is_none())
+                .filter(|_| !self.is_elsewhere(group.owner_id.as_deref()) && !self.spared.contains(&group.id));
+            match mark {
+                Some(mark) => marked.push((group, mark)),
+                None if names_cluster(&group.tags, self.cluster) => found.unproven_groups.push(group),
+                None => {}
+            }
+        }
+        let goes: BTreeSet<&str> = found.interfaces.iter().map(|(interface, _)| interface.id.as_str()).collect();
+        let stays = interfaces.iter().filter(|interface| !goes.contains(interface.id.as_str()));
+        let used: BTreeSet<&str> =
+            stays.flat_map(|interface| interface.security_group_ids.iter().map(String::as_str)).collect();
+        (found.groups, found.held) = deletable(marked, groups, &used);
+        found
+    }
+}
+
+/// Of the marked groups those that can go together: none is used, and only such as go name them. The rest are held.
+fn deletable<'a>(
+    mut marked: Vec<(&'a SecurityGroup, Mark)>,
+    all: &[SecurityGroup],
+    used: &BTreeSet<&str>,
+) -> (Vec<(&'a SecurityGroup, Mark)>, Vec<&'a SecurityGroup>) {
+    let mut held = Vec::new();
+    loop {
+        let going: BTreeSet<&str> = marked.iter().map(|(group, _)| group.id.as_str()).collect();
+        let can_go = |group: &SecurityGroup| {
+            let stays = |other: &&SecurityGroup| !going.contains(other.id.as_str());
+            !used.contains(group.id.as_str()) && !all.iter().filter(stays).any(|other| other.refers_to(&group.id))
+        };
+        let (go, stay): (Vec<_>, Vec<_>) = marked.into_iter().partition(|(group, _)| can_go(group));
+        marked = go;
+        if stay.is_empty() {
+            return (marked, held);
+        }
+        held.extend(stay.into_iter().map(|(group, _)| group));
+    }
+}
+
+#[cfg(test)]
+#[path = "marks_tests.rs"]
+mod tests;

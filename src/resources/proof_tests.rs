@@ -1,0 +1,130 @@
+//! What proves that something is ours.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::aws::snapshots::{Address, NatGateway, RouteTable};
+use crate::aws::tags::Tags;
+use crate::engine::Recorded;
+
+const UID: &str = "uid-1";
+
+fn tags(key: &str) -> Tags {
+    Tags::owned(UID, "default/demo", key, "demo", &Default::default())
+}
+
+fn table(id: &str, vpc: &str) -> RouteTable {
+    RouteTable {
+        id: id.into(),
+        vpc_id: vpc.into(),
+        routes: Vec::new(),
+        associations: Vec::new(),
+        tags: tags("routeTable/public"),
+    }
+}
+
+fn key() -> Key {
+    Key::named("routeTable", "public")
+}
+
+/// `recorded`: `None`: not on record; `Some("")`: a create without an answer.
+fn look(recorded: Option<&str>, goal: Goal) -> Look {
+    Look {
+        max_age: Duration::ZERO,
+        goal,
+        recorded_id: recorded.filter(|id| !id.is_empty()).map(str::to_owned),
+        recorded: recorded.is_some(),
+        recorded_operation: None,
+        at_rest: true,
+    }
+}
+
+fn refs(vpc: Option<&str>) -> Refs {
+    let mut refs = Refs::default();
+    if let Some(vpc) = vpc {
+        refs.insert(crate::resources::vpc::key(), vpc.into(), Default::default());
+    }
+    refs
+}
+
+/// The id that is found, `none`, or `unproven`.
+fn found(all: &[RouteTable], recorded: Option<&str>, vpc: Option<&str>, goal: Goal) -> String {
+    match claim(UID, false, all, &key(), &look(recorded, goal), &refs(vpc)) {
+        Claim::Ours(table) => table.id.clone(),
+        Claim::Nothing => "none".into(),
+        Claim::Unproven(why) => {
+            assert!(why.contains("status.resources"), "{why}");
+            "unproven".into()
+        }
+    }
+}
+
+#[test]
+fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
+    let (ours, elsewhere) = (table("rtb-2", "vpc-1"), table("rtb-1", "vpc-9"));
+    let both = [elsewhere.clone(), ours.clone()];
+    let present = Goal::Present;
+    for (all, recorded, vpc, goal, expected) in [
+        (&both[..], Some("rtb-2"), None, present, "rtb-2"),
+        (&both[..], None, Some("vpc-1"), present, "rtb-2"),
+        (&both[..], Some("rtb-2"), Some("vpc-1"), Goal::Gone, "rtb-2"),
+        // A create without an answer: whatever carries the tags is what it made.
+        (&both[..1], Some(""), None, present, "rtb-1"),
+        // Ours is on record and gone: the other does not take its place.
+        (&both[..1], Some("rtb-2"), Some("vpc-1"), present, "none"),
+        (&both[..1], Some("rtb-2"), Some("vpc-1"), Goal::Gone, "none"),
+        // Nothing is on record: making one might double it, deleting it might hit somebody else.
+        (&both[..1], None, Some("vpc-1"), present, "unproven"),
+        (&both[..1], None, Some("vpc-1"), Goal::Gone, "none"),
+        (&both[..1], None, Some("vpc-1"), Goal::Released, "none"),
+        (&[], None, None, present, "none"),
+    ] {
+        assert_eq!(found(all, recorded, vpc, goal), expected, "{recorded:?} {vpc:?} {goal:?}");
+    }
+    let others =
+        RouteTable { tags: Tags::owned("uid-2", "a/b", "routeTable/public", "x", &Default::default()), ..ours };
+    assert_eq!(found(&[others], None, Some("vpc-1"), present), "none");
+    let trusted = claim(UID, true, &both[..1], &key(), &look(None, present), &refs(None));
+    assert!(matches!(trusted, Claim::Ours(_)), "who only reads has no record");
+}
+
+#[test]
+fn an_address_is_in_the_vpc_of_the_gateway_that_has_it() {
+    let address = |id: &str| Address {
+        allocation_id: id.into(),
+        public_ip: String::new(),
+        association_id: None,
+        network_interface_id: None,
+        tags: tags("elasticIp/a"),
+    };
+    let gateway = NatGateway {
+        id: "nat-1".into(),
+        vpc_id: "vpc-1".into(),
+        subnet_id: String::new(),
+        state: None,
+        allocation_ids: vec!["eipalloc-1".into()],
+        created: None,
+        failure_code: None,
+        failure_message: None,
+        tags: tags("natGateway/a"),
+    };
+    let placed = PlacedAddress::all(&[address("eipalloc-1"), address("eipalloc-2")], &[gateway]);
+    assert_eq!(placed.iter().map(Placed::vpc).collect::<Vec<_>>(), [Some("vpc-1"), None]);
+}
+
+#[test]
+fn what_only_claims_to_be_the_objects_is_told_apart() {
+    let recorded =
+        |id: Option<&str>| Recorded { id: id.map(str::to_owned), operation: None, at: Timestamp::UNIX_EPOCH };
+    let lines = [(key(), recorded(Some("rtb-1"))), (Key::single("internetGateway"), recorded(None))];
+    let records = Records::of(&Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, lines));
+    assert!(records.prove(&key(), "rtb-1") && !records.prove(&key(), "rtb-2"));
+    assert!(records.prove(&Key::single("internetGateway"), "igw-1"), "its create has no answer yet");
+    assert!(!records.prove(&Key::single("vpc"), "vpc-1"));
+    let all = [table("rtb-1", "vpc-9"), table("rtb-2", "vpc-1"), table("rtb-3", "vpc-9")];
+    let (ours, claims) = records.split(UID, false, &all, &BTreeSet::from(["vpc-1".to_owned()]));
+    let ids = |owned: Vec<Owned>| owned.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
+    assert_eq!((ids(ours), ids(claims)), (vec!["rtb-1".into(), "rtb-2".into()], vec!["rtb-3".to_owned()]));
+}
