@@ -112,12 +112,14 @@ def test_an_edit_of_the_agent_is_carried_out_once_it_is_approved_and_not_before(
         shop.approve(status["plan"]["hash"])
         until(lambda: followed(on) == (REPOSITORY, "./clusters/ours"), 60, "the agent")
         until(lambda: shop.found()["status"].get("gitops", {}).get("applied"), 30, "its fields in status")
+        until(lambda: plans.steps(shop.found()["status"]) == [], 40, "nothing left to do")
+        mark = on.mark()
         theirs = flux("https://git.example.com/theirs", "clusters/theirs")
         shop.edit(gitops=theirs)
         status = shop.asks()
         assert plans.steps(status) == [("Update", AGENT)]
         assert f"{REPOSITORY} -> https://git.example.com/theirs" in status["plan"]["steps"][0]["detail"]
-        shop.nothing_is_written()
+        shop.nothing_is_written(mark)
         assert followed(on) == (REPOSITORY, "./clusters/ours")
         # What hands changed waits with it, and is put back once nothing of the agent waits.
         shop.approve(status["plan"]["hash"])
@@ -179,11 +181,9 @@ def test_an_editor_cannot_approve_by_any_way_and_an_approver_can(on, people):
         # Not by a policy of their own: a new cluster waits, whatever it says.
         automatic = editor.object("EksCluster", "guarded", {**spec, "changePolicy": "Automatic"})
         assert editor.refusal(automatic) is None
-        waits(on, item)
-        editor.api.delete(*key_of(item))
-        on.api.wait_gone(*key_of(item), 30)
+        first = waits(on, item)
         assert editor.refusal(item) is None
-        hash_ = waits(on, item)
+        hash_ = waits(on, item, other_than=first)
         # Not by annotation.
         editor.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {APPROVE: hash_}}}, "team")
         until(lambda: "annotations do not count" in on.condition(item)["message"], 20, "that annotations do not count")
@@ -223,6 +223,12 @@ def test_an_editor_cannot_approve_by_any_way_and_an_approver_can(on, people):
         assert actions(on.writes(deleted, account.id)) == []
         assert refusal_of_create(approver, approval(approver, "deletion", "guarded", hash_)) is None
         on.api.wait_gone(*key_of(item), 40)
+        # And made anew it waits again, whatever it says.
+        remade = on.mark()
+        assert editor.refusal(automatic) is None
+        waits(on, item)
+        assert actions(on.writes(remade, account.id)) == []
+    on.forget(item)
 
 
 def refusal_of_create(people: Tenant, item: dict) -> str | None:
