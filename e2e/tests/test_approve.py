@@ -18,6 +18,7 @@ from datetime import datetime, timezone
 import pytest
 import yaml
 
+from fleet import API
 from fleet.manifests import cluster, key_of, node_group
 from fleet.stage import Stage, stage, until
 from keelson_harness.cloud import LocalCloud
@@ -25,6 +26,7 @@ from keelson_harness.kubeapi import KubeApi, conditions
 from keelson_harness.places import keelson_binary
 
 APPROVE = "keelson.dev/approve"
+RELEASE = "keelson.dev/release-deletion"
 STEPS = [
     {"action": "Create", "resource": "vpc", "state": "Pending", "expectedSeconds": 1},
     {"action": "Update", "resource": "cluster", "state": "Pending", "detail": "logging (none) -> api"},
@@ -65,16 +67,22 @@ class Shop:
 
     @property
     def command(self) -> list[str]:
-        return [str(keelson_binary()), "approve"]
+        return [str(keelson_binary()), "approve", "--annotation"]
+
+    def approve_by_object(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.approve(*arguments, command=[str(keelson_binary()), "approve"])
+
+    def objects(self) -> list[dict]:
+        return self.api.list(API, "PlanApproval", "default")
 
     @property
     def env(self) -> dict[str, str]:
         return {"KUBECONFIG": self.kubeconfig, "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 
-    def approve(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def approve(self, *arguments: str, command: list[str] | None = None) -> subprocess.CompletedProcess[str]:
         """Without a terminal."""
         return subprocess.run(
-            [*self.command, *arguments],
+            [*(command or self.command), *arguments],
             env=self.env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -133,6 +141,8 @@ def shop(cloud) -> Iterator[Shop]:
     for item in shop.items:
         shop.api.create(item)
     yield shop
+    for item in shop.objects():
+        shop.api.delete(API, "PlanApproval", item["metadata"]["name"], "default")
     for item in shop.items:
         shop.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": None}}, "default")
         shop.api.delete(*key_of(item))
@@ -207,6 +217,40 @@ def test_a_deletion_that_waits_is_approved_too(shop):
     done = shop.approve("shop", "-n=default", "--yes")
     assert "EksCluster default/shop, plan 3f9a1c20, to be deleted" in done.stdout
     assert shop.annotation(made) == "3f9a1c20"
+
+
+def test_an_approval_is_an_object_of_its_own_that_names_who_approved_and_is_made_once(shop):
+    made, group, *_ = shop.items
+    shop.plan(made, "3f9a1c20aaaaaaaa")
+    shop.plan(group, "3f9a1c20bbbbbbbb")
+    done = shop.approve_by_object("shop", "-n=default", "--yes")
+    assert done.returncode == 0, done.stderr
+    specs = {item["spec"]["hash"]: item for item in shop.objects()}
+    of_cluster, of_group = specs["3f9a1c20aaaaaaaa"], specs["3f9a1c20bbbbbbbb"]
+    assert of_cluster["spec"]["clusterRef"] == {"name": "shop"} and of_group["spec"]["nodeGroupRef"] == {"name": "shop-default"}
+    assert of_cluster["spec"]["approvedBy"], "the API server's name for whoever approves"
+    uid = shop.api.get(*key_of(made))["metadata"]["uid"]
+    assert [owner["uid"] for owner in of_cluster["metadata"]["ownerReferences"]] == [uid], "it goes with its cluster"
+    assert shop.annotation(made) is None
+    again = shop.approve_by_object("shop", "-n=default", "--yes")
+    assert "the operator is about to take it up" in again.stdout and len(shop.objects()) == 2
+
+
+def test_a_deletion_that_is_held_is_released_by_its_own_word(shop):
+    made = shop.items[0]
+    shop.api.patch(*key_of(made)[:3], {"metadata": {"finalizers": ["keelson.dev/aws"]}}, "default")
+    shop.api.delete(*key_of(made))
+    shop.plan(made, "3f9a1c20aaaaaaaa")
+    word = "00000000ffffffff"
+    shop.api.patch(*key_of(made)[:3], {"status": {"deletion": {"release": word}}}, "default", subresource="status")
+    done = shop.approve_by_object("shop", "-n=default", f"--hash={word}")
+    assert f"approved: EksCluster default/shop, release of its deletion {word}" in done.stdout, done.stderr
+    assert word in [item["spec"]["hash"] for item in shop.objects()]
+    for item in shop.objects():
+        shop.api.delete(API, "PlanApproval", item["metadata"]["name"], "default")
+    assert shop.approve("shop", "-n=default", "--yes").returncode == 0
+    annotations = shop.api.get(*key_of(made))["metadata"]["annotations"]
+    assert annotations == {RELEASE: word}
 
 
 def test_on_a_terminal_it_asks_in_colour_and_no_is_no(shop):

@@ -197,6 +197,12 @@ def manifest(kind: str, name: str, spec: dict) -> dict:
     return {"apiVersion": API, "kind": kind, "metadata": metadata, "spec": spec}
 
 
+def me(api: KubeApi) -> str:
+    """The test's own user name: the admission policy demands it of an approval."""
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    return api.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", json=review).json()["status"]["userInfo"]["username"]
+
+
 def live_and_die(api: KubeApi) -> None:
     """A cluster and its node group are made and deleted; an account is looked at; a Secret is asked for."""
     account = {"accountId": ACCOUNT, "allowedNamespaces": ["default"]}
@@ -213,6 +219,9 @@ def live_and_die(api: KubeApi) -> None:
     api.wait_condition(API, "AwsAccount", "here", "Ready", None)
     api.wait_condition(API, "EksCluster", "demo", "Ready", timeout=120)
     api.wait_condition(API, "NodeGroup", "demo-default", "Ready", timeout=120)
+    # Of no plan that waits: it is told so.
+    api.create(manifest("PlanApproval", "stale", {"clusterRef": {"name": "demo"}, "hash": "0" * 16, "approvedBy": me(api)}))
+    api.wait(API, "PlanApproval", "stale", lambda found: found.get("status", {}).get("state") == "Stale")
     stalled = api.wait_condition(API, "EksCluster", "other", "Stalled", reason="SyncFailed")
     assert "not-there" in json.dumps(stalled["status"])
     # The node group is not deleted by us: it goes with its cluster.

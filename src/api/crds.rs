@@ -4,14 +4,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomR
 use kube::CustomResourceExt;
 use serde_json::json;
 
-use super::{AwsAccount, EksCluster, NodeGroup};
+use super::{AwsAccount, EksCluster, NodeGroup, PlanApproval};
 
 /// First lines of a generated file.
 const HEADER: &str = "# Generated from src/api by `keelson crds`: do not edit.\n";
 
 /// The definitions of all kinds, in the order in which their files sort.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    let mut found = vec![AwsAccount::crd(), EksCluster::crd(), NodeGroup::crd()];
+    let mut found = vec![AwsAccount::crd(), EksCluster::crd(), NodeGroup::crd(), PlanApproval::crd()];
     found.iter_mut().for_each(not_looked_at_yet);
     found
 }

@@ -18,6 +18,7 @@ pub mod duration;
 pub mod gitops;
 pub mod network;
 pub mod node_group;
+pub mod plan_approval;
 pub mod policy;
 pub mod reference;
 mod rules;
@@ -36,6 +37,7 @@ pub use account::{AwsAccount, AwsAccountSpec};
 pub use cluster::{EksCluster, EksClusterSpec};
 pub use conditions::{ConditionType, Reason};
 pub use node_group::{NodeGroup, NodeGroupSpec};
+pub use plan_approval::{PlanApproval, PlanApprovalSpec};
 pub use version::KubernetesVersion;
 
 /// API group of every kind here.

@@ -26,6 +26,16 @@ pub struct ClusterReference {
     pub name: String,
 }
 
+/// A NodeGroup in the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeGroupReference {
+    /// Name of the NodeGroup, in this object's namespace.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = rules::object_name())]
+    pub name: String,
+}
+
 /// A Secret in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -25,6 +25,11 @@ pub(super) fn each(pattern: &str, message: &str) -> Rule {
     rule(format!("self.all(item, item.matches(r'{pattern}'))"), message)
 }
 
+/// The hash of a plan, or the word that releases a deletion.
+pub(super) fn plan_hash() -> Rule {
+    matches("^[0-9a-f]{16}$", "must be the 16 hexadecimal digits of status.plan.hash, or of status.deletion.release")
+}
+
 /// No item of the list is there twice; for lists whose order counts, which cannot be sets.
 pub(super) fn unique() -> Rule {
     rule("self.all(item, self.exists_one(other, other == item))", "each entry may be listed once only")

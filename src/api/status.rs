@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::node_group::SubnetTier;
+use super::policy::ChangePolicy;
 use super::schema;
 pub use super::status_plan::*;
 pub use super::status_progress::*;
@@ -71,6 +72,9 @@ pub struct EksClusterStatus {
     /// What will be done next; with changePolicy Approval, what waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
+    /// The change policy that is in force. It differs from the spec's while a looser one waits for its approval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_policy: Option<ChangePolicy>,
     /// What differs in AWS though the spec did not change, and is left alone: `driftPolicy` is `Report`. At most fifty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), extend("x-kubernetes-list-type" = "atomic"))]

@@ -136,6 +136,10 @@ pub struct GitOpsStatus {
     /// Whether Git owns the agent's manifests.
     #[serde(default)]
     pub adopted: bool,
+    /// Fields of `spec.gitops` that the agent was last brought to: what differs from the spec is a step of the plan.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    pub applied: Vec<AgentField>,
     /// The agent's controllers, and whether they run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
@@ -176,6 +180,21 @@ pub struct GitOpsStatus {
     /// Since when the cluster does not answer: what stands here is what was known then. Absent: it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable_since: Option<Time>,
+}
+
+/// Most fields of the agent that are kept.
+pub const MAX_AGENT_FIELDS: usize = 100;
+
+/// A field of the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentField {
+    /// Path below `spec.gitops`.
+    #[schemars(length(max = 253))]
+    pub field: String,
+    /// Its value; of a long one the beginning and a digest.
+    #[schemars(length(max = 512))]
+    pub value: String,
 }
 
 /// A controller of the agent's.

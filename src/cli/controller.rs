@@ -50,6 +50,10 @@ pub struct Args {
     /// How many clusters may begin to be deleted within an hour. The rest wait for `keelson approve`.
     #[arg(long, env = "KEELSON_MAX_DELETIONS", default_value_t = 3)]
     max_deletions: u32,
+    /// Take approvals from PlanApprovals only: annotations do not count, and a looser changePolicy waits for an approval
+    /// itself. Whoever may write clusters can then not approve by that alone.
+    #[arg(long, env = "KEELSON_REQUIRE_APPROVAL_OBJECTS")]
+    require_approval_objects: bool,
     /// Of how many clusters the GitOps agent is watched, so that what it does is known at once. The others are asked now
     /// and then.
     #[arg(long, env = "KEELSON_MAX_WATCHES", default_value_t = 200)]
@@ -107,6 +111,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         settle,
         max_deletions,
         max_watches,
+        require_approval_objects,
         allow_http_git,
         workload_proxy,
         require_account,
@@ -140,6 +145,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
             event_queue_url,
             load_balancer_timeout: timeout,
             max_watches: max_watches.into(),
+            require_approval_objects,
         },
         aws: crate::aws::accounts::Settings::default(),
         pod_name: variable("POD_NAME"),

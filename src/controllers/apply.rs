@@ -36,6 +36,13 @@ impl Kind for crate::api::NodeGroup {
     }
 }
 
+impl Kind for crate::api::PlanApproval {
+    const NAME: &'static str = "PlanApproval";
+    fn api(client: &Client, namespace: Option<&str>) -> Api<Self> {
+        namespaced(client, namespace)
+    }
+}
+
 impl Kind for crate::api::AwsAccount {
     const NAME: &'static str = "AwsAccount";
     fn api(client: &Client, _: Option<&str>) -> Api<Self> {

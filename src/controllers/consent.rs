@@ -86,7 +86,8 @@ impl Input<'_> {
     }
 }
 
-fn kept(step: &ApprovedStep) -> (Key, StepId) {
+/// As it is compared.
+pub fn kept(step: &ApprovedStep) -> (Key, StepId) {
     (Key::parse(&step.resource), StepId::kept(&step.id))
 }
 
@@ -161,7 +162,12 @@ pub fn agree(
 ) -> Agreed {
     let Proposal { subject, plan, ahead, facts } = proposal;
     let hash = consent.hash(subject, plan, ahead, facts);
-    let Given::Only(approved) = &consent.given else { return Agreed { hash, ..Agreed::default() } };
+    let Given::Only(approved) = &consent.given else {
+        // What was taken up is remembered: it does not count again should approvals be asked for again.
+        let taken = previous.cloned().unwrap_or_default();
+        let PlanStatus { approval, approval_uid, approved_hash, .. } = taken;
+        return Agreed { hash, approval, approval_uid, approved_hash, ..Agreed::default() };
+    };
     let annotation = approvals.annotation.as_deref();
     // Kept as long as the annotation stands.
     let mut approval = annotation.and_then(|_| previous.and_then(|plan| plan.approval.clone()));

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::apply::Kind;
+use super::approvals::Offered;
 use super::cluster::agent::Watches;
 use super::cluster::load_balancers::Clearings;
 use super::deletions::Guard;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub load_balancer_timeout: Duration,
     /// Of how many clusters the agent is watched; the others are asked now and then.
     pub max_watches: usize,
+    /// Only PlanApprovals approve; annotations do not count.
+    pub require_approval_objects: bool,
 }
 
 /// A mutex whose content is whole at any point: a panic elsewhere must not take the other objects along.
@@ -247,6 +250,8 @@ pub struct Context {
     pub secrets: Secrets,
     /// The clusters whose agents are watched.
     pub watches: Watches,
+    /// Approvals in the form of objects.
+    pub approvals: Offered,
 }
 
 /// What a [`Context`] is made of.
@@ -309,6 +314,7 @@ impl Context {
             clearings: Clearings::default(),
             secrets: Secrets::default(),
             watches,
+            approvals: Offered::default(),
         }
     }
 

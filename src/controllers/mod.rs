@@ -9,6 +9,7 @@
 
 pub mod account;
 pub mod apply;
+pub mod approvals;
 pub mod cluster;
 pub mod conditions;
 pub mod consent;

@@ -77,7 +77,7 @@ impl Ahead {
         self.steps.iter().map(move |(key, step)| PlanStep {
             action: step_action(step.action),
             resource: key.to_string(),
-            detail: detail(&step.changes),
+            detail: describe_step(step),
             reason: step.reason.as_ref().map(|why| bounded(why, 256)),
             state,
             since: None,
@@ -100,7 +100,7 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
         after: None,
     };
     let planned = |step: &Step, state| PlanStep {
-        detail: detail(&step.changes).or_else(|| values(facts.get(&item.key), existing_id(item, step, memory))),
+        detail: describe_step(step).or_else(|| values(facts.get(&item.key), existing_id(item, step, memory))),
         reason: why(item, step, input).map(|why| bounded(&why, 256)),
         expected_seconds: seconds(item, step, expected),
         ..shown(step.action, state)
@@ -185,9 +185,15 @@ fn step_action(action: Action) -> StepAction {
     }
 }
 
-fn detail(changes: &[Change]) -> Option<String> {
+/// What an update changes field by field, or the values of what is created.
+pub fn describe_step(step: &Step) -> Option<String> {
+    let Step { action, changes, .. } = step;
     if changes.is_empty() {
         return None;
+    }
+    if *action == Action::Create {
+        let values: Vec<_> = changes.iter().map(|change| format!("{}: {}", change.field, change.to)).collect();
+        return Some(counted(&values.join("; ")));
     }
     Some(counted(&told(changes)))
 }

@@ -223,6 +223,8 @@ pub fn label(key: &Key) -> String {
         "nodes" => "nodes",
         "podIdentity" => "pod identity",
         "fargateProfile" => "Fargate profile",
+        "gitOpsAgent" => "GitOps agent",
+        "changePolicy" => "changePolicy",
         "unlistedAccessEntries" => "access entries that are not listed",
         "unlistedAddons" => "add-ons that are not listed",
         "unlistedPodIdentities" => "pod identities that are not listed",

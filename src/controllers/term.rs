@@ -20,7 +20,7 @@ use super::context::{Context, Parts, Queue, Queues};
 use super::expectations::Keeper;
 use super::report::{self, Next};
 use super::watch::{Change, watched};
-use super::{account, cluster, drift_events, node_group, secrets};
+use super::{account, approvals, cluster, drift_events, node_group, secrets};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::engine::failure::Failed;
 use crate::engine::{Class, Failure};
@@ -61,6 +61,7 @@ impl Term {
         watches.extend(keeper.clone().map(|keeper| tokio::spawn(keeper.keep())));
         watches.push(tokio::spawn(listed(ctx.clone())));
         watches.push(tokio::spawn(secrets::follow(ctx.clone())));
+        watches.push(tokio::spawn(approvals::follow(ctx.clone())));
         let queue = ctx.settings.event_queue_url.as_deref().map(|url| ctx.accounts.event_queue(url));
         watches.extend(queue.map(|queue| tokio::spawn(drift_events::follow(ctx.clone(), queue))));
         let (c, g, a) = (ctx.clusters.clone(), ctx.node_groups.clone(), ctx.aws_accounts.clone());

@@ -37,6 +37,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         event_queue_url: None,
         load_balancer_timeout: Duration::ZERO,
         max_watches: 0,
+        require_approval_objects: false,
     };
     let ctx = Context::new(Parts {
         events: Events::new(client.clone(), "test"),

@@ -44,15 +44,17 @@ def install_admission(stage: Stage) -> None:
     stage.apply(*[item for item in kustomize.build(CHECKOUT / "deploy") if item["kind"] in ADMISSION])
 
 
-def tenant(stage: Stage, namespace: str, roles: tuple[str, ...] = ROLES) -> Tenant:
-    """A tenant of a new namespace, bound to the shipped `roles` there and to nothing else."""
+def tenant(
+    stage: Stage, namespace: str, roles: tuple[str, ...] = ROLES, name: str = "tenant"
+) -> Tenant:
+    """A service account in a namespace of its own, bound to the shipped `roles` there and to nothing else."""
     shipped = [
         item
         for item in kustomize.build(CHECKOUT / "deploy")
         if item["kind"] == "ClusterRole" and item["metadata"]["name"] in roles
     ]
     assert {item["metadata"]["name"] for item in shipped} == set(roles)
-    account = {"name": "tenant", "namespace": namespace}
+    account = {"name": name, "namespace": namespace}
     stage.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account},
@@ -61,7 +63,7 @@ def tenant(stage: Stage, namespace: str, roles: tuple[str, ...] = ROLES) -> Tena
             {
                 "apiVersion": RBAC,
                 "kind": "RoleBinding",
-                "metadata": {"name": role, "namespace": namespace},
+                "metadata": {"name": f"{name}-{role}", "namespace": namespace},
                 "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
                 "subjects": [{"kind": "ServiceAccount", **account}],
             }
@@ -69,5 +71,5 @@ def tenant(stage: Stage, namespace: str, roles: tuple[str, ...] = ROLES) -> Tena
         ],
     )
     management = stage.cloud.management
-    token = stage.api.service_account_token(namespace, "tenant")
+    token = stage.api.service_account_token(namespace, name)
     return Tenant(namespace, KubeApi(management.url, management.ca_file, token=token))

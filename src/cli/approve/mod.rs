@@ -1,18 +1,17 @@
-//! `keelson approve`: shows the plans that wait, asks, and writes the annotation that names them. I/O: the management
+//! `keelson approve`: shows the plans that wait, asks, and approves them by a PlanApproval or an annotation. I/O: the management
 //! cluster's API and the terminal.
 
 mod waiting;
+mod write;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, bail};
-use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client};
-use serde_json::json;
+use kube::Client;
 
 use super::plan::print;
-use crate::api::{EksCluster, NodeGroup};
-use waiting::{Kind, Planned, Standing, Target, Word};
+use waiting::{Planned, Standing, Target, Word};
+use write::Objects;
 
 /// How often objects that change meanwhile are read again.
 const MOST_ATTEMPTS: usize = 20;
@@ -31,6 +30,10 @@ pub struct Args {
     /// Approve what is shown without asking.
     #[arg(short, long)]
     yes: bool,
+    /// Approve by an annotation on the object instead of a PlanApproval: for those who may write the object and may not
+    /// make PlanApprovals. An operator with --require-approval-objects does not take it.
+    #[arg(long)]
+    annotation: bool,
 }
 
 /// Shows, asks, approves.
@@ -43,6 +46,7 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
     let client = Client::try_default().await.context("no Kubernetes API to work with; set KUBECONFIG")?;
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let objects = Objects { client, namespace };
+    let approver = if args.annotation { None } else { Some(objects.approver().await) };
     let mut agreed: Option<Vec<String>> = None;
     for _ in 0..MOST_ATTEMPTS {
         let found = objects.read(&args.name).await?;
@@ -58,7 +62,11 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
         }
         let mut changed = false;
         for (object, word) in &waiting {
-            if objects.annotate(object, word).await? {
+            let written = match &approver {
+                Some(by) => objects.approve(object, by.as_deref()).await?,
+                None => objects.annotate(object, word).await?,
+            };
+            if written {
                 super::print(&format!("approved: {}\n", told(object)))?;
             } else {
                 changed = true;
@@ -138,51 +146,4 @@ fn agree(args: &Args, again: bool) -> anyhow::Result<()> {
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if ["y", "yes"].contains(&answer.trim().to_lowercase().as_str()) { Ok(()) } else { bail!("not approved") }
-}
-
-/// The objects of one namespace.
-struct Objects {
-    client: Client,
-    namespace: String,
-}
-
-impl Objects {
-    fn clusters(&self) -> Api<EksCluster> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    fn groups(&self) -> Api<NodeGroup> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    async fn read(&self, target: &Target) -> anyhow::Result<Vec<Planned>> {
-        let name = &target.name;
-        let place = || format!("{} {name} in namespace {}", target.kind, self.namespace);
-        if target.kind == Kind::NodeGroup {
-            return Ok(vec![self.groups().get(name).await.with_context(place)?.into()]);
-        }
-        let cluster = self.clusters().get(name).await.with_context(place)?;
-        let of_cluster = ListParams::default().fields(&format!("spec.clusterRef.name={name}"));
-        let groups = self.groups().list(&of_cluster).await.with_context(|| format!("the NodeGroups of {name}"))?;
-        Ok(std::iter::once(cluster.into()).chain(groups.items.into_iter().map(Planned::from)).collect())
-    }
-
-    /// Writes the annotation on the object as it was shown; `false`: it is another by now.
-    async fn annotate(&self, object: &Planned, word: &Word) -> anyhow::Result<bool> {
-        let name = object.metadata.name.clone().unwrap_or_default();
-        let metadata = json!({
-            "resourceVersion": object.metadata.resource_version,
-            "annotations": {word.annotation: word.text},
-        });
-        let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"metadata": metadata})));
-        let written = match object.kind {
-            Kind::EksCluster => self.clusters().patch(&name, &params, &patch).await.map(drop),
-            Kind::NodeGroup => self.groups().patch(&name, &params, &patch).await.map(drop),
-        };
-        match written {
-            Ok(()) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(error).with_context(|| object.title()),
-        }
-    }
 }

@@ -5,7 +5,9 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 
 use crate::api::status::PlanStatus;
-use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, RELEASE_ANNOTATION, Reason};
+use crate::api::{
+    APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec, RELEASE_ANNOTATION, Reason,
+};
 
 /// The kinds that have plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub struct Planned {
     pub plan: PlanStatus,
     /// The word that releases its deletion, while that is held.
     pub release: Option<String>,
+    /// Hashes of PlanApprovals that name it and are not decided yet.
+    pub approvals: Vec<String>,
 }
 
 impl From<EksCluster> for Planned {
@@ -64,7 +68,14 @@ impl From<EksCluster> for Planned {
         let status = cluster.status.unwrap_or_default();
         let (plan, deletion) = (status.plan.unwrap_or_default(), status.deletion.unwrap_or_default());
         let release = deletion.release.filter(|_| deletion.began.is_none());
-        Self { kind: Kind::EksCluster, metadata: cluster.metadata, conditions: status.conditions, plan, release }
+        Self {
+            kind: Kind::EksCluster,
+            metadata: cluster.metadata,
+            conditions: status.conditions,
+            plan,
+            release,
+            approvals: Vec::new(),
+        }
     }
 }
 
@@ -73,7 +84,14 @@ impl From<NodeGroup> for Planned {
         let status = group.status.unwrap_or_default();
         let (plan, deletion) = (status.plan.unwrap_or_default(), status.deletion.unwrap_or_default());
         let release = deletion.release.filter(|_| deletion.began.is_none());
-        Self { kind: Kind::NodeGroup, metadata: group.metadata, conditions: status.conditions, plan, release }
+        Self {
+            kind: Kind::NodeGroup,
+            metadata: group.metadata,
+            conditions: status.conditions,
+            plan,
+            release,
+            approvals: Vec::new(),
+        }
     }
 }
 
@@ -117,6 +135,18 @@ impl Planned {
         self.metadata.deletion_timestamp.is_some()
     }
 
+    /// Takes note of those of `all` that name it and are open.
+    pub fn note_approvals(&mut self, all: &[PlanApproval]) {
+        let name = self.metadata.name.as_deref();
+        let named = |spec: &PlanApprovalSpec| match self.kind {
+            Kind::EksCluster => spec.cluster_ref.as_ref().map(|cluster| cluster.name.as_str()) == name,
+            Kind::NodeGroup => spec.node_group_ref.as_ref().map(|group| group.name.as_str()) == name,
+        };
+        let open = |one: &&PlanApproval| one.status.as_ref().is_none_or(|status| status.state.is_none());
+        let of = all.iter().filter(open).filter(|one| named(&one.spec)).map(|one| one.spec.hash.clone());
+        self.approvals = of.collect();
+    }
+
     /// What an approval of it names.
     pub fn hash(&self) -> &str {
         self.release.as_ref().unwrap_or(&self.plan.hash)
@@ -135,6 +165,9 @@ impl Planned {
         }
         if self.plan.generation.is_some() && self.plan.generation != self.metadata.generation {
             return Standing::Outdated;
+        }
+        if self.approvals.iter().any(|approved| approved == self.hash()) {
+            return Standing::Approved;
         }
         if let Some(word) = &self.release {
             return match annotated(RELEASE_ANNOTATION) {
@@ -200,6 +233,32 @@ mod tests {
         // It was approved before, and came again.
         assert_eq!(annotated("3f9a1c20", Some("3f9a1c20")), waits("3f9a1c20/2"));
         assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20/2")), waits("3f9a1c20/3"));
+    }
+
+    #[test]
+    fn an_approval_object_that_is_not_decided_is_not_given_again() {
+        let approval = |spec: Value, state: Value| -> PlanApproval {
+            let metadata = json!({"name": "a"});
+            serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "PlanApproval", "metadata": metadata, "spec": spec,
+                "status": {"state": state},
+            }))
+            .unwrap()
+        };
+        let standing = |approval: PlanApproval| {
+            let mut planned = cluster(|_| ());
+            planned.note_approvals(&[approval]);
+            planned.standing()
+        };
+        let of = |kind: &str, name: &str| json!({kind: {"name": name}, "hash": "3f9a1c20"});
+        assert_eq!(standing(approval(of("clusterRef", "demo"), Value::Null)), Standing::Approved);
+        for other in [
+            approval(of("clusterRef", "demo"), json!("Used")),
+            approval(of("clusterRef", "other"), Value::Null),
+            approval(of("nodeGroupRef", "demo"), Value::Null),
+        ] {
+            assert!(matches!(standing(other), Standing::Waits(_)));
+        }
     }
 
     #[test]

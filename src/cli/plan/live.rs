@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Planned, Wanted, about, cluster_graph, named, node_group_graph, owner};
+use super::{Planned, Wanted, about, cluster_graph, named, node_group_graph, owner, with_agent};
 use crate::api::policy::AdoptionPolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup};
@@ -33,6 +33,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let survey = survey::survey(&cloud, Duration::ZERO).await?;
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
     let (plan, memory) = look(&graph, &cloud).await;
+    let plan = with_agent(plan, &cluster.spec);
     let view = view(cluster, &memory);
     let (mut seen, mut of_groups) = (Vec::new(), Vec::new());
     for group in groups {

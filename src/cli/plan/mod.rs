@@ -19,9 +19,12 @@ use kube::ResourceExt;
 use crate::api::network::{NetworkKind, Zones};
 use crate::api::{EksCluster, NodeGroup};
 use crate::controllers::account::{self, Grant};
+use crate::controllers::cluster::agent::steps;
 use crate::controllers::cluster::validate;
 use crate::controllers::node_group;
-use crate::engine::{Consent, Expectations, Goal, Graph, Key, Memory, Observed, Plan, Presence, plan};
+use crate::engine::{
+    Action, Consent, Expectations, Goal, Graph, Item, Key, Memory, Observed, Plan, Presence, Verdict, plan,
+};
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{
@@ -137,7 +140,7 @@ fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new() };
     let owner = owner(cluster, "not-there-yet");
     let graph = cluster_graph(wanted, &owner, &survey)?;
-    let plan = plan_from_nothing(&graph, spec.role_arn.is_some());
+    let plan = with_agent(plan_from_nothing(&graph, spec.role_arn.is_some()), spec);
     let view = placeholder_view(cluster, &graph);
     let (title, upgrade) = (named("EksCluster", *cluster), Vec::new());
     let mut all = vec![Planned { title, about: about(cluster), graph, plan, upgrade }];
@@ -148,6 +151,17 @@ fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         all.push(Planned { title, about, graph, plan, upgrade });
     }
     Ok(all)
+}
+
+/// The plan with the agent's part, where its cluster is made too: what an agent that is there was brought to is known in its
+/// object's status only.
+fn with_agent(mut plan: Plan, spec: &crate::api::EksClusterSpec) -> Plan {
+    let is_made = plan.steps().any(|(key, step)| *key == Key::single("cluster") && step.action == Action::Create);
+    let step = steps::step(&steps::wanted(spec.gitops.as_ref()), None).filter(|_| is_made);
+    let item =
+        |step| Item { key: steps::key(), verdict: Verdict::Step(step), forbidden: Vec::new(), drift: Vec::new() };
+    plan.items.extend(step.map(item));
+    plan
 }
 
 fn about(cluster: &EksCluster) -> String {

@@ -132,7 +132,7 @@ fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
     match &item.verdict {
         Verdict::Settled => parts.push("given".to_owned()),
         Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) if !step.changes.is_empty() => {
-            parts.push(plan_status::told(&step.changes));
+            parts.extend(plan_status::describe_step(step));
         }
         Verdict::Step(_) | Verdict::Pending(..) | Verdict::Held(..) => {
             parts.extend(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Planned;
+use crate::controllers::cluster::agent::steps;
 use crate::engine::{Action, Key, Step, Verdict};
 
 /// What nodes do not wait for.
@@ -44,6 +45,7 @@ impl Timeline {
         let nodes = timeline.last(|key| key.kind() == "nodeGroup");
         let gate = nodes.map(|key| (Key::single("nodes"), key)).into_iter().collect();
         timeline.add(cluster, &|key| key.kind() == "addon", &gate);
+        timeline.add_agent(cluster);
         timeline
     }
 
@@ -86,6 +88,17 @@ impl Timeline {
             let (begins, after) = last.map_or((Duration::ZERO, None), |(ends, need)| (ends, Some(need)));
             self.slots.insert(key, Slot { begins, takes, after });
         }
+    }
+
+    /// The agent runs on nodes, and comes to them as soon as they are there.
+    fn add_agent(&mut self, cluster: &Planned) {
+        let key = steps::key();
+        let Some(Verdict::Step(step)) = cluster.plan.verdict(&key) else { return };
+        let nodes = self.last(|key| key.kind() == "nodeGroup");
+        let after = nodes.or_else(|| self.last(|key| !AFTER_THE_CLUSTER.contains(&key.kind())));
+        let begins = after.as_ref().and_then(|after| self.slot(after)).map_or(Duration::ZERO, Slot::ends);
+        let takes = steps::expected(step.action);
+        self.slots.insert(key, Slot { begins, takes, after });
     }
 
     fn last(&self, of: impl Fn(&Key) -> bool) -> Option<Key> {

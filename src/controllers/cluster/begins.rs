@@ -9,7 +9,8 @@ use super::deletion::goes_along;
 use super::{Outcome, Reconcile};
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{DeletionStatus, EksClusterStatus};
-use crate::api::{RELEASE_ANNOTATION, Reason};
+use crate::api::{APPROVE_ANNOTATION, RELEASE_ANNOTATION, Reason};
+use crate::controllers::approvals::ApprovedBy;
 use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::{self, Agreed, Proposal};
 use crate::controllers::deletions::{Release, Verdict};
@@ -54,6 +55,8 @@ impl Reconcile<'_> {
             }
         };
         if let Some((_, Release { given: true, approval_uid, .. })) = &held {
+            let given = approval_uid.as_deref().map_or(ApprovedBy::Annotation(RELEASE_ANNOTATION), ApprovedBy::Object);
+            self.publish_approval("the deletion", "held because many were requested", given).await;
             return self.released(previous, approval_uid.clone()).await;
         }
         let consent = Consent { given: Given::Only(Approved::new()), ..Consent::default() };
@@ -63,6 +66,12 @@ impl Reconcile<'_> {
         let proposal = Proposal { subject: &subject, plan, ahead: &ahead.steps, facts: &report.facts };
         let agreed = consent::agree(&consent, proposal, &approvals, None);
         let agreed = Agreed { is_new: agreed.is_new && held.is_none(), ..agreed };
+        if agreed.is_new {
+            let given =
+                agreed.approval_uid.as_deref().map_or(ApprovedBy::Annotation(APPROVE_ANNOTATION), ApprovedBy::Object);
+            let summary = plan_status::summary(&report.plan, &ahead);
+            self.publish_approval(&format!("plan {}", agreed.hash), &summary, given).await;
+        }
         if agreed.is_new || report.plan.settled() {
             return self.released(previous, agreed.approval_uid).await;
         }

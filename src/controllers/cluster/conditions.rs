@@ -24,6 +24,8 @@ fn part_of(kind: &str) -> ConditionType {
             ConditionType::NetworkReady
         }
         "addon" | "unlistedAddons" => ConditionType::AddonsReady,
+        // Parts of the plan that are nothing in AWS.
+        "gitOpsAgent" | "changePolicy" => ConditionType::GitOpsReady,
         _ => ConditionType::ControlPlaneReady,
     }
 }

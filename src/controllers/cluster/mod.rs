@@ -9,6 +9,7 @@ pub mod conditions;
 mod deletion;
 pub mod facts;
 pub mod load_balancers;
+mod parts;
 mod present;
 mod roll_up;
 pub mod status;
@@ -25,10 +26,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::account::{self, Grant, Refusal};
+use super::approvals::{self, ApprovedBy};
 use super::conditions::{self as conditions_of, Overall, Says};
 use super::consent::{self, Agreed, Approvals};
 use super::context::{Context, State};
 use super::drift_events::News;
+use super::events::Told;
 use super::report::{self, Next};
 use super::{apply, journal};
 use crate::api::policy::{AdoptionPolicy, ChangePolicy};
@@ -236,6 +239,7 @@ impl Reconcile<'_> {
     /// Writes status, if it says anything new.
     async fn write(&mut self, outcome: Outcome, previous: EksClusterStatus) -> Next {
         let Outcome { conditions, overall, seen, deletion, next } = outcome;
+        let in_force = self.change_policy();
         let generation = self.cluster.metadata.generation;
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
         let mut status = match seen {
@@ -258,6 +262,8 @@ impl Reconcile<'_> {
         if deletion.is_some() {
             status.deletion = deletion;
         }
+        // From the first status on: one without it is of an older Keelson.
+        status.change_policy = Some(in_force);
         status::settle_ticks(&mut status, &previous);
         let previous = EksClusterStatus { resources: Vec::new(), ..previous };
         report::news(self.ctx, self.cluster, &previous.conditions, &overall);
@@ -285,7 +291,22 @@ impl Reconcile<'_> {
     /// The approvals that were given of its plans.
     fn approvals(&self) -> Approvals {
         let annotation = self.cluster.annotations().get(APPROVE_ANNOTATION).cloned();
-        Approvals { annotation, ..Approvals::default() }
+        let status = self.last_status();
+        let taken = status.plan.as_ref().and_then(|plan| plan.approval_uid.as_deref());
+        let objects = self.ctx.approvals.of(self.cluster, taken, self.now);
+        Approvals { annotation, objects, only_objects: self.ctx.settings.require_approval_objects }
+    }
+
+    /// The status written last.
+    fn last_status(&self) -> EksClusterStatus {
+        self.state.written.clone().or_else(|| self.cluster.status.clone()).unwrap_or_default()
+    }
+
+    /// An event of who approved what.
+    async fn publish_approval(&self, hash: &str, summary: &str, given: ApprovedBy<'_>) {
+        let by = approvals::author(self.ctx, self.cluster, given).await;
+        let note = format!("{hash} ({summary}) is approved by {by}");
+        self.ctx.events.publish(self.cluster, vec![Told::normal("Approved", note)]);
     }
 
     /// What its plans are of.
@@ -295,7 +316,7 @@ impl Reconcile<'_> {
 
     /// The policy that is in force.
     fn change_policy(&self) -> ChangePolicy {
-        self.cluster.spec.change_policy
+        approvals::policy::in_force(self.cluster, &self.last_status(), self.ctx.settings.require_approval_objects)
     }
 
     /// As `keelson approve` takes it.

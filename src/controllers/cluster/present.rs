@@ -1,8 +1,9 @@
 //! An EksCluster that is to be there. Each step that can refuse comes before the first that writes.
 
-use super::agent;
+use super::agent::{self, steps};
 use super::conditions::{self, Input};
 use super::facts::Facts;
+use super::parts::Parts;
 use super::roll_up::{GitOps, Secrets};
 use super::upgrade::{Upgrade, status as upgrade_status};
 use super::validate;
@@ -13,6 +14,7 @@ use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
 use crate::controllers::account::{Grant, Refusal};
 use crate::controllers::apply;
+use crate::controllers::approvals;
 use crate::controllers::conditions::Overall;
 use crate::controllers::consent::{self, Proposal};
 use crate::controllers::plan_status::{self, Ahead};
@@ -172,26 +174,29 @@ impl Reconcile<'_> {
     async fn reported(&mut self, previous: &EksClusterStatus, cloud: &Cloud, done: Done, secrets: Secrets) -> Outcome {
         let Done { report, upgrade, consent, asked } = done;
         let told = upgrade.as_ref().map(|upgrade| upgrade.told(previous, &report, self.now));
-        let Report { plan, next, violations, expected, facts, .. } = report;
+        let Report { plan, next, violations, mut expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
         let ahead = upgrade.as_ref().map(|upgrade| self.ahead(upgrade)).unwrap_or_default();
+        let Parts { in_aws, whole: plan, judged, agent } = self.parts(previous, plan, &consent);
+        expected.extend(agent.step.as_ref().map(|step| (steps::key(), steps::expected(step.action))));
         let subject = self.subject();
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &ahead.steps, facts: &facts };
         let agreed = consent::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
-        let waits = consent::is_waiting(&plan);
         let mut next = next.map_or(Next::change(), Next::at);
         if let Some(upgrade) = &upgrade
             && let Some(at) = upgrade_status::look_again(&upgrade.decision, self.now)
         {
             next = next.or(Next::at(at));
         }
-        let GitOps { says, stalled, status: gitops, next: then } = self.gitops(previous, cloud, secrets, waits).await;
+        let GitOps { says, stalled, status: mut gitops, next: then, reached } =
+            self.gitops(previous, cloud, secrets, agent.waits).await;
+        agent.keep(gitops.as_mut(), reached);
         next = next.or(then);
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {
             previous: &previous.conditions,
             generation,
-            plan: &plan,
+            plan: &judged,
             violations: &violations,
             memory: &self.state.memory,
             gitops: &says,
@@ -215,8 +220,8 @@ impl Reconcile<'_> {
             other => other,
         };
         let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
-        let drift = consent::drift(&plan, &previous.drift, self.now);
-        let synced = consent::synced(&plan, &asked, previous.synced.as_deref());
+        let drift = consent::drift(&in_aws, &previous.drift, self.now);
+        let synced = consent::synced(&in_aws, &asked, previous.synced.as_deref());
         let changed_outside = previous.synced.as_deref() == Some(asked.as_str());
         let input = plan_status::Input {
             plan: &plan,
@@ -228,6 +233,9 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let plan = plan_status::plan_status(input, agreed);
+        if let Some(given) = approvals::given_now(previous.plan.as_ref(), &plan) {
+            self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, given).await;
+        }
         let support = upgrade.as_ref().and_then(Upgrade::support);
         let upgrade = upgrade.zip(told).map(|(upgrade, (status, _))| {
             let support_warning = self.warn_of_support(&upgrade, status.support_warning.as_deref());

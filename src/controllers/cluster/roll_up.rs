@@ -45,6 +45,8 @@ pub(super) struct GitOps {
     pub stalled: bool,
     pub status: Option<GitOpsStatus>,
     pub next: Next,
+    /// The agent is as the spec asks: a pass that wrote what it says found it there.
+    pub reached: bool,
 }
 
 impl Reconcile<'_> {
@@ -78,7 +80,7 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Points the agent at Git when that is due, and tells how it fares. `waits`: a plan does, for a person.
+    /// Points the agent at Git when that is due, and tells how it fares. `waits`: the agent's own step is held.
     pub(super) async fn gitops(
         &mut self,
         previous: &EksClusterStatus,
@@ -86,11 +88,13 @@ impl Reconcile<'_> {
         secrets: Secrets,
         waits: bool,
     ) -> GitOps {
-        let left = |says, status| GitOps { says, stalled: false, status, next: Next::change() };
+        let left = |says, status| GitOps { says, stalled: false, status, next: Next::change(), reached: false };
         match secrets {
             Secrets::NotAsked => {
                 self.leave_agent();
-                left(Says::yes(Reason::NotRequested, "the spec asks for no agent"), None)
+                // Forgotten only once that may be.
+                let status = previous.gitops.clone().filter(|_| waits);
+                left(Says::yes(Reason::NotRequested, "the spec asks for no agent"), status)
             }
             Secrets::NotTouched => {
                 self.leave_agent();
@@ -98,7 +102,7 @@ impl Reconcile<'_> {
                 left(Says::unknown(Reason::Observed, message), previous.gitops.clone())
             }
             Secrets::Read(_) if waits => {
-                let message = "nothing is done in the workload cluster while a plan waits for approval";
+                let message = "nothing is done in the workload cluster while a change of the agent waits for approval";
                 left(Says::unknown(Reason::WaitingForApproval, message), previous.gitops.clone())
             }
             Secrets::Read(wanted) => {
@@ -141,7 +145,10 @@ impl Reconcile<'_> {
         if wants_facts {
             input.set_facts(agent::facts(&self.state.memory, &self.cluster.cluster_name(), &cloud.aws));
         }
-        let instead = self.pass(&agent, *input, cloud).await.err();
+        let (reached, instead) = match self.pass(&agent, *input, cloud).await {
+            Ok(reached) => (reached, None),
+            Err(says) => (false, Some(says)),
+        };
         let word = agent.word();
         if word.endpoint_in_doubt {
             self.state.memory.entry(&super::facts::cluster_key()).due = None;
@@ -159,14 +166,14 @@ impl Reconcile<'_> {
             Next::after(agent::SECRETS_UNWATCHED, self.now)
         };
         let next = word.due.map_or(Next::change(), Next::at).or(unwatched);
-        GitOps { says: instead.unwrap_or(word.says), stalled: false, status, next }
+        GitOps { says: instead.unwrap_or(word.says), stalled: false, status, next, reached }
     }
 
-    /// Starts a pass when one is due. An error says why it cannot.
-    async fn pass(&self, agent: &Agent, mut input: AgentInput, cloud: &Cloud) -> Result<(), Says> {
+    /// Starts a pass when one is due. True: one of this input found the agent there. An error says why it cannot.
+    async fn pass(&self, agent: &Agent, mut input: AgentInput, cloud: &Cloud) -> Result<bool, Says> {
         let memory = &self.state.memory;
         if !Facts(memory).has_api() || !self.ctx.gate.may_write() {
-            return Ok(());
+            return Ok(false);
         }
         if input.needs_identity() {
             // Its Pods get the identity when they are made, so it must be there before them.
@@ -176,10 +183,9 @@ impl Reconcile<'_> {
         }
         let sts = self.ctx.settings.sts_endpoint.as_deref();
         match agent::access(memory, &self.cluster.cluster_name(), &cloud.aws, sts).await {
-            Ok(Some(access)) => agent.poke(self.ctx, self.cluster, input, access, self.now),
-            Ok(None) => {}
-            Err(verdict) => return Err(Says::no(verdict.reason, verdict.message)),
+            Ok(Some(access)) => Ok(agent.poke(self.ctx, self.cluster, input, access, self.now)),
+            Ok(None) => Ok(false),
+            Err(verdict) => Err(Says::no(verdict.reason, verdict.message)),
         }
-        Ok(())
     }
 }

@@ -80,6 +80,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         plan,
         drift,
         synced,
+        change_policy: previous.change_policy,
         deletion: previous.deletion.clone(),
         upgrade,
         gitops,

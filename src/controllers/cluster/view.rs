@@ -85,7 +85,10 @@ fn consent(cluster: &EksCluster) -> String {
     let begun = status.is_some_and(begins::has_begun);
     let approved = status.and_then(|status| status.plan.as_ref()).map(|plan| &plan.approved[..]).unwrap_or_default();
     let theirs: Vec<_> = approved.iter().filter(|step| step.resource.starts_with("nodeGroup/")).collect();
-    format!("{change_policy:?} {drift_policy:?} {adoption_policy:?} {deletion_policy:?} {begun} {theirs:?}")
+    let in_force = status.and_then(|status| status.change_policy);
+    format!(
+        "{change_policy:?} {in_force:?} {drift_policy:?} {adoption_policy:?} {deletion_policy:?} {begun} {theirs:?}"
+    )
 }
 
 /// What a cluster sees of a node group.

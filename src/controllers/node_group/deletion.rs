@@ -57,7 +57,7 @@ impl Reconcile<'_> {
                 return Some(self.unseen(previous, overall, Next::after(SignedDuration::from_secs(2), self.now)));
             }
         };
-        if cluster.spec.change_policy == ChangePolicy::Observe {
+        if self.change_policy(&cluster) == ChangePolicy::Observe {
             let note = "changePolicy of its EksCluster is Observe: the node group stays in AWS, with its tags";
             return self.let_go(previous, note).await;
         }
@@ -126,7 +126,7 @@ impl Reconcile<'_> {
         self.state.kind.at_rest = false;
         let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
         // What was agreed to for the cluster holds for all that goes with it.
-        let asks = cluster.spec.change_policy == ChangePolicy::Approval && !goes_with_cluster && !begun;
+        let asks = self.change_policy(cluster) == ChangePolicy::Approval && !goes_with_cluster && !begun;
         let given = if asks { Given::Only(Approved::new()) } else { Given::All };
         let consent = Consent { given, ..Consent::default() };
         let report = self.engine(&graph, &cloud, goal, &consent).await;
@@ -137,8 +137,9 @@ impl Reconcile<'_> {
         }
         let subject = report::subject(self.group);
         let proposal = Proposal { subject: &subject, plan: &report.plan, ahead: &[], facts: &report.facts };
-        let agreed = consent::agree(&consent, proposal, &self.approvals(), None);
+        let agreed = consent::agree(&consent, proposal, &self.approvals(previous), None);
         let mut outcome = self.reported(previous, report, &Target::default(), &consent, "");
+        self.publish_approval(previous, &outcome.status).await;
         outcome.status.synced = None;
         outcome.status.drift = Vec::new();
         if agreed.is_new {

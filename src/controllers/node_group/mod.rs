@@ -3,6 +3,7 @@
 //! This file wires; what decides is pure and beside it. I/O: the management cluster's API; AWS only through
 //! [`crate::resources`] and [`crate::engine`].
 
+mod approval;
 mod deletion;
 pub mod nodes;
 pub mod status;
@@ -20,7 +21,7 @@ use super::account::{self, Grant, Refusal};
 use super::apply;
 use super::cluster::view::view;
 use super::conditions::{Overall, Says, before_the_engine, not_asked};
-use super::consent::{self, Approvals, Proposal};
+use super::consent::{self, Proposal};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::events::Told;
@@ -29,7 +30,7 @@ use super::plan_status::{self, Ahead};
 use super::report::{self, Next};
 use crate::api::policy::{AdoptionPolicy, ChangePolicy};
 use crate::api::status::NodeGroupStatus;
-use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
+use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Key, Recorded, Report};
@@ -148,7 +149,7 @@ impl Reconcile<'_> {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error)),
         };
-        let observes = cluster.spec.change_policy == ChangePolicy::Observe;
+        let observes = self.change_policy(&cluster) == ChangePolicy::Observe;
         if !self.has_finalizer() && !observes {
             if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
                 let message =
@@ -166,6 +167,7 @@ impl Reconcile<'_> {
         self.told_of_scale(previous);
         let due = self.state.kind.nodes.look(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
         let mut outcome = self.reported(previous, report, &target, &consent, &asked);
+        self.publish_approval(previous, &outcome.status).await;
         for at in due.into_iter().chain(opens) {
             outcome.next = outcome.next.or(Next::at(at));
         }
@@ -261,7 +263,7 @@ impl Reconcile<'_> {
             .map(|plan| plan.approved.iter().filter(|step| step.resource == key).cloned().collect())
             .unwrap_or_default();
         let input = consent::Input {
-            change: cluster.spec.change_policy,
+            change: self.change_policy(cluster),
             drift: cluster.spec.drift_policy,
             wanted,
             asked: asked.clone(),
@@ -271,12 +273,6 @@ impl Reconcile<'_> {
             synced: previous.synced.as_deref(),
         };
         (input.consent(), asked)
-    }
-
-    /// The approvals that were given of its plans.
-    fn approvals(&self) -> Approvals {
-        let annotation = self.group.annotations().get(APPROVE_ANNOTATION).cloned();
-        Approvals { annotation, ..Approvals::default() }
     }
 
     fn reported(
@@ -289,7 +285,7 @@ impl Reconcile<'_> {
     ) -> Outcome {
         let Report { plan, next, violations, expected, facts, .. } = report;
         let generation = self.group.metadata.generation;
-        let (subject, approvals) = (report::subject(self.group), self.approvals());
+        let (subject, approvals) = (report::subject(self.group), self.approvals(previous));
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &[], facts: &facts };
         let agreed = consent::agree(consent, proposal, &approvals, previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at);

@@ -113,6 +113,7 @@ pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
         seen.components.iter().filter(|part| COMPONENTS.contains(&part.metadata.name.as_str())).collect();
     let version = ours.iter().find(|part| part.metadata.name == COMPONENTS[0]).and_then(|part| part.version());
     GitOpsStatus {
+        applied: Vec::new(),
         agent: Some("argocd".into()),
         version: version.map(|version| bounded(version, 32)),
         adopted: !ours.is_empty() && ours.iter().all(|part| adopted(&part.metadata.labels, &part.metadata.annotations)),

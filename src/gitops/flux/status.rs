@@ -63,6 +63,7 @@ pub fn roll_up(seen: &Seen, wanted: &BTreeSet<Component>, now: jiff::Timestamp) 
     let all = all.chain(helm_releases.iter().map(|object| object.counted("HelmRelease")));
     let (objects, failing) = count(all);
     GitOpsStatus {
+        applied: Vec::new(),
         agent: Some("flux".into()),
         version: controllers
             .iter()

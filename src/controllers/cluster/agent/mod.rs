@@ -9,6 +9,7 @@ mod news;
 mod pace;
 mod secrets;
 mod source;
+pub mod steps;
 mod watches;
 
 use std::sync::{Arc, Mutex};
@@ -121,6 +122,8 @@ struct Inner {
     secrets: Option<Read>,
     /// What was asked for when the Secrets were last as they should be.
     last_good: Option<AgentInput>,
+    /// Of what was asked for in the last pass that found the agent there.
+    reached: Option<u64>,
 }
 
 /// What reading the Secrets came to.
@@ -244,14 +247,23 @@ impl Agent {
         }
     }
 
-    /// Starts a pass beside this reconcile, if one is due. At its end the cluster is reconciled again.
-    pub fn poke(&self, ctx: &Arc<Context>, cluster: &EksCluster, input: AgentInput, access: Access, now: Timestamp) {
+    /// Starts a pass beside this reconcile, if one is due. At its end the cluster is reconciled again. True: a pass of this very
+    /// input found the agent there.
+    pub fn poke(
+        &self,
+        ctx: &Arc<Context>,
+        cluster: &EksCluster,
+        input: AgentInput,
+        access: Access,
+        now: Timestamp,
+    ) -> bool {
         let asked = digest((format!("{input:?}"), &access.endpoint, &access.certificate_authority));
         {
             let mut inner = locked(&self.0);
             let due = inner.due.is_none_or(|due| due <= now) || inner.asked != asked;
+            let reached = inner.reached == Some(asked);
             if inner.running || !due {
-                return;
+                return reached;
             }
             inner.running = true;
             (inner.stale, inner.urgent) = (false, false);
@@ -275,6 +287,7 @@ impl Agent {
         };
         let over = tasks.over.clone();
         tasks.tasks.spawn(async move { over.run_until_cancelled(pass).await });
+        locked(&self.0).reached == Some(asked)
     }
 
     fn heard(&self, result: Result<GitOpsOutcome, GitOpsError>, took: Duration, now: Timestamp) {
@@ -293,6 +306,9 @@ impl Agent {
                 }
                 let rest = pace::rest(took, !changed.is_empty(), in_a_row);
                 let pauses = (pace::pause(look_again, verdict.ready, inner.watched), rest);
+                if status.is_some() {
+                    inner.reached = Some(inner.asked);
+                }
                 inner.status = status.or(inner.status.take());
                 inner.verdict = Some(verdict);
                 inner.contact = Some(now);

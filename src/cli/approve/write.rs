@@ -1,0 +1,127 @@
+//! The objects of one namespace: plans are read from them, and approvals are written. I/O: the management cluster's API.
+
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource};
+use serde_json::json;
+
+use super::waiting::{Kind, Planned, Target, Word};
+use crate::api::reference::{ClusterReference, NodeGroupReference};
+use crate::api::{EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec};
+
+/// The objects of one namespace.
+pub struct Objects {
+    pub client: Client,
+    pub namespace: String,
+}
+
+impl Objects {
+    fn clusters(&self) -> Api<EksCluster> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn groups(&self) -> Api<NodeGroup> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn approvals(&self) -> Api<PlanApproval> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// What the target stands for, with the approvals that are not taken up yet.
+    pub async fn read(&self, target: &Target) -> anyhow::Result<Vec<Planned>> {
+        let mut found = self.read_plans(target).await?;
+        // Who may approve by annotation only may not be able to list them.
+        let approvals = self.approvals().list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+        for planned in &mut found {
+            planned.note_approvals(&approvals);
+        }
+        Ok(found)
+    }
+
+    async fn read_plans(&self, target: &Target) -> anyhow::Result<Vec<Planned>> {
+        let name = &target.name;
+        let place = || format!("{} {name} in namespace {}", target.kind, self.namespace);
+        if target.kind == Kind::NodeGroup {
+            return Ok(vec![self.groups().get(name).await.with_context(place)?.into()]);
+        }
+        let cluster = self.clusters().get(name).await.with_context(place)?;
+        let of_cluster = ListParams::default().fields(&format!("spec.clusterRef.name={name}"));
+        let groups = self.groups().list(&of_cluster).await.with_context(|| format!("the NodeGroups of {name}"))?;
+        Ok(std::iter::once(cluster.into()).chain(groups.items.into_iter().map(Planned::from)).collect())
+    }
+
+    /// The user name that the API server knows this client by.
+    pub async fn approver(&self) -> Option<String> {
+        let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
+        let review = api.create(&PostParams::default(), &SelfSubjectReview::default()).await.ok()?;
+        review.status?.user_info?.username
+    }
+
+    /// Makes a PlanApproval of the plan that was shown. It goes with the object that it is of.
+    pub async fn approve(&self, object: &Planned, by: Option<&str>) -> anyhow::Result<bool> {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let (cluster_ref, node_group_ref) = match object.kind {
+            Kind::EksCluster => (Some(ClusterReference { name: name.clone() }), None),
+            Kind::NodeGroup => (None, Some(NodeGroupReference { name: name.clone() })),
+        };
+        let approval = PlanApproval {
+            metadata: ObjectMeta {
+                generate_name: Some(format!("{name}-")),
+                owner_references: Some(vec![owner(object, &name)]),
+                ..ObjectMeta::default()
+            },
+            spec: PlanApprovalSpec {
+                cluster_ref,
+                node_group_ref,
+                hash: object.hash().to_owned(),
+                approved_by: by.map(str::to_owned),
+            },
+            status: None,
+        };
+        match self.approvals().create(&PostParams::default(), &approval).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 403 => bail!(
+                "{}: {}; ask for the ClusterRole keelson-approve, or approve with --annotation where the operator takes annotations",
+                object.title(),
+                status.message
+            ),
+            Err(error) => Err(error).with_context(|| object.title()),
+        }
+    }
+
+    /// Writes the annotation on the object as it was shown; `false`: it is another by now.
+    pub async fn annotate(&self, object: &Planned, word: &Word) -> anyhow::Result<bool> {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let metadata = json!({
+            "resourceVersion": object.metadata.resource_version,
+            "annotations": {word.annotation: word.text},
+        });
+        let (params, patch) = (PatchParams::default(), Patch::Merge(json!({"metadata": metadata})));
+        let written = match object.kind {
+            Kind::EksCluster => self.clusters().patch(&name, &params, &patch).await.map(drop),
+            Kind::NodeGroup => self.groups().patch(&name, &params, &patch).await.map(drop),
+        };
+        match written {
+            Ok(()) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error).with_context(|| object.title()),
+        }
+    }
+}
+
+fn owner(object: &Planned, name: &str) -> OwnerReference {
+    let api_version = match object.kind {
+        Kind::EksCluster => EksCluster::api_version(&()),
+        Kind::NodeGroup => NodeGroup::api_version(&()),
+    };
+    OwnerReference {
+        api_version: api_version.into_owned(),
+        kind: object.kind.to_string(),
+        name: name.to_owned(),
+        uid: object.metadata.uid.clone().unwrap_or_default(),
+        ..OwnerReference::default()
+    }
+}

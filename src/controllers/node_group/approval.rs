@@ -1,0 +1,36 @@
+//! The approvals of a NodeGroup's plans, and the policy of its cluster that is in force. I/O: who approved is read once.
+
+use kube::ResourceExt;
+
+use super::Reconcile;
+use crate::api::policy::ChangePolicy;
+use crate::api::status::NodeGroupStatus;
+use crate::api::{APPROVE_ANNOTATION, EksCluster};
+use crate::controllers::approvals::{self, policy};
+use crate::controllers::consent::Approvals;
+use crate::controllers::events::Told;
+
+impl Reconcile<'_> {
+    /// The approvals that were given of its plans.
+    pub(super) fn approvals(&self, previous: &NodeGroupStatus) -> Approvals {
+        let annotation = self.group.annotations().get(APPROVE_ANNOTATION).cloned();
+        let taken = previous.plan.as_ref().and_then(|plan| plan.approval_uid.as_deref());
+        let objects = self.ctx.approvals.of(self.group, taken, self.now);
+        Approvals { annotation, objects, only_objects: self.ctx.settings.require_approval_objects }
+    }
+
+    /// The policy of its cluster that is in force.
+    pub(super) fn change_policy(&self, cluster: &EksCluster) -> ChangePolicy {
+        let status = cluster.status.clone().unwrap_or_default();
+        policy::in_force(cluster, &status, self.ctx.settings.require_approval_objects)
+    }
+
+    /// An event of who approved what, where that is new.
+    pub(super) async fn publish_approval(&self, previous: &NodeGroupStatus, now: &NodeGroupStatus) {
+        let Some(plan) = &now.plan else { return };
+        let Some(given) = approvals::given_now(previous.plan.as_ref(), plan) else { return };
+        let by = approvals::author(self.ctx, self.group, given).await;
+        let note = format!("plan {} ({}) is approved by {by}", plan.approved_hash, plan.summary);
+        self.ctx.events.publish(self.group, vec![Told::normal("Approved", note)]);
+    }
+}
