@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
 
 use crate::controllers::deletions::Limits;
-use crate::controllers::{self, Options, context::Settings, lease_timing::Timing};
+use crate::controllers::{self, Options, lease_timing::Timing, settings::Settings};
 use crate::gitops::proxy::Proxy;
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::Intervals;

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
@@ -16,56 +15,22 @@ use super::apply::Kind;
 use super::approvals::Offered;
 use super::cluster::agent::Watches;
 use super::cluster::load_balancers::Clearings;
-use super::deletions::{Guard, Limits};
+use super::deletions::Guard;
 use super::drift_events::Inbox;
 use super::events::{Events, Failures};
 use super::expectations::ByPlace;
 use super::leader::Leadership;
 use super::secrets::Secrets;
+use super::settings::Settings;
 use super::unreadable::Unreadables;
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, ResourceStatus};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::aws::Accounts;
 use crate::engine::failure::Failed;
 use crate::engine::{Expectations, Failure, Memory};
-use crate::gitops::validate::SourcePolicy;
 use crate::gitops::workload::Workloads;
 use crate::resources::adoption::Adoption;
-use crate::resources::cloud::Intervals;
 use crate::telemetry::Metrics;
-
-/// How the operator was started.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How often what is at rest is looked at.
-    pub intervals: Intervals,
-    /// How long a read may miss a write.
-    pub settle: Duration,
-    /// What a Git source may be.
-    pub sources: SourcePolicy,
-    /// Objects that name no AwsAccount use the operator's own credentials, where there is no AwsAccount `default`.
-    pub allow_ambient_account: bool,
-    /// Reconciles of a kind side by side.
-    pub concurrency: u16,
-    /// Where STS is, when it is not AWS's own (an emulator).
-    pub sts_endpoint: Option<String>,
-    /// Namespace and name of the ConfigMap that keeps what was learned; none: it is not kept.
-    pub learned_in: Option<(String, String)>,
-    /// How many clusters may begin to be deleted within an hour without a person's word.
-    pub max_deletions: Limits,
-    /// Namespace and name of the ConfigMap that keeps which did; none: they are only remembered.
-    pub deletions_in: Option<(String, String)>,
-    /// URL of the queue that tells of changes in AWS; none: they are found when drift is looked for.
-    pub event_queue_url: Option<String>,
-    /// Ids of the principals whose messages in that queue are read; empty: everybody's.
-    pub event_queue_sender_ids: Vec<String>,
-    /// How long a deletion waits for the load balancers of the workload.
-    pub load_balancer_timeout: Duration,
-    /// Of how many clusters the agent is watched; the others are asked now and then.
-    pub max_watches: usize,
-    /// Only PlanApprovals approve; annotations do not count.
-    pub require_approval_objects: bool,
-}
 
 /// A mutex whose content is whole at any point: a panic elsewhere must not take the other objects along.
 pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -377,6 +342,8 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::engine::{Key, Presence, Recorded};
 

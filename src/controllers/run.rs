@@ -7,14 +7,16 @@ use std::time::Duration;
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Parts, Queues, Settings};
+use super::context::{Parts, Queues};
 use super::events::Events;
 use super::http::{self, Health};
 use super::leader::{self, Elector, Leadership};
 use super::lease_timing::Timing;
 use super::metrics_auth;
 use super::readiness;
-use super::term::{Stores, Term};
+use super::settings::Settings;
+use super::term::Term;
+use super::triggers::Stores;
 use crate::aws::Accounts;
 use crate::gitops::proxy::Proxy;
 use crate::gitops::workload::Workloads;

@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::aws::Accounts;
-use crate::controllers::context::Settings;
 use crate::controllers::events::Events;
 use crate::controllers::leader::Leadership;
+use crate::controllers::settings::Settings;
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::Intervals;
 use crate::telemetry::Metrics;
 use kube::runtime::reflector;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
 use serde_json::json;

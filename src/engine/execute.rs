@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
-use super::check::{Violation, check};
+use super::check::check;
 use super::consent::{Consent, Facts};
 use super::expect::Expectations;
 use super::failure::{Class, Failure, span};
@@ -22,7 +22,8 @@ use super::memory::{AnyPresence, Memory};
 use super::node::{AnyObserved, Node};
 use super::plan::{Action, Goal, Item, Plan, Step, Verdict};
 use super::planner::plan;
-use super::resource::{Change, Look, Operation, Phase, Presence};
+use super::report::{Ended, Report};
+use super::resource::{Look, Phase, Presence};
 use super::sweep::Grounds;
 
 /// Where ids and intents are kept so that they outlive the process.
@@ -30,82 +31,6 @@ use super::sweep::Grounds;
 pub trait Journal: Send + Sync {
     /// Keeps the inventory as it stands in `memory`. When it fails, no create that needs an intent is sent.
     async fn record(&self, memory: &Memory) -> Result<(), Failure>;
-}
-
-/// How a step ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Done, or a change that the cloud has taken up. Holds the id.
-    Done(String),
-    /// A deletion that the cloud has taken up. Holds the id.
-    Begun(String),
-    /// Failed.
-    Failed(Failure),
-}
-
-/// A step that was run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Happened {
-    /// On which resource.
-    pub key: Key,
-    /// What.
-    pub action: Action,
-    /// The fields that an update changed.
-    pub changes: Vec<Change>,
-    /// How it ended.
-    pub outcome: Outcome,
-}
-
-/// An operation whose end was noticed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// On which resource.
-    pub key: Key,
-    /// Which.
-    pub operation: Operation,
-    /// When it began.
-    pub since: Timestamp,
-    /// How long it took about, or why it came to nothing.
-    pub result: Result<Duration, Failure>,
-}
-
-/// What a reconcile came to.
-#[derive(Debug)]
-#[must_use]
-pub struct Report {
-    /// What is left to do after it.
-    pub plan: Plan,
-    /// When to look again, as far as the graph goes.
-    pub next: Option<Timestamp>,
-    /// The steps that were run.
-    pub happened: Vec<Happened>,
-    /// The operations that ended, whoever began them.
-    pub ended: Vec<Ended>,
-    /// What sweeps left alone although it carries the object's name, described for people.
-    pub left: Vec<String>,
-    /// Rules that the plan would have broken: nothing was done.
-    pub violations: Vec<Violation>,
-    /// How long each step that is left should take.
-    pub expected: BTreeMap<Key, Duration>,
-    /// What people read of the resources of the plan.
-    pub facts: Facts,
-}
-
-impl Report {
-    /// What failed: a step, else a look that nothing replaces.
-    pub fn failure(&self) -> Option<&Failure> {
-        let step = self.happened.iter().find_map(|one| match &one.outcome {
-            Outcome::Failed(failure) => Some(failure),
-            Outcome::Done(_) | Outcome::Begun(_) => None,
-        });
-        let unseen = || {
-            self.plan.items.iter().find_map(|item| match &item.verdict {
-                Verdict::Unseen(Some(failed)) => Some(&failed.failure),
-                _ => None,
-            })
-        };
-        step.or_else(unseen)
-    }
 }
 
 /// A graph, where it goes, and what a reconcile of it works with.

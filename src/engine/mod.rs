@@ -19,12 +19,13 @@ pub mod node;
 mod note;
 pub mod plan;
 pub mod planner;
+mod report;
 pub mod resource;
 pub mod sweep;
 
 pub use check::{Checked, check};
 pub use consent::{Consent, Held};
-pub use execute::{Ended, Happened, Journal, Outcome, Report, reconcile};
+pub use execute::{Journal, reconcile};
 pub use expect::{Estimate, Expectations};
 pub use failure::{Class, Failure};
 pub use graph::{Gate, Graph, GraphError};
@@ -34,6 +35,7 @@ pub use node::{AnyObserved, Node};
 pub use note::DELETION;
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 pub use planner::plan;
+pub use report::{Ended, Happened, Outcome, Report};
 pub use resource::{Change, FailedOperation, How, Look, Observed, Operation, Phase, Presence, Refs, Resource, Rest};
 pub use sweep::{Allowed, Mark, Proof, Scope, Sweep, Swept, Target};
 

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 
-use super::execute::{Done, Ended, Happened, Outcome, Run};
+use super::execute::{Done, Run};
 use super::expect::pace;
 use super::failure::Class;
 use super::key::Key;
 use super::memory::{AnyPresence, Applied, Memory, Running};
 use super::node::Node;
 use super::plan::Action;
+use super::report::{Ended, Happened, Outcome};
 use super::resource::{Operation, Phase, Presence};
 
 /// The kind of an operation that was a deletion.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::execute::{Journal, Outcome, Run, reconcile};
+use super::execute::{Journal, Run, reconcile};
 use super::failure::span;
 use super::plan::Action;
+use super::report::Outcome;
 use super::resource::{Look, Resource, Rest};
 use super::{
     Change, Class, Consent, Expectations, Failure, Goal, Graph, Key, Memory, Observed, Phase, Presence, Refs, Verdict,

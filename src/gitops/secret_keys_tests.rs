@@ -1,3 +1,5 @@
+//! Which keys of a Secret are copied for which use.
+
 use k8s_openapi::ByteString;
 
 use super::*;

@@ -56,7 +56,8 @@ def replace(api: KubeApi, found: dict, spec: dict) -> dict:
 
 
 class Probe:
-    """An object with the base's spec that no operator looks at."""
+    """An object with the base's spec that no operator looks at. Its status says that the version of its spec runs: rules
+    about versions compare with that."""
 
     def __init__(self, api: KubeApi, base: Base):
         self.api, self.base = api, base
@@ -64,7 +65,18 @@ class Probe:
         self.seen = [without_nulls(self.made["spec"])]
 
     def _make(self) -> dict:
-        return self.api.create(item(self.base.kind, "probe", self.base.spec))
+        return self._reached(self.api.create(item(self.base.kind, "probe", self.base.spec)))
+
+    def _reached(self, made: dict) -> dict:
+        version = made["spec"].get("version")
+        if made["kind"] == "AwsAccount" or not version:
+            return made
+        return self.api.request(
+            "PATCH",
+            self.api.path_of(made, "status"),
+            json={"status": {"version": version}},
+            headers={"Content-Type": "application/merge-patch+json"},
+        ).json()
 
     def _gone(self) -> None:
         self.api.delete(API, self.base.kind, "probe")
@@ -91,7 +103,7 @@ class Probe:
 
     def _go_back(self, edited: dict) -> str:
         try:
-            self.made = replace(self.api, edited, self.base.spec)
+            self.made = self._reached(replace(self.api, self._reached(edited), self.base.spec))
             return ""
         except ApiError as error:
             self._gone()

@@ -7,6 +7,7 @@ mod approval;
 mod deletion;
 mod hold;
 pub mod nodes;
+mod outcome;
 pub mod status;
 pub mod target;
 
@@ -22,19 +23,18 @@ use super::account::owned::{self, Denied};
 use super::account::{self, Grant, Refusal, Request, named};
 use super::apply;
 use super::cluster::view::view;
-use super::conditions::{Overall, Says, before_the_engine, not_asked};
+use super::conditions::Overall;
 use super::consent::{self, Proposal};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::events::Told;
 use super::journal::{self, NoJournal};
 use super::plan_status::{self, Ahead};
-use super::report::{self, MANAGEMENT_API, Next, REFUSED};
+use super::report::{self, MANAGEMENT_API, Next};
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
-use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Key, Recorded, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
@@ -361,37 +361,6 @@ impl Reconcile<'_> {
             now: self.now,
         });
         Outcome { status, overall, next }
-    }
-
-    fn unseen(&self, previous: &NodeGroupStatus, overall: Overall, next: Next) -> Outcome {
-        let status = status::unseen(previous, self.group.metadata.generation, &overall, self.now);
-        Outcome { status, overall, next }
-    }
-
-    fn suspended(&self, previous: &NodeGroupStatus, message: &str) -> Outcome {
-        self.unseen(previous, Overall::Suspended(message.to_owned()), Next::change())
-    }
-
-    fn waiting(&self, previous: &NodeGroupStatus, reason: Reason, message: String) -> Outcome {
-        self.unseen(previous, Overall::Reconciling(Says::no(reason, message)), Next::change())
-    }
-
-    fn refused(&self, previous: &NodeGroupStatus, refusal: Refusal) -> Outcome {
-        let says = Says::no(refusal.reason, refusal.message);
-        self.unseen(previous, Overall::Stalled(says), Next::change().failed(REFUSED))
-    }
-
-    fn failed(&mut self, previous: &NodeGroupStatus, failure: Failure) -> Outcome {
-        let failed = self.state.failed_before(failure, self.now, report::seed(self.group));
-        self.still_failing(previous, &failed)
-    }
-
-    fn still_failing(&self, previous: &NodeGroupStatus, failed: &Failed) -> Outcome {
-        let overall = before_the_engine(failed, &previous.conditions, self.now);
-        let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
-        let mut outcome = self.unseen(previous, overall, next);
-        not_asked(&mut outcome.status.conditions, self.group.metadata.generation, self.now, failed);
-        outcome
     }
 
     fn has_finalizer(&self) -> bool {
