@@ -203,11 +203,13 @@ def test_metrics_that_are_named_exist(page):
 
 
 SAFETY = (CHECKOUT / "docs" / "safety.md").read_text()
+SECURITY = (CHECKOUT / "docs" / "security.md").read_text()
 
 
-def test_each_test_that_holds_a_promise_exists():
-    named = re.findall(r"`([\w./-]+\.(?:py|rs))::(\w+)`", SAFETY)
-    assert len(named) > 50
+@pytest.mark.parametrize("page", [SAFETY, SECURITY], ids=["safety", "security"])
+def test_each_test_that_holds_a_promise_exists(page):
+    named = re.findall(r"`([\w./-]+\.(?:py|rs))::(\w+)`", page)
+    assert len(named) > 20
     for path, test in named:
         source = (CHECKOUT / path).read_text()
         assert re.search(rf"\b(?:def|fn) {test}\(", source), f"{path} has no {test}"
@@ -218,6 +220,13 @@ def test_each_promise_names_the_test_that_holds_it():
     promises = re.sub(r"^## By what proof.*?(?=^## )", "", SAFETY, flags=re.MULTILINE | re.DOTALL)
     rows = [row for row in promises.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
     assert [row for row in rows if "::" not in row and "held by" not in row] == []
+
+
+def test_each_attack_names_the_test_that_stops_it():
+    tables = re.search(r"^## A tenant.*?(?=^## Whoever)", SECURITY, re.MULTILINE | re.DOTALL)[0]
+    rows = [row for row in tables.splitlines() if row.startswith("| ") and not row.startswith("| tries to")]
+    assert len(rows) > 15
+    assert [row for row in rows if "::" not in row] == []
 
 
 def test_the_chapters_of_the_demo_that_the_readme_shows_are_those_it_tells():
