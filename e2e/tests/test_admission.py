@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from admission import API, Refused, account, cluster, gitops, merged, node_group
+from admission import API, Refused, account, cluster, gitops, merged, node_group, plan_approval
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import ApiError, KubeApi, documents
 from keelson_harness.places import CRDS, EXAMPLES
@@ -17,6 +17,7 @@ TABLES = {
     "EksCluster": [(table, table.BASE) for table in (cluster, gitops)],
     "NodeGroup": [(node_group, node_group.BASE)],
     "AwsAccount": [(account, account.BASE)],
+    "PlanApproval": [(plan_approval, plan_approval.BASE)],
 }
 
 
@@ -291,7 +292,7 @@ def test_columns_of_node_groups_are_those_of_the_contract(api, made):
 def test_short_names_are_those_of_the_contract(api):
     resources = api.request("GET", f"/apis/{API}").json()["resources"]
     short = {item["kind"]: item.get("shortNames") for item in resources if "/" not in item["name"]}
-    assert short == {"EksCluster": ["ekc"], "NodeGroup": ["ng"], "AwsAccount": None}
+    assert short == {"EksCluster": ["ekc"], "NodeGroup": ["ng"], "AwsAccount": None, "PlanApproval": ["pa"]}
 
 
 def test_scale_reads_what_aws_has_and_writes_desired(api, made):

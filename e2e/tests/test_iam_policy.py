@@ -5,6 +5,8 @@ Runs last, over the call logs of all emulators: of this session, and of those be
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from fleet import called
@@ -28,6 +30,12 @@ NOT_CALLED = {
     "ec2:DeleteRoute": "goes with its route table; where that is not ours",
     "ec2:DisassociateRouteTable": "goes with its subnet; where that is not ours",
 }
+
+# What docs/install.md says to add where a cluster's own cloud controller made load balancers: their groups carry a tag whose key has
+# the cluster's name in it, which no statement for all clusters can name.
+WIDENED = re.compile(
+    r"ec2:(DeleteSecurityGroup|RevokeSecurityGroup(In|E)gress) .*, resource tags \['kubernetes\.io/cluster/[^'/]+'\], \{\}$"
+)
 
 # Called by `keelson import`, with the credentials of whoever runs it.
 READ_BY_PEOPLE = {
@@ -63,4 +71,7 @@ def test_every_write_is_allowed_by_the_conditions_of_the_policies():
     denied = called.denied()
     assert sorted(denied["adoption"]) == []
     of_adoption = {action for statement in statements_of(ADOPTION) for action in actions(statement)}
-    assert sorted(line for line in denied["base"] if line.split(" ")[0] not in of_adoption) == []
+    left = [line for line in denied["base"] if line.split(" ")[0] not in of_adoption]
+    widened = [line for line in left if WIDENED.match(line)]
+    assert widened, "docs/install.md tells of a statement that nothing needs"
+    assert "\n".join(sorted(set(left) - set(widened))) == ""
