@@ -159,7 +159,7 @@ def test_killed_with_several_writes_in_flight_it_makes_one_of_each(on, pair, cap
 
 
 def poked_until(on: Stage, pair: Pair, done: Callable[[], bool], seconds: float) -> None:
-    """Each change of an object asks for a reconcile at once: after a panic the operator would wait a minute by itself."""
+    """Each change of an annotation of ours asks for a reconcile at once: after a panic the operator would wait a minute by itself."""
     deadline = time.monotonic() + seconds
     number = 0
     while not done():
@@ -167,7 +167,7 @@ def poked_until(on: Stage, pair: Pair, done: Callable[[], bool], seconds: float)
         number += 1
         for item in pair.found():
             version, kind, meta = item["apiVersion"], item["kind"], item["metadata"]
-            patch = {"metadata": {"annotations": {"example.com/poke": str(number)}}}
+            patch = {"metadata": {"annotations": {"keelson.dev/poke": str(number)}}}
             with contextlib.suppress(ApiError):  # It may be gone by now.
                 on.api.patch(version, kind, meta["name"], patch, meta["namespace"])
         time.sleep(0.5)

@@ -94,15 +94,22 @@ impl Unreadables {
         all.iter().any(|((kind, ..), entry)| *kind == EksCluster::NAME && entry.object.meta.uid.as_deref() == Some(uid))
     }
 
+    /// EksClusters that may have something in AWS: which account they name cannot be read, so it may be any.
+    pub fn clusters(&self) -> Vec<String> {
+        let all = locked(&self.all);
+        all.iter()
+            .filter(|((kind, ..), entry)| *kind == EksCluster::NAME && is_held(&entry.object))
+            .map(|((_, namespace, name), _)| format!("{namespace}/{name} (it cannot be read)"))
+            .collect()
+    }
+
     /// NodeGroups that belong to a cluster, or may, and may have something in AWS: our finalizer on them says so.
     pub fn node_groups_of(&self, namespace: &str, cluster: &str) -> Vec<String> {
         let all = locked(&self.all);
         let may_belong = |object: &Unreadable| object.cluster.as_deref().is_none_or(|name| name == cluster);
-        let held =
-            |object: &Unreadable| object.meta.finalizers.iter().flatten().any(|one| one == crate::api::FINALIZER);
         all.iter()
             .filter(|((kind, place, _), entry)| {
-                *kind == NodeGroup::NAME && place == namespace && may_belong(&entry.object) && held(&entry.object)
+                *kind == NodeGroup::NAME && place == namespace && may_belong(&entry.object) && is_held(&entry.object)
             })
             .map(|((_, _, name), entry)| format!("NodeGroup {name} (it cannot be read: {})", entry.object.reason))
             .collect()
@@ -178,6 +185,11 @@ async fn write(ctx: &Context, url: &str, object: &Unreadable, body: &serde_json:
     ctx.client.request::<IgnoredAny>(request).await.map(drop)
 }
 
+/// Whether our finalizer is on it.
+fn is_held(object: &Unreadable) -> bool {
+    object.meta.finalizers.iter().flatten().any(|one| one == crate::api::FINALIZER)
+}
+
 /// Notes an object that cannot be read, with a log line when that is new.
 pub fn note<K: Kind>(ctx: &Context, object: &Unreadable) {
     if ctx.unreadable.insert::<K>(object) {
@@ -237,6 +249,15 @@ mod tests {
         assert!(held[0].contains("of-any") && held[1].contains("of-demo (it cannot be read: bad)"), "{held:?}");
         assert!(all.node_groups_of("elsewhere", "demo").is_empty());
         assert!(all.remove::<NodeGroup>(Some("team"), "of-demo") && !all.remove::<NodeGroup>(Some("team"), "of-demo"));
+    }
+
+    #[test]
+    fn a_cluster_that_cannot_be_read_holds_every_account_once_it_may_have_something_in_aws() {
+        let all = Unreadables::default();
+        all.insert::<EksCluster>(&object("made", None, true));
+        all.insert::<EksCluster>(&object("new", None, false));
+        all.insert::<NodeGroup>(&object("group", None, true));
+        assert_eq!(all.clusters(), ["team/made (it cannot be read)"]);
     }
 
     #[test]
