@@ -6,7 +6,7 @@ PORT ?= 4566
 PYTHON = $(shell e2e/harness/venv.sh)
 HARNESS = PYTHONPATH=e2e/harness:e2e/aws
 # Debug builds everywhere but in the benchmark: one build of the AWS SDK serves demo and tests.
-KEELSON_BIN ?= $(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/debug/keelson
+KEELSON_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/keelson
 export KEELSON_BIN
 
 .DEFAULT_GOAL := help
@@ -50,7 +50,7 @@ tools: need-go ## build what the local cloud runs (etcd, Kubernetes, Flux), once
 
 bench: need-rust tools ## the benchmark table, with a release build
 	cargo build --locked --release
-	@KEELSON_BIN=$(CURDIR)/$(or $(CARGO_TARGET_DIR),target)/release/keelson $(HARNESS):e2e $(PYTHON) -m bench
+	@KEELSON_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/keelson $(HARNESS):e2e $(PYTHON) -m bench
 
 audit: need-rust ## licences, bans, sources and advisories of every crate; with KEELSON_RELEASE=1 it fails without advisories
 	@e2e/audit.sh
