@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::policy::DeletionPolicy;
+
 /// Most steps of `plan` that are shown.
 pub const MAX_STEPS: usize = 100;
 /// Most approved steps that are kept.
@@ -153,4 +155,59 @@ pub struct DeletionStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub approval_uid: Option<String>,
+    /// The `deletionPolicy` with which it began: what was to be retained then is not deleted by a later edit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<DeletionPolicy>,
+    /// Names of the NodeGroups that were to be retained when the deletion of their EksCluster began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 500), inner(length(max = 253)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub retained_node_groups: Vec<String>,
+}
+
+impl DeletionStatus {
+    /// What a deletion does that began, and whose policy is `asked` now: it may retain more than was agreed to, and never less.
+    pub fn agreed(&self, asked: DeletionPolicy) -> DeletionPolicy {
+        match self.policy {
+            Some(DeletionPolicy::Retain) if self.began.is_some() => DeletionPolicy::Retain,
+            _ => asked,
+        }
+    }
+
+    /// Whether it was agreed that the NodeGroup of that name stays.
+    pub fn retains_node_group(&self, name: &str) -> bool {
+        self.began.is_some()
+            && (self.policy == Some(DeletionPolicy::Retain) || self.retained_node_groups.iter().any(|one| one == name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_to_be_retained_when_a_deletion_began_is_not_deleted_by_a_later_edit() {
+        use DeletionPolicy::{Delete, Retain};
+        let began = |policy, at| DeletionStatus {
+            began: at,
+            policy,
+            retained_node_groups: vec!["spot".into()],
+            ..DeletionStatus::default()
+        };
+        let at = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        for (status, asked, done) in [
+            (began(Some(Retain), at.clone()), Delete, Retain),
+            (began(Some(Retain), at.clone()), Retain, Retain),
+            (began(Some(Delete), at.clone()), Retain, Retain),
+            (began(Some(Delete), at.clone()), Delete, Delete),
+            // Nothing was agreed to yet, or by a Keelson that did not keep it.
+            (began(Some(Retain), None), Delete, Delete),
+            (began(None, at.clone()), Delete, Delete),
+        ] {
+            assert_eq!(status.agreed(asked), done, "{status:?}");
+        }
+        assert!(began(Some(Delete), at.clone()).retains_node_group("spot"));
+        assert!(!began(Some(Delete), at.clone()).retains_node_group("other"));
+        assert!(began(Some(Retain), at).retains_node_group("other"));
+        assert!(!began(Some(Retain), None).retains_node_group("spot"));
+    }
 }

@@ -26,6 +26,8 @@ pub fn is_ownership(key: &str) -> bool {
     OWNERSHIP.contains(&key)
 }
 
+/// What the keys of our own tags begin with.
+const PREFIX: &str = "keelson.dev/";
 /// AWS's limits: tags on a resource, characters of a key, of a value.
 /// See <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>.
 const MOST: usize = 50;
@@ -97,7 +99,8 @@ pub fn validate_user_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>
         if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
             return Err(TagError::ReservedByAws(key.to_owned()));
         }
-        if key.starts_with("keelson.dev/") {
+        // IAM takes keys that differ in case for the same.
+        if key.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)) {
             return Err(TagError::ReservedByKeelson(key.to_owned()));
         }
         let length = key.chars().count();

@@ -44,6 +44,8 @@ pub struct Unreadable {
     pub reason: String,
     /// `spec.clusterRef.name`, when that much could be read.
     pub cluster: Option<String>,
+    /// `spec.accountRef.name`, when that much could be read.
+    pub account: Option<String>,
     /// Those in its status.
     pub conditions: Vec<Condition>,
 }
@@ -202,7 +204,9 @@ impl Metadata {
         let mut meta = self.into_meta();
         meta.finalizers.iter_mut().for_each(|finalizers| finalizers.truncate(MAX_FINALIZERS));
         meta.annotations = None;
-        Unreadable { meta, reason: bounded(&reason, MAX_REASON), cluster, conditions: conditions.unwrap_or_default() }
+        let account = object.pointer("/spec/accountRef/name").and_then(Value::as_str).map(str::to_owned);
+        let (reason, conditions) = (bounded(&reason, MAX_REASON), conditions.unwrap_or_default());
+        Unreadable { meta, reason, cluster, account, conditions }
     }
 }
 

@@ -18,6 +18,7 @@ use super::apply::{self, Kind};
 use super::conditions::{Conditions, Overall, Says};
 use super::context::{Context, locked};
 use super::decode::Unreadable;
+use crate::api::account::DEFAULT_ACCOUNT;
 use crate::api::{EksCluster, NodeGroup, Reason};
 use crate::aws::WriteGate;
 
@@ -94,11 +95,12 @@ impl Unreadables {
         all.iter().any(|((kind, ..), entry)| *kind == EksCluster::NAME && entry.object.meta.uid.as_deref() == Some(uid))
     }
 
-    /// EksClusters that may have something in AWS: which account they name cannot be read, so it may be any.
-    pub fn clusters(&self) -> Vec<String> {
+    /// EksClusters that may have something in AWS and name that account, or the default one by naming none.
+    pub fn clusters_of(&self, account: &str) -> Vec<String> {
         let all = locked(&self.all);
+        let names = |object: &Unreadable| object.account.as_deref().unwrap_or(DEFAULT_ACCOUNT) == account;
         all.iter()
-            .filter(|((kind, ..), entry)| *kind == EksCluster::NAME && is_held(&entry.object))
+            .filter(|((kind, ..), entry)| *kind == EksCluster::NAME && is_held(&entry.object) && names(&entry.object))
             .map(|((_, namespace, name), _)| format!("{namespace}/{name} (it cannot be read)"))
             .collect()
     }
@@ -252,12 +254,19 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_that_cannot_be_read_holds_every_account_once_it_may_have_something_in_aws() {
+    fn a_cluster_that_cannot_be_read_holds_its_account_once_it_may_have_something_in_aws() {
         let all = Unreadables::default();
-        all.insert::<EksCluster>(&object("made", None, true));
-        all.insert::<EksCluster>(&object("new", None, false));
-        all.insert::<NodeGroup>(&object("group", None, true));
-        assert_eq!(all.clusters(), ["team/made (it cannot be read)"]);
+        let of = |name: &str, account: Option<&str>, finalizer: bool| Unreadable {
+            account: account.map(str::to_owned),
+            ..object(name, None, finalizer)
+        };
+        all.insert::<EksCluster>(&of("made", Some("prod"), true));
+        all.insert::<EksCluster>(&of("new", Some("prod"), false));
+        all.insert::<EksCluster>(&of("of-default", None, true));
+        all.insert::<NodeGroup>(&of("group", None, true));
+        assert_eq!(all.clusters_of("prod"), ["team/made (it cannot be read)"]);
+        assert_eq!(all.clusters_of("default"), ["team/of-default (it cannot be read)"]);
+        assert!(all.clusters_of("other").is_empty());
     }
 
     #[test]

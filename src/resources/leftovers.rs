@@ -52,6 +52,11 @@ pub fn key() -> Key {
     Key::single("leftovers")
 }
 
+/// Whether a baseline was taken in that VPC: its id stands among what was there.
+fn is_of(baseline: &Baseline, vpc: &str) -> bool {
+    baseline.before.as_ref().is_none_or(|before| before.contains(vpc))
+}
+
 impl Leftovers {
     /// What the cluster leaves in the VPC that `network` knows, whose subnets lie in `zones`. `spared`: groups of others.
     pub fn new(making: &Making<'_>, network: Key, subnets: &[(SubnetTier, String)], spared: &[String]) -> Self {
@@ -88,7 +93,8 @@ impl Leftovers {
         let now = Timestamp::now();
         let groups = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::now()).await?;
         let named = groups.iter().filter(|group| marks::names_cluster(&group.tags, &self.cluster));
-        Ok(Baseline::new(now, named.map(|group| group.id.clone())))
+        let named = named.map(|group| group.id.clone());
+        Ok(Baseline::new(now, named.chain([vpc.to_owned()])))
     }
 
     fn target(&self, vpc: &str, id: &str, what: String, mark: Mark, at: Option<Timestamp>) -> Target {
@@ -175,7 +181,9 @@ impl Resource for Leftovers {
         _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let vpc = refs.output(&self.network, "vpcId").or_else(|| refs.get(&self.network));
+        // Of another VPC, after an edit, it says nothing of what was in this one.
         let recorded = look.recorded_id.as_deref().and_then(Baseline::parse);
+        let recorded = recorded.filter(|baseline| vpc.is_some_and(|vpc| is_of(baseline, vpc)));
         let known = |vpc: &str, baseline: Baseline| {
             let id = baseline.to_string();
             Presence::Ours(Observed::ready(id, "", Seen { vpc: vpc.to_owned(), baseline: Some(baseline) }))

@@ -19,3 +19,12 @@ fn only_the_rules_among_what_is_swept_are_taken_out() {
     let pairs: Vec<_> = found[0].user_id_group_pairs().iter().filter_map(|pair| pair.group_id()).collect();
     assert_eq!(pairs, ["sg-2"]);
 }
+
+#[test]
+fn what_was_recorded_of_another_vpc_says_nothing_of_this_one() {
+    let taken = Baseline::new(Timestamp::UNIX_EPOCH, ["vpc-1".to_owned(), "sg-1".to_owned()]);
+    assert!(is_of(&taken, "vpc-1") && !is_of(&taken, "vpc-2"));
+    // A line of an older Keelson names none; one that spares everything holds anywhere.
+    assert!(!is_of(&Baseline::new(Timestamp::UNIX_EPOCH, ["sg-1".to_owned()]), "vpc-1"));
+    assert!(is_of(&Baseline::unknown(Timestamp::UNIX_EPOCH), "vpc-2"));
+}

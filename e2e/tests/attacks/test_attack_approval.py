@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from attacks.approving import approval, refusal_of_create, waits
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet import plans
 from fleet.account import fresh_account
@@ -142,25 +143,6 @@ def people(on) -> tuple[Tenant, Tenant]:
     return editor, tenant(on, "team", ("keelson-approve",), name="approver")
 
 
-def approval(people: Tenant, name: str, cluster_name: str, hash_: str, **spec: str) -> dict:
-    spec.setdefault("approvedBy", "system:serviceaccount:team:approver")
-    return people.object("PlanApproval", name, {"clusterRef": {"name": cluster_name}, "hash": hash_, **spec})
-
-
-def waits(on: Stage, item: dict, other_than: str = "") -> str:
-    """What an approval of the object has to name."""
-
-    def asked() -> str | None:
-        found = on.api.get(*key_of(item))
-        status = found.get("status", {})
-        newest = status.get("plan", {}).get("generation") == found["metadata"]["generation"]
-        waits = conditions(found).get("Ready", {}).get("reason") == "WaitingForApproval"
-        hash_ = status.get("plan", {}).get("hash")
-        return hash_ if newest and waits and hash_ != other_than else None
-
-    return until(asked, 40, f"a plan of {item['metadata']['name']} that waits")
-
-
 def state(on: Stage, item: dict) -> str | None:
     return on.api.get(*key_of(item)).get("status", {}).get("state")
 
@@ -229,12 +211,3 @@ def test_an_editor_cannot_approve_by_any_way_and_an_approver_can(on, people):
         waits(on, item)
         assert actions(on.writes(remade, account.id)) == []
     on.forget(item)
-
-
-def refusal_of_create(people: Tenant, item: dict) -> str | None:
-    """What the API server says against it; None: it is stored now. An approver may not patch, so not by applying it."""
-    try:
-        people.api.create(item)
-    except ApiError as error:
-        return str(error)
-    return None

@@ -67,7 +67,7 @@ fn clusters_that_need(ctx: &Context, account: &str) -> Vec<String> {
         .iter()
         .map(|cluster| format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any()))
         .collect();
-    names.extend(ctx.unreadable.clusters());
+    names.extend(ctx.unreadable.clusters_of(account));
     names.sort();
     names
 }

@@ -16,8 +16,9 @@ fn loosening(spec: ChangePolicy, status: &EksClusterStatus) -> Option<Step> {
     let before = match status.change_policy {
         Some(ChangePolicy::Automatic) => return None,
         Some(policy) => policy,
-        // Reconciled by a Keelson that did not keep it.
-        None if status.observed_generation.is_some_and(|generation| generation >= 0) => return None,
+        // Made by a Keelson that did not keep it. That something was reported of it proves nothing: that is done of one that cannot
+        // be read, too.
+        None if status.arn.is_some() => return None,
         None => ChangePolicy::Approval,
     };
     (spec == ChangePolicy::Automatic).then(|| {
@@ -85,7 +86,8 @@ mod tests {
     #[test]
     fn a_new_object_begins_with_approval_and_one_of_an_older_keelson_goes_on_as_it_is() {
         let automatic = cluster("Automatic");
-        for observed in [None, Some(-1)] {
+        // One that could not be read has the generation in its status, and was never reconciled.
+        for observed in [None, Some(-1), Some(3)] {
             let new = EksClusterStatus { observed_generation: observed, ..EksClusterStatus::default() };
             assert_eq!(in_force(&automatic, &new, true), ChangePolicy::Approval);
             assert_eq!(in_force(&automatic, &new, false), ChangePolicy::Automatic);
@@ -93,7 +95,8 @@ mod tests {
             let kept = EksClusterStatus { change_policy: Some(ChangePolicy::Approval), ..new };
             assert_eq!(item(&automatic, &kept, true), first, "the hash stays when the policy is kept");
         }
-        let older = EksClusterStatus { observed_generation: Some(3), ..EksClusterStatus::default() };
+        let older =
+            EksClusterStatus { arn: Some("arn:aws:eks:eu-west-1:1:cluster/x".into()), ..EksClusterStatus::default() };
         assert_eq!(in_force(&automatic, &older, true), ChangePolicy::Automatic);
     }
 

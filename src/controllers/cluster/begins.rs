@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::deletion::goes_along;
 use super::{Outcome, Reconcile};
-use crate::api::policy::ChangePolicy;
+use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::{DeletionStatus, EksClusterStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RELEASE_ANNOTATION, Reason};
 use crate::controllers::approvals::ApprovedBy;
@@ -22,6 +22,8 @@ use crate::engine::{Consent, Goal, Graph};
 use crate::resources::cloud::Cloud;
 
 /// When it is asked again whether deletions can be counted.
+/// NodeGroups that status names; the API's limit.
+const MAX_RETAINED: usize = 500;
 const COUNT_AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// Whether the deletion that status tells of has begun.
@@ -52,7 +54,7 @@ impl Reconcile<'_> {
         } else if self.change_policy() == ChangePolicy::Approval {
             None
         } else if !counts {
-            return self.begins(previous, None);
+            return self.begins(previous, goal, None);
         } else {
             let clusters = self.ctx.clusters.state();
             let unreadable = &self.ctx.unreadable;
@@ -60,7 +62,7 @@ impl Reconcile<'_> {
                 clusters.iter().any(|cluster| cluster.uid().as_deref() == Some(uid)) || unreadable.has_cluster(uid)
             };
             match self.ctx.deletions.ask(&uid, &name, is_there).await {
-                Ok(Verdict::Begins) => return self.begins(previous, None),
+                Ok(Verdict::Begins) => return self.begins(previous, goal, None),
                 Ok(Verdict::Waits { exceeded, lately }) => {
                     Some((too_many(self.ctx.deletions.limits(), exceeded, &lately), self.release()))
                 }
@@ -70,7 +72,7 @@ impl Reconcile<'_> {
         if let Some((_, Release { given: true, approval_uid, .. })) = &held {
             let given = approval_uid.as_deref().map_or(ApprovedBy::Annotation(RELEASE_ANNOTATION), ApprovedBy::Object);
             self.publish_approval("the deletion", "held because many were requested", given).await;
-            return self.released(previous, approval_uid.clone()).await;
+            return self.released(previous, goal, approval_uid.clone()).await;
         }
         let consent = Consent { given: Given::Only(Approved::new()), ..Consent::default() };
         let report = self.engine(graph, cloud, goal, &consent).await;
@@ -86,7 +88,7 @@ impl Reconcile<'_> {
             self.publish_approval(&format!("plan {}", agreed.hash), &summary, given).await;
         }
         if agreed.is_new || report.plan.settled() {
-            return self.released(previous, agreed.approval_uid).await;
+            return self.released(previous, goal, agreed.approval_uid).await;
         }
         let next = report.next.map_or(Next::change(), Next::at);
         let summary = plan_status::summary(&report.plan, &ahead);
@@ -104,14 +106,16 @@ impl Reconcile<'_> {
     }
 
     /// A person agreed to it, by the approval of `approval_uid` or by an annotation.
-    async fn released(&self, previous: &EksClusterStatus, approval_uid: Option<String>) -> Outcome {
+    async fn released(&self, previous: &EksClusterStatus, goal: Goal, approval_uid: Option<String>) -> Outcome {
         let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
-        if previous.arn.is_some()
+        // What is retained is no deletion that counts, and none that was released.
+        if goal == Goal::Gone
+            && previous.arn.is_some()
             && let Err(why) = self.ctx.deletions.approve(&uid, &name).await
         {
             return self.uncounted(previous, &why);
         }
-        self.begins(previous, approval_uid)
+        self.begins(previous, goal, approval_uid)
     }
 
     /// The word that releases this deletion where it is held, and whether it was given.
@@ -129,10 +133,19 @@ impl Reconcile<'_> {
         self.ctx.deletions.removal::<EksCluster>(&self.namespace).await
     }
 
-    fn begins(&self, previous: &EksClusterStatus, approval_uid: Option<String>) -> Outcome {
+    fn begins(&self, previous: &EksClusterStatus, goal: Goal, approval_uid: Option<String>) -> Outcome {
         let overall = self.reconciling(Reason::Deleting, "the deletion begins");
         let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-        let deletion = DeletionStatus { began: Some(Time(began)), release: None, approval_uid };
+        let policy = if goal == Goal::Released { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        let retained = groups.iter().filter(|group| group.spec.deletion_policy == DeletionPolicy::Retain);
+        let deletion = DeletionStatus {
+            began: Some(Time(began)),
+            approval_uid,
+            policy: Some(policy),
+            retained_node_groups: retained.map(|group| group.name_any()).take(MAX_RETAINED).collect(),
+            release: None,
+        };
         Outcome { deletion: Some(deletion), ..self.unseen(previous, overall, Next::at(self.now)) }
     }
 

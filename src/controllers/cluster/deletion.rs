@@ -45,7 +45,8 @@ impl Reconcile<'_> {
             let note = "changePolicy is Observe: everything in AWS stays as it is, with its tags";
             return self.let_go(previous, Some(Told::normal("Retained", note))).await;
         }
-        let goal = match spec.deletion_policy {
+        let began = previous.deletion.clone().unwrap_or_default();
+        let goal = match began.agreed(spec.deletion_policy) {
             DeletionPolicy::Delete => Goal::Gone,
             DeletionPolicy::Retain => Goal::Released,
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 
 use super::{Outcome, Reconcile};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
@@ -96,11 +97,15 @@ impl Reconcile<'_> {
     }
 
     async fn delete_in_aws(&mut self, previous: &NodeGroupStatus, cluster: &EksCluster) -> Option<Outcome> {
-        let retain = [self.group.spec.deletion_policy, cluster.spec.deletion_policy];
+        // Only a deletion that has begun was agreed to: whoever may write the object may take our finalizer off a cluster that waits.
+        let of_cluster = cluster.status.as_ref().and_then(|status| status.deletion.clone()).unwrap_or_default();
+        let goes_with_cluster = cluster.metadata.deletion_timestamp.is_some() && of_cluster.began.is_some();
         // With a cluster that goes, a node group that is to stay would hold it for ever: the cluster names it.
-        let goes_with_cluster = cluster.metadata.deletion_timestamp.is_some();
-        let retain = if goes_with_cluster { &retain[..] } else { &retain[..1] };
-        let goal = if retain.contains(&DeletionPolicy::Retain) { Goal::Released } else { Goal::Gone };
+        let retains = self.retains(previous)
+            || goes_with_cluster
+                && (cluster.spec.deletion_policy == DeletionPolicy::Retain
+                    || of_cluster.retains_node_group(&self.group.name_any()));
+        let goal = if retains { Goal::Released } else { Goal::Gone };
         let made_in = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
         let grant = match account::grant_to_delete_in(self.ctx, &Request::of(cluster), made_in) {
             Ok(grant) => grant,
@@ -160,13 +165,24 @@ impl Reconcile<'_> {
         outcome.status.drift = Vec::new();
         if agreed.is_new && hold.is_none() {
             let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-            outcome.status.deletion =
-                Some(DeletionStatus { began: Some(Time(began)), release: None, approval_uid: agreed.approval_uid });
+            outcome.status.deletion = Some(self.began(Time(began), agreed.approval_uid));
         }
         Some(match hold {
             Some(hold) => self.held(previous, outcome, hold, &summary),
             None => outcome,
         })
+    }
+
+    /// Whether the node group stays in AWS: as its policy says, or said when the deletion began.
+    fn retains(&self, previous: &NodeGroupStatus) -> bool {
+        let began = previous.deletion.clone().unwrap_or_default();
+        began.agreed(self.group.spec.deletion_policy) == DeletionPolicy::Retain
+    }
+
+    /// What status keeps of a deletion that begins.
+    pub(super) fn began(&self, at: Time, approval_uid: Option<String>) -> DeletionStatus {
+        let policy = Some(self.group.spec.deletion_policy);
+        DeletionStatus { began: Some(at), approval_uid, policy, ..DeletionStatus::default() }
     }
 
     /// Removes the finalizer. `note`: what stays, for an event.

@@ -37,8 +37,7 @@ impl Reconcile<'_> {
         let mut outcome = outcome;
         if release.given {
             let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-            let (began, approval_uid) = (Some(Time(began)), release.approval_uid);
-            outcome.status.deletion = Some(DeletionStatus { began, release: None, approval_uid });
+            outcome.status.deletion = Some(self.began(Time(began), release.approval_uid));
             // As soon as it stands in status.
             outcome.next = Next::at(self.now);
             outcome.overall = Overall::Reconciling(Says::no(Reason::Deleting, "the deletion begins"));
