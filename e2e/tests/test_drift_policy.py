@@ -161,6 +161,18 @@ def test_report_leaves_it_alone_and_what_works_stays_ready(on, reported):
     assert {hand.what: drift(reported, hand)["since"] for hand in HANDS} == since
 
 
+def test_report_leaves_alone_what_is_found_by_a_look_that_a_person_asked_for(on):
+    shop = make(on, driftPolicy="Report")
+    hand = HANDS[0]
+    mark = on.mark()
+    hand.do(shop)
+    # Before it is noticed by itself.
+    shop.look_again()
+    comes(shop, lambda: drift(shop, hand))
+    assert len(on.writes(mark, shop.account.id)) == 1, "the one by hand"
+    shop.go_away()
+
+
 def test_report_leaves_a_role_without_its_policy_and_says_so(on):
     shop = Shop(on, driftPolicy="Report")
     shop.make()

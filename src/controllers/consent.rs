@@ -43,6 +43,16 @@ pub fn wanted<S: Serialize, M: Serialize>(spec: &S, account: &AccountSettings, m
     digest(&format!("{spec} {tags:?} {permissions_boundary:?} {more}{path}{enforced}"), 8)
 }
 
+/// What may be asked for now, as a digest: `asked`, unless the versions are not known at this look, as at the first of a process
+/// or one that a person asked for. Then it is what AWS matched last, where the spec was not edited since: otherwise what somebody
+/// changed by hand would pass for an edit, and be overwritten.
+pub fn asked(asked: String, versions_known: bool, edited: bool, synced: Option<&str>) -> String {
+    match synced {
+        Some(synced) if !versions_known && !edited => synced.to_owned(),
+        _ => asked,
+    }
+}
+
 /// How changes are made, and what is known of earlier ones.
 pub struct Input<'a> {
     /// When a plan may be written.

@@ -219,3 +219,12 @@ fn aws_matches_when_nothing_but_drift_is_left() {
     forbidden.forbidden.push(Change::forbidden("cidr", "a", "b", "never"));
     assert_eq!(synced(&plan(vec![forbidden]), "new", None), None);
 }
+
+#[test]
+fn a_look_without_versions_takes_a_change_by_hand_for_no_edit() {
+    let now = |known, edited, synced| asked("now".into(), known, edited, synced);
+    assert_eq!(now(true, false, Some("before")), "now");
+    assert_eq!(now(false, false, Some("before")), "before");
+    assert_eq!(now(false, true, Some("before")), "now");
+    assert_eq!(now(false, false, None), "now");
+}

@@ -100,11 +100,19 @@ def test_what_was_approved_to_be_retained_is_not_deleted(on, editor, approver, a
     assert editor.refusal(holder) is None
     until(lambda: on.condition(holder), 20, "a look at the holder")
     editor.api.delete(*key_of(item))
-    waits(on, item, other_than=made)
-    # The plan names the NodeGroup once it was seen.
-    looked_at(on, item, account)
-    approve(approver, item, waits(on, item, other_than=made), "flip-retain")
-    until(lambda: on.status(item).get("deletion", {}).get("began"), 30, "the deletion")
+    tried = {made}
+
+    def begins() -> bool:
+        # The first look at a deletion may plan more than the next: the approver approves what is shown.
+        status, hash_ = on.status(item), on.status(item).get("plan", {}).get("hash")
+        steps = status.get("plan", {}).get("steps", [])
+        if steps and on.condition(item)["reason"] == "WaitingForApproval" and hash_ not in tried:
+            assert {step["action"] for step in steps} == {"Release"}
+            tried.add(hash_)
+            approve(approver, item, hash_, f"flip-retain-{len(tried)}")
+        return "began" in (status.get("deletion") or {})
+
+    until(begins, 30, "the deletion")
     mark = on.mark()
     patch(editor, item, {"spec": {"deletionPolicy": "Delete"}})
     patch(editor, holder, {"spec": {"suspend": False}})

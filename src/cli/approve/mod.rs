@@ -49,7 +49,10 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
     let approver = if args.annotation { None } else { Some(objects.approver().await) };
     let mut agreed: Option<Vec<String>> = None;
     for _ in 0..MOST_ATTEMPTS {
-        let found = objects.read(&args.name).await?;
+        let mut found = objects.read(&args.name).await?;
+        if approver.is_some() {
+            found.iter_mut().for_each(Planned::ignore_annotations);
+        }
         let waiting = waiting(&found, args.hash.as_deref())?;
         if waiting.is_empty() {
             return super::print(&nothing_waits(&found));

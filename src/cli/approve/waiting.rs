@@ -147,6 +147,14 @@ impl Planned {
         self.approvals = of.collect();
     }
 
+    /// What annotations say is left out, for whoever approves by an object: they may count for nothing, and an editor who wrote one
+    /// must not keep an approver from approving.
+    pub fn ignore_annotations(&mut self) {
+        if let Some(all) = &mut self.metadata.annotations {
+            all.retain(|key, _| ![APPROVE_ANNOTATION, RELEASE_ANNOTATION].contains(&key.as_str()));
+        }
+    }
+
     /// What an approval of it names.
     pub fn hash(&self) -> &str {
         self.release.as_ref().unwrap_or(&self.plan.hash)
@@ -259,6 +267,15 @@ mod tests {
         ] {
             assert!(matches!(standing(other), Standing::Waits(_)));
         }
+    }
+
+    #[test]
+    fn an_annotation_keeps_nobody_from_approving_by_an_object() {
+        let mut annotated =
+            cluster(|object| object["metadata"]["annotations"] = json!({APPROVE_ANNOTATION: "3f9a1c20"}));
+        assert_eq!(annotated.standing(), Standing::Approved);
+        annotated.ignore_annotations();
+        assert_eq!(annotated.standing(), Standing::Waits(Word::approve("3f9a1c20")));
     }
 
     #[test]

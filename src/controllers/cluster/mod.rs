@@ -307,6 +307,8 @@ impl Reconcile<'_> {
         let spec = &self.cluster.spec;
         let wanted = consent::wanted(spec, &grant.settings, &self.node_role(grant).policies);
         let asked = consent::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
+        let edited = self.cluster.metadata.generation != previous.observed_generation;
+        let asked = consent::asked(asked, versions.control_plane.is_some(), edited, previous.synced.as_deref());
         let input = consent::Input {
             change: self.change_policy(),
             drift: spec.drift_policy,
