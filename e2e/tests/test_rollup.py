@@ -108,7 +108,8 @@ def lag(on: Stage, repository, name: str) -> tuple[float, float]:
         root = on.cloud.workload.api.get(KUSTOMIZATION, "Kustomization", FLUX, FLUX)
         return root["status"].get("lastAppliedRevision") == wanted
 
-    until(by_flux, 30, "Flux")
+    # After an outage of its API server Flux comes back with pauses of its own.
+    until(by_flux, 90, "Flux")
     at_flux = time.monotonic()
     await_applied(on, head)
     now = time.monotonic()
