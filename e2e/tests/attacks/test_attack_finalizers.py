@@ -82,8 +82,9 @@ def test_a_finalizer_of_ones_own_makes_nothing_in_an_account_that_is_being_delet
     on.ready(holder)
     on.api.delete(*key_of(leaving))
     on.await_condition(leaving, "Ready", "False", "DeletionBlocked", timeout=20)
+    late = cluster(editor, account, "late", "leaving", [OURS])
     mark = on.mark()
-    late = stored(editor, cluster(editor, account, "late", "leaving", [OURS]))
+    stored(editor, late)
     on.await_condition(late, "Stalled", reason="AccessDenied", timeout=20)
     assert "is being deleted" in on.condition(late)["message"]
     assert writes(on, account, mark) == []
@@ -107,9 +108,10 @@ def test_a_finalizer_holds_no_account_that_is_not_open_to_its_namespace(on, edit
 
 
 def test_a_finalizer_makes_nothing_while_a_secret_is_missing(on, editor, account):
-    mark = on.mark()
     gitops = flux("https://git.example.com/fleet", secretRef={"name": "not-there"})
-    item = stored(editor, cluster(editor, account, "no-secret", finalizers=[OURS], gitops=gitops))
+    item = cluster(editor, account, "no-secret", finalizers=[OURS], gitops=gitops)
+    mark = on.mark()
+    stored(editor, item)
     message = until(lambda: on.condition(item, "GitOpsReady").get("message"), 20, "a word of the Secret")
     assert "not-there" in message
     assert writes(on, account, mark) == []

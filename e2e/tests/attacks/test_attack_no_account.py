@@ -49,6 +49,32 @@ def test_without_an_account_nothing_is_called_in_aws(scene):
     scene.on.delete(item)
 
 
+def test_on_request_an_object_that_names_no_account_is_refused_at_admission(scene):
+    component = CHECKOUT / "deploy" / "require-account-ref"
+    listed = yaml.safe_load((component / "kustomization.yaml").read_text())
+    assert (listed["kind"], listed["resources"]) == ("Component", ["admission-policy.yaml"])
+    policy = documents(component / "admission-policy.yaml")
+    scene.on.apply(*policy)
+    item = scene.tenant.object("EksCluster", "required", SPEC)
+
+    def refusal() -> str | None:
+        said = scene.tenant.refusal(item)
+        if said is None:
+            scene.on.forget(item)
+        return said if said and "is required here" in said else None
+
+    said = until(refusal, 30, "the refusal at admission")
+    assert "spec.accountRef is required here" in said
+    named = {**SPEC, "accountRef": {"name": "not-there-yet"}}
+    assert scene.tenant.refusal(scene.tenant.object("EksCluster", "named", named)) is None
+    scene.on.delete(scene.tenant.object("EksCluster", "named", named))
+    for one in policy:
+        scene.on.api.delete(one["apiVersion"], one["kind"], one["metadata"]["name"])
+    # As before, the operator alone refuses it.
+    until(lambda: scene.tenant.refusal(item) is None, 30, "the end of the policy")
+    scene.on.delete(item)
+
+
 def test_the_default_account_is_open_to_those_it_names(scene):
     """At admission, and where that is missing, by the operator."""
     on = scene.on
@@ -76,32 +102,6 @@ def test_the_default_account_is_open_to_those_it_names(scene):
     assert f'spec.accountRef is not set: AwsAccount "default" may not be used from namespace "{MINE}"' in said
     assert actions(on.calls(mark)) == []
     on.delete(before)
-
-
-def test_on_request_an_object_that_names_no_account_is_refused_at_admission(scene):
-    component = CHECKOUT / "deploy" / "require-account-ref"
-    listed = yaml.safe_load((component / "kustomization.yaml").read_text())
-    assert (listed["kind"], listed["resources"]) == ("Component", ["admission-policy.yaml"])
-    policy = documents(component / "admission-policy.yaml")
-    scene.on.apply(*policy)
-    item = scene.tenant.object("EksCluster", "required", SPEC)
-
-    def refusal() -> str | None:
-        said = scene.tenant.refusal(item)
-        if said is None:
-            scene.on.forget(item)
-        return said if said and "is required here" in said else None
-
-    said = until(refusal, 30, "the refusal at admission")
-    assert "spec.accountRef is required here" in said
-    named = {**SPEC, "accountRef": {"name": "not-there-yet"}}
-    assert scene.tenant.refusal(scene.tenant.object("EksCluster", "named", named)) is None
-    scene.on.delete(scene.tenant.object("EksCluster", "named", named))
-    for one in policy:
-        scene.on.api.delete(one["apiVersion"], one["kind"], one["metadata"]["name"])
-    # As before, the operator alone refuses it.
-    until(lambda: scene.tenant.refusal(item) is None, 30, "the end of the policy")
-    scene.on.delete(item)
 
 
 def test_once_the_default_account_allows_the_namespace_it_is_used_within_its_limits(scene):
