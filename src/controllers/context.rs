@@ -1,6 +1,6 @@
 //! What reconciles share, and what is remembered of each object while this process leads. No I/O of its own.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::channel::mpsc::UnboundedSender;
@@ -96,26 +96,35 @@ pub struct State<S, R> {
 }
 
 /// What is remembered of the objects of one kind, by UID.
-pub struct States<S, R = ()>(Mutex<HashMap<String, Shared<S, R>>>);
+pub struct States<S, R = ()> {
+    all: Mutex<HashMap<String, Shared<S, R>>>,
+    /// Objects that could not be read since they were looked at last.
+    unreadable: Mutex<HashSet<String>>,
+}
 
 /// The state of one object: its reconcile holds it.
 pub type Shared<S, R> = Arc<tokio::sync::Mutex<State<S, R>>>;
 
 impl<S, R> Default for States<S, R> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self { all: Mutex::default(), unreadable: Mutex::default() }
     }
 }
 
 impl<S, R: Default> States<S, R> {
     /// Of one object; `memory` is its beginning.
     pub fn of(&self, uid: &str, memory: impl FnOnce() -> Memory) -> Shared<S, R> {
-        let mut all = locked(&self.0);
+        let mut all = locked(&self.all);
         if let Some(state) = all.get(uid) {
             return state.clone();
         }
+        let mut memory = memory();
+        if locked(&self.unreadable).remove(uid) {
+            // What this process wrote last for it was forgotten with it, and may not show in reads from before.
+            memory.restart(Timestamp::now());
+        }
         let state = State {
-            memory: memory(),
+            memory,
             written: None,
             inventory: None,
             reconcile_at: None,
@@ -132,20 +141,27 @@ impl<S, R: Default> States<S, R> {
 
     /// Whether the object was met since this process leads.
     pub fn knows(&self, uid: &str) -> bool {
-        locked(&self.0).contains_key(uid)
+        locked(&self.all).contains_key(uid)
     }
 
     /// A reconcile of the object panicked: only what its successor must not do twice is kept.
     pub async fn restart(&self, uid: &str, now: Timestamp) {
-        let known = locked(&self.0).get(uid).cloned();
+        let known = locked(&self.all).get(uid).cloned();
         if let Some(state) = known {
             state.lock().await.restart(now);
         }
     }
 
-    /// Forgets an object.
+    /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) -> Option<Shared<S, R>> {
-        locked(&self.0).remove(uid)
+        locked(&self.unreadable).remove(uid);
+        locked(&self.all).remove(uid)
+    }
+
+    /// Forgets an object that cannot be read any more. Once it can be again, no read from before counts.
+    pub fn forget_unreadable(&self, uid: &str) -> Option<Shared<S, R>> {
+        locked(&self.unreadable).insert(uid.to_owned());
+        locked(&self.all).remove(uid)
     }
 }
 
@@ -341,32 +357,5 @@ impl Context {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::engine::{Key, Presence, Recorded};
-
-    #[tokio::test]
-    async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let (vpc, address) = (Key::single("vpc"), Key::single("elasticIp"));
-        let states = States::<(), ()>::default();
-        let settle = Duration::from_secs(10);
-        {
-            let state = states.of("uid", || Memory::new(at(0), settle, []));
-            let mut state = state.lock().await;
-            state.memory.intend(&vpc, at(100));
-            state.memory.saw(&address, Presence::Absent, at(100));
-            state.written = Some(());
-        }
-        states.restart("uid", at(105)).await;
-        let state = states.of("uid", || panic!("it is known"));
-        let state = state.lock().await;
-        assert_eq!(state.memory.since, at(105));
-        let intent = state.memory.get(&vpc).and_then(|entry| entry.recorded.clone());
-        assert_eq!(intent, Some(Recorded { id: None, operation: None, operations: 0, at: at(100) }));
-        assert_eq!(state.memory.unsettled(&vpc, at(114)), Some(at(115)), "the window begins with the panic");
-        assert!(state.memory.get(&address).is_none() && state.written.is_none());
-    }
-}
+#[path = "context_tests.rs"]
+mod tests;

@@ -137,6 +137,9 @@ pub fn news<K: Kind>(ctx: &Context, object: &K, previous: &[Condition], overall:
         Overall::Stalled(says) if reason_before.is_none_or(|(_, reason)| reason != says.reason.as_str()) => {
             Told::warning(says.reason, &says.message)
         }
+        Overall::Observed(says) if reason_before.is_none_or(|(_, reason)| reason != says.reason.as_str()) => {
+            Told::normal(says.reason.as_str(), &says.message)
+        }
         Overall::Suspended(message) if reason_before.is_none_or(|(_, reason)| reason != "Suspended") => {
             Told::normal("Suspended", message)
         }
@@ -194,7 +197,7 @@ where
 fn ready_status(overall: &Overall) -> &'static str {
     match overall {
         Overall::Ready(_) => "True",
-        Overall::Reconciling(_) | Overall::Stalled(_) => "False",
+        Overall::Reconciling(_) | Overall::Stalled(_) | Overall::Observed(_) => "False",
         Overall::Suspended(_) => "Unknown",
     }
 }

@@ -344,7 +344,12 @@ def test_nobody_but_the_operator_writes_or_removes_its_tags():
     person = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/admin"}
     operator = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/keelson"}
     keys = {"aws:TagKeys": ["Name", "keelson.dev/owner"]}
+    # IAM takes these for the same in `aws:ResourceTag/keelson.dev/owner`, by which the operator's policies go.
+    other_case = [{"aws:TagKeys": ["Name", key]} for key in ("Keelson.dev/owner", "keelson.dev/OWNER", "KEELSON.DEV/Protected", "Keelson.Dev/Cluster")]
     tagging = [
+        *[Request("ec2:CreateTags", ec2("vpc"), tags) for tags in other_case],
+        *[Request(action, f"{ROLE}node", tags) for action in ("iam:TagRole", "iam:UntagRole") for tags in other_case],
+        *[Request(action, CLUSTER, tags) for action in ("eks:TagResource", "eks:UntagResource") for tags in other_case],
         *[Request(action, ec2("vpc"), keys) for action in ("ec2:CreateTags", "ec2:DeleteTags")],
         *[Request(action, CLUSTER, keys) for action in ("eks:TagResource", "eks:UntagResource")],
         *[Request(action, f"{ROLE}node", keys) for action in ("iam:TagRole", "iam:UntagRole")],

@@ -308,6 +308,32 @@ mod tests {
     }
 
     #[test]
+    fn every_example_with_a_cluster_is_planned() {
+        fn manifests(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    manifests(&path, found);
+                } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                    found.push(path);
+                }
+            }
+        }
+        let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
+        let mut found = Vec::new();
+        manifests(folder, &mut found);
+        let has_cluster = |path: &std::path::PathBuf| {
+            std::fs::read_to_string(path).unwrap().lines().any(|line| line == "kind: EksCluster")
+        };
+        found.retain(has_cluster);
+        assert!(found.len() >= 7, "{found:?}");
+        for path in found {
+            let text = planned(path.strip_prefix(folder).unwrap().to_str().unwrap());
+            assert!(text.contains("control plane"), "{}: {text}", path.display());
+        }
+    }
+
+    #[test]
     fn what_the_operator_would_refuse_is_refused_here() {
         let manifest = |change: fn(&str) -> String| {
             let text =

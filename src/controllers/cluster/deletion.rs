@@ -53,7 +53,7 @@ impl Reconcile<'_> {
         let request = Request::of(self.cluster);
         let grant = match account::grant_to_delete_in(self.ctx, &request, previous.account_id.as_deref()) {
             Ok(grant) => grant,
-            Err(_) if previous.arn.is_none() && self.nothing_recorded() => return self.let_go(previous, None).await,
+            Err(_) if self.owns_nothing(previous) => return self.let_go(previous, None).await,
             Err(Refusal { message, .. }) if goal == Goal::Released => {
                 let note = format!("everything in AWS stays as it is, with its tags: {message}");
                 return self.let_go(previous, Some(Told::normal("Retained", note))).await;
@@ -219,6 +219,11 @@ impl Reconcile<'_> {
         }
     }
 
+    /// Whether nothing in AWS is its own, as status and records say. No finalizer says so: whoever may write the object may write it.
+    pub(super) fn owns_nothing(&self, previous: &EksClusterStatus) -> bool {
+        previous.arn.is_none() && self.nothing_recorded()
+    }
+
     pub(super) fn nothing_recorded(&self) -> bool {
         let made = |key: &Key| *key != leftovers::key();
         self.state.memory.iter().all(|(key, entry)| entry.recorded.is_none() || !made(key))
@@ -247,10 +252,12 @@ impl Reconcile<'_> {
         groups
     }
 
-    /// Those that may still have something in AWS: our finalizer on them says so.
+    /// Those that may still have something in AWS: their status says so, or our finalizer on them.
     fn node_groups_left(&self) -> Vec<String> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
-        let left = groups.iter().filter(|group| apply::has_finalizer(&***group)).map(|group| told(group));
+        let is_there = |group: &NodeGroup| group.status.as_ref().is_some_and(|status| status.arn.is_some());
+        let left =
+            groups.iter().filter(|group| apply::has_finalizer(&***group) || is_there(group)).map(|group| told(group));
         left.chain(self.ctx.unreadable.node_groups_of(&self.namespace, &self.cluster.name_any())).collect()
     }
 

@@ -59,7 +59,7 @@ pub struct Remembered {
     agent: agent::Agent,
     /// What was told of it.
     news: agent::News,
-    /// When our finalizer was put on it: the store may not show it yet.
+    /// When our finalizer was put on it, until the store shows it.
     finalizer: Option<Instant>,
     /// Nothing was under way when it was last looked at.
     at_rest: bool,
@@ -119,6 +119,9 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
     }
     if let Some(News { at, keys }) = ctx.news.take(&uid) {
         state.memory.news(&keys, at);
+    }
+    if apply::has_finalizer(&*cluster) {
+        state.kind.finalizer = None;
     }
     let previous = state.written.clone().unwrap_or(before);
     state.edited(cluster.metadata.generation, previous.observed_generation, now);
@@ -209,10 +212,10 @@ impl Reconcile<'_> {
         if groups.iter().any(|group| status::is_ready(group)) {
             return Nodes::Ready;
         }
-        let names: Vec<_> = groups.iter().map(|group| group.name_any()).collect();
-        Nodes::NotYet(match names.as_slice() {
-            [] => "it runs on nodes, and no NodeGroup refers to this cluster yet".to_owned(),
-            names => format!("waiting for nodes of NodeGroup {}", names.join(", ")),
+        Nodes::NotYet(if groups.is_empty() {
+            "it runs on nodes, and no NodeGroup refers to this cluster yet".to_owned()
+        } else {
+            format!("waiting for nodes of NodeGroup {}", view::describe_awaited(groups.iter().map(|group| &**group)))
         })
     }
 

@@ -75,7 +75,7 @@ impl Reconcile<'_> {
         };
         let observes = self.change_policy() == ChangePolicy::Observe;
         let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
-        if !self.has_finalizer() {
+        if self.owns_nothing(previous) {
             // Nothing is there yet, so nothing waits while the Secret is missing.
             if let Secrets::Missing { says, stalled, .. } = secrets {
                 let gitops = says.clone();
@@ -159,7 +159,8 @@ impl Reconcile<'_> {
     /// Why nothing is begun in its account. What owns something there already goes on.
     fn refused_account(&mut self, previous: &EksClusterStatus, grant: &Grant) -> Option<Refusal> {
         self.state.note_adoption(grant.adoption, self.now);
-        if !self.has_finalizer()
+        let owns_nothing = self.owns_nothing(previous);
+        if owns_nothing
             && let Some(name) = &grant.account
             && account::is_being_deleted(self.ctx, name)
         {
@@ -167,7 +168,6 @@ impl Reconcile<'_> {
                 format!("AwsAccount {name:?} is being deleted: name another one, or wait until it is created again");
             return Some(Refusal::new(Reason::AccessDenied, message));
         }
-        let owns_nothing = previous.arn.is_none() && self.nothing_recorded();
         grant.may_adopt(&Request::of(self.cluster)).err().filter(|_| owns_nothing)
     }
 

@@ -109,9 +109,7 @@ impl Reconcile<'_> {
         let made_in = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
         let grant = match account::grant_to_delete_in(self.ctx, &Request::of(cluster), made_in) {
             Ok(grant) => grant,
-            Err(_) if previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none()) => {
-                return self.let_go(previous, "").await;
-            }
+            Err(_) if self.owns_nothing(previous) => return self.let_go(previous, "").await,
             Err(Refusal { message, .. }) if goal == Goal::Released => {
                 return self.let_go(previous, &format!("the node group stays in AWS, with its tags: {message}")).await;
             }

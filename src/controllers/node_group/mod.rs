@@ -81,6 +81,9 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     if let Some(News { at, keys }) = ctx.news.take(&uid) {
         state.memory.news(&keys, at);
     }
+    if apply::has_finalizer(&*group) {
+        state.kind.finalizer = None;
+    }
     let previous = state.written.clone().unwrap_or(before);
     state.edited(group.metadata.generation, previous.observed_generation, now);
     let mut run = Reconcile { ctx: &ctx, group: &group, namespace, state, now };
@@ -151,8 +154,7 @@ impl Reconcile<'_> {
         };
         let view = view(&cluster);
         if let Some(why) = &view.not_ready
-            && previous.arn.is_none()
-            && !self.has_finalizer()
+            && self.owns_nothing(previous)
         {
             // Nothing can be there yet, so AWS need not be asked.
             return self.waiting(previous, Reason::WaitingForCluster, why.clone());
@@ -361,6 +363,11 @@ impl Reconcile<'_> {
             now: self.now,
         });
         Outcome { status, overall, next }
+    }
+
+    /// Whether no node group in AWS is its own, as status and records say.
+    fn owns_nothing(&self, previous: &NodeGroupStatus) -> bool {
+        previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none())
     }
 
     fn has_finalizer(&self) -> bool {

@@ -199,7 +199,9 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
     let mut all = Conditions::from(&previous.conditions, *generation, now);
     all.set(ConditionType::Upgrading, &upgrading(input, nodes));
     let nodes = match nodes {
-        Overall::Ready(says) | Overall::Reconciling(says) | Overall::Stalled(says) => says.clone(),
+        Overall::Ready(says) | Overall::Reconciling(says) | Overall::Stalled(says) | Overall::Observed(says) => {
+            says.clone()
+        }
         Overall::Suspended(message) => Says::unknown(Reason::Suspended, message),
     };
     all.set(ConditionType::NodesReady, &nodes);
