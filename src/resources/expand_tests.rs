@@ -46,6 +46,7 @@ fn expanded_with(
         nodes: Nodes::Ready,
         node_groups_left: left,
         owned,
+        tag_keys: &[],
         versions: &Versions::default(),
         intervals: Intervals::default(),
     })
@@ -263,6 +264,7 @@ fn addons_that_need_nodes_wait_for_them_and_the_others_do_not() {
         nodes: Nodes::NotYet("no NodeGroup is ready".into()),
         node_groups_left: &[],
         owned: &[],
+        tag_keys: &[],
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });
@@ -335,5 +337,5 @@ fn the_node_role_is_made_for_those_who_take_it_and_for_those_to_come() {
     }
     let policies = |arns: &[&str]| group(json!({"additionalRolePolicies": arns}));
     let both = NodeRole::of(&[policies(&["b", "a"]), policies(&["a"]), own()]);
-    assert_eq!(both, NodeRole { taken: Some(true), policies: vec!["a".into(), "b".into()] });
+    assert_eq!(both, NodeRole { taken: Some(true), policies: vec!["a".into(), "b".into()], ..NodeRole::default() });
 }

@@ -12,6 +12,10 @@ pub struct NodeRole {
     pub taken: Option<bool>,
     /// Policies that they want on it, sorted.
     pub policies: Vec<String>,
+    /// Policies that they want on it and that the account does not allow: they are neither attached nor detached.
+    pub refused_policies: Vec<String>,
+    /// Nodes run with it: EKS made its access entry when it made their group.
+    pub in_use: bool,
 }
 
 impl NodeRole {
@@ -23,13 +27,20 @@ impl NodeRole {
             *taken.get_or_insert(false) |= takes;
             policies.extend(group.additional_role_policies.iter().filter(|_| takes).cloned());
         }
-        Self { taken, policies: policies.into_iter().collect() }
+        Self { taken, policies: policies.into_iter().collect(), ..Self::default() }
+    }
+
+    /// The same, of groups that are there.
+    #[must_use]
+    pub fn used(self, in_use: bool) -> Self {
+        Self { in_use, ..self }
     }
 
     /// The same with those policies only that `allowed` lets through.
     #[must_use]
     pub fn with_only(mut self, allowed: impl Fn(&str) -> bool) -> Self {
-        self.policies.retain(|policy| allowed(policy));
+        let (policies, refused) = self.policies.into_iter().partition(|policy| allowed(policy));
+        (self.policies, self.refused_policies) = (policies, refused);
         self
     }
 
