@@ -5,7 +5,6 @@ what is there and what is wanted, left alone under `Report`, and put right under
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -226,8 +225,9 @@ def corrected(on: Stage) -> Shop:
 
 @pytest.mark.parametrize("hand", HANDS, ids=str)
 def test_under_correct_it_is_put_right(on, corrected, hand):
+    mark = on.mark()
     hand.do(corrected)
-    assert not hand.undone(corrected), "nothing was changed"
+    comes(corrected, lambda: len(corrected.writes(mark)) > 1, what="a write of the operator's")
     comes(corrected, lambda: hand.undone(corrected), what=str(hand))
     on.await_condition(corrected.cluster, "InSync", timeout=30)
     corrected.nothing_is_written(on.mark())
@@ -253,9 +253,18 @@ def test_the_entry_of_a_node_role_that_was_made_anew_is_replaced(on, corrected):
 
     assert ready()
     first = iam.get_role(RoleName=name)["Role"]["RoleId"]
-    for policy in attached(corrected):
-        iam.detach_role_policy(RoleName=name, PolicyArn=policy)
-    iam.delete_role(RoleName=name)
+
+    def deleted() -> bool:
+        """The operator attaches again what it sees missing."""
+        for policy in attached(corrected):
+            iam.detach_role_policy(RoleName=name, PolicyArn=policy)
+        try:
+            iam.delete_role(RoleName=name)
+        except iam.exceptions.DeleteConflictException:
+            return False
+        return True
+
+    until(deleted, 20, "the role's deletion")
     assert not ready()
 
     def anew() -> str:
@@ -274,7 +283,8 @@ def test_a_boundary_that_the_account_gets_later_is_put_on_every_role(on):
     names = [role(shop, "cluster"), role(shop, "node")]
     got = lambda: [shop.account.iam.get_role(RoleName=name)["Role"].get("PermissionsBoundary", {}) for name in names]  # noqa: E731
     assert got() == [{}, {}]
-    on.api.patch(*key_of(shop.reference[0])[:3], {"spec": {"permissionsBoundaryArn": boundary(shop)}})
+    version, kind, name, namespace = key_of(shop.reference[0])
+    on.api.patch(version, kind, name, {"spec": {"permissionsBoundaryArn": boundary(shop)}}, namespace)
     comes(shop, lambda: [found.get("PermissionsBoundaryArn") for found in got()] == [boundary(shop)] * 2, what="the boundary")
     on.await_condition(shop.cluster, "InSync", timeout=30)
     assert {write["action"] for write in shop.writes()} == {"PutRolePermissionsBoundary"}
@@ -386,7 +396,6 @@ def test_an_ami_release_that_eks_does_not_take_yet_is_pending_and_what_runs_stay
     reasons = [event["reason"] for event in on.events(shop.nodes)]
     assert "InvalidSpec" not in reasons and "Updated" not in reasons, reasons
     on.aws.publish(account=shop.account.id, version="1.34", amiRelease=release)
-    time.sleep(1)
     comes(shop, lambda: shop.found(shop.nodes)["status"].get("releaseVersion") == release, 90, "the release once EKS takes it")
     on.await_condition(shop.nodes, "InSync", timeout=30)
     assert not pending()

@@ -81,6 +81,8 @@ pub struct ClusterInput<'a> {
     pub owned: &'a [Key],
     /// Keys of tags that were asked for so far, as status keeps them.
     pub tag_keys: &'a [String],
+    /// Roles that something runs with: EKS made their access entries.
+    pub used_roles: &'a [Purpose],
     /// The versions that may be there now.
     pub versions: &'a Versions,
     /// How long what was seen is believed.
@@ -179,9 +181,6 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     if input.node_role.is_made(spec) || input.owned.contains(&role::key(Purpose::Node)) {
         let role = Role::new(&making, Purpose::Node, &input.node_role.policies, account);
         nodes.push(Arc::new(role.leaving(&input.node_role.refused_policies)));
-        if input.node_role.in_use && spec.access.authentication_mode != AuthenticationMode::ConfigMap {
-            nodes.push(Arc::new(NodeAccessEntry::new(&making)));
-        }
     }
     let version = input.versions.control_plane.clone();
     nodes.push(Arc::new(Cluster::new(&making, spec, network.clone(), version)));
@@ -194,6 +193,11 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(Role::new(&making, Purpose::Fargate, &[], account)));
     }
     fargate_profiles(&mut nodes, &making, spec, &network);
+    if spec.access.authentication_mode != AuthenticationMode::ConfigMap {
+        let ours = |purpose: &&Purpose| nodes.iter().any(|node| node.key() == role::key(**purpose));
+        let used: Vec<_> = input.used_roles.iter().filter(ours).copied().collect();
+        nodes.extend(used.into_iter().map(|purpose| -> Node { Arc::new(NodeAccessEntry::new(&making, purpose)) }));
+    }
     graph(nodes, gates(input))
 }
 

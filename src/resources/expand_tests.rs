@@ -47,6 +47,7 @@ fn expanded_with(
         node_groups_left: left,
         owned,
         tag_keys: &[],
+        used_roles: &[],
         versions: &Versions::default(),
         intervals: Intervals::default(),
     })
@@ -265,6 +266,7 @@ fn addons_that_need_nodes_wait_for_them_and_the_others_do_not() {
         node_groups_left: &[],
         owned: &[],
         tag_keys: &[],
+        used_roles: &[],
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

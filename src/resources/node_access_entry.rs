@@ -1,5 +1,5 @@
-//! The access entry of the role that we make for nodes. EKS makes it with the first node group that takes the role; nothing makes
-//! it anew when it is deleted, nor when the role is.
+//! The access entry of the role that we make for nodes, or for Fargate. EKS makes it with the first node group or profile that
+//! takes the role; nothing makes it anew when it is deleted, nor when the role is.
 //!
 //! EKS keeps the role's unique id with an entry and shows it to nobody: an entry from before its role was made anew has the right
 //! ARN and lets nobody in. So one that is older than the role is replaced. See
@@ -19,15 +19,12 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
 
-/// The type that EKS gives to entries of nodes on Linux.
-const LINUX: &str = "EC2_LINUX";
-/// What the types of all nodes on EC2 begin with.
-const NODES: &str = "EC2";
 /// An entry is made no sooner after its role: EKS must see the new role, not the one before it.
 const VISIBLE_AFTER: Duration = Duration::from_secs(10);
 
-/// The entry of the node role.
+/// The entry of a role of ours.
 pub struct NodeAccessEntry {
+    purpose: Purpose,
     cluster: String,
     tags: Tags,
     intervals: Intervals,
@@ -45,14 +42,42 @@ const PRINCIPAL: &str = "principal";
 const TYPE: &str = "type";
 
 /// Its name in the graph.
-pub fn key() -> Key {
-    Key::named(KIND, role::key(Purpose::Node).to_string())
+pub fn key(purpose: Purpose) -> Key {
+    Key::named(KIND, role::key(purpose).to_string())
+}
+
+/// The type that EKS gives to the entry, and what the types begin with that do.
+fn types(purpose: Purpose) -> (&'static str, &'static str) {
+    match purpose {
+        Purpose::Fargate => ("FARGATE_LINUX", "FARGATE"),
+        _ => ("EC2_LINUX", "EC2"),
+    }
 }
 
 impl NodeAccessEntry {
-    /// The entry of the cluster's node role.
-    pub fn new(making: &Making<'_>) -> Self {
-        Self { cluster: making.cluster_name.into(), tags: making.tags(&key()), intervals: making.intervals }
+    /// The entry of the cluster's role for nodes, or for Fargate.
+    pub fn new(making: &Making<'_>, purpose: Purpose) -> Self {
+        let tags = making.tags(&key(purpose));
+        Self { purpose, cluster: making.cluster_name.into(), tags, intervals: making.intervals }
+    }
+
+    fn role(&self) -> Key {
+        role::key(self.purpose)
+    }
+
+    fn role_made(&self, refs: &Refs) -> Option<Timestamp> {
+        refs.output(&self.role(), role::CREATED_AT)?.parse().ok()
+    }
+
+    /// Whether EKS sees the role that is there now, as far as can be known.
+    fn role_is_visible(&self, refs: &Refs) -> Result<(), Failure> {
+        let since = self.role_made(refs).map(|role| Timestamp::now().duration_since(role).unsigned_abs());
+        if since.is_some_and(|since| since < VISIBLE_AFTER) {
+            let role = self.role();
+            let message = format!("the access entry of {role} waits until EKS can see that role, made a moment ago");
+            return Err(Failure::new(Class::Busy, message));
+        }
+        Ok(())
     }
 
     /// Every field that differs. `role_made`: when the role was made, to the second, where that is known. Tags are none of them:
@@ -65,22 +90,23 @@ impl NodeAccessEntry {
             let from = format!("the role before the one that was made {role}");
             changes.push(Change::in_place(PRINCIPAL, from, "the role that is there"));
         }
-        if !there.kind.starts_with(NODES) {
-            changes.push(Change::in_place(TYPE, &there.kind, LINUX));
+        let (kind, prefix) = types(self.purpose);
+        if !there.kind.starts_with(prefix) {
+            changes.push(Change::in_place(TYPE, &there.kind, kind));
         }
         changes
     }
 
     async fn make(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
-        let principal = refs.need(&role::key(Purpose::Node), "arn")?;
-        let step = format!("{} {principal} {:?}", Resource::key(self), role_made(refs));
+        let principal = refs.need(&self.role(), "arn")?;
+        let step = format!("{} {principal} {:?}", Resource::key(self), self.role_made(refs));
         let request = cloud
             .aws
             .eks
             .create_access_entry()
             .cluster_name(&self.cluster)
             .principal_arn(principal)
-            .r#type(LINUX)
+            .r#type(types(self.purpose).0)
             // Without tags, as EKS makes it: it goes with the cluster, and is nothing to let go of.
             .client_request_token(client_token(&cloud.owner.uid, 0, &step));
         let answer = cloud.aws.call(Service::Eks, "CreateAccessEntry", principal, request.send()).await;
@@ -105,32 +131,17 @@ fn observed(principal: &str, entry: &aws_sdk_eks::types::AccessEntry) -> Observe
     Observed::ready(principal, "available", detail).output("arn", entry.access_entry_arn().unwrap_or_default())
 }
 
-fn role_made(refs: &Refs) -> Option<Timestamp> {
-    refs.output(&role::key(Purpose::Node), role::CREATED_AT)?.parse().ok()
-}
-
-/// Whether EKS sees the role that is there now, as far as can be known.
-fn role_is_visible(refs: &Refs) -> Result<(), Failure> {
-    let since = role_made(refs).map(|role| Timestamp::now().duration_since(role).unsigned_abs());
-    if since.is_some_and(|since| since < VISIBLE_AFTER) {
-        let message =
-            "the access entry of nodes waits until their role, which was made a moment ago, is visible to EKS";
-        return Err(Failure::new(Class::Busy, message));
-    }
-    Ok(())
-}
-
 #[async_trait]
 impl Resource for NodeAccessEntry {
     type Cloud = Cloud;
     type Seen = Seen;
 
     fn key(&self) -> Key {
-        key()
+        key(self.purpose)
     }
 
     fn after(&self) -> Vec<Key> {
-        vec![cluster::key(), role::key(Purpose::Node)]
+        vec![cluster::key(), self.role()]
     }
 
     fn inside(&self) -> Option<Key> {
@@ -139,7 +150,7 @@ impl Resource for NodeAccessEntry {
 
     /// The role's ARN is its name.
     fn observed_after(&self) -> Option<Key> {
-        Some(role::key(Purpose::Node))
+        Some(self.role())
     }
 
     fn deleted_with(&self) -> Option<Key> {
@@ -147,7 +158,7 @@ impl Resource for NodeAccessEntry {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("type", LINUX.into())]
+        vec![("type", types(self.purpose).0.into())]
     }
 
     fn rest(&self) -> Rest {
@@ -155,27 +166,29 @@ impl Resource for NodeAccessEntry {
     }
 
     fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
-        self.differences(&seen.detail, role_made(refs))
+        self.differences(&seen.detail, self.role_made(refs))
     }
 
     async fn observe(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        _: &Look,
-        last: Option<&Observed<Seen>>,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
-        let not_ours = |id: &str| Ok(Presence::Borrowed(Observed::ready(id, "not looked for", Seen::default())));
-        let Some(principal) = refs.output(&role::key(Purpose::Node), "arn") else {
-            // Without its role it is of no use, and says nothing.
-            return last.map_or_else(|| not_ours(""), |last| Ok(Presence::Ours(last.clone())));
+        let not_looked_for = |id: &str| Presence::Borrowed(Observed::ready(id, "not looked for", Seen::default()));
+        // While the role is gone, the record leads to it.
+        let Some(principal) = refs.output(&self.role(), "arn").or(look.recorded_id.as_deref()) else {
+            return Ok(not_looked_for(""));
         };
         if cluster::has_no_access_entries(refs) {
-            return not_ours(principal);
+            return Ok(not_looked_for(principal));
         }
         let request = cloud.aws.eks.describe_access_entry().cluster_name(&self.cluster).principal_arn(principal);
         let answer = match cloud.aws.call(Service::Eks, "DescribeAccessEntry", principal, request.send()).await {
             Err(error) if error.class() == Class::Gone => return Ok(Presence::Absent),
+            // The cluster has none, which was not seen yet.
+            Err(error) if error.class() == Class::Invalid => return Ok(not_looked_for(principal)),
             other => other?,
         };
         let Some(entry) = answer.access_entry else { return Ok(Presence::Absent) };
@@ -187,7 +200,7 @@ impl Resource for NodeAccessEntry {
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
-        role_is_visible(refs)?;
+        self.role_is_visible(refs)?;
         self.make(cloud, refs).await
     }
 
@@ -202,7 +215,7 @@ impl Resource for NodeAccessEntry {
         if !changes_field(changes, PRINCIPAL) && !changes_field(changes, TYPE) {
             return Ok(seen.clone());
         }
-        role_is_visible(refs)?;
+        self.role_is_visible(refs)?;
         let (principal, mut tags) = (&seen.id, seen.detail.tags.clone());
         // First the tags: the operator's policy lets it delete only what carries them.
         let whose = self.tags.ownership().missing_from(&tags);
@@ -243,7 +256,7 @@ mod tests {
             former_tags: BTreeSet::new(),
             intervals: Intervals::default(),
         };
-        let entry = NodeAccessEntry::new(&making);
+        let entry = NodeAccessEntry::new(&making, Purpose::Node);
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let role = at("2026-11-28T10:00:00Z");
         let fields = |kind: &str, made: &str, role: Option<Timestamp>| -> Vec<String> {

@@ -14,8 +14,6 @@ pub struct NodeRole {
     pub policies: Vec<String>,
     /// Policies that they want on it and that the account does not allow: they are neither attached nor detached.
     pub refused_policies: Vec<String>,
-    /// Nodes run with it: EKS made its access entry when it made their group.
-    pub in_use: bool,
 }
 
 impl NodeRole {
@@ -28,12 +26,6 @@ impl NodeRole {
             policies.extend(group.additional_role_policies.iter().filter(|_| takes).cloned());
         }
         Self { taken, policies: policies.into_iter().collect(), ..Self::default() }
-    }
-
-    /// The same, of groups that are there.
-    #[must_use]
-    pub fn used(self, in_use: bool) -> Self {
-        Self { in_use, ..self }
     }
 
     /// The same with those policies only that `allowed` lets through.

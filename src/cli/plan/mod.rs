@@ -222,6 +222,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         node_groups_left: &[],
         owned: &survey.owned,
         tag_keys: &[],
+        used_roles: &[],
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

@@ -150,6 +150,7 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
         node_groups_left: &[],
         owned: &[],
         tag_keys: &[],
+        used_roles: &[],
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

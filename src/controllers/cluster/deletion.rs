@@ -294,6 +294,7 @@ impl Reconcile<'_> {
             node_groups_left: left,
             owned: &survey.owned,
             tag_keys: &[],
+            used_roles: &[],
             versions: &Versions::default(),
             intervals: self.ctx.settings.intervals,
         })

@@ -11,8 +11,8 @@ use super::{Outcome, Reconcile, Seen};
 use crate::api::conditions::ConditionType;
 use crate::api::network::NetworkKind;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{EksClusterStatus, UpgradeStatus};
-use crate::api::{Reason, SpecError};
+use crate::api::status::{EksClusterStatus, ResourceStatus, UpgradeStatus};
+use crate::api::{NodeGroup, Reason, SpecError};
 use crate::controllers::account::owned::{self, Denied};
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::apply;
@@ -22,9 +22,11 @@ use crate::controllers::consent::{self, Proposal};
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::controllers::tag_keys;
-use crate::engine::{Consent, Failure, Goal, Graph, Plan, Report};
+use crate::engine::{Consent, Failure, Goal, Graph, Key, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
+use crate::resources::fargate_profile;
+use crate::resources::role::Purpose;
 use crate::resources::survey;
 
 /// Why there is no graph.
@@ -210,6 +212,7 @@ impl Reconcile<'_> {
             node_groups_left: &[],
             owned: &survey.owned,
             tag_keys: &previous.tag_keys,
+            used_roles: &self.used_roles(),
             versions,
             intervals: self.ctx.settings.intervals,
         };
@@ -240,16 +243,24 @@ impl Reconcile<'_> {
     /// says so itself, and does not get it.
     pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        // Its Auto Scaling group comes after the entry that EKS makes for the role.
-        let has_nodes = |group: &crate::api::NodeGroup| {
-            let status = group.status.as_ref();
-            group.spec.role_arn.is_none()
-                && group.metadata.deletion_timestamp.is_none()
-                && status.is_some_and(|status| !status.auto_scaling_groups.is_empty())
+        NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|policy| grant.allows_policy(policy))
+    }
+
+    /// The roles of ours that something runs with: EKS made their access entries.
+    fn used_roles(&self) -> Vec<Purpose> {
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let has_nodes = |group: &NodeGroup| {
+            // Its Auto Scaling group comes after the entry.
+            let there = group.status.as_ref().is_some_and(|status| !status.auto_scaling_groups.is_empty());
+            there && group.spec.role_arn.is_none() && group.metadata.deletion_timestamp.is_none()
         };
-        let role =
-            NodeRole::of(groups.iter().map(|group| &group.spec)).used(groups.iter().any(|group| has_nodes(group)));
-        role.with_only(|policy| grant.allows_policy(policy))
+        let lines = self.cluster.status.iter().flat_map(|status| &status.resources);
+        let runs_pods = |line: &ResourceStatus| {
+            Key::parse(&line.key).kind() == fargate_profile::KIND && line.state.as_deref() == Some("ACTIVE")
+        };
+        let nodes = groups.iter().any(|group| has_nodes(group)).then_some(Purpose::Node);
+        let fargate = lines.into_iter().any(runs_pods).then_some(Purpose::Fargate);
+        nodes.into_iter().chain(fargate).collect()
     }
 
     /// Points the agent at Git once the API is there, and puts everything together.
