@@ -73,7 +73,7 @@ pub struct EksClusterSpec {
     #[schemars(length(max = 8))]
     #[x_kube(validation = rules::kubernetes_version())]
     pub version: String,
-    /// Tags on everything made for this cluster, over the account's.
+    /// Tags on everything made for this cluster, over the account's. One that is taken out is removed in AWS.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]

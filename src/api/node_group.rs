@@ -115,7 +115,8 @@ pub struct NodeGroupSpec {
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::role_arn())]
     pub role_arn: Option<String>,
-    /// ARNs of IAM policies added to the node role that is made for the cluster; not with `roleArn`.
+    /// ARNs of IAM policies added to the node role that is made for the cluster; not with `roleArn`. One that is taken out is
+    /// detached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 15), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::policy_arns())]
@@ -132,7 +133,7 @@ pub struct NodeGroupSpec {
     /// Leaves AWS untouched for as long as it is true, and says so.
     #[serde(default)]
     pub suspend: bool,
-    /// Tags on the node group, over the cluster's and the account's.
+    /// Tags on the node group, over the cluster's and the account's. One that is taken out is removed in AWS.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]

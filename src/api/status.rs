@@ -14,6 +14,8 @@ pub use super::status_progress::*;
 
 /// Most entries of `resources`.
 pub const MAX_RESOURCES: usize = 200;
+/// Most entries of `tagKeys`.
+pub const MAX_TAG_KEYS: usize = 100;
 /// Most health issues shown of one thing.
 pub const MAX_ISSUES: usize = 10;
 
@@ -83,6 +85,11 @@ pub struct EksClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub synced: Option<String>,
+    /// Keys of the tags that the spec and the account ask for, and of those that they asked for before and that are still to be
+    /// removed in AWS. A tag whose key is not in here is somebody else's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub tag_keys: Vec<String>,
     /// Since when it is being deleted in AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionStatus>,
@@ -276,6 +283,11 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub synced: Option<String>,
+    /// Keys of the tags that the spec and the account ask for, and of those that they asked for before and that are still to be
+    /// removed in AWS. A tag whose key is not in here is somebody else's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub tag_keys: Vec<String>,
     /// Since when it is being deleted in AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionStatus>,

@@ -248,6 +248,7 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> Says {
             drift.push(format!("{name}: {}", plan_status::told(&item.forbidden)));
         }
         match &item.verdict {
+            Verdict::Pending(step, waits) if super::progress::is_as_asked(step, waits) => {}
             Verdict::Held(step, Held::Drift) if step.action == Action::Create => {
                 drift.push(format!("{name}: it was there and is gone"));
             }

@@ -36,6 +36,7 @@ pub mod report;
 pub mod run;
 pub mod secrets;
 pub mod settings;
+mod tag_keys;
 pub mod term;
 pub mod triggers;
 pub mod unreadable;

@@ -59,6 +59,7 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
         Verdict::Step(step) => {
             moving(reasons::of_action(step.action), format!("{name}: {}", doing(step.action)), Duration::ZERO)
         }
+        Verdict::Pending(step, waits) if is_as_asked(step, waits) => Standing::Settled,
         Verdict::Pending(step, waits) => pending(&name, step, waits, goal, now),
         Verdict::Held(step, why) => held(&name, step, *why),
         Verdict::Waiting { action, since, until, note, .. } => {
@@ -90,6 +91,12 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
             Standing::Stuck { reason: Reason::Failed, message }
         }
     }
+}
+
+/// Whether AWS said that there is nothing to change, or nothing that could be changed now: the next look shows which.
+pub fn is_as_asked(step: &Step, waits: &[WaitingOn]) -> bool {
+    let said = |wait: &WaitingOn| matches!(wait, WaitingOn::Retry(failed) if failed.failure.class == Class::NoChange);
+    step.action == Action::Update && waits.iter().any(said)
 }
 
 /// The later of the two, so that a clock that is off gives no time left rather than a wrong one.

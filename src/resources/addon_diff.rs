@@ -81,8 +81,13 @@ mod tests {
 
     fn addon(more: Value, target: Option<&str>) -> Addon {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
-        let making =
-            Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
+        let making = Making {
+            owner: &owner,
+            cluster_name: "demo",
+            user_tags: BTreeMap::new(),
+            former_tags: BTreeSet::new(),
+            intervals: Intervals::default(),
+        };
         let mut wanted = json!({"name": "vpc-cni"});
         wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         Addon::new(&making, &serde_json::from_value(wanted).unwrap(), target.map(str::to_owned))

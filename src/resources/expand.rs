@@ -14,6 +14,7 @@ use super::internet_gateway::InternetGateway;
 use super::layout;
 use super::leftovers::Leftovers;
 use super::nat_gateway::NatGateway;
+use super::node_access_entry::NodeAccessEntry;
 use super::node_group::{self, NodeGroup, Target};
 pub use super::node_role::NodeRole;
 use super::oidc_provider::OidcProvider;
@@ -28,6 +29,7 @@ use super::subnet::{self, Subnet};
 use super::unlisted::{Kind, Unlisted};
 use super::vpc::{self, Vpc};
 use super::vpc_endpoint::{self, VpcEndpoint};
+use crate::api::access::AuthenticationMode;
 use crate::api::network::{Nat, NetworkKind, Vpc as VpcSpec};
 use crate::api::node_group::{NodeSubnetsKind, SubnetTier};
 use crate::api::{EksClusterSpec, NodeGroupSpec, SpecError};
@@ -77,6 +79,10 @@ pub struct ClusterInput<'a> {
     pub node_groups_left: &'a [String],
     /// What is in AWS with the object's tag: what the spec no longer names goes with the rest.
     pub owned: &'a [Key],
+    /// Keys of tags that were asked for so far, as status keeps them.
+    pub tag_keys: &'a [String],
+    /// Roles that something runs with: EKS made their access entries.
+    pub used_roles: &'a [Purpose],
     /// The versions that may be there now.
     pub versions: &'a Versions,
     /// How long what was seen is believed.
@@ -126,6 +132,8 @@ pub struct NodeGroupInput<'a> {
     pub cluster: &'a ClusterView,
     /// What its nodes may become now.
     pub target: Target,
+    /// Keys of tags that were asked for so far, as status keeps them.
+    pub tag_keys: &'a [String],
     /// How long what was seen is believed.
     pub intervals: Intervals,
 }
@@ -142,6 +150,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         owner,
         cluster_name: input.cluster_name,
         user_tags: account.tags_with(&spec.tags),
+        former_tags: input.tag_keys.iter().cloned().collect(),
         intervals: input.intervals,
     };
     let mut nodes: Vec<Node> = Vec::new();
@@ -170,7 +179,8 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(Role::new(&making, Purpose::AutoNode, &[], account)));
     }
     if input.node_role.is_made(spec) || input.owned.contains(&role::key(Purpose::Node)) {
-        nodes.push(Arc::new(Role::new(&making, Purpose::Node, &input.node_role.policies, account)));
+        let role = Role::new(&making, Purpose::Node, &input.node_role.policies, account);
+        nodes.push(Arc::new(role.leaving(&input.node_role.refused_policies)));
     }
     let version = input.versions.control_plane.clone();
     nodes.push(Arc::new(Cluster::new(&making, spec, network.clone(), version)));
@@ -183,6 +193,11 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(Role::new(&making, Purpose::Fargate, &[], account)));
     }
     fargate_profiles(&mut nodes, &making, spec, &network);
+    if spec.access.authentication_mode != AuthenticationMode::ConfigMap {
+        let ours = |purpose: &&Purpose| nodes.iter().any(|node| node.key() == role::key(**purpose));
+        let used: Vec<_> = input.used_roles.iter().filter(ours).copied().collect();
+        nodes.extend(used.into_iter().map(|purpose| -> Node { Arc::new(NodeAccessEntry::new(&making, purpose)) }));
+    }
     graph(nodes, gates(input))
 }
 
@@ -310,13 +325,24 @@ fn endpoints(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &VpcSpec, zones: 
     }
 }
 
+/// The tags that a node group is to have beside those of the operator: its own over those of its cluster, as the account has it.
+pub fn node_group_tags(
+    spec: &NodeGroupSpec,
+    cluster: &ClusterView,
+    account: &AccountSettings,
+) -> BTreeMap<String, String> {
+    let mut own = cluster.tags.clone();
+    own.extend(spec.tags.clone());
+    account.tags_with(&own)
+}
+
 /// The graph of a node group.
 pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     let NodeGroupInput { spec, owner, account, cluster, .. } = input;
-    let mut own = cluster.tags.clone();
-    own.extend(spec.tags.clone());
-    let user_tags = account.tags_with(&own);
-    let making = Making { owner, cluster_name: &cluster.cluster_name, user_tags, intervals: input.intervals };
+    let user_tags = node_group_tags(spec, cluster, account);
+    let former_tags = input.tag_keys.iter().cloned().collect();
+    let making =
+        Making { owner, cluster_name: &cluster.cluster_name, user_tags, former_tags, intervals: input.intervals };
     let role = spec.role_arn.clone().or_else(|| cluster.node_role_arn.clone());
     let subnets = node_subnets(spec, cluster)?;
     let not_ready = match (&cluster.not_ready, &role) {

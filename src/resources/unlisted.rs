@@ -343,8 +343,13 @@ mod tests {
 
     fn profiles(listed: &[&str]) -> Unlisted {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
-        let making =
-            Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
+        let making = Making {
+            owner: &owner,
+            cluster_name: "demo",
+            user_tags: BTreeMap::new(),
+            former_tags: BTreeSet::new(),
+            intervals: Intervals::default(),
+        };
         Unlisted::new(&making, Kind::FargateProfiles, listed.iter().map(|name| (*name).to_owned()))
     }
 

@@ -82,8 +82,12 @@ def roles_to_come_back_by() -> list[Request]:
         *[replace(create, resource=role) for role in PEOPLES_ROLES],
         *[
             Request(f"iam:{action}", f"{ROLE}node", {**SHIPPED_BOUNDARY, **policy("AmazonEKS_CNI_Policy")}, resource_tags=OURS)
-            for action in ("PutRolePolicy", "DeleteRolePermissionsBoundary", "PutRolePermissionsBoundary", "CreateInstanceProfile")
+            for action in ("PutRolePolicy", "DeleteRolePermissionsBoundary", "CreateInstanceProfile")
         ],
+        # The boundary that is shipped can be put on a role of ours, and no other.
+        Request("iam:PutRolePermissionsBoundary", f"{ROLE}node", administrator, resource_tags=OURS),
+        Request("iam:PutRolePermissionsBoundary", f"{ROLE}node", SHIPPED_BOUNDARY),
+        *[Request("iam:PutRolePermissionsBoundary", role, SHIPPED_BOUNDARY) for role in PEOPLES_ROLES],
         *[
             Request("iam:AttachRolePolicy", f"{ROLE}{suffix}", policy(name), resource_tags=OURS)
             for suffix in SUFFIXES

@@ -221,6 +221,8 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         nodes,
         node_groups_left: &[],
         owned: &survey.owned,
+        tag_keys: &[],
+        used_roles: &[],
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });
@@ -241,6 +243,7 @@ pub fn node_group_graph(
         account: &grant.settings,
         cluster: view,
         target: Target::at_once(&group.spec),
+        tag_keys: &[],
         intervals: Intervals::default(),
     });
     graph.with_context(|| named("NodeGroup", group))

@@ -149,6 +149,8 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
         nodes: Nodes::Ready,
         node_groups_left: &[],
         owned: &[],
+        tag_keys: &[],
+        used_roles: &[],
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

@@ -87,6 +87,7 @@ struct Seen {
     plan: PlanStatus,
     drift: Vec<DriftStatus>,
     synced: Option<String>,
+    tag_keys: Vec<String>,
     gitops: Option<GitOpsStatus>,
     upgrade: Option<UpgradeStatus>,
     support: Option<SupportStatus>,
@@ -271,20 +272,23 @@ impl Reconcile<'_> {
         let looked = seen.is_some();
         let mut status = match seen {
             None => status::unseen(&previous, generation, conditions),
-            Some(Seen { account_id, plan, drift, synced, gitops, upgrade, support }) => status::status(status::Input {
-                previous: &previous,
-                generation,
-                conditions,
-                account_id: Some(&account_id),
-                memory: &self.state.memory,
-                plan: Some(plan),
-                drift,
-                synced,
-                node_groups: &groups,
-                gitops,
-                upgrade: upgrade.or_else(|| previous.upgrade.clone()),
-                support: support.or_else(|| previous.support.clone()),
-            }),
+            Some(Seen { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support }) => {
+                status::status(status::Input {
+                    previous: &previous,
+                    generation,
+                    conditions,
+                    account_id: Some(&account_id),
+                    memory: &self.state.memory,
+                    plan: Some(plan),
+                    drift,
+                    synced,
+                    tag_keys,
+                    node_groups: &groups,
+                    gitops,
+                    upgrade: upgrade.or_else(|| previous.upgrade.clone()),
+                    support: support.or_else(|| previous.support.clone()),
+                })
+            }
         };
         if deletion.is_some() {
             status.deletion = deletion;

@@ -11,8 +11,8 @@ use super::{Outcome, Reconcile, Seen};
 use crate::api::conditions::ConditionType;
 use crate::api::network::NetworkKind;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{EksClusterStatus, UpgradeStatus};
-use crate::api::{Reason, SpecError};
+use crate::api::status::{EksClusterStatus, ResourceStatus, UpgradeStatus};
+use crate::api::{NodeGroup, Reason, SpecError};
 use crate::controllers::account::owned::{self, Denied};
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::apply;
@@ -21,9 +21,12 @@ use crate::controllers::conditions::Overall;
 use crate::controllers::consent::{self, Proposal};
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::{MANAGEMENT_API, Next};
-use crate::engine::{Consent, Failure, Goal, Graph, Report};
+use crate::controllers::tag_keys;
+use crate::engine::{Consent, Failure, Goal, Graph, Key, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
+use crate::resources::fargate_profile;
+use crate::resources::role::Purpose;
 use crate::resources::survey;
 
 /// Why there is no graph.
@@ -100,9 +103,13 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return Some(self.refused(previous, refusal, Next::change())),
             Err(Denied::Unseen(failure)) => return Some(self.failed(previous, failure)),
         }
+        let previous = &match self.keep_tag_keys(previous, &grant).await {
+            Ok(previous) => previous,
+            Err(outcome) => return Some(*outcome),
+        };
         let upgrade = self.upgrade(&cloud, previous).await;
         let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
-        let graph = match self.graph(&grant, &cloud, &versions).await {
+        let graph = match self.graph(previous, &grant, &cloud, &versions).await {
             Ok(graph) => graph,
             Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
@@ -152,7 +159,7 @@ impl Reconcile<'_> {
                 return Ok(Done { report, upgrade, consent, asked });
             }
             versions = next;
-            graph = self.graph(grant, cloud, &versions).await?;
+            graph = self.graph(previous, grant, cloud, &versions).await?;
         }
     }
 
@@ -179,7 +186,13 @@ impl Reconcile<'_> {
     }
 
     /// What must exist.
-    async fn graph(&self, grant: &Grant, cloud: &Cloud, versions: &Versions) -> Result<Graph<Cloud>, NoGraph> {
+    async fn graph(
+        &self,
+        previous: &EksClusterStatus,
+        grant: &Grant,
+        cloud: &Cloud,
+        versions: &Versions,
+    ) -> Result<Graph<Cloud>, NoGraph> {
         let spec = &self.cluster.spec;
         let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unseen)?;
         let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
@@ -198,10 +211,32 @@ impl Reconcile<'_> {
             nodes: self.nodes(),
             node_groups_left: &[],
             owned: &survey.owned,
+            tag_keys: &previous.tag_keys,
+            used_roles: &self.used_roles(),
             versions,
             intervals: self.ctx.settings.intervals,
         };
         expand::cluster(&input).map_err(NoGraph::Spec)
+    }
+
+    /// Keeps in status which tags are about to be written, where any are.
+    async fn keep_tag_keys(
+        &mut self,
+        previous: &EksClusterStatus,
+        grant: &Grant,
+    ) -> Result<EksClusterStatus, Box<Outcome>> {
+        if self.change_policy() == ChangePolicy::Observe {
+            return Ok(previous.clone());
+        }
+        let wanted = grant.settings.tags_with(&self.cluster.spec.tags);
+        match tag_keys::keep(self.ctx, self.cluster, self.state, previous, &wanted).await {
+            Ok(previous) => Ok(previous),
+            Err(message) => {
+                let overall = self.reconciling(Reason::Pending, message);
+                let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
+                Err(Box::new(self.unseen(previous, overall, next)))
+            }
+        }
     }
 
     /// What its node groups ask of the role that is made for them. One that asks for a policy that the account does not allow
@@ -209,6 +244,23 @@ impl Reconcile<'_> {
     pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|policy| grant.allows_policy(policy))
+    }
+
+    /// The roles of ours that something runs with: EKS made their access entries.
+    fn used_roles(&self) -> Vec<Purpose> {
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let has_nodes = |group: &NodeGroup| {
+            // Its Auto Scaling group comes after the entry.
+            let there = group.status.as_ref().is_some_and(|status| !status.auto_scaling_groups.is_empty());
+            there && group.spec.role_arn.is_none() && group.metadata.deletion_timestamp.is_none()
+        };
+        let lines = self.cluster.status.iter().flat_map(|status| &status.resources);
+        let runs_pods = |line: &ResourceStatus| {
+            Key::parse(&line.key).kind() == fargate_profile::KIND && line.state.as_deref() == Some("ACTIVE")
+        };
+        let nodes = groups.iter().any(|group| has_nodes(group)).then_some(Purpose::Node);
+        let fargate = lines.into_iter().any(runs_pods).then_some(Purpose::Fargate);
+        nodes.into_iter().chain(fargate).collect()
     }
 
     /// Points the agent at Git once the API is there, and puts everything together.
@@ -264,6 +316,7 @@ impl Reconcile<'_> {
         let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
         let drift = consent::drift(&in_aws, &previous.drift, self.now);
         let synced = consent::synced(&in_aws, &asked, previous.synced.as_deref());
+        let tag_keys = self.tag_keys(previous, &in_aws);
         let changed_outside = previous.synced.as_deref() == Some(asked.as_str());
         let input = plan_status::Input {
             plan: &plan,
@@ -284,8 +337,15 @@ impl Reconcile<'_> {
             UpgradeStatus { support_warning, ..status }
         });
         let account_id = cloud.aws.account_id.to_string();
-        let seen = Seen { account_id, plan, drift, synced, gitops, upgrade, support };
+        let seen = Seen { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support };
         Outcome { conditions, overall, seen: Some(seen), deletion: None, next }
+    }
+
+    /// Keys of tags that something may carry.
+    fn tag_keys(&self, previous: &EksClusterStatus, plan: &Plan) -> Vec<String> {
+        let Ok(grant) = self.grant() else { return previous.tag_keys.clone() };
+        let wanted = grant.settings.tags_with(&self.cluster.spec.tags);
+        tag_keys::still_needed(&previous.tag_keys, &wanted, plan, &self.state.memory)
     }
 
     /// The steps that follow the engine's plan.

@@ -125,7 +125,7 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        let graph = match self.graph(&grant, &cloud, &view(cluster), &Target::default()) {
+        let graph = match self.graph(&grant, &cloud, &view(cluster), &Target::default(), &[]) {
             Ok(graph) => graph,
             Err(error) => {
                 let message = format!("the spec cannot be read: {error}");

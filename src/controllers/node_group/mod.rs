@@ -8,6 +8,7 @@ mod deletion;
 mod hold;
 pub mod nodes;
 mod outcome;
+mod own_image;
 pub mod status;
 pub mod target;
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use self::nodes::NodeReads;
@@ -30,7 +31,8 @@ use super::drift_events::News;
 use super::events::Told;
 use super::journal::{self, NoJournal};
 use super::plan_status::{self, Ahead};
-use super::report::{self, MANAGEMENT_API, Next};
+use super::report::{self, Next};
+use super::tag_keys;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
@@ -173,19 +175,26 @@ impl Reconcile<'_> {
             Err(Denied::Unseen(failure)) => return self.failed(previous, failure),
         }
         let (target, opens) = target::target(self.group, &cluster, self.now);
-        let graph = match self.graph(&grant, &cloud, &view, &target) {
+        let tags = expand::node_group_tags(spec, &view, &grant.settings);
+        let graph = match self.graph(&grant, &cloud, &view, &target, &previous.tag_keys) {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error)),
         };
         let observes = self.change_policy(&cluster) == ChangePolicy::Observe;
+        let kept = match observes {
+            true => Ok(previous.clone()),
+            false => tag_keys::keep(self.ctx, self.group, self.state, previous, &tags).await,
+        };
+        let previous = match &kept {
+            Ok(kept) => kept,
+            Err(message) => return self.not_kept(previous, message.clone()),
+        };
         if !self.has_finalizer() && !observes {
             if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
                 let message =
                     format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
                 tracing::warn!(node_group = self.group.name_any(), message);
-                let mut outcome = self.waiting(previous, Reason::Pending, message);
-                outcome.next = Next::after(SignedDuration::from_secs(5), self.now).failed(MANAGEMENT_API);
-                return outcome;
+                return self.not_kept(previous, message);
             }
             self.state.kind.finalizer = Some(Instant::now());
         }
@@ -194,7 +203,9 @@ impl Reconcile<'_> {
         self.state.kind.at_rest = report.plan.settled();
         self.told_of_scale(previous);
         let due = self.state.kind.nodes.look(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
+        let tag_keys = tag_keys::still_needed(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, &consent, &asked);
+        outcome.status.tag_keys = tag_keys;
         self.publish_approval(previous, &outcome.status).await;
         for at in due.into_iter().chain(opens) {
             outcome.next = outcome.next.or(Next::at(at));
@@ -232,6 +243,7 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         view: &ClusterView,
         target: &Target,
+        tag_keys: &[String],
     ) -> Result<Graph<Cloud>, SpecError> {
         expand::node_group(&NodeGroupInput {
             spec: &self.group.spec,
@@ -240,6 +252,7 @@ impl Reconcile<'_> {
             account: &grant.settings,
             cluster: view,
             target: target.clone(),
+            tag_keys,
             intervals: cloud.intervals,
         })
     }

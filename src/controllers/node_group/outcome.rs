@@ -1,11 +1,13 @@
 //! Ends of a reconcile before AWS was looked at, and what status says of them. Pure, but for the memory of failures.
 
+use jiff::SignedDuration;
+
 use super::{Outcome, Reconcile, status};
 use crate::api::Reason;
 use crate::api::status::NodeGroupStatus;
 use crate::controllers::account::Refusal;
 use crate::controllers::conditions::{Overall, Says, before_the_engine, not_asked};
-use crate::controllers::report::{self, Next, REFUSED};
+use crate::controllers::report::{self, MANAGEMENT_API, Next, REFUSED};
 use crate::engine::Failure;
 use crate::engine::failure::Failed;
 
@@ -21,6 +23,12 @@ impl Reconcile<'_> {
 
     pub(super) fn waiting(&self, previous: &NodeGroupStatus, reason: Reason, message: String) -> Outcome {
         self.unseen(previous, Overall::Reconciling(Says::no(reason, message)), Next::change())
+    }
+
+    /// What must stand in the management cluster first could not be written there.
+    pub(super) fn not_kept(&self, previous: &NodeGroupStatus, message: String) -> Outcome {
+        let next = Next::after(SignedDuration::from_secs(5), self.now).failed(MANAGEMENT_API);
+        Outcome { next, ..self.waiting(previous, Reason::Pending, message) }
     }
 
     pub(super) fn refused(&self, previous: &NodeGroupStatus, refusal: Refusal) -> Outcome {

@@ -118,7 +118,25 @@ fn what_a_person_reads_of_a_running_node_group() {
         case.seen.detail.newest_release = Some("1.33.7-20261106".into());
         case
     };
+    let refused = |mut case: Case| {
+        case.seen.detail.pending_release = Some(("1.33.8-20261201".into(), "it is not valid".into()));
+        case
+    };
+    let asked_in_vain = || {
+        let changes = vec![Change::in_place("releaseVersion", "1.33.7-20260923", "1.33.8-20261201")];
+        let failed = Failed::after(None, Failure::new(Class::NoChange, "it is not valid"), at(999), 0);
+        let step = Step { action: Action::Update, changes, reason: None };
+        Verdict::Pending(step, vec![WaitingOn::Retry(failed)])
+    };
+    let own_image = |mut case: Case| {
+        case.seen = case.seen.output("amiType", "CUSTOM").output("version", "1.33");
+        case
+    };
+    let follows = Target { version: Some("1.34".into()), replace: true, ..Target::default() };
     let cases = [
+        ("a release that EKS has just refused", Case { verdict: asked_in_vain(), ..Case::new() }),
+        ("a release that EKS does not take yet", refused(Case::new())),
+        ("an AMI of one's own that does not follow", own_image(Case { target: follows, ..Case::new() })),
         ("as asked", Case::new()),
         ("nodes not known", Case { nodes: Seen::default(), ..Case::new() }),
         ("settings change", updating("ConfigUpdate")),

@@ -324,6 +324,8 @@ impl Found {
         if let Some(own) = &spec.version
             && let (Ok(own), Ok(seen)) = (own.parse::<KubernetesVersion>(), there.version.parse())
             && own < seen
+            // What an AMI of one's own runs is not what EKS says.
+            && there.ami_type != release::CUSTOM
         {
             let why = format!(
                 "nodes are never taken back: set version: \"{seen}\", or make a new NodeGroup of the lower version and delete \

@@ -12,6 +12,11 @@ pub fn is_newer(release: &str, than: &str) -> bool {
     compare(release, than) == Ordering::Greater
 }
 
+/// Whether EKS's answer says that it does not take the release: SSM names new ones some time before.
+pub fn is_refusal(answer: &str, release: &str) -> bool {
+    answer.contains("release version") && answer.contains(release) && !answer.contains("lowered")
+}
+
 fn compare(left: &str, right: &str) -> Ordering {
     let parts = |release: &str| {
         let (head, tail) = release.split_once('-').unwrap_or((release, ""));
@@ -53,6 +58,23 @@ mod tests {
         // Another build of the same version: commits have no order.
         assert!(!is_newer("1.51.0-cacc4ce9", "1.51.0-fa12bc34") && !is_newer("1.51.0-fa12bc34", "1.51.0-cacc4ce9"));
         assert!(!is_newer("1.34.4-20261106", "1.34.4-20261106"));
+    }
+
+    #[test]
+    fn a_release_that_eks_does_not_take_is_told_from_what_else_it_refuses() {
+        let newest = "1.34.5-20261201";
+        for (answer, refusal) in [
+            ("Requested release version 1.34.5-20261201 is not valid for kubernetes version 1.34.", true),
+            (
+                "Requested Nodegroup release version 1.34.5-20261201 is invalid. Allowed release version is 1.34.4-20261106",
+                true,
+            ),
+            ("Requested release version 1.34.6-20261215 is not valid for kubernetes version 1.34.", false),
+            ("Nodegroup release version cannot be lowered from 1.34.6-20261215 to 1.34.5-20261201", false),
+            ("Launch template version 7 does not exist in lt-1", false),
+        ] {
+            assert_eq!(is_refusal(answer, newest), refusal, "{answer}");
+        }
     }
 
     #[test]

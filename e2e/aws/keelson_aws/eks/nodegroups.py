@@ -89,7 +89,8 @@ def make_nodegroup(context: Context, cluster: Cluster) -> Part:
         body["remoteAccess"] = params["remoteAccess"]
     part = Part(body, {"source_template": template["data"] if template else None})
     cluster.nodegroups[name] = part
-    access.add_node_entry(context, cluster, params["nodeRole"], "EC2_WINDOWS" if ami_type.startswith("WINDOWS") else "EC2_LINUX")
+    kind = "EC2_WINDOWS" if ami_type.startswith("WINDOWS") else "EC2_LINUX"
+    part.data["by_entry"] = access.add_node_entry(context, cluster, params["nodeRole"], kind)
     seconds = context.settings.nodegroup_seconds
     context.timeline.after(seconds / 2, lambda: launch(context, cluster, part))
     context.timeline.after(seconds, lambda: finish_creation(context, cluster, part))
