@@ -8,26 +8,38 @@ HARNESS = PYTHONPATH=e2e/harness:e2e/aws
 # Debug builds everywhere but in the benchmark: one build of the AWS SDK serves demo and tests.
 KEELSON_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/keelson
 export KEELSON_BIN
+# What the demo runs; the tests run more.
+DEMO_TOOLS = etcd kube-apiserver kube-controller-manager source-controller kustomize-controller
+# Go and Rust are built side by side: each has long stretches that keep one core busy.
+SIDE_BY_SIDE = +@$(MAKE) --no-print-directory -j 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev aws build test test-unit test-e2e lint pins crds tools bench audit clean need-rust need-go
+.PHONY: help demo dev aws build test lint-and-unit test-unit test-e2e lint pins crds tools tools-demo bench audit clean need-rust need-go
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: need-rust tools build ## the whole story on this machine: from one manifest to a synced cluster, and away again
+demo: need-rust need-go ## create a cluster from a manifest on this machine, deploy to it from Git, delete it
+	$(SIDE_BY_SIDE) tools-demo build
 	@$(HARNESS) $(PYTHON) -m keelson_harness.demo
 
-dev: need-rust tools build ## start the same and stay, to play with
+dev: need-rust need-go ## start the demo environment and leave it running
+	$(SIDE_BY_SIDE) tools-demo build
 	@$(HARNESS) $(PYTHON) -m keelson_harness.demo --stay
 
-aws: ## the local AWS alone; make aws PORT=4566
+aws: ## the AWS emulator alone; make aws PORT=4566
 	@PYTHONPATH=e2e/aws $(PYTHON) -m keelson_aws --port $(PORT)
 
 build: need-rust ## build the operator
 	@cargo build --locked
 
-test: lint test-unit test-e2e ## all tests, unit and end to end: what CI runs
+test: need-rust need-go ## all tests, unit and end to end: what CI runs
+	$(SIDE_BY_SIDE) tools lint-and-unit
+	+@$(MAKE) --no-print-directory test-e2e
+
+# One after the other: cargo lets only one build run in a folder.
+lint-and-unit: lint
+	+@$(MAKE) --no-print-directory test-unit
 
 lint: need-rust pins ## formatting and clippy, and pins
 	cargo fmt --check
@@ -39,14 +51,17 @@ pins: ## actions are commits, images have digests; with KEELSON_RELEASE=1 withou
 test-unit: need-rust ## tests that need nothing but Rust
 	cargo test --locked
 
-test-e2e: need-rust tools build ## real API servers, real Flux, the local AWS
+test-e2e: need-rust tools build ## real API servers, real Flux and Argo CD, the AWS emulator
 	$(PYTHON) e2e/side_by_side.py
 
 crds: build ## write crds/ anew from the types
 	UPDATE_CRDS=1 cargo test --locked --test crds
 
-tools: need-go ## build what the local cloud runs (etcd, Kubernetes, Flux), once, into the cache
+tools: need-go ## build what the tests run (etcd, Kubernetes, Flux, Argo CD, a registry), once, into the cache
 	@$(PYTHON) e2e/kubernetes/build.py
+
+tools-demo: need-go
+	@$(PYTHON) e2e/kubernetes/build.py $(DEMO_TOOLS)
 
 bench: need-rust tools ## the benchmark table, with a release build
 	cargo build --locked --release

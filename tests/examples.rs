@@ -42,7 +42,7 @@ fn assert_kept(path: &str, written: &serde_json::Value, read: &serde_json::Value
 fn minimal_asks_for_a_vpc_default_addons_and_flux() {
     let [cluster]: [EksCluster; 1] = objects("minimal.yaml", "EksCluster").try_into().unwrap();
     assert_eq!(cluster.cluster_name(), "demo");
-    assert_eq!(cluster.spec.version().unwrap().to_string(), "1.34");
+    assert_eq!(cluster.spec.version().unwrap().to_string(), "1.36");
     let NetworkKind::Vpc(vpc) = cluster.spec.network.kind().unwrap() else {
         panic!("no VPC");
     };

@@ -24,6 +24,7 @@ from keelson_harness.places import CRDS, DEPLOY, EXAMPLES
 FLEET = EXAMPLES / "fleet"
 FLUX = "flux-system"
 KUSTOMIZATION = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization")
+NEWEST, BEFORE = 'version: "1.36"', 'version: "1.35"'
 MANIFEST = "management/clusters/staging/cluster.yaml"
 LIST = "management/kustomization.yaml"
 GIT_INTERVAL = "1s"
@@ -64,10 +65,10 @@ class Fleet:
         return "".join(kept)
 
     def of(self, cluster: str) -> dict[str, str]:
-        """What a commit adds for one cluster, but for its line in the list."""
+        """What a commit adds for one cluster, but for its line in the list; a minor behind the example, to be upgraded to that."""
         mine = (f"management/clusters/{cluster}", f"clusters/{cluster}", f"apps/{cluster}")
         paths = [str(path.relative_to(FLEET)) for path in sorted(FLEET.rglob("*.yaml"))]
-        return {path: self.text(path) for path in paths if path.startswith(mine)}
+        return {path: self.text(path).replace(NEWEST, BEFORE) for path in paths if path.startswith(mine)}
 
     def kustomization(self, name: str) -> dict:
         return self.on.api.find(*KUSTOMIZATION, name, FLUX) or {}
@@ -193,7 +194,7 @@ def test_a_commit_makes_the_cluster_that_runs_what_its_path_says(on, fleet, stag
     role = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
     assert role == f"arn:aws:iam::{ACCOUNT}:role/staging-web"
     facts = workload.get("v1", "ConfigMap", "cluster", "shop")["data"]
-    assert facts == {"name": "staging", "region": REGION, "version": "v1.34"}
+    assert facts == {"name": "staging", "region": REGION, "version": "v1.35"}
 
 
 def test_a_commit_that_mends_another_need_not_wait_for_it(forgotten, staging):
@@ -223,12 +224,13 @@ def test_what_no_operator_has_looked_at_is_not_healthy(on, staging):
 
 
 def test_a_commit_upgrades_it(on, fleet, staging):
-    text = fleet.text(MANIFEST).replace('version: "1.34"', 'version: "1.35"')
+    text = fleet.text(MANIFEST)
+    assert NEWEST in text
     commit = fleet.repository.commit({MANIFEST: text}, message="Upgrade staging")
     fleet.ready("cluster-staging", commit)
     for item in (one("EksCluster", "staging"), one("NodeGroup", "staging-default")):
-        assert on.status(item)["version"] == "1.35"
-    assert on.account().eks.describe_cluster(name="staging")["cluster"]["version"] == "1.35"
+        assert on.status(item)["version"] == "1.36"
+    assert on.account().eks.describe_cluster(name="staging")["cluster"]["version"] == "1.36"
 
 
 def test_a_commit_takes_it_away_and_the_kustomization_stays_until_aws_is_empty(on, fleet, staging):

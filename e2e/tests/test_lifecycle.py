@@ -192,14 +192,14 @@ def test_conditions_are_those_of_the_contract(on, demo):
 
 def test_columns_of_kubectl_get_show_it(on, demo):
     row = on.api.table(*CLUSTER[:2], name="demo").splitlines()[1].split()
-    assert row[:5] == ["demo", "True", "Available", "1.34", "1.34"]
+    assert row[:5] == ["demo", "True", "Available", "1.36", "1.36"]
     applied = on.status(demo)["gitops"]["lastAppliedRevision"]
     assert row[5] == applied.removeprefix("main@sha1:")[:7]
     wide = on.api.table(*CLUSTER[:2], name="demo", wide=True).splitlines()[1].split()
     assert wide[-3:] == [REGION, ACCOUNT, on.cloud.workload.url]
     row = on.api.table(API, "NodeGroup", name="demo-default", wide=True).splitlines()[1].split()
     assert row[:4] == ["demo-default", "demo", "True", "Available"]
-    assert row[4:8] == ["1.34", "2", "2", "4"]
+    assert row[4:8] == ["1.36", "2", "2", "4"]
     release = on.account().eks.describe_nodegroup(clusterName="demo", nodegroupName="demo-default")
     assert row[-1] == release["nodegroup"]["releaseVersion"]
 

@@ -64,7 +64,7 @@ def payments(second: Account) -> dict:
         "payments",
         accountRef={"name": "second"},
         clusterName="payments-prod",
-        version="1.33",
+        version="1.35",
         tags={"team": "payments"},
         network={
             "vpc": {
@@ -149,7 +149,7 @@ def test_everything_is_made_in_the_account_that_the_object_refers_to(on, payment
 
 
 def test_control_plane_is_as_the_spec_says(described, second):
-    assert described["version"] == "1.33" and described["roleArn"] == arn(second, "own-cluster-role")
+    assert described["version"] == "1.35" and described["roleArn"] == arn(second, "own-cluster-role")
     assert described["kubernetesNetworkConfig"]["serviceIpv4Cidr"] == "172.21.0.0/16"
     vpc = described["resourcesVpcConfig"]
     assert (vpc["endpointPublicAccess"], vpc["endpointPrivateAccess"]) == (True, True)
@@ -259,7 +259,7 @@ def test_addons_have_their_version_and_configuration(payments_ready, second):
     assert addon("vpc-cni")["addonVersion"] == "v1.19.6-eksbuild.7"
     assert json.loads(addon("vpc-cni")["configurationValues"]) == CONFIGURATION
     offered = {
-        name: second.eks.describe_addon_versions(addonName=name, kubernetesVersion="1.33")[
+        name: second.eks.describe_addon_versions(addonName=name, kubernetesVersion="1.35")[
             "addons"
         ][0]["addonVersions"]
         for name in ("kube-proxy", "coredns")
@@ -279,7 +279,7 @@ def test_node_group_is_as_the_spec_says(payments_ready, second):
     subnets = second.ec2.describe_subnets(SubnetIds=group["subnets"])["Subnets"]
     assert [s["AvailabilityZone"] for s in subnets] == [f"{REGION}b"]
     assert subnets[0]["MapPublicIpOnLaunch"] is False
-    assert group["version"] == "1.33" and group["amiType"] == "AL2023_x86_64_STANDARD"
+    assert group["version"] == "1.35" and group["amiType"] == "AL2023_x86_64_STANDARD"
     assert group["instanceTypes"] == ["m7i.large", "m7a.large"] and group["capacityType"] == "SPOT"
     assert group["scalingConfig"] == {"minSize": 1, "maxSize": 5, "desiredSize": 3}
     assert group["diskSize"] == 50 and group["labels"] == {"workload": "batch"}

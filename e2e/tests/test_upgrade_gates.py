@@ -171,7 +171,7 @@ def test_manual_node_groups_are_left_and_what_is_due_is_told(on, played):
 
 def test_a_version_that_the_region_does_not_offer_is_named(played):
     scene = played["not-offered"]
-    assert scene.blocked("1.36")["reason"] == "UpgradeBlocked"
+    assert scene.blocked("1.37")["reason"] == "UpgradeBlocked"
     assert scene.calls() == []
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DEFAULT_VERSION = "1.34"
-
 
 @dataclass(frozen=True)
 class Minor:
@@ -23,13 +21,15 @@ class Minor:
 
 
 MINORS: dict[str, Minor] = {
-    "1.30": Minor("1.30.14", 56, "20261106", ("20260923",), "2024-05-23", "2025-07-23", "2026-07-23", True),
     "1.31": Minor("1.31.14", 48, "20261106", ("20260923",), "2024-09-26", "2025-11-26", "2026-11-26", True),
     "1.32": Minor("1.32.11", 34, "20261106", ("20260923",), "2025-01-23", "2026-03-23", "2027-03-23", True),
-    "1.33": Minor("1.33.7", 25, "20261106", ("20260923",), "2025-05-29", "2026-07-29", "2027-07-29", False),
+    "1.33": Minor("1.33.7", 25, "20261106", ("20260923",), "2025-05-29", "2026-07-29", "2027-07-29", True),
     "1.34": Minor("1.34.4", 14, "20261106", ("20260923",), "2025-10-02", "2026-12-02", "2027-12-02", False),
     "1.35": Minor("1.35.2", 6, "20261106", ("20260923",), "2026-01-27", "2027-03-27", "2028-03-27", False),
+    "1.36": Minor("1.36.2", 4, "20261106", ("20260923",), "2026-06-02", "2027-08-02", "2028-08-02", False),
 }
+# Of a cluster whose request names none.
+DEFAULT_VERSION = list(MINORS)[-1]
 
 
 def minor_number(version: str) -> int:
@@ -62,7 +62,8 @@ class Addon:
     requires_iam: bool = False
 
 
-ALL = (30, 31, 32, 33, 34, 35)
+ALL = tuple(minor_number(version) for version in MINORS)
+FIRST, LAST = ALL[0], ALL[-1]
 
 ADDONS: dict[str, Addon] = {
     addon.name: addon
@@ -70,9 +71,9 @@ ADDONS: dict[str, Addon] = {
         Addon(
             "vpc-cni", "networking", "kube-system", False,
             (
-                AddonVersion("v1.21.1-eksbuild.3", 30, 35),
-                AddonVersion("v1.20.5-eksbuild.1", 30, 35, ALL),
-                AddonVersion("v1.19.6-eksbuild.7", 30, 34),
+                AddonVersion("v1.21.1-eksbuild.3", FIRST, LAST),
+                AddonVersion("v1.20.5-eksbuild.1", FIRST, LAST, ALL),
+                AddonVersion("v1.19.6-eksbuild.7", FIRST, 34),
             ),
             "aws-node", ("arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy",), True,
         ),
@@ -81,49 +82,48 @@ ADDONS: dict[str, Addon] = {
             tuple(
                 version
                 for minor, new, old in (
+                    (36, "v1.36.1-eksbuild.2", ""),
                     (35, "v1.35.0-eksbuild.2", ""),
                     (34, "v1.34.3-eksbuild.2", "v1.34.0-eksbuild.4"),
                     (33, "v1.33.5-eksbuild.2", "v1.33.3-eksbuild.10"),
                     (32, "v1.32.9-eksbuild.2", "v1.32.6-eksbuild.12"),
                     (31, "v1.31.13-eksbuild.2", "v1.31.10-eksbuild.12"),
-                    (30, "v1.30.14-eksbuild.18", "v1.30.14-eksbuild.12"),
                 )
                 # kube-proxy may be up to three minors behind the API server, never ahead of it.
                 for version in (
-                    AddonVersion(new, minor, min(minor + 3, 35), () if old else (minor,)),
-                    *((AddonVersion(old, minor, min(minor + 3, 35), (minor,)),) if old else ()),
+                    AddonVersion(new, minor, min(minor + 3, LAST), () if old else (minor,)),
+                    *((AddonVersion(old, minor, min(minor + 3, LAST), (minor,)),) if old else ()),
                 )
             ),
         ),
         Addon(
             "coredns", "networking", "kube-system", True,
             (
-                AddonVersion("v1.13.1-eksbuild.1", 33, 35, (35,)),
-                AddonVersion("v1.12.4-eksbuild.1", 32, 35, (34,)),
-                AddonVersion("v1.12.1-eksbuild.2", 31, 35, (33,)),
-                AddonVersion("v1.11.4-eksbuild.24", 30, 33, (31, 32)),
-                AddonVersion("v1.11.1-eksbuild.27", 30, 31, (30,)),
+                AddonVersion("v1.13.1-eksbuild.1", 33, LAST, (35, 36)),
+                AddonVersion("v1.12.4-eksbuild.1", 32, LAST, (34,)),
+                AddonVersion("v1.12.1-eksbuild.2", 31, LAST, (33,)),
+                AddonVersion("v1.11.4-eksbuild.24", FIRST, 33, (31, 32)),
             ),
         ),
         Addon(
             "eks-pod-identity-agent", "security", "kube-system", False,
-            (AddonVersion("v1.3.10-eksbuild.1", 30, 35, ALL), AddonVersion("v1.3.9-eksbuild.5", 30, 35)),
+            (AddonVersion("v1.3.10-eksbuild.1", FIRST, LAST, ALL), AddonVersion("v1.3.9-eksbuild.5", FIRST, LAST)),
         ),
         Addon(
             "aws-ebs-csi-driver", "storage", "kube-system", True,
-            (AddonVersion("v1.54.0-eksbuild.1", 30, 35, ALL), AddonVersion("v1.53.0-eksbuild.1", 30, 35)),
+            (AddonVersion("v1.54.0-eksbuild.1", FIRST, LAST, ALL), AddonVersion("v1.53.0-eksbuild.1", FIRST, LAST)),
             "ebs-csi-controller-sa", ("arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy",), True,
         ),
         Addon(
             "aws-efs-csi-driver", "storage", "kube-system", True,
-            (AddonVersion("v2.1.15-eksbuild.1", 30, 35, ALL),),
+            (AddonVersion("v2.1.15-eksbuild.1", FIRST, LAST, ALL),),
             "efs-csi-controller-sa", ("arn:aws:iam::aws:policy/service-role/AmazonEFSCSIDriverPolicy",), True,
         ),
         Addon(
             "metrics-server", "observability", "kube-system", True,
-            (AddonVersion("v0.8.0-eksbuild.6", 30, 35, ALL), AddonVersion("v0.7.2-eksbuild.4", 30, 34)),
+            (AddonVersion("v0.8.0-eksbuild.6", FIRST, LAST, ALL), AddonVersion("v0.7.2-eksbuild.4", FIRST, 34)),
         ),
-        Addon("snapshot-controller", "storage", "kube-system", True, (AddonVersion("v8.3.0-eksbuild.1", 30, 35, ALL),)),
-        Addon("eks-node-monitoring-agent", "observability", "kube-system", False, (AddonVersion("v1.4.2-eksbuild.1", 30, 35, ALL),)),
+        Addon("snapshot-controller", "storage", "kube-system", True, (AddonVersion("v8.3.0-eksbuild.1", FIRST, LAST, ALL),)),
+        Addon("eks-node-monitoring-agent", "observability", "kube-system", False, (AddonVersion("v1.4.2-eksbuild.1", FIRST, LAST, ALL),)),
     )
 }

@@ -11,7 +11,7 @@ from conftest import Cloud, Server, refused
 OURS = ("vpc-cni", "coredns", "kube-proxy", "eks-pod-identity-agent", "aws-ebs-csi-driver", "metrics-server")
 
 
-@pytest.mark.parametrize("minor", ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35"])
+@pytest.mark.parametrize("minor", ["1.31", "1.32", "1.33", "1.34", "1.35", "1.36"])
 def test_each_minor_has_one_default_version_of_each_addon(cloud: Cloud, minor: str) -> None:
     for name in OURS:
         (addon,) = cloud.eks.describe_addon_versions(kubernetesVersion=minor, addonName=name)["addons"]

@@ -259,8 +259,8 @@ def test_kubelets_may_be_three_minors_behind(cloud: Cloud) -> None:
 
 def test_cluster_versions_are_described(cloud: Cloud) -> None:
     found = {v["clusterVersion"]: v for v in cloud.eks.describe_cluster_versions()["clusterVersions"]}
-    assert {"1.30", "1.31", "1.32", "1.33", "1.34", "1.35"} == set(found)
-    assert [v for v, info in found.items() if info["defaultVersion"]] == ["1.34"]
-    assert found["1.30"]["versionStatus"] == "EXTENDED_SUPPORT" and found["1.34"]["versionStatus"] == "STANDARD_SUPPORT"
+    assert {"1.31", "1.32", "1.33", "1.34", "1.35", "1.36"} == set(found)
+    assert [v for v, info in found.items() if info["defaultVersion"]] == ["1.36"]
+    assert found["1.31"]["versionStatus"] == "EXTENDED_SUPPORT" and found["1.34"]["versionStatus"] == "STANDARD_SUPPORT"
     assert len(cloud.eks.describe_cluster_versions(clusterVersions=["1.33"])["clusterVersions"]) == 1
     assert len(cloud.eks.describe_cluster_versions(defaultOnly=True)["clusterVersions"]) == 1

@@ -38,7 +38,7 @@ def test_each_cluster_has_an_issuer_of_its_own(cloud: Cloud) -> None:
 
 def test_what_was_asked_for_is_answered(cloud: Cloud) -> None:
     asked: dict[str, Any] = {
-        "version": "1.33",
+        "version": "1.35",
         "upgradePolicy": {"supportType": "STANDARD"},
         "deletionProtection": True,
         "zonalShiftConfig": {"enabled": True},
@@ -201,7 +201,7 @@ BAD = {
     "service range too small": ({"kubernetesNetworkConfig": {"serviceIpv4Cidr": "172.30.0.0/28"}}, "serviceIpv4Cidr"),
     "service range in the VPC": ({"kubernetesNetworkConfig": {"serviceIpv4Cidr": "10.0.0.0/16"}}, "overlaps"),
     "public service range": ({"kubernetesNetworkConfig": {"serviceIpv4Cidr": "8.8.0.0/16"}}, "serviceIpv4Cidr"),
-    "extended version without extended support": ({"version": "1.30", "upgradePolicy": {"supportType": "STANDARD"}}, "extended support"),
+    "extended version without extended support": ({"version": "1.31", "upgradePolicy": {"supportType": "STANDARD"}}, "extended support"),
     "reserved tag": ({"tags": {"aws:x": "y"}}, "aws:"),
     "half of auto mode": ({"computeConfig": {"enabled": True}}, "Auto Mode"),
     "no KMS key": ({"encryptionConfig": [{"resources": ["secrets"], "provider": {"keyArn": "nonsense"}}]}, "KMS"),

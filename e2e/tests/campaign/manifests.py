@@ -302,7 +302,7 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
     """Right values beside those in the specs: to exchange one for, or to set what no spec has beside the rest."""
     of_cluster = {
         "region": ["eu-central-1"],
-        "version": ["1.33", "1.35", "1.36"],
+        "version": ["1.33", "1.35", "1.37"],
         "accountRef": [{"name": "other"}],
         "clusterName": ["another"],
         "roleArn": [world.role("admins")],

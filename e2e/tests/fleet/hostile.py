@@ -88,10 +88,12 @@ class HostileApi(Listener):
     async def _chunked(self, writer: StreamWriter, first: bytes, again: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         part = first
-        # Until the other side has enough: a transport that is closed takes more without a word.
-        while not writer.is_closing():
+        # Until the other side hangs up. The loop must get to run in between: a TLS transport whose connection is lost neither says
+        # that it closes nor blocks, and only the loop tells `drain` that it is gone.
+        while True:
             writer.write(b"%x\r\n%s\r\n" % (len(part), part))
             await writer.drain()
+            await asyncio.sleep(0)
             part = again
 
     async def _endless(self, writer: StreamWriter, query: dict) -> None:

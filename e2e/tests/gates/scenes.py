@@ -60,7 +60,7 @@ SCENES = [
     # 1.36 was meant, or 1.34.
     Gate("typo", to="1.63"),
     Gate("nodes-manual", {"nodeGroups": "Manual"}, groups=("web",)),
-    Gate("not-offered", at="1.35", to="1.36"),
+    Gate("not-offered", at="1.36", to="1.37"),
     Gate("no-addresses", small_subnets=True, before=fill_the_subnets),
     Gate("failing", faults=(({"action": "UpdateClusterVersion"}, {"health_issue": BROKEN}),)),
     Gate(
