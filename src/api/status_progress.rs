@@ -133,6 +133,13 @@ pub struct GitOpsStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub version: Option<String>,
+    /// The newest version of the agent that this Keelson brings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub bundled_version: Option<String>,
+    /// The upgrade of the agent that waits, or is in progress. Absent: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<AgentUpgradeStatus>,
     /// Whether Git owns the agent's manifests.
     #[serde(default)]
     pub adopted: bool,
@@ -184,6 +191,29 @@ pub struct GitOpsStatus {
     /// Since when the cluster does not answer: what stands here is what was known then. Absent: it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable_since: Option<Time>,
+}
+
+/// An upgrade of the agent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentUpgradeStatus {
+    /// Version that it has.
+    #[schemars(length(max = 32))]
+    pub from: String,
+    /// Version that it is to have.
+    #[schemars(length(max = 32))]
+    pub to: String,
+    /// Who asks for it, and what it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
+    /// When the maintenance window opens that it waits for, with its zone's offset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub next_window: Option<String>,
+    /// When it began: it is finished, also when its window closes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
 }
 
 /// Most fields of the agent that are kept.

@@ -5,6 +5,7 @@
 mod approve;
 mod controller;
 mod crds;
+mod errors;
 mod import;
 mod plan;
 mod reading;
@@ -50,19 +51,10 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("keelson: {}", told(&error));
+            eprintln!("keelson: {}", errors::told(&error));
             ExitCode::FAILURE
         }
     }
-}
-
-/// The error with its causes, each told once: many say their cause themselves.
-fn told(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text {
-        _ if text.is_empty() => cause,
-        _ if text.contains(&cause) => text,
-        _ => format!("{text}: {cause}"),
-    })
 }
 
 /// A file's text; `-` is standard input.
@@ -79,19 +71,5 @@ fn print(text: &str) -> anyhow::Result<()> {
     match anstream::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use anyhow::Context as _;
-
-    #[test]
-    fn a_cause_is_told_once() {
-        let error = std::io::Error::other("no such host");
-        let error = anyhow::Error::from(error).context("cannot reach AWS: no such host").context("plan --live");
-        assert_eq!(super::told(&error), "plan --live: cannot reach AWS: no such host");
-        let plain: anyhow::Result<()> = Err(anyhow::anyhow!("b")).context("a");
-        assert_eq!(super::told(&plain.unwrap_err()), "a: b");
     }
 }

@@ -223,10 +223,13 @@ pub fn waits(agreed: &Agreed, summary: &str, object: &str, approvals: &Approvals
     }
 }
 
+/// By this in its message an object says that annotations do not count.
+pub const ONLY_OBJECTS: &str = "or a PlanApproval of hash";
+
 /// What a person does to give a word: the command, the annotation `key` where annotations count, or the object.
 pub fn instructions(object: &str, key: &str, word: &str, approvals: &Approvals) -> String {
     if approvals.only_objects {
-        return format!("keelson approve {object}, or a PlanApproval of hash {word}");
+        return format!("keelson approve {object}, {ONLY_OBJECTS} {word}");
     }
     format!("keelson approve {object}, or the annotation {key}: {word}")
 }

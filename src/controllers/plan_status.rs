@@ -122,6 +122,8 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
                 _ => None,
             });
             let after = waits.iter().find_map(|wait| match wait {
+                // What waits for the time, and not for another resource, says so in its reason.
+                WaitingOn::Gate(key, _) if *key == item.key => None,
                 WaitingOn::Resource(key) | WaitingOn::Gate(key, _) => Some(key.to_string()),
                 _ => None,
             });

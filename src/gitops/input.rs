@@ -35,6 +35,14 @@ impl AgentInput {
         }
     }
 
+    /// Its manifests are those of that version, whatever is asked for; where it is not built in, those that are there stay.
+    pub fn install_version(&mut self, version: &str) {
+        match self {
+            Self::Flux(input) => input.installs = flux::Version::parse(version),
+            Self::ArgoCd(input) => input.installs = version == argocd::input::VERSION,
+        }
+    }
+
     /// Whether its Pods get an identity in AWS.
     pub fn needs_identity(&self) -> bool {
         match self {

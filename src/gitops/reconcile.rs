@@ -21,6 +21,8 @@ const LONGEST_PASS: Duration = Duration::from_secs(60);
 pub struct GitOpsOutcome {
     /// For `status.gitops`; `None` while nothing is installed that could be asked.
     pub status: Option<GitOpsStatus>,
+    /// All of it is applied: nothing was refused.
+    pub complete: bool,
     /// For the GitOpsReady condition.
     pub verdict: Verdict,
     /// What was created or changed in the cluster, for an event.

@@ -47,9 +47,9 @@ pub fn describe_foreign(what: &str, tags: &Tags, owner: &Owner) -> String {
         );
     }
     format!(
-        "{what} already exists and does not belong to this object: choose another name, or, to adopt it as it is, set \
-         adoptionPolicy: Adopt on the EksCluster and use an AwsAccount whose spec.adoption allows it; whoever owns the AWS \
-         account decides that"
+        "{what} already exists and does not belong to this object: create an object with another name instead of \
+         this one, or, to adopt it as it is, set adoptionPolicy: Adopt on the EksCluster; its AwsAccount has to allow that \
+         (spec.adoption), which whoever owns the AWS account decides"
     )
 }
 

@@ -33,8 +33,9 @@ impl Cluster {
             return Ok(());
         }
         Err(Failure::invalid(format!(
-            "cluster {} is there and keeps its network and its role, so it cannot be taken over with others: write into the \
-             spec: {} (keelson import writes it all)",
+            "cluster {} is there and keeps its network and its role, so it cannot be taken over with others, and these fields of an \
+             object cannot change: delete this EksCluster, which owns nothing yet, and apply it again with {} (keelson import \
+             writes it all)",
             self.name,
             to_write.join(", ")
         )))

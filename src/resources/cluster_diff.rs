@@ -14,6 +14,10 @@ use crate::api::network::IpFamily;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Refs};
 
+/// What to do about a value that neither EKS nor admission lets anybody change.
+const ANEW: &str = "delete this EksCluster with deletionPolicy: Retain, which leaves AWS as it is, and apply it again with the value that is \
+                    there";
+
 /// What is seen of a control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -196,15 +200,15 @@ impl Cluster {
     /// What EKS never changes. Admission refuses such an edit too; this is for what was made or changed by others.
     fn fixed(&self, all: &mut Differences, there: &Seen, refs: &Refs) {
         let family = ip_family(self.spec.kubernetes_network.ip_family);
-        let why = "EKS never changes the address family: put the old value back";
-        all.refuse("kubernetesNetwork.ipFamily", &there.ip_family, family, why);
+        let why = format!("EKS never changes the address family: {ANEW}");
+        all.refuse("kubernetesNetwork.ipFamily", &there.ip_family, family, &why);
         if let (Some(wanted), Some(there)) = (&self.spec.kubernetes_network.service_cidr, &there.service_cidr) {
-            let why = "EKS never changes the range of Services: put the old value back";
-            all.refuse("kubernetesNetwork.serviceCidr", there, wanted, why);
+            let why = format!("EKS never changes the range of Services: {ANEW}");
+            all.refuse("kubernetesNetwork.serviceCidr", there, wanted, &why);
         }
         if let Some(arn) = refs.output(&role::key(Purpose::Cluster), "arn") {
-            let why = "EKS never changes the role of a cluster: put the old value back";
-            all.refuse("roleArn", &there.role_arn, arn, why);
+            let why = format!("EKS never changes the role of a cluster: {ANEW}");
+            all.refuse("roleArn", &there.role_arn, arn, &why);
         }
     }
 
@@ -225,8 +229,8 @@ impl Cluster {
         match &there.kms_key {
             None => all.settle(field, "", &wanted.kms_key_arn),
             Some(key) => {
-                let why = "EKS can add the encryption of Secrets, but never change its key: put the old key back";
-                all.refuse(field, key, &wanted.kms_key_arn, why);
+                let why = format!("EKS can add the encryption of Secrets, but never change its key: {ANEW}");
+                all.refuse(field, key, &wanted.kms_key_arn, &why);
             }
         }
     }

@@ -7,6 +7,7 @@
 //! held back stands in [`State`], for people.
 
 pub mod addons;
+pub mod agent;
 pub mod blocks;
 pub mod decide;
 pub mod node_group;
@@ -18,6 +19,7 @@ pub mod support;
 pub mod way;
 pub mod windows;
 
+pub use agent::{AgentUpgrade, AgentVersions, Asker};
 pub use blocks::{Block, Hold};
 pub use decide::{Decision, State, Targets, decide};
 pub use preflight::Preflight;

@@ -1,12 +1,14 @@
 """The emulator's own interface under /_keelson/: health, calls, inventory, faults, rates, settings, insights, releases, nodes,
-clusters, api-servers, confidential, reset."""
+clusters, api-servers, confidential, saved, reset."""
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from . import saved
 from .catalog import CATALOG
 from .eks.insights import post_insights
 from .eks.state import ApiServer, Cluster
@@ -41,6 +43,8 @@ class Control:
             ("GET", "clusters"): self.clusters,
             ("POST", "api-servers"): self.post_api_server,
             ("GET", "confidential"): self.confidential,
+            ("GET", "saved"): self.save,
+            ("POST", "saved"): self.load,
         }
 
     def answer(self, request: Request) -> Reply:
@@ -135,6 +139,15 @@ class Control:
     def confidential(self, query: dict[str, str], body: Any) -> Any:
         """What nobody but its holder may ever see: sessions' secret keys and tokens, EKS tokens."""
         return {"confidential": sorted(self.emulator.accounts.confidential)}
+
+    def save(self, query: dict[str, str], body: Any) -> Any:
+        """All that is in the cloud, for another emulator to load."""
+        return {"saved": base64.b64encode(saved.save(self.emulator)).decode()}
+
+    def load(self, query: dict[str, str], body: Any) -> Any:
+        """{"saved"}: in place of what is in the cloud. Only what was saved here is to be loaded: it is code as much as data."""
+        saved.load(self.emulator, base64.b64decode(body["saved"]))
+        return {"status": "ok"}
 
     def nodes(self, query: dict[str, str], body: Any) -> Any:
         """The control planes' versions and their nodes', all of one instant."""

@@ -35,5 +35,9 @@ class Timeline:
                 # One broken step must not keep every later one from happening.
                 log.exception("a step of the timeline failed")
 
+    def is_busy(self) -> bool:
+        """Whether something is still to come."""
+        return bool(self._heap)
+
     def clear(self) -> None:
         self._heap.clear()

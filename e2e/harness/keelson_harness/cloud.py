@@ -27,6 +27,7 @@ from .kubelet import POD, Kubelet, Runner
 from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Etcd, Stopwatch
 from .places import CRDS, DEPLOY, keelson_binary, run_directory, tools
 from .processes import Process, free_port
+from .recording import Recording
 from .told import Told, telling
 from .workloads import Workloads
 
@@ -41,7 +42,7 @@ class LocalCloud:
     each EKS cluster (`workloads`) in place of the one that all share (`workload`); flux=False
     only Flux, argocd=True adds Argo CD; git=False leaves out the Git server, aws=False the
     emulator and with it the workload cluster. management_pods=True lets pods run on the management cluster as well, those of
-    Flux and of the operator: `bootstrap`. The run directory is removed unless an error came
+    Flux and of the operator: `bootstrap`. recording: what an operator left that ran elsewhere is there from the beginning. The run directory is removed unless an error came
     up or keep=True (or KEELSON_KEEP is set).
     """
 
@@ -57,6 +58,7 @@ class LocalCloud:
         durations: Durations | None = None,
         aws_env: dict[str, str] | None = None,
         keep: bool = False,
+        recording: Recording | None = None,
         say: Callable[[str], None] | None = None,
     ):
         self._with_aws = aws
@@ -68,6 +70,7 @@ class LocalCloud:
         self._management_pods = management_pods
         self._durations = durations
         self._aws_env = aws_env or {}
+        self._recording = recording
         self._keep = keep or bool(os.environ.get("KEELSON_KEEP"))
         self._say = say or (lambda _: None)
         self._closing = contextlib.ExitStack()
@@ -131,10 +134,14 @@ class LocalCloud:
             self.git = GitServer(self.directory / "git")
             self._closing.callback(self.git.stop)
         self._await({"etcd": self.etcd.wait_ready})
+        if self._recording:
+            self._recording.load_objects(self.etcd.url, [plane.name for plane in self.clusters()])
         waits = {f"{plane.name} cluster": self._bring_up(plane) for plane in self.clusters()}
         if self.aws:
             waits["AWS emulator"] = self.aws.wait_ready
         self._await(waits)
+        if self._recording:
+            self._recording.load_aws(self.aws)
         if self.workload:
             self.kubelet = self._workload_kubelet(self.workload)
             self.kubelet.start()

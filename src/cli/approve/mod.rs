@@ -65,12 +65,20 @@ async fn approve(args: &Args) -> anyhow::Result<()> {
         }
         let mut changed = false;
         for (object, word) in &waiting {
+            if approver.is_none() && !object.takes_annotations() {
+                bail!(
+                    "{}: the operator takes no approval by annotation (--require-approval-objects): approve without --annotation, or ask \
+                     somebody who has the ClusterRole keelson-approve",
+                    object.title()
+                );
+            }
             let written = match &approver {
                 Some(by) => objects.approve(object, by.as_deref()).await?,
                 None => objects.annotate(object, word).await?,
             };
             if written {
-                super::print(&format!("approved: {}\n", told(object)))?;
+                let how = if approver.is_some() { "" } else { " (by annotation)" };
+                super::print(&format!("approved: {}{how}\n", told(object)))?;
             } else {
                 changed = true;
             }

@@ -8,6 +8,7 @@ use crate::api::status::PlanStatus;
 use crate::api::{
     APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec, RELEASE_ANNOTATION, Reason,
 };
+use crate::controllers::consent::ONLY_OBJECTS;
 
 /// The kinds that have plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +156,11 @@ impl Planned {
         }
     }
 
+    /// Whether the operator takes an approval by annotation, as far as the object says.
+    pub fn takes_annotations(&self) -> bool {
+        !self.conditions.iter().any(|one| one.message.contains(ONLY_OBJECTS))
+    }
+
     /// What an approval of it names.
     pub fn hash(&self) -> &str {
         self.release.as_ref().unwrap_or(&self.plan.hash)
@@ -276,6 +282,18 @@ mod tests {
         assert_eq!(annotated.standing(), Standing::Approved);
         annotated.ignore_annotations();
         assert_eq!(annotated.standing(), Standing::Waits(Word::approve("3f9a1c20")));
+    }
+
+    #[test]
+    fn an_object_that_names_no_annotation_takes_none() {
+        let says = |message: &str| cluster(|object| object["status"]["conditions"][0]["message"] = json!(message));
+        let approvals = |only_objects| crate::controllers::consent::Approvals { only_objects, ..Default::default() };
+        let how = |only| {
+            let approvals = approvals(only);
+            crate::controllers::consent::instructions("demo -n default", APPROVE_ANNOTATION, "3f9a1c20", &approvals)
+        };
+        assert!(says(&how(false)).takes_annotations());
+        assert!(!says(&how(true)).takes_annotations());
     }
 
     #[test]

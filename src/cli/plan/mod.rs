@@ -170,7 +170,7 @@ fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
 /// object's status only.
 fn with_agent(mut plan: Plan, spec: &crate::api::EksClusterSpec) -> Plan {
     let is_made = plan.steps().any(|(key, step)| *key == Key::single("cluster") && step.action == Action::Create);
-    let step = steps::step(&steps::wanted(spec.gitops.as_ref()), None).filter(|_| is_made);
+    let step = steps::step(&steps::wanted(spec.gitops.as_ref(), None, false).fields, None).filter(|_| is_made);
     let item =
         |step| Item { key: steps::key(), verdict: Verdict::Step(step), forbidden: Vec::new(), drift: Vec::new() };
     plan.items.extend(step.map(item));

@@ -107,8 +107,8 @@ impl Grant {
                 "adoptionPolicy: Adopt: AwsAccount {name:?} does not allow namespace {namespace:?} to adopt a cluster called \
                  {cluster_name:?}: whoever owns it has to allow that in its spec.adoption, or remove adoptionPolicy"
             ),
-            None => "adoptionPolicy: Adopt: the operator's own credentials adopt nothing: name an AwsAccount whose \
-                     spec.adoption allows it in spec.accountRef, or remove adoptionPolicy"
+            None => "adoptionPolicy: Adopt: the operator's own credentials adopt nothing: remove adoptionPolicy, or delete this object \
+                     and create it again with spec.accountRef, which cannot be changed, naming an AwsAccount whose spec.adoption allows it"
                 .to_owned(),
         }))
     }
@@ -177,8 +177,9 @@ fn found(
         (Some(account), _) => Ok(Some((name.to_owned(), account))),
         (None, None) if allow_ambient => Ok(None),
         (None, None) => Err(Refusal::denied(format!(
-            "spec.accountRef is not set, and there is no AwsAccount {DEFAULT_ACCOUNT:?}: set spec.accountRef to an \
-             AwsAccount that allows this namespace, or have one named {DEFAULT_ACCOUNT:?} created"
+            "spec.accountRef is not set, and there is no AwsAccount {DEFAULT_ACCOUNT:?}: have one of that name \
+             created, or delete this object and create it again with spec.accountRef, which cannot be changed, naming one that allows \
+             this namespace"
         ))),
         (None, Some(_)) => Err(Refusal::denied(format!(
             "AwsAccount {name:?} does not exist: create it, or delete this object and create it again with another \
@@ -270,7 +271,7 @@ mod tests {
             (Some("prod"), "other", "eu-west-1", "allowedNamespaces"),
             (Some("prod"), "team", "us-east-1", "us-east-1"),
             (Some("missing"), "team", "eu-west-1", "does not exist"),
-            (None, "team", "eu-west-1", "set spec.accountRef"),
+            (None, "team", "eu-west-1", "again with spec.accountRef"),
         ] {
             let refusal = asked(name, namespace, region).unwrap_err();
             assert_eq!(refusal.reason, Reason::AccessDenied);
@@ -364,7 +365,7 @@ mod tests {
         let request = request(&adopt, "team");
         let granted = grant(&request, true, |_| None).unwrap();
         assert_eq!(granted.adoption, Adoption::Forbidden);
-        assert!(granted.may_adopt(&request).unwrap_err().message.contains("name an AwsAccount"));
+        assert!(granted.may_adopt(&request).unwrap_err().message.contains("naming an AwsAccount"));
     }
 
     #[test]

@@ -134,12 +134,26 @@ impl Allowlists {
             Kind::Subnet => format!("nor in a VPC that {list} of AwsAccount {account:?} lists"),
             _ => format!("nor listed in {list} of AwsAccount {account:?}"),
         };
+        let instead = if FIXED.contains(&field.as_ref()) {
+            "or delete this object and create it again with another, as it cannot be changed"
+        } else {
+            "or name another"
+        };
         let message = format!(
-            "{field}: {value} is not {what} ({namespace}), {listed}: whoever owns the AwsAccount has to add it there, or name another"
+            "{field}: {value} is not {what} ({namespace}), {listed}: whoever owns the AwsAccount has to add it there, {instead}"
         );
         Refusal::new(Reason::AccessDenied, message)
     }
 }
+
+/// Fields that admission lets nobody change once they are set.
+const FIXED: [&str; 5] = [
+    "spec.roleArn",
+    "spec.secretsEncryption.kmsKeyArn",
+    "spec.network.existing.vpcId",
+    "spec.subnets.ids",
+    "spec.launchTemplate.id",
+];
 
 /// What the lists alone say.
 enum Judgement {

@@ -296,6 +296,7 @@ impl Reconcile<'_> {
         if facts::Facts(&self.state.memory).is_foreign() {
             status::forget_cluster(&mut status);
         }
+        agent::steps::keep_what_was_left(&mut status, &previous);
         // From the first status on: one without it is of an older Keelson.
         status.change_policy = Some(in_force);
         if looked {

@@ -1,11 +1,12 @@
 //! The whole plan of a cluster: the engine's, with the agent and the change policy, which are nothing in AWS. Pure.
 
 use super::Reconcile;
-use super::agent::steps::{self, Fields};
+use super::agent::part::{self, AgentPart};
 use super::facts::Facts;
-use crate::api::status::{EksClusterStatus, GitOpsStatus};
+use crate::api::status::EksClusterStatus;
 use crate::controllers::approvals::policy;
-use crate::engine::{Consent, Held, Plan, Step, Verdict};
+use crate::engine::{Consent, Held, Plan, Verdict};
+use crate::upgrade::{WindowState, Windows};
 
 /// The plans of one reconcile.
 pub(super) struct Parts {
@@ -19,45 +20,30 @@ pub(super) struct Parts {
     pub agent: AgentPart,
 }
 
-/// The agent's part of the plan.
-pub(super) struct AgentPart {
-    /// What is to be done with it.
-    pub step: Option<Step>,
-    /// Its step is held: nothing is written to the workload cluster.
-    pub waits: bool,
-    wanted: Fields,
-    applied: Option<Fields>,
-}
-
-impl AgentPart {
-    /// What of the agent is kept in status. `reached`: it is as the spec asks.
-    pub fn keep(&self, status: Option<&mut GitOpsStatus>, reached: bool) {
-        let Some(status) = status else { return };
-        let is_new = reached && !self.waits;
-        let applied = if is_new { Some(&self.wanted) } else { self.applied.as_ref() };
-        status.applied = applied.map(steps::for_status).unwrap_or_default();
-    }
-}
-
 impl Reconcile<'_> {
     /// Puts the plan together.
     pub(super) fn parts(&self, previous: &EksClusterStatus, in_aws: Plan, consent: &Consent) -> Parts {
-        let generation = self.cluster.metadata.generation;
-        let wanted = steps::wanted(self.cluster.spec.gitops.as_ref());
-        let applied = steps::applied(previous, generation, &wanted);
-        let step = steps::step(&wanted, applied.as_ref());
-        let has_api = Facts(&self.state.memory).has_api();
-        let agent = step.clone().map(|step| steps::item(step, consent, has_api, previous, self.now));
-        let waits = agent.as_ref().is_some_and(|item| matches!(item.verdict, Verdict::Held(..)));
+        let spec = &self.cluster.spec;
+        // They were checked before: what cannot be read is no window that is open.
+        let window = Windows::parse(&spec.upgrade.windows).map(|windows| windows.state(self.now));
+        let window = window.unwrap_or(WindowState::Closed { opens: None });
+        let agent = AgentPart::of(&part::Input {
+            gitops: spec.gitops.as_ref(),
+            previous,
+            consent,
+            window: &window,
+            has_api: Facts(&self.state.memory).has_api(),
+            now: self.now,
+        });
         let required = self.ctx.settings.require_approval_objects;
         let policy = policy::item(self.cluster, &self.last_status(), required);
         let (mut whole, mut judged) = (in_aws.clone(), in_aws.clone());
-        for item in agent.into_iter().chain(policy) {
+        for item in agent.item.iter().cloned().chain(policy) {
             if matches!(item.verdict, Verdict::Held(_, Held::Approval)) {
                 judged.items.push(item.clone());
             }
             whole.items.push(item);
         }
-        Parts { in_aws, whole, judged, agent: AgentPart { step, waits, wanted, applied } }
+        Parts { in_aws, whole, judged, agent }
     }
 }

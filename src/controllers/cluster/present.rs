@@ -171,8 +171,10 @@ impl Reconcile<'_> {
             && let Some(name) = &grant.account
             && account::is_being_deleted(self.ctx, name)
         {
-            let message =
-                format!("AwsAccount {name:?} is being deleted: name another one, or wait until it is created again");
+            let message = format!(
+                "AwsAccount {name:?} is being deleted: wait until it is created again, or delete this object and create it again with \
+                 another spec.accountRef, which cannot be changed"
+            );
             return Some(Refusal::new(Reason::AccessDenied, message));
         }
         grant.may_adopt(&Request::of(self.cluster)).err().filter(|_| owns_nothing)
@@ -283,9 +285,10 @@ impl Reconcile<'_> {
             next = next.or(Next::at(at));
         }
         let GitOps { says, stalled, status: mut gitops, next: then, reached } =
-            self.gitops(previous, cloud, secrets, agent.waits).await;
+            self.gitops(previous, cloud, secrets, &agent).await;
         agent.keep(gitops.as_mut(), reached);
-        next = next.or(then);
+        let says = agent.noting(says);
+        next = next.or(then).or(agent.next.map_or(Next::change(), Next::at));
         let ready = self.ready_message(gitops.as_ref().and_then(|gitops| gitops.revision.as_deref()));
         let (conditions, overall) = conditions::conditions(&Input {
             previous: &previous.conditions,

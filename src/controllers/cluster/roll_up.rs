@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 use super::Reconcile;
+use super::agent::part::AgentPart;
 use super::agent::{self, Agent, Missing, ValidAgent};
 use super::facts::Facts;
 use crate::api::Reason;
@@ -80,14 +81,15 @@ impl Reconcile<'_> {
         }
     }
 
-    /// Points the agent at Git when that is due, and tells how it fares. `waits`: the agent's own step is held.
+    /// Points the agent at Git when that is due, and tells how it fares. `part`: what of its step may be done now.
     pub(super) async fn gitops(
         &mut self,
         previous: &EksClusterStatus,
         cloud: &Cloud,
         secrets: Secrets,
-        waits: bool,
+        part: &AgentPart,
     ) -> GitOps {
+        let waits = part.waits;
         let left = |says, status| GitOps { says, stalled: false, status, next: Next::change(), reached: false };
         match secrets {
             Secrets::NotAsked => {
@@ -106,12 +108,12 @@ impl Reconcile<'_> {
                 left(Says::unknown(Reason::WaitingForApproval, message), previous.gitops.clone())
             }
             Secrets::Read(wanted) => {
-                let gitops = self.agent(previous, wanted, cloud).await;
+                let gitops = self.agent(previous, wanted, cloud, part).await;
                 self.told(previous, gitops)
             }
             Secrets::Missing { says, stalled, last_good } => {
                 let status = match last_good.filter(|_| !waits) {
-                    Some(wanted) => self.agent(previous, wanted, cloud).await,
+                    Some(wanted) => self.agent(previous, wanted, cloud, part).await,
                     None => left(says.clone(), previous.gitops.clone()),
                 };
                 let next = status.next.or(Next::after(agent::SECRET_AGAIN, self.now));
@@ -138,10 +140,13 @@ impl Reconcile<'_> {
     }
 
     /// Starts a pass of the agent when it is due, and returns what it said last.
-    async fn agent(&mut self, previous: &EksClusterStatus, wanted: Wanted, cloud: &Cloud) -> GitOps {
+    async fn agent(&mut self, previous: &EksClusterStatus, wanted: Wanted, cloud: &Cloud, part: &AgentPart) -> GitOps {
         let Wanted { mut input, wants_facts } = wanted;
         let (agent, name) = (self.state.kind.agent.clone(), input.agent());
         agent.recall(previous.gitops.as_ref());
+        if let Some(version) = &part.version {
+            input.install_version(version);
+        }
         if wants_facts {
             input.set_facts(agent::facts(&self.state.memory, &self.cluster.cluster_name(), &cloud.aws));
         }

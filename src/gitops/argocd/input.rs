@@ -20,6 +20,8 @@ pub const CLUSTER: &str = "in-cluster";
 /// All that is applied in a workload cluster.
 #[derive(Debug, Clone)]
 pub struct ArgoCdInput {
+    /// The manifests that are built in are applied; otherwise those that are there stay as they are, until they may be upgraded.
+    pub installs: bool,
     pub namespace: String,
     pub repository: Repository,
     /// Relative to the repository's root, checked by [`crate::gitops::validate::path`].

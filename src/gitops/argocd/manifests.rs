@@ -44,8 +44,8 @@ pub struct Install<'a> {
 /// Differs when other manifests would be applied.
 pub fn key(input: &ArgoCdInput) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let ArgoCdInput { namespace, repository, path: _, facts: _ } = input;
-    (VERSION, namespace, repository.interval, &repository.credentials.known_hosts).hash(&mut hasher);
+    let ArgoCdInput { installs, namespace, repository, path: _, facts: _ } = input;
+    (VERSION, installs, namespace, repository.interval, &repository.credentials.known_hosts).hash(&mut hasher);
     hasher.finish()
 }
 

@@ -28,9 +28,14 @@ pub async fn pass(workload: &Workload, input: &ArgoCdInput) -> Result<GitOpsOutc
     let everything = !locked(&workload.memory).installed(key(input), Instant::now());
     if everything {
         let of_git = observe::components(&workload.client, &input.namespace).await?.iter().any(is_adopted);
-        let wanted = manifests::Install { input, of_git };
-        if let Some(missing) = install(workload, &wanted, &mut applied).await? {
-            return Ok(installing(&wanted, applied, &missing));
+        if of_git || input.installs {
+            let wanted = manifests::Install { input, of_git };
+            if let Some(missing) = install(workload, &wanted, &mut applied).await? {
+                return Ok(installing(&wanted, applied, &missing));
+            }
+        } else {
+            // It waits for its upgrade, at a version that is not built in.
+            locked(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
         }
     }
     let ours = sync::ours(input);
@@ -50,8 +55,9 @@ pub async fn pass(workload: &Workload, input: &ArgoCdInput) -> Result<GitOpsOutc
     let verdict = verdict(&seen, &input.namespace, &applied.failed);
     let now = Timestamp::now();
     let look_again = if adopts { Duration::from_secs(1) } else { look_again(&verdict, &seen, input, now) };
+    let complete = applied.failed.is_empty();
     let Results { changed, let_go, .. } = applied;
-    Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), verdict, changed, let_go, look_again })
+    Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), complete, verdict, changed, let_go, look_again })
 }
 
 /// Whether Git has adopted more of Argo CD since the manifests were looked at; then they are looked at again, to let go of it.
@@ -92,7 +98,14 @@ fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) 
         (verdict(&Seen::default(), &wanted.input.namespace, &applied.failed), 15)
     };
     let Results { changed, let_go, .. } = applied;
-    GitOpsOutcome { status: None, verdict, changed, let_go, look_again: Duration::from_secs(look_again) }
+    GitOpsOutcome {
+        status: None,
+        complete: false,
+        verdict,
+        changed,
+        let_go,
+        look_again: Duration::from_secs(look_again),
+    }
 }
 
 /// A part that someone deleted is put back now, not when everything is applied again anyway.

@@ -114,6 +114,8 @@ pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
     let version = ours.iter().find(|part| part.metadata.name == COMPONENTS[0]).and_then(|part| part.version());
     GitOpsStatus {
         applied: Vec::new(),
+        bundled_version: None,
+        upgrade: None,
         agent: Some("argocd".into()),
         version: version.map(|version| bounded(version, 32)),
         adopted: !ours.is_empty() && ours.iter().all(|part| adopted(&part.metadata.labels, &part.metadata.annotations)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 
-use super::input::{Component, Decryption, FluxInput, REGISTRY};
+use super::input::{Component, Decryption, FluxInput, REGISTRY, Version};
 use super::source::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
 use crate::gitops::input::{Facts, GitRef, SecretCopy, SecretData};
 use crate::gitops::validate::{self, SourcePolicy};
@@ -14,6 +14,7 @@ pub const SECRET_TEXT: &str = "s3cr3t-t3xt";
 pub fn input() -> FluxInput {
     FluxInput {
         version: None,
+        installs: Some(Version::NEWEST),
         components: Component::ALL.into(),
         registry: REGISTRY.into(),
         image_pull_secret: None,

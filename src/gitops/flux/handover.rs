@@ -13,12 +13,14 @@ use crate::gitops::memory::Handover;
 use crate::gitops::roll_up::Health;
 
 /// What is installed: the version that is asked for, and once Git has adopted a controller the version that this one has, so that what
-/// Git does not hold goes with it.
-pub fn wanted<'a>(input: &'a FluxInput, controllers: &[Controller]) -> Install<'a> {
-    let asked = input.version.unwrap_or(Version::NEWEST);
-    let of_git = version_of_git(controllers);
-    let built_in = of_git.map(Version::parse);
-    Install { input, version: built_in.flatten().unwrap_or(asked), only_where_missing: built_in == Some(None) }
+/// Git does not hold goes with it. `None`: nothing, as it is ours at a version that is not built in and may not be upgraded yet.
+pub fn wanted<'a>(input: &'a FluxInput, controllers: &[Controller]) -> Option<Install<'a>> {
+    let install = |version, only_where_missing| Install { input, version, only_where_missing };
+    match version_of_git(controllers).map(Version::parse) {
+        None => input.installs.map(|version| install(version, false)),
+        Some(Some(of_git)) => Some(install(of_git, false)),
+        Some(None) => Some(install(input.installs.unwrap_or(Version::NEWEST), true)),
+    }
 }
 
 fn version_of_git(controllers: &[Controller]) -> Option<&str> {
@@ -140,10 +142,12 @@ mod tests {
     fn before_adoption_it_is_what_is_asked_for() {
         let mut input = fixture::input();
         let ours = [controller("source-controller", &json!({VERSION_LABEL: "v2.9.5"}))];
-        assert_eq!(wanted(&input, &[]).version, Version::NEWEST);
-        input.version = Some(Version::V2_7_5);
-        let install = wanted(&input, &ours);
+        assert_eq!(wanted(&input, &[]).unwrap().version, Version::NEWEST);
+        input.installs = Some(Version::V2_7_5);
+        let install = wanted(&input, &ours).unwrap();
         assert_eq!((install.version, install.only_where_missing), (Version::V2_7_5, false));
+        input.installs = None;
+        assert!(wanted(&input, &ours).is_none(), "left as it is");
     }
 
     #[test]
@@ -152,11 +156,11 @@ mod tests {
         let at =
             |version| [controller("helm-controller", &json!({})), controller("source-controller", &of_git(version))];
         let older = at("v2.7.5");
-        let install = wanted(&input, &older);
+        let install = wanted(&input, &older).unwrap();
         assert_eq!((install.version, install.only_where_missing), (Version::V2_7_5, false));
-        input.version = Some(Version::V2_7_5);
+        input.installs = Some(Version::V2_7_5);
         let unknown = at("v2.99.0");
-        let install = wanted(&input, &unknown);
+        let install = wanted(&input, &unknown).unwrap();
         assert_eq!((install.version, install.only_where_missing), (Version::V2_7_5, true));
     }
 

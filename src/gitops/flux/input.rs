@@ -20,8 +20,10 @@ pub const FACTS: &str = "keelson-cluster-facts";
 /// All that is applied in a workload cluster.
 #[derive(Debug, Clone)]
 pub struct FluxInput {
-    /// The version that is asked for; `None`: the newest that is built in.
+    /// The version that the spec names.
     pub version: Option<Version>,
+    /// The version whose manifests are applied; `None`: those that are there stay as they are, until they may be upgraded.
+    pub installs: Option<Version>,
     pub components: BTreeSet<Component>,
     /// Image registry without a trailing slash, [`REGISTRY`] unless a mirror is used.
     pub registry: String,

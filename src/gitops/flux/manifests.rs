@@ -30,8 +30,7 @@ pub struct Install<'a> {
 pub fn key(input: &FluxInput) -> u64 {
     let mut hasher = DefaultHasher::new();
     let pull_secret = input.image_pull_secret.as_ref().map(|secret| &secret.name);
-    let version = input.version.unwrap_or(Version::NEWEST);
-    (version, &input.components, &input.registry, pull_secret, &input.source_identity).hash(&mut hasher);
+    (input.installs, &input.components, &input.registry, pull_secret, &input.source_identity).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -154,12 +153,12 @@ mod tests {
         let mut input = fixture::input();
         input.path = "clusters/other".into();
         input.facts = fixture::full_input().facts;
-        // The newest is what is installed already.
+        // That it is named is no matter.
         input.version = Some(Version::NEWEST);
         assert_eq!(key(&input), of_none);
-        input.version = Some(Version::V2_7_5);
+        input.installs = Some(Version::V2_7_5);
         assert_ne!(key(&input), of_none);
-        input.version = None;
+        input.installs = Some(Version::NEWEST);
         input.components.remove(&Component::HelmController);
         assert_ne!(key(&input), of_none);
     }

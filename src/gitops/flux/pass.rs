@@ -35,9 +35,12 @@ pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcom
     let mut applied = Results::default();
     let everything = !locked(&workload.memory).installed(key(input), Instant::now());
     if everything {
-        let wanted = wanted(input, &observe::controllers(&workload.client).await?);
-        if let Some(missing) = install(workload, &wanted, &mut applied).await? {
-            return Ok(installing(&wanted, applied, &missing));
+        if let Some(wanted) = wanted(input, &observe::controllers(&workload.client).await?) {
+            if let Some(missing) = install(workload, &wanted, &mut applied).await? {
+                return Ok(installing(&wanted, applied, &missing));
+            }
+        } else {
+            locked(&workload.memory).install = Install::Done { key: key(input), at: Instant::now() };
         }
     }
     let ours = sync::ours(input);
@@ -65,9 +68,10 @@ pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcom
     let verdict = verdict(&seen, &applied.failed, now);
     let look_again = if adopts { Duration::from_secs(1) } else { look_again(&verdict, &seen, input, now) };
     let verdict = verdict.noting(told(&seen, input));
+    let complete = applied.failed.is_empty();
     let Results { changed, let_go, .. } = applied;
     let status = roll_up(&seen, &input.components, now);
-    Ok(GitOpsOutcome { status: Some(status), verdict, changed, let_go, look_again })
+    Ok(GitOpsOutcome { status: Some(status), complete, verdict, changed, let_go, look_again })
 }
 
 /// Asks Flux to try again now: what failed for want of the right credentials is otherwise tried after pauses that have grown.
@@ -138,7 +142,14 @@ fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) 
         (verdict(&Seen::default(), &applied.failed, Timestamp::now()), 15)
     };
     let Results { changed, let_go, .. } = applied;
-    GitOpsOutcome { status: None, verdict, changed, let_go, look_again: Duration::from_secs(look_again) }
+    GitOpsOutcome {
+        status: None,
+        complete: false,
+        verdict,
+        changed,
+        let_go,
+        look_again: Duration::from_secs(look_again),
+    }
 }
 
 /// A controller that someone deleted is put back now, not when everything is applied again anyway.

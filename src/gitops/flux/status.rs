@@ -64,6 +64,8 @@ pub fn roll_up(seen: &Seen, wanted: &BTreeSet<Component>, now: jiff::Timestamp) 
     let (objects, failing) = count(all);
     GitOpsStatus {
         applied: Vec::new(),
+        bundled_version: None,
+        upgrade: None,
         agent: Some("flux".into()),
         version: controllers
             .iter()

@@ -264,7 +264,8 @@ pub fn changes(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Vec<Chang
 #[derive(Default)]
 struct Found(Vec<Change>);
 
-const NEW_GROUP: &str = "make a new NodeGroup with the other value and delete this one, or put the old value back";
+const NEW_GROUP: &str = "make a new NodeGroup with the value of the spec and delete this one, or, to keep the nodes, delete \
+     this one with deletionPolicy: Retain and apply it again with the value that is there";
 
 impl Found {
     fn in_place(&mut self, field: impl Into<String>, from: impl ToString, to: impl ToString) {

@@ -61,6 +61,16 @@ class Ec2Region(EC2Backend):
         self.client_tokens: dict[tuple[str, str], tuple[str, str]] = {}
         self._services: list[dict[str, Any]] = []
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For `saved.py`: an interface cannot count itself before its subnet is loaded."""
+        return {**self.__dict__, "enis": (dict(self.enis), self.enis.used)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        interfaces, used = state["enis"]
+        self.__dict__.update(state, enis=Interfaces())
+        dict.update(self.enis, interfaces)
+        self.enis.used = used
+
     def _load_amis(self) -> None:
         """moto's images are made when somebody looks for one: a thousand objects in each account and region are slow to make."""
         self._amis_loaded = False

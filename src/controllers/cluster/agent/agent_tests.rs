@@ -14,7 +14,8 @@ fn due(agent: &Agent) -> i64 {
 fn well() -> Result<GitOpsOutcome, GitOpsError> {
     let verdict = Verdict::ready("applied main@sha1:1");
     let status = Some(GitOpsStatus::default());
-    Ok(GitOpsOutcome { status, verdict, changed: Vec::new(), let_go: Vec::new(), look_again: Duration::from_secs(60) })
+    let look_again = Duration::from_secs(60);
+    Ok(GitOpsOutcome { status, complete: true, verdict, changed: Vec::new(), let_go: Vec::new(), look_again })
 }
 
 fn unreachable(since: i64) -> Result<GitOpsOutcome, GitOpsError> {

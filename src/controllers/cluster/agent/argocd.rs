@@ -89,7 +89,7 @@ pub async fn input(reader: &Reader<'_>, namespace: &str, argocd: &ValidArgoCd) -
         }
     };
     let repository = Repository { kind, url: url.to_owned(), revision, interval: *interval, credentials };
-    Ok(ArgoCdInput { namespace: into.clone(), repository, path: path.clone(), facts: None })
+    Ok(ArgoCdInput { installs: true, namespace: into.clone(), repository, path: path.clone(), facts: None })
 }
 
 async fn git(reader: &Reader<'_>, namespace: &str, url: &SourceUrl, spec: &GitSource) -> Result<Credentials, Missing> {

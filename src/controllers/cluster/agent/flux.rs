@@ -102,6 +102,7 @@ pub async fn input(reader: &Reader<'_>, namespace: &str, flux: &ValidFlux) -> Re
     };
     Ok(FluxInput {
         version: *version,
+        installs: Some(version.unwrap_or(Version::NEWEST)),
         components: components.clone(),
         registry: spec.registry.trim_end_matches('/').to_owned(),
         image_pull_secret,

@@ -7,6 +7,7 @@ mod argocd;
 mod flux;
 mod news;
 mod pace;
+pub mod part;
 mod secrets;
 mod source;
 pub mod steps;
@@ -124,7 +125,7 @@ struct Inner {
     secrets: Option<Read>,
     /// What was asked for when the Secrets were last as they should be.
     last_good: Option<AgentInput>,
-    /// Of what was asked for in the last pass that found the agent there.
+    /// Of what was asked for in the last pass that found all of the agent there.
     reached: Option<u64>,
 }
 
@@ -304,7 +305,7 @@ impl Agent {
         let in_a_row = close.map_or(0, |(_, count)| count.saturating_add(1));
         inner.last = Some((now, in_a_row));
         let (pause, rest) = match result {
-            Ok(GitOpsOutcome { status, verdict, changed, let_go, look_again }) => {
+            Ok(GitOpsOutcome { status, complete, verdict, changed, let_go, look_again }) => {
                 if !changed.is_empty() {
                     inner.news.push(Told::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
                 }
@@ -314,7 +315,7 @@ impl Agent {
                 }
                 let rest = pace::rest(took, !changed.is_empty(), in_a_row);
                 let pauses = (pace::pause(look_again, verdict.ready, inner.watched), rest);
-                if status.is_some() {
+                if complete && status.is_some() {
                     inner.reached = Some(inner.asked);
                 }
                 inner.status = status.or(inner.status.take());

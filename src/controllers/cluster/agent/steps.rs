@@ -1,24 +1,29 @@
 //! The GitOps agent as a step of the cluster's plan: installed, changed field by field, or no longer kept. It is shown, hashed
-//! and approved like the steps in AWS. Pure.
+//! and approved like the steps in AWS. What of it may be done now is in [`super::part`]. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::gitops::GitOps;
-use crate::api::status::{AgentField, EksClusterStatus, MAX_AGENT_FIELDS, StepState};
-use crate::controllers::cluster::facts::cluster_key;
+use crate::api::status::{AgentField, EksClusterStatus, MAX_AGENT_FIELDS};
 use crate::engine::consent::digest;
-use crate::engine::failure::span;
-use crate::engine::{Action, Change, Consent, Item, Key, Step, Verdict, WaitingOn};
+use crate::engine::{Action, Change, Key, Step};
 use crate::gitops::{argocd, flux};
+use crate::upgrade::AgentVersions;
 
 /// Longest value that is kept as it is; of a longer one its beginning and a digest.
 const LONGEST: usize = 512;
 /// What the agent's step is called.
-const KIND: &str = "gitOpsAgent";
+pub const KIND: &str = "gitOpsAgent";
+/// The fields that hold a version.
+const FLUX_VERSION: &str = "flux.version";
+const ARGOCD_VERSION: &str = "argocd.version";
+/// Part of every whole record.
+const HANDOVER: &str = "handover";
+/// A version that nobody knows.
+const UNKNOWN: &str = "unknown";
 
 /// The agent's place in the plan.
 pub fn key() -> Key {
@@ -28,25 +33,35 @@ pub fn key() -> Key {
 /// What an agent is asked to be: each field of `spec.gitops`, with what it comes to where it is absent.
 pub type Fields = BTreeMap<String, String>;
 
-/// What the spec asks for; empty: no agent.
-pub fn wanted(gitops: Option<&GitOps>) -> Fields {
+/// What the spec asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// All of it; empty: no agent.
+    pub fields: Fields,
+    /// The field with the version, and the versions that there are; `None`: no agent.
+    pub version: Option<(&'static str, AgentVersions)>,
+}
+
+/// What the spec asks for, of an agent that was last brought to `applied`. `of_git`: Git owns it.
+pub fn wanted(gitops: Option<&GitOps>, applied: Option<&Fields>, of_git: bool) -> Wanted {
+    let Some(gitops) = gitops else { return Wanted::default() };
     let mut fields = Fields::new();
-    let Some(gitops) = gitops else { return fields };
     flatten("", &serde_json::to_value(gitops).unwrap_or_default(), &mut fields);
-    let mut default = |field: &str, value: &str| {
-        fields.entry(field.to_owned()).or_insert_with(|| value.to_owned());
+    let bundled = match (&gitops.flux, &gitops.argocd) {
+        (Some(_), _) => Some((FLUX_VERSION, flux::Version::NEWEST.as_str())),
+        (None, Some(_)) => Some((ARGOCD_VERSION, argocd::input::VERSION)),
+        (None, None) => None,
     };
-    if gitops.flux.is_some() {
-        default("flux.version", flux::Version::NEWEST.as_str());
-    }
-    if gitops.argocd.is_some() {
-        default("argocd.version", argocd::input::VERSION);
-    }
-    if !fields.is_empty() {
+    let version = bundled.map(|(field, bundled)| {
+        let current = applied.and_then(|applied| applied.get(field).cloned());
+        let versions =
+            AgentVersions { current, named: fields.get(field).cloned(), bundled: bundled.to_owned(), of_git };
+        fields.insert(field.to_owned(), versions.goal().to_owned());
         // Nothing that Git has adopted stays ours: a part of what is approved, as it is written without being asked for again.
-        fields.insert("handover".to_owned(), "each object, once Git has adopted it".to_owned());
-    }
-    fields
+        fields.insert(HANDOVER.to_owned(), "each object, once Git has adopted it".to_owned());
+        (field, versions)
+    });
+    Wanted { fields, version }
 }
 
 fn flatten(at: &str, value: &Value, into: &mut Fields) {
@@ -71,15 +86,24 @@ fn shortened(text: &str) -> String {
     format!("{start}… (sha256 {})", digest(text, 16))
 }
 
-/// What the agent was last brought to, as status keeps it; `None`: there is none. A status of a Keelson that did not keep it
-/// tells of an agent all the same: it is as the spec says, as long as nobody has edited that since.
-pub fn applied(previous: &EksClusterStatus, generation: Option<i64>, wanted: &Fields) -> Option<Fields> {
+/// What the agent was last brought to, as status keeps it; `None`: there is none. A Keelson that did not keep it left an agent all the
+/// same, of which no more is known than its version: nothing proves that an edit from before was carried out.
+pub fn applied(previous: &EksClusterStatus) -> Option<Fields> {
     let gitops = previous.gitops.as_ref()?;
     if !gitops.applied.is_empty() {
         return Some(gitops.applied.iter().map(|one| (one.field.clone(), one.value.clone())).collect());
     }
-    let was_there = gitops.last_contact.is_some() && previous.observed_generation == generation;
-    was_there.then(|| wanted.clone()).filter(|fields| !fields.is_empty())
+    let is_older = previous.change_policy.is_none() && gitops.last_contact.is_some();
+    let field = if gitops.agent.as_deref() == Some("argocd") { ARGOCD_VERSION } else { FLUX_VERSION };
+    let version = gitops.version.as_deref().unwrap_or(UNKNOWN);
+    is_older.then(|| Fields::from([(field.to_owned(), version.to_owned())]))
+}
+
+/// What an older Keelson left is kept from the first status on, as the one after cannot tell any more who wrote it.
+pub fn keep_what_was_left(status: &mut EksClusterStatus, previous: &EksClusterStatus) {
+    if let Some(gitops) = status.gitops.as_mut().filter(|gitops| gitops.applied.is_empty()) {
+        gitops.applied = applied(previous).as_ref().map(for_status).unwrap_or_default();
+    }
 }
 
 /// The same, for status.
@@ -99,13 +123,15 @@ pub fn step(wanted: &Fields, applied: Option<&Fields>) -> Option<Step> {
         (false, false) => Action::Update,
     };
     let of = |fields: &Fields, field: &str| fields.get(field).cloned().unwrap_or_default();
-    let names: std::collections::BTreeSet<_> = wanted.keys().chain(before.keys()).collect();
+    let names: BTreeSet<_> = wanted.keys().chain(before.keys()).collect();
     let changes: Vec<_> = names
         .into_iter()
         .map(|field| Change::in_place(field.as_str(), of(before, field), of(wanted, field)))
         .filter(|change| change.from != change.to)
         .collect();
-    (!changes.is_empty()).then_some(Step { action, changes, reason: None })
+    let is_unproven = action == Action::Update && !before.contains_key(HANDOVER);
+    let reason = is_unproven.then(|| "an older Keelson kept no record of what it applied".to_owned());
+    (!changes.is_empty()).then_some(Step { action, changes, reason })
 }
 
 /// How long it takes until the agent has applied its path once.
@@ -118,34 +144,13 @@ pub fn expected(action: Action) -> Duration {
     })
 }
 
-/// The step in the plan: held, waiting for the control plane, or under way.
-pub fn item(step: Step, consent: &Consent, has_api: bool, previous: &EksClusterStatus, now: Timestamp) -> Item {
-    let key = key();
-    let verdict = match consent.holds(&key, &step) {
-        Some(held) => Verdict::Held(step, held),
-        None if !has_api => Verdict::Pending(step, vec![WaitingOn::Resource(cluster_key())]),
-        None => {
-            let since = since(previous).unwrap_or(now);
-            let until = since.saturating_add(span(expected(step.action))).unwrap_or(since);
-            Verdict::Waiting { action: step.action, since, until, note: String::new(), operation: None }
-        }
-    };
-    Item { key, verdict, forbidden: Vec::new(), drift: Vec::new() }
-}
-
-/// Since when it is under way, as the last status says.
-fn since(previous: &EksClusterStatus) -> Option<Timestamp> {
-    let steps = &previous.plan.as_ref()?.steps;
-    let step = steps.iter().find(|step| step.resource == KIND && step.state == StepState::Running)?;
-    step.since.as_ref().map(|time| time.0)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::engine::consent::{Given, Held};
+    use crate::api::policy::ChangePolicy;
+    use crate::api::status::GitOpsStatus;
 
     fn gitops(change: impl FnOnce(&mut Value)) -> GitOps {
         let mut gitops = json!({"flux": {
@@ -157,7 +162,7 @@ mod tests {
     }
 
     fn fields(change: impl FnOnce(&mut Value)) -> Fields {
-        wanted(Some(&gitops(change)))
+        wanted(Some(&gitops(change)), None, false).fields
     }
 
     fn changes(step: Option<Step>) -> (Action, Vec<String>) {
@@ -202,29 +207,36 @@ mod tests {
     }
 
     #[test]
-    fn an_approved_step_is_of_its_values() {
-        let install = step(&fields(|_| ()), None).unwrap();
-        let other = step(&fields(|gitops| gitops["flux"]["path"] = "clusters/other".into()), None).unwrap();
-        let consent = Consent::default();
-        let approved = consent.ids(&key(), &install).into_iter().map(|id| (key(), id)).collect();
-        let consent = Consent { given: Given::Only(approved), ..consent };
-        let verdict =
-            |step: Step| item(step, &consent, true, &EksClusterStatus::default(), Timestamp::UNIX_EPOCH).verdict;
-        assert!(matches!(verdict(install), Verdict::Waiting { action: Action::Create, .. }));
-        assert!(matches!(verdict(other), Verdict::Held(_, Held::Approval)));
+    fn of_an_agent_that_an_older_keelson_left_nothing_but_its_version_is_known() {
+        let all = fields(|_| ());
+        let contact = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH));
+        let gitops = GitOpsStatus { last_contact: contact, version: Some("v2.9.5".into()), ..GitOpsStatus::default() };
+        let mut previous = EksClusterStatus { observed_generation: Some(3), ..EksClusterStatus::default() };
+        assert_eq!(applied(&previous), None);
+        previous.gitops = Some(gitops);
+        let left = applied(&previous).unwrap();
+        assert_eq!(left, Fields::from([(FLUX_VERSION.to_owned(), "v2.9.5".to_owned())]));
+        // Perhaps an edit was made while it was replaced: all else is a step again, and the version is none.
+        let found = step(&all, Some(&left)).unwrap();
+        assert_eq!((found.action, found.changes.len()), (Action::Update, all.len() - 1));
+        assert!(found.reason.is_some_and(|reason| reason.contains("older Keelson")));
+        // It is kept though the next status shows who writes it.
+        let mut status = EksClusterStatus { change_policy: Some(ChangePolicy::Automatic), ..previous.clone() };
+        assert_eq!(applied(&status), None, "one that is being installed");
+        keep_what_was_left(&mut status, &previous);
+        assert_eq!(applied(&status), Some(left));
+        previous.gitops.as_mut().unwrap().applied = for_status(&all);
+        assert_eq!(applied(&previous), Some(all));
     }
 
     #[test]
-    fn an_agent_of_an_older_keelson_is_as_the_spec_says_unless_that_was_edited() {
-        let all = fields(|_| ());
-        let mut previous = EksClusterStatus { observed_generation: Some(3), ..EksClusterStatus::default() };
-        assert_eq!(applied(&previous, Some(3), &all), None);
-        let contact = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
-        previous.gitops = Some(crate::api::status::GitOpsStatus { last_contact: contact, ..Default::default() });
-        assert_eq!(applied(&previous, Some(3), &all), Some(all.clone()));
-        assert_eq!(applied(&previous, Some(4), &all), None);
-        previous.gitops.as_mut().unwrap().applied = for_status(&all);
-        assert_eq!(applied(&previous, Some(4), &Fields::new()), Some(all));
+    fn the_version_is_the_goal_and_never_lowered_by_an_older_keelson() {
+        let at = |version: &str| Fields::from([(FLUX_VERSION.to_owned(), version.to_owned())]);
+        let spec = gitops(|_| ());
+        let goal = |current, of_git| wanted(Some(&spec), Some(&at(current)), of_git).fields[FLUX_VERSION].clone();
+        assert_eq!(goal("v2.7.5", false), flux::Version::NEWEST.as_str());
+        assert_eq!(goal("v2.99.0", false), "v2.99.0");
+        assert_eq!(goal("v2.7.5", true), "v2.7.5", "it is Git's");
     }
 
     #[test]

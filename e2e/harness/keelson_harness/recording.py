@@ -1,0 +1,80 @@
+"""What one version of the operator left, as files, for another version to find: every object of the API servers as etcd holds it,
+and AWS as the emulator holds it. So objects keep their UIDs, status and managed fields.
+
+I/O: the files, etcd, the emulator.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from .aws import Aws
+
+ABOUT, AWS = "about.json", "aws.pickle.gz"
+# Of the control planes themselves, and of one run.
+LEFT_OUT = ("events/", "leases/kube-", "masterleases/", "peerserverleases/")
+SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A folder with what was left."""
+
+    directory: Path
+
+    @property
+    def about(self) -> dict:
+        """Who left it, and when."""
+        return json.loads((self.directory / ABOUT).read_text())
+
+    def record(self, etcd_url: str, planes: list[str], aws: Aws, about: dict[str, str]) -> None:
+        """While nothing is under way, and no operator runs."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for plane in planes:
+            lines = "".join(f"{json.dumps(entry)}\n" for entry in _read(etcd_url, plane))
+            # Without a time, so that the same contents make the same file.
+            self._objects(plane).write_bytes(gzip.compress(lines.encode(), mtime=0))
+        saved = aws.control("GET", "saved")["saved"]
+        (self.directory / AWS).write_bytes(base64.b64decode(saved))
+        (self.directory / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+
+    def load_objects(self, etcd_url: str, planes: list[str]) -> None:
+        """Before the API servers start."""
+        for plane in planes:
+            for line in gzip.decompress(self._objects(plane).read_bytes()).decode().splitlines():
+                _call(etcd_url, "put", json.loads(line))
+
+    def load_aws(self, aws: Aws) -> None:
+        """In place of what the emulator holds."""
+        saved = base64.b64encode((self.directory / AWS).read_bytes()).decode()
+        aws.control("POST", "saved", json={"saved": saved})
+
+    def _objects(self, plane: str) -> Path:
+        return self.directory / f"{plane}.jsonl.gz"
+
+
+def _read(etcd_url: str, plane: str) -> Iterator[dict[str, str]]:
+    prefix = f"/{plane}/".encode()
+    # Until the first key that does not begin with it.
+    end = prefix[:-1] + bytes([prefix[-1] + 1])
+    found = _call(etcd_url, "range", {"key": _text(prefix), "range_end": _text(end)})
+    for entry in found.get("kvs", []):
+        if not base64.b64decode(entry["key"]).decode().removeprefix(prefix.decode()).startswith(LEFT_OUT):
+            yield {"key": entry["key"], "value": entry["value"]}
+
+
+def _text(key: bytes) -> str:
+    return base64.b64encode(key).decode()
+
+
+def _call(etcd_url: str, verb: str, body: dict) -> dict:
+    answer = requests.post(f"{etcd_url}/v3/kv/{verb}", json=body, timeout=SECONDS)
+    answer.raise_for_status()
+    return answer.json()

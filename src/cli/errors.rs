@@ -1,0 +1,138 @@
+//! Errors of the command line in words for people: what failed, why, what to do. Pure.
+
+use std::error::Error as _;
+
+/// The error with its causes, each told once: many say their cause themselves.
+pub fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let of_kubernetes = cause.downcast_ref::<kube::Error>();
+        let (plain, cause) = match of_kubernetes {
+            Some(error) => (causes(error), of_kubernetes_api(error)),
+            None => (cause.to_string(), cause.to_string()),
+        };
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&plain) {
+            text = format!("{text}: {cause}");
+        }
+        // It told of its own causes, which print as the structures that they are.
+        if of_kubernetes.is_some() {
+            break;
+        }
+    }
+    text
+}
+
+/// What the Kubernetes API, or the way there, said.
+fn of_kubernetes_api(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => {
+            let message = status.message.trim_end_matches('.');
+            match status.code {
+                401 => format!(
+                    "{message}: the API server does not know you: log in again, or choose another context of KUBECONFIG"
+                ),
+                403 => format!(
+                    "{message}: ask an administrator of the management cluster for that right (docs/install.md, People)"
+                ),
+                // Of an object the server says which; of a kind that is not served, that there is no such page.
+                404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {
+                    format!(
+                        "{message}: are Keelson's CRDs installed in this cluster, and is KUBECONFIG's context the management cluster's?"
+                    )
+                }
+                409 => format!("{message}: somebody changed it meanwhile: try again"),
+                429 | 500..=599 => format!("{message}: the API server cannot answer now: try again"),
+                _ => message.to_owned(),
+            }
+        }
+        kube::Error::InferConfig(_) | kube::Error::InferKubeconfig(_) => {
+            format!("{}: set KUBECONFIG to the file of the management cluster", causes(error))
+        }
+        kube::Error::Auth(_) => format!("{}: log in again", causes(error)),
+        kube::Error::Service(_) | kube::Error::HyperError(_) => {
+            format!(
+                "the API server cannot be reached: {}: check the network, and the server in KUBECONFIG",
+                causes(error)
+            )
+        }
+        // The parser quotes what it stumbled over, which may be anything.
+        kube::Error::SerdeError(_) => {
+            "the API server's answer cannot be read: is this keelson of the version of the CRDs?".to_owned()
+        }
+        other => causes(other),
+    }
+}
+
+/// What its causes say, without the names of types before it.
+fn causes(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return status.message.clone();
+    }
+    let mut text = String::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if text.is_empty() {
+            text = more;
+        } else if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        source = cause.source();
+    }
+    if text.is_empty() { error.to_string() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+    use kube::core::Status;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = std::io::Error::other("no such host");
+        let error = anyhow::Error::from(error).context("cannot reach AWS: no such host").context("plan --live");
+        assert_eq!(told(&error), "plan --live: cannot reach AWS: no such host");
+        let plain: anyhow::Result<()> = Err(anyhow::anyhow!("b")).context("a");
+        assert_eq!(told(&plain.unwrap_err()), "a: b");
+    }
+
+    fn status(code: u16, message: &str, name: &str) -> kube::Error {
+        let details = json!({"name": name, "group": "keelson.dev", "kind": "eksclusters"});
+        let status = json!({"status": "Failure", "code": code, "message": message, "reason": "x", "details": details});
+        kube::Error::Api(Box::new(serde_json::from_value::<Status>(status).unwrap()))
+    }
+
+    #[test]
+    fn what_the_api_server_says_comes_with_what_to_do_and_without_its_structures() {
+        let table = [
+            (401, "Unauthorized", "", "log in again"),
+            (403, "eksclusters.keelson.dev \"a\" is forbidden", "a", "ask an administrator"),
+            (404, "eksclusters.keelson.dev \"a\" not found", "a", "not found"),
+            (404, "404 page not found", "", "CRDs installed"),
+            (409, "the object has been modified", "a", "try again"),
+            (503, "shutting down", "", "try again"),
+            (422, "spec.hash: Invalid value", "a", "spec.hash: Invalid value"),
+        ];
+        for (code, message, name, advice) in table {
+            let error = anyhow::Error::from(status(code, message, name)).context("EksCluster a in namespace default");
+            let text = told(&error);
+            assert!(text.starts_with(&format!("EksCluster a in namespace default: {message}")), "{text}");
+            assert!(text.contains(advice), "{text}");
+            assert!(!text.contains("Status {") && !text.contains("ApiError"), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_api_server_that_is_away_is_told_with_why() {
+        let refused = std::io::Error::other("connection refused");
+        let error = anyhow::Error::from(kube::Error::Service(Box::new(refused)));
+        let text = told(&error);
+        assert!(text.contains("connection refused") && text.contains("KUBECONFIG"), "{text}");
+        assert!(!text.contains("ServiceError"), "{text}");
+    }
+}

@@ -1,0 +1,220 @@
+//! The agent's part of a reconcile: what of its step may be done now. An upgrade waits for a maintenance window and for its approval,
+//! and until then the agent is kept up at the version that it has. Pure.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::steps::{self, Fields, Wanted};
+use crate::api::conditions::bounded;
+use crate::api::gitops::GitOps;
+use crate::api::status::{AgentUpgradeStatus, EksClusterStatus, GitOpsStatus, StepState};
+use crate::controllers::cluster::facts::cluster_key;
+use crate::controllers::conditions::Says;
+use crate::engine::failure::span;
+use crate::engine::{Consent, Held, Item, Step, Verdict, WaitingOn};
+use crate::upgrade::windows::rfc3339;
+use crate::upgrade::{AgentUpgrade, Hold, WindowState};
+
+/// Longest text about an upgrade.
+const LONGEST: usize = 1024;
+/// An upgrade that has begun, and of which nothing is seen after so long, has not: the cluster could not be reached.
+const BEGINS_WITHIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// What it is decided from.
+#[derive(Clone, Copy)]
+pub struct Input<'a> {
+    /// What the spec asks for.
+    pub gitops: Option<&'a GitOps>,
+    /// The last status.
+    pub previous: &'a EksClusterStatus,
+    /// What may be done.
+    pub consent: &'a Consent,
+    /// Whether upgrades may begin.
+    pub window: &'a WindowState,
+    /// The control plane is there.
+    pub has_api: bool,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The agent's part of the plan.
+pub struct AgentPart {
+    /// What is to be done with it.
+    pub step: Option<Step>,
+    /// Its place in the plan.
+    pub item: Option<Item>,
+    /// Nothing is written to the workload cluster.
+    pub waits: bool,
+    /// The version that it is to have now; `None`: no agent.
+    pub version: Option<String>,
+    /// When an upgrade may go on that does not now.
+    pub next: Option<Timestamp>,
+    /// What the spec comes to now: without an upgrade that waits.
+    now: Fields,
+    applied: Option<Fields>,
+    field: Option<&'static str>,
+    bundled: Option<String>,
+    of_git: bool,
+    upgrade: Option<AgentUpgradeStatus>,
+}
+
+/// A step in two: the version, and all else.
+struct Split {
+    version: Option<Step>,
+    rest: Option<Step>,
+}
+
+impl Split {
+    fn of(step: Option<&Step>, field: Option<&str>) -> Self {
+        let part = |is_version: bool| {
+            let step = step?;
+            let changes = step.changes.iter().filter(|change| (Some(change.field.as_str()) == field) == is_version);
+            let changes: Vec<_> = changes.cloned().collect();
+            (!changes.is_empty()).then(|| Step { changes, ..step.clone() })
+        };
+        Self { version: part(true), rest: part(false) }
+    }
+}
+
+impl AgentPart {
+    /// Decides.
+    pub fn of(input: &Input<'_>) -> Self {
+        let Input { gitops, previous, consent, window, now, .. } = *input;
+        let applied = steps::applied(previous);
+        let of_git = previous.gitops.as_ref().is_some_and(|gitops| gitops.adopted);
+        let Wanted { fields, version } = steps::wanted(gitops, applied.as_ref(), of_git);
+        let step = steps::step(&fields, applied.as_ref());
+        let upgrade = version.as_ref().and_then(|(_, versions)| versions.upgrade());
+        let field = version.as_ref().map(|(field, _)| *field);
+        let split = Split::of(step.as_ref(), field.filter(|_| upgrade.is_some()));
+        let held = |part: &Option<Step>| part.as_ref().and_then(|step| consent.holds(&steps::key(), step));
+        let (rest_held, version_held) = (held(&split.rest), held(&split.version));
+        let waits = rest_held.is_some();
+        let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(is_under_way(upgrade, previous, now), window));
+        let recorded = previous.gitops.as_ref().and_then(|gitops| gitops.upgrade.as_ref()?.started_at.clone());
+        let may_go = !waits && version_held.is_none() && hold.is_none();
+        // It begins as soon as that stands in status: what is written to the cluster before could not be told from the outside.
+        let goes = may_go && recorded.is_some();
+        let started_at = match hold {
+            Some(_) => None,
+            None if may_go && input.has_api => recorded.or_else(|| Some(Time(whole_seconds(now)))),
+            None => recorded,
+        };
+        let next = match &hold {
+            Some(Hold::OutsideWindow { opens: Some(opens) }) => Some(opens.timestamp()),
+            _ => (started_at.is_some() && upgrade.is_some() && !goes && may_go).then_some(now),
+        };
+        let pinned = upgrade.as_ref().filter(|_| !goes).map(|upgrade| upgrade.from.clone());
+        let mut at_present = fields;
+        if let (Some(field), Some(version)) = (field, &pinned) {
+            at_present.insert(field.to_owned(), version.clone());
+        }
+        let item = step.clone().map(|step| {
+            let only_version = split.rest.is_none();
+            item(step, rest_held.or(version_held), hold.as_ref().filter(|_| only_version), input)
+        });
+        Self {
+            waits,
+            version: field.and_then(|field| at_present.get(field).cloned()),
+            next,
+            now: at_present,
+            applied,
+            field,
+            bundled: version.map(|(_, versions)| versions.bundled),
+            of_git,
+            upgrade: upgrade.map(|upgrade| told(&upgrade, version_held, hold.as_ref(), started_at)),
+            step,
+            item,
+        }
+    }
+
+    /// What of the agent is kept in status. `reached`: it is as it is to be now.
+    pub fn keep(&self, status: Option<&mut GitOpsStatus>, reached: bool) {
+        let Some(status) = status else { return };
+        let is_new = reached && !self.waits;
+        let mut applied = if is_new { Some(&self.now) } else { self.applied.as_ref() }.cloned();
+        if let (true, Some(field), Some(version), Some(applied)) =
+            (self.of_git && status.adopted, self.field, &status.version, &mut applied)
+        {
+            // Its version is what Git makes it.
+            applied.insert(field.to_owned(), version.clone());
+        }
+        status.applied = applied.as_ref().map(steps::for_status).unwrap_or_default();
+        status.bundled_version.clone_from(&self.bundled);
+        status.upgrade.clone_from(&self.upgrade);
+    }
+
+    /// GitOpsReady, with the upgrade that waits.
+    pub fn noting(&self, says: Says) -> Says {
+        let waits = self.upgrade.as_ref().filter(|upgrade| upgrade.started_at.is_none());
+        let Some(message) = waits.and_then(|upgrade| upgrade.message.as_ref()) else { return says };
+        Says { message: bounded(&format!("{}; upgrade {message}", says.message), LONGEST), ..says }
+    }
+}
+
+/// Whether an upgrade is to be finished though its window has closed: it began lately, or something of it is there.
+fn is_under_way(upgrade: &AgentUpgrade, previous: &EksClusterStatus, now: Timestamp) -> bool {
+    let Some(gitops) = &previous.gitops else { return false };
+    let Some(began) = gitops.upgrade.as_ref().and_then(|upgrade| upgrade.started_at.as_ref()) else { return false };
+    let has_moved = gitops.version.as_ref().is_some_and(|version| *version != upgrade.from);
+    has_moved || now.duration_since(began.0) < BEGINS_WITHIN
+}
+
+fn told(
+    upgrade: &AgentUpgrade,
+    held: Option<Held>,
+    hold: Option<&Hold>,
+    started_at: Option<Time>,
+) -> AgentUpgradeStatus {
+    let waits = match (held, hold) {
+        (Some(Held::Observe), _) => "changePolicy is Observe".to_owned(),
+        (Some(_), _) => "waits for approval".to_owned(),
+        (None, Some(hold)) => hold.to_string(),
+        (None, None) => "in progress".to_owned(),
+    };
+    let next_window = match hold {
+        Some(Hold::OutsideWindow { opens: Some(opens) }) => Some(rfc3339(opens)),
+        _ => None,
+    };
+    AgentUpgradeStatus {
+        from: upgrade.from.clone(),
+        to: upgrade.to.clone(),
+        message: Some(bounded(&format!("{upgrade}: {waits}"), LONGEST)),
+        next_window,
+        started_at,
+    }
+}
+
+/// The step in the plan: held, waiting for the control plane or a window, or under way.
+fn item(step: Step, held: Option<Held>, hold: Option<&Hold>, input: &Input<'_>) -> Item {
+    let key = steps::key();
+    let verdict = match (held, hold) {
+        (Some(held), _) => Verdict::Held(step, held),
+        (None, _) if !input.has_api => Verdict::Pending(step, vec![WaitingOn::Resource(cluster_key())]),
+        (None, Some(hold)) => {
+            let step = Step { reason: Some(hold.to_string()), ..step };
+            Verdict::Pending(step, vec![WaitingOn::Gate(key.clone(), hold.to_string())])
+        }
+        (None, None) => {
+            let since = since(input.previous).unwrap_or(input.now);
+            let until = since.saturating_add(span(steps::expected(step.action))).unwrap_or(since);
+            Verdict::Waiting { action: step.action, since, until, note: String::new(), operation: None }
+        }
+    };
+    Item { key, verdict, forbidden: Vec::new(), drift: Vec::new() }
+}
+
+/// Since when it is under way, as the last status says.
+fn since(previous: &EksClusterStatus) -> Option<Timestamp> {
+    let steps = &previous.plan.as_ref()?.steps;
+    let step = steps.iter().find(|step| step.resource == steps::KIND && step.state == StepState::Running)?;
+    step.since.as_ref().map(|time| time.0)
+}
+
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+#[cfg(test)]
+#[path = "part_tests.rs"]
+mod tests;
