@@ -16,8 +16,10 @@ use super::leftovers::Leftovers;
 use super::nat_gateway::NatGateway;
 use super::node_group::{self, NodeGroup, Target};
 pub use super::node_role::NodeRole;
-use super::oidc_provider::OidcProvider;
+use super::oidc_provider::{self, OidcProvider};
 use super::pod_identity_association::PodIdentityAssociation;
+use super::proof::Owned;
+use super::removals::Removals;
 use super::role::{self, GivenRole, Purpose, Role};
 use super::route::Route;
 use super::route_table::{RouteTable, Table};
@@ -77,6 +79,8 @@ pub struct ClusterInput<'a> {
     pub node_groups_left: &'a [String],
     /// What is in AWS with the object's tag: what the spec no longer names goes with the rest.
     pub owned: &'a [Key],
+    /// The same with ids, where what the spec no longer names is taken away now; `None`: it is all to go, in its order.
+    pub removes: Option<&'a [Owned]>,
     /// The versions that may be there now.
     pub versions: &'a Versions,
     /// How long what was seen is believed.
@@ -150,7 +154,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
             if let Some(service) = &spec.kubernetes_network.service_cidr {
                 layout::apart(&vpc.cidr, service)?;
             }
-            own_network(&mut nodes, &making, vpc, zones, input.owned)?
+            own_network(&mut nodes, &making, vpc, zones, input)?
         }
         NetworkKind::Existing(existing) => {
             nodes.push(Arc::new(ExistingNetwork::new(&making, existing)));
@@ -174,7 +178,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     }
     let version = input.versions.control_plane.clone();
     nodes.push(Arc::new(Cluster::new(&making, spec, network.clone(), version)));
-    if spec.oidc_provider {
+    if spec.oidc_provider || goes_with_the_rest(input, &oidc_provider::key()) {
         nodes.push(Arc::new(OidcProvider::new(&making)));
     }
     in_cluster(&mut nodes, &making, spec, input.versions);
@@ -183,7 +187,16 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(Role::new(&making, Purpose::Fargate, &[], account)));
     }
     fargate_profiles(&mut nodes, &making, spec, &network);
+    let keys = nodes.iter().map(|node| node.key()).collect();
+    if let Some(removals) = input.removes.and_then(|made| Removals::new(&making, made, &keys)) {
+        nodes.push(Arc::new(removals));
+    }
     graph(nodes, gates(input))
+}
+
+/// Whether something of an earlier spec is there and is deleted with the rest: else it is taken away by itself.
+fn goes_with_the_rest(input: &ClusterInput<'_>, key: &Key) -> bool {
+    input.removes.is_none() && input.owned.contains(key)
 }
 
 /// Adds what hangs off the control plane and is done in a moment.
@@ -245,11 +258,11 @@ fn own_network(
     making: &Making<'_>,
     spec: &VpcSpec,
     zones: &[String],
-    owned: &[Key],
+    input: &ClusterInput<'_>,
 ) -> Result<Vec<Key>, SpecError> {
-    // What an earlier spec asked for stays until the cluster goes, and then goes with it.
-    let made_in = |kind: &str, zone: &String| owned.iter().any(|key| key.kind() == kind && key.name() == zone);
-    let public_made = owned.iter().any(|key| matches!(subnet::zone_of(key), Some((SubnetTier::Public, _))));
+    let made_in = |kind: &'static str, zone: &String| goes_with_the_rest(input, &Key::named(kind, zone));
+    // Public subnets stay until the cluster goes, and then go with it.
+    let public_made = input.owned.iter().any(|key| matches!(subnet::zone_of(key), Some((SubnetTier::Public, _))));
     let public = spec.public_subnets || public_made;
     let layout = layout::layout(&spec.cidr, zones.len(), public)?;
     if spec.nat != Nat::None && !spec.public_subnets {
@@ -290,18 +303,19 @@ fn own_network(
             nodes.push(Arc::new(Route::to_nat(making, table, nat_zone)));
         }
     }
-    endpoints(nodes, making, spec, zones, owned);
+    endpoints(nodes, making, spec, zones, input);
     nodes.push(Arc::new(Leftovers::new(making, vpc::key(), &subnets, &[])));
     Ok(private)
 }
 
-/// Adds the endpoints that the spec lists, and those that were made when it listed more: they go with the VPC.
-fn endpoints(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &VpcSpec, zones: &[String], owned: &[Key]) {
-    let made = owned.iter().filter(|key| key.kind() == "vpcEndpoint").map(|key| key.name().to_owned());
+/// Adds the endpoints that the spec lists; and when all goes, those that were made when it listed more.
+fn endpoints(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &VpcSpec, zones: &[String], input: &ClusterInput<'_>) {
+    let made = input.owned.iter().filter(|key| key.kind() == "vpcEndpoint" && goes_with_the_rest(input, key));
+    let made = made.map(|key| key.name().to_owned());
     let mut services: Vec<String> = spec.endpoints.iter().cloned().chain(made).collect();
     services.sort();
     services.dedup();
-    let group_made = owned.contains(&super::security_group::key());
+    let group_made = goes_with_the_rest(input, &super::security_group::key());
     if group_made || services.iter().any(|service| !vpc_endpoint::is_gateway(service)) {
         nodes.push(Arc::new(SecurityGroup::new(making, &spec.cidr)));
     }

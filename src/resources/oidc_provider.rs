@@ -45,7 +45,7 @@ fn arn(cloud: &Cloud, issuer: &str) -> String {
 }
 
 /// `None`: it is gone.
-async fn tags_of(cloud: &Cloud, arn: &str) -> Result<Option<Tags>, Failure> {
+pub(super) async fn tags_of(cloud: &Cloud, arn: &str) -> Result<Option<Tags>, Failure> {
     let request = cloud.aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
     match cloud.aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await {
         Err(error) if error.class() == Class::Gone => Ok(None),

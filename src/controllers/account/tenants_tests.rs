@@ -149,6 +149,7 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
         nodes: Nodes::Ready,
         node_groups_left: &[],
         owned: &[],
+        removes: None,
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

@@ -292,6 +292,7 @@ impl Reconcile<'_> {
             nodes: self.nodes(),
             node_groups_left: left,
             owned: &survey.owned,
+            removes: None,
             versions: &Versions::default(),
             intervals: self.ctx.settings.intervals,
         })

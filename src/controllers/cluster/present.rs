@@ -100,6 +100,9 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return Some(self.refused(previous, refusal, Next::change())),
             Err(Denied::Unseen(failure)) => return Some(self.failed(previous, failure)),
         }
+        if let Err(failure) = self.check_beforehand(&cloud.aws, &grant, previous).await {
+            return Some(self.failed(previous, failure));
+        }
         let upgrade = self.upgrade(&cloud, previous).await;
         let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
         let graph = match self.graph(&grant, &cloud, &versions).await {
@@ -198,17 +201,19 @@ impl Reconcile<'_> {
             nodes: self.nodes(),
             node_groups_left: &[],
             owned: &survey.owned,
+            removes: Some(&survey.made),
             versions,
             intervals: self.ctx.settings.intervals,
         };
         expand::cluster(&input).map_err(NoGraph::Spec)
     }
 
-    /// What its node groups ask of the role that is made for them. One that asks for a policy that the account does not allow
-    /// says so itself, and does not get it.
+    /// What its node groups ask of the role that is made for them. One that asks for a policy that the account does not allow, or
+    /// that is not there, says so itself, and does not get it.
     pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|policy| grant.allows_policy(policy))
+        let may_have = |policy: &str| grant.allows_policy(policy) && !self.state.kind.checked.is_missing(policy);
+        NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(may_have)
     }
 
     /// Points the agent at Git once the API is there, and puts everything together.
