@@ -143,7 +143,7 @@ pub struct EksClusterSpec {
     /// Access to the Kubernetes API by IAM principals.
     #[serde(default)]
     pub access: Access,
-    /// Makes an IAM OIDC provider for the cluster's service accounts (IRSA).
+    /// Makes an IAM OIDC provider for the cluster's service accounts (IRSA); `false` deletes the one that Keelson made.
     #[serde(default = "schema::yes")]
     pub oidc_provider: bool,
     /// IAM roles of service accounts, by EKS Pod Identity. One that Keelson made and that is no longer listed is deleted; those

@@ -38,6 +38,7 @@ use super::version::{InvalidVersion, KubernetesVersion};
     validation = rules::node_group_name_fits_eks(),
     validation = rules::node_group_name_fixed(),
     validation = rules::node_group_version_not_lowered(),
+    validation = rules::size_of_an_autoscaler(),
     derive = "PartialEq",
     status = "NodeGroupStatus",
     scale(spec_replicas_path = ".spec.scaling.desired", status_replicas_path = ".status.replicas"),
@@ -203,8 +204,8 @@ pub struct Scaling {
     /// Most nodes.
     #[schemars(range(min = 1))]
     pub max: i32,
-    /// Nodes at creation; absent: `min`. With `desiredPolicy: Initial` a later change of it (by `kubectl scale`, too) does
-    /// nothing to a node group that exists: an autoscaler owns its size.
+    /// Nodes at creation; absent: `min`. With `desiredPolicy: Initial` an autoscaler owns the size of a node group that exists:
+    /// a later change of it (by `kubectl scale`, too) is refused, but for leaving it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub desired: Option<i32>,

@@ -248,6 +248,7 @@ pub fn label(key: &Key) -> String {
         "fargateProfile" => "Fargate profile",
         "gitOpsAgent" => "GitOps agent",
         "changePolicy" => "changePolicy",
+        "removals" => "what is no longer asked for",
         "unlistedAccessEntries" => "access entries that are not listed",
         "unlistedAddons" => "add-ons that are not listed",
         "unlistedPodIdentities" => "pod identities that are not listed",

@@ -17,8 +17,10 @@ use super::nat_gateway::NatGateway;
 use super::node_access_entry::NodeAccessEntry;
 use super::node_group::{self, NodeGroup, Target};
 pub use super::node_role::NodeRole;
-use super::oidc_provider::OidcProvider;
+use super::oidc_provider::{self, OidcProvider};
 use super::pod_identity_association::PodIdentityAssociation;
+use super::proof::Owned;
+use super::removals::Removals;
 use super::role::{self, GivenRole, Purpose, Role};
 use super::route::Route;
 use super::route_table::{RouteTable, Table};
@@ -83,6 +85,8 @@ pub struct ClusterInput<'a> {
     pub tag_keys: &'a [String],
     /// Roles that something runs with: EKS made their access entries.
     pub used_roles: &'a [Purpose],
+    /// The same with ids, where what the spec no longer names is taken away now; `None`: it is all to go, in its order.
+    pub removes: Option<&'a [Owned]>,
     /// The versions that may be there now.
     pub versions: &'a Versions,
     /// How long what was seen is believed.
@@ -159,7 +163,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
             if let Some(service) = &spec.kubernetes_network.service_cidr {
                 layout::apart(&vpc.cidr, service)?;
             }
-            own_network(&mut nodes, &making, vpc, zones, input.owned)?
+            own_network(&mut nodes, &making, vpc, zones, input)?
         }
         NetworkKind::Existing(existing) => {
             nodes.push(Arc::new(ExistingNetwork::new(&making, existing)));
@@ -184,7 +188,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     }
     let version = input.versions.control_plane.clone();
     nodes.push(Arc::new(Cluster::new(&making, spec, network.clone(), version)));
-    if spec.oidc_provider {
+    if spec.oidc_provider || goes_with_the_rest(input, &oidc_provider::key()) {
         nodes.push(Arc::new(OidcProvider::new(&making)));
     }
     in_cluster(&mut nodes, &making, spec, input.versions);
@@ -198,7 +202,16 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         let used: Vec<_> = input.used_roles.iter().filter(ours).copied().collect();
         nodes.extend(used.into_iter().map(|purpose| -> Node { Arc::new(NodeAccessEntry::new(&making, purpose)) }));
     }
+    let keys = nodes.iter().map(|node| node.key()).collect();
+    if let Some(removals) = input.removes.and_then(|made| Removals::new(&making, made, &keys)) {
+        nodes.push(Arc::new(removals));
+    }
     graph(nodes, gates(input))
+}
+
+/// Whether something of an earlier spec is there and is deleted with the rest: else it is taken away by itself.
+fn goes_with_the_rest(input: &ClusterInput<'_>, key: &Key) -> bool {
+    input.removes.is_none() && input.owned.contains(key)
 }
 
 /// Adds what hangs off the control plane and is done in a moment.
@@ -260,11 +273,11 @@ fn own_network(
     making: &Making<'_>,
     spec: &VpcSpec,
     zones: &[String],
-    owned: &[Key],
+    input: &ClusterInput<'_>,
 ) -> Result<Vec<Key>, SpecError> {
-    // What an earlier spec asked for stays until the cluster goes, and then goes with it.
-    let made_in = |kind: &str, zone: &String| owned.iter().any(|key| key.kind() == kind && key.name() == zone);
-    let public_made = owned.iter().any(|key| matches!(subnet::zone_of(key), Some((SubnetTier::Public, _))));
+    let made_in = |kind: &'static str, zone: &String| goes_with_the_rest(input, &Key::named(kind, zone));
+    // Public subnets stay until the cluster goes, and then go with it.
+    let public_made = input.owned.iter().any(|key| matches!(subnet::zone_of(key), Some((SubnetTier::Public, _))));
     let public = spec.public_subnets || public_made;
     let layout = layout::layout(&spec.cidr, zones.len(), public)?;
     if spec.nat != Nat::None && !spec.public_subnets {
@@ -305,18 +318,19 @@ fn own_network(
             nodes.push(Arc::new(Route::to_nat(making, table, nat_zone)));
         }
     }
-    endpoints(nodes, making, spec, zones, owned);
+    endpoints(nodes, making, spec, zones, input);
     nodes.push(Arc::new(Leftovers::new(making, vpc::key(), &subnets, &[])));
     Ok(private)
 }
 
-/// Adds the endpoints that the spec lists, and those that were made when it listed more: they go with the VPC.
-fn endpoints(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &VpcSpec, zones: &[String], owned: &[Key]) {
-    let made = owned.iter().filter(|key| key.kind() == "vpcEndpoint").map(|key| key.name().to_owned());
+/// Adds the endpoints that the spec lists; and when all goes, those that were made when it listed more.
+fn endpoints(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &VpcSpec, zones: &[String], input: &ClusterInput<'_>) {
+    let made = input.owned.iter().filter(|key| key.kind() == "vpcEndpoint" && goes_with_the_rest(input, key));
+    let made = made.map(|key| key.name().to_owned());
     let mut services: Vec<String> = spec.endpoints.iter().cloned().chain(made).collect();
     services.sort();
     services.dedup();
-    let group_made = owned.contains(&super::security_group::key());
+    let group_made = goes_with_the_rest(input, &super::security_group::key());
     if group_made || services.iter().any(|service| !vpc_endpoint::is_gateway(service)) {
         nodes.push(Arc::new(SecurityGroup::new(making, &spec.cidr)));
     }

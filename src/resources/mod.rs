@@ -2,13 +2,14 @@
 //!
 //! May not enter: Kubernetes clients. I/O: through [`crate::aws`] only.
 //!
-//! [`expand`] turns a spec into the graph of what must exist; [`layout`] says where subnets lie. To add a kind: a file here,
+//! [`beforehand`] says what of a spec cannot be; [`expand`] turns a spec into the graph of what must exist; [`layout`] says where subnets lie. To add a kind: a file here,
 //! and a line in [`expand`].
 
 pub mod access_entry;
 pub mod addon;
 mod addon_diff;
 pub mod adoption;
+pub mod beforehand;
 pub mod blockers;
 pub mod cloud;
 pub mod cluster;
@@ -36,6 +37,8 @@ pub mod pod_identity_association;
 mod policy_document;
 pub mod proof;
 pub mod readiness;
+mod removal_calls;
+pub mod removals;
 pub mod role;
 mod role_diff;
 pub mod route;

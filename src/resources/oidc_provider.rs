@@ -69,6 +69,11 @@ async fn describe(cloud: &Cloud, arn: &str) -> Result<Option<Seen>, Failure> {
     }
 }
 
+/// Tags of a provider; `None`: it is gone.
+pub(super) async fn tags_of(cloud: &Cloud, arn: &str) -> Result<Option<Tags>, Failure> {
+    Ok(describe(cloud, arn).await?.map(|seen| seen.tags))
+}
+
 async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observed<Seen>, Failure> {
     let mut detail = seen.detail.clone();
     let removed: Vec<String> = tags.removed().map(str::to_owned).collect();

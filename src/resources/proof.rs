@@ -154,6 +154,11 @@ impl Records {
         Self { lines: memory.iter().filter_map(line).collect() }
     }
 
+    /// Keys and ids of all that is on record.
+    pub fn ids(&self) -> impl Iterator<Item = Owned> {
+        self.lines.iter().filter_map(|(key, id)| Some((key.clone(), id.clone()?)))
+    }
+
     /// Whether `id` is on record as `key`, or a create of `key` whose answer is not known.
     pub fn prove(&self, key: &Key, id: &str) -> bool {
         self.lines.get(key).is_some_and(|recorded| recorded.as_deref().is_none_or(|recorded| recorded == id))

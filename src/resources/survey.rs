@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::cloud::Cloud;
 use super::proof::{Owned, PlacedAddress, Records};
-use super::{layout, role, subnet};
+use super::{layout, removals, role, subnet};
 use crate::api::SpecError;
 use crate::api::network::{Vpc, Zones};
 use crate::aws::snapshots::catalogue::AvailabilityZoneState;
@@ -27,6 +27,8 @@ pub struct Survey {
     pub available_zones: Vec<String>,
     /// Keys of all that carries the owner's tag, and is the object's indeed.
     pub owned: Vec<Key>,
+    /// The same with ids, of each that is found or on record.
+    pub made: Vec<Owned>,
 }
 
 /// Looks which zones there are and what the object owns in EC2 and IAM.
@@ -36,8 +38,12 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     let mut available_zones: Vec<_> = usable.map(|zone| zone.name.clone()).collect();
     available_zones.sort();
     let Tagged { ours, .. } = tagged(cloud, Fresh::within(max_age), records).await?;
-    let keys: BTreeSet<Key> = ours.into_iter().map(|(key, _)| key).collect();
-    Ok(Survey { available_zones, owned: keys.into_iter().collect() })
+    // What is on record may be newer than these lists, or in none of them. It is looked at before anything is done to it.
+    let recorded = records.ids().filter(|(key, _)| removals::is_removable(key));
+    let recorded: Vec<Owned> = recorded.filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
+    let made: Vec<Owned> = ours.into_iter().chain(recorded).collect();
+    let keys: BTreeSet<Key> = made.iter().map(|(key, _)| key.clone()).collect();
+    Ok(Survey { available_zones, owned: keys.into_iter().collect(), made })
 }
 
 /// Refuses a Kubernetes version that EKS does not offer in the region.
@@ -196,6 +202,7 @@ mod tests {
         Survey {
             available_zones: available.iter().map(|zone| (*zone).to_owned()).collect(),
             owned: made.iter().map(|zone| subnet::key(SubnetTier::Private, zone)).collect(),
+            made: Vec::new(),
         }
     }
 

@@ -185,7 +185,7 @@ fn observed(seen: Seen, action: Action) -> Observed<Seen> {
 
 /// Whether a key of the graph is of what is only ever cleaned away, and never made.
 pub fn is_never_made(key: &Key) -> bool {
-    *key == super::leftovers::key() || Kind::ALL.iter().any(|kind| kind.key() == *key)
+    *key == super::leftovers::key() || *key == super::removals::key() || Kind::ALL.iter().any(|kind| kind.key() == *key)
 }
 
 /// What was listed when it was seen last and is not any more is looked for now, and its own line is forgotten.

@@ -13,14 +13,15 @@ ENTRIES = "eks:(Create|Update|Delete)AccessEntry|eks:(Associate|Disassociate)Acc
 IDENTITIES = r"eks:\w+PodIdentityAssociation"
 TAGS = r"ec2:(Create|Delete)Tags|\w+:(Tag|Untag)\w+"
 MADE_ROLE = "iam:CreateRole|iam:AttachRolePolicy"
-ENDPOINTS = r"ec2:(Create|Modify)VpcEndpoint|ec2:CreateSecurityGroup|ec2:AuthorizeSecurityGroupIngress"
+GATEWAYS = "ec2:(AllocateAddress|ReleaseAddress|CreateNatGateway|DeleteNatGateway|ReplaceRoute|CreateRoute|DeleteRoute)"
+ENDPOINTS = r"ec2:(Create|Modify)VpcEndpoint|ec2:DeleteVpcEndpoints|ec2:(Create|Delete)SecurityGroup|ec2:AuthorizeSecurityGroupIngress"
 
 # By kind and field. A field that is not here takes no write at all, and none makes or deletes a VPC, a subnet, a cluster, a node
 # group or what else it does not itself add or remove.
 WRITES = {
     "EksCluster": {
         "tags": TAGS,
-        "network.vpc.nat": "ec2:AllocateAddress|ec2:CreateNatGateway|ec2:ReplaceRoute|ec2:CreateRoute",
+        "network.vpc.nat": GATEWAYS,
         "network.vpc.endpoints": ENDPOINTS,
         "network": UPDATE_CLUSTER,
         "endpointAccess": UPDATE_CLUSTER,
@@ -60,8 +61,6 @@ WRITES = {
 # of the role that we made. By kind and field, what is then as the edit left it. Whatever else differs from before is a fault.
 STAYS = {
     "EksCluster": {
-        "network.vpc.nat": r"ec2\.(elasticIp|natGateway)/|inventory\.(addresses|natGateways|networkInterfaces)",
-        "network.vpc.endpoints": r"ec2\.(securityGroup/endpoints|vpcEndpoint/)|inventory\.(networkInterfaces|securityGroups|vpcEndpoints)",
         "network.existing.securityGroupIds": r"cluster\.resourcesVpcConfig\.securityGroupIds",
         "network": r"cluster\.resourcesVpcConfig\.securityGroupIds",
         "logging": r"cluster\.logging\.",

@@ -6,6 +6,7 @@
 pub mod catalogue;
 pub mod identity;
 pub mod images;
+pub mod named;
 pub mod network;
 mod reads;
 pub mod refusals;
@@ -81,6 +82,7 @@ struct RegionalReads {
     cluster_versions: SharedRead<Vec<ClusterVersion>>,
     ami_releases: Keyed<String, Option<String>>,
     refused_releases: Refusals,
+    named: named::RegionalNamed,
 }
 
 /// IAM's, which are the same in every region.
@@ -91,6 +93,7 @@ pub(super) struct GlobalReads(Arc<Global>);
 struct Global {
     roles: SharedRead<Vec<Role>>,
     oidc_providers: SharedRead<Vec<String>>,
+    named: named::GlobalNamed,
 }
 
 /// A read per key, each forgotten when nobody asks for it.

@@ -150,7 +150,7 @@ fn named<K: ResourceExt>(kind: &str, object: &K) -> String {
 fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
-    let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new() };
+    let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new(), made: Vec::new() };
     let owner = owner(cluster, "not-there-yet");
     let graph = cluster_graph(wanted, &owner, &survey)?;
     let plan = with_agent(plan_from_nothing(&graph, spec.role_arn.is_some()), spec);
@@ -223,6 +223,7 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         owned: &survey.owned,
         tag_keys: &[],
         used_roles: &[],
+        removes: Some(&survey.made),
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

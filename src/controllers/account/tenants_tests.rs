@@ -151,6 +151,7 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
         owned: &[],
         tag_keys: &[],
         used_roles: &[],
+        removes: None,
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

@@ -302,6 +302,7 @@ impl Reconcile<'_> {
             owned: &survey.owned,
             tag_keys: &[],
             used_roles: &[],
+            removes: None,
             versions: &Versions::default(),
             intervals: self.ctx.settings.intervals,
         })

@@ -5,6 +5,7 @@
 
 pub mod agent;
 mod available;
+mod beforehand;
 pub mod begins;
 pub mod conditions;
 mod deletion;
@@ -50,7 +51,7 @@ use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::{Nodes, Versions};
 use crate::resources::proof::Records;
-use crate::resources::unlisted;
+use crate::resources::{removals, unlisted};
 
 /// What is remembered of a cluster beside its resources.
 #[derive(Default)]
@@ -69,6 +70,8 @@ pub struct Remembered {
     left: BTreeSet<String>,
     /// Of upgrades.
     upgrade: upgrade::Remembered,
+    /// What AWS said of the spec beforehand.
+    checked: beforehand::Checked,
 }
 
 /// What a reconcile came to: for status.
@@ -117,6 +120,7 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
         state.failed = None;
         state.kind.agent.forget();
         state.kind.upgrade.forget();
+        state.kind.checked.forget();
     }
     if let Some(News { at, keys }) = ctx.news.take(&uid) {
         state.memory.news(&keys, at);
@@ -243,6 +247,9 @@ impl Reconcile<'_> {
         unlisted::notice(&mut self.state.memory, graph);
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
+        if goal == Goal::Present {
+            removals::forget_gone(&mut self.state.memory, graph, ctx.settings.intervals.drift, Timestamp::now());
+        }
         if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {
             tracing::warn!(%failure, "the inventory was not kept; it is tried again");
         }

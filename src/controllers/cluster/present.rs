@@ -103,6 +103,9 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return Some(self.refused(previous, refusal, Next::change())),
             Err(Denied::Unseen(failure)) => return Some(self.failed(previous, failure)),
         }
+        if let Err(failure) = self.check_beforehand(&cloud.aws, &grant, previous).await {
+            return Some(self.failed(previous, failure));
+        }
         let previous = &match self.keep_tag_keys(previous, &grant).await {
             Ok(previous) => previous,
             Err(outcome) => return Some(*outcome),
@@ -215,6 +218,7 @@ impl Reconcile<'_> {
             owned: &survey.owned,
             tag_keys: &previous.tag_keys,
             used_roles: &self.used_roles(),
+            removes: Some(&survey.made),
             versions,
             intervals: self.ctx.settings.intervals,
         };
@@ -241,11 +245,12 @@ impl Reconcile<'_> {
         }
     }
 
-    /// What its node groups ask of the role that is made for them. One that asks for a policy that the account does not allow
-    /// says so itself, and does not get it.
+    /// What its node groups ask of the role that is made for them. One that asks for a policy that the account does not allow, or
+    /// that is not there, says so itself, and does not get it.
     pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|policy| grant.allows_policy(policy))
+        let may_have = |policy: &str| grant.allows_policy(policy) && !self.state.kind.checked.is_missing(policy);
+        NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(may_have)
     }
 
     /// The roles of ours that something runs with: EKS made their access entries.

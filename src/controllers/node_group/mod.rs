@@ -4,6 +4,7 @@
 //! [`crate::resources`] and [`crate::engine`].
 
 mod approval;
+mod beforehand;
 mod deletion;
 mod hold;
 pub mod nodes;
@@ -28,7 +29,6 @@ use super::conditions::Overall;
 use super::consent::{self, Proposal};
 use super::context::{Context, State};
 use super::drift_events::News;
-use super::events::Told;
 use super::journal::{self, NoJournal};
 use super::plan_status::{self, Ahead};
 use super::report::{self, Next};
@@ -48,6 +48,8 @@ pub struct Remembered {
     finalizer: Option<Instant>,
     at_rest: bool,
     nodes: NodeReads,
+    /// The generation of the spec that AWS found nothing wrong with beforehand.
+    checked: Option<i64>,
 }
 
 /// What a reconcile came to: for status.
@@ -78,6 +80,7 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     if state.asked_to_look(group.annotations().get(RECONCILE_AT_ANNOTATION)) {
         state.memory.forget_looks(now);
         state.kind.nodes.forget();
+        state.kind.checked = None;
         state.failed = None;
     }
     if let Some(News { at, keys }) = ctx.news.take(&uid) {
@@ -155,24 +158,28 @@ impl Reconcile<'_> {
             Err(refusal) => return self.refused(previous, refusal),
         };
         let view = view(&cluster);
-        if let Some(why) = &view.not_ready
-            && self.owns_nothing(previous)
-        {
-            // Nothing can be there yet, so AWS need not be asked.
-            return self.waiting(previous, Reason::WaitingForCluster, why.clone());
-        }
+        let may_be_there = !self.owns_nothing(previous);
+        let waits = view.not_ready.as_ref().filter(|_| !may_be_there);
         if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
             return self.still_failing(previous, &failed);
         }
-        let cloud = match self.cloud(&grant, &cluster).await {
-            Ok(cloud) => cloud,
-            Err(failure) => return self.failed(previous, failure),
+        let cloud = match (self.cloud(&grant, &cluster).await, waits) {
+            (Ok(cloud), _) => cloud,
+            // Nothing is there yet, so its cluster says first what is wrong with the account.
+            (Err(_), Some(why)) => return self.waiting(previous, Reason::WaitingForCluster, why.clone()),
+            (Err(failure), None) => return self.failed(previous, failure),
         };
         let age = self.ctx.settings.intervals.drift;
         match owned::check_owned(self.ctx, &cloud.aws, &grant, &self.namespace, &undecided, age).await {
             Ok(()) => {}
             Err(Denied::Refused(refusal)) => return self.refused(previous, refusal),
             Err(Denied::Unseen(failure)) => return self.failed(previous, failure),
+        }
+        if let Err(failure) = self.check_beforehand(&cloud.aws, previous, &cluster, &view).await {
+            return self.failed(previous, failure);
+        }
+        if let Some(why) = waits {
+            return self.waiting(previous, Reason::WaitingForCluster, why.clone());
         }
         let (target, opens) = target::target(self.group, &cluster, self.now);
         let tags = expand::node_group_tags(spec, &view, &grant.settings);
@@ -201,7 +208,6 @@ impl Reconcile<'_> {
         let (consent, asked) = self.consent(previous, &cluster, &grant, &target);
         let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &consent).await;
         self.state.kind.at_rest = report.plan.settled();
-        self.told_of_scale(previous);
         let due = self.state.kind.nodes.look(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
         let tag_keys = tag_keys::still_needed(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, &consent, &asked);
@@ -211,14 +217,6 @@ impl Reconcile<'_> {
             outcome.next = outcome.next.or(Next::at(at));
         }
         outcome
-    }
-
-    /// An event for whoever edited a size that an autoscaler owns.
-    fn told_of_scale(&self, previous: &NodeGroupStatus) {
-        let edited = previous.arn.is_some() && previous.observed_generation != self.group.metadata.generation;
-        if let Some(note) = status::scaled_in_vain(&self.group.spec.scaling, previous.replicas).filter(|_| edited) {
-            self.ctx.events.publish(self.group, vec![Told::normal("SizeNotEnforced", note)]);
-        }
     }
 
     async fn cloud(&self, grant: &Grant, cluster: &EksCluster) -> Result<Cloud, Failure> {

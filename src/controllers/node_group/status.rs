@@ -179,8 +179,8 @@ pub fn evictions_failed(memory: &Memory, key: &Key) -> bool {
     failed.is_some_and(|failed| failed.failure.class == Class::Obstructed)
 }
 
-/// What a size in the spec does not do, when an autoscaler owns it: for whoever ran `kubectl scale`.
-pub fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
+/// What a size in the spec does not do, when an autoscaler owns it.
+fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
     let (wanted, there) = (scaling.desired?, there?);
     (scaling.desired_policy == DesiredPolicy::Initial && wanted != there).then(|| {
         format!(
