@@ -1,3 +1,5 @@
+//! What is remembered of an object whose reconcile panicked, or which could not be read for a while.
+
 use std::time::Duration;
 
 use super::*;
