@@ -139,14 +139,6 @@ HANDS = [
         lambda shop: "PermissionsBoundary" in shop.account.iam.get_role(RoleName=role(shop, "node"))["Role"],
     ),
     ByHand(
-        "the OIDC provider loses its audience",
-        lambda shop: shop.account.iam.remove_client_id_from_open_id_connect_provider(
-            OpenIDConnectProviderArn=provider(shop), ClientID="sts.amazonaws.com"
-        ),
-        "oidcProvider", "audiences", "", "sts.amazonaws.com",
-        lambda shop: shop.account.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=provider(shop))["ClientIDList"],
-    ),
-    ByHand(
         "a tag of the OIDC provider is changed",
         lambda shop: shop.account.iam.tag_open_id_connect_provider(
             OpenIDConnectProviderArn=provider(shop), Tags=[{"Key": "team", "Value": "other"}]
@@ -231,6 +223,19 @@ def test_under_correct_it_is_put_right(on, corrected, hand):
     comes(corrected, lambda: hand.undone(corrected), what=str(hand))
     on.await_condition(corrected.cluster, "InSync", timeout=30)
     corrected.nothing_is_written(on.mark())
+
+
+def test_an_oidc_provider_without_its_audience_is_told_with_what_to_do(on, corrected):
+    """Whom tokens are for is nothing that the operator may change."""
+    of = {"OpenIDConnectProviderArn": provider(corrected), "ClientID": "sts.amazonaws.com"}
+    corrected.account.iam.remove_client_id_from_open_id_connect_provider(**of)
+    found = on.await_condition(corrected.cluster, "InSync", "False", "Drifted", timeout=ENOUGH)
+    message = conditions(found)["InSync"]["message"]
+    assert "audiences (none) -> sts.amazonaws.com" in message and "aws iam add-client-id-to-open-id-connect-provider" in message
+    on.await_condition(corrected.cluster, "Stalled", timeout=10)
+    corrected.account.iam.add_client_id_to_open_id_connect_provider(**of)
+    on.await_condition(corrected.cluster, "InSync", timeout=ENOUGH)
+    on.await_condition(corrected.cluster, timeout=10)
 
 
 def test_policies_that_somebody_spelled_otherwise_are_no_difference(on, corrected):

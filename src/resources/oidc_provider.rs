@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
 use super::cluster;
 use super::ownership;
 use crate::aws::Service;
@@ -31,8 +31,6 @@ pub struct Seen {
     /// It costs a call for each provider, so it is believed for a while.
     read: Instant,
 }
-
-const AUDIENCES: &str = "audiences";
 
 /// Its name in the graph.
 pub fn key() -> Key {
@@ -152,7 +150,13 @@ impl Resource for OidcProvider {
         let audiences = &seen.detail.audiences;
         if !audiences.contains(AUDIENCE) {
             let there = audiences.iter().cloned().collect::<Vec<_>>().join(", ");
-            changes.push(Change::in_place(AUDIENCES, there, AUDIENCE));
+            // Not a right of the operator's: with it, a stolen credential could open roles to tokens that are meant for others.
+            let why = format!(
+                "somebody took it away, and IAM roles for service accounts need it: aws iam \
+                 add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {} --client-id {AUDIENCE}",
+                seen.id
+            );
+            changes.push(Change::forbidden("audiences", there, AUDIENCE, why));
         }
         changes
     }
@@ -225,14 +229,7 @@ impl Resource for OidcProvider {
         seen: &Observed<Seen>,
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
-        let mut seen = seen.clone();
-        if changes_field(changes, AUDIENCES) {
-            let request = cloud.aws.iam.add_client_id_to_open_id_connect_provider();
-            let request = request.open_id_connect_provider_arn(&seen.id).client_id(AUDIENCE);
-            cloud.aws.call(Service::Iam, "AddClientIDToOpenIDConnectProvider", &seen.id, request.send()).await?;
-            seen.detail.audiences.insert(AUDIENCE.to_owned());
-        }
-        tag(cloud, &seen, changed_tags(changes)).await
+        tag(cloud, seen, changed_tags(changes)).await
     }
 
     async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {

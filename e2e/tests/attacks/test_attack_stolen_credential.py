@@ -225,6 +225,8 @@ ALLOWED = [
     *[Request("iam:CreateRole", f"{at}{suffix}", SHIPPED_BOUNDARY, request_tags=OURS) for at in (ROLE, PATHED) for suffix in SUFFIXES],
     *[Request("iam:TagRole", f"{at}{suffix}", request_tags=OURS) for at in (ROLE, PATHED) for suffix in SUFFIXES],
     *[Request(f"iam:{action}", f"{PATHED}node", resource_tags=OURS) for action in ("TagRole", "UntagRole", "DeleteRole", "DetachRolePolicy")],
+    *[Request("iam:UpdateAssumeRolePolicy", f"{at}node", resource_tags=OURS) for at in (ROLE, PATHED)],
+    *[Request("iam:PutRolePermissionsBoundary", f"{at}cluster", SHIPPED_BOUNDARY, resource_tags=OURS) for at in (ROLE, PATHED)],
     Request("iam:AttachRolePolicy", f"{PATHED}cluster", policy("AmazonEKSClusterPolicy"), resource_tags=OURS),
     Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonSSMManagedInstanceCore"), resource_tags=OURS),
     Request("iam:PassRole", f"{ROLE}cluster", passed_to("eks.amazonaws.com")),
