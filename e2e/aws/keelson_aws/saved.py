@@ -5,6 +5,7 @@ What is under way is not in it: it is saved at rest. Settings, faults and sessio
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import io
 import pickle
@@ -62,10 +63,26 @@ def save(emulator: Emulator) -> bytes:
 
 
 def load(emulator: Emulator, saved: bytes) -> None:
-    """In place of what is there."""
+    """In place of what is there. What an older emulator did not keep is as in a new account."""
     emulator.reset()
     found = Loader(io.BytesIO(gzip.decompress(saved))).load()
     for service, backends in found["backends"].items():
         for (account, region), backend in backends.items():
-            BACKENDS[service][account][region] = backend
+            made = BACKENDS[service][account]
+            backend.__dict__.update({**made[region].__dict__, **backend.__dict__})
+            made[region] = backend
+    complete(found["eks"])
     emulator.eks.regions.update(found["eks"])
+
+
+def complete(item: Any) -> None:
+    """Fields that have come to EKS's dataclasses since get their defaults."""
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        for field in dataclasses.fields(item):
+            if not hasattr(item, field.name):
+                made = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+                object.__setattr__(item, field.name, made)
+            complete(getattr(item, field.name))
+    elif isinstance(item, dict | list | tuple):
+        for inner in item.values() if isinstance(item, dict) else item:
+            complete(inner)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from conftest import Cloud, Server
+from keelson_aws import saved
+from keelson_aws.eks.state import Cluster, Region
 
 ACCOUNT = "377777777777"
 
@@ -44,10 +46,10 @@ def test_what_is_saved_is_there_in_another_emulator_and_goes_on(tmp_path: Path) 
     try:
         before = Cloud(first, ACCOUNT)
         made = filled(before)
-        saved = first.get("saved")
+        kept = first.get("saved")
         # In place of what is there.
         Cloud(second, "388888888888").ec2.create_vpc(CidrBlock="10.1.0.0/16")
-        second.post("saved", saved)
+        second.post("saved", kept)
         after = Cloud(second, ACCOUNT)
         assert seen(after) == seen(before)
         more = after.ec2.create_subnet(VpcId=made["vpc"], CidrBlock="10.0.9.0/24")["Subnet"]["SubnetId"]
@@ -59,6 +61,14 @@ def test_what_is_saved_is_there_in_another_emulator_and_goes_on(tmp_path: Path) 
     finally:
         first.stop()
         second.stop()
+
+
+def test_what_an_older_emulator_did_not_keep_is_as_in_a_new_account() -> None:
+    older = Cluster("kept", {}, "arn")
+    del older.insights
+    region = Region(ACCOUNT, "eu-west-1", {"kept": older})
+    saved.complete({("a", "b"): region})
+    assert older.insights == {}
 
 
 def test_what_is_under_way_is_not_saved(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ class LocalCloud:
             self._closing.callback(self.git.stop)
         self._await({"etcd": self.etcd.wait_ready})
         if self._recording:
-            self._recording.load_objects(self.etcd.url, [plane.name for plane in self.clusters()])
+            self._recording.load_objects(self.etcd.url, {plane.name: plane.url for plane in self.clusters()})
         waits = {f"{plane.name} cluster": self._bring_up(plane) for plane in self.clusters()}
         if self.aws:
             waits["AWS emulator"] = self.aws.wait_ready

@@ -34,8 +34,8 @@ class Recording:
         """Who left it, and when."""
         return json.loads((self.directory / ABOUT).read_text())
 
-    def record(self, etcd_url: str, planes: list[str], aws: Aws, about: dict[str, str]) -> None:
-        """While nothing is under way, and no operator runs."""
+    def record(self, etcd_url: str, planes: dict[str, str], aws: Aws, about: dict[str, str]) -> None:
+        """While nothing is under way, and no operator runs. planes: the URL of each control plane by name."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for plane in planes:
             lines = "".join(f"{json.dumps(entry)}\n" for entry in _read(etcd_url, plane))
@@ -43,13 +43,20 @@ class Recording:
             self._objects(plane).write_bytes(gzip.compress(lines.encode(), mtime=0))
         saved = aws.control("GET", "saved")["saved"]
         (self.directory / AWS).write_bytes(base64.b64decode(saved))
-        (self.directory / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+        (self.directory / ABOUT).write_text(json.dumps({**about, "planes": planes}, indent=2) + "\n")
 
-    def load_objects(self, etcd_url: str, planes: list[str]) -> None:
-        """Before the API servers start."""
+    def load_objects(self, etcd_url: str, planes: dict[str, str]) -> None:
+        """Before the API servers start. They have other addresses than they had: objects name the new ones, as if nothing had moved."""
+        moved = [(was.encode(), planes[name].encode()) for name, was in self.about["planes"].items()]
+        # Within Protobuf only what is as long can take its place.
+        assert all(len(was) == len(now) for was, now in moved), moved
         for plane in planes:
             for line in gzip.decompress(self._objects(plane).read_bytes()).decode().splitlines():
-                _call(etcd_url, "put", json.loads(line))
+                entry = json.loads(line)
+                value = base64.b64decode(entry["value"])
+                for was, now in moved:
+                    value = value.replace(was, now)
+                _call(etcd_url, "put", {**entry, "value": _text(value)})
 
     def load_aws(self, aws: Aws) -> None:
         """In place of what the emulator holds."""
@@ -70,8 +77,8 @@ def _read(etcd_url: str, plane: str) -> Iterator[dict[str, str]]:
             yield {"key": entry["key"], "value": entry["value"]}
 
 
-def _text(key: bytes) -> str:
-    return base64.b64encode(key).decode()
+def _text(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def _call(etcd_url: str, verb: str, body: dict) -> dict:

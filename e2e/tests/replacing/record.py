@@ -43,7 +43,7 @@ def main() -> None:
             "commit": commit,
             "recorded": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        planes = [plane.name for plane in on.cloud.clusters()]
+        planes = {plane.name: plane.url for plane in on.cloud.clusters()}
         BEFORE.record(on.cloud.etcd.url, planes, on.aws, about)
     print(f"{version} at {commit[:12]}: recorded in {BEFORE.directory}")
 

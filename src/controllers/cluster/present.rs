@@ -53,7 +53,8 @@ impl Reconcile<'_> {
             let message = "spec.suspend is true: neither AWS nor the workload cluster is touched";
             return Some(self.unseen(previous, Overall::Suspended(message.to_owned()), Next::change()));
         }
-        let valid = match validate::validate(spec, self.ctx.settings.sources) {
+        let checked = validate::with_installed_agent(spec, previous);
+        let valid = match validate::validate(&checked, self.ctx.settings.sources) {
             Ok(valid) => valid,
             Err(refusal) => return Some(self.refused(previous, refusal, Next::change())),
         };

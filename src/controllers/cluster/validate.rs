@@ -1,13 +1,16 @@
 //! What of a spec can be judged before any call: it is, so that a mistake touches nothing. Pure.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use super::agent::ValidAgent;
+use super::agent::{ValidAgent, steps};
 use crate::api::gitops::GitOps;
 use crate::api::network::NetworkKind;
+use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, Reason, duration, unsupported};
 use crate::controllers::account::Refusal;
 use crate::gitops::validate::SourcePolicy;
+use crate::gitops::{argocd, flux};
 use crate::upgrade::Windows;
 
 /// A spec that was checked, as far as controllers need more of it than it says literally.
@@ -26,6 +29,35 @@ impl From<crate::api::SpecError> for Refusal {
     fn from(error: crate::api::SpecError) -> Self {
         Refusal::new(Reason::InvalidSpec, error.to_string())
     }
+}
+
+/// The spec as it is checked. A version of the agent that the spec names, and this Keelson does not bring any more, is no mistake where the
+/// agent has it, or is Git's: it stays as it is.
+pub fn with_installed_agent<'a>(spec: &'a EksClusterSpec, previous: &EksClusterStatus) -> Cow<'a, EksClusterSpec> {
+    let of_git = previous.gitops.as_ref().is_some_and(|gitops| gitops.adopted);
+    let applied = steps::applied(previous).unwrap_or_default();
+    let stays = |field: &str, version: &str, is_built_in: bool| {
+        !is_built_in && (of_git || applied.get(field).is_some_and(|current| current == version))
+    };
+    let mut spec = Cow::Borrowed(spec);
+    let named = |spec: &EksClusterSpec| {
+        let gitops = spec.gitops.as_ref()?;
+        let flux = gitops.flux.as_ref().and_then(|flux| flux.version.clone());
+        let argocd = gitops.argocd.as_ref().and_then(|argocd| argocd.version.clone());
+        Some((flux, argocd))
+    };
+    let (flux, argocd) = named(&spec).unwrap_or_default();
+    let flux =
+        flux.is_some_and(|version| stays(steps::FLUX_VERSION, &version, flux::Version::parse(&version).is_some()));
+    let argocd =
+        argocd.is_some_and(|version| stays(steps::ARGOCD_VERSION, &version, version == argocd::input::VERSION));
+    if (flux || argocd)
+        && let Some(gitops) = &mut spec.to_mut().gitops
+    {
+        gitops.flux.iter_mut().filter(|_| flux).for_each(|flux| flux.version = None);
+        gitops.argocd.iter_mut().filter(|_| argocd).for_each(|argocd| argocd.version = None);
+    }
+    spec
 }
 
 /// Checks the spec.
@@ -104,6 +136,24 @@ mod tests {
         assert_eq!(flux.components.len(), 4);
         let without = validate(&spec(|s| drop(s["gitops"].take())), SourcePolicy::default()).unwrap();
         assert!(without.agent.is_none());
+    }
+
+    #[test]
+    fn a_version_of_the_agent_that_is_there_may_be_named_though_no_keelson_brings_it_any_more() {
+        let gone = spec(|spec| spec["gitops"]["flux"]["version"] = "v2.0.0".into());
+        let judged = |previous: &EksClusterStatus| {
+            validate(&with_installed_agent(&gone, previous), SourcePolicy::default()).map(drop).map_err(|no| no.message)
+        };
+        assert!(judged(&EksClusterStatus::default()).unwrap_err().contains("spec.gitops.flux.version"));
+        let with = |version: &str, adopted| -> EksClusterStatus {
+            let applied = json!([{"field": steps::FLUX_VERSION, "value": version}]);
+            serde_json::from_value(json!({"gitops": {"applied": applied, "adopted": adopted}})).unwrap()
+        };
+        assert_eq!(judged(&with("v2.0.0", false)), Ok(()));
+        assert!(judged(&with("v2.9.5", false)).is_err());
+        assert_eq!(judged(&with("v2.9.5", true)), Ok(()), "it is Git's");
+        let here = spec(|spec| spec["gitops"]["flux"]["version"] = "v2.7.5".into());
+        assert!(matches!(with_installed_agent(&here, &with("v2.7.5", false)), Cow::Borrowed(_)));
     }
 
     #[test]

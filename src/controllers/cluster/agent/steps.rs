@@ -18,8 +18,8 @@ const LONGEST: usize = 512;
 /// What the agent's step is called.
 pub const KIND: &str = "gitOpsAgent";
 /// The fields that hold a version.
-const FLUX_VERSION: &str = "flux.version";
-const ARGOCD_VERSION: &str = "argocd.version";
+pub const FLUX_VERSION: &str = "flux.version";
+pub const ARGOCD_VERSION: &str = "argocd.version";
 /// Part of every whole record.
 const HANDOVER: &str = "handover";
 /// A version that nobody knows.
