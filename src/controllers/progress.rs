@@ -195,7 +195,8 @@ pub fn timed(action: Action, since: Timestamp, until: Timestamp, now: Timestamp)
     format!("{}, {} so far, {end}", doing(action), rough(spent))
 }
 
-fn doing(action: Action) -> &'static str {
+/// What is under way, for people.
+pub fn doing(action: Action) -> &'static str {
     match action {
         Action::Create => "creating",
         Action::Update => "updating",

@@ -52,7 +52,7 @@ impl Case {
         let mut memory = Memory::new(at(0), Duration::ZERO, []);
         memory.saw(&key(), Presence::Ours(seen.map(|detail| Arc::new(detail) as _)), at(1));
         let changes = vec![Change::in_place("version", "1.33", "1.34")];
-        memory.entry(&key()).applied = Some(Applied { changes, at: at(900) });
+        memory.entry(&key()).applied = Some(Applied { changes, at: at(900), times: 1 });
         let plan = Plan {
             goal: Goal::Present,
             items: vec![Item { key: key(), verdict, forbidden: Vec::new(), drift: Vec::new() }],
