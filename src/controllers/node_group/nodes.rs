@@ -225,19 +225,6 @@ pub fn progress(count: &Count, version: Option<&str>) -> String {
     format!("{on}, {cordoned} cordoned, {} not ready", total - ready)
 }
 
-/// "2 of 5 nodes on v1.34": how far their replacement is, without what comes and goes meanwhile.
-pub fn replaced(count: &Count, version: Option<&str>) -> String {
-    match version {
-        Some(_) => progress(count, version).split(", ").next().unwrap_or_default().to_owned(),
-        // By a release of the same version each new node has another kubelet or none is told apart: the numbers at least.
-        None => {
-            let kubelets: Vec<_> =
-                count.kubelets.iter().map(|(name, those)| format!("{} on {name}", those.nodes)).collect();
-            kubelets.join(", ")
-        }
-    }
-}
-
 /// Pods in the way, for people: five of them by name.
 pub fn in_the_way(guarded: &[Guarded]) -> String {
     const NAMED: usize = 5;

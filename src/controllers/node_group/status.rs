@@ -114,8 +114,11 @@ fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
     match overall {
         Overall::Reconciling(mut says) if replaces_nodes(memory, key) => {
             says.reason = Reason::Upgrading;
-            let version = version_to_get(memory, key);
-            let told = nodes.count.as_ref().map(|count| progress(count, version.as_deref()));
+            let version = memory.get(key).and_then(|entry| entry.applied.as_ref()).and_then(|applied| {
+                let version = applied.changes.iter().find(|change| change.field == "version");
+                version.map(|change| change.to.as_str())
+            });
+            let told = nodes.count.as_ref().map(|count| progress(count, version));
             Overall::Reconciling(told.map_or(says.clone(), |told| more(says, told)))
         }
         Overall::Stalled(says) if plan.goal == Goal::Present && !nodes.guarded.is_empty() => {
@@ -123,13 +126,6 @@ fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
         }
         other => other,
     }
-}
-
-/// The version that its nodes are to get by the update under way, where this process began it.
-pub fn version_to_get(memory: &Memory, key: &Key) -> Option<String> {
-    let applied = memory.get(key)?.applied.as_ref()?;
-    let version = applied.changes.iter().find(|change| change.field == "version")?;
-    Some(version.to.clone())
 }
 
 /// What is ready is not as asked as long as a version waits.
