@@ -12,6 +12,7 @@ mod outcome;
 mod own_image;
 pub mod status;
 pub mod target;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -56,6 +57,8 @@ pub struct Remembered {
 struct Outcome {
     status: NodeGroupStatus,
     overall: Overall,
+    /// What is waited for; `None`: nothing was looked at, or what is waited for is what the conditions say.
+    waits: Option<Vec<super::waits::Wait>>,
     next: Next,
 }
 
@@ -89,6 +92,9 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     if apply::has_finalizer(&*group) {
         state.kind.finalizer = None;
     }
+    if let Some(at) = state.rests(&*group, now) {
+        return Next::at(at);
+    }
     let previous = state.written.clone().unwrap_or(before);
     state.edited(group.metadata.generation, previous.observed_generation, now);
     let mut run = Reconcile { ctx: &ctx, group: &group, namespace, state, now };
@@ -97,7 +103,9 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     } else {
         Some(run.present(&previous).await)
     };
-    let Some(Outcome { status, overall, next }) = outcome else { return Next::change() };
+    let Some(Outcome { mut status, overall, waits, next }) = outcome else { return Next::change() };
+    let generation = group.metadata.generation;
+    let (overall, next) = report::judge(&ctx, (&previous, &mut status), generation, waits, (overall, next), now);
     report::news(&ctx, &*group, &previous.conditions, &overall);
     report::write(&ctx, &*group, state, previous, status, &overall, next).await
 }
@@ -146,6 +154,9 @@ impl Reconcile<'_> {
         }
         if cluster.spec.suspend {
             return self.suspended(previous, "its EksCluster is suspended: AWS is not touched");
+        }
+        if let Some(outcome) = self.name_is_taken(previous) {
+            return outcome;
         }
         let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
             Ok(grant) => grant,
@@ -356,7 +367,7 @@ impl Reconcile<'_> {
             changed_outside,
             facts: &facts,
         };
-        let (status, overall) = status::status(&status::Input {
+        let input = status::Input {
             previous,
             generation,
             key: &key(self.group),
@@ -372,8 +383,10 @@ impl Reconcile<'_> {
             target,
             nodes: &self.state.kind.nodes.seen(),
             now: self.now,
-        });
-        Outcome { status, overall, next }
+        };
+        let (status, overall) = status::status(&input);
+        let waits = Some(waiting::waits(&input, &overall));
+        Outcome { status, overall, waits, next }
     }
 
     /// Whether no node group in AWS is its own, as status and records say.
