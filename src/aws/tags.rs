@@ -12,6 +12,9 @@ pub const OWNER: &str = "keelson.dev/owner";
 pub const CLUSTER: &str = "keelson.dev/cluster";
 /// The resource's key in the graph, e.g. `subnet/private/eu-west-1a`.
 pub const RESOURCE: &str = "keelson.dev/resource";
+/// The installation of Keelson that made the resource, or took it over. Written with the others when a resource is created,
+/// adopted or recovered, and never compared: resources of an older Keelson have none.
+pub const INSTALLATION: &str = "keelson.dev/installation";
 pub const NAME: &str = "Name";
 
 /// The tags that say whose a resource is.
@@ -19,11 +22,11 @@ pub const OWNERSHIP: [&str; 3] = [OWNER, CLUSTER, RESOURCE];
 
 /// Those that are removed from what is retained. [`CLUSTER`] stays: it names the object that retained it, and so the namespace
 /// that may adopt it again.
-pub const REMOVED_ON_RELEASE: [&str; 2] = [OWNER, RESOURCE];
+pub const REMOVED_ON_RELEASE: [&str; 3] = [OWNER, RESOURCE, INSTALLATION];
 
 /// Whether the tag says whose a resource is.
 pub fn is_ownership(key: &str) -> bool {
-    OWNERSHIP.contains(&key)
+    OWNERSHIP.contains(&key) || key == INSTALLATION
 }
 
 /// What the keys of our own tags begin with.
@@ -88,7 +91,7 @@ pub enum TagError {
 /// The first tag that AWS would refuse.
 pub fn validate_user_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), TagError> {
     /// Ours, and the three that subnets carry for load balancers.
-    const OUR_OWN: usize = 7;
+    const OUR_OWN: usize = 8;
     let mut count = OUR_OWN;
     for (key, value) in tags {
         count += 1;
@@ -149,6 +152,11 @@ impl Tags {
     /// The owner's UID.
     pub fn owner(&self) -> Option<&str> {
         self.get(OWNER)
+    }
+
+    /// The installation that made it.
+    pub fn installation(&self) -> Option<&str> {
+        self.get(INSTALLATION)
     }
 
     /// The resource's key in the graph.

@@ -195,7 +195,7 @@ impl Reconcile<'_> {
             upgrade: None,
             support: None,
         };
-        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, next }
+        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, recovery: None, next }
     }
 
     /// Removes the finalizer: nothing of ours is left, or it is to stay.

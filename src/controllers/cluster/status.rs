@@ -82,6 +82,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         synced,
         change_policy: previous.change_policy,
         deletion: previous.deletion.clone(),
+        recovery: previous.recovery.clone(),
         upgrade,
         gitops,
     }
