@@ -52,6 +52,8 @@ pub const APPROVE_ANNOTATION: &str = "keelson.dev/approve";
 pub const RELEASE_ANNOTATION: &str = "keelson.dev/release-deletion";
 /// Annotation that names the UID of an object that is no more, whose resources in AWS the object takes over.
 pub const RECOVER_ANNOTATION: &str = "keelson.dev/recover";
+/// Annotation that names the installation to which the resources of an object that is suspended are handed over.
+pub const HAND_OVER_ANNOTATION: &str = "keelson.dev/hand-over-to";
 /// Annotation whose change asks for a reconcile now.
 pub const RECONCILE_AT_ANNOTATION: &str = "keelson.dev/reconcile-at";
 /// Finalizer on every object that may have something in AWS.

@@ -96,6 +96,9 @@ pub struct EksClusterStatus {
     /// What was taken over last from an earlier object of this name, as after a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryStatus>,
+    /// The installation to which its resources were handed over last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOverStatus>,
 }
 
 /// The network, as it is.
@@ -289,4 +292,7 @@ pub struct NodeGroupStatus {
     /// What was taken over last from an earlier object of this name, as after a restore.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<RecoveryStatus>,
+    /// The installation to which its resources were handed over last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOverStatus>,
 }

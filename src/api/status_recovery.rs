@@ -19,3 +19,16 @@ pub struct RecoveryStatus {
     /// When the last of them did.
     pub completed_at: Time,
 }
+
+/// The installation to which the resources in AWS were handed over: an object of this name can take them over there.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HandOverStatus {
+    /// Id of the other installation.
+    #[schemars(length(max = 256))]
+    pub installation: String,
+    /// How many resources carry its id since.
+    pub resources: i32,
+    /// When the last of them did.
+    pub completed_at: Time,
+}

@@ -9,6 +9,7 @@ mod import;
 mod plan;
 mod reading;
 mod recover;
+mod relocate;
 
 use std::io::Write;
 use std::path::Path;
@@ -38,6 +39,8 @@ enum Verb {
     /// List what carries Keelson's tags in AWS against the objects that exist, and have objects take over what earlier ones of
     /// their names had, as after a restore. Only tags are written.
     Recover(recover::Args),
+    /// Bring EksClusters with their NodeGroups, AwsAccounts and Secrets to another management cluster. Only tags are written.
+    Move(relocate::Args),
     /// Write the manifest of what others made or described: clusters in AWS, or an eksctl ClusterConfig.
     Import(import::Args),
 }
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
         Verb::Plan(args) => plan::run(&args),
         Verb::Approve(args) => approve::run(&args),
         Verb::Recover(args) => recover::run(&args),
+        Verb::Move(args) => relocate::run(&args),
         Verb::Import(args) => import::run(args),
     };
     match result {

@@ -15,13 +15,15 @@ use super::apply::Kind;
 use super::context::Context;
 use super::events::Told;
 use crate::api::conditions::bounded;
-use crate::api::status::{PlanStatus, RecoveryStatus};
-use crate::api::{EksCluster, NodeGroup, RECOVER_ANNOTATION};
+use crate::api::status::{HandOverStatus, PlanStatus, RecoveryStatus};
+use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
 use crate::aws::Session;
+use crate::aws::tags::{INSTALLATION, Tags};
 use crate::engine::{Class, Failure, Key, Memory};
 use crate::resources::adoption::Existing;
 use crate::resources::cloud::Owner;
-use crate::resources::recovery::{Selection, named};
+use crate::resources::recovery::{Item, Selection, named};
+use crate::resources::retag;
 
 /// Longest text of the annotation that is kept.
 const LONGEST: usize = 256;
@@ -31,7 +33,15 @@ pub struct Recovering {
     /// What is to be written.
     pub plan: PlanStatus,
     /// What status keeps once all is.
-    pub done: Option<RecoveryStatus>,
+    pub done: Option<Done>,
+}
+
+/// A recovery or a hand-over that is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Done {
+    Recovered(RecoveryStatus),
+    HandedOver(HandOverStatus),
 }
 
 /// What a person said.
@@ -39,15 +49,56 @@ pub struct Recovering {
 pub struct Word {
     /// The annotation's text: it counts once.
     text: String,
-    /// The UID of the earlier object.
+    /// The UID of the earlier object; of what is handed over, the object's own.
     pub uid: String,
+    /// The installation to which it is handed over; `None`: it is taken over.
+    pub to: Option<String>,
 }
 
 /// The word on an object, unless it was acted upon already.
 pub fn word<K: Kind>(object: &K, used: Option<&RecoveryStatus>) -> Option<Word> {
     let text = bounded(object.annotations().get(RECOVER_ANNOTATION)?, LONGEST);
     let uid = named(&text).to_owned();
-    (!uid.is_empty() && used.is_none_or(|used| used.annotation != text)).then_some(Word { text, uid })
+    (!uid.is_empty() && used.is_none_or(|used| used.annotation != text)).then_some(Word { text, uid, to: None })
+}
+
+/// The word that hands over what an object has, unless that was done.
+pub fn hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<Word> {
+    let text = bounded(object.annotations().get(HAND_OVER_ANNOTATION)?, LONGEST);
+    let to = text.trim().to_owned();
+    let is_new = !to.is_empty() && done.is_none_or(|done| done.installation != to);
+    is_new.then(|| Word { text, uid: object.uid().unwrap_or_default(), to: Some(to) })
+}
+
+/// What a person's word asks for while an object is suspended: to hand over what it has, or to take over what an earlier one had.
+pub fn while_suspended<K: Kind>(
+    object: &K,
+    recovered: &Option<RecoveryStatus>,
+    handed_over: &Option<HandOverStatus>,
+) -> Option<Word> {
+    match object.annotations().get(HAND_OVER_ANNOTATION) {
+        Some(_) => hand_over(object, handed_over.as_ref()),
+        None => word(object, recovered.as_ref()),
+    }
+}
+
+/// Whether the control plane is on record as the EksCluster's.
+pub fn is_on_record(cluster: &EksCluster) -> bool {
+    let status = cluster.status.as_ref();
+    status.is_some_and(|status| status.resources.iter().any(|line| line.key == "cluster" && line.id.is_some()))
+}
+
+/// Why nothing is done for an object whose resources were handed over; `None`: they were not, or are taken back.
+pub fn handed_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<String> {
+    let (text, done) = (object.annotations().get(HAND_OVER_ANNOTATION)?, done?);
+    (text.trim() == done.installation).then(|| {
+        format!(
+            "its resources in AWS are handed over to installation {}, where an object of this name takes them over, so nothing is done \
+             for it here: delete it, which deletes nothing in AWS; or, if they were not taken over, remove the annotation \
+             {HAND_OVER_ANNOTATION}",
+            done.installation
+        )
+    })
 }
 
 /// Which objects exist here. One that cannot be read exists.
@@ -103,16 +154,33 @@ impl Word {
     /// # Errors
     /// The word was taken back, or the object exists by now.
     pub fn still_permitted<K: Recoverable>(&self, ctx: &Context, object: &K) -> Result<(), Failure> {
-        let text = K::current(ctx, object).and_then(|now| now.annotations().get(RECOVER_ANNOTATION).cloned());
+        let annotation = if self.to.is_some() { HAND_OVER_ANNOTATION } else { RECOVER_ANNOTATION };
+        let text = K::current(ctx, object).and_then(|now| now.annotations().get(annotation).cloned());
         if text.is_none_or(|text| bounded(&text, LONGEST) != self.text) {
-            let message = format!("the annotation {RECOVER_ANNOTATION}: {} was taken back", self.text);
+            let message = format!("the annotation {annotation}: {} was taken back", self.text);
             return Err(Failure::new(Class::Denied, message));
         }
         self.permitted(ctx, object).map_err(|why| Failure::new(Class::Denied, why))
     }
 
+    /// The tags that a resource is to have.
+    pub fn wanted(&self, item: &Item, owner: &Owner) -> Tags {
+        match &self.to {
+            Some(to) => Tags::new().with(INSTALLATION, to),
+            None => item.wanted(owner),
+        }
+    }
+
+    /// Digest of what is done with `items`.
+    pub fn digest(&self, items: &[Item]) -> String {
+        retag::digest(items, &format!("{} {:?}", self.uid, self.to))
+    }
+
     /// What a person reads when there is nothing to take over: nothing is made instead.
     pub fn nothing(&self, owner: &Owner, aws: &Session, selection: &Selection) -> String {
+        if self.to.is_some() {
+            return format!("nothing in AWS carries UID {}: there is nothing to hand over", self.uid);
+        }
         let left = if selection.left.is_empty() {
             String::new()
         } else {
@@ -127,34 +195,46 @@ impl Word {
 
     /// What is taken over, before it is.
     pub fn would(&self, selection: &Selection) -> String {
-        format!("{} resources of UID {} are to be taken over{}", selection.items.len(), self.uid, left(selection))
+        format!("{} resources of UID {} are to be {}{}", selection.items.len(), self.uid, self.verb(), left(selection))
     }
 
     /// What was taken over.
     pub fn describe(&self, selection: &Selection) -> String {
-        format!("{} resources of UID {} are taken over{}", selection.items.len(), self.uid, left(selection))
+        format!("{} resources of UID {} are {}{}", selection.items.len(), self.uid, self.verb(), left(selection))
+    }
+
+    fn verb(&self) -> String {
+        self.to.as_ref().map_or_else(|| "taken over".to_owned(), |to| format!("handed over to installation {to}"))
     }
 
     /// The plan with why its steps are what they are.
     pub fn plan(&self, mut plan: PlanStatus) -> PlanStatus {
         for step in &mut plan.steps {
-            step.reason.replace(format!("taken over from UID {}", self.uid));
+            let reason = match &self.to {
+                Some(to) => format!("handed over to installation {to}"),
+                None => format!("taken over from UID {}", self.uid),
+            };
+            step.reason.replace(bounded(&reason, LONGEST));
         }
         plan
     }
 
     /// An event that says so.
     pub fn done_event(&self, selection: &Selection) -> Told {
-        Told::normal("Recovered", format!("{}; nothing but tags was written", self.describe(selection)))
+        let reason = if self.to.is_some() { "HandedOver" } else { "Recovered" };
+        Told::normal(reason, format!("{}; nothing but tags was written", self.describe(selection)))
     }
 
     /// What status keeps of it.
-    pub fn done(&self, resources: usize, now: Timestamp) -> RecoveryStatus {
-        RecoveryStatus {
-            annotation: self.text.clone(),
-            owner: self.uid.clone(),
-            resources: i32::try_from(resources).unwrap_or(i32::MAX),
-            completed_at: Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
+    pub fn done(&self, resources: usize, now: Timestamp) -> Done {
+        let resources = i32::try_from(resources).unwrap_or(i32::MAX);
+        let completed_at = Time(Timestamp::from_second(now.as_second()).unwrap_or(now));
+        match &self.to {
+            Some(to) => Done::HandedOver(HandOverStatus { installation: to.clone(), resources, completed_at }),
+            None => {
+                let (annotation, owner) = (self.text.clone(), self.uid.clone());
+                Done::Recovered(RecoveryStatus { annotation, owner, resources, completed_at })
+            }
         }
     }
 }
@@ -202,10 +282,25 @@ mod tests {
     fn a_word_counts_once_and_can_be_said_again() {
         let first = word(&cluster(Some("uid-0")), None).unwrap();
         assert_eq!(first.uid, "uid-0");
-        let used = first.done(3, Timestamp::UNIX_EPOCH);
+        let Done::Recovered(used) = first.done(3, Timestamp::UNIX_EPOCH) else { panic!("it is taken over") };
         assert_eq!(word(&cluster(Some("uid-0")), Some(&used)), None);
         assert_eq!(word(&cluster(Some("uid-0/2")), Some(&used)).unwrap().uid, "uid-0");
         assert_eq!(word(&cluster(None), None), None);
         assert_eq!(word(&cluster(Some(" /x")), None), None);
+    }
+
+    #[test]
+    fn what_is_handed_over_is_left_alone_until_that_is_taken_back() {
+        let mut object = cluster(None);
+        assert_eq!((hand_over(&object, None), handed_over(&object, None)), (None, None));
+        let annotations = object.metadata.annotations.get_or_insert_default();
+        annotations.insert(HAND_OVER_ANNOTATION.to_owned(), "there".to_owned());
+        let word = hand_over(&object, None).unwrap();
+        assert_eq!((word.uid.as_str(), word.to.as_deref()), ("uid-1", Some("there")));
+        let Done::HandedOver(done) = word.done(3, Timestamp::UNIX_EPOCH) else { panic!("it is handed over") };
+        assert_eq!(hand_over(&object, Some(&done)), None);
+        assert!(handed_over(&object, Some(&done)).unwrap().contains("installation there"));
+        object.metadata.annotations = None;
+        assert_eq!(handed_over(&object, Some(&done)), None);
     }
 }

@@ -146,11 +146,18 @@ fn elsewhere(installation: Option<&str>, owner: &Owner) -> Option<String> {
 /// Chooses what `owner` takes over of what the object with UID `from` had. What carries `owner`'s own UID already is chosen as
 /// well: an earlier try tagged it, or its record was lost.
 ///
-/// `by_tags`: the owner of the AWS account allows it where nothing but tags says whose it is.
+/// `by_tags`: the owner of the AWS account allows it where nothing but tags says whose it is, or it is on record. `also`: an
+/// installation whose id may stand there beside this one's.
 ///
 /// # Errors
 /// Why nothing is taken over.
-pub fn select(all: &Inventory, owner: &Owner, from: &str, by_tags: bool) -> Result<Selection, String> {
+pub fn select(
+    all: &Inventory,
+    owner: &Owner,
+    from: &str,
+    by_tags: bool,
+    also: Option<&str>,
+) -> Result<Selection, String> {
     let is_of = |tags: &Tags| {
         let uid = tags.owner().is_some_and(|uid| uid == from || uid == owner.uid);
         uid && tags.get(CLUSTER) == Some(owner.cluster.as_str())
@@ -165,7 +172,10 @@ pub fn select(all: &Inventory, owner: &Owner, from: &str, by_tags: bool) -> Resu
     }
     let mine: Vec<(Key, &Found)> =
         all.found.iter().filter(|one| is_of(&one.tags)).filter_map(|one| Some((one.key()?, one))).collect();
-    if let Some(why) = mine.iter().find_map(|(_, one)| elsewhere(one.tags.installation(), owner)) {
+    if let Some(why) = mine.iter().find_map(|(_, one)| {
+        let installation = one.tags.installation();
+        if installation.is_some() && installation == also { None } else { elsewhere(installation, owner) }
+    }) {
         return Err(format!("what carries UID {from} carries the tag{why}"));
     }
     if !by_tags && !is_proven(all, owner, &mine) {

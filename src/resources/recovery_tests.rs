@@ -63,17 +63,17 @@ fn inventory() -> Inventory {
 
 /// "key id" of what is taken over; or why nothing is.
 fn chosen(all: &Inventory) -> Result<Vec<String>, String> {
-    let selection = select(all, &owner(), OLD, false)?;
+    let selection = select(all, &owner(), OLD, false, None)?;
     Ok(selection.items.iter().map(|item| format!("{} {}", item.key, item.found.id)).collect())
 }
 
 fn left(all: &Inventory) -> Vec<String> {
-    select(all, &owner(), OLD, false).unwrap().left
+    select(all, &owner(), OLD, false, None).unwrap().left
 }
 
 #[test]
 fn everything_of_the_earlier_object_is_taken_over_and_the_group_that_eks_made_with_its_cluster() {
-    let selection = select(&inventory(), &owner(), OLD, false).unwrap();
+    let selection = select(&inventory(), &owner(), OLD, false, None).unwrap();
     assert_eq!((selection.items.len(), selection.left.len()), (9, 0));
     let cluster = selection.items.iter().find(|item| item.key == crate::resources::cluster::key()).unwrap();
     assert_eq!((cluster.found.id.as_str(), cluster.along.as_slice()), ("demo", &["sg-eks".to_owned()][..]));
@@ -90,7 +90,7 @@ fn nothing_of_another_namespace_or_object_is_taken_over_whatever_the_word_says()
         for one in &mut all.found {
             one.tags = one.tags.clone().with(CLUSTER, cluster);
         }
-        assert!(select(&all, &owner(), OLD, true).unwrap().items.is_empty(), "{cluster}");
+        assert!(select(&all, &owner(), OLD, true, None).unwrap().items.is_empty(), "{cluster}");
         let mut all = inventory();
         all.control_plane.as_mut().unwrap().tags = tags("cluster").with(CLUSTER, cluster);
         let why = chosen(&all).unwrap_err();
@@ -124,7 +124,7 @@ fn another_installations_claim_is_refused_and_what_has_no_installation_is_not() 
     assert_eq!(chosen(&all).unwrap().len(), 9);
     // An installation without an id is none that could be the one named.
     let nameless = Owner { installation: None, ..owner() };
-    assert!(select(&inventory(), &nameless, OLD, false).is_err());
+    assert!(select(&inventory(), &nameless, OLD, false, None).is_err());
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn two_of_a_key_are_named_and_nothing_is_taken_over() {
     let mut all = inventory();
     all.control_plane = None;
     all.found.push(found("vpc", "vpc-2", Handle::Ec2, Place::Itself));
-    assert!(select(&all, &owner(), OLD, true).unwrap_err().contains("vpc-1 and vpc-2"));
+    assert!(select(&all, &owner(), OLD, true, None).unwrap_err().contains("vpc-1 and vpc-2"));
 }
 
 #[test]
@@ -187,12 +187,25 @@ fn what_only_tags_say_to_be_the_objects_takes_the_word_of_the_accounts_owner() {
         let mut all = inventory();
         all.control_plane.as_mut().unwrap().role_description = description.map(str::to_owned);
         assert!(chosen(&all).unwrap_err().contains("spec.adoption of the AwsAccount"), "{what}");
-        assert_eq!(select(&all, &owner(), OLD, true).unwrap().items.len(), 9, "{what}");
+        assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 9, "{what}");
     }
     // Of a cluster that was not made yet, a role proves nothing of the network.
     let mut all = inventory();
     all.control_plane = None;
     all.found.retain(|one| !matches!(one.handle, Handle::Eks(_)));
     assert!(chosen(&all).is_err());
-    assert_eq!(select(&all, &owner(), OLD, true).unwrap().items.len(), 7);
+    assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 7);
+}
+
+#[test]
+fn what_an_earlier_try_handed_over_is_chosen_again() {
+    let own = Owner { uid: OLD.into(), ..owner() };
+    for number in 0..inventory().found.len() {
+        let mut all = inventory();
+        for one in all.found.iter_mut().take(number) {
+            one.tags = one.tags.clone().with(INSTALLATION, "there");
+        }
+        assert_eq!(select(&all, &own, OLD, true, Some("there")).unwrap().items.len(), 9);
+        assert_eq!(select(&all, &own, OLD, true, Some("elsewhere")).is_err(), number > 0);
+    }
 }

@@ -24,24 +24,28 @@ struct Retag {
     intervals: Intervals,
 }
 
-/// The graph of what is taken over.
+/// The graph of what is taken over, or handed over: each is to have the tags that are `wanted` of it.
 ///
 /// # Errors
 /// None that the choice of `items` lets come about.
-pub fn graph(items: &[Item], cloud: &Cloud) -> Result<Graph<Cloud>, SpecError> {
+pub fn graph(
+    items: &[Item],
+    cloud: &Cloud,
+    wanted: impl Fn(&Item) -> Tags,
+) -> Result<Graph<Cloud>, SpecError> {
     let keys: Vec<Key> = items.iter().map(|item| item.key.clone()).collect();
     let nodes = items.iter().map(|item| -> Arc<dyn crate::engine::node::Node<Cloud>> {
         let others = keys.iter().filter(|key| **key != item.key).cloned();
         let adopted_after = if item.key == cluster::key() { others.collect() } else { Vec::new() };
-        let (wanted, intervals) = (item.wanted(&cloud.owner), cloud.intervals);
+        let (wanted, intervals) = (wanted(item), cloud.intervals);
         Arc::new(Retag { item: item.clone(), wanted, adopted_after, intervals })
     });
     Graph::new(nodes.collect(), Vec::new()).map_err(|error| SpecError::new("spec", error.to_string()))
 }
 
-/// Digest of what is taken over from `from`: an approval of it is of that.
-pub fn digest(items: &[Item], from: &str) -> String {
-    let text = items.iter().fold(from.to_owned(), |text, item| format!("{text}\n{} {}", item.key, item.found.id));
+/// Digest of what is done with which resources: an approval of it is of that.
+pub fn digest(items: &[Item], what: &str) -> String {
+    let text = items.iter().fold(what.to_owned(), |text, item| format!("{text}\n{} {}", item.key, item.found.id));
     Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -36,7 +36,7 @@ use super::consent::{self, Agreed, Approvals};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::events::Told;
-use super::recovery::{Recovering, Word};
+use super::recovery::{Done, Recovering, Word};
 use super::report::{self, Next};
 use super::{apply, journal};
 use crate::api::conditions::ConditionType;
@@ -299,7 +299,12 @@ impl Reconcile<'_> {
             status.deletion = deletion;
         }
         if let Some(Recovering { plan, done }) = recovery {
-            (status.plan, status.recovery) = (Some(plan), done.or(status.recovery));
+            status.plan = Some(plan);
+            match done {
+                Some(Done::Recovered(done)) => status.recovery = Some(done),
+                Some(Done::HandedOver(done)) => status.hand_over = Some(done),
+                None => {}
+            }
         }
         if facts::Facts(&self.state.memory).is_foreign() {
             status::forget_cluster(&mut status);

@@ -48,8 +48,10 @@ impl Reconcile<'_> {
         let spec = &self.cluster.spec;
         if spec.suspend {
             self.leave_agent();
-            let message = "spec.suspend is true: neither AWS nor the workload cluster is touched";
-            return Some(self.unseen(previous, Overall::Suspended(message.to_owned()), Next::change()));
+            return Some(self.suspended(previous).await);
+        }
+        if let Some(why) = recovery::handed_over(self.cluster, previous.hand_over.as_ref()) {
+            return Some(self.refused(previous, Refusal::new(Reason::NotOwned, why), Next::change()));
         }
         let valid = match validate::validate(spec, self.ctx.settings.sources) {
             Ok(valid) => valid,

@@ -17,7 +17,7 @@ use crate::engine::{Consent, Failure, Goal, Held};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::Versions;
 use crate::resources::recovery::select;
-use crate::resources::{recovery_reads, retag};
+use crate::resources::{cluster, recovery_reads, retag};
 
 impl Reconcile<'_> {
     /// Whose its resources are.
@@ -52,14 +52,19 @@ impl Reconcile<'_> {
             Ok(inventory) => inventory,
             Err(failure) => return self.failed(previous, failure),
         };
-        let selection = match select(&inventory, &cloud.owner, &word.uid, grant.recovers_by_tags) {
+        let by_tags = match word.to {
+            None => grant.recovers_by_tags,
+            // What is handed over must be ours: the record says so.
+            Some(_) => self.records().prove(&cluster::key(), &self.cluster.cluster_name()),
+        };
+        let selection = match select(&inventory, &cloud.owner, &word.uid, by_tags, word.to.as_deref()) {
             Ok(selection) => selection,
             Err(why) => return self.unrecovered(previous, why),
         };
         if selection.items.is_empty() {
             return self.unrecovered(previous, word.nothing(&cloud.owner, &cloud.aws, &selection));
         }
-        let graph = match retag::graph(&selection.items, cloud) {
+        let graph = match retag::graph(&selection.items, cloud, |item| word.wanted(item, &cloud.owner)) {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error), Next::change()),
         };
@@ -67,7 +72,7 @@ impl Reconcile<'_> {
         if !observes && let Some(outcome) = self.finalizer(previous).await {
             return outcome;
         }
-        let digest = retag::digest(&selection.items, &word.uid);
+        let digest = word.digest(&selection.items);
         let (consent, _) = self.consent(previous, grant, &Versions::default());
         let consent = Consent { recovers: Some(digest), ..consent };
         let (ctx, cluster, said) = (self.ctx, self.cluster, word.clone());
@@ -114,6 +119,29 @@ impl Reconcile<'_> {
         }
         let done = is_done.then(|| word.done(selection.items.len(), self.now));
         Outcome { recovery: Some(Recovering { plan, done }), ..self.unseen(previous, overall, next) }
+    }
+
+    /// Suspended: nothing is done for it but what a person's word asks for, which is of tags alone.
+    pub(super) async fn suspended(&mut self, previous: &EksClusterStatus) -> Outcome {
+        let Some(word) = recovery::while_suspended(self.cluster, &previous.recovery, &previous.hand_over) else {
+            self.end_recovery();
+            let why = recovery::handed_over(self.cluster, previous.hand_over.as_ref());
+            let message = why.unwrap_or_else(|| {
+                "spec.suspend is true: neither AWS nor the workload cluster is touched".to_owned()
+            });
+            return self.unseen(previous, Overall::Suspended(message), Next::change());
+        };
+        let grant = match self.grant() {
+            Ok(grant) => grant,
+            Err(refusal) => return self.refused(previous, refusal, Next::change()),
+        };
+        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
+            return self.still_failing(previous, &failed);
+        }
+        match self.cloud(&grant, previous).await {
+            Ok(cloud) => self.recover(previous, &grant, &cloud, word).await,
+            Err(failure) => self.failed(previous, failure),
+        }
     }
 
     /// Nothing is taken over, and nothing made beside what may be the object's.

@@ -83,6 +83,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         change_policy: previous.change_policy,
         deletion: previous.deletion.clone(),
         recovery: previous.recovery.clone(),
+        hand_over: previous.hand_over.clone(),
         upgrade,
         gitops,
     }

@@ -123,9 +123,9 @@ impl Reconcile<'_> {
     async fn present(&mut self, previous: &NodeGroupStatus) -> Outcome {
         let spec = &self.group.spec;
         if spec.suspend {
-            return self.suspended(previous, "spec.suspend is true: AWS is not touched");
+            return self.while_suspended(previous, "spec.suspend is true: AWS is not touched").await;
         }
-        if let Err(refusal) = valid(self.group) {
+        if let Err(refusal) = valid(self.group).and_then(|()| self.still_here(previous)) {
             return self.refused(previous, refusal);
         }
         let name = &spec.cluster_ref.name;
@@ -141,7 +141,7 @@ impl Reconcile<'_> {
             return self.waiting(previous, Reason::WaitingForCluster, message);
         }
         if cluster.spec.suspend {
-            return self.suspended(previous, "its EksCluster is suspended: AWS is not touched");
+            return self.while_suspended(previous, "its EksCluster is suspended: AWS is not touched").await;
         }
         let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
             Ok(grant) => grant,

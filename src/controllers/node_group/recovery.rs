@@ -2,7 +2,7 @@
 //! engine.
 
 use futures::FutureExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 
 use super::{Outcome, Reconcile, key};
@@ -14,7 +14,7 @@ use crate::controllers::conditions::{Overall, Says, whole};
 use crate::controllers::consent::{self, Proposal};
 use crate::controllers::journal::NoJournal;
 use crate::controllers::plan_status::{self, Ahead};
-use crate::controllers::recovery::{self, Word};
+use crate::controllers::recovery::{self, Done, Word};
 use crate::controllers::report::{self, Next};
 use crate::engine::execute::Run;
 use crate::engine::{Consent, Failure, Goal, Graph, Held, Report};
@@ -57,14 +57,15 @@ impl Reconcile<'_> {
             Ok(inventory) => inventory,
             Err(failure) => return self.failed(previous, failure),
         };
-        let selection = match select(&inventory, &cloud.owner, &word.uid, grant.recovers_by_tags) {
+        let also = word.to.as_deref();
+        let selection = match select(&inventory, &cloud.owner, &word.uid, grant.recovers_by_tags, also) {
             Ok(selection) => selection,
             Err(why) => return self.refused(previous, not_owned(why)),
         };
         if selection.items.is_empty() {
             return self.refused(previous, not_owned(word.nothing(&cloud.owner, &cloud.aws, &selection)));
         }
-        let graph = match retag::graph(&selection.items, cloud) {
+        let graph = match retag::graph(&selection.items, cloud, |item| word.wanted(item, &cloud.owner)) {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error)),
         };
@@ -73,7 +74,7 @@ impl Reconcile<'_> {
             return outcome;
         }
         let (consent, _) = self.consent(previous, cluster, grant, &Target::default());
-        let consent = Consent { recovers: Some(retag::digest(&selection.items, &word.uid)), ..consent };
+        let consent = Consent { recovers: Some(word.digest(&selection.items)), ..consent };
         let report = self.take_over(cluster, &graph, cloud, &consent, &word).await;
         let (subject, approvals, ahead) = (report::subject(self.group), self.approvals(previous), Ahead::default());
         let plan = &report.plan;
@@ -113,11 +114,49 @@ impl Reconcile<'_> {
         let mut outcome = self.unseen(previous, overall, next);
         outcome.status.plan = Some(plan);
         if is_done {
-            outcome.status.recovery = Some(word.done(selection.items.len(), self.now));
+            match word.done(selection.items.len(), self.now) {
+                Done::Recovered(done) => outcome.status.recovery = Some(done),
+                Done::HandedOver(done) => outcome.status.hand_over = Some(done),
+            }
             self.end_recovery();
         }
         self.publish_approval(previous, &outcome.status).await;
         outcome
+    }
+
+    /// Suspended: nothing is done for it but what a person's word asks for, which is of tags alone.
+    pub(super) async fn while_suspended(&mut self, previous: &NodeGroupStatus, message: &str) -> Outcome {
+        let cluster = self.ctx.cluster(&self.namespace, &self.group.spec.cluster_ref.name);
+        // Of a cluster that is not on record as the object's, nothing is its node groups'.
+        let cluster = cluster.filter(|cluster| recovery::is_on_record(cluster));
+        let word = recovery::while_suspended(self.group, &previous.recovery, &previous.hand_over);
+        if word.is_some() && cluster.is_none() {
+            let message = "its EksCluster has nothing on record in AWS yet".to_owned();
+            let next = Next::after(SignedDuration::from_secs(2), self.now);
+            return Outcome { next, ..self.waiting(previous, Reason::WaitingForCluster, message) };
+        }
+        let (Some(word), Some(cluster)) = (word, cluster) else {
+            self.end_recovery();
+            let why = recovery::handed_over(self.group, previous.hand_over.as_ref());
+            return self.suspended(previous, why.as_deref().unwrap_or(message));
+        };
+        let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
+            Ok(grant) => grant,
+            Err(refusal) => return self.refused(previous, refusal),
+        };
+        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
+            return self.still_failing(previous, &failed);
+        }
+        match self.cloud(&grant, &cluster).await {
+            Ok(cloud) => self.recover(previous, &cluster, &grant, &cloud, word).await,
+            Err(failure) => self.failed(previous, failure),
+        }
+    }
+
+    /// Whether what it has was handed over to another installation.
+    pub(super) fn still_here(&self, previous: &NodeGroupStatus) -> Result<(), Refusal> {
+        let why = recovery::handed_over(self.group, previous.hand_over.as_ref());
+        why.map_or(Ok(()), |why| Err(Refusal::new(Reason::NotOwned, why)))
     }
 
     async fn take_over(

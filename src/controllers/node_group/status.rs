@@ -99,6 +99,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         synced: input.synced.clone(),
         deletion: previous.deletion.clone(),
         recovery: previous.recovery.clone(),
+        hand_over: previous.hand_over.clone(),
         upgrade: previous.upgrade.clone(),
     };
     (status, overall)
