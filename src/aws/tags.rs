@@ -37,6 +37,9 @@ const MOST: usize = 50;
 const LONGEST_KEY: usize = 128;
 const LONGEST_VALUE: usize = 256;
 
+/// Ours, and the three that subnets carry for load balancers. Without [`INSTALLATION`], which is left out where there is no room.
+const OUR_OWN: usize = 7;
+
 /// A resource's tags, sorted by key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tags(BTreeMap<String, String>);
@@ -90,8 +93,6 @@ pub enum TagError {
 /// # Errors
 /// The first tag that AWS would refuse.
 pub fn validate_user_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), TagError> {
-    /// Ours, and the three that subnets carry for load balancers.
-    const OUR_OWN: usize = 8;
     let mut count = OUR_OWN;
     for (key, value) in tags {
         count += 1;
@@ -147,6 +148,20 @@ impl Tags {
 
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
+    }
+
+    /// The same with the installation, where there is room for one more tag beside those that subnets carry.
+    #[must_use]
+    pub fn with_installation(self, id: Option<&str>, user: usize) -> Self {
+        match id.filter(|_| user + OUR_OWN < MOST) {
+            Some(id) => self.with(INSTALLATION, id),
+            None => self,
+        }
+    }
+
+    /// Whether AWS takes another tag on what carries these.
+    pub fn has_room(&self) -> bool {
+        self.len() < MOST
     }
 
     /// The owner's UID.

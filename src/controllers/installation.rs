@@ -73,7 +73,12 @@ async fn resolve(client: &Client, source: &Source) -> Result<Option<String>, Str
     match (given, kept) {
         (Some(given), Ok(kept)) => {
             if kept != *given {
-                tracing::warn!(given, kept, configmap = name, "--installation-id is another than the one that is kept: it counts");
+                tracing::warn!(
+                    given,
+                    kept,
+                    configmap = name,
+                    "--installation-id is another than the one that is kept: it counts"
+                );
             }
             Ok(Some(given.clone()))
         }

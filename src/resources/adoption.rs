@@ -139,7 +139,10 @@ mod tests {
         let tags = Tags::new().with(OWNER, "uid-0").with(CLUSTER, "team/demo");
         let gone = Existing::new(|uid| uid != "uid-0");
         let text = describe_foreign("cluster demo", &tags, &owner(), &gone);
-        assert!(text.contains("kubectl annotate ekscluster/demo -n team --overwrite keelson.dev/recover=uid-0"), "{text}");
+        assert!(
+            text.contains("kubectl annotate ekscluster/demo -n team --overwrite keelson.dev/recover=uid-0"),
+            "{text}"
+        );
         // One that exists is no such case, nor is one of another installation, which is said.
         let text = describe_foreign("cluster demo", &tags, &owner(), &Existing::default());
         assert!(!text.contains("recover="), "{text}");

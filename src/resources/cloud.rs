@@ -140,10 +140,7 @@ impl Making<'_> {
         let resource = key.to_string();
         let name = format!("{}/{}", self.cluster_name, resource);
         let tags = Tags::owned(&self.owner.uid, &self.owner.cluster, &resource, &name, &self.user_tags);
-        match &self.owner.installation {
-            Some(id) => tags.with(INSTALLATION, id),
-            None => tags,
-        }
+        tags.with_installation(self.owner.installation.as_deref(), self.user_tags.len())
     }
 }
 

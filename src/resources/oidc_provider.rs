@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
 use super::cluster;
 use super::ownership;
-use crate::aws::{Service, Session};
 use crate::aws::tags::{Ownership, Tags};
+use crate::aws::{Service, Session};
 use crate::engine::{Change, Class, Failure, Goal, Key, Look, Observed, Presence, Refs, Resource, Rest};
 
 /// Who may ask for credentials with the provider's tokens.

@@ -60,7 +60,10 @@ fn found(all: &[RouteTable], recorded: Option<&str>, vpc: Option<&str>, goal: Go
         Claim::Ours(table) => table.id.clone(),
         Claim::Nothing => "none".into(),
         Claim::Unproven(why) => {
-            assert!(why.contains("kubectl annotate ekscluster/demo -n default --overwrite keelson.dev/recover=uid-1"), "{why}");
+            assert!(
+                why.contains("kubectl annotate ekscluster/demo -n default --overwrite keelson.dev/recover=uid-1"),
+                "{why}"
+            );
             "unproven".into()
         }
     }

@@ -254,11 +254,16 @@ fn proven(key: &Key, one: &Found, all: &Inventory, vpc: Option<&str>) -> Result<
         (Handle::OidcProvider(_), _) => Ok(()),
         (Handle::Role(name), _) => {
             let cluster: String = all.cluster_name.chars().take(38).collect();
-            let fits = name.starts_with(&format!("{NAME_PREFIX}{cluster}-")) && name.ends_with(&format!("-{}", key.name()));
+            let fits =
+                name.starts_with(&format!("{NAME_PREFIX}{cluster}-")) && name.ends_with(&format!("-{}", key.name()));
             let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.role_arn.as_deref());
             let role_of_cluster = of_cluster.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
             let is_its = key.name() != "cluster" || role_of_cluster.is_none_or(|role| role == name);
-            if key.kind() == "role" && fits && is_its { Ok(()) } else { Err("Keelson makes no such role for it".to_owned()) }
+            if key.kind() == "role" && fits && is_its {
+                Ok(())
+            } else {
+                Err("Keelson makes no such role for it".to_owned())
+            }
         }
     }
 }
@@ -266,8 +271,10 @@ fn proven(key: &Key, one: &Found, all: &Inventory, vpc: Option<&str>) -> Result<
 impl Item {
     /// The tags that say whose it is from now on.
     pub fn wanted(&self, owner: &Owner) -> Tags {
-        let tags = Tags::new().with(OWNER, &owner.uid).with(CLUSTER, &owner.cluster).with(RESOURCE, self.key.to_string());
-        match &owner.installation {
+        let tags =
+            Tags::new().with(OWNER, &owner.uid).with(CLUSTER, &owner.cluster).with(RESOURCE, self.key.to_string());
+        let there = &self.found.tags;
+        match owner.installation.as_ref().filter(|_| there.installation().is_some() || there.has_room()) {
             Some(id) => tags.with(INSTALLATION, id),
             None => tags,
         }

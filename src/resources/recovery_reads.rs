@@ -3,9 +3,9 @@
 use aws_sdk_eks::types::Cluster;
 
 use super::oidc_provider;
-use super::role;
 use super::proof::{Placed, PlacedAddress};
 use super::recovery::{ControlPlane, Found, Handle, Inventory, Place};
+use super::role;
 use crate::aws::snapshots::network::NatGatewayState;
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Fresh, Service, Session};

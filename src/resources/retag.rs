@@ -78,10 +78,7 @@ impl Resource for Retag {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("id", self.item.found.id.clone()),
-            ("owner", self.item.found.tags.owner().unwrap_or_default().to_owned()),
-        ]
+        vec![("id", self.item.found.id.clone()), ("owner", self.item.found.tags.owner().unwrap_or_default().to_owned())]
     }
 
     fn rest(&self) -> Rest {
@@ -109,13 +106,7 @@ impl Resource for Retag {
         self.refused()
     }
 
-    async fn update(
-        &self,
-        _: &Cloud,
-        _: &Refs,
-        _: &Observed<Tags>,
-        _: &[Change],
-    ) -> Result<Observed<Tags>, Failure> {
+    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<Tags>, _: &[Change]) -> Result<Observed<Tags>, Failure> {
         self.refused()
     }
 

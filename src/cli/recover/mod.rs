@@ -188,7 +188,9 @@ fn chosen<'o>(
             let argument = format!("{kind}/{}", target.name);
             let is_it = |object: &Object| (&object.argument, &object.namespace) == (&argument, &namespace);
             let Some(number) = objects.iter().position(is_it) else {
-                bail!("{argument} does not exist in namespace {namespace}: apply it first, it takes over once it is there")
+                bail!(
+                    "{argument} does not exist in namespace {namespace}: apply it first, it takes over once it is there"
+                )
             };
             if !recoverable.contains_key(&number) && args.uid.is_none() {
                 bail!("{argument} -n {namespace}: nothing in AWS carries the tags of an earlier object of this name");
@@ -236,8 +238,14 @@ async fn annotate(client: &Client, object: &Object, text: &str) -> anyhow::Resul
     let body = json!({"metadata": {"uid": object.uid, "annotations": {RECOVER_ANNOTATION: text}}});
     let (params, patch) = (PatchParams::default(), Patch::Merge(body));
     match object.node_group {
-        None => Api::<EksCluster>::namespaced(client.clone(), &object.namespace).patch(name, &params, &patch).await.map(drop)?,
-        Some(_) => Api::<NodeGroup>::namespaced(client.clone(), &object.namespace).patch(name, &params, &patch).await.map(drop)?,
+        None => Api::<EksCluster>::namespaced(client.clone(), &object.namespace)
+            .patch(name, &params, &patch)
+            .await
+            .map(drop)?,
+        Some(_) => Api::<NodeGroup>::namespaced(client.clone(), &object.namespace)
+            .patch(name, &params, &patch)
+            .await
+            .map(drop)?,
     }
     Ok(())
 }
