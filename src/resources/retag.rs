@@ -28,11 +28,7 @@ struct Retag {
 ///
 /// # Errors
 /// None that the choice of `items` lets come about.
-pub fn graph(
-    items: &[Item],
-    cloud: &Cloud,
-    wanted: impl Fn(&Item) -> Tags,
-) -> Result<Graph<Cloud>, SpecError> {
+pub fn graph(items: &[Item], cloud: &Cloud, wanted: impl Fn(&Item) -> Tags) -> Result<Graph<Cloud>, SpecError> {
     let keys: Vec<Key> = items.iter().map(|item| item.key.clone()).collect();
     let nodes = items.iter().map(|item| -> Arc<dyn crate::engine::node::Node<Cloud>> {
         let others = keys.iter().filter(|key| **key != item.key).cloned();

@@ -126,9 +126,8 @@ impl Reconcile<'_> {
         let Some(word) = recovery::while_suspended(self.cluster, &previous.recovery, &previous.hand_over) else {
             self.end_recovery();
             let why = recovery::handed_over(self.cluster, previous.hand_over.as_ref());
-            let message = why.unwrap_or_else(|| {
-                "spec.suspend is true: neither AWS nor the workload cluster is touched".to_owned()
-            });
+            let message = why
+                .unwrap_or_else(|| "spec.suspend is true: neither AWS nor the workload cluster is touched".to_owned());
             return self.unseen(previous, Overall::Suspended(message), Next::change());
         };
         let grant = match self.grant() {
