@@ -69,6 +69,18 @@ def there(on) -> There:
     return There(on)
 
 
+def command(on: Stage, there: There, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    env = {"KUBECONFIG": str(on.cloud.management.kubeconfig), "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    return [str(keelson_binary()), "move", f"--to={there.plane.kubeconfig}", "--namespace=default", *arguments], env
+
+
+def move(on: Stage, there: There, *arguments: str) -> str:
+    words, env = command(on, there, *arguments)
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 @dataclass
 class Made:
     """A cluster with a node group, Ready here, and no operator anywhere."""
@@ -81,16 +93,6 @@ class Made:
 
     def writes(self, since: int) -> list[dict]:
         return [c for c in self.on.writes(since, self.account.id) if c["status"] < 400]
-
-    def command(self, *arguments: str) -> tuple[list[str], dict[str, str]]:
-        env = {"KUBECONFIG": str(self.on.cloud.management.kubeconfig), "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-        return [str(keelson_binary()), "move", f"--to={self.there.plane.kubeconfig}", "--namespace=default", *arguments], env
-
-    def move(self, *arguments: str) -> str:
-        command, env = self.command(*arguments)
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     def found(self, api: KubeApi) -> list[dict]:
         return [item for one in self.items if (item := api.find(*key_of(one)))]
@@ -148,24 +150,18 @@ def assert_moved(made: Made, before: dict, since: int) -> None:
 
 def test_a_cluster_is_moved_by_tags_alone_and_goes_on_there(on, there, made):
     before, since = picture(made.account, without_ours=True), on.mark()
-    on.apply(secret("deploy-key", identity="key"))
-    source = flux("https://git.example.com/fleet.git", secretRef={"name": "deploy-key"})
-    on.api.patch(*key_of(made.items[0])[:3], {"spec": {"gitops": source}})
     here, elsewhere = on.start(*QUICK, account=made.account.id), there.start(made.account.id)
-    text = made.move("--dry-run")
+    text = move(on, there, "--dry-run")
     assert "nothing was changed" in text and made.name in text
     assert made.found(there.api) == [] and not on.api.get(*key_of(made.items[0]))["spec"].get("suspend")
 
-    text = made.move()
+    text = move(on, there)
     assert "moved" in text and text.count("taken over\n") == 2
-    on.api.patch(*key_of(made.items[0])[:3], {"spec": {"gitops": None}})
-    there.api.patch(*key_of(made.items[0])[:3], {"spec": {"gitops": None}})
     until(made.is_ready_there, 60, "it to be Ready there")
     assert_moved(made, before, since)
-    assert there.api.get("v1", "Secret", "deploy-key")["data"] == on.api.get("v1", "Secret", "deploy-key")["data"]
     # A second time there is nothing to do.
     mark = on.mark()
-    made.move()
+    move(on, there)
     assert actions(made.writes(mark)) == []
     # What is left here is no more than an entry: neither resumed nor deleted does it anything in AWS.
     item = made.items[0]
@@ -186,10 +182,10 @@ def test_a_cluster_is_moved_by_tags_alone_and_goes_on_there(on, there, made):
 def test_cut_off_again_and_again_it_ends_the_same(on, there, made):
     before, since = picture(made.account, without_ours=True), on.mark()
     here, elsewhere = on.start(*QUICK, account=made.account.id), there.start(made.account.id)
-    command, env = made.command()
+    words, env = command(on, there)
     cuts, code = 0, None
     while code != 0:
-        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             code = process.wait(0.03 * (cuts + 1))
             assert code == 0
@@ -207,8 +203,8 @@ def test_cut_off_again_and_again_it_ends_the_same(on, there, made):
 
 def test_both_operators_killed_at_every_write_it_ends_the_same(on, there, made, capsys):
     before, since = picture(made.account, without_ours=True), on.mark()
-    command, env = made.command("--timeout=170")
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    words, env = command(on, there, "--timeout=170")
+    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     run = killed_at(on, made.account.id, made.handed_over)
     with capsys.disabled():
         print(f"\n  {run.told('hand-over')}")
@@ -239,3 +235,24 @@ def test_until_it_is_handed_over_the_other_installation_takes_nothing(on, there,
     time.sleep(3)
     assert actions(made.writes(since)) == []
     elsewhere.stop()
+
+
+def test_what_has_nothing_in_aws_is_copied_as_it_is_with_the_secrets_that_it_names(on, there):
+    account = on.account(fresh_account())
+    there.start(account.id).stop()
+    with on.operator(account=account.id):
+        pass
+    source = flux("https://git.example.com/fleet.git", secretRef={"name": "deploy-key"})
+    item = cluster("planned", gitops=source, suspend=True)
+    item["metadata"]["labels"] = {"team": "shop"}
+    on.apply(secret("deploy-key", identity="key"), item)
+    move(on, there)
+    move(on, there)
+    moved = there.api.get(*key_of(item))
+    assert moved["spec"]["suspend"] is True and moved["metadata"]["labels"] == {"team": "shop"}
+    assert restore.RECOVER not in moved["metadata"].get("annotations", {})
+    kept, copy = (api.get("v1", "Secret", "deploy-key") for api in (on.api, there.api))
+    assert (copy["data"], copy["metadata"]["labels"]) == (kept["data"], kept["metadata"]["labels"])
+    assert on.writes(0, account.id) == []
+    on.api.delete(*key_of(item))
+    there.api.delete(*key_of(item))
