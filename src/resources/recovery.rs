@@ -83,6 +83,8 @@ pub struct Inventory {
     pub cluster_name: String,
     /// The cluster, if it is there.
     pub control_plane: Option<ControlPlane>,
+    /// The spec asks for a network of its own, and nothing says that the one it is in is lent by others.
+    pub own_network: bool,
     /// What carries an owner's tag.
     pub found: Vec<Found>,
 }
@@ -196,11 +198,18 @@ pub fn select(
         if came_along(one) {
             continue;
         }
-        if let Err(why) = proven(key, one, all, vpc.as_deref()) {
+        let is_cluster = *key == super::cluster::key();
+        let proof = match one.handle {
+            // Of a cluster that is gone, or is another.
+            Handle::Ec2 if is_cluster => Err("EKS did not make it for the cluster that is there".to_owned()),
+            // What nothing uses lies nowhere.
+            Handle::Ec2 if one.place == Place::Unused && by_tags => Ok(()),
+            _ => proven(key, one, all, vpc.as_deref()),
+        };
+        if let Err(why) = proof {
             selection.left.push(format!("{key} {} ({why})", one.id));
             continue;
         }
-        let is_cluster = *key == super::cluster::key();
         let group = mine.iter().filter(|(_, other)| is_cluster && came_along(other)).map(|(_, other)| other.id.clone());
         let item = Item { key: key.clone(), found: (*one).clone(), along: group.collect() };
         if let Some(other) = items.insert(key.clone(), item) {
@@ -231,6 +240,9 @@ fn twice(key: &Key, ids: &[&str]) -> String {
 
 /// The VPC that Keelson made for it: the one that the cluster is in.
 fn own_vpc(all: &Inventory, mine: &[(Key, &Found)]) -> Result<Option<String>, String> {
+    if !all.own_network {
+        return Ok(None);
+    }
     let key = super::vpc::key();
     let tagged: Vec<&str> = mine.iter().filter(|(of, _)| *of == key).map(|(_, one)| one.id.as_str()).collect();
     let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.vpc.as_deref());
@@ -247,7 +259,6 @@ fn proven(key: &Key, one: &Found, all: &Inventory, vpc: Option<&str>) -> Result<
     match (&one.handle, &one.place) {
         (Handle::Ec2, Place::Vpc(place)) if vpc == Some(place.as_str()) => Ok(()),
         (Handle::Ec2, Place::Itself) if vpc == Some(one.id.as_str()) => Ok(()),
-        (Handle::Ec2, Place::Unused) => Ok(()),
         (Handle::Ec2, _) => Err("it is not in the cluster's VPC, or that is not Keelson's".to_owned()),
         (Handle::Eks(_), Place::Cluster(name)) if *name == all.cluster_name => Ok(()),
         (Handle::Eks(_), _) => Err(format!("it is not of cluster {}", all.cluster_name)),

@@ -127,7 +127,7 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, 
         }
     };
     found.retain(|one| one.key().is_some_and(|key| key.kind() != "nodeGroup"));
-    Ok(Inventory { cluster_name: cluster_name.to_owned(), control_plane, found })
+    Ok(Inventory { cluster_name: cluster_name.to_owned(), control_plane, own_network: false, found })
 }
 
 /// What the role says of itself, if it has a name as Keelson gives them.
@@ -146,7 +146,8 @@ async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<Str
 pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Result<Inventory, Failure> {
     let found = Reader { aws, name: cluster_name }.node_group(name).await?;
     let found = found.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name)));
-    Ok(Inventory { cluster_name: cluster_name.to_owned(), control_plane: None, found: found.into_iter().collect() })
+    let found = found.into_iter().collect();
+    Ok(Inventory { cluster_name: cluster_name.to_owned(), found, ..Inventory::default() })
 }
 
 /// The node groups of a cluster that carry an owner's tag: for whoever may list them.

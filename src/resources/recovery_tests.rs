@@ -46,6 +46,7 @@ fn inventory() -> Inventory {
     Inventory {
         cluster_name: "demo".into(),
         control_plane: Some(control_plane),
+        own_network: true,
         found: vec![
             found("vpc", "vpc-1", Handle::Ec2, Place::Itself),
             in_vpc("subnet/private/a", "subnet-1", "vpc-1"),
@@ -141,6 +142,21 @@ fn what_somebody_tagged_elsewhere_is_left_alone_and_named() {
     for id in ["vpc-theirs", "subnet-theirs", "admin", "keelson-demo-ffffffff-cluster", "eip-used", "addon/x"] {
         assert!(left.contains(id), "{id}: {left}");
     }
+}
+
+#[test]
+fn of_a_network_that_is_lent_nothing_is_taken_over_whatever_its_tags_say() {
+    let all = Inventory { own_network: false, ..inventory() };
+    assert_eq!(chosen(&all).unwrap().len(), 5);
+    assert!(left(&all).join("\n").contains("vpc-1"));
+}
+
+#[test]
+fn what_nothing_uses_lies_nowhere_and_is_left_alone() {
+    let mut all = inventory();
+    all.found.push(found("elasticIp/b", "eip-unused", Handle::Ec2, Place::Unused));
+    assert!(left(&all).join("\n").contains("eip-unused"));
+    assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 10);
 }
 
 #[test]

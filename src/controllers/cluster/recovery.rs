@@ -4,6 +4,7 @@ use kube::ResourceExt;
 
 use super::{Outcome, Reconcile};
 use crate::api::Reason;
+use crate::api::network::NetworkKind;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::account::{self, Grant, Refusal, Request};
@@ -16,7 +17,7 @@ use crate::controllers::report::Next;
 use crate::engine::{Consent, Failure, Goal, Held};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::Versions;
-use crate::resources::recovery::select;
+use crate::resources::recovery::{Inventory, select};
 use crate::resources::{cluster, recovery_reads, retag};
 
 impl Reconcile<'_> {
@@ -49,7 +50,7 @@ impl Reconcile<'_> {
             self.state.kind.recovering = Some(word.clone());
         }
         let inventory = match recovery_reads::of_cluster(&cloud.aws, &self.cluster.cluster_name()).await {
-            Ok(inventory) => inventory,
+            Ok(inventory) => Inventory { own_network: self.has_own_network(grant, &inventory), ..inventory },
             Err(failure) => return self.failed(previous, failure),
         };
         let by_tags = match word.to {
@@ -141,6 +142,13 @@ impl Reconcile<'_> {
             Ok(cloud) => self.recover(previous, &grant, &cloud, word).await,
             Err(failure) => self.failed(previous, failure),
         }
+    }
+
+    /// Whether the spec asks for a network of its own, and the account does not lend the one that the cluster is in.
+    fn has_own_network(&self, grant: &Grant, inventory: &Inventory) -> bool {
+        let vpc = inventory.control_plane.as_ref().and_then(|control_plane| control_plane.vpc.as_deref());
+        let is_lent = vpc.is_some_and(|vpc| grant.allowlists.as_ref().is_some_and(|lists| lists.lends_vpc(vpc)));
+        matches!(self.cluster.spec.network.kind(), Ok(NetworkKind::Vpc(_))) && !is_lent
     }
 
     /// Nothing is taken over, and nothing made beside what may be the object's.
