@@ -24,6 +24,7 @@ WHOLE = {
     "test_faults.py",
     "test_lifecycle.py",
     "test_removals.py",
+    "test_recover.py",
     "test_spec_in_aws.py",
     "test_validate_beforehand.py",
 }

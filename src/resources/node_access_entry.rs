@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_older_than_its_role_or_of_another_type_is_replaced() {
-        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
         let making = Making {
             owner: &owner,
             cluster_name: "demo",

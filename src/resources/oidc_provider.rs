@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
 use super::cluster;
 use super::ownership;
-use crate::aws::Service;
 use crate::aws::tags::{Ownership, Tags};
+use crate::aws::{Service, Session};
 use crate::engine::{Change, Class, Failure, Goal, Key, Look, Observed, Presence, Refs, Resource, Rest};
 
 /// Who may ask for credentials with the provider's tokens.
@@ -49,15 +49,15 @@ fn observed(arn: &str, seen: Seen) -> Observed<Seen> {
 }
 
 /// The ARN that IAM gives the provider of an issuer.
-fn arn(cloud: &Cloud, issuer: &str) -> String {
-    cloud.aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")))
+pub(super) fn arn(aws: &Session, issuer: &str) -> String {
+    aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")))
 }
 
 /// `None`: it is gone.
-async fn describe(cloud: &Cloud, arn: &str) -> Result<Option<Seen>, Failure> {
+async fn describe(aws: &Session, arn: &str) -> Result<Option<Seen>, Failure> {
     let read = Instant::now();
-    let request = cloud.aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
-    match cloud.aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await {
+    let request = aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
+    match aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await {
         Err(error) if error.class() == Class::Gone => Ok(None),
         other => {
             let answer = other?;
@@ -68,8 +68,8 @@ async fn describe(cloud: &Cloud, arn: &str) -> Result<Option<Seen>, Failure> {
 }
 
 /// Tags of a provider; `None`: it is gone.
-pub(super) async fn tags_of(cloud: &Cloud, arn: &str) -> Result<Option<Tags>, Failure> {
-    Ok(describe(cloud, arn).await?.map(|seen| seen.tags))
+pub(super) async fn tags_of(aws: &Session, arn: &str) -> Result<Option<Tags>, Failure> {
+    Ok(describe(aws, arn).await?.map(|seen| seen.tags))
 }
 
 async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observed<Seen>, Failure> {
@@ -98,7 +98,7 @@ async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observe
 async fn search(cloud: &Cloud, arns: &[String]) -> Result<Option<String>, Failure> {
     let eks = format!("oidc-provider/oidc.eks.{}.", cloud.aws.region);
     for arn in arns.iter().filter(|arn| arn.contains(&eks)) {
-        if describe(cloud, arn).await?.is_some_and(|seen| seen.tags.is_owned_by(&cloud.owner.uid)) {
+        if describe(&cloud.aws, arn).await?.is_some_and(|seen| seen.tags.is_owned_by(&cloud.owner.uid)) {
             return Ok(Some(arn.clone()));
         }
     }
@@ -169,7 +169,7 @@ impl Resource for OidcProvider {
         last: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let issuer = refs.output(&cluster::key(), "oidcIssuer");
-        let wanted = issuer.map(|issuer| arn(cloud, issuer)).or_else(|| look.recorded_id.clone());
+        let wanted = issuer.map(|issuer| arn(&cloud.aws, issuer)).or_else(|| look.recorded_id.clone());
         // Without an issuer and a record there is no proof: a tag alone is anybody's.
         if wanted.is_none() && (look.goal == Goal::Present || !look.recorded) {
             return Ok(Presence::Absent);
@@ -184,7 +184,7 @@ impl Resource for OidcProvider {
             |last: &&Observed<Seen>| last.id == arn && last.detail.read.elapsed() < self.intervals.slow().due;
         let seen = match last.filter(believed) {
             Some(last) => last.detail.clone(),
-            None => match describe(cloud, &arn).await? {
+            None => match describe(&cloud.aws, &arn).await? {
                 Some(seen) => seen,
                 None => return Ok(Presence::Absent),
             },
@@ -217,7 +217,7 @@ impl Resource for OidcProvider {
             }
             other => other?,
         };
-        let made = answer.open_id_connect_provider_arn.unwrap_or_else(|| arn(cloud, issuer));
+        let made = answer.open_id_connect_provider_arn.unwrap_or_else(|| arn(&cloud.aws, issuer));
         let audiences = BTreeSet::from([AUDIENCE.to_owned()]);
         Ok(observed(&made, Seen { audiences, tags: self.tags.clone(), read: Instant::now() }))
     }

@@ -67,7 +67,7 @@ impl Removals {
         }
         for (key, arn) in self.ids_of("oidcProvider") {
             if reads.oidc_providers(fresh).await?.contains(arn)
-                && let Some(tags) = oidc_provider::tags_of(cloud, arn).await?
+                && let Some(tags) = oidc_provider::tags_of(&cloud.aws, arn).await?
                 && tags.is_owned_by(&self.owner)
             {
                 found.push(self.found(key, arn, tags.owner(), None));

@@ -11,7 +11,7 @@ use crate::resources::cloud::Owner;
 use crate::resources::{cluster, elastic_ip, nat_gateway, oidc_provider, security_group, vpc, vpc_endpoint};
 
 fn removals(made: &[Key], nodes: &[Key]) -> Option<Removals> {
-    let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+    let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
     let making = Making {
         owner: &owner,
         cluster_name: "demo",

@@ -138,7 +138,7 @@ mod tests {
     }
 
     fn role(purpose: Purpose, boundary: Option<&str>) -> Role {
-        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
         let making = Making {
             owner: &owner,
             cluster_name: "demo",

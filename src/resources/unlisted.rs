@@ -342,7 +342,7 @@ mod tests {
     use crate::resources::cloud::Owner;
 
     fn profiles(listed: &[&str]) -> Unlisted {
-        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
         let making = Making {
             owner: &owner,
             cluster_name: "demo",

@@ -87,6 +87,8 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         tag_keys,
         change_policy: previous.change_policy,
         deletion: previous.deletion.clone(),
+        recovery: previous.recovery.clone(),
+        hand_over: previous.hand_over.clone(),
         upgrade,
         gitops,
     }

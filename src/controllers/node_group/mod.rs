@@ -10,6 +10,7 @@ mod hold;
 pub mod nodes;
 mod outcome;
 mod own_image;
+mod recovery;
 pub mod status;
 pub mod target;
 mod waiting;
@@ -32,6 +33,7 @@ use super::context::{Context, State};
 use super::drift_events::News;
 use super::journal::{self, NoJournal};
 use super::plan_status::{self, Ahead};
+use super::recovery::{Word, existing, word};
 use super::report::{self, Next};
 use super::tag_keys;
 use crate::api::policy::ChangePolicy;
@@ -39,7 +41,7 @@ use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
 use crate::engine::{Consent, Failure, Goal, Graph, Key, Recorded, Report};
-use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 use crate::resources::node_group::Target;
 
@@ -51,6 +53,8 @@ pub struct Remembered {
     nodes: NodeReads,
     /// The generation of the spec that AWS found nothing wrong with beforehand.
     checked: Option<i64>,
+    /// The recovery that the memory of its resource is of.
+    recovering: Option<Word>,
 }
 
 /// What a reconcile came to: for status.
@@ -135,9 +139,9 @@ impl Reconcile<'_> {
     async fn present(&mut self, previous: &NodeGroupStatus) -> Outcome {
         let spec = &self.group.spec;
         if spec.suspend {
-            return self.suspended(previous, "spec.suspend is true: AWS is not touched");
+            return self.while_suspended(previous, "spec.suspend is true: AWS is not touched").await;
         }
-        if let Err(refusal) = valid(self.group) {
+        if let Err(refusal) = valid(self.group).and_then(|()| self.still_here(previous)) {
             return self.refused(previous, refusal);
         }
         let name = &spec.cluster_ref.name;
@@ -153,7 +157,7 @@ impl Reconcile<'_> {
             return self.waiting(previous, Reason::WaitingForCluster, message);
         }
         if cluster.spec.suspend {
-            return self.suspended(previous, "its EksCluster is suspended: AWS is not touched");
+            return self.while_suspended(previous, "its EksCluster is suspended: AWS is not touched").await;
         }
         if let Some(outcome) = self.name_is_taken(previous) {
             return outcome;
@@ -186,12 +190,19 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return self.refused(previous, refusal),
             Err(Denied::Unseen(failure)) => return self.failed(previous, failure),
         }
-        if let Err(failure) = self.check_beforehand(&cloud.aws, previous, &cluster, &view).await {
+        let word = word(self.group, previous.recovery.as_ref());
+        if word.is_none()
+            && let Err(failure) = self.check_beforehand(&cloud.aws, previous, &cluster, &view).await
+        {
             return self.failed(previous, failure);
         }
         if let Some(why) = waits {
             return self.waiting(previous, Reason::WaitingForCluster, why.clone());
         }
+        if let Some(word) = word {
+            return self.recover(previous, &cluster, &grant, &cloud, word).await;
+        }
+        self.end_recovery();
         let (target, opens) = target::target(self.group, &cluster, self.now);
         let tags = expand::node_group_tags(spec, &view, &grant.settings);
         let graph = match self.graph(&grant, &cloud, &view, &target, &previous.tag_keys) {
@@ -207,14 +218,8 @@ impl Reconcile<'_> {
             Ok(kept) => kept,
             Err(message) => return self.not_kept(previous, message.clone()),
         };
-        if !self.has_finalizer() && !observes {
-            if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
-                let message =
-                    format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
-                tracing::warn!(node_group = self.group.name_any(), message);
-                return self.not_kept(previous, message);
-            }
-            self.state.kind.finalizer = Some(Instant::now());
+        if !observes && let Some(outcome) = self.finalizer(previous).await {
+            return outcome;
         }
         let (consent, asked) = self.consent(previous, &cluster, &grant, &target);
         let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &consent).await;
@@ -230,6 +235,20 @@ impl Reconcile<'_> {
         outcome
     }
 
+    /// Puts our finalizer on it, before the first write to AWS. `Some`: it was not put on.
+    async fn finalizer(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
+        if self.has_finalizer() {
+            return None;
+        }
+        if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
+            let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+            tracing::warn!(node_group = self.group.name_any(), message);
+            return Some(self.not_kept(previous, message));
+        }
+        self.state.kind.finalizer = Some(Instant::now());
+        None
+    }
+
     async fn cloud(&self, grant: &Grant, cluster: &EksCluster) -> Result<Cloud, Failure> {
         let session = self.ctx.accounts.session(&grant.identity, &cluster.spec.region).await?;
         if let Some(status) = cluster.status.as_ref().filter(|status| status.arn.is_some()) {
@@ -238,12 +257,8 @@ impl Reconcile<'_> {
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.group);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
-        Ok(Cloud { aws, owner, intervals, salt, adoption: grant.adoption, trusts_tags: false })
-    }
-
-    fn owner(&self) -> Owner {
-        let cluster = format!("{}/{}", self.namespace, self.group.spec.cluster_ref.name);
-        Owner { uid: self.group.uid().unwrap_or_default(), cluster }
+        let (adoption, existing) = (grant.adoption, existing(self.ctx));
+        Ok(Cloud { aws, owner, intervals, salt, adoption, trusts_tags: false, existing })
     }
 
     fn graph(

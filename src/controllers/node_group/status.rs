@@ -101,6 +101,8 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         synced: input.synced.clone(),
         tag_keys: previous.tag_keys.clone(),
         deletion: previous.deletion.clone(),
+        recovery: previous.recovery.clone(),
+        hand_over: previous.hand_over.clone(),
         upgrade: previous.upgrade.clone(),
     };
     (status, overall)
