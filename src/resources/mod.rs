@@ -2,8 +2,8 @@
 //!
 //! May not enter: Kubernetes clients. I/O: through [`crate::aws`] only.
 //!
-//! [`beforehand`] says what of a spec cannot be; [`expand`] turns a spec into the graph of what must exist; [`layout`] says where subnets lie. To add a kind: a file here,
-//! and a line in [`expand`].
+//! [`beforehand`] says what of a spec cannot be; [`expand`] turns a spec into the graph of what must exist; [`layout`] says where
+//! subnets lie. To add a kind: a file here, and a line in [`expand`].
 
 pub mod access_entry;
 pub mod addon;
@@ -21,7 +21,9 @@ pub mod control_plane;
 pub mod elastic_ip;
 pub mod existing_network;
 pub mod expand;
+mod expand_node_group;
 pub mod fargate_profile;
+mod given_role;
 pub mod internet_gateway;
 pub mod inventory;
 pub mod layout;

@@ -10,6 +10,7 @@ pub mod begins;
 pub mod conditions;
 mod deletion;
 pub mod facts;
+mod graph;
 mod known_network;
 pub mod load_balancers;
 mod parts;
@@ -23,10 +24,10 @@ pub mod view;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
@@ -51,10 +52,8 @@ use crate::engine::consent::Subject;
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
-use crate::resources::addon_fargate;
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::{Nodes, Versions};
-use crate::resources::proof::Records;
+use crate::resources::expand::Versions;
 use crate::resources::{removals, unlisted};
 
 /// What is remembered of a cluster beside its resources.
@@ -201,38 +200,6 @@ impl Reconcile<'_> {
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
         let (adoption, existing) = (grant.adoption, super::recovery::existing(self.ctx));
         Ok(Cloud { aws, owner, intervals, salt, adoption, trusts_tags: false, existing })
-    }
-
-    /// How old what is found by tag may be: never from before this process led, when another may have been at work, nor from
-    /// before a reconcile that panicked.
-    fn survey_age(&self) -> Duration {
-        let led = self.now.duration_since(self.state.memory.since).max(SignedDuration::ZERO).unsigned_abs();
-        self.ctx.settings.intervals.drift.min(led)
-    }
-
-    /// What is on record as the object's.
-    fn records(&self) -> Records {
-        Records::of(&self.state.memory)
-    }
-
-    /// Whether there are nodes for add-ons to run on.
-    fn nodes(&self) -> Nodes {
-        if self.cluster.spec.auto_mode.is_some() {
-            return Nodes::Ready;
-        }
-        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
-        if groups.iter().any(|group| status::is_ready(group)) {
-            return Nodes::Ready;
-        }
-        let described = view::describe_awaited(groups.iter().map(|group| &**group));
-        Nodes::NotYet(match groups.is_empty() {
-            true => {
-                let text = "it runs on nodes, and no NodeGroup refers to this cluster yet";
-                let fargate = !self.cluster.spec.fargate_profiles.is_empty();
-                if fargate { format!("{text}; {}", addon_fargate::ADVICE) } else { text.to_owned() }
-            }
-            false => format!("waiting for nodes of NodeGroup {described}"),
-        })
     }
 
     /// Observes, plans and executes.

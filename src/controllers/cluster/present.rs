@@ -9,10 +9,9 @@ use super::upgrade::{Upgrade, status as upgrade_status, waiting};
 use super::validate;
 use super::{Outcome, Reconcile, Seen};
 use crate::api::conditions::ConditionType;
-use crate::api::network::NetworkKind;
 use crate::api::policy::ChangePolicy;
-use crate::api::status::{EksClusterStatus, ResourceStatus, UpgradeStatus};
-use crate::api::{NodeGroup, Reason, SpecError};
+use crate::api::status::{EksClusterStatus, UpgradeStatus};
+use crate::api::{Reason, SpecError};
 use crate::controllers::account::owned::{self, Denied};
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::apply;
@@ -26,12 +25,9 @@ use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::controllers::tag_keys;
 use crate::controllers::waiting_on;
 use crate::controllers::waits::Wait;
-use crate::engine::{Consent, Failure, Goal, Graph, Key, Plan, Report};
+use crate::engine::{Consent, Failure, Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
-use crate::resources::fargate_profile;
-use crate::resources::role::Purpose;
-use crate::resources::survey;
+use crate::resources::expand::Versions;
 use crate::upgrade::Decision;
 
 /// Why there is no graph.
@@ -219,41 +215,6 @@ impl Reconcile<'_> {
         }
     }
 
-    /// What must exist.
-    async fn graph(
-        &self,
-        previous: &EksClusterStatus,
-        grant: &Grant,
-        cloud: &Cloud,
-        versions: &Versions,
-    ) -> Result<Graph<Cloud>, NoGraph> {
-        let spec = &self.cluster.spec;
-        let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unseen)?;
-        let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
-            NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, &survey).map_err(NoGraph::Spec)?,
-            NetworkKind::Existing(_) => Vec::new(),
-        };
-        let owner = self.owner();
-        let input = ClusterInput {
-            spec,
-            cluster_name: &self.cluster.cluster_name(),
-            region: &spec.region,
-            owner: &owner,
-            account: &grant.settings,
-            zones: &zones,
-            node_role: &self.node_role(grant),
-            nodes: self.nodes(),
-            node_groups_left: &[],
-            owned: &survey.owned,
-            tag_keys: &previous.tag_keys,
-            used_roles: &self.used_roles(),
-            removes: Some(&survey.made),
-            versions,
-            intervals: self.ctx.settings.intervals,
-        };
-        expand::cluster(&input).map_err(NoGraph::Spec)
-    }
-
     /// Keeps in status which tags are about to be written, where any are.
     async fn keep_tag_keys(
         &mut self,
@@ -272,31 +233,6 @@ impl Reconcile<'_> {
                 Err(Box::new(self.unseen(previous, overall, next)))
             }
         }
-    }
-
-    /// What its node groups ask of the role that is made for them. One that asks for a policy that the account does not allow, or
-    /// that is not there, says so itself, and does not get it.
-    pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        let may_have = |policy: &str| grant.allows_policy(policy) && !self.state.kind.checked.is_missing(policy);
-        NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(may_have)
-    }
-
-    /// The roles of ours that something runs with: EKS made their access entries.
-    fn used_roles(&self) -> Vec<Purpose> {
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        let has_nodes = |group: &NodeGroup| {
-            // Its Auto Scaling group comes after the entry.
-            let there = group.status.as_ref().is_some_and(|status| !status.auto_scaling_groups.is_empty());
-            there && group.spec.role_arn.is_none() && group.metadata.deletion_timestamp.is_none()
-        };
-        let lines = self.cluster.status.iter().flat_map(|status| &status.resources);
-        let runs_pods = |line: &ResourceStatus| {
-            Key::parse(&line.key).kind() == fargate_profile::KIND && line.state.as_deref() == Some("ACTIVE")
-        };
-        let nodes = groups.iter().any(|group| has_nodes(group)).then_some(Purpose::Node);
-        let fargate = lines.into_iter().any(runs_pods).then_some(Purpose::Fargate);
-        nodes.into_iter().chain(fargate).collect()
     }
 
     /// Points the agent at Git once the API is there, and puts everything together.

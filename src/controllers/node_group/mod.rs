@@ -10,9 +10,11 @@ mod hold;
 pub mod nodes;
 mod outcome;
 mod own_image;
+mod presence;
 mod recovery;
 pub mod status;
 pub mod target;
+mod validate;
 mod waiting;
 
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 
 use self::nodes::NodeReads;
+pub use self::validate::valid;
 use super::account::owned::{self, Denied};
 use super::account::{self, Grant, Refusal, Request, named};
 use super::apply;
@@ -235,20 +238,6 @@ impl Reconcile<'_> {
         outcome
     }
 
-    /// Puts our finalizer on it, before the first write to AWS. `Some`: it was not put on.
-    async fn finalizer(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
-        if self.has_finalizer() {
-            return None;
-        }
-        if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
-            let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
-            tracing::warn!(node_group = self.group.name_any(), message);
-            return Some(self.not_kept(previous, message));
-        }
-        self.state.kind.finalizer = Some(Instant::now());
-        None
-    }
-
     async fn cloud(&self, grant: &Grant, cluster: &EksCluster) -> Result<Cloud, Failure> {
         let session = self.ctx.accounts.session(&grant.identity, &cluster.spec.region).await?;
         if let Some(status) = cluster.status.as_ref().filter(|status| status.arn.is_some()) {
@@ -402,32 +391,5 @@ impl Reconcile<'_> {
         let (status, overall) = status::status(&input);
         let waits = Some(waiting::waits(&input, &overall));
         Outcome { status, overall, waits, next }
-    }
-
-    /// Whether no node group in AWS is its own, as status and records say.
-    fn owns_nothing(&self, previous: &NodeGroupStatus) -> bool {
-        previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none())
-    }
-
-    fn has_finalizer(&self) -> bool {
-        let lately = self.state.kind.finalizer.is_some_and(|at| at.elapsed().as_secs() < 30);
-        apply::has_finalizer(self.group) || lately
-    }
-}
-
-/// What can be judged before any call.
-pub fn valid(group: &NodeGroup) -> Result<(), Refusal> {
-    let spec = &group.spec;
-    spec.version().map_err(|error| Refusal::new(Reason::InvalidSpec, format!("spec.version: {error}")))?;
-    spec.subnets.kind()?;
-    let scaling = &spec.scaling;
-    if scaling.min > scaling.max || scaling.initial() < scaling.min || scaling.initial() > scaling.max {
-        let message = "spec.scaling: min, desired and max must be in this order";
-        return Err(Refusal::new(Reason::InvalidSpec, message));
-    }
-    // Fields that are part of the API and not acted upon yet: said, never ignored.
-    match crate::api::unsupported::of_node_group(spec).message() {
-        Some(message) => Err(Refusal::new(Reason::InvalidSpec, message)),
-        None => Ok(()),
     }
 }
