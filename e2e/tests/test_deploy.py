@@ -369,6 +369,7 @@ def test_of_all_config_maps_only_those_beside_the_lease_are_touched(asked):
     assert {(c["namespace"], c.get("name")) for c in touched} == {
         (NAMESPACE, "keelson-expectations"),
         (NAMESPACE, "keelson-deletions"),
+        (NAMESPACE, "keelson-installation"),
     }
 
 

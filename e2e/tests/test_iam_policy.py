@@ -23,6 +23,7 @@ WHOLE = {
     "test_event_queue.py",
     "test_faults.py",
     "test_lifecycle.py",
+    "test_recover.py",
     "test_spec_in_aws.py",
 }
 # Allowed, and not called by any test: why.

@@ -11,6 +11,7 @@ use super::policy::ChangePolicy;
 use super::schema;
 pub use super::status_plan::*;
 pub use super::status_progress::*;
+pub use super::status_recovery::*;
 
 /// Most entries of `resources`.
 pub const MAX_RESOURCES: usize = 200;
@@ -92,6 +93,12 @@ pub struct EksClusterStatus {
     /// What the GitOps agent says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitops: Option<GitOpsStatus>,
+    /// What was taken over last from an earlier object of this name, as after a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryStatus>,
+    /// The installation to which its resources were handed over last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOverStatus>,
 }
 
 /// The network, as it is.
@@ -282,4 +289,10 @@ pub struct NodeGroupStatus {
     /// The upgrade under way, and past ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
+    /// What was taken over last from an earlier object of this name, as after a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryStatus>,
+    /// The installation to which its resources were handed over last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOverStatus>,
 }

@@ -12,6 +12,9 @@ pub const OWNER: &str = "keelson.dev/owner";
 pub const CLUSTER: &str = "keelson.dev/cluster";
 /// The resource's key in the graph, e.g. `subnet/private/eu-west-1a`.
 pub const RESOURCE: &str = "keelson.dev/resource";
+/// The installation of Keelson that made the resource, or took it over. Written with the others when a resource is created,
+/// adopted or recovered, and never compared: resources of an older Keelson have none.
+pub const INSTALLATION: &str = "keelson.dev/installation";
 pub const NAME: &str = "Name";
 
 /// The tags that say whose a resource is.
@@ -19,11 +22,11 @@ pub const OWNERSHIP: [&str; 3] = [OWNER, CLUSTER, RESOURCE];
 
 /// Those that are removed from what is retained. [`CLUSTER`] stays: it names the object that retained it, and so the namespace
 /// that may adopt it again.
-pub const REMOVED_ON_RELEASE: [&str; 2] = [OWNER, RESOURCE];
+pub const REMOVED_ON_RELEASE: [&str; 3] = [OWNER, RESOURCE, INSTALLATION];
 
 /// Whether the tag says whose a resource is.
 pub fn is_ownership(key: &str) -> bool {
-    OWNERSHIP.contains(&key)
+    OWNERSHIP.contains(&key) || key == INSTALLATION
 }
 
 /// What the keys of our own tags begin with.
@@ -33,6 +36,9 @@ const PREFIX: &str = "keelson.dev/";
 const MOST: usize = 50;
 const LONGEST_KEY: usize = 128;
 const LONGEST_VALUE: usize = 256;
+
+/// Ours, and the three that subnets carry for load balancers. Without [`INSTALLATION`], which is left out where there is no room.
+const OUR_OWN: usize = 7;
 
 /// A resource's tags, sorted by key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,8 +93,6 @@ pub enum TagError {
 /// # Errors
 /// The first tag that AWS would refuse.
 pub fn validate_user_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), TagError> {
-    /// Ours, and the three that subnets carry for load balancers.
-    const OUR_OWN: usize = 7;
     let mut count = OUR_OWN;
     for (key, value) in tags {
         count += 1;
@@ -146,9 +150,28 @@ impl Tags {
         self.0.get(key).map(String::as_str)
     }
 
+    /// The same with the installation, where there is room for one more tag beside those that subnets carry.
+    #[must_use]
+    pub fn with_installation(self, id: Option<&str>, user: usize) -> Self {
+        match id.filter(|_| user + OUR_OWN < MOST) {
+            Some(id) => self.with(INSTALLATION, id),
+            None => self,
+        }
+    }
+
+    /// Whether AWS takes another tag on what carries these.
+    pub fn has_room(&self) -> bool {
+        self.len() < MOST
+    }
+
     /// The owner's UID.
     pub fn owner(&self) -> Option<&str> {
         self.get(OWNER)
+    }
+
+    /// The installation that made it.
+    pub fn installation(&self) -> Option<&str> {
+        self.get(INSTALLATION)
     }
 
     /// The resource's key in the graph.

@@ -1,7 +1,7 @@
 //! What reconciles share, and what is remembered of each object while this process leads. No I/O of its own.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
@@ -248,6 +248,8 @@ pub struct Context {
     pub unreadable: Unreadables,
     /// Approvals in the form of objects.
     pub approvals: Offered,
+    /// The id of this installation, once it is known: before the first reconcile.
+    pub installation: OnceLock<Option<String>>,
 }
 
 /// What a [`Context`] is made of.
@@ -312,6 +314,7 @@ impl Context {
             watches,
             unreadable: Unreadables::default(),
             approvals: Offered::default(),
+            installation: OnceLock::new(),
         }
     }
 
@@ -328,6 +331,16 @@ impl Context {
     /// The cluster of that name, as last told.
     pub fn cluster(&self, namespace: &str, name: &str) -> Option<Arc<EksCluster>> {
         self.clusters.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// The node group of that name, as last told.
+    pub fn node_group(&self, namespace: &str, name: &str) -> Option<Arc<NodeGroup>> {
+        self.node_groups.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// The id of this installation.
+    pub fn installation(&self) -> Option<String> {
+        self.installation.get().cloned().flatten()
     }
 
     /// The node groups that refer to a cluster, by name.

@@ -89,6 +89,11 @@ impl Unreadables {
         locked(&self.all).keys().filter(|(kind, ..)| *kind == K::NAME).count()
     }
 
+    /// Whether an object of that UID is here, of whatever kind.
+    pub fn has_uid(&self, uid: &str) -> bool {
+        locked(&self.all).values().any(|entry| entry.object.meta.uid.as_deref() == Some(uid))
+    }
+
     /// Whether the EksCluster of that UID is here.
     pub fn has_cluster(&self, uid: &str) -> bool {
         let all = locked(&self.all);

@@ -326,7 +326,7 @@ mod tests {
 
     /// What changes between what is there and what is listed, as "field: from -> to".
     fn changes(there: Value, groups: &[&str], listed: Value) -> Vec<String> {
-        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
         let making =
             Making { owner: &owner, cluster_name: "demo", user_tags: Map::new(), intervals: Intervals::default() };
         let mut wanted = json!({"principalArn": "arn:aws:iam::123456789012:role/r"});

@@ -80,7 +80,7 @@ mod tests {
     const ROLE: &str = "arn:aws:iam::123456789012:role/csi";
 
     fn addon(more: Value, target: Option<&str>) -> Addon {
-        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
         let making =
             Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
         let mut wanted = json!({"name": "vpc-cni"});

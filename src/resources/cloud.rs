@@ -3,24 +3,39 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::adoption::{Adoption, namespace_of};
-use crate::aws::tags::{self, NAME, Tags};
+use super::adoption::{Adoption, Existing, namespace_of};
+use super::role::NAME_PREFIX;
+use crate::aws::tags::{self, INSTALLATION, NAME, Tags};
 use crate::aws::{AwsError, Fresh, Service, Session, snapshots};
 use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Rest};
 
 /// The object that resources belong to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// Its UID.
     pub uid: String,
     /// `namespace/name` of the EksCluster.
     pub cluster: String,
+    /// The object as kubectl takes it, e.g. `nodegroup/demo-default`.
+    pub object: String,
+    /// The installation of Keelson that it is an object of; `None`: nobody gave it an id.
+    pub installation: Option<String>,
+    /// Names of its roles as they are on record: those that were made for another UID keep their names.
+    pub roles: BTreeMap<Key, String>,
 }
 
 impl Owner {
     /// The namespace of the EksCluster.
     pub fn namespace(&self) -> &str {
         namespace_of(&self.cluster)
+    }
+
+    /// The name of one of its roles, by the record, which holds that or the ARN. A role that the spec names is none of these.
+    pub fn role_name(&self, key: &Key) -> Option<String> {
+        let id = self.roles.get(key)?;
+        let name = id.rsplit('/').next().unwrap_or(id);
+        let is_ours = name.starts_with(NAME_PREFIX) && name.ends_with(&format!("-{}", key.name()));
+        is_ours.then(|| name.to_owned())
     }
 }
 
@@ -65,6 +80,8 @@ pub struct Cloud {
     pub adoption: Adoption,
     /// Tags are believed without a record: for whoever only reads, and has no record at hand.
     pub trusts_tags: bool,
+    /// Which objects exist, by UID.
+    pub existing: Existing,
 }
 
 /// How often a resource at rest is looked at.
@@ -122,7 +139,8 @@ impl Making<'_> {
     pub fn tags(&self, key: &Key) -> Tags {
         let resource = key.to_string();
         let name = format!("{}/{}", self.cluster_name, resource);
-        Tags::owned(&self.owner.uid, &self.owner.cluster, &resource, &name, &self.user_tags)
+        let tags = Tags::owned(&self.owner.uid, &self.owner.cluster, &resource, &name, &self.user_tags);
+        tags.with_installation(self.owner.installation.as_deref(), self.user_tags.len())
     }
 }
 
@@ -187,6 +205,8 @@ fn changes_of_tags(wanted: &Tags, seen: &Tags, counts: impl Fn(&str) -> bool) ->
     let change = |(name, value): (&str, &str)| {
         Change::in_place(format!("{TAG_FIELD}{name}"), seen.get(name).unwrap_or_default(), value)
     };
+    // What an older Keelson made has no installation, and gets none by an upgrade.
+    let counts = |name: &str| name != INSTALLATION && counts(name);
     wanted.missing_from(seen).iter().filter(|(name, _)| counts(name)).map(change).collect()
 }
 

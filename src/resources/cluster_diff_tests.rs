@@ -12,7 +12,7 @@ use crate::resources::cloud::{Intervals, Making, Owner};
 const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/1";
 
 fn cluster(more: Value, target: Option<&str>) -> Cluster {
-    let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+    let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
     let making =
         Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
     let mut spec = json!({"region": "eu-west-1", "version": "1.34"});

@@ -21,7 +21,7 @@ fn spec(more: Value) -> EksClusterSpec {
 }
 
 fn owner() -> Owner {
-    Owner { uid: "7b1b4c5e".into(), cluster: "default/demo".into() }
+    Owner { uid: "7b1b4c5e".into(), cluster: "default/demo".into(), ..Owner::default() }
 }
 
 fn expanded(spec: &EksClusterSpec, left: &[String], owned: &[Key]) -> Result<Graph<Cloud>, SpecError> {

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
 use super::cluster;
 use super::ownership;
-use crate::aws::Service;
 use crate::aws::tags::{Ownership, Tags};
+use crate::aws::{Service, Session};
 use crate::engine::{Change, Class, Failure, Goal, Key, Look, Observed, Presence, Refs, Resource, Rest};
 
 /// Who may ask for credentials with the provider's tokens.
@@ -40,14 +40,14 @@ fn observed(arn: &str, tags: Tags) -> Observed<Seen> {
 }
 
 /// The ARN that IAM gives the provider of an issuer.
-fn arn(cloud: &Cloud, issuer: &str) -> String {
-    cloud.aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")))
+pub(super) fn arn(aws: &Session, issuer: &str) -> String {
+    aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")))
 }
 
 /// `None`: it is gone.
-async fn tags_of(cloud: &Cloud, arn: &str) -> Result<Option<Tags>, Failure> {
-    let request = cloud.aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
-    match cloud.aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await {
+pub(super) async fn tags_of(aws: &Session, arn: &str) -> Result<Option<Tags>, Failure> {
+    let request = aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
+    match aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await {
         Err(error) if error.class() == Class::Gone => Ok(None),
         other => Ok(Some(Tags::from_iam(other?.tags()))),
     }
@@ -73,7 +73,7 @@ async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observe
 async fn search(cloud: &Cloud, arns: &[String]) -> Result<Option<String>, Failure> {
     let eks = format!("oidc-provider/oidc.eks.{}.", cloud.aws.region);
     for arn in arns.iter().filter(|arn| arn.contains(&eks)) {
-        if tags_of(cloud, arn).await?.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
+        if tags_of(&cloud.aws, arn).await?.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
             return Ok(Some(arn.clone()));
         }
     }
@@ -132,7 +132,7 @@ impl Resource for OidcProvider {
         last: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let issuer = refs.output(&cluster::key(), "oidcIssuer");
-        let wanted = issuer.map(|issuer| arn(cloud, issuer)).or_else(|| look.recorded_id.clone());
+        let wanted = issuer.map(|issuer| arn(&cloud.aws, issuer)).or_else(|| look.recorded_id.clone());
         // Without an issuer and a record there is no proof: a tag alone is anybody's.
         if wanted.is_none() && (look.goal == Goal::Present || !look.recorded) {
             return Ok(Presence::Absent);
@@ -146,7 +146,7 @@ impl Resource for OidcProvider {
         // The list has no tags, and they cost a call for each provider: what was seen once is believed.
         let tags = match last.filter(|last| last.id == arn) {
             Some(last) => last.detail.clone(),
-            None => match tags_of(cloud, &arn).await? {
+            None => match tags_of(&cloud.aws, &arn).await? {
                 Some(tags) => tags,
                 None => return Ok(Presence::Absent),
             },
@@ -178,7 +178,7 @@ impl Resource for OidcProvider {
             }
             other => other?,
         };
-        let made = answer.open_id_connect_provider_arn.unwrap_or_else(|| arn(cloud, issuer));
+        let made = answer.open_id_connect_provider_arn.unwrap_or_else(|| arn(&cloud.aws, issuer));
         Ok(observed(&made, self.tags.clone()))
     }
 

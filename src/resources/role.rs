@@ -109,6 +109,11 @@ fn name_hash(uid: &str) -> String {
     Sha256::digest(uid).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What a role says of itself, for good: what may only tag cannot change it.
+pub fn description(purpose: &str, cluster: &str) -> String {
+    format!("EKS {purpose} role of {cluster}, made by Keelson")
+}
+
 /// Whether a role has a name that only the object with that UID gives.
 pub fn is_named_for(name: &str, uid: &str) -> bool {
     let hash = name_hash(uid);
@@ -128,7 +133,10 @@ impl Role {
     pub fn new(making: &Making<'_>, purpose: Purpose, more_policies: &[String], account: &AccountSettings) -> Self {
         Self {
             purpose,
-            name: name(making.cluster_name, &making.owner.uid, purpose),
+            name: making
+                .owner
+                .role_name(&key(purpose))
+                .unwrap_or_else(|| name(making.cluster_name, &making.owner.uid, purpose)),
             auto_mode: false,
             more_policies: more_policies.to_vec(),
             permissions_boundary: account.permissions_boundary.clone(),
@@ -243,7 +251,7 @@ impl Resource for Role {
             .create_role()
             .role_name(&self.name)
             .set_path(self.path.clone())
-            .description(format!("EKS {} role of {}, made by Keelson", self.purpose.as_str(), cloud.owner.cluster))
+            .description(description(self.purpose.as_str(), &cloud.owner.cluster))
             .assume_role_policy_document(self.trust())
             .set_permissions_boundary(self.permissions_boundary.clone())
             .set_tags(Some(self.tags.to_iam()));

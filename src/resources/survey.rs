@@ -1,6 +1,6 @@
 //! What must be known of AWS before a graph can be expanded, and the last look before the finalizer goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::cloud::Cloud;
@@ -108,7 +108,8 @@ async fn tagged(cloud: &Cloud, fresh: Fresh, records: &Records) -> Result<Tagged
         let Some(key) = role.tags.resource().map(Key::parse) else { continue };
         // Its name is made of the UID.
         let proven = cloud.trusts_tags || role::is_named_for(&role.name, &cloud.owner.uid);
-        let to = if proven || records.prove(&key, &role.name) { &mut ours } else { &mut claims };
+        let recorded = records.prove(&key, &role.name) || records.prove(&key, &role.arn);
+        let to = if proven || recorded { &mut ours } else { &mut claims };
         to.push((key, role.name.clone()));
     }
     Ok(Tagged { ours, claims })
@@ -130,6 +131,13 @@ pub async fn owner_of(aws: &Session, cluster: &str, cluster_name: &str) -> Resul
         Err(error) if error.class() == Class::Gone => Ok(None),
         other => Ok(of_cluster(&Tags::from_eks(other?.cluster.as_ref().and_then(|cluster| cluster.tags())))),
     }
+}
+
+/// The names of the roles that carry the UID, by key: for whoever has no record at hand.
+pub async fn roles_of(aws: &Session, uid: &str) -> Result<BTreeMap<Key, String>, Failure> {
+    let roles = aws.snapshots.roles(Fresh::any()).await?;
+    let ours = roles.iter().filter(|role| role.tags.is_owned_by(uid));
+    Ok(ours.filter_map(|role| Some((Key::parse(role.tags.resource()?), role.name.clone()))).collect())
 }
 
 /// The UID of the NodeGroup of the object called `namespace/name` that made a node group, by its tags.

@@ -342,7 +342,7 @@ mod tests {
     use crate::resources::cloud::Owner;
 
     fn profiles(listed: &[&str]) -> Unlisted {
-        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
         let making =
             Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
         Unlisted::new(&making, Kind::FargateProfiles, listed.iter().map(|name| (*name).to_owned()))

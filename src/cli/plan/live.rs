@@ -14,6 +14,7 @@ use crate::controllers::cluster::upgrade::seen::{self, Read};
 use crate::controllers::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{Consent, Expectations, Goal, Graph, Memory, Plan};
+use crate::resources::adoption::Existing;
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{ClusterView, SubnetView};
 use crate::resources::proof::Records;
@@ -27,8 +28,10 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let unknown = owner(cluster, "not-there-yet");
     let (intervals, salt, adoption) = (Intervals::default(), String::new(), grant.adoption);
     // It never writes, and has no status at hand.
-    let mut cloud = Cloud { aws, owner: unknown, intervals, salt, adoption, trusts_tags: true };
+    let existing = Existing::default();
+    let mut cloud = Cloud { aws, owner: unknown, intervals, salt, adoption, trusts_tags: true, existing };
     if let Some(uid) = survey::owner_of(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await? {
+        cloud.owner.roles = survey::roles_of(&cloud.aws, &uid).await?;
         cloud.owner.uid = uid;
     }
     let survey = survey::survey(&cloud, Duration::ZERO, &Records::default()).await?;
@@ -41,7 +44,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let name = group.node_group_name();
         let uid = survey::node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
         let uid = uid.unwrap_or_else(|| "not-there-yet".to_owned());
-        let owner = Owner { uid, cluster: cloud.owner.cluster.clone() };
+        let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let (plan, memory) = look(&graph, &Cloud { owner, ..cloud.clone() }).await;
         seen.push(Arc::new(as_seen(group, &memory)));

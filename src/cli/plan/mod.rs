@@ -184,7 +184,7 @@ fn about(cluster: &EksCluster) -> String {
 
 fn owner(cluster: &EksCluster, uid: &str) -> Owner {
     let name = format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
-    Owner { uid: uid.to_owned(), cluster: name }
+    Owner { uid: uid.to_owned(), cluster: name, ..Owner::default() }
 }
 
 /// Which zones an account has is only known there; they are called so nearly everywhere.

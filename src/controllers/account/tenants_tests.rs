@@ -133,7 +133,7 @@ fn is_right(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
 }
 
 fn owner(tenant: &str) -> Owner {
-    Owner { uid: format!("uid-{tenant}"), cluster: format!("team-{tenant}/demo") }
+    Owner { uid: format!("uid-{tenant}"), cluster: format!("team-{tenant}/demo"), ..Owner::default() }
 }
 
 /// All that a graph says of its resources: what they are called, and what they are made of.

@@ -19,6 +19,7 @@ use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::Agreed;
 use crate::controllers::events::Told;
 use crate::controllers::plan_status::{self, Ahead};
+use crate::controllers::recovery::handed_over;
 use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::engine::{Action, Consent, Goal, Graph, Key, Report, Step};
 use crate::resources::cloud::Cloud;
@@ -36,6 +37,9 @@ impl Reconcile<'_> {
             return None;
         }
         self.leave_agent();
+        if let Some(note) = handed_over(self.cluster, previous.hand_over.as_ref()) {
+            return self.let_go(previous, Some(Told::normal("Retained", note))).await;
+        }
         let spec = &self.cluster.spec;
         if spec.suspend {
             let message = "spec.suspend is true: nothing is deleted until it is false".to_owned();
@@ -195,7 +199,7 @@ impl Reconcile<'_> {
             upgrade: None,
             support: None,
         };
-        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, next }
+        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, recovery: None, next }
     }
 
     /// Removes the finalizer: nothing of ours is left, or it is to stay.

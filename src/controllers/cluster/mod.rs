@@ -13,6 +13,7 @@ mod known_network;
 pub mod load_balancers;
 mod parts;
 mod present;
+mod recovery;
 mod roll_up;
 pub mod status;
 pub mod upgrade;
@@ -35,6 +36,7 @@ use super::consent::{self, Agreed, Approvals};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::events::Told;
+use super::recovery::{Done, Recovering, Word};
 use super::report::{self, Next};
 use super::{apply, journal};
 use crate::api::conditions::ConditionType;
@@ -47,7 +49,7 @@ use crate::engine::consent::Subject;
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
-use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::cloud::Cloud;
 use crate::resources::expand::{Nodes, Versions};
 use crate::resources::proof::Records;
 use crate::resources::unlisted;
@@ -69,6 +71,8 @@ pub struct Remembered {
     left: BTreeSet<String>,
     /// Of upgrades.
     upgrade: upgrade::Remembered,
+    /// The recovery that the memory of its resources is of.
+    recovering: Option<Word>,
 }
 
 /// What a reconcile came to: for status.
@@ -79,6 +83,8 @@ struct Outcome {
     seen: Option<Seen>,
     /// A deletion that begins, or waits; `None`: as in the last status.
     deletion: Option<DeletionStatus>,
+    /// A recovery that is under way, or done; `None`: as in the last status.
+    recovery: Option<Recovering>,
     next: Next,
 }
 
@@ -139,7 +145,7 @@ impl Reconcile<'_> {
     fn unseen(&self, previous: &EksClusterStatus, overall: Overall, next: Next) -> Outcome {
         let generation = self.cluster.metadata.generation;
         let conditions = conditions::unseen(&previous.conditions, generation, &overall, self.now);
-        Outcome { conditions, overall, seen: None, deletion: None, next }
+        Outcome { conditions, overall, seen: None, deletion: None, recovery: None, next }
     }
 
     /// Refused: nothing goes on before a person changes something.
@@ -178,7 +184,8 @@ impl Reconcile<'_> {
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.cluster);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
-        Ok(Cloud { aws, owner, intervals, salt, adoption: grant.adoption, trusts_tags: false })
+        let (adoption, existing) = (grant.adoption, super::recovery::existing(self.ctx));
+        Ok(Cloud { aws, owner, intervals, salt, adoption, trusts_tags: false, existing })
     }
 
     /// How old what is found by tag may be: never from before this process led, when another may have been at work, nor from
@@ -191,13 +198,6 @@ impl Reconcile<'_> {
     /// What is on record as the object's.
     fn records(&self) -> Records {
         Records::of(&self.state.memory)
-    }
-
-    fn owner(&self) -> Owner {
-        Owner {
-            uid: self.cluster.uid().unwrap_or_default(),
-            cluster: format!("{}/{}", self.namespace, self.cluster.name_any()),
-        }
     }
 
     /// Whether there are nodes for add-ons to run on.
@@ -218,20 +218,32 @@ impl Reconcile<'_> {
 
     /// Observes, plans and executes.
     async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal, consent: &Consent) -> Report {
+        let (ctx, cluster, adoption) = (self.ctx, self.cluster, cloud.adoption);
+        let may_adopt = || account::may_still_adopt(ctx, &Request::of(cluster), adoption);
+        self.engine_while(&may_adopt, graph, cloud, goal, consent).await
+    }
+
+    /// The same, writing to what is not ours yet only while `may_adopt`.
+    async fn engine_while(
+        &mut self,
+        may_adopt: &(dyn Fn() -> Result<(), Failure> + Sync),
+        graph: &Graph<Cloud>,
+        cloud: &Cloud,
+        goal: Goal,
+        consent: &Consent,
+    ) -> Report {
         let ctx = self.ctx;
         let shown = self.cluster.status.as_ref().map(|status| status.resources.clone()).unwrap_or_default();
         let kept = self.state.inventory.take().unwrap_or(shown);
         let journal = journal::StatusJournal::new(&ctx.client, self.cluster, &*ctx.gate, kept);
         let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
-        let (cluster, adoption) = (self.cluster, cloud.adoption);
-        let may_adopt = || account::may_still_adopt(ctx, &Request::of(cluster), adoption);
         let run = Run {
             graph,
             goal,
             consent,
             cloud,
-            may_adopt: &may_adopt,
+            may_adopt,
             journal: &journal,
             expectations: &expectations,
             clock: &clock,
@@ -261,7 +273,7 @@ impl Reconcile<'_> {
 
     /// Writes status, if it says anything new.
     async fn write(&mut self, outcome: Outcome, previous: EksClusterStatus) -> Next {
-        let Outcome { conditions, overall, seen, deletion, next } = outcome;
+        let Outcome { conditions, overall, seen, deletion, recovery, next } = outcome;
         let in_force = self.change_policy();
         let generation = self.cluster.metadata.generation;
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
@@ -285,6 +297,14 @@ impl Reconcile<'_> {
         };
         if deletion.is_some() {
             status.deletion = deletion;
+        }
+        if let Some(Recovering { plan, done }) = recovery {
+            status.plan = Some(plan);
+            match done {
+                Some(Done::Recovered(done)) => status.recovery = Some(done),
+                Some(Done::HandedOver(done)) => status.hand_over = Some(done),
+                None => {}
+            }
         }
         if facts::Facts(&self.state.memory).is_foreign() {
             status::forget_cluster(&mut status);

@@ -20,6 +20,7 @@ use crate::controllers::approvals;
 use crate::controllers::conditions::Overall;
 use crate::controllers::consent::{self, Proposal};
 use crate::controllers::plan_status::{self, Ahead};
+use crate::controllers::recovery;
 use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
@@ -47,8 +48,10 @@ impl Reconcile<'_> {
         let spec = &self.cluster.spec;
         if spec.suspend {
             self.leave_agent();
-            let message = "spec.suspend is true: neither AWS nor the workload cluster is touched";
-            return Some(self.unseen(previous, Overall::Suspended(message.to_owned()), Next::change()));
+            return Some(self.suspended(previous).await);
+        }
+        if let Some(why) = recovery::handed_over(self.cluster, previous.hand_over.as_ref()) {
+            return Some(self.refused(previous, Refusal::new(Reason::NotOwned, why), Next::change()));
         }
         let valid = match validate::validate(spec, self.ctx.settings.sources) {
             Ok(valid) => valid,
@@ -75,7 +78,8 @@ impl Reconcile<'_> {
         };
         let observes = self.change_policy() == ChangePolicy::Observe;
         let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
-        if !self.has_finalizer() {
+        let word = recovery::word(self.cluster, previous.recovery.as_ref());
+        if !self.has_finalizer() && word.is_none() {
             // Nothing is there yet, so nothing waits while the Secret is missing.
             if let Secrets::Missing { says, stalled, .. } = secrets {
                 let gitops = says.clone();
@@ -100,22 +104,18 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return Some(self.refused(previous, refusal, Next::change())),
             Err(Denied::Unseen(failure)) => return Some(self.failed(previous, failure)),
         }
+        if let Some(word) = word {
+            return Some(self.recover(previous, &grant, &cloud, word).await);
+        }
+        self.end_recovery();
         let upgrade = self.upgrade(&cloud, previous).await;
         let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
         let graph = match self.graph(&grant, &cloud, &versions).await {
             Ok(graph) => graph,
             Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
-        if !self.has_finalizer() && !observes {
-            if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
-                let message =
-                    format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
-                tracing::warn!(cluster = self.owner().cluster, message);
-                let overall = self.reconciling(Reason::Pending, message);
-                let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
-                return Some(self.unseen(previous, overall, next));
-            }
-            self.state.kind.finalizer = Some(std::time::Instant::now());
+        if !observes && let Some(outcome) = self.finalizer(previous).await {
+            return Some(outcome);
         }
         let done = match self.rounds(previous, &grant, &cloud, graph, versions).await {
             Ok(done) => done,
@@ -124,6 +124,22 @@ impl Reconcile<'_> {
         self.state.kind.at_rest = done.report.plan.settled();
         agent::locate(self.ctx, self.cluster, &self.state.memory);
         Some(self.reported(previous, &cloud, done, secrets).await)
+    }
+
+    /// Puts our finalizer on it, before the first write to AWS. `Some`: it was not put on.
+    pub(super) async fn finalizer(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
+        if self.has_finalizer() {
+            return None;
+        }
+        if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
+            let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+            tracing::warn!(cluster = self.owner().cluster, message);
+            let overall = self.reconciling(Reason::Pending, message);
+            let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
+            return Some(self.unseen(previous, overall, next));
+        }
+        self.state.kind.finalizer = Some(std::time::Instant::now());
+        None
     }
 
     /// Does what may be done now, and decides anew what that is for as long as it changes.
@@ -285,7 +301,7 @@ impl Reconcile<'_> {
         });
         let account_id = cloud.aws.account_id.to_string();
         let seen = Seen { account_id, plan, drift, synced, gitops, upgrade, support };
-        Outcome { conditions, overall, seen: Some(seen), deletion: None, next }
+        Outcome { conditions, overall, seen: Some(seen), deletion: None, recovery: None, next }
     }
 
     /// The steps that follow the engine's plan.

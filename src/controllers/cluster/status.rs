@@ -82,6 +82,8 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         synced,
         change_policy: previous.change_policy,
         deletion: previous.deletion.clone(),
+        recovery: previous.recovery.clone(),
+        hand_over: previous.hand_over.clone(),
         upgrade,
         gitops,
     }

@@ -20,6 +20,7 @@ use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::{self, Proposal};
 use crate::controllers::deadline::answered;
 use crate::controllers::events::Told;
+use crate::controllers::recovery::handed_over;
 use crate::controllers::report::{self, MANAGEMENT_API, Next};
 use crate::engine::consent::{Approved, Given};
 use crate::engine::failure::span;
@@ -30,6 +31,9 @@ impl Reconcile<'_> {
     pub(super) async fn delete(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
         if !self.has_finalizer() {
             return None;
+        }
+        if let Some(note) = handed_over(self.group, previous.hand_over.as_ref()) {
+            return self.let_go(previous, &note).await;
         }
         if self.group.spec.suspend {
             return Some(self.suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));

@@ -8,6 +8,7 @@ mod deletion;
 mod hold;
 pub mod nodes;
 mod outcome;
+mod recovery;
 pub mod status;
 pub mod target;
 
@@ -30,13 +31,14 @@ use super::drift_events::News;
 use super::events::Told;
 use super::journal::{self, NoJournal};
 use super::plan_status::{self, Ahead};
+use super::recovery::{Word, existing, word};
 use super::report::{self, MANAGEMENT_API, Next};
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
 use crate::engine::{Consent, Failure, Goal, Graph, Key, Recorded, Report};
-use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 use crate::resources::node_group::Target;
 
@@ -46,6 +48,8 @@ pub struct Remembered {
     finalizer: Option<Instant>,
     at_rest: bool,
     nodes: NodeReads,
+    /// The recovery that the memory of its resource is of.
+    recovering: Option<Word>,
 }
 
 /// What a reconcile came to: for status.
@@ -119,9 +123,9 @@ impl Reconcile<'_> {
     async fn present(&mut self, previous: &NodeGroupStatus) -> Outcome {
         let spec = &self.group.spec;
         if spec.suspend {
-            return self.suspended(previous, "spec.suspend is true: AWS is not touched");
+            return self.while_suspended(previous, "spec.suspend is true: AWS is not touched").await;
         }
-        if let Err(refusal) = valid(self.group) {
+        if let Err(refusal) = valid(self.group).and_then(|()| self.still_here(previous)) {
             return self.refused(previous, refusal);
         }
         let name = &spec.cluster_ref.name;
@@ -137,7 +141,7 @@ impl Reconcile<'_> {
             return self.waiting(previous, Reason::WaitingForCluster, message);
         }
         if cluster.spec.suspend {
-            return self.suspended(previous, "its EksCluster is suspended: AWS is not touched");
+            return self.while_suspended(previous, "its EksCluster is suspended: AWS is not touched").await;
         }
         let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
             Ok(grant) => grant,
@@ -170,22 +174,18 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return self.refused(previous, refusal),
             Err(Denied::Unseen(failure)) => return self.failed(previous, failure),
         }
+        if let Some(word) = word(self.group, previous.recovery.as_ref()) {
+            return self.recover(previous, &cluster, &grant, &cloud, word).await;
+        }
+        self.end_recovery();
         let (target, opens) = target::target(self.group, &cluster, self.now);
         let graph = match self.graph(&grant, &cloud, &view, &target) {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error)),
         };
         let observes = self.change_policy(&cluster) == ChangePolicy::Observe;
-        if !self.has_finalizer() && !observes {
-            if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
-                let message =
-                    format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
-                tracing::warn!(node_group = self.group.name_any(), message);
-                let mut outcome = self.waiting(previous, Reason::Pending, message);
-                outcome.next = Next::after(SignedDuration::from_secs(5), self.now).failed(MANAGEMENT_API);
-                return outcome;
-            }
-            self.state.kind.finalizer = Some(Instant::now());
+        if !observes && let Some(outcome) = self.finalizer(previous).await {
+            return outcome;
         }
         let (consent, asked) = self.consent(previous, &cluster, &grant, &target);
         let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &consent).await;
@@ -198,6 +198,22 @@ impl Reconcile<'_> {
             outcome.next = outcome.next.or(Next::at(at));
         }
         outcome
+    }
+
+    /// Puts our finalizer on it, before the first write to AWS. `Some`: it was not put on.
+    async fn finalizer(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
+        if self.has_finalizer() {
+            return None;
+        }
+        if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
+            let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+            tracing::warn!(node_group = self.group.name_any(), message);
+            let mut outcome = self.waiting(previous, Reason::Pending, message);
+            outcome.next = Next::after(SignedDuration::from_secs(5), self.now).failed(MANAGEMENT_API);
+            return Some(outcome);
+        }
+        self.state.kind.finalizer = Some(Instant::now());
+        None
     }
 
     /// An event for whoever edited a size that an autoscaler owns.
@@ -216,12 +232,8 @@ impl Reconcile<'_> {
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.group);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
-        Ok(Cloud { aws, owner, intervals, salt, adoption: grant.adoption, trusts_tags: false })
-    }
-
-    fn owner(&self) -> Owner {
-        let cluster = format!("{}/{}", self.namespace, self.group.spec.cluster_ref.name);
-        Owner { uid: self.group.uid().unwrap_or_default(), cluster }
+        let (adoption, existing) = (grant.adoption, existing(self.ctx));
+        Ok(Cloud { aws, owner, intervals, salt, adoption, trusts_tags: false, existing })
     }
 
     fn graph(

@@ -98,6 +98,8 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         drift: input.drift.clone(),
         synced: input.synced.clone(),
         deletion: previous.deletion.clone(),
+        recovery: previous.recovery.clone(),
+        hand_over: previous.hand_over.clone(),
         upgrade: previous.upgrade.clone(),
     };
     (status, overall)
