@@ -275,6 +275,24 @@ def test_it_waits_for_an_approval_of_what_it_takes_over_and_observes_where_that_
     assert picture(made.account, without_ours=True) == before
 
 
+def test_suspended_it_takes_over_and_nothing_else_is_done_before_it_is_resumed(on, made):
+    before, since = picture(made.account, without_ours=True), on.mark()
+    old = restore.lose(on, *made.items)
+    made.cluster["spec"].update(suspend=True, logging=["api"])
+    restore.from_git(on, *made.items)
+    with made.operator():
+        on.await_condition(made.cluster, status="False", reason="Suspended")
+        assert actions(made.writes(since)) == []
+        for item, uid in zip(made.items, old, strict=True):
+            restore.annotate(on, item, uid)
+        until(lambda: all("recovery" in on.status(item) for item in made.items), 40, "both to be taken over")
+        assert_taken_over(made, before, restore.installation(on))
+        assert {call["action"] for call in made.writes(since)} <= TAGGING
+        on.api.patch(*key_of(made.cluster)[:3], {"spec": {"suspend": False}})
+        until(lambda: "UpdateClusterConfig" in {call["action"] for call in made.writes(since)}, 30, "the edit")
+        on.ready(*made.items)
+
+
 RBAC = "rbac.authorization.k8s.io"
 
 
