@@ -45,7 +45,8 @@ class There:
         self.plane: ControlPlane = on.cloud._control_plane("management-2", BASE_CONTROLLERS)
         on.cloud._bring_up(self.plane)()
         self.api: KubeApi = self.plane.api
-        self.api.apply_all([item for path in sorted(CRDS.glob("*.yaml")) for item in documents(path) if item["kind"] == "CustomResourceDefinition"])
+        kinds = [item for path in sorted(CRDS.glob("*.yaml")) for item in documents(path)]
+        self.api.apply_all([item for item in kinds if item["kind"] == "CustomResourceDefinition"])
         names = ("namespace.yaml", "service-account.yaml", "rbac.yaml", "secrets-cluster-wide/rbac.yaml")
         self.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
         self.kubeconfig: Path = self.plane.kubeconfig_for(OPERATOR, SERVICE_ACCOUNTS)

@@ -79,13 +79,13 @@ def test_what_a_lost_object_of_another_namespace_had_is_not_recovered(on, accoun
     uid, before = "11111111-2222-3333-4444-555555555555", restore.owners(account)
     ec2, iam = account.ec2, account.iam
     vpc = on.status(vault)["network"]["vpcId"]
-    tags = [{"Key": OWNER, "Value": uid}]
     # As after a disaster: the object with that UID is none of this cluster.
     other = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
-    lost = {**{CLUSTER: "team-lost/shop", RESOURCE: "vpc"}, OWNER: uid}
+    lost = {CLUSTER: "team-lost/shop", RESOURCE: "vpc", OWNER: uid}
     ec2.create_tags(Resources=[other], Tags=[{"Key": k, "Value": v} for k, v in lost.items()])
     role = account.role("keelson-shop-00000000-cluster", {"Service": "eks.amazonaws.com"})
-    iam.tag_role(RoleName=role.rsplit("/")[-1], Tags=[*tags, {"Key": CLUSTER, "Value": "team-lost/shop"}, {"Key": RESOURCE, "Value": "role/cluster"}])
+    lost = {**lost, RESOURCE: "role/cluster"}
+    iam.tag_role(RoleName=role.rsplit("/")[-1], Tags=[{"Key": k, "Value": v} for k, v in lost.items()])
     is_refused(on, account, shop, mine(shop, "shop", uid), "nothing in account")
     now = restore.owners(account)
     assert {i: tags for i, tags in now.items() if i in before} == before
