@@ -199,7 +199,7 @@ CURES = [
     Cure("set spec.upgrade.unreadableNodes to Ignore", (at("upgrade.unreadableNodes", "Ignore"), at("endpointAccess.public", True))),
     Cure("set spec.upgrade.insights to Warn", (at("upgrade.insights", "Warn"),)),
     Cure("write major and minor only", (version("1.35"),)),
-    Cure("not supported yet by this version of Keelson", ({"writeKubeconfigToSecretRef": None},),
+    Cure("remove them, or put them back to their defaults", ({"writeKubeconfigToSecretRef": None},),
          start={"writeKubeconfigToSecretRef": {"name": "kubeconfig"}}),
     Cure("raise spec.version before", (version("1.35"),), status=AT_34),
     Cure("write an IANA name such as Europe/Berlin", (at("upgrade.windows", [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"}]),),
@@ -240,6 +240,7 @@ NO_EDIT = [
     "make NodeGroups of {control_plane} for their workloads",
     "replace or remove them",
     "put it right, or delete its NodeGroup",
+    "of which nothing is in AWS, and apply it again without",
     # These only sound like it.
     "put off: the account's calls",
     "write refused: the lease is lost",
