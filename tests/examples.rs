@@ -134,12 +134,19 @@ fn argocd_follows_the_clusters_path_with_its_password() {
 }
 
 #[test]
-fn fields_not_acted_on_are_named_one_by_one() {
-    let [cluster]: [EksCluster; 1] = objects("full.yaml", "EksCluster").try_into().unwrap();
+fn the_full_example_sets_nothing_that_is_not_acted_on_and_what_is_not_is_named_one_by_one() {
+    let [mut cluster]: [EksCluster; 1] = objects("full.yaml", "EksCluster").try_into().unwrap();
+    assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().message(), None);
+    let kubeconfig = serde_json::from_value(serde_json::json!({"name": "kubeconfig"})).unwrap();
+    cluster.spec.write_kubeconfig_to_secret_ref = Some(kubeconfig);
     assert_eq!(unsupported::of_cluster(&cluster.spec).unwrap().fields(), ["spec.writeKubeconfigToSecretRef"]);
-    let [nodes]: [NodeGroup; 1] = objects("full.yaml", "NodeGroup").try_into().unwrap();
+    let [mut spot, own_role]: [NodeGroup; 2] = objects("full.yaml", "NodeGroup").try_into().unwrap();
+    for nodes in [&spot, &own_role] {
+        assert_eq!(unsupported::of_node_group(&nodes.spec).message(), None);
+    }
+    spot.spec.role_arn.clone_from(&own_role.spec.role_arn);
     assert_eq!(
-        unsupported::of_node_group(&nodes.spec).fields(),
+        unsupported::of_node_group(&spot.spec).fields(),
         ["spec.additionalRolePolicies together with spec.roleArn"]
     );
 }

@@ -70,6 +70,8 @@ def test_observe_makes_nothing_and_tells_the_plan(on, running):
     shop = Shop(on, changePolicy="Observe", nodes=True)
     shop.apply()
     on.await_condition(shop.cluster, status="False", reason="Observed")
+    # Nothing is wrong, and nobody has to do anything.
+    assert on.condition(shop.cluster, "Stalled")["status"] == "False"
     assert ("Create", "cluster") in plans.steps(shop.found()["status"])
     shop.nothing_is_written()
     on.delete(*shop.items, timeout=30)

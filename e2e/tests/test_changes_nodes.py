@@ -139,7 +139,7 @@ EDITS = [
     ),
     Edit(
         "a size that is not enforced any more",
-        {"scaling": {"desired": 4, "desiredPolicy": "Initial"}},
+        {"scaling": {"desiredPolicy": "Initial"}},
         {"scalingConfig": {"minSize": 2, "maxSize": 5, "desiredSize": 3}},
         [],
     ),
@@ -155,13 +155,6 @@ def test_an_edit_takes_the_writes_it_needs_and_then_none(on, shop, account, chan
     found = described(account)
     assert {key: found.get(key) for key in change.expected} == change.expected
     assert look_again(on, account) == []
-
-
-def test_a_size_that_an_autoscaler_owns_is_told_of(on, shop):
-    """After the last edit, which left desired: 4 behind: whoever ran `kubectl scale` reads why nothing came of it."""
-    assert "desiredPolicy: Initial" in on.condition(shop, "InSync")["message"]
-    notes = [event["note"] for event in on.events(shop) if event["reason"] == "SizeNotEnforced"]
-    assert any("scaling.desired 4" in note for note in notes), notes
 
 
 def test_bounds_do_not_take_back_what_an_autoscaler_has_added_since_the_last_look(on, shop, account):

@@ -190,9 +190,17 @@ def test_selectors_find_the_pods():
     assert one("PodDisruptionBudget", "keelson")["spec"]["selector"]["matchLabels"].items() <= labels
 
 
+KINDS = ("eksclusters", "nodegroups", "awsaccounts")
+
+
 def seldom() -> set["Right"]:
     """Taken up only when two write to an object at the same moment, which a test cannot ask for."""
-    return {Right("keelson.dev", kind, "get") for kind in ("eksclusters", "nodegroups", "awsaccounts")}
+    return {Right("keelson.dev", kind, "get") for kind in KINDS}
+
+
+def asked_by_admission() -> set["Right"]:
+    """What `admission-finalizers.yaml` asks for when the operator writes: no request of its own."""
+    return {Right("keelson.dev", f"{kind}/finalizers", "update") for kind in KINDS}
 
 
 @dataclass(frozen=True)
@@ -355,7 +363,7 @@ def test_the_rights_are_enough_for_a_cluster_from_start_to_end(asked):
 
 
 def test_no_right_is_given_that_is_not_taken_up(asked):
-    unused = granted() - rights(asked) - seldom()
+    unused = granted() - rights(asked) - seldom() - asked_by_admission()
     assert not unused, f"granted and never used: {', '.join(sorted(map(str, unused)))}"
 
 
@@ -369,9 +377,12 @@ def test_of_all_config_maps_only_those_beside_the_lease_are_touched(asked):
     assert {(c["namespace"], c.get("name")) for c in touched} == {
         (NAMESPACE, "keelson-expectations"),
         (NAMESPACE, "keelson-deletions"),
+        (NAMESPACE, "keelson-installation"),
     }
 
 
 def test_an_account_is_nothing_that_editors_can_make():
-    edit = one("ClusterRole", "keelson-edit")
-    assert not any("awsaccounts" in rule["resources"] for rule in edit["rules"])
+    for role in ("keelson-view", "keelson-edit", "keelson-approve"):
+        assert not any("awsaccounts" in rule["resources"] for rule in one("ClusterRole", role)["rules"]), role
+    # Nor can they take off what holds an object until AWS is empty.
+    assert not any("finalizers" in json.dumps(one("ClusterRole", role)["rules"]) for role in ("keelson-edit", "keelson-approve"))

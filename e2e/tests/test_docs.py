@@ -47,10 +47,11 @@ def code(page: Path) -> Iterator[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The names that GitHub gives to headings."""
-    titles = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text()), re.MULTILINE)
+    """The names that GitHub gives to headings, and those that are given by hand."""
+    text = BLOCK.sub("", page.read_text())
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     plain = (re.sub(r"[^\w\- ]", "", title.lower()) for title in titles)
-    return {title.strip().replace(" ", "-") for title in plain}
+    return {title.strip().replace(" ", "-") for title in plain} | set(re.findall(r'<a id="([\w-]+)"></a>', text))
 
 
 @every_page
@@ -220,6 +221,27 @@ def test_each_promise_names_the_test_that_holds_it():
     promises = re.sub(r"^## By what proof.*?(?=^## )", "", SAFETY, flags=re.MULTILINE | re.DOTALL)
     rows = [row for row in promises.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
     assert [row for row in rows if "::" not in row and "held by" not in row] == []
+
+
+def test_the_short_page_is_short_and_each_sentence_leads_to_promises_with_tests():
+    short = re.search(r"^## In short.*?(?=^## )", SAFETY, re.MULTILINE | re.DOTALL)[0]
+    sentences = re.split(r"^- ", short, flags=re.MULTILINE)[1:]
+    assert 8 <= len(sentences) <= 12
+    rows = {anchor: row for row in SAFETY.splitlines() for anchor in re.findall(r'^\| <a id="([\w-]+)"></a>', row)}
+    for sentence in sentences:
+        led_to = re.findall(r"\[promise\]\(#([\w-]+)\)", sentence)
+        assert led_to and all("::" in rows[anchor] for anchor in led_to), sentence
+    assert {anchor for s in sentences for anchor in re.findall(r"\(#([\w-]+)\)", s)} == set(rows)
+
+
+def test_no_promise_stands_twice():
+    # The last table tells the same from the side of those who lost something.
+    promises = SAFETY.partition("## What users of other tools lost")[0]
+    rows = [row.split("|") for row in promises.splitlines() if row.startswith("| ") and "::" in row]
+    assert len(rows) > 80
+    for column, why in ((1, "the same words"), (2, "the same tests")):
+        cells = [row[column].strip() for row in rows if column == 1 or row[column].count("::") > 1]
+        assert len(cells) == len(set(cells)), f"{why} hold two promises: merge them"
 
 
 def test_each_attack_names_the_test_that_stops_it():

@@ -196,14 +196,16 @@ def allow_config_maps_of(on: Stage, name: str) -> None:
     (role,) = [r for r in on.api.list("rbac.authorization.k8s.io/v1", "Role", NAMESPACE) if "configmaps" in str(r["rules"])]
     for rule in role["rules"]:
         if rule["resources"] == ["configmaps"]:
-            rule["resourceNames"] += [f"{name}-expectations", f"{name}-deletions"]
+            rule["resourceNames"] += [f"{name}-{what}" for what in ("expectations", "deletions", "installation")]
     on.api.patch(*key_of(role)[:3], {"rules": role["rules"]}, NAMESPACE)
 
 
 def test_without_leader_election_there_is_no_lease(on):
     name = "no-lease"
-    alone = on.start("--leader-election=false", "--leader-election-name", name, account=fresh_account())
+    flags = ("--leader-election=false", "--leader-election-name", name)
+    alone = on.start(*flags, account=fresh_account(), wait=False)
     allow_config_maps_of(on, name)
+    on.await_ready(alone)
     assert on.api.find(LEASE[0], LEASE[1], name, NAMESPACE) is None
     made = cluster("alone")
     on.apply(made)

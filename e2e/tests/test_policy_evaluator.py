@@ -20,6 +20,15 @@ def test_an_explicit_denial_beats_every_allowance():
     assert decide(Request("ec2:DescribeVpcs"), [ALLOW, deny]).allowed
 
 
+def test_names_of_keys_are_compared_without_regard_to_case_and_tag_keys_in_a_list_as_the_operator_says():
+    by_tag = {**ALLOW, "Condition": {"Null": {"aws:ResourceTag/keelson.dev/owner": "false"}}}
+    by_list = {**ALLOW, "Condition": {"ForAnyValue:StringLike": {"aws:TagKeys": "keelson.dev/*"}}}
+    assert decide(Request("ec2:DeleteVpc", resource_tags={"Keelson.Dev/OWNER": "x"}), [by_tag]).allowed
+    assert not decide(Request("ec2:CreateTags", request_tags={"Keelson.Dev/OWNER": "x"}), [by_list]).allowed
+    with pytest.raises(ValueError, match="differ in case"):
+        decide(Request("ec2:DeleteVpc", resource_tags={"a": "1", "A": "2"}), [by_tag])
+
+
 def test_a_boundary_has_to_allow_it_as_well():
     boundary = [{"Sid": "B", "Effect": "Allow", "Action": ["ec2:Describe*"], "Resource": "*"}]
     assert decide(Request("ec2:DescribeVpcs"), [ALLOW], boundary).allowed
@@ -50,7 +59,11 @@ def test_wildcards_reach_over_slashes_and_arns_are_compared_part_by_part():
         ("StringEqualsIfExists", {"k": "a"}, {}, True),
         ("StringNotEquals", {"k": ["a", "b"]}, {"k": ["b"]}, False),
         ("StringNotEquals", {"k": "a"}, {}, True),
+        ("StringEqualsIgnoreCase", {"k": "A"}, {"k": ["a"]}, True),
+        ("StringNotEqualsIgnoreCase", {"k": "A"}, {"k": ["a"]}, False),
         ("StringLike", {"k": "a*"}, {"k": ["abc"]}, True),
+        ("StringLike", {"k": "a*"}, {"k": ["Abc"]}, False),
+        ("ForAnyValue:StringEqualsIgnoreCase", {"k": ["x/1"]}, {"k": ["a", "X/1"]}, True),
         ("StringNotLike", {"k": "a*"}, {"k": ["abc"]}, False),
         ("ArnLike", {"k": "arn:aws:iam::*:role/x"}, {"k": ["arn:aws:iam::1:role/x"]}, True),
         ("ArnNotLike", {"k": "arn:aws:iam::*:role/x"}, {"k": ["arn:aws:iam::1:role/y"]}, True),

@@ -8,14 +8,14 @@ import pytest
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, key_of, namespace, node_group
-from fleet.shop import RELEASE
+from fleet.shop import LOOK_NOW, RELEASE
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
 DEFINITION = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 KINDS = ("eksclusters", "nodegroups", "awsaccounts")
-TEAM, OTHER = "team-search", "team-vault"
+TEAM, OTHER, GUARDED = "team-search", "team-vault", "team-guarded"
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,31 @@ def test_released_by_a_person_it_goes(on, account, made):
     on.api.wait_gone(*key_of(item), 40)
     assert TEAM not in account.inventory().get("clusters", [])
     on.api.wait_gone("v1", "Namespace", TEAM, None, 40)
+
+
+def test_where_approvals_are_objects_only_the_namespace_itself_releases_what_goes_with_it(on, account, made):
+    """No PlanApproval can be created in a namespace that terminates, and an annotation that an editor may write does not count."""
+    for running in on.cloud.controllers:
+        running.stop()
+    item = cluster(GUARDED, GUARDED, network=existing(*account.network()[:2]), addons=[], oidcProvider=False)
+    on.apply(namespace(GUARDED), item)
+    with on.operator(account=account.id, name="keelson-1"):
+        on.ready(item)
+    with on.operator("--require-approval-objects", account=account.id, name="keelson-2"):
+        on.api.delete("v1", "Namespace", GUARDED, None)
+        message = held(on, item)
+        word = on.status(item)["deletion"]["release"]
+        assert f"kubectl annotate namespace {GUARDED} {RELEASE}={word}" in message
+        on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: word}}}, GUARDED)
+        on.api.patch("v1", "Namespace", GUARDED, {"metadata": {"annotations": {RELEASE: "0" * 16}}}, None)
+        mark = on.mark()
+        on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {LOOK_NOW: "now"}}}, GUARDED)
+        until(lambda: on.calls(mark, account.id), 20, "another look at it")
+        assert held(on, item) and deletions(on, mark, account) == []
+        on.api.patch("v1", "Namespace", GUARDED, {"metadata": {"annotations": {RELEASE: f"{'0' * 16},{word}"}}}, None)
+        on.api.wait_gone(*key_of(item), 40)
+    assert GUARDED not in account.inventory().get("clusters", [])
+    on.start(account=account.id)
 
 
 def test_a_definition_that_is_deleted_takes_nothing_in_aws(on, account, made):

@@ -73,7 +73,7 @@ pub struct EksClusterSpec {
     #[schemars(length(max = 8))]
     #[x_kube(validation = rules::kubernetes_version())]
     pub version: String,
-    /// Tags on everything made for this cluster, over the account's.
+    /// Tags on everything made for this cluster, over the account's. One that is taken out is removed in AWS.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]
@@ -143,7 +143,7 @@ pub struct EksClusterSpec {
     /// Access to the Kubernetes API by IAM principals.
     #[serde(default)]
     pub access: Access,
-    /// Makes an IAM OIDC provider for the cluster's service accounts (IRSA).
+    /// Makes an IAM OIDC provider for the cluster's service accounts (IRSA); `false` deletes the one that Keelson made.
     #[serde(default = "schema::yes")]
     pub oidc_provider: bool,
     /// IAM roles of service accounts, by EKS Pod Identity. One that Keelson made and that is no longer listed is deleted; those

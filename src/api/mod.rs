@@ -29,9 +29,11 @@ mod rules_git;
 mod schema;
 pub mod secret_use;
 mod source;
+pub mod stable_text;
 pub mod status;
 mod status_plan;
 mod status_progress;
+mod status_recovery;
 pub mod unsupported;
 pub mod upgrade;
 pub mod version;
@@ -49,6 +51,10 @@ pub const GROUP: &str = "keelson.dev";
 pub const APPROVE_ANNOTATION: &str = "keelson.dev/approve";
 /// Annotation that releases a deletion which is held because many were requested at once; it holds the word that status names.
 pub const RELEASE_ANNOTATION: &str = "keelson.dev/release-deletion";
+/// Annotation that names the UID of an object that is no more, whose resources in AWS the object takes over.
+pub const RECOVER_ANNOTATION: &str = "keelson.dev/recover";
+/// Annotation that names the installation to which the resources of an object that is suspended are handed over.
+pub const HAND_OVER_ANNOTATION: &str = "keelson.dev/hand-over-to";
 /// Annotation whose change asks for a reconcile now.
 pub const RECONCILE_AT_ANNOTATION: &str = "keelson.dev/reconcile-at";
 /// Finalizer on every object that may have something in AWS.

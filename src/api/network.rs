@@ -74,7 +74,7 @@ pub struct Vpc {
     #[x_kube(validation = rules::unique())]
     pub zones: Option<Vec<String>>,
     /// NAT gateways for the private subnets: `Single` (one for all zones), `PerZone` (one in each: no traffic between zones,
-    /// and a zone can fail alone) or `None`. Gateways that are no longer asked for stay until the cluster is deleted.
+    /// and a zone can fail alone) or `None`. Gateways that are no longer asked for are deleted, with their addresses and routes.
     #[serde(default)]
     pub nat: Nat,
     /// Makes public subnets, for load balancers, NAT gateways and public nodes. Can be turned on later, not off.
@@ -82,7 +82,7 @@ pub struct Vpc {
     #[x_kube(validation = rules::public_subnets_stay())]
     pub public_subnets: bool,
     /// VPC endpoints by short service name, such as `s3`, `dynamodb` (gateway) or `ecr.api`, `sts` (interface). One
-    /// that is no longer listed stays until the cluster is deleted.
+    /// that Keelson made and that is no longer listed is deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 40), inner(length(max = 64)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::aws_words())]

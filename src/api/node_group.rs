@@ -38,6 +38,7 @@ use super::version::{InvalidVersion, KubernetesVersion};
     validation = rules::node_group_name_fits_eks(),
     validation = rules::node_group_name_fixed(),
     validation = rules::node_group_version_not_lowered(),
+    validation = rules::size_of_an_autoscaler(),
     derive = "PartialEq",
     status = "NodeGroupStatus",
     scale(spec_replicas_path = ".spec.scaling.desired", status_replicas_path = ".status.replicas"),
@@ -115,7 +116,8 @@ pub struct NodeGroupSpec {
     #[schemars(length(max = 2048))]
     #[x_kube(validation = rules::role_arn())]
     pub role_arn: Option<String>,
-    /// ARNs of IAM policies added to the node role that is made for the cluster; not with `roleArn`.
+    /// ARNs of IAM policies added to the node role that is made for the cluster; not with `roleArn`. One that is taken out is
+    /// detached.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 15), inner(length(max = 2048)), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(validation = rules::policy_arns())]
@@ -132,7 +134,7 @@ pub struct NodeGroupSpec {
     /// Leaves AWS untouched for as long as it is true, and says so.
     #[serde(default)]
     pub suspend: bool,
-    /// Tags on the node group, over the cluster's and the account's.
+    /// Tags on the node group, over the cluster's and the account's. One that is taken out is removed in AWS.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::tags")]
     #[x_kube(validation = rules::tag_keys())]
@@ -202,8 +204,8 @@ pub struct Scaling {
     /// Most nodes.
     #[schemars(range(min = 1))]
     pub max: i32,
-    /// Nodes at creation; absent: `min`. With `desiredPolicy: Initial` a later change of it (by `kubectl scale`, too) does
-    /// nothing to a node group that exists: an autoscaler owns its size.
+    /// Nodes at creation; absent: `min`. With `desiredPolicy: Initial` an autoscaler owns the size of a node group that exists:
+    /// a later change of it (by `kubectl scale`, too) is refused, but for leaving it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub desired: Option<i32>,

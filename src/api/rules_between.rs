@@ -257,6 +257,23 @@ pub(super) fn enforced_size_is_named() -> Rule {
     .field_path(".desired")
 }
 
+/// What would be stored and do nothing. Where new bounds leave the old value out, AWS moves the size to the nearer one as well.
+pub(super) fn size_of_an_autoscaler() -> Rule {
+    let (new, old) = ("self.spec.scaling", "oldSelf.spec.scaling");
+    let moved = format!(
+        "({old}.desired < {new}.min && {new}.desired == {new}.min) || ({old}.desired > {new}.max && {new}.desired == {new}.max)"
+    );
+    refuse(
+        format!(
+            "!has(self.status) || !has(self.status.arn) || {new}.desiredPolicy == 'Enforce' || !has({new}.desired) \
+             || (has({old}.desired) && ({new}.desired == {old}.desired || {moved}))"
+        ),
+        "with desiredPolicy: Initial an autoscaler owns the size of a node group that exists, and another desired (kubectl scale, \
+         too) would do nothing: move min and max, set desiredPolicy: Enforce together with desired, or put the old value back",
+    )
+    .field_path(".spec.scaling.desired")
+}
+
 pub(super) fn instance_types() -> Rule {
     each(r"^[a-z0-9-]+\.[a-z0-9-]+$", "each entry must be an EC2 instance type, such as m7i.large")
 }

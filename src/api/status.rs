@@ -11,9 +11,12 @@ use super::policy::ChangePolicy;
 use super::schema;
 pub use super::status_plan::*;
 pub use super::status_progress::*;
+pub use super::status_recovery::*;
 
 /// Most entries of `resources`.
 pub const MAX_RESOURCES: usize = 200;
+/// Most entries of `tagKeys`.
+pub const MAX_TAG_KEYS: usize = 100;
 /// Most health issues shown of one thing.
 pub const MAX_ISSUES: usize = 10;
 
@@ -28,6 +31,10 @@ pub struct EksClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+    /// What is waited for that has a deadline. At most twenty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    pub waits: Vec<WaitStatus>,
     /// AWS account it is in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12))]
@@ -83,6 +90,11 @@ pub struct EksClusterStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub synced: Option<String>,
+    /// Keys of the tags that the spec and the account ask for, and of those that they asked for before and that are still to be
+    /// removed in AWS. A tag whose key is not in here is somebody else's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub tag_keys: Vec<String>,
     /// Since when it is being deleted in AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionStatus>,
@@ -92,6 +104,12 @@ pub struct EksClusterStatus {
     /// What the GitOps agent says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gitops: Option<GitOpsStatus>,
+    /// What was taken over last from an earlier object of this name, as after a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryStatus>,
+    /// The installation to which its resources were handed over last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOverStatus>,
 }
 
 /// The network, as it is.
@@ -232,6 +250,10 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+    /// What is waited for that has a deadline. At most twenty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    pub waits: Vec<WaitStatus>,
     /// ARN of the node group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -276,10 +298,21 @@ pub struct NodeGroupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub synced: Option<String>,
+    /// Keys of the tags that the spec and the account ask for, and of those that they asked for before and that are still to be
+    /// removed in AWS. A tag whose key is not in here is somebody else's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(max = 128)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub tag_keys: Vec<String>,
     /// Since when it is being deleted in AWS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<DeletionStatus>,
     /// The upgrade under way, and past ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
+    /// What was taken over last from an earlier object of this name, as after a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryStatus>,
+    /// The installation to which its resources were handed over last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOverStatus>,
 }

@@ -26,7 +26,7 @@ use super::snapshots::{GlobalReads, Snapshots};
 use crate::telemetry::Metrics;
 
 /// How the operator is to act, and where it must find itself.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Identity {
     /// The account the credentials must belong to; none: any.
     pub account_id: Option<String>,
@@ -35,7 +35,7 @@ pub struct Identity {
 }
 
 /// A role to assume.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Role {
     pub arn: String,
     pub external_id: Option<String>,

@@ -83,6 +83,12 @@ impl Session {
         self.caller.describe(service, action, resource).failed(class, message).into()
     }
 
+    /// The name, without its path, of something of IAM in this account, whose ARN's resource begins with `kind`.
+    pub fn own_iam_name<'a>(&self, arn: &'a str, kind: &str) -> Option<&'a str> {
+        let path = arn.strip_prefix(&self.iam_arn(kind))?;
+        path.rsplit('/').next().filter(|name| !name.is_empty())
+    }
+
     /// `arn:PARTITION:iam::ACCOUNT:RESOURCE`.
     pub fn iam_arn(&self, resource: &str) -> String {
         format!("arn:{}:iam::{}:{resource}", self.partition, self.account_id)

@@ -2,7 +2,7 @@
 //!
 //! Ours is what carries our object's UID; nothing else is changed or deleted.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_ec2::types::{ResourceType, TagSpecification};
 
@@ -12,6 +12,9 @@ pub const OWNER: &str = "keelson.dev/owner";
 pub const CLUSTER: &str = "keelson.dev/cluster";
 /// The resource's key in the graph, e.g. `subnet/private/eu-west-1a`.
 pub const RESOURCE: &str = "keelson.dev/resource";
+/// The installation of Keelson that made the resource, or took it over. Written with the others when a resource is created,
+/// adopted or recovered, and never compared: resources of an older Keelson have none.
+pub const INSTALLATION: &str = "keelson.dev/installation";
 pub const NAME: &str = "Name";
 
 /// The tags that say whose a resource is.
@@ -19,11 +22,11 @@ pub const OWNERSHIP: [&str; 3] = [OWNER, CLUSTER, RESOURCE];
 
 /// Those that are removed from what is retained. [`CLUSTER`] stays: it names the object that retained it, and so the namespace
 /// that may adopt it again.
-pub const REMOVED_ON_RELEASE: [&str; 2] = [OWNER, RESOURCE];
+pub const REMOVED_ON_RELEASE: [&str; 3] = [OWNER, RESOURCE, INSTALLATION];
 
 /// Whether the tag says whose a resource is.
 pub fn is_ownership(key: &str) -> bool {
-    OWNERSHIP.contains(&key)
+    OWNERSHIP.contains(&key) || key == INSTALLATION
 }
 
 /// What the keys of our own tags begin with.
@@ -34,9 +37,16 @@ const MOST: usize = 50;
 const LONGEST_KEY: usize = 128;
 const LONGEST_VALUE: usize = 256;
 
+/// Ours, and the three that subnets carry for load balancers. Without [`INSTALLATION`], which is left out where there is no room.
+const OUR_OWN: usize = 7;
+
 /// A resource's tags, sorted by key.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tags(BTreeMap<String, String>);
+pub struct Tags {
+    set: BTreeMap<String, String>,
+    /// Keys that are to be taken away.
+    removed: BTreeSet<String>,
+}
 
 /// Who owns a resource, by its tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,20 +97,17 @@ pub enum TagError {
 /// # Errors
 /// The first tag that AWS would refuse.
 pub fn validate_user_tags<'a>(tags: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<(), TagError> {
-    /// Ours, and the three that subnets carry for load balancers.
-    const OUR_OWN: usize = 7;
     let mut count = OUR_OWN;
     for (key, value) in tags {
         count += 1;
         if key.is_empty() {
             return Err(TagError::EmptyKey);
         }
-        // AWS compares the prefix without regard to case.
-        if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
+        if reserved(key, "aws:") {
             return Err(TagError::ReservedByAws(key.to_owned()));
         }
         // IAM takes keys that differ in case for the same.
-        if key.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX)) {
+        if reserved(key, PREFIX) {
             return Err(TagError::ReservedByKeelson(key.to_owned()));
         }
         let length = key.chars().count();
@@ -131,24 +138,43 @@ impl Tags {
     /// The tags of something we make. The user's come first, so that none of them replaces one of ours; a `Name` of the
     /// user's is kept.
     pub fn owned(uid: &str, cluster: &str, resource: &str, name: &str, user: &BTreeMap<String, String>) -> Self {
-        let mut tags = Tags(user.clone());
-        tags.0.entry(NAME.to_owned()).or_insert_with(|| name.to_owned());
+        let mut tags = Tags::from(user.clone());
+        tags.set.entry(NAME.to_owned()).or_insert_with(|| name.to_owned());
         tags.with(OWNER, uid).with(CLUSTER, cluster).with(RESOURCE, resource)
     }
 
     #[must_use]
     pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.0.insert(key.into(), value.into());
+        self.set.insert(key.into(), value.into());
         self
     }
 
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.set.get(key).map(String::as_str)
+    }
+
+    /// The same with the installation, where there is room for one more tag beside those that subnets carry.
+    #[must_use]
+    pub fn with_installation(self, id: Option<&str>, user: usize) -> Self {
+        match id.filter(|_| user + OUR_OWN < MOST) {
+            Some(id) => self.with(INSTALLATION, id),
+            None => self,
+        }
+    }
+
+    /// Whether AWS takes another tag on what carries these.
+    pub fn has_room(&self) -> bool {
+        self.len() < MOST
     }
 
     /// The owner's UID.
     pub fn owner(&self) -> Option<&str> {
         self.get(OWNER)
+    }
+
+    /// The installation that made it.
+    pub fn installation(&self) -> Option<&str> {
+        self.get(INSTALLATION)
     }
 
     /// The resource's key in the graph.
@@ -165,27 +191,48 @@ impl Tags {
         self.iter().filter(|(key, _)| is_ownership(key)).collect()
     }
 
-    /// Adds `tags`, over what is there.
-    pub fn extend(&mut self, tags: Tags) {
-        self.0.extend(tags.0);
+    /// The same, with keys that are to be taken away where they are found, but for those that it has itself, AWS's and ours.
+    #[must_use]
+    pub fn without(mut self, keys: impl IntoIterator<Item = String>) -> Self {
+        let removable = |key: &String| !reserved(key, "aws:") && !reserved(key, PREFIX);
+        self.removed.extend(keys.into_iter().filter(removable));
+        self
+    }
+
+    /// Keys that are to be taken away: those that [`Tags::without`] names, but for those that it has itself.
+    pub fn removed(&self) -> impl Iterator<Item = &str> {
+        self.removed.iter().filter(|key| !self.set.contains_key(*key)).map(String::as_str)
+    }
+
+    /// Does to these what `tags` ask for: adds over what is there, and takes away.
+    pub fn apply(&mut self, tags: Tags) {
+        for key in tags.removed() {
+            self.set.remove(key);
+        }
+        self.set.extend(tags.set);
+    }
+
+    /// Whether there is nothing to set and nothing to take away.
+    pub fn changes_nothing(&self) -> bool {
+        self.set.is_empty() && self.removed.is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.set.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.set.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.set.is_empty()
     }
 
     /// What must be set so that `seen` holds all of these; what else is there is left alone.
     pub fn missing_from(&self, seen: &Tags) -> Tags {
-        let differs = |(key, value): &(&String, &String)| seen.0.get(*key) != Some(*value);
-        Tags(self.0.iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect())
+        let differs = |(key, value): &(&str, &str)| seen.get(key) != Some(*value);
+        self.iter().filter(differs).collect()
     }
 
     pub fn to_ec2(&self) -> Vec<aws_sdk_ec2::types::Tag> {
@@ -208,25 +255,41 @@ impl Tags {
         self.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
+    /// The keys to be taken away, as EC2 takes them: without a value, so whatever it is.
+    pub fn removed_from_ec2(&self) -> Vec<aws_sdk_ec2::types::Tag> {
+        self.removed().map(|key| aws_sdk_ec2::types::Tag::builder().key(key).build()).collect()
+    }
+
     pub fn from_ec2(tags: &[aws_sdk_ec2::types::Tag]) -> Self {
         let pair =
             |tag: &aws_sdk_ec2::types::Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
-        Tags(tags.iter().filter_map(pair).collect())
+        tags.iter().filter_map(pair).collect()
     }
 
     pub fn from_iam(tags: &[aws_sdk_iam::types::Tag]) -> Self {
-        Tags(tags.iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
+        tags.iter().map(|tag| (tag.key(), tag.value())).collect()
     }
 
     pub fn from_eks(tags: Option<&HashMap<String, String>>) -> Self {
-        Tags(tags.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
+        tags.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str())).collect()
     }
 }
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Tags {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
-        Tags(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+        Self::from(pairs.into_iter().map(|(key, value)| (key.into(), value.into())).collect::<BTreeMap<_, _>>())
     }
+}
+
+impl From<BTreeMap<String, String>> for Tags {
+    fn from(set: BTreeMap<String, String>) -> Self {
+        Self { set, removed: BTreeSet::new() }
+    }
+}
+
+/// Whether a key begins with `prefix`, as AWS compares it: without regard to case.
+fn reserved(key: &str, prefix: &str) -> bool {
+    key.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 #[cfg(test)]

@@ -80,3 +80,10 @@ fn no_more_tags_than_aws_takes_with_ours() {
     assert_eq!(validate_user_tags(pairs(43)), Ok(()));
     assert_eq!(validate_user_tags(pairs(44)), Err(TagError::TooMany(51)));
 }
+
+#[test]
+fn the_installation_takes_no_users_tag_its_place() {
+    let tags = |user: usize| Tags::new().with_installation(Some("here"), user);
+    assert_eq!((tags(42).installation(), tags(43).installation()), (Some("here"), None));
+    assert_eq!(Tags::new().with_installation(None, 0).installation(), None);
+}

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{ArgAction, ValueEnum};
 
 use crate::controllers::deletions::Limits;
-use crate::controllers::{self, Options, lease_timing::Timing, settings::Settings};
+use crate::controllers::{self, Options, installation, lease_timing::Timing, settings::Settings};
 use crate::gitops::proxy::Proxy;
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::Intervals;
@@ -32,7 +32,8 @@ pub struct Args {
     /// `default`].
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAMESPACE")]
     leader_election_namespace: Option<String>,
-    /// Name of the Lease. The ConfigMaps are called so with `-expectations` and `-deletions` behind it.
+    /// Name of the Lease. The ConfigMaps are called so with `-expectations`, `-deletions` and `-installation`
+    /// behind it.
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAME", default_value = "keelson")]
     leader_election_name: String,
     /// How long a standby waits for a renewal of the Lease before it takes over.
@@ -72,6 +73,10 @@ pub struct Args {
     /// itself. Whoever may write clusters can then not approve by that alone.
     #[arg(long, env = "KEELSON_REQUIRE_APPROVAL_OBJECTS")]
     require_approval_objects: bool,
+    /// Id of this installation, which tags say of what it makes in AWS. One that is lost for good, and is to have its clusters
+    /// taken over here, is named here [default: the one in the ConfigMap beside the Lease, made at the first start].
+    #[arg(long, env = "KEELSON_INSTALLATION_ID", value_parser = installation_id)]
+    installation_id: Option<String>,
     /// Of how many clusters the GitOps agent is watched, so that what it does is known at once. The others are asked now
     /// and then.
     #[arg(long, env = "KEELSON_MAX_WATCHES", default_value_t = 200)]
@@ -100,6 +105,9 @@ pub struct Args {
     /// Level, or directives such as keelson=debug,kube=info [default: RUST_LOG, else info].
     #[arg(long, env = "KEELSON_LOG_LEVEL")]
     log_level: Option<String>,
+    /// Multiplies the deadlines after which what is waited for counts as stuck. For tests, which cannot wait as long as people.
+    #[arg(long, env = "KEELSON_WAIT_DEADLINE_SCALE", default_value_t = 1.0, hide = true, value_parser = scale)]
+    wait_deadline_scale: f64,
     /// Objects of a kind that are reconciled side by side.
     #[arg(long, env = "KEELSON_CONCURRENCY", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
@@ -138,6 +146,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         settle,
         max_deletions,
         max_deletions_total,
+        installation_id,
         max_watches,
         require_approval_objects,
         allow_http_git,
@@ -147,6 +156,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         metrics_auth,
         log_format: _,
         log_level: _,
+        wait_deadline_scale,
         concurrency,
     } = args;
     let lease_timing = Timing { lease_duration, renew_deadline, retry_period };
@@ -158,6 +168,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
     // Beside the Lease; of a single process outside a cluster nobody said where.
     let learned_in = own.or_else(|| leader_election.then(|| namespace.clone()));
     let beside = |what: &str| Some((learned_in.clone()?, format!("{leader_election_name}-{what}")));
+    let given = installation_id.filter(|id| !id.is_empty());
+    let installation = installation::Source { given, kept_in: beside("installation") };
     let (learned_in, deletions_in) = (beside("expectations"), beside("deletions"));
     Ok(Options {
         lease: leader_election.then_some((namespace, leader_election_name)),
@@ -174,10 +186,12 @@ fn options(args: Args) -> anyhow::Result<Options> {
             learned_in,
             max_deletions: Limits { namespace: max_deletions, total: max_deletions_total },
             deletions_in,
+            installation,
             event_queue_url,
             event_queue_sender_ids: event_queue_sender_id.into_iter().filter(|id| !id.is_empty()).collect(),
             load_balancer_timeout: timeout,
             max_watches: max_watches.into(),
+            wait_scale: wait_deadline_scale,
             require_approval_objects,
         },
         aws: crate::aws::accounts::Settings::default(),
@@ -205,6 +219,17 @@ fn variable(name: &str) -> Option<String> {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
     Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+/// A factor above zero.
+fn scale(text: &str) -> Result<f64, String> {
+    let scale = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if scale > 0.0 && scale.is_finite() { Ok(scale) } else { Err("a factor above zero is needed".to_owned()) }
+}
+
+/// An id of an installation. Empty is none: how a chart leaves a variable out.
+fn installation_id(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { installation::parse(text) }
 }
 
 /// A queue's URL, as SQS gives it. Empty is none: how a chart leaves a variable out.
@@ -238,6 +263,13 @@ mod tests {
         }
         let flags = ["--leader-election-namespace=x"].iter().chain(flags);
         options(<Flags as clap::Parser>::try_parse_from(["keelson"].iter().chain(flags)).unwrap().args).unwrap()
+    }
+
+    #[test]
+    fn waits_have_their_full_time_unless_a_test_shortens_them() {
+        assert_eq!(parsed(&[]).settings.wait_scale, 1.0);
+        assert_eq!(parsed(&["--wait-deadline-scale=0.01"]).settings.wait_scale, 0.01);
+        assert!(scale("0").is_err() && scale("-1").is_err() && scale("inf").is_err());
     }
 
     #[test]

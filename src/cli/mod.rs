@@ -9,6 +9,8 @@ mod errors;
 mod import;
 mod plan;
 mod reading;
+mod recover;
+mod relocate;
 
 use std::io::Write;
 use std::path::Path;
@@ -35,6 +37,11 @@ enum Verb {
     Plan(plan::Args),
     /// Show the plans of a cluster and its node groups that wait for an approval, ask, and approve them.
     Approve(approve::Args),
+    /// List what carries Keelson's tags in AWS against the objects that exist, and have objects take over what earlier ones of
+    /// their names had, as after a restore. Only tags are written.
+    Recover(recover::Args),
+    /// Bring EksClusters with their NodeGroups, AwsAccounts and Secrets to another management cluster. Only tags are written.
+    Move(relocate::Args),
     /// Write the manifest of what others made or described: clusters in AWS, or an eksctl ClusterConfig.
     Import(import::Args),
 }
@@ -46,6 +53,8 @@ pub fn main() -> ExitCode {
         Verb::Crds => crds::print(),
         Verb::Plan(args) => plan::run(&args),
         Verb::Approve(args) => approve::run(&args),
+        Verb::Recover(args) => recover::run(&args),
+        Verb::Move(args) => relocate::run(&args),
         Verb::Import(args) => import::run(args),
     };
     match result {

@@ -56,6 +56,8 @@ pub enum Overall {
     Reconciling(Says),
     /// It goes no further without a person.
     Stalled(Says),
+    /// It is only watched, as asked, and something of it is not there: nothing is wrong, and nothing goes on.
+    Observed(Says),
     /// Left alone as asked.
     Suspended(String),
 }
@@ -106,6 +108,11 @@ impl<'a> Conditions<'a> {
                 self.set(Ready, &Says { status: ConditionStatus::False, ..says.clone() });
                 self.set(Reconciling, &Says::no(says.reason, ""));
                 self.set(Stalled, &Says { status: ConditionStatus::True, ..says.clone() });
+            }
+            Overall::Observed(says) => {
+                self.set(Ready, &Says { status: ConditionStatus::False, ..says.clone() });
+                self.set(Reconciling, &Says::no(says.reason, ""));
+                self.set(Stalled, &Says::no(says.reason, ""));
             }
             Overall::Suspended(message) => {
                 // A cluster that works does not break because it is left alone.
@@ -181,18 +188,25 @@ pub fn part(plan: &Plan, memory: &Memory, of: impl Fn(&Item) -> bool, now: Times
     }
     match (leading, held) {
         // What only waits for what is held back does not move.
-        (Some((weight, _)), Some(says)) if weight.is_zero() => (Overall::Stalled(says), count),
+        (Some((weight, _)), Some(says)) if weight.is_zero() => (left_alone(says), count),
         (Some((_, says)), _) => (Overall::Reconciling(says), count),
-        (None, Some(says)) => (Overall::Stalled(says), count),
+        (None, Some(says)) => (left_alone(says), count),
         (None, None) => (Overall::Ready(Says::yes(Reason::Available, ready)), count),
     }
+}
+
+/// What is held back waits for a person, unless nobody asked for it to be done.
+fn left_alone(says: Says) -> Overall {
+    if says.reason == Reason::Observed { Overall::Observed(says) } else { Overall::Stalled(says) }
 }
 
 /// The condition of a part.
 pub fn part_says(overall: Overall) -> Says {
     match overall {
         Overall::Ready(says) => says,
-        Overall::Reconciling(says) | Overall::Stalled(says) => Says { status: ConditionStatus::False, ..says },
+        Overall::Reconciling(says) | Overall::Stalled(says) | Overall::Observed(says) => {
+            Says { status: ConditionStatus::False, ..says }
+        }
         Overall::Suspended(message) => Says::unknown(Reason::Suspended, message),
     }
 }
@@ -234,6 +248,7 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> Says {
             drift.push(format!("{name}: {}", plan_status::told(&item.forbidden)));
         }
         match &item.verdict {
+            Verdict::Pending(step, waits) if super::progress::is_as_asked(step, waits) => {}
             Verdict::Held(step, Held::Drift) if step.action == Action::Create => {
                 drift.push(format!("{name}: it was there and is gone"));
             }

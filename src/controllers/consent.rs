@@ -96,7 +96,7 @@ impl Input<'_> {
                 followed: FOLLOWED.map(str::to_owned).into(),
             },
         };
-        Consent { given, drift, wanted: self.wanted.clone() }
+        Consent { given, drift, wanted: self.wanted.clone(), recovers: None }
     }
 }
 

@@ -1,13 +1,13 @@
 //! What reconciles share, and what is remembered of each object while this process leads. No I/O of its own.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
-use kube::Client;
 use kube::runtime::controller::{ReconcileReason, ReconcileRequest};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +17,7 @@ use super::cluster::agent::Watches;
 use super::cluster::load_balancers::Clearings;
 use super::deletions::Guard;
 use super::drift_events::Inbox;
+use super::edits::Edits;
 use super::events::{Events, Failures};
 use super::expectations::ByPlace;
 use super::leader::Leadership;
@@ -91,31 +92,42 @@ pub struct State<S, R> {
     pub unwritten: u32,
     /// What could be adopted when it was last looked at.
     pub adoption: Option<Adoption>,
+    /// How closely edits of it follow one another.
+    pub edits: Edits,
     /// What only its kind remembers.
     pub kind: R,
 }
 
 /// What is remembered of the objects of one kind, by UID.
-pub struct States<S, R = ()>(Mutex<HashMap<String, Shared<S, R>>>);
+pub struct States<S, R = ()> {
+    all: Mutex<HashMap<String, Shared<S, R>>>,
+    /// Objects that could not be read since they were looked at last.
+    unreadable: Mutex<HashSet<String>>,
+}
 
 /// The state of one object: its reconcile holds it.
 pub type Shared<S, R> = Arc<tokio::sync::Mutex<State<S, R>>>;
 
 impl<S, R> Default for States<S, R> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self { all: Mutex::default(), unreadable: Mutex::default() }
     }
 }
 
 impl<S, R: Default> States<S, R> {
     /// Of one object; `memory` is its beginning.
     pub fn of(&self, uid: &str, memory: impl FnOnce() -> Memory) -> Shared<S, R> {
-        let mut all = locked(&self.0);
+        let mut all = locked(&self.all);
         if let Some(state) = all.get(uid) {
             return state.clone();
         }
+        let mut memory = memory();
+        if locked(&self.unreadable).remove(uid) {
+            // What this process wrote last for it was forgotten with it, and may not show in reads from before.
+            memory.restart(Timestamp::now());
+        }
         let state = State {
-            memory: memory(),
+            memory,
             written: None,
             inventory: None,
             reconcile_at: None,
@@ -123,6 +135,7 @@ impl<S, R: Default> States<S, R> {
             told: Failures::default(),
             unwritten: 0,
             adoption: None,
+            edits: Edits::default(),
             kind: R::default(),
         };
         let state = Arc::new(tokio::sync::Mutex::new(state));
@@ -132,20 +145,27 @@ impl<S, R: Default> States<S, R> {
 
     /// Whether the object was met since this process leads.
     pub fn knows(&self, uid: &str) -> bool {
-        locked(&self.0).contains_key(uid)
+        locked(&self.all).contains_key(uid)
     }
 
     /// A reconcile of the object panicked: only what its successor must not do twice is kept.
     pub async fn restart(&self, uid: &str, now: Timestamp) {
-        let known = locked(&self.0).get(uid).cloned();
+        let known = locked(&self.all).get(uid).cloned();
         if let Some(state) = known {
             state.lock().await.restart(now);
         }
     }
 
-    /// Forgets an object.
+    /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) -> Option<Shared<S, R>> {
-        locked(&self.0).remove(uid)
+        locked(&self.unreadable).remove(uid);
+        locked(&self.all).remove(uid)
+    }
+
+    /// Forgets an object that cannot be read any more. Once it can be again, no read from before counts.
+    pub fn forget_unreadable(&self, uid: &str) -> Option<Shared<S, R>> {
+        locked(&self.unreadable).insert(uid.to_owned());
+        locked(&self.all).remove(uid)
     }
 }
 
@@ -174,6 +194,13 @@ impl<S, R> State<S, R> {
             self.memory.try_again(now);
             self.failed = None;
         }
+    }
+
+    /// When an object that was just edited is acted upon, if that is not now. A creation and a deletion are not put off.
+    pub fn rests(&mut self, object: &impl ResourceExt, now: Timestamp) -> Option<Timestamp> {
+        let urgent = object.meta().deletion_timestamp.is_some() || !super::apply::has_finalizer(object);
+        let wait = self.edits.wait(object.meta().generation.unwrap_or_default(), now);
+        wait.filter(|_| !urgent)
     }
 
     /// What was seen while something else could be adopted does not count.
@@ -248,6 +275,8 @@ pub struct Context {
     pub unreadable: Unreadables,
     /// Approvals in the form of objects.
     pub approvals: Offered,
+    /// The id of this installation, once it is known: before the first reconcile.
+    pub installation: OnceLock<Option<String>>,
 }
 
 /// What a [`Context`] is made of.
@@ -312,6 +341,7 @@ impl Context {
             watches,
             unreadable: Unreadables::default(),
             approvals: Offered::default(),
+            installation: OnceLock::new(),
         }
     }
 
@@ -330,6 +360,16 @@ impl Context {
         self.clusters.get(&ObjectRef::new(name).within(namespace))
     }
 
+    /// The node group of that name, as last told.
+    pub fn node_group(&self, namespace: &str, name: &str) -> Option<Arc<NodeGroup>> {
+        self.node_groups.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// The id of this installation.
+    pub fn installation(&self) -> Option<String> {
+        self.installation.get().cloned().flatten()
+    }
+
     /// The node groups that refer to a cluster, by name.
     pub fn node_groups_of(&self, namespace: &str, cluster: &str) -> Vec<Arc<NodeGroup>> {
         let mut all = self.node_groups.state_filter(|group| {
@@ -341,32 +381,5 @@ impl Context {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::engine::{Key, Presence, Recorded};
-
-    #[tokio::test]
-    async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        let (vpc, address) = (Key::single("vpc"), Key::single("elasticIp"));
-        let states = States::<(), ()>::default();
-        let settle = Duration::from_secs(10);
-        {
-            let state = states.of("uid", || Memory::new(at(0), settle, []));
-            let mut state = state.lock().await;
-            state.memory.intend(&vpc, at(100));
-            state.memory.saw(&address, Presence::Absent, at(100));
-            state.written = Some(());
-        }
-        states.restart("uid", at(105)).await;
-        let state = states.of("uid", || panic!("it is known"));
-        let state = state.lock().await;
-        assert_eq!(state.memory.since, at(105));
-        let intent = state.memory.get(&vpc).and_then(|entry| entry.recorded.clone());
-        assert_eq!(intent, Some(Recorded { id: None, operation: None, operations: 0, at: at(100) }));
-        assert_eq!(state.memory.unsettled(&vpc, at(114)), Some(at(115)), "the window begins with the panic");
-        assert!(state.memory.get(&address).is_none() && state.written.is_none());
-    }
-}
+#[path = "context_tests.rs"]
+mod tests;

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::apply::Kind;
 use super::bounded_json::{Bounded, Limits};
+use super::journal;
 use crate::api::TAG_PREFIX;
 use crate::gitops::error::bounded;
 
@@ -46,6 +47,8 @@ pub struct Unreadable {
     pub cluster: Option<String>,
     /// `spec.accountRef.name`, when that much could be read.
     pub account: Option<String>,
+    /// Whether its status, which only the operator writes, says that something in AWS is its own or was about to be.
+    pub in_aws: bool,
     /// Those in its status.
     pub conditions: Vec<Condition>,
 }
@@ -206,7 +209,16 @@ impl Metadata {
         meta.annotations = None;
         let account = object.pointer("/spec/accountRef/name").and_then(Value::as_str).map(str::to_owned);
         let (reason, conditions) = (bounded(&reason, MAX_REASON), conditions.unwrap_or_default());
-        Unreadable { meta, reason, cluster, account, conditions }
+        Unreadable { meta, reason, cluster, account, in_aws: in_aws(object), conditions }
+    }
+}
+
+/// A cluster keeps an inventory. A node group's ARN is its own: a NodeGroup has no network or role that it only refers to.
+fn in_aws(object: &Value) -> bool {
+    let text = |value: &Value, at: &str| value.pointer(at).and_then(Value::as_str).is_some();
+    match object.pointer("/status/resources").and_then(Value::as_array) {
+        Some(resources) => journal::has_recorded(resources.iter().filter_map(|one| one.get("key")?.as_str())),
+        None => text(object, "/spec/clusterRef/name") && text(object, "/status/arn"),
     }
 }
 

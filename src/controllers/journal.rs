@@ -11,6 +11,7 @@ use crate::api::EksCluster;
 use crate::api::status::{MAX_RESOURCES, ResourceStatus};
 use crate::aws::WriteGate;
 use crate::engine::{Class, Failure, Journal, Key, Memory, Presence, Recorded};
+use crate::resources::leftovers;
 use jiff::Timestamp;
 
 /// Kinds that EKS lists by cluster: the first to be left out when the inventory is full.
@@ -50,6 +51,12 @@ pub fn recorded(resources: &[ResourceStatus]) -> Vec<(Key, Recorded)> {
         )
     };
     resources.iter().map(line).collect()
+}
+
+/// Whether an inventory says that something in AWS is the object's own or was about to be made, by the keys of its lines. The
+/// record of what was there before a cluster is no such thing.
+pub fn has_recorded<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
+    keys.into_iter().any(|key| Key::parse(key) != leftovers::key())
 }
 
 /// How many updates were begun in vain, as status keeps it.

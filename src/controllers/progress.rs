@@ -59,6 +59,7 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
         Verdict::Step(step) => {
             moving(reasons::of_action(step.action), format!("{name}: {}", doing(step.action)), Duration::ZERO)
         }
+        Verdict::Pending(step, waits) if is_as_asked(step, waits) => Standing::Settled,
         Verdict::Pending(step, waits) => pending(&name, step, waits, goal, now),
         Verdict::Held(step, why) => held(&name, step, *why),
         Verdict::Waiting { action, since, until, note, .. } => {
@@ -90,6 +91,12 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
             Standing::Stuck { reason: Reason::Failed, message }
         }
     }
+}
+
+/// Whether AWS said that there is nothing to change, or nothing that could be changed now: the next look shows which.
+pub fn is_as_asked(step: &Step, waits: &[WaitingOn]) -> bool {
+    let said = |wait: &WaitingOn| matches!(wait, WaitingOn::Retry(failed) if failed.failure.class == Class::NoChange);
+    step.action == Action::Update && waits.iter().any(said)
 }
 
 /// The later of the two, so that a clock that is off gives no time left rather than a wrong one.
@@ -184,10 +191,13 @@ fn unread(name: &str, failed: &Failed, goal: Goal, now: Timestamp) -> Standing {
 pub fn timed(action: Action, since: Timestamp, until: Timestamp, now: Timestamp) -> String {
     let spent = now.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
     let left = until.duration_since(now).max(jiff::SignedDuration::ZERO).unsigned_abs();
-    let end = if left.is_zero() {
+    if left.is_zero() {
         let usual = until.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
-        format!("longer than the usual {}", rough(usual))
-    } else if left < Duration::from_secs(10) {
+        // It may take hours, and says nothing new in them.
+        let since = Timestamp::from_second(since.as_second()).unwrap_or(since);
+        return format!("{} since {since}, longer than the usual {}", doing(action), rough(usual));
+    }
+    let end = if left < Duration::from_secs(10) {
         "seconds to go".to_owned()
     } else {
         format!("about {} to go", rough(left))
@@ -195,7 +205,8 @@ pub fn timed(action: Action, since: Timestamp, until: Timestamp, now: Timestamp)
     format!("{}, {} so far, {end}", doing(action), rough(spent))
 }
 
-fn doing(action: Action) -> &'static str {
+/// What is under way, for people.
+pub fn doing(action: Action) -> &'static str {
     match action {
         Action::Create => "creating",
         Action::Update => "updating",
@@ -241,6 +252,7 @@ pub fn label(key: &Key) -> String {
         "fargateProfile" => "Fargate profile",
         "gitOpsAgent" => "GitOps agent",
         "changePolicy" => "changePolicy",
+        "removals" => "what is no longer asked for",
         "unlistedAccessEntries" => "access entries that are not listed",
         "unlistedAddons" => "add-ons that are not listed",
         "unlistedPodIdentities" => "pod identities that are not listed",

@@ -103,8 +103,16 @@ async fn try_all(client: &Client, (namespace, name): (&str, &str)) -> Result<Opt
         verb: Some(verb.to_owned()),
         ..ResourceAttributes::default()
     };
+    let of_installation = |verb: &str| ResourceAttributes {
+        resource: Some("configmaps".to_owned()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(format!("{name}-installation")),
+        verb: Some(verb.to_owned()),
+        ..ResourceAttributes::default()
+    };
     let rights = RIGHTS.iter().map(|(verb, resource, subresource)| own(verb, resource, subresource));
-    for right in rights.chain(["get", "update", "create"].map(of_lease)) {
+    let of_kept = ["get", "update", "create"].map(of_lease).into_iter().chain(["get", "patch"].map(of_installation));
+    for right in rights.chain(of_kept) {
         if let Some(reason) = lacks(client, right).await? {
             return Ok(Some(reason));
         }
@@ -140,12 +148,12 @@ async fn lacks(client: &Client, right: ResourceAttributes) -> Result<Option<Stri
 fn describe(right: &ResourceAttributes) -> String {
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     let subresource = right.subresource.as_ref().map(|sub| format!("/{sub}")).unwrap_or_default();
+    let group = right.group.as_ref().map(|group| format!(".{group}")).unwrap_or_default();
     let place = right.namespace.as_ref().map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
     format!(
-        "not allowed to {} {}{subresource}.{}{place}: grant it to the operator's service account (deploy/rbac.yaml)",
+        "not allowed to {} {}{subresource}{group}{place}: grant it to the operator's service account (deploy/rbac.yaml)",
         text(&right.verb),
-        text(&right.resource),
-        text(&right.group)
+        text(&right.resource)
     )
 }
 

@@ -60,6 +60,7 @@ async fn a_standby_could_lead_only_when_it_may_list_watch_write_and_hold_the_lea
         check("", 0, "update leases").await,
         "not allowed to update leases.coordination.k8s.io in namespace keelson-system",
     );
+    could_not(check("", 0, "patch configmaps").await, "not allowed to patch configmaps in namespace keelson-system");
     assert!(matches!(check("/eksclusters", 503, "").await, Check::NoAnswer(_)));
     let nobody = Client::try_from(Config::new("http://127.0.0.1:9".parse().unwrap())).unwrap();
     assert!(matches!(super::check(&nobody, LEASE).await, Check::NoAnswer(_)));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::deletions::Limits;
+use super::installation::Source;
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::cloud::Intervals;
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub learned_in: Option<(String, String)>,
     /// How many clusters may begin to be deleted within an hour without a person's word.
     pub max_deletions: Limits,
+    /// Where the id of this installation is from.
+    pub installation: Source,
     /// Namespace and name of the ConfigMap that keeps which did; none: they are only remembered.
     pub deletions_in: Option<(String, String)>,
     /// URL of the queue that tells of changes in AWS; none: they are found when drift is looked for.
@@ -35,6 +38,8 @@ pub struct Settings {
     pub load_balancer_timeout: Duration,
     /// Of how many clusters the agent is watched; the others are asked now and then.
     pub max_watches: usize,
+    /// What the deadlines of waits are multiplied by: 1, but for tests.
+    pub wait_scale: f64,
     /// Only PlanApprovals approve; annotations do not count.
     pub require_approval_objects: bool,
 }

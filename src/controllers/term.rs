@@ -20,7 +20,7 @@ use super::context::{Context, Parts, Queue, Queues};
 use super::expectations::Keeper;
 use super::report::{self, Next};
 use super::triggers::{Stores, Triggers, watch_all};
-use super::{account, approvals, cluster, drift_events, node_group, secrets, unreadable};
+use super::{account, approvals, cluster, drift_events, installation, node_group, secrets, unreadable};
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 use crate::engine::failure::Failed;
 use crate::engine::{Class, Failure};
@@ -114,7 +114,10 @@ async fn listed(ctx: Arc<Context>) {
             aws_accounts.wait_until_ready(),
         );
         match tokio::time::timeout(AGAIN, all).await {
-            Ok(Ok(_)) => return ctx.listed.cancel(),
+            Ok(Ok(_)) => {
+                installation::learn(&ctx).await;
+                return ctx.listed.cancel();
+            }
             Ok(Err(_)) => return,
             Err(_) => {}
         }

@@ -35,10 +35,12 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         learned_in: None,
         max_deletions: crate::controllers::deletions::Limits { namespace: 3, total: 10 },
         deletions_in: None,
+        installation: Default::default(),
         event_queue_url: None,
         event_queue_sender_ids: Vec::new(),
         load_balancer_timeout: Duration::ZERO,
         max_watches: 0,
+        wait_scale: 1.0,
         require_approval_objects: false,
     };
     let ctx = Context::new(Parts {

@@ -6,9 +6,10 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
 
 use super::apply::Kind;
-use super::context::Context;
+use super::context::{Context, Shared};
 use super::watch::{Change, watched};
 use super::{account, cluster, unreadable};
+use crate::api::status::EksClusterStatus;
 use crate::api::{AwsAccount, EksCluster, NodeGroup};
 
 /// The stores of all kinds.
@@ -52,19 +53,28 @@ impl Triggers {
             }
             Change::Unreadable(object) => {
                 unreadable::note::<EksCluster>(ctx, object);
-                self.forget_cluster(ctx, object.meta.namespace.as_deref(), object.name(), object.uid());
+                let state = ctx.cluster_states.forget_unreadable(object.uid());
+                self.forget_cluster(ctx, object.meta.namespace.as_deref(), object.name(), object.uid(), state);
             }
             Change::Shown(cluster) => groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any()),
             Change::Gone { object, uid, .. } => {
                 unreadable::clear::<EksCluster>(ctx, object.namespace.as_deref(), &object.name);
-                self.forget_cluster(ctx, object.namespace.as_deref(), &object.name, uid);
+                let state = ctx.cluster_states.forget(uid);
+                self.forget_cluster(ctx, object.namespace.as_deref(), &object.name, uid, state);
             }
         }
     }
 
     /// Nothing is remembered of it, and its node groups hear of it.
-    fn forget_cluster(&self, ctx: &Context, namespace: Option<&str>, name: &str, uid: &str) {
-        forget(ctx, EksCluster::NAME, uid, ctx.cluster_states.forget(uid));
+    fn forget_cluster(
+        &self,
+        ctx: &Context,
+        namespace: Option<&str>,
+        name: &str,
+        uid: &str,
+        state: Option<Shared<EksClusterStatus, cluster::Remembered>>,
+    ) {
+        forget(ctx, EksCluster::NAME, uid, state);
         ctx.workloads.forget(uid);
         ctx.news.take(uid);
         ctx.clearings.forget(uid);
@@ -91,7 +101,7 @@ impl Triggers {
             }
             Change::Unreadable(object) => {
                 unreadable::note::<NodeGroup>(ctx, object);
-                forget(ctx, NodeGroup::NAME, object.uid(), ctx.node_group_states.forget(object.uid()));
+                forget(ctx, NodeGroup::NAME, object.uid(), ctx.node_group_states.forget_unreadable(object.uid()));
                 cluster(object.cluster.as_deref().unwrap_or_default(), object.meta.namespace.clone());
             }
             Change::Shown(group) => cluster(&group.spec.cluster_ref.name, group.namespace()),
@@ -113,7 +123,7 @@ impl Triggers {
             }
             Change::Unreadable(object) => {
                 unreadable::note::<AwsAccount>(ctx, object);
-                forget(ctx, AwsAccount::NAME, object.uid(), ctx.account_states.forget(object.uid()));
+                forget(ctx, AwsAccount::NAME, object.uid(), ctx.account_states.forget_unreadable(object.uid()));
                 users_of(ctx, object.name());
             }
             Change::Shown(account) => users_of(ctx, &account.name_any()),
@@ -146,7 +156,7 @@ fn forget<S: Send + 'static, R: Send + 'static>(
     ctx: &Context,
     kind: &'static str,
     uid: &str,
-    state: Option<super::context::Shared<S, R>>,
+    state: Option<Shared<S, R>>,
 ) {
     let (metrics, uid) = (ctx.metrics.clone(), uid.to_owned());
     tokio::spawn(async move {

@@ -89,29 +89,41 @@ impl Unreadables {
         locked(&self.all).keys().filter(|(kind, ..)| *kind == K::NAME).count()
     }
 
+    /// Whether an object of that UID is here, of whatever kind.
+    pub fn has_uid(&self, uid: &str) -> bool {
+        locked(&self.all).values().any(|entry| entry.object.meta.uid.as_deref() == Some(uid))
+    }
+
     /// Whether the EksCluster of that UID is here.
     pub fn has_cluster(&self, uid: &str) -> bool {
         let all = locked(&self.all);
         all.iter().any(|((kind, ..), entry)| *kind == EksCluster::NAME && entry.object.meta.uid.as_deref() == Some(uid))
     }
 
-    /// EksClusters that may have something in AWS and name that account, or the default one by naming none.
-    pub fn clusters_of(&self, account: &str) -> Vec<String> {
+    /// EksClusters that may have something in AWS and name that account, or the default one by naming none. `allows`: whether a
+    /// namespace may use the account; a finalizer in another one proves nothing.
+    pub fn clusters_of(&self, account: &str, allows: impl Fn(&str) -> bool) -> Vec<String> {
         let all = locked(&self.all);
         let names = |object: &Unreadable| object.account.as_deref().unwrap_or(DEFAULT_ACCOUNT) == account;
+        let held = |namespace: &str, object: &Unreadable| object.in_aws || allows(namespace) && has_finalizer(object);
         all.iter()
-            .filter(|((kind, ..), entry)| *kind == EksCluster::NAME && is_held(&entry.object) && names(&entry.object))
+            .filter(|((kind, namespace, _), Entry { object, .. })| {
+                *kind == EksCluster::NAME && names(object) && held(namespace, object)
+            })
             .map(|((_, namespace, name), _)| format!("{namespace}/{name} (it cannot be read)"))
             .collect()
     }
 
-    /// NodeGroups that belong to a cluster, or may, and may have something in AWS: our finalizer on them says so.
+    /// NodeGroups that belong to a cluster, or may, and may have something in AWS: status says so, or else our finalizer on them,
+    /// which is in nobody's way but that of their own namespace.
     pub fn node_groups_of(&self, namespace: &str, cluster: &str) -> Vec<String> {
         let all = locked(&self.all);
         let may_belong = |object: &Unreadable| object.cluster.as_deref().is_none_or(|name| name == cluster);
         all.iter()
             .filter(|((kind, place, _), entry)| {
-                *kind == NodeGroup::NAME && place == namespace && may_belong(&entry.object) && is_held(&entry.object)
+                let object = &entry.object;
+                let is_held = object.in_aws || has_finalizer(object);
+                *kind == NodeGroup::NAME && place == namespace && may_belong(object) && is_held
             })
             .map(|((_, _, name), entry)| format!("NodeGroup {name} (it cannot be read: {})", entry.object.reason))
             .collect()
@@ -188,7 +200,7 @@ async fn write(ctx: &Context, url: &str, object: &Unreadable, body: &serde_json:
 }
 
 /// Whether our finalizer is on it.
-fn is_held(object: &Unreadable) -> bool {
+fn has_finalizer(object: &Unreadable) -> bool {
     object.meta.finalizers.iter().flatten().any(|one| one == crate::api::FINALIZER)
 }
 
@@ -264,9 +276,25 @@ mod tests {
         all.insert::<EksCluster>(&of("new", Some("prod"), false));
         all.insert::<EksCluster>(&of("of-default", None, true));
         all.insert::<NodeGroup>(&of("group", None, true));
-        assert_eq!(all.clusters_of("prod"), ["team/made (it cannot be read)"]);
-        assert_eq!(all.clusters_of("default"), ["team/of-default (it cannot be read)"]);
-        assert!(all.clusters_of("other").is_empty());
+        let open = |namespace: &str| namespace == "team";
+        assert_eq!(all.clusters_of("prod", open), ["team/made (it cannot be read)"]);
+        assert_eq!(all.clusters_of("default", open), ["team/of-default (it cannot be read)"]);
+        assert!(all.clusters_of("other", open).is_empty());
+    }
+
+    #[test]
+    fn a_finalizer_of_a_namespace_that_may_not_use_the_account_holds_nothing_and_what_status_says_does() {
+        let all = Unreadables::default();
+        let of = |name: &str, finalizer: bool, in_aws: bool| Unreadable { in_aws, ..object(name, None, finalizer) };
+        all.insert::<EksCluster>(&of("written-by-a-tenant", true, false));
+        all.insert::<EksCluster>(&of("finalizer-taken-off", false, true));
+        all.insert::<NodeGroup>(&of("nodes", false, true));
+        assert_eq!(all.clusters_of("default", |_| false), ["team/finalizer-taken-off (it cannot be read)"]);
+        assert_eq!(
+            all.node_groups_of("team", "demo").len(),
+            1,
+            "its finalizer was taken off, and it is there all the same"
+        );
     }
 
     #[test]

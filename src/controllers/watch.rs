@@ -11,7 +11,7 @@ use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
 
-use super::apply::{Kind, told};
+use super::apply::{Kind, has_finalizer, told};
 use super::decode::{Decoded, Unreadable};
 
 /// A number that differs when something differs.
@@ -21,11 +21,12 @@ pub fn digest(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// What of an object asks for a reconcile of its own: not its status, which is ours.
+/// What of an object asks for a reconcile of its own: not its status, which is ours. That our finalizer is taken off does, as it is
+/// to be put back.
 pub fn own_digest<K: Kind>(object: &K) -> u64 {
     let meta = object.meta();
-    let deleted = meta.deletion_timestamp.is_some();
-    digest((&meta.uid, meta.generation, &meta.annotations, deleted))
+    let (deleted, held) = (meta.deletion_timestamp.is_some(), has_finalizer(object));
+    digest((&meta.uid, meta.generation, &meta.annotations, deleted, held))
 }
 
 /// What others need to know of an object.

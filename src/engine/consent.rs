@@ -104,6 +104,8 @@ pub struct Consent {
     pub drift: Drift,
     /// Digest of all that is asked for: a create that was agreed to is of that and of no other.
     pub wanted: String,
+    /// Digest of what is taken over from an object that is no more: what was agreed to adopt is of that and of no other.
+    pub recovers: Option<String>,
 }
 
 impl Consent {
@@ -145,6 +147,9 @@ impl Consent {
     pub fn ids(&self, key: &Key, step: &Step) -> Vec<StepId> {
         match step.action {
             Action::Create if step.changes.is_empty() => vec![self.create_id(key)],
+            Action::Adopt if self.recovers.is_some() => {
+                vec![id(key, Action::Adopt, &[self.recovers.as_deref().unwrap_or_default()])]
+            }
             action if step.changes.is_empty() => vec![id(key, action, &[])],
             action => {
                 step.changes.iter().map(|Change { field, from, to, .. }| id(key, action, &[field, from, to])).collect()
@@ -261,6 +266,19 @@ mod tests {
         let edited = Consent { wanted: "two".into(), ..agreed };
         assert_eq!(edited.holds(&key, &create), Some(Held::Approval));
         assert_eq!(edited.holds(&key, &complete), Some(Held::Approval));
+    }
+
+    #[test]
+    fn what_was_agreed_to_take_over_is_of_that_and_nothing_else() {
+        let (key, adopt) = (Key::single("vpc"), step(Action::Adopt, &[]));
+        let recovers = |digest: &str| Consent { recovers: Some(digest.into()), ..Consent::default() };
+        let approved = recovers("of uid-1").ids(&key, &adopt).into_iter().map(|id| (key.clone(), id)).collect();
+        let agreed = Consent { given: Given::Only(approved), ..recovers("of uid-1") };
+        assert_eq!(agreed.holds(&key, &adopt), None);
+        let of_another = Consent { recovers: Some("of uid-2".into()), ..agreed.clone() };
+        assert_eq!(of_another.holds(&key, &adopt), Some(Held::Approval));
+        let adoption = Consent { recovers: None, ..agreed };
+        assert_eq!(adoption.holds(&key, &adopt), Some(Held::Approval));
     }
 
     #[test]

@@ -67,6 +67,16 @@ pub enum Proof {
         /// What it is part of.
         part_of: Key,
     },
+    /// We made it for an earlier spec, and this one asks for it no more: it carries our owner tag, and is on record under its key or
+    /// lies in a place of ours.
+    Made {
+        /// Its key, when it was in the graph.
+        key: Key,
+        /// The owner that its tag names.
+        owner: String,
+        /// The place, and its id as the target has it.
+        place: Option<(Key, String)>,
+    },
 }
 
 /// Something that is to be swept.
@@ -183,6 +193,10 @@ pub struct Grounds {
     /// Ids of what is ours, and on record as that.
     ours: BTreeMap<Key, String>,
     baseline: Option<Baseline>,
+    /// What is on record: ids, or creates whose answer is not known.
+    records: BTreeMap<Key, Option<String>>,
+    /// What the spec asks for.
+    wanted: BTreeSet<Key>,
     /// Ids that are never swept: resources of the graph, and what the spec names.
     never: BTreeSet<String>,
 }
@@ -210,6 +224,11 @@ impl Grounds {
             recorded_name: recorded(&scope.subject),
             ours,
             baseline: recorded(key).as_deref().and_then(Baseline::parse),
+            records: memory
+                .iter()
+                .filter_map(|(key, entry)| Some((key.clone(), entry.recorded.as_ref()?.id.clone())))
+                .collect(),
+            wanted: graph.nodes().iter().map(|node| node.key()).collect(),
             never,
             scope,
         }
@@ -268,6 +287,15 @@ impl Grounds {
             Proof::Owned { part_of, owner } => {
                 let ours = self.ours.contains_key(part_of) && *owner == self.scope.owner;
                 (!ours).then_some("it is not ours, or not in something of ours")
+            }
+            Proof::Made { key, owner, .. } if self.wanted.contains(key) || *owner != self.scope.owner => {
+                Some("the spec asks for it, or it is not ours")
+            }
+            Proof::Made { key, place, .. } => {
+                let recorded = self.records.get(key);
+                let recorded = recorded.is_some_and(|id| id.as_ref().is_none_or(|id| *id == target.id));
+                let placed = place.as_ref().is_some_and(|(place, id)| self.ours.get(place) == Some(id));
+                (!recorded && !placed).then_some("it is neither on record as ours, nor in a place that is")
             }
             Proof::Pruned { part_of } => {
                 let asked = self.ours.contains_key(part_of) && self.scope.prunes;

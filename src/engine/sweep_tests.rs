@@ -145,3 +145,38 @@ fn a_baseline_reads_back_as_written_and_fits_into_status() {
     assert_eq!(Baseline::parse(""), None);
     assert_eq!(Baseline::parse("vpc-1"), None);
 }
+
+/// What was made for an earlier spec: its key is in no graph.
+#[test]
+fn what_is_asked_for_no_more_goes_only_with_our_tag_and_a_record_or_a_place() {
+    let graph = toy_graph(3);
+    let dropped = Key::named("toy", "dropped");
+    let seen = |id: &str| ToyWorld::any(Presence::Ours(Observed::ready(id, "there", 1)));
+    let mut memory = Memory::new(at(0), Duration::ZERO, []);
+    memory.saw(&key(1), seen("vpc-1"), at(1));
+    memory.saw(&dropped, seen("nat-1"), at(1));
+    let made = |id: &str, key: &Key, owner: &str, place: Option<&str>| {
+        let place = place.map(|id| (Key::named("toy", "1"), id.to_owned()));
+        target(id, Proof::Made { key: key.clone(), owner: owner.into(), place })
+    };
+    let judged = |memory: &Memory, target| {
+        let grounds = Grounds::of(&graph, memory, &key(2), scope());
+        grounds.judge(Sweep { targets: vec![target], ..Sweep::default() }).map(drop).map_err(|failure| failure.message)
+    };
+    assert_eq!(judged(&memory, made("nat-1", &dropped, "uid", None)), Ok(()), "on record");
+    assert_eq!(judged(&memory, made("nat-2", &dropped, "uid", Some("vpc-1"))), Ok(()), "in our place");
+    for (target, why) in [
+        (made("nat-1", &dropped, "another", Some("vpc-1")), "not ours"),
+        (made("nat-2", &dropped, "uid", None), "neither on record"),
+        (made("nat-2", &dropped, "uid", Some("vpc-2")), "neither on record"),
+        (made("nat-2", &Key::named("toy", "never"), "uid", None), "neither on record"),
+        (made("x", &key(1), "uid", Some("vpc-1")), "the spec asks for it"),
+        (made("vpc-1", &dropped, "uid", Some("vpc-1")), "the spec names it"),
+    ] {
+        let told = judged(&memory, target.clone()).unwrap_err();
+        assert!(told.contains(why), "{target:?}: {told}");
+    }
+    // A create whose answer was lost is found by its tags.
+    memory.intend(&dropped, at(2));
+    assert_eq!(judged(&memory, made("nat-3", &dropped, "uid", None)), Ok(()));
+}

@@ -326,9 +326,14 @@ mod tests {
 
     /// What changes between what is there and what is listed, as "field: from -> to".
     fn changes(there: Value, groups: &[&str], listed: Value) -> Vec<String> {
-        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
-        let making =
-            Making { owner: &owner, cluster_name: "demo", user_tags: Map::new(), intervals: Intervals::default() };
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
+        let making = Making {
+            owner: &owner,
+            cluster_name: "demo",
+            user_tags: Map::new(),
+            former_tags: BTreeSet::new(),
+            intervals: Intervals::default(),
+        };
         let mut wanted = json!({"principalArn": "arn:aws:iam::123456789012:role/r"});
         wanted.as_object_mut().unwrap().extend(listed.as_object().unwrap().clone());
         let entry = AccessEntry::new(&making, &serde_json::from_value(wanted).unwrap());

@@ -80,9 +80,14 @@ mod tests {
     const ROLE: &str = "arn:aws:iam::123456789012:role/csi";
 
     fn addon(more: Value, target: Option<&str>) -> Addon {
-        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
-        let making =
-            Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
+        let making = Making {
+            owner: &owner,
+            cluster_name: "demo",
+            user_tags: BTreeMap::new(),
+            former_tags: BTreeSet::new(),
+            intervals: Intervals::default(),
+        };
         let mut wanted = json!({"name": "vpc-cni"});
         wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         Addon::new(&making, &serde_json::from_value(wanted).unwrap(), target.map(str::to_owned))

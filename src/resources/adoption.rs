@@ -1,6 +1,10 @@
 //! What an object may adopt of what it did not create, and what people read where it may not. Pure.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::cloud::Owner;
+use super::recovery;
 use crate::aws::tags::{CLUSTER, OWNERSHIP, Ownership, Tags};
 
 /// What may be adopted: what the spec asks for and the AwsAccount allows.
@@ -34,12 +38,45 @@ pub(super) fn namespace_of(cluster: &str) -> &str {
     cluster.split_once('/').map_or(cluster, |(namespace, _)| namespace)
 }
 
+/// Which objects exist in this management cluster, by UID. One that cannot be read exists; where nobody knows, all do.
+#[derive(Clone)]
+pub struct Existing(Arc<dyn Fn(&str) -> bool + Send + Sync>);
+
+impl Existing {
+    /// Those for which `exists` is true.
+    pub fn new(exists: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(exists))
+    }
+
+    /// Whether there is an object of that UID.
+    pub fn has(&self, uid: &str) -> bool {
+        (self.0)(uid)
+    }
+}
+
+impl Default for Existing {
+    fn default() -> Self {
+        Self::new(|_| true)
+    }
+}
+
+impl fmt::Debug for Existing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Existing")
+    }
+}
+
 /// What a person does about something that exists and may not be adopted. It says nothing of what that is, nor whose, unless
 /// it belongs to an object of the same namespace.
-pub fn describe_foreign(what: &str, tags: &Tags, owner: &Owner) -> String {
+pub fn describe_foreign(what: &str, tags: &Tags, owner: &Owner, existing: &Existing) -> String {
     if let Ownership::Other { owner: uid, cluster: Some(cluster) } = Ownership::of(tags, &owner.uid)
         && namespace_of(&cluster) == owner.namespace()
     {
+        if cluster == owner.cluster
+            && let Some(how) = recovery::instructions(&uid, tags.installation(), owner, existing)
+        {
+            return format!("{what} carries the tags of {cluster} with UID {uid}{how}");
+        }
         return format!(
             "{what} belongs to {cluster} (UID {uid}): delete that object with deletionPolicy: Retain, which releases it, or, \
              where that object does not exist any more, remove the tags {} by hand",
@@ -59,7 +96,9 @@ mod tests {
     use crate::aws::tags::OWNER;
 
     fn owner() -> Owner {
-        Owner { uid: "uid-1".into(), cluster: "team/demo".into() }
+        let installation = Some("here".to_owned());
+        let object = "ekscluster/demo".to_owned();
+        Owner { uid: "uid-1".into(), cluster: "team/demo".into(), object, installation, ..Owner::default() }
     }
 
     #[test]
@@ -89,15 +128,34 @@ mod tests {
     fn nothing_is_told_of_what_belongs_to_another_namespace() {
         let tags = Tags::new().with(OWNER, "uid-2").with(CLUSTER, "vault/secret-name").with("team", "secret-team");
         let nobodys = Tags::new().with("team", "secret-team");
-        let text = describe_foreign("cluster demo", &tags, &owner());
+        let text = describe_foreign("cluster demo", &tags, &owner(), &Existing::default());
         assert!(!text.contains("vault") && !text.contains("secret") && !text.contains("uid-2"), "{text}");
-        assert_eq!(text, describe_foreign("cluster demo", &nobodys, &owner()));
+        assert_eq!(text, describe_foreign("cluster demo", &nobodys, &owner(), &Existing::default()));
+    }
+
+    #[test]
+    fn of_what_an_object_of_this_name_had_that_is_no_more_the_command_is_told_that_takes_it_over() {
+        use crate::aws::tags::INSTALLATION;
+        let tags = Tags::new().with(OWNER, "uid-0").with(CLUSTER, "team/demo");
+        let gone = Existing::new(|uid| uid != "uid-0");
+        let text = describe_foreign("cluster demo", &tags, &owner(), &gone);
+        assert!(
+            text.contains("kubectl annotate ekscluster/demo -n team --overwrite keelson.dev/recover=uid-0"),
+            "{text}"
+        );
+        // One that exists is no such case, nor is one of another installation, which is said.
+        let text = describe_foreign("cluster demo", &tags, &owner(), &Existing::default());
+        assert!(!text.contains("recover="), "{text}");
+        let elsewhere = tags.with(INSTALLATION, "there");
+        let text = describe_foreign("cluster demo", &elsewhere, &owner(), &gone);
+        assert!(text.contains("installation there") && text.contains("--installation-id there"), "{text}");
+        assert!(!text.contains("recover="), "{text}");
     }
 
     #[test]
     fn what_belongs_to_the_same_namespace_is_named_with_what_to_do() {
         let tags = Tags::new().with(OWNER, "uid-2").with(CLUSTER, "team/other");
-        let text = describe_foreign("cluster demo", &tags, &owner());
+        let text = describe_foreign("cluster demo", &tags, &owner(), &Existing::default());
         for part in ["team/other (UID uid-2)", "deletionPolicy: Retain", "keelson.dev/owner, keelson.dev/cluster"] {
             assert!(text.contains(part), "{text}");
         }

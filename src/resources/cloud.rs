@@ -1,26 +1,41 @@
 //! What every kind of resource works with: the session, whose resources they are, and how they are told apart by tags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::adoption::{Adoption, namespace_of};
-use crate::aws::tags::{self, NAME, Tags};
+use super::adoption::{Adoption, Existing, namespace_of};
+use super::role::NAME_PREFIX;
+use crate::aws::tags::{self, INSTALLATION, NAME, Tags};
 use crate::aws::{AwsError, Fresh, Service, Session, snapshots};
 use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Rest};
 
 /// The object that resources belong to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// Its UID.
     pub uid: String,
     /// `namespace/name` of the EksCluster.
     pub cluster: String,
+    /// The object as kubectl takes it, e.g. `nodegroup/demo-default`.
+    pub object: String,
+    /// The installation of Keelson that it is an object of; `None`: nobody gave it an id.
+    pub installation: Option<String>,
+    /// Names of its roles as they are on record: those that were made for another UID keep their names.
+    pub roles: BTreeMap<Key, String>,
 }
 
 impl Owner {
     /// The namespace of the EksCluster.
     pub fn namespace(&self) -> &str {
         namespace_of(&self.cluster)
+    }
+
+    /// The name of one of its roles, by the record, which holds that or the ARN. A role that the spec names is none of these.
+    pub fn role_name(&self, key: &Key) -> Option<String> {
+        let id = self.roles.get(key)?;
+        let name = id.rsplit('/').next().unwrap_or(id);
+        let is_ours = name.starts_with(NAME_PREFIX) && name.ends_with(&format!("-{}", key.name()));
+        is_ours.then(|| name.to_owned())
     }
 }
 
@@ -65,6 +80,8 @@ pub struct Cloud {
     pub adoption: Adoption,
     /// Tags are believed without a record: for whoever only reads, and has no record at hand.
     pub trusts_tags: bool,
+    /// Which objects exist, by UID.
+    pub existing: Existing,
 }
 
 /// How often a resource at rest is looked at.
@@ -113,6 +130,8 @@ pub struct Making<'a> {
     pub cluster_name: &'a str,
     /// Tags of the account and of the object.
     pub user_tags: BTreeMap<String, String>,
+    /// Keys of tags that these asked for before: they are taken away, unless they are asked for still.
+    pub former_tags: BTreeSet<String>,
     /// How long what was seen is believed.
     pub intervals: Intervals,
 }
@@ -123,6 +142,8 @@ impl Making<'_> {
         let resource = key.to_string();
         let name = format!("{}/{}", self.cluster_name, resource);
         Tags::owned(&self.owner.uid, &self.owner.cluster, &resource, &name, &self.user_tags)
+            .with_installation(self.owner.installation.as_deref(), self.user_tags.len())
+            .without(self.former_tags.iter().cloned())
     }
 }
 
@@ -170,12 +191,15 @@ tagged!(
     Role by name,
 );
 
-/// The tags that are missing or differ. Tags of others are left alone, and so is `Name` once it was made: it is ours to choose
-/// (people name none, see the rules of `tags`), and nothing goes by it. Whose a thing is are differences only of what is ours
-/// already: to take something over is a step of its own.
+/// The tags that are missing or differ, and those that were asked for before and are still there. Tags of others are left alone,
+/// and so is `Name` once it was made: it is ours to choose (people name none, see the rules of `tags`), and nothing goes by it.
+/// Whose a thing is are differences only of what is ours already: to take something over is a step of its own.
 pub fn tag_changes(wanted: &Tags, seen: &Tags) -> Vec<Change> {
     let ours = seen.owner().is_some();
-    changes_of_tags(wanted, seen, |name| name != NAME && (ours || !tags::is_ownership(name)))
+    let mut changes = changes_of_tags(wanted, seen, |name| name != NAME && (ours || !tags::is_ownership(name)));
+    let there = wanted.removed().filter(|name| ours && *name != NAME).filter_map(|name| Some((name, seen.get(name)?)));
+    changes.extend(there.map(|(name, value)| Change::in_place(format!("{TAG_FIELD}{name}"), value, NO_TAG)));
+    changes
 }
 
 /// The same of what is ours though it carries no owner tag: that is a difference, too.
@@ -187,10 +211,19 @@ fn changes_of_tags(wanted: &Tags, seen: &Tags, counts: impl Fn(&str) -> bool) ->
     let change = |(name, value): (&str, &str)| {
         Change::in_place(format!("{TAG_FIELD}{name}"), seen.get(name).unwrap_or_default(), value)
     };
+    // What an older Keelson made has no installation, and gets none by an upgrade.
+    let counts = |name: &str| name != INSTALLATION && counts(name);
     wanted.missing_from(seen).iter().filter(|(name, _)| counts(name)).map(change).collect()
 }
 
 const TAG_FIELD: &str = "tags.";
+/// In place of the value of a tag that is to be taken away. AWS takes no parentheses in values, so no tag can ask for it.
+const NO_TAG: &str = "(none)";
+
+/// The tag of a change of one.
+pub fn tag_key(change_field: &str) -> Option<&str> {
+    change_field.strip_prefix(TAG_FIELD)
+}
 
 /// True when one of `changes` is of the field.
 pub fn changes_field(changes: &[Change], field: &str) -> bool {
@@ -202,9 +235,11 @@ pub fn is_tag(change: &Change) -> bool {
     change.field.starts_with(TAG_FIELD)
 }
 
-/// The tags that `changes` ask for.
+/// The tags that `changes` ask for, and those that they take away.
 pub fn changed_tags(changes: &[Change]) -> Tags {
-    changes.iter().filter_map(|change| Some((change.field.strip_prefix(TAG_FIELD)?, change.to.as_str()))).collect()
+    let of_tags = changes.iter().filter_map(|change| Some((tag_key(&change.field)?, change.to.as_str())));
+    let (removed, set): (Vec<_>, Vec<_>) = of_tags.partition(|(_, value)| *value == NO_TAG);
+    set.into_iter().collect::<Tags>().without(removed.into_iter().map(|(key, _)| key.to_owned()))
 }
 
 /// The ARN of what was seen, where AWS tells one.
@@ -218,23 +253,33 @@ pub fn ours_or_absent<T>(found: Option<Observed<T>>) -> Presence<T> {
 }
 
 impl Cloud {
-    /// Writes the tags to an EC2 resource that has `seen`, and to `seen`.
+    /// Brings the tags of an EC2 resource that has `seen` to what `tags` ask for, and `seen` with it.
     pub async fn tag_ec2(&self, id: &str, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+        let removed = tags.removed_from_ec2();
+        if !removed.is_empty() {
+            let request = self.aws.ec2.delete_tags().resources(id).set_tags(Some(removed));
+            self.aws.call(Service::Ec2, "DeleteTags", id, request.send()).await?;
+        }
         if !tags.is_empty() {
             let request = self.aws.ec2.create_tags().resources(id).set_tags(Some(tags.to_ec2()));
             self.aws.call(Service::Ec2, "CreateTags", id, request.send()).await?;
-            seen.extend(tags);
         }
+        seen.apply(tags);
         Ok(())
     }
 
-    /// Writes the tags to an EKS resource that has `seen`, and to `seen`.
+    /// Brings the tags of an EKS resource that has `seen` to what `tags` ask for, and `seen` with it.
     pub async fn tag_eks(&self, arn: &str, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+        let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
+        if !removed.is_empty() {
+            let request = self.aws.eks.untag_resource().resource_arn(arn).set_tag_keys(Some(removed));
+            self.aws.call(Service::Eks, "UntagResource", arn, request.send()).await?;
+        }
         if !tags.is_empty() {
             let request = self.aws.eks.tag_resource().resource_arn(arn).set_tags(Some(tags.to_eks()));
             self.aws.call(Service::Eks, "TagResource", arn, request.send()).await?;
-            seen.extend(tags);
         }
+        seen.apply(tags);
         Ok(())
     }
 }
@@ -265,6 +310,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_asked_for_before_is_taken_away_and_nothing_of_others() {
+        let before = ["team", "env", "aws:x", "keelson.dev/owner", "Keelson.dev/Owner", NAME].map(str::to_owned);
+        let wanted = wanted().without(before);
+        let of_others = [("karpenter.sh/discovery", "demo"), ("kubernetes.io/cluster/demo", "owned"), ("aws:x", "y")];
+        let mut seen: Tags = wanted.iter().chain(of_others).chain([("env", "prod"), (NAME, "by hand")]).collect();
+        let changes = tag_changes(&wanted, &seen);
+        let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
+        assert_eq!(told, ["tags.env prod -> (none)"], "team is asked for still");
+        let asked = changed_tags(&changes);
+        assert!(asked.is_empty() && !asked.changes_nothing());
+        assert_eq!(asked.removed().collect::<Vec<_>>(), ["env"]);
+        seen.apply(asked);
+        assert_eq!(tag_changes(&wanted, &seen), []);
+        assert_eq!(seen.get("karpenter.sh/discovery"), Some("demo"));
+        // Of what is nobody's nothing is taken away before it is ours.
+        let nobodys = Tags::new().with("env", "prod").with("team", "a");
+        assert_eq!(tag_changes(&wanted, &nobodys), []);
+    }
+
+    #[test]
     fn enforced_tags_win_over_an_objects_and_its_win_over_the_accounts() {
         let tags = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
@@ -285,7 +350,7 @@ mod tests {
         assert_eq!(changed_tags(&changes), Tags::new().with("team", "a"));
         assert!(changed_tags(&changes[..1]).is_empty());
         let mut after = seen;
-        after.extend(changed_tags(&changes));
+        after.apply(changed_tags(&changes));
         assert_eq!((after.get("theirs"), after.get("team"), after.len()), (Some("x"), Some("a"), 3));
     }
 }

@@ -245,7 +245,7 @@ impl Resource for Cluster {
         let what = || format!("cluster {} in account {}, {}", self.name, cloud.aws.account_id, cloud.aws.region);
         let proven = look.recorded || cloud.adoption != Adoption::Forbidden || cloud.trusts_tags;
         if !proven && seen.detail.tags.is_owned_by(&cloud.owner.uid) {
-            return Ok(Presence::Foreign(proof::unproven(&key().to_string(), &self.name)));
+            return Ok(Presence::Foreign(proof::unproven(&cloud.owner, &self.name)));
         }
         match ownership::presence(cloud, &seen.detail.tags.clone(), seen, what) {
             Presence::Ours(seen) => {

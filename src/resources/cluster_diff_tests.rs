@@ -1,6 +1,6 @@
 //! What of an edit becomes which change, and which of them go together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -12,9 +12,14 @@ use crate::resources::cloud::{Intervals, Making, Owner};
 const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/1";
 
 fn cluster(more: Value, target: Option<&str>) -> Cluster {
-    let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
-    let making =
-        Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
+    let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
+    let making = Making {
+        owner: &owner,
+        cluster_name: "demo",
+        user_tags: BTreeMap::new(),
+        former_tags: BTreeSet::new(),
+        intervals: Intervals::default(),
+    };
     let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let network = vec![Key::named("subnet", "private/a")];

@@ -5,20 +5,25 @@ use std::sync::Arc;
 
 use super::access_entry::AccessEntry;
 use super::addon::{self, Addon};
+use super::addon_fargate;
 use super::cloud::{AccountSettings, Cloud, Intervals, Making, Owner};
 use super::cluster::{self, Cluster};
 use super::elastic_ip::ElasticIp;
 use super::existing_network::{self, ExistingNetwork};
+pub use super::expand_node_group::{ClusterView, NodeGroupInput, SubnetView, node_group, node_group_tags};
 use super::fargate_profile::{self, FargateProfile};
+use super::given_role::GivenRole;
 use super::internet_gateway::InternetGateway;
 use super::layout;
 use super::leftovers::Leftovers;
 use super::nat_gateway::NatGateway;
-use super::node_group::{self, NodeGroup, Target};
+use super::node_access_entry::NodeAccessEntry;
 pub use super::node_role::NodeRole;
-use super::oidc_provider::OidcProvider;
+use super::oidc_provider::{self, OidcProvider};
 use super::pod_identity_association::PodIdentityAssociation;
-use super::role::{self, GivenRole, Purpose, Role};
+use super::proof::Owned;
+use super::removals::Removals;
+use super::role::{self, Purpose, Role};
 use super::route::Route;
 use super::route_table::{RouteTable, Table};
 use super::route_table_association::RouteTableAssociation;
@@ -28,8 +33,9 @@ use super::subnet::{self, Subnet};
 use super::unlisted::{Kind, Unlisted};
 use super::vpc::{self, Vpc};
 use super::vpc_endpoint::{self, VpcEndpoint};
+use crate::api::access::AuthenticationMode;
 use crate::api::network::{Nat, NetworkKind, Vpc as VpcSpec};
-use crate::api::node_group::{NodeSubnetsKind, SubnetTier};
+use crate::api::node_group::SubnetTier;
 use crate::api::{EksClusterSpec, NodeGroupSpec, SpecError};
 use crate::engine::{Gate, Graph, Key, node};
 
@@ -77,60 +83,19 @@ pub struct ClusterInput<'a> {
     pub node_groups_left: &'a [String],
     /// What is in AWS with the object's tag: what the spec no longer names goes with the rest.
     pub owned: &'a [Key],
+    /// Keys of tags that were asked for so far, as status keeps them.
+    pub tag_keys: &'a [String],
+    /// Roles that something runs with: EKS made their access entries.
+    pub used_roles: &'a [Purpose],
+    /// The same with ids, where what the spec no longer names is taken away now; `None`: it is all to go, in its order.
+    pub removes: Option<&'a [Owned]>,
     /// The versions that may be there now.
     pub versions: &'a Versions,
     /// How long what was seen is believed.
     pub intervals: Intervals,
 }
 
-/// What a node group is to know of its cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClusterView {
-    /// Its name in EKS.
-    pub cluster_name: String,
-    /// The Kubernetes version of its control plane.
-    pub version: Option<String>,
-    /// Its subnets.
-    pub subnets: Vec<SubnetView>,
-    /// The role of nodes that name none of their own.
-    pub node_role_arn: Option<String>,
-    /// Why it cannot take nodes yet, if so.
-    pub not_ready: Option<String>,
-    /// The cluster's tags.
-    pub tags: BTreeMap<String, String>,
-}
-
-/// A subnet of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubnetView {
-    /// Its id.
-    pub id: String,
-    /// Its zone.
-    pub zone: String,
-    /// For nodes or for load balancers.
-    pub tier: SubnetTier,
-}
-
-/// What a node group's graph is expanded from.
-#[derive(Clone, Debug)]
-pub struct NodeGroupInput<'a> {
-    /// What is asked for.
-    pub spec: &'a NodeGroupSpec,
-    /// Its name in EKS.
-    pub node_group_name: &'a str,
-    /// The NodeGroup.
-    pub owner: &'a Owner,
-    /// What the account adds.
-    pub account: &'a AccountSettings,
-    /// Its cluster.
-    pub cluster: &'a ClusterView,
-    /// What its nodes may become now.
-    pub target: Target,
-    /// How long what was seen is believed.
-    pub intervals: Intervals,
-}
-
-fn graph(nodes: Vec<Node>, gates: Vec<Gate>) -> Result<Graph<Cloud>, SpecError> {
+pub(super) fn graph(nodes: Vec<Node>, gates: Vec<Gate>) -> Result<Graph<Cloud>, SpecError> {
     // No spec leads here: the tests expand every combination.
     Graph::new(nodes, gates).map_err(|error| SpecError::new("spec", error.to_string()))
 }
@@ -142,6 +107,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         owner,
         cluster_name: input.cluster_name,
         user_tags: account.tags_with(&spec.tags),
+        former_tags: input.tag_keys.iter().cloned().collect(),
         intervals: input.intervals,
     };
     let mut nodes: Vec<Node> = Vec::new();
@@ -150,7 +116,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
             if let Some(service) = &spec.kubernetes_network.service_cidr {
                 layout::apart(&vpc.cidr, service)?;
             }
-            own_network(&mut nodes, &making, vpc, zones, input.owned)?
+            own_network(&mut nodes, &making, vpc, zones, input)?
         }
         NetworkKind::Existing(existing) => {
             nodes.push(Arc::new(ExistingNetwork::new(&making, existing)));
@@ -170,11 +136,12 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(Role::new(&making, Purpose::AutoNode, &[], account)));
     }
     if input.node_role.is_made(spec) || input.owned.contains(&role::key(Purpose::Node)) {
-        nodes.push(Arc::new(Role::new(&making, Purpose::Node, &input.node_role.policies, account)));
+        let role = Role::new(&making, Purpose::Node, &input.node_role.policies, account);
+        nodes.push(Arc::new(role.leaving(&input.node_role.refused_policies)));
     }
     let version = input.versions.control_plane.clone();
     nodes.push(Arc::new(Cluster::new(&making, spec, network.clone(), version)));
-    if spec.oidc_provider {
+    if spec.oidc_provider || goes_with_the_rest(input, &oidc_provider::key()) {
         nodes.push(Arc::new(OidcProvider::new(&making)));
     }
     in_cluster(&mut nodes, &making, spec, input.versions);
@@ -183,7 +150,21 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
         nodes.push(Arc::new(Role::new(&making, Purpose::Fargate, &[], account)));
     }
     fargate_profiles(&mut nodes, &making, spec, &network);
+    if spec.access.authentication_mode != AuthenticationMode::ConfigMap {
+        let ours = |purpose: &&Purpose| nodes.iter().any(|node| node.key() == role::key(**purpose));
+        let used: Vec<_> = input.used_roles.iter().filter(ours).copied().collect();
+        nodes.extend(used.into_iter().map(|purpose| -> Node { Arc::new(NodeAccessEntry::new(&making, purpose)) }));
+    }
+    let keys = nodes.iter().map(|node| node.key()).collect();
+    if let Some(removals) = input.removes.and_then(|made| Removals::new(&making, made, &keys)) {
+        nodes.push(Arc::new(removals));
+    }
     graph(nodes, gates(input))
+}
+
+/// Whether something of an earlier spec is there and is deleted with the rest: else it is taken away by itself.
+fn goes_with_the_rest(input: &ClusterInput<'_>, key: &Key) -> bool {
+    input.removes.is_none() && input.owned.contains(key)
 }
 
 /// Adds what hangs off the control plane and is done in a moment.
@@ -192,7 +173,8 @@ fn in_cluster(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &EksClusterSpec,
         nodes.push(Arc::new(AccessEntry::new(making, entry)));
     }
     for wanted in &spec.addons {
-        nodes.push(Arc::new(Addon::new(making, wanted, versions.addons.get(&wanted.name).cloned())));
+        let addon = Addon::new(making, wanted, versions.addons.get(&wanted.name).cloned());
+        nodes.push(Arc::new(addon.on_fargate(addon_fargate::profile(spec, wanted))));
     }
     for wanted in &spec.pod_identities {
         nodes.push(Arc::new(PodIdentityAssociation::new(making, wanted)));
@@ -245,11 +227,11 @@ fn own_network(
     making: &Making<'_>,
     spec: &VpcSpec,
     zones: &[String],
-    owned: &[Key],
+    input: &ClusterInput<'_>,
 ) -> Result<Vec<Key>, SpecError> {
-    // What an earlier spec asked for stays until the cluster goes, and then goes with it.
-    let made_in = |kind: &str, zone: &String| owned.iter().any(|key| key.kind() == kind && key.name() == zone);
-    let public_made = owned.iter().any(|key| matches!(subnet::zone_of(key), Some((SubnetTier::Public, _))));
+    let made_in = |kind: &'static str, zone: &String| goes_with_the_rest(input, &Key::named(kind, zone));
+    // Public subnets stay until the cluster goes, and then go with it.
+    let public_made = input.owned.iter().any(|key| matches!(subnet::zone_of(key), Some((SubnetTier::Public, _))));
     let public = spec.public_subnets || public_made;
     let layout = layout::layout(&spec.cidr, zones.len(), public)?;
     if spec.nat != Nat::None && !spec.public_subnets {
@@ -290,81 +272,24 @@ fn own_network(
             nodes.push(Arc::new(Route::to_nat(making, table, nat_zone)));
         }
     }
-    endpoints(nodes, making, spec, zones, owned);
+    endpoints(nodes, making, spec, zones, input);
     nodes.push(Arc::new(Leftovers::new(making, vpc::key(), &subnets, &[])));
     Ok(private)
 }
 
-/// Adds the endpoints that the spec lists, and those that were made when it listed more: they go with the VPC.
-fn endpoints(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &VpcSpec, zones: &[String], owned: &[Key]) {
-    let made = owned.iter().filter(|key| key.kind() == "vpcEndpoint").map(|key| key.name().to_owned());
+/// Adds the endpoints that the spec lists; and when all goes, those that were made when it listed more.
+fn endpoints(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &VpcSpec, zones: &[String], input: &ClusterInput<'_>) {
+    let made = input.owned.iter().filter(|key| key.kind() == "vpcEndpoint" && goes_with_the_rest(input, key));
+    let made = made.map(|key| key.name().to_owned());
     let mut services: Vec<String> = spec.endpoints.iter().cloned().chain(made).collect();
     services.sort();
     services.dedup();
-    let group_made = owned.contains(&super::security_group::key());
+    let group_made = goes_with_the_rest(input, &super::security_group::key());
     if group_made || services.iter().any(|service| !vpc_endpoint::is_gateway(service)) {
         nodes.push(Arc::new(SecurityGroup::new(making, &spec.cidr)));
     }
     for service in &services {
         nodes.push(Arc::new(VpcEndpoint::new(making, service, zones)));
-    }
-}
-
-/// The graph of a node group.
-pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError> {
-    let NodeGroupInput { spec, owner, account, cluster, .. } = input;
-    let mut own = cluster.tags.clone();
-    own.extend(spec.tags.clone());
-    let user_tags = account.tags_with(&own);
-    let making = Making { owner, cluster_name: &cluster.cluster_name, user_tags, intervals: input.intervals };
-    let role = spec.role_arn.clone().or_else(|| cluster.node_role_arn.clone());
-    let subnets = node_subnets(spec, cluster)?;
-    let not_ready = match (&cluster.not_ready, &role) {
-        (Some(why), _) => Some(why.clone()),
-        (None, None) => Some("the node role is not there yet".into()),
-        (None, Some(_)) => None,
-    };
-    let gate = Gate {
-        key: node_group::cluster_gate(),
-        open: not_ready.is_none(),
-        why: not_ready.unwrap_or_default(),
-        holds: Vec::new(),
-    };
-    let target = Target { control_plane: cluster.version.clone(), ..input.target.clone() };
-    let group = NodeGroup::new(&making, input.node_group_name, spec, target, subnets, role.unwrap_or_default());
-    graph(vec![Arc::new(group)], vec![gate])
-}
-
-/// The subnets of a node group. Those it selects are checked once the cluster's are known.
-fn node_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> Result<Vec<String>, SpecError> {
-    let refuse = |field, why: String| Err(SpecError::new(field, why));
-    match spec.subnets.kind()? {
-        NodeSubnetsKind::Ids(ids) => Ok(ids.to_vec()),
-        NodeSubnetsKind::Tier { .. } if cluster.subnets.is_empty() => Ok(Vec::new()),
-        NodeSubnetsKind::Tier { tier, zones } => {
-            let of_tier: Vec<_> = cluster.subnets.iter().filter(|subnet| subnet.tier == tier).collect();
-            if of_tier.is_empty() {
-                return refuse("spec.subnets.tier", format!("the cluster has no {tier:?} subnets"));
-            }
-            let Some(zones) = zones else {
-                return Ok(of_tier.iter().map(|subnet| subnet.id.clone()).collect());
-            };
-            let without: Vec<_> =
-                zones.iter().filter(|zone| of_tier.iter().all(|subnet| subnet.zone != **zone)).cloned().collect();
-            if !without.is_empty() {
-                let there: Vec<_> = of_tier.iter().map(|subnet| subnet.zone.clone()).collect();
-                return refuse(
-                    "spec.subnets.zones",
-                    format!(
-                        "the cluster has no {tier:?} subnet in {}; it has them in {}",
-                        without.join(", "),
-                        there.join(", ")
-                    ),
-                );
-            }
-            let chosen = of_tier.iter().filter(|subnet| zones.contains(&subnet.zone));
-            Ok(chosen.map(|subnet| subnet.id.clone()).collect())
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::super::expand_node_group::node_subnets;
 use super::*;
 use crate::engine::{AnyObserved, Consent, Expectations, Goal, Memory, Observed, Presence, check, plan};
 use crate::resources::unlisted;
@@ -21,7 +22,7 @@ fn spec(more: Value) -> EksClusterSpec {
 }
 
 fn owner() -> Owner {
-    Owner { uid: "7b1b4c5e".into(), cluster: "default/demo".into() }
+    Owner { uid: "7b1b4c5e".into(), cluster: "default/demo".into(), ..Owner::default() }
 }
 
 fn expanded(spec: &EksClusterSpec, left: &[String], owned: &[Key]) -> Result<Graph<Cloud>, SpecError> {
@@ -46,6 +47,9 @@ fn expanded_with(
         nodes: Nodes::Ready,
         node_groups_left: left,
         owned,
+        tag_keys: &[],
+        used_roles: &[],
+        removes: None,
         versions: &Versions::default(),
         intervals: Intervals::default(),
     })
@@ -178,6 +182,48 @@ fn what_the_spec_no_longer_names_goes_with_the_rest() {
 }
 
 #[test]
+fn what_the_spec_no_longer_names_is_taken_away_by_itself_while_the_cluster_stays() {
+    let zones: Vec<String> = ["a", "b"].iter().map(|zone| format!("eu-west-1{zone}")).collect();
+    let key = super::super::nat_gateway::key;
+    let made: Vec<_> =
+        [key("eu-west-1a"), key("eu-west-1b"), vpc_endpoint::key("sqs"), super::super::oidc_provider::key()]
+            .into_iter()
+            .map(|key| (key, "id".to_owned()))
+            .collect();
+    let owned: Vec<_> = made.iter().map(|(key, _)| key.clone()).collect();
+    let graph = |more: Value, removes: Option<&[Owned]>| {
+        cluster(&ClusterInput {
+            spec: &spec(more),
+            cluster_name: "demo",
+            region: "eu-west-1",
+            owner: &owner(),
+            account: &AccountSettings::default(),
+            zones: &zones,
+            node_role: &NodeRole::default(),
+            nodes: Nodes::Ready,
+            node_groups_left: &[],
+            owned: &owned,
+            tag_keys: &[],
+            used_roles: &[],
+            removes,
+            versions: &Versions::default(),
+            intervals: Intervals::default(),
+        })
+        .unwrap()
+    };
+    let has = |graph: &Graph<Cloud>, key: &Key| graph.node(key).is_some();
+    let removals = super::super::removals::key();
+    let less = || json!({"network": {"vpc": {"zoneCount": 2, "nat": "Single"}}, "oidcProvider": false});
+    let present = graph(less(), Some(&made));
+    assert!(has(&present, &removals) && has(&present, &owned[0]));
+    assert!(owned[1..].iter().all(|key| !has(&present, key)));
+    let deleted = graph(less(), None);
+    assert!(!has(&deleted, &removals) && owned.iter().all(|key| has(&deleted, key)));
+    let all = json!({"network": {"vpc": {"zoneCount": 2, "nat": "PerZone", "endpoints": ["sqs"]}}});
+    assert!(!has(&graph(all, Some(&made)), &removals));
+}
+
+#[test]
 fn fargate_profiles_are_made_and_deleted_one_after_the_other_and_before_the_cluster() {
     let profile = |name: &str| json!({"name": name, "selectors": [{"namespace": name}]});
     let three = json!({"fargateProfiles": [profile("a"), profile("b"), profile("c")]});
@@ -263,6 +309,9 @@ fn addons_that_need_nodes_wait_for_them_and_the_others_do_not() {
         nodes: Nodes::NotYet("no NodeGroup is ready".into()),
         node_groups_left: &[],
         owned: &[],
+        tag_keys: &[],
+        used_roles: &[],
+        removes: None,
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });
@@ -335,5 +384,5 @@ fn the_node_role_is_made_for_those_who_take_it_and_for_those_to_come() {
     }
     let policies = |arns: &[&str]| group(json!({"additionalRolePolicies": arns}));
     let both = NodeRole::of(&[policies(&["b", "a"]), policies(&["a"]), own()]);
-    assert_eq!(both, NodeRole { taken: Some(true), policies: vec!["a".into(), "b".into()] });
+    assert_eq!(both, NodeRole { taken: Some(true), policies: vec!["a".into(), "b".into()], ..NodeRole::default() });
 }

@@ -2,13 +2,15 @@
 //!
 //! May not enter: Kubernetes clients. I/O: through [`crate::aws`] only.
 //!
-//! [`expand`] turns a spec into the graph of what must exist; [`layout`] says where subnets lie. To add a kind: a file here,
-//! and a line in [`expand`].
+//! [`beforehand`] says what of a spec cannot be; [`expand`] turns a spec into the graph of what must exist; [`layout`] says where
+//! subnets lie. To add a kind: a file here, and a line in [`expand`].
 
 pub mod access_entry;
 pub mod addon;
 mod addon_diff;
+pub mod addon_fargate;
 pub mod adoption;
+pub mod beforehand;
 pub mod blockers;
 pub mod cloud;
 pub mod cluster;
@@ -19,7 +21,9 @@ pub mod control_plane;
 pub mod elastic_ip;
 pub mod existing_network;
 pub mod expand;
+mod expand_node_group;
 pub mod fargate_profile;
+mod given_role;
 pub mod internet_gateway;
 pub mod inventory;
 pub mod layout;
@@ -27,14 +31,22 @@ pub mod leftovers;
 pub mod made_by;
 mod marks;
 pub mod nat_gateway;
+pub mod node_access_entry;
 pub mod node_group;
 mod node_role;
 pub mod oidc_provider;
 pub mod ownership;
 pub mod pod_identity_association;
+mod policy_document;
 pub mod proof;
 pub mod readiness;
+pub mod recovery;
+pub mod recovery_reads;
+mod removal_calls;
+pub mod removals;
+pub mod retag;
 pub mod role;
+mod role_diff;
 pub mod route;
 pub mod route_table;
 pub mod route_table_association;

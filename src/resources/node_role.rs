@@ -12,6 +12,8 @@ pub struct NodeRole {
     pub taken: Option<bool>,
     /// Policies that they want on it, sorted.
     pub policies: Vec<String>,
+    /// Policies that they want on it and that the account does not allow: they are neither attached nor detached.
+    pub refused_policies: Vec<String>,
 }
 
 impl NodeRole {
@@ -23,13 +25,14 @@ impl NodeRole {
             *taken.get_or_insert(false) |= takes;
             policies.extend(group.additional_role_policies.iter().filter(|_| takes).cloned());
         }
-        Self { taken, policies: policies.into_iter().collect() }
+        Self { taken, policies: policies.into_iter().collect(), ..Self::default() }
     }
 
     /// The same with those policies only that `allowed` lets through.
     #[must_use]
     pub fn with_only(mut self, allowed: impl Fn(&str) -> bool) -> Self {
-        self.policies.retain(|policy| allowed(policy));
+        let (policies, refused) = self.policies.into_iter().partition(|policy| allowed(policy));
+        (self.policies, self.refused_policies) = (policies, refused);
         self
     }
 

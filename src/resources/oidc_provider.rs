@@ -2,13 +2,16 @@
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/enable-iam-roles-for-service-accounts.html>.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
 use async_trait::async_trait;
 
 use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
 use super::cluster;
 use super::ownership;
-use crate::aws::Service;
 use crate::aws::tags::{Ownership, Tags};
+use crate::aws::{Service, Session};
 use crate::engine::{Change, Class, Failure, Goal, Key, Look, Observed, Presence, Refs, Resource, Rest};
 
 /// Who may ask for credentials with the provider's tokens.
@@ -20,8 +23,14 @@ pub struct OidcProvider {
     intervals: Intervals,
 }
 
-/// Its tags are all that can differ.
-pub type Seen = Tags;
+/// What is seen of it. Thumbprints are not: AWS goes by its own list of authorities for EKS's issuers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    audiences: BTreeSet<String>,
+    tags: Tags,
+    /// It costs a call for each provider, so it is believed for a while.
+    read: Instant,
+}
 
 /// Its name in the graph.
 pub fn key() -> Key {
@@ -35,26 +44,42 @@ impl OidcProvider {
     }
 }
 
-fn observed(arn: &str, tags: Tags) -> Observed<Seen> {
-    Observed::ready(arn, "available", tags).output("arn", arn)
+fn observed(arn: &str, seen: Seen) -> Observed<Seen> {
+    Observed::ready(arn, "available", seen).output("arn", arn)
 }
 
 /// The ARN that IAM gives the provider of an issuer.
-fn arn(cloud: &Cloud, issuer: &str) -> String {
-    cloud.aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")))
+pub(super) fn arn(aws: &Session, issuer: &str) -> String {
+    aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")))
 }
 
 /// `None`: it is gone.
-async fn tags_of(cloud: &Cloud, arn: &str) -> Result<Option<Tags>, Failure> {
-    let request = cloud.aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
-    match cloud.aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await {
+async fn describe(aws: &Session, arn: &str) -> Result<Option<Seen>, Failure> {
+    let read = Instant::now();
+    let request = aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
+    match aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await {
         Err(error) if error.class() == Class::Gone => Ok(None),
-        other => Ok(Some(Tags::from_iam(other?.tags()))),
+        other => {
+            let answer = other?;
+            let audiences = answer.client_id_list().iter().cloned().collect();
+            Ok(Some(Seen { audiences, tags: Tags::from_iam(answer.tags()), read }))
+        }
     }
 }
 
+/// Tags of a provider; `None`: it is gone.
+pub(super) async fn tags_of(aws: &Session, arn: &str) -> Result<Option<Tags>, Failure> {
+    Ok(describe(aws, arn).await?.map(|seen| seen.tags))
+}
+
 async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observed<Seen>, Failure> {
-    let mut all = seen.detail.clone();
+    let mut detail = seen.detail.clone();
+    let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
+    if !removed.is_empty() {
+        let request = cloud.aws.iam.untag_open_id_connect_provider().open_id_connect_provider_arn(&seen.id);
+        let request = request.set_tag_keys(Some(removed));
+        cloud.aws.call(Service::Iam, "UntagOpenIDConnectProvider", &seen.id, request.send()).await?;
+    }
     if !tags.is_empty() {
         let request = cloud
             .aws
@@ -63,9 +88,9 @@ async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observe
             .open_id_connect_provider_arn(&seen.id)
             .set_tags(Some(tags.to_iam()));
         cloud.aws.call(Service::Iam, "TagOpenIDConnectProvider", &seen.id, request.send()).await?;
-        all.extend(tags);
     }
-    Ok(observed(&seen.id, all))
+    detail.tags.apply(tags);
+    Ok(observed(&seen.id, detail))
 }
 
 /// The one of `arns` that carries our tag: when the cluster is gone there is no issuer to tell its name. The list is older than
@@ -73,7 +98,7 @@ async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observe
 async fn search(cloud: &Cloud, arns: &[String]) -> Result<Option<String>, Failure> {
     let eks = format!("oidc-provider/oidc.eks.{}.", cloud.aws.region);
     for arn in arns.iter().filter(|arn| arn.contains(&eks)) {
-        if tags_of(cloud, arn).await?.is_some_and(|tags| tags.is_owned_by(&cloud.owner.uid)) {
+        if describe(&cloud.aws, arn).await?.is_some_and(|seen| seen.tags.is_owned_by(&cloud.owner.uid)) {
             return Ok(Some(arn.clone()));
         }
     }
@@ -121,7 +146,19 @@ impl Resource for OidcProvider {
     }
 
     fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
-        tag_changes(&self.tags, &seen.detail)
+        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
+        let audiences = &seen.detail.audiences;
+        if !audiences.contains(AUDIENCE) {
+            let there = audiences.iter().cloned().collect::<Vec<_>>().join(", ");
+            // Not a right of the operator's: with it, a stolen credential could open roles to tokens that are meant for others.
+            let why = format!(
+                "somebody took it away, and IAM roles for service accounts need it: aws iam \
+                 add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {} --client-id {AUDIENCE}",
+                seen.id
+            );
+            changes.push(Change::forbidden("audiences", there, AUDIENCE, why));
+        }
+        changes
     }
 
     async fn observe(
@@ -132,7 +169,7 @@ impl Resource for OidcProvider {
         last: Option<&Observed<Seen>>,
     ) -> Result<Presence<Seen>, Failure> {
         let issuer = refs.output(&cluster::key(), "oidcIssuer");
-        let wanted = issuer.map(|issuer| arn(cloud, issuer)).or_else(|| look.recorded_id.clone());
+        let wanted = issuer.map(|issuer| arn(&cloud.aws, issuer)).or_else(|| look.recorded_id.clone());
         // Without an issuer and a record there is no proof: a tag alone is anybody's.
         if wanted.is_none() && (look.goal == Goal::Present || !look.recorded) {
             return Ok(Presence::Absent);
@@ -143,22 +180,24 @@ impl Resource for OidcProvider {
             None => search(cloud, &all).await?,
         };
         let Some(arn) = found else { return Ok(Presence::Absent) };
-        // The list has no tags, and they cost a call for each provider: what was seen once is believed.
-        let tags = match last.filter(|last| last.id == arn) {
+        let believed =
+            |last: &&Observed<Seen>| last.id == arn && last.detail.read.elapsed() < self.intervals.slow().due;
+        let seen = match last.filter(believed) {
             Some(last) => last.detail.clone(),
-            None => match tags_of(cloud, &arn).await? {
-                Some(tags) => tags,
+            None => match describe(&cloud.aws, &arn).await? {
+                Some(seen) => seen,
                 None => return Ok(Presence::Absent),
             },
         };
+        let tags = seen.tags.clone();
         Ok(match Ownership::of(&tags, &cloud.owner.uid) {
-            Ownership::Ours => Presence::Ours(observed(&arn, tags)),
+            Ownership::Ours => Presence::Ours(observed(&arn, seen)),
             // It came with the cluster that is taken over.
             Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => {
-                Presence::Unclaimed(observed(&arn, tags))
+                Presence::Unclaimed(observed(&arn, seen))
             }
             // Made by hand for our cluster's issuer: it does the job, and is not ours to delete.
-            Ownership::Nobody | Ownership::Other { .. } => Presence::Borrowed(observed(&arn, tags)),
+            Ownership::Nobody | Ownership::Other { .. } => Presence::Borrowed(observed(&arn, seen)),
         })
     }
 
@@ -178,8 +217,9 @@ impl Resource for OidcProvider {
             }
             other => other?,
         };
-        let made = answer.open_id_connect_provider_arn.unwrap_or_else(|| arn(cloud, issuer));
-        Ok(observed(&made, self.tags.clone()))
+        let made = answer.open_id_connect_provider_arn.unwrap_or_else(|| arn(&cloud.aws, issuer));
+        let audiences = BTreeSet::from([AUDIENCE.to_owned()]);
+        Ok(observed(&made, Seen { audiences, tags: self.tags.clone(), read: Instant::now() }))
     }
 
     async fn update(

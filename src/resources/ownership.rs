@@ -19,7 +19,7 @@ pub fn presence<T>(cloud: &Cloud, tags: &Tags, seen: Observed<T>, what: impl FnO
     } else if cloud.adoption.allows(&cloud.owner, tags) {
         Presence::Unclaimed(seen)
     } else {
-        Presence::Foreign(describe_foreign(&what(), tags, &cloud.owner))
+        Presence::Foreign(describe_foreign(&what(), tags, &cloud.owner, &cloud.existing))
     }
 }
 

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cloud::{Cloud, Tagged};
+use super::cloud::{Cloud, Owner, Tagged};
+use super::recovery;
 use crate::aws::snapshots;
 use crate::aws::tags::OWNER;
 use crate::engine::{Goal, Key, Look, Memory, Presence, Refs};
@@ -91,11 +92,11 @@ impl Placed for PlacedAddress {
 /// Finds the object's resource `key` among what carries its tags. Should there be two with proof, the one on record, else the
 /// first by id.
 pub fn find<'a, T: Placed>(cloud: &Cloud, all: &'a [T], key: &Key, look: &Look, refs: &Refs) -> Claim<'a, T> {
-    claim(&cloud.owner.uid, cloud.trusts_tags, all, key, look, refs)
+    claim(&cloud.owner, cloud.trusts_tags, all, key, look, refs)
 }
 
 fn claim<'a, T: Placed>(
-    uid: &str,
+    owner: &Owner,
     trusts_tags: bool,
     all: &'a [T],
     key: &Key,
@@ -104,7 +105,7 @@ fn claim<'a, T: Placed>(
 ) -> Claim<'a, T> {
     let name = key.to_string();
     let place = refs.get(&super::vpc::key());
-    let tagged = |item: &&T| item.tags().is_owned_by(uid) && item.tags().resource() == Some(&name);
+    let tagged = |item: &&T| item.tags().is_owned_by(&owner.uid) && item.tags().resource() == Some(&name);
     let is_recorded = |item: &T| look.recorded_id.as_deref() == Some(item.id());
     let intended = look.recorded && look.recorded_id.is_none();
     let proven = |item: &&T| trusts_tags || is_recorded(item) || intended || place.is_some() && item.vpc() == place;
@@ -116,7 +117,7 @@ fn claim<'a, T: Placed>(
     if claims.is_empty() || look.recorded || look.goal != Goal::Present {
         return Claim::Nothing;
     }
-    Claim::Unproven(unproven(&name, &claims.join(", ")))
+    Claim::Unproven(unproven(owner, &claims.join(", ")))
 }
 
 impl<T> Claim<'_, T> {
@@ -131,11 +132,11 @@ impl<T> Claim<'_, T> {
 }
 
 /// What a person does about something that only claims to be ours.
-pub fn unproven(key: &str, ids: &str) -> String {
+pub fn unproven(owner: &Owner, ids: &str) -> String {
     format!(
         "{ids} carries this object's UID in the tag {OWNER} but is not on record in status.resources as made by it. If somebody \
-         else wrote the tag, remove it from {ids}. If the status was lost, as in a restore, add key {key} with its id to \
-         status.resources (kubectl edit --subresource=status) and restart Keelson"
+         else wrote the tag, remove it from {ids}. If the status was lost, as in a restore, put on record what carries the UID: {}",
+        recovery::command(owner, &owner.uid)
     )
 }
 
@@ -152,6 +153,11 @@ impl Records {
             Some((key.clone(), entry.recorded.as_ref()?.id.clone()))
         };
         Self { lines: memory.iter().filter_map(line).collect() }
+    }
+
+    /// Keys and ids of all that is on record.
+    pub fn ids(&self) -> impl Iterator<Item = Owned> {
+        self.lines.iter().filter_map(|(key, id)| Some((key.clone(), id.clone()?)))
     }
 
     /// Whether `id` is on record as `key`, or a create of `key` whose answer is not known.

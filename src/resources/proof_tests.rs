@@ -11,6 +11,11 @@ use crate::engine::Recorded;
 
 const UID: &str = "uid-1";
 
+fn owner() -> Owner {
+    let (uid, cluster, object) = (UID.to_owned(), "default/demo".to_owned(), "ekscluster/demo".to_owned());
+    Owner { uid, cluster, object, ..Owner::default() }
+}
+
 fn tags(key: &str) -> Tags {
     Tags::owned(UID, "default/demo", key, "demo", &Default::default())
 }
@@ -51,11 +56,14 @@ fn refs(vpc: Option<&str>) -> Refs {
 
 /// The id that is found, `none`, or `unproven`.
 fn found(all: &[RouteTable], recorded: Option<&str>, vpc: Option<&str>, goal: Goal) -> String {
-    match claim(UID, false, all, &key(), &look(recorded, goal), &refs(vpc)) {
+    match claim(&owner(), false, all, &key(), &look(recorded, goal), &refs(vpc)) {
         Claim::Ours(table) => table.id.clone(),
         Claim::Nothing => "none".into(),
         Claim::Unproven(why) => {
-            assert!(why.contains("status.resources"), "{why}");
+            assert!(
+                why.contains("kubectl annotate ekscluster/demo -n default --overwrite keelson.dev/recover=uid-1"),
+                "{why}"
+            );
             "unproven".into()
         }
     }
@@ -86,7 +94,7 @@ fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
     let others =
         RouteTable { tags: Tags::owned("uid-2", "a/b", "routeTable/public", "x", &Default::default()), ..ours };
     assert_eq!(found(&[others], None, Some("vpc-1"), present), "none");
-    let trusted = claim(UID, true, &both[..1], &key(), &look(None, present), &refs(None));
+    let trusted = claim(&owner(), true, &both[..1], &key(), &look(None, present), &refs(None));
     assert!(matches!(trusted, Claim::Ours(_)), "who only reads has no record");
 }
 

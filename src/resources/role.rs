@@ -6,8 +6,9 @@
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::cloud::{AccountSettings, Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::cloud::{AccountSettings, Cloud, Intervals, Making, fresh};
 use super::ownership;
+use super::role_diff::Seen;
 use crate::aws::tags::Tags;
 use crate::aws::{Service, snapshots};
 use crate::engine::{Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
@@ -28,7 +29,7 @@ pub enum Purpose {
 }
 
 /// What EKS Auto Mode asks of the cluster's role beside what every cluster's has: it makes nodes, volumes, load balancers.
-const AUTO_MODE: [&str; 4] = [
+pub(super) const AUTO_MODE: [&str; 4] = [
     "AmazonEKSComputePolicy",
     "AmazonEKSBlockStoragePolicy",
     "AmazonEKSLoadBalancingPolicy",
@@ -71,31 +72,21 @@ impl Purpose {
 
 /// A role that we make.
 pub struct Role {
-    purpose: Purpose,
-    name: String,
+    pub(super) purpose: Purpose,
+    pub(super) name: String,
     auto_mode: bool,
     more_policies: Vec<String>,
-    permissions_boundary: Option<String>,
+    /// Attached or not, they stay so.
+    pub(super) left_policies: Vec<String>,
+    pub(super) permissions_boundary: Option<String>,
     /// Of a new one: IAM never changes it.
     path: Option<String>,
-    tags: Tags,
+    pub(super) tags: Tags,
     intervals: Intervals,
 }
 
-/// A role that the user names: used as it is.
-pub struct GivenRole {
-    purpose: Purpose,
-    arn: String,
-    intervals: Intervals,
-}
-
-/// What is seen of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
-    attached: Vec<String>,
-    instance_profiles: Vec<String>,
-    tags: Tags,
-}
+/// The output that holds when it was made: one that is made anew under its name is another to whatever refers to it.
+pub const CREATED_AT: &str = "createdAt";
 
 /// Its name in the graph.
 pub fn key(purpose: Purpose) -> Key {
@@ -107,6 +98,11 @@ pub const NAME_PREFIX: &str = "keelson-";
 /// What stands for an object in the names of its roles.
 fn name_hash(uid: &str) -> String {
     Sha256::digest(uid).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a role says of itself, for good: what may only tag cannot change it.
+pub fn description(purpose: &str, cluster: &str) -> String {
+    format!("EKS {purpose} role of {cluster}, made by Keelson")
 }
 
 /// Whether a role has a name that only the object with that UID gives.
@@ -128,9 +124,13 @@ impl Role {
     pub fn new(making: &Making<'_>, purpose: Purpose, more_policies: &[String], account: &AccountSettings) -> Self {
         Self {
             purpose,
-            name: name(making.cluster_name, &making.owner.uid, purpose),
+            name: making
+                .owner
+                .role_name(&key(purpose))
+                .unwrap_or_else(|| name(making.cluster_name, &making.owner.uid, purpose)),
             auto_mode: false,
             more_policies: more_policies.to_vec(),
+            left_policies: Vec::new(),
             permissions_boundary: account.permissions_boundary.clone(),
             path: account.role_path.clone(),
             tags: making.tags(&key(purpose)),
@@ -143,6 +143,12 @@ impl Role {
         Self { auto_mode: true, ..self }
     }
 
+    /// The same, leaving these policies as they are: attached or not.
+    #[must_use]
+    pub fn leaving(self, policies: &[String]) -> Self {
+        Self { left_policies: policies.to_vec(), ..self }
+    }
+
     /// Names of AWS's own policies.
     fn aws_policies(&self) -> impl Iterator<Item = &'static str> {
         let more: &[&str] = if self.auto_mode { &AUTO_MODE } else { &[] };
@@ -150,12 +156,12 @@ impl Role {
     }
 
     /// ARNs of all policies, for the partition the account is in.
-    fn policies(&self, partition: &str) -> Vec<String> {
+    pub(super) fn policies(&self, partition: &str) -> Vec<String> {
         let ours = self.aws_policies().map(|name| format!("arn:{partition}:iam::aws:policy/{name}"));
         ours.chain(self.more_policies.iter().cloned()).collect()
     }
 
-    fn trust(&self) -> String {
+    pub(super) fn trust(&self) -> String {
         // TagSession is what Auto Mode needs of the cluster's role, and pod identity of every role; it does no harm to the others.
         serde_json::json!({
             "Version": "2012-10-17",
@@ -168,12 +174,17 @@ impl Role {
         .to_string()
     }
 
-    async fn tag(&self, cloud: &Cloud, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+    pub(super) async fn tag(&self, cloud: &Cloud, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+        let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
+        if !removed.is_empty() {
+            let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(removed));
+            cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
+        }
         if !tags.is_empty() {
             let request = cloud.aws.iam.tag_role().role_name(&self.name).set_tags(Some(tags.to_iam()));
             cloud.aws.call(Service::Iam, "TagRole", &self.name, request.send()).await?;
-            seen.extend(tags);
         }
+        seen.apply(tags);
         Ok(())
     }
 
@@ -188,12 +199,11 @@ impl Role {
     }
 
     fn seen(&self, role: &snapshots::Role) -> Observed<Seen> {
-        let detail = Seen {
-            attached: role.attached.clone(),
-            instance_profiles: role.instance_profiles.clone(),
-            tags: role.tags.clone(),
-        };
-        self.observed(&role.arn, detail)
+        let seen = self.observed(&role.arn, Seen::from(role));
+        match role.created {
+            Some(created) => seen.output(CREATED_AT, created.to_string()),
+            None => seen,
+        }
     }
 }
 
@@ -218,10 +228,7 @@ impl Resource for Role {
 
     fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
         let partition = seen.outputs.get("arn").and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws");
-        let missing = self.policies(partition).into_iter().filter(|policy| !seen.detail.attached.contains(policy));
-        let mut changes: Vec<_> = missing.map(|policy| Change::in_place("policies", "", policy)).collect();
-        changes.extend(tag_changes(&self.tags, &seen.detail.tags));
-        changes
+        self.differences(&seen.detail, partition)
     }
 
     async fn observe(
@@ -243,7 +250,7 @@ impl Resource for Role {
             .create_role()
             .role_name(&self.name)
             .set_path(self.path.clone())
-            .description(format!("EKS {} role of {}, made by Keelson", self.purpose.as_str(), cloud.owner.cluster))
+            .description(description(self.purpose.as_str(), &cloud.owner.cluster))
             .assume_role_policy_document(self.trust())
             .set_permissions_boundary(self.permissions_boundary.clone())
             .set_tags(Some(self.tags.to_iam()));
@@ -256,7 +263,12 @@ impl Resource for Role {
             other => other?,
         };
         let arn = answer.role.map(|role| role.arn).unwrap_or_default();
-        let detail = Seen { attached: Vec::new(), instance_profiles: Vec::new(), tags: self.tags.clone() };
+        let detail = Seen {
+            trust: self.trust(),
+            permissions_boundary: self.permissions_boundary.clone(),
+            tags: self.tags.clone(),
+            ..Seen::default()
+        };
         Ok(self.observed(&arn, detail))
     }
 
@@ -268,13 +280,9 @@ impl Resource for Role {
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
         let mut detail = seen.detail.clone();
-        for change in changes.iter().filter(|change| change.field == "policies") {
-            let request = cloud.aws.iam.attach_role_policy().role_name(&self.name).policy_arn(&change.to);
-            cloud.aws.call(Service::Iam, "AttachRolePolicy", &self.name, request.send()).await?;
-            detail.attached.push(change.to.clone());
-        }
-        self.tag(cloud, &mut detail.tags, changed_tags(changes)).await?;
-        Ok(self.observed(seen.outputs.get("arn").map_or("", String::as_str), detail))
+        self.change(cloud, &mut detail, changes).await?;
+        let changed = self.observed(seen.outputs.get("arn").map_or("", String::as_str), detail);
+        Ok(Observed { outputs: seen.outputs.clone(), ..changed })
     }
 
     async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
@@ -312,62 +320,11 @@ impl Resource for Role {
     }
 }
 
-fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
+pub(super) fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
     match answer {
         Err(error) if error.class() != Class::Gone => Err(error.into()),
         _ => Ok(()),
     }
-}
-
-impl GivenRole {
-    /// A role named in the spec.
-    pub fn new(making: &Making<'_>, purpose: Purpose, arn: &str) -> Self {
-        Self { purpose, arn: arn.into(), intervals: making.intervals }
-    }
-}
-
-#[async_trait]
-impl Resource for GivenRole {
-    type Cloud = Cloud;
-    type Seen = ();
-
-    fn key(&self) -> Key {
-        key(self.purpose)
-    }
-
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![("arn", self.arn.clone())]
-    }
-
-    fn rest(&self) -> Rest {
-        self.intervals.slow()
-    }
-
-    fn diff(&self, _: &Observed<()>, _: &Refs) -> Vec<Change> {
-        Vec::new()
-    }
-
-    /// Taken at the user's word: the operator may not be allowed to look at it, and EKS checks it.
-    async fn observe(&self, _: &Cloud, _: &Refs, _: &Look, _: Option<&Observed<()>>) -> Result<Presence<()>, Failure> {
-        let name = self.arn.rsplit('/').next().unwrap_or(&self.arn);
-        Ok(Presence::Borrowed(Observed::ready(name, "given", ()).output("arn", &self.arn)))
-    }
-
-    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<()>, Failure> {
-        Err(never(&self.arn))
-    }
-
-    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<()>, _: &[Change]) -> Result<Observed<()>, Failure> {
-        Err(never(&self.arn))
-    }
-
-    async fn delete(&self, _: &Cloud, _: &Observed<()>) -> Result<Presence<()>, Failure> {
-        Err(never(&self.arn))
-    }
-}
-
-fn never(what: &str) -> Failure {
-    Failure::invalid(format!("{what} is not ours to change"))
 }
 
 #[cfg(test)]

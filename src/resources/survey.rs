@@ -1,11 +1,11 @@
 //! What must be known of AWS before a graph can be expanded, and the last look before the finalizer goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::cloud::Cloud;
 use super::proof::{Owned, PlacedAddress, Records};
-use super::{layout, role, subnet};
+use super::{layout, removals, role, subnet};
 use crate::api::SpecError;
 use crate::api::network::{Vpc, Zones};
 use crate::aws::snapshots::catalogue::AvailabilityZoneState;
@@ -27,6 +27,8 @@ pub struct Survey {
     pub available_zones: Vec<String>,
     /// Keys of all that carries the owner's tag, and is the object's indeed.
     pub owned: Vec<Key>,
+    /// The same with ids, of each that is found or on record.
+    pub made: Vec<Owned>,
 }
 
 /// Looks which zones there are and what the object owns in EC2 and IAM.
@@ -36,8 +38,12 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
     let mut available_zones: Vec<_> = usable.map(|zone| zone.name.clone()).collect();
     available_zones.sort();
     let Tagged { ours, .. } = tagged(cloud, Fresh::within(max_age), records).await?;
-    let keys: BTreeSet<Key> = ours.into_iter().map(|(key, _)| key).collect();
-    Ok(Survey { available_zones, owned: keys.into_iter().collect() })
+    // What is on record may be newer than these lists, or in none of them. It is looked at before anything is done to it.
+    let recorded = records.ids().filter(|(key, _)| removals::is_removable(key));
+    let recorded: Vec<Owned> = recorded.filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
+    let made: Vec<Owned> = ours.into_iter().chain(recorded).collect();
+    let keys: BTreeSet<Key> = made.iter().map(|(key, _)| key.clone()).collect();
+    Ok(Survey { available_zones, owned: keys.into_iter().collect(), made })
 }
 
 /// Refuses a Kubernetes version that EKS does not offer in the region.
@@ -108,7 +114,8 @@ async fn tagged(cloud: &Cloud, fresh: Fresh, records: &Records) -> Result<Tagged
         let Some(key) = role.tags.resource().map(Key::parse) else { continue };
         // Its name is made of the UID.
         let proven = cloud.trusts_tags || role::is_named_for(&role.name, &cloud.owner.uid);
-        let to = if proven || records.prove(&key, &role.name) { &mut ours } else { &mut claims };
+        let recorded = records.prove(&key, &role.name) || records.prove(&key, &role.arn);
+        let to = if proven || recorded { &mut ours } else { &mut claims };
         to.push((key, role.name.clone()));
     }
     Ok(Tagged { ours, claims })
@@ -130,6 +137,13 @@ pub async fn owner_of(aws: &Session, cluster: &str, cluster_name: &str) -> Resul
         Err(error) if error.class() == Class::Gone => Ok(None),
         other => Ok(of_cluster(&Tags::from_eks(other?.cluster.as_ref().and_then(|cluster| cluster.tags())))),
     }
+}
+
+/// The names of the roles that carry the UID, by key: for whoever has no record at hand.
+pub async fn roles_of(aws: &Session, uid: &str) -> Result<BTreeMap<Key, String>, Failure> {
+    let roles = aws.snapshots.roles(Fresh::any()).await?;
+    let ours = roles.iter().filter(|role| role.tags.is_owned_by(uid));
+    Ok(ours.filter_map(|role| Some((Key::parse(role.tags.resource()?), role.name.clone()))).collect())
 }
 
 /// The UID of the NodeGroup of the object called `namespace/name` that made a node group, by its tags.
@@ -196,6 +210,7 @@ mod tests {
         Survey {
             available_zones: available.iter().map(|zone| (*zone).to_owned()).collect(),
             owned: made.iter().map(|zone| subnet::key(SubnetTier::Private, zone)).collect(),
+            made: Vec::new(),
         }
     }
 

@@ -185,7 +185,7 @@ fn observed(seen: Seen, action: Action) -> Observed<Seen> {
 
 /// Whether a key of the graph is of what is only ever cleaned away, and never made.
 pub fn is_never_made(key: &Key) -> bool {
-    *key == super::leftovers::key() || Kind::ALL.iter().any(|kind| kind.key() == *key)
+    *key == super::leftovers::key() || *key == super::removals::key() || Kind::ALL.iter().any(|kind| kind.key() == *key)
 }
 
 /// What was listed when it was seen last and is not any more is looked for now, and its own line is forgotten.
@@ -342,9 +342,14 @@ mod tests {
     use crate::resources::cloud::Owner;
 
     fn profiles(listed: &[&str]) -> Unlisted {
-        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into() };
-        let making =
-            Making { owner: &owner, cluster_name: "demo", user_tags: BTreeMap::new(), intervals: Intervals::default() };
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
+        let making = Making {
+            owner: &owner,
+            cluster_name: "demo",
+            user_tags: BTreeMap::new(),
+            former_tags: BTreeSet::new(),
+            intervals: Intervals::default(),
+        };
         Unlisted::new(&making, Kind::FargateProfiles, listed.iter().map(|name| (*name).to_owned()))
     }
 

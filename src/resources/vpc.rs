@@ -2,8 +2,6 @@
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html>.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 
@@ -47,9 +45,6 @@ impl Vpc {
         Observed::ready(id, state, detail).phase(phase).output("cidr", &self.cidr)
     }
 }
-
-/// Each VPC's attributes cost calls of their own: once seen as wanted they are believed for a day.
-const DNS_BELIEVED: Duration = Duration::from_secs(86_400);
 
 #[async_trait]
 impl Resource for Vpc {
@@ -100,7 +95,8 @@ impl Resource for Vpc {
             other => return Ok(other.not_ours()),
         };
         let known = last.is_some_and(|last| last.id == vpc.id && last.phase == Phase::Ready);
-        let dns_fresh = if known { Fresh::within(DNS_BELIEVED) } else { fresh(look) };
+        // Each VPC's attributes cost calls of their own: once seen as wanted they are believed for a while.
+        let dns_fresh = if known { Fresh::within(self.intervals.seldom()) } else { fresh(look) };
         let dns = cloud.aws.snapshots.vpc_dns(&vpc.id, dns_fresh).await?;
         let detail = Seen {
             cidr: vpc.cidr.clone(),

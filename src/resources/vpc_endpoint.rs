@@ -38,8 +38,15 @@ pub struct VpcEndpoint {
 pub struct Seen {
     /// Route tables of a gateway endpoint, subnets of an interface endpoint.
     places: BTreeSet<String>,
+    security_groups: BTreeSet<String>,
+    /// Whether the service's usual name leads to it.
+    private_dns: bool,
     tags: Tags,
 }
+
+const PLACES: &str = "places";
+const SECURITY_GROUP: &str = "securityGroup";
+const PRIVATE_DNS: &str = "privateDnsEnabled";
 
 /// Its name in the graph.
 pub fn key(service: &str) -> Key {
@@ -82,8 +89,13 @@ fn observed(endpoint: &snapshots::VpcEndpoint) -> Observed<Seen> {
         },
         _ => busy(Action::Create),
     };
-    let places = endpoint.route_table_ids.iter().chain(&endpoint.subnet_ids).cloned().collect();
-    Observed::ready(&endpoint.id, state, Seen { places, tags: endpoint.tags.clone() }).phase(phase)
+    let detail = Seen {
+        places: endpoint.route_table_ids.iter().chain(&endpoint.subnet_ids).cloned().collect(),
+        security_groups: endpoint.security_group_ids.iter().cloned().collect(),
+        private_dns: endpoint.private_dns,
+        tags: endpoint.tags.clone(),
+    };
+    Observed::ready(&endpoint.id, state, detail).phase(phase)
 }
 
 #[async_trait]
@@ -128,7 +140,19 @@ impl Resource for VpcEndpoint {
         let wanted: Vec<_> = self.places().iter().filter_map(|place| refs.get(place).map(str::to_owned)).collect();
         let missing: Vec<_> = wanted.iter().filter(|id| !seen.detail.places.contains(*id)).cloned().collect();
         if !missing.is_empty() {
-            changes.push(Change::in_place("places", "", missing.join(" ")));
+            changes.push(Change::in_place(PLACES, "", missing.join(" ")));
+        }
+        if is_gateway(&self.service) {
+            return changes;
+        }
+        // Nodes call the service by its usual name, and their calls must be let in.
+        if let Some(group) =
+            refs.get(&security_group::key()).filter(|group| !seen.detail.security_groups.contains(*group))
+        {
+            changes.push(Change::in_place(SECURITY_GROUP, "", group));
+        }
+        if !seen.detail.private_dns {
+            changes.push(Change::in_place(PRIVATE_DNS, false, true));
         }
         changes
     }
@@ -188,11 +212,23 @@ impl Resource for VpcEndpoint {
         changes: &[Change],
     ) -> Result<Observed<Seen>, Failure> {
         let mut detail = seen.detail.clone();
-        if changes_field(changes, "places") {
+        let request = || cloud.aws.ec2.modify_vpc_endpoint().vpc_endpoint_id(&seen.id);
+        if changes_field(changes, SECURITY_GROUP) {
+            let group = refs.id(&security_group::key())?;
+            let request = request().add_security_group_ids(group);
+            cloud.aws.call(Service::Ec2, "ModifyVpcEndpoint", &seen.id, request.send()).await?;
+            detail.security_groups.insert(group.to_owned());
+        }
+        if changes_field(changes, PRIVATE_DNS) {
+            let request = request().private_dns_enabled(true);
+            cloud.aws.call(Service::Ec2, "ModifyVpcEndpoint", &seen.id, request.send()).await?;
+            detail.private_dns = true;
+        }
+        if changes_field(changes, PLACES) {
             let wanted =
                 self.places().iter().map(|place| refs.id(place).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
             let missing: Vec<_> = wanted.into_iter().filter(|id| !detail.places.contains(id)).collect();
-            let request = cloud.aws.ec2.modify_vpc_endpoint().vpc_endpoint_id(&seen.id);
+            let request = request();
             let request = if is_gateway(&self.service) {
                 request.set_add_route_table_ids(Some(missing.clone()))
             } else {

@@ -110,13 +110,17 @@ mod tests {
     #[test]
     fn a_replica_that_leads_no_more_shows_no_objects_agents_or_queue() {
         let metrics = Metrics::new();
+        assert!(!metrics.encode().contains("event_queue_reachable"), "there is none");
         metrics.objects().ready("EksCluster", "uid-1", "True");
         metrics.gitops().fares("shop", "demo", true, 0);
         metrics.gitops().reached("shop", "demo", std::time::Instant::now());
         metrics.events().reached();
+        assert!(metrics.encode().contains("\nkeelson_event_queue_reachable 1\n"), "{}", metrics.encode());
+        metrics.events().failed();
+        assert!(metrics.encode().contains("\nkeelson_event_queue_reachable 0\n"), "{}", metrics.encode());
         metrics.forget_term();
         let text = metrics.encode();
         assert_eq!(shown(&metrics, "True"), None);
-        assert!(!text.contains("cluster=\"demo\"") && text.contains("keelson_event_queue_reachable 0"), "{text}");
+        assert!(!text.contains("cluster=\"demo\"") && !text.contains("event_queue_reachable"), "{text}");
     }
 }

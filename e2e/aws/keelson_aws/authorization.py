@@ -110,6 +110,8 @@ def iam_checks(call: Call) -> list[Check]:
         roles = cloud.iam(call.account).roles.values()
         role = next((role for role in roles if role.name == params["RoleName"]), None)
         context = {"iam:PolicyARN": params["PolicyArn"]} if "PolicyArn" in params else {}
+        if "PermissionsBoundary" in params:
+            context["iam:PermissionsBoundary"] = params["PermissionsBoundary"]
         return [{**check(action, role.arn, request, plain(role.tags)), "context": context}] if role else []
     if call.action == "CreateOpenIDConnectProvider":
         arn = f"{at}:oidc-provider/{params['Url'].partition('://')[2]}"

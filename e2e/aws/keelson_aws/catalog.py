@@ -30,6 +30,8 @@ class Published:
     # Of AMI releases and support dates; an add-on's minors stand in its version.
     minor: str = ""
     release: str = ""
+    # SSM names it, and EKS does not take it yet.
+    refused: bool = False
     addon: str = ""
     addon_version: AddonVersion | None = None
     support: tuple[tuple[str, Any], ...] = ()
@@ -43,7 +45,7 @@ class Catalog:
         self._published.clear()
 
     def publish(self, posted: dict[str, Any]) -> None:
-        """{"version", "amiRelease"}, {"version", "endOfStandardSupportDate", ...} or {"addon", "addonVersion", "kubernetesVersions", "default"}."""
+        """{"version", "amiRelease", "refused"}, {"version", "endOfStandardSupportDate", ...} or {"addon", "addonVersion", "kubernetesVersions", "default"}."""
         entry = read_addon(posted) if "addon" in posted else read_release(posted) if "amiRelease" in posted else read_support(posted)
         self._published.insert(0, entry)
 
@@ -59,14 +61,28 @@ class Catalog:
         return found
 
     def releases(self, account: str, version: str) -> list[str]:
-        """AMI releases of a minor, newest first, in the form of Amazon Linux: 1.34.4-20261106."""
+        """AMI releases of a minor that EKS takes, newest first, in the form of Amazon Linux: 1.34.4-20261106."""
+        refused = self._refused(account, version)
+        return [release for release in self.announced(account, version) if release not in refused]
+
+    def announced(self, account: str, version: str) -> list[str]:
+        """The same as SSM names them, which may be some time before EKS takes them (awslabs/amazon-eks-ami#559)."""
         minor = MINORS[version]
         built_in = [f"{minor.patch}-{date}" for date in (minor.ami_date, *minor.older_ami_dates)]
-        return [entry.release for entry in self._of(account) if entry.release and entry.minor == version] + built_in
+        published = [entry.release for entry in self._of(account) if entry.release and entry.minor == version]
+        return list(dict.fromkeys(published + built_in))
+
+    def _refused(self, account: str, version: str) -> set[str]:
+        """What was published last of a release counts: what was refused can be taken later."""
+        said: dict[str, bool] = {}
+        for entry in self._of(account):
+            if entry.release and entry.minor == version:
+                said.setdefault(entry.release, entry.refused)
+        return {release for release, refused in said.items() if refused}
 
     def all_releases(self, version: str) -> list[str]:
         """Those of every account: an image is found by whoever knows its id."""
-        return list(dict.fromkeys(r for entry in [EVERYWHERE, *{e.account for e in self._published}] for r in self.releases(entry, version)))
+        return list(dict.fromkeys(r for entry in [EVERYWHERE, *{e.account for e in self._published}] for r in self.announced(entry, version)))
 
     def all_versions(self, account: str, addon: Addon) -> list[AddonVersion]:
         newer = [entry.addon_version for entry in self._of(account) if entry.addon_version and entry.addon == addon.name]
@@ -93,7 +109,7 @@ def read_release(posted: dict[str, Any]) -> Published:
     found = RELEASE.fullmatch(release)
     if not found or found[1] != version:
         raise CatalogError(f"{release} is no release of {version}: one looks like {MINORS[version].patch}-20270101")
-    return Published(posted.get("account", EVERYWHERE), version, release=release)
+    return Published(posted.get("account", EVERYWHERE), version, release=release, refused=bool(posted.get("refused")))
 
 
 def read_support(posted: dict[str, Any]) -> Published:

@@ -51,6 +51,26 @@ class IamResponse(MotoIamResponse):
         check_trust_policy(self._get_param("PolicyDocument"))
         return super().update_assume_role_policy()
 
+    def add_client_id_to_open_id_connect_provider(self) -> ActionResult:
+        audiences = self.audiences()
+        # Idempotent, as IAM says of it.
+        if self._get_param("ClientID") not in audiences:
+            audiences.append(self._get_param("ClientID"))
+        return ActionResult({})
+
+    def remove_client_id_from_open_id_connect_provider(self) -> ActionResult:
+        audiences = self.audiences()
+        if self._get_param("ClientID") in audiences:
+            audiences.remove(self._get_param("ClientID"))
+        return ActionResult({})
+
+    def audiences(self) -> list[str]:
+        arn = self._get_param("OpenIDConnectProviderArn")
+        provider = self.backend.open_id_providers.get(arn)
+        if provider is None:
+            raise AwsError("NoSuchEntity", f"OpenIDConnect Provider not found for arn {arn}", 404)
+        return provider.client_id_list  # type: ignore[no-any-return]
+
 
 def check_trust_policy(text: str | None) -> None:
     try:

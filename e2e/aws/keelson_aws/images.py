@@ -31,6 +31,13 @@ def releases_of(account: str, version: str, ami_type: str) -> list[str]:
     return CATALOG.releases(account, version)
 
 
+def announced(account: str, version: str, ami_type: str) -> str:
+    """The newest release as SSM names it: EKS may not take it yet."""
+    if ami_type.startswith("AL2023"):
+        return CATALOG.announced(account, version)[0]
+    return releases_of(account, version, ami_type)[0]
+
+
 def image_id(version: str, ami_type: str, release: str = "") -> str:
     """A stable AMI id for each minor, AMI type and release, so that an upgrade changes it. Without a release: of the newest built in."""
     release = release or releases_of(EVERYWHERE, version, ami_type)[0]

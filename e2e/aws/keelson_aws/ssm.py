@@ -8,7 +8,7 @@ from typing import Any
 
 from .call import Call
 from .http import Reply
-from .images import image_id, image_name, releases_of
+from .images import announced, image_id, image_name
 from .versions import MINORS
 
 AL2023 = re.compile(
@@ -52,7 +52,7 @@ def value_of(account: str, name: str) -> str | None:
     found = AL2023.fullmatch(name)
     if found and found["minor"] in MINORS:
         ami_type = f"AL2023_{ARCHITECTURES[found['arch']]}_{found['flavour'].upper()}"
-        release = releases_of(account, found["minor"], ami_type)[0]
+        release = announced(account, found["minor"], ami_type)
         values = {
             "image_id": image_id(found["minor"], ami_type, release),
             "image_name": image_name(found["minor"], ami_type, release),
@@ -62,6 +62,6 @@ def value_of(account: str, name: str) -> str | None:
     found = BOTTLEROCKET.fullmatch(name)
     if found and found["minor"] in MINORS:
         ami_type = f"BOTTLEROCKET_{ARCHITECTURES[found['arch']]}"
-        release = releases_of(account, found["minor"], ami_type)[0]
+        release = announced(account, found["minor"], ami_type)
         return release if found["what"] == "image_version" else image_id(found["minor"], ami_type, release)
     return None

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from .accounts import Caller
-from .eks.access import CLUSTER_ADMIN
+from .eks.access import CLUSTER_ADMIN, is_valid
 from .eks.state import Cluster, Part
 from .errors import AwsError
 from .http import Reply, Request
@@ -88,7 +88,7 @@ def identify(emulator: Emulator, token: str, webhook: dict[str, str]) -> dict[st
         raise Refused("the token is for no cluster that is ACTIVE")
     for cluster in clusters:
         part = cluster.access_entries.get(caller.principal_arn)
-        if part is not None:
+        if part is not None and is_valid(part):
             return user(caller, part)
     raise Refused(f"{caller.principal_arn} has no access entry in {', '.join(sorted(c.name for c in clusters))}")
 

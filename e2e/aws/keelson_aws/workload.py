@@ -20,6 +20,7 @@ import yaml
 from moto.autoscaling.models import autoscaling_backends
 
 from .eks import fleet
+from .eks.access import lets_nodes_in
 from .eks.service import Eks
 from .eks.state import Cluster, Part, Region
 from .images import image_id
@@ -248,7 +249,11 @@ def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
     if cordoned:
         taints.append({"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"})
     kubelet = fleet.kubelet_version(part, instance.id)
-    ready = ("False", "KubeletNotReady", "container runtime network not ready") if joining else ("True", "KubeletReady", "kubelet is posting ready status")
+    ready = ("True", "KubeletReady", "kubelet is posting ready status")
+    if joining:
+        ready = ("False", "KubeletNotReady", "container runtime network not ready")
+    elif not lets_nodes_in(region.clusters[body["clusterName"]], part):
+        ready = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
     return {
         "apiVersion": "v1",
         "kind": "Node",

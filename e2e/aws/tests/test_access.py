@@ -37,6 +37,31 @@ def test_bad_entries_are_refused(cloud: Cloud) -> None:
         cloud.eks.create_access_entry(clusterName="demo", principalArn=role)
 
 
+def make_anew(cloud: Cloud, name: str, *policies: str) -> None:
+    """The role of that name goes, and another takes its place: same ARN, other id."""
+    for policy in cloud.iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+        cloud.iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
+    cloud.iam.delete_role(RoleName=name)
+    cloud.role(name, "ec2.amazonaws.com", *policies)
+
+
+def test_the_entry_of_a_role_that_was_made_anew_lets_no_node_in(cloud: Cloud) -> None:
+    cloud.cluster()
+    cloud.nodegroup()
+    role = cloud.describe_nodegroup()["nodeRole"]
+    who = {"clusterName": "demo", "principalArn": role}
+    ready = lambda: [node["ready"] for node in cloud.nodes()]  # noqa: E731
+    assert ready() and all(ready())
+    shown = cloud.eks.describe_access_entry(**who)["accessEntry"]
+    make_anew(cloud, role.rpartition("/")[2], "AmazonEKSWorkerNodePolicy")
+    assert cloud.eks.describe_access_entry(**who)["accessEntry"] == shown, "EKS shows the principal's id to nobody"
+    assert not any(ready())
+    cloud.eks.delete_access_entry(**who)
+    assert not any(ready())
+    cloud.eks.create_access_entry(**who, type="EC2_LINUX")
+    assert all(ready())
+
+
 def test_config_map_clusters_have_no_entries(cloud: Cloud) -> None:
     cloud.cluster(accessConfig={"authenticationMode": "CONFIG_MAP"})
     with refused("InvalidRequestException", "authentication mode must be set to one of [API, API_AND_CONFIG_MAP]"):

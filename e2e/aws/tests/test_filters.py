@@ -86,3 +86,19 @@ def test_filters_find_what_fits(cloud: Cloud, things: dict[str, str]) -> None:
 def test_an_unknown_filter_is_refused(cloud: Cloud, things: dict[str, str]) -> None:
     with refused("InvalidParameterValue", "nonsense"):
         cloud.ec2.describe_vpcs(Filters=[{"Name": "nonsense", "Values": ["x"]}])
+
+
+def test_instance_types_are_those_of_the_region_and_found_by_family(cloud: Cloud) -> None:
+    def names(pattern: str) -> set[str]:
+        found = cloud.ec2.describe_instance_types(Filters=[{"Name": "instance-type", "Values": [pattern]}])["InstanceTypes"]
+        return {one["InstanceType"] for one in found}
+
+    assert {"m7i.large", "m7i.xlarge"} <= names("m7i.*") and all(name.startswith("m7i.") for name in names("m7i.*"))
+    assert names("m7i.lrge") == set()
+    assert names("trn1.*") == set(), "not in eu-west-1"
+    with refused("InvalidInstanceType"):
+        cloud.ec2.describe_instance_types(InstanceTypes=["m7i.lrge"])
+    filters = [{"Name": "instance-type", "Values": ["m7i.*"]}, {"Name": "location", "Values": ["eu-west-1a"]}]
+    offers = cloud.ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=filters)["InstanceTypeOfferings"]
+    assert {"InstanceType": "m7i.large", "LocationType": "availability-zone", "Location": "eu-west-1a"} in offers
+    assert {one["Location"] for one in offers} == {"eu-west-1a"}

@@ -186,6 +186,13 @@ def test_oidc_providers(cloud: Cloud) -> None:
     assert (found["Url"], found["ClientIDList"], found["Tags"]) == (url.removeprefix("https://"), ["sts.amazonaws.com"], asked["Tags"])
     assert cloud.iam.list_open_id_connect_providers()["OpenIDConnectProviderList"] == [{"Arn": arn}]
     assert cloud.iam.list_open_id_connect_provider_tags(OpenIDConnectProviderArn=arn)["Tags"] == asked["Tags"]
+    audiences = lambda: cloud.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"]  # noqa: E731
+    first = audiences()
+    for _ in range(2):
+        cloud.iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID="other")
+    assert audiences() == [*first, "other"]
+    cloud.iam.remove_client_id_from_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID="other")
+    assert audiences() == first
     cloud.iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=arn)
     with refused("NoSuchEntity"):
         cloud.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)

@@ -263,6 +263,9 @@ def test_interface_endpoints_have_interfaces_in_their_subnets(cloud: Cloud) -> N
     cloud.until(lambda: ec2.describe_vpc_endpoints(VpcEndpointIds=[made["VpcEndpointId"]])["VpcEndpoints"][0]["State"] == "available")
     with refused("DependencyViolation"):
         ec2.delete_security_group(GroupId=group)
+    for on in (False, True):
+        ec2.modify_vpc_endpoint(VpcEndpointId=made["VpcEndpointId"], PrivateDnsEnabled=on)
+        assert ec2.describe_vpc_endpoints(VpcEndpointIds=[made["VpcEndpointId"]])["VpcEndpoints"][0]["PrivateDnsEnabled"] is on
     ec2.delete_vpc_endpoints(VpcEndpointIds=[made["VpcEndpointId"]])
     cloud.until(lambda: ec2.describe_vpc_endpoints()["VpcEndpoints"] == [])
     ec2.delete_security_group(GroupId=group)

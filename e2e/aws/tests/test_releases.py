@@ -37,6 +37,40 @@ def test_a_newer_ami_release_is_what_ssm_names_and_groups_can_go_to(cloud: Cloud
         cloud.eks.update_nodegroup_version(clusterName="demo", nodegroupName="nodes", releaseVersion=before)
 
 
+def test_a_release_that_ssm_names_before_eks_takes_it(cloud: Cloud, server: Server) -> None:
+    cloud.cluster(version="1.34")
+    before = cloud.nodegroup()["releaseVersion"]
+    published = {"account": cloud.account, "version": "1.34", "amiRelease": NEWER}
+    server.post("releases", {**published, "refused": True})
+    assert parameter(cloud, "release_version") == NEWER
+    who = {"clusterName": "demo", "nodegroupName": "nodes"}
+    with refused("InvalidParameterException", f"Requested release version {NEWER} is not valid for kubernetes version 1.34."):
+        cloud.eks.update_nodegroup_version(**who, releaseVersion=NEWER)
+    with refused("InvalidParameterException", "already at the desired configuration"):
+        cloud.eks.update_nodegroup_version(**who)
+    assert cloud.nodegroup("others", nodeRole=cloud.describe_nodegroup()["nodeRole"])["releaseVersion"] == before
+    server.post("releases", published)
+    update = cloud.eks.update_nodegroup_version(**who, releaseVersion=NEWER)
+    assert {"type": "ReleaseVersion", "value": NEWER} in update["update"]["params"]
+
+
+def test_an_image_of_ones_own_has_no_version_to_be_told(cloud: Cloud) -> None:
+    cloud.cluster(version="1.34")
+    data = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m5.large"}
+    template = cloud.ec2.create_launch_template(LaunchTemplateName="own", LaunchTemplateData=data)["LaunchTemplate"]["LaunchTemplateId"]
+    cloud.ec2.create_launch_template_version(LaunchTemplateId=template, LaunchTemplateData=data)
+    assert cloud.nodegroup(launchTemplate={"id": template, "version": "1"})["amiType"] == "CUSTOM"
+    who = {"clusterName": "demo", "nodegroupName": "nodes"}
+    newer = {"id": template, "version": "2"}
+    with refused("InvalidParameterException", "You cannot specify the field kubernetesVersion when using custom AMIs."):
+        cloud.eks.update_nodegroup_version(**who, launchTemplate=newer, version="1.34")
+    with refused("InvalidParameterException", "releaseVersion when using custom AMIs"):
+        cloud.eks.update_nodegroup_version(**who, launchTemplate=newer, releaseVersion=NEWER)
+    with refused("InvalidParameterException", "Launch template details can't be null"):
+        cloud.eks.update_nodegroup_version(**who)
+    cloud.eks.update_nodegroup_version(**who, launchTemplate=newer)
+
+
 def offered(cloud: Cloud, minor: str) -> dict[str, bool]:
     (info,) = cloud.eks.describe_addon_versions(kubernetesVersion=minor, addonName="coredns")["addons"]
     return {v["addonVersion"]: v["compatibilities"][0]["defaultVersion"] for v in info["addonVersions"]}

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import yaml
+
 from .argocd import ARGOCD_TOOLS, argocd_runners
 from .aws import Aws, Durations
 from .controller import Controller
@@ -308,9 +310,20 @@ class LocalCloud:
             found += kubelet.processes() if kubelet else []
         return [*found, *(controller.process for controller in self.controllers)]
 
+    def install_policies(self) -> None:
+        """What `deploy/` has beside the operator: the admission policies, and the roles for people."""
+        listed = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["resources"]
+        names = [name for name in listed if name.startswith("admission-") or name == "rbac-users.yaml"]
+        self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
+
     def describe(self) -> str:
         """Endpoints and kubeconfigs, ready to be pasted into a shell."""
-        lines = [f"export {key}={value}" for key, value in sorted(self.operator_env().items())]
+        env = self.operator_env()
+        if self.aws:
+            # Of the AWS CLI, whose first version knows the other name only.
+            env["AWS_DEFAULT_REGION"] = env["AWS_REGION"]
+        env["PATH"] = f"{keelson_binary().parent}:$PATH"
+        lines = [f"export {key}={value}" for key, value in sorted(env.items())]
         if self.workload:
             lines.append(f"# workload cluster: KUBECONFIG={self.workload.kubeconfig}")
         for plane in self.workloads.planes() if self.workloads else []:

@@ -81,6 +81,7 @@ class Demo:
 
         story.chapter("The operator starts, and the manifest is applied")
         self.cloud.install_crds()
+        self.cloud.install_policies()
         controller = self.cloud.operator(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
         manifest = minimal_manifest(self.fleet.url)
         path = self.cloud.directory / "cluster.yaml"
@@ -194,6 +195,7 @@ def missing_parts() -> list[str]:
     parts = {
         CRDS: "the CRDs",
         DEPLOY / "rbac.yaml": "the operator's roles",
+        DEPLOY / "kustomization.yaml": "the admission policies and roles for people",
         EXAMPLES / "account.yaml": "the AWS account",
         EXAMPLES / "minimal.yaml": "the manifest to apply",
     }

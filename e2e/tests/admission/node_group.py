@@ -6,6 +6,8 @@ BASE = {"clusterRef": {"name": "demo"}, "scaling": {"min": 2, "max": 4}}
 
 ROLE = "arn:aws:iam::123456789012:role/"
 NEW_NODE_GROUP = "make a new NodeGroup"
+# Status of one that is there.
+MADE = {"arn": "arn:aws:eks:eu-west-1:123456789012:nodegroup/demo/demo/1"}
 
 
 def taint(**fields: str) -> dict:
@@ -92,12 +94,33 @@ IMMUTABLE = [
         "would take away all nodes above min",
         {"scaling": {"desired": 3, "desiredPolicy": "Enforce"}},
     ),
+    *(
+        Refused(
+            {"scaling": scaling},
+            "spec.scaling.desired",
+            "an autoscaler owns the size of a node group that exists",
+            {"scaling": {"min": 2, "max": 6, "desired": 3}},
+            status=MADE,
+        )
+        # Also where the bounds move, or the policy was another; and where none was named.
+        for scaling in ({"desired": 4}, {"min": 4, "desired": 5}, {"max": 2, "desired": 1, "min": 1})
+    ),
+    Refused(
+        {"scaling": {"desired": 3}}, "spec.scaling.desired", "an autoscaler owns the size of a node group that exists", {}, status=MADE
+    ),
     edit("launchTemplate", None, {"id": "lt-1"}, "neither added, removed nor exchanged"),
     edit("launchTemplate", {"id": "lt-1"}, None, "neither added, removed nor exchanged"),
     edit("launchTemplate", {"id": "lt-1"}, {"id": "lt-2"}, "neither added, removed nor exchanged"),
 ]
 
 CHANGEABLE = [
+    # A size: where nothing is made yet, where it is enforced, left out, or moved by the bounds as AWS moves it.
+    change("scaling", {"min": 2, "max": 6, "desired": 3}, {"desired": 4}),
+    Accepted({"scaling": {"desired": 4, "desiredPolicy": "Enforce"}}, {"scaling": {"desired": 3}}, MADE),
+    Accepted({"scaling": {"desired": None}}, {"scaling": {"desired": 3}}, MADE),
+    Accepted({"scaling": {"min": 3, "desired": 3}}, {"scaling": {"desired": 2}}, MADE),
+    Accepted({"scaling": {"max": 2, "desired": 2}}, {"scaling": {"desired": 3}}, MADE),
+    Accepted({"scaling": {"max": 9}}, {"scaling": {"desired": 3}}, MADE),
     change("version", "1.33", "1.34"),
     version_accepted("1.34", "1.63", "1.34"),
     version_accepted("1.34", "1.34", None),

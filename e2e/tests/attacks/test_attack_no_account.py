@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet.manifests import account as aws_account
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import ACCOUNT, Durations
-from keelson_harness.kubeapi import conditions
+from keelson_harness.kubeapi import conditions, documents
+from keelson_harness.places import CHECKOUT
 
 MINE, OTHERS = "team-a", "team-b"
 NETWORK = {"vpc": {"zoneCount": 2, "nat": "None", "publicSubnets": False}}
@@ -44,6 +46,32 @@ def test_without_an_account_nothing_is_called_in_aws(scene):
     assert "spec.accountRef is not set" in message and 'AwsAccount "default"' in message
     assert actions(scene.on.calls(scene.mark)) == []
     # Nothing was made, so nothing holds the object.
+    scene.on.delete(item)
+
+
+def test_on_request_an_object_that_names_no_account_is_refused_at_admission(scene):
+    component = CHECKOUT / "deploy" / "require-account-ref"
+    listed = yaml.safe_load((component / "kustomization.yaml").read_text())
+    assert (listed["kind"], listed["resources"]) == ("Component", ["admission-policy.yaml"])
+    policy = documents(component / "admission-policy.yaml")
+    scene.on.apply(*policy)
+    item = scene.tenant.object("EksCluster", "required", SPEC)
+
+    def refusal() -> str | None:
+        said = scene.tenant.refusal(item)
+        if said is None:
+            scene.on.forget(item)
+        return said if said and "is required here" in said else None
+
+    said = until(refusal, 30, "the refusal at admission")
+    assert "spec.accountRef is required here" in said
+    named = {**SPEC, "accountRef": {"name": "not-there-yet"}}
+    assert scene.tenant.refusal(scene.tenant.object("EksCluster", "named", named)) is None
+    scene.on.delete(scene.tenant.object("EksCluster", "named", named))
+    for one in policy:
+        scene.on.api.delete(one["apiVersion"], one["kind"], one["metadata"]["name"])
+    # As before, the operator alone refuses it.
+    until(lambda: scene.tenant.refusal(item) is None, 30, "the end of the policy")
     scene.on.delete(item)
 
 

@@ -153,8 +153,21 @@ def broken(on: Stage, group: dict) -> bool:
     return True
 
 
+def with_metadata(item: dict, **metadata: dict) -> dict:
+    return {**item, "metadata": {**item["metadata"], **metadata}}
+
+
+FAT = {"annotations": {"example.com/fat": "x" * 17_000}, "labels": {f"l{n}": "v" for n in range(70)}}
+
+
 @pytest.fixture(scope="module")
-def admission(on, mallory):
+def fat(on, mallory) -> dict:
+    """Of before the policies."""
+    return stored(mallory, with_metadata(cluster(mallory, "fat", suspend=True), **FAT))
+
+
+@pytest.fixture(scope="module")
+def admission(on, mallory, fat):
     install_admission(on)
     tries = itertools.count()
 
@@ -181,6 +194,43 @@ def admission(on, mallory):
 def test_what_could_not_be_read_is_refused_at_admission(on, mallory, admission, configuration, words):
     refusal = mallory.refusal(cluster(mallory, "refused", configuration))
     assert refusal and words in refusal, refusal
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        ({"annotations": {"keelson.dev/note": "x" * 17_000}}, "metadata.annotations: they take 17016 bytes, and 16384 is the limit"),
+        ({"annotations": {f"example.com/n{n}": "x" * 1_000 for n in range(20)}}, "metadata.annotations: they take"),
+        ({"annotations": {"example.com/wide": "\u00e4" * 9_000}}, "metadata.annotations: they take 18016 bytes"),
+        ({"labels": {f"l{n}": "v" for n in range(65)}}, "metadata.labels: there are 65, and 64 is the limit"),
+    ],
+    ids=["one annotation", "many annotations", "wide characters", "many labels"],
+)
+@pytest.mark.parametrize("kind", ["EksCluster", "NodeGroup"])
+def test_more_metadata_than_is_read_is_refused_at_admission(on, mallory, admission, kind, metadata, words):
+    item = cluster(mallory, "metadata", suspend=True)
+    if kind == "NodeGroup":
+        nodes = {"clusterRef": {"name": "none"}, "scaling": {"min": 1, "max": 1}, "suspend": True}
+        item = mallory.object("NodeGroup", "metadata", nodes)
+    refusal = mallory.refusal(with_metadata(item, **metadata))
+    assert refusal and words in refusal, refusal
+    # Nor later, when the spec stays as it is.
+    stored(mallory, item)
+    with pytest.raises(ApiError, match=words):
+        mallory.api.patch(*key_of(item)[:3], {"metadata": metadata}, MALLORY)
+    # What kubectl keeps of a manifest that is admitted is.
+    applied = {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "x" * 40_000}, "labels": {f"l{n}": "v" for n in range(60)}}
+    mallory.api.patch(*key_of(item)[:3], {"metadata": applied}, MALLORY)
+    on.delete(item)
+
+
+def test_what_had_more_metadata_before_can_be_edited_and_deleted(on, mallory, admission, fat):
+    mallory.api.patch(*key_of(fat)[:3], {"spec": {"tags": {"team": "mallory"}}}, MALLORY)
+    with pytest.raises(ApiError, match="metadata.annotations: they take 17028 bytes"):
+        mallory.api.patch(*key_of(fat)[:3], {"metadata": {"annotations": {"example.com/x": ""}}}, MALLORY)
+    fewer = {"annotations": {"example.com/fat": "x" * 16_900}, "labels": {"l0": None}}
+    mallory.api.patch(*key_of(fat)[:3], {"metadata": fewer}, MALLORY)
+    on.delete(fat)
 
 
 def test_sensible_configuration_is_admitted_and_poison_of_before_can_be_deleted(on, operator, mallory, admission):

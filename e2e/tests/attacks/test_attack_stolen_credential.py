@@ -82,8 +82,12 @@ def roles_to_come_back_by() -> list[Request]:
         *[replace(create, resource=role) for role in PEOPLES_ROLES],
         *[
             Request(f"iam:{action}", f"{ROLE}node", {**SHIPPED_BOUNDARY, **policy("AmazonEKS_CNI_Policy")}, resource_tags=OURS)
-            for action in ("PutRolePolicy", "DeleteRolePermissionsBoundary", "PutRolePermissionsBoundary", "CreateInstanceProfile")
+            for action in ("PutRolePolicy", "DeleteRolePermissionsBoundary", "CreateInstanceProfile")
         ],
+        # The boundary that is shipped can be put on a role of ours, and no other.
+        Request("iam:PutRolePermissionsBoundary", f"{ROLE}node", administrator, resource_tags=OURS),
+        Request("iam:PutRolePermissionsBoundary", f"{ROLE}node", SHIPPED_BOUNDARY),
+        *[Request("iam:PutRolePermissionsBoundary", role, SHIPPED_BOUNDARY) for role in PEOPLES_ROLES],
         *[
             Request("iam:AttachRolePolicy", f"{ROLE}{suffix}", policy(name), resource_tags=OURS)
             for suffix in SUFFIXES
@@ -221,6 +225,8 @@ ALLOWED = [
     *[Request("iam:CreateRole", f"{at}{suffix}", SHIPPED_BOUNDARY, request_tags=OURS) for at in (ROLE, PATHED) for suffix in SUFFIXES],
     *[Request("iam:TagRole", f"{at}{suffix}", request_tags=OURS) for at in (ROLE, PATHED) for suffix in SUFFIXES],
     *[Request(f"iam:{action}", f"{PATHED}node", resource_tags=OURS) for action in ("TagRole", "UntagRole", "DeleteRole", "DetachRolePolicy")],
+    *[Request("iam:UpdateAssumeRolePolicy", f"{at}node", resource_tags=OURS) for at in (ROLE, PATHED)],
+    *[Request("iam:PutRolePermissionsBoundary", f"{at}cluster", SHIPPED_BOUNDARY, resource_tags=OURS) for at in (ROLE, PATHED)],
     Request("iam:AttachRolePolicy", f"{PATHED}cluster", policy("AmazonEKSClusterPolicy"), resource_tags=OURS),
     Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonSSMManagedInstanceCore"), resource_tags=OURS),
     Request("iam:PassRole", f"{ROLE}cluster", passed_to("eks.amazonaws.com")),
@@ -344,7 +350,12 @@ def test_nobody_but_the_operator_writes_or_removes_its_tags():
     person = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/admin"}
     operator = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/keelson"}
     keys = {"aws:TagKeys": ["Name", "keelson.dev/owner"]}
+    # IAM takes these for the same in `aws:ResourceTag/keelson.dev/owner`, by which the operator's policies go.
+    other_case = [{"aws:TagKeys": ["Name", key]} for key in ("Keelson.dev/owner", "keelson.dev/OWNER", "KEELSON.DEV/Protected", "Keelson.Dev/Cluster")]
     tagging = [
+        *[Request("ec2:CreateTags", ec2("vpc"), tags) for tags in other_case],
+        *[Request(action, f"{ROLE}node", tags) for action in ("iam:TagRole", "iam:UntagRole") for tags in other_case],
+        *[Request(action, CLUSTER, tags) for action in ("eks:TagResource", "eks:UntagResource") for tags in other_case],
         *[Request(action, ec2("vpc"), keys) for action in ("ec2:CreateTags", "ec2:DeleteTags")],
         *[Request(action, CLUSTER, keys) for action in ("eks:TagResource", "eks:UntagResource")],
         *[Request(action, f"{ROLE}node", keys) for action in ("iam:TagRole", "iam:UntagRole")],

@@ -122,7 +122,15 @@ class Player:
     def _play(self, answer: Answer) -> Outcome:
         edit = self._own(answer.edit)
         began, mark = time.monotonic(), self.on.mark()
-        generation = self._write(edit.spec)
+        try:
+            generation = self._write(edit.spec)
+        except ApiError as error:
+            # Of what is there, some is refused that a new object may have.
+            outcome = Outcome(edit, End.REFUSED, "", error.message)
+            if error.code != 422 or not names_field(error.message, edit):
+                outcome.faults.append(f"refused without naming the field: {error.message}")
+            self._ended(self.item)
+            return outcome
         outcome = Outcome(edit, *self._ends(generation))
         if outcome.end is End.STALLED and not names_field(outcome.message, edit):
             outcome.faults.append(f"the message does not name the field: {outcome.message}")

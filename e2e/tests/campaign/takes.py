@@ -11,16 +11,17 @@ UPDATE_NODES = "eks:UpdateNodegroupConfig"
 ADDONS = "eks:(Create|Update|Delete)Addon"
 ENTRIES = "eks:(Create|Update|Delete)AccessEntry|eks:(Associate|Disassociate)AccessPolicy"
 IDENTITIES = r"eks:\w+PodIdentityAssociation"
-TAGS = r"ec2:CreateTags|\w+:Tag\w+"
+TAGS = r"ec2:(Create|Delete)Tags|\w+:(Tag|Untag)\w+"
 MADE_ROLE = "iam:CreateRole|iam:AttachRolePolicy"
-ENDPOINTS = r"ec2:(Create|Modify)VpcEndpoint|ec2:CreateSecurityGroup|ec2:AuthorizeSecurityGroupIngress"
+GATEWAYS = "ec2:(AllocateAddress|ReleaseAddress|CreateNatGateway|DeleteNatGateway|ReplaceRoute|CreateRoute|DeleteRoute)"
+ENDPOINTS = r"ec2:(Create|Modify)VpcEndpoint|ec2:DeleteVpcEndpoints|ec2:(Create|Delete)SecurityGroup|ec2:AuthorizeSecurityGroupIngress"
 
 # By kind and field. A field that is not here takes no write at all, and none makes or deletes a VPC, a subnet, a cluster, a node
 # group or what else it does not itself add or remove.
 WRITES = {
     "EksCluster": {
         "tags": TAGS,
-        "network.vpc.nat": "ec2:AllocateAddress|ec2:CreateNatGateway|ec2:ReplaceRoute|ec2:CreateRoute",
+        "network.vpc.nat": GATEWAYS,
         "network.vpc.endpoints": ENDPOINTS,
         "network": UPDATE_CLUSTER,
         "endpointAccess": UPDATE_CLUSTER,
@@ -47,7 +48,7 @@ WRITES = {
         "update": UPDATE_NODES,
         "repair": UPDATE_NODES,
         "tags": TAGS,
-        "additionalRolePolicies": "iam:AttachRolePolicy",
+        "additionalRolePolicies": "iam:(Attach|Detach)RolePolicy",
         "launchTemplate.version": "eks:UpdateNodegroupVersion",
         "launchTemplate": "eks:UpdateNodegroupVersion",
         "version": "eks:UpdateNodegroupVersion",
@@ -56,13 +57,10 @@ WRITES = {
     "AwsAccount": {"tags": TAGS, "enforcedTags": TAGS},
 }
 
-# Nothing is taken away because a spec no longer names it: a field that is absent is not managed. By kind and field, what is then
-# as the edit left it. Whatever else differs from before is a fault.
+# Of most fields nothing is taken away because a spec no longer names it: a field that is absent is not managed. Tags go, and policies
+# of the role that we made. By kind and field, what is then as the edit left it. Whatever else differs from before is a fault.
 STAYS = {
     "EksCluster": {
-        "tags": r".*\.tags\.",
-        "network.vpc.nat": r"ec2\.(elasticIp|natGateway)/|inventory\.(addresses|natGateways|networkInterfaces)",
-        "network.vpc.endpoints": r"ec2\.(securityGroup/endpoints|vpcEndpoint/)|inventory\.(networkInterfaces|securityGroups|vpcEndpoints)",
         "network.existing.securityGroupIds": r"cluster\.resourcesVpcConfig\.securityGroupIds",
         "network": r"cluster\.resourcesVpcConfig\.securityGroupIds",
         "logging": r"cluster\.logging\.",
@@ -79,14 +77,12 @@ STAYS = {
         "fargateProfiles": r"roles\.\S+-fargate|inventory\.roles|accessEntries\.\S+-fargate",
     },
     "NodeGroup": {
-        "tags": r".*\.tags\.",
         "labels": r"nodegroups\.\S+\.labels\.",
-        "additionalRolePolicies": r"roles\.\S+\.policies",
         # The size is an autoscaler's once it was moved into the bounds.
         "scaling": r"nodegroups\.\S+\.scalingConfig\.desiredSize|inventory\.(instances|networkInterfaces|volumes)",
         "update": r"nodegroups\.\S+\.updateConfig\.",
     },
-    "AwsAccount": {"tags": r".*\.tags\.", "enforcedTags": r".*\.tags\."},
+    "AwsAccount": {},
 }
 
 

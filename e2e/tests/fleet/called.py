@@ -65,7 +65,7 @@ def read_log(path: Path) -> None:
 def hold_against_policies(check: dict) -> None:
     """Notes what the shipped policies would have denied of a write that the operator made."""
     context = dict(check["context"])
-    if check["action"] == "iam:CreateRole":
+    if check["action"] in ("iam:CreateRole", "iam:PutRolePermissionsBoundary"):
         context["iam:PermissionsBoundary"] = SHIPPED_BOUNDARY
     named_by_spec = (
         context.get("iam:PolicyARN", "").rpartition("/")[2] not in ATTACHABLE

@@ -18,6 +18,7 @@ ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "Condition"}
 VARIABLE = re.compile(r"\$\{([^}]+)\}")
 NEGATED = {
     "StringNotEquals": "StringEquals",
+    "StringNotEqualsIgnoreCase": "StringEqualsIgnoreCase",
     "StringNotLike": "StringLike",
     "ArnNotEquals": "ArnLike",
     "ArnNotLike": "ArnLike",
@@ -42,7 +43,14 @@ class Request:
     resource_tags: Mapping[str, str] = field(default_factory=dict)
 
     def keys(self) -> dict[str, list[str]]:
-        """All condition keys of the request, in lower case as IAM compares them, with their values."""
+        """All condition keys of the request, in lower case as IAM compares them, with their values.
+
+        So `aws:ResourceTag/owner` is of a tag `Owner` too. The keys in `aws:TagKeys` are values: how they are compared is up to the operator,
+        and StringEquals and StringLike tell upper from lower case. Of two tags that differ in case only, AWS does not say which counts.
+        """
+        for tags in (self.request_tags, self.resource_tags):
+            if len({key.lower() for key in tags}) < len(tags):
+                raise ValueError(f"tags that differ in case only: {', '.join(sorted(tags))}")
         keys = {key.lower(): [value] if isinstance(value, str) else list(value) for key, value in self.context.items()}
         service = self.action.partition(":")[0]
         for key, value in self.request_tags.items():
@@ -151,6 +159,7 @@ def arn_like(value: str, pattern: str) -> bool:
 
 COMPARISONS = {
     "StringEquals": str.__eq__,
+    "StringEqualsIgnoreCase": lambda value, wanted: value.casefold() == wanted.casefold(),
     "StringLike": like,
     "ArnEquals": arn_like,
     "ArnLike": arn_like,

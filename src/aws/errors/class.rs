@@ -55,6 +55,12 @@ const TABLE: &[Rule] = &[
         &["already at the desired configuration", "no changes needed"],
         Class::NoChange,
     ),
+    // What is offered for good, and not made a moment ago by us.
+    saying(
+        Is(&["InvalidParameter", "InvalidRequest"]),
+        &["instance types do not exist", "instance type does not exist", "launch template"],
+        Class::Invalid,
+    ),
     saying(
         Is(&["InvalidParameter", "InvalidRequest"]),
         &[

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_iam::types::RoleDetail;
+use jiff::Timestamp;
 
 use crate::aws::tags::Tags;
 
@@ -18,6 +19,8 @@ pub struct Role {
     /// Inline policies by name: JSON, decoded.
     pub inline: BTreeMap<String, String>,
     pub permissions_boundary: Option<String>,
+    /// When it was made, to the second.
+    pub created: Option<Timestamp>,
     /// Instance profiles hold a role: it cannot be deleted while in one.
     pub instance_profiles: Vec<String>,
     pub tags: Tags,
@@ -44,6 +47,7 @@ impl From<&RoleDetail> for Role {
                 .permissions_boundary()
                 .and_then(|b| b.permissions_boundary_arn())
                 .map(str::to_owned),
+            created: role.create_date().and_then(|at| Timestamp::from_second(at.secs()).ok()),
             instance_profiles: profiles.map(|profile| profile.instance_profile_name().to_owned()).collect(),
             tags: Tags::from_iam(role.tags()),
         }

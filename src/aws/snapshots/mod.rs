@@ -6,8 +6,10 @@
 pub mod catalogue;
 pub mod identity;
 pub mod images;
+pub mod named;
 pub mod network;
 mod reads;
+pub mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +22,7 @@ pub use network::{
     VpcDns, VpcEndpoint,
 };
 
+use self::refusals::Refusals;
 use super::call::Caller;
 use super::errors::AwsError;
 use super::shared::{Fresh, SharedRead};
@@ -78,6 +81,8 @@ struct RegionalReads {
     addon_offers: Keyed<String, Vec<AddonOffer>>,
     cluster_versions: SharedRead<Vec<ClusterVersion>>,
     ami_releases: Keyed<String, Option<String>>,
+    refused_releases: Refusals,
+    named: named::RegionalNamed,
 }
 
 /// IAM's, which are the same in every region.
@@ -88,6 +93,7 @@ pub(super) struct GlobalReads(Arc<Global>);
 struct Global {
     roles: SharedRead<Vec<Role>>,
     oidc_providers: SharedRead<Vec<String>>,
+    named: named::GlobalNamed,
 }
 
 /// A read per key, each forgotten when nobody asks for it.
@@ -282,6 +288,11 @@ impl Snapshots {
         let Some(parameter) = images::release_parameter(kubernetes_version, ami_type) else { return Ok(None) };
         let read = self.regional.ami_releases.of(parameter.clone());
         Ok((*self.shared(&read, fresh, |this| reads::parameter(this, parameter)).await?).clone())
+    }
+
+    /// AMI releases that EKS refused in the region.
+    pub fn refused_releases(&self) -> &Refusals {
+        &self.regional.refused_releases
     }
 
     /// Roles with an owner tag, with trust, policies and tags: one read of the account for all of them.

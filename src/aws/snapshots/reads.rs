@@ -22,10 +22,10 @@ const OURS: &str = "all of ours";
 /// EC2 takes this many values in a filter.
 const FILTER_VALUES: usize = 200;
 
-type Page<T> = Result<(Vec<T>, Option<String>), AwsError>;
+pub(super) type Page<T> = Result<(Vec<T>, Option<String>), AwsError>;
 
 /// Reads page after page. A token that comes twice would go round for ever: that is a failure, not the end.
-async fn pages<T, F>(
+pub(super) async fn pages<T, F>(
     caller: &Caller,
     service: Service,
     action: &'static str,

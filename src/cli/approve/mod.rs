@@ -1,7 +1,7 @@
 //! `keelson approve`: shows the plans that wait, asks, and approves them by a PlanApproval or an annotation. I/O: the management
 //! cluster's API and the terminal.
 
-mod waiting;
+pub mod waiting;
 mod write;
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};

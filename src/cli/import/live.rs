@@ -42,8 +42,9 @@ async fn read(region: &str, which: &Which<'_>) -> anyhow::Result<Vec<Inventory>>
             let cluster = one(&aws, name).await?;
             if let Some(owner) = cluster.owner() {
                 bail!(
-                    "cluster {name} belongs to {owner}: its manifest is there already. Where that object is no more, remove the \
-                     tags keelson.dev/owner, keelson.dev/cluster and keelson.dev/resource of the cluster and what is in it first"
+                    "cluster {name} belongs to {owner}: its manifest is there already. Where that object is no more, apply it \
+                     again under its name and run keelson recover; or remove the tags keelson.dev/owner, keelson.dev/cluster and \
+                     keelson.dev/resource of the cluster and what is in it first"
                 );
             }
             Ok(vec![cluster])

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use jiff::Timestamp;
 
 use super::{Planned, Wanted, about, cluster_graph, named, node_group_graph, owner, with_agent};
@@ -14,6 +15,8 @@ use crate::controllers::cluster::upgrade::seen::{self, Read};
 use crate::controllers::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{Consent, Expectations, Goal, Graph, Memory, Plan};
+use crate::resources::adoption::Existing;
+use crate::resources::beforehand::{self, Stage};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{ClusterView, SubnetView};
 use crate::resources::proof::Records;
@@ -27,10 +30,17 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let unknown = owner(cluster, "not-there-yet");
     let (intervals, salt, adoption) = (Intervals::default(), String::new(), grant.adoption);
     // It never writes, and has no status at hand.
-    let mut cloud = Cloud { aws, owner: unknown, intervals, salt, adoption, trusts_tags: true };
-    if let Some(uid) = survey::owner_of(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await? {
+    let existing = Existing::default();
+    let mut cloud = Cloud { aws, owner: unknown, intervals, salt, adoption, trusts_tags: true, existing };
+    let owner_uid = survey::owner_of(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await?;
+    let stage = if owner_uid.is_some() { Stage::Edited } else { Stage::New };
+    if let Some(uid) = owner_uid {
+        cloud.owner.roles = survey::roles_of(&cloud.aws, &uid).await?;
         cloud.owner.uid = uid;
     }
+    let boundary = grant.settings.permissions_boundary.as_deref();
+    let claims = beforehand::of_cluster(&cluster.spec, stage, boundary);
+    beforehand::check(&cloud.aws, &claims).await.with_context(|| named("EksCluster", *cluster))?;
     let survey = survey::survey(&cloud, Duration::ZERO, &Records::default()).await?;
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
     let (plan, memory) = look(&graph, &cloud).await;
@@ -40,8 +50,11 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     for group in groups {
         let name = group.node_group_name();
         let uid = survey::node_group_owner(&cloud.aws, &view.cluster_name, &name, &cloud.owner.cluster).await?;
+        let stage = Stage::of_node_group(uid.is_some(), &cluster.spec);
+        let claims = beforehand::of_node_group(&group.spec, stage, &cluster.spec, &view);
+        beforehand::check(&cloud.aws, &claims).await.with_context(|| named("NodeGroup", *group))?;
         let uid = uid.unwrap_or_else(|| "not-there-yet".to_owned());
-        let owner = Owner { uid, cluster: cloud.owner.cluster.clone() };
+        let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
         let graph = node_group_graph(group, grant, &owner, &view)?;
         let (plan, memory) = look(&graph, &Cloud { owner, ..cloud.clone() }).await;
         seen.push(Arc::new(as_seen(group, &memory)));

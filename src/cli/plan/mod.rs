@@ -150,7 +150,7 @@ fn named<K: ResourceExt>(kind: &str, object: &K) -> String {
 fn from_nothing(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let spec = &cluster.spec;
-    let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new() };
+    let survey = Survey { available_zones: placeholder_zones(spec), owned: Vec::new(), made: Vec::new() };
     let owner = owner(cluster, "not-there-yet");
     let graph = cluster_graph(wanted, &owner, &survey)?;
     let plan = with_agent(plan_from_nothing(&graph, spec.role_arn.is_some()), spec);
@@ -184,7 +184,7 @@ fn about(cluster: &EksCluster) -> String {
 
 fn owner(cluster: &EksCluster, uid: &str) -> Owner {
     let name = format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any());
-    Owner { uid: uid.to_owned(), cluster: name }
+    Owner { uid: uid.to_owned(), cluster: name, ..Owner::default() }
 }
 
 /// Which zones an account has is only known there; they are called so nearly everywhere.
@@ -221,6 +221,9 @@ pub fn cluster_graph(wanted: &Wanted<'_>, owner: &Owner, survey: &Survey) -> any
         nodes,
         node_groups_left: &[],
         owned: &survey.owned,
+        tag_keys: &[],
+        used_roles: &[],
+        removes: Some(&survey.made),
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });
@@ -241,6 +244,7 @@ pub fn node_group_graph(
         account: &grant.settings,
         cluster: view,
         target: Target::at_once(&group.spec),
+        tag_keys: &[],
         intervals: Intervals::default(),
     });
     graph.with_context(|| named("NodeGroup", group))
@@ -305,6 +309,32 @@ mod tests {
     fn the_plan_on_an_existing_network_makes_no_network() {
         let text = planned("existing-network.yaml");
         assert!(!text.contains("VPC") && text.contains("control plane"), "{text}");
+    }
+
+    #[test]
+    fn every_example_with_a_cluster_is_planned() {
+        fn manifests(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    manifests(&path, found);
+                } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                    found.push(path);
+                }
+            }
+        }
+        let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/examples"));
+        let mut found = Vec::new();
+        manifests(folder, &mut found);
+        let has_cluster = |path: &std::path::PathBuf| {
+            std::fs::read_to_string(path).unwrap().lines().any(|line| line == "kind: EksCluster")
+        };
+        found.retain(has_cluster);
+        assert!(found.len() >= 7, "{found:?}");
+        for path in found {
+            let text = planned(path.strip_prefix(folder).unwrap().to_str().unwrap());
+            assert!(text.contains("control plane"), "{}: {text}", path.display());
+        }
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Grant {
     pub account: Option<String>,
     /// What may be adopted.
     pub adoption: Adoption,
+    /// Whether an object may take over what nothing but tags says to be of an earlier one of its name.
+    pub recovers_by_tags: bool,
     /// What the object may name in it that it did not make; `None`: anything, as the operator's own credentials have no account
     /// object that could say, and with them the whole installation is one tenant.
     pub allowlists: Option<Allowlists>,
@@ -74,6 +76,8 @@ impl Grant {
             settings: AccountSettings::default(),
             account: None,
             adoption: Adoption::Forbidden,
+            // The whole installation is one tenant.
+            recovers_by_tags: true,
             allowlists: None,
         }
     }
@@ -84,6 +88,7 @@ impl Grant {
             settings: settings(account),
             account: Some(name.to_owned()),
             adoption: adoption(request, account),
+            recovers_by_tags: account.adoption.allows(&request.namespace, &request.cluster_name),
             allowlists: Some(Allowlists::of(name, account, &request.namespace)),
         }
     }

@@ -72,6 +72,11 @@ impl Allowlists {
         }
     }
 
+    /// Whether the account names the VPC as one that objects use and do not own. Where it names all of them, it has one tenant.
+    pub fn lends_vpc(&self, id: &str) -> bool {
+        self.vpcs.iter().all(|pattern| pattern != ANY) && lists(&self.vpcs, id)
+    }
+
     /// Whether NodeGroups may add the policy to the role of their nodes.
     pub fn allows_policy(&self, arn: &str) -> bool {
         lists(&self.policies, arn) || is_of_node_role(arn)

@@ -9,6 +9,7 @@ use crate::api::{AwsAccount, EksCluster, Reason};
 use crate::controllers::apply;
 use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::context::Context;
+use crate::controllers::journal;
 use crate::controllers::report::Next;
 
 /// A reconcile that found the account before it was deleted may still put a finalizer on its cluster.
@@ -39,7 +40,7 @@ pub(super) async fn delete(account: &AwsAccount, ctx: &Context, now: Timestamp) 
         return None;
     }
     let blocked = |message| Overall::Reconciling(Says::no(Reason::DeletionBlocked, message));
-    let clusters = clusters_that_need(ctx, &account.name_any());
+    let clusters = clusters_that_need(ctx, account);
     if !clusters.is_empty() {
         return Some((blocked(describe_clusters(&clusters)), Next::after(AGAIN, now)));
     }
@@ -60,16 +61,26 @@ pub(super) async fn delete(account: &AwsAccount, ctx: &Context, now: Timestamp) 
 }
 
 /// The EksClusters that use the account and may have something in AWS, sorted.
-fn clusters_that_need(ctx: &Context, account: &str) -> Vec<String> {
-    let needs = |cluster: &EksCluster| cluster.spec.account_name() == account && apply::has_finalizer(cluster);
-    let clusters = ctx.clusters.state_filter(needs);
+fn clusters_that_need(ctx: &Context, account: &AwsAccount) -> Vec<String> {
+    let clusters = ctx.clusters.state_filter(|cluster| needs(cluster, account));
     let mut names: Vec<_> = clusters
         .iter()
         .map(|cluster| format!("{}/{}", cluster.namespace().unwrap_or_default(), cluster.name_any()))
         .collect();
-    names.extend(ctx.unreadable.clusters_of(account));
+    names.extend(ctx.unreadable.clusters_of(&account.name_any(), |namespace| account.spec.allows_namespace(namespace)));
     names.sort();
     names
+}
+
+/// Whether a cluster may have something in an account. Its status says so, which nobody writes but the operator. Until the first id
+/// stands there our finalizer does, where the account is open to the cluster: whoever may write an object may write that on it, so in
+/// another namespace it proves nothing.
+fn needs(cluster: &EksCluster, account: &AwsAccount) -> bool {
+    let recorded = cluster.status.iter().flat_map(|status| &status.resources).map(|line| line.key.as_str());
+    let open = account.spec.allows_namespace(&cluster.namespace().unwrap_or_default())
+        && account.spec.allows_region(&cluster.spec.region);
+    cluster.spec.account_name() == account.name_any()
+        && (journal::has_recorded(recorded) || open && apply::has_finalizer(cluster))
 }
 
 fn describe_clusters(clusters: &[String]) -> String {
@@ -96,6 +107,40 @@ pub fn wake_deleted(ctx: &Context) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_account_is_needed_by_what_is_recorded_and_a_finalizer_counts_only_where_it_is_open() {
+        let cluster = |namespace: &str, finalizers: &[&str], resources: &[&str]| -> EksCluster {
+            let resources: Vec<_> = resources.iter().map(|key| json!({"key": key})).collect();
+            serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+                "metadata": {"name": "demo", "namespace": namespace, "finalizers": finalizers},
+                "spec": {"region": "eu-west-1", "version": "1.34", "accountRef": {"name": "prod"}},
+                "status": {"resources": resources},
+            }))
+            .unwrap()
+        };
+        let account = |regions: &[&str]| -> AwsAccount {
+            serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "AwsAccount", "metadata": {"name": "prod"},
+                "spec": {"accountId": "123456789012", "allowedNamespaces": ["team"], "allowedRegions": regions},
+            }))
+            .unwrap()
+        };
+        let (open, elsewhere) = (account(&["eu-west-1"]), account(&["eu-west-2"]));
+        let ours = [crate::api::FINALIZER];
+        assert!(needs(&cluster("team", &ours, &[]), &open), "its first id may not stand in status yet");
+        assert!(!needs(&cluster("team", &ours, &[]), &elsewhere) && !needs(&cluster("mallory", &ours, &[]), &open));
+        assert!(needs(&cluster("mallory", &[], &["vpc"]), &open), "made while the account was open to it");
+        assert!(!needs(&cluster("team", &[], &["leftovers"]), &open), "a record of what others had");
+        assert!(!needs(&cluster("team", &["example.com/hold"], &[]), &open));
+        let other = AwsAccount {
+            metadata: kube::core::ObjectMeta { name: Some("dev".into()), ..open.metadata.clone() },
+            ..open
+        };
+        assert!(!needs(&cluster("team", &ours, &["vpc"]), &other));
+    }
 
     #[test]
     fn the_clusters_that_need_an_account_are_named() {

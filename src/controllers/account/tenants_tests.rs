@@ -133,7 +133,7 @@ fn is_right(kind: Kind, value: &str, account: &AwsAccountSpec) -> bool {
 }
 
 fn owner(tenant: &str) -> Owner {
-    Owner { uid: format!("uid-{tenant}"), cluster: format!("team-{tenant}/demo") }
+    Owner { uid: format!("uid-{tenant}"), cluster: format!("team-{tenant}/demo"), ..Owner::default() }
 }
 
 /// All that a graph says of its resources: what they are called, and what they are made of.
@@ -149,6 +149,9 @@ fn facts(spec: &EksClusterSpec, tenant: &str) -> Vec<String> {
         nodes: Nodes::Ready,
         node_groups_left: &[],
         owned: &[],
+        tag_keys: &[],
+        used_roles: &[],
+        removes: None,
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });

@@ -14,7 +14,7 @@ use crate::api::{APPROVE_ANNOTATION, EksCluster, RELEASE_ANNOTATION, Reason};
 use crate::controllers::approvals::ApprovedBy;
 use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::{self, Agreed, Proposal};
-use crate::controllers::deletions::{Exceeded, Limits, Release, Removal, Verdict};
+use crate::controllers::deletions::{Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
 use crate::controllers::plan_status;
 use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::engine::consent::{Approved, Given};
@@ -50,7 +50,7 @@ impl Reconcile<'_> {
         };
         let approvals = self.approvals();
         let held = if let Some(removal) = &removal {
-            Some((removal.describe(), self.release()))
+            Some((removal.describe(), self.release(Some(removal))))
         } else if self.change_policy() == ChangePolicy::Approval {
             None
         } else if !counts {
@@ -64,7 +64,7 @@ impl Reconcile<'_> {
             match self.ctx.deletions.ask(&uid, &name, is_there).await {
                 Ok(Verdict::Begins) => return self.begins(previous, goal, None),
                 Ok(Verdict::Waits { exceeded, lately }) => {
-                    Some((too_many(self.ctx.deletions.limits(), exceeded, &lately), self.release()))
+                    Some((too_many(self.ctx.deletions.limits(), exceeded, &lately), self.release(None)))
                 }
                 Err(why) => return self.uncounted(previous, &why),
             }
@@ -90,7 +90,10 @@ impl Reconcile<'_> {
         if agreed.is_new || report.plan.settled() {
             return self.released(previous, goal, agreed.approval_uid).await;
         }
-        let next = report.next.map_or(Next::change(), Next::at);
+        let mut next = report.next.map_or(Next::change(), Next::at);
+        if removal.is_some() {
+            next = next.or(Next::after(REMOVAL_INTERVAL, self.now));
+        }
         let summary = plan_status::summary(&report.plan, &ahead);
         let (release, waits) = match held {
             None => (None, (!agreed.hash.is_empty()).then(|| self.waits(&agreed, &summary))),
@@ -119,10 +122,10 @@ impl Reconcile<'_> {
     }
 
     /// The word that releases this deletion where it is held, and whether it was given.
-    pub(super) fn release(&self) -> Release {
+    fn release(&self, removal: Option<&Removal>) -> Release {
         let deleted_at = self.cluster.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
         let annotation = self.cluster.annotations().get(RELEASE_ANNOTATION).map(String::as_str);
-        Release::of(&self.cluster.uid().unwrap_or_default(), deleted_at, annotation, &self.approvals())
+        Release::of(&self.cluster.uid().unwrap_or_default(), deleted_at, annotation, &self.approvals(), removal)
     }
 
     /// What is being deleted around the cluster, unless its own deletion was approved.

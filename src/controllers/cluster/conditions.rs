@@ -24,8 +24,8 @@ fn part_of(kind: &str) -> ConditionType {
             ConditionType::NetworkReady
         }
         "addon" | "unlistedAddons" => ConditionType::AddonsReady,
-        // Parts of the plan that are nothing in AWS.
-        "gitOpsAgent" | "changePolicy" => ConditionType::GitOpsReady,
+        // Parts of the plan that are nothing in AWS; and what nothing waits for.
+        "gitOpsAgent" | "changePolicy" | "removals" => ConditionType::GitOpsReady,
         _ => ConditionType::ControlPlaneReady,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::failure::Failed;
-use crate::engine::{Action, Block, Change, Class, Failure, Key, Observed, Presence, Step, Verdict, WaitingOn};
+use crate::engine::{Action, Block, Change, Class, Failure, Held, Key, Observed, Presence, Step, Verdict, WaitingOn};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -194,4 +194,23 @@ fn a_cluster_that_was_never_looked_at_says_so_and_one_that_was_keeps_what_was_se
     assert_eq!(status(&suspended, "NetworkReady").as_deref(), Some("True"));
     let ready = suspended.iter().find(|c| c.type_ == "Ready").unwrap();
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("True", "Suspended"));
+}
+
+#[test]
+fn what_is_only_watched_is_not_stalled_and_what_waits_for_an_approval_is() {
+    let step = || Step { action: Action::Create, changes: Vec::new(), reason: None };
+    let waits = || create(vec![WaitingOn::Resource(Key::single("cluster"))]);
+    let of = |held| {
+        let verdicts = vec![("cluster", Verdict::Held(step(), held)), ("addon/coredns", waits())];
+        told(&plan(Goal::Present, verdicts), no_agent(), false)
+    };
+    let lines = |text: &str| {
+        let reads = |line: &str| line.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>().join(" ");
+        let overall = |line: &&str| ["Ready ", "Reconciling ", "Stalled "].iter().any(|kind| line.starts_with(kind));
+        text.lines().filter(overall).map(reads).collect::<Vec<_>>()
+    };
+    let observed = of(Held::Observe);
+    assert_eq!(lines(&observed), ["Ready False Observed", "Reconciling False Observed", "Stalled False Observed"]);
+    let approval = of(Held::Approval);
+    assert!(lines(&approval)[2].starts_with("Stalled True WaitingForApproval"), "{approval}");
 }

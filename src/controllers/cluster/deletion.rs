@@ -19,7 +19,9 @@ use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::Agreed;
 use crate::controllers::events::Told;
 use crate::controllers::plan_status::{self, Ahead};
+use crate::controllers::recovery::handed_over;
 use crate::controllers::report::{MANAGEMENT_API, Next};
+use crate::controllers::waiting_on;
 use crate::engine::{Action, Consent, Goal, Graph, Key, Report, Step};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
@@ -36,6 +38,9 @@ impl Reconcile<'_> {
             return None;
         }
         self.leave_agent();
+        if let Some(note) = handed_over(self.cluster, previous.hand_over.as_ref()) {
+            return self.let_go(previous, Some(Told::normal("Retained", note))).await;
+        }
         let spec = &self.cluster.spec;
         if spec.suspend {
             let message = "spec.suspend is true: nothing is deleted until it is false".to_owned();
@@ -53,7 +58,7 @@ impl Reconcile<'_> {
         let request = Request::of(self.cluster);
         let grant = match account::grant_to_delete_in(self.ctx, &request, previous.account_id.as_deref()) {
             Ok(grant) => grant,
-            Err(_) if previous.arn.is_none() && self.nothing_recorded() => return self.let_go(previous, None).await,
+            Err(_) if self.owns_nothing(previous) => return self.let_go(previous, None).await,
             Err(Refusal { message, .. }) if goal == Goal::Released => {
                 let note = format!("everything in AWS stays as it is, with its tags: {message}");
                 return self.let_go(previous, Some(Told::normal("Retained", note))).await;
@@ -172,7 +177,9 @@ impl Reconcile<'_> {
             upgrade: None,
             now: self.now,
         });
+        let mut waits = Some(waiting_on::of_plan(&plan, &self.state.memory, self.now));
         if let Some(instead) = instead {
+            waits = None;
             all = conditions::unseen(&all, generation, &instead, self.now);
             overall = instead;
         }
@@ -191,11 +198,12 @@ impl Reconcile<'_> {
             plan,
             drift: Vec::new(),
             synced: None,
+            tag_keys: previous.tag_keys.clone(),
             gitops: None,
             upgrade: None,
             support: None,
         };
-        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, next }
+        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, waits, recovery: None, next }
     }
 
     /// Removes the finalizer: nothing of ours is left, or it is to stay.
@@ -217,6 +225,11 @@ impl Reconcile<'_> {
                 Some(self.unseen(previous, overall, next))
             }
         }
+    }
+
+    /// Whether nothing in AWS is its own, as status and records say. No finalizer says so: whoever may write the object may write it.
+    pub(super) fn owns_nothing(&self, previous: &EksClusterStatus) -> bool {
+        previous.arn.is_none() && self.nothing_recorded()
     }
 
     pub(super) fn nothing_recorded(&self) -> bool {
@@ -247,10 +260,12 @@ impl Reconcile<'_> {
         groups
     }
 
-    /// Those that may still have something in AWS: our finalizer on them says so.
+    /// Those that may still have something in AWS: their status says so, or our finalizer on them.
     fn node_groups_left(&self) -> Vec<String> {
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
-        let left = groups.iter().filter(|group| apply::has_finalizer(&***group)).map(|group| told(group));
+        let is_there = |group: &NodeGroup| group.status.as_ref().is_some_and(|status| status.arn.is_some());
+        let left =
+            groups.iter().filter(|group| apply::has_finalizer(&***group) || is_there(group)).map(|group| told(group));
         left.chain(self.ctx.unreadable.node_groups_of(&self.namespace, &self.cluster.name_any())).collect()
     }
 
@@ -288,10 +303,13 @@ impl Reconcile<'_> {
             owner: &owner,
             account: &grant.settings,
             zones: &zones,
-            node_role: &NodeRole { taken: Some(true), policies: Vec::new() },
+            node_role: &NodeRole { taken: Some(true), ..NodeRole::default() },
             nodes: self.nodes(),
             node_groups_left: left,
             owned: &survey.owned,
+            tag_keys: &[],
+            used_roles: &[],
+            removes: None,
             versions: &Versions::default(),
             intervals: self.ctx.settings.intervals,
         })

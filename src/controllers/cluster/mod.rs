@@ -5,14 +5,17 @@
 
 pub mod agent;
 mod available;
+mod beforehand;
 pub mod begins;
 pub mod conditions;
 mod deletion;
 pub mod facts;
+mod graph;
 mod known_network;
 pub mod load_balancers;
 mod parts;
 mod present;
+mod recovery;
 mod roll_up;
 pub mod status;
 pub mod upgrade;
@@ -21,10 +24,10 @@ pub mod view;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::FutureExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
@@ -35,7 +38,9 @@ use super::consent::{self, Agreed, Approvals};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::events::Told;
+use super::recovery::{Done, Recovering, Word};
 use super::report::{self, Next};
+use super::waits::Wait;
 use super::{apply, journal};
 use crate::api::conditions::ConditionType;
 use crate::api::policy::ChangePolicy;
@@ -47,10 +52,9 @@ use crate::engine::consent::Subject;
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
-use crate::resources::cloud::{Cloud, Owner};
-use crate::resources::expand::{Nodes, Versions};
-use crate::resources::proof::Records;
-use crate::resources::unlisted;
+use crate::resources::cloud::Cloud;
+use crate::resources::expand::Versions;
+use crate::resources::{removals, unlisted};
 
 /// What is remembered of a cluster beside its resources.
 #[derive(Default)]
@@ -59,7 +63,7 @@ pub struct Remembered {
     agent: agent::Agent,
     /// What was told of it.
     news: agent::News,
-    /// When our finalizer was put on it: the store may not show it yet.
+    /// When our finalizer was put on it, until the store shows it.
     finalizer: Option<Instant>,
     /// Nothing was under way when it was last looked at.
     at_rest: bool,
@@ -69,6 +73,10 @@ pub struct Remembered {
     left: BTreeSet<String>,
     /// Of upgrades.
     upgrade: upgrade::Remembered,
+    /// What AWS said of the spec beforehand.
+    checked: beforehand::Checked,
+    /// The recovery that the memory of its resources is of.
+    recovering: Option<Word>,
 }
 
 /// What a reconcile came to: for status.
@@ -79,6 +87,10 @@ struct Outcome {
     seen: Option<Seen>,
     /// A deletion that begins, or waits; `None`: as in the last status.
     deletion: Option<DeletionStatus>,
+    /// What is waited for; `None`: nothing was looked at, or what is waited for is what the conditions say.
+    waits: Option<Vec<Wait>>,
+    /// A recovery that is under way, or done; `None`: as in the last status.
+    recovery: Option<Recovering>,
     next: Next,
 }
 
@@ -87,6 +99,7 @@ struct Seen {
     plan: PlanStatus,
     drift: Vec<DriftStatus>,
     synced: Option<String>,
+    tag_keys: Vec<String>,
     gitops: Option<GitOpsStatus>,
     upgrade: Option<UpgradeStatus>,
     support: Option<SupportStatus>,
@@ -116,9 +129,16 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
         state.failed = None;
         state.kind.agent.forget();
         state.kind.upgrade.forget();
+        state.kind.checked.forget();
     }
     if let Some(News { at, keys }) = ctx.news.take(&uid) {
         state.memory.news(&keys, at);
+    }
+    if apply::has_finalizer(&*cluster) {
+        state.kind.finalizer = None;
+    }
+    if let Some(at) = state.rests(&*cluster, now) {
+        return Next::at(at);
     }
     let previous = state.written.clone().unwrap_or(before);
     state.edited(cluster.metadata.generation, previous.observed_generation, now);
@@ -139,7 +159,7 @@ impl Reconcile<'_> {
     fn unseen(&self, previous: &EksClusterStatus, overall: Overall, next: Next) -> Outcome {
         let generation = self.cluster.metadata.generation;
         let conditions = conditions::unseen(&previous.conditions, generation, &overall, self.now);
-        Outcome { conditions, overall, seen: None, deletion: None, next }
+        Outcome { conditions, overall, seen: None, deletion: None, waits: None, recovery: None, next }
     }
 
     /// Refused: nothing goes on before a person changes something.
@@ -178,60 +198,38 @@ impl Reconcile<'_> {
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.cluster);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
-        Ok(Cloud { aws, owner, intervals, salt, adoption: grant.adoption, trusts_tags: false })
-    }
-
-    /// How old what is found by tag may be: never from before this process led, when another may have been at work, nor from
-    /// before a reconcile that panicked.
-    fn survey_age(&self) -> Duration {
-        let led = self.now.duration_since(self.state.memory.since).max(SignedDuration::ZERO).unsigned_abs();
-        self.ctx.settings.intervals.drift.min(led)
-    }
-
-    /// What is on record as the object's.
-    fn records(&self) -> Records {
-        Records::of(&self.state.memory)
-    }
-
-    fn owner(&self) -> Owner {
-        Owner {
-            uid: self.cluster.uid().unwrap_or_default(),
-            cluster: format!("{}/{}", self.namespace, self.cluster.name_any()),
-        }
-    }
-
-    /// Whether there are nodes for add-ons to run on.
-    fn nodes(&self) -> Nodes {
-        if self.cluster.spec.auto_mode.is_some() {
-            return Nodes::Ready;
-        }
-        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
-        if groups.iter().any(|group| status::is_ready(group)) {
-            return Nodes::Ready;
-        }
-        let names: Vec<_> = groups.iter().map(|group| group.name_any()).collect();
-        Nodes::NotYet(match names.as_slice() {
-            [] => "it runs on nodes, and no NodeGroup refers to this cluster yet".to_owned(),
-            names => format!("waiting for nodes of NodeGroup {}", names.join(", ")),
-        })
+        let (adoption, existing) = (grant.adoption, super::recovery::existing(self.ctx));
+        Ok(Cloud { aws, owner, intervals, salt, adoption, trusts_tags: false, existing })
     }
 
     /// Observes, plans and executes.
     async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal, consent: &Consent) -> Report {
+        let (ctx, cluster, adoption) = (self.ctx, self.cluster, cloud.adoption);
+        let may_adopt = || account::may_still_adopt(ctx, &Request::of(cluster), adoption);
+        self.engine_while(&may_adopt, graph, cloud, goal, consent).await
+    }
+
+    /// The same, writing to what is not ours yet only while `may_adopt`.
+    async fn engine_while(
+        &mut self,
+        may_adopt: &(dyn Fn() -> Result<(), Failure> + Sync),
+        graph: &Graph<Cloud>,
+        cloud: &Cloud,
+        goal: Goal,
+        consent: &Consent,
+    ) -> Report {
         let ctx = self.ctx;
         let shown = self.cluster.status.as_ref().map(|status| status.resources.clone()).unwrap_or_default();
         let kept = self.state.inventory.take().unwrap_or(shown);
         let journal = journal::StatusJournal::new(&ctx.client, self.cluster, &*ctx.gate, kept);
         let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
         let clock = Timestamp::now;
-        let (cluster, adoption) = (self.cluster, cloud.adoption);
-        let may_adopt = || account::may_still_adopt(ctx, &Request::of(cluster), adoption);
         let run = Run {
             graph,
             goal,
             consent,
             cloud,
-            may_adopt: &may_adopt,
+            may_adopt,
             journal: &journal,
             expectations: &expectations,
             clock: &clock,
@@ -239,6 +237,9 @@ impl Reconcile<'_> {
         unlisted::notice(&mut self.state.memory, graph);
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
+        if goal == Goal::Present {
+            removals::forget_gone(&mut self.state.memory, graph, ctx.settings.intervals.drift, Timestamp::now());
+        }
         if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {
             tracing::warn!(%failure, "the inventory was not kept; it is tried again");
         }
@@ -261,30 +262,41 @@ impl Reconcile<'_> {
 
     /// Writes status, if it says anything new.
     async fn write(&mut self, outcome: Outcome, previous: EksClusterStatus) -> Next {
-        let Outcome { conditions, overall, seen, deletion, next } = outcome;
+        let Outcome { conditions, overall, seen, deletion, waits, recovery, next } = outcome;
         let in_force = self.change_policy();
         let generation = self.cluster.metadata.generation;
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
         let looked = seen.is_some();
         let mut status = match seen {
             None => status::unseen(&previous, generation, conditions),
-            Some(Seen { account_id, plan, drift, synced, gitops, upgrade, support }) => status::status(status::Input {
-                previous: &previous,
-                generation,
-                conditions,
-                account_id: Some(&account_id),
-                memory: &self.state.memory,
-                plan: Some(plan),
-                drift,
-                synced,
-                node_groups: &groups,
-                gitops,
-                upgrade: upgrade.or_else(|| previous.upgrade.clone()),
-                support: support.or_else(|| previous.support.clone()),
-            }),
+            Some(Seen { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support }) => {
+                status::status(status::Input {
+                    previous: &previous,
+                    generation,
+                    conditions,
+                    account_id: Some(&account_id),
+                    memory: &self.state.memory,
+                    plan: Some(plan),
+                    drift,
+                    synced,
+                    tag_keys,
+                    node_groups: &groups,
+                    gitops,
+                    upgrade: upgrade.or_else(|| previous.upgrade.clone()),
+                    support: support.or_else(|| previous.support.clone()),
+                })
+            }
         };
         if deletion.is_some() {
             status.deletion = deletion;
+        }
+        if let Some(Recovering { plan, done }) = recovery {
+            status.plan = Some(plan);
+            match done {
+                Some(Done::Recovered(done)) => status.recovery = Some(done),
+                Some(Done::HandedOver(done)) => status.hand_over = Some(done),
+                None => {}
+            }
         }
         if facts::Facts(&self.state.memory).is_foreign() {
             status::forget_cluster(&mut status);
@@ -297,6 +309,8 @@ impl Reconcile<'_> {
             let says = available::available(self.cluster, &status, state, &groups, self.now);
             conditions::set(&mut status.conditions, ConditionType::Available, generation, &says, self.now);
         }
+        let before = (&previous, &mut status);
+        let (overall, next) = report::judge(self.ctx, before, generation, waits, (overall, next), self.now);
         status::settle_ticks(&mut status, &previous);
         let previous = EksClusterStatus { resources: Vec::new(), ..previous };
         report::news(self.ctx, self.cluster, &previous.conditions, &overall);

@@ -5,11 +5,10 @@ use super::conditions::{self, Input};
 use super::facts::Facts;
 use super::parts::Parts;
 use super::roll_up::{GitOps, Secrets};
-use super::upgrade::{Upgrade, status as upgrade_status};
+use super::upgrade::{Upgrade, status as upgrade_status, waiting};
 use super::validate;
 use super::{Outcome, Reconcile, Seen};
 use crate::api::conditions::ConditionType;
-use crate::api::network::NetworkKind;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
 use crate::api::{Reason, SpecError};
@@ -17,14 +16,19 @@ use crate::controllers::account::owned::{self, Denied};
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::apply;
 use crate::controllers::approvals;
-use crate::controllers::conditions::Overall;
+use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::{self, Proposal};
+use crate::controllers::name_claims;
 use crate::controllers::plan_status::{self, Ahead};
+use crate::controllers::recovery;
 use crate::controllers::report::{MANAGEMENT_API, Next};
-use crate::engine::{Consent, Failure, Goal, Graph, Report};
+use crate::controllers::tag_keys;
+use crate::controllers::waiting_on;
+use crate::controllers::waits::Wait;
+use crate::engine::{Consent, Failure, Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
-use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
-use crate::resources::survey;
+use crate::resources::expand::Versions;
+use crate::upgrade::Decision;
 
 /// Why there is no graph.
 pub(super) enum NoGraph {
@@ -47,8 +51,10 @@ impl Reconcile<'_> {
         let spec = &self.cluster.spec;
         if spec.suspend {
             self.leave_agent();
-            let message = "spec.suspend is true: neither AWS nor the workload cluster is touched";
-            return Some(self.unseen(previous, Overall::Suspended(message.to_owned()), Next::change()));
+            return Some(self.suspended(previous).await);
+        }
+        if let Some(why) = recovery::handed_over(self.cluster, previous.hand_over.as_ref()) {
+            return Some(self.refused(previous, Refusal::new(Reason::NotOwned, why), Next::change()));
         }
         let checked = validate::with_installed_agent(spec, previous);
         let valid = match validate::validate(&checked, self.ctx.settings.sources) {
@@ -76,7 +82,8 @@ impl Reconcile<'_> {
         };
         let observes = self.change_policy() == ChangePolicy::Observe;
         let secrets = if observes { Secrets::NotTouched } else { self.secrets(previous, valid.agent.as_ref()).await };
-        if !self.has_finalizer() {
+        let word = recovery::word(self.cluster, previous.recovery.as_ref());
+        if self.owns_nothing(previous) && word.is_none() {
             // Nothing is there yet, so nothing waits while the Secret is missing.
             if let Secrets::Missing { says, stalled, .. } = secrets {
                 let gitops = says.clone();
@@ -95,28 +102,34 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
+        if let Err(refusal) = self.name_is_free(&cloud, observes) {
+            return Some(self.refused(previous, refusal, Next::after(name_claims::AGAIN, self.now)));
+        }
         let age = self.survey_age();
         match owned::check_owned(self.ctx, &cloud.aws, &grant, &self.namespace, &undecided, age).await {
             Ok(()) => {}
             Err(Denied::Refused(refusal)) => return Some(self.refused(previous, refusal, Next::change())),
             Err(Denied::Unseen(failure)) => return Some(self.failed(previous, failure)),
         }
+        if let Some(word) = word {
+            return Some(self.recover(previous, &grant, &cloud, word).await);
+        }
+        self.end_recovery();
+        if let Err(failure) = self.check_beforehand(&cloud.aws, &grant, previous).await {
+            return Some(self.failed(previous, failure));
+        }
+        let previous = &match self.keep_tag_keys(previous, &grant).await {
+            Ok(previous) => previous,
+            Err(outcome) => return Some(*outcome),
+        };
         let upgrade = self.upgrade(&cloud, previous).await;
         let versions = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
-        let graph = match self.graph(&grant, &cloud, &versions).await {
+        let graph = match self.graph(previous, &grant, &cloud, &versions).await {
             Ok(graph) => graph,
             Err(no_graph) => return Some(self.no_graph(previous, no_graph)),
         };
-        if !self.has_finalizer() && !observes {
-            if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
-                let message =
-                    format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
-                tracing::warn!(cluster = self.owner().cluster, message);
-                let overall = self.reconciling(Reason::Pending, message);
-                let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
-                return Some(self.unseen(previous, overall, next));
-            }
-            self.state.kind.finalizer = Some(std::time::Instant::now());
+        if !observes && let Some(outcome) = self.finalizer(previous).await {
+            return Some(outcome);
         }
         let done = match self.rounds(previous, &grant, &cloud, graph, versions).await {
             Ok(done) => done,
@@ -125,6 +138,27 @@ impl Reconcile<'_> {
         self.state.kind.at_rest = done.report.plan.settled();
         agent::locate(self.ctx, self.cluster, &self.state.memory);
         Some(self.reported(previous, &cloud, done, secrets).await)
+    }
+
+    /// Whether no other EksCluster holds its name. What only observes needs none.
+    fn name_is_free(&self, cloud: &Cloud, observes: bool) -> Result<(), Refusal> {
+        if observes { Ok(()) } else { name_claims::of_cluster(self.ctx, self.cluster, &cloud.aws.account_id) }
+    }
+
+    /// Puts our finalizer on it, before the first write to AWS. `Some`: it was not put on.
+    pub(super) async fn finalizer(&mut self, previous: &EksClusterStatus) -> Option<Outcome> {
+        if self.has_finalizer() {
+            return None;
+        }
+        if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
+            let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+            tracing::warn!(cluster = self.owner().cluster, message);
+            let overall = self.reconciling(Reason::Pending, message);
+            let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
+            return Some(self.unseen(previous, overall, next));
+        }
+        self.state.kind.finalizer = Some(std::time::Instant::now());
+        None
     }
 
     /// Does what may be done now, and decides anew what that is for as long as it changes.
@@ -153,14 +187,15 @@ impl Reconcile<'_> {
                 return Ok(Done { report, upgrade, consent, asked });
             }
             versions = next;
-            graph = self.graph(grant, cloud, &versions).await?;
+            graph = self.graph(previous, grant, cloud, &versions).await?;
         }
     }
 
     /// Why nothing is begun in its account. What owns something there already goes on.
     fn refused_account(&mut self, previous: &EksClusterStatus, grant: &Grant) -> Option<Refusal> {
         self.state.note_adoption(grant.adoption, self.now);
-        if !self.has_finalizer()
+        let owns_nothing = self.owns_nothing(previous);
+        if owns_nothing
             && let Some(name) = &grant.account
             && account::is_being_deleted(self.ctx, name)
         {
@@ -170,7 +205,6 @@ impl Reconcile<'_> {
             );
             return Some(Refusal::new(Reason::AccessDenied, message));
         }
-        let owns_nothing = previous.arn.is_none() && self.nothing_recorded();
         grant.may_adopt(&Request::of(self.cluster)).err().filter(|_| owns_nothing)
     }
 
@@ -181,37 +215,24 @@ impl Reconcile<'_> {
         }
     }
 
-    /// What must exist.
-    async fn graph(&self, grant: &Grant, cloud: &Cloud, versions: &Versions) -> Result<Graph<Cloud>, NoGraph> {
-        let spec = &self.cluster.spec;
-        let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unseen)?;
-        let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
-            NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, &survey).map_err(NoGraph::Spec)?,
-            NetworkKind::Existing(_) => Vec::new(),
-        };
-        let owner = self.owner();
-        let input = ClusterInput {
-            spec,
-            cluster_name: &self.cluster.cluster_name(),
-            region: &spec.region,
-            owner: &owner,
-            account: &grant.settings,
-            zones: &zones,
-            node_role: &self.node_role(grant),
-            nodes: self.nodes(),
-            node_groups_left: &[],
-            owned: &survey.owned,
-            versions,
-            intervals: self.ctx.settings.intervals,
-        };
-        expand::cluster(&input).map_err(NoGraph::Spec)
-    }
-
-    /// What its node groups ask of the role that is made for them. One that asks for a policy that the account does not allow
-    /// says so itself, and does not get it.
-    pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
-        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|policy| grant.allows_policy(policy))
+    /// Keeps in status which tags are about to be written, where any are.
+    async fn keep_tag_keys(
+        &mut self,
+        previous: &EksClusterStatus,
+        grant: &Grant,
+    ) -> Result<EksClusterStatus, Box<Outcome>> {
+        if self.change_policy() == ChangePolicy::Observe {
+            return Ok(previous.clone());
+        }
+        let wanted = grant.settings.tags_with(&self.cluster.spec.tags);
+        match tag_keys::keep(self.ctx, self.cluster, self.state, previous, &wanted).await {
+            Ok(previous) => Ok(previous),
+            Err(message) => {
+                let overall = self.reconciling(Reason::Pending, message);
+                let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
+                Err(Box::new(self.unseen(previous, overall, next)))
+            }
+        }
     }
 
     /// Points the agent at Git once the API is there, and puts everything together.
@@ -266,8 +287,10 @@ impl Reconcile<'_> {
             other => other,
         };
         let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
+        let waits = self.waited_for(&in_aws, upgrade.as_ref().map(|upgrade| &upgrade.decision), &says);
         let drift = consent::drift(&in_aws, &previous.drift, self.now);
         let synced = consent::synced(&in_aws, &asked, previous.synced.as_deref());
+        let tag_keys = self.tag_keys(previous, &in_aws);
         let changed_outside = previous.synced.as_deref() == Some(asked.as_str());
         let input = plan_status::Input {
             plan: &plan,
@@ -288,8 +311,26 @@ impl Reconcile<'_> {
             UpgradeStatus { support_warning, ..status }
         });
         let account_id = cloud.aws.account_id.to_string();
-        let seen = Seen { account_id, plan, drift, synced, gitops, upgrade, support };
-        Outcome { conditions, overall, seen: Some(seen), deletion: None, next }
+        let seen = Seen { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support };
+        Outcome { conditions, overall, seen: Some(seen), deletion: None, waits: Some(waits), recovery: None, next }
+    }
+
+    /// What is waited for: AWS, the upgrade, and the agent once all else is there.
+    fn waited_for(&self, in_aws: &Plan, decision: Option<&Decision>, agent: &Says) -> Vec<Wait> {
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let mut waits = waiting_on::of_plan(in_aws, &self.state.memory, self.now);
+        waits.extend(decision.map(|decision| waiting::of_decision(decision, &groups)).unwrap_or_default());
+        if waits.is_empty() && in_aws.settled() {
+            waits.extend(waiting_on::of_agent(agent));
+        }
+        waits
+    }
+
+    /// Keys of tags that something may carry.
+    fn tag_keys(&self, previous: &EksClusterStatus, plan: &Plan) -> Vec<String> {
+        let Ok(grant) = self.grant() else { return previous.tag_keys.clone() };
+        let wanted = grant.settings.tags_with(&self.cluster.spec.tags);
+        tag_keys::still_needed(&previous.tag_keys, &wanted, plan, &self.state.memory)
     }
 
     /// The steps that follow the engine's plan.

@@ -35,6 +35,8 @@ pub struct Input<'a> {
     pub drift: Vec<DriftStatus>,
     /// What AWS matched last.
     pub synced: Option<String>,
+    /// Keys of tags that something may carry.
+    pub tag_keys: Vec<String>,
     /// Those that refer to the cluster.
     pub node_groups: &'a [Arc<NodeGroup>],
     /// What the agent says.
@@ -56,6 +58,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         plan,
         drift,
         synced,
+        tag_keys,
         node_groups,
         gitops,
         upgrade,
@@ -66,6 +69,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
     EksClusterStatus {
         observed_generation: generation,
         conditions,
+        waits: previous.waits.clone(),
         account_id: account_id.map(str::to_owned).or_else(|| previous.account_id.clone()),
         arn: facts.of_cluster("arn"),
         platform_version: facts.of_cluster("platformVersion"),
@@ -80,8 +84,11 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
         plan,
         drift,
         synced,
+        tag_keys,
         change_policy: previous.change_policy,
         deletion: previous.deletion.clone(),
+        recovery: previous.recovery.clone(),
+        hand_over: previous.hand_over.clone(),
         upgrade,
         gitops,
     }

@@ -1,11 +1,12 @@
 //! What node groups see of their cluster, read from its status; and what changes of it concern them. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
 
 use super::begins;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, ResourceStatus};
-use crate::api::{EksCluster, EksClusterSpec, NodeGroup};
+use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::watch::{Shown, digest};
 use crate::resources::expand::{ClusterView, SubnetView};
 
@@ -19,7 +20,7 @@ pub fn view(cluster: &EksCluster) -> ClusterView {
         version: status.version.clone(),
         subnets,
         node_role_arn: node_role_arn(&status),
-        not_ready: not_ready(&status),
+        not_ready: not_ready(&cluster.name_any(), &status),
         tags: cluster.spec.tags.clone(),
     }
 }
@@ -39,20 +40,52 @@ fn node_role_arn(status: &EksClusterStatus) -> Option<String> {
     Some(format!("arn:{partition}:iam::{account}:role/{id}"))
 }
 
-/// Nodes need a control plane that is ACTIVE and routes to it; else why not.
-fn not_ready(status: &EksClusterStatus) -> Option<String> {
+/// Nodes need a control plane that is ACTIVE and routes to it; else why not. A cluster that goes no further by itself says why.
+fn not_ready(name: &str, status: &EksClusterStatus) -> Option<String> {
+    let stalled = stalled(&status.conditions);
+    let stalled =
+        || stalled.map(|Stalled { reason, message }| format!("EksCluster {name} is Stalled ({reason}): {message}"));
     let says = |kind: ConditionType| conditions::get(&status.conditions, kind);
     let message =
         |condition: Option<&Condition>| condition.map_or_else(|| "not looked at yet".to_owned(), |c| c.message.clone());
     let control_plane = resource(status, "cluster").and_then(|cluster| cluster.state.as_deref());
     if !matches!(control_plane, Some("ACTIVE" | "UPDATING")) {
-        return Some(format!("waiting for the cluster: {}", message(says(ConditionType::ControlPlaneReady))));
+        let waits = || format!("waiting for the cluster: {}", message(says(ConditionType::ControlPlaneReady)));
+        return Some(stalled().unwrap_or_else(waits));
     }
     let network = says(ConditionType::NetworkReady);
     if network.is_none_or(|condition| condition.status != "True") {
-        return Some(format!("waiting for the cluster's network: {}", message(network)));
+        return Some(stalled().unwrap_or_else(|| format!("waiting for the cluster's network: {}", message(network))));
     }
     None
+}
+
+/// Why an object goes no further without a person.
+#[derive(Hash)]
+struct Stalled<'a> {
+    reason: &'a str,
+    message: &'a str,
+}
+
+fn stalled(all: &[Condition]) -> Option<Stalled<'_>> {
+    let found = conditions::get(all, ConditionType::Stalled).filter(|condition| condition.status == "True")?;
+    Some(Stalled { reason: &found.reason, message: &found.message })
+}
+
+/// The node groups that a cluster's add-ons wait for, each with what a person must do for it.
+pub fn describe_awaited<'g>(groups: impl IntoIterator<Item = &'g NodeGroup>) -> String {
+    let describe = |group: &NodeGroup| {
+        let (name, namespace) = (group.name_any(), group.namespace().unwrap_or_default());
+        let conditions = group.status.as_ref().map(|status| &status.conditions[..]).unwrap_or_default();
+        match stalled(conditions) {
+            Some(Stalled { reason, .. }) if reason == Reason::WaitingForApproval.as_str() => {
+                format!("{name} (it waits for approval: keelson approve nodegroup/{name} -n {namespace})")
+            }
+            Some(Stalled { reason, .. }) => format!("{name} (it is Stalled: {reason})"),
+            None => name,
+        }
+    };
+    groups.into_iter().map(describe).collect::<Vec<_>>().join(", ")
 }
 
 /// What node groups see of a cluster.
@@ -66,7 +99,7 @@ pub fn shown(cluster: &EksCluster) -> Shown {
         &view.version,
         subnets,
         &view.node_role_arn,
-        view.not_ready.is_none(),
+        (view.not_ready.is_none(), status.and_then(|status| stalled(&status.conditions))),
         &view.tags,
         (&cluster.spec.account_ref.as_ref().map(|account| &account.name), cluster.spec.suspend),
         status.map(|status| &status.account_id),
@@ -101,6 +134,7 @@ pub fn node_group_shown(group: &NodeGroup) -> Shown {
         &group.metadata.finalizers,
         &group.spec.additional_role_policies,
         ready,
+        status.and_then(|status| stalled(&status.conditions).map(|stalled| stalled.reason)),
         status.and_then(|status| status.replicas),
         status.and_then(|status| status.version.as_ref()),
         (super::upgrade::seen::is_busy(group), &group.spec.version, group.spec.suspend),
@@ -146,6 +180,46 @@ mod tests {
         let no_routes = view(&cluster(|c| c["status"]["conditions"][0]["status"] = "False".into()));
         assert!(no_routes.not_ready.unwrap().contains("network"));
         assert!(view(&cluster(|c| drop(c["status"].take()))).not_ready.is_some());
+    }
+
+    #[test]
+    fn a_cluster_that_is_stalled_says_so_to_its_node_groups() {
+        let stalled = |c: &mut Value| {
+            c["status"] = json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "AccessDenied",
+                "message": "AwsAccount \"prod\" may not be used", "lastTransitionTime": "2026-11-21T10:00:00Z"}]});
+        };
+        let why = view(&cluster(stalled)).not_ready.unwrap();
+        assert_eq!(why, "EksCluster demo is Stalled (AccessDenied): AwsAccount \"prod\" may not be used");
+        let unseen = |c: &mut Value| c["status"] = json!({"conditions": []});
+        assert_eq!(view(&cluster(unseen)).not_ready.unwrap(), "waiting for the cluster: not looked at yet");
+        assert_ne!(shown(&cluster(stalled)).digest, shown(&cluster(unseen)).digest, "they hear of it");
+    }
+
+    #[test]
+    fn what_addons_wait_for_is_named_with_what_a_person_must_do() {
+        let group = |name: &str, reason: Option<&str>| -> NodeGroup {
+            let condition = |reason| {
+                json!([{"type": "Stalled", "status": "True", "reason": reason, "message": "m",
+                    "lastTransitionTime": "2026-11-21T10:00:00Z"}])
+            };
+            serde_json::from_value(json!({
+                "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup",
+                "metadata": {"name": name, "namespace": "team", "uid": "1"},
+                "spec": {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}},
+                "status": {"conditions": reason.map_or(json!([]), condition)},
+            }))
+            .unwrap()
+        };
+        let (web, batch) = (group("web", Some("WaitingForApproval")), group("batch", Some("QuotaExceeded")));
+        assert_eq!(
+            describe_awaited([&web, &batch, &group("new", None)]),
+            "web (it waits for approval: keelson approve nodegroup/web -n team), batch (it is Stalled: QuotaExceeded), new"
+        );
+        assert_ne!(
+            node_group_shown(&web).digest,
+            node_group_shown(&group("web", None)).digest,
+            "the cluster hears of it"
+        );
     }
 
     #[test]

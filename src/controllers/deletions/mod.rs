@@ -10,7 +10,7 @@ mod table;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
@@ -23,6 +23,9 @@ pub use table::{Exceeded, Limits, Verdict};
 use super::apply::{Kind, MANAGER, told};
 use crate::aws::WriteGate;
 
+/// How often what is held is reconciled while something around it is being deleted: the annotation that may release it stands on an
+/// object that is not watched.
+pub const REMOVAL_INTERVAL: SignedDuration = SignedDuration::from_secs(15);
 /// An API server that does not answer must not hold up a reconcile.
 const PATIENCE: Duration = Duration::from_secs(5);
 

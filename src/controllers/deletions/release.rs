@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use super::Removal;
 use crate::api::RELEASE_ANNOTATION;
 use crate::controllers::consent::{Approvals, instructions};
 use crate::engine::consent::digest;
@@ -16,20 +17,33 @@ pub struct Release {
     pub given: bool,
     /// UID of the PlanApproval that gave it.
     pub approval_uid: Option<String>,
+    /// What is being deleted around the object.
+    removal: Option<Removal>,
 }
 
 impl Release {
     /// Of the object `uid` whose deletion was requested at `deleted_at`. `annotation`: the text of [`RELEASE_ANNOTATION`].
-    pub fn of(uid: &str, deleted_at: Timestamp, annotation: Option<&str>, approvals: &Approvals) -> Self {
+    /// `removal`: what is being deleted around the object, whose annotation releases it too.
+    pub fn of(
+        uid: &str,
+        deleted_at: Timestamp,
+        annotation: Option<&str>,
+        approvals: &Approvals,
+        removal: Option<&Removal>,
+    ) -> Self {
         let word = digest(&format!("release-deletion\0{uid}\0{}", deleted_at.as_second()), 8);
         let approval_uid = approvals.object(&word).map(|object| object.uid.clone());
         let annotated = !approvals.only_objects && annotation.is_some_and(|text| text.trim() == word);
-        Self { given: annotated || approval_uid.is_some(), approval_uid, word }
+        let around = removal.is_some_and(|removal| removal.releases(&word));
+        Self { given: annotated || around || approval_uid.is_some(), approval_uid, word, removal: removal.cloned() }
     }
 
     /// What a person does to give it. `object`: as `keelson approve` takes it.
     pub fn instructions(&self, object: &str, approvals: &Approvals) -> String {
-        instructions(object, RELEASE_ANNOTATION, &self.word, approvals)
+        match &self.removal {
+            Some(removal) if approvals.only_objects => removal.instructions(&self.word),
+            _ => instructions(object, RELEASE_ANNOTATION, &self.word, approvals),
+        }
     }
 }
 
@@ -45,23 +59,23 @@ mod tests {
     #[test]
     fn a_release_is_of_one_object_and_one_deletion() {
         let none = Approvals::default();
-        let word = Release::of("uid-1", at(100), None, &none).word;
+        let word = Release::of("uid-1", at(100), None, &none, None).word;
         assert_eq!(word.len(), 16);
-        assert!(Release::of("uid-1", at(100), Some(&word), &none).given);
+        assert!(Release::of("uid-1", at(100), Some(&word), &none, None).given);
         for (uid, second) in [("uid-2", 100), ("uid-1", 101)] {
-            assert!(!Release::of(uid, at(second), Some(&word), &none).given, "of {uid} at {second}");
+            assert!(!Release::of(uid, at(second), Some(&word), &none, None).given, "of {uid} at {second}");
         }
-        assert!(!Release::of("uid-1", at(100), Some("uid-1"), &none).given);
-        assert!(!Release::of("uid-1", at(100), None, &none).given);
+        assert!(!Release::of("uid-1", at(100), Some("uid-1"), &none, None).given);
+        assert!(!Release::of("uid-1", at(100), None, &none, None).given);
     }
 
     #[test]
     fn only_an_object_releases_where_annotations_do_not_count() {
-        let word = Release::of("uid-1", at(100), None, &Approvals::default()).word;
+        let word = Release::of("uid-1", at(100), None, &Approvals::default(), None).word;
         let mut approvals = Approvals { only_objects: true, ..Approvals::default() };
-        assert!(!Release::of("uid-1", at(100), Some(&word), &approvals).given);
+        assert!(!Release::of("uid-1", at(100), Some(&word), &approvals, None).given);
         approvals.objects.push(ApprovalObject { uid: "a".into(), hash: word });
-        let release = Release::of("uid-1", at(100), None, &approvals);
+        let release = Release::of("uid-1", at(100), None, &approvals, None);
         assert_eq!((release.given, release.approval_uid.as_deref()), (true, Some("a")));
     }
 }

@@ -20,6 +20,7 @@ use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::{self, Proposal};
 use crate::controllers::deadline::answered;
 use crate::controllers::events::Told;
+use crate::controllers::recovery::handed_over;
 use crate::controllers::report::{self, MANAGEMENT_API, Next};
 use crate::engine::consent::{Approved, Given};
 use crate::engine::failure::span;
@@ -30,6 +31,9 @@ impl Reconcile<'_> {
     pub(super) async fn delete(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
         if !self.has_finalizer() {
             return None;
+        }
+        if let Some(note) = handed_over(self.group, previous.hand_over.as_ref()) {
+            return self.let_go(previous, &note).await;
         }
         if self.group.spec.suspend {
             return Some(self.suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
@@ -109,9 +113,7 @@ impl Reconcile<'_> {
         let made_in = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
         let grant = match account::grant_to_delete_in(self.ctx, &Request::of(cluster), made_in) {
             Ok(grant) => grant,
-            Err(_) if previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none()) => {
-                return self.let_go(previous, "").await;
-            }
+            Err(_) if self.owns_nothing(previous) => return self.let_go(previous, "").await,
             Err(Refusal { message, .. }) if goal == Goal::Released => {
                 return self.let_go(previous, &format!("the node group stays in AWS, with its tags: {message}")).await;
             }
@@ -127,7 +129,7 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        let graph = match self.graph(&grant, &cloud, &view(cluster), &Target::default()) {
+        let graph = match self.graph(&grant, &cloud, &view(cluster), &Target::default(), &[]) {
             Ok(graph) => graph,
             Err(error) => {
                 let message = format!("the spec cannot be read: {error}");

@@ -9,7 +9,7 @@ use super::{Outcome, Reconcile, status};
 use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{NodeGroup, RELEASE_ANNOTATION, Reason};
 use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::deletions::{Release, Removal};
+use crate::controllers::deletions::{REMOVAL_INTERVAL, Release, Removal};
 use crate::controllers::report::Next;
 
 /// Why a deletion is held, and what releases it.
@@ -28,7 +28,8 @@ impl Reconcile<'_> {
         let deleted_at = self.group.metadata.deletion_timestamp.as_ref().map_or(self.now, |time| time.0);
         let annotation = self.group.annotations().get(RELEASE_ANNOTATION).map(String::as_str);
         let uid = self.group.uid().unwrap_or_default();
-        Ok(Some(Hold { removal, release: Release::of(&uid, deleted_at, annotation, &self.approvals(previous)) }))
+        let release = Release::of(&uid, deleted_at, annotation, &self.approvals(previous), Some(&removal));
+        Ok(Some(Hold { removal, release }))
     }
 
     /// What there is to say of a deletion that is held, or was released just now. `summary`: of what it would do.
@@ -45,6 +46,7 @@ impl Reconcile<'_> {
             let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
             let how = release.instructions(&object, &self.approvals(previous));
             let message = format!("{}: {summary}: {how}", removal.describe());
+            outcome.next = outcome.next.or(Next::after(REMOVAL_INTERVAL, self.now));
             outcome.status.deletion = Some(DeletionStatus { release: Some(release.word), ..DeletionStatus::default() });
             outcome.overall = Overall::Stalled(Says::no(Reason::WaitingForApproval, message));
         }

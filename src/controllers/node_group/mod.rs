@@ -4,21 +4,28 @@
 //! [`crate::resources`] and [`crate::engine`].
 
 mod approval;
+mod beforehand;
 mod deletion;
 mod hold;
 pub mod nodes;
 mod outcome;
+mod own_image;
+mod presence;
+mod recovery;
 pub mod status;
 pub mod target;
+mod validate;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use self::nodes::NodeReads;
+pub use self::validate::valid;
 use super::account::owned::{self, Denied};
 use super::account::{self, Grant, Refusal, Request, named};
 use super::apply;
@@ -27,16 +34,17 @@ use super::conditions::Overall;
 use super::consent::{self, Proposal};
 use super::context::{Context, State};
 use super::drift_events::News;
-use super::events::Told;
 use super::journal::{self, NoJournal};
 use super::plan_status::{self, Ahead};
-use super::report::{self, MANAGEMENT_API, Next};
+use super::recovery::{Word, existing, word};
+use super::report::{self, Next};
+use super::tag_keys;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
 use crate::engine::{Consent, Failure, Goal, Graph, Key, Recorded, Report};
-use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 use crate::resources::node_group::Target;
 
@@ -46,12 +54,18 @@ pub struct Remembered {
     finalizer: Option<Instant>,
     at_rest: bool,
     nodes: NodeReads,
+    /// The generation of the spec that AWS found nothing wrong with beforehand.
+    checked: Option<i64>,
+    /// The recovery that the memory of its resource is of.
+    recovering: Option<Word>,
 }
 
 /// What a reconcile came to: for status.
 struct Outcome {
     status: NodeGroupStatus,
     overall: Overall,
+    /// What is waited for; `None`: nothing was looked at, or what is waited for is what the conditions say.
+    waits: Option<Vec<super::waits::Wait>>,
     next: Next,
 }
 
@@ -76,10 +90,17 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     if state.asked_to_look(group.annotations().get(RECONCILE_AT_ANNOTATION)) {
         state.memory.forget_looks(now);
         state.kind.nodes.forget();
+        state.kind.checked = None;
         state.failed = None;
     }
     if let Some(News { at, keys }) = ctx.news.take(&uid) {
         state.memory.news(&keys, at);
+    }
+    if apply::has_finalizer(&*group) {
+        state.kind.finalizer = None;
+    }
+    if let Some(at) = state.rests(&*group, now) {
+        return Next::at(at);
     }
     let previous = state.written.clone().unwrap_or(before);
     state.edited(group.metadata.generation, previous.observed_generation, now);
@@ -89,7 +110,9 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     } else {
         Some(run.present(&previous).await)
     };
-    let Some(Outcome { status, overall, next }) = outcome else { return Next::change() };
+    let Some(Outcome { mut status, overall, waits, next }) = outcome else { return Next::change() };
+    let generation = group.metadata.generation;
+    let (overall, next) = report::judge(&ctx, (&previous, &mut status), generation, waits, (overall, next), now);
     report::news(&ctx, &*group, &previous.conditions, &overall);
     report::write(&ctx, &*group, state, previous, status, &overall, next).await
 }
@@ -119,9 +142,9 @@ impl Reconcile<'_> {
     async fn present(&mut self, previous: &NodeGroupStatus) -> Outcome {
         let spec = &self.group.spec;
         if spec.suspend {
-            return self.suspended(previous, "spec.suspend is true: AWS is not touched");
+            return self.while_suspended(previous, "spec.suspend is true: AWS is not touched").await;
         }
-        if let Err(refusal) = valid(self.group) {
+        if let Err(refusal) = valid(self.group).and_then(|()| self.still_here(previous)) {
             return self.refused(previous, refusal);
         }
         let name = &spec.cluster_ref.name;
@@ -137,7 +160,10 @@ impl Reconcile<'_> {
             return self.waiting(previous, Reason::WaitingForCluster, message);
         }
         if cluster.spec.suspend {
-            return self.suspended(previous, "its EksCluster is suspended: AWS is not touched");
+            return self.while_suspended(previous, "its EksCluster is suspended: AWS is not touched").await;
+        }
+        if let Some(outcome) = self.name_is_taken(previous) {
+            return outcome;
         }
         let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
             Ok(grant) => grant,
@@ -150,19 +176,16 @@ impl Reconcile<'_> {
             Err(refusal) => return self.refused(previous, refusal),
         };
         let view = view(&cluster);
-        if let Some(why) = &view.not_ready
-            && previous.arn.is_none()
-            && !self.has_finalizer()
-        {
-            // Nothing can be there yet, so AWS need not be asked.
-            return self.waiting(previous, Reason::WaitingForCluster, why.clone());
-        }
+        let may_be_there = !self.owns_nothing(previous);
+        let waits = view.not_ready.as_ref().filter(|_| !may_be_there);
         if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
             return self.still_failing(previous, &failed);
         }
-        let cloud = match self.cloud(&grant, &cluster).await {
-            Ok(cloud) => cloud,
-            Err(failure) => return self.failed(previous, failure),
+        let cloud = match (self.cloud(&grant, &cluster).await, waits) {
+            (Ok(cloud), _) => cloud,
+            // Nothing is there yet, so its cluster says first what is wrong with the account.
+            (Err(_), Some(why)) => return self.waiting(previous, Reason::WaitingForCluster, why.clone()),
+            (Err(failure), None) => return self.failed(previous, failure),
         };
         let age = self.ctx.settings.intervals.drift;
         match owned::check_owned(self.ctx, &cloud.aws, &grant, &self.namespace, &undecided, age).await {
@@ -170,42 +193,49 @@ impl Reconcile<'_> {
             Err(Denied::Refused(refusal)) => return self.refused(previous, refusal),
             Err(Denied::Unseen(failure)) => return self.failed(previous, failure),
         }
+        let word = word(self.group, previous.recovery.as_ref());
+        if word.is_none()
+            && let Err(failure) = self.check_beforehand(&cloud.aws, previous, &cluster, &view).await
+        {
+            return self.failed(previous, failure);
+        }
+        if let Some(why) = waits {
+            return self.waiting(previous, Reason::WaitingForCluster, why.clone());
+        }
+        if let Some(word) = word {
+            return self.recover(previous, &cluster, &grant, &cloud, word).await;
+        }
+        self.end_recovery();
         let (target, opens) = target::target(self.group, &cluster, self.now);
-        let graph = match self.graph(&grant, &cloud, &view, &target) {
+        let tags = expand::node_group_tags(spec, &view, &grant.settings);
+        let graph = match self.graph(&grant, &cloud, &view, &target, &previous.tag_keys) {
             Ok(graph) => graph,
             Err(error) => return self.refused(previous, Refusal::from(error)),
         };
         let observes = self.change_policy(&cluster) == ChangePolicy::Observe;
-        if !self.has_finalizer() && !observes {
-            if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
-                let message =
-                    format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
-                tracing::warn!(node_group = self.group.name_any(), message);
-                let mut outcome = self.waiting(previous, Reason::Pending, message);
-                outcome.next = Next::after(SignedDuration::from_secs(5), self.now).failed(MANAGEMENT_API);
-                return outcome;
-            }
-            self.state.kind.finalizer = Some(Instant::now());
+        let kept = match observes {
+            true => Ok(previous.clone()),
+            false => tag_keys::keep(self.ctx, self.group, self.state, previous, &tags).await,
+        };
+        let previous = match &kept {
+            Ok(kept) => kept,
+            Err(message) => return self.not_kept(previous, message.clone()),
+        };
+        if !observes && let Some(outcome) = self.finalizer(previous).await {
+            return outcome;
         }
         let (consent, asked) = self.consent(previous, &cluster, &grant, &target);
         let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &consent).await;
         self.state.kind.at_rest = report.plan.settled();
-        self.told_of_scale(previous);
         let due = self.state.kind.nodes.look(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
+        let tag_keys = tag_keys::still_needed(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
         let mut outcome = self.reported(previous, report, &target, &consent, &asked);
+        outcome.status.tag_keys = tag_keys;
         self.publish_approval(previous, &outcome.status).await;
         for at in due.into_iter().chain(opens) {
             outcome.next = outcome.next.or(Next::at(at));
         }
         outcome
-    }
-
-    /// An event for whoever edited a size that an autoscaler owns.
-    fn told_of_scale(&self, previous: &NodeGroupStatus) {
-        let edited = previous.arn.is_some() && previous.observed_generation != self.group.metadata.generation;
-        if let Some(note) = status::scaled_in_vain(&self.group.spec.scaling, previous.replicas).filter(|_| edited) {
-            self.ctx.events.publish(self.group, vec![Told::normal("SizeNotEnforced", note)]);
-        }
     }
 
     async fn cloud(&self, grant: &Grant, cluster: &EksCluster) -> Result<Cloud, Failure> {
@@ -216,12 +246,8 @@ impl Reconcile<'_> {
         let aws = if self.state.kind.at_rest { session.background() } else { session };
         let salt = report::salt(self.group);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
-        Ok(Cloud { aws, owner, intervals, salt, adoption: grant.adoption, trusts_tags: false })
-    }
-
-    fn owner(&self) -> Owner {
-        let cluster = format!("{}/{}", self.namespace, self.group.spec.cluster_ref.name);
-        Owner { uid: self.group.uid().unwrap_or_default(), cluster }
+        let (adoption, existing) = (grant.adoption, existing(self.ctx));
+        Ok(Cloud { aws, owner, intervals, salt, adoption, trusts_tags: false, existing })
     }
 
     fn graph(
@@ -230,6 +256,7 @@ impl Reconcile<'_> {
         cloud: &Cloud,
         view: &ClusterView,
         target: &Target,
+        tag_keys: &[String],
     ) -> Result<Graph<Cloud>, SpecError> {
         expand::node_group(&NodeGroupInput {
             spec: &self.group.spec,
@@ -238,6 +265,7 @@ impl Reconcile<'_> {
             account: &grant.settings,
             cluster: view,
             target: target.clone(),
+            tag_keys,
             intervals: cloud.intervals,
         })
     }
@@ -343,7 +371,7 @@ impl Reconcile<'_> {
             changed_outside,
             facts: &facts,
         };
-        let (status, overall) = status::status(&status::Input {
+        let input = status::Input {
             previous,
             generation,
             key: &key(self.group),
@@ -359,29 +387,9 @@ impl Reconcile<'_> {
             target,
             nodes: &self.state.kind.nodes.seen(),
             now: self.now,
-        });
-        Outcome { status, overall, next }
-    }
-
-    fn has_finalizer(&self) -> bool {
-        let lately = self.state.kind.finalizer.is_some_and(|at| at.elapsed().as_secs() < 30);
-        apply::has_finalizer(self.group) || lately
-    }
-}
-
-/// What can be judged before any call.
-pub fn valid(group: &NodeGroup) -> Result<(), Refusal> {
-    let spec = &group.spec;
-    spec.version().map_err(|error| Refusal::new(Reason::InvalidSpec, format!("spec.version: {error}")))?;
-    spec.subnets.kind()?;
-    let scaling = &spec.scaling;
-    if scaling.min > scaling.max || scaling.initial() < scaling.min || scaling.initial() > scaling.max {
-        let message = "spec.scaling: min, desired and max must be in this order";
-        return Err(Refusal::new(Reason::InvalidSpec, message));
-    }
-    // Fields that are part of the API and not acted upon yet: said, never ignored.
-    match crate::api::unsupported::of_node_group(spec).message() {
-        Some(message) => Err(Refusal::new(Reason::InvalidSpec, message)),
-        None => Ok(()),
+        };
+        let (status, overall) = status::status(&input);
+        let waits = Some(waiting::waits(&input, &overall));
+        Outcome { status, overall, waits, next }
     }
 }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::nodes::{Seen, in_the_way, progress};
+use super::own_image::{self, OtherVersion};
 use crate::api::NodeGroupSpec;
 use crate::api::Reason;
 use crate::api::conditions::ConditionType;
@@ -14,7 +15,7 @@ use crate::controllers::conditions::{Conditions, Overall, Says, in_sync, whole};
 use crate::controllers::journal::update_attempts;
 use crate::engine::check::Violation;
 use crate::engine::{Class, Goal, Key, Memory, Plan};
-use crate::resources::node_group::{Held, Target, waits_for_window};
+use crate::resources::node_group::{Held, Target, pending_release, waits_for_window};
 
 /// What status is made of.
 pub struct Input<'a> {
@@ -83,6 +84,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     let status = NodeGroupStatus {
         observed_generation: *generation,
         conditions: conditions(input, &nodes, &overall),
+        waits: previous.waits.clone(),
         arn: output("arn"),
         version: output("version"),
         release_version: output("releaseVersion"),
@@ -97,7 +99,10 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
         plan: Some(shown.clone()),
         drift: input.drift.clone(),
         synced: input.synced.clone(),
+        tag_keys: previous.tag_keys.clone(),
         deletion: previous.deletion.clone(),
+        recovery: previous.recovery.clone(),
+        hand_over: previous.hand_over.clone(),
         upgrade: previous.upgrade.clone(),
     };
     (status, overall)
@@ -127,8 +132,19 @@ fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
     }
 }
 
-/// What is ready is not as asked as long as a version waits.
+/// What runs another version because its AMI is the user's own.
+fn other_version(input: &Input<'_>) -> Option<OtherVersion> {
+    let output = |name: &str| Facts(input.memory).output(input.key, name);
+    let (ami_type, version) = (output("amiType"), output("version"));
+    let there = own_image::Facts { ami_type, version, nodes: input.nodes };
+    own_image::other_version(input.spec, input.target.version.as_deref(), &there)
+}
+
+/// What is ready is not as asked as long as a version waits, or is one that only a person can bring about.
 fn held(overall: Overall, input: &Input<'_>) -> Overall {
+    if let (Overall::Ready(_), Some(other)) = (&overall, other_version(input).filter(|other| other.own)) {
+        return Overall::Stalled(Says::no(Reason::InvalidSpec, other.message));
+    }
     let reason = match (&overall, &input.target.held) {
         (Overall::Ready(_), Some(Held::ControlPlane(_))) => Reason::WaitingForCluster,
         (Overall::Ready(_), Some(Held::Window(_))) => Reason::OutsideMaintenanceWindow,
@@ -166,8 +182,8 @@ pub fn evictions_failed(memory: &Memory, key: &Key) -> bool {
     failed.is_some_and(|failed| failed.failure.class == Class::Obstructed)
 }
 
-/// What a size in the spec does not do, when an autoscaler owns it: for whoever ran `kubectl scale`.
-pub fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
+/// What a size in the spec does not do, when an autoscaler owns it.
+fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
     let (wanted, there) = (scaling.desired?, there?);
     (scaling.desired_policy == DesiredPolicy::Initial && wanted != there).then(|| {
         format!(
@@ -199,7 +215,9 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
     let mut all = Conditions::from(&previous.conditions, *generation, now);
     all.set(ConditionType::Upgrading, &upgrading(input, nodes));
     let nodes = match nodes {
-        Overall::Ready(says) | Overall::Reconciling(says) | Overall::Stalled(says) => says.clone(),
+        Overall::Ready(says) | Overall::Reconciling(says) | Overall::Stalled(says) | Overall::Observed(says) => {
+            says.clone()
+        }
         Overall::Suspended(message) => Says::unknown(Reason::Suspended, message),
     };
     all.set(ConditionType::NodesReady, &nodes);
@@ -207,11 +225,15 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
         Goal::Present => {
             let mut sync = in_sync(plan, memory);
             let desired = Facts(memory).output(key, "desired").and_then(|desired| desired.parse().ok());
+            if let (true, Some(other)) = (sync.is_true(), other_version(input)) {
+                sync = Says::no(Reason::Drifted, other.message);
+            }
             let waits = memory.observed(key).and_then(|seen| waits_for_window(spec, target, seen));
             if let (true, Some(held)) = (sync.is_true(), &target.held) {
                 sync = Says::no(Reason::Upgrading, held.to_string());
             }
-            for note in waits.into_iter().chain(scaled_in_vain(&spec.scaling, desired)) {
+            let pending = memory.observed(key).and_then(pending_release);
+            for note in waits.into_iter().chain(pending).chain(scaled_in_vain(&spec.scaling, desired)) {
                 sync.message = format!("{}; {note}", sync.message);
             }
             sync

@@ -325,12 +325,18 @@ impl Found {
         if let Some(own) = &spec.version
             && let (Ok(own), Ok(seen)) = (own.parse::<KubernetesVersion>(), there.version.parse())
             && own < seen
+            // What an AMI of one's own runs is not what EKS says.
+            && there.ami_type != release::CUSTOM
         {
             let why = format!(
                 "nodes are never taken back: set version: \"{seen}\", or make a new NodeGroup of the lower version and delete \
                  this one"
             );
             self.0.push(Change::forbidden("version", seen, own, why));
+        }
+        let behind = spec.version.as_ref().zip(release::own_ami_is_behind(spec.version.as_deref(), there));
+        if let Some((own, why)) = behind.filter(|_| next_template(spec, target, there).is_none()) {
+            self.0.push(Change::forbidden("version", &there.version, own, why));
         }
         if let Some(release) = next_release(spec, target, there) {
             self.in_place("releaseVersion", &there.release, release);

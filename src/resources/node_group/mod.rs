@@ -4,6 +4,7 @@
 //! it: `desired` is only what it begins with.
 
 mod changes;
+mod newest;
 mod release;
 pub mod seen;
 pub mod target;
@@ -20,12 +21,14 @@ use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, is_tag, tag_chan
 use super::ownership;
 use super::updates::{self, Updated};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
+use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
-use crate::aws::{Fresh, Service};
 use crate::engine::{
     Action, AnyObserved, Change, Class, Failure, Goal, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest,
 };
+use newest::Newest;
+pub use newest::pending_release;
 pub use seen::Seen;
 pub use target::{Held, Target};
 
@@ -90,19 +93,6 @@ impl NodeGroup {
         }
     }
 
-    /// The newest AMI release for the nodes as they are. Where it cannot be read, nothing is held up: the last one known.
-    async fn newest_release(&self, cloud: &Cloud, group: &Nodegroup, last: Option<&Seen>) -> Option<String> {
-        let (version, ami_type) = (group.version()?, group.ami_type()?.as_str());
-        let fresh = Fresh::within(self.intervals.seldom());
-        match cloud.aws.snapshots.newest_release(version, ami_type, fresh).await {
-            Ok(newest) => newest,
-            Err(error) => {
-                tracing::warn!(node_group = self.name, %error, "the newest AMI release is not known");
-                last.filter(|last| last.version == version).and_then(|last| last.newest_release.clone())
-            }
-        }
-    }
-
     fn launch_template(&self) -> Option<LaunchTemplateSpecification> {
         let wanted = self.spec.launch_template.as_ref()?;
         Some(LaunchTemplateSpecification::builder().id(&wanted.id).set_version(wanted.version.clone()).build())
@@ -137,8 +127,8 @@ impl NodeGroup {
             let message = format!("node group {} is being updated: its settings wait for that", self.name);
             return Err(Failure::new(Class::Busy, message));
         }
-        let newest_release = seen.detail.newest_release.clone();
-        Ok(Seen { newest_release, ..Seen::from(&group) })
+        let Seen { newest_release, pending_release, .. } = seen.detail.clone();
+        Ok(Seen { newest_release, pending_release, ..Seen::from(&group) })
     }
 
     /// Sends all settings that differ in one call.
@@ -168,6 +158,7 @@ impl NodeGroup {
         let Some(nodes) = changes::replacement(&self.spec, &self.target, &seen.detail) else { return Ok(seen) };
         let force = self.spec.update.as_ref().is_some_and(|update| update.force);
         let step = format!("version {nodes:?} {force}");
+        let newest = seen.detail.newest_release.clone().filter(|newest| nodes.release.as_ref() == Some(newest));
         let request = cloud
             .aws
             .eks
@@ -179,7 +170,15 @@ impl NodeGroup {
             .set_launch_template(nodes.launch_template)
             .set_force(force.then_some(true))
             .client_request_token(self.token(cloud, &seen, &step));
-        let answer = cloud.aws.call(Service::Eks, "UpdateNodegroupVersion", &self.name, request.send()).await?;
+        let answer = match cloud.aws.call(Service::Eks, "UpdateNodegroupVersion", &self.name, request.send()).await {
+            Err(error) if newest.as_ref().is_some_and(|newest| release::is_refusal(&error.to_string(), newest)) => {
+                // Nobody named it: what runs is as asked, and the next look says what is pending.
+                let (ami_type, newest) = (&seen.detail.ami_type, newest.unwrap_or_default());
+                cloud.aws.snapshots.refused_releases().note(ami_type, &newest, error.to_string());
+                return Err(Failure::new(Class::NoChange, error.to_string()));
+            }
+            other => other?,
+        };
         Ok(updates::begun(seen, self.updated(), answer.update))
     }
 
@@ -276,9 +275,10 @@ impl Resource for NodeGroup {
         }
         let newest = match look.goal {
             Goal::Present => self.newest_release(cloud, &group, last.map(|last| &last.detail)).await,
-            Goal::Gone | Goal::Released => None,
+            Goal::Gone | Goal::Released => Newest::default(),
         };
-        let seen = self.observed(&group, newest);
+        let mut seen = self.observed(&group, newest.offered);
+        seen.detail.pending_release = newest.pending;
         let seen = updates::follow(cloud, self.updated(), seen, look, last).await?;
         Ok(ownership::presence(cloud, &tags, seen, what))
     }

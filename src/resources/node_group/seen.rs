@@ -18,6 +18,8 @@ pub struct Seen {
     pub release: String,
     /// The newest AMI release of its version, as far as that is known.
     pub newest_release: Option<String>,
+    /// A newer one that EKS refuses, with why.
+    pub pending_release: Option<(String, String)>,
     pub min: i32,
     pub max: i32,
     pub desired: i32,
@@ -65,6 +67,7 @@ impl From<&Nodegroup> for Seen {
             version: text(group.version()),
             release: text(group.release_version()),
             newest_release: None,
+            pending_release: None,
             min: scaling.and_then(|s| s.min_size()).unwrap_or_default(),
             max: scaling.and_then(|s| s.max_size()).unwrap_or_default(),
             desired: scaling.and_then(|s| s.desired_size()).unwrap_or_default(),

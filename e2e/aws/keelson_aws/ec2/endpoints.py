@@ -147,6 +147,10 @@ class EndpointGuard(Guard, EC2Response):
             raise not_found(endpoint_id)
         endpoint = backend.vpc_end_points[endpoint_id]
         result = super().modify_vpc_endpoint()
+        if self._get_param("PrivateDnsEnabled") is not None:
+            if endpoint.vpc_endpoint_type != "Interface":
+                raise AwsError("InvalidParameter", "Private DNS can only be set for interface endpoints")
+            endpoint.private_dns_enabled = truthy(self._get_param("PrivateDnsEnabled"))
         if endpoint.destination_prefix_list_id:
             for table_id in self._get_param("AddRouteTableIds", []):
                 backend.create_route(

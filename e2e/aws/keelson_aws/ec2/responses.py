@@ -13,6 +13,7 @@ from ..errors import AwsError
 from .addresses import AddressGuard
 from .endpoints import EndpointGuard
 from .images import ImageGuard
+from .instance_types import InstanceTypeGuard
 from .launch_templates import LaunchTemplateGuard
 from .nat import NatGuard
 from .network import NetworkGuard
@@ -28,7 +29,16 @@ TAGGED = {
 
 
 class Ec2Response(
-    NatGuard, NetworkGuard, AddressGuard, SecurityGroupGuard, EndpointGuard, LaunchTemplateGuard, ImageGuard, PeeringGuard, EC2Response
+    NatGuard,
+    NetworkGuard,
+    AddressGuard,
+    SecurityGroupGuard,
+    EndpointGuard,
+    LaunchTemplateGuard,
+    ImageGuard,
+    InstanceTypeGuard,
+    PeeringGuard,
+    EC2Response,
 ):
     def call_action(self) -> Any:
         if str(self._get_param("DryRun", "false")).lower() == "true":

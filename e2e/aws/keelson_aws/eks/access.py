@@ -51,9 +51,29 @@ def make_entry(
         "type": kind,
     }
     body["kubernetesGroups"] = body["kubernetesGroups"] or []
-    part = Part(body, {"policies": {}})
+    part = Part(body, {"policies": {}, "principal_id": principal_id(principal_arn)})
     cluster.access_entries[principal_arn] = part
     return part
+
+
+def principal_id(arn: str) -> str | None:
+    """The unique id of a role or user: one that is made anew under the same ARN has another."""
+    found = find_role(arn) or find_user(arn)
+    return None if found is None else str(found.id)
+
+
+def is_valid(part: Part) -> bool:
+    """EKS keeps the principal's unique id with the entry and shows it to nobody: an entry from before the principal was made anew
+    lets nobody in. See the data type AccessEntry in EKS's API reference."""
+    return bool(part.data["principal_id"] == principal_id(part.body["principalArn"]))
+
+
+def lets_nodes_in(cluster: Cluster, part: Part) -> bool:
+    """Whether nodes of a node group can join: those that came by an entry need it as long as they run."""
+    if not part.data.get("by_entry"):
+        return True
+    found = cluster.access_entries.get(part.body["nodeRole"])
+    return found is not None and is_valid(found)
 
 
 def bootstrap_creator(context: Context, cluster: Cluster) -> None:
@@ -62,10 +82,14 @@ def bootstrap_creator(context: Context, cluster: Cluster) -> None:
     associate(context, part, CLUSTER_ADMIN, {"type": "cluster", "namespaces": []})
 
 
-def add_node_entry(context: Context, cluster: Cluster, role_arn: str, kind: str) -> None:
-    """EKS adds the entry of a managed node group's, or a Fargate profile's, role by itself where entries are in use."""
-    if cluster.body["accessConfig"]["authenticationMode"] != "CONFIG_MAP" and role_arn not in cluster.access_entries:
+def add_node_entry(context: Context, cluster: Cluster, role_arn: str, kind: str) -> bool:
+    """EKS adds the entry of a managed node group's, or a Fargate profile's, role by itself where entries are in use. Says whether
+    they are."""
+    if cluster.body["accessConfig"]["authenticationMode"] == "CONFIG_MAP":
+        return False
+    if role_arn not in cluster.access_entries:
         make_entry(context, cluster, role_arn, kind).data["managed"] = True
+    return True
 
 
 def associate(context: Context, part: Part, policy_arn: str, scope: dict[str, Any]) -> dict[str, Any]:

@@ -98,6 +98,8 @@ def change_version(context: Context) -> Update:
     asked, body = context.params, part.body
     who = {"clusterName": cluster.name, "nodegroupName": body["nodegroupName"]}
     template = None
+    if body["amiType"] == "CUSTOM":
+        check_own_image(asked, who)
     if asked.get("launchTemplate"):
         if not body.get("launchTemplate"):
             raise bad_parameter("You cannot add a launch template to a node group that was created without one", **who)
@@ -146,6 +148,16 @@ def change_version(context: Context) -> Update:
     seconds = context.settings.nodegroup_seconds
     rolling.begin(context, cluster, part, image, seconds)
     return start_update(context, cluster, "VersionUpdate", params, seconds, finish, nodegroup=body["nodegroupName"])
+
+
+def check_own_image(asked: dict[str, Any], who: dict[str, str]) -> None:
+    """The caller's own image brings its own kubelet, so EKS is not to be told a version (eksctl-io/eksctl#5748)."""
+    if asked.get("version"):
+        raise bad_parameter("You cannot specify the field kubernetesVersion when using custom AMIs.", **who)
+    if asked.get("releaseVersion"):
+        raise bad_parameter("You cannot specify the field releaseVersion when using custom AMIs.", **who)
+    if not asked.get("launchTemplate"):
+        raise bad_parameter("Launch template details can't be null for Custom ami type node group", **who)
 
 
 def older(release: str, than: str, releases: list[str]) -> bool:

@@ -17,7 +17,9 @@ from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exce
 from .tags import check_tags
 
 NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,62}")
-ARM_TYPES = re.compile(r"^(a1|t4g|[a-z]+\d+g[a-z]*)\.")
+AMI_TYPE = re.compile(r"(AL2023_(x86_64|ARM_64)_(STANDARD|NVIDIA|NEURON)|AL2_(x86_64(_GPU)?|ARM_64)|BOTTLEROCKET_(x86_64|ARM_64)(_NVIDIA)?(_FIPS)?|WINDOWS_(CORE|FULL)_\d{4}_x86_64|CUSTOM)")
+# The last minor with images of Amazon Linux 2.
+LAST_OF_AL2 = "1.32"
 
 
 @operation
@@ -45,6 +47,7 @@ def make_nodegroup(context: Context, cluster: Cluster) -> Part:
     version = params.get("version") or cluster.version
     check_version(cluster, version)
     ami_type = choose_ami_type(params, template)
+    check_ami_type(ami_type, version, instance_types_of(params, template))
     releases = releases_of(context, version, ami_type, template)
     release = params.get("releaseVersion") or releases[0]
     if release not in releases:
@@ -89,7 +92,8 @@ def make_nodegroup(context: Context, cluster: Cluster) -> Part:
         body["remoteAccess"] = params["remoteAccess"]
     part = Part(body, {"source_template": template["data"] if template else None})
     cluster.nodegroups[name] = part
-    access.add_node_entry(context, cluster, params["nodeRole"], "EC2_WINDOWS" if ami_type.startswith("WINDOWS") else "EC2_LINUX")
+    kind = "EC2_WINDOWS" if ami_type.startswith("WINDOWS") else "EC2_LINUX"
+    part.data["by_entry"] = access.add_node_entry(context, cluster, params["nodeRole"], kind)
     seconds = context.settings.nodegroup_seconds
     context.timeline.after(seconds / 2, lambda: launch(context, cluster, part))
     context.timeline.after(seconds, lambda: finish_creation(context, cluster, part))
@@ -135,10 +139,33 @@ def choose_ami_type(params: dict[str, Any], template: dict[str, Any] | None) -> 
         if params.get("amiType") not in (None, "CUSTOM"):
             raise bad_parameter("You cannot specify an AMI Type when an image id is specified within the launch template.")
         return "CUSTOM"
-    if params.get("amiType"):
-        return str(params["amiType"])
-    types = params.get("instanceTypes") or [(template or {"data": {}})["data"].get("InstanceType", "t3.medium")]
-    return "AL2023_ARM_64_STANDARD" if ARM_TYPES.match(types[0]) else "AL2023_x86_64_STANDARD"
+    # Whatever the instance types are.
+    return str(params.get("amiType") or "AL2023_x86_64_STANDARD")
+
+
+def instance_types_of(params: dict[str, Any], template: dict[str, Any] | None) -> list[str]:
+    return params.get("instanceTypes") or [(template or {"data": {}})["data"].get("InstanceType", "t3.medium")]
+
+
+def check_ami_type(ami_type: str, version: str, types: list[str]) -> None:
+    if not AMI_TYPE.fullmatch(ami_type):
+        raise bad_parameter(f"AMI type {ami_type} is not supported")
+    if ami_type.startswith("AL2_") and minor_number(version) > minor_number(LAST_OF_AL2):
+        raise bad_parameter(f"Requested amiType {ami_type} is not supported for kubernetes version {version}")
+    arch = "arm64" if "ARM_64" in ami_type else "x86_64"
+    for name in types:
+        # Those that do not exist are told of by themselves.
+        known = INSTANCE_TYPES.get(name)
+        if ami_type != "CUSTOM" and known and not (arch in known["ProcessorInfo"]["SupportedArchitectures"] and accelerates(known, ami_type)):
+            raise bad_parameter(f"[{name}] is not a valid instance type for requested amiType {ami_type}")
+
+
+def accelerates(instance_type: dict[str, Any], ami_type: str) -> bool:
+    """Whether it has what the image is for."""
+    nvidia = any(gpu["Manufacturer"] == "NVIDIA" for gpu in instance_type.get("GpuInfo", {}).get("Gpus", []))
+    neuron = "NeuronInfo" in instance_type
+    wants_nvidia, wants_neuron = "NVIDIA" in ami_type or ami_type.endswith("_GPU"), "NEURON" in ami_type or ami_type.endswith("_GPU")
+    return not (wants_nvidia or wants_neuron) or (wants_nvidia and nvidia) or (wants_neuron and neuron)
 
 
 def releases_of(context: Context, version: str, ami_type: str, template: dict[str, Any] | None) -> list[str]:

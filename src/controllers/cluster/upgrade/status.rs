@@ -213,7 +213,7 @@ fn of_hold(why: &Hold) -> Reason {
 pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Overall {
     let message = message.unwrap_or_default();
     match (base, &decision.state) {
-        (base @ (Overall::Stalled(_) | Overall::Suspended(_)), _) => base,
+        (base @ (Overall::Stalled(_) | Overall::Observed(_) | Overall::Suspended(_)), _) => base,
         (Overall::Ready(says), State::Settled) => {
             Overall::Ready(Says { message: with_due(&says.message, decision), ..says })
         }

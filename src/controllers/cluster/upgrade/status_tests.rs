@@ -33,6 +33,7 @@ fn seen(control_plane: &str, nodes: &str, own: Option<&str>) -> Seen {
             kubelets: BTreeSet::new(),
             busy: false,
             suspended: false,
+            custom_ami: false,
         }],
         other_kubelets: Vec::new(),
         unread: None,
@@ -85,7 +86,7 @@ fn told(spec: &EksClusterSpec, seen: &Seen, plan: &Plan, remaining: u64, previou
         Overall::Ready(says) => ("Ready", says),
         Overall::Reconciling(says) => ("Reconciling", says),
         Overall::Stalled(says) => ("Stalled", says),
-        Overall::Suspended(_) => unreachable!(),
+        Overall::Observed(_) | Overall::Suspended(_) => unreachable!(),
     };
     let upgrading = upgrading(&decision, message.as_deref());
     let sync = in_sync(Says::yes(Reason::Synced, "AWS matches the spec"), &decision);

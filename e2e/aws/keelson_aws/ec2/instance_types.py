@@ -1,0 +1,37 @@
+"""Instance types: those of the region only, and found by names with * and ?, as EC2's filters have it."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, InstanceType
+from moto.ec2.responses import EC2Response
+
+from .base import Guard
+
+
+def offered_in(region: str) -> set[str]:
+    """Names of the instance types that some zone of the region offers."""
+    return {offer["InstanceType"] for offer in INSTANCE_TYPE_OFFERINGS["availability-zone"].get(region, [])}
+
+
+class InstanceTypeGuard(Guard, EC2Response):
+    def describe_instance_types(self) -> ActionResult:
+        there = offered_in(self.region_state.region_name)
+        result: dict[str, Any] = super().describe_instance_types().result  # type: ignore[assignment]
+        # A region that moto knows no offerings of has them all.
+        types: list[InstanceType] = [t for t in result["InstanceTypes"] if not there or t["InstanceType"] in there]
+        return ActionResult({"InstanceTypes": types})
+
+    def describe_instance_type_offerings(self) -> ActionResult:
+        kind = self._get_param("LocationType") or "region"
+        filters: dict[str, list[str]] = self._filters_from_querystring()
+        fields = {"instance-type": "InstanceType", "location": "Location"}
+
+        def matches(offer: dict[str, Any]) -> bool:
+            return all(any(fnmatchcase(offer[fields[name]], value) for value in values) for name, values in filters.items())
+
+        offers = INSTANCE_TYPE_OFFERINGS[kind].get(self.region_state.region_name, [])
+        return ActionResult({"InstanceTypeOfferings": [offer for offer in offers if matches(offer)]})

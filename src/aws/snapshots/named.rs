@@ -1,0 +1,204 @@
+//! What a spec names and somebody else made or offers, by name: instance types, launch templates, roles, users, policies. Each is
+//! read once for all who ask for it. I/O: AWS reads.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use aws_sdk_ec2::types::{InstanceTypeInfo, LocationType};
+
+use super::identity::decode;
+use super::reads::{filter, pages};
+use super::{Keyed, Snapshots};
+use crate::aws::call::Service::{Ec2, Iam};
+use crate::aws::errors::AwsError;
+use crate::aws::shared::Fresh;
+
+/// The reads of a region.
+#[derive(Debug, Default)]
+pub(super) struct RegionalNamed {
+    families: Keyed<String, Vec<InstanceType>>,
+    templates: Keyed<(String, String), Template>,
+}
+
+/// The reads of IAM.
+#[derive(Debug, Default)]
+pub(super) struct GlobalNamed {
+    roles: Keyed<String, Option<NamedRole>>,
+    users: Keyed<String, Option<String>>,
+    policies: Keyed<String, bool>,
+}
+
+/// An instance type that EC2 offers in the region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceType {
+    /// Such as `m7i.large`.
+    pub name: String,
+    /// `x86_64`, `arm64`.
+    pub architectures: BTreeSet<String>,
+    /// Who makes its accelerators, such as `NVIDIA`; empty: it has none.
+    pub accelerators: BTreeSet<String>,
+    /// Names of the availability zones where it is offered.
+    pub zones: BTreeSet<String>,
+}
+
+impl From<&InstanceTypeInfo> for InstanceType {
+    fn from(info: &InstanceTypeInfo) -> Self {
+        let architectures = info.processor_info().map(|processor| processor.supported_architectures());
+        let gpus = info.gpu_info().map(|gpus| gpus.gpus()).unwrap_or_default();
+        let neuron = info.neuron_info().map(|neuron| neuron.neuron_devices()).unwrap_or_default();
+        let inference = info.inference_accelerator_info().map(|all| all.accelerators()).unwrap_or_default();
+        let makers = gpus.iter().filter_map(|gpu| gpu.manufacturer());
+        let makers = makers.chain(inference.iter().filter_map(|one| one.manufacturer())).map(str::to_owned);
+        InstanceType {
+            name: info.instance_type().map(|name| name.as_str().to_owned()).unwrap_or_default(),
+            architectures: architectures.unwrap_or_default().iter().map(|one| one.as_str().to_owned()).collect(),
+            accelerators: makers.chain((!neuron.is_empty()).then(|| "AWS".to_owned())).collect(),
+            zones: BTreeSet::new(),
+        }
+    }
+}
+
+/// A version of a launch template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Template {
+    /// There is none. Holds how EC2 says so.
+    Missing(String),
+    /// It is there.
+    Found {
+        /// It names an AMI.
+        has_image: bool,
+        /// It names an instance type.
+        has_instance_type: bool,
+    },
+}
+
+/// A role, whoever made it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedRole {
+    /// With its path.
+    pub arn: String,
+    /// JSON, decoded.
+    pub trust_policy: String,
+}
+
+impl Snapshots {
+    /// The instance types of a family, such as `m7i`, that are offered in the region; empty when there is no such family.
+    ///
+    /// # Errors
+    /// As of the reads.
+    pub async fn instance_types(&self, family: &str, fresh: Fresh) -> Result<Arc<Vec<InstanceType>>, AwsError> {
+        let read = self.regional.named.families.of(family.to_owned());
+        self.shared(&read, fresh, |this| instance_types(this, family.to_owned())).await
+    }
+
+    /// A version of a launch template: a number, or `$Default`.
+    ///
+    /// # Errors
+    /// As of the read, but for a template or version that is not there.
+    pub async fn launch_template(&self, id: &str, version: &str, fresh: Fresh) -> Result<Arc<Template>, AwsError> {
+        let key = (id.to_owned(), version.to_owned());
+        let read = self.regional.named.templates.of(key.clone());
+        self.shared(&read, fresh, |this| launch_template(this, key)).await
+    }
+
+    /// The role of that name (without its path), whoever made it.
+    ///
+    /// # Errors
+    /// As of the read.
+    pub async fn named_role(&self, name: &str, fresh: Fresh) -> Result<Arc<Option<NamedRole>>, AwsError> {
+        let read = self.global.0.named.roles.of(name.to_owned());
+        self.shared(&read, fresh, |this| role(this, name.to_owned())).await
+    }
+
+    /// ARN of the user of that name (without its path).
+    ///
+    /// # Errors
+    /// As of the read.
+    pub async fn user(&self, name: &str, fresh: Fresh) -> Result<Arc<Option<String>>, AwsError> {
+        let read = self.global.0.named.users.of(name.to_owned());
+        self.shared(&read, fresh, |this| user(this, name.to_owned())).await
+    }
+
+    /// Whether there is an IAM policy of that ARN.
+    ///
+    /// # Errors
+    /// As of the read.
+    pub async fn has_policy(&self, arn: &str, fresh: Fresh) -> Result<bool, AwsError> {
+        let read = self.global.0.named.policies.of(arn.to_owned());
+        Ok(*self.shared(&read, fresh, |this| has_policy(this, arn.to_owned())).await?)
+    }
+}
+
+/// By filter rather than by name: a name that does not exist would fail the read.
+async fn instance_types(reads: Snapshots, family: String) -> Result<Vec<InstanceType>, AwsError> {
+    let (Snapshots { caller, ec2, .. }, family) = (&reads, &family);
+    let filters = &filter("instance-type", [format!("{family}.*")]);
+    let mut types = pages(caller, Ec2, "DescribeInstanceTypes", |token| async move {
+        let request = ec2.describe_instance_types().set_filters(Some(filters.clone())).set_next_token(token);
+        let page = caller.call(Ec2, "DescribeInstanceTypes", family, request.send()).await?;
+        Ok((page.instance_types().iter().map(InstanceType::from).collect(), page.next_token))
+    })
+    .await?;
+    if types.is_empty() {
+        return Ok(types);
+    }
+    let offerings: Vec<(String, String)> = pages(caller, Ec2, "DescribeInstanceTypeOfferings", |token| async move {
+        let request = ec2.describe_instance_type_offerings().location_type(LocationType::AvailabilityZone);
+        let request = request.set_filters(Some(filters.clone())).set_next_token(token);
+        let page = caller.call(Ec2, "DescribeInstanceTypeOfferings", family, request.send()).await?;
+        let offerings = page.instance_type_offerings().iter();
+        let offerings =
+            offerings.filter_map(|one| Some((one.instance_type()?.as_str().to_owned(), one.location()?.to_owned())));
+        Ok((offerings.collect(), page.next_token))
+    })
+    .await?;
+    for one in &mut types {
+        one.zones = offerings.iter().filter(|(name, _)| *name == one.name).map(|(_, zone)| zone.clone()).collect();
+    }
+    types.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(types)
+}
+
+async fn launch_template(reads: Snapshots, (id, version): (String, String)) -> Result<Template, AwsError> {
+    let Snapshots { caller, ec2, .. } = &reads;
+    let request = ec2.describe_launch_template_versions().launch_template_id(&id).versions(&version);
+    let answer = match caller.call(Ec2, "DescribeLaunchTemplateVersions", &id, request.send()).await {
+        Err(error) if error.is_gone() => return Ok(Template::Missing(error.to_string())),
+        other => other?,
+    };
+    let Some(found) = answer.launch_template_versions().first() else {
+        return Ok(Template::Missing(format!("EC2 shows no version {version} of it")));
+    };
+    let data = found.launch_template_data();
+    Ok(Template::Found {
+        has_image: data.is_some_and(|data| data.image_id().is_some()),
+        has_instance_type: data.is_some_and(|data| data.instance_type().is_some()),
+    })
+}
+
+async fn role(reads: Snapshots, name: String) -> Result<Option<NamedRole>, AwsError> {
+    let Snapshots { caller, iam, .. } = &reads;
+    match caller.call(Iam, "GetRole", &name, iam.get_role().role_name(&name).send()).await {
+        Err(error) if error.is_gone() => Ok(None),
+        other => Ok(other?.role.map(|role| NamedRole {
+            trust_policy: decode(role.assume_role_policy_document().unwrap_or_default()),
+            arn: role.arn().to_owned(),
+        })),
+    }
+}
+
+async fn user(reads: Snapshots, name: String) -> Result<Option<String>, AwsError> {
+    let Snapshots { caller, iam, .. } = &reads;
+    match caller.call(Iam, "GetUser", &name, iam.get_user().user_name(&name).send()).await {
+        Err(error) if error.is_gone() => Ok(None),
+        other => Ok(other?.user.map(|user| user.arn().to_owned())),
+    }
+}
+
+async fn has_policy(reads: Snapshots, arn: String) -> Result<bool, AwsError> {
+    let Snapshots { caller, iam, .. } = &reads;
+    match caller.call(Iam, "GetPolicy", &arn, iam.get_policy().policy_arn(&arn).send()).await {
+        Err(error) if error.is_gone() => Ok(false),
+        other => other.map(|_| true),
+    }
+}

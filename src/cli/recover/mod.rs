@@ -1,0 +1,251 @@
+//! `keelson recover`: lists what carries Keelson's tags in AWS against the objects that are there, and gives the word by which
+//! objects take over what earlier ones of their name had. I/O: the management cluster's API; reads from AWS, with the credentials of
+//! the environment.
+
+mod verdicts;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use super::approve::waiting::{Kind, Target};
+use super::reading;
+use crate::api::{AwsAccount, EksCluster, NodeGroup, RECOVER_ANNOTATION};
+use crate::aws::{Fresh, Identity};
+use crate::controllers::account::{self, Request};
+use crate::controllers::installation;
+use crate::resources::recovery::Found;
+use crate::resources::{inventory, recovery_reads};
+use verdicts::{Line, Object};
+
+/// Flags of `keelson recover`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The EksCluster or nodegroup/NAME that takes over what an earlier object of its name had. Without it, and without --all,
+    /// what is there is only listed.
+    #[arg(conflicts_with = "all")]
+    name: Option<Target>,
+    /// Namespace of that object [default: that of KUBECONFIG's context].
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// Every object takes over what an earlier one of its name had.
+    #[arg(long)]
+    all: bool,
+    /// List only.
+    #[arg(long)]
+    dry_run: bool,
+    /// UID of the earlier object, where there were several.
+    #[arg(long, requires = "name")]
+    uid: Option<String>,
+    /// Look into these regions of every AwsAccount as well, beside those in which objects are.
+    #[arg(long, value_delimiter = ',')]
+    region: Vec<String>,
+    /// Namespace of the operator: its ConfigMap says which installation this is.
+    #[arg(long, default_value = "keelson-system")]
+    operator_namespace: String,
+    /// Id of this installation [default: the one in the ConfigMap keelson-installation].
+    #[arg(long, value_parser = installation::parse)]
+    installation_id: Option<String>,
+    /// Use the credentials of the environment for objects that have no AwsAccount, as the operator's flag of the same name does.
+    #[arg(long, env = "KEELSON_ALLOW_AMBIENT_ACCOUNT")]
+    allow_ambient_account: bool,
+}
+
+/// Lists, and gives the word.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(recover(args))
+}
+
+/// The objects of the management cluster.
+struct Cluster {
+    clusters: Vec<EksCluster>,
+    groups: Vec<NodeGroup>,
+    accounts: Vec<AwsAccount>,
+}
+
+async fn recover(args: &Args) -> anyhow::Result<()> {
+    let client = Client::try_default().await.context("no Kubernetes API to work with; set KUBECONFIG")?;
+    let installation = installation_id(args, &client).await?;
+    let all = read(&client).await?;
+    let objects: Vec<Object> =
+        all.clusters.iter().map(Object::from).chain(all.groups.iter().map(Object::from)).collect();
+    let mut lines = Vec::new();
+    for (identity, region) in places(args, &all) {
+        let account = identity.account_id.clone().unwrap_or_else(|| "of the environment".to_owned());
+        match found(&identity, &region).await {
+            Ok((account_id, found)) => {
+                let place = format!("{account_id} {region}");
+                lines.extend(verdicts::lines(&place, &found, &objects, installation.as_deref()));
+            }
+            // One account that is closed keeps nobody from recovering in the others.
+            Err(error) => eprintln!("account {account}, {region} is left out: {error:#}"),
+        }
+    }
+    let chosen = chosen(args, &client, &objects, &lines)?;
+    super::print(&verdicts::table(&lines))?;
+    if args.dry_run || chosen.is_empty() {
+        return super::print(&hint(args, &lines));
+    }
+    let now = Timestamp::now().as_second();
+    for (object, uid) in chosen {
+        let name = format!("{} -n {}", object.argument, object.namespace);
+        match verdicts::text(object, &uid, now) {
+            Some(text) => {
+                annotate(&client, object, &text).await.with_context(|| name.clone())?;
+                super::print(&format!("{name}: takes over what UID {uid} had ({RECOVER_ANNOTATION}: {text})\n"))?;
+            }
+            None => super::print(&format!("{name}: is told already to take over what UID {uid} had\n"))?,
+        }
+    }
+    Ok(())
+}
+
+async fn installation_id(args: &Args, client: &Client) -> anyhow::Result<Option<String>> {
+    /// As the operator calls it where nobody names its Lease otherwise.
+    const NAME: &str = "keelson-installation";
+    if args.installation_id.is_some() {
+        return Ok(args.installation_id.clone());
+    }
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &args.operator_namespace);
+    let place = || format!("ConfigMap {}/{NAME} (--operator-namespace, --installation-id)", args.operator_namespace);
+    let found = api.get_opt(NAME).await.with_context(place)?;
+    let id = found.and_then(|found| found.data?.remove(installation::ID));
+    if id.is_none() {
+        bail!("{} does not exist: start the operator first, which makes it", place());
+    }
+    Ok(id)
+}
+
+/// All of them: what an object that is not seen has would pass for nobody's.
+async fn read(client: &Client) -> anyhow::Result<Cluster> {
+    let all = ListParams::default();
+    let clusters = Api::<EksCluster>::all(client.clone()).list(&all).await.context("EksClusters of all namespaces")?;
+    let groups = Api::<NodeGroup>::all(client.clone()).list(&all).await.context("NodeGroups of all namespaces")?;
+    let accounts = Api::<AwsAccount>::all(client.clone()).list(&all).await.context("AwsAccounts")?;
+    Ok(Cluster { clusters: clusters.items, groups: groups.items, accounts: accounts.items })
+}
+
+/// The accounts and regions in which objects are, and those that were named.
+fn places(args: &Args, all: &Cluster) -> BTreeSet<(Identity, String)> {
+    let find = |name: &str| all.accounts.iter().find(|one| one.name_any() == name).map(|one| one.spec.clone());
+    let mut places = BTreeSet::new();
+    for cluster in &all.clusters {
+        match account::grant(&Request::of(cluster), args.allow_ambient_account, find) {
+            Ok(grant) => {
+                places.insert((grant.identity, cluster.spec.region.clone()));
+            }
+            Err(refusal) => eprintln!(
+                "EksCluster {}/{} is left out: {}",
+                cluster.namespace().unwrap_or_default(),
+                cluster.name_any(),
+                refusal.message
+            ),
+        }
+    }
+    for account in &all.accounts {
+        let identity = account::identity(&account.name_any(), &account.spec);
+        places.extend(args.region.iter().map(|region| (identity.clone(), region.clone())));
+    }
+    places
+}
+
+/// Everything in an account and region that carries an owner's tag, and the account's id.
+async fn found(identity: &Identity, region: &str) -> anyhow::Result<(String, Vec<Found>)> {
+    let aws = &reading::session(identity, region).await?;
+    let mut found = recovery_reads::in_account(aws, Fresh::now()).await?;
+    for name in inventory::clusters(aws).await? {
+        if let Some((_, more)) = recovery_reads::in_cluster(aws, &name).await? {
+            found.extend(more);
+        }
+        found.extend(recovery_reads::node_groups(aws, &name).await?);
+    }
+    let known: BTreeSet<String> = found.iter().map(|one| one.id.clone()).collect();
+    let providers = recovery_reads::oidc_providers(aws).await?;
+    found.extend(providers.into_iter().filter(|one| !known.contains(&one.id)));
+    Ok((aws.account_id.to_string(), found))
+}
+
+/// The objects that are to take something over, each with the UID.
+fn chosen<'o>(
+    args: &Args,
+    client: &Client,
+    objects: &'o [Object],
+    lines: &[Line],
+) -> anyhow::Result<Vec<(&'o Object, String)>> {
+    let recoverable: BTreeMap<usize, BTreeSet<String>> = verdicts::recoverable(lines);
+    let named = match &args.name {
+        None if args.all => None,
+        None => return Ok(Vec::new()),
+        Some(target) => {
+            let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+            let kind = if target.kind == Kind::EksCluster { "ekscluster" } else { "nodegroup" };
+            let argument = format!("{kind}/{}", target.name);
+            let is_it = |object: &Object| (&object.argument, &object.namespace) == (&argument, &namespace);
+            let Some(number) = objects.iter().position(is_it) else {
+                bail!(
+                    "{argument} does not exist in namespace {namespace}: apply it first, it takes over once it is there"
+                )
+            };
+            if !recoverable.contains_key(&number) && args.uid.is_none() {
+                bail!("{argument} -n {namespace}: nothing in AWS carries the tags of an earlier object of this name");
+            }
+            Some(number)
+        }
+    };
+    let mut chosen = Vec::new();
+    for (number, object) in objects.iter().enumerate().filter(|(number, _)| named.is_none_or(|one| one == *number)) {
+        let uids: Vec<String> = match &args.uid {
+            Some(uid) => vec![uid.clone()],
+            None => recoverable.get(&number).into_iter().flatten().cloned().collect(),
+        };
+        match uids.as_slice() {
+            [] => {}
+            [uid] => chosen.push((object, uid.clone())),
+            // A recovery takes what carries the object's own UID along.
+            [one, other] if *one == object.uid => chosen.push((object, other.clone())),
+            [one, other] if *other == object.uid => chosen.push((object, one.clone())),
+            several => bail!(
+                "{} -n {}: there were several objects of this name, with UIDs {}: say which one with --uid",
+                object.argument,
+                object.namespace,
+                several.join(", ")
+            ),
+        }
+    }
+    Ok(chosen)
+}
+
+fn hint(args: &Args, lines: &[Line]) -> String {
+    let objects = verdicts::recoverable(lines).len();
+    match (objects, args.dry_run || args.name.is_none() && !args.all) {
+        (0, _) => "nothing can be taken over\n".to_owned(),
+        (1, true) => "one object can take over what an earlier one of its name had; nothing was changed\n".to_owned(),
+        (many, _) => {
+            format!("{many} objects can take over what earlier ones of their names had; nothing was changed\n")
+        }
+    }
+}
+
+/// Writes the word on this very object.
+async fn annotate(client: &Client, object: &Object, text: &str) -> anyhow::Result<()> {
+    let name = object.argument.split('/').nth(1).unwrap_or_default();
+    let body = json!({"metadata": {"uid": object.uid, "annotations": {RECOVER_ANNOTATION: text}}});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(body));
+    match object.node_group {
+        None => Api::<EksCluster>::namespaced(client.clone(), &object.namespace)
+            .patch(name, &params, &patch)
+            .await
+            .map(drop)?,
+        Some(_) => Api::<NodeGroup>::namespaced(client.clone(), &object.namespace)
+            .patch(name, &params, &patch)
+            .await
+            .map(drop)?,
+    }
+    Ok(())
+}

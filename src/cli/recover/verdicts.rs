@@ -1,0 +1,258 @@
+//! What carries owners' tags in AWS, against the objects of the management cluster. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use kube::ResourceExt;
+
+use crate::api::status::{RecoveryStatus, ResourceStatus};
+use crate::api::{EksCluster, NodeGroup};
+use crate::aws::tags::CLUSTER;
+use crate::engine::Key;
+use crate::resources::recovery::Found;
+
+/// An object, as far as it is about what it owns.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// As kubectl takes it, e.g. `nodegroup/demo-default`.
+    pub argument: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its UID.
+    pub uid: String,
+    /// `namespace/name` of its EksCluster.
+    pub cluster: String,
+    /// Name of its node group in EKS; `None`: it is an EksCluster.
+    pub node_group: Option<String>,
+    /// What is on record as its own; `None`: that is not kept of it.
+    pub record: Option<Vec<ResourceStatus>>,
+    /// What it took over last.
+    pub recovery: Option<RecoveryStatus>,
+    /// The word that stands on it.
+    pub annotation: Option<String>,
+}
+
+impl From<&EksCluster> for Object {
+    fn from(cluster: &EksCluster) -> Self {
+        let (name, namespace) = (cluster.name_any(), cluster.namespace().unwrap_or_default());
+        let status = cluster.status.clone().unwrap_or_default();
+        Self {
+            argument: format!("ekscluster/{name}"),
+            cluster: format!("{namespace}/{name}"),
+            namespace,
+            uid: cluster.uid().unwrap_or_default(),
+            node_group: None,
+            record: Some(status.resources),
+            recovery: status.recovery,
+            annotation: cluster.annotations().get(crate::api::RECOVER_ANNOTATION).cloned(),
+        }
+    }
+}
+
+impl From<&NodeGroup> for Object {
+    fn from(group: &NodeGroup) -> Self {
+        let namespace = group.namespace().unwrap_or_default();
+        Self {
+            argument: format!("nodegroup/{}", group.name_any()),
+            cluster: format!("{namespace}/{}", group.spec.cluster_ref.name),
+            namespace,
+            uid: group.uid().unwrap_or_default(),
+            node_group: Some(group.node_group_name()),
+            record: None,
+            recovery: group.status.as_ref().and_then(|status| status.recovery.clone()),
+            annotation: group.annotations().get(crate::api::RECOVER_ANNOTATION).cloned(),
+        }
+    }
+}
+
+impl Object {
+    /// Whether a resource of that cluster and key is this object's to have.
+    fn is_of(&self, cluster: &str, key: &Key) -> bool {
+        let group = (key.kind() == "nodeGroup").then(|| key.name());
+        self.cluster == cluster && self.node_group.as_deref() == group
+    }
+
+    /// Whether what proves the rest is on record.
+    fn records(&self, key: &Key, id: &str) -> bool {
+        let proves = ["cluster", "vpc"].contains(&key.to_string().as_str());
+        let Some(record) = self.record.as_ref().filter(|_| proves) else { return true };
+        record.iter().any(|line| line.key == key.to_string() && line.id.as_deref() == Some(id))
+    }
+}
+
+/// Whose a resource is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// An object that exists has it.
+    Owned,
+    /// An object of that name exists, and can have it on a person's word. Holds its place among the objects.
+    Recoverable(usize),
+    /// No object of that name exists.
+    Orphaned,
+    /// Another installation's. Holds its id.
+    OtherInstallation(String),
+}
+
+impl Verdict {
+    fn describe(&self) -> String {
+        match self {
+            Verdict::Owned => "owned".to_owned(),
+            Verdict::Recoverable(_) => "recoverable".to_owned(),
+            Verdict::Orphaned => "orphaned".to_owned(),
+            Verdict::OtherInstallation(id) => format!("other installation ({id})"),
+        }
+    }
+}
+
+/// A resource of the table.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Account and region.
+    pub place: String,
+    /// Its key, as its tag says.
+    pub key: Key,
+    /// Its id.
+    pub id: String,
+    /// The UID that its tag names.
+    pub owner: String,
+    /// The object that its tags name.
+    pub object: String,
+    /// Whose it is.
+    pub verdict: Verdict,
+}
+
+/// Judges what was found in a place.
+pub fn lines(place: &str, found: &[Found], objects: &[Object], installation: Option<&str>) -> Vec<Line> {
+    let exists: BTreeSet<&str> = objects.iter().map(|object| object.uid.as_str()).collect();
+    let line = |one: &Found| {
+        let (key, owner) = (one.key()?, one.tags.owner()?.to_owned());
+        let cluster = one.tags.get(CLUSTER).unwrap_or_default().to_owned();
+        let named = objects.iter().position(|object| object.is_of(&cluster, &key));
+        let elsewhere = one.tags.installation().filter(|id| installation != Some(*id));
+        let recorded = |number: usize| objects[number].uid != owner || objects[number].records(&key, &one.id);
+        let verdict = match (elsewhere, named) {
+            (_, Some(number)) if exists.contains(owner.as_str()) && !recorded(number) => Verdict::Recoverable(number),
+            (_, _) if exists.contains(owner.as_str()) => Verdict::Owned,
+            (Some(id), _) => Verdict::OtherInstallation(id.to_owned()),
+            (None, Some(number)) => Verdict::Recoverable(number),
+            (None, None) => Verdict::Orphaned,
+        };
+        let object = match key.kind() {
+            "nodeGroup" => format!("{cluster}, node group {}", key.name()),
+            _ => cluster,
+        };
+        Some(Line { place: place.to_owned(), key, id: one.id.clone(), owner, object, verdict })
+    };
+    let mut lines: Vec<Line> = found.iter().filter_map(line).collect();
+    lines.sort_by(|a, b| (&a.object, &a.owner, &a.key, &a.id).cmp(&(&b.object, &b.owner, &b.key, &b.id)));
+    lines
+}
+
+/// The UIDs that each object can take over, by its place among the objects.
+pub fn recoverable(lines: &[Line]) -> BTreeMap<usize, BTreeSet<String>> {
+    let mut all: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
+    for line in lines {
+        if let Verdict::Recoverable(number) = line.verdict {
+            all.entry(number).or_default().insert(line.owner.clone());
+        }
+    }
+    all
+}
+
+/// The annotation's text that gives the word; `None`: it stands there, and was not acted upon yet. One that was acted upon
+/// counts no more, so it is said in other words. `now`: seconds since 1970.
+pub fn text(object: &Object, uid: &str, now: i64) -> Option<String> {
+    let used = object.recovery.as_ref().map(|recovery| recovery.annotation.as_str());
+    let stands = object.annotation.as_deref().filter(|text| used != Some(*text));
+    if stands.is_some_and(|text| crate::resources::recovery::named(text) == uid) {
+        return None;
+    }
+    Some(if used == Some(uid) { format!("{uid}/{now}") } else { uid.to_owned() })
+}
+
+/// The table as people read it.
+pub fn table(lines: &[Line]) -> String {
+    let mut rows = vec![["PLACE", "RESOURCE", "ID", "OWNER (UID)", "OBJECT", "VERDICT"].map(str::to_owned)];
+    rows.extend(lines.iter().map(|line| {
+        let Line { place, key, id, owner, object, verdict } = line;
+        [place.clone(), key.to_string(), id.clone(), owner.clone(), object.clone(), verdict.describe()]
+    }));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths = [0, 1, 2, 3, 4, 5].map(width);
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::tags::{INSTALLATION, OWNER, RESOURCE, Tags};
+    use crate::resources::recovery::{Handle, Place};
+
+    fn object(name: &str, uid: &str, node_group: Option<&str>) -> Object {
+        Object {
+            argument: name.into(),
+            namespace: "team".into(),
+            uid: uid.into(),
+            cluster: "team/demo".into(),
+            node_group: node_group.map(str::to_owned),
+            record: Some(vec![]),
+            recovery: None,
+            annotation: None,
+        }
+    }
+
+    fn found(key: &str, cluster: &str, owner: &str, installation: Option<&str>) -> Found {
+        let tags = Tags::new().with(OWNER, owner).with(CLUSTER, cluster).with(RESOURCE, key);
+        let tags = installation.map_or(tags.clone(), |id| tags.with(INSTALLATION, id));
+        Found { id: format!("id-of-{key}"), handle: Handle::Ec2, tags, place: Place::Itself }
+    }
+
+    #[test]
+    fn each_resource_is_owned_recoverable_orphaned_or_anothers() {
+        let objects = [object("ekscluster/demo", "new", None), object("nodegroup/a", "group", Some("workers"))];
+        let all = [
+            found("vpc", "team/demo", "old", Some("here")),
+            found("subnet/private/a", "team/demo", "new", Some("here")),
+            found("nodeGroup/workers", "team/demo", "gone", None),
+            found("nodeGroup/other", "team/demo", "gone", None),
+            found("vpc", "team/other", "old-2", Some("here")),
+            found("cluster", "team/demo", "old", Some("there")),
+            found("cluster", "team/demo", "new", Some("here")),
+        ];
+        let judged = lines("111122223333 eu-west-1", &all, &objects, Some("here"));
+        let verdicts: Vec<_> =
+            judged.iter().map(|line| format!("{} {} {}", line.key, line.owner, line.verdict.describe())).collect();
+        let expected = [
+            // Its own UID, and not on record: the status was lost.
+            "cluster new recoverable",
+            "subnet/private/a new owned",
+            "cluster old other installation (there)",
+            "vpc old recoverable",
+            "nodeGroup/other gone orphaned",
+            "nodeGroup/workers gone recoverable",
+            "vpc old-2 orphaned",
+        ];
+        assert_eq!(verdicts, expected);
+        let uids = recoverable(&judged);
+        assert_eq!(uids[&0].iter().collect::<Vec<_>>(), ["new", "old"]);
+        assert_eq!(uids[&1].iter().collect::<Vec<_>>(), ["gone"]);
+        assert!(table(&judged).lines().next().unwrap().starts_with("PLACE"));
+    }
+
+    #[test]
+    fn a_word_that_was_acted_upon_is_said_anew() {
+        let mut object = object("ekscluster/demo", "new", None);
+        assert_eq!(text(&object, "old", 7).as_deref(), Some("old"));
+        object.annotation = Some("old".into());
+        assert_eq!(text(&object, "old", 7), None, "it stands there");
+        let completed_at = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(jiff::Timestamp::UNIX_EPOCH);
+        object.recovery =
+            Some(RecoveryStatus { annotation: "old".into(), owner: "old".into(), resources: 1, completed_at });
+        assert_eq!(text(&object, "old", 7).as_deref(), Some("old/7"));
+    }
+}

@@ -1,0 +1,276 @@
+//! `keelson move`: brings EksClusters with their NodeGroups, AwsAccounts and Secrets to another management cluster. Nothing is written
+//! to AWS but tags, by the operators of both. I/O: the APIs of both management clusters.
+//!
+//! Each step looks first whether it is done, so that a move which was cut off anywhere is run again and ends the same.
+
+mod copies;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Config, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup};
+use crate::controllers::apply::{self, Kind};
+use crate::controllers::installation;
+use copies::{Moved, SUSPENDED_BEFORE};
+
+/// How often what the operators do is looked at.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Flags of `keelson move`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Kubeconfig of the management cluster to move to. KUBECONFIG is that of the one to move from.
+    #[arg(long)]
+    to: PathBuf,
+    /// Context of that kubeconfig [default: its current one].
+    #[arg(long)]
+    to_context: Option<String>,
+    /// Move the EksClusters of this namespace only.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// Show what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    /// Namespace of the operator, in both: its ConfigMap says which installation it is.
+    #[arg(long, default_value = "keelson-system")]
+    operator_namespace: String,
+    /// How many seconds to wait for an operator to do its part with one object.
+    #[arg(long, default_value_t = 300)]
+    timeout: u64,
+}
+
+/// Moves.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(relocate(args))
+}
+
+struct Move {
+    from: Client,
+    to: Client,
+    /// Id of the installation that it goes to.
+    installation: String,
+    patience: Duration,
+}
+
+async fn relocate(args: &Args) -> anyhow::Result<()> {
+    let from = Client::try_default().await.context("no Kubernetes API to move from; set KUBECONFIG")?;
+    let to = target(args).await?;
+    let (here, there) = (id(&from, args, "KUBECONFIG").await?, id(&to, args, "--to").await?);
+    if here == there {
+        bail!("both management clusters are installation {here}: give the new one another --installation-id");
+    }
+    let clusters = match &args.namespace {
+        Some(namespace) => Api::<EksCluster>::namespaced(from.clone(), namespace),
+        None => Api::all(from.clone()),
+    };
+    let clusters = clusters.list(&ListParams::default()).await.context("EksClusters")?.items;
+    if clusters.is_empty() {
+        return super::print("there is no EksCluster to move\n");
+    }
+    if let Some(going) = clusters.iter().find(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
+        bail!("EksCluster {} is being deleted: wait until it is gone", name_of(going));
+    }
+    let patience = Duration::from_secs(args.timeout);
+    let the = Move { from, to, installation: there, patience };
+    let accounts: BTreeSet<String> = clusters.iter().map(|one| one.spec.account_name().to_owned()).collect();
+    super::print(&format!("from installation {here} to installation {}\n", the.installation))?;
+    for name in &accounts {
+        the.account(name, args.dry_run).await?;
+    }
+    for cluster in &clusters {
+        the.cluster(cluster, args.dry_run).await.with_context(|| format!("EksCluster {}", name_of(cluster)))?;
+    }
+    super::print(if args.dry_run {
+        "nothing was changed\n"
+    } else {
+        "moved. What is left here is suspended and without finalizer: delete it, which deletes nothing in AWS\n"
+    })
+}
+
+async fn target(args: &Args) -> anyhow::Result<Client> {
+    let read = || format!("{} (--to)", args.to.display());
+    let kubeconfig = Kubeconfig::read_from(&args.to).with_context(read)?;
+    let options = KubeConfigOptions { context: args.to_context.clone(), ..KubeConfigOptions::default() };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(read)?;
+    Ok(Client::try_from(config)?)
+}
+
+async fn id(client: &Client, args: &Args, of: &str) -> anyhow::Result<String> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &args.operator_namespace);
+    let place = || format!("{of}: ConfigMap {}/keelson-installation (--operator-namespace)", args.operator_namespace);
+    let found = api.get_opt("keelson-installation").await.with_context(place)?;
+    let id = found.and_then(|found| found.data?.remove(installation::ID));
+    id.with_context(|| format!("{} does not exist: install and start the operator there first", place()))
+}
+
+fn name_of<K: ResourceExt>(object: &K) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    super::print(&format!("  {text}\n"))
+}
+
+impl Move {
+    /// The AwsAccount, as it is here.
+    async fn account(&self, name: &str, dry_run: bool) -> anyhow::Result<()> {
+        let (from, to) = (Api::<AwsAccount>::all(self.from.clone()), Api::<AwsAccount>::all(self.to.clone()));
+        let Some(here) = from.get_opt(name).await? else { return Ok(()) };
+        match to.get_opt(name).await? {
+            Some(there) if there.spec == here.spec => return say(&format!("AwsAccount {name}: is there")),
+            Some(_) => bail!("AwsAccount {name} is there with another spec: make them the same first"),
+            None => {}
+        }
+        say(&format!("AwsAccount {name}: is created there"))?;
+        if !dry_run {
+            to.create(&PostParams::default(), &copies::account(&here)).await?;
+        }
+        Ok(())
+    }
+
+    /// A cluster with its node groups: handed over here, taken over there, let go of here.
+    async fn cluster(&self, cluster: &EksCluster, dry_run: bool) -> anyhow::Result<()> {
+        let namespace = cluster.namespace().unwrap_or_default();
+        let all = ListParams::default();
+        let groups = Api::<NodeGroup>::namespaced(self.from.clone(), &namespace).list(&all).await?.items;
+        let groups: Vec<_> =
+            groups.into_iter().filter(|group| group.spec.cluster_ref.name == cluster.name_any()).collect();
+        let secrets = copies::secrets(&serde_json::to_value(&cluster.spec)?);
+        say(&format!(
+            "EksCluster {}, {} NodeGroups, {} Secrets: suspended and handed over here, taken over there",
+            name_of(cluster),
+            groups.len(),
+            secrets.len()
+        ))?;
+        if dry_run {
+            return Ok(());
+        }
+        self.namespace(&namespace).await?;
+        for name in secrets {
+            self.secret(&namespace, &name).await?;
+        }
+        // Suspended for good before anything is handed over, so that no two operators ever work on it.
+        let handed_over = self.hand_over(cluster, true).await?;
+        for group in &groups {
+            self.hand_over(group, false).await?;
+        }
+        self.take_over(&handed_over, copies::cluster(&handed_over)).await?;
+        for group in &groups {
+            self.take_over(group, copies::node_group(group)).await?;
+        }
+        for group in &groups {
+            self.let_go(group).await?;
+        }
+        self.let_go(&handed_over).await
+    }
+
+    async fn namespace(&self, name: &str) -> anyhow::Result<()> {
+        let api = Api::<Namespace>::all(self.to.clone());
+        if api.get_opt(name).await?.is_none() {
+            let namespace = Namespace { metadata: copies::meta(name, None), ..Namespace::default() };
+            api.create(&PostParams::default(), &namespace).await?;
+        }
+        Ok(())
+    }
+
+    /// A Secret that the spec names. One that is there stays as it is: it may be newer.
+    async fn secret(&self, namespace: &str, name: &str) -> anyhow::Result<()> {
+        let at = |client: &Client| Api::<Secret>::namespaced(client.clone(), namespace);
+        if at(&self.to).get_opt(name).await?.is_none()
+            && let Some(secret) = at(&self.from).get_opt(name).await?
+        {
+            at(&self.to).create(&PostParams::default(), &copies::secret(&secret)).await?;
+        }
+        Ok(())
+    }
+
+    /// Suspends it where it has a switch of its own for that, and waits until the operator here has handed over what it has.
+    async fn hand_over<K: Movable>(&self, object: &K, suspends: bool) -> anyhow::Result<K> {
+        let api = K::in_namespace(&self.from, object);
+        let name = object.name_any();
+        let now = api.get(&name).await?;
+        let before = now.annotations().get(SUSPENDED_BEFORE).cloned();
+        let before = before.unwrap_or_else(|| now.is_suspended().to_string());
+        let annotations = json!({HAND_OVER_ANNOTATION: self.installation, SUSPENDED_BEFORE: before});
+        let mut patch = json!({"metadata": {"uid": now.uid(), "annotations": annotations}});
+        if suspends {
+            patch["spec"] = json!({"suspend": true});
+        }
+        api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        self.until(&api, &name, "the operator here to hand it over", |now: &K| {
+            // Without the finalizer it has nothing in AWS, or was moved before.
+            !apply::has_finalizer(now) || now.handed_over_to() == Some(&self.installation)
+        })
+        .await
+    }
+
+    /// Creates it there, and waits until the operator there has taken over what it has.
+    async fn take_over<K: Movable>(&self, here: &K, copy: K) -> anyhow::Result<()> {
+        let (api, name) = (K::in_namespace(&self.to, here), here.name_any());
+        let uid = here.uid().unwrap_or_default();
+        // What has nothing in AWS has nothing to take over.
+        let copy = if apply::has_finalizer(here) { copy } else { copies::anew(copy) };
+        match api.get_opt(&name).await? {
+            None => drop(api.create(&PostParams::default(), &copy).await?),
+            Some(there) if copies::names(&there, &uid) || there.recovered_from() == Some(&uid) => {}
+            Some(_) if !apply::has_finalizer(here) => {}
+            Some(_) => bail!("{} {} is there already, and is not what was moved", K::NAME, name_of(here)),
+        }
+        if !apply::has_finalizer(here) {
+            return Ok(());
+        }
+        let recovered = |now: &K| now.recovered_from() == Some(&uid);
+        self.until(&api, &name, "the operator there to take it over", recovered).await?;
+        say(&format!("{} {}: taken over", K::NAME, name_of(here)))
+    }
+
+    /// What has been taken over there is held here by nothing any more.
+    async fn let_go<K: Movable>(&self, object: &K) -> anyhow::Result<()> {
+        apply::remove_finalizer(&self.from, object).await?;
+        Ok(())
+    }
+
+    async fn until<K: Movable>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        what: &str,
+        holds: impl Fn(&K) -> bool,
+    ) -> anyhow::Result<K> {
+        let began = std::time::Instant::now();
+        loop {
+            let now = api.get(name).await?;
+            if holds(&now) {
+                return Ok(now);
+            }
+            if began.elapsed() > self.patience {
+                let says = now.says().map(|says| format!("; it says: {says}")).unwrap_or_default();
+                bail!("waited {} s for {what}: {} {name}{says}. Run this again", self.patience.as_secs(), K::NAME);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// A kind that moves.
+trait Movable: Kind + Serialize + DeserializeOwned + Moved + Resource<Scope = NamespaceResourceScope> {
+    /// The API of the namespace that `object` is in.
+    fn in_namespace(client: &Client, object: &Self) -> Api<Self> {
+        Self::api(client, object.meta().namespace.as_deref())
+    }
+}
+
+impl Movable for EksCluster {}
+impl Movable for NodeGroup {}

@@ -1,0 +1,63 @@
+//! What AWS says of an EksCluster's spec before anything is written for it. I/O: AWS, through [`crate::resources::beforehand`].
+
+use std::collections::BTreeSet;
+
+use super::Reconcile;
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::EksClusterStatus;
+use crate::aws::Session;
+use crate::controllers::account::Grant;
+use crate::engine::Failure;
+use crate::resources::beforehand::{self, Stage};
+use crate::resources::expand::NodeRole;
+
+/// What is remembered of it.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    /// The generation of the spec that nothing was wrong with.
+    generation: Option<i64>,
+    /// Policies that node groups ask for and that are not there.
+    missing_policies: BTreeSet<String>,
+}
+
+impl Checked {
+    /// Everything is to be checked anew.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether there is no such policy.
+    pub(super) fn is_missing(&self, policy: &str) -> bool {
+        self.missing_policies.contains(policy)
+    }
+}
+
+impl Reconcile<'_> {
+    /// Checks what the spec names, once for each generation. What AWS matched already needs no check, also in a process that has
+    /// just begun: what goes missing later is not the spec's fault.
+    pub(super) async fn check_beforehand(
+        &mut self,
+        aws: &Session,
+        grant: &Grant,
+        previous: &EksClusterStatus,
+    ) -> Result<(), Failure> {
+        let generation = self.cluster.metadata.generation;
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let policies = NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|one| grant.allows_policy(one));
+        self.state.kind.checked.missing_policies = beforehand::missing_policies(aws, &policies.policies).await?;
+        if self.state.kind.checked.generation == generation || was_in_sync(previous, generation) {
+            return Ok(());
+        }
+        let stage = if previous.arn.is_none() { Stage::New } else { Stage::Edited };
+        let boundary = grant.settings.permissions_boundary.as_deref();
+        beforehand::check(aws, &beforehand::of_cluster(&self.cluster.spec, stage, boundary)).await?;
+        self.state.kind.checked.generation = generation;
+        Ok(())
+    }
+}
+
+/// AWS matched that generation of the spec.
+fn was_in_sync(previous: &EksClusterStatus, generation: Option<i64>) -> bool {
+    let in_sync = conditions::get(&previous.conditions, ConditionType::InSync);
+    in_sync.is_some_and(|one| one.status == "True" && one.observed_generation == generation)
+}

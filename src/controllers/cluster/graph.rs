@@ -1,0 +1,113 @@
+//! What must exist for an EksCluster: its graph, from the spec, what its node groups ask for, and what AWS was seen to have.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+
+use super::present::NoGraph;
+use super::{Reconcile, status, view};
+use crate::api::NodeGroup;
+use crate::api::network::NetworkKind;
+use crate::api::status::{EksClusterStatus, ResourceStatus};
+use crate::controllers::account::Grant;
+use crate::engine::{Graph, Key};
+use crate::resources::cloud::Cloud;
+use crate::resources::expand::{self, ClusterInput, NodeRole, Nodes, Versions};
+use crate::resources::proof::Records;
+use crate::resources::role::Purpose;
+use crate::resources::{addon_fargate, fargate_profile, survey};
+
+impl Reconcile<'_> {
+    /// What must exist.
+    pub(super) async fn graph(
+        &self,
+        previous: &EksClusterStatus,
+        grant: &Grant,
+        cloud: &Cloud,
+        versions: &Versions,
+    ) -> Result<Graph<Cloud>, NoGraph> {
+        let spec = &self.cluster.spec;
+        let survey = survey::survey(cloud, self.survey_age(), &self.records()).await.map_err(NoGraph::Unseen)?;
+        let zones = match spec.network.kind().map_err(NoGraph::Spec)? {
+            NetworkKind::Vpc(vpc) => survey::choose_zones(vpc, &survey).map_err(NoGraph::Spec)?,
+            NetworkKind::Existing(_) => Vec::new(),
+        };
+        let owner = self.owner();
+        let input = ClusterInput {
+            spec,
+            cluster_name: &self.cluster.cluster_name(),
+            region: &spec.region,
+            owner: &owner,
+            account: &grant.settings,
+            zones: &zones,
+            node_role: &self.node_role(grant),
+            nodes: self.nodes(),
+            node_groups_left: &[],
+            owned: &survey.owned,
+            tag_keys: &previous.tag_keys,
+            used_roles: &self.used_roles(),
+            removes: Some(&survey.made),
+            versions,
+            intervals: self.ctx.settings.intervals,
+        };
+        expand::cluster(&input).map_err(NoGraph::Spec)
+    }
+
+    /// What its node groups ask of the role that is made for them. One that asks for a policy that the account does not allow, or
+    /// that is not there, says so itself, and does not get it.
+    pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let may_have = |policy: &str| grant.allows_policy(policy) && !self.state.kind.checked.is_missing(policy);
+        NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(may_have)
+    }
+
+    /// The roles of ours that something runs with: EKS made their access entries.
+    pub(super) fn used_roles(&self) -> Vec<Purpose> {
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let has_nodes = |group: &NodeGroup| {
+            // Its Auto Scaling group comes after the entry.
+            let there = group.status.as_ref().is_some_and(|status| !status.auto_scaling_groups.is_empty());
+            there && group.spec.role_arn.is_none() && group.metadata.deletion_timestamp.is_none()
+        };
+        let lines = self.cluster.status.iter().flat_map(|status| &status.resources);
+        let runs_pods = |line: &ResourceStatus| {
+            Key::parse(&line.key).kind() == fargate_profile::KIND && line.state.as_deref() == Some("ACTIVE")
+        };
+        let nodes = groups.iter().any(|group| has_nodes(group)).then_some(Purpose::Node);
+        let fargate = lines.into_iter().any(runs_pods).then_some(Purpose::Fargate);
+        nodes.into_iter().chain(fargate).collect()
+    }
+
+    /// Whether there are nodes for add-ons to run on.
+    pub(super) fn nodes(&self) -> Nodes {
+        if self.cluster.spec.auto_mode.is_some() {
+            return Nodes::Ready;
+        }
+        let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
+        if groups.iter().any(|group| status::is_ready(group)) {
+            return Nodes::Ready;
+        }
+        let described = view::describe_awaited(groups.iter().map(|group| &**group));
+        Nodes::NotYet(match groups.is_empty() {
+            true => {
+                let text = "it runs on nodes, and no NodeGroup refers to this cluster yet";
+                let fargate = !self.cluster.spec.fargate_profiles.is_empty();
+                if fargate { format!("{text}; {}", addon_fargate::ADVICE) } else { text.to_owned() }
+            }
+            false => format!("waiting for nodes of NodeGroup {described}"),
+        })
+    }
+
+    /// How old what is found by tag may be: never from before this process led, when another may have been at work, nor from
+    /// before a reconcile that panicked.
+    pub(super) fn survey_age(&self) -> Duration {
+        let led = self.now.duration_since(self.state.memory.since).max(SignedDuration::ZERO).unsigned_abs();
+        self.ctx.settings.intervals.drift.min(led)
+    }
+
+    /// What is on record as the object's.
+    pub(super) fn records(&self) -> Records {
+        Records::of(&self.state.memory)
+    }
+}

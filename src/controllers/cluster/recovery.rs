@@ -1,0 +1,166 @@
+//! Takes over what an earlier object of this name had in AWS, on a person's word. I/O: reads from AWS; its tags, through the engine.
+
+use kube::ResourceExt;
+
+use super::{Outcome, Reconcile};
+use crate::api::Reason;
+use crate::api::network::NetworkKind;
+use crate::api::policy::ChangePolicy;
+use crate::api::status::EksClusterStatus;
+use crate::controllers::account::{self, Grant, Refusal, Request};
+use crate::controllers::approvals;
+use crate::controllers::conditions::{Overall, Says, whole};
+use crate::controllers::consent::{self, Proposal};
+use crate::controllers::plan_status::{self, Ahead};
+use crate::controllers::recovery::{self, Recovering, Word};
+use crate::controllers::report::Next;
+use crate::engine::{Consent, Failure, Goal, Held};
+use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::expand::Versions;
+use crate::resources::recovery::{Inventory, select};
+use crate::resources::{cluster, recovery_reads, retag};
+
+impl Reconcile<'_> {
+    /// Whose its resources are.
+    pub(super) fn owner(&self) -> Owner {
+        let name = self.cluster.name_any();
+        Owner {
+            uid: self.cluster.uid().unwrap_or_default(),
+            cluster: format!("{}/{name}", self.namespace),
+            object: format!("ekscluster/{name}"),
+            installation: self.ctx.installation(),
+            roles: recovery::roles_on_record(&self.state.memory),
+        }
+    }
+
+    /// Goes on with the recovery that `word` asks for. What the spec asks for comes after it.
+    pub(super) async fn recover(
+        &mut self,
+        previous: &EksClusterStatus,
+        grant: &Grant,
+        cloud: &Cloud,
+        word: Word,
+    ) -> Outcome {
+        if let Err(why) = word.permitted(self.ctx, self.cluster) {
+            return self.unrecovered(previous, why);
+        }
+        if self.state.kind.recovering.as_ref() != Some(&word) {
+            // What is known of the real things is of another graph.
+            self.state.memory.restart(self.now);
+            self.state.kind.recovering = Some(word.clone());
+        }
+        let inventory = match recovery_reads::of_cluster(&cloud.aws, &self.cluster.cluster_name()).await {
+            Ok(inventory) => Inventory { own_network: self.has_own_network(grant, &inventory), ..inventory },
+            Err(failure) => return self.failed(previous, failure),
+        };
+        let by_tags = match word.to {
+            None => grant.recovers_by_tags,
+            // What is handed over must be ours: the record says so.
+            Some(_) => self.records().prove(&cluster::key(), &self.cluster.cluster_name()),
+        };
+        let selection = match select(&inventory, &cloud.owner, &word.uid, by_tags, word.to.as_deref()) {
+            Ok(selection) => selection,
+            Err(why) => return self.unrecovered(previous, why),
+        };
+        if selection.items.is_empty() {
+            return self.unrecovered(previous, word.nothing(&cloud.owner, &cloud.aws, &selection));
+        }
+        let graph = match retag::graph(&selection.items, cloud, |item| word.wanted(item, &cloud.owner)) {
+            Ok(graph) => graph,
+            Err(error) => return self.refused(previous, Refusal::from(error), Next::change()),
+        };
+        let observes = self.change_policy() == ChangePolicy::Observe;
+        if !observes && let Some(outcome) = self.finalizer(previous).await {
+            return outcome;
+        }
+        let digest = word.digest(&selection.items);
+        let (consent, _) = self.consent(previous, grant, &Versions::default());
+        let consent = Consent { recovers: Some(digest), ..consent };
+        let (ctx, cluster, said) = (self.ctx, self.cluster, word.clone());
+        let may_take = || -> Result<(), Failure> {
+            account::grant_in(ctx, &Request::of(cluster)).map_err(recovery::denied)?;
+            said.still_permitted(ctx, cluster)
+        };
+        let report = self.engine_while(&may_take, &graph, cloud, Goal::Present, &consent).await;
+        let (subject, plan, ahead) = (self.subject(), &report.plan, Ahead::default());
+        let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
+        let agreed = consent::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
+        let mut next = report.next.map_or(Next::change(), Next::at).of(&report);
+        let is_done = plan.settled() && report.violations.is_empty();
+        let overall = if is_done {
+            next = Next::at(self.now);
+            self.ctx.events.publish(self.cluster, vec![word.done_event(&selection)]);
+            self.end_recovery();
+            self.reconciling(Reason::Updating, word.describe(&selection))
+        } else if agreed.is_new {
+            next = Next::at(self.now).of(&report);
+            self.reconciling(Reason::Updating, format!("plan {} is approved", agreed.hash))
+        } else if plan.held(Held::Approval).next().is_some() {
+            let Says { message, .. } = self.waits(&agreed, &plan.summary());
+            let message = format!("{}: {message}", word.would(&selection));
+            Overall::Stalled(Says::no(Reason::WaitingForApproval, message))
+        } else if plan.held(Held::Observe).next().is_some() {
+            let message = format!("{}; changePolicy is Observe, so no tag is written", word.would(&selection));
+            Overall::Stalled(Says::no(Reason::Observed, message))
+        } else {
+            whole(plan, &self.state.memory, &report.violations, self.now, "")
+        };
+        let input = plan_status::Input {
+            plan,
+            expected: &report.expected,
+            memory: &self.state.memory,
+            generation: self.cluster.metadata.generation,
+            ahead: &ahead,
+            changed_outside: false,
+            facts: &report.facts,
+        };
+        let plan = word.plan(plan_status::plan_status(input, agreed));
+        if let Some(given) = approvals::given_now(previous.plan.as_ref(), &plan) {
+            self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, given).await;
+        }
+        let done = is_done.then(|| word.done(selection.items.len(), self.now));
+        Outcome { recovery: Some(Recovering { plan, done }), ..self.unseen(previous, overall, next) }
+    }
+
+    /// Suspended: nothing is done for it but what a person's word asks for, which is of tags alone.
+    pub(super) async fn suspended(&mut self, previous: &EksClusterStatus) -> Outcome {
+        let Some(word) = recovery::while_suspended(self.cluster, &previous.recovery, &previous.hand_over) else {
+            self.end_recovery();
+            let why = recovery::handed_over(self.cluster, previous.hand_over.as_ref());
+            let message = why
+                .unwrap_or_else(|| "spec.suspend is true: neither AWS nor the workload cluster is touched".to_owned());
+            return self.unseen(previous, Overall::Suspended(message), Next::change());
+        };
+        let grant = match self.grant() {
+            Ok(grant) => grant,
+            Err(refusal) => return self.refused(previous, refusal, Next::change()),
+        };
+        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
+            return self.still_failing(previous, &failed);
+        }
+        match self.cloud(&grant, previous).await {
+            Ok(cloud) => self.recover(previous, &grant, &cloud, word).await,
+            Err(failure) => self.failed(previous, failure),
+        }
+    }
+
+    /// Whether the spec asks for a network of its own, and the account does not lend the one that the cluster is in.
+    fn has_own_network(&self, grant: &Grant, inventory: &Inventory) -> bool {
+        let vpc = inventory.control_plane.as_ref().and_then(|control_plane| control_plane.vpc.as_deref());
+        let is_lent = vpc.is_some_and(|vpc| grant.allowlists.as_ref().is_some_and(|lists| lists.lends_vpc(vpc)));
+        matches!(self.cluster.spec.network.kind(), Ok(NetworkKind::Vpc(_))) && !is_lent
+    }
+
+    /// Nothing is taken over, and nothing made beside what may be the object's.
+    fn unrecovered(&self, previous: &EksClusterStatus, why: String) -> Outcome {
+        self.refused(previous, Refusal::new(Reason::NotOwned, why), Next::change())
+    }
+
+    /// What was known during a recovery is of its graph: of the real things only what is on record counts.
+    pub(super) fn end_recovery(&mut self) {
+        if self.state.kind.recovering.take().is_some() {
+            tracing::info!(cluster = self.cluster.name_any(), "what was taken over is looked at as any other");
+            self.state.memory.restart(self.now);
+        }
+    }
+}

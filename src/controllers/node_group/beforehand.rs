@@ -1,0 +1,33 @@
+//! What AWS says of a NodeGroup's spec before anything is written for it. I/O: AWS, through [`crate::resources::beforehand`].
+
+use super::Reconcile;
+use crate::api::EksCluster;
+use crate::api::conditions::{self, ConditionType};
+use crate::api::status::NodeGroupStatus;
+use crate::aws::Session;
+use crate::engine::Failure;
+use crate::resources::beforehand::{self, Stage};
+use crate::resources::expand::ClusterView;
+
+impl Reconcile<'_> {
+    /// Checks what the spec names, once for each generation: also while the cluster is being made. What AWS matched already needs no
+    /// check.
+    pub(super) async fn check_beforehand(
+        &mut self,
+        aws: &Session,
+        previous: &NodeGroupStatus,
+        cluster: &EksCluster,
+        view: &ClusterView,
+    ) -> Result<(), Failure> {
+        let generation = self.group.metadata.generation;
+        let in_sync = conditions::get(&previous.conditions, ConditionType::InSync);
+        let matched = in_sync.is_some_and(|one| one.status == "True" && one.observed_generation == generation);
+        if self.state.kind.checked == generation || matched {
+            return Ok(());
+        }
+        let stage = Stage::of_node_group(previous.arn.is_some(), &cluster.spec);
+        beforehand::check(aws, &beforehand::of_node_group(&self.group.spec, stage, &cluster.spec, view)).await?;
+        self.state.kind.checked = generation;
+        Ok(())
+    }
+}

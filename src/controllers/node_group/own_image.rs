@@ -1,0 +1,107 @@
+//! Nodes that boot an AMI of the user's own run the kubelet that is in it: EKS is not to be told a version, and changes none. What
+//! they run is compared with what they are to run, and nobody but a person can change it. Pure.
+
+use super::nodes::Seen;
+use crate::api::{KubernetesVersion, NodeGroupSpec};
+use crate::gitops::nodes::Count;
+
+/// EKS's AMI type of such nodes.
+const CUSTOM: &str = "CUSTOM";
+
+/// What is known of a node group.
+pub struct Facts<'a> {
+    /// Its AMI type, as EKS has it.
+    pub ami_type: Option<String>,
+    /// Its version, as EKS has it: believed only where the nodes cannot be read.
+    pub version: Option<String>,
+    /// What its cluster's API says of its nodes.
+    pub nodes: &'a Seen,
+}
+
+/// Nodes that run another version than they are to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherVersion {
+    /// The NodeGroup names the version itself; otherwise it follows its cluster.
+    pub own: bool,
+    /// What differs, and what to do.
+    pub message: String,
+}
+
+/// What of the nodes runs another version. `follows`: the version that they are to have where the spec names none.
+pub fn other_version(spec: &NodeGroupSpec, follows: Option<&str>, there: &Facts<'_>) -> Option<OtherVersion> {
+    if there.ami_type.as_deref() != Some(CUSTOM) {
+        return None;
+    }
+    let own = spec.version().ok().flatten();
+    let wanted: KubernetesVersion = own.or_else(|| follows?.parse().ok())?;
+    let runs = match &there.nodes.count {
+        Some(count) if count.total > 0 => others(count, wanted)?,
+        _ => there.version.clone().filter(|version| *version != wanted.to_string())?,
+    };
+    let asked = match own {
+        Some(_) => format!("version is {wanted}, and nodes run {runs}"),
+        None => format!("nodes are to follow their cluster to {wanted}, and run {runs}"),
+    };
+    let message = format!(
+        "{asked}. Their AMI is the launch template's own, so EKS cannot change that: put an AMI of Kubernetes {wanted} into a new \
+         version of the launch template, and set launchTemplate.version to it"
+    );
+    Some(OtherVersion { own: own.is_some(), message })
+}
+
+/// The kubelets of another minor, such as `v1.33.7-eks-ecaa3a6`.
+fn others(count: &Count, wanted: KubernetesVersion) -> Option<String> {
+    let prefix = format!("v{wanted}.");
+    let others: Vec<_> = count.kubelets.keys().filter(|kubelet| !kubelet.starts_with(&prefix)).cloned().collect();
+    (!others.is_empty()).then(|| others.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::gitops::nodes::Kubelets;
+
+    fn nodes(kubelets: &[&str]) -> Seen {
+        let of = |kubelet: &&str| ((*kubelet).to_owned(), Kubelets { nodes: 1, example: "a".into() });
+        let total = i32::try_from(kubelets.len()).unwrap();
+        let count = Count { total, ready: total, cordoned: 0, kubelets: kubelets.iter().map(of).collect() };
+        Seen { count: Some(count), guarded: Vec::new() }
+    }
+
+    #[test]
+    fn what_nodes_run_counts_and_eks_only_where_they_cannot_be_read() {
+        let table = [
+            // AMI type, version in EKS, kubelets, own version, followed version, what differs
+            ("AL2023_x86_64_STANDARD", "1.33", None, Some("1.34"), None, None),
+            ("CUSTOM", "1.33", None, Some("1.34"), None, Some("version is 1.34, and nodes run 1.33.")),
+            ("CUSTOM", "1.34", None, Some("1.34"), None, None),
+            ("CUSTOM", "1.34", Some(vec!["v1.33.7-eks-1"]), Some("1.34"), None, Some("nodes run v1.33.7-eks-1.")),
+            ("CUSTOM", "1.33", Some(vec!["v1.34.4-eks-1"]), Some("1.34"), None, None),
+            ("CUSTOM", "1.35", Some(vec!["v1.34.4-eks-1"]), Some("1.34"), None, None),
+            ("CUSTOM", "1.33", Some(vec![]), Some("1.34"), None, Some("nodes run 1.33.")),
+            ("CUSTOM", "1.34", Some(vec!["v1.34.4", "v1.33.7"]), Some("1.34"), None, Some("nodes run v1.33.7.")),
+            ("CUSTOM", "1.33", None, None, Some("1.34"), Some("follow their cluster to 1.34, and run 1.33.")),
+            ("CUSTOM", "1.33", None, None, None, None),
+        ];
+        for (ami_type, version, kubelets, own, follows, expected) in table {
+            let mut spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}});
+            if let Some(own) = own {
+                spec["version"] = own.into();
+            }
+            let spec = serde_json::from_value(spec).unwrap();
+            let nodes = kubelets.as_deref().map(nodes).unwrap_or_default();
+            let facts = Facts { ami_type: Some(ami_type.into()), version: Some(version.into()), nodes: &nodes };
+            let found = other_version(&spec, follows, &facts);
+            let what = format!("{ami_type} {version} {kubelets:?} {own:?} {follows:?}: {found:?}");
+            match expected {
+                None => assert_eq!(found, None, "{what}"),
+                Some(expected) => {
+                    let found = found.expect(&what);
+                    assert!(found.message.contains(expected) && found.own == own.is_some(), "{what}");
+                }
+            }
+        }
+    }
+}

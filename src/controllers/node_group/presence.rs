@@ -1,0 +1,35 @@
+//! Whether a NodeGroup has something in AWS, and the finalizer that is on it before it has. I/O: the management cluster's API.
+
+use std::time::Instant;
+
+use kube::ResourceExt;
+
+use super::{Outcome, Reconcile};
+use crate::api::status::NodeGroupStatus;
+use crate::controllers::apply;
+
+impl Reconcile<'_> {
+    /// Puts our finalizer on it, before the first write to AWS. `Some`: it was not put on.
+    pub(super) async fn finalizer(&mut self, previous: &NodeGroupStatus) -> Option<Outcome> {
+        if self.has_finalizer() {
+            return None;
+        }
+        if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
+            let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+            tracing::warn!(node_group = self.group.name_any(), message);
+            return Some(self.not_kept(previous, message));
+        }
+        self.state.kind.finalizer = Some(Instant::now());
+        None
+    }
+
+    /// Whether no node group in AWS is its own, as status and records say.
+    pub(super) fn owns_nothing(&self, previous: &NodeGroupStatus) -> bool {
+        previous.arn.is_none() && self.state.memory.iter().all(|(_, entry)| entry.recorded.is_none())
+    }
+
+    pub(super) fn has_finalizer(&self) -> bool {
+        let lately = self.state.kind.finalizer.is_some_and(|at| at.elapsed().as_secs() < 30);
+        apply::has_finalizer(self.group) || lately
+    }
+}

@@ -1,0 +1,200 @@
+//! Takes over the node group that an earlier object of this name had, on a person's word. I/O: reads of EKS; its tags, through the
+//! engine.
+
+use futures::FutureExt as _;
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::{Outcome, Reconcile, key};
+use crate::api::policy::ChangePolicy;
+use crate::api::status::NodeGroupStatus;
+use crate::api::{EksCluster, Reason};
+use crate::controllers::account::{self, Grant, Refusal, Request};
+use crate::controllers::conditions::{Overall, Says, whole};
+use crate::controllers::consent::{self, Proposal};
+use crate::controllers::journal::NoJournal;
+use crate::controllers::plan_status::{self, Ahead};
+use crate::controllers::recovery::{self, Done, Word};
+use crate::controllers::report::{self, Next};
+use crate::engine::execute::Run;
+use crate::engine::{Consent, Failure, Goal, Graph, Held, Report};
+use crate::resources::cloud::{Cloud, Owner};
+use crate::resources::node_group::Target;
+use crate::resources::recovery::select;
+use crate::resources::{recovery_reads, retag};
+
+impl Reconcile<'_> {
+    /// Whose its node group is.
+    pub(super) fn owner(&self) -> Owner {
+        Owner {
+            uid: self.group.uid().unwrap_or_default(),
+            cluster: format!("{}/{}", self.namespace, self.group.spec.cluster_ref.name),
+            object: format!("nodegroup/{}", self.group.name_any()),
+            installation: self.ctx.installation(),
+            ..Owner::default()
+        }
+    }
+
+    /// Goes on with the recovery that `word` asks for. What the spec asks for comes after it.
+    pub(super) async fn recover(
+        &mut self,
+        previous: &NodeGroupStatus,
+        cluster: &EksCluster,
+        grant: &Grant,
+        cloud: &Cloud,
+        word: Word,
+    ) -> Outcome {
+        let not_owned = |why| Refusal::new(Reason::NotOwned, why);
+        if let Err(why) = word.permitted(self.ctx, self.group) {
+            return self.refused(previous, not_owned(why));
+        }
+        if self.state.kind.recovering.as_ref() != Some(&word) {
+            self.state.memory.restart(self.now);
+            self.state.kind.recovering = Some(word.clone());
+        }
+        let (of, name) = (cluster.cluster_name(), key(self.group));
+        let inventory = match recovery_reads::of_node_group(&cloud.aws, &of, name.name()).await {
+            Ok(inventory) => inventory,
+            Err(failure) => return self.failed(previous, failure),
+        };
+        let also = word.to.as_deref();
+        let selection = match select(&inventory, &cloud.owner, &word.uid, grant.recovers_by_tags, also) {
+            Ok(selection) => selection,
+            Err(why) => return self.refused(previous, not_owned(why)),
+        };
+        if selection.items.is_empty() {
+            return self.refused(previous, not_owned(word.nothing(&cloud.owner, &cloud.aws, &selection)));
+        }
+        let graph = match retag::graph(&selection.items, cloud, |item| word.wanted(item, &cloud.owner)) {
+            Ok(graph) => graph,
+            Err(error) => return self.refused(previous, Refusal::from(error)),
+        };
+        let observes = self.change_policy(cluster) == ChangePolicy::Observe;
+        if !observes && let Some(outcome) = self.finalizer(previous).await {
+            return outcome;
+        }
+        let (consent, _) = self.consent(previous, cluster, grant, &Target::default());
+        let consent = Consent { recovers: Some(word.digest(&selection.items)), ..consent };
+        let report = self.take_over(cluster, &graph, cloud, &consent, &word).await;
+        let (subject, approvals, ahead) = (report::subject(self.group), self.approvals(previous), Ahead::default());
+        let plan = &report.plan;
+        let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
+        let agreed = consent::agree(&consent, proposal, &approvals, previous.plan.as_ref());
+        let mut next = report.next.map_or(Next::change(), Next::at).of(&report);
+        let is_done = plan.settled() && report.violations.is_empty();
+        let reconciling = |message| Overall::Reconciling(Says::no(Reason::Updating, message));
+        let overall = if is_done {
+            next = Next::at(self.now);
+            self.ctx.events.publish(self.group, vec![word.done_event(&selection)]);
+            reconciling(word.describe(&selection))
+        } else if agreed.is_new {
+            next = Next::at(self.now).of(&report);
+            reconciling(format!("plan {} is approved", agreed.hash))
+        } else if plan.held(Held::Approval).next().is_some() {
+            let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
+            let waits = consent::waits(&agreed, &plan.summary(), &object, &approvals);
+            let message = format!("{}: {waits}", word.would(&selection));
+            Overall::Stalled(Says::no(Reason::WaitingForApproval, message))
+        } else if plan.held(Held::Observe).next().is_some() {
+            let message = format!("{}; changePolicy is Observe, so no tag is written", word.would(&selection));
+            Overall::Stalled(Says::no(Reason::Observed, message))
+        } else {
+            whole(plan, &self.state.memory, &report.violations, self.now, "")
+        };
+        let input = plan_status::Input {
+            plan,
+            expected: &report.expected,
+            memory: &self.state.memory,
+            generation: self.group.metadata.generation,
+            ahead: &ahead,
+            changed_outside: false,
+            facts: &report.facts,
+        };
+        let plan = word.plan(plan_status::plan_status(input, agreed));
+        let mut outcome = self.unseen(previous, overall, next);
+        outcome.status.plan = Some(plan);
+        if is_done {
+            match word.done(selection.items.len(), self.now) {
+                Done::Recovered(done) => outcome.status.recovery = Some(done),
+                Done::HandedOver(done) => outcome.status.hand_over = Some(done),
+            }
+            self.end_recovery();
+        }
+        self.publish_approval(previous, &outcome.status).await;
+        outcome
+    }
+
+    /// Suspended: nothing is done for it but what a person's word asks for, which is of tags alone.
+    pub(super) async fn while_suspended(&mut self, previous: &NodeGroupStatus, message: &str) -> Outcome {
+        let cluster = self.ctx.cluster(&self.namespace, &self.group.spec.cluster_ref.name);
+        // Of a cluster that is not on record as the object's, nothing is its node groups'.
+        let cluster = cluster.filter(|cluster| recovery::is_on_record(cluster));
+        let word = recovery::while_suspended(self.group, &previous.recovery, &previous.hand_over);
+        if word.is_some() && cluster.is_none() {
+            let message = "its EksCluster has nothing on record in AWS yet".to_owned();
+            let next = Next::after(SignedDuration::from_secs(2), self.now);
+            return Outcome { next, ..self.waiting(previous, Reason::WaitingForCluster, message) };
+        }
+        let (Some(word), Some(cluster)) = (word, cluster) else {
+            self.end_recovery();
+            let why = recovery::handed_over(self.group, previous.hand_over.as_ref());
+            return self.suspended(previous, why.as_deref().unwrap_or(message));
+        };
+        let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
+            Ok(grant) => grant,
+            Err(refusal) => return self.refused(previous, refusal),
+        };
+        if let Some(failed) = self.state.failed.clone().filter(|failed| failed.retry_at > self.now) {
+            return self.still_failing(previous, &failed);
+        }
+        match self.cloud(&grant, &cluster).await {
+            Ok(cloud) => self.recover(previous, &cluster, &grant, &cloud, word).await,
+            Err(failure) => self.failed(previous, failure),
+        }
+    }
+
+    /// Whether what it has was handed over to another installation.
+    pub(super) fn still_here(&self, previous: &NodeGroupStatus) -> Result<(), Refusal> {
+        let why = recovery::handed_over(self.group, previous.hand_over.as_ref());
+        why.map_or(Ok(()), |why| Err(Refusal::new(Reason::NotOwned, why)))
+    }
+
+    async fn take_over(
+        &mut self,
+        cluster: &EksCluster,
+        graph: &Graph<Cloud>,
+        cloud: &Cloud,
+        consent: &Consent,
+        word: &Word,
+    ) -> Report {
+        let (ctx, group) = (self.ctx, self.group);
+        let may_adopt = || -> Result<(), Failure> {
+            account::grant_in(ctx, &Request::of(cluster)).map_err(recovery::denied)?;
+            word.still_permitted(ctx, group)
+        };
+        let expectations = ctx.expectations(&cloud.aws.account_id, &cloud.aws.region);
+        let run = Run {
+            graph,
+            goal: Goal::Present,
+            consent,
+            cloud,
+            may_adopt: &may_adopt,
+            journal: &NoJournal,
+            expectations: &expectations,
+            clock: &Timestamp::now,
+        };
+        // Boxed: large, and the compiler cannot see through it that it may move between threads.
+        let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
+        self.state.failed = None;
+        let told = crate::controllers::events::of_steps(&report.happened, Goal::Present, &mut self.state.told);
+        ctx.events.publish(group, told);
+        report
+    }
+
+    /// What was known during a recovery is of its graph: of the node group itself only what is on record counts.
+    pub(super) fn end_recovery(&mut self) {
+        if self.state.kind.recovering.take().is_some() {
+            self.state.memory.restart(self.now);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! AMI types of EKS: what their names say, and which Kubernetes versions they end with. Pure.
+//!
+//! See <https://docs.aws.amazon.com/eks/latest/APIReference/API_Nodegroup.html> and, for the end of Amazon Linux 2,
+//! <https://docs.aws.amazon.com/eks/latest/userguide/eks-ami-deprecation-faqs.html>.
+
+use aws_sdk_eks::types::AmiTypes;
+
+use crate::api::KubernetesVersion;
+
+/// What EKS takes where none is named, whatever the instance types are.
+pub const DEFAULT: &str = "AL2023_x86_64_STANDARD";
+/// An AMI of one's own: nothing is known of it.
+pub const CUSTOM: &str = "CUSTOM";
+/// The last Kubernetes version that has AMIs of Amazon Linux 2.
+const LAST_OF_AL2: KubernetesVersion = KubernetesVersion { major: 1, minor: 32 };
+
+/// Accelerators that an AMI is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    /// GPUs of NVIDIA.
+    Nvidia,
+    /// AWS's own: Inferentia and Trainium.
+    Neuron,
+    /// Either.
+    NvidiaOrNeuron,
+}
+
+impl Accelerator {
+    /// Whether an instance with accelerators of those makers has it.
+    pub fn is_in(self, makers: &std::collections::BTreeSet<String>) -> bool {
+        let (nvidia, neuron) =
+            (makers.contains("NVIDIA"), makers.iter().any(|maker| maker == "AWS" || maker == "Amazon"));
+        match self {
+            Accelerator::Nvidia => nvidia,
+            Accelerator::Neuron => neuron,
+            Accelerator::NvidiaOrNeuron => nvidia || neuron,
+        }
+    }
+}
+
+/// What the name of an AMI type says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AmiType {
+    /// As EC2 writes it.
+    pub architecture: &'static str,
+    /// What its instances must have.
+    pub accelerator: Option<Accelerator>,
+    /// The last Kubernetes version with AMIs of it, where there is one.
+    pub last: Option<KubernetesVersion>,
+}
+
+impl AmiType {
+    /// What a name says; `None`: that is no AMI type of EKS. A new year of Windows and the like is understood as well: EKS may know
+    /// more of them than this version of Keelson.
+    pub fn parse(name: &str) -> Option<Self> {
+        let (family, rest, architecture) =
+            [("_x86_64", "x86_64"), ("_ARM_64", "arm64")].into_iter().find_map(|(part, architecture)| {
+                name.split_once(part).map(|(family, rest)| (family, rest, architecture))
+            })?;
+        let variant = match rest {
+            "" => "",
+            rest => rest.strip_prefix('_')?,
+        };
+        let is_windows =
+            family.strip_prefix("WINDOWS_").and_then(|rest| rest.split_once('_')).is_some_and(|(edition, year)| {
+                matches!(edition, "CORE" | "FULL") && year.len() == 4 && year.bytes().all(|byte| byte.is_ascii_digit())
+            });
+        let accelerator = match (family, variant) {
+            ("AL2", "") => None,
+            ("AL2", "GPU") => Some(Accelerator::NvidiaOrNeuron),
+            ("AL2023", "STANDARD") => None,
+            ("AL2023", "NVIDIA") => Some(Accelerator::Nvidia),
+            ("AL2023", "NEURON") => Some(Accelerator::Neuron),
+            ("BOTTLEROCKET", "" | "FIPS") => None,
+            ("BOTTLEROCKET", "NVIDIA" | "NVIDIA_FIPS") => Some(Accelerator::Nvidia),
+            (_, "") if is_windows => None,
+            _ => return None,
+        };
+        Some(Self { architecture, accelerator, last: (family == "AL2").then_some(LAST_OF_AL2) })
+    }
+}
+
+/// The AMI types that there are, for people.
+pub fn known() -> String {
+    AmiTypes::values().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ami_type_of_eks_is_understood_and_nothing_else() {
+        for name in AmiTypes::values() {
+            assert!(AmiType::parse(name).is_some() || *name == CUSTOM, "{name}");
+        }
+        assert!(AmiType::parse(DEFAULT).is_some());
+        assert!(AmiType::parse("WINDOWS_CORE_2028_x86_64").is_some(), "a year that is yet to come");
+        for wrong in [
+            "AL2023_x86_64",
+            "AL2023_x86_64_STANDRD",
+            "al2_x86_64",
+            "AL2_X86_64",
+            "UBUNTU_x86_64",
+            "AL2_ARM_64GPU",
+            "x",
+        ] {
+            assert_eq!(AmiType::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_says_architecture_accelerator_and_end() {
+        let of = |name| AmiType::parse(name).unwrap();
+        assert_eq!(of("AL2023_ARM_64_STANDARD").architecture, "arm64");
+        assert_eq!(of("BOTTLEROCKET_x86_64_NVIDIA_FIPS").accelerator, Some(Accelerator::Nvidia));
+        assert_eq!((of("AL2_x86_64").last, of("AL2023_x86_64_STANDARD").last), (Some(LAST_OF_AL2), None));
+    }
+}

@@ -1,0 +1,257 @@
+//! What must hold in AWS for a spec to be carried out. Pure.
+
+use crate::api::access::PodIdentity;
+use crate::api::addons::{Addon, AddonVersion};
+use crate::api::network::{ExistingSubnets, NetworkKind};
+use crate::api::node_group::NodeSubnetsKind;
+use crate::api::policy::AdoptionPolicy;
+use crate::api::{EksClusterSpec, NodeGroupSpec};
+use crate::resources::expand::ClusterView;
+
+/// The service that takes on a cluster's role.
+pub const EKS: &str = "eks.amazonaws.com";
+/// The service that takes on the role of nodes.
+pub const EC2: &str = "ec2.amazonaws.com";
+/// The service that takes on roles for Pods.
+pub const PODS: &str = "pods.eks.amazonaws.com";
+
+/// Something that must hold, and the field that says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Path of the field.
+    pub field: String,
+    /// What must hold.
+    pub what: What,
+}
+
+impl Claim {
+    fn new(field: impl Into<String>, what: What) -> Self {
+        Self { field: field.into(), what }
+    }
+}
+
+/// What must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// EKS offers the Kubernetes version.
+    Version(String),
+    /// There is the role.
+    Role {
+        /// Its ARN.
+        arn: String,
+        /// A service that may take it on; `None`: that is not asked.
+        service: Option<&'static str>,
+    },
+    /// There is the user of that ARN.
+    User(String),
+    /// There is the IAM policy of that ARN.
+    Policy(String),
+    /// EKS offers the add-on.
+    Addon {
+        /// Its name.
+        name: String,
+        /// The exact version, where one is named.
+        version: Option<String>,
+        /// Where it must run; `None`: on any Kubernetes version, as the upgrade decides the rest.
+        kubernetes: Option<String>,
+    },
+    /// The security groups are in the VPC of the subnets.
+    SecurityGroups {
+        /// Their ids.
+        ids: Vec<String>,
+        /// The VPC, where it is named.
+        vpc: Option<String>,
+        /// Ids of the subnets, where they are.
+        subnets: Vec<String>,
+    },
+    /// The subnets are in the VPC.
+    Vpc {
+        /// Its id.
+        id: String,
+        /// Ids of the subnets.
+        subnets: Vec<String>,
+    },
+    /// There are the subnets.
+    Subnets(Vec<String>),
+    /// There is that version of the launch template.
+    Template {
+        /// Its id.
+        id: String,
+        /// A number, or `$Default`.
+        version: String,
+    },
+    /// The AMI type is one, and has AMIs for the Kubernetes version.
+    AmiType {
+        /// The AMI type.
+        name: String,
+        /// The Kubernetes version of the nodes.
+        kubernetes: String,
+    },
+    /// EC2 offers the instance types where the nodes are to be, and the AMI type runs on them.
+    Instances {
+        /// The instance types.
+        types: Vec<String>,
+        /// The AMI type, where one is named.
+        ami_type: Option<String>,
+        /// Where the nodes are to be.
+        places: Places,
+        /// The launch template and its version, which may say AMI and instance type itself.
+        template: Option<(String, String)>,
+    },
+}
+
+/// Where nodes are to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// Not known yet.
+    Anywhere,
+    /// In these zones.
+    Zones(Vec<String>),
+    /// In these subnets.
+    Subnets(Vec<String>),
+}
+
+impl Stage {
+    /// Of a node group: one that may be there already, to be taken over with its cluster, is as it is.
+    pub fn of_node_group(exists: bool, cluster: &EksClusterSpec) -> Self {
+        let may_exist = exists || cluster.adoption_policy == AdoptionPolicy::Adopt;
+        if may_exist { Stage::Edited } else { Stage::New }
+    }
+}
+
+/// How far an object is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing of it is there.
+    New,
+    /// It is there, and was edited: what cannot be edited is what is there already.
+    Edited,
+}
+
+/// What an EksCluster claims.
+pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, permissions_boundary: Option<&str>) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    // Of one that is taken over, what it has is there already.
+    let made = stage == Stage::New && spec.adoption_policy == AdoptionPolicy::Refuse;
+    if made {
+        claims.push(Claim::new("spec.version", What::Version(spec.version.clone())));
+    }
+    if stage == Stage::New {
+        claims.extend(spec.role_arn.iter().map(|arn| role("spec.roleArn", arn, Some(EKS))));
+        // Every role that is made gets it.
+        let boundary = permissions_boundary.map(|arn| What::Policy(arn.to_owned()));
+        claims.extend(boundary.map(|what| Claim::new("permissionsBoundaryArn of the AwsAccount", what)));
+    }
+    claims.extend(network(spec));
+    // What is there already may have add-ons of another version: the upgrade decides what they can become.
+    let kubernetes = made.then(|| spec.version.clone());
+    claims.extend(spec.addons.iter().flat_map(|one| addon(one, kubernetes.as_ref())));
+    claims.extend(spec.pod_identities.iter().map(|PodIdentity { namespace, service_account, role_arn }| {
+        role(format!("spec.podIdentities[{namespace}/{service_account}].roleArn"), role_arn, Some(PODS))
+    }));
+    claims.extend(spec.access.entries.iter().map(|entry| {
+        let arn = &entry.principal_arn;
+        let field = "spec.access.entries[].principalArn";
+        if arn.contains(":user/") { Claim::new(field, What::User(arn.clone())) } else { role(field, arn, None) }
+    }));
+    claims
+}
+
+fn role(field: impl Into<String>, arn: &str, service: Option<&'static str>) -> Claim {
+    Claim::new(field, What::Role { arn: arn.to_owned(), service })
+}
+
+/// That the subnets are there and fit is the existing network's own to say.
+fn network(spec: &EksClusterSpec) -> Vec<Claim> {
+    let Ok(NetworkKind::Existing(existing)) = spec.network.kind() else { return Vec::new() };
+    let subnets = match existing.subnets() {
+        Ok(ExistingSubnets::Ids(ids)) => ids.to_vec(),
+        Ok(ExistingSubnets::Tagged { .. }) | Err(_) => Vec::new(),
+    };
+    let vpc =
+        existing.vpc_id.iter().filter(|_| !subnets.is_empty()).map(|id| {
+            Claim::new("spec.network.existing.vpcId", What::Vpc { id: id.clone(), subnets: subnets.clone() })
+        });
+    let groups = existing.security_group_ids.iter().filter(|ids| !ids.is_empty()).map(|ids| {
+        let what = What::SecurityGroups { ids: ids.clone(), vpc: existing.vpc_id.clone(), subnets: subnets.clone() };
+        Claim::new("spec.network.existing.securityGroupIds", what)
+    });
+    vpc.chain(groups).collect()
+}
+
+fn addon(addon: &Addon, kubernetes: Option<&String>) -> Vec<Claim> {
+    let name = &addon.name;
+    let version = match addon.version() {
+        AddonVersion::Exact(exact) => Some(exact.to_owned()),
+        AddonVersion::Default | AddonVersion::Latest => None,
+    };
+    let what = What::Addon { name: name.clone(), version, kubernetes: kubernetes.cloned() };
+    let field = |member: &str| format!("spec.addons[{name}].{member}");
+    // Whom a role for IRSA trusts depends on the cluster's issuer.
+    let irsa = addon.service_account_role_arn.iter().map(|arn| role(field("serviceAccountRoleArn"), arn, None));
+    let pods = addon.pod_identity_role_arn.iter().map(|arn| role(field("podIdentityRoleArn"), arn, Some(PODS)));
+    [Claim::new(format!("spec.addons[{name}]"), what)].into_iter().chain(irsa).chain(pods).collect()
+}
+
+/// What a NodeGroup claims. `cluster`: what is known of its EksCluster, whose spec is `cluster_spec`.
+pub fn of_node_group(
+    spec: &NodeGroupSpec,
+    stage: Stage,
+    cluster_spec: &EksClusterSpec,
+    cluster: &ClusterView,
+) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    let template = spec.launch_template.as_ref().map(|template| {
+        let version = template.version.clone().unwrap_or_else(|| "$Default".to_owned());
+        (template.id.clone(), version)
+    });
+    if let Some((id, version)) = &template {
+        let what = What::Template { id: id.clone(), version: version.clone() };
+        claims.push(Claim::new("spec.launchTemplate", what));
+    }
+    if spec.role_arn.is_none() {
+        let policies = spec.additional_role_policies.iter();
+        claims.extend(policies.map(|arn| Claim::new("spec.additionalRolePolicies", What::Policy(arn.clone()))));
+    }
+    // Of one that follows its cluster, once it is there, the cluster's upgrade decides.
+    let follows = (stage == Stage::New).then(|| cluster.version.as_ref().unwrap_or(&cluster_spec.version));
+    let kubernetes = spec.version.as_ref().or(follows);
+    if let (Some(name), Some(kubernetes)) = (&spec.ami_type, kubernetes) {
+        let what = What::AmiType { name: name.clone(), kubernetes: kubernetes.clone() };
+        claims.push(Claim::new("spec.amiType", what));
+    }
+    if stage == Stage::Edited {
+        return claims;
+    }
+    claims.extend(spec.role_arn.iter().map(|arn| role("spec.roleArn", arn, Some(EC2))));
+    if let Some(ids) = &spec.subnets.ids {
+        claims.push(Claim::new("spec.subnets.ids", What::Subnets(ids.clone())));
+    }
+    let what = What::Instances {
+        types: spec.instance_types.clone(),
+        ami_type: spec.ami_type.clone(),
+        places: places(spec, cluster_spec, cluster),
+        template,
+    };
+    claims.push(Claim::new("spec.instanceTypes", what));
+    claims
+}
+
+fn places(spec: &NodeGroupSpec, cluster_spec: &EksClusterSpec, cluster: &ClusterView) -> Places {
+    let (tier, zones) = match spec.subnets.kind() {
+        Ok(NodeSubnetsKind::Ids(ids)) => return Places::Subnets(ids.to_vec()),
+        Ok(NodeSubnetsKind::Tier { tier, zones }) => (tier, zones),
+        Err(_) => return Places::Anywhere,
+    };
+    if let Some(zones) = zones {
+        return Places::Zones(zones.to_vec());
+    }
+    let of_tier: Vec<_> = cluster.subnets.iter().filter(|one| one.tier == tier).map(|one| one.zone.clone()).collect();
+    if !of_tier.is_empty() {
+        return Places::Zones(of_tier);
+    }
+    match &cluster_spec.network.vpc {
+        Some(vpc) => vpc.zones.clone().map_or(Places::Anywhere, Places::Zones),
+        None => Places::Anywhere,
+    }
+}

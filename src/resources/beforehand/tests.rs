@@ -1,0 +1,248 @@
+//! Claims and what is refused, as tables. Pure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::claims::{Claim, EC2, EKS, Places, Stage, What, of_cluster, of_node_group};
+use super::refusal::{Fact, refusal};
+use crate::api::{EksClusterSpec, NodeGroupSpec};
+use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
+use crate::aws::snapshots::{AddonOffer, AddonVersion};
+use crate::resources::expand::ClusterView;
+
+fn cluster_spec(more: Value) -> EksClusterSpec {
+    let mut spec = json!({"region": "eu-west-1", "version": "1.34", "addons": []});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(spec).unwrap()
+}
+
+fn group_spec(more: Value) -> NodeGroupSpec {
+    let mut spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(spec).unwrap()
+}
+
+fn fields(claims: &[Claim]) -> Vec<&str> {
+    claims.iter().map(|claim| claim.field.as_str()).collect()
+}
+
+const ROLE: &str = "arn:aws:iam::123456789012:role/own";
+const USER: &str = "arn:aws:iam::123456789012:user/ann";
+
+#[test]
+fn a_new_cluster_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
+    let spec = cluster_spec(json!({
+        "roleArn": ROLE,
+        "network": {"existing": {"subnetIds": ["subnet-a", "subnet-b"], "vpcId": "vpc-a", "securityGroupIds": ["sg-a"]}},
+        "addons": [{"name": "vpc-cni", "version": "v1", "serviceAccountRoleArn": ROLE}],
+        "podIdentities": [{"namespace": "shop", "serviceAccount": "till", "roleArn": ROLE}],
+        "access": {"entries": [{"principalArn": ROLE}, {"principalArn": USER}]},
+    }));
+    let edited = [
+        "spec.network.existing.vpcId",
+        "spec.network.existing.securityGroupIds",
+        "spec.addons[vpc-cni]",
+        "spec.addons[vpc-cni].serviceAccountRoleArn",
+        "spec.podIdentities[shop/till].roleArn",
+        "spec.access.entries[].principalArn",
+        "spec.access.entries[].principalArn",
+    ];
+    assert_eq!(fields(&of_cluster(&spec, Stage::Edited, Some("arn"))), edited);
+    let new = of_cluster(&spec, Stage::New, Some("arn:aws:iam::123456789012:policy/boundary"));
+    assert_eq!(fields(&new)[..3], ["spec.version", "spec.roleArn", "permissionsBoundaryArn of the AwsAccount"]);
+    assert_eq!(fields(&new)[3..], edited);
+    let kubernetes = |stage, adoption: &str| {
+        let spec = cluster_spec(json!({"adoptionPolicy": adoption, "addons": [{"name": "coredns"}]}));
+        let claims = of_cluster(&spec, stage, None);
+        claims.iter().find_map(|claim| match &claim.what {
+            What::Addon { kubernetes, .. } => kubernetes.clone(),
+            _ => None,
+        })
+    };
+    assert_eq!(kubernetes(Stage::New, "Refuse").as_deref(), Some("1.34"));
+    assert_eq!(kubernetes(Stage::New, "Adopt"), None, "the cluster has another version");
+    assert_eq!(kubernetes(Stage::Edited, "Refuse"), None, "the upgrade decides");
+}
+
+#[test]
+fn a_new_node_group_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
+    let spec = group_spec(json!({
+        "roleArn": ROLE, "amiType": "AL2_x86_64", "launchTemplate": {"id": "lt-1"}, "subnets": {"ids": ["subnet-a"]},
+    }));
+    let view = ClusterView::default();
+    let cluster = cluster_spec(json!({}));
+    let new = of_node_group(&spec, Stage::New, &cluster, &view);
+    let all = ["spec.launchTemplate", "spec.amiType", "spec.roleArn", "spec.subnets.ids", "spec.instanceTypes"];
+    assert_eq!(fields(&new), all);
+    assert!(matches!(&new[4].what, What::Instances { places: Places::Subnets(ids), .. } if ids == &["subnet-a"]));
+    assert_eq!(fields(&of_node_group(&spec, Stage::Edited, &cluster, &view)), ["spec.launchTemplate"]);
+    // Its own version may be edited.
+    let spec = group_spec(json!({"amiType": "AL2_x86_64", "version": "1.33", "additionalRolePolicies": ["arn:p"]}));
+    let edited = of_node_group(&spec, Stage::Edited, &cluster, &view);
+    assert_eq!(fields(&edited), ["spec.additionalRolePolicies", "spec.amiType"]);
+}
+
+fn instance(name: &str, architecture: &str, makers: &[&str], zones: &[&str]) -> InstanceType {
+    let set = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<BTreeSet<_>>();
+    InstanceType {
+        name: name.into(),
+        architectures: set(&[architecture]),
+        accelerators: set(makers),
+        zones: set(zones),
+    }
+}
+
+/// Types, AMI type, zones of the subnets; what the refusal says, or nothing.
+#[test]
+fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
+    let offered = vec![
+        instance("m7i.large", "x86_64", &[], &["eu-west-1a", "eu-west-1b"]),
+        instance("m7i.xlarge", "x86_64", &[], &["eu-west-1a", "eu-west-1b"]),
+        instance("m7g.large", "arm64", &[], &["eu-west-1a"]),
+        instance("g5.xlarge", "x86_64", &["NVIDIA"], &["eu-west-1b"]),
+        instance("inf2.xlarge", "x86_64", &["AWS"], &["eu-west-1b"]),
+    ];
+    let table: [(&[&str], Option<&str>, &[&str], &[&str]); 15] = [
+        (&["m7i.large"], None, &["eu-west-1a"], &[]),
+        (&["m7i.large"], None, &[], &[]),
+        (&["m7i.lrge"], None, &[], &["no instance type m7i.lrge in eu-west-1", "m7i.large, m7i.xlarge"]),
+        (&["m7i.large", "z9.huge"], None, &[], &["no instance type z9.huge", "none of family z9"]),
+        (&["m7g.large"], None, &[], &["m7g.large is arm64", "AL2023_x86_64_STANDARD", "AMI type for arm64"]),
+        (&["m7g.large"], Some("AL2023_ARM_64_STANDARD"), &["eu-west-1a"], &[]),
+        (&["m7i.large"], Some("AL2023_ARM_64_STANDARD"), &[], &["m7i.large is x86_64", "types of arm64"]),
+        (&["m7i.large", "m7g.large"], None, &[], &["m7g.large is arm64"]),
+        (&["m7i.large"], Some("AL2023_x86_64_NVIDIA"), &[], &["no accelerator", "Nvidia"]),
+        (&["g5.xlarge"], Some("AL2023_x86_64_NVIDIA"), &["eu-west-1b"], &[]),
+        (&["inf2.xlarge"], Some("AL2023_x86_64_NEURON"), &[], &[]),
+        (&["inf2.xlarge"], Some("AL2_x86_64_GPU"), &[], &[]),
+        (&["g5.xlarge"], None, &["eu-west-1a"], &["does not offer g5.xlarge in eu-west-1a", "in eu-west-1b"]),
+        // One of them will do, somewhere.
+        (&["g5.xlarge", "m7i.large"], None, &["eu-west-1a"], &[]),
+        (&["m7g.large"], Some("CUSTOM"), &[], &[]),
+    ];
+    for (types, ami_type, zones, says) in table {
+        let strings = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        let (types, ami_type) = (strings(types), ami_type.map(str::to_owned));
+        let what = What::Instances { types, ami_type, places: Places::Anywhere, template: None };
+        let claim = Claim { field: "spec.instanceTypes".into(), what };
+        let zones = strings(zones).into_iter().collect();
+        let fact = Fact::Instances { offered: offered.clone(), zones, has_image: false };
+        check(&claim, &fact, says);
+    }
+    // The template says which AMI it is.
+    let what = What::Instances {
+        types: vec!["m7g.large".into()],
+        ami_type: None,
+        places: Places::Anywhere,
+        template: Some(("lt-1".into(), "1".into())),
+    };
+    let fact = Fact::Instances { offered, zones: BTreeSet::new(), has_image: true };
+    check(&Claim { field: "spec.instanceTypes".into(), what }, &fact, &[]);
+}
+
+#[track_caller]
+fn check(claim: &Claim, fact: &Fact, says: &[&str]) {
+    match refusal(claim, fact, "eu-west-1") {
+        None => assert!(says.is_empty(), "{claim:?} is not refused"),
+        Some(told) => {
+            assert!(!says.is_empty(), "{claim:?}: {told}");
+            assert!(told.starts_with(&format!("{}: ", claim.field)), "{told}");
+            for words in says {
+                assert!(told.contains(words), "{words:?} is not in {told:?}");
+            }
+        }
+    }
+}
+
+fn trusting(service: &str) -> NamedRole {
+    let trust_policy =
+        json!({"Statement": {"Effect": "Allow", "Principal": {"Service": [service]}, "Action": "sts:AssumeRole"}});
+    NamedRole { arn: ROLE.into(), trust_policy: trust_policy.to_string() }
+}
+
+#[test]
+fn what_is_not_there_is_refused_and_what_is_not_known_is_not() {
+    let claim = |what| Claim { field: "spec.x".to_owned(), what };
+    let role = |service| claim(What::Role { arn: ROLE.into(), service });
+    let moved = NamedRole { arn: ROLE.replace("role/own", "role/team/own"), ..trusting(EKS) };
+    let unreadable = NamedRole { trust_policy: "?".into(), ..trusting(EKS) };
+    let user = claim(What::User(USER.into()));
+    let policy = claim(What::Policy("arn:aws:iam::aws:policy/X".into()));
+    let groups = claim(What::SecurityGroups { ids: vec!["sg-a".into()], vpc: None, subnets: Vec::new() });
+    let in_vpc = |ids: &[&str]| Fact::SecurityGroups {
+        vpc: "vpc-a".into(),
+        ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+    };
+    let template = claim(What::Template { id: "lt-1".into(), version: "9".into() });
+    let found = Template::Found { has_image: false, has_instance_type: false };
+    let version = claim(What::Version("1.63".into()));
+    let table: [(&Claim, Fact, &[&str]); 19] = [
+        (&role(None), Fact::Role(None), &["no IAM role", ROLE]),
+        (&role(None), Fact::Role(Some(trusting(EC2))), &[]),
+        (&role(Some(EKS)), Fact::Role(Some(trusting(EKS))), &[]),
+        (&role(Some(EKS)), Fact::Role(Some(trusting("eks.amazonaws.com.cn"))), &[]),
+        (&role(Some(EKS)), Fact::Role(Some(trusting("pods.eks.amazonaws.com"))), &["trust policy", EKS]),
+        (&role(Some(EC2)), Fact::Role(Some(trusting(EKS))), &["trust policy", EC2]),
+        (&role(Some(EKS)), Fact::Role(Some(moved)), &["role/team/own"]),
+        (&role(Some(EC2)), Fact::Role(Some(unreadable)), &[]),
+        (&role(Some(EC2)), Fact::Unknown, &[]),
+        (&user, Fact::User(None), &["no IAM user", USER]),
+        (&user, Fact::User(Some(USER.into())), &[]),
+        (&policy, Fact::Policy(false), &["no IAM policy arn:aws:iam::aws:policy/X"]),
+        (&policy, Fact::Policy(true), &[]),
+        (&groups, in_vpc(&[]), &["no security group sg-a in vpc-a"]),
+        (&groups, in_vpc(&["sg-a"]), &[]),
+        (&template, Fact::Template(Template::Missing("EC2 says no".into())), &["version 9", "lt-1", "EC2 says no"]),
+        (&template, Fact::Template(found), &[]),
+        (&version, Fact::Versions(vec!["1.35".into(), "1.34".into()]), &["no Kubernetes 1.63", "1.35, 1.34"]),
+        (&version, Fact::Versions(Vec::new()), &[]),
+    ];
+    for (claim, fact, says) in table {
+        check(claim, &fact, says);
+    }
+}
+
+#[test]
+fn add_ons_and_ami_types_are_held_against_the_kubernetes_version() {
+    let offer = |version: &str, on: &str| AddonOffer {
+        info: AddonVersion {
+            version: version.into(),
+            default: false,
+            requires_configuration: false,
+            requires_iam_permissions: false,
+            compute_types: Vec::new(),
+        },
+        runs_on: vec![(on.to_owned(), false)],
+    };
+    let offers = || Fact::Addon(Arc::new(vec![offer("v1.9", "1.33"), offer("v1.10", "1.34"), offer("v1.11", "1.34")]));
+    let addon = |version: Option<&str>, kubernetes: Option<&str>| Claim {
+        field: "spec.addons[vpc-cni]".into(),
+        what: What::Addon {
+            name: "vpc-cni".into(),
+            version: version.map(str::to_owned),
+            kubernetes: kubernetes.map(str::to_owned),
+        },
+    };
+    check(&addon(None, Some("1.34")), &Fact::Addon(Arc::default()), &["no add-on vpc-cni in eu-west-1"]);
+    check(&addon(None, Some("1.34")), &offers(), &[]);
+    check(&addon(None, Some("1.36")), &offers(), &["no version of add-on vpc-cni for Kubernetes 1.36"]);
+    check(&addon(Some("v1.10"), Some("1.34")), &offers(), &[]);
+    check(&addon(Some("v1.9"), Some("1.34")), &offers(), &["v1.9", "for Kubernetes 1.34", "v1.11, v1.10"]);
+    check(&addon(Some("v1.9"), None), &offers(), &[]);
+    check(&addon(Some("v9"), None), &offers(), &["no version v9", "v1.11, v1.10, v1.9"]);
+    let ami = |name: &str, kubernetes: &str| Claim {
+        field: "spec.amiType".into(),
+        what: What::AmiType { name: name.into(), kubernetes: kubernetes.into() },
+    };
+    check(&ami("AL2_x86_64", "1.32"), &Fact::Unknown, &[]);
+    check(
+        &ami("AL2_x86_64", "1.33"),
+        &Fact::Unknown,
+        &["AL2_x86_64", "1.33", "its last is 1.32", "AL2023_x86_64_STANDARD"],
+    );
+    check(&ami("AL2_ARM_64", "1.34"), &Fact::Unknown, &["AL2023_ARM_64_STANDARD"]);
+    check(&ami("AL2023_x86_64", "1.34"), &Fact::Unknown, &["no AMI type AL2023_x86_64;", "BOTTLEROCKET_x86_64"]);
+    check(&ami("CUSTOM", "1.34"), &Fact::Unknown, &[]);
+}

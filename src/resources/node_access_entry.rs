@@ -1,0 +1,277 @@
+//! The access entry of the role that we make for nodes, or for Fargate. EKS makes it with the first node group or profile that
+//! takes the role; nothing makes it anew when it is deleted, nor when the role is.
+//!
+//! EKS keeps the role's unique id with an entry and shows it to nobody: an entry from before its role was made anew has the right
+//! ARN and lets nobody in. So one that is older than the role is replaced. See
+//! <https://docs.aws.amazon.com/eks/latest/APIReference/API_AccessEntry.html>, `principalArn`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::access_entry::KIND;
+use super::cloud::{Cloud, Intervals, Making, arn, changes_field};
+use super::cluster;
+use super::role::{self, Purpose};
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::aws::tokens::client_token;
+use crate::engine::{Change, Class, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+
+/// An entry is made no sooner after its role: EKS must see the new role, not the one before it.
+const VISIBLE_AFTER: Duration = Duration::from_secs(10);
+
+/// The entry of a role of ours.
+pub struct NodeAccessEntry {
+    purpose: Purpose,
+    cluster: String,
+    tags: Tags,
+    intervals: Intervals,
+}
+
+/// What is seen of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    kind: String,
+    made: Option<Timestamp>,
+    tags: Tags,
+}
+
+const PRINCIPAL: &str = "principal";
+const TYPE: &str = "type";
+
+/// Its name in the graph.
+pub fn key(purpose: Purpose) -> Key {
+    Key::named(KIND, role::key(purpose).to_string())
+}
+
+/// The type that EKS gives to the entry, and what the types begin with that do.
+fn types(purpose: Purpose) -> (&'static str, &'static str) {
+    match purpose {
+        Purpose::Fargate => ("FARGATE_LINUX", "FARGATE"),
+        _ => ("EC2_LINUX", "EC2"),
+    }
+}
+
+impl NodeAccessEntry {
+    /// The entry of the cluster's role for nodes, or for Fargate.
+    pub fn new(making: &Making<'_>, purpose: Purpose) -> Self {
+        let tags = making.tags(&key(purpose));
+        Self { purpose, cluster: making.cluster_name.into(), tags, intervals: making.intervals }
+    }
+
+    fn role(&self) -> Key {
+        role::key(self.purpose)
+    }
+
+    fn role_made(&self, refs: &Refs) -> Option<Timestamp> {
+        refs.output(&self.role(), role::CREATED_AT)?.parse().ok()
+    }
+
+    /// Whether EKS sees the role that is there now, as far as can be known.
+    fn role_is_visible(&self, refs: &Refs) -> Result<(), Failure> {
+        let since = self.role_made(refs).map(|role| Timestamp::now().duration_since(role).unsigned_abs());
+        if since.is_some_and(|since| since < VISIBLE_AFTER) {
+            let role = self.role();
+            let message = format!("the access entry of {role} waits until EKS can see that role, made a moment ago");
+            return Err(Failure::new(Class::Busy, message));
+        }
+        Ok(())
+    }
+
+    /// Every field that differs. `role_made`: when the role was made, to the second, where that is known. Tags are none of them:
+    /// EKS makes the entry, and without any.
+    fn differences(&self, there: &Seen, role_made: Option<Timestamp>) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if let (Some(entry), Some(role)) = (there.made, role_made)
+            && entry < role
+        {
+            let from = format!("the role before the one that was made {role}");
+            changes.push(Change::in_place(PRINCIPAL, from, "the role that is there"));
+        }
+        let (kind, prefix) = types(self.purpose);
+        if !there.kind.starts_with(prefix) {
+            changes.push(Change::in_place(TYPE, &there.kind, kind));
+        }
+        changes
+    }
+
+    async fn make(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        let principal = refs.need(&self.role(), "arn")?;
+        let step = format!("{} {principal} {:?}", Resource::key(self), self.role_made(refs));
+        let request = cloud
+            .aws
+            .eks
+            .create_access_entry()
+            .cluster_name(&self.cluster)
+            .principal_arn(principal)
+            .r#type(types(self.purpose).0)
+            // Without tags, as EKS makes it: it goes with the cluster, and is nothing to let go of.
+            .client_request_token(client_token(&cloud.owner.uid, 0, &step));
+        let answer = cloud.aws.call(Service::Eks, "CreateAccessEntry", principal, request.send()).await;
+        let answer = match answer {
+            // There already, by a try whose answer was lost or by EKS: the next look takes it up.
+            Err(error) if error.class() == Class::Conflict => {
+                return Err(Failure::new(Class::NoChange, error.to_string()));
+            }
+            other => other?,
+        };
+        let Some(entry) = answer.access_entry else {
+            return Err(Failure::new(Class::NoChange, format!("EKS says nothing of the access entry of {principal}")));
+        };
+        Ok(observed(principal, &entry))
+    }
+}
+
+fn observed(principal: &str, entry: &aws_sdk_eks::types::AccessEntry) -> Observed<Seen> {
+    let made = entry.created_at().and_then(|at| Timestamp::new(at.secs(), at.subsec_nanos().try_into().ok()?).ok());
+    let kind = entry.r#type().unwrap_or_default().to_owned();
+    let detail = Seen { kind, made, tags: Tags::from_eks(entry.tags()) };
+    Observed::ready(principal, "available", detail).output("arn", entry.access_entry_arn().unwrap_or_default())
+}
+
+#[async_trait]
+impl Resource for NodeAccessEntry {
+    type Cloud = Cloud;
+    type Seen = Seen;
+
+    fn key(&self) -> Key {
+        key(self.purpose)
+    }
+
+    fn after(&self) -> Vec<Key> {
+        vec![cluster::key(), self.role()]
+    }
+
+    fn inside(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    /// The role's ARN is its name.
+    fn observed_after(&self) -> Option<Key> {
+        Some(self.role())
+    }
+
+    fn deleted_with(&self) -> Option<Key> {
+        Some(cluster::key())
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("type", types(self.purpose).0.into())]
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.slow()
+    }
+
+    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+        self.differences(&seen.detail, self.role_made(refs))
+    }
+
+    async fn observe(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        look: &Look,
+        _: Option<&Observed<Seen>>,
+    ) -> Result<Presence<Seen>, Failure> {
+        let not_looked_for = |id: &str| Presence::Borrowed(Observed::ready(id, "not looked for", Seen::default()));
+        // While the role is gone, the record leads to it.
+        let Some(principal) = refs.output(&self.role(), "arn").or(look.recorded_id.as_deref()) else {
+            return Ok(not_looked_for(""));
+        };
+        if cluster::has_no_access_entries(refs) {
+            return Ok(not_looked_for(principal));
+        }
+        let request = cloud.aws.eks.describe_access_entry().cluster_name(&self.cluster).principal_arn(principal);
+        let answer = match cloud.aws.call(Service::Eks, "DescribeAccessEntry", principal, request.send()).await {
+            Err(error) if error.class() == Class::Gone => return Ok(Presence::Absent),
+            // The cluster has none, which was not seen yet.
+            Err(error) if error.class() == Class::Invalid => return Ok(not_looked_for(principal)),
+            other => other?,
+        };
+        let Some(entry) = answer.access_entry else { return Ok(Presence::Absent) };
+        let seen = observed(principal, &entry);
+        Ok(match seen.detail.tags.owner() {
+            Some(owner) if owner != cloud.owner.uid => Presence::Borrowed(seen),
+            _ => Presence::Ours(seen),
+        })
+    }
+
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+        self.role_is_visible(refs)?;
+        self.make(cloud, refs).await
+    }
+
+    /// EKS changes neither principal nor type: it goes, and another takes its place. It let nobody in.
+    async fn update(
+        &self,
+        cloud: &Cloud,
+        refs: &Refs,
+        seen: &Observed<Seen>,
+        changes: &[Change],
+    ) -> Result<Observed<Seen>, Failure> {
+        if !changes_field(changes, PRINCIPAL) && !changes_field(changes, TYPE) {
+            return Ok(seen.clone());
+        }
+        self.role_is_visible(refs)?;
+        let (principal, mut tags) = (&seen.id, seen.detail.tags.clone());
+        // First the tags: the operator's policy lets it delete only what carries them.
+        let whose = self.tags.ownership().missing_from(&tags);
+        cloud.tag_eks(arn(seen), &mut tags, whose).await?;
+        let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(principal);
+        match cloud.aws.call(Service::Eks, "DeleteAccessEntry", principal, request.send()).await {
+            Err(error) if error.class() != Class::Gone => return Err(error.into()),
+            _ => {}
+        }
+        self.make(cloud, refs).await
+    }
+
+    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+        let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(&seen.id);
+        cloud.aws.call(Service::Eks, "DeleteAccessEntry", &seen.id, request.send()).await?;
+        Ok(Presence::Absent)
+    }
+
+    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+        if seen.detail.tags.owner().is_some() { cloud.release_eks(seen).await } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::resources::cloud::Owner;
+
+    #[test]
+    fn an_entry_that_is_older_than_its_role_or_of_another_type_is_replaced() {
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
+        let making = Making {
+            owner: &owner,
+            cluster_name: "demo",
+            user_tags: BTreeMap::new(),
+            former_tags: BTreeSet::new(),
+            intervals: Intervals::default(),
+        };
+        let entry = NodeAccessEntry::new(&making, Purpose::Node);
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let role = at("2026-11-28T10:00:00Z");
+        let fields = |kind: &str, made: &str, role: Option<Timestamp>| -> Vec<String> {
+            let seen = Seen { kind: kind.into(), made: Some(at(made)), tags: Tags::new() };
+            entry.differences(&seen, role).into_iter().map(|change| change.field).collect()
+        };
+        for (kind, made, role, expected) in [
+            ("EC2_LINUX", "2026-11-28T10:00:00.5Z", Some(role), vec![]),
+            ("EC2_LINUX", "2026-11-28T10:00:00Z", Some(role), vec![]),
+            ("EC2_WINDOWS", "2026-11-28T11:00:00Z", Some(role), vec![]),
+            ("EC2_LINUX", "2026-11-28T09:59:59.9Z", Some(role), vec!["principal"]),
+            ("EC2_LINUX", "2026-11-28T09:00:00Z", None, vec![]),
+            ("STANDARD", "2026-11-28T11:00:00Z", Some(role), vec!["type"]),
+        ] {
+            assert_eq!(fields(kind, made, role), expected, "{kind} {made}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Whether two IAM policy documents say the same, whatever their order and spelling. Pure.
+//!
+//! IAM keeps a document as it was written, so one that differs by a space or by a list of one is the same all the same. See
+//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
+
+use serde_json::{Map, Value};
+
+/// Names without effect.
+const REMARKS: [&str; 2] = ["Id", "Sid"];
+/// Names whose values are written in any case.
+const ACTIONS: [&str; 2] = ["Action", "NotAction"];
+
+/// Whether both say the same. What is no JSON is compared as text.
+pub fn same(one: &str, other: &str) -> bool {
+    let parsed = |text: &str| serde_json::from_str(text).ok().map(canonical);
+    match (parsed(one), parsed(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+/// The document on one line, for people.
+pub fn compact(text: &str) -> String {
+    serde_json::from_str::<Value>(text).map_or_else(|_| text.to_owned(), |value| value.to_string())
+}
+
+/// The one form of all that say the same.
+fn canonical(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields.into_iter().filter(|(name, _)| !REMARKS.contains(&name.as_str()));
+            Value::Object(kept.map(field).collect::<Map<_, _>>())
+        }
+        Value::Array(items) => set(items.into_iter().map(canonical)),
+        // Conditions take "true" and true alike.
+        Value::Bool(_) | Value::Number(_) => Value::String(value.to_string()),
+        Value::Null | Value::String(_) => value,
+    }
+}
+
+fn field((name, value): (String, Value)) -> (String, Value) {
+    let value = match value {
+        Value::String(all) if name == "Principal" && all == "*" => serde_json::json!({"AWS": "*"}),
+        other => other,
+    };
+    let value = canonical(value);
+    let value = if ACTIONS.contains(&name.as_str()) { lower_case(value) } else { value };
+    (name, value)
+}
+
+fn lower_case(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.to_lowercase()),
+        Value::Array(items) => set(items.into_iter().map(lower_case)),
+        other => other,
+    }
+}
+
+/// Every list of a policy is a set, and one of one is what is in it.
+fn set(items: impl Iterator<Item = Value>) -> Value {
+    let mut items: Vec<Value> = items.collect();
+    items.sort_by_key(Value::to_string);
+    items.dedup();
+    if items.len() == 1 { items.remove(0) } else { Value::Array(items) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},
+        "Action":["sts:AssumeRole","sts:TagSession"]}]}"#;
+
+    #[test]
+    fn order_lists_of_one_and_remarks_make_no_difference() {
+        for there in [
+            r#"{"Statement":{"Action":["sts:TagSession","sts:assumerole"],"Effect":"Allow","Sid":"Nodes",
+                "Principal":{"Service":["ec2.amazonaws.com"]}},"Version":"2012-10-17","Id":"x"}"#,
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},
+                "Action":["sts:AssumeRole","sts:TagSession","sts:AssumeRole"]}]}"#,
+        ] {
+            assert!(same(OURS, there), "{there}");
+        }
+        let condition =
+            |value: &str| format!(r#"{{"Statement":{{"Condition":{{"Bool":{{"aws:SecureTransport":{value}}}}}}}}}"#);
+        assert!(same(&condition("true"), &condition(r#"["true"]"#)));
+        assert!(same(r#"{"Principal":"*"}"#, r#"{"Principal":{"AWS":["*"]}}"#));
+    }
+
+    #[test]
+    fn whoever_else_may_take_on_the_role_is_a_difference() {
+        for there in [
+            OURS.replace("ec2.amazonaws.com", "lambda.amazonaws.com"),
+            OURS.replace(r#""ec2.amazonaws.com""#, r#"["ec2.amazonaws.com","ssm.amazonaws.com"]"#),
+            // What IAM makes of a principal that was deleted.
+            OURS.replace(
+                r#"{"Service":"ec2.amazonaws.com"}"#,
+                r#"{"Service":"ec2.amazonaws.com","AWS":"AROAEXAMPLE"}"#,
+            ),
+            OURS.replace("sts:AssumeRole", "sts:*"),
+            OURS.replace(r#","sts:TagSession""#, ""),
+            OURS.replace("Allow", "Deny"),
+            OURS.replace("2012-10-17", "2008-10-17"),
+            OURS.replace(r#""Effect""#, r#""Condition":{"StringEquals":{"aws:SourceAccount":"1"}},"Effect""#),
+            "not JSON".to_owned(),
+            String::new(),
+        ] {
+            assert!(!same(OURS, &there), "{there}");
+        }
+        assert_eq!(compact("{ \"a\" :1}"), r#"{"a":1}"#);
+        assert_eq!(compact("not JSON"), "not JSON");
+    }
+}

@@ -1,0 +1,274 @@
+//! What carries owners' tags in an account and region, and in a cluster: what a recovery chooses from. I/O: reads of EC2, IAM, EKS.
+
+use aws_sdk_eks::types::Cluster;
+
+use super::oidc_provider;
+use super::proof::{Placed, PlacedAddress};
+use super::recovery::{ControlPlane, Found, Handle, Inventory, Place};
+use super::role;
+use crate::aws::snapshots::network::NatGatewayState;
+use crate::aws::tags::Tags;
+use crate::aws::{AwsError, Fresh, Service, Session};
+use crate::engine::{Class, Failure};
+
+/// Reads all pages of a list of EKS's.
+macro_rules! all {
+    ($aws:expr, $name:expr, $action:literal, $request:expr, $items:ident) => {{
+        let (mut all, mut next) = (Vec::new(), None);
+        loop {
+            let answer = $aws.call(Service::Eks, $action, $name, $request.set_next_token(next).send()).await?;
+            all.extend(answer.$items().iter().cloned());
+            next = answer.next_token;
+            if next.is_none() {
+                break all;
+            }
+        }
+    }};
+}
+
+/// The answer about one item of a list; `None`: it went after the list was read, so the next is looked at.
+fn still_there<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
+    match answer {
+        Err(error) if error.class() == Class::Gone => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn placed<T: Placed>(all: &[T]) -> impl Iterator<Item = Found> {
+    all.iter().map(|one| Found {
+        id: one.id().to_owned(),
+        handle: Handle::Ec2,
+        tags: one.tags().clone(),
+        place: one.vpc().map_or(Place::Unused, |vpc| Place::Vpc(vpc.to_owned())),
+    })
+}
+
+/// Everything in EC2, and every role, that carries an owner's tag.
+///
+/// # Errors
+/// Of the first read that fails: a part is no inventory.
+pub async fn in_account(aws: &Session, fresh: Fresh) -> Result<Vec<Found>, Failure> {
+    let reads = &aws.snapshots;
+    let (vpcs, subnets, gateways, addresses, nats, tables, endpoints, groups, roles) = futures::try_join!(
+        reads.vpcs(fresh),
+        reads.subnets(fresh),
+        reads.internet_gateways(fresh),
+        reads.addresses(fresh),
+        reads.nat_gateways(fresh),
+        reads.route_tables(fresh),
+        reads.vpc_endpoints(fresh),
+        reads.security_groups(fresh),
+        reads.roles(fresh),
+    )?;
+    let over =
+        |state: &Option<NatGatewayState>| matches!(state, Some(NatGatewayState::Deleted | NatGatewayState::Failed));
+    let nats: Vec<_> = nats.iter().filter(|nat| !over(&nat.state)).cloned().collect();
+    let in_use = |id: &str| addresses.iter().any(|one| one.allocation_id == id && one.association_id.is_some());
+    let of_addresses = PlacedAddress::all(&addresses, &nats);
+    let of_addresses = placed(&of_addresses).map(|one| match one.place {
+        Place::Unused if in_use(&one.id) => Found { place: Place::Itself, ..one },
+        _ => one,
+    });
+    let mut found: Vec<Found> = placed(&vpcs).map(|vpc| Found { place: Place::Itself, ..vpc }).collect();
+    found.extend(placed(&subnets).chain(placed(&gateways)).chain(of_addresses).chain(placed(&nats)));
+    found.extend(placed(&tables).chain(placed(&endpoints)).chain(placed(&groups)));
+    found.extend(roles.iter().map(|role| Found {
+        // As the role itself is recorded: a name is not enough for where there is a path.
+        id: if role.arn.ends_with(&format!(":role/{}", role.name)) { role.name.clone() } else { role.arn.clone() },
+        handle: Handle::Role(role.name.clone()),
+        tags: role.tags.clone(),
+        place: Place::Itself,
+    }));
+    Ok(found)
+}
+
+/// The cluster of that name with what carries an owner's tag in it but its node groups; `None`: there is none.
+///
+/// # Errors
+/// Of the first read that fails.
+pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlane, Vec<Found>)>, Failure> {
+    let request = aws.eks.describe_cluster().name(name);
+    let answer = still_there(aws.call(Service::Eks, "DescribeCluster", name, request.send()).await)?;
+    let Some(cluster) = answer.and_then(|answer| answer.cluster) else { return Ok(None) };
+    let reader = Reader { aws, name };
+    let mut found = vec![reader.found(name, cluster.arn(), Tags::from_eks(cluster.tags()))];
+    found.extend(reader.addons().await?);
+    found.extend(reader.access_entries(&cluster).await?);
+    found.extend(reader.pod_identities().await?);
+    found.extend(reader.fargate_profiles().await?);
+    found.extend(reader.oidc_provider(&cluster).await?);
+    found.retain(|one| one.tags.owner().is_some());
+    let vpc = cluster.resources_vpc_config();
+    let control_plane = ControlPlane {
+        tags: Tags::from_eks(cluster.tags()),
+        vpc: vpc.and_then(|vpc| vpc.vpc_id()).map(str::to_owned),
+        role_arn: cluster.role_arn().map(str::to_owned),
+        role_description: None,
+        security_group: vpc.and_then(|vpc| vpc.cluster_security_group_id()).map(str::to_owned),
+    };
+    Ok(Some((control_plane, found)))
+}
+
+/// What an EksCluster can take over from, read anew.
+///
+/// # Errors
+/// Of the first read that fails.
+pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, Failure> {
+    let (mut found, in_eks) = futures::try_join!(in_account(aws, Fresh::now()), in_cluster(aws, cluster_name))?;
+    let control_plane = match in_eks {
+        Some((control_plane, more)) => {
+            found.extend(more);
+            let role_description = role_description(aws, control_plane.role_arn.as_deref()).await?;
+            Some(ControlPlane { role_description, ..control_plane })
+        }
+        None => {
+            found.extend(oidc_providers(aws).await?);
+            None
+        }
+    };
+    found.retain(|one| one.key().is_some_and(|key| key.kind() != "nodeGroup"));
+    Ok(Inventory { cluster_name: cluster_name.to_owned(), control_plane, own_network: false, found })
+}
+
+/// What the role says of itself, if it has a name as Keelson gives them.
+async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<String>, Failure> {
+    let name = arn.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
+    let Some(name) = name.filter(|name| name.starts_with(role::NAME_PREFIX)) else { return Ok(None) };
+    let request = aws.iam.get_role().role_name(name);
+    let answer = still_there(aws.call(Service::Iam, "GetRole", name, request.send()).await)?;
+    Ok(answer.and_then(|answer| answer.role).and_then(|role| role.description))
+}
+
+/// What a NodeGroup can take over: the node group of its name.
+///
+/// # Errors
+/// Of the read.
+pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Result<Inventory, Failure> {
+    let found = Reader { aws, name: cluster_name }.node_group(name).await?;
+    let found = found.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name)));
+    let found = found.into_iter().collect();
+    Ok(Inventory { cluster_name: cluster_name.to_owned(), found, ..Inventory::default() })
+}
+
+/// The node groups of a cluster that carry an owner's tag: for whoever may list them.
+///
+/// # Errors
+/// Of the first read that fails.
+pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<Found>, Failure> {
+    let list = || aws.eks.list_nodegroups().cluster_name(cluster_name);
+    let mut found = Vec::new();
+    for name in all!(aws, cluster_name, "ListNodegroups", list(), nodegroups) {
+        found.extend(Reader { aws, name: cluster_name }.node_group(&name).await?);
+    }
+    found.retain(|one: &Found| one.tags.owner().is_some());
+    Ok(found)
+}
+
+/// The providers of EKS in the region that carry an owner's tag: of a cluster that is gone there is no issuer to tell the name.
+///
+/// # Errors
+/// Of the first read that fails.
+pub async fn oidc_providers(aws: &Session) -> Result<Vec<Found>, Failure> {
+    let of_region = format!("oidc-provider/oidc.eks.{}.", aws.region);
+    let mut found = Vec::new();
+    for arn in aws.snapshots.oidc_providers(Fresh::now()).await?.iter().filter(|arn| arn.contains(&of_region)) {
+        found.extend(provider(aws, arn).await?);
+    }
+    Ok(found)
+}
+
+async fn provider(aws: &Session, arn: &str) -> Result<Option<Found>, Failure> {
+    let tags = oidc_provider::tags_of(aws, arn).await?.filter(|tags| tags.owner().is_some());
+    Ok(tags.map(|tags| Found {
+        id: arn.to_owned(),
+        handle: Handle::OidcProvider(arn.to_owned()),
+        tags,
+        place: Place::Itself,
+    }))
+}
+
+struct Reader<'a> {
+    aws: &'a Session,
+    /// Of the cluster.
+    name: &'a str,
+}
+
+impl Reader<'_> {
+    fn found(&self, id: &str, arn: Option<&str>, tags: Tags) -> Found {
+        let handle = Handle::Eks(arn.unwrap_or_default().to_owned());
+        Found { id: id.to_owned(), handle, tags, place: Place::Cluster(self.name.to_owned()) }
+    }
+
+    async fn addons(&self) -> Result<Vec<Found>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let mut found = Vec::new();
+        for name in all!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons) {
+            let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
+            let answer = still_there(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
+            let Some(addon) = answer.and_then(|answer| answer.addon) else { continue };
+            found.push(self.found(&name, addon.addon_arn(), Tags::from_eks(addon.tags())));
+        }
+        Ok(found)
+    }
+
+    async fn access_entries(&self, of: &Cluster) -> Result<Vec<Found>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let mode = of.access_config().and_then(|access| access.authentication_mode()).map(|mode| mode.as_str());
+        if mode == Some(super::cluster_diff::CONFIG_MAP) {
+            return Ok(Vec::new());
+        }
+        let list = || aws.eks.list_access_entries().cluster_name(cluster);
+        let mut found = Vec::new();
+        for principal in all!(aws, cluster, "ListAccessEntries", list(), access_entries) {
+            let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
+            let answer = still_there(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
+            let Some(entry) = answer.and_then(|answer| answer.access_entry) else { continue };
+            found.push(self.found(&principal, entry.access_entry_arn(), Tags::from_eks(entry.tags())));
+        }
+        Ok(found)
+    }
+
+    async fn pod_identities(&self) -> Result<Vec<Found>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
+        let mut found = Vec::new();
+        for one in all!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
+            // An add-on's are its own.
+            let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
+            let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
+            let answer =
+                still_there(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
+            let Some(one) = answer.and_then(|answer| answer.association) else { continue };
+            found.push(self.found(id, one.association_arn(), Tags::from_eks(one.tags())));
+        }
+        Ok(found)
+    }
+
+    async fn fargate_profiles(&self) -> Result<Vec<Found>, AwsError> {
+        let (aws, cluster) = (self.aws, self.name);
+        let list = || aws.eks.list_fargate_profiles().cluster_name(cluster);
+        let mut found = Vec::new();
+        for name in all!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
+            let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
+            let answer = still_there(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
+            let Some(profile) = answer.and_then(|answer| answer.fargate_profile) else { continue };
+            found.push(self.found(&name, profile.fargate_profile_arn(), Tags::from_eks(profile.tags())));
+        }
+        Ok(found)
+    }
+
+    async fn oidc_provider(&self, cluster: &Cluster) -> Result<Option<Found>, Failure> {
+        let issuer = cluster.identity().and_then(|identity| identity.oidc()).and_then(|oidc| oidc.issuer());
+        match issuer.filter(|issuer| !issuer.is_empty()) {
+            Some(issuer) => provider(self.aws, &oidc_provider::arn(self.aws, issuer)).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn node_group(&self, name: &str) -> Result<Option<Found>, AwsError> {
+        let request = self.aws.eks.describe_nodegroup().cluster_name(self.name).nodegroup_name(name);
+        let answer = still_there(self.aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await)?;
+        let group = answer.and_then(|answer| answer.nodegroup);
+        Ok(group.map(|group| self.found(name, group.nodegroup_arn(), Tags::from_eks(group.tags()))))
+    }
+}

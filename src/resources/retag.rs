@@ -1,0 +1,137 @@
+//! A resource that is taken over as it is: its tags say whose it is, and nothing else of it is written. I/O: tags of EC2, IAM, EKS.
+//!
+//! It stands in a graph of its own for as long as a recovery takes, under the key and with the id of the real thing, so that what
+//! is taken over comes to stand in the inventory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+use super::cloud::{Cloud, Intervals};
+use super::cluster;
+use super::recovery::{Handle, Item};
+use crate::api::SpecError;
+use crate::aws::Service;
+use crate::aws::tags::Tags;
+use crate::engine::{Change, Failure, Graph, Key, Look, Observed, Presence, Refs, Resource, Rest};
+
+struct Retag {
+    item: Item,
+    wanted: Tags,
+    /// What is written before it, so that a recovery that is cut off leaves the object without its cluster.
+    adopted_after: Vec<Key>,
+    intervals: Intervals,
+}
+
+/// The graph of what is taken over, or handed over: each is to have the tags that are `wanted` of it.
+///
+/// # Errors
+/// None that the choice of `items` lets come about.
+pub fn graph(items: &[Item], cloud: &Cloud, wanted: impl Fn(&Item) -> Tags) -> Result<Graph<Cloud>, SpecError> {
+    let keys: Vec<Key> = items.iter().map(|item| item.key.clone()).collect();
+    let nodes = items.iter().map(|item| -> Arc<dyn crate::engine::node::Node<Cloud>> {
+        let others = keys.iter().filter(|key| **key != item.key).cloned();
+        let adopted_after = if item.key == cluster::key() { others.collect() } else { Vec::new() };
+        let (wanted, intervals) = (wanted(item), cloud.intervals);
+        Arc::new(Retag { item: item.clone(), wanted, adopted_after, intervals })
+    });
+    Graph::new(nodes.collect(), Vec::new()).map_err(|error| SpecError::new("spec", error.to_string()))
+}
+
+/// Digest of what is done with which resources: an approval of it is of that.
+pub fn digest(items: &[Item], what: &str) -> String {
+    let text = items.iter().fold(what.to_owned(), |text, item| format!("{text}\n{} {}", item.key, item.found.id));
+    Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Retag {
+    fn observed(&self, tags: &Tags) -> Observed<Tags> {
+        Observed::ready(&self.item.found.id, "", tags.clone())
+    }
+
+    fn presence(&self, tags: &Tags) -> Presence<Tags> {
+        let seen = self.observed(tags);
+        if self.wanted.missing_from(tags).is_empty() { Presence::Ours(seen) } else { Presence::Unclaimed(seen) }
+    }
+
+    fn refused<T>(&self) -> Result<T, Failure> {
+        Err(Failure::invalid(format!("{} {} is taken over as it is", self.item.key, self.item.found.id)))
+    }
+}
+
+#[async_trait]
+impl Resource for Retag {
+    type Cloud = Cloud;
+    type Seen = Tags;
+
+    fn key(&self) -> Key {
+        self.item.key.clone()
+    }
+
+    fn adopted_after(&self) -> Vec<Key> {
+        self.adopted_after.clone()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        vec![("id", self.item.found.id.clone()), ("owner", self.item.found.tags.owner().unwrap_or_default().to_owned())]
+    }
+
+    fn rest(&self) -> Rest {
+        self.intervals.shared()
+    }
+
+    fn diff(&self, _: &Observed<Tags>, _: &Refs) -> Vec<Change> {
+        Vec::new()
+    }
+
+    /// As it was when what is taken over was chosen: a moment ago.
+    async fn observe(
+        &self,
+        _: &Cloud,
+        _: &Refs,
+        _: &Look,
+        last: Option<&Observed<Tags>>,
+    ) -> Result<Presence<Tags>, Failure> {
+        // What this process wrote may not show in reads yet.
+        let written = last.filter(|last| self.wanted.missing_from(&last.detail).is_empty());
+        Ok(self.presence(written.map_or(&self.item.found.tags, |last| &last.detail)))
+    }
+
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<Tags>, Failure> {
+        self.refused()
+    }
+
+    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<Tags>, _: &[Change]) -> Result<Observed<Tags>, Failure> {
+        self.refused()
+    }
+
+    async fn delete(&self, _: &Cloud, _: &Observed<Tags>) -> Result<Presence<Tags>, Failure> {
+        self.refused()
+    }
+
+    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Tags>) -> Result<Observed<Tags>, Failure> {
+        let missing = self.wanted.missing_from(&seen.detail);
+        for id in &self.item.along {
+            // Of the security group that EKS made with the cluster's tags.
+            cloud.tag_ec2(id, &mut Tags::new(), self.wanted.clone()).await?;
+        }
+        let mut tags = seen.detail.clone();
+        match &self.item.found.handle {
+            Handle::Ec2 => cloud.tag_ec2(&seen.id, &mut tags, missing).await?,
+            Handle::Eks(arn) => cloud.tag_eks(arn, &mut tags, missing).await?,
+            Handle::Role(name) => {
+                let request = cloud.aws.iam.tag_role().role_name(name).set_tags(Some(missing.to_iam()));
+                cloud.aws.call(Service::Iam, "TagRole", name, request.send()).await?;
+                tags.apply(missing);
+            }
+            Handle::OidcProvider(arn) => {
+                let request = cloud.aws.iam.tag_open_id_connect_provider().open_id_connect_provider_arn(arn);
+                let request = request.set_tags(Some(missing.to_iam()));
+                cloud.aws.call(Service::Iam, "TagOpenIDConnectProvider", arn, request.send()).await?;
+                tags.apply(missing);
+            }
+        }
+        Ok(self.observed(&tags))
+    }
+}

@@ -1,0 +1,218 @@
+//! How a role of ours differs from what is asked for, and the calls that put it right. The difference is pure.
+//!
+//! A role that we made is ours whole: a policy that nobody listed is a difference as much as one that is missing, as it changes
+//! what every node, or the control plane, may do. A boundary is compared where the account names one: where it names none, a
+//! person may have set one, and it only takes away.
+
+use std::collections::BTreeMap;
+
+use super::cloud::{Cloud, changed_tags, changes_field, tag_changes};
+use super::policy_document;
+use super::role::{AUTO_MODE, Purpose, Role, gone_is_fine};
+use crate::aws::tags::Tags;
+use crate::aws::{Service, snapshots};
+use crate::engine::{Change, Failure};
+
+/// What is seen of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// JSON.
+    pub(super) trust: String,
+    pub(super) attached: Vec<String>,
+    /// Policies inside the role, by name: JSON.
+    pub(super) inline: BTreeMap<String, String>,
+    pub(super) permissions_boundary: Option<String>,
+    pub(super) instance_profiles: Vec<String>,
+    pub(super) tags: Tags,
+}
+
+impl From<&snapshots::Role> for Seen {
+    fn from(role: &snapshots::Role) -> Self {
+        Self {
+            trust: role.trust_policy.clone(),
+            attached: role.attached.clone(),
+            inline: role.inline.clone(),
+            permissions_boundary: role.permissions_boundary.clone(),
+            instance_profiles: role.instance_profiles.clone(),
+            tags: role.tags.clone(),
+        }
+    }
+}
+
+const TRUST: &str = "trustPolicy";
+const BOUNDARY: &str = "permissionsBoundary";
+/// Of policies that are missing.
+const POLICIES: &str = "policies";
+
+fn attached_field(arn: &str) -> String {
+    format!("{POLICIES}[{arn}]")
+}
+
+fn inline_field(name: &str) -> String {
+    format!("inlinePolicies[{name}]")
+}
+
+impl Role {
+    /// Every field that differs.
+    pub(super) fn differences(&self, there: &Seen, partition: &str) -> Vec<Change> {
+        let Seen { trust, attached, inline, permissions_boundary, instance_profiles: _, tags } = there;
+        let mut changes = Vec::new();
+        if let Some(wanted) = &self.permissions_boundary
+            && permissions_boundary.as_ref() != Some(wanted)
+        {
+            changes.push(Change::in_place(BOUNDARY, permissions_boundary.as_deref().unwrap_or_default(), wanted));
+        }
+        let wanted = self.trust();
+        if !policy_document::same(trust, &wanted) {
+            changes.push(Change::in_place(TRUST, policy_document::compact(trust), wanted));
+        }
+        let wanted = self.policies(partition);
+        let missing = wanted.iter().filter(|policy| !attached.contains(policy));
+        changes.extend(missing.map(|policy| Change::in_place(POLICIES, "", policy)));
+        let left = |policy: &String| wanted.contains(policy) || self.leaves(policy);
+        for policy in attached.iter().filter(|policy| !left(policy)) {
+            changes.push(Change::in_place(attached_field(policy), "attached", "not attached"));
+        }
+        for (name, document) in inline {
+            changes.push(Change::in_place(inline_field(name), policy_document::compact(document), ""));
+        }
+        changes.extend(tag_changes(&self.tags, tags));
+        changes
+    }
+
+    /// Whether a policy that is attached stays, though it is not wanted: NodeGroups ask for it and the account does not allow it (any
+    /// more), or it is what Auto Mode needs, which stays on where the spec no longer names it.
+    fn leaves(&self, policy: &str) -> bool {
+        let name = policy.rsplit('/').next().unwrap_or_default();
+        let auto_mode = self.purpose == Purpose::Cluster && policy.contains(":iam::aws:") && AUTO_MODE.contains(&name);
+        auto_mode || self.left_policies.iter().any(|left| left == policy)
+    }
+
+    /// Makes the changes, and `detail` as it is then.
+    pub(super) async fn change(&self, cloud: &Cloud, detail: &mut Seen, changes: &[Change]) -> Result<(), Failure> {
+        let (iam, name) = (&cloud.aws.iam, &self.name);
+        // First what takes rights away.
+        if let Some(boundary) = self.permissions_boundary.as_ref().filter(|_| changes_field(changes, BOUNDARY)) {
+            let request = iam.put_role_permissions_boundary().role_name(name).permissions_boundary(boundary);
+            cloud.aws.call(Service::Iam, "PutRolePermissionsBoundary", name, request.send()).await?;
+            detail.permissions_boundary = Some(boundary.clone());
+        }
+        if changes_field(changes, TRUST) {
+            let request = iam.update_assume_role_policy().role_name(name).policy_document(self.trust());
+            cloud.aws.call(Service::Iam, "UpdateAssumeRolePolicy", name, request.send()).await?;
+            detail.trust = self.trust();
+        }
+        for policy in detail.attached.clone() {
+            if changes_field(changes, &attached_field(&policy)) {
+                let request = iam.detach_role_policy().role_name(name).policy_arn(&policy);
+                gone_is_fine(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
+                detail.attached.retain(|attached| *attached != policy);
+            }
+        }
+        for policy in detail.inline.keys().cloned().collect::<Vec<_>>() {
+            if changes_field(changes, &inline_field(&policy)) {
+                let request = iam.delete_role_policy().role_name(name).policy_name(&policy);
+                gone_is_fine(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
+                detail.inline.remove(&policy);
+            }
+        }
+        for change in changes.iter().filter(|change| change.field == POLICIES) {
+            let request = iam.attach_role_policy().role_name(name).policy_arn(&change.to);
+            cloud.aws.call(Service::Iam, "AttachRolePolicy", name, request.send()).await?;
+            detail.attached.push(change.to.clone());
+        }
+        self.tag(cloud, &mut detail.tags, changed_tags(changes)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::cloud::{AccountSettings, Intervals, Making, Owner};
+
+    const BOUNDARY_ARN: &str = "arn:aws:iam::123456789012:policy/keelson-boundary";
+    const MORE: &str = "arn:aws:iam::123456789012:policy/more";
+
+    fn aws(name: &str) -> String {
+        format!("arn:aws:iam::aws:policy/{name}")
+    }
+
+    fn role(purpose: Purpose, boundary: Option<&str>) -> Role {
+        let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
+        let making = Making {
+            owner: &owner,
+            cluster_name: "demo",
+            user_tags: BTreeMap::new(),
+            former_tags: ["env".to_owned()].into(),
+            intervals: Intervals::default(),
+        };
+        let account =
+            AccountSettings { permissions_boundary: boundary.map(str::to_owned), ..AccountSettings::default() };
+        let more = if purpose == Purpose::Node { vec![MORE.to_owned()] } else { Vec::new() };
+        Role::new(&making, purpose, &more, &account)
+    }
+
+    fn as_asked(role: &Role) -> Seen {
+        Seen {
+            trust: role.trust(),
+            attached: role.policies("aws"),
+            permissions_boundary: role.permissions_boundary.clone(),
+            tags: role.tags.clone().without([]),
+            ..Seen::default()
+        }
+    }
+
+    fn told(role: &Role, change: impl FnOnce(&mut Seen)) -> Vec<String> {
+        let mut there = as_asked(role);
+        change(&mut there);
+        let told = |Change { field, from, to, .. }: Change| format!("{field}: {from} -> {to}");
+        role.differences(&there, "aws").into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn all_of_a_role_that_we_made_is_compared() {
+        let node = role(Purpose::Node, Some(BOUNDARY_ARN));
+        assert_eq!(told(&node, |_| ()), Vec::<String>::new());
+        let admin = aws("AdministratorAccess");
+        let differs = told(&node, |there| {
+            there.attached.push(admin.clone());
+            there.attached.retain(|policy| policy != MORE);
+            there.inline.insert("by-hand".into(), "{ \"Statement\": [] }".into());
+            there.permissions_boundary = None;
+            there.tags.apply(Tags::new().with("env", "prod").with("theirs", "x"));
+        });
+        let expected = [
+            format!("permissionsBoundary:  -> {BOUNDARY_ARN}"),
+            format!("policies:  -> {MORE}"),
+            format!("policies[{admin}]: attached -> not attached"),
+            "inlinePolicies[by-hand]: {\"Statement\":[]} -> ".to_owned(),
+            "tags.env: prod -> (none)".to_owned(),
+        ];
+        assert_eq!(differs, expected);
+        let differs =
+            told(&node, |there| there.trust = there.trust.replace("ec2.amazonaws.com", "lambda.amazonaws.com"));
+        assert!(differs[0].starts_with("trustPolicy: ") && differs[0].contains("lambda") && differs.len() == 1);
+    }
+
+    #[test]
+    fn a_boundary_is_compared_where_the_account_names_one() {
+        let other = |there: &mut Seen| there.permissions_boundary = Some(aws("PowerUserAccess"));
+        assert_eq!(told(&role(Purpose::Node, None), other), Vec::<String>::new());
+        let differs = told(&role(Purpose::Node, Some(BOUNDARY_ARN)), other);
+        assert_eq!(differs, [format!("permissionsBoundary: {} -> {BOUNDARY_ARN}", aws("PowerUserAccess"))]);
+    }
+
+    #[test]
+    fn what_auto_mode_needs_stays_and_so_does_what_node_groups_ask_for_and_may_not_have() {
+        let attach = |policy: String| move |there: &mut Seen| there.attached.push(policy);
+        let compute = aws("AmazonEKSComputePolicy");
+        let cluster = role(Purpose::Cluster, None);
+        assert_eq!(told(&cluster, attach(compute.clone())), Vec::<String>::new());
+        let of_that_name = "arn:aws:iam::123456789012:policy/AmazonEKSComputePolicy".to_owned();
+        assert_eq!(told(&cluster, attach(of_that_name)).len(), 1);
+        assert_eq!(told(&role(Purpose::Node, None), attach(compute)).len(), 1, "of nodes it is none");
+        let theirs = "arn:aws:iam::123456789012:policy/theirs".to_owned();
+        let node = role(Purpose::Node, None).leaving(std::slice::from_ref(&theirs));
+        assert_eq!(told(&node, attach(theirs)), Vec::<String>::new());
+    }
+}
