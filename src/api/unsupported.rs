@@ -28,14 +28,18 @@ impl Unsupported {
 
     /// For people: which fields, and what to do. `None` when there are none.
     pub fn message(&self) -> Option<String> {
-        (!self.0.is_empty()).then(|| {
-            format!(
-                "not supported yet by this version of Keelson: {}; remove them, or put them back to their defaults",
-                self.0.join(", ")
-            )
-        })
+        let what_to_do = if self.0.contains(&IPV6) {
+            "delete this object, of which nothing is in AWS, and apply it again without, as the address family cannot change"
+        } else {
+            "remove them, or put them back to their defaults"
+        };
+        (!self.0.is_empty())
+            .then(|| format!("not supported yet by this version of Keelson: {}: {what_to_do}", self.0.join(", ")))
     }
 }
+
+/// It is refused from the beginning: an object that has it has made nothing.
+const IPV6: &str = "spec.kubernetesNetwork.ipFamily: IPv6 without network.existing";
 
 /// The fields of a cluster that are set and not acted on.
 pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
@@ -78,7 +82,7 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
     // The VPC that is made for it has no IPv6 range.
     found.when(
         *ip_family != IpFamily::IPv4 && network.existing.is_none(),
-        "spec.kubernetesNetwork.ipFamily: IPv6 without network.existing",
+        IPV6,
     );
     if let Some(gitops) = gitops {
         of_gitops(gitops)?;

@@ -14,8 +14,9 @@ from admission import at, merged
 from keelson_harness.places import CHECKOUT
 
 SOURCE = CHECKOUT / "src"
-# Messages at admission: their table is that of `test_admission.py`.
+# Messages at admission: their tables are those of `test_admission.py`.
 ADMISSION = "api/rules"
+RULE = "x_kube("
 VERBS = (
     "set|name|leave|put|remove|add|make|raise|lower|change|write|choose|list|use|give|take|delete|move|stay|replace|shorten|create|apply|"
     "grant|allow"
@@ -31,10 +32,10 @@ def advice() -> Iterator[tuple[str, str]]:
     """File and text of each message that tells what to do."""
     for path in sorted(SOURCE.rglob("*.rs")):
         name = str(path.relative_to(SOURCE))
-        if NO_MESSAGES.search(name) or name.startswith("api/"):
+        if NO_MESSAGES.search(name) or name.startswith(ADMISSION):
             continue
         text = path.read_text().partition("#[cfg(test)]\nmod tests {")[0]
-        lines = [line for line in text.splitlines() if not line.lstrip().startswith("//")]
+        lines = [line for line in text.splitlines() if not line.lstrip().startswith("//") and RULE not in line]
         for found in LITERAL.finditer("\n".join(lines)):
             message = re.sub(r"\\\n\s*", "", found[1])
             if ADVISES.search(message) and len(message.split()) >= WORDS:
@@ -122,6 +123,10 @@ CURES = [
          start=merged(FLUX, flux(imagePullSecretRef={"name": "flux-system"}))),
     Cure("is not built in: write one of", (flux(version="v2.9.5"), flux(version=None)), start=merged(FLUX, flux(version="v1.0.0"))),
     Cure("is not built in; write of", (flux(components=["source-controller", "kustomize-controller"]),), start=FLUX),
+    Cure("and is never copied into a cluster; name another one", (flux(imagePullSecretRef={"name": "other"}),),
+         start=merged(FLUX, flux(imagePullSecretRef={"name": "default-token"}))),
+    Cure("and not for {wanted}: name another one", (flux(source={"git": {"secretRef": {"name": "other"}}}),),
+         start=merged(FLUX, flux(source={"git": {"secretRef": {"name": "theirs"}}}))),
     Cure("not found: create it, or name another one", (flux(imagePullSecretRef={"name": "other"}),),
          start=merged(FLUX, flux(imagePullSecretRef={"name": "missing"}))),
     Cure("and url names none: set provider: generic", (flux(source={"oci": {"provider": "generic"}}),),
@@ -193,6 +198,9 @@ CURES = [
          start=at("upgrade.windows", [{"schedule": "0 2 29 2 *", "duration": "4h"}])),
     Cure("set spec.upgrade.unreadableNodes to Ignore", (at("upgrade.unreadableNodes", "Ignore"), at("endpointAccess.public", True))),
     Cure("set spec.upgrade.insights to Warn", (at("upgrade.insights", "Warn"),)),
+    Cure("write major and minor only", (version("1.35"),)),
+    Cure("remove them, or put them back to their defaults", ({"writeKubeconfigToSecretRef": None},),
+         start={"writeKubeconfigToSecretRef": {"name": "kubeconfig"}}),
     Cure("raise spec.version before", (version("1.35"),), status=AT_34),
     Cure("write an IANA name such as Europe/Berlin", (at("upgrade.windows", [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Berlin"}]),),
          start=at("upgrade.windows", [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Nowhere"}])),
@@ -232,9 +240,11 @@ NO_EDIT = [
     "make NodeGroups of {control_plane} for their workloads",
     "replace or remove them",
     "put it right, or delete its NodeGroup",
+    "of which nothing is in AWS, and apply it again without",
     # These only sound like it.
     "put off: the account's calls",
     "write refused: the lease is lost",
     "has apiVersion, kind and name",
     "no longer in Git and stay as they are",
+    "exactly one of branch, tag",
 ]
