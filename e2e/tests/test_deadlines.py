@@ -189,7 +189,8 @@ def test_updates_that_eks_fails_each_time_are_told_once_done_and_not_at_each_try
     assert len(tenant.calls("UpdateAddon")) == 3
     normal = [e for e in on.events(item) if e["reason"] == "Updated" and "kube-proxy" in e["note"]]
     assert normal == []
-    failed = [note for note in warnings(on, item, "Failed") if "kube-proxy" in note]
-    assert 1 <= len(failed) <= 3, failed
+    # That an update failed, and that it is given up; with deadlines as short as here, in between that it takes long.
+    failed = [note for note in warnings(on, item, "Failed") if "kube-proxy" in note and " since 20" not in note]
+    assert 1 <= len(failed) <= 2, failed
     calls = actions(on.writes(0, tenant.account.id))
     assert len(calls) == len(set(calls)) + 2, "nothing else was repeated"

@@ -80,8 +80,8 @@ pub fn of_steps(happened: &[Happened], goal: Goal, failures: &mut Failures) -> V
                 }
                 told.push(Told { action: action.as_str().into(), ..Told::normal(reason, note) });
             }
-            // Told when it is done: it may come to nothing.
-            Outcome::Begun(_) => drop(failures.remove(key)),
+            // Told when it is done: it may come to nothing, as it may have before.
+            Outcome::Begun(_) => {}
             Outcome::Failed(failure) => {
                 let this = (failure.class, stable(&failure.message).into_owned());
                 let passes = matches!(failure.class, Class::NotYetVisible | Class::Gone | Class::NotLeader);
@@ -118,10 +118,13 @@ fn together(all: Vec<Told>) -> Vec<Told> {
 }
 
 /// What is worth an event of the operations that ended: what was reached, and whatever came to nothing.
-pub fn of_operations(ended: &[Ended]) -> Vec<Told> {
+pub fn of_operations(ended: &[Ended], failures: &mut Failures) -> Vec<Told> {
     let told = ended.iter().filter_map(|Ended { key, operation, changes, result, .. }| {
         let (name, Operation { id, kind, .. }) = (progress::label(key), operation);
         let what = if changes.is_empty() { String::new() } else { format!("{}, ", plan_status::told(changes)) };
+        if result.is_ok() {
+            failures.remove(key);
+        }
         match result {
             Ok(took) if kind.starts_with("Version") => {
                 Some(Told::normal("Upgraded", format!("{name}: {what}{kind} {id} took {}", progress::rough(*took))))
@@ -131,8 +134,12 @@ pub fn of_operations(ended: &[Ended]) -> Vec<Told> {
             // Begun by another process, or by other hands: what it changed is not known.
             Ok(_) if changes.is_empty() => None,
             Ok(_) => Some(Told::normal("Updated", format!("{name}: {}", plan_status::told(changes)))),
-            // The message names the update.
-            Err(failure) => Some(Told::warning(Reason::Failed, format!("{name}: {}", failure.message))),
+            // The message names the update, which is another at each try.
+            Err(failure) => {
+                let this = (failure.class, failure.message.replace(id.as_str(), ""));
+                let told_before = failures.insert(key.clone(), this.clone()) == Some(this);
+                (!told_before).then(|| Told::warning(Reason::Failed, format!("{name}: {}", failure.message)))
+            }
         }
     });
     told.collect()
@@ -284,6 +291,39 @@ mod tests {
         ];
         assert_eq!(lines, expected);
         assert!(failures.is_empty());
+    }
+
+    #[test]
+    fn an_operation_is_told_when_it_is_done_and_not_at_each_try_that_fails() {
+        let ended = |id: &str, fails: bool| {
+            let operation = Operation { id: id.into(), kind: "AddonUpdate".into(), since: None };
+            let failure = Failure::new(Class::GaveUp, format!("EKS update {id} failed: it conflicts"));
+            Ended {
+                key: Key::named("addon", "coredns"),
+                operation,
+                changes: vec![Change::in_place("version", "1", "2")],
+                since: Timestamp::UNIX_EPOCH,
+                result: if fails { Err(failure) } else { Ok(Duration::from_secs(60)) },
+            }
+        };
+        let mut failures = Failures::new();
+        let tries = [("u-1", true), ("u-2", true), ("u-3", false), ("u-4", true)];
+        let told: Vec<_> = tries
+            .iter()
+            .flat_map(|(id, fails)| {
+                let begun = happened(Action::Update, Outcome::Begun("coredns".into()));
+                let begun = Happened { key: Key::named("addon", "coredns"), ..begun };
+                assert_eq!(of_steps(&[begun], Goal::Present, &mut failures), []);
+                of_operations(&[ended(id, *fails)], &mut failures)
+            })
+            .map(|told| format!("{} {}", told.reason, told.note))
+            .collect();
+        let expected = [
+            "Failed add-on coredns: EKS update u-1 failed: it conflicts",
+            "Updated add-on coredns: version 1 -> 2",
+            "Failed add-on coredns: EKS update u-4 failed: it conflicts",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[tokio::test]

@@ -246,7 +246,7 @@ impl Reconcile<'_> {
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
         let mut told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
-        told.extend(super::events::of_operations(&report.ended));
+        told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
         let left = report.left.iter().filter(|left| self.state.kind.left.insert((*left).clone()));
         told.extend(left.map(|left| Told::normal("LeftAlone", format!("{left}: not provably this cluster's"))));
         ctx.events.publish(self.cluster, told);

@@ -296,7 +296,7 @@ impl Reconcile<'_> {
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
         let mut told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
-        told.extend(super::events::of_operations(&report.ended));
+        told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
             self.ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
