@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::adoption::AccountAdoption;
 use super::rules;
 use super::schema;
+use super::status::WaitStatus;
 
 /// Name of the AwsAccount that objects without `accountRef` use.
 pub const DEFAULT_ACCOUNT: &str = "default";
@@ -171,6 +172,10 @@ pub struct AwsAccountStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+    /// What is waited for that has a deadline. At most twenty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
+    pub waits: Vec<WaitStatus>,
     /// Account id as GetCallerIdentity says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12))]

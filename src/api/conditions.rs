@@ -5,6 +5,8 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
+use super::stable_text::stable;
+
 /// Types of condition. `Ready`, `Reconciling` and `Stalled` follow kstatus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ConditionType {
@@ -85,6 +87,8 @@ pub enum Reason {
     AgentUnreachable,
     AwsError,
     Throttled,
+    /// Something was waited for longer than such waits take.
+    Timeout,
     Suspended,
     /// The spec asks for none.
     NotRequested,
@@ -124,6 +128,7 @@ impl Reason {
             Self::AgentUnreachable => "AgentUnreachable",
             Self::AwsError => "AwsError",
             Self::Throttled => "Throttled",
+            Self::Timeout => "Timeout",
             Self::Suspended => "Suspended",
             Self::NotRequested => "NotRequested",
         }
@@ -184,7 +189,7 @@ pub fn set(
         type_: type_.as_str().to_owned(),
         status: status.as_str().to_owned(),
         reason: reason.as_str().to_owned(),
-        message: bounded(message, MAX_MESSAGE),
+        message: bounded(&stable(message), MAX_MESSAGE),
         observed_generation: generation,
         last_transition_time: Time(now),
     };
@@ -242,6 +247,37 @@ mod tests {
         assert_eq!(ready(false, Reason::Throttled, 20), 10);
         assert_eq!(ready(true, Reason::Available, 30), 30);
         assert_eq!(conditions[0].reason, "Available");
+    }
+
+    #[test]
+    fn a_failure_whose_words_differ_at_each_try_is_one_condition() {
+        let failed = |path: u32, now| {
+            let message = format!("stat /tmp/kustomization-{path}/clusters/demo: no such file or directory");
+            let mut conditions = Vec::new();
+            set(
+                &mut conditions,
+                ConditionType::Ready,
+                ConditionStatus::False,
+                Reason::SyncFailed,
+                &message,
+                Some(1),
+                at(now),
+            );
+            conditions
+        };
+        let mut conditions = failed(30_584_681, 10);
+        let before = conditions.clone();
+        let message = "stat /tmp/kustomization-77777/clusters/demo: no such file or directory";
+        set(
+            &mut conditions,
+            ConditionType::Ready,
+            ConditionStatus::False,
+            Reason::SyncFailed,
+            message,
+            Some(1),
+            at(20),
+        );
+        assert_eq!(conditions, before, "status is written once");
     }
 
     #[test]

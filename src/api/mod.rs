@@ -29,6 +29,7 @@ mod rules_git;
 mod schema;
 pub mod secret_use;
 mod source;
+pub mod stable_text;
 pub mod status;
 mod status_plan;
 mod status_progress;

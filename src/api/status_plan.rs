@@ -13,6 +13,22 @@ pub const MAX_APPROVED: usize = 1000;
 /// Most differences that are shown.
 pub const MAX_DRIFT: usize = 50;
 
+/// Most waits that are shown.
+pub const MAX_WAITS: usize = 20;
+
+/// Something that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitStatus {
+    /// What is waited for. Another text is another wait: what moves on begins to wait anew.
+    #[schemars(length(max = 512))]
+    pub on: String,
+    /// Since when.
+    pub since: Time,
+    /// From then on it is `Stalled`, until it moves.
+    pub deadline: Time,
+}
+
 /// What will be done next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

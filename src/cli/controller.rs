@@ -100,6 +100,9 @@ pub struct Args {
     /// Level, or directives such as keelson=debug,kube=info [default: RUST_LOG, else info].
     #[arg(long, env = "KEELSON_LOG_LEVEL")]
     log_level: Option<String>,
+    /// Multiplies the deadlines after which what is waited for counts as stuck. For tests, which cannot wait as long as people.
+    #[arg(long, env = "KEELSON_WAIT_DEADLINE_SCALE", default_value_t = 1.0, hide = true, value_parser = scale)]
+    wait_deadline_scale: f64,
     /// Objects of a kind that are reconciled side by side.
     #[arg(long, env = "KEELSON_CONCURRENCY", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
@@ -147,6 +150,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         metrics_auth,
         log_format: _,
         log_level: _,
+        wait_deadline_scale,
         concurrency,
     } = args;
     let lease_timing = Timing { lease_duration, renew_deadline, retry_period };
@@ -178,6 +182,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
             event_queue_sender_ids: event_queue_sender_id.into_iter().filter(|id| !id.is_empty()).collect(),
             load_balancer_timeout: timeout,
             max_watches: max_watches.into(),
+            wait_scale: wait_deadline_scale,
             require_approval_objects,
         },
         aws: crate::aws::accounts::Settings::default(),
@@ -205,6 +210,12 @@ fn variable(name: &str) -> Option<String> {
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
     Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+/// A factor above zero.
+fn scale(text: &str) -> Result<f64, String> {
+    let scale = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if scale > 0.0 && scale.is_finite() { Ok(scale) } else { Err("a factor above zero is needed".to_owned()) }
 }
 
 /// A queue's URL, as SQS gives it. Empty is none: how a chart leaves a variable out.
@@ -238,6 +249,13 @@ mod tests {
         }
         let flags = ["--leader-election-namespace=x"].iter().chain(flags);
         options(<Flags as clap::Parser>::try_parse_from(["keelson"].iter().chain(flags)).unwrap().args).unwrap()
+    }
+
+    #[test]
+    fn waits_have_their_full_time_unless_a_test_shortens_them() {
+        assert_eq!(parsed(&[]).settings.wait_scale, 1.0);
+        assert_eq!(parsed(&["--wait-deadline-scale=0.01"]).settings.wait_scale, 0.01);
+        assert!(scale("0").is_err() && scale("-1").is_err() && scale("inf").is_err());
     }
 
     #[test]

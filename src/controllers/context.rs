@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
-use kube::Client;
 use kube::runtime::controller::{ReconcileReason, ReconcileRequest};
 use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,6 +17,7 @@ use super::cluster::agent::Watches;
 use super::cluster::load_balancers::Clearings;
 use super::deletions::Guard;
 use super::drift_events::Inbox;
+use super::edits::Edits;
 use super::events::{Events, Failures};
 use super::expectations::ByPlace;
 use super::leader::Leadership;
@@ -91,6 +92,8 @@ pub struct State<S, R> {
     pub unwritten: u32,
     /// What could be adopted when it was last looked at.
     pub adoption: Option<Adoption>,
+    /// How closely edits of it follow one another.
+    pub edits: Edits,
     /// What only its kind remembers.
     pub kind: R,
 }
@@ -123,6 +126,7 @@ impl<S, R: Default> States<S, R> {
             told: Failures::default(),
             unwritten: 0,
             adoption: None,
+            edits: Edits::default(),
             kind: R::default(),
         };
         let state = Arc::new(tokio::sync::Mutex::new(state));
@@ -174,6 +178,13 @@ impl<S, R> State<S, R> {
             self.memory.try_again(now);
             self.failed = None;
         }
+    }
+
+    /// When an object that was just edited is acted upon, if that is not now. A creation and a deletion are not put off.
+    pub fn rests(&mut self, object: &impl ResourceExt, now: Timestamp) -> Option<Timestamp> {
+        let urgent = object.meta().deletion_timestamp.is_some() || !super::apply::has_finalizer(object);
+        let wait = self.edits.wait(object.meta().generation.unwrap_or_default(), now);
+        wait.filter(|_| !urgent)
     }
 
     /// What was seen while something else could be adopted does not count.

@@ -1,5 +1,6 @@
-//! Kubernetes events: one for each thing that was done in AWS or failed there. Published beside the reconcile, never in its
-//! way, and given up when the API server does not take them: status tells the same. I/O: the management cluster's API.
+//! Kubernetes events: what was done in AWS, once it is done, and what failed there. What one reconcile did of a kind is one event;
+//! which of them become objects is in [`super::event_series`]. Published beside the reconcile, never in its way, and given up when the
+//! API server does not take them: status tells the same. I/O: the management cluster's API.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,20 +8,23 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::Semaphore;
 
+use super::event_series::{Decision, Series};
 use super::plan_status;
 use super::progress;
 use super::reasons;
+use super::watch::digest;
 use crate::api::Reason;
 use crate::api::conditions::bounded;
-use crate::engine::{Action, Class, DELETION, Ended, Goal, Happened, Key, Operation, Outcome};
+use crate::api::stable_text::stable;
+use crate::engine::{Action, CREATION, Class, DELETION, Ended, Goal, Happened, Key, Operation, Outcome};
 
-/// Events under way at once: a burst waits here, not in front of status patches.
+/// Events under way at once: a burst waits here, not in front of status patches. Those of one object go one after the other.
 const AT_ONCE: usize = 4;
 /// Events waiting: beyond it they are dropped.
 const WAITING: usize = 2000;
@@ -76,10 +80,10 @@ pub fn of_steps(happened: &[Happened], goal: Goal, failures: &mut Failures) -> V
                 }
                 told.push(Told { action: action.as_str().into(), ..Told::normal(reason, note) });
             }
-            // Told when it is done: it may come to nothing.
-            Outcome::Begun(_) => drop(failures.remove(key)),
+            // Told when it is done: it may come to nothing, as it may have before.
+            Outcome::Begun(_) => {}
             Outcome::Failed(failure) => {
-                let this = (failure.class, failure.message.clone());
+                let this = (failure.class, stable(&failure.message).into_owned());
                 let passes = matches!(failure.class, Class::NotYetVisible | Class::Gone | Class::NotLeader);
                 // In use for a moment is the normal course of a deletion.
                 let passes = passes || (goal == Goal::Gone && failure.class == Class::Busy);
@@ -93,21 +97,49 @@ pub fn of_steps(happened: &[Happened], goal: Goal, failures: &mut Failures) -> V
             }
         }
     }
+    together(told)
+}
+
+/// What was done of a kind in one reconcile, as few events: a network is dozens of resources.
+fn together(all: Vec<Told>) -> Vec<Told> {
+    let mut told: Vec<Told> = Vec::new();
+    for one in all {
+        let fits = |other: &&mut Told| {
+            !other.warning
+                && other.reason == one.reason
+                && other.note.chars().count() + one.note.chars().count() + 2 <= LONGEST_NOTE
+        };
+        match told.iter_mut().find(fits).filter(|_| !one.warning) {
+            Some(other) => other.note = format!("{}; {}", other.note, one.note),
+            None => told.push(one),
+        }
+    }
     told
 }
 
-/// What is worth an event of the operations that ended: versions that were reached, and whatever came to nothing.
-pub fn of_operations(ended: &[Ended]) -> Vec<Told> {
-    let told = ended.iter().filter_map(|Ended { key, operation, result, .. }| {
+/// What is worth an event of the operations that ended: what was reached, and whatever came to nothing.
+pub fn of_operations(ended: &[Ended], failures: &mut Failures) -> Vec<Told> {
+    let told = ended.iter().filter_map(|Ended { key, operation, changes, result, .. }| {
         let (name, Operation { id, kind, .. }) = (progress::label(key), operation);
+        let what = if changes.is_empty() { String::new() } else { format!("{}, ", plan_status::told(changes)) };
+        if result.is_ok() {
+            failures.remove(key);
+        }
         match result {
             Ok(took) if kind.starts_with("Version") => {
-                Some(Told::normal("Upgraded", format!("{name}: {kind} {id} took {}", progress::rough(*took))))
+                Some(Told::normal("Upgraded", format!("{name}: {what}{kind} {id} took {}", progress::rough(*took))))
             }
             Ok(_) if kind == DELETION => Some(Told::normal("Deleted", format!("{name} {id}"))),
-            Ok(_) => None,
-            // The message names the update.
-            Err(failure) => Some(Told::warning(Reason::Failed, format!("{name}: {}", failure.message))),
+            Ok(_) if kind == CREATION => Some(Told::normal("Created", format!("{name} {id}"))),
+            // Begun by another process, or by other hands: what it changed is not known.
+            Ok(_) if changes.is_empty() => None,
+            Ok(_) => Some(Told::normal("Updated", format!("{name}: {}", plan_status::told(changes)))),
+            // The message names the update, which is another at each try.
+            Err(failure) => {
+                let this = (failure.class, failure.message.replace(id.as_str(), ""));
+                let told_before = failures.insert(key.clone(), this.clone()) == Some(this);
+                (!told_before).then(|| Told::warning(Reason::Failed, format!("{name}: {}", failure.message)))
+            }
         }
     });
     told.collect()
@@ -118,7 +150,7 @@ pub fn of_operations(ended: &[Ended]) -> Vec<Told> {
 pub struct Events {
     client: Client,
     instance: String,
-    at_once: Arc<Semaphore>,
+    series: Arc<[tokio::sync::Mutex<Series>; AT_ONCE]>,
     waiting: Arc<Semaphore>,
     /// Two events of one moment need two names.
     last: Arc<Mutex<Timestamp>>,
@@ -130,7 +162,7 @@ impl Events {
         Self {
             client,
             instance: bounded(instance, 128),
-            at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            series: Arc::default(),
             waiting: Arc::new(Semaphore::new(WAITING)),
             last: Arc::new(Mutex::new(Timestamp::UNIX_EPOCH)),
         }
@@ -148,30 +180,63 @@ impl Events {
         let about = object.object_ref(&());
         // Cluster-scoped objects' events live in `default`.
         let namespace = object.namespace().unwrap_or_else(|| "default".into());
-        let events: Vec<Event> = told.into_iter().map(|told| self.event(&about, &namespace, told)).collect();
-        let (api, at_once) = (Api::<Event>::namespaced(self.client.clone(), &namespace), self.at_once.clone());
+        let uid = about.uid.clone().unwrap_or_default();
+        let (this, api) = (self.clone(), Api::<Event>::namespaced(self.client.clone(), &namespace));
         tokio::spawn(async move {
             let _place = place;
-            let Ok(_permit) = at_once.acquire().await else { return };
-            for event in events {
-                let sent = tokio::time::timeout(PATIENCE, api.create(&PostParams::default(), &event)).await;
+            let mut series = this.series[usize::try_from(digest(&uid)).unwrap_or_default() % AT_ONCE].lock().await;
+            for told in told {
+                let told = Told { note: bounded(&stable(&told.note), LONGEST_NOTE), ..told };
+                let now = this.moment();
+                let name = || {
+                    format!("{}.{:x}", bounded_name(about.name.as_deref().unwrap_or("keelson")), now.as_nanosecond())
+                };
+                let decision = series.decide(&uid, &told, name, now);
                 // The next may be taken: what is wrong may be with this one alone.
-                if let Ok(Err(error)) = sent {
-                    tracing::debug!(error = %super::apply::told(&error), "an event was not taken");
+                if let Some(unknown) = this.send(&api, &about, told, decision, now).await {
+                    series.forget(&uid, &unknown);
                 }
             }
         });
     }
 
-    fn event(&self, about: &ObjectReference, namespace: &str, told: Told) -> Event {
-        let now = self.moment();
-        let name = about.name.as_deref().unwrap_or("keelson");
+    /// Returns the name of an Event that is not there.
+    async fn send(
+        &self,
+        api: &Api<Event>,
+        about: &ObjectReference,
+        told: Told,
+        decision: Decision,
+        now: Timestamp,
+    ) -> Option<String> {
+        let (name, sent) = match decision {
+            Decision::Nothing => return None,
+            Decision::Create { name, note } => {
+                let event = self.event(about, &name, Told { note, ..told }, now);
+                let sent = tokio::time::timeout(PATIENCE, api.create(&PostParams::default(), &event)).await;
+                (name, sent.map(|sent| sent.map(drop)))
+            }
+            Decision::Count { name, count } => {
+                let series = EventSeries { count, last_observed_time: MicroTime(now) };
+                let patch = Patch::Merge(serde_json::json!({"series": series}));
+                let sent =
+                    tokio::time::timeout(PATIENCE, api.patch_metadata(&name, &PatchParams::default(), &patch)).await;
+                (name, sent.map(|sent| sent.map(drop)))
+            }
+        };
+        match sent {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => {
+                tracing::debug!(error = %super::apply::told(&error), "an event was not taken");
+                Some(name)
+            }
+            Err(_) => Some(name),
+        }
+    }
+
+    fn event(&self, about: &ObjectReference, name: &str, told: Told, now: Timestamp) -> Event {
         Event {
-            metadata: ObjectMeta {
-                name: Some(format!("{}.{:x}", bounded_name(name), now.as_nanosecond())),
-                namespace: Some(namespace.to_owned()),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
             action: Some(told.action),
             reason: Some(told.reason),
             note: Some(bounded(&told.note, LONGEST_NOTE)),
@@ -226,6 +291,39 @@ mod tests {
         ];
         assert_eq!(lines, expected);
         assert!(failures.is_empty());
+    }
+
+    #[test]
+    fn an_operation_is_told_when_it_is_done_and_not_at_each_try_that_fails() {
+        let ended = |id: &str, fails: bool| {
+            let operation = Operation { id: id.into(), kind: "AddonUpdate".into(), since: None };
+            let failure = Failure::new(Class::GaveUp, format!("EKS update {id} failed: it conflicts"));
+            Ended {
+                key: Key::named("addon", "coredns"),
+                operation,
+                changes: vec![Change::in_place("version", "1", "2")],
+                since: Timestamp::UNIX_EPOCH,
+                result: if fails { Err(failure) } else { Ok(Duration::from_secs(60)) },
+            }
+        };
+        let mut failures = Failures::new();
+        let tries = [("u-1", true), ("u-2", true), ("u-3", false), ("u-4", true)];
+        let told: Vec<_> = tries
+            .iter()
+            .flat_map(|(id, fails)| {
+                let begun = happened(Action::Update, Outcome::Begun("coredns".into()));
+                let begun = Happened { key: Key::named("addon", "coredns"), ..begun };
+                assert_eq!(of_steps(&[begun], Goal::Present, &mut failures), []);
+                of_operations(&[ended(id, *fails)], &mut failures)
+            })
+            .map(|told| format!("{} {}", told.reason, told.note))
+            .collect();
+        let expected = [
+            "Failed add-on coredns: EKS update u-1 failed: it conflicts",
+            "Updated add-on coredns: version 1 -> 2",
+            "Failed add-on coredns: EKS update u-4 failed: it conflicts",
+        ];
+        assert_eq!(told, expected);
     }
 
     #[tokio::test]

@@ -184,10 +184,13 @@ fn unread(name: &str, failed: &Failed, goal: Goal, now: Timestamp) -> Standing {
 pub fn timed(action: Action, since: Timestamp, until: Timestamp, now: Timestamp) -> String {
     let spent = now.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
     let left = until.duration_since(now).max(jiff::SignedDuration::ZERO).unsigned_abs();
-    let end = if left.is_zero() {
+    if left.is_zero() {
         let usual = until.duration_since(since).max(jiff::SignedDuration::ZERO).unsigned_abs();
-        format!("longer than the usual {}", rough(usual))
-    } else if left < Duration::from_secs(10) {
+        // It may take hours, and says nothing new in them.
+        let since = Timestamp::from_second(since.as_second()).unwrap_or(since);
+        return format!("{} since {since}, longer than the usual {}", doing(action), rough(usual));
+    }
+    let end = if left < Duration::from_secs(10) {
         "seconds to go".to_owned()
     } else {
         format!("about {} to go", rough(left))
@@ -195,7 +198,8 @@ pub fn timed(action: Action, since: Timestamp, until: Timestamp, now: Timestamp)
     format!("{}, {} so far, {end}", doing(action), rough(spent))
 }
 
-fn doing(action: Action) -> &'static str {
+/// What is under way, for people.
+pub fn doing(action: Action) -> &'static str {
     match action {
         Action::Create => "creating",
         Action::Update => "updating",

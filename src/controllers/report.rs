@@ -9,14 +9,16 @@ use kube::ResourceExt;
 use serde::Serialize;
 
 use super::apply::{self, Kind};
-use super::conditions::Overall;
+use super::conditions::{Conditions, Overall};
 use super::context::{Context, State};
 use super::events::Told;
+use super::waiting_on;
+use super::waits::Wait;
 use super::watch::digest;
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::api::account::AwsAccountStatus;
 use crate::api::conditions::{self, ConditionType};
-use crate::api::status::{EksClusterStatus, NodeGroupStatus};
+use crate::api::status::{EksClusterStatus, NodeGroupStatus, WaitStatus};
 use crate::aws::WriteGate;
 use crate::engine::Report;
 use crate::engine::consent::Subject;
@@ -199,28 +201,51 @@ fn ready_status(overall: &Overall) -> &'static str {
     }
 }
 
-/// A status that holds conditions.
+/// A status that holds conditions, and what is waited for.
 pub trait WithConditions {
-    /// All of them.
+    /// All conditions.
     fn conditions(&self) -> &[Condition];
+    /// What is waited for.
+    fn waits(&self) -> &[WaitStatus];
+    /// The same status with others.
+    fn set(&mut self, conditions: Vec<Condition>, waits: Vec<WaitStatus>);
 }
 
-impl WithConditions for EksClusterStatus {
-    fn conditions(&self) -> &[Condition] {
-        &self.conditions
-    }
+macro_rules! with_conditions {
+    ($($status:ty),*) => {$(
+        impl WithConditions for $status {
+            fn conditions(&self) -> &[Condition] {
+                &self.conditions
+            }
+            fn waits(&self) -> &[WaitStatus] {
+                &self.waits
+            }
+            fn set(&mut self, conditions: Vec<Condition>, waits: Vec<WaitStatus>) {
+                (self.conditions, self.waits) = (conditions, waits);
+            }
+        }
+    )*};
 }
 
-impl WithConditions for NodeGroupStatus {
-    fn conditions(&self) -> &[Condition] {
-        &self.conditions
-    }
-}
+with_conditions!(EksClusterStatus, NodeGroupStatus, AwsAccountStatus);
 
-impl WithConditions for AwsAccountStatus {
-    fn conditions(&self) -> &[Condition] {
-        &self.conditions
+/// Takes in what is waited for: what takes too long is Stalled, and looked at again when that is so. `waits`: as in
+/// [`waiting_on::judge`].
+pub fn judge<S: WithConditions>(
+    ctx: &Context,
+    (previous, status): (&S, &mut S),
+    generation: Option<i64>,
+    waits: Option<Vec<Wait>>,
+    (overall, next): (Overall, Next),
+    now: Timestamp,
+) -> (Overall, Next) {
+    let judged = waiting_on::judge(previous.waits(), waits, overall, ctx.settings.wait_scale, now);
+    let mut all = Conditions::from(status.conditions(), generation, &now);
+    if matches!(judged.overall, Overall::Stalled(_)) {
+        all.overall(&judged.overall);
     }
+    status.set(all.into_all(), judged.waits);
+    (judged.overall, judged.next.map_or(next, |at| next.or(Next::at(at))))
 }
 
 /// One line for each condition whose status or reason changed: what happened to an object can be read from the log alone.

@@ -35,6 +35,8 @@ pub struct Settings {
     pub load_balancer_timeout: Duration,
     /// Of how many clusters the agent is watched; the others are asked now and then.
     pub max_watches: usize,
+    /// What the deadlines of waits are multiplied by: 1, but for tests.
+    pub wait_scale: f64,
     /// Only PlanApprovals approve; annotations do not count.
     pub require_approval_objects: bool,
 }

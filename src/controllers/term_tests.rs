@@ -39,6 +39,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
         event_queue_sender_ids: Vec::new(),
         load_balancer_timeout: Duration::ZERO,
         max_watches: 0,
+        wait_scale: 1.0,
         require_approval_objects: false,
     };
     let ctx = Context::new(Parts {

@@ -52,7 +52,9 @@ impl<C: Sync> Run<'_, C> {
                             WaitingOn::Settling(until) => {
                                 // A change that was made mostly shows at once; only that something is not there takes the
                                 // whole time to be believed.
-                                let soon = now.saturating_add(span(SHOWS_AFTER)).unwrap_or(now);
+                                let made = entry.applied.as_ref().map_or(now, |applied| applied.at);
+                                let elapsed = now.duration_since(made).unsigned_abs();
+                                let soon = now.saturating_add(span(SHOWS_AFTER.max(elapsed / 4))).unwrap_or(now);
                                 let at = if step.action == Action::Update { soon.min(*until) } else { *until };
                                 entry.due = Some(at);
                                 wake(at);
@@ -71,6 +73,9 @@ impl<C: Sync> Run<'_, C> {
                 }
                 Verdict::GoesWith(_) => entry.due = None,
                 Verdict::Settled | Verdict::Blocked(_) | Verdict::Held(..) => {
+                    if let (Verdict::Settled, Some(applied)) = (&item.verdict, &mut entry.applied) {
+                        applied.times = 0;
+                    }
                     entry.due = Some(rested);
                     if plan.goal == Goal::Present || matches!(item.verdict, Verdict::Held(..)) {
                         wake(rested.max(now));

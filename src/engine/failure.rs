@@ -284,6 +284,21 @@ mod tests {
     }
 
     #[test]
+    fn whatever_fails_is_tried_ever_more_rarely() {
+        for class in Class::ALL {
+            let pauses = fail_repeatedly(class, 60);
+            let (first, last) = (pauses[0], pauses[59]);
+            assert!(last >= first.max(Duration::from_secs(5)), "{class}: {first:?} and then {last:?}");
+            let mut spent = Duration::ZERO;
+            let in_half_an_hour = pauses.iter().take_while(|pause| {
+                spent += **pause;
+                spent < Duration::from_secs(1800)
+            });
+            assert!(in_half_an_hour.count() <= 120 || class == Class::NotLeader, "{class}");
+        }
+    }
+
+    #[test]
     fn what_the_callee_asked_for_is_waited() {
         let mut failure = Failure::new(Class::Throttled, "slow down");
         failure.retry_after = Some(Duration::from_secs(42));

@@ -56,6 +56,9 @@ impl Running {
     }
 }
 
+/// The pause between changes that come to nothing is doubled so often: from ten seconds to ten minutes.
+const MOST_DOUBLINGS: u32 = 6;
+
 /// Changes that were made, and may not show yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
@@ -63,6 +66,8 @@ pub struct Applied {
     pub changes: Vec<Change>,
     /// When the cloud said that it had made them.
     pub at: Timestamp,
+    /// How often in a row: they did not show, or somebody undid them at once.
+    pub times: u32,
 }
 
 /// What is known of one resource.
@@ -329,7 +334,9 @@ impl Memory {
     pub fn shows_by(&self, key: &Key, changes: &[Change], now: Timestamp) -> Option<Timestamp> {
         let applied = self.get(key)?.applied.as_ref()?;
         let same = changes.iter().all(|change| applied.changes.contains(change));
-        let until = applied.at.saturating_add(span(self.settle)).unwrap_or(applied.at);
+        // What comes to nothing time and again is done ever more rarely.
+        let window = self.settle.saturating_mul(1 << applied.times.saturating_sub(1).min(MOST_DOUBLINGS));
+        let until = applied.at.saturating_add(span(window)).unwrap_or(applied.at);
         Some(until).filter(|until| same && now < *until)
     }
 

@@ -32,7 +32,7 @@ pub use graph::{Gate, Graph, GraphError};
 pub use key::Key;
 pub use memory::{Memory, Recorded};
 pub use node::{AnyObserved, Node};
-pub use note::DELETION;
+pub use note::{CREATION, DELETION};
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 pub use planner::plan;
 pub use report::{Ended, Happened, Outcome, Report};

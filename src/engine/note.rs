@@ -14,6 +14,11 @@ use super::resource::{Operation, Phase, Presence};
 
 /// The kind of an operation that was a deletion.
 pub const DELETION: &str = "Deletion";
+/// The kind of an operation that was a creation.
+pub const CREATION: &str = "Creation";
+
+/// Between our clock and the cloud's.
+const LATELY: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 impl<C: Sync> Run<'_, C> {
     /// Takes what was seen of a resource into memory. Returns the operation that was found to have ended. `started`: by a step
@@ -55,9 +60,17 @@ impl<C: Sync> Run<'_, C> {
                 let (id, kind) = (id.unwrap_or_default(), DELETION.to_owned());
                 Running { operation: Some(Operation { id, kind, since: Some(running.since) }), ..running }
             }
+            // The same of a creation whose beginning is known: what was degraded for a while was not created by that.
+            (Presence::Ours(seen), None)
+                if running.action == Action::Create && running.from_start && seen.phase == Phase::Ready =>
+            {
+                let (id, kind) = (seen.id.clone(), CREATION.to_owned());
+                Running { operation: Some(Operation { id, kind, since: Some(running.since) }), ..running }
+            }
             _ => running,
         });
-        let ended = before.and_then(|running| self.ended(&key, running, &presence, now));
+        let applied = entry.applied.clone();
+        let ended = before.and_then(|running| self.ended(&key, running, &presence, applied.as_ref(), now));
         if let Some(ended) = &ended
             && ended.result.is_ok()
         {
@@ -88,7 +101,14 @@ impl<C: Sync> Run<'_, C> {
     }
 
     /// Takes in that something is no longer under way: what was learned of it, and its operation's end, if it was one.
-    fn ended(&self, key: &Key, running: Running, presence: &AnyPresence, now: Timestamp) -> Option<Ended> {
+    fn ended(
+        &self,
+        key: &Key,
+        running: Running,
+        presence: &AnyPresence,
+        applied: Option<&Applied>,
+        now: Timestamp,
+    ) -> Option<Ended> {
         let failed = presence.observed().and_then(|seen| seen.failed_operation.as_ref());
         let failed = failed.filter(|failed| running.operation.as_ref().is_some_and(|o| o.id == failed.id));
         // It ended somewhere between the last look that found it at work and this one.
@@ -96,11 +116,17 @@ impl<C: Sync> Run<'_, C> {
         let took = (now.duration_since(running.since) - late).max(jiff::SignedDuration::ZERO).unsigned_abs();
         let usable = presence.observed().is_none_or(|seen| seen.phase == Phase::Ready);
         if failed.is_none() && usable && running.from_start {
-            let operation = running.operation.as_ref().filter(|operation| operation.kind != DELETION);
+            let named = |operation: &&Operation| ![CREATION, DELETION].contains(&operation.kind.as_str());
+            let operation = running.operation.as_ref().filter(named);
             self.expectations.learn(&pace(key.kind(), operation), running.action, took);
         }
         let result = failed.map_or(Ok(took), |failed| Err(failed.failure.clone()));
-        Some(Ended { key: key.clone(), operation: running.operation?, since: running.since, result })
+        // Of an update that this process began.
+        let began = |applied: &&Applied| {
+            running.action == Action::Update && applied.at.saturating_add(LATELY).is_ok_and(|at| at >= running.since)
+        };
+        let changes = applied.filter(began).map(|applied| applied.changes.clone()).unwrap_or_default();
+        Some(Ended { key: key.clone(), operation: running.operation?, changes, since: running.since, result })
     }
 
     /// Takes the end of a step into memory. Returns the operation that was found to have ended.
@@ -120,6 +146,8 @@ impl<C: Sync> Run<'_, C> {
                 // Where the same call was sent before, its operation may have failed by now.
                 let began =
                     presence.observed().is_some_and(|seen| seen.operation.is_some() || seen.failed_operation.is_some());
+                let is_sweep = self.graph.node(&key).is_none_or(|node| node.sweeps().is_some());
+                let goes_on = !is_sweep && is_under_way(step.action, &presence);
                 let entry = memory.entry(&key);
                 // What the cloud only took up may fail yet: the tries before count until it has succeeded.
                 let deleting = step.action == Action::Delete && presence.observed().is_some();
@@ -127,7 +155,9 @@ impl<C: Sync> Run<'_, C> {
                     entry.failed = None;
                 }
                 if step.action == Action::Update {
-                    entry.applied = Some(Applied { changes: step.changes.clone(), at: now });
+                    let again = entry.applied.take().filter(|applied| applied.changes == step.changes);
+                    let times = again.map_or(1, |applied| applied.times.saturating_add(1));
+                    entry.applied = Some(Applied { changes: step.changes.clone(), at: now, times });
                 }
                 entry.written_at = Some(now);
                 entry.running = None;
@@ -139,7 +169,8 @@ impl<C: Sync> Run<'_, C> {
                 if let Some(node) = self.graph.node(&key) {
                     ended = self.saw(memory, node.as_ref(), presence, true);
                 }
-                if deleting { Outcome::Begun(id.unwrap_or_default()) } else { Outcome::Done(id.unwrap_or_default()) }
+                let id = id.unwrap_or_default();
+                if deleting || goes_on { Outcome::Begun(id) } else { Outcome::Done(id) }
             }
             Err(failure) => {
                 memory.step_failed(&key, failure.clone(), now);
@@ -151,5 +182,15 @@ impl<C: Sync> Run<'_, C> {
         };
         happened.push(Happened { key, action: step.action, changes: step.changes, outcome });
         ended
+    }
+}
+
+/// Whether the cloud has only taken it up: it is told when it is done.
+fn is_under_way(action: Action, presence: &AnyPresence) -> bool {
+    let Some(seen) = presence.observed() else { return false };
+    match action {
+        Action::Create => matches!(seen.phase, Phase::Busy { .. }),
+        Action::Update => seen.operation.is_some(),
+        Action::Adopt | Action::Delete | Action::Release => false,
     }
 }

@@ -43,6 +43,8 @@ pub struct Ended {
     pub key: Key,
     /// Which.
     pub operation: Operation,
+    /// The fields that it changed, where this process began it.
+    pub changes: Vec<Change>,
     /// When it began.
     pub since: Timestamp,
     /// How long it took about, or why it came to nothing.

@@ -27,6 +27,7 @@ struct Script {
     /// This many are given up.
     failing: usize,
     changed: Option<Timestamp>,
+    updates: usize,
     /// How long a change does not show.
     lag: Duration,
     looks: Vec<Timestamp>,
@@ -94,6 +95,7 @@ impl Resource for Thing {
     ) -> Result<Observed<u32>, Failure> {
         let mut script = played.0.lock().unwrap();
         script.changed = script.changed.or(Some(script.now));
+        script.updates += 1;
         Ok(seen.clone())
     }
     async fn delete(&self, played: &Played, seen: &Observed<u32>) -> Result<Presence<u32>, Failure> {
@@ -210,4 +212,15 @@ fn a_look_that_failed_is_not_taken_from_an_old_list() {
     play.run_for(Duration::from_secs(60));
     let script = play.played.0.lock().unwrap();
     assert!(script.oldest[1..].iter().all(|age| *age < Duration::from_secs(1)), "{:?}", script.oldest);
+}
+
+#[test]
+fn a_change_that_never_shows_is_made_ever_more_rarely_and_looked_for_no_more_often_than_it_is_worth() {
+    let mut play = Play::new(Goal::Present, Script { lag: Duration::from_secs(1_000_000), ..Script::default() });
+    play.run_for(Duration::from_secs(3600));
+    let script = play.played.0.lock().unwrap();
+    assert!((5..=12).contains(&script.updates), "{} in an hour", script.updates);
+    assert!(script.looks.len() < 300, "{} looks in an hour", script.looks.len());
+    drop(script);
+    assert!(matches!(play.last, Some(Verdict::Pending(..))), "{:?}", play.last);
 }

@@ -3,6 +3,7 @@
 //! May not enter: which agent, clients and clocks. Pure.
 
 use super::error::bounded;
+use crate::api::stable_text::stable;
 use crate::api::status::{FailingObject, GitOpsObjects};
 
 /// Failing objects that are named; the counts tell of the others.
@@ -54,7 +55,7 @@ pub fn count(all: impl Iterator<Item = Counted>) -> (GitOpsObjects, Vec<FailingO
         kind: kind.into(),
         name: bounded(&name, 320),
         reason: Some(reason),
-        message: Some(message),
+        message: Some(stable(&message).into_owned()),
     });
     (objects, named.collect())
 }

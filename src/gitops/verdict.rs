@@ -2,6 +2,7 @@
 
 use super::error::bounded;
 use crate::api::conditions::Reason;
+use crate::api::stable_text::stable;
 
 /// Conditions hold more, but a person reads one screen.
 const LONGEST: usize = 1024;
@@ -16,7 +17,7 @@ pub struct Verdict {
 
 impl Verdict {
     pub fn not_ready(reason: Reason, message: impl AsRef<str>) -> Self {
-        Self { ready: false, reason, message: bounded(message.as_ref(), LONGEST) }
+        Self { ready: false, reason, message: bounded(&stable(message.as_ref()), LONGEST) }
     }
 
     /// The agent is on its way to the revision it saw.

@@ -35,6 +35,8 @@ pub struct Addon {
     /// The version it is to have now.
     pub(super) target: Option<String>,
     pub(super) tags: Tags,
+    /// The Fargate profile that it runs on, where it needs no nodes.
+    fargate: Option<Key>,
     intervals: Intervals,
 }
 
@@ -61,7 +63,13 @@ impl Addon {
     /// asks for where it has to be made.
     pub fn new(making: &Making<'_>, wanted: &Wanted, target: Option<String>) -> Self {
         let tags = making.tags(&key(&wanted.name));
-        Self { cluster: making.cluster_name.into(), wanted: wanted.clone(), target, tags, intervals: making.intervals }
+        let (cluster, wanted, intervals) = (making.cluster_name.into(), wanted.clone(), making.intervals);
+        Self { cluster, wanted, target, tags, fargate: None, intervals }
+    }
+
+    /// The same where it runs on a Fargate profile, if on one.
+    pub fn on_fargate(self, profile: Option<Key>) -> Self {
+        Self { fargate: profile, ..self }
     }
 
     fn updated(&self) -> Updated<'_> {
@@ -168,7 +176,8 @@ fn observed(addon: &aws_sdk_eks::types::Addon) -> Observed<Seen> {
             class: Class::Unknown,
             make_again: false,
         },
-        // DEGRADED often passes by itself (no node yet); the issues say what it is.
+        // It often passes by itself (no node yet); the issues say what it is. It was made long ago.
+        Some(AddonStatus::Degraded) => busy(Action::Create, None),
         _ => busy(Action::Create, since),
     };
     let detail = Seen {
@@ -196,7 +205,7 @@ impl Resource for Addon {
     }
 
     fn after(&self) -> Vec<Key> {
-        let nodes = needs_nodes(&self.wanted.name).then(nodes_gate);
+        let nodes = needs_nodes(&self.wanted.name).then(|| self.fargate.clone().unwrap_or_else(nodes_gate));
         [cluster::key()].into_iter().chain(nodes).collect()
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::access_entry::AccessEntry;
 use super::addon::{self, Addon};
+use super::addon_fargate;
 use super::cloud::{AccountSettings, Cloud, Intervals, Making, Owner};
 use super::cluster::{self, Cluster};
 use super::elastic_ip::ElasticIp;
@@ -192,7 +193,8 @@ fn in_cluster(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &EksClusterSpec,
         nodes.push(Arc::new(AccessEntry::new(making, entry)));
     }
     for wanted in &spec.addons {
-        nodes.push(Arc::new(Addon::new(making, wanted, versions.addons.get(&wanted.name).cloned())));
+        let addon = Addon::new(making, wanted, versions.addons.get(&wanted.name).cloned());
+        nodes.push(Arc::new(addon.on_fargate(addon_fargate::profile(spec, wanted))));
     }
     for wanted in &spec.pod_identities {
         nodes.push(Arc::new(PodIdentityAssociation::new(making, wanted)));

@@ -8,6 +8,7 @@
 pub mod access_entry;
 pub mod addon;
 mod addon_diff;
+pub mod addon_fargate;
 pub mod adoption;
 pub mod blockers;
 pub mod cloud;

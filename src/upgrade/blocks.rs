@@ -29,6 +29,8 @@ pub enum Block {
     ManualNodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
     /// A suspended node group would be left too far behind.
     SuspendedNodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
+    /// A node group whose AMI comes out of its launch template would be left too far behind.
+    CustomAmi { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
     /// Nodes that are in no node group of ours would be left too far behind.
     OtherNodes { names: Vec<String>, oldest: KubernetesVersion, control_plane: KubernetesVersion },
     /// An add-on does not run on where the control plane goes.
@@ -79,6 +81,20 @@ impl fmt::Display for Block {
             Self::SuspendedNodeGroup { name, version, control_plane } => {
                 behind(f, &format!("node group {name} is at {version} and suspended"), *version, *control_plane)?;
                 f.write_str("set spec.suspend of its NodeGroup to false")
+            }
+            Self::CustomAmi { name, version, control_plane } => {
+                behind(
+                    f,
+                    &format!("node group {name} is at {version} with an AMI of its own"),
+                    *version,
+                    *control_plane,
+                )?;
+                let oldest = skew::oldest_with(*control_plane);
+                write!(
+                    f,
+                    "make a version of its launch template with an AMI of {oldest} or later, and set spec.launchTemplate.version of \
+                     its NodeGroup to it"
+                )
             }
             Self::OtherNodes { names, oldest, control_plane } => {
                 let who = format!("{} of no NodeGroup of this cluster, the oldest at {oldest}", nodes(names));
@@ -242,6 +258,8 @@ fn in_words(duration: Duration) -> String {
 pub enum Due {
     /// A node group that does not follow is behind its control plane.
     NodeGroup { name: String, version: KubernetesVersion, control_plane: KubernetesVersion, suspended: bool },
+    /// The same of one whose AMI comes out of its launch template.
+    CustomAmi { name: String, version: KubernetesVersion, control_plane: KubernetesVersion },
     /// An add-on that does not follow is behind what EKS offers.
     Addon { name: String, installed: String, to: String },
 }
@@ -253,6 +271,11 @@ impl fmt::Display for Due {
                 let how = if *suspended { "it is suspended" } else { "set spec.version of its NodeGroup" };
                 write!(f, "node group {name} is at {version}, the control plane at {control_plane}: {how}")
             }
+            Self::CustomAmi { name, version, control_plane } => write!(
+                f,
+                "node group {name} is at {version} with an AMI of its own, the control plane at {control_plane}: make a version of \
+                 its launch template with an AMI of {control_plane}, and set spec.launchTemplate.version of its NodeGroup to it"
+            ),
             Self::Addon { name, installed, to } => write!(f, "add-on {name} is at {installed}: {to} is due"),
         }
     }
@@ -264,13 +287,14 @@ pub(super) fn due(goal: &Goal, seen: &Seen) -> Vec<Due> {
     let left = |group: &&SeenNodeGroup| {
         group.own.is_none()
             && group.version < control_plane
-            && (group.suspended || goal.node_groups == FollowPolicy::Manual)
+            && (group.suspended || group.custom_ami || goal.node_groups == FollowPolicy::Manual)
     };
-    let groups = seen.node_groups.iter().filter(left).map(|group| Due::NodeGroup {
-        name: group.name.clone(),
-        version: group.version,
-        control_plane,
-        suspended: group.suspended,
+    let groups = seen.node_groups.iter().filter(left).map(|group| {
+        let (name, version, suspended) = (group.name.clone(), group.version, group.suspended);
+        match group.custom_ami && !suspended {
+            true => Due::CustomAmi { name, version, control_plane },
+            false => Due::NodeGroup { name, version, control_plane, suspended },
+        }
     });
     let by_hand = seen.addons.iter().filter(|_| goal.addons == FollowPolicy::Manual);
     let addons = by_hand.filter(|addon| addons::steady(addon, FollowPolicy::Manual, control_plane, None).is_none());
@@ -290,6 +314,7 @@ pub(super) fn of_step(goal: &Goal, seen: &Seen, to: KubernetesVersion) -> Vec<Bl
         match group.own {
             _ if by_itself => None,
             _ if group.suspended => Some(Block::SuspendedNodeGroup { name, version, control_plane }),
+            _ if group.custom_ami => Some(Block::CustomAmi { name, version, control_plane }),
             Some(_) => Some(Block::OwnVersion { name, version, control_plane }),
             None => Some(Block::ManualNodeGroup { name, version, control_plane }),
         }

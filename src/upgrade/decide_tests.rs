@@ -19,7 +19,28 @@ fn goal(minor: u16) -> Goal {
 fn group(name: &str, minor: u16, own: Option<u16>) -> SeenNodeGroup {
     let kubelets = BTreeSet::from([v(minor)]);
     let (name, own) = (name.into(), own.map(v));
-    SeenNodeGroup { name, version: v(minor), own, kubelets, busy: false, suspended: false }
+    SeenNodeGroup { name, version: v(minor), own, kubelets, busy: false, suspended: false, custom_ami: false }
+}
+
+fn decided(goal: &Goal, seen: &Seen) -> Decision {
+    let clock = Clock { now: Timestamp::UNIX_EPOCH, window: WindowState::Always, soaked: Soaked::default() };
+    decide(goal, seen, &clock, None)
+}
+
+#[test]
+fn a_group_with_an_ami_of_its_own_is_nobodys_to_move_and_holds_no_one_up_before_it_must() {
+    let custom = |minor| SeenNodeGroup { custom_ami: true, ..group("gpu", minor, None) };
+    // It follows the cluster, and is left behind: nothing waits for it, and what to do is said.
+    let behind = decided(&goal(34), &cluster(34, &[custom(33)], &[]));
+    assert_eq!(behind.state, State::Settled);
+    let [due] = &behind.due[..] else { panic!("{:?}", behind.due) };
+    assert!(due.to_string().contains("node group gpu is at 1.33 with an AMI of its own"), "{due}");
+    assert!(due.to_string().contains("spec.launchTemplate.version"), "{due}");
+    // One that the next step would leave too far behind stops it, and says so at once.
+    let way = decided(&goal(35), &cluster(34, &[custom(31)], &[]));
+    let blocks: Vec<_> = way.ahead.iter().map(ToString::to_string).collect();
+    assert!(blocks.iter().any(|block| block.contains("with an AMI of 1.32 or later")), "{blocks:?}");
+    assert!(way.way.iter().all(|step| !matches!(step, Step::NodeGroups { .. })), "{:?}", way.way);
 }
 
 fn addon(name: &str, minor: u16) -> SeenAddon {

@@ -82,7 +82,7 @@ prop_compose! {
     ) -> SeenNodeGroup {
         let kubelets = if read { BTreeSet::from([v(version)]) } else { BTreeSet::new() };
         let own = ahead.map(|ahead| v(version + ahead));
-        SeenNodeGroup { name: String::new(), version: v(version), own, kubelets, busy: false, suspended }
+        SeenNodeGroup { name: String::new(), version: v(version), own, kubelets, busy: false, suspended, custom_ami: false }
     }
 }
 
@@ -184,6 +184,7 @@ fn is_there(block: &Block, world: &World) -> bool {
             behind(name, &|group| group.own.is_none() && goal.node_groups == FollowPolicy::Manual)
         }
         Block::SuspendedNodeGroup { name, .. } => behind(name, &|group| group.suspended),
+        Block::CustomAmi { name, .. } => behind(name, &|group| group.custom_ami),
         Block::OtherNodes { oldest, .. } => !goes_with(next, *oldest),
         Block::Addon { name, .. } => addon(name).is_some_and(|addon| {
             let none = addon.offered.get(&next).is_some_and(Vec::is_empty);

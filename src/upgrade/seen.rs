@@ -118,6 +118,8 @@ pub struct SeenNodeGroup {
     pub busy: bool,
     /// Whether the NodeGroup is suspended: nothing will be done to it.
     pub suspended: bool,
+    /// Its AMI comes out of its launch template: EKS moves it to no version but by another version of that.
+    pub custom_ami: bool,
 }
 
 impl SeenNodeGroup {

@@ -123,7 +123,8 @@ fn arrive(group: &mut SeenNodeGroup, version: KubernetesVersion) {
 
 /// The version that a node group goes to without the cluster's leave: one of its own that the control plane has reached.
 pub(super) fn moves_by_itself(group: &SeenNodeGroup, control_plane: KubernetesVersion) -> Option<KubernetesVersion> {
-    group.own.filter(|own| !group.suspended && group.version < *own && *own <= control_plane)
+    let moves = !group.suspended && !group.custom_ami;
+    group.own.filter(|own| moves && group.version < *own && *own <= control_plane)
 }
 
 /// How far a node group goes along with the cluster: as far as the control plane where it follows, and no further than its
@@ -131,7 +132,8 @@ pub(super) fn moves_by_itself(group: &SeenNodeGroup, control_plane: KubernetesVe
 fn goes_along(goal: &Goal, group: &SeenNodeGroup, control_plane: KubernetesVersion) -> Option<KubernetesVersion> {
     let follows = group.own.is_none() && goal.node_groups == FollowPolicy::Follow;
     let early = group.own.is_some_and(|own| own > control_plane);
-    (!group.suspended && (follows || early) && group.version < control_plane).then_some(control_plane)
+    let moves = !group.suspended && !group.custom_ami;
+    (moves && (follows || early) && group.version < control_plane).then_some(control_plane)
 }
 
 /// Node groups that the step would leave too far behind go to where the control plane is; the others that go along go with

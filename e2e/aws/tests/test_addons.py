@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,29 @@ def test_an_addon_that_needs_nodes_is_degraded_until_there_are_some(cloud: Cloud
     cloud.until(lambda: cloud.addon_status(name) == "ACTIVE")
     cloud.eks.delete_nodegroup(clusterName="demo", nodegroupName="nodes")
     cloud.until(lambda: cloud.addon_status(name) == "DEGRADED")
+
+
+@pytest.mark.parametrize(
+    ("selector", "configuration", "status"),
+    [
+        ({"namespace": "kube-system"}, '{"computeType": "Fargate"}', "ACTIVE"),
+        ({"namespace": "kube-*", "labels": {"k8s-app": "kube-dns"}}, '{"computeType": "fargate"}', "ACTIVE"),
+        # Its pods are annotated for EC2 unless told otherwise.
+        ({"namespace": "kube-system"}, "", "DEGRADED"),
+        ({"namespace": "batch"}, '{"computeType": "Fargate"}', "DEGRADED"),
+    ],
+)
+def test_coredns_runs_on_fargate_when_told_so_and_chosen_by_a_profile(
+    cloud: Cloud, selector: dict[str, Any], configuration: str, status: str
+) -> None:
+    cloud.cluster()
+    role = cloud.role("pods", "eks-fargate-pods.amazonaws.com", "AmazonEKSFargatePodExecutionRolePolicy")
+    of = {"clusterName": "demo", "fargateProfileName": "system"}
+    cloud.eks.create_fargate_profile(**of, podExecutionRoleArn=role, subnets=cloud.subnets, selectors=[selector])
+    cloud.until(lambda: cloud.eks.describe_fargate_profile(**of)["fargateProfile"]["status"] == "ACTIVE")
+    asked = {"configurationValues": configuration} if configuration else {}
+    cloud.eks.create_addon(clusterName="demo", addonName="coredns", **asked)
+    cloud.until(lambda: cloud.addon_status("coredns") == status)
 
 
 def test_versions_have_to_fit_the_cluster(cloud: Cloud) -> None:

@@ -144,13 +144,13 @@ def mistakes(one_zone: list[str], full: list[str], theirs: list[str]) -> list[Mi
         Mistake(
             "cluster of that name that is not ours",
             cluster("taken"),
-            ("taken", "already exists and does not belong to this object"),
+            ("taken", "does not belong to this object"),
             "NotOwned",
         ),
         Mistake(
             "cluster of that name that is not ours, in the network it is in",
             cluster("taken-too", clusterName="taken", network=existing(*theirs)),
-            ("taken", "already exists and does not belong to this object"),
+            ("taken", "does not belong to this object"),
             "NotOwned",
         ),
         Mistake(

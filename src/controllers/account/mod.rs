@@ -121,8 +121,9 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
     if account.metadata.deletion_timestamp.is_some() {
         let Some((overall, next)) = deletion::delete(&account, &ctx, now).await else { return Next::change() };
         let conditions = conditions(&previous.conditions, account.metadata.generation, &overall, now);
-        let status =
+        let mut status =
             AwsAccountStatus { observed_generation: account.metadata.generation, conditions, ..previous.clone() };
+        let (overall, next) = judge(&ctx, (&previous, &mut status), &account, (overall, next), now);
         report::news(&ctx, &*account, &previous.conditions, &overall);
         return report::write(&ctx, &*account, &mut state, previous, status, &overall, next).await;
     }
@@ -141,7 +142,8 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
             (overall, None, next)
         }
     };
-    let status = AwsAccountStatus {
+    let mut status = AwsAccountStatus {
+        waits: previous.waits.clone(),
         observed_generation: account.metadata.generation,
         conditions: conditions(&previous.conditions, account.metadata.generation, &overall, now),
         account_id: session
@@ -153,8 +155,20 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
             .map(|session| session.caller_arn.to_string())
             .or_else(|| previous.caller_arn.clone()),
     };
+    let (overall, next) = judge(&ctx, (&previous, &mut status), &account, (overall, next), now);
     report::news(&ctx, &*account, &previous.conditions, &overall);
     report::write(&ctx, &*account, &mut state, previous, status, &overall, next).await
+}
+
+/// What it waits for is all that its conditions say.
+fn judge(
+    ctx: &Context,
+    status: (&AwsAccountStatus, &mut AwsAccountStatus),
+    account: &AwsAccount,
+    ends: (Overall, Next),
+    now: Timestamp,
+) -> (Overall, Next) {
+    report::judge(ctx, status, account.metadata.generation, Some(Vec::new()), ends, now)
 }
 
 fn conditions(previous: &[Condition], generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {

@@ -20,6 +20,7 @@ use crate::controllers::consent::Agreed;
 use crate::controllers::events::Told;
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::{MANAGEMENT_API, Next};
+use crate::controllers::waiting_on;
 use crate::engine::{Action, Consent, Goal, Graph, Key, Report, Step};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
@@ -172,7 +173,9 @@ impl Reconcile<'_> {
             upgrade: None,
             now: self.now,
         });
+        let mut waits = Some(waiting_on::of_plan(&plan, &self.state.memory, self.now));
         if let Some(instead) = instead {
+            waits = None;
             all = conditions::unseen(&all, generation, &instead, self.now);
             overall = instead;
         }
@@ -195,7 +198,7 @@ impl Reconcile<'_> {
             upgrade: None,
             support: None,
         };
-        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, next }
+        Outcome { conditions: all, overall, seen: Some(seen), deletion: None, waits, next }
     }
 
     /// Removes the finalizer: nothing of ours is left, or it is to stay.

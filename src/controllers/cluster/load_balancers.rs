@@ -18,6 +18,7 @@ use crate::api::{EksCluster, Reason};
 use crate::controllers::context::{Context, locked};
 use crate::controllers::events::Told;
 use crate::controllers::report::Next;
+use crate::controllers::waits::Wait;
 use crate::gitops::GitOpsError;
 use crate::gitops::load_balancers::{self, Left};
 use crate::gitops::workload::{Access, Location};
@@ -150,7 +151,9 @@ impl Reconcile<'_> {
                     }
                 }
                 let overall = self.reconciling(Reason::Deleting, message);
-                Some(self.unseen(previous, overall, Next::after(AGAIN, self.now)))
+                // It ends when the time is up.
+                let waits = Some(vec![Wait::planned("the workload's load balancers")]);
+                Some(Outcome { waits, ..self.unseen(previous, overall, Next::after(AGAIN, self.now)) })
             }
         }
     }

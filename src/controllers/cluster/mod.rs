@@ -36,6 +36,7 @@ use super::context::{Context, State};
 use super::drift_events::News;
 use super::events::Told;
 use super::report::{self, Next};
+use super::waits::Wait;
 use super::{apply, journal};
 use crate::api::conditions::ConditionType;
 use crate::api::policy::ChangePolicy;
@@ -47,6 +48,7 @@ use crate::engine::consent::Subject;
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
+use crate::resources::addon_fargate;
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::{Nodes, Versions};
 use crate::resources::proof::Records;
@@ -79,6 +81,8 @@ struct Outcome {
     seen: Option<Seen>,
     /// A deletion that begins, or waits; `None`: as in the last status.
     deletion: Option<DeletionStatus>,
+    /// What is waited for; `None`: nothing was looked at, or what is waited for is what the conditions say.
+    waits: Option<Vec<Wait>>,
     next: Next,
 }
 
@@ -120,6 +124,9 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
     if let Some(News { at, keys }) = ctx.news.take(&uid) {
         state.memory.news(&keys, at);
     }
+    if let Some(at) = state.rests(&*cluster, now) {
+        return Next::at(at);
+    }
     let previous = state.written.clone().unwrap_or(before);
     state.edited(cluster.metadata.generation, previous.observed_generation, now);
     let mut run = Reconcile { ctx: &ctx, cluster: &cluster, namespace, state, now };
@@ -139,7 +146,7 @@ impl Reconcile<'_> {
     fn unseen(&self, previous: &EksClusterStatus, overall: Overall, next: Next) -> Outcome {
         let generation = self.cluster.metadata.generation;
         let conditions = conditions::unseen(&previous.conditions, generation, &overall, self.now);
-        Outcome { conditions, overall, seen: None, deletion: None, next }
+        Outcome { conditions, overall, seen: None, deletion: None, waits: None, next }
     }
 
     /// Refused: nothing goes on before a person changes something.
@@ -211,7 +218,11 @@ impl Reconcile<'_> {
         }
         let names: Vec<_> = groups.iter().map(|group| group.name_any()).collect();
         Nodes::NotYet(match names.as_slice() {
-            [] => "it runs on nodes, and no NodeGroup refers to this cluster yet".to_owned(),
+            [] => {
+                let text = "it runs on nodes, and no NodeGroup refers to this cluster yet";
+                let fargate = !self.cluster.spec.fargate_profiles.is_empty();
+                if fargate { format!("{text}; {}", addon_fargate::ADVICE) } else { text.to_owned() }
+            }
             names => format!("waiting for nodes of NodeGroup {}", names.join(", ")),
         })
     }
@@ -245,7 +256,7 @@ impl Reconcile<'_> {
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
         let mut told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
-        told.extend(super::events::of_operations(&report.ended));
+        told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
         let left = report.left.iter().filter(|left| self.state.kind.left.insert((*left).clone()));
         told.extend(left.map(|left| Told::normal("LeftAlone", format!("{left}: not provably this cluster's"))));
         ctx.events.publish(self.cluster, told);
@@ -261,7 +272,7 @@ impl Reconcile<'_> {
 
     /// Writes status, if it says anything new.
     async fn write(&mut self, outcome: Outcome, previous: EksClusterStatus) -> Next {
-        let Outcome { conditions, overall, seen, deletion, next } = outcome;
+        let Outcome { conditions, overall, seen, deletion, waits, next } = outcome;
         let in_force = self.change_policy();
         let generation = self.cluster.metadata.generation;
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
@@ -296,6 +307,8 @@ impl Reconcile<'_> {
             let says = available::available(self.cluster, &status, state, &groups, self.now);
             conditions::set(&mut status.conditions, ConditionType::Available, generation, &says, self.now);
         }
+        let before = (&previous, &mut status);
+        let (overall, next) = report::judge(self.ctx, before, generation, waits, (overall, next), self.now);
         status::settle_ticks(&mut status, &previous);
         let previous = EksClusterStatus { resources: Vec::new(), ..previous };
         report::news(self.ctx, self.cluster, &previous.conditions, &overall);

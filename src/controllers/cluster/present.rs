@@ -5,7 +5,7 @@ use super::conditions::{self, Input};
 use super::facts::Facts;
 use super::parts::Parts;
 use super::roll_up::{GitOps, Secrets};
-use super::upgrade::{Upgrade, status as upgrade_status};
+use super::upgrade::{Upgrade, status as upgrade_status, waiting};
 use super::validate;
 use super::{Outcome, Reconcile, Seen};
 use crate::api::conditions::ConditionType;
@@ -17,14 +17,18 @@ use crate::controllers::account::owned::{self, Denied};
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::apply;
 use crate::controllers::approvals;
-use crate::controllers::conditions::Overall;
+use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::{self, Proposal};
+use crate::controllers::name_claims;
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::report::{MANAGEMENT_API, Next};
-use crate::engine::{Consent, Failure, Goal, Graph, Report};
+use crate::controllers::waiting_on;
+use crate::controllers::waits::Wait;
+use crate::engine::{Consent, Failure, Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
 use crate::resources::survey;
+use crate::upgrade::Decision;
 
 /// Why there is no graph.
 pub(super) enum NoGraph {
@@ -94,6 +98,9 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
+        if let Err(refusal) = self.name_is_free(&cloud, observes) {
+            return Some(self.refused(previous, refusal, Next::after(name_claims::AGAIN, self.now)));
+        }
         let age = self.survey_age();
         match owned::check_owned(self.ctx, &cloud.aws, &grant, &self.namespace, &undecided, age).await {
             Ok(()) => {}
@@ -124,6 +131,11 @@ impl Reconcile<'_> {
         self.state.kind.at_rest = done.report.plan.settled();
         agent::locate(self.ctx, self.cluster, &self.state.memory);
         Some(self.reported(previous, &cloud, done, secrets).await)
+    }
+
+    /// Whether no other EksCluster holds its name. What only observes needs none.
+    fn name_is_free(&self, cloud: &Cloud, observes: bool) -> Result<(), Refusal> {
+        if observes { Ok(()) } else { name_claims::of_cluster(self.ctx, self.cluster, &cloud.aws.account_id) }
     }
 
     /// Does what may be done now, and decides anew what that is for as long as it changes.
@@ -262,6 +274,7 @@ impl Reconcile<'_> {
             other => other,
         };
         let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
+        let waits = self.waited_for(&in_aws, upgrade.as_ref().map(|upgrade| &upgrade.decision), &says);
         let drift = consent::drift(&in_aws, &previous.drift, self.now);
         let synced = consent::synced(&in_aws, &asked, previous.synced.as_deref());
         let changed_outside = previous.synced.as_deref() == Some(asked.as_str());
@@ -285,7 +298,18 @@ impl Reconcile<'_> {
         });
         let account_id = cloud.aws.account_id.to_string();
         let seen = Seen { account_id, plan, drift, synced, gitops, upgrade, support };
-        Outcome { conditions, overall, seen: Some(seen), deletion: None, next }
+        Outcome { conditions, overall, seen: Some(seen), deletion: None, waits: Some(waits), next }
+    }
+
+    /// What is waited for: AWS, the upgrade, and the agent once all else is there.
+    fn waited_for(&self, in_aws: &Plan, decision: Option<&Decision>, agent: &Says) -> Vec<Wait> {
+        let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
+        let mut waits = waiting_on::of_plan(in_aws, &self.state.memory, self.now);
+        waits.extend(decision.map(|decision| waiting::of_decision(decision, &groups)).unwrap_or_default());
+        if waits.is_empty() && in_aws.settled() {
+            waits.extend(waiting_on::of_agent(agent));
+        }
+        waits
     }
 
     /// The steps that follow the engine's plan.

@@ -66,6 +66,7 @@ pub fn status(input: Input<'_>) -> EksClusterStatus {
     EksClusterStatus {
         observed_generation: generation,
         conditions,
+        waits: previous.waits.clone(),
         account_id: account_id.map(str::to_owned).or_else(|| previous.account_id.clone()),
         arn: facts.of_cluster("arn"),
         platform_version: facts.of_cluster("platformVersion"),

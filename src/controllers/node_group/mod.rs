@@ -10,6 +10,7 @@ pub mod nodes;
 mod outcome;
 pub mod status;
 pub mod target;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -52,6 +53,8 @@ pub struct Remembered {
 struct Outcome {
     status: NodeGroupStatus,
     overall: Overall,
+    /// What is waited for; `None`: nothing was looked at, or what is waited for is what the conditions say.
+    waits: Option<Vec<super::waits::Wait>>,
     next: Next,
 }
 
@@ -81,6 +84,9 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     if let Some(News { at, keys }) = ctx.news.take(&uid) {
         state.memory.news(&keys, at);
     }
+    if let Some(at) = state.rests(&*group, now) {
+        return Next::at(at);
+    }
     let previous = state.written.clone().unwrap_or(before);
     state.edited(group.metadata.generation, previous.observed_generation, now);
     let mut run = Reconcile { ctx: &ctx, group: &group, namespace, state, now };
@@ -89,7 +95,9 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     } else {
         Some(run.present(&previous).await)
     };
-    let Some(Outcome { status, overall, next }) = outcome else { return Next::change() };
+    let Some(Outcome { mut status, overall, waits, next }) = outcome else { return Next::change() };
+    let generation = group.metadata.generation;
+    let (overall, next) = report::judge(&ctx, (&previous, &mut status), generation, waits, (overall, next), now);
     report::news(&ctx, &*group, &previous.conditions, &overall);
     report::write(&ctx, &*group, state, previous, status, &overall, next).await
 }
@@ -138,6 +146,9 @@ impl Reconcile<'_> {
         }
         if cluster.spec.suspend {
             return self.suspended(previous, "its EksCluster is suspended: AWS is not touched");
+        }
+        if let Some(outcome) = self.name_is_taken(previous) {
+            return outcome;
         }
         let grant = match account::grant_in(self.ctx, &Request::of(&cluster)) {
             Ok(grant) => grant,
@@ -268,7 +279,7 @@ impl Reconcile<'_> {
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
         let mut told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
-        told.extend(super::events::of_operations(&report.ended));
+        told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
             self.ctx.metrics.reconcile().operation(ended.key.kind(), &ended.operation.kind, took);
@@ -343,7 +354,7 @@ impl Reconcile<'_> {
             changed_outside,
             facts: &facts,
         };
-        let (status, overall) = status::status(&status::Input {
+        let input = status::Input {
             previous,
             generation,
             key: &key(self.group),
@@ -359,8 +370,10 @@ impl Reconcile<'_> {
             target,
             nodes: &self.state.kind.nodes.seen(),
             now: self.now,
-        });
-        Outcome { status, overall, next }
+        };
+        let (status, overall) = status::status(&input);
+        let waits = Some(waiting::waits(&input, &overall));
+        Outcome { status, overall, waits, next }
     }
 
     fn has_finalizer(&self) -> bool {

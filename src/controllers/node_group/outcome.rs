@@ -5,6 +5,7 @@ use crate::api::Reason;
 use crate::api::status::NodeGroupStatus;
 use crate::controllers::account::Refusal;
 use crate::controllers::conditions::{Overall, Says, before_the_engine, not_asked};
+use crate::controllers::name_claims;
 use crate::controllers::report::{self, Next, REFUSED};
 use crate::engine::Failure;
 use crate::engine::failure::Failed;
@@ -12,7 +13,7 @@ use crate::engine::failure::Failed;
 impl Reconcile<'_> {
     pub(super) fn unseen(&self, previous: &NodeGroupStatus, overall: Overall, next: Next) -> Outcome {
         let status = status::unseen(previous, self.group.metadata.generation, &overall, self.now);
-        Outcome { status, overall, next }
+        Outcome { status, overall, waits: None, next }
     }
 
     pub(super) fn suspended(&self, previous: &NodeGroupStatus, message: &str) -> Outcome {
@@ -26,6 +27,13 @@ impl Reconcile<'_> {
     pub(super) fn refused(&self, previous: &NodeGroupStatus, refusal: Refusal) -> Outcome {
         let says = Says::no(refusal.reason, refusal.message);
         self.unseen(previous, Overall::Stalled(says), Next::change().failed(REFUSED))
+    }
+
+    /// Another NodeGroup holds its name.
+    pub(super) fn name_is_taken(&self, previous: &NodeGroupStatus) -> Option<Outcome> {
+        let refusal = name_claims::of_node_group(self.ctx, self.group).err()?;
+        let next = Next::after(name_claims::AGAIN, self.now).failed(REFUSED);
+        Some(Outcome { next, ..self.refused(previous, refusal) })
     }
 
     pub(super) fn failed(&mut self, previous: &NodeGroupStatus, failure: Failure) -> Outcome {

@@ -83,6 +83,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     let status = NodeGroupStatus {
         observed_generation: *generation,
         conditions: conditions(input, &nodes, &overall),
+        waits: previous.waits.clone(),
         arn: output("arn"),
         version: output("version"),
         release_version: output("releaseVersion"),

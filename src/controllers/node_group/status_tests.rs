@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::super::waiting::waits;
 use super::*;
 use crate::engine::failure::Failed;
 use crate::engine::memory::Applied;
@@ -47,17 +48,34 @@ impl Case {
     }
 
     fn told(self) -> String {
+        self.with(|input| {
+            let (status, _) = status(input);
+            let line = |c: &Condition| format!("  {:<12} {:<6} {:<25} {}", c.type_, c.status, c.reason, c.message);
+            let told: Vec<_> = status.conditions.iter().filter(|c| !c.message.is_empty()).map(line).collect();
+            format!("{}\n  readyNodes {:?}", told.join("\n"), status.ready_nodes)
+        })
+    }
+
+    /// `on (kind)` of each wait.
+    fn waits(self) -> Vec<String> {
+        self.with(|input| {
+            let (_, overall) = status(input);
+            waits(input, &overall).iter().map(|wait| format!("{} ({:?})", wait.on, wait.kind)).collect()
+        })
+    }
+
+    fn with<R>(self, of: impl FnOnce(&Input<'_>) -> R) -> R {
         let Self { verdict, seen, scaling, target, nodes } = self;
         let spec = serde_json::from_value(json!({"clusterRef": {"name": "demo"}, "scaling": scaling})).unwrap();
         let mut memory = Memory::new(at(0), Duration::ZERO, []);
         memory.saw(&key(), Presence::Ours(seen.map(|detail| Arc::new(detail) as _)), at(1));
         let changes = vec![Change::in_place("version", "1.33", "1.34")];
-        memory.entry(&key()).applied = Some(Applied { changes, at: at(900) });
+        memory.entry(&key()).applied = Some(Applied { changes, at: at(900), times: 1 });
         let plan = Plan {
             goal: Goal::Present,
             items: vec![Item { key: key(), verdict, forbidden: Vec::new(), drift: Vec::new() }],
         };
-        let (status, _) = status(&Input {
+        of(&Input {
             previous: &NodeGroupStatus::default(),
             generation: Some(3),
             key: &key(),
@@ -73,10 +91,7 @@ impl Case {
             target: &target,
             nodes: &nodes,
             now: at(1000),
-        });
-        let line = |c: &Condition| format!("  {:<12} {:<6} {:<25} {}", c.type_, c.status, c.reason, c.message);
-        let told: Vec<_> = status.conditions.iter().filter(|c| !c.message.is_empty()).map(line).collect();
-        format!("{}\n  readyNodes {:?}", told.join("\n"), status.ready_nodes)
+        })
     }
 }
 
@@ -139,4 +154,26 @@ fn what_a_person_reads_of_a_running_node_group() {
     ];
     let told = cases.map(|(name, case)| format!("{name}\n{}", case.told())).join("\n");
     insta::assert_snapshot!(told);
+}
+
+#[test]
+fn nodes_that_do_not_join_or_are_not_replaced_are_waited_for_from_the_last_one_that_was() {
+    let of = |nodes| Kubelets { nodes, example: "a".into() };
+    let seen = |total, ready, old, new| {
+        let kubelets = [("v1.33.7-eks-1".to_owned(), of(old)), ("v1.34.4-eks-1".to_owned(), of(new))];
+        let kubelets = kubelets.into_iter().filter(|(_, kubelets)| kubelets.nodes > 0).collect();
+        Seen { count: Some(Count { total, ready, cordoned: 0, kubelets }), ..Seen::default() }
+    };
+    assert_eq!(Case::new().waits(), [""; 0]);
+    let missing = Case { nodes: seen(2, 1, 2, 0), ..Case::new() };
+    assert_eq!(missing.waits(), ["1 of 3 nodes are Ready (Joining)"]);
+    let replaced = Case { nodes: seen(4, 4, 1, 3), ..updating("VersionUpdate") };
+    let on = "node group web: updating, update u-1: 1 on v1.33.7-eks-1, 3 on v1.34.4-eks-1 (Replacing)";
+    assert_eq!(replaced.waits(), [on]);
+    // Nobody knows how far it is: all of it has its time.
+    let unknown = Case { nodes: Seen::default(), ..updating("VersionUpdate") };
+    assert_eq!(unknown.waits(), ["node group web: updating, update u-1 (Aws(900s))"]);
+    let target = Target { held: Some(Held::ControlPlane("1.35".into())), ..Target::default() };
+    let ahead = Case { target, ..Case::new() };
+    assert_eq!(ahead.waits(), ["waiting for a version of the control plane (ControlPlaneVersion)"]);
 }

@@ -331,6 +331,10 @@ impl Found {
             );
             self.0.push(Change::forbidden("version", seen, own, why));
         }
+        let behind = spec.version.as_ref().zip(release::own_ami_is_behind(spec.version.as_deref(), there));
+        if let Some((own, why)) = behind.filter(|_| next_template(spec, target, there).is_none()) {
+            self.0.push(Change::forbidden("version", &there.version, own, why));
+        }
         if let Some(release) = next_release(spec, target, there) {
             self.in_place("releaseVersion", &there.release, release);
         }

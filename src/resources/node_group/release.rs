@@ -4,8 +4,23 @@
 
 use std::cmp::Ordering;
 
+use super::seen::Seen;
+use crate::api::KubernetesVersion;
+
 /// The node group's AMI is the user's own, out of its launch template: there are no releases of it.
 pub const CUSTOM: &str = "CUSTOM";
+
+/// Why nodes of the user's own AMI cannot get to the version `wanted`: EKS moves such to none, nor does anybody but their owner.
+pub fn own_ami_is_behind(wanted: Option<&str>, there: &Seen) -> Option<String> {
+    let wanted: KubernetesVersion = wanted?.parse().ok()?;
+    let behind = there.ami_type == CUSTOM && there.version.parse().is_ok_and(|at: KubernetesVersion| at < wanted);
+    behind.then(|| {
+        format!(
+            "its AMI comes from the launch template: make a version of that with an AMI of {wanted}, and set \
+             launchTemplate.version to it"
+        )
+    })
+}
 
 /// True when `release` came after `than`.
 pub fn is_newer(release: &str, than: &str) -> bool {
@@ -53,6 +68,15 @@ mod tests {
         // Another build of the same version: commits have no order.
         assert!(!is_newer("1.51.0-cacc4ce9", "1.51.0-fa12bc34") && !is_newer("1.51.0-fa12bc34", "1.51.0-cacc4ce9"));
         assert!(!is_newer("1.34.4-20261106", "1.34.4-20261106"));
+    }
+
+    #[test]
+    fn an_ami_of_ones_own_is_moved_by_its_launch_template_only() {
+        let there = Seen { ami_type: CUSTOM.into(), version: "1.33".into(), ..Seen::default() };
+        assert!(own_ami_is_behind(Some("1.34"), &there).unwrap().contains("launchTemplate.version"));
+        for (wanted, ami_type) in [(Some("1.33"), CUSTOM), (None, CUSTOM), (Some("1.34"), "AL2023_x86_64_STANDARD")] {
+            assert_eq!(own_ami_is_behind(wanted, &Seen { ami_type: ami_type.into(), ..there.clone() }), None);
+        }
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
+
+import yaml
 
 from ..catalog import CATALOG
 from ..versions import ADDONS, MINORS, Addon, minor_number
@@ -11,6 +14,10 @@ from .addon_configuration import check_configuration, schema_of
 from .operations import Context, once, operation, page, start_update
 from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use, new_id, not_found
 from .tags import check_tags
+
+
+# What Fargate profiles choose pods by, beside their namespace.
+POD_LABELS = {"coredns": {"k8s-app": "kube-dns", "eks.amazonaws.com/component": "coredns"}}
 
 
 def find_addon(cluster: Cluster, name: str) -> Part:
@@ -108,10 +115,26 @@ def finish_creation(context: Context, cluster: Cluster, part: Part) -> None:
     settle(context, cluster, part)
 
 
+def runs_on_fargate(cluster: Cluster, part: Part) -> bool:
+    """Whether a profile takes its pods. Those of coredns are annotated for EC2 unless computeType says otherwise."""
+    name, namespace = part.body["addonName"], part.body["namespaceConfig"]["namespace"]
+    configuration = yaml.safe_load(part.body.get("configurationValues") or "") or {}
+    if name == "coredns" and str(configuration.get("computeType", "")).lower() != "fargate":
+        return False
+    labels = POD_LABELS.get(name, {})
+    return any(
+        fnmatchcase(namespace, selector["namespace"])
+        and all(fnmatchcase(labels.get(key, ""), value) for key, value in (selector.get("labels") or {}).items())
+        for profile in cluster.fargate_profiles.values()
+        if profile.body["status"] == "ACTIVE"
+        for selector in profile.body["selectors"]
+    )
+
+
 def settle(context: Context, cluster: Cluster, part: Part) -> None:
     """ACTIVE, or DEGRADED while its pods find no node."""
     part.body["modifiedAt"] = context.now
-    if part.data["addon"].needs_nodes and not cluster.has_nodes():
+    if part.data["addon"].needs_nodes and not cluster.has_nodes() and not runs_on_fargate(cluster, part):
         part.body["status"] = "DEGRADED"
         part.body["health"]["issues"] = [
             {

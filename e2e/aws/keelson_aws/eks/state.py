@@ -101,12 +101,10 @@ class Cluster:
         return None
 
     def has_nodes(self) -> bool:
-        """Whether a pod can be scheduled: a node group with at least one instance, a Fargate profile, or Auto Mode."""
+        """Whether a pod can be scheduled on a node: of a node group with at least one instance, or of Auto Mode."""
         for part in self.nodegroups.values():
             if part.body["status"] in ("ACTIVE", "UPDATING", "DEGRADED") and part.body["scalingConfig"]["desiredSize"] > 0:
                 return True
-        if any(part.body["status"] == "ACTIVE" for part in self.fargate_profiles.values()):
-            return True
         compute = self.body.get("computeConfig") or {}
         return bool(compute.get("enabled") and compute.get("nodePools"))
 

@@ -5,6 +5,7 @@
 
 pub mod seen;
 pub mod status;
+pub mod waiting;
 mod workload;
 
 use std::sync::Arc;

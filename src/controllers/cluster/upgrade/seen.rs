@@ -96,8 +96,15 @@ fn node_group(group: &NodeGroup, nodes: Option<&Nodes>) -> Option<SeenNodeGroup>
         kubelets,
         busy: is_busy(group),
         suspended: group.spec.suspend,
+        custom_ami: has_custom_ami(group),
         name,
     })
+}
+
+/// Whether its AMI comes out of its launch template: EKS gives the AMI's id as its release then.
+fn has_custom_ami(group: &NodeGroup) -> bool {
+    let release = group.status.as_ref().and_then(|status| status.release_version.as_deref()).unwrap_or_default();
+    group.spec.ami_type.as_deref() == Some("CUSTOM") || release.starts_with("ami-")
 }
 
 /// Whether EKS is at work on it, as far as its status tells.

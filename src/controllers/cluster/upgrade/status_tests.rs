@@ -33,6 +33,7 @@ fn seen(control_plane: &str, nodes: &str, own: Option<&str>) -> Seen {
             kubelets: BTreeSet::new(),
             busy: false,
             suspended: false,
+            custom_ami: false,
         }],
         other_kubelets: Vec::new(),
         unread: None,

@@ -1,0 +1,153 @@
+//! What an upgrade waits for: windows and soaks end at a known time, node groups are their NodeGroups' to bring about, and what EKS
+//! does stands in the plan. All else has a deadline. Pure.
+
+use std::sync::Arc;
+
+use crate::api::conditions::{self, ConditionType};
+use crate::api::{NodeGroup, Reason};
+use crate::controllers::waits::{Kind, Wait};
+use crate::upgrade::{Decision, Hold, State, Step};
+
+/// What is waited for. `groups`: the cluster's NodeGroups.
+pub fn of_decision(decision: &Decision, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
+    match &decision.state {
+        // Newer add-ons of the same Kubernetes version: nobody waits for them.
+        State::Holding { .. } if !decision.is_upgrade() => Vec::new(),
+        State::Holding { next, why } => of_hold(next, why, groups),
+        State::Running(step @ Step::NodeGroups { names, .. }) => of_groups(step, names, groups),
+        State::Running(_) | State::Settled | State::Blocked { .. } => Vec::new(),
+    }
+}
+
+fn of_hold(next: &Step, why: &Hold, groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
+    let wait = |kind, on: String, says: String, advice: &str| {
+        vec![Wait { on, kind, since: None, reason: Reason::UpgradeBlocked, says, advice: advice.to_owned() }]
+    };
+    match why {
+        Hold::OutsideWindow { opens: Some(_) } | Hold::Soaking { .. } => vec![Wait::planned(why.to_string())],
+        Hold::OutsideWindow { opens: None } => wait(
+            Kind::Person,
+            format!("{next}: waiting for a maintenance window"),
+            why.to_string(),
+            "change spec.upgrade.windows",
+        ),
+        Hold::Preflight { .. } | Hold::ReadingNodes => {
+            wait(Kind::Management, format!("{next}: waiting for its checks"), why.to_string(), "see the operator's log")
+        }
+        Hold::UnreadableNodes { .. } => wait(
+            Kind::Unreachable,
+            format!("{next}: waiting for the cluster's API server"),
+            why.to_string(),
+            "do as the message says",
+        ),
+        Hold::Unhealthy { why, .. } => wait(
+            Kind::Upgrade,
+            format!("{next}: waiting for the cluster to be healthy"),
+            why.clone(),
+            "put right what is named: the soak goes on then",
+        ),
+        // As long as its message is the same, so is what EKS is at work on.
+        Hold::Busy { what } => wait(
+            Kind::Upgrade,
+            format!("{next}: waiting for EKS to be done with {}", what.join(", ")),
+            String::new(),
+            "see what is named, in status.addons and in the NodeGroups",
+        ),
+        Hold::NodeGroupsMoving { names } => of_groups(next, names, groups),
+        Hold::OldNodes { names } => wait(
+            Kind::Replacing,
+            format!("{next}: waiting for old nodes of {} to go", names.join(", ")),
+            String::new(),
+            "see which nodes are older than their node group (kubectl get nodes), and drain and delete them",
+        ),
+    }
+}
+
+/// Node groups that are to reach a version: each is its NodeGroup's, which says so where it is stuck.
+fn of_groups(step: &Step, names: &[String], groups: &[Arc<NodeGroup>]) -> Vec<Wait> {
+    names
+        .iter()
+        .map(|name| {
+            let group = groups.iter().find(|group| group.node_group_name() == *name);
+            let all = group
+                .and_then(|group| group.status.as_ref())
+                .map(|status| status.conditions.as_slice())
+                .unwrap_or_default();
+            let on = format!("{step}: waiting for node group {name}");
+            let stalled = conditions::get(all, ConditionType::Stalled).filter(|stalled| stalled.status == "True");
+            let wait = |kind, says: &str, advice: &str| Wait {
+                on: on.clone(),
+                kind,
+                since: None,
+                reason: Reason::UpgradeBlocked,
+                says: says.to_owned(),
+                advice: advice.to_owned(),
+            };
+            match stalled {
+                Some(stalled) => wait(Kind::Person, &stalled.message, "put right what its NodeGroup says"),
+                None if !conditions::is_true(all, ConditionType::Ready) => Wait::planned(on),
+                None => wait(Kind::Management, "its nodes do not move", "see its NodeGroup"),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use serde_json::json;
+
+    fn group(name: &str, condition: (&str, &str, &str)) -> Arc<NodeGroup> {
+        let (kind, status, message) = condition;
+        let condition = json!({
+            "type": kind, "status": status, "reason": "x", "message": message, "lastTransitionTime": "2026-11-28T00:00:00Z",
+        });
+        let object = json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "NodeGroup", "metadata": {"name": name, "namespace": "team"},
+            "spec": {"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}},
+            "status": {"conditions": [condition]},
+        });
+        Arc::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn to_nodes(names: &[&str]) -> Step {
+        Step::NodeGroups { to: "1.34".parse().unwrap(), names: names.iter().map(|&name| name.to_owned()).collect() }
+    }
+
+    #[test]
+    fn windows_and_soaks_are_planned_and_all_else_has_a_deadline() {
+        let version = "1.34".parse().unwrap();
+        let opens: jiff::Zoned = "2026-12-05T02:00:00+01:00[Europe/Berlin]".parse().unwrap();
+        let holds = [
+            (Hold::OutsideWindow { opens: Some(opens) }, Kind::Planned),
+            (Hold::Soaking { remaining: Duration::from_secs(60) }, Kind::Planned),
+            (Hold::OutsideWindow { opens: None }, Kind::Person),
+            (Hold::Preflight { to: version }, Kind::Management),
+            (Hold::ReadingNodes, Kind::Management),
+            (Hold::UnreadableNodes { why: "no route".into(), control_plane: version }, Kind::Unreachable),
+            (Hold::Unhealthy { why: "x".into(), remaining: Duration::ZERO }, Kind::Upgrade),
+            (Hold::Busy { what: vec!["add-on coredns".into()] }, Kind::Upgrade),
+            (Hold::OldNodes { names: vec!["a".into()] }, Kind::Replacing),
+        ];
+        for (why, kind) in holds {
+            let waits = of_hold(&to_nodes(&["a"]), &why, &[]);
+            assert_eq!(waits.iter().map(|wait| wait.kind).collect::<Vec<_>>(), [kind], "{why:?}");
+        }
+    }
+
+    #[test]
+    fn a_node_group_that_is_stuck_holds_its_cluster_up_at_once_and_one_that_moves_as_long_as_it_takes() {
+        let groups = [
+            group("stuck", ("Stalled", "True", "no instance joins")),
+            group("moves", ("Ready", "False", "2 of 5")),
+            group("rests", ("Ready", "True", "5 of 5")),
+        ];
+        let names = ["stuck", "moves", "rests"].map(str::to_owned);
+        let waits = of_groups(&to_nodes(&["stuck", "moves", "rests"]), &names, &groups);
+        let kinds: Vec<_> = waits.iter().map(|wait| wait.kind).collect();
+        assert_eq!(kinds, [Kind::Person, Kind::Planned, Kind::Management]);
+        assert_eq!(waits[0].says, "no instance joins");
+    }
+}

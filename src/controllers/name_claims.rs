@@ -1,0 +1,128 @@
+//! Two objects for one name in EKS: one of them holds it, and the other is told before anything is written to AWS, or paid for. Pure
+//! but for reading the stores.
+//!
+//! Who has made it holds it, then who has begun, then who is older. What of that is in AWS and nobody's here is found by the engine's
+//! first look, which comes before its first write too.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+
+use super::account::{self, Refusal, Request};
+use super::apply;
+use super::context::Context;
+use crate::api::policy::ChangePolicy;
+use crate::api::{EksCluster, NodeGroup, Reason};
+
+/// When it is looked again whether the name is free.
+pub const AGAIN: SignedDuration = SignedDuration::from_secs(15);
+
+/// What decides between two: the lesser holds the name.
+type Rank = (bool, bool, Option<Timestamp>, Option<String>);
+
+fn rank<K: kube::Resource>(object: &K, has_made: bool) -> Rank {
+    let meta = object.meta();
+    let created = meta.creation_timestamp.as_ref().map(|time| time.0);
+    (!has_made, !apply::has_finalizer(object), created, meta.uid.clone())
+}
+
+fn rank_of_cluster(cluster: &EksCluster) -> Rank {
+    rank(cluster, cluster.status.as_ref().is_some_and(|status| status.arn.is_some()))
+}
+
+fn rank_of_node_group(group: &NodeGroup) -> Rank {
+    rank(group, group.status.as_ref().is_some_and(|status| status.arn.is_some()))
+}
+
+/// Refuses a cluster whose name in EKS another EksCluster holds, in the account of that id.
+///
+/// # Errors
+/// Which does, as far as the namespace may know.
+pub fn of_cluster(ctx: &Context, cluster: &EksCluster, account_id: &str) -> Result<(), Refusal> {
+    let (name, region) = (cluster.cluster_name(), &cluster.spec.region);
+    let rivals = ctx.clusters.state_filter(|other| {
+        other.uid() != cluster.uid() && other.cluster_name() == name && other.spec.region == *region
+    });
+    let in_account = |other: &Arc<EksCluster>| {
+        // Who may not use the account keeps nobody from a name in it.
+        let Ok(grant) = account::grant_in(ctx, &Request::of(other)) else { return false };
+        let same_name = other.spec.account_name() == cluster.spec.account_name();
+        let known = other.status.as_ref().and_then(|status| status.account_id.clone());
+        let named = grant.account.as_deref().and_then(|name| account::find(ctx, name)).map(|spec| spec.account_id);
+        same_name || named.or(known).as_deref() == Some(account_id)
+    };
+    let holds = |other: &Arc<EksCluster>| {
+        other.spec.change_policy != ChangePolicy::Observe && rank_of_cluster(other) < rank_of_cluster(cluster)
+    };
+    let Some(holder) = rivals.into_iter().filter(holds).find(in_account) else { return Ok(()) };
+    let whose = if holder.namespace() == cluster.namespace() {
+        format!("EksCluster {}", holder.name_any())
+    } else {
+        "another EksCluster".to_owned()
+    };
+    let message = format!(
+        "cluster {name} in account {account_id}, region {region} does not belong to this object: {whose} of that name came first, and \
+         nothing was made. Choose another spec.clusterName in a new EksCluster, or delete one of the two"
+    );
+    Err(Refusal::new(Reason::NotOwned, message))
+}
+
+/// Refuses a node group whose name in EKS another NodeGroup of its cluster holds.
+///
+/// # Errors
+/// Which does.
+pub fn of_node_group(ctx: &Context, group: &NodeGroup) -> Result<(), Refusal> {
+    let (name, cluster) = (group.node_group_name(), &group.spec.cluster_ref.name);
+    let others = ctx.node_groups_of(&group.namespace().unwrap_or_default(), cluster);
+    let holds = |other: &&Arc<NodeGroup>| {
+        other.uid() != group.uid()
+            && other.node_group_name() == name
+            && rank_of_node_group(other) < rank_of_node_group(group)
+    };
+    let Some(holder) = others.iter().find(holds) else { return Ok(()) };
+    let message = format!(
+        "node group {name} of EksCluster {cluster} does not belong to this object: NodeGroup {} of that name came first, and nothing was \
+         made. Choose another spec.nodeGroupName in a new NodeGroup, or delete one of the two",
+        holder.name_any()
+    );
+    Err(Refusal::new(Reason::NotOwned, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn cluster(uid: &str, created: &str, more: Value) -> EksCluster {
+        let mut object = json!({
+            "apiVersion": "keelson.dev/v1alpha1", "kind": "EksCluster",
+            "metadata": {"name": uid, "namespace": "team", "uid": uid, "creationTimestamp": created},
+            "spec": {"region": "eu-west-1", "version": "1.34"},
+        });
+        for (key, value) in more.as_object().unwrap() {
+            match key.as_str() {
+                "finalizers" => object["metadata"]["finalizers"] = value.clone(),
+                key => object[key] = value.clone(),
+            }
+        }
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn the_name_belongs_to_who_has_made_it_then_who_has_begun_then_who_is_older() {
+        let (early, late) = ("2026-11-28T10:00:00Z", "2026-11-28T11:00:00Z");
+        let begun = json!({"finalizers": [crate::api::FINALIZER]});
+        let made = json!({"status": {"arn": "arn:aws:eks:eu-west-1:123456789012:cluster/demo"}});
+        let table = [
+            (cluster("b", early, json!({})), cluster("a", late, json!({}))),
+            (cluster("a", early, json!({})), cluster("b", early, json!({}))),
+            (cluster("b", late, begun.clone()), cluster("a", early, json!({}))),
+            (cluster("b", late, made), cluster("a", early, begun)),
+        ];
+        for (holder, other) in table {
+            assert!(rank_of_cluster(&holder) < rank_of_cluster(&other), "{holder:?}");
+            assert!(rank_of_cluster(&other) > rank_of_cluster(&holder), "and never both");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What a NodeGroup waits for: its plan, nodes that join or are replaced, a version of its control plane. Pure.
+
+use std::time::Duration;
+
+use super::status::{Input, replaces_nodes};
+use crate::api::Reason;
+use crate::controllers::conditions::Overall;
+use crate::controllers::waiting_on;
+use crate::controllers::waits::{Kind, Wait};
+use crate::engine::Goal;
+use crate::gitops::nodes::Count;
+use crate::resources::node_group::Held;
+
+/// What is waited for, where the node group stands as `overall`.
+pub fn waits(input: &Input<'_>, overall: &Overall) -> Vec<Wait> {
+    let Input { key, plan, memory, nodes, target, now, .. } = input;
+    let mut waits = waiting_on::of_plan(plan, memory, *now);
+    if replaces_nodes(memory, key) {
+        for wait in &mut waits {
+            replacing(wait, nodes.count.as_ref(), desired(input).unwrap_or_default());
+        }
+    }
+    if plan.goal != Goal::Present || !waits.is_empty() {
+        return waits;
+    }
+    match overall {
+        Overall::Ready(_) => waits.extend(joining(input)),
+        Overall::Reconciling(says) if says.reason == Reason::WaitingForCluster => {
+            if let Some(Held::ControlPlane(why)) = &target.held {
+                waits.push(Wait {
+                    on: "waiting for a version of the control plane".to_owned(),
+                    kind: Kind::ControlPlaneVersion,
+                    since: None,
+                    reason: says.reason,
+                    says: why.clone(),
+                    advice: "set spec.version of its EksCluster to that version, or lower its own".to_owned(),
+                });
+            }
+        }
+        _ => {}
+    }
+    waits
+}
+
+/// How long a node takes to be replaced, its Pods moved.
+const A_NODE: Duration = Duration::from_secs(300);
+
+/// A group of many nodes takes hours: it is stuck when no other node comes for long; where that cannot be seen, when all together take
+/// long.
+fn replacing(wait: &mut Wait, count: Option<&Count>, desired: i32) {
+    let Kind::Aws(expected) = wait.kind else { return };
+    match count.filter(|count| count.kubelets.len() > 1) {
+        Some(count) => {
+            wait.on = format!("{}: {}", wait.on, by_kubelet(count));
+            (wait.kind, wait.since) = (Kind::Replacing, None);
+        }
+        None => {
+            let all = A_NODE.saturating_mul(u32::try_from(desired).unwrap_or_default());
+            wait.kind = Kind::Aws(expected.max(all));
+        }
+    }
+}
+
+/// "2 nodes on v1.33.7-eks-1, 3 on v1.34.4-eks-1".
+fn by_kubelet(count: &Count) -> String {
+    let kubelets: Vec<_> = count.kubelets.iter().map(|(name, those)| format!("{} on {name}", those.nodes)).collect();
+    kubelets.join(", ")
+}
+
+fn desired(input: &Input<'_>) -> Option<i32> {
+    input.memory.observed(input.key)?.outputs.get("desired")?.parse().ok()
+}
+
+/// Nodes that are to be Ready and are not.
+fn joining(input: &Input<'_>) -> Option<Wait> {
+    let count = input.nodes.count.as_ref()?;
+    let desired = desired(input)?;
+    (count.ready < desired).then(|| Wait {
+        on: format!("{} of {desired} nodes are Ready", count.ready),
+        kind: Kind::Joining,
+        since: None,
+        reason: Reason::WaitingForNodes,
+        says: format!("{} nodes are registered", count.total),
+        advice: "see kubectl get nodes, the activity of its Auto Scaling group, and whether its instances reach the control plane: \
+                 subnets, routes, security groups, role, launch template"
+            .to_owned(),
+    })
+}

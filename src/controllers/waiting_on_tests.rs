@@ -1,0 +1,142 @@
+//! Who owns each wait of a plan, and what is waited for where there is no plan.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::api::conditions::ConditionStatus;
+use crate::engine::{Block, Class, Failure, Held, Key, Observed, Operation, Phase, Presence, Step};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn item(kind: &'static str, name: &str, verdict: Verdict) -> Item {
+    let key = if name.is_empty() { Key::single(kind) } else { Key::named(kind, name) };
+    Item { key, verdict, forbidden: Vec::new(), drift: Vec::new() }
+}
+
+fn step(action: Action) -> Step {
+    Step { action, changes: Vec::new(), reason: None }
+}
+
+fn failed(class: Class) -> Failed {
+    Failed::after(None, Failure::new(class, "CreateVpc: refused"), at(100), 0)
+}
+
+fn waits(items: Vec<Item>) -> Vec<Wait> {
+    let mut memory = Memory::new(at(0), std::time::Duration::ZERO, []);
+    let coredns = Key::named("addon", "coredns");
+    let busy = Phase::Busy { action: Action::Create, since: None, note: String::new() };
+    let seen: Observed<std::sync::Arc<dyn std::any::Any + Send + Sync>> =
+        Observed { outputs: BTreeMap::new(), ..Observed::ready("coredns", "DEGRADED", std::sync::Arc::new(()) as _) }
+            .phase(busy);
+    memory.saw(&coredns, Presence::Ours(seen), at(900));
+    of_plan(&Plan { goal: Goal::Present, items }, &memory, at(1000))
+}
+
+/// `on | kind | since | says`.
+fn told(waits: &[Wait]) -> Vec<String> {
+    let line = |wait: &Wait| {
+        let since = wait.since.map_or("-".to_owned(), |since| since.as_second().to_string());
+        format!("{} | {:?} | {since} | {}", wait.on, wait.kind, wait.says)
+    };
+    waits.iter().map(line).collect()
+}
+
+#[test]
+fn each_wait_of_a_plan_has_an_owner() {
+    let running = |operation| Verdict::Waiting {
+        action: Action::Create,
+        since: at(100),
+        until: at(130),
+        note: "InsufficientNumberOfReplicas".into(),
+        operation,
+    };
+    let update = Operation { id: "u-1".into(), kind: "VersionUpdate".into(), since: None };
+    let pending = |waits| Verdict::Pending(step(Action::Create), waits);
+    let items = vec![
+        item("addon", "coredns", running(None)),
+        item("cluster", "", running(Some(update))),
+        item("vpc", "", pending(vec![WaitingOn::Retry(failed(Class::Unavailable))])),
+        item(
+            "addon",
+            "metrics-server",
+            pending(vec![WaitingOn::Gate(Key::single("nodes"), "no node is ready".into())]),
+        ),
+        item("role", "node", Verdict::Unseen(Some(failed(Class::Throttled)))),
+        item("accessEntry", "x", pending(vec![WaitingOn::Settling(at(1010))])),
+    ];
+    let expected = [
+        "add-on coredns: creating | Aws(30s) | 100 | DEGRADED; InsufficientNumberOfReplicas",
+        "control plane: creating, update u-1 | Aws(30s) | 100 | InsufficientNumberOfReplicas",
+        "VPC: a call that fails | Call | 100 | CreateVpc: refused",
+        "add-on metrics-server: waiting for nodes | Nodes | - | no node is ready",
+        "IAM role node: reading it: a call that fails | Call | 100 | CreateVpc: refused",
+        "access entry x: creating | Change | - | AWS took it, and does not show it",
+    ];
+    let waits = waits(items);
+    assert_eq!(told(&waits), expected);
+    assert!(waits.iter().all(|wait| !wait.advice.is_empty()), "each says what to do");
+}
+
+#[test]
+fn what_is_done_told_or_owned_elsewhere_is_no_wait() {
+    let items = vec![
+        item("vpc", "", Verdict::Settled),
+        item("vpc", "", Verdict::Step(step(Action::Create))),
+        item("vpc", "", Verdict::Held(step(Action::Create), Held::Approval)),
+        item("vpc", "", Verdict::Blocked(Block::Foreign("theirs".into()))),
+        item("subnet", "a", Verdict::Pending(step(Action::Create), vec![WaitingOn::Resource(Key::single("vpc"))])),
+        item("route", "a", Verdict::GoesWith(Key::single("vpc"))),
+        item("vpc", "", Verdict::Unseen(None)),
+        // Stalled already, with a reason of its own.
+        item("vpc", "", Verdict::Pending(step(Action::Create), vec![WaitingOn::Retry(failed(Class::Denied))])),
+    ];
+    assert_eq!(waits(items), []);
+}
+
+#[test]
+fn whatever_is_reconciling_without_a_plan_waits_for_something() {
+    use Reason::*;
+    let all = [
+        (Pending, Kind::Management),
+        (WaitingForCluster, Kind::Cluster),
+        (WaitingForNodes, Kind::Nodes),
+        (WaitingForSync, Kind::Agent),
+        (SyncFailed, Kind::Agent),
+        (AgentUnreachable, Kind::Unreachable),
+        (OutsideMaintenanceWindow, Kind::Planned),
+        (Degraded, Kind::Health),
+        (Throttled, Kind::Call),
+        (DeletionBlocked, Kind::Call),
+        (Deleting, Kind::Other),
+        (Upgrading, Kind::Upgrade),
+        (Creating, Kind::Other),
+        (Updating, Kind::Other),
+    ];
+    for (reason, kind) in all {
+        let says = Says { status: ConditionStatus::False, reason, message: "x".into() };
+        assert_eq!(of_overall(&Overall::Reconciling(says)).map(|wait| wait.kind), Some(kind), "{reason}");
+    }
+    assert_eq!(of_overall(&Overall::Stalled(Says::no(InvalidSpec, "x"))), None);
+}
+
+#[test]
+fn what_could_not_be_looked_at_is_waited_for_still() {
+    let nodes = Wait { on: "nodes".into(), kind: Kind::Nodes, ..Wait::planned("") };
+    let before = judge(&[], Some(vec![nodes]), Overall::Reconciling(Says::no(Reason::Creating, "")), 1.0, at(0));
+    let outage = Overall::Reconciling(Says::no(Reason::AwsError, "STS does not answer"));
+    let during = judge(&before.waits, None, outage, 1.0, at(60));
+    let on: Vec<_> = during.waits.iter().map(|wait| (wait.on.as_str(), wait.since.0.as_second())).collect();
+    assert_eq!(on, [("waiting for AWS", 60), ("nodes", 0)]);
+}
+
+#[test]
+fn an_agent_that_is_not_to_be_touched_has_no_deadline_and_one_that_fails_has() {
+    let kind = |says: Says| of_agent(&says).map(|wait| wait.kind);
+    assert_eq!(kind(Says::yes(Reason::Available, "")), None);
+    assert_eq!(kind(Says::unknown(Reason::Observed, "")), Some(Kind::Planned));
+    assert_eq!(kind(Says::unknown(Reason::WaitingForApproval, "")), Some(Kind::Planned));
+    assert_eq!(kind(Says::no(Reason::Creating, "")), Some(Kind::Agent));
+    assert_eq!(kind(Says::no(Reason::SyncFailed, "")), Some(Kind::Agent));
+}

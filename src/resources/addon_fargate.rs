@@ -1,0 +1,97 @@
+//! Whether an add-on can run without nodes, on Fargate. Pure.
+//!
+//! EKS annotates the Pods of CoreDNS for EC2, unless its configuration says `computeType: Fargate`; then a profile that chooses them
+//! by namespace and labels is enough. See <https://docs.aws.amazon.com/eks/latest/userguide/fargate-getting-started.html>.
+
+use std::collections::BTreeMap;
+
+use super::fargate_profile;
+use crate::api::EksClusterSpec;
+use crate::api::addons::{Addon, FargateSelector};
+use crate::engine::Key;
+
+/// The add-on that can.
+const COREDNS: &str = "coredns";
+/// Its namespace, and the labels of its Pods.
+const NAMESPACE: &str = "kube-system";
+const LABELS: [(&str, &str); 2] = [("k8s-app", "kube-dns"), ("eks.amazonaws.com/component", COREDNS)];
+
+/// What a person does for CoreDNS to run without nodes.
+pub const ADVICE: &str = "to run CoreDNS on Fargate, set configuration: {computeType: Fargate} of the add-on coredns, and list a Fargate \
+                          profile whose selectors choose namespace kube-system";
+
+/// The profile that the add-on runs on; `None`: it needs nodes.
+pub fn profile(spec: &EksClusterSpec, addon: &Addon) -> Option<Key> {
+    let compute_type = addon.configuration.as_ref()?.get("computeType")?.as_str()?;
+    if addon.name != COREDNS || !compute_type.eq_ignore_ascii_case("fargate") {
+        return None;
+    }
+    let chooses = |selector: &FargateSelector| is_like(&selector.namespace, NAMESPACE) && has_labels(&selector.labels);
+    let found = spec.fargate_profiles.iter().find(|profile| profile.selectors.iter().any(chooses))?;
+    Some(fargate_profile::key(&found.name))
+}
+
+fn has_labels(wanted: &BTreeMap<String, String>) -> bool {
+    wanted.iter().all(|(key, value)| LABELS.iter().any(|(has, is)| has == key && is_like(value, is)))
+}
+
+/// Whether `text` is like `pattern`, in which `*` stands for any characters and `?` for one.
+fn is_like(pattern: &str, text: &str) -> bool {
+    match pattern.chars().next() {
+        None => text.is_empty(),
+        Some('*') => {
+            let rest = &pattern[1..];
+            (0..=text.len()).filter(|at| text.is_char_boundary(*at)).any(|at| is_like(rest, &text[at..]))
+        }
+        Some(first) => text.chars().next().is_some_and(|char| {
+            (first == '?' || first == char) && is_like(&pattern[first.len_utf8()..], &text[char.len_utf8()..])
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn runs_on(addon: Value, selectors: Value) -> Option<String> {
+        let spec = json!({
+            "region": "eu-west-1", "version": "1.34",
+            "fargateProfiles": [{"name": "batch", "selectors": [{"namespace": "batch"}]}, {"name": "system", "selectors": selectors}],
+        });
+        let spec: EksClusterSpec = serde_json::from_value(spec).unwrap();
+        profile(&spec, &serde_json::from_value(addon).unwrap()).map(|key| key.name().to_owned())
+    }
+
+    #[test]
+    fn coredns_runs_on_fargate_when_its_configuration_says_so_and_a_profile_chooses_it() {
+        let coredns = json!({"name": "coredns", "configuration": {"computeType": "Fargate"}});
+        let system = Some("system".to_owned());
+        for selectors in [
+            json!([{"namespace": "kube-system"}]),
+            json!([{"namespace": "kube-*", "labels": {"k8s-app": "kube-dns"}}]),
+            json!([{"namespace": "other"}, {"namespace": "*", "labels": {"k8s-app": "kube-???"}}]),
+        ] {
+            assert_eq!(runs_on(coredns.clone(), selectors.clone()), system, "{selectors}");
+        }
+        for selectors in [
+            json!([{"namespace": "default"}]),
+            json!([{"namespace": "kube-system", "labels": {"k8s-app": "other"}}]),
+            json!([{"namespace": "kube-system", "labels": {"team": "x"}}]),
+        ] {
+            assert_eq!(runs_on(coredns.clone(), selectors.clone()), None, "{selectors}");
+        }
+    }
+
+    #[test]
+    fn without_that_configuration_it_needs_nodes_and_so_do_all_others() {
+        let all = json!([{"namespace": "*"}]);
+        for addon in [
+            json!({"name": "coredns"}),
+            json!({"name": "coredns", "configuration": {"computeType": "ec2"}}),
+            json!({"name": "metrics-server", "configuration": {"computeType": "Fargate"}}),
+        ] {
+            assert_eq!(runs_on(addon.clone(), all.clone()), None, "{addon}");
+        }
+    }
+}
