@@ -85,6 +85,7 @@ def addons(*items: dict) -> dict:
 
 ADDON = {"name": "vpc-cni"}
 AT_34 = {"version": "1.34"}
+TEMPLATE = {"launchTemplate": {"id": "lt-1", "version": "3"}}
 
 CURES = [
     # Accounts
@@ -174,6 +175,21 @@ CURES = [
          {"releaseVersion": "1.33.1-20261101"}),
     Cure("or a newer one, or Latest", ({"releaseVersion": "1.34.2-20261115"}, {"releaseVersion": "Latest"}), "NodeGroup",
          {"releaseVersion": "1.34.1-20261101"}),
+    Cure("put an AMI of Kubernetes {wanted} into a new version of the launch template", (at("launchTemplate.version", "4"),), "NodeGroup", TEMPLATE),
+    Cure("make a version of that with an AMI of {wanted}", (at("launchTemplate.version", "4"),), "NodeGroup", TEMPLATE),
+    Cure("set spec.launchTemplate.version of its NodeGroup", (at("launchTemplate.version", "4"),), "NodeGroup", TEMPLATE),
+    Cure("set spec.version of its EksCluster to that version", (version("1.35"),), status=AT_34),
+    Cure("or lower its own", (version("1.34"),), "NodeGroup", version("1.35")),
+    # What is named and not there
+    Cure("there is no IAM policy {arn}", ({"additionalRolePolicies": ["arn:aws:iam::aws:policy/Other"]},), "NodeGroup",
+         {"additionalRolePolicies": ["arn:aws:iam::aws:policy/Missing"]}),
+    Cure("there is no IAM {kind} {arn}", (at("access.entries", [{"principalArn": ROLE}]), {"podIdentities": []}),
+         start={**at("access.entries", [{"principalArn": ROLE + "-1"}]),
+                "podIdentities": [{"namespace": "a", "serviceAccount": "a", "roleArn": ROLE + "-1"}]}),
+    Cure("to run CoreDNS on Fargate",
+         ({**addons({"name": "coredns", "configuration": {"computeType": "Fargate"}}),
+           "fargateProfiles": [{"name": "a", "selectors": [{"namespace": "kube-system"}]}]},), start=addons({"name": "coredns"})),
+    Cure("Whoever owns the AWS account has to allow it, in spec.adoption", ({"adoption": {"policy": "Allow", "clusterNames": ["demo"]}},), "AwsAccount"),
     # Versions
     Cure("set spec.version to a minor of the same major", (version("1.35"),), start=version("2.0"), status=AT_34),
     Cure("set spec.version to one that `aws eks describe-cluster-versions` lists", (version("1.35"), version("1.34")),
@@ -234,7 +250,23 @@ NO_EDIT = [
     "which Keelson refuses: write it without them",
     "choose ranges that do not",
     "has bits set behind its prefix: write",
-    "add key {key} with its id to status.resources",
+    "put on record what carries the UID",
+    "remove the tags {OWNER}",
+    "remove that route",
+    "remove the annotation {HAND_OVER_ANNOTATION}",
+    "remove the annotation {RECOVER_ANNOTATION}",
+    "Choose another spec.clusterName in a new EksCluster",
+    "Choose another spec.nodeGroupName in a new NodeGroup",
+    "put right what",
+    "put right in Git",
+    "drain and delete them",
+    "see the NodeGroups of this cluster, or make one",
+    "remove what is named, and what holds it",
+    # Of fields that cannot change: these messages say at their end that a new object is needed.
+    "take an AMI type of Amazon Linux 2023",
+    "name an AMI type for {is}",
+    "name instance types that have one",
+    "write another value into a new object",
     "make a new cluster in a new VPC",
     "replace or remove what is older than",
     "make NodeGroups of {control_plane} for their workloads",

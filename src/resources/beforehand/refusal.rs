@@ -15,6 +15,10 @@ use crate::upgrade::addons::numbers;
 /// Most valid values that a message names.
 const MOST_NAMED: usize = 8;
 
+/// Fields that admission lets nobody change.
+const FIXED: [&str; 5] =
+    ["spec.roleArn", "spec.amiType", "spec.instanceTypes", "spec.subnets.ids", "spec.network.existing.vpcId"];
+
 /// What was read for a claim.
 #[derive(Clone, Debug)]
 pub enum Fact {
@@ -93,7 +97,9 @@ pub fn refusal(claim: &Claim, fact: &Fact, region: &str) -> Option<String> {
         }
         _ => None,
     };
-    why.map(|why| format!("{}: {why}", claim.field))
+    let is_fixed = FIXED.contains(&claim.field.as_str());
+    let anew = if is_fixed { "; the field cannot change: write another value into a new object instead of this one" } else { "" };
+    why.map(|why| format!("{}: {why}{anew}", claim.field))
 }
 
 fn role(arn: &str, service: Option<&'static str>, found: Option<&NamedRole>) -> Option<String> {
