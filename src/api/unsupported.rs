@@ -80,10 +80,7 @@ pub fn of_cluster(spec: &EksClusterSpec) -> Result<Unsupported, SpecError> {
 
     let mut found = Unsupported::default();
     // The VPC that is made for it has no IPv6 range.
-    found.when(
-        *ip_family != IpFamily::IPv4 && network.existing.is_none(),
-        IPV6,
-    );
+    found.when(*ip_family != IpFamily::IPv4 && network.existing.is_none(), IPV6);
     if let Some(gitops) = gitops {
         of_gitops(gitops)?;
     }

@@ -36,7 +36,7 @@ use super::vpc_endpoint::{self, VpcEndpoint};
 use crate::api::access::AuthenticationMode;
 use crate::api::network::{Nat, NetworkKind, Vpc as VpcSpec};
 use crate::api::node_group::SubnetTier;
-use crate::api::{EksClusterSpec, NodeGroupSpec, SpecError};
+use crate::api::{EksClusterSpec, SpecError};
 use crate::engine::{Gate, Graph, Key, node};
 
 /// A node of the graph.

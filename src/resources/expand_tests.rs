@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::super::expand_node_group::node_subnets;
 use super::*;
+use crate::api::NodeGroupSpec;
 use crate::engine::{AnyObserved, Consent, Expectations, Goal, Memory, Observed, Presence, check, plan};
 use crate::resources::unlisted;
 

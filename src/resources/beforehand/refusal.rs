@@ -98,7 +98,11 @@ pub fn refusal(claim: &Claim, fact: &Fact, region: &str) -> Option<String> {
         _ => None,
     };
     let is_fixed = FIXED.contains(&claim.field.as_str());
-    let anew = if is_fixed { "; the field cannot change: write another value into a new object instead of this one" } else { "" };
+    let anew = if is_fixed {
+        "; the field cannot change: write another value into a new object instead of this one"
+    } else {
+        ""
+    };
     why.map(|why| format!("{}: {why}{anew}", claim.field))
 }
 
