@@ -104,7 +104,9 @@ fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
         instance("g5.xlarge", "x86_64", &["NVIDIA"], &["eu-west-1b"]),
         instance("inf2.xlarge", "x86_64", &["AWS"], &["eu-west-1b"]),
     ];
-    let table: [(&[&str], Option<&str>, &[&str], &[&str]); 15] = [
+    /// Instance types, AMI type, zones, and what the refusal says.
+    type Row<'a> = (&'a [&'a str], Option<&'a str>, &'a [&'a str], &'a [&'a str]);
+    let table: [Row<'_>; 15] = [
         (&["m7i.large"], None, &["eu-west-1a"], &[]),
         (&["m7i.large"], None, &[], &[]),
         (&["m7i.lrge"], None, &[], &["no instance type m7i.lrge in eu-west-1", "m7i.large, m7i.xlarge"]),
