@@ -243,7 +243,7 @@ def test_a_scale_that_would_do_nothing_is_refused_with_what_to_do(on, nodes):
 def test_bounds_may_move_and_the_size_be_left_out(on, nodes):
     account, group = nodes
     on.api.patch(*key_of(group)[:3], {"spec": {"scaling": {"min": 3, "desired": 3}}})
-    until(lambda: size(account) == 3, 20, "the size within the bounds")
+    until(lambda: size(account) == 3, 45, "the size within the bounds")
     on.api.patch(*key_of(group)[:3], {"spec": {"scaling": {"desired": None}}})
     with pytest.raises(ApiError):
         on.api.patch(*key_of(group)[:3], {"spec": {"scaling": {"desired": 4}}})
@@ -252,9 +252,9 @@ def test_bounds_may_move_and_the_size_be_left_out(on, nodes):
 def test_an_enforced_size_is_scaled(on, nodes):
     account, group = nodes
     on.api.patch(*key_of(group)[:3], {"spec": {"scaling": {"desired": 4, "desiredPolicy": "Enforce"}}})
-    until(lambda: size(account) == 4, 20, "four nodes")
+    until(lambda: size(account) == 4, 45, "four nodes")
     assert scale(on, group, 5)["spec"]["replicas"] == 5
-    until(lambda: size(account) == 5, 20, "five nodes")
+    until(lambda: size(account) == 5, 45, "five nodes")
     with pytest.raises(ApiError) as error:
         scale(on, group, 9)
     assert "from min to max" in error.value.message

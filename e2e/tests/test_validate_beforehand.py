@@ -94,7 +94,7 @@ def groups(w: World, of: str) -> list[Mistake]:
         return Mistake(name, node_group(of, name, **spec), says, "InvalidSpec")
 
     return [
-        wrong("type", ("spec.instanceTypes", "m7i.lrge", "m7i.large, m7i.xlarge"), instanceTypes=["m7i.lrge"]),
+        wrong("type", ("spec.instanceTypes", "m7i.lrge", "m7i.large, ", "m7i.xlarge"), instanceTypes=["m7i.lrge"]),
         wrong("region", ("spec.instanceTypes", "trn1.2xlarge in eu-west-1"), instanceTypes=["trn1.2xlarge"]),
         wrong("arm", ("spec.instanceTypes", "m7g.large is arm64", "AL2023_x86_64_STANDARD"), instanceTypes=["m7g.large"]),
         wrong("gpu", ("spec.instanceTypes", "m7i.large", "AL2023_x86_64_NVIDIA"), amiType="AL2023_x86_64_NVIDIA"),

@@ -1,18 +1,22 @@
 //! Two objects for one name in EKS: one of them holds it, and the other is told before anything is written to AWS, or paid for. Pure
 //! but for reading the stores.
 //!
-//! Who has made it holds it, then who has begun, then who is older. What of that is in AWS and nobody's here is found by the engine's
-//! first look, which comes before its first write too.
+//! Who has made it holds it, then who has begun, then who is older; who is refused itself, and has made nothing, holds nothing: or an
+//! object that may do nothing in the account would keep its name from those who may. What of that is in AWS and nobody's here is found
+//! by the engine's first look, which comes before its first write too.
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use super::account::{self, Refusal, Request};
 use super::apply;
 use super::context::Context;
+use crate::api::conditions::ConditionType;
 use crate::api::policy::ChangePolicy;
+use crate::api::status::{EksClusterStatus, NodeGroupStatus};
 use crate::api::{EksCluster, NodeGroup, Reason};
 
 /// When it is looked again whether the name is free.
@@ -25,6 +29,25 @@ fn rank<K: kube::Resource>(object: &K, has_made: bool) -> Rank {
     let meta = object.meta();
     let created = meta.creation_timestamp.as_ref().map(|time| time.0);
     (!has_made, !apply::has_finalizer(object), created, meta.uid.clone())
+}
+
+/// Whether the conditions say that nothing is done for an object before it is edited.
+fn is_refused(conditions: &[Condition]) -> bool {
+    let refusals = [Reason::NotOwned, Reason::AccessDenied, Reason::InvalidSpec].map(Reason::as_str);
+    let stalled = conditions.iter().find(|one| one.type_ == ConditionType::Stalled.as_str());
+    stalled.is_some_and(|one| one.status == "True" && refusals.contains(&one.reason.as_str()))
+}
+
+/// Whether a cluster may hold its name.
+fn may_hold(cluster: &EksCluster) -> bool {
+    let refused = |status: &EksClusterStatus| status.arn.is_none() && is_refused(&status.conditions);
+    cluster.spec.change_policy != ChangePolicy::Observe && !cluster.status.as_ref().is_some_and(refused)
+}
+
+/// Whether a node group may hold its name.
+fn group_may_hold(group: &NodeGroup) -> bool {
+    let refused = |status: &NodeGroupStatus| status.arn.is_none() && is_refused(&status.conditions);
+    !group.status.as_ref().is_some_and(refused)
 }
 
 fn rank_of_cluster(cluster: &EksCluster) -> Rank {
@@ -52,9 +75,7 @@ pub fn of_cluster(ctx: &Context, cluster: &EksCluster, account_id: &str) -> Resu
         let named = grant.account.as_deref().and_then(|name| account::find(ctx, name)).map(|spec| spec.account_id);
         same_name || named.or(known).as_deref() == Some(account_id)
     };
-    let holds = |other: &Arc<EksCluster>| {
-        other.spec.change_policy != ChangePolicy::Observe && rank_of_cluster(other) < rank_of_cluster(cluster)
-    };
+    let holds = |other: &Arc<EksCluster>| may_hold(other) && rank_of_cluster(other) < rank_of_cluster(cluster);
     let Some(holder) = rivals.into_iter().filter(holds).find(in_account) else { return Ok(()) };
     let whose = if holder.namespace() == cluster.namespace() {
         format!("EksCluster {}", holder.name_any())
@@ -78,6 +99,7 @@ pub fn of_node_group(ctx: &Context, group: &NodeGroup) -> Result<(), Refusal> {
     let holds = |other: &&Arc<NodeGroup>| {
         other.uid() != group.uid()
             && other.node_group_name() == name
+            && group_may_hold(other)
             && rank_of_node_group(other) < rank_of_node_group(group)
     };
     let Some(holder) = others.iter().find(holds) else { return Ok(()) };
@@ -124,5 +146,24 @@ mod tests {
             assert!(rank_of_cluster(&holder) < rank_of_cluster(&other), "{holder:?}");
             assert!(rank_of_cluster(&other) > rank_of_cluster(&holder), "and never both");
         }
+    }
+
+    #[test]
+    fn who_is_refused_itself_keeps_nobody_from_the_name() {
+        let stalled = |reason: &str, arn: Option<&str>| {
+            let condition = json!({"type": "Stalled", "status": "True", "reason": reason, "message": "",
+                "lastTransitionTime": "2026-11-28T10:00:00Z"});
+            let status = json!({"status": {"arn": arn, "conditions": [condition]}});
+            cluster("a", "2026-11-28T10:00:00Z", status)
+        };
+        for reason in ["NotOwned", "AccessDenied", "InvalidSpec"] {
+            assert!(!may_hold(&stalled(reason, None)), "{reason}");
+            assert!(
+                may_hold(&stalled(reason, Some("arn:aws:eks:eu-west-1:123456789012:cluster/demo"))),
+                "it has made it"
+            );
+        }
+        assert!(may_hold(&stalled("WaitingForApproval", None)));
+        assert!(may_hold(&cluster("a", "2026-11-28T10:00:00Z", json!({}))));
     }
 }

@@ -146,6 +146,25 @@ pub fn is_removable(key: &Key) -> bool {
     KINDS.contains(&key.kind()) && key.kind() != "route"
 }
 
+/// What is in the graph no more is known by its record only: should it be asked for again, it is looked at by reads that begin then.
+/// What was looked for last is looked for anew when there is more of it.
+pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>, now: Timestamp) {
+    let dropped = memory.iter().map(|(key, _)| key).filter(|key| KINDS.contains(&key.kind()));
+    let dropped: Vec<Key> = dropped.filter(|key| graph.node(key).is_none()).cloned().collect();
+    let seen = memory.observed(&key()).and_then(|seen| seen.detail.downcast_ref::<Seen>()).cloned();
+    let found = seen.unwrap_or_default().found;
+    let mut is_new = false;
+    for dropped in dropped {
+        let recorded = memory.entry(&dropped).recorded.take();
+        let has_id = recorded.as_ref().is_some_and(|recorded| recorded.id.is_some());
+        is_new |= has_id && is_removable(&dropped) && found.iter().all(|one| one.key != dropped);
+        *memory.entry(&dropped) = Entry { recorded, written_at: Some(now), ..Entry::default() };
+    }
+    if is_new || graph.node(&key()).is_none() {
+        memory.forget(&key());
+    }
+}
+
 /// Lines of what went are dropped; of what was made a moment ago not before a look that cannot have missed it. A create whose
 /// answer was lost is found by its tags in a survey, which may be as old as `survey_age`.
 pub fn forget_gone(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Duration, now: Timestamp) {
@@ -170,7 +189,8 @@ pub fn forget_gone(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Durati
     let dropped = memory.iter().filter(|(key, _)| KINDS.contains(&key.kind()) && graph.node(key).is_none());
     let over: Vec<Key> = dropped.filter(|(key, entry)| is_over(key, entry)).map(|(key, _)| key.clone()).collect();
     for key in over {
-        memory.forget(&key);
+        // Lists that were read before it went do not count should it be made again.
+        *memory.entry(&key) = Entry { written_at: Some(now), ..Entry::default() };
     }
 }
 

@@ -130,7 +130,10 @@ fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
         memory.saw(key, Presence::Ours(any(Seen::default())), at(100));
     }
     memory.intend(&intent, at(100));
-    let left = |memory: &Memory| memory.iter().map(|(key, _)| key.to_string()).collect::<Vec<_>>().join(" ");
+    let left = |memory: &Memory| {
+        let lines = memory.iter().filter(|(_, entry)| entry.recorded.is_some());
+        lines.map(|(key, _)| key.to_string()).collect::<Vec<_>>().join(" ")
+    };
     // A look that began a moment after it was made may have missed it.
     let looked = |memory: &mut Memory, second| {
         let detail = Seen { found: vec![found(&eip, "id"), found(&route("a"), "id")], gone: vec![nat.clone()] };
@@ -146,4 +149,24 @@ fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
     assert_eq!(left(&memory), "elasticIp/a elasticIp/b vpc");
     forget_gone(&mut memory, &without, age, at(710));
     assert_eq!(left(&memory), "elasticIp/a vpc", "no survey showed a trace of it");
+}
+
+#[test]
+fn what_was_looked_for_last_is_looked_for_anew_when_there_is_more_of_it() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let (eip, nat) = (elastic_ip::key("a"), nat_gateway::key("a"));
+    let any = |detail: Seen| observed(detail).map(|seen| Arc::new(seen) as Arc<dyn std::any::Any + Send + Sync>);
+    let gate = Gate { key: cluster::key(), open: true, why: String::new(), holds: Vec::new() };
+    let of = removals(&[eip.clone(), nat.clone()], &[]).unwrap();
+    let graph = Graph::<Cloud>::new(vec![Arc::new(of) as _], vec![gate]).unwrap();
+    let mut memory = Memory::new(at(0), Duration::ZERO, []);
+    memory.saw(&eip, Presence::Ours(any(Seen::default())), at(1));
+    memory.saw(&key(), Presence::Ours(any(Seen { found: vec![found(&eip, "id")], gone: Vec::new() })), at(1));
+    notice(&mut memory, &graph, at(2));
+    assert!(memory.get(&key()).is_some(), "it covers all there is");
+    let entry = memory.get(&eip).unwrap();
+    assert!(entry.presence.is_none() && entry.recorded.is_some() && entry.written_at == Some(at(2)));
+    memory.saw(&nat, Presence::Ours(any(Seen::default())), at(3));
+    notice(&mut memory, &graph, at(4));
+    assert!(memory.get(&key()).is_none());
 }

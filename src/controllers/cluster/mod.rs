@@ -235,6 +235,9 @@ impl Reconcile<'_> {
             clock: &clock,
         };
         unlisted::notice(&mut self.state.memory, graph);
+        if goal == Goal::Present {
+            removals::notice(&mut self.state.memory, graph, Timestamp::now());
+        }
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         if goal == Goal::Present {

@@ -17,7 +17,6 @@ from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exce
 from .tags import check_tags
 
 NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,62}")
-AMI_TYPE = re.compile(r"(AL2023_(x86_64|ARM_64)_(STANDARD|NVIDIA|NEURON)|AL2_(x86_64(_GPU)?|ARM_64)|BOTTLEROCKET_(x86_64|ARM_64)(_NVIDIA)?(_FIPS)?|WINDOWS_(CORE|FULL)_\d{4}_x86_64|CUSTOM)")
 # The last minor with images of Amazon Linux 2.
 LAST_OF_AL2 = "1.32"
 
@@ -148,8 +147,6 @@ def instance_types_of(params: dict[str, Any], template: dict[str, Any] | None) -
 
 
 def check_ami_type(ami_type: str, version: str, types: list[str]) -> None:
-    if not AMI_TYPE.fullmatch(ami_type):
-        raise bad_parameter(f"AMI type {ami_type} is not supported")
     if ami_type.startswith("AL2_") and minor_number(version) > minor_number(LAST_OF_AL2):
         raise bad_parameter(f"Requested amiType {ami_type} is not supported for kubernetes version {version}")
     arch = "arm64" if "ARM_64" in ami_type else "x86_64"
