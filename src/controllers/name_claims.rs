@@ -2,7 +2,7 @@
 //! but for reading the stores.
 //!
 //! Who has made it holds it, then who has begun, then who is older; who is refused itself, and has made nothing, holds nothing: or an
-//! object that may do nothing in the account would keep its name from those who may. What of that is in AWS and nobody's here is found
+//! object that may do nothing in the account, or is suspended, would keep its name from those who may. What of that is in AWS and nobody's here is found
 //! by the engine's first look, which comes before its first write too.
 
 use std::sync::Arc;
@@ -40,8 +40,10 @@ fn is_refused(conditions: &[Condition]) -> bool {
 
 /// Whether a cluster may hold its name.
 fn may_hold(cluster: &EksCluster) -> bool {
-    let refused = |status: &EksClusterStatus| status.arn.is_none() && is_refused(&status.conditions);
-    cluster.spec.change_policy != ChangePolicy::Observe && !cluster.status.as_ref().is_some_and(refused)
+    let refused = cluster.status.as_ref().is_some_and(|status| is_refused(&status.conditions));
+    // One that is suspended calls nobody, so nobody would tell it that the name is another's.
+    let idle = refused || cluster.spec.suspend || cluster.spec.change_policy == ChangePolicy::Observe;
+    has_made(cluster) || !idle
 }
 
 /// Whether a node group may hold its name.
@@ -50,8 +52,14 @@ fn group_may_hold(group: &NodeGroup) -> bool {
     !group.status.as_ref().is_some_and(refused)
 }
 
+/// Whether a cluster of that name is the object's, by what the operator wrote of it.
+fn has_made(cluster: &EksCluster) -> bool {
+    let taken_over = |status: &EksClusterStatus| status.arn.is_some() || status.recovery.is_some();
+    cluster.status.as_ref().is_some_and(taken_over) || super::recovery::is_on_record(cluster)
+}
+
 fn rank_of_cluster(cluster: &EksCluster) -> Rank {
-    rank(cluster, cluster.status.as_ref().is_some_and(|status| status.arn.is_some()))
+    rank(cluster, has_made(cluster))
 }
 
 fn rank_of_node_group(group: &NodeGroup) -> Rank {

@@ -101,6 +101,12 @@ pub fn handed_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option
     })
 }
 
+/// What status keeps of a hand-over: nothing once the annotation is gone, so that the same word later is a new one.
+pub fn kept_hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<HandOverStatus> {
+    done.filter(|done| object.annotations().get(HAND_OVER_ANNOTATION).is_some_and(|to| to.trim() == done.installation))
+        .cloned()
+}
+
 /// Which objects exist here. One that cannot be read exists.
 pub fn existing(ctx: &Arc<Context>) -> Existing {
     let ctx = ctx.clone();
@@ -135,6 +141,11 @@ impl Word {
     /// # Errors
     /// The object of that UID exists. Holds what a person reads.
     pub fn permitted<K: Kind>(&self, ctx: &Context, object: &K) -> Result<(), String> {
+        if self.to.is_some() && self.to == ctx.installation() {
+            return Err(format!(
+                "the annotation {HAND_OVER_ANNOTATION} names this installation itself, which has it already. Remove the annotation"
+            ));
+        }
         if object.uid().as_deref() == Some(&self.uid) {
             return Ok(());
         }

@@ -137,6 +137,7 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     }
     if input.node_role.is_made(spec) || input.owned.contains(&role::key(Purpose::Node)) {
         let role = Role::new(&making, Purpose::Node, &input.node_role.policies, account);
+        let role = role.of_node_groups(&input.node_role.node_groups);
         nodes.push(Arc::new(role.leaving(&input.node_role.refused_policies)));
     }
     let version = input.versions.control_plane.clone();

@@ -14,6 +14,8 @@ pub struct NodeRole {
     pub policies: Vec<String>,
     /// Policies that they want on it and that the account does not allow: they are neither attached nor detached.
     pub refused_policies: Vec<String>,
+    /// Names that their node groups have in EKS.
+    pub node_groups: Vec<String>,
 }
 
 impl NodeRole {

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use super::adoption::Existing;
 use super::cloud::Owner;
-use super::role::NAME_PREFIX;
 use crate::api::RECOVER_ANNOTATION;
 use crate::aws::tags::{CLUSTER, INSTALLATION, OWNER, RESOURCE, Tags};
 use crate::engine::Key;
@@ -87,6 +86,8 @@ pub struct Inventory {
     pub own_network: bool,
     /// What carries an owner's tag.
     pub found: Vec<Found>,
+    /// What roles that may be the cluster's say of themselves, by name: what may only tag cannot change it.
+    pub role_descriptions: BTreeMap<String, String>,
 }
 
 /// One resource that is taken over.
@@ -204,7 +205,7 @@ pub fn select(
             Handle::Ec2 if is_cluster => Err("EKS did not make it for the cluster that is there".to_owned()),
             // What nothing uses lies nowhere.
             Handle::Ec2 if one.place == Place::Unused && by_tags => Ok(()),
-            _ => proven(key, one, all, vpc.as_deref()),
+            _ => proven(key, one, all, vpc.as_deref()).and_then(|()| says_so(key, one, all, owner, by_tags)),
         };
         if let Err(why) = proof {
             selection.left.push(format!("{key} {} ({why})", one.id));
@@ -264,9 +265,8 @@ fn proven(key: &Key, one: &Found, all: &Inventory, vpc: Option<&str>) -> Result<
         (Handle::Eks(_), _) => Err(format!("it is not of cluster {}", all.cluster_name)),
         (Handle::OidcProvider(_), _) => Ok(()),
         (Handle::Role(name), _) => {
-            let cluster: String = all.cluster_name.chars().take(38).collect();
-            let fits =
-                name.starts_with(&format!("{NAME_PREFIX}{cluster}-")) && name.ends_with(&format!("-{}", key.name()));
+            let fits = name.starts_with(&super::role::name_prefix(&all.cluster_name))
+                && name.ends_with(&format!("-{}", key.name()));
             let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.role_arn.as_deref());
             let role_of_cluster = of_cluster.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
             let is_its = key.name() != "cluster" || role_of_cluster.is_none_or(|role| role == name);
@@ -277,6 +277,17 @@ fn proven(key: &Key, one: &Found, all: &Inventory, vpc: Option<&str>) -> Result<
             }
         }
     }
+}
+
+/// Whether a role says itself that it was made for the object. Its tags can be those of another cluster's role, moved by whoever may
+/// tag; with `by_tags` the owner of the account allows what only they say.
+fn says_so(key: &Key, one: &Found, all: &Inventory, owner: &Owner, by_tags: bool) -> Result<(), String> {
+    let Handle::Role(name) = &one.handle else { return Ok(()) };
+    let says = super::role::description(key.name(), &owner.cluster);
+    if by_tags || all.role_descriptions.get(name) == Some(&says) {
+        return Ok(());
+    }
+    Err(format!("its description is not {says:?}, so only its tags say whose it is"))
 }
 
 impl Item {

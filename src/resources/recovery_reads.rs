@@ -1,5 +1,7 @@
 //! What carries owners' tags in an account and region, and in a cluster: what a recovery chooses from. I/O: reads of EC2, IAM, EKS.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_eks::types::Cluster;
 
 use super::oidc_provider;
@@ -127,7 +129,27 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, 
         }
     };
     found.retain(|one| one.key().is_some_and(|key| key.kind() != "nodeGroup"));
-    Ok(Inventory { cluster_name: cluster_name.to_owned(), control_plane, own_network: false, found })
+    let role_descriptions = role_descriptions(aws, cluster_name, &found).await?;
+    Ok(Inventory { cluster_name: cluster_name.to_owned(), control_plane, own_network: false, found, role_descriptions })
+}
+
+/// What those of the roles say of themselves that have a name as Keelson gives them to roles of the cluster.
+async fn role_descriptions(
+    aws: &Session,
+    cluster_name: &str,
+    found: &[Found],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let prefix = role::name_prefix(cluster_name);
+    let mut all = BTreeMap::new();
+    for one in found {
+        if let Handle::Role(name) = &one.handle
+            && name.starts_with(&prefix)
+            && let Some(text) = role_description(aws, Some(name)).await?
+        {
+            all.insert(name.clone(), text);
+        }
+    }
+    Ok(all)
 }
 
 /// What the role says of itself, if it has a name as Keelson gives them.

@@ -35,6 +35,11 @@ fn in_cluster(key: &str, id: &str) -> Found {
 }
 
 /// A cluster with a network of its own, as an earlier object made it.
+/// Name of a role, and what it says of itself.
+fn describes(purpose: &str, of: &str) -> (String, String) {
+    (format!("keelson-demo-00000000-{purpose}"), format!("EKS {purpose} role of {of}, made by Keelson"))
+}
+
 fn inventory() -> Inventory {
     let control_plane = ControlPlane {
         tags: tags("cluster"),
@@ -59,6 +64,7 @@ fn inventory() -> Inventory {
             in_cluster("addon/coredns", "coredns"),
             found("oidcProvider", "arn:oidc", Handle::OidcProvider("arn:oidc".into()), Place::Itself),
         ],
+        role_descriptions: ["cluster", "node"].map(|purpose| describes(purpose, "team/demo")).into(),
     }
 }
 
@@ -81,6 +87,19 @@ fn everything_of_the_earlier_object_is_taken_over_and_the_group_that_eks_made_wi
     let wanted = cluster.wanted(&owner());
     let missing = wanted.missing_from(&cluster.found.tags);
     assert_eq!(missing, Tags::new().with(OWNER, "new"), "what says whose it is, and nothing else");
+}
+
+#[test]
+fn a_role_whose_tags_were_moved_stays_whose_it_is() {
+    let mut all = inventory();
+    all.role_descriptions.extend([describes("node", "victim/demo")]);
+    assert!(chosen(&all).unwrap().iter().all(|one| !one.starts_with("role/node")));
+    assert!(left(&all)[0].contains("keelson-demo-00000000-node (its description is not"), "{:?}", left(&all));
+    all.role_descriptions.remove("keelson-demo-00000000-node");
+    assert_eq!(left(&all).len(), 1, "nor one that says nothing");
+    // The owner of the account allows what only tags say.
+    let allowed = select(&all, &owner(), OLD, true, None).unwrap();
+    assert_eq!(allowed.left, [""; 0]);
 }
 
 #[test]

@@ -261,9 +261,11 @@ impl Resource for Removals {
         Err(Failure::invalid("removals are swept"))
     }
 
-    /// What is there may have changed since it was seen.
-    async fn list_sweep(&self, cloud: &Cloud, _: &Observed<Seen>) -> Result<Sweep, Failure> {
-        Ok(list(&self.find(cloud, crate::aws::Fresh::now()).await?.found))
+    /// What is there may have changed since it was seen; what was not seen then stood in no plan that anybody could approve.
+    async fn list_sweep(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Sweep, Failure> {
+        let mut found = self.find(cloud, crate::aws::Fresh::now()).await?.found;
+        found.retain(|one| seen.detail.found.iter().any(|shown| shown.id == one.id && shown.key == one.key));
+        Ok(list(&found))
     }
 
     async fn sweep(

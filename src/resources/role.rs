@@ -3,6 +3,8 @@
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/cluster-iam-role.html>, and `create-node-role.html`,
 //! `auto-create-node-role.html` and `pod-execution-role.html` beside it.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
@@ -78,6 +80,9 @@ pub struct Role {
     more_policies: Vec<String>,
     /// Attached or not, they stay so.
     pub(super) left_policies: Vec<String>,
+    cluster_name: String,
+    /// Of a role of nodes: names of the node groups that a NodeGroup stands for.
+    node_groups: Option<BTreeSet<String>>,
     pub(super) permissions_boundary: Option<String>,
     /// Of a new one: IAM never changes it.
     path: Option<String>,
@@ -112,11 +117,15 @@ pub fn is_named_for(name: &str, uid: &str) -> bool {
         && name.rsplit_once('-').is_some_and(|(start, _)| start.ends_with(&format!("-{hash}")))
 }
 
+/// What the names of a cluster's roles begin with. Those of another cluster whose name begins the same do, too.
+pub(super) fn name_prefix(cluster: &str) -> String {
+    let cluster: String = cluster.chars().take(38).collect();
+    format!("{NAME_PREFIX}{cluster}-")
+}
+
 /// A name that is the object's alone: IAM knows no regions, so the cluster's name will not do. At most 64 characters.
 fn name(cluster: &str, uid: &str, purpose: Purpose) -> String {
-    let hash = name_hash(uid);
-    let cluster: String = cluster.chars().take(38).collect();
-    format!("{NAME_PREFIX}{cluster}-{hash}-{}", purpose.as_str())
+    format!("{}{}-{}", name_prefix(cluster), name_hash(uid), purpose.as_str())
 }
 
 impl Role {
@@ -131,6 +140,8 @@ impl Role {
             auto_mode: false,
             more_policies: more_policies.to_vec(),
             left_policies: Vec::new(),
+            cluster_name: making.cluster_name.to_owned(),
+            node_groups: None,
             permissions_boundary: account.permissions_boundary.clone(),
             path: account.role_path.clone(),
             tags: making.tags(&key(purpose)),
@@ -147,6 +158,34 @@ impl Role {
     #[must_use]
     pub fn leaving(self, policies: &[String]) -> Self {
         Self { left_policies: policies.to_vec(), ..self }
+    }
+
+    /// The same of the nodes' role of a cluster, all of whose NodeGroups are those: EKS's names of their node groups.
+    #[must_use]
+    pub fn of_node_groups(self, node_groups: &[String]) -> Self {
+        Self { node_groups: Some(node_groups.iter().cloned().collect()), ..self }
+    }
+
+    /// Node groups of the cluster that no NodeGroup stands for, and that may run with the role: an object that was not restored yet,
+    /// or is not moved yet, or was let go of. Asked only where something would be taken from the role.
+    async fn node_groups_of_nobody(&self, cloud: &Cloud, there: &Seen, arn: &str) -> Result<Vec<String>, Failure> {
+        let Some(known) = self.node_groups.as_ref().filter(|_| self.takes_away(there, partition_of(arn))) else {
+            return Ok(Vec::new());
+        };
+        let (eks, cluster) = (&cloud.aws.eks, &self.cluster_name);
+        let (mut found, mut next) = (Vec::new(), None);
+        loop {
+            let request = eks.list_nodegroups().cluster_name(cluster).set_next_token(next);
+            let answer = match cloud.aws.call(Service::Eks, "ListNodegroups", cluster, request.send()).await {
+                Err(error) if error.class() == Class::Gone => return Ok(Vec::new()),
+                other => other?,
+            };
+            found.extend(answer.nodegroups().iter().filter(|name| !known.contains(*name)).cloned());
+            next = answer.next_token;
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Names of AWS's own policies.
@@ -227,8 +266,7 @@ impl Resource for Role {
     }
 
     fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
-        let partition = seen.outputs.get("arn").and_then(|arn| arn.split(':').nth(1)).unwrap_or("aws");
-        self.differences(&seen.detail, partition)
+        self.differences(&seen.detail, partition_of(seen.outputs.get("arn").map_or("", String::as_str)))
     }
 
     async fn observe(
@@ -240,7 +278,9 @@ impl Resource for Role {
     ) -> Result<Presence<Seen>, Failure> {
         let roles = cloud.aws.snapshots.roles(fresh(look)).await?;
         let Some(role) = roles.iter().find(|role| role.name == self.name) else { return Ok(Presence::Absent) };
-        Ok(ownership::presence(cloud, &role.tags, self.seen(role), || format!("role {}", role.arn)))
+        let mut seen = self.seen(role);
+        seen.detail.node_groups_of_nobody = self.node_groups_of_nobody(cloud, &seen.detail, &role.arn).await?;
+        Ok(ownership::presence(cloud, &role.tags, seen, || format!("role {}", role.arn)))
     }
 
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
@@ -318,6 +358,10 @@ impl Resource for Role {
         cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
         Ok(())
     }
+}
+
+fn partition_of(arn: &str) -> &str {
+    arn.split(':').nth(1).unwrap_or("aws")
 }
 
 pub(super) fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {

@@ -24,6 +24,8 @@ pub struct Seen {
     pub(super) permissions_boundary: Option<String>,
     pub(super) instance_profiles: Vec<String>,
     pub(super) tags: Tags,
+    /// Node groups of the cluster that run, and no NodeGroup here says what they need.
+    pub(super) node_groups_of_nobody: Vec<String>,
 }
 
 impl From<&snapshots::Role> for Seen {
@@ -35,6 +37,7 @@ impl From<&snapshots::Role> for Seen {
             permissions_boundary: role.permissions_boundary.clone(),
             instance_profiles: role.instance_profiles.clone(),
             tags: role.tags.clone(),
+            node_groups_of_nobody: Vec::new(),
         }
     }
 }
@@ -55,7 +58,8 @@ fn inline_field(name: &str) -> String {
 impl Role {
     /// Every field that differs.
     pub(super) fn differences(&self, there: &Seen, partition: &str) -> Vec<Change> {
-        let Seen { trust, attached, inline, permissions_boundary, instance_profiles: _, tags } = there;
+        let Seen { trust, attached, inline, permissions_boundary, instance_profiles: _, tags, node_groups_of_nobody } =
+            there;
         let mut changes = Vec::new();
         if let Some(wanted) = &self.permissions_boundary
             && permissions_boundary.as_ref() != Some(wanted)
@@ -69,15 +73,27 @@ impl Role {
         let wanted = self.policies(partition);
         let missing = wanted.iter().filter(|policy| !attached.contains(policy));
         changes.extend(missing.map(|policy| Change::in_place(POLICIES, "", policy)));
-        let left = |policy: &String| wanted.contains(policy) || self.leaves(policy);
-        for policy in attached.iter().filter(|policy| !left(policy)) {
-            changes.push(Change::in_place(attached_field(policy), "attached", "not attached"));
-        }
-        for (name, document) in inline {
-            changes.push(Change::in_place(inline_field(name), policy_document::compact(document), ""));
+        // What runs may need what its NodeGroup, once it is here, asks for.
+        if node_groups_of_nobody.is_empty() {
+            for policy in attached.iter().filter(|policy| !self.keeps(policy, &wanted)) {
+                changes.push(Change::in_place(attached_field(policy), "attached", "not attached"));
+            }
+            for (name, document) in inline {
+                changes.push(Change::in_place(inline_field(name), policy_document::compact(document), ""));
+            }
         }
         changes.extend(tag_changes(&self.tags, tags));
         changes
+    }
+
+    fn keeps(&self, policy: &String, wanted: &[String]) -> bool {
+        wanted.contains(policy) || self.leaves(policy)
+    }
+
+    /// Whether a policy is attached or written into it that is to go.
+    pub(super) fn takes_away(&self, there: &Seen, partition: &str) -> bool {
+        let wanted = self.policies(partition);
+        !there.inline.is_empty() || there.attached.iter().any(|policy| !self.keeps(policy, &wanted))
     }
 
     /// Whether a policy that is attached stays, though it is not wanted: NodeGroups ask for it and the account does not allow it (any
@@ -214,5 +230,16 @@ mod tests {
         let theirs = "arn:aws:iam::123456789012:policy/theirs".to_owned();
         let node = role(Purpose::Node, None).leaving(std::slice::from_ref(&theirs));
         assert_eq!(told(&node, attach(theirs)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn nothing_is_taken_from_the_role_while_nodes_run_that_no_node_group_stands_for() {
+        let role = role(Purpose::Node, None);
+        let mut there = as_asked(&role);
+        there.attached.push("arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore".to_owned());
+        there.inline.insert("more".to_owned(), "{}".to_owned());
+        assert_eq!(role.differences(&there, "aws").len(), 2);
+        there.node_groups_of_nobody.push("restored-later".to_owned());
+        assert_eq!(role.differences(&there, "aws"), []);
     }
 }

@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use crate::api::secret_use::USE_LABEL;
 use crate::api::{AwsAccount, EksCluster, HAND_OVER_ANNOTATION, NodeGroup};
 use crate::controllers::apply::{self, Kind};
 use crate::controllers::installation;
@@ -191,6 +192,10 @@ impl Move {
         if at(&self.to).get_opt(name).await?.is_none()
             && let Some(secret) = at(&self.from).get_opt(name).await?
         {
+            // The operator takes no other up either, and whoever moves may read more than who wrote the spec.
+            if !secret.labels().contains_key(USE_LABEL) {
+                return say(&format!("Secret {namespace}/{name}: has no label {USE_LABEL}, so it is not copied"));
+            }
             at(&self.to).create(&PostParams::default(), &copies::secret(&secret)).await?;
         }
         Ok(())

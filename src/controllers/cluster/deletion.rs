@@ -38,7 +38,9 @@ impl Reconcile<'_> {
             return None;
         }
         self.leave_agent();
-        if let Some(note) = handed_over(self.cluster, previous.hand_over.as_ref()) {
+        if !begins::has_begun(previous)
+            && let Some(note) = handed_over(self.cluster, previous.hand_over.as_ref())
+        {
             return self.let_go(previous, Some(Told::normal("Retained", note))).await;
         }
         let spec = &self.cluster.spec;

@@ -38,7 +38,7 @@ use super::consent::{self, Agreed, Approvals};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::events::Told;
-use super::recovery::{Done, Recovering, Word};
+use super::recovery::{Done, Recovering, Word, kept_hand_over};
 use super::report::{self, Next};
 use super::waits::Wait;
 use super::{apply, journal};
@@ -301,6 +301,7 @@ impl Reconcile<'_> {
                 None => {}
             }
         }
+        status.hand_over = kept_hand_over(self.cluster, status.hand_over.as_ref());
         if facts::Facts(&self.state.memory).is_foreign() {
             status::forget_cluster(&mut status);
         }

@@ -102,7 +102,9 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        if let Err(refusal) = self.name_is_free(&cloud, observes) {
+        if word.is_none()
+            && let Err(refusal) = self.name_is_free(&cloud, observes)
+        {
             return Some(self.refused(previous, refusal, Next::after(name_claims::AGAIN, self.now)));
         }
         let age = self.survey_age();

@@ -32,7 +32,8 @@ impl Reconcile<'_> {
         if !self.has_finalizer() {
             return None;
         }
-        if let Some(note) = handed_over(self.group, previous.hand_over.as_ref()) {
+        let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
+        if !begun && let Some(note) = handed_over(self.group, previous.hand_over.as_ref()) {
             return self.let_go(previous, &note).await;
         }
         if self.group.spec.suspend {

@@ -36,7 +36,7 @@ use super::context::{Context, State};
 use super::drift_events::News;
 use super::journal::{self, NoJournal};
 use super::plan_status::{self, Ahead};
-use super::recovery::{Word, existing, word};
+use super::recovery::{Word, existing, kept_hand_over, word};
 use super::report::{self, Next};
 use super::tag_keys;
 use crate::api::policy::ChangePolicy;
@@ -111,6 +111,7 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
         Some(run.present(&previous).await)
     };
     let Some(Outcome { mut status, overall, waits, next }) = outcome else { return Next::change() };
+    status.hand_over = kept_hand_over(&*group, status.hand_over.as_ref());
     let generation = group.metadata.generation;
     let (overall, next) = report::judge(&ctx, (&previous, &mut status), generation, waits, (overall, next), now);
     report::news(&ctx, &*group, &previous.conditions, &overall);

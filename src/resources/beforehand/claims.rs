@@ -149,11 +149,14 @@ pub fn of_cluster(spec: &EksClusterSpec, stage: Stage, permissions_boundary: Opt
     claims.extend(spec.pod_identities.iter().map(|PodIdentity { namespace, service_account, role_arn }| {
         role(format!("spec.podIdentities[{namespace}/{service_account}].roleArn"), role_arn, Some(PODS))
     }));
-    claims.extend(spec.access.entries.iter().map(|entry| {
-        let arn = &entry.principal_arn;
-        let field = "spec.access.entries[].principalArn";
-        if arn.contains(":user/") { Claim::new(field, What::User(arn.clone())) } else { role(field, arn, None) }
-    }));
+    if made {
+        // EKS keeps an entry whose principal is gone.
+        claims.extend(spec.access.entries.iter().map(|entry| {
+            let arn = &entry.principal_arn;
+            let field = "spec.access.entries[].principalArn";
+            if arn.contains(":user/") { Claim::new(field, What::User(arn.clone())) } else { role(field, arn, None) }
+        }));
+    }
     claims
 }
 

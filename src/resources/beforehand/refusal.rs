@@ -64,7 +64,7 @@ pub fn refusal(claim: &Claim, fact: &Fact, region: &str) -> Option<String> {
             (!there).then(|| format!("EKS has no Kubernetes {version} in {region}; it has {}", offered.join(", ")))
         }
         (What::Role { arn, service }, Fact::Role(found)) => role(arn, *service, found.as_ref()),
-        (What::User(arn), Fact::User(found)) => principal("user", arn, found.as_deref()),
+        (What::User(arn), Fact::User(found)) => principal("user", arn, found.as_deref(), false),
         (What::Policy(arn), Fact::Policy(there)) => {
             (!there).then(|| format!("there is no IAM policy {arn}: create it, or name one that is there"))
         }
@@ -107,7 +107,7 @@ pub fn refusal(claim: &Claim, fact: &Fact, region: &str) -> Option<String> {
 }
 
 fn role(arn: &str, service: Option<&'static str>, found: Option<&NamedRole>) -> Option<String> {
-    if let Some(why) = principal("role", arn, found.map(|role| role.arn.as_str())) {
+    if let Some(why) = principal("role", arn, found.map(|role| role.arn.as_str()), service.is_some()) {
         return Some(why);
     }
     let (role, service) = found.zip(service)?;
@@ -116,11 +116,15 @@ fn role(arn: &str, service: Option<&'static str>, found: Option<&NamedRole>) -> 
     })
 }
 
-/// A role or user that must be there, under that ARN.
-fn principal(kind: &str, arn: &str, found: Option<&str>) -> Option<String> {
+/// A role or user that must be there, under that ARN. `whole`: its ARN is told. That of a principal of an access entry, which no
+/// allowlist of the account holds, is not: nobody learns the path of others' roles and users.
+fn principal(kind: &str, arn: &str, found: Option<&str>, whole: bool) -> Option<String> {
     match found {
         None => Some(format!("there is no IAM {kind} {arn}: create it, or name one that is there")),
-        Some(found) if found != arn => Some(format!("{arn} is not the ARN of that {kind}, which is {found}")),
+        Some(found) if found != arn && whole => Some(format!("{arn} is not the ARN of that {kind}, which is {found}")),
+        Some(found) if found != arn => {
+            Some(format!("{arn} is not the ARN of the {kind} of that name: its path is another"))
+        }
         Some(_) => None,
     }
 }
