@@ -72,7 +72,7 @@ def clusters(w: World) -> list[Mistake]:
     return [
         wrong("role", ("spec.roleArn", w.arn("role/missing"), "no IAM role"), roleArn=w.arn("role/missing")),
         wrong("role of others", ("spec.roleArn", "trust policy", "eks.amazonaws.com"), roleArn=w.arn("role/pods")),
-        wrong("role without path", ("principalArn", w.arn("role/deep"), w.arn("role/team/deep")), access={"entries": [{"principalArn": w.arn("role/deep"), **entry}]}),
+        wrong("role without path", ("principalArn", w.arn("role/deep"), "its path is another"), access={"entries": [{"principalArn": w.arn("role/deep"), **entry}]}),
         wrong("user", ("spec.access.entries", w.arn("user/nobody")), access={"entries": [{"principalArn": w.arn("user/nobody"), **entry}]}),
         wrong("add-on", ("spec.addons[vpc-cnj]", "no add-on vpc-cnj in eu-west-1"), addons=[{"name": "vpc-cnj"}]),
         wrong("add-on version", ("spec.addons[vpc-cni]", "v0.0.1-eksbuild.1", "for Kubernetes 1.34", "the newest are v1."), addons=[{"name": "vpc-cni", "version": "v0.0.1-eksbuild.1"}]),
