@@ -81,7 +81,10 @@ impl AgentPart {
     pub fn of(input: &Input<'_>) -> Self {
         let Input { gitops, previous, consent, window, now, .. } = *input;
         let applied = steps::applied(previous);
-        let of_git = previous.gitops.as_ref().is_some_and(|gitops| gitops.adopted);
+        // What Git has adopted of the agent before says nothing of another one.
+        let agent = gitops.map(|gitops| if gitops.flux.is_some() { "flux" } else { "argocd" });
+        let is_its = |status: &&GitOpsStatus| status.agent.is_none() || status.agent.as_deref() == agent;
+        let of_git = previous.gitops.as_ref().filter(is_its).is_some_and(|gitops| gitops.adopted);
         let Wanted { fields, version } = steps::wanted(gitops, applied.as_ref(), of_git);
         let step = steps::step(&fields, applied.as_ref());
         let upgrade = version.as_ref().and_then(|(_, versions)| versions.upgrade());

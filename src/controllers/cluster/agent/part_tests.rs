@@ -172,3 +172,19 @@ fn what_git_owns_has_the_version_of_git_on_record() {
     assert_eq!(version_on_record(&after), OLD);
     assert_eq!(part("clusters/demo", &after, &Consent::default(), &WindowState::Always, 101).step, None);
 }
+
+#[test]
+fn another_agent_begins_with_a_version_of_its_own_though_git_has_adopted_the_one_before() {
+    let before = GitOpsStatus {
+        agent: Some("argocd".into()),
+        version: Some("v3.2.11".into()),
+        adopted: true,
+        applied: steps::for_status(&Fields::from([("argocd.version".to_owned(), "v3.2.11".to_owned())])),
+        ..GitOpsStatus::default()
+    };
+    let previous = EksClusterStatus { gitops: Some(before), ..EksClusterStatus::default() };
+    let switched = part("clusters/demo", &previous, &Consent::default(), &WindowState::Always, 100);
+    assert_eq!((switched.version.as_deref(), switched.waits), (Some(Version::NEWEST.as_str()), false));
+    // Status shows the one before until the first pass of the new one is over.
+    assert_eq!(version_on_record(&kept(&switched, &previous, true)), Version::NEWEST.as_str());
+}
