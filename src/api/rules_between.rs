@@ -257,7 +257,8 @@ pub(super) fn enforced_size_is_named() -> Rule {
     .field_path(".desired")
 }
 
-/// What would be stored and do nothing. Where new bounds leave the old value out, AWS moves the size to the nearer one as well.
+/// What would be stored and do nothing. The size that runs may be written: as when a commit that left it out is taken back. Where new
+/// bounds leave the old value out, AWS moves the size to the nearer one as well.
 pub(super) fn size_of_an_autoscaler() -> Rule {
     let (new, old) = ("self.spec.scaling", "oldSelf.spec.scaling");
     let moved = format!(
@@ -266,7 +267,7 @@ pub(super) fn size_of_an_autoscaler() -> Rule {
     refuse(
         format!(
             "!has(self.status) || !has(self.status.arn) || {new}.desiredPolicy == 'Enforce' || !has({new}.desired) \
-             || (has({old}.desired) && ({new}.desired == {old}.desired || {moved}))"
+             || (has(self.status.replicas) && {new}.desired == self.status.replicas) || (has({old}.desired) && ({new}.desired == {old}.desired || {moved}))"
         ),
         "with desiredPolicy: Initial an autoscaler owns the size of a node group that exists, and another desired (kubectl scale, \
          too) would do nothing: move min and max, set desiredPolicy: Enforce together with desired, or put the old value back",

@@ -118,6 +118,7 @@ CHANGEABLE = [
     change("scaling", {"min": 2, "max": 6, "desired": 3}, {"desired": 4}),
     Accepted({"scaling": {"desired": 4, "desiredPolicy": "Enforce"}}, {"scaling": {"desired": 3}}, MADE),
     Accepted({"scaling": {"desired": None}}, {"scaling": {"desired": 3}}, MADE),
+    Accepted({"scaling": {"desired": 2}}, {"scaling": {"desired": None}}, {**MADE, "replicas": 2}),
     Accepted({"scaling": {"min": 3, "desired": 3}}, {"scaling": {"desired": 2}}, MADE),
     Accepted({"scaling": {"max": 2, "desired": 2}}, {"scaling": {"desired": 3}}, MADE),
     Accepted({"scaling": {"max": 9}}, {"scaling": {"desired": 3}}, MADE),

@@ -109,6 +109,17 @@ class Player:
                 if error.code != 409:
                     raise
 
+    def _restore(self) -> int:
+        """Writes the base again. The size that an autoscaler owns is set by enforcing it, as the refusal says."""
+        try:
+            return self._write(self.base.spec)
+        except ApiError as error:
+            if error.code != 422 or "desiredPolicy: Enforce" not in error.message:
+                raise
+            enforced = {**self.base.spec["scaling"], "desiredPolicy": "Enforce"}
+            self._ended(self.item, self._write({**self.base.spec, "scaling": enforced}))
+            return self._write(self.base.spec)
+
     def play(self, answers: list[Answer]) -> None:
         for answer in answers:
             try:
@@ -135,7 +146,7 @@ class Player:
         if outcome.end is End.STALLED and not names_field(outcome.message, edit):
             outcome.faults.append(f"the message does not name the field: {outcome.message}")
         if not answer.no_way_back:
-            self._ends(self._write(self.base.spec), denial=False)
+            self._ends(self._restore(), denial=False)
             now = state(self.account, self.world.name)
             stayed = differences(self.first, now)
             outcome.stays = [line for line in stayed if may_stay(edit, line)]
@@ -173,7 +184,7 @@ class Player:
 
     def _back(self) -> bool:
         try:
-            self._ended(self.item, self._write(self.base.spec))
+            self._ended(self.item, self._restore())
             self.first = state(self.account, self.world.name)
             return True
         except Exception as error:
