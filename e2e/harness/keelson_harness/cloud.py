@@ -313,7 +313,9 @@ class LocalCloud:
     def install_policies(self) -> None:
         """What `deploy/` has beside the operator: the admission policies, and the roles for people."""
         listed = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["resources"]
-        names = [name for name in listed if name.startswith("admission-") or name == "rbac-users.yaml"]
+        # One role for people is in the operator's namespace.
+        wanted = ("namespace.yaml", "rbac-users.yaml")
+        names = [name for name in listed if name.startswith("admission-") or name in wanted]
         self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
 
     def describe(self) -> str:
