@@ -136,13 +136,16 @@ impl Resource for NatGateway {
         if let Some(living) = living {
             return Ok(observed(&living));
         }
+        // One that was taken away with its address and is asked for again has another address, and so a token of its own.
+        let address = refs.id(&elastic_ip::key(&self.zone))?;
+        let token = client_token(&cloud.owner.uid, attempt, &format!("{key} {address}"));
         let request = cloud
             .aws
             .ec2
             .create_nat_gateway()
             .subnet_id(refs.id(&subnet::key(SubnetTier::Public, &self.zone))?)
-            .allocation_id(refs.id(&elastic_ip::key(&self.zone))?)
-            .client_token(client_token(&cloud.owner.uid, attempt, &key.to_string()))
+            .allocation_id(address)
+            .client_token(token)
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::Natgateway));
         let name = key.to_string();
         let answer = cloud.aws.call(Service::Ec2, "CreateNatGateway", &name, request.send()).await?;

@@ -17,11 +17,12 @@ use super::{cluster, security_group, subnet, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
-use crate::aws::{Service, snapshots};
+use crate::aws::{AwsError, Service, snapshots};
 use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
 /// How EC2 names an endpoint that is not there.
 const GONE: &str = "InvalidVpcEndpointId.NotFound";
+const OTHER: &str = "IdempotentParameterMismatch";
 /// How often one endpoint may have been deleted by others and made again within the life of a token.
 const MOST_ATTEMPTS: u64 = 20;
 
@@ -96,6 +97,11 @@ fn observed(endpoint: &snapshots::VpcEndpoint) -> Observed<Seen> {
         tags: endpoint.tags.clone(),
     };
     Observed::ready(&endpoint.id, state, detail).phase(phase)
+}
+
+/// Whether the token stands for another endpoint.
+fn is_used_up(error: &AwsError) -> bool {
+    [GONE, OTHER].map(Some).contains(&error.code.as_deref())
 }
 
 #[async_trait]
@@ -195,8 +201,9 @@ impl Resource for VpcEndpoint {
         let answer = loop {
             let request = request.clone().client_token(client_token(&cloud.owner.uid, attempt, &name));
             match cloud.aws.call(Service::Ec2, "CreateVpcEndpoint", &name, request.send()).await {
-                // The token stands for one that was made and is gone: the next has a token of its own.
-                Err(error) if error.code.as_deref() == Some(GONE) && attempt < MOST_ATTEMPTS => attempt += 1,
+                // The token stands for one that was made and is gone, or that was made of other subnets and groups, as one that was
+                // no longer asked for and was taken away: the next has a token of its own. One that is there was found by its tags.
+                Err(error) if is_used_up(&error) && attempt < MOST_ATTEMPTS => attempt += 1,
                 answer => break answer?,
             }
         };
