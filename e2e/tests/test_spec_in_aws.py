@@ -83,7 +83,7 @@ def payments(second: Account) -> dict:
         deletionProtection=True,
         access={"authenticationMode": "ApiAndConfigMap", "entries": entries},
         addons=[
-            {"name": "vpc-cni", "version": "v1.19.6-eksbuild.7", "configuration": CONFIGURATION},
+            {"name": "vpc-cni", "version": "v1.20.5-eksbuild.1", "configuration": CONFIGURATION},
             {"name": "kube-proxy", "version": "Latest"},
             {"name": "coredns"},
         ],
@@ -256,7 +256,7 @@ def test_addons_have_their_version_and_configuration(payments_ready, second):
         "kube-proxy",
         "vpc-cni",
     ]
-    assert addon("vpc-cni")["addonVersion"] == "v1.19.6-eksbuild.7"
+    assert addon("vpc-cni")["addonVersion"] == "v1.20.5-eksbuild.1"
     assert json.loads(addon("vpc-cni")["configurationValues"]) == CONFIGURATION
     offered = {
         name: second.eks.describe_addon_versions(addonName=name, kubernetesVersion="1.35")[
