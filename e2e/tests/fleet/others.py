@@ -101,7 +101,7 @@ class Others:
         )
         name = self.cluster(
             "odd-shop",
-            version="1.35",
+            version="1.34",
             network={
                 "securityGroupIds": [group["GroupId"]],
                 "endpointPrivateAccess": True,
