@@ -10,7 +10,7 @@ from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.iam.aws_managed_policies import aws_managed_policies_data
-from moto.iam.models import AWSManagedPolicy, IAMBackend
+from moto.iam.models import AWSManagedPolicy, IAMBackend, User
 from moto.iam.responses import IamResponse as MotoIamResponse
 
 from .accounts import administrator
@@ -63,6 +63,13 @@ class IamResponse(MotoIamResponse):
         if self._get_param("ClientID") in audiences:
             audiences.remove(self._get_param("ClientID"))
         return ActionResult({})
+
+    def get_user(self) -> ActionResult:
+        """The administrator that callers are without credentials of their own is a user as well."""
+        name = self._get_param("UserName")
+        if administrator(self.current_account).arn.endswith(f":user/{name}") and name not in self.backend.users:
+            return ActionResult({"User": User(self.current_account, region_name=self.region, name=name)})
+        return super().get_user()
 
     def audiences(self) -> list[str]:
         arn = self._get_param("OpenIDConnectProviderArn")
