@@ -54,7 +54,7 @@ WRITES = {
         "version": "eks:UpdateNodegroupVersion",
         "releaseVersion": "eks:UpdateNodegroupVersion",
     },
-    "AwsAccount": {"tags": TAGS, "enforcedTags": TAGS},
+    "AwsAccount": {"tags": TAGS, "enforcedTags": TAGS, "permissionsBoundaryArn": "iam:PutRolePermissionsBoundary"},
 }
 
 # Of most fields nothing is taken away because a spec no longer names it: a field that is absent is not managed. Tags go, and policies
