@@ -6,25 +6,19 @@ One story, in the order of the tests. Flux's controllers only look alive: what i
 from __future__ import annotations
 
 import datetime
-import time
 
 import pytest
 
 from fleet.manifests import cluster, flux, key_of
 from fleet.shop import APPROVE
-from fleet.stage import stage, until
+from fleet.stage import stage, stays, until
+from fleet.upgrading import far_window
 from handover import FLUX, KUSTOMIZATION, NEWER, OLDER, components
 from keelson_harness.kubeapi import conditions
 
 # What would be written by then is written.
 A_MOMENT = 4
 CONTROLLER = "source-controller"
-
-
-def closed() -> list[dict]:
-    """Opens in half a year."""
-    month = (datetime.datetime.now(datetime.timezone.utc).month + 5) % 12 + 1
-    return [{"schedule": f"0 3 1 {month} *", "duration": "1h"}]
 
 
 def opened() -> list[dict]:
@@ -37,7 +31,7 @@ class Story:
         self.on = on
         gitops = flux("https://git.example.com/fleet", "clusters/first")
         gitops["flux"]["version"] = OLDER
-        self.item = cluster("agent", addons=[{"name": "vpc-cni"}], upgrade={"windows": closed()}, gitops=gitops)
+        self.item = cluster("agent", addons=[{"name": "vpc-cni"}], upgrade={"windows": [far_window()]}, gitops=gitops)
 
     @property
     def workload(self):
@@ -77,8 +71,7 @@ class Story:
         until(lambda: self.image() == image_of(version), 40, f"the controller at {version}")
 
     def stays_at(self, version: str) -> None:
-        time.sleep(A_MOMENT)
-        assert self.image() == image_of(version) and self.applied()["flux.version"] == version
+        stays(lambda: self.image() == image_of(version) and self.applied()["flux.version"] == version, A_MOMENT, version)
 
 
 def image_of(version: str) -> str:
@@ -171,7 +164,7 @@ def test_once_it_is_approved_and_a_window_is_open_it_is_upgraded(on, story):
 
 
 def test_a_lower_version_that_the_spec_names_waits_for_nothing(on, story):
-    story.edit(upgrade={"windows": closed()}, gitops={"flux": {"version": OLDER}})
+    story.edit(upgrade={"windows": [far_window()]}, gitops={"flux": {"version": OLDER}})
     until(lambda: story.is_at(OLDER), 60, "the older agent")
 
 

@@ -158,7 +158,7 @@ def test_a_failure_whose_words_differ_at_each_try_is_written_once(on: Stage, ten
     item = cluster(name, gitops=gitops, **of(name))
     on.apply(item)
     on.await_condition(item, "GitOpsReady", status="False", reason="SyncFailed", timeout=120)
-    time.sleep(5)
+    until(lambda: "/tmp/kustomization-*" in on.condition(item, "GitOpsReady")["message"], 30, "what Flux says of the path")
     flux_says, ours, versions = set(), set(), set()
     until_then = time.monotonic() + 40
     while time.monotonic() < until_then:

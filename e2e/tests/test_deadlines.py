@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from datetime import datetime
 
 import pytest
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, flux, key_of, node_group
-from fleet.stage import Stage, stage, until
-from fleet.upgrading import reach
+from fleet.stage import Stage, stage, stays, until
+from fleet.upgrading import far_window, reach
 
 # 600 s, the least that a wait is given, become 6; an hour becomes 36 s.
 SCALE = "--wait-deadline-scale=0.01"
@@ -116,8 +115,7 @@ def test_a_node_group_that_never_comes_is_stuck_and_another_process_goes_on_coun
     told = on.condition(group, "Stalled")["lastTransitionTime"]
     assert at(told) >= at(before["deadline"]), (told, before)
     # It is looked at as before, and says the same: nothing ticks.
-    time.sleep(8)
-    assert on.condition(group, "Stalled")["message"] == said
+    stays(lambda: on.condition(group, "Stalled")["message"] == said, 8, "the message")
     assert len(warnings(on, group, "Timeout")) == 1
 
 
@@ -144,15 +142,14 @@ def test_an_agent_that_cannot_be_reached_is_stuck_and_aws_is_kept(on, tenant):
 
 
 def test_a_maintenance_window_is_waited_for_however_long(on, tenant):
-    # On 1 January: no deadline passes, as the end is known.
-    windows = [{"schedule": "0 2 1 1 *", "duration": "1h", "timeZone": "UTC"}]
-    item = tenant.cluster(version="1.33", addons=[{"name": "vpc-cni"}], upgrade={"windows": windows})
+    # Half a year from now: no deadline passes, as the end is known.
+    item = tenant.cluster(version="1.33", addons=[{"name": "vpc-cni"}], upgrade={"windows": [far_window()]})
     on.apply(item)
     on.ready(item)
     edit(on, item, version="1.34")
     on.await_condition(item, status="False", reason="OutsideMaintenanceWindow")
-    time.sleep(45)
-    assert on.condition(item, "Stalled")["status"] == "False", on.story(item)
+    # Longer than any deadline is here.
+    stays(lambda: on.condition(item, "Stalled")["status"] == "False", 40, "what waits for a window")
     assert on.condition(item)["reason"] == "OutsideMaintenanceWindow"
 
 
@@ -186,8 +183,7 @@ def test_updates_that_eks_fails_each_time_are_told_once_done_and_not_at_each_try
     edit(on, item, addons=[{"name": "kube-proxy", "configuration": {"mode": "ipvs"}}])
     until(lambda: len(tenant.calls("UpdateAddon")) == 3, 60, "the third try")
     on.await_condition(item, "Stalled", reason="Failed", timeout=60)
-    time.sleep(5)
-    assert len(tenant.calls("UpdateAddon")) == 3
+    stays(lambda: len(tenant.calls("UpdateAddon")) == 3, 5, "three tries")
     normal = [e for e in on.events(item) if e["reason"] == "Updated" and "kube-proxy" in e["note"]]
     assert normal == []
     # That an update failed, and that it is given up; with deadlines as short as here, in between that it takes long.

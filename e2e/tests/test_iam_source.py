@@ -11,6 +11,8 @@ from keelson_harness.places import CHECKOUT
 LARGEST = 6144
 # `keelson import` reads with the credentials of whoever runs it.
 READ_BY_PEOPLE = "src/resources/inventory/"
+# `all_pages!(aws, name, "ListAddons", ...)`
+PAGES = re.compile(r'\ball_pages!\(\s*[\w.&]+,\s*[\w.&]+,\s*"(\w+)"')
 CALL = re.compile(r'\bcall\(\s*(?:Service::)?(Ec2|Eks|Iam|Sqs|Ssm|Sts),\s*"(\w+)"')
 
 
@@ -27,6 +29,7 @@ def called() -> set[str]:
             for constant, value in re.findall(r'const (\w+): &str = "(\w+)"', code):
                 code = re.sub(rf"\b{constant}\b(?!:)", f'"{value}"', code)
             found |= {permission(f"{service.lower()}:{action}") for service, action in CALL.findall(code)}
+            found |= {permission(f"eks:{action}") for action in PAGES.findall(code)}
     return found
 
 

@@ -20,7 +20,7 @@ pub const MAX_WAITS: usize = 20;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WaitStatus {
-    /// What is waited for. Another text is another wait: what moves on begins to wait anew.
+    /// What is waited for. A different text is a different wait, with its own `since` and `deadline`.
     #[schemars(length(max = 512))]
     pub on: String,
     /// Since when.

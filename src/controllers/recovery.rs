@@ -12,14 +12,17 @@ use kube::ResourceExt;
 
 use super::account::Refusal;
 use super::apply::Kind;
+use super::conditions::{Overall, Says, whole};
+use super::consent::Agreed;
 use super::context::Context;
 use super::events::Told;
+use super::report::Next;
 use crate::api::conditions::bounded;
 use crate::api::status::{HandOverStatus, PlanStatus, RecoveryStatus};
-use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION};
+use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION, Reason};
 use crate::aws::Session;
 use crate::aws::tags::{INSTALLATION, Tags};
-use crate::engine::{Class, Failure, Key, Memory};
+use crate::engine::{Class, Failure, Held, Key, Memory, Report};
 use crate::resources::adoption::Existing;
 use crate::resources::cloud::Owner;
 use crate::resources::recovery::{Item, Selection, named};
@@ -135,7 +138,42 @@ pub fn denied(refusal: Refusal) -> Failure {
     Failure::new(Class::Denied, refusal.message)
 }
 
+/// Whether nothing is left to write.
+pub fn is_done(report: &Report) -> bool {
+    report.plan.settled() && report.violations.is_empty()
+}
+
 impl Word {
+    /// Where it stands after `report`, and when to go on. `waits`: how the plan is approved, for people.
+    pub fn standing(
+        &self,
+        report: &Report,
+        selection: &Selection,
+        (agreed, waits): (&Agreed, &str),
+        memory: &Memory,
+        now: Timestamp,
+    ) -> (Overall, Next) {
+        let plan = &report.plan;
+        let reconciling = |message| Overall::Reconciling(Says::no(Reason::Updating, message));
+        if is_done(report) {
+            return (reconciling(self.describe(selection)), Next::at(now));
+        }
+        if agreed.is_new {
+            return (reconciling(format!("plan {} is approved", agreed.hash)), Next::at(now).of(report));
+        }
+        let next = report.next.map_or(Next::change(), Next::at).of(report);
+        let overall = if plan.held(Held::Approval).next().is_some() {
+            let message = format!("{}: {waits}", self.would(selection));
+            Overall::Stalled(Says::no(Reason::WaitingForApproval, message))
+        } else if plan.held(Held::Observe).next().is_some() {
+            let message = format!("{}; changePolicy is Observe, so no tag is written", self.would(selection));
+            Overall::Stalled(Says::no(Reason::Observed, message))
+        } else {
+            whole(plan, memory, &report.violations, now, "")
+        };
+        (overall, next)
+    }
+
     /// Whether what carries the UID can be another object's than that of `object`.
     ///
     /// # Errors

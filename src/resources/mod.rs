@@ -6,6 +6,7 @@
 //! subnets lie. To add a kind: a file here, and a line in [`expand`].
 
 pub mod access_entry;
+mod account_lists;
 pub mod addon;
 mod addon_diff;
 pub mod addon_fargate;
@@ -18,6 +19,7 @@ mod cluster_adoption;
 mod cluster_diff;
 mod cluster_request;
 pub mod control_plane;
+mod eks_lists;
 pub mod elastic_ip;
 pub mod existing_network;
 pub mod expand;

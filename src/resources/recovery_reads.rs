@@ -4,37 +4,15 @@ use std::collections::BTreeMap;
 
 use aws_sdk_eks::types::Cluster;
 
+use super::account_lists::AccountLists;
+use super::eks_lists::{all_pages, still_there};
 use super::oidc_provider;
-use super::proof::{Placed, PlacedAddress};
+use super::proof::Placed;
 use super::recovery::{ControlPlane, Found, Handle, Inventory, Place};
 use super::role;
-use crate::aws::snapshots::network::NatGatewayState;
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Fresh, Service, Session};
-use crate::engine::{Class, Failure};
-
-/// Reads all pages of a list of EKS's.
-macro_rules! all {
-    ($aws:expr, $name:expr, $action:literal, $request:expr, $items:ident) => {{
-        let (mut all, mut next) = (Vec::new(), None);
-        loop {
-            let answer = $aws.call(Service::Eks, $action, $name, $request.set_next_token(next).send()).await?;
-            all.extend(answer.$items().iter().cloned());
-            next = answer.next_token;
-            if next.is_none() {
-                break all;
-            }
-        }
-    }};
-}
-
-/// The answer about one item of a list; `None`: it went after the list was read, so the next is looked at.
-fn still_there<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
-    match answer {
-        Err(error) if error.class() == Class::Gone => Ok(None),
-        other => other.map(Some),
-    }
-}
+use crate::engine::Failure;
 
 fn placed<T: Placed>(all: &[T]) -> impl Iterator<Item = Found> {
     all.iter().map(|one| Found {
@@ -50,31 +28,19 @@ fn placed<T: Placed>(all: &[T]) -> impl Iterator<Item = Found> {
 /// # Errors
 /// Of the first read that fails: a part is no inventory.
 pub async fn in_account(aws: &Session, fresh: Fresh) -> Result<Vec<Found>, Failure> {
-    let reads = &aws.snapshots;
-    let (vpcs, subnets, gateways, addresses, nats, tables, endpoints, groups, roles) = futures::try_join!(
-        reads.vpcs(fresh),
-        reads.subnets(fresh),
-        reads.internet_gateways(fresh),
-        reads.addresses(fresh),
-        reads.nat_gateways(fresh),
-        reads.route_tables(fresh),
-        reads.vpc_endpoints(fresh),
-        reads.security_groups(fresh),
-        reads.roles(fresh),
-    )?;
-    let over =
-        |state: &Option<NatGatewayState>| matches!(state, Some(NatGatewayState::Deleted | NatGatewayState::Failed));
-    let nats: Vec<_> = nats.iter().filter(|nat| !over(&nat.state)).cloned().collect();
-    let in_use = |id: &str| addresses.iter().any(|one| one.allocation_id == id && one.association_id.is_some());
-    let of_addresses = PlacedAddress::all(&addresses, &nats);
-    let of_addresses = placed(&of_addresses).map(|one| match one.place {
+    let all = AccountLists::read(aws, fresh).await?;
+    let in_use = |id: &str| {
+        all.addresses.iter().any(|one| one.address.allocation_id == id && one.address.association_id.is_some())
+    };
+    let of_addresses = placed(&all.addresses).map(|one| match one.place {
         Place::Unused if in_use(&one.id) => Found { place: Place::Itself, ..one },
         _ => one,
     });
-    let mut found: Vec<Found> = placed(&vpcs).map(|vpc| Found { place: Place::Itself, ..vpc }).collect();
-    found.extend(placed(&subnets).chain(placed(&gateways)).chain(of_addresses).chain(placed(&nats)));
-    found.extend(placed(&tables).chain(placed(&endpoints)).chain(placed(&groups)));
-    found.extend(roles.iter().map(|role| Found {
+    let mut found: Vec<Found> = placed(&all.vpcs).map(|vpc| Found { place: Place::Itself, ..vpc }).collect();
+    found.extend(placed(&all.subnets).chain(placed(&all.internet_gateways)).chain(of_addresses));
+    found.extend(placed(&all.nat_gateways).chain(placed(&all.route_tables)));
+    found.extend(placed(&all.vpc_endpoints).chain(placed(&all.security_groups)));
+    found.extend(all.roles.iter().map(|role| Found {
         // As the role itself is recorded: a name is not enough for where there is a path.
         id: if role.arn.ends_with(&format!(":role/{}", role.name)) { role.name.clone() } else { role.arn.clone() },
         handle: Handle::Role(role.name.clone()),
@@ -179,7 +145,7 @@ pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Res
 pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<Found>, Failure> {
     let list = || aws.eks.list_nodegroups().cluster_name(cluster_name);
     let mut found = Vec::new();
-    for name in all!(aws, cluster_name, "ListNodegroups", list(), nodegroups) {
+    for name in all_pages!(aws, cluster_name, "ListNodegroups", list(), nodegroups) {
         found.extend(Reader { aws, name: cluster_name }.node_group(&name).await?);
     }
     found.retain(|one: &Found| one.tags.owner().is_some());
@@ -224,7 +190,7 @@ impl Reader<'_> {
     async fn addons(&self) -> Result<Vec<Found>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let mut found = Vec::new();
-        for name in all!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons) {
+        for name in all_pages!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons) {
             let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
             let answer = still_there(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
             let Some(addon) = answer.and_then(|answer| answer.addon) else { continue };
@@ -241,7 +207,7 @@ impl Reader<'_> {
         }
         let list = || aws.eks.list_access_entries().cluster_name(cluster);
         let mut found = Vec::new();
-        for principal in all!(aws, cluster, "ListAccessEntries", list(), access_entries) {
+        for principal in all_pages!(aws, cluster, "ListAccessEntries", list(), access_entries) {
             let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
             let answer = still_there(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
             let Some(entry) = answer.and_then(|answer| answer.access_entry) else { continue };
@@ -254,7 +220,7 @@ impl Reader<'_> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
         let mut found = Vec::new();
-        for one in all!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
+        for one in all_pages!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
             // An add-on's are its own.
             let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
             let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
@@ -270,7 +236,7 @@ impl Reader<'_> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_fargate_profiles().cluster_name(cluster);
         let mut found = Vec::new();
-        for name in all!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
+        for name in all_pages!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
             let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
             let answer = still_there(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
             let Some(profile) = answer.and_then(|answer| answer.fargate_profile) else { continue };

@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 use super::cloud::{AccountSettings, Cloud, Intervals, Making, fresh};
+use super::eks_lists::all_pages;
 use super::ownership;
 use super::role_diff::Seen;
 use crate::aws::tags::Tags;
-use crate::aws::{Service, snapshots};
+use crate::aws::{AwsError, Service, Session, snapshots};
 use crate::engine::{Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
 
 /// Who takes on the role.
@@ -172,21 +173,11 @@ impl Role {
         let Some(known) = self.node_groups.as_ref().filter(|_| self.takes_away(there, partition_of(arn))) else {
             return Ok(Vec::new());
         };
-        let (eks, cluster) = (&cloud.aws.eks, &self.cluster_name);
-        let (mut found, mut next) = (Vec::new(), None);
-        loop {
-            let request = eks.list_nodegroups().cluster_name(cluster).set_next_token(next);
-            let answer = match cloud.aws.call(Service::Eks, "ListNodegroups", cluster, request.send()).await {
-                Err(error) if error.class() == Class::Gone => return Ok(Vec::new()),
-                // A policy of an older Keelson: what cannot be known takes nothing away.
-                Err(error) if error.class() == Class::Denied => return Ok(vec![format!("unknown: {error}")]),
-                other => other?,
-            };
-            found.extend(answer.nodegroups().iter().filter(|name| !known.contains(*name)).cloned());
-            next = answer.next_token;
-            if next.is_none() {
-                return Ok(found);
-            }
+        match node_groups(&cloud.aws, &self.cluster_name).await {
+            Err(error) if error.class() == Class::Gone => Ok(Vec::new()),
+            // A policy of an older Keelson: what cannot be known takes nothing away.
+            Err(error) if error.class() == Class::Denied => Ok(vec![format!("unknown: {error}")]),
+            all => Ok(all?.into_iter().filter(|name| !known.contains(name)).collect()),
         }
     }
 
@@ -360,6 +351,11 @@ impl Resource for Role {
         cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
         Ok(())
     }
+}
+
+/// Names of a cluster's node groups.
+async fn node_groups(aws: &Session, cluster: &str) -> Result<Vec<String>, AwsError> {
+    Ok(all_pages!(aws, cluster, "ListNodegroups", aws.eks.list_nodegroups().cluster_name(cluster), nodegroups))
 }
 
 fn partition_of(arn: &str) -> &str {

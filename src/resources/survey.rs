@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::account_lists::AccountLists;
 use super::cloud::Cloud;
-use super::proof::{Owned, PlacedAddress, Records};
+use super::proof::{Owned, Records};
 use super::{layout, removals, role, subnet};
 use crate::api::SpecError;
 use crate::api::network::{Vpc, Zones};
 use crate::aws::snapshots::catalogue::AvailabilityZoneState;
-use crate::aws::snapshots::network::NatGatewayState;
 use crate::aws::tags::{self, Tags};
 use crate::aws::{Fresh, Service, Session};
 use crate::engine::{Class, Failure, Key};
@@ -80,37 +80,22 @@ struct Tagged {
 }
 
 async fn tagged(cloud: &Cloud, fresh: Fresh, records: &Records) -> Result<Tagged, Failure> {
-    let reads = &cloud.aws.snapshots;
-    let (vpcs, subnets, gateways, addresses, nats, tables, endpoints, groups, roles) = futures::try_join!(
-        reads.vpcs(fresh),
-        reads.subnets(fresh),
-        reads.internet_gateways(fresh),
-        reads.addresses(fresh),
-        reads.nat_gateways(fresh),
-        reads.route_tables(fresh),
-        reads.vpc_endpoints(fresh),
-        reads.security_groups(fresh),
-        reads.roles(fresh),
-    )?;
-    let over =
-        |state: &Option<NatGatewayState>| matches!(state, Some(NatGatewayState::Deleted | NatGatewayState::Failed));
-    let nats: Vec<_> = nats.iter().filter(|nat| !over(&nat.state)).cloned().collect();
-    let addresses = PlacedAddress::all(&addresses, &nats);
-    let of_vpcs = records.sort(cloud, &vpcs, &BTreeSet::new());
+    let lists = AccountLists::read(&cloud.aws, fresh).await?;
+    let of_vpcs = records.sort(cloud, &lists.vpcs, &BTreeSet::new());
     let places: BTreeSet<String> = of_vpcs.0.iter().map(|(_, id)| id.clone()).collect();
     let all = [
         of_vpcs,
-        records.sort(cloud, &subnets, &places),
-        records.sort(cloud, &gateways, &places),
-        records.sort(cloud, &addresses, &places),
-        records.sort(cloud, &nats, &places),
-        records.sort(cloud, &tables, &places),
-        records.sort(cloud, &endpoints, &places),
-        records.sort(cloud, &groups, &places),
+        records.sort(cloud, &lists.subnets, &places),
+        records.sort(cloud, &lists.internet_gateways, &places),
+        records.sort(cloud, &lists.addresses, &places),
+        records.sort(cloud, &lists.nat_gateways, &places),
+        records.sort(cloud, &lists.route_tables, &places),
+        records.sort(cloud, &lists.vpc_endpoints, &places),
+        records.sort(cloud, &lists.security_groups, &places),
     ];
     let (ours, claims): (Vec<_>, Vec<_>) = all.into_iter().unzip();
     let (mut ours, mut claims) = (ours.concat(), claims.concat());
-    for role in roles.iter().filter(|role| role.tags.is_owned_by(&cloud.owner.uid)) {
+    for role in lists.roles.iter().filter(|role| role.tags.is_owned_by(&cloud.owner.uid)) {
         let Some(key) = role.tags.resource().map(Key::parse) else { continue };
         // Its name is made of the UID.
         let proven = cloud.trusts_tags || role::is_named_for(&role.name, &cloud.owner.uid);

@@ -109,6 +109,17 @@ class Player:
                 if error.code != 409:
                     raise
 
+    def _state_once_back(self, edit: Edit) -> tuple[dict, list[str]]:
+        """What AWS has, and how that differs from before. An account's edit gives its cluster no generation by which one could tell
+        that it was carried out, so what must go back gets a while for it."""
+        deadline = time.monotonic() + (PATIENCE if self.kind == "AwsAccount" else 0)
+        while True:
+            now = state(self.account, self.world.name)
+            stayed = differences(self.first, now)
+            if all(may_stay(edit, line) for line in stayed) or time.monotonic() >= deadline:
+                return now, stayed
+            time.sleep(0.2)
+
     def _restore(self) -> int:
         """Writes the base again. The size that an autoscaler owns is set by enforcing it, as the refusal says."""
         try:
@@ -147,8 +158,7 @@ class Player:
             outcome.faults.append(f"the message does not name the field: {outcome.message}")
         if not answer.no_way_back:
             self._ends(self._restore(), denial=False)
-            now = state(self.account, self.world.name)
-            stayed = differences(self.first, now)
+            now, stayed = self._state_once_back(edit)
             outcome.stays = [line for line in stayed if may_stay(edit, line)]
             outcome.faults += [f"not as before: {line}" for line in stayed if not may_stay(edit, line)]
             self.first = now

@@ -197,4 +197,12 @@ def until(holds: Callable[[], object], seconds: float = 30, what: str = "it") ->
         time.sleep(0.05)
 
 
-__all__ = ["API", "QUICK", "SETTLE", "Stage", "actions", "stage", "until"]
+def stays(holds: Callable[[], object], seconds: float, what: str = "it") -> None:
+    """Polls for that long what must hold all the time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert holds(), f"{what} did not stay for {seconds:.0f} s"
+        time.sleep(0.2)
+
+
+__all__ = ["API", "QUICK", "SETTLE", "Stage", "actions", "stage", "stays", "until"]

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
-
 import yaml
 
 from fleet.account import fresh_account
 from fleet.manifests import account, cluster, existing, flux, node_group, secret
 from fleet.stage import Stage
+from fleet.upgrading import far_window
 from keelson_harness.aws import ACCOUNT
 
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 PATH = "clusters/whole"
 # Older by one than what they are asked to go to.
 OLD, NEW = "1.33", "1.34"
-
-
-def far_window() -> dict:
-    """Opens in half a year, whenever that is looked at within some months."""
-    month = (datetime.datetime.now(datetime.timezone.utc).month + 5) % 12 + 1
-    return {"windows": [{"schedule": f"0 3 1 {month} *", "duration": "1h"}]}
 
 
 class Scene:
@@ -54,7 +47,7 @@ class Scene:
         )
         self.approving = cluster("approving", version=NEW, **lent)
         self.observed = cluster("observed", version=NEW, **lent)
-        self.waiting = cluster("waiting", version=OLD, upgrade=far_window(), **lent)
+        self.waiting = cluster("waiting", version=OLD, upgrade={"windows": [far_window()]}, **lent)
         self.groups = [
             node_group("whole", labels={"pool": "default"}, tags={"pool": "default"}),
             node_group("whole", "whole-spot", capacityType="Spot", instanceTypes=["m7i.large", "m7a.large"]),

@@ -9,12 +9,12 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals;
-use crate::controllers::conditions::{Overall, Says, whole};
+use crate::controllers::conditions::{Overall, Says};
 use crate::controllers::consent::{self, Proposal};
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::recovery::{self, Recovering, Word};
 use crate::controllers::report::Next;
-use crate::engine::{Consent, Failure, Goal, Held};
+use crate::engine::{Consent, Failure, Goal};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::Versions;
 use crate::resources::recovery::{Inventory, select};
@@ -85,26 +85,12 @@ impl Reconcile<'_> {
         let (subject, plan, ahead) = (self.subject(), &report.plan, Ahead::default());
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
         let agreed = consent::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
-        let mut next = report.next.map_or(Next::change(), Next::at).of(&report);
-        let is_done = plan.settled() && report.violations.is_empty();
-        let overall = if is_done {
-            next = Next::at(self.now);
+        let Says { message: waits, .. } = self.waits(&agreed, &plan.summary());
+        let (overall, next) = word.standing(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
+        let is_done = recovery::is_done(&report);
+        if is_done {
             self.ctx.events.publish(self.cluster, vec![word.done_event(&selection)]);
-            self.end_recovery();
-            self.reconciling(Reason::Updating, word.describe(&selection))
-        } else if agreed.is_new {
-            next = Next::at(self.now).of(&report);
-            self.reconciling(Reason::Updating, format!("plan {} is approved", agreed.hash))
-        } else if plan.held(Held::Approval).next().is_some() {
-            let Says { message, .. } = self.waits(&agreed, &plan.summary());
-            let message = format!("{}: {message}", word.would(&selection));
-            Overall::Stalled(Says::no(Reason::WaitingForApproval, message))
-        } else if plan.held(Held::Observe).next().is_some() {
-            let message = format!("{}; changePolicy is Observe, so no tag is written", word.would(&selection));
-            Overall::Stalled(Says::no(Reason::Observed, message))
-        } else {
-            whole(plan, &self.state.memory, &report.violations, self.now, "")
-        };
+        }
         let input = plan_status::Input {
             plan,
             expected: &report.expected,
@@ -119,6 +105,9 @@ impl Reconcile<'_> {
             self.publish_approval(&format!("plan {}", plan.hash), &plan.summary, given).await;
         }
         let done = is_done.then(|| word.done(selection.items.len(), self.now));
+        if is_done {
+            self.end_recovery();
+        }
         Outcome { recovery: Some(Recovering { plan, done }), ..self.unseen(previous, overall, next) }
     }
 

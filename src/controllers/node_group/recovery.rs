@@ -10,14 +10,13 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
-use crate::controllers::conditions::{Overall, Says, whole};
 use crate::controllers::consent::{self, Proposal};
 use crate::controllers::journal::NoJournal;
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::recovery::{self, Done, Word};
 use crate::controllers::report::{self, Next};
 use crate::engine::execute::Run;
-use crate::engine::{Consent, Failure, Goal, Graph, Held, Report};
+use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::node_group::Target;
 use crate::resources::recovery::select;
@@ -80,27 +79,9 @@ impl Reconcile<'_> {
         let plan = &report.plan;
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
         let agreed = consent::agree(&consent, proposal, &approvals, previous.plan.as_ref());
-        let mut next = report.next.map_or(Next::change(), Next::at).of(&report);
-        let is_done = plan.settled() && report.violations.is_empty();
-        let reconciling = |message| Overall::Reconciling(Says::no(Reason::Updating, message));
-        let overall = if is_done {
-            next = Next::at(self.now);
-            self.ctx.events.publish(self.group, vec![word.done_event(&selection)]);
-            reconciling(word.describe(&selection))
-        } else if agreed.is_new {
-            next = Next::at(self.now).of(&report);
-            reconciling(format!("plan {} is approved", agreed.hash))
-        } else if plan.held(Held::Approval).next().is_some() {
-            let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
-            let waits = consent::waits(&agreed, &plan.summary(), &object, &approvals);
-            let message = format!("{}: {waits}", word.would(&selection));
-            Overall::Stalled(Says::no(Reason::WaitingForApproval, message))
-        } else if plan.held(Held::Observe).next().is_some() {
-            let message = format!("{}; changePolicy is Observe, so no tag is written", word.would(&selection));
-            Overall::Stalled(Says::no(Reason::Observed, message))
-        } else {
-            whole(plan, &self.state.memory, &report.violations, self.now, "")
-        };
+        let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
+        let waits = consent::waits(&agreed, &plan.summary(), &object, &approvals);
+        let (overall, next) = word.standing(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
         let input = plan_status::Input {
             plan,
             expected: &report.expected,
@@ -113,7 +94,8 @@ impl Reconcile<'_> {
         let plan = word.plan(plan_status::plan_status(input, agreed));
         let mut outcome = self.unseen(previous, overall, next);
         outcome.status.plan = Some(plan);
-        if is_done {
+        if recovery::is_done(&report) {
+            self.ctx.events.publish(self.group, vec![word.done_event(&selection)]);
             match word.done(selection.items.len(), self.now) {
                 Done::Recovered(done) => outcome.status.recovery = Some(done),
                 Done::HandedOver(done) => outcome.status.hand_over = Some(done),

@@ -7,37 +7,14 @@ use super::{FoundAddon, FoundEntry, Inventory};
 use crate::aws::{AwsError, Fresh, Service, Session};
 use crate::engine::{Class, Failure};
 use crate::resources::cluster_diff::CONFIG_MAP;
-
-/// Reads all pages of a list of EKS's.
-macro_rules! all {
-    ($aws:expr, $name:expr, $action:literal, $request:expr, $items:ident) => {{
-        let (mut all, mut next) = (Vec::new(), None);
-        loop {
-            let request = $request.set_next_token(next);
-            let answer = $aws.call(Service::Eks, $action, $name, request.send()).await?;
-            all.extend(answer.$items().iter().cloned());
-            next = answer.next_token;
-            if next.is_none() {
-                break all;
-            }
-        }
-    }};
-}
-
-/// The answer about one item of a list; `None`: it went after the list was read, so the next is looked at.
-fn still_there<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
-    match answer {
-        Err(error) if error.class() == Class::Gone => Ok(None),
-        other => other.map(Some),
-    }
-}
+use crate::resources::eks_lists::{all_pages, still_there};
 
 /// Names of the region's clusters.
 ///
 /// # Errors
 /// As of ListClusters.
 pub async fn clusters(aws: &Session) -> Result<Vec<String>, Failure> {
-    Ok(all!(aws, &aws.region, "ListClusters", aws.eks.list_clusters(), clusters))
+    Ok(all_pages!(aws, &aws.region, "ListClusters", aws.eks.list_clusters(), clusters))
 }
 
 /// Reads a cluster with all that is in it.
@@ -75,7 +52,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     async fn addons(&self, version: &str) -> Result<Vec<FoundAddon>, Failure> {
         let (aws, cluster) = (self.aws, self.name);
-        let names = all!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons);
+        let names = all_pages!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons);
         let mut found = Vec::new();
         for name in names {
             let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
@@ -108,7 +85,7 @@ impl Reader<'_> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_access_entries().cluster_name(cluster);
         let mut found = Vec::new();
-        for principal in all!(aws, cluster, "ListAccessEntries", list(), access_entries) {
+        for principal in all_pages!(aws, cluster, "ListAccessEntries", list(), access_entries) {
             let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
             let answer = still_there(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
             let Some(entry) = answer.and_then(|answer| answer.access_entry) else { continue };
@@ -120,7 +97,7 @@ impl Reader<'_> {
     async fn policies(&self, principal: &str) -> Result<Vec<AssociatedAccessPolicy>, AwsError> {
         let aws = self.aws;
         let list = || aws.eks.list_associated_access_policies().cluster_name(self.name).principal_arn(principal);
-        Ok(all!(aws, principal, "ListAssociatedAccessPolicies", list(), associated_access_policies))
+        Ok(all_pages!(aws, principal, "ListAssociatedAccessPolicies", list(), associated_access_policies))
     }
 
     /// Those of people: an add-on's have an owner, and are told with it.
@@ -128,7 +105,7 @@ impl Reader<'_> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
         let mut found = Vec::new();
-        for one in all!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
+        for one in all_pages!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
             let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
             let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
             let answer =
@@ -142,7 +119,7 @@ impl Reader<'_> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_fargate_profiles().cluster_name(cluster);
         let mut found = Vec::new();
-        for name in all!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
+        for name in all_pages!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
             let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
             let answer = still_there(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
             found.extend(answer.and_then(|answer| answer.fargate_profile));
@@ -154,7 +131,7 @@ impl Reader<'_> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_nodegroups().cluster_name(cluster);
         let mut found = Vec::new();
-        for name in all!(aws, cluster, "ListNodegroups", list(), nodegroups) {
+        for name in all_pages!(aws, cluster, "ListNodegroups", list(), nodegroups) {
             let request = aws.eks.describe_nodegroup().cluster_name(cluster).nodegroup_name(&name);
             let answer = still_there(aws.call(Service::Eks, "DescribeNodegroup", &name, request.send()).await)?;
             found.extend(answer.and_then(|answer| answer.nodegroup));
@@ -165,7 +142,7 @@ impl Reader<'_> {
     async fn identity_providers(&self) -> Result<Vec<String>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_identity_provider_configs().cluster_name(cluster);
-        let all = all!(aws, cluster, "ListIdentityProviderConfigs", list(), identity_provider_configs);
+        let all = all_pages!(aws, cluster, "ListIdentityProviderConfigs", list(), identity_provider_configs);
         Ok(all.iter().map(|config| format!("{} {}", config.r#type(), config.name())).collect())
     }
 

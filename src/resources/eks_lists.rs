@@ -1,0 +1,30 @@
+//! Reads of EKS's lists: all pages, and the details of each item, which may go in between.
+
+use crate::aws::AwsError;
+use crate::engine::Class;
+
+/// Reads all pages of a list of EKS's: session, resource for messages, action, request without a token, field of the answer. Returns
+/// from the function around it with the first error.
+macro_rules! all_pages {
+    ($aws:expr, $name:expr, $action:literal, $request:expr, $items:ident) => {{
+        let (mut all, mut next) = (Vec::new(), None);
+        loop {
+            let request = $request.set_next_token(next);
+            let answer = $aws.call(crate::aws::Service::Eks, $action, $name, request.send()).await?;
+            all.extend(answer.$items().iter().cloned());
+            next = answer.next_token;
+            if next.is_none() {
+                break all;
+            }
+        }
+    }};
+}
+pub(super) use all_pages;
+
+/// The answer about one item of a list; `None`: the item went after the list was read.
+pub(super) fn still_there<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
+    match answer {
+        Err(error) if error.class() == Class::Gone => Ok(None),
+        other => other.map(Some),
+    }
+}
