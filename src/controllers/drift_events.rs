@@ -24,7 +24,7 @@ use crate::aws::events::queue::Received;
 use crate::aws::events::{Event, Message, Queue, RejectedMessage};
 use crate::aws::{AwsError, Service};
 use crate::engine::Key;
-use crate::resources::unlisted::Kind as Unlisted;
+use crate::resources::prune::Kind as Unlisted;
 use crate::resources::{access_entry, addon, existing_network, fargate_profile, pod_identity_association};
 use crate::telemetry::events::Heard;
 

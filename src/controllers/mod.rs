@@ -3,7 +3,7 @@
 //! May not enter: AWS calls and clients; what to do in AWS is decided by [`crate::resources`] and [`crate::engine`].
 //! I/O: the management cluster's API, and a socket for probes and metrics.
 //!
-//! [`run::run`] is the operator: it waits for the lease and then runs a [`term::Term`], which watches the kinds and
+//! [`run::run`] is the operator: it waits for the lease and then runs a [`leadership_term::Term`], which watches the kinds and
 //! reconciles each object in a task of its own. Per kind: [`cluster`], [`node_group`], [`account`]. What decides is pure and
 //! stands apart: [`conditions`], [`progress`], [`reasons`], [`plan_status`], [`leader::decide`], `account::grant`.
 
@@ -13,7 +13,7 @@ pub mod approvals;
 pub mod bounded_json;
 pub mod cluster;
 pub mod conditions;
-pub mod consent;
+pub mod execution_policy;
 pub mod context;
 pub mod deadline;
 pub mod decode;
@@ -42,7 +42,7 @@ pub mod run;
 pub mod secrets;
 pub mod settings;
 mod tag_keys;
-pub mod term;
+pub mod leadership_term;
 pub mod triggers;
 pub mod unreadable;
 pub mod waiting_on;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::consent::Agreed;
+use super::execution_policy::Agreed;
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
-use crate::engine::consent::Facts;
+use crate::engine::execution_policy::Facts;
 use crate::engine::{Action, Change, Held, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
 
 /// What the plan in status is made of.

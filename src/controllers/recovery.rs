@@ -13,7 +13,7 @@ use kube::ResourceExt;
 use super::account::Refusal;
 use super::apply::Kind;
 use super::conditions::{Overall, Says, whole};
-use super::consent::Agreed;
+use super::execution_policy::Agreed;
 use super::context::Context;
 use super::events::Told;
 use super::report::Next;

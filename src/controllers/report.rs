@@ -21,7 +21,7 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, NodeGroupStatus, WaitStatus};
 use crate::aws::WriteGate;
 use crate::engine::Report;
-use crate::engine::consent::Subject;
+use crate::engine::execution_policy::Subject;
 
 /// When nothing is expected: a watch event that was missed is made good by then.
 const RESYNC: Duration = Duration::from_secs(1800);

@@ -15,7 +15,7 @@ use super::lease_timing::Timing;
 use super::metrics_auth;
 use super::readiness;
 use super::settings::Settings;
-use super::term::Term;
+use super::leadership_term::Term;
 use super::triggers::Stores;
 use crate::aws::Accounts;
 use crate::gitops::proxy::Proxy;

@@ -12,7 +12,7 @@ use crate::api::status::{EksClusterStatus, MAX_TAG_KEYS, NodeGroupStatus};
 use crate::engine::failure::span;
 use crate::engine::{Item, Memory, Plan};
 use crate::resources::cloud::tag_key;
-use crate::resources::unlisted::is_never_made;
+use crate::resources::prune::is_never_made;
 
 /// A status that holds the keys.
 pub trait WithTagKeys: Clone + Serialize {

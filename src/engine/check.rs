@@ -1,7 +1,7 @@
 //! The checker: holds a plan against the rules before anything of it is done. Pure, and written apart from the planner, so
 //! that an error there does not pass here. Only a [`Checked`] plan can be executed.
 
-use super::consent::Consent;
+use super::execution_policy::Consent;
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::Memory;

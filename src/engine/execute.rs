@@ -13,13 +13,13 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use super::check::check;
-use super::consent::{Consent, Facts};
+use super::execution_policy::{Consent, Facts};
 use super::expect::Expectations;
 use super::failure::{Class, Failure, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{AnyPresence, Memory};
-use super::node::{AnyObserved, Node};
+use super::erased::{AnyObserved, Node};
 use super::plan::{Action, Goal, Item, Plan, Step, Verdict};
 use super::planner::plan;
 use super::report::{Ended, Report};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::node::Node;
+use super::erased::Node;
 use super::plan::Action;
 use super::resource::Operation;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::key::Key;
-use super::node::Node;
+use super::erased::Node;
 
 /// Something outside the graph that resources in it wait for: nodes that joined, objects that went.
 #[derive(Clone, Debug, PartialEq, Eq)]

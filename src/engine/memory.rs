@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::failure::{Class, Failed, Failure, span};
 use super::key::Key;
-use super::node::AnyObserved;
+use super::erased::AnyObserved;
 use super::plan::Action;
 use super::resource::{Change, FailedOperation, Operation, Phase, Presence, Refs};
 

@@ -6,17 +6,17 @@
 //! One reconcile is [`execute::reconcile`]: observe what is due, [`planner::plan`] (pure), [`check::check`] (pure), run every
 //! ready step side by side and plan again as each ends, and report when to look again. Nothing in here sleeps.
 
-mod again;
+mod polling;
 pub mod check;
-pub mod consent;
+pub mod execution_policy;
 pub mod execute;
 pub mod expect;
 pub mod failure;
 pub mod graph;
 pub mod key;
 pub mod memory;
-pub mod node;
-mod note;
+pub mod erased;
+mod record;
 pub mod plan;
 pub mod planner;
 mod report;
@@ -24,15 +24,15 @@ pub mod resource;
 pub mod sweep;
 
 pub use check::{Checked, check};
-pub use consent::{Consent, Held};
+pub use execution_policy::{Consent, Held};
 pub use execute::{Journal, reconcile};
 pub use expect::{Estimate, Expectations};
 pub use failure::{Class, Failure};
 pub use graph::{Gate, Graph, GraphError};
 pub use key::Key;
 pub use memory::{Memory, Recorded};
-pub use node::{AnyObserved, Node};
-pub use note::{CREATION, DELETION};
+pub use erased::{AnyObserved, Node};
+pub use record::{CREATION, DELETION};
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 pub use planner::plan;
 pub use report::{Ended, Happened, Outcome, Report};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::consent::Held;
+use super::execution_policy::Held;
 use super::failure::{Class, Failed};
 use super::key::Key;
 use super::resource::{Change, Operation};

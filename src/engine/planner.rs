@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::consent::{Consent, Held};
+use super::execution_policy::{Consent, Held};
 use super::expect::Expectations;
 use super::failure::{Class, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{Entry, Memory, NOTHING_KNOWN};
-use super::node::{AnyObserved, Node};
+use super::erased::{AnyObserved, Node};
 use super::plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 use super::resource::{Change, How, Operation, Phase, Presence};
 

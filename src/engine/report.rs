@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::check::Violation;
-use super::consent::Facts;
+use super::execution_policy::Facts;
 use super::failure::Failure;
 use super::key::Key;
 use super::plan::{Action, Plan, Verdict};

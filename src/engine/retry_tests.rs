@@ -13,7 +13,7 @@ use super::report::Outcome;
 use super::resource::{Look, Resource, Rest};
 use super::{
     Change, Class, Consent, Expectations, Failure, Goal, Graph, Key, Memory, Observed, Phase, Presence, Refs, Verdict,
-    node,
+    erased,
 };
 
 const SETTLE: Duration = Duration::from_secs(10);
@@ -128,7 +128,7 @@ struct Play {
 impl Play {
     fn new(goal: Goal, script: Script) -> Self {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
-        let graph = Graph::new(vec![Arc::new(Thing) as Arc<dyn node::Node<Played>>], Vec::new()).unwrap();
+        let graph = Graph::new(vec![Arc::new(Thing) as Arc<dyn erased::Node<Played>>], Vec::new()).unwrap();
         let played = Played(Arc::new(Mutex::new(Script { now, ..script })));
         let memory = Memory::new(now - span(Duration::from_secs(100)), SETTLE, []);
         Self { played, graph, memory, goal, outcomes: Vec::new(), operations: Vec::new(), last: None }

@@ -13,7 +13,7 @@ use super::failure::span;
 use super::memory::{AnyPresence, Recorded};
 use super::plan::Action;
 use super::resource::{FailedOperation, Look, Operation, Resource, Rest};
-use super::{Change, Class, Failure, Graph, Key, Memory, Observed, Phase, Presence, Refs, node};
+use super::{Change, Class, Failure, Graph, Key, Memory, Observed, Phase, Presence, Refs, erased};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Thing {
@@ -354,6 +354,6 @@ pub fn toy_graph(count: usize) -> Graph<ToyWorld> {
 }
 
 pub(super) fn graph(toys: &[Toy]) -> Graph<ToyWorld> {
-    let nodes = toys.iter().map(|toy| Arc::new(toy.clone()) as Arc<dyn node::Node<ToyWorld>>).collect();
+    let nodes = toys.iter().map(|toy| Arc::new(toy.clone()) as Arc<dyn erased::Node<ToyWorld>>).collect();
     Graph::new(nodes, Vec::new()).unwrap()
 }

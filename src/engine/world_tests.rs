@@ -9,11 +9,11 @@ use futures::executor::block_on;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::consent::{Approved, Given};
+use super::execution_policy::{Approved, Given};
 use super::execute::{Journal, Run, reconcile};
 use super::failure::span;
 use super::toy_world::*;
-use super::{Class, Consent, Expectations, Failure, Goal, Graph, GraphError, Item, Memory, Verdict, WaitingOn, node};
+use super::{Class, Consent, Expectations, Failure, Goal, Graph, GraphError, Item, Memory, Verdict, WaitingOn, erased};
 
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -286,7 +286,7 @@ fn a_circle_is_refused() {
         goes_along: false,
         taken_along: Vec::new(),
     };
-    let nodes: Vec<Arc<dyn node::Node<ToyWorld>>> = vec![Arc::new(toy(0, 1)), Arc::new(toy(1, 0))];
+    let nodes: Vec<Arc<dyn erased::Node<ToyWorld>>> = vec![Arc::new(toy(0, 1)), Arc::new(toy(1, 0))];
     assert!(matches!(Graph::new(nodes, Vec::new()), Err(GraphError::Circle(_))));
 }
 

@@ -14,7 +14,7 @@ pub mod error;
 #[cfg(test)]
 mod fake_api;
 pub mod flux;
-pub mod follow;
+pub mod agent_watch;
 pub mod input;
 mod install;
 mod kept;
@@ -23,9 +23,9 @@ pub mod load_balancers;
 mod memory;
 pub mod nodes;
 pub mod object;
-mod other;
+mod competing_agent;
 pub mod proxy;
-mod reconcile;
+mod sync_outcome;
 mod roll_up;
 pub mod secret_keys;
 pub mod token;
@@ -36,6 +36,6 @@ pub mod workload;
 
 pub use error::GitOpsError;
 pub use input::AgentInput;
-pub use reconcile::GitOpsOutcome;
+pub use sync_outcome::GitOpsOutcome;
 pub use verdict::Verdict;
 pub use workload::{Access, Workload, Workloads};

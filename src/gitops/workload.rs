@@ -22,11 +22,11 @@ use tokio::sync::watch::Receiver;
 
 use super::cluster_identity;
 use super::error::{CallError, GitOpsError, Unreachable};
-use super::follow::{Told, follow};
+use super::agent_watch::{Told, follow};
 use super::input::AgentInput;
 use super::memory::Memory;
 use super::proxy::Proxy;
-use super::reconcile::{self, GitOpsOutcome};
+use super::sync_outcome::{self, GitOpsOutcome};
 use super::token::{self, StsEndpoint};
 use super::watch::Watched;
 
@@ -309,7 +309,7 @@ impl Workloads {
         now: SystemTime,
     ) -> Result<GitOpsOutcome, GitOpsError> {
         let workload = self.open(key, access, now)?;
-        let result = reconcile::reconcile(&workload, input).await;
+        let result = sync_outcome::reconcile(&workload, input).await;
         if matches!(result, Err(GitOpsError::Denied { .. })) {
             self.renew(key);
         }

@@ -30,17 +30,17 @@ use super::route_table_association::RouteTableAssociation;
 use super::security_group::SecurityGroup;
 use super::source_identity;
 use super::subnet::{self, Subnet};
-use super::unlisted::{Kind, Unlisted};
+use super::prune::{Kind, Unlisted};
 use super::vpc::{self, Vpc};
 use super::vpc_endpoint::{self, VpcEndpoint};
 use crate::api::access::AuthenticationMode;
 use crate::api::network::{Nat, NetworkKind, Vpc as VpcSpec};
 use crate::api::node_group::SubnetTier;
 use crate::api::{EksClusterSpec, SpecError};
-use crate::engine::{Gate, Graph, Key, node};
+use crate::engine::{Gate, Graph, Key, erased};
 
 /// A node of the graph.
-pub(super) type Node = Arc<dyn node::Node<Cloud>>;
+pub(super) type Node = Arc<dyn erased::Node<Cloud>>;
 
 /// Whether there are nodes for add-ons to run on.
 #[derive(Clone, Debug, PartialEq, Eq)]

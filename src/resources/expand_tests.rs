@@ -12,7 +12,7 @@ use super::super::expand_node_group::node_subnets;
 use super::*;
 use crate::api::NodeGroupSpec;
 use crate::engine::{AnyObserved, Consent, Expectations, Goal, Memory, Observed, Presence, check, plan};
-use crate::resources::unlisted;
+use crate::resources::prune;
 
 fn spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
@@ -67,7 +67,7 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     // Where none is listed, none is there.
     let no_profiles = graph.nodes().iter().all(|node| node.key().kind() != fargate_profile::KIND);
     for node in graph.nodes() {
-        let borrowed = node.key() == existing_network::key() || unlisted::is_never_made(&node.key());
+        let borrowed = node.key() == existing_network::key() || prune::is_never_made(&node.key());
         memory.saw(
             &node.key(),
             if goal == Goal::Gone {
@@ -123,7 +123,7 @@ fn every_shape_of_a_network_can_be_made_and_deleted() {
                     };
                     shapes += 1;
                     let made: usize = follow(&graph, Goal::Present).iter().map(Vec::len).sum();
-                    let never = graph.nodes().iter().filter(|node| unlisted::is_never_made(&node.key())).count();
+                    let never = graph.nodes().iter().filter(|node| prune::is_never_made(&node.key())).count();
                     assert_eq!(made, graph.nodes().len() - never, "all but what is only cleaned away: {network}");
                     let deleted = place(&follow(&graph, Goal::Gone));
                     let along = graph.nodes().iter().filter(|node| node.deleted_with().is_some()).count();

@@ -2,7 +2,7 @@
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/fargate-profile.html>. EKS makes and deletes one profile of a
 //! cluster at a time, so each waits for the one before it in the list. What the spec no longer lists is deleted by
-//! [`super::unlisted`].
+//! [`super::prune`].
 
 use std::time::Duration;
 

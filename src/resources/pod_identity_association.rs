@@ -1,7 +1,7 @@
 //! A pod identity association: the IAM role that the Pods of a service account get.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html>. What the spec no longer lists is deleted by
-//! [`super::unlisted`].
+//! [`super::prune`].
 
 use async_trait::async_trait;
 use aws_sdk_eks::types::PodIdentityAssociation as Association;

@@ -30,7 +30,7 @@ struct Retag {
 /// None that the choice of `items` lets come about.
 pub fn graph(items: &[Item], cloud: &Cloud, wanted: impl Fn(&Item) -> Tags) -> Result<Graph<Cloud>, SpecError> {
     let keys: Vec<Key> = items.iter().map(|item| item.key.clone()).collect();
-    let nodes = items.iter().map(|item| -> Arc<dyn crate::engine::node::Node<Cloud>> {
+    let nodes = items.iter().map(|item| -> Arc<dyn crate::engine::erased::Node<Cloud>> {
         let others = keys.iter().filter(|key| **key != item.key).cloned();
         let adopted_after = if item.key == cluster::key() { others.collect() } else { Vec::new() };
         let (wanted, intervals) = (wanted(item), cloud.intervals);

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use super::seen::SeenAddon;
+use super::observation::SeenAddon;
 use crate::api::KubernetesVersion;
 use crate::api::addons::AddonVersion;
 use crate::api::upgrade::FollowPolicy;
@@ -219,7 +219,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::upgrade::seen::AddonState;
+    use crate::upgrade::observation::AddonState;
 
     const FOLLOW: FollowPolicy = FollowPolicy::Follow;
     const MANUAL: FollowPolicy = FollowPolicy::Manual;

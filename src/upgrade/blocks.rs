@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Zoned};
 
 use super::addons::{self, Obstacle};
-use super::seen::{Goal, Seen, SeenNodeGroup};
+use super::observation::{Goal, Seen, SeenNodeGroup};
 use super::skew::{self, Skew};
-use super::way::moves_by_itself;
+use super::remaining_steps::moves_by_itself;
 use super::windows::rfc3339;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;

@@ -6,9 +6,9 @@ use std::fmt;
 use super::addons;
 use super::blocks::{self, Block, Due, Hold};
 use super::preflight::Preflight;
-use super::seen::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenNodeGroup, UnreadNodes};
+use super::observation::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenNodeGroup, UnreadNodes};
 use super::skew;
-use super::way::{self, AddonStep, Stage, Step};
+use super::remaining_steps::{self, AddonStep, Stage, Step};
 use super::windows::WindowState;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
@@ -94,8 +94,8 @@ impl Decision {
 
 /// Decides what may be done now. `preflight` is the last one that was made, whichever version it was for.
 pub fn decide(goal: &Goal, seen: &Seen, clock: &Clock, preflight: Option<&Preflight>) -> Decision {
-    let path = way::path(seen.control_plane, goal.version);
-    let stages = way::way(goal, seen);
+    let path = remaining_steps::path(seen.control_plane, goal.version);
+    let stages = remaining_steps::way(goal, seen);
     let back = path.first().is_some_and(|to| *to < seen.control_plane);
     let state = Scene { goal, seen, clock, preflight, back }.state(&path, &stages);
     let targets = targets(goal, seen, back || clock.window.is_open(), &state);

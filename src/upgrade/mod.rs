@@ -12,19 +12,19 @@ pub mod blocks;
 pub mod decide;
 pub mod node_group;
 pub mod preflight;
-pub mod seen;
+pub mod observation;
 pub mod skew;
 pub mod soak;
 pub mod support;
-pub mod way;
+pub mod remaining_steps;
 pub mod windows;
 
 pub use agent::{AgentUpgrade, AgentVersions, Asker};
 pub use blocks::{Block, Hold};
 pub use decide::{Decision, State, Targets, decide};
 pub use preflight::Preflight;
-pub use seen::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenAddon, SeenNodeGroup, Soaked, UnreadNodes};
-pub use way::{AddonStep, Step};
+pub use observation::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenAddon, SeenNodeGroup, Soaked, UnreadNodes};
+pub use remaining_steps::{AddonStep, Step};
 pub use windows::{WindowState, Windows};
 
 #[cfg(test)]

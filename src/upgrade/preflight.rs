@@ -8,7 +8,7 @@ use jiff::civil::Date;
 
 use super::addons::{self, Obstacle};
 use super::blocks::Block;
-use super::seen::SeenAddon;
+use super::observation::SeenAddon;
 use super::support::SupportDates;
 use crate::api::KubernetesVersion;
 use crate::api::conditions::bounded;

@@ -4,7 +4,7 @@ use jiff::civil::date;
 
 use super::*;
 use crate::upgrade::addons::{Offer, Wanted};
-use crate::upgrade::seen::AddonState;
+use crate::upgrade::observation::AddonState;
 
 fn minor(text: &str) -> KubernetesVersion {
     text.parse().unwrap()

@@ -8,7 +8,7 @@ use crate::api::status::PlanStatus;
 use crate::api::{
     APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, PlanApprovalSpec, RELEASE_ANNOTATION, Reason,
 };
-use crate::controllers::consent::ONLY_OBJECTS;
+use crate::controllers::execution_policy::ONLY_OBJECTS;
 
 /// The kinds that have plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,10 +287,10 @@ mod tests {
     #[test]
     fn an_object_that_names_no_annotation_takes_none() {
         let says = |message: &str| cluster(|object| object["status"]["conditions"][0]["message"] = json!(message));
-        let approvals = |only_objects| crate::controllers::consent::Approvals { only_objects, ..Default::default() };
+        let approvals = |only_objects| crate::controllers::execution_policy::Approvals { only_objects, ..Default::default() };
         let how = |only| {
             let approvals = approvals(only);
-            crate::controllers::consent::instructions("demo -n default", APPROVE_ANNOTATION, "3f9a1c20", &approvals)
+            crate::controllers::execution_policy::instructions("demo -n default", APPROVE_ANNOTATION, "3f9a1c20", &approvals)
         };
         assert!(says(&how(false)).takes_annotations());
         assert!(!says(&how(true)).takes_annotations());

@@ -11,7 +11,7 @@ use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup};
 use crate::cli::reading;
 use crate::controllers::cluster::facts::Facts;
-use crate::controllers::cluster::upgrade::seen::{self, Read};
+use crate::controllers::cluster::upgrade::observation::{self, Read};
 use crate::controllers::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
 use crate::engine::{Consent, Expectations, Goal, Graph, Memory, Plan};
@@ -21,7 +21,7 @@ use crate::resources::cloud::{Cloud, Intervals, Owner};
 use crate::resources::expand::{ClusterView, SubnetView};
 use crate::resources::proof::Records;
 use crate::resources::{node_group, readiness, survey};
-use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, way};
+use crate::upgrade::{Clock, Decision, Soaked, WindowState, decide, remaining_steps};
 
 /// The plans of a cluster and its node groups against AWS as it is.
 pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
@@ -86,14 +86,14 @@ async fn upgrade(
     let Some(at) = Facts(memory).of_cluster("version").and_then(|version| version.parse().ok()) else {
         return Ok(None);
     };
-    let on: Vec<_> = [at].into_iter().chain(way::path(at, goal.version)).collect();
+    let on: Vec<_> = [at].into_iter().chain(remaining_steps::path(at, goal.version)).collect();
     let mut read =
         Read { offered: readiness::versions(cloud, Duration::MAX).await?.into_keys().collect(), ..Read::default() };
     for addon in &cluster.spec.addons {
         let offers = readiness::addon_offers(cloud, &addon.name, &on, Duration::MAX).await?;
         read.offers.insert(addon.name.clone(), offers);
     }
-    let Some(seen) = seen::seen(memory, &cluster.spec, groups, &read) else { return Ok(None) };
+    let Some(seen) = observation::seen(memory, &cluster.spec, groups, &read) else { return Ok(None) };
     let clock = Clock { now: Timestamp::now(), window: WindowState::Always, soaked: Soaked::default() };
     Ok(Some(decide(&goal, &seen, &clock, None)))
 }

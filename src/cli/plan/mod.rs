@@ -34,7 +34,7 @@ use crate::resources::expand::{
 };
 use crate::resources::node_group::Target;
 use crate::resources::survey::{self, Survey};
-use crate::resources::unlisted;
+use crate::resources::prune;
 use manifest::Manifest;
 
 /// Flags of `keelson plan`.
@@ -276,7 +276,7 @@ fn plan_from_nothing(graph: &Graph<Cloud>, given_role: bool) -> Plan {
     for node in graph.nodes() {
         let key = node.key();
         let lent = key.kind() == "existingNetwork" || (given_role && key == Key::named("role", "cluster"));
-        let presence = if lent || unlisted::is_never_made(&key) {
+        let presence = if lent || prune::is_never_made(&key) {
             Presence::Borrowed(Observed::ready("given", "given", Arc::new(()) as _))
         } else {
             Presence::Absent

@@ -10,7 +10,7 @@ use crate::api::status::{PlanStatus, StepAction, StepState};
 use crate::controllers::plan_status;
 use crate::controllers::progress::{Standing, label, standing};
 use crate::engine::{Action, Goal, Item, Key, Verdict, WaitingOn};
-use crate::resources::unlisted;
+use crate::resources::prune;
 
 /// Prints a cluster and its node groups. `live`: what is as asked is only counted.
 pub fn cluster(out: &mut String, all: &[Planned], live: bool) {
@@ -38,7 +38,7 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     let mut items: Vec<&Item> = plan
         .items
         .iter()
-        .filter(|item| !unlisted::is_never_made(&item.key) || item.verdict != Verdict::Settled)
+        .filter(|item| !prune::is_never_made(&item.key) || item.verdict != Verdict::Settled)
         .collect();
     items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.begins));
     for item in items {

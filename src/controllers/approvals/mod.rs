@@ -18,7 +18,7 @@ pub use author::{ApprovedBy, author};
 use verdict::{Standing, Verdict, is_open, verdict};
 
 use super::apply::{self, Kind, MANAGER};
-use super::consent::ApprovalObject;
+use super::execution_policy::ApprovalObject;
 use super::context::Context;
 use super::watch::{Change, Shown, digest, watched};
 use crate::api::plan_approval::PlanApprovalStatus;

@@ -4,7 +4,7 @@
 use crate::api::EksCluster;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
-use crate::controllers::consent::kept;
+use crate::controllers::execution_policy::kept;
 use crate::engine::{Action, Change, Consent, Held, Item, Key, Step, Verdict};
 
 /// What the policy's step is called.

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::conditions::{self, Input};
 use super::present::NoGraph;
-use super::{Outcome, Reconcile, Seen, begins};
+use super::{Outcome, Reconcile, Seen, deletion_gate};
 use crate::api::network::{Network, Vpc};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::EksClusterStatus;
@@ -16,7 +16,7 @@ use crate::api::{EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::apply;
 use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::consent::Agreed;
+use crate::controllers::execution_policy::Agreed;
 use crate::controllers::events::Told;
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::recovery::handed_over;
@@ -38,7 +38,7 @@ impl Reconcile<'_> {
             return None;
         }
         self.leave_agent();
-        if !begins::has_begun(previous)
+        if !deletion_gate::has_begun(previous)
             && let Some(note) = handed_over(self.cluster, previous.hand_over.as_ref())
         {
             return self.let_go(previous, Some(Told::normal("Retained", note))).await;
@@ -78,7 +78,7 @@ impl Reconcile<'_> {
             Ok(cloud) => cloud,
             Err(failure) => return Some(self.failed(previous, failure)),
         };
-        if begins::has_begun(previous) {
+        if deletion_gate::has_begun(previous) {
             if goal == Goal::Gone
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await
             {
@@ -96,7 +96,7 @@ impl Reconcile<'_> {
             }
         };
         self.state.kind.at_rest = false;
-        if !begins::has_begun(previous) {
+        if !deletion_gate::has_begun(previous) {
             return Some(self.begin(previous, &cloud, &graph, goal).await);
         }
         let report = self.engine(&graph, &cloud, goal, &Consent::default()).await;

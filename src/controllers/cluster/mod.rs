@@ -6,7 +6,7 @@
 pub mod agent;
 mod available;
 mod beforehand;
-pub mod begins;
+pub mod deletion_gate;
 pub mod conditions;
 mod deletion;
 pub mod facts;
@@ -34,7 +34,7 @@ use kube::ResourceExt;
 use super::account::{self, Grant, Refusal, Request};
 use super::approvals::{self, ApprovedBy};
 use super::conditions::{self as conditions_of, Overall, Says};
-use super::consent::{self, Agreed, Approvals};
+use super::execution_policy::{self, Agreed, Approvals};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::events::Told;
@@ -48,13 +48,13 @@ use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
 };
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RECONCILE_AT_ANNOTATION, Reason};
-use crate::engine::consent::Subject;
+use crate::engine::execution_policy::Subject;
 use crate::engine::execute::Run;
 use crate::engine::failure::Failed;
 use crate::engine::{Consent, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::Versions;
-use crate::resources::{removals, unlisted};
+use crate::resources::{prune, removals};
 
 /// What is remembered of a cluster beside its resources.
 #[derive(Default)]
@@ -62,7 +62,7 @@ pub struct Remembered {
     /// Its agent.
     agent: agent::Agent,
     /// What was told of it.
-    news: agent::News,
+    news: agent::AgentEvents,
     /// When our finalizer was put on it, until the store shows it.
     finalizer: Option<Instant>,
     /// Nothing was under way when it was last looked at.
@@ -234,7 +234,7 @@ impl Reconcile<'_> {
             expectations: &expectations,
             clock: &clock,
         };
-        unlisted::notice(&mut self.state.memory, graph);
+        prune::notice(&mut self.state.memory, graph);
         if goal == Goal::Present {
             removals::notice(&mut self.state.memory, graph, Timestamp::now());
         }
@@ -324,11 +324,11 @@ impl Reconcile<'_> {
     /// What may be done: by the spec's policies, by what was approved, and by what is known of drift.
     fn consent(&self, previous: &EksClusterStatus, grant: &Grant, versions: &Versions) -> (Consent, String) {
         let spec = &self.cluster.spec;
-        let wanted = consent::wanted(spec, &grant.settings, &self.node_role(grant).policies);
-        let asked = consent::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
+        let wanted = execution_policy::wanted(spec, &grant.settings, &self.node_role(grant).policies);
+        let asked = execution_policy::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
         let edited = self.cluster.metadata.generation != previous.observed_generation;
-        let asked = consent::asked(asked, versions.control_plane.is_some(), edited, previous.synced.as_deref());
-        let input = consent::Input {
+        let asked = execution_policy::asked(asked, versions.control_plane.is_some(), edited, previous.synced.as_deref());
+        let input = execution_policy::Input {
             change: self.change_policy(),
             drift: spec.drift_policy,
             wanted,
@@ -379,7 +379,7 @@ impl Reconcile<'_> {
 
     /// What a person reads while a plan waits.
     fn waits(&self, agreed: &Agreed, summary: &str) -> Says {
-        let message = consent::waits(agreed, summary, &self.as_argument(), &self.approvals());
+        let message = execution_policy::waits(agreed, summary, &self.as_argument(), &self.approvals());
         Says::no(Reason::WaitingForApproval, message)
     }
 

@@ -17,7 +17,7 @@ use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::apply;
 use crate::controllers::approvals;
 use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::consent::{self, Proposal};
+use crate::controllers::execution_policy::{self, Proposal};
 use crate::controllers::name_claims;
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::recovery;
@@ -249,7 +249,7 @@ impl Reconcile<'_> {
         expected.extend(agent.step.as_ref().map(|step| (steps::key(), steps::expected(step.action))));
         let subject = self.subject();
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &ahead.steps, facts: &facts };
-        let agreed = consent::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
+        let agreed = execution_policy::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at).or(failed);
         if let Some(upgrade) = &upgrade
             && let Some(at) = upgrade_status::look_again(&upgrade.decision, self.now)
@@ -290,8 +290,8 @@ impl Reconcile<'_> {
         };
         let conditions = conditions::with_overall(conditions, generation, &overall, self.now);
         let waits = self.waited_for(&in_aws, upgrade.as_ref().map(|upgrade| &upgrade.decision), &says);
-        let drift = consent::drift(&in_aws, &previous.drift, self.now);
-        let synced = consent::synced(&in_aws, &asked, previous.synced.as_deref());
+        let drift = execution_policy::drift(&in_aws, &previous.drift, self.now);
+        let synced = execution_policy::synced(&in_aws, &asked, previous.synced.as_deref());
         let tag_keys = self.tag_keys(previous, &in_aws);
         let changed_outside = previous.synced.as_deref() == Some(asked.as_str());
         let input = plan_status::Input {

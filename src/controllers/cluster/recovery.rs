@@ -10,7 +10,7 @@ use crate::api::status::EksClusterStatus;
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals;
 use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::consent::{self, Proposal};
+use crate::controllers::execution_policy::{self, Proposal};
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::recovery::{self, Recovering, Word};
 use crate::controllers::report::Next;
@@ -84,7 +84,7 @@ impl Reconcile<'_> {
         let report = self.engine_while(&may_take, &graph, cloud, Goal::Present, &consent).await;
         let (subject, plan, ahead) = (self.subject(), &report.plan, Ahead::default());
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
-        let agreed = consent::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
+        let agreed = execution_policy::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
         let Says { message: waits, .. } = self.waits(&agreed, &plan.summary());
         let (overall, next) = word.standing(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
         let is_done = recovery::is_done(&report);

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
-use super::begins;
+use super::deletion_gate;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, ResourceStatus};
 use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
@@ -115,7 +115,7 @@ pub fn shown(cluster: &EksCluster) -> Shown {
 fn consent(cluster: &EksCluster) -> String {
     let EksClusterSpec { change_policy, drift_policy, adoption_policy, deletion_policy, .. } = &cluster.spec;
     let status = cluster.status.as_ref();
-    let begun = status.is_some_and(begins::has_begun);
+    let begun = status.is_some_and(deletion_gate::has_begun);
     let approved = status.and_then(|status| status.plan.as_ref()).map(|plan| &plan.approved[..]).unwrap_or_default();
     let theirs: Vec<_> = approved.iter().filter(|step| step.resource.starts_with("nodeGroup/")).collect();
     let in_force = status.and_then(|status| status.change_policy);
@@ -137,7 +137,7 @@ pub fn node_group_shown(group: &NodeGroup) -> Shown {
         status.and_then(|status| stalled(&status.conditions).map(|stalled| stalled.reason)),
         status.and_then(|status| status.replicas),
         status.and_then(|status| status.version.as_ref()),
-        (super::upgrade::seen::is_busy(group), &group.spec.version, group.spec.suspend),
+        (super::upgrade::observation::is_busy(group), &group.spec.version, group.spec.suspend),
     ));
     Shown { digest, part_of: group.spec.cluster_ref.name.clone() }
 }

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 
 use super::Removal;
 use crate::api::RELEASE_ANNOTATION;
-use crate::controllers::consent::{Approvals, instructions};
-use crate::engine::consent::digest;
+use crate::controllers::execution_policy::{Approvals, instructions};
+use crate::engine::execution_policy::digest;
 
 /// The release of one deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Release {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controllers::consent::ApprovalObject;
+    use crate::controllers::execution_policy::ApprovalObject;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -7,7 +7,7 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{APPROVE_ANNOTATION, EksCluster};
 use crate::controllers::approvals::{self, policy};
-use crate::controllers::consent::Approvals;
+use crate::controllers::execution_policy::Approvals;
 use crate::controllers::events::Told;
 
 impl Reconcile<'_> {

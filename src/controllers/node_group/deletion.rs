@@ -14,15 +14,15 @@ use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::apply;
-use crate::controllers::cluster::begins;
+use crate::controllers::cluster::deletion_gate;
 use crate::controllers::cluster::view::view;
 use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::consent::{self, Proposal};
+use crate::controllers::execution_policy::{self, Proposal};
 use crate::controllers::deadline::answered;
 use crate::controllers::events::Told;
 use crate::controllers::recovery::handed_over;
 use crate::controllers::report::{self, MANAGEMENT_API, Next};
-use crate::engine::consent::{Approved, Given};
+use crate::engine::execution_policy::{Approved, Given};
 use crate::engine::failure::span;
 use crate::engine::{Consent, Goal};
 use crate::resources::node_group::Target;
@@ -83,7 +83,7 @@ impl Reconcile<'_> {
         if cluster.metadata.deletion_timestamp.is_some() {
             let status = cluster.status.clone().unwrap_or_default();
             let waits = |message: &str| self.waiting(previous, Reason::WaitingForCluster, message.to_owned());
-            if !begins::has_begun(&status) && apply::has_finalizer(cluster) {
+            if !deletion_gate::has_begun(&status) && apply::has_finalizer(cluster) {
                 return Some(waits("waiting for the deletion of its EksCluster to begin"));
             }
             let held = self.ctx.clearings.hold_nodes(cluster, self.ctx.settings.load_balancer_timeout, self.now);
@@ -160,7 +160,7 @@ impl Reconcile<'_> {
         }
         let subject = report::subject(self.group);
         let proposal = Proposal { subject: &subject, plan: &report.plan, ahead: &[], facts: &report.facts };
-        let agreed = consent::agree(&consent, proposal, &self.approvals(previous), None);
+        let agreed = execution_policy::agree(&consent, proposal, &self.approvals(previous), None);
         let summary = report.plan.summary();
         let mut outcome = self.reported(previous, report, &Target::default(), &consent, "");
         self.publish_approval(previous, &outcome.status).await;

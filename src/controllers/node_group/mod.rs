@@ -31,7 +31,7 @@ use super::account::{self, Grant, Refusal, Request, named};
 use super::apply;
 use super::cluster::view::view;
 use super::conditions::Overall;
-use super::consent::{self, Proposal};
+use super::execution_policy::{self, Proposal};
 use super::context::{Context, State};
 use super::drift_events::News;
 use super::journal::{self, NoJournal};
@@ -318,15 +318,15 @@ impl Reconcile<'_> {
         target: &Target,
     ) -> (Consent, String) {
         let spec = &self.group.spec;
-        let wanted = consent::wanted(spec, &grant.settings, &cluster.spec.tags);
-        let asked = consent::wanted(spec, &grant.settings, &(&wanted, &target.version));
+        let wanted = execution_policy::wanted(spec, &grant.settings, &cluster.spec.tags);
+        let asked = execution_policy::wanted(spec, &grant.settings, &(&wanted, &target.version));
         // An upgrade is approved as a whole, with its cluster.
         let key = key(self.group).to_string();
         let of_cluster = cluster.status.as_ref().and_then(|status| status.plan.as_ref());
         let approved: Vec<_> = of_cluster
             .map(|plan| plan.approved.iter().filter(|step| step.resource == key).cloned().collect())
             .unwrap_or_default();
-        let input = consent::Input {
+        let input = execution_policy::Input {
             change: self.change_policy(cluster),
             drift: cluster.spec.drift_policy,
             wanted,
@@ -352,7 +352,7 @@ impl Reconcile<'_> {
         let generation = self.group.metadata.generation;
         let (subject, approvals) = (report::subject(self.group), self.approvals(previous));
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &[], facts: &facts };
-        let agreed = consent::agree(consent, proposal, &approvals, previous.plan.as_ref());
+        let agreed = execution_policy::agree(consent, proposal, &approvals, previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at);
         if agreed.is_new {
             // As soon as it stands in status.
@@ -360,7 +360,7 @@ impl Reconcile<'_> {
         }
         let next = next.or(failed);
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
-        let waits = consent::waits(&agreed, &plan.summary(), &object, &approvals);
+        let waits = execution_policy::waits(&agreed, &plan.summary(), &object, &approvals);
         let (memory, ahead) = (&self.state.memory, &Ahead::default());
         let changed_outside = previous.synced.as_deref() == Some(asked);
         let shown = plan_status::Input {
@@ -378,8 +378,8 @@ impl Reconcile<'_> {
             key: &key(self.group),
             plan: &plan,
             shown: plan_status::plan_status(shown, agreed.clone()),
-            drift: consent::drift(&plan, &previous.drift, self.now),
-            synced: consent::synced(&plan, asked, previous.synced.as_deref()),
+            drift: execution_policy::drift(&plan, &previous.drift, self.now),
+            synced: execution_policy::synced(&plan, asked, previous.synced.as_deref()),
             waits: &waits,
             approved: agreed.is_new,
             violations: &violations,

@@ -10,7 +10,7 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
-use crate::controllers::consent::{self, Proposal};
+use crate::controllers::execution_policy::{self, Proposal};
 use crate::controllers::journal::NoJournal;
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::recovery::{self, Done, Word};
@@ -78,9 +78,9 @@ impl Reconcile<'_> {
         let (subject, approvals, ahead) = (report::subject(self.group), self.approvals(previous), Ahead::default());
         let plan = &report.plan;
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
-        let agreed = consent::agree(&consent, proposal, &approvals, previous.plan.as_ref());
+        let agreed = execution_policy::agree(&consent, proposal, &approvals, previous.plan.as_ref());
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
-        let waits = consent::waits(&agreed, &plan.summary(), &object, &approvals);
+        let waits = execution_policy::waits(&agreed, &plan.summary(), &object, &approvals);
         let (overall, next) = word.standing(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
         let input = plan_status::Input {
             plan,

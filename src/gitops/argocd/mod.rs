@@ -9,7 +9,7 @@ mod fixture;
 pub mod input;
 mod manifests;
 mod observe;
-mod pass;
+mod reconcile;
 mod status;
 mod sync;
 mod verdict;
@@ -17,7 +17,7 @@ mod verdict;
 use crate::gitops::watch::Watched;
 
 pub use input::{ArgoCdInput, Repository};
-pub use pass::pass;
+pub use reconcile::reconcile;
 
 /// The kinds by which Argo CD shows how it fares: its Applications, and what runs.
 pub fn watched(input: &ArgoCdInput) -> Vec<Watched> {

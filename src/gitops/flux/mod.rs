@@ -10,7 +10,7 @@ pub mod input;
 mod inventory;
 mod manifests;
 mod observe;
-mod pass;
+mod reconcile;
 mod release;
 mod source;
 mod status;
@@ -20,7 +20,7 @@ mod verdict;
 use crate::gitops::watch::Watched;
 
 pub use input::{Component, Decryption, FluxInput, NAME, Version};
-pub use pass::pass;
+pub use reconcile::reconcile;
 pub use source::{GitSource, GitVerification, OciRef, OciSource, OciVerification, Source, SourceKind};
 
 /// The kinds by which Flux shows how it fares: its own objects wherever they are, and what runs.

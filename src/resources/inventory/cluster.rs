@@ -15,7 +15,7 @@ use crate::api::network::{ExistingNetwork, IpFamily, KubernetesNetwork, Network}
 use crate::api::policy::{AdoptionPolicy, ChangePolicy, DeletionPolicy, DriftPolicy};
 use crate::api::upgrade::Upgrade;
 use crate::resources::addon_diff::configuration;
-use crate::resources::unlisted_calls::is_service_role;
+use crate::resources::prune_calls::is_service_role;
 
 /// EKS's own default, which it does not tell of older clusters.
 const STANDARD_TIER: &str = "standard";

@@ -13,7 +13,7 @@ use aws_sdk_eks::types::{
 
 use super::Target;
 use super::release;
-use super::seen::{LaunchTemplate, Seen, TaintId};
+use super::observation::{LaunchTemplate, Seen, TaintId};
 use crate::api::node_group::{
     CapacityType, DesiredPolicy, MaxUnavailable, NodeGroupSpec, ReleaseVersion, Scaling, Taint as WantedTaint,
     TaintEffect as WantedEffect, UpdateStrategy,

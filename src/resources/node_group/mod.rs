@@ -6,7 +6,7 @@
 mod changes;
 mod newest;
 mod release;
-pub mod seen;
+pub mod observation;
 pub mod target;
 
 use std::time::Duration;
@@ -29,7 +29,7 @@ use crate::engine::{
 };
 use newest::Newest;
 pub use newest::pending_release;
-pub use seen::Seen;
+pub use observation::Seen;
 pub use target::{Held, Target};
 
 /// What else waits for a maintenance window, of a node group that was seen: for people.
@@ -82,7 +82,7 @@ impl NodeGroup {
     }
 
     fn observed(&self, group: &Nodegroup, newest_release: Option<String>) -> Observed<Seen> {
-        seen::observed(&self.name, group, newest_release)
+        observation::observed(&self.name, group, newest_release)
     }
 
     async fn describe(&self, cloud: &Cloud) -> Result<Option<Nodegroup>, Failure> {

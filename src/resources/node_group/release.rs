@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::seen::Seen;
+use super::observation::Seen;
 use crate::api::KubernetesVersion;
 
 /// The node group's AMI is the user's own, out of its launch template: there are no releases of it.

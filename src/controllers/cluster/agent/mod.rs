@@ -5,8 +5,8 @@
 mod access;
 mod argocd;
 mod flux;
-mod news;
-mod pace;
+mod events;
+mod backoff;
 pub mod part;
 mod secrets;
 mod source;
@@ -24,7 +24,7 @@ use kube::runtime::reflector::ObjectRef;
 pub use access::{access, access_at, access_of, facts, locate};
 pub use argocd::ValidArgoCd;
 pub use flux::ValidFlux;
-pub use news::News;
+pub use events::AgentEvents;
 pub use secrets::Missing;
 use secrets::Reader;
 #[cfg(test)]
@@ -301,7 +301,7 @@ impl Agent {
 
     fn heard(&self, result: Result<GitOpsOutcome, GitOpsError>, took: Duration, now: Timestamp) {
         let mut inner = locked(&self.0);
-        let close = inner.last.filter(|(ended, _)| now.duration_since(*ended).unsigned_abs() < pace::IN_A_ROW + took);
+        let close = inner.last.filter(|(ended, _)| now.duration_since(*ended).unsigned_abs() < backoff::IN_A_ROW + took);
         let in_a_row = close.map_or(0, |(_, count)| count.saturating_add(1));
         inner.last = Some((now, in_a_row));
         let (pause, rest) = match result {
@@ -313,8 +313,8 @@ impl Agent {
                     let message = format!("Git has adopted, and Keelson has let go of: {}", first_of(&let_go));
                     inner.news.push(Told::normal("HandedOver", message));
                 }
-                let rest = pace::rest(took, !changed.is_empty(), in_a_row);
-                let pauses = (pace::pause(look_again, verdict.ready, inner.watched), rest);
+                let rest = backoff::rest(took, !changed.is_empty(), in_a_row);
+                let pauses = (backoff::pause(look_again, verdict.ready, inner.watched), rest);
                 if complete && status.is_some() {
                     inner.reached = Some(inner.asked);
                 }

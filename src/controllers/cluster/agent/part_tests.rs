@@ -4,7 +4,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::*;
-use crate::engine::consent::Given;
+use crate::engine::execution_policy::Given;
 use crate::engine::{Action, Change};
 use crate::gitops::flux::Version;
 

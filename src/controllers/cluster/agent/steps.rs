@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api::gitops::GitOps;
 use crate::api::status::{AgentField, EksClusterStatus, MAX_AGENT_FIELDS};
-use crate::engine::consent::digest;
+use crate::engine::execution_policy::digest;
 use crate::engine::{Action, Change, Key, Step};
 use crate::gitops::{argocd, flux};
 use crate::upgrade::AgentVersions;

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Agent;
 use crate::api::EksCluster;
 use crate::controllers::context::{Context, locked};
-use crate::gitops::follow::Told;
+use crate::gitops::agent_watch::Told;
 use crate::gitops::watch::Watched;
 use crate::gitops::workload::Access;
 use crate::telemetry::gitops::Watching;

@@ -3,7 +3,7 @@
 //!
 //! I/O: AWS through [`crate::resources::readiness`], the workload cluster through [`crate::gitops`]; reads only.
 
-pub mod seen;
+pub mod observation;
 pub mod status;
 pub mod waiting;
 mod workload;
@@ -29,9 +29,9 @@ use crate::upgrade::preflight::{self, Preflight};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::support::{self, SupportDates};
 use crate::upgrade::{
-    Clock, Decision, Goal, Hold, Seen, Soaked, State, Step, UnreadNodes, WindowState, Windows, decide, way,
+    Clock, Decision, Goal, Hold, Seen, Soaked, State, Step, UnreadNodes, WindowState, Windows, decide, remaining_steps,
 };
-use seen::Read;
+use observation::Read;
 use workload::{Known, WorkloadReads};
 
 /// A step of the control plane begins on a look at it that is at most as old.
@@ -117,12 +117,12 @@ impl Reconcile<'_> {
             window: window.clone(),
             soaked: Soaked {
                 remaining: soak.map_or(Duration::ZERO, |soak| soak.remaining(wanted, self.now)),
-                unhealthy: soak.and_then(|_| seen::unhealthy(&self.state.memory, &groups, agent_fails(previous))),
+                unhealthy: soak.and_then(|_| observation::unhealthy(&self.state.memory, &groups, agent_fails(previous))),
             },
         };
         let mut made = self.state.kind.upgrade.preflight.clone();
         let decided = |made: &Option<(Preflight, Timestamp)>, read: &Read, state: &super::State<_, _>| {
-            let seen = seen::seen(&state.memory, &self.cluster.spec, &groups, read)?;
+            let seen = observation::seen(&state.memory, &self.cluster.spec, &groups, read)?;
             Some((decide(&goal, &seen, &clock, made.as_ref().map(|(preflight, _)| preflight)), seen))
         };
         let (mut decision, mut seen) = decided(&made, &read, self.state)?;
@@ -178,7 +178,7 @@ impl Reconcile<'_> {
             }
             Err(failure) => tracing::warn!(%failure, "which Kubernetes versions EKS offers is not known now"),
         }
-        let on: Vec<_> = [at].into_iter().chain(way::path(at, goal.version)).collect();
+        let on: Vec<_> = [at].into_iter().chain(remaining_steps::path(at, goal.version)).collect();
         for addon in &self.cluster.spec.addons {
             match readiness::addon_offers(cloud, &addon.name, &on, self.read_age()).await {
                 Ok(offers) => drop(read.offers.insert(addon.name.clone(), offers)),
@@ -197,7 +197,7 @@ impl Reconcile<'_> {
             healthy_since: kept.healthy_since.as_ref().map(|since| since.0),
         });
         let soak = if stepped { Soak::default() } else { kept? };
-        let healthy = seen::unhealthy(&self.state.memory, groups, agent_fails(previous)).is_none();
+        let healthy = observation::unhealthy(&self.state.memory, groups, agent_fails(previous)).is_none();
         Some(soak.advance(healthy, self.now))
     }
 
@@ -257,7 +257,7 @@ impl Reconcile<'_> {
             preflight::version_offered(to, versions.as_ref(), today),
             preflight::addon_compatibility(&seen.addons, spec.upgrade.addons, seen.control_plane, to),
             preflight::free_addresses(free.as_deref()),
-            preflight::node_groups(&seen::health(groups)),
+            preflight::node_groups(&observation::health(groups)),
             preflight::disruption_budgets(budgets, replaced),
         ];
         Preflight { to, checks }

@@ -15,7 +15,7 @@ use crate::controllers::progress::timed;
 use crate::engine::{Action, Change, Ended, Key, Plan, Verdict};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::windows::rfc3339;
-use crate::upgrade::{Decision, Hold, Preflight, State, Step, WindowState, way};
+use crate::upgrade::{Decision, Hold, Preflight, State, Step, WindowState, remaining_steps};
 
 /// Longest text about an upgrade.
 const LONGEST: usize = 1024;
@@ -119,7 +119,7 @@ impl Input<'_> {
         let previous = self.previous.cloned().unwrap_or_default();
         let is_upgrade = self.decision.is_upgrade();
         let from = self.from();
-        let path = way::path(from, self.goal);
+        let path = remaining_steps::path(from, self.goal);
         let reached = path.iter().position(|version| *version == self.control_plane).map_or(0, |at| at + 1);
         let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let under = match &self.decision.state {

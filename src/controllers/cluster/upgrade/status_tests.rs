@@ -63,7 +63,7 @@ fn told(spec: &EksClusterSpec, seen: &Seen, plan: &Plan, remaining: u64, previou
     let window = Windows::parse(&spec.upgrade.windows).unwrap().state(now);
     let soaked = Soaked { remaining: Duration::from_secs(remaining), unhealthy: None };
     let clock = Clock { now, window: window.clone(), soaked };
-    let to = way::path(seen.control_plane, goal.version).first().copied();
+    let to = remaining_steps::path(seen.control_plane, goal.version).first().copied();
     let checks = Vec::new();
     let made = to.map(|to| Preflight { to, checks });
     let decision = decide(&goal, seen, &clock, made.as_ref());

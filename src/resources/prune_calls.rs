@@ -1,7 +1,7 @@
-//! How EKS lists, describes and deletes what [`super::unlisted`] is about. I/O: EKS.
+//! How EKS lists, describes and deletes what [`super::prune`] is about. I/O: EKS.
 
 use super::cloud::Cloud;
-use super::unlisted::{Found, Judged, Kind, Unlisted};
+use super::prune::{Found, Judged, Kind, Unlisted};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service};
 use crate::engine::{Allowed, Class, Failure};

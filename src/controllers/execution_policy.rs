@@ -9,7 +9,7 @@ use crate::api::APPROVE_ANNOTATION;
 use crate::api::conditions::bounded;
 use crate::api::policy::{ChangePolicy, DriftPolicy};
 use crate::api::status::{ApprovedStep, DriftStatus, MAX_APPROVED, MAX_DRIFT, PlanStatus};
-use crate::engine::consent::{Approved, Drift, EXISTENCE, Facts, Given, Held, StepId, Subject, digest};
+use crate::engine::execution_policy::{Approved, Drift, EXISTENCE, Facts, Given, Held, StepId, Subject, digest};
 use crate::engine::{Consent, Key, Plan, Step, Verdict};
 use crate::resources::cloud::AccountSettings;
 
@@ -276,5 +276,5 @@ pub fn is_waiting(plan: &Plan) -> bool {
 }
 
 #[cfg(test)]
-#[path = "consent_tests.rs"]
+#[path = "execution_policy_tests.rs"]
 mod tests;

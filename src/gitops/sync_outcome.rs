@@ -9,7 +9,7 @@ use super::input::AgentInput;
 use super::object::ObjectId;
 use super::verdict::Verdict;
 use super::workload::Workload;
-use super::{argocd, flux, other};
+use super::{argocd, flux, competing_agent};
 use crate::api::conditions::Reason;
 use crate::api::status::GitOpsStatus;
 
@@ -36,10 +36,10 @@ pub struct GitOpsOutcome {
 pub async fn reconcile(workload: &Workload, input: &AgentInput) -> Result<GitOpsOutcome, GitOpsError> {
     let pass = async {
         let mut outcome = match input {
-            AgentInput::Flux(input) => flux::pass(workload, input).await,
-            AgentInput::ArgoCd(input) => argocd::pass(workload, input).await,
+            AgentInput::Flux(input) => flux::reconcile(workload, input).await,
+            AgentInput::ArgoCd(input) => argocd::reconcile(workload, input).await,
         }?;
-        outcome.verdict = outcome.verdict.noting(other::word(workload, input).await?);
+        outcome.verdict = outcome.verdict.noting(competing_agent::notice(workload, input).await?);
         Ok(outcome)
     };
     let outcome = tokio::time::timeout(LONGEST_PASS, pass).await;

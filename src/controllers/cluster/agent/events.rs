@@ -12,7 +12,7 @@ const FAILURES: [Reason; 4] =
 
 /// What was told last, so that it is told once.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct AgentEvents {
     /// `None`: nothing was looked at by this process. Else what failed, if anything.
     told: Option<Option<String>>,
 }
@@ -25,7 +25,7 @@ struct Trouble {
     note: String,
 }
 
-impl News {
+impl AgentEvents {
     /// What is new. `previous`: of whoever led before, as long as this process has told nothing.
     pub fn of(&mut self, previous: &EksClusterStatus, says: &Says, gitops: Option<&GitOpsStatus>) -> Option<Told> {
         let before = self.told.take().unwrap_or_else(|| of_status(previous));
@@ -90,7 +90,7 @@ mod tests {
 
     /// `Reason note` of each that is told, in order.
     fn told(says: &[(Says, GitOpsStatus)]) -> Vec<String> {
-        let mut news = News::default();
+        let mut news = AgentEvents::default();
         let previous = EksClusterStatus::default();
         let told = says.iter().filter_map(|(says, gitops)| news.of(&previous, says, Some(gitops)));
         told.map(|told| format!("{} {}", told.reason, told.note)).collect()
@@ -131,7 +131,7 @@ mod tests {
         let kind = ConditionType::GitOpsReady;
         let (status, reason, message) = (ConditionStatus::False, Reason::SyncFailed, "GitRepository a/b: refused");
         conditions::set(&mut previous.conditions, kind, status, reason, message, None, Timestamp::UNIX_EPOCH);
-        let mut news = News::default();
+        let mut news = AgentEvents::default();
         assert_eq!(news.of(&previous, &failed(message), None), None);
         let over = news.of(&previous, &ready(), None).map(|told| told.reason);
         assert_eq!(over.as_deref(), Some("Synced"));

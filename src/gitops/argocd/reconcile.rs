@@ -18,12 +18,12 @@ use crate::gitops::apply::{self, Results, Tenure, each};
 use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
 use crate::gitops::memory::{Handover, Install};
-use crate::gitops::reconcile::{self, GitOpsOutcome};
+use crate::gitops::sync_outcome::{self, GitOpsOutcome};
 use crate::gitops::verdict::Verdict;
 use crate::gitops::workload::{Workload, locked};
 
 /// Brings Argo CD to what `input` says and reads how it fares.
-pub async fn pass(workload: &Workload, input: &ArgoCdInput) -> Result<GitOpsOutcome, CallError> {
+pub async fn reconcile(workload: &Workload, input: &ArgoCdInput) -> Result<GitOpsOutcome, CallError> {
     let mut applied = Results::default();
     let everything = !locked(&workload.memory).installed(key(input), Instant::now());
     if everything {
@@ -116,7 +116,7 @@ fn lacks_a_component(seen: &Seen) -> bool {
 fn look_again(verdict: &Verdict, seen: &Seen, input: &ArgoCdInput, now: Timestamp) -> Duration {
     let since = seen.root().and_then(|root| root.metadata.creation_timestamp);
     let age = since.map_or(0, |since| now.duration_since(since).as_secs());
-    reconcile::look_again(verdict, age, input.repository.interval)
+    sync_outcome::look_again(verdict, age, input.repository.interval)
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ use crate::api::status::{DeletionStatus, EksClusterStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RELEASE_ANNOTATION, Reason};
 use crate::controllers::approvals::ApprovedBy;
 use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::consent::{self, Agreed, Proposal};
+use crate::controllers::execution_policy::{self, Agreed, Proposal};
 use crate::controllers::deletions::{Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
 use crate::controllers::plan_status;
 use crate::controllers::report::{MANAGEMENT_API, Next};
-use crate::engine::consent::{Approved, Given};
+use crate::engine::execution_policy::{Approved, Given};
 use crate::engine::{Consent, Goal, Graph};
 use crate::resources::cloud::Cloud;
 
@@ -79,7 +79,7 @@ impl Reconcile<'_> {
         let ahead = goes_along(&self.node_groups_that_go(), self.cluster.spec.deletion_policy);
         let (subject, plan) = (self.subject(), &report.plan);
         let proposal = Proposal { subject: &subject, plan, ahead: &ahead.steps, facts: &report.facts };
-        let agreed = consent::agree(&consent, proposal, &approvals, None);
+        let agreed = execution_policy::agree(&consent, proposal, &approvals, None);
         let agreed = Agreed { is_new: agreed.is_new && held.is_none(), ..agreed };
         if agreed.is_new {
             let given =

@@ -22,7 +22,7 @@ use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
 use crate::gitops::memory::Install;
 use crate::gitops::object::{Object, ObjectId, collection};
-use crate::gitops::reconcile::{self, GitOpsOutcome};
+use crate::gitops::sync_outcome::{self, GitOpsOutcome};
 use crate::gitops::verdict::Verdict;
 use crate::gitops::workload::{Workload, locked};
 
@@ -31,7 +31,7 @@ const REQUESTED_AT: &str = "reconcile.fluxcd.io/requestedAt";
 const ASKS: &str = "keelson-asks";
 
 /// Brings Flux to what `input` says and reads how it fares.
-pub async fn pass(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, CallError> {
+pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsOutcome, CallError> {
     let mut applied = Results::default();
     let everything = !locked(&workload.memory).installed(key(input), Instant::now());
     if everything {
@@ -163,7 +163,7 @@ fn lacks_a_controller(seen: &Seen, input: &FluxInput) -> bool {
 fn look_again(verdict: &Verdict, seen: &Seen, input: &FluxInput, now: Timestamp) -> Duration {
     let since = seen.source.as_ref().and_then(|source| source.metadata.creation_timestamp);
     let age = since.map_or(0, |since| now.duration_since(since).as_secs());
-    reconcile::look_again(verdict, age, input.source.interval)
+    sync_outcome::look_again(verdict, age, input.source.interval)
 }
 
 #[cfg(test)]

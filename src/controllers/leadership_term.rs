@@ -266,5 +266,5 @@ impl Reconciled for AwsAccount {
 }
 
 #[cfg(test)]
-#[path = "term_tests.rs"]
+#[path = "leadership_term_tests.rs"]
 mod tests;

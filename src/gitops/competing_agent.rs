@@ -38,7 +38,7 @@ const ARGOCD: Other = Other {
 };
 
 /// A word on the other agent, for people; `None` when there is none.
-pub async fn word(workload: &Workload, input: &AgentInput) -> Result<Option<String>, CallError> {
+pub async fn notice(workload: &Workload, input: &AgentInput) -> Result<Option<String>, CallError> {
     let other = match input {
         AgentInput::Flux(_) => ARGOCD,
         AgentInput::ArgoCd(_) => FLUX,

@@ -7,7 +7,7 @@ use super::expect::pace;
 use super::failure::Class;
 use super::key::Key;
 use super::memory::{AnyPresence, Applied, Memory, Running};
-use super::node::Node;
+use super::erased::Node;
 use super::plan::Action;
 use super::report::{Ended, Happened, Outcome};
 use super::resource::{Operation, Phase, Presence};

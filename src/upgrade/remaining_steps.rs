@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::addons;
 use super::blocks::{self, Block};
-use super::seen::{Goal, Seen, SeenAddon, SeenNodeGroup};
+use super::observation::{Goal, Seen, SeenAddon, SeenNodeGroup};
 use super::skew;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
