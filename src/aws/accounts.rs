@@ -21,7 +21,7 @@ use super::credentials::{AssumeRole, CachedCredentials, NoCredentials, OPERATOR}
 use super::errors::{AwsError, Class};
 use super::events::{Queue, queue};
 use super::session::Session;
-use super::shared::{Fresh, SharedRead};
+use super::shared::{MaxStaleness, SharedRead};
 use super::snapshots::{GlobalReads, Snapshots};
 use crate::telemetry::Metrics;
 
@@ -165,7 +165,7 @@ impl Accounts {
         let (read, global) = self.entry(identity, region);
         let (this, identity, region) = (self.clone(), identity.clone(), region.to_owned());
         let open = |_| async move { this.open(identity, region, global).await };
-        let session = read.get(Fresh::any(), Priority::Foreground, |()| true, || (), open).await?;
+        let session = read.get(MaxStaleness::any(), Priority::Foreground, |()| true, || (), open).await?;
         Ok((*session).clone())
     }
 

@@ -110,12 +110,12 @@ pub enum Priority {
 /// Makes calls for one identity in one account and region. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    place: Arc<Place>,
+    place: Arc<AccountRegion>,
     priority: Priority,
 }
 
 #[derive(Debug)]
-struct Place {
+struct AccountRegion {
     account: String,
     region: String,
     limits: Arc<Limits>,
@@ -140,7 +140,7 @@ pub(super) struct CallerParts {
 impl Caller {
     pub(super) fn new(parts: CallerParts) -> Self {
         let CallerParts { account, region, limits, global_limits, gate, metrics, credentials } = parts;
-        let place = Place { account, region, limits, global_limits, gate, metrics, credentials };
+        let place = AccountRegion { account, region, limits, global_limits, gate, metrics, credentials };
         Caller { place: Arc::new(place), priority: Priority::Foreground }
     }
 
@@ -196,7 +196,7 @@ impl Caller {
             let call = self.describe(service, action, resource);
             self.take_token(&call).await?;
             self.ask_gate(&call)?;
-            let Place { metrics, .. } = &*self.place;
+            let AccountRegion { metrics, .. } = &*self.place;
             let began = Instant::now();
             let timer = metrics.aws().start(service.as_str(), action, call.account, call.region);
             let answer = if is_write(service, action) {
@@ -323,7 +323,7 @@ fn trace_failure(call: &Call<'_>, error: &AwsError, took: Duration) {
     // Not `message`: that is the line's own.
     let details = error.message.as_str();
     match error.class() {
-        Class::Gone | Class::NoChange | Class::Busy | Class::NotYetVisible | Class::Throttled => {
+        Class::NotFound | Class::NoChange | Class::Busy | Class::NotYetVisible | Class::Throttled => {
             tracing::debug!(
                 service,
                 action,

@@ -14,7 +14,7 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 
 use super::call::{Caller, Priority, Service};
 use super::errors::{AwsError, Class};
-use super::shared::{Fresh, SharedRead};
+use super::shared::{MaxStaleness, SharedRead};
 
 /// The longest a session of an assumed role lasts when the role itself was assumed ("role chaining").
 const SESSION_SECONDS: i32 = 3600;
@@ -76,8 +76,8 @@ impl CachedCredentials {
         let life = *self.life();
         let fresh = match life {
             // All who come after that moment share one renewal.
-            Some(life) if now >= life.renew => Fresh::since(life.renew),
-            _ => Fresh::any(),
+            Some(life) if now >= life.renew => MaxStaleness::since(life.renew),
+            _ => MaxStaleness::any(),
         };
         let this = self.clone();
         let read = |_| async move { this.fetch().await };

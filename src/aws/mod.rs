@@ -24,4 +24,4 @@ pub use accounts::{Accounts, Identity, Role};
 pub use call::{Priority, Service, WriteGate};
 pub use errors::{AwsError, Class};
 pub use session::Session;
-pub use shared::Fresh;
+pub use shared::MaxStaleness;

@@ -16,28 +16,28 @@ use super::errors::AwsError;
 
 /// The oldest read a caller can use, by the time it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fresh(Option<Instant>);
+pub struct MaxStaleness(Option<Instant>);
 
-impl Fresh {
+impl MaxStaleness {
     /// Begun at `time` or later: for what was written just before `time`.
     pub fn since(time: Instant) -> Self {
-        Fresh(Some(time))
+        MaxStaleness(Some(time))
     }
 
     /// Begun at most `age` ago.
     pub fn within(age: Duration) -> Self {
         // A clock that runs for less than `age` has read nothing older.
-        Fresh(Instant::now().checked_sub(age))
+        MaxStaleness(Instant::now().checked_sub(age))
     }
 
     /// Not begun yet: reads anew, sharing with none but those who come during it.
     pub fn now() -> Self {
-        Fresh(Some(Instant::now()))
+        MaxStaleness(Some(Instant::now()))
     }
 
     /// Whatever is there.
     pub fn any() -> Self {
-        Fresh(None)
+        MaxStaleness(None)
     }
 
     fn allows(self, began: Instant) -> bool {
@@ -104,7 +104,7 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
     /// The failure of the read that this caller waited for.
     pub async fn get<F>(
         &self,
-        fresh: Fresh,
+        fresh: MaxStaleness,
         priority: Priority,
         covers: impl Fn(&S) -> bool,
         scope: impl FnOnce() -> S,
@@ -121,7 +121,7 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
 
     fn find_or_start<F>(
         &self,
-        fresh: Fresh,
+        fresh: MaxStaleness,
         priority: Priority,
         covers: impl Fn(&S) -> bool,
         scope: impl FnOnce() -> S,
@@ -164,7 +164,7 @@ impl<T: Send + Sync + 'static, S: Send + Sync + 'static> SharedRead<T, S> {
     }
 
     /// The kept value, if it will do; never a read.
-    pub fn kept(&self, fresh: Fresh, covers: impl Fn(&S) -> bool) -> Option<Arc<T>> {
+    pub fn kept(&self, fresh: MaxStaleness, covers: impl Fn(&S) -> bool) -> Option<Arc<T>> {
         let state = lock(&self.state);
         let fits = |done: &&Done<T, S>| fresh.allows(done.began) && covers(&done.scope);
         state.done.as_ref().filter(fits).map(|done| done.value.clone())

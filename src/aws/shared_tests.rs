@@ -28,14 +28,14 @@ impl Reads {
     }
 }
 
-async fn get(read: &SharedRead<usize>, fresh: Fresh, reads: &Reads) -> usize {
+async fn get(read: &SharedRead<usize>, fresh: MaxStaleness, reads: &Reads) -> usize {
     *read.get(fresh, Priority::Foreground, |()| true, || (), |_| reads.clone().next()).await.expect("reads do not fail")
 }
 
 #[tokio::test]
 async fn all_who_come_at_once_share_one_read() {
     let (read, reads) = (SharedRead::default(), Reads::default());
-    let fresh = Fresh::now();
+    let fresh = MaxStaleness::now();
     let values = futures::future::join_all((0..500).map(|_| get(&read, fresh, &reads))).await;
     assert!(values.iter().all(|value| *value == 1));
     assert_eq!(reads.count(), 1);
@@ -44,29 +44,29 @@ async fn all_who_come_at_once_share_one_read() {
 #[tokio::test]
 async fn a_value_serves_as_long_as_the_caller_allows() {
     let (read, reads) = (SharedRead::default(), Reads::default());
-    assert_eq!(get(&read, Fresh::any(), &reads).await, 1);
-    assert_eq!(get(&read, Fresh::within(Duration::from_secs(60)), &reads).await, 1);
-    assert_eq!(get(&read, Fresh::now(), &reads).await, 2);
+    assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 1);
+    assert_eq!(get(&read, MaxStaleness::within(Duration::from_secs(60)), &reads).await, 1);
+    assert_eq!(get(&read, MaxStaleness::now(), &reads).await, 2);
 }
 
 #[tokio::test]
 async fn a_write_during_a_read_asks_for_another_one() {
     let (read, reads) = (SharedRead::default(), Reads::default());
-    let early = get(&read, Fresh::any(), &reads);
+    let early = get(&read, MaxStaleness::any(), &reads);
     let late = async {
         tokio::time::sleep(Duration::from_millis(10)).await;
         // Written now: the read under way may not show it.
-        get(&read, Fresh::since(Instant::now()), &reads).await
+        get(&read, MaxStaleness::since(Instant::now()), &reads).await
     };
     assert_eq!(futures::join!(early, late), (1, 2));
-    assert_eq!(get(&read, Fresh::any(), &reads).await, 2, "the newer read is kept");
+    assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 2, "the newer read is kept");
 }
 
 #[tokio::test]
 async fn a_slow_old_read_does_not_replace_a_newer_one() {
     let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
     let slow = read.get(
-        Fresh::any(),
+        MaxStaleness::any(),
         Priority::Foreground,
         |()| true,
         || (),
@@ -77,30 +77,31 @@ async fn a_slow_old_read_does_not_replace_a_newer_one() {
     );
     let newer = async {
         tokio::time::sleep(Duration::from_millis(10)).await;
-        get(&read, Fresh::now(), &reads).await
+        get(&read, MaxStaleness::now(), &reads).await
     };
     let (old, new) = futures::join!(slow, newer);
     assert_eq!((*old.expect("no failure"), new), (100, 1));
-    assert_eq!(get(&read, Fresh::any(), &reads).await, 1);
+    assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 1);
 }
 
 #[tokio::test]
 async fn a_failure_is_shared_by_those_who_waited_and_then_forgotten() {
     let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
-    let all = (0..10).map(|_| read.get(Fresh::any(), Priority::Foreground, |()| true, || (), |_| reads.clone().fail()));
+    let all = (0..10)
+        .map(|_| read.get(MaxStaleness::any(), Priority::Foreground, |()| true, || (), |_| reads.clone().fail()));
     let failed = futures::future::join_all(all).await;
     assert!(failed.iter().all(|result| result.as_ref().is_err_and(|error| error.class() == Class::Unavailable)));
     assert_eq!(reads.count(), 1);
-    assert_eq!(get(&read, Fresh::any(), &reads).await, 2);
+    assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 2);
 }
 
 #[tokio::test]
 async fn a_read_goes_on_when_the_one_who_began_it_leaves() {
     let (read, reads) = (SharedRead::default(), Reads::default());
-    let leaves = tokio::time::timeout(Duration::from_millis(10), get(&read, Fresh::any(), &reads));
+    let leaves = tokio::time::timeout(Duration::from_millis(10), get(&read, MaxStaleness::any(), &reads));
     let stays = async {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        get(&read, Fresh::any(), &reads).await
+        get(&read, MaxStaleness::any(), &reads).await
     };
     let (left, stayed) = futures::join!(leaves, stays);
     assert!(left.is_err());
@@ -110,14 +111,14 @@ async fn a_read_goes_on_when_the_one_who_began_it_leaves() {
 #[tokio::test]
 async fn an_abandoned_read_is_begun_anew() {
     let (read, reads) = (SharedRead::default(), Reads::default());
-    let _ = tokio::time::timeout(Duration::from_millis(10), get(&read, Fresh::any(), &reads)).await;
-    assert_eq!(get(&read, Fresh::any(), &reads).await, 2);
+    let _ = tokio::time::timeout(Duration::from_millis(10), get(&read, MaxStaleness::any(), &reads)).await;
+    assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 2);
 }
 
 #[tokio::test]
 async fn work_in_flight_does_not_join_a_background_read_but_the_other_way_round() {
     let (read, reads) = (SharedRead::<usize>::default(), Reads::default());
-    let get = |priority| read.get(Fresh::any(), priority, |()| true, || (), |_| reads.clone().next());
+    let get = |priority| read.get(MaxStaleness::any(), priority, |()| true, || (), |_| reads.clone().next());
     let (a, b) = futures::join!(get(Priority::Background), get(Priority::Foreground));
     assert_ne!(a.expect("no failure"), b.expect("no failure"));
     read.invalidate();
@@ -128,13 +129,13 @@ async fn work_in_flight_does_not_join_a_background_read_but_the_other_way_round(
 #[tokio::test]
 async fn what_was_read_before_an_invalidation_is_not_kept() {
     let (read, reads) = (SharedRead::default(), Reads::default());
-    let early = get(&read, Fresh::any(), &reads);
+    let early = get(&read, MaxStaleness::any(), &reads);
     let forget = async {
         tokio::time::sleep(Duration::from_millis(10)).await;
         read.invalidate();
     };
     assert_eq!(futures::join!(early, forget).0, 1);
-    assert_eq!(get(&read, Fresh::any(), &reads).await, 2);
+    assert_eq!(get(&read, MaxStaleness::any(), &reads).await, 2);
 }
 
 #[tokio::test]
@@ -144,7 +145,13 @@ async fn a_read_serves_only_whom_it_covers() {
         let (read, reads) = (read.clone(), reads.clone());
         async move {
             *read
-                .get(Fresh::any(), Priority::Foreground, |covered| covered.contains(&mine), || union, |_| reads.next())
+                .get(
+                    MaxStaleness::any(),
+                    Priority::Foreground,
+                    |covered| covered.contains(&mine),
+                    || union,
+                    |_| reads.next(),
+                )
                 .await
                 .expect("no failure")
         }

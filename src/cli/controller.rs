@@ -32,7 +32,7 @@ pub struct Args {
     /// `default`].
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAMESPACE")]
     leader_election_namespace: Option<String>,
-    /// Name of the Lease. The ConfigMaps are called so with `-expectations`, `-deletions` and `-installation`
+    /// Name of the Lease. The ConfigMaps are called so with `-duration-estimates`, `-deletions` and `-installation`
     /// behind it.
     #[arg(long, env = "KEELSON_LEADER_ELECTION_NAME", default_value = "keelson")]
     leader_election_name: String,
@@ -57,11 +57,11 @@ pub struct Args {
     #[arg(long, env = "KEELSON_EVENT_QUEUE_SENDER_ID", value_delimiter = ',')]
     event_queue_sender_id: Vec<String>,
     /// How long the deletion of a cluster waits for the load balancers of its workload, before it goes on without.
-    #[arg(long, env = "KEELSON_TIMEOUT", default_value = "10m", value_parser = duration)]
-    timeout: Duration,
+    #[arg(long, env = "KEELSON_LOAD_BALANCER_TIMEOUT", default_value = "10m", value_parser = duration)]
+    load_balancer_timeout: Duration,
     /// How long a read from AWS may miss what was just written.
-    #[arg(long, env = "KEELSON_SETTLE", default_value = "10s", value_parser = duration)]
-    settle: Duration,
+    #[arg(long, env = "KEELSON_READ_AFTER_WRITE_WINDOW", default_value = "10s", value_parser = duration)]
+    read_after_write_window: Duration,
     /// How many clusters of a namespace may begin to be deleted within an hour. The rest wait for `keelson approve`.
     #[arg(long, env = "KEELSON_MAX_DELETIONS", default_value_t = 3)]
     max_deletions: u32,
@@ -142,8 +142,8 @@ fn options(args: Args) -> anyhow::Result<Options> {
         drift_interval,
         event_queue_url,
         event_queue_sender_id,
-        timeout,
-        settle,
+        load_balancer_timeout,
+        read_after_write_window,
         max_deletions,
         max_deletions_total,
         installation_id,
@@ -170,7 +170,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
     let beside = |what: &str| Some((learned_in.clone()?, format!("{leader_election_name}-{what}")));
     let given = installation_id.filter(|id| !id.is_empty());
     let installation = installation::Source { given, kept_in: beside("installation") };
-    let (learned_in, deletions_in) = (beside("expectations"), beside("deletions"));
+    let (learned_in, deletions_in) = (beside("duration-estimates"), beside("deletions"));
     Ok(Options {
         lease: leader_election.then_some((namespace, leader_election_name)),
         lease_timing: lease_timing.check().map_err(anyhow::Error::msg)?,
@@ -178,7 +178,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
         metrics_auth,
         settings: Settings {
             intervals: Intervals { drift, ..Intervals::default() },
-            settle,
+            read_after_write_window,
             sources: SourcePolicy { allow_http: allow_http_git },
             allow_ambient_account,
             concurrency,
@@ -189,7 +189,7 @@ fn options(args: Args) -> anyhow::Result<Options> {
             installation,
             event_queue_url,
             event_queue_sender_ids: event_queue_sender_id.into_iter().filter(|id| !id.is_empty()).collect(),
-            load_balancer_timeout: timeout,
+            load_balancer_timeout,
             max_watches: max_watches.into(),
             wait_scale: wait_deadline_scale,
             require_approval_objects,

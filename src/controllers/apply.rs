@@ -154,7 +154,7 @@ pub async fn delete<K: Kind>(client: &Client, object: &K) -> Result<(), kube::Er
 }
 
 /// An API error for people: a missing permission says what to grant.
-pub fn told(error: &kube::Error) -> String {
+pub fn describe_error(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.code == 403 => {
             format!("{}; grant it to the operator's service account (deploy/ has the ClusterRole)", status.message)
@@ -189,7 +189,7 @@ mod tests {
     fn an_answer_that_cannot_be_parsed_is_not_quoted() {
         let broken = serde_json::from_str::<u8>("\"SECRET\"").unwrap_err();
         assert!(broken.to_string().contains("SECRET"), "the parser quotes: {broken}");
-        let text = told(&kube::Error::SerdeError(broken));
+        let text = describe_error(&kube::Error::SerdeError(broken));
         assert!(!text.contains("SECRET") && text.contains("line 1"), "{text}");
     }
 }

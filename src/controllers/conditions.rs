@@ -6,17 +6,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::plan_status;
-use super::progress::{Standing, standing};
+use super::progress::{ResourceProgress, standing};
 use super::reasons::{self, of_action};
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionStatus, ConditionType};
 use crate::engine::check::Violation;
 use crate::engine::failure::Failed;
-use crate::engine::{Action, Goal, Held, Item, Memory, Phase, Plan, Verdict};
+use crate::engine::{Action, Goal, HoldReason, Item, Memory, Phase, Plan, Verdict};
 
 /// What a condition says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Says {
+pub struct ConditionValue {
     /// Whether it holds.
     pub status: ConditionStatus,
     /// Why.
@@ -25,14 +25,14 @@ pub struct Says {
     pub message: String,
 }
 
-impl Says {
+impl ConditionValue {
     /// It holds.
-    pub fn yes(reason: Reason, message: impl Into<String>) -> Self {
+    pub fn true_(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: ConditionStatus::True, reason, message: message.into() }
     }
 
     /// It does not.
-    pub fn no(reason: Reason, message: impl Into<String>) -> Self {
+    pub fn false_(reason: Reason, message: impl Into<String>) -> Self {
         Self { status: ConditionStatus::False, reason, message: message.into() }
     }
 
@@ -51,13 +51,13 @@ impl Says {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Overall {
     /// All is as asked.
-    Ready(Says),
+    Ready(ConditionValue),
     /// On its way.
-    Reconciling(Says),
+    Reconciling(ConditionValue),
     /// It goes no further without a person.
-    Stalled(Says),
+    Stalled(ConditionValue),
     /// It is only watched, as asked, and something of it is not there: nothing is wrong, and nothing goes on.
-    Observed(Says),
+    Observed(ConditionValue),
     /// Left alone as asked.
     Suspended(String),
 }
@@ -76,15 +76,15 @@ impl<'a> Conditions<'a> {
     }
 
     /// Sets one.
-    pub fn set(&mut self, kind: ConditionType, says: &Says) {
+    pub fn set(&mut self, kind: ConditionType, says: &ConditionValue) {
         // As the API server keeps times: in whole seconds.
         let now = Timestamp::from_second(self.now.as_second()).unwrap_or(*self.now);
-        let Says { status, reason, message } = says;
+        let ConditionValue { status, reason, message } = says;
         conditions::set(&mut self.all, kind, *status, *reason, message, self.generation, now);
     }
 
     /// Sets one that is not there yet.
-    pub fn set_default(&mut self, kind: ConditionType, says: &Says) {
+    pub fn set_default(&mut self, kind: ConditionType, says: &ConditionValue) {
         if conditions::get(&self.all, kind).is_none() {
             self.set(kind, says);
         }
@@ -96,31 +96,31 @@ impl<'a> Conditions<'a> {
         match overall {
             Overall::Ready(says) => {
                 self.set(Ready, says);
-                self.set(Reconciling, &Says::no(Reason::Reconciled, "nothing is left to do"));
-                self.set(Stalled, &Says::no(Reason::Reconciled, ""));
+                self.set(Reconciling, &ConditionValue::false_(Reason::Reconciled, "nothing is left to do"));
+                self.set(Stalled, &ConditionValue::false_(Reason::Reconciled, ""));
             }
             Overall::Reconciling(says) => {
-                self.set(Ready, &Says { status: ConditionStatus::False, ..says.clone() });
-                self.set(Reconciling, &Says { status: ConditionStatus::True, ..says.clone() });
-                self.set(Stalled, &Says::no(says.reason, ""));
+                self.set(Ready, &ConditionValue { status: ConditionStatus::False, ..says.clone() });
+                self.set(Reconciling, &ConditionValue { status: ConditionStatus::True, ..says.clone() });
+                self.set(Stalled, &ConditionValue::false_(says.reason, ""));
             }
             Overall::Stalled(says) => {
-                self.set(Ready, &Says { status: ConditionStatus::False, ..says.clone() });
-                self.set(Reconciling, &Says::no(says.reason, ""));
-                self.set(Stalled, &Says { status: ConditionStatus::True, ..says.clone() });
+                self.set(Ready, &ConditionValue { status: ConditionStatus::False, ..says.clone() });
+                self.set(Reconciling, &ConditionValue::false_(says.reason, ""));
+                self.set(Stalled, &ConditionValue { status: ConditionStatus::True, ..says.clone() });
             }
             Overall::Observed(says) => {
-                self.set(Ready, &Says { status: ConditionStatus::False, ..says.clone() });
-                self.set(Reconciling, &Says::no(says.reason, ""));
-                self.set(Stalled, &Says::no(says.reason, ""));
+                self.set(Ready, &ConditionValue { status: ConditionStatus::False, ..says.clone() });
+                self.set(Reconciling, &ConditionValue::false_(says.reason, ""));
+                self.set(Stalled, &ConditionValue::false_(says.reason, ""));
             }
             Overall::Suspended(message) => {
                 // A cluster that works does not break because it is left alone.
                 let ready = conditions::is_true(&self.all, Ready);
-                let says = Says { status: ready.into(), reason: Reason::Suspended, message: message.clone() };
+                let says = ConditionValue { status: ready.into(), reason: Reason::Suspended, message: message.clone() };
                 self.set(Ready, &says);
-                self.set(Reconciling, &Says::no(Reason::Suspended, message));
-                self.set(Stalled, &Says::no(Reason::Suspended, ""));
+                self.set(Reconciling, &ConditionValue::false_(Reason::Suspended, message));
+                self.set(Stalled, &ConditionValue::false_(Reason::Suspended, ""));
             }
         }
     }
@@ -136,16 +136,16 @@ const BELIEVED: SignedDuration = SignedDuration::from_mins(5);
 
 /// Whether a failure is one that passes by itself, and did not last yet.
 fn passes(failed: &Failed, now: Timestamp) -> bool {
-    !failed.needs_a_person(now) && now.duration_since(failed.first) < BELIEVED
+    !failed.requires_intervention(now) && now.duration_since(failed.first) < BELIEVED
 }
 
 /// Where an object stands whose account could not be reached.
 pub fn before_the_engine(failed: &Failed, previous: &[Condition], now: Timestamp) -> Overall {
-    let says = Says::no(reasons::reason(failed.failure.class), &failed.failure.message);
+    let says = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
     let before = conditions::get(previous, ConditionType::Ready).filter(|ready| ready.status == "True");
     match before {
-        Some(ready) if passes(failed, now) => Overall::Ready(Says::yes(Reason::Available, &ready.message)),
-        _ if failed.needs_a_person(now) => Overall::Stalled(says),
+        Some(ready) if passes(failed, now) => Overall::Ready(ConditionValue::true_(Reason::Available, &ready.message)),
+        _ if failed.requires_intervention(now) => Overall::Stalled(says),
         _ => Overall::Reconciling(says),
     }
 }
@@ -153,7 +153,7 @@ pub fn before_the_engine(failed: &Failed, previous: &[Condition], now: Timestamp
 /// What InSync says when AWS could not be asked.
 pub fn not_asked(all: &mut Vec<Condition>, generation: Option<i64>, now: Timestamp, failed: &Failed) {
     let mut changed = Conditions::from(all, generation, &now);
-    changed.set(ConditionType::InSync, &Says::unknown(Reason::Pending, &failed.failure.message));
+    changed.set(ConditionType::InSync, &ConditionValue::unknown(Reason::Pending, &failed.failure.message));
     *all = changed.into_all();
 }
 
@@ -165,8 +165,8 @@ fn believed(item: &Item, memory: &Memory, now: Timestamp) -> bool {
 
 /// What a plan comes to, over some of its resources.
 pub fn part(plan: &Plan, memory: &Memory, of: impl Fn(&Item) -> bool, now: Timestamp, ready: &str) -> (Overall, usize) {
-    let mut leading: Option<(Duration, Says)> = None;
-    let mut held: Option<Says> = None;
+    let mut leading: Option<(Duration, ConditionValue)> = None;
+    let mut held: Option<ConditionValue> = None;
     let mut count = 0;
     for item in plan.items.iter().filter(|item| of(item)) {
         count += 1;
@@ -174,14 +174,16 @@ pub fn part(plan: &Plan, memory: &Memory, of: impl Fn(&Item) -> bool, now: Times
             continue;
         }
         match standing(item, plan.goal, now) {
-            Standing::Settled => {}
-            Standing::Stuck { reason, message } => return (Overall::Stalled(Says::no(reason, message)), count),
-            Standing::Held { reason, message } => {
-                held.get_or_insert(Says::no(reason, message));
+            ResourceProgress::Settled => {}
+            ResourceProgress::Stalled { reason, message } => {
+                return (Overall::Stalled(ConditionValue::false_(reason, message)), count);
             }
-            Standing::Moving { reason, message, weight } => {
+            ResourceProgress::Held { reason, message } => {
+                held.get_or_insert(ConditionValue::false_(reason, message));
+            }
+            ResourceProgress::Progressing { reason, message, weight } => {
                 if leading.as_ref().is_none_or(|(most, _)| weight > *most) {
-                    leading = Some((weight, Says::no(reason, message)));
+                    leading = Some((weight, ConditionValue::false_(reason, message)));
                 }
             }
         }
@@ -191,30 +193,30 @@ pub fn part(plan: &Plan, memory: &Memory, of: impl Fn(&Item) -> bool, now: Times
         (Some((weight, _)), Some(says)) if weight.is_zero() => (left_alone(says), count),
         (Some((_, says)), _) => (Overall::Reconciling(says), count),
         (None, Some(says)) => (left_alone(says), count),
-        (None, None) => (Overall::Ready(Says::yes(Reason::Available, ready)), count),
+        (None, None) => (Overall::Ready(ConditionValue::true_(Reason::Available, ready)), count),
     }
 }
 
 /// What is held back waits for a person, unless nobody asked for it to be done.
-fn left_alone(says: Says) -> Overall {
+fn left_alone(says: ConditionValue) -> Overall {
     if says.reason == Reason::Observed { Overall::Observed(says) } else { Overall::Stalled(says) }
 }
 
 /// The condition of a part.
-pub fn part_says(overall: Overall) -> Says {
+pub fn part_says(overall: Overall) -> ConditionValue {
     match overall {
         Overall::Ready(says) => says,
         Overall::Reconciling(says) | Overall::Stalled(says) | Overall::Observed(says) => {
-            Says { status: ConditionStatus::False, ..says }
+            ConditionValue { status: ConditionStatus::False, ..says }
         }
-        Overall::Suspended(message) => Says::unknown(Reason::Suspended, message),
+        Overall::Suspended(message) => ConditionValue::unknown(Reason::Suspended, message),
     }
 }
 
 /// The whole plan: what is in the way, else what takes longest, with how far it is.
 pub fn whole(plan: &Plan, memory: &Memory, violations: &[Violation], now: Timestamp, ready: &str) -> Overall {
     if let Some(violation) = violations.first() {
-        return Overall::Stalled(Says::no(Reason::AwsError, violation.to_string()));
+        return Overall::Stalled(ConditionValue::false_(Reason::AwsError, violation.to_string()));
     }
     let (overall, total) = part(plan, memory, |_| true, now, ready);
     match overall {
@@ -236,26 +238,26 @@ pub fn whole(plan: &Plan, memory: &Memory, violations: &[Violation], now: Timest
 }
 
 /// InSync: AWS matches the spec, or which field of what differs.
-pub fn in_sync(plan: &Plan, memory: &Memory) -> Says {
+pub fn in_sync(plan: &Plan, memory: &Memory) -> ConditionValue {
     let mut drift = Vec::new();
     let mut creating = 0;
     for item in &plan.items {
         let name = super::progress::label(&item.key);
         if !item.drift.is_empty() {
-            drift.push(format!("{name}: {}", plan_status::told(&item.drift)));
+            drift.push(format!("{name}: {}", plan_status::format_changes(&item.drift)));
         }
         if !item.forbidden.is_empty() {
-            drift.push(format!("{name}: {}", plan_status::told(&item.forbidden)));
+            drift.push(format!("{name}: {}", plan_status::format_changes(&item.forbidden)));
         }
         match &item.verdict {
             Verdict::Pending(step, waits) if super::progress::is_as_asked(step, waits) => {}
-            Verdict::Held(step, Held::Drift) if step.action == Action::Create => {
+            Verdict::Held(step, HoldReason::Drift) if step.action == Action::Create => {
                 drift.push(format!("{name}: it was there and is gone"));
             }
             Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _)
                 if step.action == Action::Update =>
             {
-                drift.push(format!("{name}: {}", plan_status::told(&step.changes)));
+                drift.push(format!("{name}: {}", plan_status::format_changes(&step.changes)));
             }
             Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _)
                 if step.action == Action::Create =>
@@ -269,19 +271,21 @@ pub fn in_sync(plan: &Plan, memory: &Memory) -> Says {
                 }
             }
             Verdict::Blocked(_) => drift.push(format!("{name}: it cannot be brought to what is asked")),
-            Verdict::Unseen(_) => return Says::unknown(Reason::Pending, format!("{name} could not be looked at")),
+            Verdict::Unseen(_) => {
+                return ConditionValue::unknown(Reason::Pending, format!("{name} could not be looked at"));
+            }
             Verdict::Waiting { action, .. } if *action != Action::Create => {
-                return Says::no(of_action(*action), format!("{name} is changing"));
+                return ConditionValue::false_(of_action(*action), format!("{name} is changing"));
             }
             Verdict::Waiting { .. } => creating += 1,
             _ => {}
         }
     }
     if !drift.is_empty() {
-        Says::no(Reason::Drifted, drift.join("; "))
+        ConditionValue::false_(Reason::Drifted, drift.join("; "))
     } else if creating > 0 {
-        Says::no(Reason::Creating, format!("{creating} of {} resources to be made", plan.items.len()))
+        ConditionValue::false_(Reason::Creating, format!("{creating} of {} resources to be made", plan.items.len()))
     } else {
-        Says::yes(Reason::Synced, "AWS matches the spec")
+        ConditionValue::true_(Reason::Synced, "AWS matches the spec")
     }
 }

@@ -14,12 +14,12 @@ use tokio_util::task::TaskTracker;
 use super::apply::Kind;
 use super::approvals::Offered;
 use super::cluster::agent::Watches;
-use super::cluster::load_balancers::Clearings;
+use super::cluster::load_balancers::LoadBalancerCleanups;
 use super::deletions::Guard;
-use super::drift_events::Inbox;
+use super::drift_events::PendingChanges;
 use super::edits::Edits;
 use super::events::{Events, Failures};
-use super::expectations::ByPlace;
+use super::expectations::PerAccountRegion;
 use super::leader::Leadership;
 use super::secrets::Secrets;
 use super::settings::Settings;
@@ -197,7 +197,7 @@ impl<S, R> State<S, R> {
     }
 
     /// When an object that was just edited is acted upon, if that is not now. A creation and a deletion are not put off.
-    pub fn rests(&mut self, object: &impl ResourceExt, now: Timestamp) -> Option<Timestamp> {
+    pub fn is_steady(&mut self, object: &impl ResourceExt, now: Timestamp) -> Option<Timestamp> {
         let urgent = object.meta().deletion_timestamp.is_some() || !super::apply::has_finalizer(object);
         let wait = self.edits.wait(object.meta().generation.unwrap_or_default(), now);
         wait.filter(|_| !urgent)
@@ -260,13 +260,13 @@ pub struct Context {
     /// Every kind was listed once.
     pub listed: CancellationToken,
     /// How long things take, as seen here.
-    pub learned: Arc<ByPlace>,
+    pub learned: Arc<PerAccountRegion>,
     /// Counts deletions.
     pub deletions: Guard,
     /// What was heard of objects and not looked at yet.
-    pub news: Inbox,
+    pub news: PendingChanges,
     /// How far the load balancers of clusters that are to go are.
-    pub clearings: Clearings,
+    pub clearings: LoadBalancerCleanups,
     /// Who needs which Secrets.
     pub secrets: Secrets,
     /// The clusters whose agents are watched.
@@ -335,8 +335,8 @@ impl Context {
             listed: CancellationToken::new(),
             learned: Arc::default(),
             deletions,
-            news: Inbox::default(),
-            clearings: Clearings::default(),
+            news: PendingChanges::default(),
+            clearings: LoadBalancerCleanups::default(),
             secrets: Secrets::default(),
             watches,
             unreadable: Unreadables::default(),
@@ -352,7 +352,7 @@ impl Context {
 
     /// A memory that begins with this process's leadership.
     pub fn memory(&self, inventory: impl IntoIterator<Item = (crate::engine::Key, crate::engine::Recorded)>) -> Memory {
-        Memory::new(self.since, self.settings.settle, inventory)
+        Memory::new(self.since, self.settings.read_after_write_window, inventory)
     }
 
     /// The cluster of that name, as last told.

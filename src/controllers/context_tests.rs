@@ -10,12 +10,12 @@ async fn after_a_panic_no_earlier_read_counts_and_what_was_recorded_stays() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let (vpc, address) = (Key::single("vpc"), Key::single("elasticIp"));
     let states = States::<(), ()>::default();
-    let settle = Duration::from_secs(10);
+    let read_after_write_window = Duration::from_secs(10);
     {
-        let state = states.of("uid", || Memory::new(at(0), settle, []));
+        let state = states.of("uid", || Memory::new(at(0), read_after_write_window, []));
         let mut state = state.lock().await;
         state.memory.intend(&vpc, at(100));
-        state.memory.saw(&address, Presence::Absent, at(100));
+        state.memory.record_observation(&address, Presence::Absent, at(100));
         state.written = Some(());
     }
     states.restart("uid", at(105)).await;

@@ -92,7 +92,7 @@ mod tests {
         };
         let results = tokio::time::timeout(DEADLINE * 20, writes).await.expect("each ends");
         for result in results {
-            let told = apply::told(&result.unwrap_err());
+            let told = apply::describe_error(&result.unwrap_err());
             assert!(told.contains("did not answer"), "{told}");
         }
         let text = crate::telemetry::Metrics::new().encode();

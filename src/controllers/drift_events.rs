@@ -17,7 +17,7 @@ use super::apply::Kind;
 use super::cluster::facts::cluster_key;
 use super::context::{Context, locked};
 use super::event_index::EventIndex;
-use super::events::Told;
+use super::events::EventMessage;
 use super::wake_limits::{Wake, WakeLimits};
 use crate::api::{EksCluster, NodeGroup};
 use crate::aws::events::queue::Received;
@@ -26,7 +26,7 @@ use crate::aws::{AwsError, Service};
 use crate::engine::Key;
 use crate::resources::prune::Kind as Unlisted;
 use crate::resources::{access_entry, addon, existing_network, fargate_profile, pod_identity_association};
-use crate::telemetry::events::Heard;
+use crate::telemetry::events::MessageOutcome;
 
 /// While the queue cannot be read: first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -40,7 +40,7 @@ const MOST_RESOURCES: usize = 50;
 
 /// What was heard of an object and not looked at yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
+pub struct ExternalChange {
     /// When it was heard: no read from before counts.
     pub at: Timestamp,
     /// Of which resources.
@@ -49,21 +49,21 @@ pub struct News {
 
 /// News by the UID of the object, until its next reconcile takes it.
 #[derive(Debug, Default)]
-pub struct Inbox {
-    news: Mutex<HashMap<String, News>>,
+pub struct PendingChanges {
+    news: Mutex<HashMap<String, ExternalChange>>,
     limits: Mutex<WakeLimits>,
 }
 
-impl Inbox {
+impl PendingChanges {
     fn put(&self, uid: String, keys: BTreeSet<Key>, at: Timestamp) {
         let mut all = locked(&self.news);
-        let news = all.entry(uid).or_insert_with(|| News { at, keys: BTreeSet::new() });
+        let news = all.entry(uid).or_insert_with(|| ExternalChange { at, keys: BTreeSet::new() });
         news.at = news.at.max(at);
         news.keys.extend(keys);
     }
 
     /// What was heard of an object since this was asked last.
-    pub fn take(&self, uid: &str) -> Option<News> {
+    pub fn take(&self, uid: &str) -> Option<ExternalChange> {
         locked(&self.news).remove(uid)
     }
 }
@@ -122,7 +122,7 @@ fn act(ctx: &Arc<Context>, messages: Vec<Received>, now: Timestamp) -> Vec<Strin
                 sender,
                 "a message of the event queue is deleted unread: --event-queue-sender-id does not name its sender"
             );
-            Heard::Refused
+            MessageOutcome::Refused
         };
         ctx.metrics.events().heard(heard);
         receipt
@@ -130,16 +130,16 @@ fn act(ctx: &Arc<Context>, messages: Vec<Received>, now: Timestamp) -> Vec<Strin
     receipts.collect()
 }
 
-fn act_on(ctx: &Arc<Context>, index: &EventIndex, body: &str, sender: Option<&str>, now: Timestamp) -> Heard {
+fn act_on(ctx: &Arc<Context>, index: &EventIndex, body: &str, sender: Option<&str>, now: Timestamp) -> MessageOutcome {
     match Message::read(body) {
-        Ok(Message::Change(event)) if is_own(ctx, &event) => Heard::Own,
-        Ok(Message::Change(event)) if wake(ctx, index, &event, now) => Heard::News,
-        Ok(Message::Change(_) | Message::Other) => Heard::Unrelated,
+        Ok(Message::Change(event)) if is_own(ctx, &event) => MessageOutcome::Own,
+        Ok(Message::Change(event)) if wake(ctx, index, &event, now) => MessageOutcome::Relevant,
+        Ok(Message::Change(_) | Message::Other) => MessageOutcome::Unrelated,
         Err(error) => {
             tracing::warn!(%error, sender, "a message of the event queue is deleted and not acted on");
             match error {
-                RejectedMessage::NotAnEvent(_) | RejectedMessage::TooLarge(_) => Heard::Malformed,
-                RejectedMessage::Invalid(_) | RejectedMessage::Contradictory(_) => Heard::Refused,
+                RejectedMessage::NotAnEvent(_) | RejectedMessage::TooLarge(_) => MessageOutcome::Malformed,
+                RejectedMessage::Invalid(_) | RejectedMessage::Contradictory(_) => MessageOutcome::Refused,
             }
         }
     }
@@ -216,7 +216,7 @@ fn put<K: Kind>(
     let Some(uid) = object.uid() else { return };
     let wake = locked(&ctx.news.limits).next(&uid, Instant::now());
     if let (Wake::Now, Some(event)) = (&wake, shown) {
-        ctx.events.publish(object, vec![news(event, &keys)]);
+        ctx.events.publish(object, vec![describe_change(event, &keys)]);
     }
     ctx.news.put(uid.clone(), keys, now);
     let object = ObjectRef::from_obj(object);
@@ -236,14 +236,14 @@ fn put<K: Kind>(
 }
 
 /// Who did what: what a person asks first when something differs.
-fn news(event: &Event, keys: &BTreeSet<Key>) -> Told {
+fn describe_change(event: &Event, keys: &BTreeSet<Key>) -> EventMessage {
     const NAMED: usize = 5;
     let named: Vec<_> = keys.iter().take(NAMED).map(ToString::to_string).collect();
     let more = keys.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let (service, action, named) = (event.service, &event.action, named.join(", "));
     let who = event.caller_arn.as_deref().unwrap_or("somebody");
-    Told::normal("ChangedInAws", format!("{service}:{action} by {who}; {named}{more} looked at"))
+    EventMessage::normal("ChangedInAws", format!("{service}:{action} by {who}; {named}{more} looked at"))
 }
 
 /// Calls that name a network because they put something into it: what is ours stays as it is. (Nodes come and go all day.)

@@ -76,7 +76,7 @@ fn exactly_the_resources_that_are_named_are_looked_at() {
         ("aws.eks", "UpdateClusterConfig", json!({"name": "shop"}), vec![]),
         ("aws.eks", "DeleteAddon", json!({"clusterName": "prod", "addonName": "vpc-cni"}), vec!["addon/vpc-cni"]),
         ("aws.eks", "DeleteAddon", json!({"clusterName": "test", "addonName": "vpc-cni"}), vec![]),
-        ("aws.eks", "CreateAddon", json!({"clusterName": "prod", "addonName": "x"}), vec!["addon/x", "unlistedAddons"]),
+        ("aws.eks", "CreateAddon", json!({"clusterName": "prod", "addonName": "x"}), vec!["addon/x", "addonPruning"]),
         ("aws.eks", "UpdateAccessEntry", json!({"clusterName": "prod", "principalArn": role}), vec![&entry]),
         ("aws.eks", "TagResource", json!({"resourceArn": entry_arn}), vec![&entry]),
         (
@@ -145,12 +145,12 @@ fn of_a_network_that_is_lent_it_is_the_network() {
 
 #[test]
 fn news_are_kept_until_they_are_taken_and_the_latest_time_counts() {
-    let (inbox, start) = (Inbox::default(), Timestamp::UNIX_EPOCH);
+    let (inbox, start) = (PendingChanges::default(), Timestamp::UNIX_EPOCH);
     let later = start + jiff::SignedDuration::from_secs(1);
     inbox.put("u".into(), BTreeSet::from([Key::single("vpc")]), start);
     inbox.put("u".into(), BTreeSet::from([Key::single("cluster")]), later);
     let keys = BTreeSet::from([Key::single("vpc"), Key::single("cluster")]);
-    assert_eq!(inbox.take("u"), Some(News { at: later, keys }));
+    assert_eq!(inbox.take("u"), Some(ExternalChange { at: later, keys }));
     assert_eq!(inbox.take("u"), None);
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::events::Told;
+use super::events::EventMessage;
 
 /// New Events of one object in a row, and how long each takes to be made good: `client-go`'s own numbers.
 const BURST: u32 = 25;
@@ -85,7 +85,13 @@ const ROUTINE: [&str; 7] = ["Created", "Updated", "Deleted", "Adopted", "Release
 
 impl Series {
     /// What becomes of `told` of the object `uid`. `name`: that of a new Event.
-    pub fn decide(&mut self, uid: &str, told: &Told, name: impl FnOnce() -> String, now: Timestamp) -> Decision {
+    pub fn decide(
+        &mut self,
+        uid: &str,
+        told: &EventMessage,
+        name: impl FnOnce() -> String,
+        now: Timestamp,
+    ) -> Decision {
         self.sweep(now);
         let of = self.objects.entry(uid.to_owned()).or_default();
         let same = |note: &str| (told.warning, told.reason.clone(), note.to_owned());
@@ -140,7 +146,7 @@ const COMBINED: &str = "(combined from similar events)";
 
 impl OfObject {
     /// Events of the same reason lately, whatever their words.
-    fn similar(&self, told: &Told, now: Timestamp) -> usize {
+    fn similar(&self, told: &EventMessage, now: Timestamp) -> usize {
         let lately = |one: &Published| now.duration_since(one.last) < SIMILAR_WITHIN;
         let of = |key: &Same| key.0 == told.warning && key.1 == told.reason && key.2 != COMBINED;
         self.published.iter().filter(|(key, one)| of(key) && lately(one)).count()
@@ -168,7 +174,7 @@ mod tests {
         fn tell(&mut self, reason: &str, note: &str) {
             let name = format!("e{}", self.names);
             self.names += 1;
-            match self.series.decide("uid", &Told::normal(reason, note), || name, self.now) {
+            match self.series.decide("uid", &EventMessage::normal(reason, note), || name, self.now) {
                 Decision::Create { note, .. } => self.created.push(note),
                 Decision::Count { count, .. } => self.counted.push(count),
                 Decision::Nothing => {}

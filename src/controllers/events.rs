@@ -22,7 +22,7 @@ use super::watch::digest;
 use crate::api::Reason;
 use crate::api::conditions::bounded;
 use crate::api::stable_text::stable;
-use crate::engine::{Action, CREATION, Class, DELETION, Ended, Goal, Happened, Key, Operation, Outcome};
+use crate::engine::{Action, CREATION, Class, DELETION, FinishedOperation, Goal, Key, Operation, Outcome, StepResult};
 
 /// Events under way at once: a burst waits here, not in front of status patches. Those of one object go one after the other.
 const AT_ONCE: usize = 4;
@@ -34,7 +34,7 @@ const LONGEST_NOTE: usize = 1000;
 
 /// What is to be told of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct EventMessage {
     /// True: something is wrong.
     pub warning: bool,
     /// CamelCase, e.g. `Created`.
@@ -45,7 +45,7 @@ pub struct Told {
     pub note: String,
 }
 
-impl Told {
+impl EventMessage {
     /// News.
     pub fn normal(reason: &str, note: impl Into<String>) -> Self {
         Self { warning: false, reason: reason.into(), action: reason.into(), note: note.into() }
@@ -61,9 +61,9 @@ impl Told {
 pub type Failures = BTreeMap<Key, (Class, String)>;
 
 /// What is worth an event of what a reconcile did.
-pub fn of_steps(happened: &[Happened], goal: Goal, failures: &mut Failures) -> Vec<Told> {
+pub fn of_steps(steps: &[StepResult], goal: Goal, failures: &mut Failures) -> Vec<EventMessage> {
     let mut told = Vec::new();
-    for Happened { key, action, changes, outcome } in happened {
+    for StepResult { key, action, changes, outcome } in steps {
         let name = progress::label(key);
         match outcome {
             Outcome::Done(id) => {
@@ -76,24 +76,24 @@ pub fn of_steps(happened: &[Happened], goal: Goal, failures: &mut Failures) -> V
                     Action::Release => ("Released", format!("{name} {id}")),
                 };
                 if !changes.is_empty() {
-                    note = format!("{note}: {}", plan_status::told(changes));
+                    note = format!("{note}: {}", plan_status::format_changes(changes));
                 }
-                told.push(Told { action: action.as_str().into(), ..Told::normal(reason, note) });
+                told.push(EventMessage { action: action.as_str().into(), ..EventMessage::normal(reason, note) });
             }
             // Told when it is done: it may come to nothing, as it may have before.
             Outcome::Begun(_) => {}
             Outcome::Failed(failure) => {
                 let this = (failure.class, stable(&failure.message).into_owned());
-                let passes = matches!(failure.class, Class::NotYetVisible | Class::Gone | Class::NotLeader);
+                let passes = matches!(failure.class, Class::NotYetVisible | Class::NotFound | Class::NotLeader);
                 // In use for a moment is the normal course of a deletion.
-                let passes = passes || (goal == Goal::Gone && failure.class == Class::Busy);
+                let passes = passes || (goal == Goal::Deleted && failure.class == Class::Busy);
                 if passes || failures.get(key) == Some(&this) {
                     continue;
                 }
                 failures.insert(key.clone(), this);
                 let note = format!("{name}: {}", failure.message);
-                let told_as = Told::warning(reasons::reason(failure.class), note);
-                told.push(Told { action: action.as_str().into(), ..told_as });
+                let told_as = EventMessage::warning(reasons::reason(failure.class), note);
+                told.push(EventMessage { action: action.as_str().into(), ..told_as });
             }
         }
     }
@@ -101,10 +101,10 @@ pub fn of_steps(happened: &[Happened], goal: Goal, failures: &mut Failures) -> V
 }
 
 /// What was done of a kind in one reconcile, as few events: a network is dozens of resources.
-fn together(all: Vec<Told>) -> Vec<Told> {
-    let mut told: Vec<Told> = Vec::new();
+fn together(all: Vec<EventMessage>) -> Vec<EventMessage> {
+    let mut told: Vec<EventMessage> = Vec::new();
     for one in all {
-        let fits = |other: &&mut Told| {
+        let fits = |other: &&mut EventMessage| {
             !other.warning
                 && other.reason == one.reason
                 && other.note.chars().count() + one.note.chars().count() + 2 <= LONGEST_NOTE
@@ -118,27 +118,29 @@ fn together(all: Vec<Told>) -> Vec<Told> {
 }
 
 /// What is worth an event of the operations that ended: what was reached, and whatever came to nothing.
-pub fn of_operations(ended: &[Ended], failures: &mut Failures) -> Vec<Told> {
-    let told = ended.iter().filter_map(|Ended { key, operation, changes, result, .. }| {
+pub fn of_operations(ended: &[FinishedOperation], failures: &mut Failures) -> Vec<EventMessage> {
+    let told = ended.iter().filter_map(|FinishedOperation { key, operation, changes, result, .. }| {
         let (name, Operation { id, kind, .. }) = (progress::label(key), operation);
-        let what = if changes.is_empty() { String::new() } else { format!("{}, ", plan_status::told(changes)) };
+        let what =
+            if changes.is_empty() { String::new() } else { format!("{}, ", plan_status::format_changes(changes)) };
         if result.is_ok() {
             failures.remove(key);
         }
         match result {
-            Ok(took) if kind.starts_with("Version") => {
-                Some(Told::normal("Upgraded", format!("{name}: {what}{kind} {id} took {}", progress::rough(*took))))
-            }
-            Ok(_) if kind == DELETION => Some(Told::normal("Deleted", format!("{name} {id}"))),
-            Ok(_) if kind == CREATION => Some(Told::normal("Created", format!("{name} {id}"))),
+            Ok(took) if kind.starts_with("Version") => Some(EventMessage::normal(
+                "Upgraded",
+                format!("{name}: {what}{kind} {id} took {}", progress::rough(*took)),
+            )),
+            Ok(_) if kind == DELETION => Some(EventMessage::normal("Deleted", format!("{name} {id}"))),
+            Ok(_) if kind == CREATION => Some(EventMessage::normal("Created", format!("{name} {id}"))),
             // Begun by another process, or by other hands: what it changed is not known.
             Ok(_) if changes.is_empty() => None,
-            Ok(_) => Some(Told::normal("Updated", format!("{name}: {}", plan_status::told(changes)))),
+            Ok(_) => Some(EventMessage::normal("Updated", format!("{name}: {}", plan_status::format_changes(changes)))),
             // The message names the update, which is another at each try.
             Err(failure) => {
                 let this = (failure.class, failure.message.replace(id.as_str(), ""));
                 let told_before = failures.insert(key.clone(), this.clone()) == Some(this);
-                (!told_before).then(|| Told::warning(Reason::Failed, format!("{name}: {}", failure.message)))
+                (!told_before).then(|| EventMessage::warning(Reason::Failed, format!("{name}: {}", failure.message)))
             }
         }
     });
@@ -169,7 +171,7 @@ impl Events {
     }
 
     /// Publishes, in order, and returns at once.
-    pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, told: Vec<Told>) {
+    pub fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, told: Vec<EventMessage>) {
         if told.is_empty() {
             return;
         }
@@ -186,7 +188,7 @@ impl Events {
             let _place = place;
             let mut series = this.series[usize::try_from(digest(&uid)).unwrap_or_default() % AT_ONCE].lock().await;
             for told in told {
-                let told = Told { note: bounded(&stable(&told.note), LONGEST_NOTE), ..told };
+                let told = EventMessage { note: bounded(&stable(&told.note), LONGEST_NOTE), ..told };
                 let now = this.moment();
                 let name = || {
                     format!("{}.{:x}", bounded_name(about.name.as_deref().unwrap_or("keelson")), now.as_nanosecond())
@@ -205,14 +207,14 @@ impl Events {
         &self,
         api: &Api<Event>,
         about: &ObjectReference,
-        told: Told,
+        told: EventMessage,
         decision: Decision,
         now: Timestamp,
     ) -> Option<String> {
         let (name, sent) = match decision {
             Decision::Nothing => return None,
             Decision::Create { name, note } => {
-                let event = self.event(about, &name, Told { note, ..told }, now);
+                let event = self.event(about, &name, EventMessage { note, ..told }, now);
                 let sent = tokio::time::timeout(PATIENCE, api.create(&PostParams::default(), &event)).await;
                 (name, sent.map(|sent| sent.map(drop)))
             }
@@ -227,14 +229,14 @@ impl Events {
         match sent {
             Ok(Ok(())) => None,
             Ok(Err(error)) => {
-                tracing::debug!(error = %super::apply::told(&error), "an event was not taken");
+                tracing::debug!(error = %super::apply::describe_error(&error), "an event was not taken");
                 Some(name)
             }
             Err(_) => Some(name),
         }
     }
 
-    fn event(&self, about: &ObjectReference, name: &str, told: Told, now: Timestamp) -> Event {
+    fn event(&self, about: &ObjectReference, name: &str, told: EventMessage, now: Timestamp) -> Event {
         Event {
             metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
             action: Some(told.action),
@@ -268,18 +270,18 @@ mod tests {
     use super::*;
     use crate::engine::{Change, Failure};
 
-    fn happened(action: Action, outcome: Outcome) -> Happened {
-        Happened { key: Key::single("vpc"), action, changes: Vec::new(), outcome }
+    fn steps(action: Action, outcome: Outcome) -> StepResult {
+        StepResult { key: Key::single("vpc"), action, changes: Vec::new(), outcome }
     }
 
     #[test]
     fn each_step_is_told_and_a_failure_that_repeats_once() {
         let mut failures = Failures::new();
-        let denied = || happened(Action::Create, Outcome::Failed(Failure::new(Class::Denied, "CreateVpc: denied")));
-        let mut update = happened(Action::Update, Outcome::Done("vpc-1".into()));
+        let denied = || steps(Action::Create, Outcome::Failed(Failure::new(Class::Denied, "CreateVpc: denied")));
+        let mut update = steps(Action::Update, Outcome::Done("vpc-1".into()));
         update.changes.push(Change::in_place("tags[team]", "", "shop"));
         let told = of_steps(
-            &[denied(), denied(), happened(Action::Create, Outcome::Done("vpc-1".into())), update],
+            &[denied(), denied(), steps(Action::Create, Outcome::Done("vpc-1".into())), update],
             Goal::Present,
             &mut failures,
         );
@@ -297,8 +299,8 @@ mod tests {
     fn an_operation_is_told_when_it_is_done_and_not_at_each_try_that_fails() {
         let ended = |id: &str, fails: bool| {
             let operation = Operation { id: id.into(), kind: "AddonUpdate".into(), since: None };
-            let failure = Failure::new(Class::GaveUp, format!("EKS update {id} failed: it conflicts"));
-            Ended {
+            let failure = Failure::new(Class::OperationFailed, format!("EKS update {id} failed: it conflicts"));
+            FinishedOperation {
                 key: Key::named("addon", "coredns"),
                 operation,
                 changes: vec![Change::in_place("version", "1", "2")],
@@ -311,8 +313,8 @@ mod tests {
         let told: Vec<_> = tries
             .iter()
             .flat_map(|(id, fails)| {
-                let begun = happened(Action::Update, Outcome::Begun("coredns".into()));
-                let begun = Happened { key: Key::named("addon", "coredns"), ..begun };
+                let begun = steps(Action::Update, Outcome::Begun("coredns".into()));
+                let begun = StepResult { key: Key::named("addon", "coredns"), ..begun };
                 assert_eq!(of_steps(&[begun], Goal::Present, &mut failures), []);
                 of_operations(&[ended(id, *fails)], &mut failures)
             })
@@ -345,7 +347,7 @@ mod tests {
         tokio::spawn(async move { axum::serve(listener, app).await });
         let events = Events::new(Client::try_from(kube::Config::new(url)).unwrap(), "test");
         let object = k8s_openapi::api::core::v1::ConfigMap::default();
-        events.publish(&object, ["First", "Second", "Third"].map(|reason| Told::normal(reason, "x")).into());
+        events.publish(&object, ["First", "Second", "Third"].map(|reason| EventMessage::normal(reason, "x")).into());
         let deadline = std::time::Instant::now() + Duration::from_secs(5);
         while posted.lock().unwrap().len() < 3 && std::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -355,8 +357,8 @@ mod tests {
 
     #[test]
     fn what_passes_by_itself_is_no_event() {
-        let busy = happened(Action::Delete, Outcome::Failed(Failure::new(Class::Busy, "in use")));
-        assert!(of_steps(std::slice::from_ref(&busy), Goal::Gone, &mut Failures::new()).is_empty());
+        let busy = steps(Action::Delete, Outcome::Failed(Failure::new(Class::Busy, "in use")));
+        assert!(of_steps(std::slice::from_ref(&busy), Goal::Deleted, &mut Failures::new()).is_empty());
         assert_eq!(of_steps(&[busy], Goal::Present, &mut Failures::new()).len(), 1);
     }
 }

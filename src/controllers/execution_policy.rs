@@ -9,8 +9,10 @@ use crate::api::APPROVE_ANNOTATION;
 use crate::api::conditions::bounded;
 use crate::api::policy::{ChangePolicy, DriftPolicy};
 use crate::api::status::{ApprovedStep, DriftStatus, MAX_APPROVED, MAX_DRIFT, PlanStatus};
-use crate::engine::execution_policy::{Approved, Drift, EXISTENCE, Facts, Given, Held, StepId, Subject, digest};
-use crate::engine::{Consent, Key, Plan, Step, Verdict};
+use crate::engine::execution_policy::{
+    AllowedSteps, Approved, Drift, EXISTENCE, Facts, HoldReason, StepId, Subject, digest,
+};
+use crate::engine::{ExecutionPolicy, Key, Plan, Step, Verdict};
 use crate::resources::cloud::AccountSettings;
 
 /// Fields of a spec that say how Keelson goes about, and not what is to be in AWS.
@@ -75,13 +77,13 @@ pub struct Input<'a> {
 
 impl Input<'_> {
     /// What may be done.
-    pub fn consent(&self) -> Consent {
-        let given = match self.change {
-            ChangePolicy::Automatic => Given::All,
-            ChangePolicy::Observe => Given::None,
+    pub fn policy(&self) -> ExecutionPolicy {
+        let allowed = match self.change {
+            ChangePolicy::Automatic => AllowedSteps::All,
+            ChangePolicy::Observe => AllowedSteps::None,
             ChangePolicy::Approval => {
                 let own = self.plan.map_or(&[][..], |plan| &plan.approved);
-                Given::Only(own.iter().chain(self.approved_elsewhere).map(kept).collect())
+                AllowedSteps::Only(own.iter().chain(self.approved_elsewhere).map(kept).collect())
             }
         };
         let drift = match self.drift {
@@ -96,7 +98,7 @@ impl Input<'_> {
                 followed: FOLLOWED.map(str::to_owned).into(),
             },
         };
-        Consent { given, drift, wanted: self.wanted.clone(), recovers: None }
+        ExecutionPolicy { allowed, drift, wanted: self.wanted.clone(), recovers: None }
     }
 }
 
@@ -169,14 +171,14 @@ impl Approvals {
 
 /// Takes up an approval of the plan as it stands.
 pub fn agree(
-    consent: &Consent,
+    policy: &ExecutionPolicy,
     proposal: Proposal<'_>,
     approvals: &Approvals,
     previous: Option<&PlanStatus>,
 ) -> Agreed {
     let Proposal { subject, plan, ahead, facts } = proposal;
-    let hash = consent.hash(subject, plan, ahead, facts);
-    let Given::Only(approved) = &consent.given else {
+    let hash = policy.hash(subject, plan, ahead, facts);
+    let AllowedSteps::Only(approved) = &policy.allowed else {
         // What was taken up is remembered: it does not count again should approvals be asked for again.
         let taken = previous.cloned().unwrap_or_default();
         let PlanStatus { approval, approval_uid, approved_hash, .. } = taken;
@@ -191,7 +193,7 @@ pub fn agree(
     let by_object = approvals.object(&hash).filter(|object| approval_uid.as_ref() != Some(&object.uid));
     let is_new = is_waiting(plan) && (by_annotation.is_some() || by_object.is_some());
     if !is_new {
-        let approved = shown(&consent.left(approved, plan, ahead));
+        let approved = shown(&policy.left(approved, plan, ahead));
         let approved_hash = previous.map(|plan| plan.approved_hash.clone()).unwrap_or_default();
         return Agreed { hash, approved, approval, approval_uid, approved_hash, is_new };
     }
@@ -199,7 +201,7 @@ pub fn agree(
         Some(object) => approval_uid = Some(object.uid.clone()),
         None => approval = annotation.map(str::to_owned),
     }
-    let approved = shown(&consent.ids_of(plan, ahead));
+    let approved = shown(&policy.ids_of(plan, ahead));
     Agreed { approved_hash: hash.clone(), hash, approved, approval, approval_uid, is_new }
 }
 
@@ -247,7 +249,7 @@ pub fn drift(plan: &Plan, previous: &[DriftStatus], now: Timestamp) -> Vec<Drift
         DriftStatus { resource, field, wanted, seen, since }
     };
     let of_item = |item: &crate::engine::Item| -> Vec<DriftStatus> {
-        if matches!(item.verdict, Verdict::Held(_, Held::Drift)) {
+        if matches!(item.verdict, Verdict::Held(_, HoldReason::Drift)) {
             return vec![one(&item.key, EXISTENCE, "", "it is gone")];
         }
         // Not compared while AWS is at work on it, or cannot be asked: what was known holds still, or an edit would settle it.
@@ -263,7 +265,7 @@ pub fn drift(plan: &Plan, previous: &[DriftStatus], now: Timestamp) -> Vec<Drift
 /// `asked`, when AWS matches it now but for drift that is left alone; or matched it last.
 pub fn synced(plan: &Plan, asked: &str, before: Option<&str>) -> Option<String> {
     let matches = plan.items.iter().all(|item| {
-        let settled = matches!(item.verdict, Verdict::Settled | Verdict::Held(_, Held::Drift));
+        let settled = matches!(item.verdict, Verdict::Settled | Verdict::Held(_, HoldReason::Drift));
         settled && item.forbidden.is_empty()
     });
     // Once something else is asked for, AWS is on its way there: an edit that is taken back is an edit, not drift.
@@ -272,7 +274,7 @@ pub fn synced(plan: &Plan, asked: &str, before: Option<&str>) -> Option<String> 
 
 /// Whether a step waits for an approval.
 pub fn is_waiting(plan: &Plan) -> bool {
-    plan.held(Held::Approval).next().is_some()
+    plan.held(HoldReason::Approval).next().is_some()
 }
 
 #[cfg(test)]

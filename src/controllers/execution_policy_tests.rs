@@ -6,18 +6,18 @@ use super::*;
 use crate::engine::{Action, Change, Goal, Item};
 
 fn agree_to(
-    consent: &Consent,
+    policy: &ExecutionPolicy,
     plan: &Plan,
     ahead: &[(Key, Step)],
     annotation: Option<&str>,
     previous: Option<&PlanStatus>,
 ) -> Agreed {
     let approvals = Approvals { annotation: annotation.map(str::to_owned), ..Approvals::default() };
-    agree_by(consent, plan, ahead, &approvals, previous)
+    agree_by(policy, plan, ahead, &approvals, previous)
 }
 
 fn agree_by(
-    consent: &Consent,
+    policy: &ExecutionPolicy,
     plan: &Plan,
     ahead: &[(Key, Step)],
     approvals: &Approvals,
@@ -25,7 +25,7 @@ fn agree_by(
 ) -> Agreed {
     let (subject, facts) = (Subject::default(), Facts::new());
     let proposal = Proposal { subject: &subject, plan, ahead, facts: &facts };
-    agree(consent, proposal, approvals, previous)
+    agree(policy, proposal, approvals, previous)
 }
 
 fn at(second: i64) -> Timestamp {
@@ -69,57 +69,57 @@ fn kept(agreed: &Agreed) -> PlanStatus {
 }
 
 fn held(key: &str, step: &Step) -> Plan {
-    plan(vec![item(key, Verdict::Held(step.clone(), Held::Approval))])
+    plan(vec![item(key, Verdict::Held(step.clone(), HoldReason::Approval))])
 }
 
 #[test]
 fn an_approval_is_of_one_plan_and_is_used_once() {
     let step = update("logging", "", "api");
     let waiting = held("cluster", &step);
-    let consent = input(ChangePolicy::Approval, None).consent();
-    let nobody = agree_to(&consent, &waiting, &[], None, None);
+    let policy = input(ChangePolicy::Approval, None).policy();
+    let nobody = agree_to(&policy, &waiting, &[], None, None);
     assert!(!nobody.is_new && nobody.approved.is_empty() && nobody.hash.len() == 16);
-    assert!(!agree_to(&consent, &waiting, &[], Some("00000000"), None).is_new, "another plan's");
+    assert!(!agree_to(&policy, &waiting, &[], Some("00000000"), None).is_new, "another plan's");
     let hash = nobody.hash.clone();
-    let agreed = agree_to(&consent, &waiting, &[], Some(&hash), None);
+    let agreed = agree_to(&policy, &waiting, &[], Some(&hash), None);
     assert!(agreed.is_new && agreed.approved.len() == 1 && agreed.approved_hash == hash);
     // The next reconcile carries it out.
     let status = kept(&agreed);
-    let consent = input(ChangePolicy::Approval, Some(&status)).consent();
-    assert_eq!(consent.holds(&Key::single("cluster"), &step), None);
-    let done = agree_to(&consent, &plan(vec![item("cluster", Verdict::Settled)]), &[], Some(&hash), Some(&status));
+    let policy = input(ChangePolicy::Approval, Some(&status)).policy();
+    assert_eq!(policy.holds(&Key::single("cluster"), &step), None);
+    let done = agree_to(&policy, &plan(vec![item("cluster", Verdict::Settled)]), &[], Some(&hash), Some(&status));
     assert!(done.approved.is_empty() && done.hash.is_empty());
     // The same difference comes back: the old annotation does not count again, another text does.
     let status = kept(&done);
-    let consent = input(ChangePolicy::Approval, Some(&status)).consent();
-    assert_eq!(consent.holds(&Key::single("cluster"), &step), Some(Held::Approval));
-    assert!(!agree_to(&consent, &waiting, &[], Some(&hash), Some(&status)).is_new);
-    assert!(agree_to(&consent, &waiting, &[], Some(&format!("{hash}/2")), Some(&status)).is_new);
+    let policy = input(ChangePolicy::Approval, Some(&status)).policy();
+    assert_eq!(policy.holds(&Key::single("cluster"), &step), Some(HoldReason::Approval));
+    assert!(!agree_to(&policy, &waiting, &[], Some(&hash), Some(&status)).is_new);
+    assert!(agree_to(&policy, &waiting, &[], Some(&format!("{hash}/2")), Some(&status)).is_new);
     // And so does taking it away and setting it again.
-    let away = agree_to(&consent, &waiting, &[], None, Some(&status));
-    assert!(agree_to(&consent, &waiting, &[], Some(&hash), Some(&kept(&away))).is_new);
+    let away = agree_to(&policy, &waiting, &[], None, Some(&status));
+    assert!(agree_to(&policy, &waiting, &[], Some(&hash), Some(&kept(&away))).is_new);
 }
 
 #[test]
 fn an_approval_object_counts_once_and_annotations_only_where_they_may() {
     let step = update("logging", "", "api");
     let waiting = held("cluster", &step);
-    let consent = input(ChangePolicy::Approval, None).consent();
-    let hash = agree_to(&consent, &waiting, &[], None, None).hash;
+    let policy = input(ChangePolicy::Approval, None).policy();
+    let hash = agree_to(&policy, &waiting, &[], None, None).hash;
     let annotated = Approvals { annotation: Some(hash.clone()), only_objects: true, ..Approvals::default() };
-    assert!(!agree_by(&consent, &waiting, &[], &annotated, None).is_new, "annotations do not count");
+    assert!(!agree_by(&policy, &waiting, &[], &annotated, None).is_new, "annotations do not count");
     let object = |uid: &str| ApprovalObject { uid: uid.into(), hash: hash.clone() };
     let one = Approvals { objects: vec![object("one")], ..annotated };
-    let agreed = agree_by(&consent, &waiting, &[], &one, None);
+    let agreed = agree_by(&policy, &waiting, &[], &one, None);
     assert!(agreed.is_new && agreed.approved_hash == hash);
     assert_eq!((agreed.approval_uid.as_deref(), agreed.approval.as_deref()), (Some("one"), None));
     let status = kept(&agreed);
-    assert!(!agree_by(&consent, &waiting, &[], &one, Some(&status)).is_new, "it was used");
+    assert!(!agree_by(&policy, &waiting, &[], &one, Some(&status)).is_new, "it was used");
     let two = Approvals { objects: vec![object("two")], ..one };
-    assert!(agree_by(&consent, &waiting, &[], &two, Some(&status)).is_new);
+    assert!(agree_by(&policy, &waiting, &[], &two, Some(&status)).is_new);
     let other = ApprovalObject { uid: "three".into(), hash: "0".repeat(16) };
     let foreign = Approvals { objects: vec![other], ..Approvals::default() };
-    assert!(!agree_by(&consent, &waiting, &[], &foreign, None).is_new, "of another plan");
+    assert!(!agree_by(&policy, &waiting, &[], &foreign, None).is_new, "of another plan");
 }
 
 #[test]
@@ -130,24 +130,24 @@ fn an_upgrade_is_approved_as_a_whole() {
         (Key::named("nodeGroup", "web"), update("version", "1.32", "1.34")),
     ];
     let waiting = held("cluster", &first);
-    let consent = input(ChangePolicy::Approval, None).consent();
-    let hash = agree_to(&consent, &waiting, &ahead, None, None).hash;
+    let policy = input(ChangePolicy::Approval, None).policy();
+    let hash = agree_to(&policy, &waiting, &ahead, None, None).hash;
     // Whether the first step is in the plan already or still ahead makes no other plan of it.
     let all: Vec<_> = [(Key::single("cluster"), first)].into_iter().chain(ahead.clone()).collect();
     let nothing_yet = plan(vec![item("cluster", Verdict::Settled)]);
-    assert_eq!(agree_to(&consent, &nothing_yet, &all, None, None).hash, hash);
-    let status = kept(&agree_to(&consent, &waiting, &ahead, Some(&hash), None));
+    assert_eq!(agree_to(&policy, &nothing_yet, &all, None, None).hash, hash);
+    let status = kept(&agree_to(&policy, &waiting, &ahead, Some(&hash), None));
     assert_eq!(status.approved.len(), 3);
     // Between two steps nothing is in the plan, and what is ahead stays approved.
-    let consent = input(ChangePolicy::Approval, Some(&status)).consent();
-    let left = agree_to(&consent, &nothing_yet, &ahead, Some(&hash), Some(&status));
+    let policy = input(ChangePolicy::Approval, Some(&status)).policy();
+    let left = agree_to(&policy, &nothing_yet, &ahead, Some(&hash), Some(&status));
     assert_eq!(left.approved.len(), 2);
     // The node group takes its part from there.
     let elsewhere: Vec<_> = left.approved.into_iter().filter(|step| step.resource == "nodeGroup/web").collect();
-    let group = Input { approved_elsewhere: &elsewhere, ..input(ChangePolicy::Approval, None) }.consent();
+    let group = Input { approved_elsewhere: &elsewhere, ..input(ChangePolicy::Approval, None) }.policy();
     let key = Key::named("nodeGroup", "web");
     assert_eq!(group.holds(&key, &update("version", "1.32", "1.34")), None);
-    assert_eq!(group.holds(&key, &update("scaling.max", "3", "9")), Some(Held::Approval));
+    assert_eq!(group.holds(&key, &update("scaling.max", "3", "9")), Some(HoldReason::Approval));
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn drift_is_kept_with_when_it_was_noticed() {
     left.drift.push(Change::in_place("logging", "[]", "[api]"));
     let gone = item(
         "natGateway/a",
-        Verdict::Held(Step { action: Action::Create, changes: vec![], reason: None }, Held::Drift),
+        Verdict::Held(Step { action: Action::Create, changes: vec![], reason: None }, HoldReason::Drift),
     );
     let first = drift(&plan(vec![left.clone(), gone]), &[], at(100));
     let told: Vec<_> =
@@ -202,10 +202,13 @@ fn drift_is_kept_with_when_it_was_noticed() {
     assert_eq!(busy, first[..1], "what is not compared now is as it was");
     // It is known after an edit of something else, too.
     let report = Input { drift: DriftPolicy::Report, known: &first, ..input(ChangePolicy::Automatic, None) };
-    let consent = report.consent();
-    assert!(consent.leaves(&Key::single("cluster"), &Change::in_place("logging", "[]", "[api]")));
-    assert!(!consent.leaves(&Key::single("cluster"), &Change::in_place("logging", "[]", "[audit]")), "an edit of it");
-    assert!(consent.leaves_gone(&Key::named("natGateway", "a")));
+    let policy = report.policy();
+    assert!(policy.ignores_drift(&Key::single("cluster"), &Change::in_place("logging", "[]", "[api]")));
+    assert!(
+        !policy.ignores_drift(&Key::single("cluster"), &Change::in_place("logging", "[]", "[audit]")),
+        "an edit of it"
+    );
+    assert!(policy.ignores_deletion(&Key::named("natGateway", "a")));
 }
 
 #[test]

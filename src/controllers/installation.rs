@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
 
-use super::apply::{MANAGER, told};
+use super::apply::{MANAGER, describe_error};
 use super::context::Context;
 use super::deadline::answered;
 
@@ -91,7 +91,7 @@ async fn resolve(client: &Client, source: &Source) -> Result<Option<String>, Str
 async fn keep(client: &Client, namespace: &str, name: &str, given: Option<&str>) -> Result<String, String> {
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let read = || async {
-        let found = answered("get configmap", api.get_opt(name)).await.map_err(|error| told(&error))?;
+        let found = answered("get configmap", api.get_opt(name)).await.map_err(|error| describe_error(&error))?;
         let Some(found) = found else { return Ok(None) };
         let id = found.data.unwrap_or_default().remove(ID).unwrap_or_default();
         // Not written over: somebody else's, or damaged.
@@ -117,7 +117,7 @@ async fn keep(client: &Client, namespace: &str, name: &str, given: Option<&str>)
         Err(kube::Error::Api(status)) if status.code == 409 => {
             read().await?.ok_or_else(|| format!("ConfigMap {namespace}/{name} was deleted a moment ago"))
         }
-        Err(error) => Err(told(&error)),
+        Err(error) => Err(describe_error(&error)),
     }
 }
 

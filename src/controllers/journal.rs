@@ -23,7 +23,7 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
         .iter()
         .filter_map(|(key, entry)| {
             let recorded = entry.recorded.as_ref()?;
-            if matches!(entry.presence, Some(Presence::Borrowed(_) | Presence::Unclaimed(_))) {
+            if matches!(entry.presence, Some(Presence::External(_) | Presence::Unowned(_))) {
                 return None;
             }
             let state = entry.presence.as_ref().and_then(|presence| presence.observed()).map(|seen| seen.state.clone());
@@ -116,7 +116,7 @@ impl Journal for StatusJournal<'_> {
                 Ok(())
             }
             Err(error) => {
-                let message = format!("the inventory cannot be kept in status: {}", apply::told(&error));
+                let message = format!("the inventory cannot be kept in status: {}", apply::describe_error(&error));
                 Err(Failure::new(Class::Unavailable, message))
             }
         }
@@ -136,23 +136,23 @@ impl Journal for NoJournal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Observed;
+    use crate::engine::Observation;
     use std::sync::Arc;
     use std::time::Duration;
 
-    fn seen(id: &str, state: &str) -> Observed<Arc<dyn std::any::Any + Send + Sync>> {
-        Observed::ready(id, state, Arc::new(()) as _)
+    fn seen(id: &str, state: &str) -> Observation<Arc<dyn std::any::Any + Send + Sync>> {
+        Observation::ready(id, state, Arc::new(()) as _)
     }
 
     #[test]
     fn the_inventory_holds_ids_intents_and_what_vanished_but_nothing_borrowed() {
         let now = Timestamp::UNIX_EPOCH;
         let mut memory = Memory::new(now, Duration::ZERO, []);
-        memory.saw(&Key::single("vpc"), Presence::Ours(seen("vpc-1", "available")), now);
-        memory.saw(&Key::single("existingNetwork"), Presence::Borrowed(seen("vpc-2", "available")), now);
-        memory.saw(&Key::single("cluster"), Presence::Ours(seen("demo", "ACTIVE")), now);
-        memory.saw(&Key::single("cluster"), Presence::Absent, now);
-        memory.saw(&Key::named("addon", "coredns"), Presence::Absent, now);
+        memory.record_observation(&Key::single("vpc"), Presence::Ours(seen("vpc-1", "available")), now);
+        memory.record_observation(&Key::single("existingNetwork"), Presence::External(seen("vpc-2", "available")), now);
+        memory.record_observation(&Key::single("cluster"), Presence::Ours(seen("demo", "ACTIVE")), now);
+        memory.record_observation(&Key::single("cluster"), Presence::Absent, now);
+        memory.record_observation(&Key::named("addon", "coredns"), Presence::Absent, now);
         memory.intend(&Key::named("elasticIp", "eu-west-1a"), now);
         let lines = inventory(&memory);
         let told: Vec<_> = lines.iter().map(|l| (l.key.as_str(), l.id.as_deref(), l.state.as_deref())).collect();
@@ -194,7 +194,11 @@ mod tests {
         let now = Timestamp::UNIX_EPOCH;
         let mut memory = Memory::new(now, Duration::ZERO, []);
         for number in 0..250 {
-            memory.saw(&Key::named("accessEntry", number.to_string()), Presence::Ours(seen("a", "")), now);
+            memory.record_observation(
+                &Key::named("accessEntry", number.to_string()),
+                Presence::Ours(seen("a", "")),
+                now,
+            );
         }
         memory.intend(&Key::single("vpc"), now);
         let lines = inventory(&memory);

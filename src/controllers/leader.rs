@@ -67,7 +67,7 @@ impl WriteGate for Leadership {
 
 /// What stands in the Lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct LeaseRecord {
     /// Who holds it; empty: nobody.
     pub holder: String,
     /// How long it lasts without a renewal.
@@ -89,7 +89,7 @@ pub enum Decision {
 
 /// Decides. `unchanged_for` is how long this process has seen the Lease as it is, by its own clock: the times that stand in
 /// it are of another one.
-pub fn decide(lease: Option<&Held>, me: &str, unchanged_for: Duration) -> Decision {
+pub fn decide(lease: Option<&LeaseRecord>, me: &str, unchanged_for: Duration) -> Decision {
     match lease {
         None => Decision::Create,
         Some(held) if held.holder.is_empty() => Decision::Take,
@@ -247,17 +247,17 @@ impl Elector {
     }
 }
 
-fn held(lease: &Lease) -> Held {
+fn held(lease: &Lease) -> LeaseRecord {
     let spec = lease.spec.as_ref();
     let seconds = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
-    Held {
+    LeaseRecord {
         holder: spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default(),
         lasts: Duration::from_secs(u64::try_from(seconds).unwrap_or_default()),
     }
 }
 
 fn told(error: &kube::Error) -> String {
-    super::apply::told(error)
+    super::apply::describe_error(error)
 }
 
 /// A name of this replica that no other has. A Pod's own name is taken as it is, so that a container that is started again
@@ -277,8 +277,8 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(15);
 
-    fn held_by(holder: &str) -> Held {
-        Held { holder: holder.to_owned(), lasts: LEASE }
+    fn held_by(holder: &str) -> LeaseRecord {
+        LeaseRecord { holder: holder.to_owned(), lasts: LEASE }
     }
 
     #[test]

@@ -163,9 +163,9 @@ async fn one<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>, reconcile: Reconc
         return Action::requeue(UNLISTED_AGAIN);
     }
     let uid = object.uid().unwrap_or_default();
-    if object.rests() && !K::known(&ctx, &uid) {
+    if object.is_steady() && !K::known(&ctx, &uid) {
         let pause = report::spread(&*object, count);
-        if K::meet(&ctx, &object) && !pause.is_zero() {
+        if K::register(&ctx, &object) && !pause.is_zero() {
             return Action::requeue(pause);
         }
     }
@@ -198,26 +198,26 @@ async fn one<K: Reconciled>(object: Arc<K>, ctx: Arc<Context>, reconcile: Reconc
 /// What the queue needs to know of a kind.
 trait Reconciled: Kind {
     /// Nothing was left to do when it was last looked at.
-    fn rests(&self) -> bool;
+    fn is_steady(&self) -> bool;
     fn known(ctx: &Context, uid: &str) -> bool;
     /// Makes it known. True: it was not.
-    fn meet(ctx: &Context, object: &Self) -> bool;
+    fn register(ctx: &Context, object: &Self) -> bool;
     /// After a panic of its reconcile.
     fn restart(ctx: &Context, uid: &str) -> impl Future<Output = ()> + Send;
 }
 
 impl Reconciled for EksCluster {
-    fn rests(&self) -> bool {
+    fn is_steady(&self) -> bool {
         self.metadata.deletion_timestamp.is_none()
             && self
                 .status
                 .as_ref()
-                .is_some_and(|s| report::was_at_rest(self.metadata.generation, s.observed_generation, &s.conditions))
+                .is_some_and(|s| report::was_steady(self.metadata.generation, s.observed_generation, &s.conditions))
     }
     fn known(ctx: &Context, uid: &str) -> bool {
         ctx.cluster_states.knows(uid)
     }
-    fn meet(ctx: &Context, object: &Self) -> bool {
+    fn register(ctx: &Context, object: &Self) -> bool {
         let resources = object.status.as_ref().map(|status| status.resources.as_slice()).unwrap_or_default();
         let inventory = super::journal::recorded(resources);
         drop(ctx.cluster_states.of(&object.uid().unwrap_or_default(), || ctx.memory(inventory)));
@@ -231,17 +231,17 @@ impl Reconciled for EksCluster {
 }
 
 impl Reconciled for NodeGroup {
-    fn rests(&self) -> bool {
+    fn is_steady(&self) -> bool {
         self.metadata.deletion_timestamp.is_none()
             && self
                 .status
                 .as_ref()
-                .is_some_and(|s| report::was_at_rest(self.metadata.generation, s.observed_generation, &s.conditions))
+                .is_some_and(|s| report::was_steady(self.metadata.generation, s.observed_generation, &s.conditions))
     }
     fn known(ctx: &Context, uid: &str) -> bool {
         ctx.node_group_states.knows(uid)
     }
-    fn meet(ctx: &Context, object: &Self) -> bool {
+    fn register(ctx: &Context, object: &Self) -> bool {
         drop(ctx.node_group_states.of(&object.uid().unwrap_or_default(), || ctx.memory(node_group::recorded(object))));
         true
     }
@@ -251,13 +251,13 @@ impl Reconciled for NodeGroup {
 }
 
 impl Reconciled for AwsAccount {
-    fn rests(&self) -> bool {
+    fn is_steady(&self) -> bool {
         false
     }
     fn known(_: &Context, _: &str) -> bool {
         true
     }
-    fn meet(_: &Context, _: &Self) -> bool {
+    fn register(_: &Context, _: &Self) -> bool {
         false
     }
     async fn restart(ctx: &Context, uid: &str) {

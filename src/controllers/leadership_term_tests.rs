@@ -27,7 +27,7 @@ fn context() -> (Arc<Context>, Writer<EksCluster>, UnboundedReceiver<ReconcileRe
     let gate = Arc::new(Leadership::none());
     let settings = Settings {
         intervals: Intervals::default(),
-        settle: Duration::ZERO,
+        read_after_write_window: Duration::ZERO,
         sources: SourcePolicy::default(),
         allow_ambient_account: true,
         concurrency: 4,

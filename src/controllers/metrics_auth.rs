@@ -19,7 +19,7 @@ use kube::{Api, Client};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
-use super::apply::told;
+use super::apply::describe_error;
 use super::context::locked;
 
 /// How long an answer counts: a right that is taken away is gone after this.
@@ -105,7 +105,7 @@ impl Authorizer {
             .await
             .map_err(|_| "the API server does not answer".to_owned())?
             .map_err(|error| {
-                let error = told(&error);
+                let error = describe_error(&error);
                 tracing::warn!(%error, "a token for /metrics cannot be checked");
                 // What is wrong with the operator's own rights is not for whoever asks.
                 "the API server did not check the token; the operator's log says why".to_owned()

@@ -10,7 +10,7 @@ use super::execution_policy::Agreed;
 use crate::api::conditions::bounded;
 use crate::api::status::{MAX_STEPS, PlanStatus, PlanStep, StepAction, StepState};
 use crate::engine::execution_policy::Facts;
-use crate::engine::{Action, Change, Held, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
+use crate::engine::{Action, Change, HoldReason, How, Item, Key, Memory, Plan, Step, Verdict, WaitingOn};
 
 /// What the plan in status is made of.
 #[derive(Clone, Copy)]
@@ -114,7 +114,7 @@ fn step(item: &Item, input: Input<'_>) -> Option<PlanStep> {
             ..shown(Action::Delete, StepState::Pending)
         },
         // It is told as drift, and nothing is planned.
-        Verdict::Held(_, Held::Drift) => return None,
+        Verdict::Held(_, HoldReason::Drift) => return None,
         Verdict::Step(step) | Verdict::Held(step, _) => planned(step, StepState::Pending),
         Verdict::Pending(step, waits) => {
             let failed = waits.iter().find_map(|wait| match wait {
@@ -197,7 +197,7 @@ pub fn describe_step(step: &Step) -> Option<String> {
         let values: Vec<_> = changes.iter().map(|change| format!("{}: {}", change.field, change.to)).collect();
         return Some(counted(&values.join("; ")));
     }
-    Some(counted(&told(changes)))
+    Some(counted(&format_changes(changes)))
 }
 
 /// Longest `detail` of a step.
@@ -231,7 +231,7 @@ fn existing_id<'m>(item: &Item, step: &Step, memory: &'m Memory) -> Option<&'m s
 }
 
 /// "logging [] -> [api], version 1.33 -> 1.34".
-pub fn told(changes: &[Change]) -> String {
+pub fn format_changes(changes: &[Change]) -> String {
     let change = |Change { field, from, to, how }: &Change| {
         let from = if from.is_empty() { "(none)" } else { from };
         let to = if to.is_empty() { "(none)" } else { to };

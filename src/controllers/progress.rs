@@ -8,15 +8,15 @@ use jiff::{SignedDuration, Timestamp};
 use super::reasons;
 use crate::api::Reason;
 use crate::engine::failure::Failed;
-use crate::engine::{Action, Block, Class, Goal, Held, Item, Key, Step, Verdict, WaitingOn};
+use crate::engine::{Action, Block, Class, Goal, HoldReason, Item, Key, Step, Verdict, WaitingOn};
 
 /// Where one resource stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ResourceProgress {
     /// As it should be.
     Settled,
     /// On its way.
-    Moving {
+    Progressing {
         /// For the condition.
         reason: Reason,
         /// For people.
@@ -32,7 +32,7 @@ pub enum Standing {
         message: String,
     },
     /// It goes no further without a person.
-    Stuck {
+    Stalled {
         /// For the condition.
         reason: Reason,
         /// For people.
@@ -44,7 +44,7 @@ pub enum Standing {
 const TROUBLE: Duration = Duration::from_secs(86_400 * 365);
 
 /// Where the resource of `item` stands.
-pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
+pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> ResourceProgress {
     let name = label(&item.key);
     if let Some(change) = item.forbidden.first() {
         let why = match &change.how {
@@ -52,14 +52,14 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
             crate::engine::How::InPlace => "",
         };
         let message = format!("{name}: {} is {:?} and cannot become {:?}: {why}", change.field, change.from, change.to);
-        return Standing::Stuck { reason: Reason::InvalidSpec, message };
+        return ResourceProgress::Stalled { reason: Reason::InvalidSpec, message };
     }
     match &item.verdict {
-        Verdict::Settled => Standing::Settled,
+        Verdict::Settled => ResourceProgress::Settled,
         Verdict::Step(step) => {
             moving(reasons::of_action(step.action), format!("{name}: {}", doing(step.action)), Duration::ZERO)
         }
-        Verdict::Pending(step, waits) if is_as_asked(step, waits) => Standing::Settled,
+        Verdict::Pending(step, waits) if is_as_asked(step, waits) => ResourceProgress::Settled,
         Verdict::Pending(step, waits) => pending(&name, step, waits, goal, now),
         Verdict::Held(step, why) => held(&name, step, *why),
         Verdict::Waiting { action, since, until, note, .. } => {
@@ -77,18 +77,18 @@ pub fn standing(item: &Item, goal: Goal, now: Timestamp) -> Standing {
         Verdict::Unseen(Some(failed)) => unread(&name, failed, goal, now),
         Verdict::Blocked(Block::Foreign(owner)) => {
             let message = format!("{name}: {owner}");
-            Standing::Stuck { reason: Reason::NotOwned, message }
+            ResourceProgress::Stalled { reason: Reason::NotOwned, message }
         }
         Verdict::Blocked(Block::Failed(class, why)) => {
             let reason = match class {
                 Class::Unknown => Reason::Failed,
                 class => reasons::reason(*class),
             };
-            Standing::Stuck { reason, message: format!("{name}: {why}") }
+            ResourceProgress::Stalled { reason, message: format!("{name}: {why}") }
         }
         Verdict::Blocked(Block::Irreplaceable(what_to_do)) => {
             let message = format!("{name} was there and is gone: {what_to_do}");
-            Standing::Stuck { reason: Reason::Failed, message }
+            ResourceProgress::Stalled { reason: Reason::Failed, message }
         }
     }
 }
@@ -105,7 +105,7 @@ fn now_or<'a>(since: &'a Timestamp, now: &'a Timestamp) -> &'a Timestamp {
 }
 
 /// A thing that differs works all the same, so nobody waits for it where nothing is to be changed.
-fn held(name: &str, step: &Step, why: Held) -> Standing {
+fn held(name: &str, step: &Step, why: HoldReason) -> ResourceProgress {
     let what = match step.action {
         Action::Create => "to be made",
         Action::Update => "to be changed",
@@ -113,12 +113,14 @@ fn held(name: &str, step: &Step, why: Held) -> Standing {
         Action::Delete => "to be deleted",
         Action::Release => "to be let go",
     };
-    let held = |reason, message| Standing::Held { reason, message };
+    let held = |reason, message| ResourceProgress::Held { reason, message };
     match (why, step.action) {
-        (Held::Approval, _) => held(Reason::WaitingForApproval, format!("{name}: {what} once the plan is approved")),
-        (Held::Observe, Action::Update | Action::Adopt) => Standing::Settled,
-        (Held::Observe, _) => held(Reason::Observed, format!("{name}: {what}; changePolicy is Observe")),
-        (Held::Drift, _) => {
+        (HoldReason::Approval, _) => {
+            held(Reason::WaitingForApproval, format!("{name}: {what} once the plan is approved"))
+        }
+        (HoldReason::Observe, Action::Update | Action::Adopt) => ResourceProgress::Settled,
+        (HoldReason::Observe, _) => held(Reason::Observed, format!("{name}: {what}; changePolicy is Observe")),
+        (HoldReason::Drift, _) => {
             let message =
                 format!("{name} was there and is gone; driftPolicy is Report: set it to Correct to make it again");
             held(Reason::Drifted, message)
@@ -126,11 +128,11 @@ fn held(name: &str, step: &Step, why: Held) -> Standing {
     }
 }
 
-fn moving(reason: Reason, message: String, weight: Duration) -> Standing {
-    Standing::Moving { reason, message, weight }
+fn moving(reason: Reason, message: String, weight: Duration) -> ResourceProgress {
+    ResourceProgress::Progressing { reason, message, weight }
 }
 
-fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timestamp) -> Standing {
+fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timestamp) -> ResourceProgress {
     let retry = waits.iter().find_map(|wait| match wait {
         WaitingOn::Retry(failed) => Some(failed),
         _ => None,
@@ -162,11 +164,11 @@ fn pending(name: &str, step: &Step, waits: &[WaitingOn], goal: Goal, now: Timest
     moving(reasons::of_action(step.action), message, Duration::ZERO)
 }
 
-fn troubled(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Standing {
+fn troubled(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> ResourceProgress {
     let reason = reasons::reason_of_step(failed, action, goal, now);
     let message = format!("{name}: {}", failed.failure.message);
-    if failed.needs_a_person(now) {
-        return Standing::Stuck { reason, message };
+    if failed.requires_intervention(now) {
+        return ResourceProgress::Stalled { reason, message };
     }
     moving(reason, message, TROUBLE)
 }
@@ -174,15 +176,15 @@ fn troubled(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timest
 /// How long it may fail to be read, for a reason that should pass, before a person is asked for.
 const UNREAD: SignedDuration = SignedDuration::from_mins(5);
 
-fn unread(name: &str, failed: &Failed, goal: Goal, now: Timestamp) -> Standing {
+fn unread(name: &str, failed: &Failed, goal: Goal, now: Timestamp) -> ResourceProgress {
     let lasted = now.duration_since(failed.first);
-    if matches!(failed.failure.class, Class::Gone | Class::Unknown) && lasted >= UNREAD {
+    if matches!(failed.failure.class, Class::NotFound | Class::Unknown) && lasted >= UNREAD {
         let message = format!(
             "{name} could not be read for {}: {}. It is tried again; see whether AWS shows it, and what this role may read",
             rough(lasted.unsigned_abs()),
             failed.failure.message
         );
-        return Standing::Stuck { reason: reasons::reason(failed.failure.class), message };
+        return ResourceProgress::Stalled { reason: reasons::reason(failed.failure.class), message };
     }
     troubled(name, failed, Action::Update, goal, now)
 }
@@ -253,10 +255,10 @@ pub fn label(key: &Key) -> String {
         "gitOpsAgent" => "GitOps agent",
         "changePolicy" => "changePolicy",
         "removals" => "what is no longer asked for",
-        "unlistedAccessEntries" => "access entries that are not listed",
-        "unlistedAddons" => "add-ons that are not listed",
-        "unlistedPodIdentities" => "pod identities that are not listed",
-        "unlistedFargateProfiles" => "Fargate profiles that are not listed",
+        "accessEntryPruning" => "access entries that are not listed",
+        "addonPruning" => "add-ons that are not listed",
+        "podIdentityPruning" => "pod identities that are not listed",
+        "fargateProfilePruning" => "Fargate profiles that are not listed",
         other => other,
     };
     if key.name().is_empty() { kind.to_owned() } else { format!("{kind} {}", key.name()) }
@@ -322,10 +324,10 @@ mod tests {
             item(cluster(), Verdict::Blocked(Block::Irreplaceable("delete this object".into()))),
         ];
         for (action, why) in [
-            (Action::Create, Held::Approval),
-            (Action::Update, Held::Observe),
-            (Action::Create, Held::Observe),
-            (Action::Create, Held::Drift),
+            (Action::Create, HoldReason::Approval),
+            (Action::Update, HoldReason::Observe),
+            (Action::Create, HoldReason::Observe),
+            (Action::Create, HoldReason::Drift),
         ] {
             items.push(item(Key::single("vpc"), Verdict::Held(step(action), why)));
         }
@@ -335,10 +337,10 @@ mod tests {
         let table: Vec<String> = items
             .iter()
             .map(|item| match standing(item, Goal::Present, now) {
-                Standing::Settled => "settled".to_owned(),
-                Standing::Moving { reason, message, .. } => format!("moving {reason}: {message}"),
-                Standing::Held { reason, message } => format!("held {reason}: {message}"),
-                Standing::Stuck { reason, message } => format!("STUCK  {reason}: {message}"),
+                ResourceProgress::Settled => "settled".to_owned(),
+                ResourceProgress::Progressing { reason, message, .. } => format!("moving {reason}: {message}"),
+                ResourceProgress::Held { reason, message } => format!("held {reason}: {message}"),
+                ResourceProgress::Stalled { reason, message } => format!("STUCK  {reason}: {message}"),
             })
             .collect();
         insta::assert_snapshot!(table.join("\n"));
@@ -346,10 +348,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_for_minutes_needs_a_person() {
-        let gone = Failed::after(None, Failure::new(Class::Gone, "GetOpenIDConnectProvider: not there"), at(0), 0);
+        let gone = Failed::after(None, Failure::new(Class::NotFound, "GetOpenIDConnectProvider: not there"), at(0), 0);
         let stuck = |second| {
             let item = item(Key::single("oidcProvider"), Verdict::Unseen(Some(gone.clone())));
-            matches!(standing(&item, Goal::Gone, at(second)), Standing::Stuck { .. })
+            matches!(standing(&item, Goal::Deleted, at(second)), ResourceProgress::Stalled { .. })
         };
         assert!(!stuck(299) && stuck(300));
     }

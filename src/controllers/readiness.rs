@@ -75,8 +75,10 @@ async fn check(client: &Client, lease: (&str, &str)) -> Check {
         Ok(None) => Check::CouldLead,
         Ok(Some(reason)) => Check::CouldNot(reason),
         // 5xx and 429: it is there, and does not answer this just now.
-        Err(kube::Error::Api(status)) if status.code < 429 => Check::CouldNot(apply::told(&kube::Error::Api(status))),
-        Err(error) => Check::NoAnswer(format!("the API server does not answer: {}", apply::told(&error))),
+        Err(kube::Error::Api(status)) if status.code < 429 => {
+            Check::CouldNot(apply::describe_error(&kube::Error::Api(status)))
+        }
+        Err(error) => Check::NoAnswer(format!("the API server does not answer: {}", apply::describe_error(&error))),
     }
 }
 

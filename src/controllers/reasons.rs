@@ -19,12 +19,12 @@ pub fn reason(class: Class) -> Reason {
         Class::Quota => Reason::QuotaExceeded,
         Class::Capacity => Reason::InsufficientCapacity,
         Class::Denied | Class::WrongAccount => Reason::AccessDenied,
-        Class::GaveUp => Reason::Failed,
-        Class::Obstructed => Reason::UpgradeBlocked,
+        Class::OperationFailed => Reason::Failed,
+        Class::EvictionBlocked => Reason::UpgradeBlocked,
         Class::CredentialsUnavailable => Reason::CredentialsUnavailable,
         Class::Invalid => Reason::InvalidSpec,
         Class::Throttled => Reason::Throttled,
-        Class::Gone | Class::NotYetVisible | Class::Busy | Class::NoChange => Reason::AwsError,
+        Class::NotFound | Class::NotYetVisible | Class::Busy | Class::NoChange => Reason::AwsError,
         Class::Unavailable | Class::NotLeader | Class::Unknown => Reason::AwsError,
     }
 }
@@ -37,15 +37,15 @@ pub fn reason_of_step(failed: &Failed, action: Action, goal: Goal, now: Timestam
         return match class {
             Class::Busy if lasted < IN_USE => Reason::Deleting,
             Class::Busy | Class::Conflict | Class::Invalid | Class::Quota | Class::Capacity => Reason::DeletionBlocked,
-            Class::GaveUp | Class::Obstructed if failed.exhausted() => Reason::DeletionBlocked,
-            Class::GaveUp | Class::Obstructed => Reason::Deleting,
+            Class::OperationFailed | Class::EvictionBlocked if failed.exhausted() => Reason::DeletionBlocked,
+            Class::OperationFailed | Class::EvictionBlocked => Reason::Deleting,
             Class::Unavailable | Class::NotYetVisible if failed.attempts < 3 => Reason::Deleting,
             other => reason(other),
         };
     }
     match class {
-        Class::NotYetVisible if !failed.needs_a_person(now) => of_action(action),
-        Class::Busy | Class::Gone | Class::NoChange => of_action(action),
+        Class::NotYetVisible if !failed.requires_intervention(now) => of_action(action),
+        Class::Busy | Class::NotFound | Class::NoChange => of_action(action),
         Class::Unavailable | Class::NotLeader if failed.attempts < 3 => of_action(action),
         other => reason(other),
     }
@@ -78,9 +78,9 @@ mod tests {
             (Class::NotYetVisible, Goal::Present, Reason::Creating),
             (Class::Busy, Goal::Present, Reason::Creating),
             (Class::Unknown, Goal::Present, Reason::AwsError),
-            (Class::Busy, Goal::Gone, Reason::Deleting),
-            (Class::Denied, Goal::Gone, Reason::AccessDenied),
-            (Class::Invalid, Goal::Gone, Reason::DeletionBlocked),
+            (Class::Busy, Goal::Deleted, Reason::Deleting),
+            (Class::Denied, Goal::Deleted, Reason::AccessDenied),
+            (Class::Invalid, Goal::Deleted, Reason::DeletionBlocked),
         ];
         let now = Timestamp::UNIX_EPOCH;
         for (class, goal, expected) in cases {
@@ -97,6 +97,6 @@ mod tests {
         let unseen = fail(Some(&fail(None, Class::NotYetVisible, start)), Class::NotYetVisible, later);
         assert_eq!(reason_of_step(&unseen, Action::Create, Goal::Present, later), Reason::AwsError);
         let in_use = fail(Some(&fail(None, Class::Busy, start)), Class::Busy, later);
-        assert_eq!(reason_of_step(&in_use, Action::Delete, Goal::Gone, later), Reason::DeletionBlocked);
+        assert_eq!(reason_of_step(&in_use, Action::Delete, Goal::Deleted, later), Reason::DeletionBlocked);
     }
 }

@@ -12,17 +12,17 @@ use kube::ResourceExt;
 
 use super::account::Refusal;
 use super::apply::Kind;
-use super::conditions::{Overall, Says, whole};
-use super::execution_policy::Agreed;
+use super::conditions::{ConditionValue, Overall, whole};
 use super::context::Context;
-use super::events::Told;
+use super::events::EventMessage;
+use super::execution_policy::Agreed;
 use super::report::Next;
 use crate::api::conditions::bounded;
 use crate::api::status::{HandOverStatus, PlanStatus, RecoveryStatus};
 use crate::api::{EksCluster, HAND_OVER_ANNOTATION, NodeGroup, RECOVER_ANNOTATION, Reason};
 use crate::aws::Session;
 use crate::aws::tags::{INSTALLATION, Tags};
-use crate::engine::{Class, Failure, Held, Key, Memory, Report};
+use crate::engine::{Class, Failure, HoldReason, Key, Memory, Report};
 use crate::resources::adoption::Existing;
 use crate::resources::cloud::Owner;
 use crate::resources::recovery::{Item, Selection, named};
@@ -49,7 +49,7 @@ pub enum Done {
 
 /// What a person said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
+pub struct RecoveryRequest {
     /// The annotation's text: it counts once.
     text: String,
     /// The UID of the earlier object; of what is handed over, the object's own.
@@ -59,18 +59,22 @@ pub struct Word {
 }
 
 /// The word on an object, unless it was acted upon already.
-pub fn word<K: Kind>(object: &K, used: Option<&RecoveryStatus>) -> Option<Word> {
+pub fn word<K: Kind>(object: &K, used: Option<&RecoveryStatus>) -> Option<RecoveryRequest> {
     let text = bounded(object.annotations().get(RECOVER_ANNOTATION)?, LONGEST);
     let uid = named(&text).to_owned();
-    (!uid.is_empty() && used.is_none_or(|used| used.annotation != text)).then_some(Word { text, uid, to: None })
+    (!uid.is_empty() && used.is_none_or(|used| used.annotation != text)).then_some(RecoveryRequest {
+        text,
+        uid,
+        to: None,
+    })
 }
 
 /// The word that hands over what an object has, unless that was done.
-pub fn hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<Word> {
+pub fn hand_over<K: Kind>(object: &K, done: Option<&HandOverStatus>) -> Option<RecoveryRequest> {
     let text = bounded(object.annotations().get(HAND_OVER_ANNOTATION)?, LONGEST);
     let to = text.trim().to_owned();
     let is_new = !to.is_empty() && done.is_none_or(|done| done.installation != to);
-    is_new.then(|| Word { text, uid: object.uid().unwrap_or_default(), to: Some(to) })
+    is_new.then(|| RecoveryRequest { text, uid: object.uid().unwrap_or_default(), to: Some(to) })
 }
 
 /// What a person's word asks for while an object is suspended: to hand over what it has, or to take over what an earlier one had.
@@ -78,7 +82,7 @@ pub fn while_suspended<K: Kind>(
     object: &K,
     recovered: &Option<RecoveryStatus>,
     handed_over: &Option<HandOverStatus>,
-) -> Option<Word> {
+) -> Option<RecoveryRequest> {
     match object.annotations().get(HAND_OVER_ANNOTATION) {
         Some(_) => hand_over(object, handed_over.as_ref()),
         None => word(object, recovered.as_ref()),
@@ -143,7 +147,7 @@ pub fn is_done(report: &Report) -> bool {
     report.plan.settled() && report.violations.is_empty()
 }
 
-impl Word {
+impl RecoveryRequest {
     /// Where it stands after `report`, and when to go on. `waits`: how the plan is approved, for people.
     pub fn standing(
         &self,
@@ -154,7 +158,7 @@ impl Word {
         now: Timestamp,
     ) -> (Overall, Next) {
         let plan = &report.plan;
-        let reconciling = |message| Overall::Reconciling(Says::no(Reason::Updating, message));
+        let reconciling = |message| Overall::Reconciling(ConditionValue::false_(Reason::Updating, message));
         if is_done(report) {
             return (reconciling(self.describe(selection)), Next::at(now));
         }
@@ -162,12 +166,12 @@ impl Word {
             return (reconciling(format!("plan {} is approved", agreed.hash)), Next::at(now).of(report));
         }
         let next = report.next.map_or(Next::change(), Next::at).of(report);
-        let overall = if plan.held(Held::Approval).next().is_some() {
+        let overall = if plan.held(HoldReason::Approval).next().is_some() {
             let message = format!("{}: {waits}", self.would(selection));
-            Overall::Stalled(Says::no(Reason::WaitingForApproval, message))
-        } else if plan.held(Held::Observe).next().is_some() {
+            Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message))
+        } else if plan.held(HoldReason::Observe).next().is_some() {
             let message = format!("{}; changePolicy is Observe, so no tag is written", self.would(selection));
-            Overall::Stalled(Says::no(Reason::Observed, message))
+            Overall::Stalled(ConditionValue::false_(Reason::Observed, message))
         } else {
             whole(plan, memory, &report.violations, now, "")
         };
@@ -269,9 +273,9 @@ impl Word {
     }
 
     /// An event that says so.
-    pub fn done_event(&self, selection: &Selection) -> Told {
+    pub fn done_event(&self, selection: &Selection) -> EventMessage {
         let reason = if self.to.is_some() { "HandedOver" } else { "Recovered" };
-        Told::normal(reason, format!("{}; nothing but tags was written", self.describe(selection)))
+        EventMessage::normal(reason, format!("{}; nothing but tags was written", self.describe(selection)))
     }
 
     /// What status keeps of it.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::apply::{self, Kind};
 use super::conditions::{Conditions, Overall};
 use super::context::{Context, State};
-use super::events::Told;
+use super::events::EventMessage;
 use super::waiting_on;
 use super::waits::Wait;
 use super::watch::digest;
@@ -110,7 +110,7 @@ pub fn subject<K: ResourceExt>(object: &K) -> Subject {
 }
 
 /// What a person changes by asking for something: the spec, or the annotation that asks for a look.
-pub fn salt<K: ResourceExt>(object: &K) -> String {
+pub fn client_token_seed<K: ResourceExt>(object: &K) -> String {
     let asked = object.annotations().get(RECONCILE_AT_ANNOTATION).map_or("", String::as_str);
     format!("{} {asked}", object.meta().generation.unwrap_or_default())
 }
@@ -127,23 +127,25 @@ pub fn spread<K: ResourceExt>(object: &K, count: usize) -> Duration {
 }
 
 /// True when nothing is known to be left to do for the present spec.
-pub fn was_at_rest(generation: Option<i64>, observed: Option<i64>, conditions: &[Condition]) -> bool {
+pub fn was_steady(generation: Option<i64>, observed: Option<i64>, conditions: &[Condition]) -> bool {
     generation == observed && conditions::is_true(conditions, ConditionType::Ready)
 }
 
 /// Events of an object as a whole: when it becomes ready, stalled, suspended.
-pub fn news<K: Kind>(ctx: &Context, object: &K, previous: &[Condition], overall: &Overall) {
+pub fn publish_transition<K: Kind>(ctx: &Context, object: &K, previous: &[Condition], overall: &Overall) {
     let reason_before = conditions::get(previous, ConditionType::Ready).map(|c| (c.status.as_str(), c.reason.as_str()));
     let told = match overall {
-        Overall::Ready(says) if !matches!(reason_before, Some(("True", _))) => Told::normal("Ready", &says.message),
+        Overall::Ready(says) if !matches!(reason_before, Some(("True", _))) => {
+            EventMessage::normal("Ready", &says.message)
+        }
         Overall::Stalled(says) if reason_before.is_none_or(|(_, reason)| reason != says.reason.as_str()) => {
-            Told::warning(says.reason, &says.message)
+            EventMessage::warning(says.reason, &says.message)
         }
         Overall::Observed(says) if reason_before.is_none_or(|(_, reason)| reason != says.reason.as_str()) => {
-            Told::normal(says.reason.as_str(), &says.message)
+            EventMessage::normal(says.reason.as_str(), &says.message)
         }
         Overall::Suspended(message) if reason_before.is_none_or(|(_, reason)| reason != "Suspended") => {
-            Told::normal("Suspended", message)
+            EventMessage::normal("Suspended", message)
         }
         _ => return,
     };
@@ -186,7 +188,7 @@ where
         Err(error) => {
             state.unwritten = state.unwritten.saturating_add(1);
             let (kind, name) = (K::NAME, object.name_any());
-            tracing::warn!(kind, name, error = %apply::told(&error), "status was not written; it is tried again");
+            tracing::warn!(kind, name, error = %apply::describe_error(&error), "status was not written; it is tried again");
             // Its own pause, doubled up to a minute: an API server that is away must not be stormed by all objects.
             let millis = 1000_i64.saturating_mul(1 << state.unwritten.min(6)).min(60_000);
             let spread = i64::try_from(seed(object) % 1000).unwrap_or_default();

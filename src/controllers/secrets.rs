@@ -11,7 +11,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::context::{Context, locked};
 use crate::api::EksCluster;
 use crate::gitops::error::CallError;
-use crate::gitops::watch::{Heard, Watch, Watched};
+use crate::gitops::watch::{Watch, WatchEvent, Watched};
 
 /// While the watch cannot be opened: first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -91,14 +91,14 @@ pub async fn follow(ctx: Arc<Context>) {
     loop {
         let error = watch
             .follow(&ctx.client, |heard| {
-                if heard != Heard::Began {
+                if heard != WatchEvent::Began {
                     // That it begins says nothing of whether it lasts.
                     pauses = self::pauses();
                 }
                 let of = match heard {
-                    Heard::Began => None,
-                    Heard::Changed { namespace, name } => Some((namespace, name)),
-                    Heard::Alive => return,
+                    WatchEvent::Began => None,
+                    WatchEvent::Changed { namespace, name } => Some((namespace, name)),
+                    WatchEvent::Alive => return,
                 };
                 if !ctx.secrets.set_watched(true) && std::mem::take(&mut told) {
                     tracing::info!("Secrets are watched again");

@@ -13,7 +13,7 @@ pub struct Settings {
     /// How often what is at rest is looked at.
     pub intervals: Intervals,
     /// How long a read may miss a write.
-    pub settle: Duration,
+    pub read_after_write_window: Duration,
     /// What a Git source may be.
     pub sources: SourcePolicy,
     /// Objects that name no AwsAccount use the operator's own credentials, where there is no AwsAccount `default`.

@@ -74,7 +74,7 @@ pub async fn keep<K: Kind, S: WithTagKeys, R>(
             Ok(status)
         }
         Err(error) => {
-            let (kind, name, error) = (K::NAME, object.name_any(), apply::told(&error));
+            let (kind, name, error) = (K::NAME, object.name_any(), apply::describe_error(&error));
             tracing::warn!(kind, name, error, "the keys of tags were not kept in status; it is tried again");
             Err(format!("the keys of its tags are not kept in status yet, so nothing is written to AWS: {error}"))
         }
@@ -89,11 +89,11 @@ pub fn still_needed(
     memory: &Memory,
 ) -> Vec<String> {
     // What was written before this process began may not have shown in the first look.
-    let shows_by = memory.since.saturating_add(span(memory.settle)).unwrap_or(memory.since);
+    let shows_by = memory.since.saturating_add(span(memory.read_after_write_window)).unwrap_or(memory.since);
     let looked_at = |item: &Item| {
         // What only cleans away carries no tags, and is hardly ever looked at.
-        let seen_at = memory.get(&item.key).and_then(|entry| entry.seen_at);
-        is_never_made(&item.key) || seen_at.is_some_and(|seen| seen >= shows_by)
+        let observed_at = memory.get(&item.key).and_then(|entry| entry.observed_at);
+        is_never_made(&item.key) || observed_at.is_some_and(|seen| seen >= shows_by)
     };
     let removed = plan.settled() && plan.items.iter().all(looked_at);
     let left = |key: &str| plan.items.iter().any(|item| item.drift.iter().any(|c| tag_key(&c.field) == Some(key)));
@@ -109,7 +109,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::engine::{Change, Goal, Key, Observed, Presence, Verdict};
+    use crate::engine::{Change, Goal, Key, Observation, Presence, Verdict};
 
     fn wanted(keys: &[&str]) -> BTreeMap<String, String> {
         keys.iter().map(|key| ((*key).to_owned(), "x".to_owned())).collect()
@@ -145,10 +145,10 @@ mod tests {
         let kept = |memory: &Memory, plan: &Plan| still_needed(&recorded, &wanted(&["team"]), plan, memory);
         let settled = plan(Verdict::Settled, Vec::new());
         assert_eq!(kept(&memory, &settled), recorded, "it was not looked at");
-        let seen = || Presence::Ours(Observed::ready("vpc-1", "available", Arc::new(()) as _));
-        memory.saw(&key, seen(), at(105));
+        let seen = || Presence::Ours(Observation::ready("vpc-1", "available", Arc::new(()) as _));
+        memory.record_observation(&key, seen(), at(105));
         assert_eq!(kept(&memory, &settled), recorded, "the look may be older than the write of an earlier process");
-        memory.saw(&key, seen(), at(110));
+        memory.record_observation(&key, seen(), at(110));
         assert_eq!(kept(&memory, &plan(Verdict::Unseen(None), Vec::new())), recorded);
         let drift = vec![Change::in_place("tags.env", "prod", "(none)")];
         assert_eq!(kept(&memory, &plan(Verdict::Settled, drift)), recorded, "it is left there");

@@ -47,7 +47,7 @@ impl Triggers {
     fn of_cluster(&self, change: Change<'_, EksCluster>) {
         let Some(ctx) = self.ctx.get() else { return };
         match change {
-            Change::Own(cluster) => {
+            Change::SpecChanged(cluster) => {
                 unreadable::clear_object(ctx, cluster);
                 ctx.queues.clusters.push(ObjectRef::from_obj(cluster));
             }
@@ -56,8 +56,8 @@ impl Triggers {
                 let state = ctx.cluster_states.forget_unreadable(object.uid());
                 self.forget_cluster(ctx, object.meta.namespace.as_deref(), object.name(), object.uid(), state);
             }
-            Change::Shown(cluster) => groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any()),
-            Change::Gone { object, uid, .. } => {
+            Change::DependentsAffected(cluster) => groups_of(ctx, cluster.namespace().as_deref(), &cluster.name_any()),
+            Change::Deleted { object, uid, .. } => {
                 unreadable::clear::<EksCluster>(ctx, object.namespace.as_deref(), &object.name);
                 let state = ctx.cluster_states.forget(uid);
                 self.forget_cluster(ctx, object.namespace.as_deref(), &object.name, uid, state);
@@ -95,7 +95,7 @@ impl Triggers {
             });
         };
         match change {
-            Change::Own(group) => {
+            Change::SpecChanged(group) => {
                 unreadable::clear_object(ctx, group);
                 ctx.queues.node_groups.push(ObjectRef::from_obj(group));
             }
@@ -104,8 +104,8 @@ impl Triggers {
                 forget(ctx, NodeGroup::NAME, object.uid(), ctx.node_group_states.forget_unreadable(object.uid()));
                 cluster(object.cluster.as_deref().unwrap_or_default(), object.meta.namespace.clone());
             }
-            Change::Shown(group) => cluster(&group.spec.cluster_ref.name, group.namespace()),
-            Change::Gone { object, uid, part_of } => {
+            Change::DependentsAffected(group) => cluster(&group.spec.cluster_ref.name, group.namespace()),
+            Change::Deleted { object, uid, part_of } => {
                 unreadable::clear::<NodeGroup>(ctx, object.namespace.as_deref(), &object.name);
                 forget(ctx, NodeGroup::NAME, uid, ctx.node_group_states.forget(uid));
                 ctx.news.take(uid);
@@ -117,7 +117,7 @@ impl Triggers {
     fn of_account(&self, change: Change<'_, AwsAccount>) {
         let Some(ctx) = self.ctx.get() else { return };
         match change {
-            Change::Own(account) => {
+            Change::SpecChanged(account) => {
                 unreadable::clear_object(ctx, account);
                 ctx.queues.accounts.push(ObjectRef::from_obj(account));
             }
@@ -126,8 +126,8 @@ impl Triggers {
                 forget(ctx, AwsAccount::NAME, object.uid(), ctx.account_states.forget_unreadable(object.uid()));
                 users_of(ctx, object.name());
             }
-            Change::Shown(account) => users_of(ctx, &account.name_any()),
-            Change::Gone { object, uid, .. } => {
+            Change::DependentsAffected(account) => users_of(ctx, &account.name_any()),
+            Change::Deleted { object, uid, .. } => {
                 unreadable::clear::<AwsAccount>(ctx, None, &object.name);
                 forget(ctx, AwsAccount::NAME, uid, ctx.account_states.forget(uid));
                 users_of(ctx, &object.name);

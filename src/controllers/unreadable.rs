@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use super::apply::{self, Kind};
-use super::conditions::{Conditions, Overall, Says};
+use super::conditions::{ConditionValue, Conditions, Overall};
 use super::context::{Context, locked};
 use super::decode::Unreadable;
 use crate::api::account::DEFAULT_ACCOUNT;
@@ -151,7 +151,7 @@ impl Entry {
             "the object cannot be read, and nothing is done for it: {}. What is in AWS stays as it is until this is corrected",
             self.object.reason
         );
-        conditions.overall(&Overall::Stalled(Says::no(Reason::InvalidSpec, message)));
+        conditions.overall(&Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, message)));
         let mut conditions = conditions.into_all();
         conditions.retain(|condition| matches!(condition.type_.as_str(), "Ready" | "Reconciling" | "Stalled"));
         json!({
@@ -178,7 +178,7 @@ pub async fn report(ctx: Arc<Context>) {
                 }
                 Err(error) => {
                     let (kind, namespace, name) = id;
-                    tracing::warn!(kind, namespace, name, error = %apply::told(&error), "the status of an object that cannot be read was not written; it is tried again");
+                    tracing::warn!(kind, namespace, name, error = %apply::describe_error(&error), "the status of an object that cannot be read was not written; it is tried again");
                 }
             }
         }

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::conditions::{Overall, Says};
+use super::conditions::{ConditionValue, Overall};
 use super::progress::{doing, label};
 use super::reasons;
 use super::waits::{self, Judged, Kind, Wait};
@@ -73,7 +73,7 @@ fn of_item(item: &Item, goal: Goal, memory: &Memory, now: Timestamp) -> Option<W
 }
 
 fn of_failed(name: &str, failed: &Failed, action: Action, goal: Goal, now: Timestamp) -> Option<Wait> {
-    if failed.needs_a_person(now) {
+    if failed.requires_intervention(now) {
         return None;
     }
     Some(Wait {
@@ -111,7 +111,7 @@ fn of_aws(kind: &str, action: Action) -> &'static str {
 
 /// What an object waits for of which there is no plan: its conditions say it.
 pub fn of_overall(overall: &Overall) -> Option<Wait> {
-    let Overall::Reconciling(Says { reason, message, .. }) = overall else { return None };
+    let Overall::Reconciling(ConditionValue { reason, message, .. }) = overall else { return None };
     let (on, kind, advice) = match reason {
         Reason::Pending => ("the management cluster", Kind::Management, "see the operator's log"),
         Reason::WaitingForCluster => ("its EksCluster", Kind::Cluster, "see what the EksCluster says"),
@@ -171,7 +171,7 @@ pub fn judge(
 }
 
 /// What the agent waits for, once nothing else is waited for.
-pub fn of_agent(says: &Says) -> Option<Wait> {
+pub fn of_agent(says: &ConditionValue) -> Option<Wait> {
     if says.is_true() {
         return None;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::api::conditions::ConditionStatus;
-use crate::engine::{Block, Class, Failure, Held, Key, Observed, Operation, Phase, Presence, Step};
+use crate::engine::{Block, Class, Failure, HoldReason, Key, Observation, Operation, Phase, Presence, Step};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -27,10 +27,12 @@ fn waits(items: Vec<Item>) -> Vec<Wait> {
     let mut memory = Memory::new(at(0), std::time::Duration::ZERO, []);
     let coredns = Key::named("addon", "coredns");
     let busy = Phase::Busy { action: Action::Create, since: None, note: String::new() };
-    let seen: Observed<std::sync::Arc<dyn std::any::Any + Send + Sync>> =
-        Observed { outputs: BTreeMap::new(), ..Observed::ready("coredns", "DEGRADED", std::sync::Arc::new(()) as _) }
-            .phase(busy);
-    memory.saw(&coredns, Presence::Ours(seen), at(900));
+    let seen: Observation<std::sync::Arc<dyn std::any::Any + Send + Sync>> = Observation {
+        outputs: BTreeMap::new(),
+        ..Observation::ready("coredns", "DEGRADED", std::sync::Arc::new(()) as _)
+    }
+    .phase(busy);
+    memory.record_observation(&coredns, Presence::Ours(seen), at(900));
     of_plan(&Plan { goal: Goal::Present, items }, &memory, at(1000))
 }
 
@@ -84,7 +86,7 @@ fn what_is_done_told_or_owned_elsewhere_is_no_wait() {
     let items = vec![
         item("vpc", "", Verdict::Settled),
         item("vpc", "", Verdict::Step(step(Action::Create))),
-        item("vpc", "", Verdict::Held(step(Action::Create), Held::Approval)),
+        item("vpc", "", Verdict::Held(step(Action::Create), HoldReason::Approval)),
         item("vpc", "", Verdict::Blocked(Block::Foreign("theirs".into()))),
         item("subnet", "a", Verdict::Pending(step(Action::Create), vec![WaitingOn::Resource(Key::single("vpc"))])),
         item("route", "a", Verdict::GoesWith(Key::single("vpc"))),
@@ -115,17 +117,18 @@ fn whatever_is_reconciling_without_a_plan_waits_for_something() {
         (Updating, Kind::Other),
     ];
     for (reason, kind) in all {
-        let says = Says { status: ConditionStatus::False, reason, message: "x".into() };
+        let says = ConditionValue { status: ConditionStatus::False, reason, message: "x".into() };
         assert_eq!(of_overall(&Overall::Reconciling(says)).map(|wait| wait.kind), Some(kind), "{reason}");
     }
-    assert_eq!(of_overall(&Overall::Stalled(Says::no(InvalidSpec, "x"))), None);
+    assert_eq!(of_overall(&Overall::Stalled(ConditionValue::false_(InvalidSpec, "x"))), None);
 }
 
 #[test]
 fn what_could_not_be_looked_at_is_waited_for_still() {
     let nodes = Wait { on: "nodes".into(), kind: Kind::Nodes, ..Wait::planned("") };
-    let before = judge(&[], Some(vec![nodes]), Overall::Reconciling(Says::no(Reason::Creating, "")), 1.0, at(0));
-    let outage = Overall::Reconciling(Says::no(Reason::AwsError, "STS does not answer"));
+    let before =
+        judge(&[], Some(vec![nodes]), Overall::Reconciling(ConditionValue::false_(Reason::Creating, "")), 1.0, at(0));
+    let outage = Overall::Reconciling(ConditionValue::false_(Reason::AwsError, "STS does not answer"));
     let during = judge(&before.waits, None, outage, 1.0, at(60));
     let on: Vec<_> = during.waits.iter().map(|wait| (wait.on.as_str(), wait.since.0.as_second())).collect();
     assert_eq!(on, [("waiting for AWS", 60), ("nodes", 0)]);
@@ -133,10 +136,10 @@ fn what_could_not_be_looked_at_is_waited_for_still() {
 
 #[test]
 fn an_agent_that_is_not_to_be_touched_has_no_deadline_and_one_that_fails_has() {
-    let kind = |says: Says| of_agent(&says).map(|wait| wait.kind);
-    assert_eq!(kind(Says::yes(Reason::Available, "")), None);
-    assert_eq!(kind(Says::unknown(Reason::Observed, "")), Some(Kind::Planned));
-    assert_eq!(kind(Says::unknown(Reason::WaitingForApproval, "")), Some(Kind::Planned));
-    assert_eq!(kind(Says::no(Reason::Creating, "")), Some(Kind::Agent));
-    assert_eq!(kind(Says::no(Reason::SyncFailed, "")), Some(Kind::Agent));
+    let kind = |says: ConditionValue| of_agent(&says).map(|wait| wait.kind);
+    assert_eq!(kind(ConditionValue::true_(Reason::Available, "")), None);
+    assert_eq!(kind(ConditionValue::unknown(Reason::Observed, "")), Some(Kind::Planned));
+    assert_eq!(kind(ConditionValue::unknown(Reason::WaitingForApproval, "")), Some(Kind::Planned));
+    assert_eq!(kind(ConditionValue::false_(Reason::Creating, "")), Some(Kind::Agent));
+    assert_eq!(kind(ConditionValue::false_(Reason::SyncFailed, "")), Some(Kind::Agent));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{Overall, Says};
+use super::conditions::{ConditionValue, Overall};
 use super::progress::rough;
 use crate::api::Reason;
 use crate::api::conditions::bounded;
@@ -162,7 +162,7 @@ pub fn judge(previous: &[WaitStatus], waits: &[Wait], overall: Overall, scale: f
             _ => (known, round_up(known.saturating_add(span(limit)).unwrap_or(Timestamp::MAX))),
         };
         if now >= deadline {
-            late.get_or_insert_with(|| Says::no(reason(wait.reason), wait.overdue(since)));
+            late.get_or_insert_with(|| ConditionValue::false_(reason(wait.reason), wait.overdue(since)));
         } else {
             next = Some(next.map_or(deadline, |next: Timestamp| next.min(deadline)));
         }

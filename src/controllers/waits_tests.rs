@@ -19,7 +19,7 @@ fn wait(on: &str, kind: Kind, since: Option<i64>) -> Wait {
 }
 
 fn on_its_way() -> Overall {
-    Overall::Reconciling(Says::no(Reason::Creating, "creating"))
+    Overall::Reconciling(ConditionValue::false_(Reason::Creating, "creating"))
 }
 
 const MINUTE: i64 = 60;
@@ -84,7 +84,7 @@ fn what_moves_on_is_stalled_no_more_and_counts_anew() {
     assert!(matches!(late.overall, Overall::Stalled(_)));
     let moved = judge(&late.waits, &[wait("2 of 3 nodes", Kind::Joining, None)], on_its_way(), 1.0, at(1201));
     assert_eq!((moved.overall, moved.waits[0].since.0), (on_its_way(), at(1201)));
-    let done = judge(&moved.waits, &[], Overall::Ready(Says::yes(Reason::Available, "")), 1.0, at(1300));
+    let done = judge(&moved.waits, &[], Overall::Ready(ConditionValue::true_(Reason::Available, "")), 1.0, at(1300));
     assert!(matches!(done.overall, Overall::Ready(_)) && done.waits.is_empty());
 }
 
@@ -100,7 +100,7 @@ fn planned_waits_never_stall_and_a_person_is_asked_for_at_once() {
 
 #[test]
 fn what_stalls_for_another_reason_keeps_its_reason_and_its_waits() {
-    let stalled = Overall::Stalled(Says::no(Reason::InvalidSpec, "a typo"));
+    let stalled = Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, "a typo"));
     let judged = judge(&[], &[wait("x", Kind::Call, Some(0))], stalled.clone(), 1.0, at(10_000));
     assert_eq!((judged.overall, judged.waits.len()), (stalled, 1));
     let failing = Wait { reason: Reason::DeletionBlocked, ..wait("x", Kind::Call, Some(0)) };

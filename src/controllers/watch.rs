@@ -11,7 +11,7 @@ use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, ResourceExt};
 
-use super::apply::{Kind, has_finalizer, told};
+use super::apply::{Kind, describe_error, has_finalizer};
 use super::decode::{Decoded, Unreadable};
 
 /// A number that differs when something differs.
@@ -31,7 +31,7 @@ pub fn own_digest<K: Kind>(object: &K) -> u64 {
 
 /// What others need to know of an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
+pub struct DependentView {
     /// Differs when something differs that they see.
     pub digest: u64,
     /// The name of the object that it belongs to, if any.
@@ -41,18 +41,18 @@ pub struct Shown {
 /// What changed.
 pub enum Change<'a, K: Kind> {
     /// Of the object, what asks for a reconcile of its own.
-    Own(&'a K),
+    SpecChanged(&'a K),
     /// Of the object, what others see.
-    Shown(&'a K),
+    DependentsAffected(&'a K),
     /// It is there and cannot be read, or no longer.
     Unreadable(&'a Unreadable),
     /// It is gone.
-    Gone {
+    Deleted {
         /// Which.
         object: &'a ObjectRef<K>,
         /// Its UID.
         uid: &'a str,
-        /// As in [`Shown`].
+        /// As in [`DependentView`].
         part_of: &'a str,
     },
 }
@@ -61,7 +61,7 @@ pub enum Change<'a, K: Kind> {
 struct Noticed {
     uid: String,
     own: u64,
-    shown: Shown,
+    shown: DependentView,
 }
 
 /// Objects of a page: each may be as large as etcd lets it be, with all that is dropped once it is parsed.
@@ -70,7 +70,7 @@ const PAGE: u32 = 5;
 /// A kind's store, and the watch that fills it and tells what changed. An object that cannot be read is told of and is not in the store.
 pub fn watched<K: Kind>(
     api: Api<Decoded<K>>,
-    shown: impl Fn(&K) -> Shown + Send + 'static,
+    shown: impl Fn(&K) -> DependentView + Send + 'static,
     on_change: impl Fn(Change<'_, K>) + Send + 'static,
 ) -> (Store<K>, impl Future<Output = ()> + Send) {
     let (reader, writer) = store::<K>();
@@ -112,7 +112,7 @@ struct Tracker<K: Kind, S, C> {
     on_change: C,
 }
 
-impl<K: Kind, S: Fn(&K) -> Shown, C: Fn(Change<'_, K>)> Tracker<K, S, C> {
+impl<K: Kind, S: Fn(&K) -> DependentView, C: Fn(Change<'_, K>)> Tracker<K, S, C> {
     fn new(reader: Store<K>, writer: Writer<K>, shown: S, on_change: C) -> Self {
         let (noticed, unreadable) = (HashMap::new(), HashMap::new());
         Self { reader, writer, noticed, unreadable, initial: (Vec::new(), Vec::new()), shown, on_change }
@@ -142,14 +142,14 @@ impl<K: Kind, S: Fn(&K) -> Shown, C: Fn(Change<'_, K>)> Tracker<K, S, C> {
                 let uid = object.uid().unwrap_or_default();
                 let part_of = (self.shown)(&object).part_of;
                 self.writer.apply_watcher_event(&Event::Delete(*object));
-                (self.on_change)(Change::Gone { object: &key, uid: &uid, part_of: &part_of });
+                (self.on_change)(Change::Deleted { object: &key, uid: &uid, part_of: &part_of });
             }
             Event::Delete(Decoded::Unreadable(object)) => {
                 let key = reference(&object);
                 self.forget(&key);
                 self.unreadable.remove(&key);
                 let (uid, part_of) = (object.meta.uid.unwrap_or_default(), object.cluster.unwrap_or_default());
-                (self.on_change)(Change::Gone { object: &key, uid: &uid, part_of: &part_of });
+                (self.on_change)(Change::Deleted { object: &key, uid: &uid, part_of: &part_of });
             }
         }
     }
@@ -176,10 +176,10 @@ impl<K: Kind, S: Fn(&K) -> Shown, C: Fn(Change<'_, K>)> Tracker<K, S, C> {
             self.isolate(&object);
         }
         for (object, Noticed { uid, shown, .. }) in before {
-            (self.on_change)(Change::Gone { object: &object, uid: &uid, part_of: &shown.part_of });
+            (self.on_change)(Change::Deleted { object: &object, uid: &uid, part_of: &shown.part_of });
         }
         for (object, (uid, part_of)) in unreadable_before {
-            (self.on_change)(Change::Gone { object: &object, uid: &uid, part_of: &part_of });
+            (self.on_change)(Change::Deleted { object: &object, uid: &uid, part_of: &part_of });
         }
     }
 
@@ -210,13 +210,13 @@ impl<K: Kind, S: Fn(&K) -> Shown, C: Fn(Change<'_, K>)> Tracker<K, S, C> {
             && before.uid != noticed.get(&key).map(|n| n.uid.as_str()).unwrap_or_default()
         {
             // Deleted and made again under the same name while nobody watched.
-            on_change(Change::Gone { object: &key, uid: &before.uid, part_of: &before.shown.part_of });
+            on_change(Change::Deleted { object: &key, uid: &before.uid, part_of: &before.shown.part_of });
         }
         if before.as_ref().is_none_or(|before| before.own != own) {
-            on_change(Change::Own(object));
+            on_change(Change::SpecChanged(object));
         }
         if before.is_none_or(|before| before.shown.digest != others) {
-            on_change(Change::Shown(object));
+            on_change(Change::DependentsAffected(object));
         }
     }
 }
@@ -232,7 +232,7 @@ fn reference<K: Kind>(object: &Unreadable) -> ObjectRef<K> {
 fn explained(error: &watcher::Error) -> String {
     use watcher::Error::{InitialListFailed, WatchFailed, WatchStartFailed};
     match error {
-        InitialListFailed(cause) | WatchStartFailed(cause) | WatchFailed(cause) => told(cause),
+        InitialListFailed(cause) | WatchStartFailed(cause) | WatchFailed(cause) => describe_error(cause),
         other => other.to_string(),
     }
 }

@@ -8,23 +8,23 @@ use serde_json::json;
 use super::*;
 use crate::api::EksCluster;
 
-type Told = Rc<RefCell<Vec<String>>>;
+type Reported = Rc<RefCell<Vec<String>>>;
 type OnChange = Box<dyn Fn(Change<'_, EksCluster>)>;
-type ClusterTracker = Tracker<EksCluster, fn(&EksCluster) -> Shown, OnChange>;
+type ClusterTracker = Tracker<EksCluster, fn(&EksCluster) -> DependentView, OnChange>;
 
-fn tracker() -> (ClusterTracker, Told) {
-    let told = Told::default();
+fn tracker() -> (ClusterTracker, Reported) {
+    let told = Reported::default();
     let heard = told.clone();
     let (reader, writer) = store();
     let on_change: OnChange = Box::new(move |change: Change<'_, EksCluster>| {
         heard.borrow_mut().push(match change {
-            Change::Own(object) => format!("own {}", object.name_any()),
-            Change::Shown(object) => format!("shown {}", object.name_any()),
+            Change::SpecChanged(object) => format!("own {}", object.name_any()),
+            Change::DependentsAffected(object) => format!("shown {}", object.name_any()),
             Change::Unreadable(object) => format!("unreadable {}", object.name()),
-            Change::Gone { object, uid, .. } => format!("gone {} {uid}", object.name),
+            Change::Deleted { object, uid, .. } => format!("gone {} {uid}", object.name),
         });
     });
-    (Tracker::new(reader, writer, |_| Shown::default(), on_change), told)
+    (Tracker::new(reader, writer, |_| DependentView::default(), on_change), told)
 }
 
 fn object(name: &str, generation: i64) -> Decoded<EksCluster> {
@@ -40,7 +40,7 @@ fn unreadable(name: &str) -> Decoded<EksCluster> {
     serde_json::from_value(object).unwrap()
 }
 
-fn taken(told: &Told) -> Vec<String> {
+fn taken(told: &Reported) -> Vec<String> {
     std::mem::take(&mut told.borrow_mut())
 }
 

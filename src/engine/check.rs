@@ -1,7 +1,7 @@
 //! The checker: holds a plan against the rules before anything of it is done. Pure, and written apart from the planner, so
 //! that an error there does not pass here. Only a [`Checked`] plan can be executed.
 
-use super::execution_policy::Consent;
+use super::execution_policy::ExecutionPolicy;
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::Memory;
@@ -38,12 +38,17 @@ pub struct Violation {
 }
 
 /// Holds every step of `plan` that would run now against the rules.
-pub fn check<C>(plan: Plan, graph: &Graph<C>, memory: &Memory, consent: &Consent) -> Result<Checked, Vec<Violation>> {
+pub fn check<C>(
+    plan: Plan,
+    graph: &Graph<C>,
+    memory: &Memory,
+    policy: &ExecutionPolicy,
+) -> Result<Checked, Vec<Violation>> {
     let broken: Vec<_> = plan
         .items
         .iter()
         .filter_map(|item| match &item.verdict {
-            Verdict::Step(step) => rule_broken(plan.goal, &item.key, step, graph, memory, consent)
+            Verdict::Step(step) => rule_broken(plan.goal, &item.key, step, graph, memory, policy)
                 .map(|why| Violation { key: item.key.clone(), action: step.action.as_str(), why }),
             _ => None,
         })
@@ -57,9 +62,9 @@ fn rule_broken<C>(
     step: &Step,
     graph: &Graph<C>,
     memory: &Memory,
-    consent: &Consent,
+    policy: &ExecutionPolicy,
 ) -> Option<&'static str> {
-    if consent.holds(key, step).is_some() || step.changes.iter().any(|change| consent.leaves(key, change)) {
+    if policy.holds(key, step).is_some() || step.changes.iter().any(|change| policy.ignores_drift(key, change)) {
         return Some("nobody has agreed to it");
     }
     let Some(node) = graph.node(key) else {
@@ -68,7 +73,7 @@ fn rule_broken<C>(
     let Some(entry) = memory.get(key) else {
         return Some("it was never looked at");
     };
-    if entry.blind.is_some() {
+    if entry.last_observe_error.is_some() {
         return Some("the last look at it failed");
     }
     let Some(presence) = &entry.presence else {
@@ -76,8 +81,8 @@ fn rule_broken<C>(
     };
     match (step.action, presence) {
         (Action::Create | Action::Update | Action::Adopt, _) if goal != Goal::Present => Some("all is to go"),
-        (Action::Delete, _) if goal == Goal::Released => Some("all is to stay"),
-        (Action::Release, _) if goal != Goal::Released => Some("it is to be ours"),
+        (Action::Delete, _) if goal == Goal::Retained => Some("all is to stay"),
+        (Action::Release, _) if goal != Goal::Retained => Some("it is to be ours"),
         (Action::Create, Presence::Absent) => {
             let made_before = entry.recorded.as_ref().is_some_and(|r| r.id.is_some());
             if made_before && node.irreplaceable().is_some() {
@@ -88,33 +93,33 @@ fn rule_broken<C>(
         (Action::Create, _) => Some("it exists"),
         (_, Presence::Absent) => Some("it does not exist"),
         (_, Presence::Foreign(_)) => Some("it is not ours"),
-        (_, Presence::Borrowed(_)) => Some("it is only lent to us"),
-        (Action::Delete | Action::Release, Presence::Unclaimed(_)) => Some("it is not ours"),
+        (_, Presence::External(_)) => Some("it is only lent to us"),
+        (Action::Delete | Action::Release, Presence::Unowned(_)) => Some("it is not ours"),
         (Action::Adopt, Presence::Ours(_)) => Some("it is ours already"),
-        (Action::Adopt, Presence::Unclaimed(seen)) => {
+        (Action::Adopt, Presence::Unowned(seen)) => {
             if !node.diff(seen, &memory.refs()).is_empty() {
                 return Some("it is not as asked for yet");
             }
             unready(&node.adopted_after(), graph, memory).then_some("what it is part of is not ours yet")
         }
         (Action::Release, Presence::Ours(_)) => None,
-        (Action::Update, Presence::Ours(seen) | Presence::Unclaimed(seen)) if seen.operation.is_some() => {
+        (Action::Update, Presence::Ours(seen) | Presence::Unowned(seen)) if seen.operation.is_some() => {
             Some("an operation on it is under way")
         }
-        (Action::Update, Presence::Ours(_) | Presence::Unclaimed(_)) => {
+        (Action::Update, Presence::Ours(_) | Presence::Unowned(_)) => {
             let only_in_place = step.changes.iter().all(|change| change.how == How::InPlace);
             (!only_in_place).then_some("a field in it cannot be changed in place")
         }
         (Action::Delete, Presence::Ours(seen)) if goal == Goal::Present => {
-            let never_worked = matches!(seen.phase, Phase::Failed { make_again: true, .. });
+            let never_worked = matches!(seen.phase, Phase::Failed { recreate: true, .. });
             (!never_worked).then_some("nothing is ever replaced to apply a change")
         }
         (Action::Delete, Presence::Ours(_)) => {
             let held = graph.held_by(key).iter().any(|holder| match graph.gate(holder) {
                 Some(gate) => !gate.open,
-                None => memory
-                    .get(holder)
-                    .is_none_or(|held| held.blind.is_some() || matches!(held.presence, None | Some(Presence::Ours(_)))),
+                None => memory.get(holder).is_none_or(|held| {
+                    held.last_observe_error.is_some() || matches!(held.presence, None | Some(Presence::Ours(_)))
+                }),
             });
             held.then_some("something that must go before it is still there")
         }
@@ -126,8 +131,8 @@ fn unready<C>(needs: &[Key], graph: &Graph<C>, memory: &Memory) -> bool {
     needs.iter().any(|need| match graph.gate(need) {
         Some(gate) => !gate.open,
         None => match memory.get(need).and_then(|entry| entry.presence.as_ref()) {
-            Some(Presence::Ours(seen) | Presence::Borrowed(seen)) => seen.phase != Phase::Ready,
-            Some(Presence::Unclaimed(_) | Presence::Foreign(_) | Presence::Absent) | None => true,
+            Some(Presence::Ours(seen) | Presence::External(seen)) => seen.phase != Phase::Ready,
+            Some(Presence::Unowned(_) | Presence::Foreign(_) | Presence::Absent) | None => true,
         },
     })
 }
@@ -137,7 +142,7 @@ mod tests {
     use super::super::toy_world::{ToyWorld, toy_graph};
     use super::*;
     use crate::engine::resource::Change;
-    use crate::engine::{Item, Observed};
+    use crate::engine::{Item, Observation};
     use jiff::Timestamp;
     use std::time::Duration;
 
@@ -145,9 +150,9 @@ mod tests {
         let graph = toy_graph(1);
         let key = graph.nodes()[0].key();
         let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
-        memory.saw(&key, ToyWorld::any(presence), Timestamp::UNIX_EPOCH);
+        memory.record_observation(&key, ToyWorld::any(presence), Timestamp::UNIX_EPOCH);
         let items = vec![Item { key, verdict: Verdict::Step(step), forbidden: Vec::new(), drift: Vec::new() }];
-        check(Plan { goal, items }, &graph, &memory, &Consent::default())
+        check(Plan { goal, items }, &graph, &memory, &ExecutionPolicy::default())
     }
 
     fn step(action: Action, changes: Vec<Change>) -> Step {
@@ -156,32 +161,32 @@ mod tests {
 
     #[test]
     fn what_would_break_a_rule_is_refused() {
-        let there = || Observed::ready("id", "available", 1);
+        let there = || Observation::ready("id", "available", 1);
         let replace = Change::forbidden("cidr", "a", "b", "never");
         let cases = [
             (Goal::Present, step(Action::Create, vec![]), Presence::Ours(there())),
             (Goal::Present, step(Action::Create, vec![]), Presence::Foreign("x".into())),
-            (Goal::Gone, step(Action::Create, vec![]), Presence::Absent),
+            (Goal::Deleted, step(Action::Create, vec![]), Presence::Absent),
             (Goal::Present, step(Action::Update, vec![]), Presence::Foreign("x".into())),
-            (Goal::Present, step(Action::Update, vec![]), Presence::Borrowed(there())),
+            (Goal::Present, step(Action::Update, vec![]), Presence::External(there())),
             (Goal::Present, step(Action::Update, vec![replace]), Presence::Ours(there())),
             (Goal::Present, step(Action::Delete, vec![]), Presence::Ours(there())),
-            (Goal::Gone, step(Action::Delete, vec![]), Presence::Foreign("x".into())),
-            (Goal::Gone, step(Action::Delete, vec![]), Presence::Borrowed(there())),
-            (Goal::Gone, step(Action::Delete, vec![]), Presence::Unclaimed(there())),
-            (Goal::Released, step(Action::Delete, vec![]), Presence::Ours(there())),
-            (Goal::Gone, step(Action::Release, vec![]), Presence::Ours(there())),
-            (Goal::Released, step(Action::Release, vec![]), Presence::Unclaimed(there())),
+            (Goal::Deleted, step(Action::Delete, vec![]), Presence::Foreign("x".into())),
+            (Goal::Deleted, step(Action::Delete, vec![]), Presence::External(there())),
+            (Goal::Deleted, step(Action::Delete, vec![]), Presence::Unowned(there())),
+            (Goal::Retained, step(Action::Delete, vec![]), Presence::Ours(there())),
+            (Goal::Deleted, step(Action::Release, vec![]), Presence::Ours(there())),
+            (Goal::Retained, step(Action::Release, vec![]), Presence::Unowned(there())),
             (Goal::Present, step(Action::Adopt, vec![]), Presence::Ours(there())),
             (Goal::Present, step(Action::Adopt, vec![]), Presence::Foreign("x".into())),
-            (Goal::Gone, step(Action::Adopt, vec![]), Presence::Unclaimed(there())),
+            (Goal::Deleted, step(Action::Adopt, vec![]), Presence::Unowned(there())),
             // It differs from what is asked for.
-            (Goal::Present, step(Action::Adopt, vec![]), Presence::Unclaimed(Observed::ready("id", "there", 7))),
+            (Goal::Present, step(Action::Adopt, vec![]), Presence::Unowned(Observation::ready("id", "there", 7))),
         ];
         for (goal, step, presence) in cases {
             let text = format!("{goal:?} {step:?} {presence:?}");
             assert!(one_step(goal, step, presence).is_err(), "{text}");
         }
-        assert!(one_step(Goal::Gone, step(Action::Delete, vec![]), Presence::Ours(there())).is_ok());
+        assert!(one_step(Goal::Deleted, step(Action::Delete, vec![]), Presence::Ours(there())).is_ok());
     }
 }

@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use super::failure::{Class, Failure};
 use super::key::Key;
 use super::plan::Action;
-use super::resource::{Change, Look, Observed, Presence, Refs, Resource, Rest};
+use super::resource::{Change, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 use super::sweep::{Scope, Sweep, Swept};
 
 /// A resource of any kind as it was seen.
-pub type AnyObserved = Observed<Arc<dyn Any + Send + Sync>>;
+pub type AnyObservation = Observation<Arc<dyn Any + Send + Sync>>;
 
 /// A [`Resource`] of any kind.
 #[async_trait]
@@ -31,40 +31,40 @@ pub trait Node<C>: Send + Sync {
     fn facts(&self) -> Vec<(&'static str, String)>;
     fn expected(&self, action: Action) -> Duration;
     fn expected_operation(&self, kind: &str) -> Duration;
-    fn rest(&self) -> Rest;
+    fn poll_policy(&self) -> PollPolicy;
     fn records_intent(&self) -> bool;
     fn records_create(&self) -> bool;
     fn sweeps(&self) -> Option<Scope>;
     fn spares(&self) -> Vec<String>;
     fn irreplaceable(&self) -> Option<String>;
-    fn diff(&self, seen: &AnyObserved, refs: &Refs) -> Vec<Change>;
+    fn diff(&self, seen: &AnyObservation, refs: &Refs) -> Vec<Change>;
     fn batch(&self, changes: &[Change]) -> Vec<Change>;
     async fn observe(
         &self,
         cloud: &C,
         refs: &Refs,
-        look: &Look,
-        last: Option<&AnyObserved>,
+        options: &ObserveOptions,
+        last: Option<&AnyObservation>,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
-    async fn create(&self, cloud: &C, refs: &Refs) -> Result<AnyObserved, Failure>;
+    async fn create(&self, cloud: &C, refs: &Refs) -> Result<AnyObservation, Failure>;
     async fn update(
         &self,
         cloud: &C,
         refs: &Refs,
-        seen: &AnyObserved,
+        seen: &AnyObservation,
         changes: &[Change],
-    ) -> Result<AnyObserved, Failure>;
-    async fn delete(&self, cloud: &C, seen: &AnyObserved) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
-    async fn list_sweep(&self, cloud: &C, seen: &AnyObserved) -> Result<Sweep, Failure>;
+    ) -> Result<AnyObservation, Failure>;
+    async fn delete(&self, cloud: &C, seen: &AnyObservation) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
+    async fn list_sweep(&self, cloud: &C, seen: &AnyObservation) -> Result<Sweep, Failure>;
     async fn sweep(
         &self,
         cloud: &C,
-        seen: &AnyObserved,
+        seen: &AnyObservation,
         action: Action,
         swept: &Swept,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure>;
-    async fn adopt(&self, cloud: &C, seen: &AnyObserved) -> Result<AnyObserved, Failure>;
-    async fn release(&self, cloud: &C, seen: &AnyObserved) -> Result<(), Failure>;
+    async fn adopt(&self, cloud: &C, seen: &AnyObservation) -> Result<AnyObservation, Failure>;
+    async fn release(&self, cloud: &C, seen: &AnyObservation) -> Result<(), Failure>;
 }
 
 #[async_trait]
@@ -105,8 +105,8 @@ impl<R: Resource> Node<R::Cloud> for R {
     fn expected_operation(&self, kind: &str) -> Duration {
         Resource::expected_operation(self, kind)
     }
-    fn rest(&self) -> Rest {
-        Resource::rest(self)
+    fn poll_policy(&self) -> PollPolicy {
+        Resource::poll_policy(self)
     }
     fn records_intent(&self) -> bool {
         Resource::records_intent(self)
@@ -123,7 +123,7 @@ impl<R: Resource> Node<R::Cloud> for R {
     fn irreplaceable(&self) -> Option<String> {
         Resource::irreplaceable(self)
     }
-    fn diff(&self, seen: &AnyObserved, refs: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &AnyObservation, refs: &Refs) -> Vec<Change> {
         match typed::<R>(seen) {
             Ok(seen) => Resource::diff(self, &seen, refs),
             // Seen by another kind of the same name, after an upgrade of the operator: look again.
@@ -137,70 +137,70 @@ impl<R: Resource> Node<R::Cloud> for R {
         &self,
         cloud: &R::Cloud,
         refs: &Refs,
-        look: &Look,
-        last: Option<&AnyObserved>,
+        options: &ObserveOptions,
+        last: Option<&AnyObservation>,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
         let last = last.and_then(|last| typed::<R>(last).ok());
-        let seen = Resource::observe(self, cloud, refs, look, last.as_ref()).await?;
+        let seen = Resource::observe(self, cloud, refs, options, last.as_ref()).await?;
         Ok(untyped_presence::<R>(seen))
     }
-    async fn create(&self, cloud: &R::Cloud, refs: &Refs) -> Result<AnyObserved, Failure> {
+    async fn create(&self, cloud: &R::Cloud, refs: &Refs) -> Result<AnyObservation, Failure> {
         Ok(untyped::<R>(Resource::create(self, cloud, refs).await?))
     }
     async fn update(
         &self,
         cloud: &R::Cloud,
         refs: &Refs,
-        seen: &AnyObserved,
+        seen: &AnyObservation,
         changes: &[Change],
-    ) -> Result<AnyObserved, Failure> {
+    ) -> Result<AnyObservation, Failure> {
         let seen = typed::<R>(seen)?;
         Ok(untyped::<R>(Resource::update(self, cloud, refs, &seen, changes).await?))
     }
     async fn delete(
         &self,
         cloud: &R::Cloud,
-        seen: &AnyObserved,
+        seen: &AnyObservation,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
         let seen = typed::<R>(seen)?;
         Ok(untyped_presence::<R>(Resource::delete(self, cloud, &seen).await?))
     }
-    async fn list_sweep(&self, cloud: &R::Cloud, seen: &AnyObserved) -> Result<Sweep, Failure> {
+    async fn list_sweep(&self, cloud: &R::Cloud, seen: &AnyObservation) -> Result<Sweep, Failure> {
         Resource::list_sweep(self, cloud, &typed::<R>(seen)?).await
     }
     async fn sweep(
         &self,
         cloud: &R::Cloud,
-        seen: &AnyObserved,
+        seen: &AnyObservation,
         action: Action,
         swept: &Swept,
     ) -> Result<Presence<Arc<dyn Any + Send + Sync>>, Failure> {
         Ok(untyped_presence::<R>(Resource::sweep(self, cloud, &typed::<R>(seen)?, action, swept).await?))
     }
-    async fn adopt(&self, cloud: &R::Cloud, seen: &AnyObserved) -> Result<AnyObserved, Failure> {
+    async fn adopt(&self, cloud: &R::Cloud, seen: &AnyObservation) -> Result<AnyObservation, Failure> {
         Ok(untyped::<R>(Resource::adopt(self, cloud, &typed::<R>(seen)?).await?))
     }
-    async fn release(&self, cloud: &R::Cloud, seen: &AnyObserved) -> Result<(), Failure> {
+    async fn release(&self, cloud: &R::Cloud, seen: &AnyObservation) -> Result<(), Failure> {
         Resource::release(self, cloud, &typed::<R>(seen)?).await
     }
 }
 
-fn untyped<R: Resource>(seen: Observed<R::Seen>) -> AnyObserved {
+fn untyped<R: Resource>(seen: Observation<R::Detail>) -> AnyObservation {
     seen.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>)
 }
 
-fn untyped_presence<R: Resource>(presence: Presence<R::Seen>) -> Presence<Arc<dyn Any + Send + Sync>> {
+fn untyped_presence<R: Resource>(presence: Presence<R::Detail>) -> Presence<Arc<dyn Any + Send + Sync>> {
     match presence {
         Presence::Absent => Presence::Absent,
         Presence::Foreign(owner) => Presence::Foreign(owner),
-        Presence::Borrowed(seen) => Presence::Borrowed(untyped::<R>(seen)),
-        Presence::Unclaimed(seen) => Presence::Unclaimed(untyped::<R>(seen)),
+        Presence::External(seen) => Presence::External(untyped::<R>(seen)),
+        Presence::Unowned(seen) => Presence::Unowned(untyped::<R>(seen)),
         Presence::Ours(seen) => Presence::Ours(untyped::<R>(seen)),
     }
 }
 
-fn typed<R: Resource>(seen: &AnyObserved) -> Result<Observed<R::Seen>, Failure> {
-    let Some(detail) = seen.detail.downcast_ref::<R::Seen>() else {
+fn typed<R: Resource>(seen: &AnyObservation) -> Result<Observation<R::Detail>, Failure> {
+    let Some(detail) = seen.detail.downcast_ref::<R::Detail>() else {
         let message = format!("{} was seen as another kind of resource", seen.id);
         return Err(Failure::new(Class::Unknown, message));
     };

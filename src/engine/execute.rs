@@ -13,17 +13,17 @@ use futures::stream::FuturesUnordered;
 use jiff::Timestamp;
 
 use super::check::check;
-use super::execution_policy::{Consent, Facts};
+use super::erased::{AnyObservation, Node};
+use super::execution_policy::{ExecutionPolicy, Facts};
 use super::expect::Expectations;
 use super::failure::{Class, Failure, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{AnyPresence, Memory};
-use super::erased::{AnyObserved, Node};
 use super::plan::{Action, Goal, Item, Plan, Step, Verdict};
 use super::planner::plan;
-use super::report::{Ended, Report};
-use super::resource::{Look, Phase, Presence};
+use super::report::{FinishedOperation, Report};
+use super::resource::{ObserveOptions, Phase, Presence};
 use super::sweep::Grounds;
 
 /// Where ids and intents are kept so that they outlive the process.
@@ -40,7 +40,7 @@ pub struct Run<'a, C> {
     /// Whether it is to be there or to go.
     pub goal: Goal,
     /// Which steps may be done.
-    pub consent: &'a Consent,
+    pub policy: &'a ExecutionPolicy,
     /// The handle of the resources' I/O.
     pub cloud: &'a C,
     /// Asked right before each write to what is not ours yet: the permission may have been withdrawn since it was observed.
@@ -61,23 +61,23 @@ const LOOKS_AT_ONCE: usize = 16;
 /// Reconciles once.
 pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report {
     let mut ended = run.observe(memory).await;
-    let (mut happened, mut left) = (Vec::new(), Vec::new());
+    let (mut steps, mut left) = (Vec::new(), Vec::new());
     let mut steps_of: BTreeMap<Key, u32> = BTreeMap::new();
     let mut in_flight: BTreeSet<Key> = BTreeSet::new();
     let mut running = FuturesUnordered::new();
     loop {
         let plan = run.plan(memory);
-        let checked = match check(plan, run.graph, memory, run.consent) {
+        let checked = match check(plan, run.graph, memory, run.policy) {
             Ok(checked) => checked,
             Err(violations) => {
                 while let Some(done) = running.next().await {
-                    ended.extend(run.note(memory, done, &mut happened));
+                    ended.extend(run.note(memory, done, &mut steps));
                 }
                 let plan = run.plan(memory);
                 let next = (run.clock)().saturating_add(span(Duration::from_secs(60))).ok();
                 let expected = run.expected(&plan);
                 let facts = run.facts(&plan);
-                return Report { plan, next, happened, ended, left, violations, expected, facts };
+                return Report { plan, next, steps, ended, left, violations, expected, facts };
             }
         };
         let mut start: Vec<(Arc<dyn Node<C>>, Step)> = Vec::new();
@@ -100,15 +100,15 @@ pub async fn reconcile<C: Sync>(run: &Run<'_, C>, memory: &mut Memory) -> Report
         }
         let Some(done) = running.next().await else {
             let plan = checked.into_plan();
-            let next = run.look_again(memory, &plan);
+            let next = run.requeue_after(memory, &plan);
             let expected = run.expected(&plan);
             let facts = run.facts(&plan);
-            return Report { plan, next, happened, ended, left, violations: Vec::new(), expected, facts };
+            return Report { plan, next, steps, ended, left, violations: Vec::new(), expected, facts };
         };
         in_flight.remove(&done.key);
         left.extend(done.left.iter().cloned());
         let keep_at_once = done.is_to_be_kept();
-        ended.extend(run.note(memory, done, &mut happened));
+        ended.extend(run.note(memory, done, &mut steps));
         if keep_at_once && let Err(failure) = run.journal.record(memory).await {
             // The intent is kept, so nothing is lost: the tag leads back to it.
             tracing::warn!(%failure, "an id could not be kept in status yet");
@@ -147,7 +147,7 @@ impl Done {
 
 impl<C: Sync> Run<'_, C> {
     fn plan(&self, memory: &Memory) -> Plan {
-        plan(self.graph, memory, self.goal, self.consent, self.expectations, (self.clock)())
+        plan(self.graph, memory, self.goal, self.policy, self.expectations, (self.clock)())
     }
 
     fn expected(&self, plan: &Plan) -> BTreeMap<Key, Duration> {
@@ -169,13 +169,13 @@ impl<C: Sync> Run<'_, C> {
     }
 
     /// Looks at everything that is due, what lives in another thing after that thing. Returns the operations that ended.
-    async fn observe(&self, memory: &mut Memory) -> Vec<Ended> {
+    async fn observe(&self, memory: &mut Memory) -> Vec<FinishedOperation> {
         let mut ended = Vec::new();
         let now = (self.clock)();
         let due = |memory: &Memory, key: &Key| {
-            memory
-                .get(key)
-                .is_none_or(|e| e.presence.is_none() && e.blind.is_none() || e.due.is_none_or(|at| at <= now))
+            memory.get(key).is_none_or(|e| {
+                e.presence.is_none() && e.last_observe_error.is_none() || e.due.is_none_or(|at| at <= now)
+            })
         };
         let mut left: Vec<_> = self.graph.nodes().iter().filter(|node| due(memory, &node.key())).cloned().collect();
         while !left.is_empty() {
@@ -187,19 +187,20 @@ impl<C: Sync> Run<'_, C> {
             let mut ask = Vec::new();
             for node in now_looked {
                 if node.inside().is_some_and(|host| cannot_hold_anything(memory, &host)) {
-                    memory.saw(&node.key(), Presence::Absent, now);
+                    memory.record_observation(&node.key(), Presence::Absent, now);
                 } else {
-                    let look = self.look(memory, node.as_ref(), now);
+                    let options = self.options(memory, node.as_ref(), now);
                     // What is taken from the last look is what may have changed.
-                    let heard = memory.get(&node.key()).is_some_and(|entry| entry.news_at > entry.seen_at);
+                    let heard =
+                        memory.get(&node.key()).is_some_and(|entry| entry.changed_externally_at > entry.observed_at);
                     let last = memory.observed(&node.key()).filter(|_| !heard).cloned();
-                    ask.push((node, look, last));
+                    ask.push((node, options, last));
                 }
             }
             let refs = &refs;
-            let looks = ask.into_iter().map(|(node, look, last)| -> BoxFuture<'_, _> {
+            let looks = ask.into_iter().map(|(node, options, last)| -> BoxFuture<'_, _> {
                 Box::pin(async move {
-                    let answer = node.observe(self.cloud, refs, &look, last.as_ref()).await;
+                    let answer = node.observe(self.cloud, refs, &options, last.as_ref()).await;
                     (node, answer)
                 })
             });
@@ -208,8 +209,8 @@ impl<C: Sync> Run<'_, C> {
             let answers: Vec<_> = futures::stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect().await;
             for (node, answer) in answers {
                 match answer {
-                    Ok(presence) => ended.extend(self.saw(memory, node.as_ref(), presence, false)),
-                    Err(failure) => memory.look_failed(&node.key(), failure, (self.clock)()),
+                    Ok(presence) => ended.extend(self.record_observation(memory, node.as_ref(), presence, false)),
+                    Err(failure) => memory.observe_failed(&node.key(), failure, (self.clock)()),
                 }
             }
         }
@@ -217,26 +218,26 @@ impl<C: Sync> Run<'_, C> {
     }
 
     /// How old a read may be: never older than the last change, ours or one that was heard of, and at rest as old as sharing allows.
-    fn look(&self, memory: &Memory, node: &dyn Node<C>, now: Timestamp) -> Look {
+    fn options(&self, memory: &Memory, node: &dyn Node<C>, now: Timestamp) -> ObserveOptions {
         let key = node.key();
         let entry = memory.get(&key);
-        let [written, heard] = [entry.and_then(|e| e.written_at), entry.and_then(|e| e.news_at)];
+        let [written, heard] = [entry.and_then(|e| e.written_at), entry.and_then(|e| e.changed_externally_at)];
         let changed = written.max(heard).unwrap_or(memory.since).max(memory.since);
         let moving =
             memory.unsettled(&key, now).is_some() || entry.is_some_and(|e| e.running.is_some() || e.failed.is_some());
         // What was changed a moment ago, or could not be read, is not taken from an old list.
-        let unsure = entry.is_some_and(|e| e.blind.is_some()) || memory.shows_soon(&key, now);
-        let share = if moving || unsure { Duration::from_millis(500) } else { node.rest().share };
+        let unsure = entry.is_some_and(|e| e.last_observe_error.is_some()) || memory.shows_soon(&key, now);
+        let share = if moving || unsure { Duration::from_millis(500) } else { node.poll_policy().max_cache_age };
         let since_change = now.duration_since(changed).max(jiff::SignedDuration::ZERO).unsigned_abs();
         let settled = memory.settled_for(&key, now).unwrap_or(Duration::MAX);
         let recorded = entry.and_then(|e| e.recorded.as_ref());
-        Look {
+        ObserveOptions {
             max_age: share.min(since_change).min(settled),
             goal: self.goal,
             recorded_id: recorded.and_then(|r| r.id.clone()),
             recorded: recorded.is_some(),
             recorded_operation: recorded.and_then(|r| r.operation.clone()),
-            at_rest: !moving,
+            steady: !moving,
         }
     }
 
@@ -268,7 +269,7 @@ impl<C: Sync> Run<'_, C> {
         let refs = memory.refs();
         let seen = memory.observed(&node.key()).cloned();
         let is_unclaimed =
-            matches!(memory.get(&node.key()).and_then(|e| e.presence.as_ref()), Some(Presence::Unclaimed(_)));
+            matches!(memory.get(&node.key()).and_then(|e| e.presence.as_ref()), Some(Presence::Unowned(_)));
         let keep_at_once = step.action == Action::Create && node.records_create();
         let step = Step { changes: node.batch(&step.changes), ..step };
         let grounds = node.sweeps().map(|scope| Grounds::of(self.graph, memory, &node.key(), scope));
@@ -286,15 +287,15 @@ impl<C: Sync> Run<'_, C> {
                 }
                 (Action::Update, Some(seen), None) => {
                     let update = node.update(self.cloud, &refs, &seen, &step.changes);
-                    update.await.map(if is_unclaimed { Presence::Unclaimed } else { Presence::Ours })
+                    update.await.map(if is_unclaimed { Presence::Unowned } else { Presence::Ours })
                 }
                 (Action::Adopt, Some(seen), _) => node.adopt(self.cloud, &seen).await.map(Presence::Ours),
                 (Action::Release, Some(seen), _) => {
-                    node.release(self.cloud, &seen).await.map(|()| Presence::Unclaimed(seen))
+                    node.release(self.cloud, &seen).await.map(|()| Presence::Unowned(seen))
                 }
                 (Action::Delete, Some(seen), None) => node.delete(self.cloud, &seen).await,
                 (Action::Update | Action::Adopt | Action::Delete | Action::Release, None, _) => {
-                    Err(Failure::new(Class::Gone, format!("{key} is not there")))
+                    Err(Failure::new(Class::NotFound, format!("{key} is not there")))
                 }
             };
             Done { key, step, keep_at_once, left, result }
@@ -306,7 +307,7 @@ impl<C: Sync> Run<'_, C> {
         &self,
         node: &dyn Node<C>,
         action: Action,
-        seen: &AnyObserved,
+        seen: &AnyObservation,
         grounds: &Grounds,
         left: &mut Vec<String>,
     ) -> Result<AnyPresence, Failure> {
@@ -321,12 +322,12 @@ fn cannot_hold_anything(memory: &Memory, host: &Key) -> bool {
     let Some(entry) = memory.get(host) else {
         return false;
     };
-    if entry.blind.is_some() {
+    if entry.last_observe_error.is_some() {
         return false;
     }
     match &entry.presence {
         Some(Presence::Absent | Presence::Foreign(_)) => true,
-        Some(Presence::Ours(seen) | Presence::Borrowed(seen) | Presence::Unclaimed(seen)) => {
+        Some(Presence::Ours(seen) | Presence::External(seen) | Presence::Unowned(seen)) => {
             matches!(seen.phase, Phase::Busy { action: Action::Create | Action::Delete, .. })
         }
         None => false,

@@ -51,7 +51,7 @@ const HASH_BYTES: usize = 8;
 
 /// Which steps may be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Given {
+pub enum AllowedSteps {
     /// All.
     #[default]
     All,
@@ -83,7 +83,7 @@ pub enum Drift {
 
 /// Why a step is held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum HoldReason {
     /// Nothing is ever done: only told.
     Observe,
     /// Nobody has agreed to it yet.
@@ -97,9 +97,9 @@ pub const EXISTENCE: &str = "";
 
 /// What may be done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Consent {
+pub struct ExecutionPolicy {
     /// Which steps.
-    pub given: Given,
+    pub allowed: AllowedSteps,
     /// What is done about drift.
     pub drift: Drift,
     /// Digest of all that is asked for: a create that was agreed to is of that and of no other.
@@ -108,32 +108,32 @@ pub struct Consent {
     pub recovers: Option<String>,
 }
 
-impl Consent {
+impl ExecutionPolicy {
     /// Why a step is held back; `None`: it may be done.
-    pub fn holds(&self, key: &Key, step: &Step) -> Option<Held> {
-        match &self.given {
-            Given::All => None,
-            Given::None => Some(Held::Observe),
-            Given::Only(approved) => {
+    pub fn holds(&self, key: &Key, step: &Step) -> Option<HoldReason> {
+        match &self.allowed {
+            AllowedSteps::All => None,
+            AllowedSteps::None => Some(HoldReason::Observe),
+            AllowedSteps::Only(approved) => {
                 let has = |id: &StepId| approved.contains(&(key.clone(), id.clone()));
                 let completes = || matches!(step.action, Action::Update) && has(&self.create_id(key));
                 let agreed = self.ids(key, step).iter().all(has) || completes();
-                (!agreed).then_some(Held::Approval)
+                (!agreed).then_some(HoldReason::Approval)
             }
         }
     }
 
     /// True for a difference that nobody asked for and that is left alone.
-    pub fn leaves(&self, key: &Key, change: &Change) -> bool {
-        self.leaves_field(key, &change.field, &change.to)
+    pub fn ignores_drift(&self, key: &Key, change: &Change) -> bool {
+        self.ignores_field(key, &change.field, &change.to)
     }
 
     /// True for a thing that vanished, and that is not made again by itself.
-    pub fn leaves_gone(&self, key: &Key) -> bool {
-        self.leaves_field(key, EXISTENCE, "")
+    pub fn ignores_deletion(&self, key: &Key) -> bool {
+        self.ignores_field(key, EXISTENCE, "")
     }
 
-    fn leaves_field(&self, key: &Key, field: &str, wanted: &str) -> bool {
+    fn ignores_field(&self, key: &Key, field: &str, wanted: &str) -> bool {
         match &self.drift {
             Drift::Correct => false,
             Drift::Report { followed, .. } if followed.contains(field) => false,
@@ -186,8 +186,8 @@ impl Consent {
         let Subject { uid, generation, deleted_at } = subject;
         let goal = match plan.goal {
             Goal::Present => "present",
-            Goal::Gone => "deleted",
-            Goal::Released => "retained",
+            Goal::Deleted => "deleted",
+            Goal::Retained => "retained",
         };
         let deleted_at = deleted_at.map(|at| at.as_second());
         let head = format!("{uid}\0{generation:?}\0{goal}\0{deleted_at:?}");
@@ -230,10 +230,10 @@ mod tests {
         Step { action, changes, reason: None }
     }
 
-    fn only(wanted: &str, steps: &[(Key, Step)]) -> Consent {
-        let consent = Consent { wanted: wanted.into(), ..Consent::default() };
+    fn only(wanted: &str, steps: &[(Key, Step)]) -> ExecutionPolicy {
+        let policy = ExecutionPolicy { wanted: wanted.into(), ..ExecutionPolicy::default() };
         let plan = Plan { goal: Goal::Present, items: Vec::new() };
-        Consent { given: Given::Only(consent.ids_of(&plan, steps)), ..consent }
+        ExecutionPolicy { allowed: AllowedSteps::Only(policy.ids_of(&plan, steps)), ..policy }
     }
 
     #[test]
@@ -242,17 +242,17 @@ mod tests {
         let version = step(Action::Update, &[("version", "1.33", "1.34")]);
         let both = step(Action::Update, &[("version", "1.33", "1.34"), ("logging", "", "api")]);
         let create = step(Action::Create, &[]);
-        let all = Consent::default();
+        let all = ExecutionPolicy::default();
         assert_eq!(all.holds(&key, &both), None);
-        let none = Consent { given: Given::None, ..Consent::default() };
-        assert_eq!(none.holds(&key, &version), Some(Held::Observe));
+        let none = ExecutionPolicy { allowed: AllowedSteps::None, ..ExecutionPolicy::default() };
+        assert_eq!(none.holds(&key, &version), Some(HoldReason::Observe));
         let agreed = only("spec", &[(key.clone(), version.clone())]);
         assert_eq!(agreed.holds(&key, &version), None);
-        assert_eq!(agreed.holds(&key, &both), Some(Held::Approval), "one of the two was not");
-        assert_eq!(agreed.holds(&key, &create), Some(Held::Approval));
-        assert_eq!(agreed.holds(&Key::single("vpc"), &version), Some(Held::Approval), "of another thing");
+        assert_eq!(agreed.holds(&key, &both), Some(HoldReason::Approval), "one of the two was not");
+        assert_eq!(agreed.holds(&key, &create), Some(HoldReason::Approval));
+        assert_eq!(agreed.holds(&Key::single("vpc"), &version), Some(HoldReason::Approval), "of another thing");
         let other_way = step(Action::Update, &[("version", "1.32", "1.34")]);
-        assert_eq!(agreed.holds(&key, &other_way), Some(Held::Approval), "from another state");
+        assert_eq!(agreed.holds(&key, &other_way), Some(HoldReason::Approval), "from another state");
     }
 
     #[test]
@@ -262,23 +262,23 @@ mod tests {
         let complete = step(Action::Update, &[("enableDnsHostnames", "false", "true")]);
         let agreed = only("one", &[(key.clone(), create.clone())]);
         assert_eq!((agreed.holds(&key, &create), agreed.holds(&key, &complete)), (None, None));
-        assert_eq!(agreed.holds(&key, &step(Action::Delete, &[])), Some(Held::Approval));
-        let edited = Consent { wanted: "two".into(), ..agreed };
-        assert_eq!(edited.holds(&key, &create), Some(Held::Approval));
-        assert_eq!(edited.holds(&key, &complete), Some(Held::Approval));
+        assert_eq!(agreed.holds(&key, &step(Action::Delete, &[])), Some(HoldReason::Approval));
+        let edited = ExecutionPolicy { wanted: "two".into(), ..agreed };
+        assert_eq!(edited.holds(&key, &create), Some(HoldReason::Approval));
+        assert_eq!(edited.holds(&key, &complete), Some(HoldReason::Approval));
     }
 
     #[test]
     fn what_was_agreed_to_take_over_is_of_that_and_nothing_else() {
         let (key, adopt) = (Key::single("vpc"), step(Action::Adopt, &[]));
-        let recovers = |digest: &str| Consent { recovers: Some(digest.into()), ..Consent::default() };
+        let recovers = |digest: &str| ExecutionPolicy { recovers: Some(digest.into()), ..ExecutionPolicy::default() };
         let approved = recovers("of uid-1").ids(&key, &adopt).into_iter().map(|id| (key.clone(), id)).collect();
-        let agreed = Consent { given: Given::Only(approved), ..recovers("of uid-1") };
+        let agreed = ExecutionPolicy { allowed: AllowedSteps::Only(approved), ..recovers("of uid-1") };
         assert_eq!(agreed.holds(&key, &adopt), None);
-        let of_another = Consent { recovers: Some("of uid-2".into()), ..agreed.clone() };
-        assert_eq!(of_another.holds(&key, &adopt), Some(Held::Approval));
-        let adoption = Consent { recovers: None, ..agreed };
-        assert_eq!(adoption.holds(&key, &adopt), Some(Held::Approval));
+        let of_another = ExecutionPolicy { recovers: Some("of uid-2".into()), ..agreed.clone() };
+        assert_eq!(of_another.holds(&key, &adopt), Some(HoldReason::Approval));
+        let adoption = ExecutionPolicy { recovers: None, ..agreed };
+        assert_eq!(adoption.holds(&key, &adopt), Some(HoldReason::Approval));
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
         let create = step(Action::Create, &[]);
         let update = step(Action::Update, &[("a", "1", "2")]);
         let agreed = only("s", &[(key("1"), create.clone()), (key("2"), update.clone()), (key("3"), update.clone())]);
-        let Given::Only(approved) = &agreed.given else { unreachable!() };
+        let AllowedSteps::Only(approved) = &agreed.allowed else { unreachable!() };
         let item = |name: &str, verdict| Item { key: key(name), verdict, forbidden: Vec::new(), drift: Vec::new() };
         let completing = step(Action::Update, &[("b", "", "x")]);
         let plan = Plan {
@@ -310,21 +310,21 @@ mod tests {
     fn drift_is_what_differs_though_nothing_else_is_asked_for() {
         let key = Key::single("cluster");
         let logging = Change::in_place("logging", "", "api");
-        let report = |synced, known: &[(&str, &str)]| Consent {
+        let report = |synced, known: &[(&str, &str)]| ExecutionPolicy {
             drift: Drift::Report {
                 synced,
                 known: known.iter().map(|(f, to)| (key.clone(), (*f).into(), (*to).into())).collect(),
                 followed: BTreeSet::from(["release".to_owned()]),
             },
-            ..Consent::default()
+            ..ExecutionPolicy::default()
         };
-        assert!(!Consent::default().leaves(&key, &logging));
-        assert!(report(true, &[]).leaves(&key, &logging) && report(true, &[]).leaves_gone(&key));
-        assert!(!report(false, &[]).leaves(&key, &logging), "an edit");
-        assert!(report(false, &[("logging", "api")]).leaves(&key, &logging), "drift from before an edit");
-        assert!(!report(false, &[("logging", "audit")]).leaves(&key, &logging), "and then edited");
-        assert!(report(false, &[("", "")]).leaves_gone(&key));
-        assert!(!report(true, &[]).leaves(&key, &Change::in_place("release", "1", "2")), "it is followed");
+        assert!(!ExecutionPolicy::default().ignores_drift(&key, &logging));
+        assert!(report(true, &[]).ignores_drift(&key, &logging) && report(true, &[]).ignores_deletion(&key));
+        assert!(!report(false, &[]).ignores_drift(&key, &logging), "an edit");
+        assert!(report(false, &[("logging", "api")]).ignores_drift(&key, &logging), "drift from before an edit");
+        assert!(!report(false, &[("logging", "audit")]).ignores_drift(&key, &logging), "and then edited");
+        assert!(report(false, &[("", "")]).ignores_deletion(&key));
+        assert!(!report(true, &[]).ignores_drift(&key, &Change::in_place("release", "1", "2")), "it is followed");
     }
 
     #[test]
@@ -332,7 +332,7 @@ mod tests {
         let vpc = Key::single("vpc");
         let ahead = [(vpc.clone(), step(Action::Update, &[("version", "1.33", "1.34")]))];
         let subject = Subject { uid: "uid-1".into(), generation: Some(3), deleted_at: None };
-        let consent = |wanted: &str| Consent { wanted: wanted.into(), ..Consent::default() };
+        let policy = |wanted: &str| ExecutionPolicy { wanted: wanted.into(), ..ExecutionPolicy::default() };
         let created = |goal| {
             let verdict = Verdict::Step(step(Action::Create, &[]));
             let item = Item { key: vpc.clone(), verdict, forbidden: Vec::new(), drift: Vec::new() };
@@ -350,24 +350,24 @@ mod tests {
         let other_steps = [(vpc.clone(), step(Action::Update, &[("version", "1.33", "1.35")]))];
         let at = |second| Some(Timestamp::from_second(second).unwrap());
         let all = [
-            consent("s").hash(&subject, &present, &[], &none),
-            consent("t").hash(&subject, &present, &[], &none),
-            consent("s").hash(&subject, &created(Goal::Gone), &[], &none),
-            consent("s").hash(&subject, &created(Goal::Released), &[], &none),
-            consent("s").hash(&subject, &with_addon, &[], &none),
-            consent("s").hash(&subject, &present, &ahead, &none),
-            consent("s").hash(&subject, &present, &other_steps, &none),
-            consent("s").hash(&subject, &present, &[], &cidr("10.0.0.0/16")),
-            consent("s").hash(&subject, &present, &[], &cidr("10.1.0.0/16")),
-            consent("s").hash(&Subject { uid: "uid-2".into(), ..subject.clone() }, &present, &[], &none),
-            consent("s").hash(&Subject { generation: Some(4), ..subject.clone() }, &present, &[], &none),
-            consent("s").hash(&Subject { deleted_at: at(100), ..subject.clone() }, &present, &[], &none),
-            consent("s").hash(&Subject { deleted_at: at(101), ..subject.clone() }, &present, &[], &none),
+            policy("s").hash(&subject, &present, &[], &none),
+            policy("t").hash(&subject, &present, &[], &none),
+            policy("s").hash(&subject, &created(Goal::Deleted), &[], &none),
+            policy("s").hash(&subject, &created(Goal::Retained), &[], &none),
+            policy("s").hash(&subject, &with_addon, &[], &none),
+            policy("s").hash(&subject, &present, &ahead, &none),
+            policy("s").hash(&subject, &present, &other_steps, &none),
+            policy("s").hash(&subject, &present, &[], &cidr("10.0.0.0/16")),
+            policy("s").hash(&subject, &present, &[], &cidr("10.1.0.0/16")),
+            policy("s").hash(&Subject { uid: "uid-2".into(), ..subject.clone() }, &present, &[], &none),
+            policy("s").hash(&Subject { generation: Some(4), ..subject.clone() }, &present, &[], &none),
+            policy("s").hash(&Subject { deleted_at: at(100), ..subject.clone() }, &present, &[], &none),
+            policy("s").hash(&Subject { deleted_at: at(101), ..subject.clone() }, &present, &[], &none),
         ];
         assert!(all.iter().all(|hash| hash.len() == 16));
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len(), "{all:?}");
-        assert_eq!(all[0], consent("s").hash(&subject, &present, &[], &none));
+        assert_eq!(all[0], policy("s").hash(&subject, &present, &[], &none));
         let nothing = Plan { goal: Goal::Present, items: Vec::new() };
-        assert_eq!(consent("s").hash(&subject, &nothing, &[], &none), "");
+        assert_eq!(policy("s").hash(&subject, &nothing, &[], &none), "");
     }
 }

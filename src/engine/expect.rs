@@ -66,9 +66,9 @@ impl Expectations {
     }
 
     /// Takes over what an earlier process learned. What was seen here since is newer, and stays.
-    pub fn recall(&self, kind: &str, action: Action, took: Duration) {
+    pub fn restore(&self, kind: &str, action: Action, took: Duration) {
         if let Some(everywhere) = &self.everywhere {
-            everywhere.recall(kind, action, took);
+            everywhere.restore(kind, action, took);
         }
         let mut learned = self.learned.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         learned.entry((kind.to_owned(), action)).or_insert(took);
@@ -91,7 +91,7 @@ const OVERDUE: Duration = Duration::from_secs(300);
 /// Where the time was learned: nothing until shortly before it, then every second or so, then ever more slowly. Where it
 /// is only known from elsewhere: pauses that grow with the time already spent, so that something ten times as fast as
 /// usual is not noticed late, and something slow is not asked all the time.
-pub fn look_again(elapsed: Duration, estimate: Estimate) -> Duration {
+pub fn requeue_after(elapsed: Duration, estimate: Estimate) -> Duration {
     let typical = estimate.typical;
     if estimate.learned {
         let nearly = typical.mul_f64(0.97);
@@ -118,7 +118,7 @@ mod tests {
         let mut elapsed = Duration::ZERO;
         let mut count = 0;
         while elapsed < took {
-            elapsed += look_again(elapsed, estimate);
+            elapsed += requeue_after(elapsed, estimate);
             count += 1;
         }
         (count, elapsed - took)
@@ -138,7 +138,7 @@ mod tests {
     fn near_the_expected_end_it_is_asked_every_few_seconds() {
         for learned in [false, true] {
             let estimate = Estimate { typical: 9 * MINUTE, learned };
-            assert!(look_again(9 * MINUTE, estimate) <= Duration::from_secs(9));
+            assert!(requeue_after(9 * MINUTE, estimate) <= Duration::from_secs(9));
         }
     }
 
@@ -155,8 +155,8 @@ mod tests {
     #[test]
     fn what_hangs_is_asked_ever_more_rarely_but_never_forgotten() {
         let estimate = Estimate { typical: MINUTE, learned: true };
-        assert_eq!(look_again(30 * MINUTE, estimate), Duration::from_secs(174));
-        assert_eq!(look_again(300 * MINUTE, estimate), OVERDUE);
+        assert_eq!(requeue_after(30 * MINUTE, estimate), Duration::from_secs(174));
+        assert_eq!(requeue_after(300 * MINUTE, estimate), OVERDUE);
     }
 
     #[test]
@@ -186,8 +186,8 @@ mod tests {
     fn what_another_process_learned_counts_until_it_is_seen_here() {
         let expectations = Expectations::default();
         expectations.learn("cluster", Action::Create, Duration::from_secs(60));
-        expectations.recall("cluster", Action::Create, Duration::from_secs(500));
-        expectations.recall("cluster", Action::Delete, Duration::from_secs(90));
+        expectations.restore("cluster", Action::Create, Duration::from_secs(500));
+        expectations.restore("cluster", Action::Delete, Duration::from_secs(90));
         let learned = expectations.learned();
         let told: Vec<_> =
             learned.iter().map(|(kind, action, took)| (kind.as_str(), *action, took.as_secs())).collect();

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
     /// The thing (or, of a create, what it refers to) is not there. Just after a create it may only be unseen.
-    Gone,
+    NotFound,
     /// Something just made is not visible to the callee yet (IAM roles above all): the same call will do in a while.
     NotYetVisible,
     /// Something of that name exists already.
@@ -37,9 +37,9 @@ pub enum Class {
     /// The credentials belong to another account than the one expected: nothing was sent.
     WrongAccount,
     /// The cloud took it up and gave up on it: worth another try or two.
-    GaveUp,
+    OperationFailed,
     /// Something that people own stands in the way (pods that may not be evicted): not tried again by itself.
-    Obstructed,
+    EvictionBlocked,
     /// Anything else.
     Unknown,
 }
@@ -47,7 +47,7 @@ pub enum Class {
 impl Class {
     /// All of them, for tests and for metrics that start at zero.
     pub const ALL: [Class; 17] = [
-        Class::Gone,
+        Class::NotFound,
         Class::NotYetVisible,
         Class::Conflict,
         Class::Busy,
@@ -61,8 +61,8 @@ impl Class {
         Class::Unavailable,
         Class::NotLeader,
         Class::WrongAccount,
-        Class::GaveUp,
-        Class::Obstructed,
+        Class::OperationFailed,
+        Class::EvictionBlocked,
         Class::Unknown,
     ];
 
@@ -74,7 +74,7 @@ impl Class {
     /// Name for metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
-            Class::Gone => "gone",
+            Class::NotFound => "not_found",
             Class::NotYetVisible => "not_yet_visible",
             Class::Conflict => "conflict",
             Class::Busy => "busy",
@@ -88,8 +88,8 @@ impl Class {
             Class::Unavailable => "unavailable",
             Class::NotLeader => "not_leader",
             Class::WrongAccount => "wrong_account",
-            Class::GaveUp => "gave_up",
-            Class::Obstructed => "obstructed",
+            Class::OperationFailed => "operation_failed",
+            Class::EvictionBlocked => "eviction_blocked",
             Class::Unknown => "unknown",
         }
     }
@@ -168,7 +168,7 @@ impl Failed {
         } else {
             None
         };
-        let gave_up = u32::from(failure.class == Class::GaveUp);
+        let gave_up = u32::from(failure.class == Class::OperationFailed);
         let operations = before.map_or(0, |before| before.operations).saturating_add(gave_up);
         let mut delay = delay(failure.class, attempts, now.duration_since(first).unsigned_abs());
         if let Some(asked) = failure.retry_after {
@@ -192,20 +192,20 @@ impl Failed {
     /// True when it is not tried again before a person asks for it: by an edit, or by asking for a look.
     pub fn exhausted(&self) -> bool {
         match self.failure.class {
-            Class::GaveUp => self.operations >= MOST_TRIES,
-            Class::Obstructed => true,
+            Class::OperationFailed => self.operations >= MOST_TRIES,
+            Class::EvictionBlocked => true,
             _ => false,
         }
     }
 
     /// True when it will not get further without a change by a person, as far as can be known.
-    pub fn needs_a_person(&self, now: Timestamp) -> bool {
+    pub fn requires_intervention(&self, now: Timestamp) -> bool {
         match self.failure.class {
             Class::Conflict | Class::Quota | Class::Denied | Class::Invalid | Class::Capacity => true,
             Class::CredentialsUnavailable | Class::WrongAccount => true,
-            Class::GaveUp | Class::Obstructed => self.exhausted(),
+            Class::OperationFailed | Class::EvictionBlocked => self.exhausted(),
             Class::NotYetVisible => now.duration_since(self.first).unsigned_abs() >= VISIBLE_WITHIN,
-            Class::Gone | Class::Busy | Class::Throttled | Class::NoChange => false,
+            Class::NotFound | Class::Busy | Class::Throttled | Class::NoChange => false,
             Class::Unavailable | Class::NotLeader | Class::Unknown => false,
         }
     }
@@ -228,7 +228,7 @@ fn delay(class: Class, attempts: u32, elapsed: Duration) -> Duration {
         doubling.build().nth(attempts.saturating_sub(1).min(20) as usize).unwrap_or(most)
     };
     match class {
-        Class::Gone | Class::NoChange => growing(500, 30_000),
+        Class::NotFound | Class::NoChange => growing(500, 30_000),
         Class::NotYetVisible if elapsed < VISIBLE_WITHIN => growing(1_000, 5_000),
         Class::NotYetVisible => Duration::from_secs(60),
         Class::Busy => growing(1_000, 20_000),
@@ -239,7 +239,7 @@ fn delay(class: Class, attempts: u32, elapsed: Duration) -> Duration {
         Class::CredentialsUnavailable => growing(5_000, 120_000),
         Class::Conflict | Class::Denied | Class::Invalid | Class::WrongAccount => growing(15_000, 600_000),
         Class::Quota | Class::Capacity => growing(60_000, 600_000),
-        Class::GaveUp | Class::Obstructed => growing(5_000, 600_000),
+        Class::OperationFailed | Class::EvictionBlocked => growing(5_000, 600_000),
     }
 }
 
@@ -310,16 +310,23 @@ mod tests {
     fn transient_failures_do_not_restart_the_count_of_operations_that_failed() {
         let now = Timestamp::UNIX_EPOCH;
         let mut failed: Option<Failed> = None;
-        let classes = [Class::GaveUp, Class::Throttled, Class::GaveUp, Class::Unavailable, Class::Busy, Class::GaveUp];
+        let classes = [
+            Class::OperationFailed,
+            Class::Throttled,
+            Class::OperationFailed,
+            Class::Unavailable,
+            Class::Busy,
+            Class::OperationFailed,
+        ];
         for class in classes {
             assert!(!failed.as_ref().is_some_and(Failed::exhausted), "{failed:?}");
             failed = Some(Failed::after(failed.as_ref(), Failure::new(class, "x"), now, 0));
         }
         let failed = failed.unwrap();
         assert!(failed.exhausted(), "{failed:?}");
-        assert!(failed.needs_a_person(now));
+        assert!(failed.requires_intervention(now));
         let other = Failed::after(Some(&failed), Failure::new(Class::Conflict, "x"), now, 0);
-        assert!(Failed::after(Some(&other), Failure::new(Class::GaveUp, "x"), now, 0).exhausted());
+        assert!(Failed::after(Some(&other), Failure::new(Class::OperationFailed, "x"), now, 0).exhausted());
     }
 
     #[test]
@@ -329,7 +336,7 @@ mod tests {
         let unseen = Failed::after(None, Failure::new(Class::NotYetVisible, "x"), at(0), 0);
         let again = fail(&fail(&unseen, Class::Unavailable, at(60)), Class::NotYetVisible, at(120));
         assert_eq!((again.first, again.attempts), (at(0), 2));
-        assert!(again.needs_a_person(at(120)));
+        assert!(again.requires_intervention(at(120)));
         let away = fail(&unseen, Class::Unavailable, at(600));
         assert_eq!((away.first, away.attempts), (at(600), 1), "an outage is a row of its own");
     }
@@ -341,6 +348,6 @@ mod tests {
         let later = start + span(Duration::from_secs(500));
         let denied = Failed::after(Some(&busy), Failure::new(Class::Denied, "x"), later, 0);
         assert_eq!((denied.first, denied.attempts), (later, 1));
-        assert!(denied.needs_a_person(later) && !busy.needs_a_person(later));
+        assert!(denied.requires_intervention(later) && !busy.requires_intervention(later));
     }
 }

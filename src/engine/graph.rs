@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::key::Key;
 use super::erased::Node;
+use super::key::Key;
 
 /// Something outside the graph that resources in it wait for: nodes that joined, objects that went.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::engine::execute::{Journal, Run, reconcile};
 use crate::engine::{
-    Change, Consent, Expectations, Failure, Goal, Look, Memory, Observed, Presence, Refs, Resource, Rest,
+    Change, ExecutionPolicy, Expectations, Failure, Goal, Memory, Observation, ObserveOptions, PollPolicy, Presence,
+    Refs, Resource,
 };
 
 /// A resource that is there, with the relations of a test.
@@ -30,7 +31,7 @@ fn key(number: usize) -> Key {
 #[async_trait]
 impl Resource for Related {
     type Cloud = ();
-    type Seen = ();
+    type Detail = ();
 
     fn key(&self) -> Key {
         key(self.number)
@@ -50,22 +51,28 @@ impl Resource for Related {
     fn facts(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
-    fn rest(&self) -> Rest {
-        Rest { due: Duration::from_secs(60), share: Duration::ZERO }
+    fn poll_policy(&self) -> PollPolicy {
+        PollPolicy { interval: Duration::from_secs(60), max_cache_age: Duration::ZERO }
     }
-    fn diff(&self, _: &Observed<()>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, _: &Observation<()>, _: &Refs) -> Vec<Change> {
         Vec::new()
     }
-    async fn observe(&self, (): &(), _: &Refs, _: &Look, _: Option<&Observed<()>>) -> Result<Presence<()>, Failure> {
-        Ok(Presence::Ours(Observed::ready(self.number.to_string(), "there", ())))
+    async fn observe(
+        &self,
+        (): &(),
+        _: &Refs,
+        _: &ObserveOptions,
+        _: Option<&Observation<()>>,
+    ) -> Result<Presence<()>, Failure> {
+        Ok(Presence::Ours(Observation::ready(self.number.to_string(), "there", ())))
     }
-    async fn create(&self, (): &(), _: &Refs) -> Result<Observed<()>, Failure> {
+    async fn create(&self, (): &(), _: &Refs) -> Result<Observation<()>, Failure> {
         Err(Failure::invalid("nothing is created here"))
     }
-    async fn update(&self, (): &(), _: &Refs, _: &Observed<()>, _: &[Change]) -> Result<Observed<()>, Failure> {
+    async fn update(&self, (): &(), _: &Refs, _: &Observation<()>, _: &[Change]) -> Result<Observation<()>, Failure> {
         Err(Failure::invalid("nothing is updated here"))
     }
-    async fn delete(&self, (): &(), _: &Observed<()>) -> Result<Presence<()>, Failure> {
+    async fn delete(&self, (): &(), _: &Observation<()>) -> Result<Presence<()>, Failure> {
         Ok(Presence::Absent)
     }
 }
@@ -132,13 +139,13 @@ proptest! {
     fn what_is_built_can_be_deleted_to_its_end(all in relations()) {
         // Should a circle get through, this overflows the stack or never ends.
         if let Ok(graph) = build(&all) {
-            let (consent, expectations) = (Consent::default(), Expectations::default());
+            let (policy, expectations) = (ExecutionPolicy::default(), Expectations::default());
             let clock = || Timestamp::from_second(1_800_000_000).unwrap();
             let mut memory = Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, []);
             let run = Run {
                 graph: &graph,
-                goal: Goal::Gone,
-                consent: &consent,
+                goal: Goal::Deleted,
+                policy: &policy,
                 cloud: &(),
                 may_adopt: &|| Ok(()),
                 journal: &Unkept,

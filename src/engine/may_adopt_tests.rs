@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::execute::Run;
 use super::failure::{Class, Failure, span};
 use super::toy_world::{Inventory, Thing, Toy, ToyWorld, World, graph, toy_key};
-use super::{Consent, Expectations, Goal, Memory, Report, reconcile};
+use super::{ExecutionPolicy, Expectations, Goal, Memory, Report, reconcile};
 
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -51,7 +51,7 @@ fn reconciled(toys: &[Toy], world: &ToyWorld, allowed: usize) -> (Report, usize)
     let run = Run {
         graph: &graph,
         goal: Goal::Present,
-        consent: &Consent::default(),
+        policy: &ExecutionPolicy::default(),
         cloud: world,
         may_adopt: &may_adopt,
         journal: &inventory,
@@ -69,7 +69,7 @@ fn permission_that_is_withdrawn_stops_the_next_write_to_what_is_not_ours() {
         let world = world(&toys, "nobody");
         let (report, _) = reconciled(&toys, &world, allowed);
         let writes = world.0.lock().unwrap().writes;
-        assert_eq!(usize::try_from(writes).unwrap(), allowed, "{:?}", report.happened);
+        assert_eq!(usize::try_from(writes).unwrap(), allowed, "{:?}", report.steps);
     }
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::erased::AnyObservation;
 use super::failure::{Class, Failed, Failure, span};
 use super::key::Key;
-use super::erased::AnyObserved;
 use super::plan::Action;
 use super::resource::{Change, FailedOperation, Operation, Phase, Presence, Refs};
 
@@ -76,11 +76,11 @@ pub struct Entry {
     /// As last seen; `None`: not looked at yet.
     pub presence: Option<AnyPresence>,
     /// When that was.
-    pub seen_at: Option<Timestamp>,
+    pub observed_at: Option<Timestamp>,
     /// When this process last wrote to it: older reads do not count.
     pub written_at: Option<Timestamp>,
     /// When others were last heard to have changed it: older reads do not count.
-    pub news_at: Option<Timestamp>,
+    pub changed_externally_at: Option<Timestamp>,
     /// When to look again; `None`: now.
     pub due: Option<Timestamp>,
     /// What is under way.
@@ -92,7 +92,7 @@ pub struct Entry {
     /// The last update that succeeded.
     pub applied: Option<Applied>,
     /// The look that failed last, until one succeeds: what was seen before is not acted upon.
-    pub blind: Option<Failed>,
+    pub last_observe_error: Option<Failed>,
     /// Its line in the inventory.
     pub recorded: Option<Recorded>,
 }
@@ -112,15 +112,15 @@ impl Entry {
 /// Of a resource that was never met.
 pub(super) static NOTHING_KNOWN: Entry = Entry {
     presence: None,
-    seen_at: None,
+    observed_at: None,
     written_at: None,
-    news_at: None,
+    changed_externally_at: None,
     due: None,
     running: None,
     failed: None,
     counted_operation: None,
     applied: None,
-    blind: None,
+    last_observe_error: None,
     recorded: None,
 };
 
@@ -131,15 +131,19 @@ pub struct Memory {
     /// No read that began before this counts: the process (or its leadership) began then.
     pub since: Timestamp,
     /// How long after a write a read may still miss it.
-    pub settle: Duration,
+    pub read_after_write_window: Duration,
 }
 
 impl Memory {
     /// An empty memory of a process that began at `since`, with the inventory that outlived the last one.
-    pub fn new(since: Timestamp, settle: Duration, inventory: impl IntoIterator<Item = (Key, Recorded)>) -> Self {
+    pub fn new(
+        since: Timestamp,
+        read_after_write_window: Duration,
+        inventory: impl IntoIterator<Item = (Key, Recorded)>,
+    ) -> Self {
         let entry = |recorded| Entry { recorded: Some(recorded), ..Entry::default() };
         let entries = inventory.into_iter().map(|(key, r)| (key, entry(r))).collect();
-        Self { entries, since, settle }
+        Self { entries, since, read_after_write_window }
     }
 
     /// What is known of a resource.
@@ -163,7 +167,7 @@ impl Memory {
     }
 
     /// The resource, when it was seen and may be used.
-    pub fn observed(&self, key: &Key) -> Option<&AnyObserved> {
+    pub fn observed(&self, key: &Key) -> Option<&AnyObservation> {
         self.get(key)?.presence.as_ref()?.observed()
     }
 
@@ -188,52 +192,52 @@ impl Memory {
     pub fn restart(&mut self, now: Timestamp) {
         let entries = std::mem::take(&mut self.entries);
         let recorded = entries.into_iter().filter_map(|(key, entry)| Some((key, entry.recorded?)));
-        *self = Self::new(now, self.settle, recorded);
+        *self = Self::new(now, self.read_after_write_window, recorded);
     }
 
     /// Everything is to be looked at anew, and what failed is tried as if for the first time: a person asks for it.
-    pub fn forget_looks(&mut self, now: Timestamp) {
+    pub fn forget_observations(&mut self, now: Timestamp) {
         self.since = now;
         for entry in self.entries.values_mut() {
             entry.due = None;
             entry.presence = None;
             entry.failed = None;
             entry.restart_count();
-            if let Some(blind) = &mut entry.blind {
-                blind.retry_at = now;
+            if let Some(last_observe_error) = &mut entry.last_observe_error {
+                last_observe_error.retry_at = now;
             }
         }
     }
 
     /// What may be adopted changed: what was seen of what is not ours does not count any more, and is not remembered.
     pub fn forget_unowned(&mut self, now: Timestamp) {
-        self.entries.retain(|_, entry| !matches!(entry.presence, Some(Presence::Unclaimed(_) | Presence::Foreign(_))));
-        self.forget_looks(now);
+        self.entries.retain(|_, entry| !matches!(entry.presence, Some(Presence::Unowned(_) | Presence::Foreign(_))));
+        self.forget_observations(now);
     }
 
     /// Others were heard at `at` to have changed these: they are looked at now, and what was read before does not count.
-    pub fn news<'k>(&mut self, keys: impl IntoIterator<Item = &'k Key>, at: Timestamp) {
+    pub fn mark_changed_externally<'k>(&mut self, keys: impl IntoIterator<Item = &'k Key>, at: Timestamp) {
         for key in keys {
             // What is not known was never looked at, so nothing hides it.
             if let Some(entry) = self.entries.get_mut(key) {
-                entry.news_at = Some(at);
+                entry.changed_externally_at = Some(at);
                 entry.due = None;
             }
         }
     }
 
     /// When a look shows for certain what others were heard to have changed, unless the last look came after that.
-    pub(super) fn news_show_by(&self, key: &Key) -> Option<Timestamp> {
+    pub(super) fn external_change_visible_by(&self, key: &Key) -> Option<Timestamp> {
         let entry = self.get(key)?;
-        let by = entry.news_at?.saturating_add(span(self.settle)).ok()?;
-        entry.seen_at.is_none_or(|seen| seen < by).then_some(by)
+        let by = entry.changed_externally_at?.saturating_add(span(self.read_after_write_window)).ok()?;
+        entry.observed_at.is_none_or(|seen| seen < by).then_some(by)
     }
 
     /// What only a person could mend is tried again now: one has changed something.
     pub fn try_again(&mut self, now: Timestamp) {
         for entry in self.entries.values_mut() {
             // What is lent is named by whoever asked: it may be another now.
-            if matches!(entry.presence, Some(Presence::Borrowed(_))) {
+            if matches!(entry.presence, Some(Presence::External(_))) {
                 entry.due = None;
             }
             entry.restart_count();
@@ -244,8 +248,8 @@ impl Memory {
             if let Some(failed) = &mut entry.failed {
                 failed.operations = 0;
             }
-            for failed in [&mut entry.failed, &mut entry.blind].into_iter().flatten() {
-                if failed.needs_a_person(now) {
+            for failed in [&mut entry.failed, &mut entry.last_observe_error].into_iter().flatten() {
+                if failed.requires_intervention(now) {
                     failed.retry_at = now;
                     entry.due = None;
                 }
@@ -254,7 +258,7 @@ impl Memory {
     }
 
     /// Notes what was seen of a resource.
-    pub fn saw(&mut self, key: &Key, presence: AnyPresence, now: Timestamp) {
+    pub fn record_observation(&mut self, key: &Key, presence: AnyPresence, now: Timestamp) {
         let entry = self.entry(key);
         if let Some(seen) = presence.observed() {
             let known = entry.recorded.as_ref().is_some_and(|r| r.id.as_ref() == Some(&seen.id));
@@ -273,16 +277,16 @@ impl Memory {
             }
         }
         entry.presence = Some(presence);
-        entry.seen_at = Some(now);
-        entry.blind = None;
+        entry.observed_at = Some(now);
+        entry.last_observe_error = None;
     }
 
     /// Notes that a look failed.
-    pub fn look_failed(&mut self, key: &Key, failure: Failure, now: Timestamp) {
+    pub fn observe_failed(&mut self, key: &Key, failure: Failure, now: Timestamp) {
         let entry = self.entry(key);
-        let failed = Failed::after(entry.blind.as_ref(), failure, now, seed(key));
+        let failed = Failed::after(entry.last_observe_error.as_ref(), failure, now, seed(key));
         entry.due = Some(failed.retry_at);
-        entry.blind = Some(failed);
+        entry.last_observe_error = Some(failed);
     }
 
     /// Notes that a step failed. It may have been done all the same: the next thing is a look.
@@ -310,8 +314,8 @@ impl Memory {
 
     /// Notes that a deletion was begun and is not under way any more, though the thing is there. What is seen a moment after it was
     /// begun may only be old.
-    pub(super) fn deletion_failed(&mut self, key: &Key, running: &Running, seen: &AnyObserved, now: Timestamp) {
-        let shows_by = running.since.saturating_add(span(self.settle)).unwrap_or(running.since);
+    pub(super) fn deletion_failed(&mut self, key: &Key, running: &Running, seen: &AnyObservation, now: Timestamp) {
+        let shows_by = running.since.saturating_add(span(self.read_after_write_window)).unwrap_or(running.since);
         let failure = if now < shows_by && !matches!(seen.phase, Phase::Failed { .. }) {
             Failure::new(Class::Busy, format!("the deletion of {} does not show yet", seen.id))
         } else {
@@ -324,7 +328,7 @@ impl Memory {
                  holds it, and delete that",
                 seen.id
             );
-            Failure::new(Class::GaveUp, message)
+            Failure::new(Class::OperationFailed, message)
         };
         let entry = self.entry(key);
         entry.failed = Some(Failed::after(entry.failed.as_ref(), failure, now, seed(key)));
@@ -335,7 +339,8 @@ impl Memory {
         let applied = self.get(key)?.applied.as_ref()?;
         let same = changes.iter().all(|change| applied.changes.contains(change));
         // What comes to nothing time and again is done ever more rarely.
-        let window = self.settle.saturating_mul(1 << applied.times.saturating_sub(1).min(MOST_DOUBLINGS));
+        let window =
+            self.read_after_write_window.saturating_mul(1 << applied.times.saturating_sub(1).min(MOST_DOUBLINGS));
         let until = applied.at.saturating_add(span(window)).unwrap_or(applied.at);
         Some(until).filter(|until| same && now < *until)
     }
@@ -365,7 +370,7 @@ impl Memory {
     fn settles(&self, key: &Key, now: Timestamp) -> Option<Timestamp> {
         let recorded = self.get(key)?.recorded.as_ref()?;
         let at = recorded.at.min(now).max(self.since);
-        Some(at.saturating_add(span(self.settle)).unwrap_or(at))
+        Some(at.saturating_add(span(self.read_after_write_window)).unwrap_or(at))
     }
 }
 

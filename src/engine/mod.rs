@@ -6,37 +6,39 @@
 //! One reconcile is [`execute::reconcile`]: observe what is due, [`planner::plan`] (pure), [`check::check`] (pure), run every
 //! ready step side by side and plan again as each ends, and report when to look again. Nothing in here sleeps.
 
-mod polling;
 pub mod check;
-pub mod execution_policy;
+pub mod erased;
 pub mod execute;
+pub mod execution_policy;
 pub mod expect;
 pub mod failure;
 pub mod graph;
 pub mod key;
 pub mod memory;
-pub mod erased;
-mod record;
 pub mod plan;
 pub mod planner;
+mod polling;
+mod record;
 mod report;
 pub mod resource;
 pub mod sweep;
 
 pub use check::{Checked, check};
-pub use execution_policy::{Consent, Held};
+pub use erased::{AnyObservation, Node};
 pub use execute::{Journal, reconcile};
+pub use execution_policy::{ExecutionPolicy, HoldReason};
 pub use expect::{Estimate, Expectations};
 pub use failure::{Class, Failure};
 pub use graph::{Gate, Graph, GraphError};
 pub use key::Key;
 pub use memory::{Memory, Recorded};
-pub use erased::{AnyObserved, Node};
-pub use record::{CREATION, DELETION};
 pub use plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 pub use planner::plan;
-pub use report::{Ended, Happened, Outcome, Report};
-pub use resource::{Change, FailedOperation, How, Look, Observed, Operation, Phase, Presence, Refs, Resource, Rest};
+pub use record::{CREATION, DELETION};
+pub use report::{FinishedOperation, Outcome, Report, StepResult};
+pub use resource::{
+    Change, FailedOperation, How, Observation, ObserveOptions, Operation, Phase, PollPolicy, Presence, Refs, Resource,
+};
 pub use sweep::{Allowed, Mark, Proof, Scope, Sweep, Swept, Target};
 
 #[cfg(test)]

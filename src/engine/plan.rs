@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::execution_policy::Held;
+use super::execution_policy::HoldReason;
 use super::failure::{Class, Failed};
 use super::key::Key;
 use super::resource::{Change, Operation};
@@ -41,9 +41,9 @@ pub enum Goal {
     /// Everything in it is to exist as wanted.
     Present,
     /// Everything in it that is ours is to go.
-    Gone,
+    Deleted,
     /// Everything in it that is ours is to stay, and to be ours no more.
-    Released,
+    Retained,
 }
 
 /// One thing to do.
@@ -91,7 +91,7 @@ pub enum Verdict {
     /// To be done later.
     Pending(Step, Vec<WaitingOn>),
     /// Not to be done, as people decided.
-    Held(Step, Held),
+    Held(Step, HoldReason),
     /// The cloud is at work: what, since when, until when about, and what it says.
     Waiting {
         /// What is under way.
@@ -148,14 +148,14 @@ impl Plan {
     /// All steps, those to come and those that wait for a person too; not what is left alone.
     pub fn steps(&self) -> impl Iterator<Item = (&Key, &Step)> {
         self.items.iter().filter_map(|item| match &item.verdict {
-            Verdict::Held(_, Held::Drift) => None,
+            Verdict::Held(_, HoldReason::Drift) => None,
             Verdict::Step(step) | Verdict::Pending(step, _) | Verdict::Held(step, _) => Some((&item.key, step)),
             _ => None,
         })
     }
 
     /// Steps that are held back for that reason.
-    pub fn held(&self, why: Held) -> impl Iterator<Item = (&Key, &Step)> {
+    pub fn held(&self, why: HoldReason) -> impl Iterator<Item = (&Key, &Step)> {
         self.items.iter().filter_map(move |item| match &item.verdict {
             Verdict::Held(step, held) if *held == why => Some((&item.key, step)),
             _ => None,

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::execution_policy::{Consent, Held};
+use super::erased::{AnyObservation, Node};
+use super::execution_policy::{ExecutionPolicy, HoldReason};
 use super::expect::Expectations;
 use super::failure::{Class, span};
 use super::graph::Graph;
 use super::key::Key;
 use super::memory::{Entry, Memory, NOTHING_KNOWN};
-use super::erased::{AnyObserved, Node};
 use super::plan::{Action, Block, Goal, Item, Plan, Step, Verdict, WaitingOn};
 use super::resource::{Change, How, Operation, Phase, Presence};
 
@@ -23,14 +23,14 @@ pub fn plan<C>(
     graph: &Graph<C>,
     memory: &Memory,
     goal: Goal,
-    consent: &Consent,
+    policy: &ExecutionPolicy,
     expectations: &Expectations,
     now: Timestamp,
 ) -> Plan {
     let refs = memory.refs();
     let done = BTreeMap::new();
-    let mut planner = Planner { graph, memory, goal, consent, expectations, now, refs: &refs, done, hopeless: None };
-    planner.hopeless = graph.nodes().iter().find(|node| planner.hopeless(node.as_ref())).map(|node| node.key());
+    let mut planner = Planner { graph, memory, goal, policy, expectations, now, refs: &refs, done, unresolvable: None };
+    planner.unresolvable = graph.nodes().iter().find(|node| planner.unresolvable(node.as_ref())).map(|node| node.key());
     let mut items: Vec<Item> = Vec::with_capacity(graph.nodes().len());
     match goal {
         Goal::Present => {
@@ -38,7 +38,7 @@ pub fn plan<C>(
                 items.push(planner.present(node.as_ref()));
             }
         }
-        Goal::Gone | Goal::Released => {
+        Goal::Deleted | Goal::Retained => {
             // What holds a thing may stand on either side of it in the order of creation, so this goes by demand.
             for node in graph.nodes().iter().rev() {
                 let verdict = planner.gone(&node.key());
@@ -53,24 +53,27 @@ struct Planner<'a, C> {
     graph: &'a Graph<C>,
     memory: &'a Memory,
     goal: Goal,
-    consent: &'a Consent,
+    policy: &'a ExecutionPolicy,
     expectations: &'a Expectations,
     now: Timestamp,
     refs: &'a super::resource::Refs,
     done: BTreeMap<Key, Verdict>,
     /// What cannot come about before a person changes something: nothing is begun that would wait for it.
-    hopeless: Option<Key>,
+    unresolvable: Option<Key>,
 }
 
 impl<C> Planner<'_, C> {
     /// It is somebody else's, or what is asked for cannot be, or is not what is to be taken over.
-    fn hopeless(&self, node: &dyn Node<C>) -> bool {
+    fn unresolvable(&self, node: &dyn Node<C>) -> bool {
         let entry = self.entry(&node.key());
-        let invalid = entry.blind.as_ref().is_some_and(|blind| blind.failure.class == Class::Invalid);
+        let invalid = entry
+            .last_observe_error
+            .as_ref()
+            .is_some_and(|last_observe_error| last_observe_error.failure.class == Class::Invalid);
         match &entry.presence {
             _ if invalid => true,
             Some(Presence::Foreign(_)) => true,
-            Some(Presence::Unclaimed(seen)) => !self.differences(node, seen).1.is_empty(),
+            Some(Presence::Unowned(seen)) => !self.differences(node, seen).1.is_empty(),
             _ => false,
         }
     }
@@ -86,16 +89,16 @@ impl<C> Planner<'_, C> {
         let mut drift = Vec::new();
         let is_ours = matches!(entry.presence, Some(Presence::Ours(_)));
         let verdict = match &entry.presence {
-            _ if entry.blind.is_some() => Verdict::Unseen(entry.blind.clone()),
+            _ if entry.last_observe_error.is_some() => Verdict::Unseen(entry.last_observe_error.clone()),
             None => Verdict::Unseen(None),
             Some(Presence::Foreign(owner)) => Verdict::Blocked(Block::Foreign(owner.clone())),
-            Some(Presence::Borrowed(_)) => Verdict::Settled,
+            Some(Presence::External(_)) => Verdict::Settled,
             Some(Presence::Absent) => self.create(node, entry),
-            Some(Presence::Ours(seen) | Presence::Unclaimed(seen)) => match &seen.phase {
+            Some(Presence::Ours(seen) | Presence::Unowned(seen)) => match &seen.phase {
                 Phase::Busy { action, since, note } => {
                     self.waiting(node, entry, *action, *since, note, seen.operation.clone())
                 }
-                Phase::Failed { reason, make_again: true, .. } if is_ours => {
+                Phase::Failed { reason, recreate: true, .. } if is_ours => {
                     let reason = format!("it failed and is made again: {reason}");
                     self.step(&key, entry, Action::Delete, Vec::new(), Some(reason), Vec::new())
                 }
@@ -126,23 +129,23 @@ impl<C> Planner<'_, C> {
     }
 
     /// Those to settle, those that nothing settles, and those that are left alone.
-    fn differences(&self, node: &dyn Node<C>, seen: &AnyObserved) -> (Vec<Change>, Vec<Change>, Vec<Change>) {
+    fn differences(&self, node: &dyn Node<C>, seen: &AnyObservation) -> (Vec<Change>, Vec<Change>, Vec<Change>) {
         let (in_place, forbidden): (Vec<_>, Vec<_>) =
             node.diff(seen, self.refs).into_iter().partition(|change| change.how == How::InPlace);
-        let (drift, changes) = in_place.into_iter().partition(|one| self.consent.leaves(&node.key(), one));
+        let (drift, changes) = in_place.into_iter().partition(|one| self.policy.ignores_drift(&node.key(), one));
         (changes, forbidden, drift)
     }
 
     /// What a person must change before anything is begun that would wait for it.
     fn hopeless_wait(&self, key: &Key) -> Vec<WaitingOn> {
-        self.hopeless.iter().filter(|hopeless| *hopeless != key).cloned().map(WaitingOn::Resource).collect()
+        self.unresolvable.iter().filter(|unresolvable| *unresolvable != key).cloned().map(WaitingOn::Resource).collect()
     }
 
     fn create(&self, node: &dyn Node<C>, entry: &Entry) -> Verdict {
         let mut waits = self.not_ready(node.after().into_iter().chain(node.inside()));
-        for hopeless in self.hopeless_wait(&node.key()) {
-            if !waits.contains(&hopeless) {
-                waits.push(hopeless);
+        for unresolvable in self.hopeless_wait(&node.key()) {
+            if !waits.contains(&unresolvable) {
+                waits.push(unresolvable);
             }
         }
         let was_there = entry.recorded.as_ref().is_some_and(|recorded| recorded.id.is_some());
@@ -152,9 +155,9 @@ impl<C> Planner<'_, C> {
             waits.push(WaitingOn::Settling(until));
         } else if was_there && let Some(what_to_do) = node.irreplaceable() {
             return Verdict::Blocked(Block::Irreplaceable(what_to_do));
-        } else if was_there && self.consent.leaves_gone(&node.key()) {
+        } else if was_there && self.policy.ignores_deletion(&node.key()) {
             let step = Step { action: Action::Create, changes: Vec::new(), reason: None };
-            return Verdict::Held(step, Held::Drift);
+            return Verdict::Held(step, HoldReason::Drift);
         }
         self.step(&node.key(), entry, Action::Create, Vec::new(), None, waits)
     }
@@ -169,7 +172,7 @@ impl<C> Planner<'_, C> {
         operation: Option<Operation>,
     ) -> Verdict {
         let ours = entry.running.as_ref().filter(|running| running.action == action);
-        let since = since.or(ours.map(|running| running.since)).or(entry.seen_at).unwrap_or(self.now);
+        let since = since.or(ours.map(|running| running.since)).or(entry.observed_at).unwrap_or(self.now);
         let typical = self.expectations.of(node, action, operation.as_ref()).typical;
         let until = since.saturating_add(span(typical)).unwrap_or(since);
         Verdict::Waiting { action, since, until, note: note.into(), operation }
@@ -197,7 +200,7 @@ impl<C> Planner<'_, C> {
             waits.push(WaitingOn::Retry(failed.clone()));
         }
         let step = Step { action, changes, reason };
-        if let Some(held) = self.consent.holds(key, &step) {
+        if let Some(held) = self.policy.holds(key, &step) {
             return Verdict::Held(step, held);
         }
         if waits.is_empty() { Verdict::Step(step) } else { Verdict::Pending(step, waits) }
@@ -213,9 +216,9 @@ impl<C> Planner<'_, C> {
                 None => {
                     let entry = self.entry(&need);
                     // What is to be taken over is built upon once it is ours.
-                    let presence = entry.presence.as_ref().filter(|seen| !matches!(seen, Presence::Unclaimed(_)));
+                    let presence = entry.presence.as_ref().filter(|seen| !matches!(seen, Presence::Unowned(_)));
                     let seen = presence.and_then(Presence::observed);
-                    if entry.blind.is_none() && seen.is_some_and(|s| s.phase == Phase::Ready) {
+                    if entry.last_observe_error.is_none() && seen.is_some_and(|s| s.phase == Phase::Ready) {
                         continue;
                     }
                     WaitingOn::Resource(need)
@@ -242,12 +245,12 @@ impl<C> Planner<'_, C> {
             return Verdict::Settled;
         };
         let entry = self.entry(key).clone();
-        let action = if self.goal == Goal::Released { Action::Release } else { Action::Delete };
+        let action = if self.goal == Goal::Retained { Action::Release } else { Action::Delete };
         let step = |waits| self.step(key, &entry, action, Vec::new(), None, waits);
         let seen = match &entry.presence {
-            _ if entry.blind.is_some() => return Verdict::Unseen(entry.blind.clone()),
+            _ if entry.last_observe_error.is_some() => return Verdict::Unseen(entry.last_observe_error.clone()),
             None => return Verdict::Unseen(None),
-            Some(Presence::Foreign(_) | Presence::Borrowed(_) | Presence::Unclaimed(_)) => return Verdict::Settled,
+            Some(Presence::Foreign(_) | Presence::External(_) | Presence::Unowned(_)) => return Verdict::Settled,
             Some(Presence::Absent) => {
                 let may_show_up = entry.recorded.as_ref().is_some_and(|r| r.id.is_none());
                 return match self.memory.unsettled(key, self.now) {
@@ -257,7 +260,7 @@ impl<C> Planner<'_, C> {
             }
             Some(Presence::Ours(seen)) => seen,
         };
-        let release = self.goal == Goal::Released;
+        let release = self.goal == Goal::Retained;
         if let Phase::Busy { action, since, note } = &seen.phase
             && !release
             && (*action == Action::Delete || !node.deletable_while(*action))
@@ -267,7 +270,7 @@ impl<C> Planner<'_, C> {
         if let Some(host) = node.deleted_with().filter(|_| !release) {
             match self.entry(&host).presence {
                 // What it is in stays, so it has to be deleted by itself.
-                Some(Presence::Borrowed(_) | Presence::Foreign(_) | Presence::Unclaimed(_)) => {}
+                Some(Presence::External(_) | Presence::Foreign(_) | Presence::Unowned(_)) => {}
                 Some(Presence::Ours(_) | Presence::Absent) | None => return Verdict::GoesWith(host),
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::execute::Run;
-use super::expect::look_again;
+use super::expect::requeue_after;
 use super::failure::span;
 use super::memory::Memory;
 use super::plan::{Action, Goal, Plan, Verdict, WaitingOn};
@@ -15,7 +15,7 @@ const SHOWS_AFTER: Duration = Duration::from_secs(1);
 
 impl<C: Sync> Run<'_, C> {
     /// Sets when each resource is looked at again, and says when the first is.
-    pub(super) fn look_again(&self, memory: &mut Memory, plan: &Plan) -> Option<Timestamp> {
+    pub(super) fn requeue_after(&self, memory: &mut Memory, plan: &Plan) -> Option<Timestamp> {
         let now = (self.clock)();
         let mut next: Option<Timestamp> = None;
         let mut wake = |at: Timestamp| next = Some(next.map_or(at, |n| n.min(at)));
@@ -23,19 +23,19 @@ impl<C: Sync> Run<'_, C> {
             let Some(node) = self.graph.node(&item.key) else {
                 continue;
             };
-            let rest = node.rest().due;
-            let news = memory.news_show_by(&item.key);
+            let rest = node.poll_policy().interval;
+            let news = memory.external_change_visible_by(&item.key);
             let entry = memory.entry(&item.key);
-            let rested = entry.seen_at.unwrap_or(now).saturating_add(span(rest)).unwrap_or(now);
+            let rested = entry.observed_at.unwrap_or(now).saturating_add(span(rest)).unwrap_or(now);
             // A look right after a change by others may still miss it.
             let rested = news.map_or(rested, |shows| rested.min(shows));
             match &item.verdict {
                 Verdict::Waiting { action, since, operation, .. } => {
                     let estimate = self.expectations.of(node.as_ref(), *action, operation.as_ref());
                     // From the last look and not from now: reconciles for other reasons must not put it off.
-                    let seen = entry.seen_at.unwrap_or(now);
+                    let seen = entry.observed_at.unwrap_or(now);
                     let elapsed = seen.duration_since(*since).max(jiff::SignedDuration::ZERO);
-                    let pause = look_again(elapsed.unsigned_abs(), estimate);
+                    let pause = requeue_after(elapsed.unsigned_abs(), estimate);
                     let at = seen.saturating_add(span(pause)).unwrap_or(now);
                     entry.due = Some(at);
                     wake(at.max(now));

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 
+use super::erased::Node;
 use super::execute::{Done, Run};
 use super::expect::pace;
 use super::failure::Class;
 use super::key::Key;
 use super::memory::{AnyPresence, Applied, Memory, Running};
-use super::erased::Node;
 use super::plan::Action;
-use super::report::{Ended, Happened, Outcome};
+use super::report::{FinishedOperation, Outcome, StepResult};
 use super::resource::{Operation, Phase, Presence};
 
 /// The kind of an operation that was a deletion.
@@ -23,13 +23,13 @@ const LATELY: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 impl<C: Sync> Run<'_, C> {
     /// Takes what was seen of a resource into memory. Returns the operation that was found to have ended. `started`: by a step
     /// that was just run.
-    pub(super) fn saw(
+    pub(super) fn record_observation(
         &self,
         memory: &mut Memory,
         node: &dyn Node<C>,
         presence: AnyPresence,
         started: bool,
-    ) -> Option<Ended> {
+    ) -> Option<FinishedOperation> {
         let now = (self.clock)();
         let key = node.key();
         let busy_with = presence.observed().and_then(|seen| match &seen.phase {
@@ -90,13 +90,13 @@ impl<C: Sync> Run<'_, C> {
         while let Some(host) = gone.pop() {
             for along in self.graph.nodes().iter().filter(|node| node.deleted_with().as_ref() == Some(&host)) {
                 // What is lent, or stands for nothing, does not go with it.
-                if !matches!(memory.get(&along.key()).and_then(|e| e.presence.as_ref()), Some(Presence::Borrowed(_))) {
-                    memory.saw(&along.key(), Presence::Absent, now);
+                if !matches!(memory.get(&along.key()).and_then(|e| e.presence.as_ref()), Some(Presence::External(_))) {
+                    memory.record_observation(&along.key(), Presence::Absent, now);
                 }
                 gone.push(along.key());
             }
         }
-        memory.saw(&key, presence, now);
+        memory.record_observation(&key, presence, now);
         ended
     }
 
@@ -108,7 +108,7 @@ impl<C: Sync> Run<'_, C> {
         presence: &AnyPresence,
         applied: Option<&Applied>,
         now: Timestamp,
-    ) -> Option<Ended> {
+    ) -> Option<FinishedOperation> {
         let failed = presence.observed().and_then(|seen| seen.failed_operation.as_ref());
         let failed = failed.filter(|failed| running.operation.as_ref().is_some_and(|o| o.id == failed.id));
         // It ended somewhere between the last look that found it at work and this one.
@@ -126,16 +126,29 @@ impl<C: Sync> Run<'_, C> {
             running.action == Action::Update && applied.at.saturating_add(LATELY).is_ok_and(|at| at >= running.since)
         };
         let changes = applied.filter(began).map(|applied| applied.changes.clone()).unwrap_or_default();
-        Some(Ended { key: key.clone(), operation: running.operation?, changes, since: running.since, result })
+        Some(FinishedOperation {
+            key: key.clone(),
+            operation: running.operation?,
+            changes,
+            since: running.since,
+            result,
+        })
     }
 
     /// Takes the end of a step into memory. Returns the operation that was found to have ended.
-    pub(super) fn note(&self, memory: &mut Memory, done: Done, happened: &mut Vec<Happened>) -> Option<Ended> {
+    pub(super) fn note(
+        &self,
+        memory: &mut Memory,
+        done: Done,
+        steps: &mut Vec<StepResult>,
+    ) -> Option<FinishedOperation> {
         let mut ended = None;
         let Done { key, step, result, .. } = done;
         let now = (self.clock)();
         let result = match result {
-            Err(failure) if failure.class == Class::Gone && matches!(step.action, Action::Delete | Action::Release) => {
+            Err(failure)
+                if failure.class == Class::NotFound && matches!(step.action, Action::Delete | Action::Release) =>
+            {
                 Ok(Presence::Absent)
             }
             other => other,
@@ -167,7 +180,7 @@ impl<C: Sync> Run<'_, C> {
                 }
                 let id = presence.observed().map(|seen| seen.id.clone()).or(before);
                 if let Some(node) = self.graph.node(&key) {
-                    ended = self.saw(memory, node.as_ref(), presence, true);
+                    ended = self.record_observation(memory, node.as_ref(), presence, true);
                 }
                 let id = id.unwrap_or_default();
                 if deleting || goes_on { Outcome::Begun(id) } else { Outcome::Done(id) }
@@ -180,7 +193,7 @@ impl<C: Sync> Run<'_, C> {
                 Outcome::Failed(failure)
             }
         };
-        happened.push(Happened { key, action: step.action, changes: step.changes, outcome });
+        steps.push(StepResult { key, action: step.action, changes: step.changes, outcome });
         ended
     }
 }

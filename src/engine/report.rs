@@ -25,7 +25,7 @@ pub enum Outcome {
 
 /// A step that was run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Happened {
+pub struct StepResult {
     /// On which resource.
     pub key: Key,
     /// What.
@@ -38,7 +38,7 @@ pub struct Happened {
 
 /// An operation whose end was noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct FinishedOperation {
     /// On which resource.
     pub key: Key,
     /// Which.
@@ -60,9 +60,9 @@ pub struct Report {
     /// When to look again, as far as the graph goes.
     pub next: Option<Timestamp>,
     /// The steps that were run.
-    pub happened: Vec<Happened>,
+    pub steps: Vec<StepResult>,
     /// The operations that ended, whoever began them.
-    pub ended: Vec<Ended>,
+    pub ended: Vec<FinishedOperation>,
     /// What sweeps left alone although it carries the object's name, described for people.
     pub left: Vec<String>,
     /// Rules that the plan would have broken: nothing was done.
@@ -76,7 +76,7 @@ pub struct Report {
 impl Report {
     /// What failed: a step, else a look that nothing replaces.
     pub fn failure(&self) -> Option<&Failure> {
-        let step = self.happened.iter().find_map(|one| match &one.outcome {
+        let step = self.steps.iter().find_map(|one| match &one.outcome {
             Outcome::Failed(failure) => Some(failure),
             Outcome::Done(_) | Outcome::Begun(_) => None,
         });

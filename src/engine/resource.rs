@@ -34,7 +34,7 @@ pub enum Phase {
         /// What kind of why, where that is known.
         class: Class,
         /// It never worked, and deleting and making it again is the cure.
-        make_again: bool,
+        recreate: bool,
     },
 }
 
@@ -62,7 +62,7 @@ pub struct FailedOperation {
 
 /// A resource as it was seen.
 #[derive(Clone, Debug)]
-pub struct Observed<T> {
+pub struct Observation<T> {
     /// The cloud's id of it.
     pub id: String,
     /// The cloud's own word for its state, e.g. `available`.
@@ -79,7 +79,7 @@ pub struct Observed<T> {
     pub detail: T,
 }
 
-impl<T> Observed<T> {
+impl<T> Observation<T> {
     /// A resource that is ready, in the cloud's state `state`.
     pub fn ready(id: impl Into<String>, state: impl Into<String>, detail: T) -> Self {
         Self {
@@ -108,9 +108,9 @@ impl<T> Observed<T> {
     }
 
     /// The same with another detail.
-    pub fn map<U>(self, detail: impl FnOnce(T) -> U) -> Observed<U> {
+    pub fn map<U>(self, detail: impl FnOnce(T) -> U) -> Observation<U> {
         let Self { id, state, phase, outputs, operation, failed_operation, detail: before } = self;
-        Observed { id, state, phase, outputs, operation, failed_operation, detail: detail(before) }
+        Observation { id, state, phase, outputs, operation, failed_operation, detail: detail(before) }
     }
 
     /// The same with one more output.
@@ -128,18 +128,18 @@ pub enum Presence<T> {
     /// There, and somebody else's: never touched. Holds who.
     Foreign(String),
     /// There, named by the user for our use: used, never changed or deleted.
-    Borrowed(Observed<T>),
+    External(Observation<T>),
     /// There, nobody's, and to be taken over: changed as ours is, never deleted before it is ours.
-    Unclaimed(Observed<T>),
+    Unowned(Observation<T>),
     /// Ours.
-    Ours(Observed<T>),
+    Ours(Observation<T>),
 }
 
 impl<T> Presence<T> {
     /// The resource, when it may be used.
-    pub fn observed(&self) -> Option<&Observed<T>> {
+    pub fn observed(&self) -> Option<&Observation<T>> {
         match self {
-            Presence::Ours(observed) | Presence::Borrowed(observed) | Presence::Unclaimed(observed) => Some(observed),
+            Presence::Ours(observed) | Presence::External(observed) | Presence::Unowned(observed) => Some(observed),
             Presence::Absent | Presence::Foreign(_) => None,
         }
     }
@@ -182,7 +182,7 @@ impl Change {
 
 /// How to look at a resource.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct ObserveOptions {
     /// A read that began longer ago than this does not count.
     pub max_age: Duration,
     /// What the graph is for: some things matter only when it is to go.
@@ -194,16 +194,16 @@ pub struct Look {
     /// The operation on record for it, if any: under way when it was last looked at, or failed.
     pub recorded_operation: Option<String>,
     /// The state it was in when last seen is believed to be final: nothing is under way.
-    pub at_rest: bool,
+    pub steady: bool,
 }
 
 /// How long a seen state is believed while nothing is going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rest {
+pub struct PollPolicy {
     /// Look again after this.
-    pub due: Duration,
+    pub interval: Duration,
     /// A shared read up to this old will do.
-    pub share: Duration,
+    pub max_cache_age: Duration,
 }
 
 /// Ids and outputs of the resources that are there.
@@ -240,7 +240,7 @@ impl Refs {
 }
 
 fn missing(key: &Key, what: &str) -> Failure {
-    Failure::new(Class::Gone, format!("{key} is needed and its {what} is not known (yet)"))
+    Failure::new(Class::NotFound, format!("{key} is needed and its {what} is not known (yet)"))
 }
 
 /// A kind of resource. What decides in it is pure; only the last six do I/O.
@@ -249,7 +249,7 @@ pub trait Resource: Send + Sync + 'static {
     /// The handle its I/O goes through.
     type Cloud: Send + Sync;
     /// What it needs to know of itself to compare and change.
-    type Seen: Send + Sync + Clone + 'static;
+    type Detail: Send + Sync + Clone + 'static;
 
     /// Its name in the graph.
     fn key(&self) -> Key;
@@ -308,7 +308,7 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// How long what was seen is believed at rest.
-    fn rest(&self) -> Rest;
+    fn poll_policy(&self) -> PollPolicy;
 
     /// True when two creates make two: the intent is recorded first.
     fn records_intent(&self) -> bool {
@@ -337,7 +337,7 @@ pub trait Resource: Send + Sync + 'static {
     }
 
     /// Every field that differs.
-    fn diff(&self, seen: &Observed<Self::Seen>, refs: &Refs) -> Vec<Change>;
+    fn diff(&self, seen: &Observation<Self::Detail>, refs: &Refs) -> Vec<Change>;
 
     /// Those of `changes` that one update settles, where the cloud does not take them all at once. The rest comes with the
     /// next plan. Never empty for changes that are not.
@@ -351,12 +351,12 @@ pub trait Resource: Send + Sync + 'static {
         &self,
         cloud: &Self::Cloud,
         refs: &Refs,
-        look: &Look,
-        last: Option<&Observed<Self::Seen>>,
-    ) -> Result<Presence<Self::Seen>, Failure>;
+        options: &ObserveOptions,
+        last: Option<&Observation<Self::Detail>>,
+    ) -> Result<Presence<Self::Detail>, Failure>;
 
     /// Makes it. Called again after a crash or a lost answer, so it must not make two.
-    async fn create(&self, cloud: &Self::Cloud, refs: &Refs) -> Result<Observed<Self::Seen>, Failure>;
+    async fn create(&self, cloud: &Self::Cloud, refs: &Refs) -> Result<Observation<Self::Detail>, Failure>;
 
     /// Settles the differences, a [`batch`](Resource::batch) of them. Called again after a crash or a lost answer, so it must
     /// not begin the same operation twice.
@@ -364,15 +364,19 @@ pub trait Resource: Send + Sync + 'static {
         &self,
         cloud: &Self::Cloud,
         refs: &Refs,
-        seen: &Observed<Self::Seen>,
+        seen: &Observation<Self::Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Self::Seen>, Failure>;
+    ) -> Result<Observation<Self::Detail>, Failure>;
 
     /// Deletes it. `Absent` when it is gone, `Ours` when the cloud takes its time.
-    async fn delete(&self, cloud: &Self::Cloud, seen: &Observed<Self::Seen>) -> Result<Presence<Self::Seen>, Failure>;
+    async fn delete(
+        &self,
+        cloud: &Self::Cloud,
+        seen: &Observation<Self::Detail>,
+    ) -> Result<Presence<Self::Detail>, Failure>;
 
     /// Lists what a sweep is to delete, each with its proof. Reads only.
-    async fn list_sweep(&self, _: &Self::Cloud, _: &Observed<Self::Seen>) -> Result<Sweep, Failure> {
+    async fn list_sweep(&self, _: &Self::Cloud, _: &Observation<Self::Detail>) -> Result<Sweep, Failure> {
         Ok(Sweep::default())
     }
 
@@ -380,21 +384,25 @@ pub trait Resource: Send + Sync + 'static {
     async fn sweep(
         &self,
         _: &Self::Cloud,
-        seen: &Observed<Self::Seen>,
+        seen: &Observation<Self::Detail>,
         _: Action,
         _: &Swept,
-    ) -> Result<Presence<Self::Seen>, Failure> {
+    ) -> Result<Presence<Self::Detail>, Failure> {
         Err(Failure::invalid(format!("{} {} sweeps nothing", self.key(), seen.id)))
     }
 
-    /// Makes it ours, as it is: nothing but what says so is written. Only for kinds that may be [`Presence::Unclaimed`].
-    async fn adopt(&self, _: &Self::Cloud, seen: &Observed<Self::Seen>) -> Result<Observed<Self::Seen>, Failure> {
+    /// Makes it ours, as it is: nothing but what says so is written. Only for kinds that may be [`Presence::Unowned`].
+    async fn adopt(
+        &self,
+        _: &Self::Cloud,
+        seen: &Observation<Self::Detail>,
+    ) -> Result<Observation<Self::Detail>, Failure> {
         Err(Failure::invalid(format!("{} {} cannot be taken over", self.key(), seen.id)))
     }
 
     /// Lets go of it, as it is: what says that it is ours is taken away. Nothing by default: a kind that carries nothing that
     /// says so goes with what it is in.
-    async fn release(&self, _: &Self::Cloud, _: &Observed<Self::Seen>) -> Result<(), Failure> {
+    async fn release(&self, _: &Self::Cloud, _: &Observation<Self::Detail>) -> Result<(), Failure> {
         Ok(())
     }
 }

@@ -10,10 +10,10 @@ use super::execute::{Journal, Run, reconcile};
 use super::failure::span;
 use super::plan::Action;
 use super::report::Outcome;
-use super::resource::{Look, Resource, Rest};
+use super::resource::{ObserveOptions, PollPolicy, Resource};
 use super::{
-    Change, Class, Consent, Expectations, Failure, Goal, Graph, Key, Memory, Observed, Phase, Presence, Refs, Verdict,
-    erased,
+    Change, Class, ExecutionPolicy, Expectations, Failure, Goal, Graph, Key, Memory, Observation, Phase, Presence,
+    Refs, Verdict, erased,
 };
 
 const SETTLE: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ struct Thing;
 #[async_trait]
 impl Resource for Thing {
     type Cloud = Played;
-    type Seen = u32;
+    type Detail = u32;
 
     fn key(&self) -> Key {
         Key::single("thing")
@@ -52,28 +52,28 @@ impl Resource for Thing {
     fn facts(&self) -> Vec<(&'static str, String)> {
         Vec::new()
     }
-    fn rest(&self) -> Rest {
-        Rest { due: Duration::from_secs(600), share: Duration::from_secs(300) }
+    fn poll_policy(&self) -> PollPolicy {
+        PollPolicy { interval: Duration::from_secs(600), max_cache_age: Duration::from_secs(300) }
     }
-    fn diff(&self, seen: &Observed<u32>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<u32>, _: &Refs) -> Vec<Change> {
         if seen.detail == 1 { Vec::new() } else { vec![Change::in_place("value", seen.detail, 1)] }
     }
     async fn observe(
         &self,
         played: &Played,
         _: &Refs,
-        look: &Look,
-        _: Option<&Observed<u32>>,
+        options: &ObserveOptions,
+        _: Option<&Observation<u32>>,
     ) -> Result<Presence<u32>, Failure> {
         let mut script = played.0.lock().unwrap();
         let now = script.now;
         script.looks.push(now);
-        script.oldest.push(look.max_age);
+        script.oldest.push(options.max_age);
         if script.broken {
-            return Err(Failure::new(Class::Gone, "GetThing other: it is not there"));
+            return Err(Failure::new(Class::NotFound, "GetThing other: it is not there"));
         }
         let shows = script.changed.is_some_and(|at| now >= at + span(script.lag));
-        let seen = Observed::ready("thing", "ACTIVE", u32::from(shows));
+        let seen = Observation::ready("thing", "ACTIVE", u32::from(shows));
         let Some(last) = script.deletions.last() else { return Ok(Presence::Ours(seen)) };
         Ok(if now < *last + span(Duration::from_secs(20)) {
             Presence::Ours(seen.phase(Phase::Busy { action: Action::Delete, since: None, note: String::new() }))
@@ -83,22 +83,22 @@ impl Resource for Thing {
             Presence::Absent
         })
     }
-    async fn create(&self, _: &Played, _: &Refs) -> Result<Observed<u32>, Failure> {
+    async fn create(&self, _: &Played, _: &Refs) -> Result<Observation<u32>, Failure> {
         Err(Failure::invalid("it is there"))
     }
     async fn update(
         &self,
         played: &Played,
         _: &Refs,
-        seen: &Observed<u32>,
+        seen: &Observation<u32>,
         _: &[Change],
-    ) -> Result<Observed<u32>, Failure> {
+    ) -> Result<Observation<u32>, Failure> {
         let mut script = played.0.lock().unwrap();
         script.changed = script.changed.or(Some(script.now));
         script.updates += 1;
         Ok(seen.clone())
     }
-    async fn delete(&self, played: &Played, seen: &Observed<u32>) -> Result<Presence<u32>, Failure> {
+    async fn delete(&self, played: &Played, seen: &Observation<u32>) -> Result<Presence<u32>, Failure> {
         let mut script = played.0.lock().unwrap();
         let now = script.now;
         script.deletions.push(now);
@@ -139,11 +139,11 @@ impl Play {
         let until = self.played.0.lock().unwrap().now + span(time);
         loop {
             let clock = || self.played.0.lock().unwrap().now;
-            let (consent, expectations) = (Consent::default(), Expectations::default());
+            let (policy, expectations) = (ExecutionPolicy::default(), Expectations::default());
             let run = Run {
                 graph: &self.graph,
                 goal: self.goal,
-                consent: &consent,
+                policy: &policy,
                 cloud: &self.played,
                 may_adopt: &|| Ok(()),
                 journal: &Forgets,
@@ -152,7 +152,7 @@ impl Play {
             };
             let report = futures::executor::block_on(reconcile(&run, &mut self.memory));
             assert_eq!(report.violations, []);
-            self.outcomes.extend(report.happened.into_iter().map(|happened| happened.outcome));
+            self.outcomes.extend(report.steps.into_iter().map(|steps| steps.outcome));
             self.operations.extend(report.ended.into_iter().map(|ended| ended.operation.kind));
             self.last = report.plan.verdict(&Key::single("thing")).cloned();
             let Some(next) = report.next else { return };
@@ -171,11 +171,11 @@ impl Play {
 
 #[test]
 fn a_deletion_that_comes_to_nothing_is_tried_ever_more_rarely_and_needs_a_person_soon() {
-    let mut play = Play::new(Goal::Gone, Script { failing: 1000, ..Script::default() });
+    let mut play = Play::new(Goal::Deleted, Script { failing: 1000, ..Script::default() });
     play.run_for(Duration::from_secs(300));
     assert!((3..=8).contains(&play.deletions()), "{} in five minutes", play.deletions());
     let failed = play.memory.get(&Key::single("thing")).unwrap().failed.clone().unwrap();
-    assert!(failed.needs_a_person(Timestamp::from_second(1_800_000_300).unwrap()));
+    assert!(failed.requires_intervention(Timestamp::from_second(1_800_000_300).unwrap()));
     assert!(failed.failure.message.contains("came to nothing"), "{}", failed.failure);
     assert!(play.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Begun(_))), "nothing was deleted");
     let in_five_minutes = play.deletions();
@@ -186,7 +186,7 @@ fn a_deletion_that_comes_to_nothing_is_tried_ever_more_rarely_and_needs_a_person
 
 #[test]
 fn a_deletion_that_works_at_last_is_told_once() {
-    let mut play = Play::new(Goal::Gone, Script { failing: 2, ..Script::default() });
+    let mut play = Play::new(Goal::Deleted, Script { failing: 2, ..Script::default() });
     play.run_for(Duration::from_secs(600));
     assert_eq!((play.deletions(), play.last), (3, Some(Verdict::Settled)));
     assert_eq!(play.operations, [super::DELETION]);

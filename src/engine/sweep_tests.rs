@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::toy_world::{ToyWorld, toy_graph};
 use super::*;
-use crate::engine::Observed;
+use crate::engine::Observation;
 
 /// The subject is `toy/0`, called `demo`; the place is `toy/1`; the sweep is `toy/2`.
 fn key(number: usize) -> Key {
@@ -37,18 +37,18 @@ const USUAL: Given = Given {
 fn judged(given: &Given, targets: Vec<Target>) -> Result<Swept, Failure> {
     let graph = toy_graph(3);
     let mut memory = Memory::new(at(0), Duration::ZERO, []);
-    let seen = |id: &str| ToyWorld::any(Presence::Ours(Observed::ready(id, "there", 1)));
-    memory.saw(&key(0), seen("demo"), at(1));
+    let seen = |id: &str| ToyWorld::any(Presence::Ours(Observation::ready(id, "there", 1)));
+    memory.record_observation(&key(0), seen("demo"), at(1));
     if !given.subject_is_there {
-        memory.saw(&key(0), Presence::Absent, at(2));
+        memory.record_observation(&key(0), Presence::Absent, at(2));
     }
-    memory.saw(&key(1), seen("vpc-1"), at(1));
+    memory.record_observation(&key(1), seen("vpc-1"), at(1));
     if !given.place_is_recorded {
         memory.entry(&key(1)).recorded = None;
     }
     let id = given.baseline.unwrap_or("not taken");
-    let sweep = Observed::ready(id, "there", Arc::new(1u32) as Arc<dyn std::any::Any + Send + Sync>);
-    memory.saw(&key(2), Presence::Ours(sweep), at(1));
+    let sweep = Observation::ready(id, "there", Arc::new(1u32) as Arc<dyn std::any::Any + Send + Sync>);
+    memory.record_observation(&key(2), Presence::Ours(sweep), at(1));
     let scope = Scope { prunes: given.prunes, ..scope() };
     Grounds::of(&graph, &memory, &key(2), scope).judge(Sweep { targets, ..Sweep::default() })
 }
@@ -151,10 +151,10 @@ fn a_baseline_reads_back_as_written_and_fits_into_status() {
 fn what_is_asked_for_no_more_goes_only_with_our_tag_and_a_record_or_a_place() {
     let graph = toy_graph(3);
     let dropped = Key::named("toy", "dropped");
-    let seen = |id: &str| ToyWorld::any(Presence::Ours(Observed::ready(id, "there", 1)));
+    let seen = |id: &str| ToyWorld::any(Presence::Ours(Observation::ready(id, "there", 1)));
     let mut memory = Memory::new(at(0), Duration::ZERO, []);
-    memory.saw(&key(1), seen("vpc-1"), at(1));
-    memory.saw(&dropped, seen("nat-1"), at(1));
+    memory.record_observation(&key(1), seen("vpc-1"), at(1));
+    memory.record_observation(&dropped, seen("nat-1"), at(1));
     let made = |id: &str, key: &Key, owner: &str, place: Option<&str>| {
         let place = place.map(|id| (Key::named("toy", "1"), id.to_owned()));
         target(id, Proof::Made { key: key.clone(), owner: owner.into(), place })

@@ -12,8 +12,8 @@ use super::execute::Journal;
 use super::failure::span;
 use super::memory::{AnyPresence, Recorded};
 use super::plan::Action;
-use super::resource::{FailedOperation, Look, Operation, Resource, Rest};
-use super::{Change, Class, Failure, Graph, Key, Memory, Observed, Phase, Presence, Refs, erased};
+use super::resource::{FailedOperation, ObserveOptions, Operation, PollPolicy, Resource};
+use super::{Change, Class, Failure, Graph, Key, Memory, Observation, Phase, Presence, Refs, erased};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Thing {
@@ -120,12 +120,12 @@ pub struct ToyWorld(pub Arc<Mutex<World>>);
 impl ToyWorld {
     /// A presence as the engine keeps it.
     pub fn any(presence: Presence<u32>) -> AnyPresence {
-        let erase = |seen: Observed<u32>| seen.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>);
+        let erase = |seen: Observation<u32>| seen.map(|detail| Arc::new(detail) as Arc<dyn Any + Send + Sync>);
         match presence {
             Presence::Absent => Presence::Absent,
             Presence::Foreign(owner) => Presence::Foreign(owner),
-            Presence::Borrowed(seen) => Presence::Borrowed(erase(seen)),
-            Presence::Unclaimed(seen) => Presence::Unclaimed(erase(seen)),
+            Presence::External(seen) => Presence::External(erase(seen)),
+            Presence::Unowned(seen) => Presence::Unowned(erase(seen)),
             Presence::Ours(seen) => Presence::Ours(erase(seen)),
         }
     }
@@ -151,8 +151,8 @@ pub(super) fn toy_key(number: usize) -> Key {
 }
 
 impl Toy {
-    pub(super) fn observed(&self, thing: &Thing, now: Timestamp) -> Observed<u32> {
-        let seen = Observed::ready(format!("id-{}", self.number), "there", thing.value);
+    pub(super) fn observed(&self, thing: &Thing, now: Timestamp) -> Observation<u32> {
+        let seen = Observation::ready(format!("id-{}", self.number), "there", thing.value);
         if thing.busy_until > now {
             seen.phase(Phase::Busy { action: Action::Create, since: None, note: String::new() })
         } else {
@@ -175,22 +175,22 @@ impl Toy {
     }
 
     /// The same with the operation of that id, under way or failed.
-    fn with_operation(seen: Observed<u32>, world: &World, id: &str) -> Observed<u32> {
+    fn with_operation(seen: Observation<u32>, world: &World, id: &str) -> Observation<u32> {
         let Some(operation) = world.operation(id) else { return seen };
         let (id, kind) = (operation.id.clone(), "Change".to_owned());
         if !operation.done {
             return seen.running(Operation { id, kind, since: Some(operation.since) });
         }
-        let failure = Failure::new(Class::GaveUp, "it gave up");
+        let failure = Failure::new(Class::OperationFailed, "it gave up");
         let failed = operation.fails.then_some(FailedOperation { id, kind, failure });
-        Observed { failed_operation: failed, ..seen }
+        Observation { failed_operation: failed, ..seen }
     }
 }
 
 #[async_trait]
 impl Resource for Toy {
     type Cloud = ToyWorld;
-    type Seen = u32;
+    type Detail = u32;
 
     fn key(&self) -> Key {
         toy_key(self.number)
@@ -204,13 +204,13 @@ impl Resource for Toy {
     fn facts(&self) -> Vec<(&'static str, String)> {
         vec![("value", self.value.to_string())]
     }
-    fn rest(&self) -> Rest {
-        Rest { due: Duration::from_secs(600), share: Duration::from_secs(300) }
+    fn poll_policy(&self) -> PollPolicy {
+        PollPolicy { interval: Duration::from_secs(600), max_cache_age: Duration::from_secs(300) }
     }
     fn records_intent(&self) -> bool {
         !self.has_token
     }
-    fn diff(&self, seen: &Observed<u32>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<u32>, _: &Refs) -> Vec<Change> {
         if seen.detail == self.value {
             return Vec::new();
         }
@@ -220,8 +220,8 @@ impl Resource for Toy {
         &self,
         world: &ToyWorld,
         _: &Refs,
-        look: &Look,
-        last: Option<&Observed<u32>>,
+        options: &ObserveOptions,
+        last: Option<&Observation<u32>>,
     ) -> Result<Presence<u32>, Failure> {
         let mut world = world.0.lock().unwrap();
         if world.crashed {
@@ -230,20 +230,20 @@ impl Resource for Toy {
         world.pass();
         let operation = match last {
             Some(seen) => seen.operation.as_ref().map(|o| &o.id).or(seen.failed_operation.as_ref().map(|o| &o.id)),
-            None => look.recorded_operation.as_ref(),
+            None => options.recorded_operation.as_ref(),
         };
         let operation = operation.cloned().unwrap_or_default();
         Ok(match world.read(&self.key()) {
             None => Presence::Absent,
             Some(thing) if thing.owner == "nobody" => {
                 let seen = self.observed(&thing, world.now);
-                Presence::Unclaimed(Toy::with_operation(seen, &world, &operation))
+                Presence::Unowned(Toy::with_operation(seen, &world, &operation))
             }
             Some(thing) if thing.owner != "us" => Presence::Foreign(thing.owner.into()),
             Some(thing) => Presence::Ours(Toy::with_operation(self.observed(&thing, world.now), &world, &operation)),
         })
     }
-    async fn create(&self, world: &ToyWorld, _: &Refs) -> Result<Observed<u32>, Failure> {
+    async fn create(&self, world: &ToyWorld, _: &Refs) -> Result<Observation<u32>, Failure> {
         let mut world = world.0.lock().unwrap();
         let things = world.things();
         for need in &self.after {
@@ -268,9 +268,9 @@ impl Resource for Toy {
         &self,
         world: &ToyWorld,
         _: &Refs,
-        seen: &Observed<u32>,
+        seen: &Observation<u32>,
         changes: &[Change],
-    ) -> Result<Observed<u32>, Failure> {
+    ) -> Result<Observation<u32>, Failure> {
         assert!(!changes.is_empty());
         let (name, value) = (self.key().to_string(), self.value);
         let mut world = world.0.lock().unwrap();
@@ -297,9 +297,9 @@ impl Resource for Toy {
                 thing.value = value;
             }
         })?;
-        Ok(Observed { detail: value, ..seen.clone() })
+        Ok(Observation { detail: value, ..seen.clone() })
     }
-    async fn delete(&self, world: &ToyWorld, _: &Observed<u32>) -> Result<Presence<u32>, Failure> {
+    async fn delete(&self, world: &ToyWorld, _: &Observation<u32>) -> Result<Presence<u32>, Failure> {
         let name = self.key().to_string();
         world.0.lock().unwrap().write(|things| {
             things.remove(&name);
@@ -312,12 +312,12 @@ impl Resource for Toy {
         })?;
         Ok(Presence::Absent)
     }
-    async fn adopt(&self, world: &ToyWorld, seen: &Observed<u32>) -> Result<Observed<u32>, Failure> {
+    async fn adopt(&self, world: &ToyWorld, seen: &Observation<u32>) -> Result<Observation<u32>, Failure> {
         let value = self.value;
         self.belongs_to(world, "us", |thing| thing.value == value)?;
         Ok(seen.clone())
     }
-    async fn release(&self, world: &ToyWorld, _: &Observed<u32>) -> Result<(), Failure> {
+    async fn release(&self, world: &ToyWorld, _: &Observation<u32>) -> Result<(), Failure> {
         self.belongs_to(world, "nobody", |_| true)
     }
 }

@@ -9,24 +9,26 @@ use futures::executor::block_on;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
-use super::execution_policy::{Approved, Given};
 use super::execute::{Journal, Run, reconcile};
+use super::execution_policy::{AllowedSteps, Approved};
 use super::failure::span;
 use super::toy_world::*;
-use super::{Class, Consent, Expectations, Failure, Goal, Graph, GraphError, Item, Memory, Verdict, WaitingOn, erased};
+use super::{
+    Class, ExecutionPolicy, Expectations, Failure, Goal, Graph, GraphError, Item, Memory, Verdict, WaitingOn, erased,
+};
 
 const SETTLE: Duration = Duration::from_secs(10);
 
 /// Reconciles, restarting after each crash, until nothing is left to do. Returns how many reconciles it took.
 pub(super) fn drive(toys: &[Toy], goal: Goal, world: &ToyWorld, inventory: &Inventory) -> Result<usize, String> {
-    agreed(toys, goal, &Consent::default(), world, inventory)
+    agreed(toys, goal, &ExecutionPolicy::default(), world, inventory)
 }
 
 /// The same, doing only what was agreed to.
 fn agreed(
     toys: &[Toy],
     goal: Goal,
-    consent: &Consent,
+    policy: &ExecutionPolicy,
     world: &ToyWorld,
     inventory: &Inventory,
 ) -> Result<usize, String> {
@@ -39,7 +41,7 @@ fn agreed(
         let clock = || world.0.lock().unwrap().now;
         let expectations = &expectations;
         let (may_adopt, journal) = (&|| Ok(()), inventory);
-        let run = Run { graph: &graph, goal, consent, cloud: world, may_adopt, journal, expectations, clock: &clock };
+        let run = Run { graph: &graph, goal, policy, cloud: world, may_adopt, journal, expectations, clock: &clock };
         let report = block_on(reconcile(&run, &mut memory));
         if !report.violations.is_empty() {
             return Err(format!("{:?}", report.violations));
@@ -144,7 +146,7 @@ proptest! {
             world.now += span(SETTLE * 2);
             world.crash_at = crash_delete.map(|n| world.writes + n);
         }
-        drive(&toys, Goal::Gone, &world, &inventory).map_err(TestCaseError::fail)?;
+        drive(&toys, Goal::Deleted, &world, &inventory).map_err(TestCaseError::fail)?;
         prop_assert!(world.0.lock().unwrap().things().is_empty());
     }
 
@@ -167,7 +169,7 @@ proptest! {
         let writes = world.0.lock().unwrap().writes;
         drive(&toys, Goal::Present, &world, &inventory).map_err(TestCaseError::fail)?;
         prop_assert_eq!(world.0.lock().unwrap().writes, writes);
-        drive(&toys, Goal::Gone, &world, &inventory).map_err(TestCaseError::fail)?;
+        drive(&toys, Goal::Deleted, &world, &inventory).map_err(TestCaseError::fail)?;
         let left = world.0.lock().unwrap().things();
         prop_assert_eq!(left, BTreeMap::from([(theirs, vec![thing])]));
     }
@@ -201,7 +203,7 @@ proptest! {
     ) {
         let world = there_before(&toys, "nobody", stale, crash_adopt, lose);
         let inventory = Inventory(Mutex::default(), world.clone());
-        drive(&toys, Goal::Gone, &world, &inventory).map_err(TestCaseError::fail)?;
+        drive(&toys, Goal::Deleted, &world, &inventory).map_err(TestCaseError::fail)?;
         prop_assert_eq!(world.0.lock().unwrap().writes, 0, "what is not ours is not deleted");
         drive(&toys, Goal::Present, &world, &inventory).map_err(TestCaseError::fail)?;
         {
@@ -214,7 +216,7 @@ proptest! {
             world.now += span(SETTLE * 2);
             world.crash_at = crash_release.map(|n| world.writes + n);
         }
-        drive(&toys, Goal::Released, &world, &inventory).map_err(TestCaseError::fail)?;
+        drive(&toys, Goal::Retained, &world, &inventory).map_err(TestCaseError::fail)?;
         let world = world.0.lock().unwrap();
         for toy in &toys {
             let there = &world.things()[&toy_key(toy.number).to_string()];
@@ -235,8 +237,8 @@ proptest! {
         };
         let inventory = Inventory(Mutex::default(), world.clone());
         let before = world.0.lock().unwrap().things();
-        let none = Consent { given: Given::None, ..Consent::default() };
-        for goal in [Goal::Present, Goal::Gone, Goal::Released] {
+        let none = ExecutionPolicy { allowed: AllowedSteps::None, ..ExecutionPolicy::default() };
+        for goal in [Goal::Present, Goal::Deleted, Goal::Retained] {
             agreed(&toys, goal, &none, &world, &inventory).map_err(TestCaseError::fail)?;
         }
         prop_assert_eq!(world.0.lock().unwrap().things(), before.clone());
@@ -248,7 +250,7 @@ proptest! {
         let run = Run {
             graph: &graph,
             goal: Goal::Present,
-            consent: &none,
+            policy: &none,
             cloud: &world,
             may_adopt: &|| Ok(()),
             journal: &inventory,
@@ -259,7 +261,7 @@ proptest! {
         let all = none.ids_of(&report.plan, &[]);
         let is_agreed = |key: &super::Key| agree[key.name().parse::<usize>().unwrap()];
         let some: Approved = all.iter().filter(|(key, _)| is_agreed(key)).cloned().collect();
-        let only = Consent { given: Given::Only(some.clone()), ..Consent::default() };
+        let only = ExecutionPolicy { allowed: AllowedSteps::Only(some.clone()), ..ExecutionPolicy::default() };
         agreed(&toys, Goal::Present, &only, &world, &inventory).map_err(TestCaseError::fail)?;
         let after = world.0.lock().unwrap().things();
         for toy in &toys {
@@ -306,7 +308,7 @@ fn an_intent_that_cannot_be_kept_stops_the_create() {
     let run = Run {
         graph: &graph,
         goal: Goal::Present,
-        consent: &Consent::default(),
+        policy: &ExecutionPolicy::default(),
         cloud: &world,
         may_adopt: &|| Ok(()),
         journal: &Broken,
@@ -359,7 +361,7 @@ fn the_end_of_an_operation_is_told_once_and_its_time_is_learned() {
     let run = Run {
         graph: &graph,
         goal: Goal::Present,
-        consent: &Consent::default(),
+        policy: &ExecutionPolicy::default(),
         cloud: &world,
         may_adopt: &|| Ok(()),
         journal: &inventory,

@@ -20,7 +20,7 @@ pub type Marks = BTreeMap<String, String>;
 
 /// How objects of an agent show that Git has adopted them, and what stays ours all the same.
 #[derive(Debug, Clone, Copy)]
-pub struct Sign {
+pub struct AdoptionMarker {
     /// Whether an object with these labels and annotations is one that the agent applies from Git.
     pub adopted: fn(labels: &Marks, annotations: &Marks) -> bool,
     /// Fields, as JSON pointers, that keep an object from being deleted when its file leaves Git. They stay ours as long as Git does not

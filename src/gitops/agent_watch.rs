@@ -17,7 +17,7 @@ use tokio::sync::watch::Receiver;
 
 use super::error::CallError;
 use super::proxy::Proxy;
-use super::watch::{Heard, SILENT_FOR, Watch, Watched};
+use super::watch::{SILENT_FOR, Watch, WatchEvent, Watched};
 use super::workload::Access;
 
 /// While they cannot be opened: first, and at most.
@@ -29,7 +29,7 @@ const SHORTEST: Duration = Duration::from_secs(5);
 
 /// What the watches of a cluster tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum WatchSignal {
     /// Something may have changed.
     Changed,
     /// Nothing did, and the cluster answers.
@@ -43,7 +43,7 @@ pub async fn follow(
     proxy: Option<Arc<Proxy>>,
     kinds: Vec<Watched>,
     mut access: Receiver<Access>,
-    told: impl Fn(Told) + Sync,
+    told: impl Fn(WatchSignal) + Sync,
 ) {
     let begin = || kinds.iter().cloned().map(Watch::of).collect::<Vec<_>>();
     let mut watches = begin();
@@ -51,12 +51,12 @@ pub async fn follow(
     let answered = AtomicBool::new(false);
     let hear = |heard| {
         // That it begins says nothing of whether it lasts.
-        if heard != Heard::Began {
+        if heard != WatchEvent::Began {
             answered.store(true, Ordering::Relaxed);
         }
         told(match heard {
-            Heard::Began | Heard::Changed { .. } => Told::Changed,
-            Heard::Alive => Told::Alive,
+            WatchEvent::Began | WatchEvent::Changed { .. } => WatchSignal::Changed,
+            WatchEvent::Alive => WatchSignal::Alive,
         });
     };
     loop {
@@ -78,7 +78,7 @@ pub async fn follow(
         }
         if let Some(why) = lost {
             let pause = pauses.next().unwrap_or(RETRY.1);
-            told(Told::Lost(why, pause));
+            told(WatchSignal::Lost(why, pause));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = access.changed() => {}
@@ -91,7 +91,7 @@ pub async fn follow(
 }
 
 /// Returns when one of them cannot go on.
-async fn all(watches: &mut [Watch], client: &Client, heard: &(impl Fn(Heard) + Sync)) -> CallError {
+async fn all(watches: &mut [Watch], client: &Client, heard: &(impl Fn(WatchEvent) + Sync)) -> CallError {
     let mut running: FuturesUnordered<_> = watches.iter_mut().map(|watch| one(watch, client, heard)).collect();
     match running.next().await {
         Some(error) => error,
@@ -99,7 +99,7 @@ async fn all(watches: &mut [Watch], client: &Client, heard: &(impl Fn(Heard) + S
     }
 }
 
-async fn one(watch: &mut Watch, client: &Client, heard: &(impl Fn(Heard) + Sync)) -> CallError {
+async fn one(watch: &mut Watch, client: &Client, heard: &(impl Fn(WatchEvent) + Sync)) -> CallError {
     loop {
         match watch.follow(client, heard).await {
             CallError::NotFound => tokio::time::sleep(UNSERVED).await,

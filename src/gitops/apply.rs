@@ -13,7 +13,7 @@ use kube::Client;
 use kube::core::params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, Preconditions};
 use serde::Deserialize;
 
-use super::adoption::{FIELD_MANAGER, Marks, Sign, is_ours, remainder};
+use super::adoption::{AdoptionMarker, FIELD_MANAGER, Marks, is_ours, remainder};
 use super::answer;
 use super::error::{CallError, NotApplied};
 use super::kept::{few, marks, short, short_or_none};
@@ -32,11 +32,11 @@ const MOST_PRUNED: usize = 100;
 
 /// Until when an object is ours to apply.
 #[derive(Debug, Clone, Copy)]
-pub enum Tenure {
+pub enum OwnershipPolicy {
     /// Until Git has adopted it, which the agent's sign tells.
-    UntilAdopted(Sign),
+    UntilAdopted(AdoptionMarker),
     /// The same, but what is there stays as it is: it goes with a version that Git has and we do not.
-    WhereMissing(Sign),
+    WhereMissing(AdoptionMarker),
     ForGood,
 }
 
@@ -46,7 +46,7 @@ pub struct Results {
     /// What was created or changed, sorted.
     pub changed: Vec<ObjectId>,
     /// What Git has adopted and was let go of just now, sorted.
-    pub let_go: Vec<ObjectId>,
+    pub released: Vec<ObjectId>,
     /// How many belong to Git and were let go of before.
     pub adopted: usize,
     pub failed: Vec<NotApplied>,
@@ -103,7 +103,7 @@ impl Metadata {
 pub async fn each(
     workload: &Workload,
     objects: impl Iterator<Item = Object> + Send,
-    tenure: Tenure,
+    tenure: OwnershipPolicy,
     results: &mut Results,
 ) -> Result<(), CallError> {
     let mut applied = stream::iter(objects)
@@ -119,7 +119,7 @@ pub async fn each(
                 continue;
             }
             Ok(Outcome::LetGo) => {
-                results.let_go.push(object);
+                results.released.push(object);
                 continue;
             }
             Ok(Outcome::Adopted) => {
@@ -138,7 +138,7 @@ pub async fn each(
         results.failed.push(NotApplied { object, why });
     }
     results.changed.sort();
-    results.let_go.sort();
+    results.released.sort();
     Ok(())
 }
 
@@ -150,13 +150,13 @@ enum Next<'a> {
     LetGo(Object, &'a Metadata),
 }
 
-fn next<'a>(object: &Object, tenure: Tenure, seen: Option<&'a Metadata>) -> Next<'a> {
-    let (Some(seen), Tenure::UntilAdopted(sign) | Tenure::WhereMissing(sign)) = (seen, tenure) else {
+fn next<'a>(object: &Object, tenure: OwnershipPolicy, seen: Option<&'a Metadata>) -> Next<'a> {
+    let (Some(seen), OwnershipPolicy::UntilAdopted(sign) | OwnershipPolicy::WhereMissing(sign)) = (seen, tenure) else {
         return Next::Apply;
     };
     if !(sign.adopted)(&seen.labels, &seen.annotations) {
         return match tenure {
-            Tenure::WhereMissing(_) => Next::Nothing(Outcome::Unchanged),
+            OwnershipPolicy::WhereMissing(_) => Next::Nothing(Outcome::Unchanged),
             _ => Next::Apply,
         };
     }
@@ -171,13 +171,13 @@ pub async fn ensure(
     client: &Client,
     memory: &Mutex<Memory>,
     object: &Object,
-    tenure: Tenure,
+    tenure: OwnershipPolicy,
 ) -> Result<Outcome, CallError> {
     for _ in 0..TRIES {
         let seen = metadata(client, &object.id).await?;
         let result = match next(object, tenure, seen.as_ref()) {
             Next::Nothing(outcome) => return Ok(outcome),
-            Next::LetGo(remainder, seen) => let_go(client, memory, &remainder, seen).await,
+            Next::LetGo(remainder, seen) => release(client, memory, &remainder, seen).await,
             Next::Apply => apply(client, memory, object, seen.as_ref()).await,
         };
         match result {
@@ -215,7 +215,7 @@ async fn apply(
 
 /// Gives up all but the remainder. Where that is refused, Git holds a part of the object only, which is nothing without ours: it stays as
 /// it is until somebody changes it.
-async fn let_go(
+async fn release(
     client: &Client,
     memory: &Mutex<Memory>,
     remainder: &Object,
@@ -245,7 +245,7 @@ fn remember(memory: &Mutex<Memory>, object: &Object, digest: u64, mark: Mark) {
 }
 
 /// Deletes an object that we applied and Git has not adopted. Whether there was one.
-pub async fn delete_ours(client: &Client, id: &ObjectId, sign: Sign) -> Result<bool, CallError> {
+pub async fn delete_ours(client: &Client, id: &ObjectId, sign: AdoptionMarker) -> Result<bool, CallError> {
     let Some(seen) = metadata(client, id).await? else { return Ok(false) };
     let adopted = (sign.adopted)(&seen.labels, &seen.annotations);
     if !seen.managed_fields.iter().any(is_ours) || adopted || seen.deletion_timestamp.is_some() {
@@ -297,7 +297,7 @@ pub async fn prune(
     client: &Client,
     gathered: Gathered<'_>,
     is_wanted: impl Fn(&ObjectId) -> bool,
-    sign: Sign,
+    sign: AdoptionMarker,
 ) -> Result<Vec<ObjectId>, CallError> {
     let Gathered { api_version, kind, namespace, selector } = gathered;
     let requests = collection(api_version, kind, namespace);
@@ -339,7 +339,7 @@ pub async fn prune_secrets(
     client: &Client,
     namespace: &str,
     wanted: &[Object],
-    sign: Sign,
+    sign: AdoptionMarker,
 ) -> Result<Vec<ObjectId>, CallError> {
     let selector = format!("{}={}", MANAGED_BY.0, MANAGED_BY.1);
     let namespace = Some(namespace);

@@ -16,7 +16,7 @@ use crate::api::conditions::Reason;
 #[derive(Debug, thiserror::Error)]
 pub enum GitOpsError {
     #[error("the cluster's API server {endpoint} cannot be reached since {since:.0}: {cause}")]
-    Unreachable { endpoint: String, since: Timestamp, cause: Unreachable, look_again: Duration },
+    Unreachable { endpoint: String, since: Timestamp, cause: Unreachable, requeue_after: Duration },
     #[error("the cluster's API server {endpoint} refuses the operator: {message}; {advice}")]
     Denied { endpoint: String, message: String, advice: &'static str },
     #[error("the cluster's API server {endpoint} answers what no API server should: {message}")]
@@ -51,17 +51,17 @@ impl GitOpsError {
     /// Says since when, where that is known from before this process began.
     pub fn since(self, earlier: Timestamp) -> Self {
         match self {
-            Self::Unreachable { endpoint, since, cause, look_again } => {
-                Self::Unreachable { endpoint, since: since.min(earlier), cause, look_again }
+            Self::Unreachable { endpoint, since, cause, requeue_after } => {
+                Self::Unreachable { endpoint, since: since.min(earlier), cause, requeue_after }
             }
             other => other,
         }
     }
 
     /// When it is worth trying again.
-    pub fn look_again(&self) -> Duration {
+    pub fn requeue_after(&self) -> Duration {
         match self {
-            Self::Unreachable { look_again, .. } => *look_again,
+            Self::Unreachable { requeue_after, .. } => *requeue_after,
             // An access entry works some seconds after it was made.
             Self::Denied { .. } | Self::Unexpected { .. } => Duration::from_secs(10),
             Self::Endpoint(_) | Self::OtherCluster(_) | Self::Token(_) => Duration::from_secs(60),

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::adoption::Sign;
-use super::apply::{self, Gathered, Results, SIDE_BY_SIDE, Tenure, each};
+use super::adoption::AdoptionMarker;
+use super::apply::{self, Gathered, OwnershipPolicy, Results, SIDE_BY_SIDE, each};
 use super::definition::Definition;
 use super::error::{CallError, NotApplied};
 use super::memory::Install;
@@ -37,10 +37,10 @@ pub trait Manifests: Sync {
     /// Whether an object is none of the manifests, but of those that every pass looks at.
     fn is_synced(&self, id: &ObjectId) -> bool;
     /// How an object shows that Git has adopted it.
-    fn sign(&self) -> Sign;
+    fn sign(&self) -> AdoptionMarker;
     /// Until when they are ours to apply.
-    fn tenure(&self) -> Tenure {
-        Tenure::UntilAdopted(self.sign())
+    fn tenure(&self) -> OwnershipPolicy {
+        OwnershipPolicy::UntilAdopted(self.sign())
     }
     /// Kinds of the last phase, of which what we applied goes when the manifests no longer have it: an older version's, or a component's
     /// that is left out. Never definitions, with which all objects of their kind would go.
@@ -93,7 +93,7 @@ pub async fn install(
         return Ok(None);
     }
     let wanted: HashSet<ObjectId> = manifests.objects(Phase::Agent).map(|object| object.id).collect();
-    if matches!(tenure, Tenure::UntilAdopted(_)) {
+    if matches!(tenure, OwnershipPolicy::UntilAdopted(_)) {
         for gathered in manifests.gathered() {
             let gone = apply::prune(&workload.client, gathered, |id| wanted.contains(id), manifests.sign()).await?;
             results.changed.extend(gone);
@@ -101,7 +101,7 @@ pub async fn install(
     }
     let mut memory = locked(&workload.memory);
     memory.install = Install::Done { key, at: Instant::now() };
-    memory.handover.complete = results.let_go.is_empty() && results.adopted - adopted_before == wanted.len();
+    memory.handover.complete = results.released.is_empty() && results.adopted - adopted_before == wanted.len();
     // Their digests are no longer asked for: the key stands for them all.
     memory.objects.retain(|id, _| manifests.is_synced(id));
     Ok(None)
@@ -113,7 +113,7 @@ async fn strands_objects(
     manifests: &impl Manifests,
     results: &mut Results,
 ) -> Result<bool, CallError> {
-    let Tenure::UntilAdopted(sign) = manifests.tenure() else { return Ok(false) };
+    let OwnershipPolicy::UntilAdopted(sign) = manifests.tenure() else { return Ok(false) };
     let mut read = stream::iter(manifests.objects(Phase::Definitions))
         .map(|wanted| async move {
             let found = Definition::read(&workload.client, &wanted.id).await?;

@@ -4,17 +4,18 @@
 
 mod address;
 pub mod adoption;
+pub mod agent_watch;
 mod answer;
 pub mod apply;
 pub mod argocd;
 pub mod budgets;
 pub mod cluster_identity;
+mod competing_agent;
 mod definition;
 pub mod error;
 #[cfg(test)]
 mod fake_api;
 pub mod flux;
-pub mod agent_watch;
 pub mod input;
 mod install;
 mod kept;
@@ -23,11 +24,10 @@ pub mod load_balancers;
 mod memory;
 pub mod nodes;
 pub mod object;
-mod competing_agent;
 pub mod proxy;
-mod sync_outcome;
 mod roll_up;
 pub mod secret_keys;
+mod sync_outcome;
 pub mod token;
 pub mod validate;
 pub mod verdict;

@@ -9,7 +9,7 @@ use super::input::AgentInput;
 use super::object::ObjectId;
 use super::verdict::Verdict;
 use super::workload::Workload;
-use super::{argocd, flux, competing_agent};
+use super::{argocd, competing_agent, flux};
 use crate::api::conditions::Reason;
 use crate::api::status::GitOpsStatus;
 
@@ -28,8 +28,8 @@ pub struct GitOpsOutcome {
     /// What was created or changed in the cluster, for an event.
     pub changed: Vec<ObjectId>,
     /// What Git has adopted and was let go of, for an event.
-    pub let_go: Vec<ObjectId>,
-    pub look_again: Duration,
+    pub released: Vec<ObjectId>,
+    pub requeue_after: Duration,
 }
 
 /// Brings the agent to what `input` says and reads how it fares. Costs about eight small reads when nothing changed.
@@ -54,7 +54,7 @@ pub async fn reconcile(workload: &Workload, input: &AgentInput) -> Result<GitOps
 
 /// Often while something is under way, less often the longer it takes, and as often as the source itself is asked when all is well.
 /// `age` is in seconds, of what points the agent at the source.
-pub fn look_again(verdict: &Verdict, age: i64, interval: Duration) -> Duration {
+pub fn requeue_after(verdict: &Verdict, age: i64, interval: Duration) -> Duration {
     let seconds = match verdict.reason {
         _ if verdict.ready => interval.as_secs().clamp(10, 60),
         Reason::SyncFailed | Reason::Suspended => 15,

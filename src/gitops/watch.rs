@@ -44,7 +44,7 @@ pub struct Watched {
 
 /// What a watch tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum WatchEvent {
     /// It begins, or begins anew: what happened before was not told.
     Began,
     /// An object came, changed or went.
@@ -104,14 +104,14 @@ impl Watch {
     }
 
     /// Tells of every change for as long as requests can be opened; returns why the last could not.
-    pub async fn follow(&mut self, client: &Client, mut heard: impl FnMut(Heard)) -> CallError {
+    pub async fn follow(&mut self, client: &Client, mut heard: impl FnMut(WatchEvent)) -> CallError {
         let mut short = 0;
         loop {
             let version = match self.version.clone() {
                 Some(version) => version,
                 None => match self.now(client).await {
                     Ok(version) => {
-                        heard(Heard::Began);
+                        heard(WatchEvent::Began);
                         self.version.insert(version).clone()
                     }
                     Err(error) => return error,
@@ -157,7 +157,7 @@ impl Watch {
         collection(self.of.api_version, self.of.kind, self.of.namespace.as_deref())
     }
 
-    async fn open(&mut self, client: &Client, version: &str, mut heard: impl FnMut(Heard)) -> End {
+    async fn open(&mut self, client: &Client, version: &str, mut heard: impl FnMut(WatchEvent)) -> End {
         let seconds = u32::try_from(OPEN_FOR.as_secs()).unwrap_or(u32::MAX);
         let parameters = WatchParams::default().timeout(seconds);
         let request = match self.requests().watch_metadata(&parameters, version).map_err(kube::Error::BuildRequest) {
@@ -201,17 +201,17 @@ impl Watch {
         }
     }
 
-    fn take(&mut self, Event { kind, object }: Event, heard: &mut impl FnMut(Heard)) -> Option<End> {
+    fn take(&mut self, Event { kind, object }: Event, heard: &mut impl FnMut(WatchEvent)) -> Option<End> {
         let Changed { metadata: Metadata { namespace, name, resource_version }, code, message } = object;
         match kind.as_str() {
             "ADDED" | "MODIFIED" | "DELETED" => {
                 self.version = Some(resource_version);
-                heard(Heard::Changed { namespace, name });
+                heard(WatchEvent::Changed { namespace, name });
                 None
             }
             "BOOKMARK" => {
                 self.version = Some(resource_version);
-                heard(Heard::Alive);
+                heard(WatchEvent::Alive);
                 None
             }
             "ERROR" => {

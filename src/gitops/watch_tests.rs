@@ -43,12 +43,12 @@ fn event(kind: &str, name: &str, version: &str) -> Value {
     json!({"type": kind, "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}})
 }
 
-fn changed(name: &str) -> Heard {
-    Heard::Changed { namespace: "shop".into(), name: name.into() }
+fn changed(name: &str) -> WatchEvent {
+    WatchEvent::Changed { namespace: "shop".into(), name: name.into() }
 }
 
 /// What was heard, what was asked, and why it ended.
-async fn played(watches: Vec<Vec<Value>>) -> (Vec<Heard>, Vec<String>, CallError) {
+async fn played(watches: Vec<Vec<Value>>) -> (Vec<WatchEvent>, Vec<String>, CallError) {
     let script = Script { watches: Arc::new(Mutex::new(watches.into())), ..Script::default() };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -67,7 +67,7 @@ async fn what_is_cut_goes_on_where_it_was_and_misses_nothing() {
     let first = vec![event("ADDED", "a", "8"), event("MODIFIED", "a", "9")];
     let second = vec![event("BOOKMARK", "", "20"), event("DELETED", "b", "21")];
     let (heard, asked, error) = played(vec![first, second]).await;
-    assert_eq!(heard, [Heard::Began, changed("a"), changed("a"), Heard::Alive, changed("b")]);
+    assert_eq!(heard, [WatchEvent::Began, changed("a"), changed("a"), WatchEvent::Alive, changed("b")]);
     assert_eq!(asked, ["list", "watch from 7", "watch from 9", "watch from 21"]);
     assert!(matches!(error, CallError::Denied { .. }), "{error:?}");
 }
@@ -77,7 +77,7 @@ async fn a_version_that_the_server_has_forgotten_is_a_new_beginning() {
     let gone =
         json!({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}});
     let (heard, asked, _) = played(vec![vec![event("ADDED", "a", "8"), gone], vec![event("ADDED", "b", "9")]]).await;
-    assert_eq!(heard, [Heard::Began, changed("a"), Heard::Began, changed("b")]);
+    assert_eq!(heard, [WatchEvent::Began, changed("a"), WatchEvent::Began, changed("b")]);
     assert_eq!(asked, ["list", "watch from 7", "list", "watch from 7", "watch from 9"]);
 }
 
@@ -85,7 +85,7 @@ async fn a_version_that_the_server_has_forgotten_is_a_new_beginning() {
 async fn a_watch_that_always_ends_at_once_is_a_failure_that_says_so() {
     let closed = vec![Vec::new(); 100];
     let (heard, asked, error) = played(closed).await;
-    assert_eq!(heard, [Heard::Began]);
+    assert_eq!(heard, [WatchEvent::Began]);
     assert_eq!(asked.len(), 4, "{asked:?}");
     assert!(error.to_string().contains("3 times in a row"), "{error}");
 

@@ -20,9 +20,9 @@ use kube::{Client, Config};
 use tokio::sync::Semaphore;
 use tokio::sync::watch::Receiver;
 
+use super::agent_watch::{WatchSignal, follow};
 use super::cluster_identity;
 use super::error::{CallError, GitOpsError, Unreachable};
-use super::agent_watch::{Told, follow};
 use super::input::AgentInput;
 use super::memory::Memory;
 use super::proxy::Proxy;
@@ -278,7 +278,7 @@ impl Workloads {
     }
 
     /// Tells of changes to the objects of `kinds` in one cluster, and never ends; see [`super::follow`].
-    pub fn follow<T: Fn(Told) + Send + Sync + 'static>(
+    pub fn follow<T: Fn(WatchSignal) + Send + Sync + 'static>(
         &self,
         kinds: Vec<Watched>,
         access: Receiver<Access>,
@@ -327,12 +327,12 @@ fn drop_idle(entries: &mut HashMap<String, Entry>, key: &str) {
 }
 
 impl Down {
-    fn error(&self, endpoint: &str, look_again: Duration) -> GitOpsError {
+    fn error(&self, endpoint: &str, requeue_after: Duration) -> GitOpsError {
         GitOpsError::Unreachable {
             endpoint: endpoint.to_owned(),
             since: self.since,
             cause: self.cause.clone(),
-            look_again,
+            requeue_after,
         }
     }
 }

@@ -84,7 +84,7 @@ async fn a_cluster_that_cannot_be_reached_is_left_alone_for_a_while() {
     assert!(error.endpoint_in_doubt());
     let again = workloads.open("uid", &access, SystemTime::now()).err().unwrap();
     assert_eq!(again.reason(), crate::api::conditions::Reason::AgentUnreachable);
-    assert!(again.look_again() <= RETRY.0);
+    assert!(again.requeue_after() <= RETRY.0);
     workload.reached();
     assert!(workloads.open("uid", &access, SystemTime::now()).is_ok());
 }
@@ -93,7 +93,7 @@ async fn a_cluster_that_cannot_be_reached_is_left_alone_for_a_while() {
 async fn the_delay_doubles_up_to_a_minute_and_the_outage_keeps_its_beginning() {
     let workload = Workloads::default().open("uid", &access(), SystemTime::now()).unwrap();
     let failures: Vec<_> = (0..6).map(|_| workload.failed(CallError::Unreachable(Unreachable::Timeout))).collect();
-    let seconds: Vec<_> = failures.iter().map(|error| error.look_again().as_secs()).collect();
+    let seconds: Vec<_> = failures.iter().map(|error| error.requeue_after().as_secs()).collect();
     assert_eq!(seconds, [2, 4, 8, 16, 32, 60]);
     let since = |error: &GitOpsError| match error {
         GitOpsError::Unreachable { since, .. } => *since,

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use aws_sdk_eks::types::{AccessScope, AccessScopeType};
 
-use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, changes_field};
+use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use super::cluster;
 use super::ownership::{self, untagged};
 use crate::api::access::{AccessEntry as Wanted, AccessScope as WantedScope, ScopeType};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
-use crate::engine::{Change, Class, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// An entry that the spec lists. In a cluster of ours, an entry that is listed is ours to keep as listed.
 pub struct AccessEntry {
@@ -26,7 +26,7 @@ pub struct AccessEntry {
 
 /// What is seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     groups: BTreeSet<String>,
     /// Scope by policy ARN, as a person would write it.
     policies: BTreeMap<String, String>,
@@ -45,7 +45,7 @@ pub fn key(principal: &str) -> Key {
 
 impl AccessEntry {
     /// An entry of the cluster.
-    pub fn new(making: &Making<'_>, wanted: &Wanted) -> Self {
+    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
         let tags = making.tags(&key(&wanted.principal_arn));
         Self { cluster: making.cluster_name.into(), wanted: wanted.clone(), tags, intervals: making.intervals }
     }
@@ -55,7 +55,7 @@ impl AccessEntry {
     }
 
     /// Policies that the entry has and the spec does not list: where it lists any (or `[]`), it lists all.
-    fn not_wanted<'s>(&self, seen: &'s Seen) -> Vec<(&'s str, &'s str)> {
+    fn not_wanted<'s>(&self, seen: &'s Detail) -> Vec<(&'s str, &'s str)> {
         let Some(listed) = &self.wanted.policies else { return Vec::new() };
         let there = seen.policies.iter().map(|(arn, scope)| (arn.as_str(), scope.as_str()));
         there.filter(|(arn, _)| listed.iter().all(|policy| policy.policy_arn != *arn)).collect()
@@ -114,7 +114,7 @@ fn scope(wanted: &WantedScope) -> AccessScope {
 #[async_trait]
 impl Resource for AccessEntry {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(&self.wanted.principal_arn)
@@ -147,11 +147,11 @@ impl Resource for AccessEntry {
         facts
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = ownership::tag_changes_of_listed(&self.tags, &seen.detail.tags, seen.detail.untagged);
         for (arn, wanted) in self.policies() {
             let (wanted, there) = (told(&scope(wanted)), seen.detail.policies.get(arn));
@@ -176,20 +176,20 @@ impl Resource for AccessEntry {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        _: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
+        _: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
         if cluster::has_no_access_entries(refs) {
             return Ok(Presence::Absent);
         }
         let principal = &self.wanted.principal_arn;
         let request = cloud.aws.eks.describe_access_entry().cluster_name(&self.cluster).principal_arn(principal);
         let answer = match cloud.aws.call(Service::Eks, "DescribeAccessEntry", principal, request.send()).await {
-            Err(error) if error.class() == Class::Gone => return Ok(Presence::Absent),
+            Err(error) if error.class() == Class::NotFound => return Ok(Presence::Absent),
             other => other?,
         };
         let Some(entry) = answer.access_entry else { return Ok(Presence::Absent) };
-        let detail = Seen {
+        let detail = Detail {
             groups: entry.kubernetes_groups().iter().cloned().collect(),
             policies: self.associated(cloud).await?,
             untagged: untagged(cloud, entry.tags()),
@@ -197,13 +197,13 @@ impl Resource for AccessEntry {
         };
         let arn = entry.access_entry_arn().unwrap_or_default();
         let tags = detail.tags.clone();
-        let seen = Observed::ready(principal, "available", detail).output("arn", arn);
+        let seen = Observation::ready(principal, "available", detail).output("arn", arn);
         Ok(ownership::presence_of_listed(cloud, &tags, seen, || {
             format!("access entry {principal} of cluster {}", self.cluster)
         }))
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let principal = &self.wanted.principal_arn;
         if cluster::has_no_access_entries(refs) {
             let message = format!("access entry {principal} waits for the cluster's authentication mode to be changed");
@@ -229,22 +229,22 @@ impl Resource for AccessEntry {
             other => other?,
         };
         let arn = answer.access_entry.and_then(|entry| entry.access_entry_arn).unwrap_or_default();
-        let detail = Seen {
+        let detail = Detail {
             groups: groups.into_iter().collect(),
             policies: BTreeMap::new(),
             tags: self.tags.clone(),
             untagged: false,
         };
-        Ok(Observed::ready(principal, "available", detail).output("arn", arn))
+        Ok(Observation::ready(principal, "available", detail).output("arn", arn))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let principal = &self.wanted.principal_arn;
         let mut detail = seen.detail.clone();
         // First the tags: the operator's policy lets it change only what carries them.
@@ -290,24 +290,24 @@ impl Resource for AccessEntry {
             cloud.aws.call(Service::Eks, "DisassociateAccessPolicy", principal, request.send()).await?;
             detail.policies.remove(arn);
         }
-        Ok(Observed { detail, ..seen.clone() })
+        Ok(Observation { detail, ..seen.clone() })
     }
 
-    async fn delete(&self, cloud: &Cloud, _: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let principal = &self.wanted.principal_arn;
         let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(principal);
         cloud.aws.call(Service::Eks, "DeleteAccessEntry", principal, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         let arn = arn(&seen).to_owned();
         cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
         Ok(seen)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_eks(seen).await
     }
 }
@@ -327,7 +327,7 @@ mod tests {
     /// What changes between what is there and what is listed, as "field: from -> to".
     fn changes(there: Value, groups: &[&str], listed: Value) -> Vec<String> {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = Making {
+        let making = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: Map::new(),
@@ -337,14 +337,14 @@ mod tests {
         let mut wanted = json!({"principalArn": "arn:aws:iam::123456789012:role/r"});
         wanted.as_object_mut().unwrap().extend(listed.as_object().unwrap().clone());
         let entry = AccessEntry::new(&making, &serde_json::from_value(wanted).unwrap());
-        let detail = Seen {
+        let detail = Detail {
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             policies: serde_json::from_value(there).unwrap(),
             tags: entry.tags.clone(),
             untagged: false,
         };
         let told = |change: &Change| format!("{}: {} -> {}", change.field, change.from, change.to);
-        let seen = Observed::ready("arn", "available", detail);
+        let seen = Observation::ready("arn", "available", detail);
         entry.diff(&seen, &Refs::default()).iter().map(told).collect()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::proof::PlacedAddress;
 use crate::aws::snapshots::network::NatGatewayState;
 use crate::aws::snapshots::{InternetGateway, NatGateway, Role, RouteTable, SecurityGroup, Subnet, Vpc, VpcEndpoint};
-use crate::aws::{AwsError, Fresh, Session};
+use crate::aws::{AwsError, MaxStaleness, Session};
 
 /// The lists of one account and region.
 pub(super) struct AccountLists {
@@ -27,7 +27,7 @@ impl AccountLists {
     ///
     /// # Errors
     /// Of the first read that fails: a part proves nothing.
-    pub async fn read(aws: &Session, fresh: Fresh) -> Result<Self, AwsError> {
+    pub async fn read(aws: &Session, fresh: MaxStaleness) -> Result<Self, AwsError> {
         let reads = &aws.snapshots;
         let (vpcs, subnets, internet_gateways, addresses, nats, route_tables, vpc_endpoints, security_groups, roles) =
             futures::try_join!(

@@ -10,16 +10,18 @@ use async_trait::async_trait;
 use aws_sdk_eks::types::{AddonPodIdentityAssociations, AddonStatus, ResolveConflicts};
 use jiff::Timestamp;
 
-use super::addon_diff::{Seen, configuration};
-use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, changes_field};
+use super::addon_diff::{Detail, configuration};
+use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use super::cluster;
 use super::ownership::{self, untagged};
 use super::updates::{self, Updated};
 use crate::api::addons::{Addon as Wanted, Conflicts};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
-use crate::aws::{Fresh, Service, snapshots};
-use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::aws::{MaxStaleness, Service, snapshots};
+use crate::engine::{
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
 use crate::upgrade::addons::{Offer, choose};
 
 /// Add-ons that run on the nodes' own network or only as DaemonSets: ACTIVE without a node, and needed by the first one.
@@ -61,7 +63,7 @@ pub fn needs_nodes(name: &str) -> bool {
 impl Addon {
     /// An add-on of the cluster. `target` is the version it is to have now; `None`: the one it has, or the one that the spec
     /// asks for where it has to be made.
-    pub fn new(making: &Making<'_>, wanted: &Wanted, target: Option<String>) -> Self {
+    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted, target: Option<String>) -> Self {
         let tags = making.tags(&key(&wanted.name));
         let (cluster, wanted, intervals) = (making.cluster_name.into(), wanted.clone(), making.intervals);
         Self { cluster, wanted, target, tags, fargate: None, intervals }
@@ -89,7 +91,7 @@ impl Addon {
         if let Some(target) = &self.target {
             return Ok(target.clone());
         }
-        let fresh = Fresh::within(CATALOGUE_BELIEVED);
+        let fresh = MaxStaleness::within(CATALOGUE_BELIEVED);
         let offered = cloud.aws.snapshots.addon_versions(name, kubernetes, fresh).await?;
         let offered: Vec<_> = offered.iter().map(offer).collect();
         choose(&self.wanted.version().into(), &offered).map_err(|why| {
@@ -139,7 +141,7 @@ impl Addon {
                 cloud.aws.eks.describe_pod_identity_association().cluster_name(&self.cluster).association_id(id);
             let name = &self.wanted.name;
             match cloud.aws.call(Service::Eks, "DescribePodIdentityAssociation", name, request.send()).await {
-                Err(error) if error.class() == Class::Gone => {}
+                Err(error) if error.class() == Class::NotFound => {}
                 other => {
                     let association = other?.association;
                     roles.extend(association.and_then(|association| association.role_arn));
@@ -154,7 +156,7 @@ fn offer(offered: &snapshots::AddonVersion) -> Offer {
     Offer { version: offered.version.clone(), default: offered.default }
 }
 
-fn observed(addon: &aws_sdk_eks::types::Addon) -> Observed<Seen> {
+fn observed(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
     let status = addon.status().map_or("CREATING", AddonStatus::as_str);
     let since = addon.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
     let issues: Vec<String> = addon
@@ -171,16 +173,14 @@ fn observed(addon: &aws_sdk_eks::types::Addon) -> Observed<Seen> {
         Some(AddonStatus::Active) => Phase::Ready,
         Some(AddonStatus::Updating) => busy(Action::Update, None),
         Some(AddonStatus::Deleting) => busy(Action::Delete, None),
-        Some(AddonStatus::CreateFailed | AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => Phase::Failed {
-            reason: format!("{status}: {}", issues.join("; ")),
-            class: Class::Unknown,
-            make_again: false,
-        },
+        Some(AddonStatus::CreateFailed | AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => {
+            Phase::Failed { reason: format!("{status}: {}", issues.join("; ")), class: Class::Unknown, recreate: false }
+        }
         // It often passes by itself (no node yet); the issues say what it is. It was made long ago.
         Some(AddonStatus::Degraded) => busy(Action::Create, None),
         _ => busy(Action::Create, since),
     };
-    let detail = Seen {
+    let detail = Detail {
         version: addon.addon_version().unwrap_or_default().into(),
         configuration: addon.configuration_values().and_then(configuration),
         service_account_role_arn: addon.service_account_role_arn().map(str::to_owned),
@@ -188,7 +188,7 @@ fn observed(addon: &aws_sdk_eks::types::Addon) -> Observed<Seen> {
         tags: Tags::from_eks(addon.tags()),
         untagged: false,
     };
-    Observed::ready(addon.addon_name().unwrap_or_default(), status, detail.clone())
+    Observation::ready(addon.addon_name().unwrap_or_default(), status, detail.clone())
         .phase(phase)
         .output("arn", addon.addon_arn().unwrap_or_default())
         .output("version", detail.version)
@@ -198,7 +198,7 @@ fn observed(addon: &aws_sdk_eks::types::Addon) -> Observed<Seen> {
 #[async_trait]
 impl Resource for Addon {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(&self.wanted.name)
@@ -231,11 +231,11 @@ impl Resource for Addon {
         Duration::from_secs(30)
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         self.differences(&seen.detail)
     }
 
@@ -243,25 +243,25 @@ impl Resource for Addon {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        look: &Look,
-        last: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
         let name = &self.wanted.name;
         let request = cloud.aws.eks.describe_addon().cluster_name(&self.cluster).addon_name(name);
         let answer = match cloud.aws.call(Service::Eks, "DescribeAddon", name, request.send()).await {
-            Err(error) if error.class() == Class::Gone => return Ok(Presence::Absent),
+            Err(error) if error.class() == Class::NotFound => return Ok(Presence::Absent),
             other => other?,
         };
         let Some(addon) = answer.addon else { return Ok(Presence::Absent) };
         let mut seen = observed(&addon);
         seen.detail.untagged = untagged(cloud, addon.tags());
         seen.detail.pod_identity_roles = self.pod_identity_roles(cloud, &addon).await?;
-        let seen = updates::follow(cloud, self.updated(), self.changeable(seen), look, last).await?;
+        let seen = updates::follow(cloud, self.updated(), self.changeable(seen), options, last).await?;
         let tags = seen.detail.tags.clone();
         Ok(ownership::presence_of_listed(cloud, &tags, seen, || format!("add-on {name} of cluster {}", self.cluster)))
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let version = self.version(cloud, refs.need(&cluster::key(), "version")?).await?;
         let pod_identity = self.pod_identity(cloud, &version).await?;
         let name = &self.wanted.name;
@@ -288,9 +288,9 @@ impl Resource for Addon {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         let arn = arn(&seen).to_owned();
         cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
@@ -323,7 +323,7 @@ impl Resource for Addon {
         Ok(updates::begun(seen, self.updated(), update))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let name = &self.wanted.name;
         let request = cloud.aws.eks.delete_addon().cluster_name(&self.cluster).addon_name(name);
         cloud.aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
@@ -331,14 +331,14 @@ impl Resource for Addon {
         Ok(Presence::Ours(seen.clone().phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         let arn = arn(&seen).to_owned();
         cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
         Ok(seen)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_eks(seen).await
     }
 }

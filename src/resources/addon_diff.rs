@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::addon::Addon;
 use super::ownership;
 use crate::aws::tags::Tags;
-use crate::engine::{Change, Observed, Phase};
+use crate::engine::{Change, Observation, Phase};
 
 /// What is seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     pub(super) version: String,
     pub(super) configuration: Option<serde_json::Value>,
     pub(super) service_account_role_arn: Option<String>,
@@ -27,7 +27,7 @@ impl Addon {
     }
 
     /// Every field that differs.
-    pub(super) fn differences(&self, there: &Seen) -> Vec<Change> {
+    pub(super) fn differences(&self, there: &Detail) -> Vec<Change> {
         let mut changes = ownership::tag_changes_of_listed(&self.tags, &there.tags, there.untagged);
         if let Some(target) = &self.target
             && there.version != *target
@@ -56,7 +56,7 @@ impl Addon {
     }
 
     /// An add-on that is not well, and of which the spec asks for something else, is changed: that may be the cure.
-    pub(super) fn changeable(&self, seen: Observed<Seen>) -> Observed<Seen> {
+    pub(super) fn changeable(&self, seen: Observation<Detail>) -> Observation<Detail> {
         let unwell = matches!(seen.state.as_str(), "UPDATE_FAILED" | "DEGRADED");
         if unwell && !self.differences(&seen.detail).is_empty() { seen.phase(Phase::Ready) } else { seen }
     }
@@ -75,13 +75,13 @@ mod tests {
 
     use super::*;
     use crate::engine::Action;
-    use crate::resources::cloud::{Intervals, Making, Owner};
+    use crate::resources::cloud::{Intervals, Owner, ResourceContext};
 
     const ROLE: &str = "arn:aws:iam::123456789012:role/csi";
 
     fn addon(more: Value, target: Option<&str>) -> Addon {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = Making {
+        let making = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: BTreeMap::new(),
@@ -93,8 +93,8 @@ mod tests {
         Addon::new(&making, &serde_json::from_value(wanted).unwrap(), target.map(str::to_owned))
     }
 
-    fn there(of: &Addon) -> Seen {
-        Seen {
+    fn there(of: &Addon) -> Detail {
+        Detail {
             version: "v1".into(),
             configuration: Some(json!({"env": {"A": "1", "B": "2"}})),
             service_account_role_arn: None,
@@ -134,7 +134,7 @@ mod tests {
         ] {
             let addon = addon(json!({}), target);
             let busy = Phase::Busy { action: Action::Create, since: None, note: String::new() };
-            let seen = Observed::ready("vpc-cni", state, there(&addon)).phase(busy);
+            let seen = Observation::ready("vpc-cni", state, there(&addon)).phase(busy);
             assert_eq!(addon.changeable(seen).phase == Phase::Ready, changed, "{state} {target:?}");
         }
     }

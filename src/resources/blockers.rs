@@ -10,7 +10,7 @@ use aws_sdk_ec2::types::{Filter, NatGateway, Tag, VpcEndpoint, VpcPeeringConnect
 use super::cloud::Cloud;
 use crate::aws::snapshots::{NetworkInterface, SecurityGroup};
 use crate::aws::tags::Tags;
-use crate::aws::{AwsError, Fresh, Service};
+use crate::aws::{AwsError, MaxStaleness, Service};
 use crate::engine::{Class, Failure};
 
 /// Most blockers named; the rest are counted.
@@ -52,11 +52,11 @@ pub async fn named(cloud: &Cloud, vpc: &str, part: Part<'_>, failure: Failure) -
     }
     let mut held = services(cloud, vpc, part).await;
     // What cannot be looked at is not named; the refusal stands as it is.
-    if let Ok(interfaces) = cloud.aws.snapshots.network_interfaces_of_vpc(vpc, Fresh::now()).await {
+    if let Ok(interfaces) = cloud.aws.snapshots.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await {
         held.extend(interfaces.iter().filter(|one| holds(one, part)).map(interface));
     }
     if let Part::Vpc | Part::SecurityGroup(_) = part
-        && let Ok(groups) = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::now()).await
+        && let Ok(groups) = cloud.aws.snapshots.security_groups_of_vpc(vpc, MaxStaleness::now()).await
     {
         held.extend(groups.iter().filter(|group| group_holds(group, part, &cloud.owner.uid)).map(security_group));
     }

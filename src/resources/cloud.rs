@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::adoption::{Adoption, Existing, namespace_of};
 use super::role::NAME_PREFIX;
 use crate::aws::tags::{self, INSTALLATION, NAME, Tags};
-use crate::aws::{AwsError, Fresh, Service, Session, snapshots};
-use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Rest};
+use crate::aws::{AwsError, MaxStaleness, Service, Session, snapshots};
+use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence};
 
 /// The object that resources belong to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,7 +75,7 @@ pub struct Cloud {
     pub intervals: Intervals,
     /// Changes whenever a person asks for something: a part of the token of every update, so that what failed before is
     /// another update, and what was sent before a crash is the same.
-    pub salt: String,
+    pub client_token_seed: String,
     /// What may be adopted of what nobody owns and has a name of ours.
     pub adoption: Adoption,
     /// Tags are believed without a record: for whoever only reads, and has no record at hand.
@@ -101,13 +101,13 @@ impl Default for Intervals {
 
 impl Intervals {
     /// For what is read for all clusters of an account at once: twice an interval, content with a read half as old.
-    pub fn shared(self) -> Rest {
-        Rest { due: self.drift / 2, share: self.drift / 2 }
+    pub fn shared(self) -> PollPolicy {
+        PollPolicy { interval: self.drift / 2, max_cache_age: self.drift / 2 }
     }
 
     /// For what is read one by one.
-    pub fn single(self) -> Rest {
-        Rest { due: self.drift, share: Duration::ZERO }
+    pub fn single(self) -> PollPolicy {
+        PollPolicy { interval: self.drift, max_cache_age: Duration::ZERO }
     }
 
     /// For what changes a few times a month.
@@ -116,14 +116,14 @@ impl Intervals {
     }
 
     /// For what is read one by one and matters less.
-    pub fn slow(self) -> Rest {
-        Rest { due: self.drift * self.slow_factor, share: Duration::ZERO }
+    pub fn slow(self) -> PollPolicy {
+        PollPolicy { interval: self.drift * self.slow_factor, max_cache_age: Duration::ZERO }
     }
 }
 
 /// What all resources of an object share when a graph is expanded.
 #[derive(Clone, Debug)]
-pub struct Making<'a> {
+pub struct ResourceContext<'a> {
     /// The object.
     pub owner: &'a Owner,
     /// Name of the cluster in EKS.
@@ -136,7 +136,7 @@ pub struct Making<'a> {
     pub intervals: Intervals,
 }
 
-impl Making<'_> {
+impl ResourceContext<'_> {
     /// The tags of a resource.
     pub fn tags(&self, key: &Key) -> Tags {
         let resource = key.to_string();
@@ -148,8 +148,8 @@ impl Making<'_> {
 }
 
 /// How old a shared read may be.
-pub fn fresh(look: &Look) -> Fresh {
-    Fresh::within(look.max_age)
+pub fn fresh(options: &ObserveOptions) -> MaxStaleness {
+    MaxStaleness::within(options.max_age)
 }
 
 impl From<AwsError> for Failure {
@@ -243,12 +243,12 @@ pub fn changed_tags(changes: &[Change]) -> Tags {
 }
 
 /// The ARN of what was seen, where AWS tells one.
-pub fn arn<T>(seen: &Observed<T>) -> &str {
+pub fn arn<T>(seen: &Observation<T>) -> &str {
     seen.outputs.get("arn").map_or("", String::as_str)
 }
 
 /// `Ours` when found, else `Absent`.
-pub fn ours_or_absent<T>(found: Option<Observed<T>>) -> Presence<T> {
+pub fn ours_or_absent<T>(found: Option<Observation<T>>) -> Presence<T> {
     found.map_or(Presence::Absent, Presence::Ours)
 }
 

@@ -10,8 +10,8 @@ use aws_sdk_eks::types::{ClusterStatus, CreateAccessConfigRequest, UpgradePolicy
 use jiff::Timestamp;
 
 use super::adoption::Adoption;
-use super::cloud::{Cloud, Intervals, Making, arn};
-use super::cluster_diff::{self, Part, Seen};
+use super::cloud::{Cloud, Intervals, ResourceContext, arn};
+use super::cluster_diff::{self, Detail, Part};
 use super::cluster_request::{self as request, logging};
 use super::role::{self, Purpose};
 use super::survey;
@@ -20,8 +20,10 @@ use super::{ownership, proof};
 use crate::api::cluster::EksClusterSpec;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
-use crate::aws::{Fresh, Service, snapshots};
-use crate::engine::{Action, Change, Class, Failure, Goal, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::aws::{MaxStaleness, Service, snapshots};
+use crate::engine::{
+    Action, Change, Class, Failure, Goal, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
 
 /// The control plane of a cluster.
 pub struct Cluster {
@@ -57,7 +59,12 @@ pub fn has_no_access_entries(refs: &Refs) -> bool {
 impl Cluster {
     /// The control plane that `spec` asks for, in the subnets that `network` names. `version`: that it is to be at now, on its
     /// way to the spec's; `None`: the one it has.
-    pub fn new(making: &Making<'_>, spec: &EksClusterSpec, network: Vec<Key>, version: Option<String>) -> Self {
+    pub fn new(
+        making: &ResourceContext<'_>,
+        spec: &EksClusterSpec,
+        network: Vec<Key>,
+        version: Option<String>,
+    ) -> Self {
         let spec = EksClusterSpec { gitops: None, addons: Vec::new(), ..spec.clone() };
         Self {
             name: making.cluster_name.into(),
@@ -89,7 +96,7 @@ impl Cluster {
         makes_nodes(&self.spec)
     }
 
-    fn observed(&self, cluster: &aws_sdk_eks::types::Cluster) -> Observed<Seen> {
+    fn observed(&self, cluster: &aws_sdk_eks::types::Cluster) -> Observation<Detail> {
         let status = cluster.status().map_or("CREATING", ClusterStatus::as_str);
         let since = cluster.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
         let busy = |action, since| Phase::Busy { action, since, note: String::new() };
@@ -99,12 +106,12 @@ impl Cluster {
             Some(ClusterStatus::Updating) => busy(Action::Update, None),
             Some(ClusterStatus::Deleting) => busy(Action::Delete, None),
             Some(ClusterStatus::Failed) => {
-                Phase::Failed { reason: health(cluster), class: Class::Unknown, make_again: false }
+                Phase::Failed { reason: health(cluster), class: Class::Unknown, recreate: false }
             }
             _ => busy(Action::Create, since),
         };
         let vpc = cluster.resources_vpc_config();
-        let mut seen = Observed::ready(&self.name, status, cluster_diff::seen(cluster)).phase(phase);
+        let mut seen = Observation::ready(&self.name, status, cluster_diff::seen(cluster)).phase(phase);
         let outputs = [
             ("arn", cluster.arn()),
             ("endpoint", cluster.endpoint()),
@@ -148,7 +155,7 @@ fn health(cluster: &aws_sdk_eks::types::Cluster) -> String {
 #[async_trait]
 impl Resource for Cluster {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key()
@@ -192,7 +199,7 @@ impl Resource for Cluster {
         })
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.single()
     }
 
@@ -213,7 +220,7 @@ impl Resource for Cluster {
         ))
     }
 
-    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         self.differences(&seen.detail, refs)
     }
 
@@ -226,13 +233,13 @@ impl Resource for Cluster {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        look: &Look,
-        last: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.eks.describe_cluster().name(&self.name);
         let answer = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.name, request.send()).await {
-            Err(error) if error.class() == Class::Gone => {
-                if look.goal == Goal::Present {
+            Err(error) if error.class() == Class::NotFound => {
+                if options.goal == Goal::Present {
                     // Before the network is made that it would go into.
                     survey::offered(cloud, &self.spec.version).await?;
                 }
@@ -243,26 +250,26 @@ impl Resource for Cluster {
         let Some(cluster) = answer.cluster else { return Ok(Presence::Absent) };
         let seen = self.observed(&cluster);
         let what = || format!("cluster {} in account {}, {}", self.name, cloud.aws.account_id, cloud.aws.region);
-        let proven = look.recorded || cloud.adoption != Adoption::Forbidden || cloud.trusts_tags;
+        let proven = options.recorded || cloud.adoption != Adoption::Forbidden || cloud.trusts_tags;
         if !proven && seen.detail.tags.is_owned_by(&cloud.owner.uid) {
             return Ok(Presence::Foreign(proof::unproven(&cloud.owner, &self.name)));
         }
         match ownership::presence(cloud, &seen.detail.tags.clone(), seen, what) {
             Presence::Ours(seen) => {
-                Ok(Presence::Ours(updates::follow(cloud, Updated::Cluster(&self.name), seen, look, last).await?))
+                Ok(Presence::Ours(updates::follow(cloud, Updated::Cluster(&self.name), seen, options, last).await?))
             }
-            Presence::Unclaimed(seen) => {
-                if look.goal == Goal::Present {
+            Presence::Unowned(seen) => {
+                if options.goal == Goal::Present {
                     // Before anything is made that it would not be in.
-                    self.fits(cloud, look, &seen).await?;
+                    self.fits(cloud, options, &seen).await?;
                 }
-                Ok(Presence::Unclaimed(updates::follow(cloud, Updated::Cluster(&self.name), seen, look, last).await?))
+                Ok(Presence::Unowned(updates::follow(cloud, Updated::Cluster(&self.name), seen, options, last).await?))
             }
             other => Ok(other),
         }
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let spec = &self.spec;
         let access = CreateAccessConfigRequest::builder()
             .authentication_mode(cluster_diff::mode(spec.access.authentication_mode).into())
@@ -307,34 +314,34 @@ impl Resource for Cluster {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         self.change(cloud, refs, seen, changes).await
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         if seen.detail.deletion_protection {
             // The object is being deleted, and its deletionPolicy says that the cluster goes: lift EKS's own guard first.
             return self.lift_protection(cloud, seen).await.map(Presence::Ours);
         }
         let request = cloud.aws.eks.delete_cluster().name(&self.name);
         cloud.aws.call(Service::Eks, "DeleteCluster", &self.name, request.send()).await?;
-        let deleting = Observed { state: "DELETING".into(), ..seen.clone() };
+        let deleting = Observation { state: "DELETING".into(), ..seen.clone() };
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(deleting.phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         let arn = arn(&seen).to_owned();
         cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
         Ok(seen)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         // First the security group that EKS made: it has the tags that the cluster was made with.
-        let groups = cloud.aws.snapshots.security_groups(Fresh::now()).await?;
+        let groups = cloud.aws.snapshots.security_groups(MaxStaleness::now()).await?;
         let made_by_eks = |group: &&snapshots::SecurityGroup| Some(&group.id) == seen.outputs.get(SECURITY_GROUP);
         if let Some(group) = groups.iter().find(made_by_eks).filter(|group| group.tags.is_owned_by(&cloud.owner.uid)) {
             cloud.release_ec2(&group.id).await?;

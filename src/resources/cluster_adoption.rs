@@ -5,24 +5,29 @@
 
 use super::cloud::{Cloud, fresh};
 use super::cluster::Cluster;
-use super::cluster_diff::Seen;
-use crate::engine::{Failure, Look, Observed};
+use super::cluster_diff::Detail;
+use crate::engine::{Failure, Observation, ObserveOptions};
 
 impl Cluster {
     /// # Errors
     /// What to write into the spec.
-    pub(super) async fn fits(&self, cloud: &Cloud, look: &Look, seen: &Observed<Seen>) -> Result<(), Failure> {
+    pub(super) async fn fits(
+        &self,
+        cloud: &Cloud,
+        options: &ObserveOptions,
+        seen: &Observation<Detail>,
+    ) -> Result<(), Failure> {
         let mut to_write = Vec::new();
         if self.spec.network.existing.is_none() {
             let vpc = seen.outputs.get("vpcId").map_or("", String::as_str);
-            let ours = cloud.aws.snapshots.vpcs(fresh(look)).await?;
+            let ours = cloud.aws.snapshots.vpcs(fresh(options)).await?;
             let ours = ours.iter().any(|one| one.id == vpc && one.tags.is_owned_by(&cloud.owner.uid));
             if !ours {
                 to_write.push(network(&seen.detail));
             }
         }
         if self.spec.role_arn.is_none() {
-            let roles = cloud.aws.snapshots.roles(fresh(look)).await?;
+            let roles = cloud.aws.snapshots.roles(fresh(options)).await?;
             let role = &seen.detail.role_arn;
             let ours = roles.iter().any(|one| one.arn == *role && one.tags.is_owned_by(&cloud.owner.uid));
             if !ours {
@@ -43,7 +48,7 @@ impl Cluster {
 }
 
 /// As the spec has it.
-fn network(there: &Seen) -> String {
+fn network(there: &Detail) -> String {
     let list = |ids: &std::collections::BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(", ");
     let mut existing = format!("subnetIds: [{}]", list(&there.subnets));
     if !there.security_groups.is_empty() {
@@ -59,7 +64,7 @@ mod tests {
     #[test]
     fn the_network_that_is_there_is_told_as_the_spec_has_it() {
         let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
-        let mut seen = Seen { subnets: set(&["subnet-2", "subnet-1"]), ..Seen::default() };
+        let mut seen = Detail { subnets: set(&["subnet-2", "subnet-1"]), ..Detail::default() };
         assert_eq!(network(&seen), "network: {existing: {subnetIds: [subnet-1, subnet-2]}}");
         seen.security_groups = set(&["sg-1"]);
         let with_groups = "network: {existing: {subnetIds: [subnet-1, subnet-2], securityGroupIds: [sg-1]}}";

@@ -20,7 +20,7 @@ const ANEW: &str = "delete this EksCluster with deletionPolicy: Retain, which le
 
 /// What is seen of a control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     pub(super) version: String,
     pub(super) role_arn: String,
     pub(super) subnets: BTreeSet<String>,
@@ -144,7 +144,7 @@ fn set(list: &[String]) -> BTreeSet<String> {
 struct Differences(Vec<Change>);
 
 impl Differences {
-    fn settle(&mut self, field: &str, from: impl ToString, to: impl ToString) {
+    fn read_after_write_window(&mut self, field: &str, from: impl ToString, to: impl ToString) {
         let (from, to) = (from.to_string(), to.to_string());
         if from != to {
             self.0.push(Change::in_place(field, from, to));
@@ -160,45 +160,49 @@ impl Differences {
 
 impl Cluster {
     /// Every field that differs.
-    pub(super) fn differences(&self, there: &Seen, refs: &Refs) -> Vec<Change> {
+    pub(super) fn differences(&self, there: &Detail, refs: &Refs) -> Vec<Change> {
         let mut all = Differences(tag_changes(&self.tags, &there.tags));
         self.fixed(&mut all, there, refs);
         let spec = &self.spec;
         if let Some(wanted) = spec.deletion_protection {
-            all.settle("deletionProtection", there.deletion_protection, wanted);
+            all.read_after_write_window("deletionProtection", there.deletion_protection, wanted);
         }
         self.authentication(&mut all, there);
         self.encryption(&mut all, there);
         self.placement(&mut all, there, refs);
         let access = &spec.endpoint_access;
-        all.settle("endpointAccess.public", there.public, access.public);
-        all.settle("endpointAccess.private", there.private, access.private);
+        all.read_after_write_window("endpointAccess.public", there.public, access.public);
+        all.read_after_write_window("endpointAccess.private", there.private, access.private);
         if access.public {
-            all.settle("endpointAccess.publicCidrs", list(&there.public_cidrs), list(&set(&access.public_cidrs)));
+            all.read_after_write_window(
+                "endpointAccess.publicCidrs",
+                list(&there.public_cidrs),
+                list(&set(&access.public_cidrs)),
+            );
         }
         if let Some(logging) = &spec.logging {
-            all.settle("logging", list(&there.logging), list(&set(logging)));
+            all.read_after_write_window("logging", list(&there.logging), list(&set(logging)));
         }
         if let Some(wanted) = spec.support_type {
-            all.settle("supportType", &there.support, support(wanted));
+            all.read_after_write_window("supportType", &there.support, support(wanted));
         }
         if let Some(wanted) = &spec.control_plane_scaling {
-            all.settle("controlPlaneScaling.tier", &there.tier, &wanted.tier);
+            all.read_after_write_window("controlPlaneScaling.tier", &there.tier, &wanted.tier);
         }
         if let Some(wanted) = spec.zonal_shift {
-            all.settle("zonalShift", there.zonal_shift, wanted);
+            all.read_after_write_window("zonalShift", there.zonal_shift, wanted);
         }
         if let Some(wanted) = &spec.auto_mode {
             let told = |pools: &BTreeSet<String>| if pools.is_empty() { "on".to_owned() } else { list(pools) };
             let from = there.auto_mode.as_ref().map_or("off".to_owned(), told);
-            all.settle("autoMode.nodePools", from, told(&set(&wanted.node_pools)));
+            all.read_after_write_window("autoMode.nodePools", from, told(&set(&wanted.node_pools)));
         }
         self.version_step(&mut all, there);
         all.0
     }
 
     /// What EKS never changes. Admission refuses such an edit too; this is for what was made or changed by others.
-    fn fixed(&self, all: &mut Differences, there: &Seen, refs: &Refs) {
+    fn fixed(&self, all: &mut Differences, there: &Detail, refs: &Refs) {
         let family = ip_family(self.spec.kubernetes_network.ip_family);
         let why = format!("EKS never changes the address family: {ANEW}");
         all.refuse("kubernetesNetwork.ipFamily", &there.ip_family, family, &why);
@@ -212,22 +216,22 @@ impl Cluster {
         }
     }
 
-    fn authentication(&self, all: &mut Differences, there: &Seen) {
+    fn authentication(&self, all: &mut Differences, there: &Detail) {
         let (field, wanted) = ("access.authenticationMode", mode(self.spec.access.authentication_mode));
         let back = there.authentication == "API" || there.authentication == BOTH && wanted == CONFIG_MAP;
         if back {
             let why = "EKS goes from ConfigMap to ApiAndConfigMap to Api and never back: set the authenticationMode that is there";
             all.refuse(field, &there.authentication, wanted, why);
         } else {
-            all.settle(field, &there.authentication, next_mode(&there.authentication, wanted));
+            all.read_after_write_window(field, &there.authentication, next_mode(&there.authentication, wanted));
         }
     }
 
-    fn encryption(&self, all: &mut Differences, there: &Seen) {
+    fn encryption(&self, all: &mut Differences, there: &Detail) {
         let Some(wanted) = &self.spec.secrets_encryption else { return };
         let field = "secretsEncryption.kmsKeyArn";
         match &there.kms_key {
-            None => all.settle(field, "", &wanted.kms_key_arn),
+            None => all.read_after_write_window(field, "", &wanted.kms_key_arn),
             Some(key) => {
                 let why = format!("EKS can add the encryption of Secrets, but never change its key: {ANEW}");
                 all.refuse(field, key, &wanted.kms_key_arn, &why);
@@ -236,12 +240,12 @@ impl Cluster {
     }
 
     /// Compared only when all subnets are known.
-    fn placement(&self, all: &mut Differences, there: &Seen, refs: &Refs) {
+    fn placement(&self, all: &mut Differences, there: &Detail, refs: &Refs) {
         if let Ok(ids) = self.subnet_ids(refs) {
-            all.settle("network.subnetIds", list(&there.subnets), list(&set(&ids)));
+            all.read_after_write_window("network.subnetIds", list(&there.subnets), list(&set(&ids)));
         }
         if let Some(groups) = self.security_groups() {
-            all.settle("network.securityGroupIds", list(&there.security_groups), list(&set(&groups)));
+            all.read_after_write_window("network.securityGroupIds", list(&there.security_groups), list(&set(&groups)));
         }
     }
 
@@ -249,7 +253,7 @@ impl Cluster {
     ///
     /// Down only where a person asks for it: a version that was decided on an older look, while an update by somebody else or by
     /// a process that is no more came to its end, is lower too, and must not become a rollback.
-    fn version_step(&self, all: &mut Differences, there: &Seen) {
+    fn version_step(&self, all: &mut Differences, there: &Detail) {
         let Some(wanted) = &self.version else { return };
         let (Ok(from), Ok(to)) = (there.version.parse::<KubernetesVersion>(), wanted.parse::<KubernetesVersion>())
         else {
@@ -258,7 +262,7 @@ impl Cluster {
         match to.minors_ahead_of(from) {
             Some(0) => {}
             Some(..0) if !self.goes_back(from) => {}
-            Some(1 | -1) => all.settle("version", from, to),
+            Some(1 | -1) => all.read_after_write_window("version", from, to),
             Some(2..) => {
                 let why = "EKS goes a minor at a time: the steps before it come first";
                 all.refuse("version", &there.version, wanted, why);
@@ -278,7 +282,7 @@ impl Cluster {
 }
 
 /// What of a description counts.
-pub(super) fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Seen {
+pub(super) fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Detail {
     let vpc = cluster.resources_vpc_config();
     let network = cluster.kubernetes_network_config();
     let on = cluster.logging().map_or(&[][..], |logging| logging.cluster_logging());
@@ -288,7 +292,7 @@ pub(super) fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Seen {
     let key = cluster.encryption_config().first().and_then(|config| config.provider());
     let tier = cluster.control_plane_scaling_config().and_then(|scaling| scaling.tier());
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-    Seen {
+    Detail {
         version: text(cluster.version()),
         role_arn: text(cluster.role_arn()),
         subnets: vpc.map(|vpc| set(vpc.subnet_ids())).unwrap_or_default(),

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::aws::tags::OWNER;
 use crate::engine::{How, Key};
-use crate::resources::cloud::{Intervals, Making, Owner};
+use crate::resources::cloud::{Intervals, Owner, ResourceContext};
 
 const KEY: &str = "arn:aws:kms:eu-west-1:123456789012:key/1";
 
 fn cluster(more: Value, target: Option<&str>) -> Cluster {
     let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-    let making = Making {
+    let making = ResourceContext {
         owner: &owner,
         cluster_name: "demo",
         user_tags: BTreeMap::new(),
@@ -27,8 +27,8 @@ fn cluster(more: Value, target: Option<&str>) -> Cluster {
 }
 
 /// As EKS makes it of `{}`.
-fn there() -> Seen {
-    Seen {
+fn there() -> Detail {
+    Detail {
         version: "1.34".into(),
         role_arn: "arn:aws:iam::123456789012:role/cluster".into(),
         subnets: ["subnet-a".to_owned()].into(),
@@ -40,7 +40,7 @@ fn there() -> Seen {
         ip_family: "ipv4".into(),
         tier: "standard".into(),
         tags: cluster(json!({}), None).tags,
-        ..Seen::default()
+        ..Detail::default()
     }
 }
 
@@ -53,7 +53,7 @@ fn refs() -> Refs {
 }
 
 /// "field: from -> to", with an exclamation mark where it cannot be settled.
-fn told(cluster: &Cluster, there: &Seen) -> Vec<String> {
+fn told(cluster: &Cluster, there: &Detail) -> Vec<String> {
     let mark = |how: &How| if *how == How::InPlace { "" } else { "!" };
     let all = cluster.differences(there, &refs());
     all.iter().map(|c| format!("{}{}: {} -> {}", mark(&c.how), c.field, c.from, c.to)).collect()
@@ -119,7 +119,7 @@ fn what_was_decided_before_an_update_ended_is_no_rollback() {
 
 #[test]
 fn what_others_changed_is_put_back_or_named() {
-    let back = |change: &dyn Fn(&mut Seen), more| {
+    let back = |change: &dyn Fn(&mut Detail), more| {
         let mut seen = there();
         change(&mut seen);
         told(&cluster(more, None), &seen)
@@ -152,7 +152,7 @@ fn one_type_of_change_goes_at_a_time_and_the_version_last() {
         "endpointAccess": {"private": false, "publicCidrs": ["203.0.113.0/24"]},
     });
     let wanted = cluster(spec, Some("1.35"));
-    let mut seen = Seen { tags: Tags::new().with(OWNER, "of an earlier object"), ..there() };
+    let mut seen = Detail { tags: Tags::new().with(OWNER, "of an earlier object"), ..there() };
     let mut rounds = Vec::new();
     loop {
         let mut left = wanted.differences(&seen, &refs());
@@ -188,7 +188,8 @@ fn every_field_that_can_differ_belongs_to_a_part() {
         "controlPlaneScaling": {"tier": "tier-xl"}, "secretsEncryption": {"kmsKeyArn": KEY},
         "network": {"existing": {"subnetIds": ["subnet-a", "subnet-b"], "securityGroupIds": ["sg-1"]}},
     });
-    let seen = Seen { authentication: "API_AND_CONFIG_MAP".into(), subnets: BTreeSet::new(), public: false, ..there() };
+    let seen =
+        Detail { authentication: "API_AND_CONFIG_MAP".into(), subnets: BTreeSet::new(), public: false, ..there() };
     let fields: BTreeSet<_> =
         cluster(all, Some("1.35")).differences(&seen, &refs()).into_iter().map(|change| change.field).collect();
     let known: BTreeSet<_> = PARTS.iter().map(|(field, _)| (*field).to_owned()).collect();

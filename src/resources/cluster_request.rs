@@ -11,14 +11,14 @@ use aws_sdk_eks::types::{
 
 use super::cloud::{Cloud, arn, changed_tags};
 use super::cluster::Cluster;
-use super::cluster_diff::{self, Part, Seen};
+use super::cluster_diff::{self, Detail, Part};
 use super::role::{self, Purpose};
 use super::updates::{self, Updated};
 use crate::api::cluster::{ControlPlaneScaling, SecretsEncryption};
 use crate::api::network::{IpFamily, KubernetesNetwork};
 use crate::api::upgrade::InsightsPolicy;
 use crate::aws::Service;
-use crate::engine::{Change, Failure, Observed, Refs};
+use crate::engine::{Change, Failure, Observation, Refs};
 
 /// Those of `on` are to be sent, those of `off` no longer.
 pub(super) fn logging(on: &[String], off: &[String]) -> Logging {
@@ -96,9 +96,9 @@ impl Cluster {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         let arn = arn(&seen).to_owned();
         cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
@@ -134,8 +134,8 @@ impl Cluster {
     pub(super) async fn lift_protection(
         &self,
         cloud: &Cloud,
-        seen: &Observed<Seen>,
-    ) -> Result<Observed<Seen>, Failure> {
+        seen: &Observation<Detail>,
+    ) -> Result<Observation<Detail>, Failure> {
         let token = updates::token(cloud, seen, "cluster deletionProtection true -> false to delete it");
         let request = cloud.aws.eks.update_cluster_config().name(&self.name).deletion_protection(false);
         let update = self.update_config(cloud, request.client_request_token(token)).await?;
@@ -153,7 +153,7 @@ impl Cluster {
         changes: &[&Change],
         request: UpdateConfig,
         refs: &Refs,
-        there: &Seen,
+        there: &Detail,
     ) -> Result<UpdateConfig, Failure> {
         let spec = &self.spec;
         Ok(match part {

@@ -26,7 +26,7 @@ pub struct Api {
 pub async fn api(cloud: &Cloud, name: &str) -> Result<Option<Api>, Failure> {
     let request = cloud.aws.eks.describe_cluster().name(name);
     let cluster = match cloud.aws.call(Service::Eks, "DescribeCluster", name, request.send()).await {
-        Err(error) if error.class() == Class::Gone => return Ok(None),
+        Err(error) if error.class() == Class::NotFound => return Ok(None),
         other => other?.cluster,
     };
     Ok(cluster.and_then(|cluster| {

@@ -24,7 +24,7 @@ pub(super) use all_pages;
 /// The answer about one item of a list; `None`: the item went after the list was read.
 pub(super) fn still_there<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
     match answer {
-        Err(error) if error.class() == Class::Gone => Ok(None),
+        Err(error) if error.class() == Class::NotFound => Ok(None),
         other => other.map(Some),
     }
 }

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{DomainType, ResourceType};
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
 use super::proof::{Claim, PlacedAddress, find};
 use super::{internet_gateway, vpc};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
-use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// An Elastic IP address.
 pub struct ElasticIp {
@@ -18,7 +18,7 @@ pub struct ElasticIp {
 }
 
 /// Its tags are all that can differ.
-pub type Seen = Tags;
+pub type Detail = Tags;
 
 /// Its name in the graph.
 pub fn key(zone: &str) -> Key {
@@ -27,7 +27,7 @@ pub fn key(zone: &str) -> Key {
 
 impl ElasticIp {
     /// The address of the NAT gateway in `zone`.
-    pub fn new(making: &Making<'_>, zone: &str) -> Self {
+    pub fn new(making: &ResourceContext<'_>, zone: &str) -> Self {
         Self { zone: zone.into(), tags: making.tags(&key(zone)), intervals: making.intervals }
     }
 }
@@ -35,7 +35,7 @@ impl ElasticIp {
 #[async_trait]
 impl Resource for ElasticIp {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(&self.zone)
@@ -55,7 +55,7 @@ impl Resource for ElasticIp {
         Vec::new()
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
@@ -63,7 +63,7 @@ impl Resource for ElasticIp {
         true
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         tag_changes(&self.tags, &seen.detail)
     }
 
@@ -71,27 +71,28 @@ impl Resource for ElasticIp {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
         let reads = &cloud.aws.snapshots;
-        let (addresses, gateways) = futures::try_join!(reads.addresses(fresh(look)), reads.nat_gateways(fresh(look)))?;
+        let (addresses, gateways) =
+            futures::try_join!(reads.addresses(fresh(options)), reads.nat_gateways(fresh(options)))?;
         let placed = PlacedAddress::all(&addresses, &gateways);
-        let address = match find(cloud, &placed, &key(&self.zone), look, refs) {
+        let address = match find(cloud, &placed, &key(&self.zone), options, refs) {
             Claim::Ours(found) => &found.address,
             other => return Ok(other.not_ours()),
         };
         let state = if address.association_id.is_some() { "associated" } else { "allocated" };
-        let seen = Observed::ready(&address.allocation_id, state, address.tags.clone());
+        let seen = Observation::ready(&address.allocation_id, state, address.tags.clone());
         Ok(Presence::Ours(seen.output("publicIp", &address.public_ip)))
     }
 
-    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         let specification = self.tags.to_ec2_specification(ResourceType::ElasticIp);
         let request = cloud.aws.ec2.allocate_address().domain(DomainType::Vpc).tag_specifications(specification);
         let name = key(&self.zone).to_string();
         let answer = cloud.aws.call(Service::Ec2, "AllocateAddress", &name, request.send()).await?;
-        let seen = Observed::ready(answer.allocation_id.unwrap_or_default(), "allocated", self.tags.clone());
+        let seen = Observation::ready(answer.allocation_id.unwrap_or_default(), "allocated", self.tags.clone());
         Ok(seen.output("publicIp", answer.public_ip.unwrap_or_default()))
     }
 
@@ -99,21 +100,21 @@ impl Resource for ElasticIp {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         cloud.tag_ec2(&seen.id, &mut seen.detail, changed_tags(changes)).await?;
         Ok(seen)
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.ec2.release_address().allocation_id(&seen.id);
         cloud.aws.call(Service::Ec2, "ReleaseAddress", &seen.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_ec2(&seen.id).await
     }
 }

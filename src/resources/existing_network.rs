@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, Making, fresh};
+use super::cloud::{Cloud, Intervals, ResourceContext, fresh};
 use super::cluster::{self, SUBNET_IDS};
 use crate::api::network::{ExistingNetwork as Wanted, ExistingSubnets};
 use crate::aws::snapshots::Subnet;
-use crate::engine::{Change, Class, Failure, Goal, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{
+    Change, Class, Failure, Goal, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
+};
 
 /// EKS takes no subnet with fewer free addresses.
 const FREE_ADDRESSES: i32 = 5;
@@ -28,7 +30,7 @@ pub fn key() -> Key {
 
 impl ExistingNetwork {
     /// The subnets that `wanted` names or selects.
-    pub fn new(making: &Making<'_>, wanted: &Wanted) -> Self {
+    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
         Self { wanted: wanted.clone(), intervals: making.intervals }
     }
 }
@@ -67,7 +69,7 @@ fn refusal(subnets: &[Subnet], asked: &[String], cluster_exists: bool) -> Option
     None
 }
 
-fn observed(mut subnets: Vec<Subnet>) -> Observed<()> {
+fn observed(mut subnets: Vec<Subnet>) -> Observation<()> {
     subnets.sort_by(|a, b| (&a.zone, &a.id).cmp(&(&b.zone, &b.id)));
     let ids: Vec<_> = subnets.iter().map(|subnet| subnet.id.clone()).collect();
     let listed: Vec<_> = subnets
@@ -78,7 +80,7 @@ fn observed(mut subnets: Vec<Subnet>) -> Observed<()> {
         })
         .collect();
     let vpc = subnets.first().map(|subnet| subnet.vpc_id.clone()).unwrap_or_default();
-    Observed::ready(&vpc, "given", ())
+    Observation::ready(&vpc, "given", ())
         .output("vpcId", vpc)
         .output(SUBNET_IDS, ids.join(","))
         .output("subnets", serde_json::Value::from(listed).to_string())
@@ -87,7 +89,7 @@ fn observed(mut subnets: Vec<Subnet>) -> Observed<()> {
 #[async_trait]
 impl Resource for ExistingNetwork {
     type Cloud = Cloud;
-    type Seen = ();
+    type Detail = ();
 
     fn key(&self) -> Key {
         key()
@@ -113,11 +115,11 @@ impl Resource for ExistingNetwork {
         }
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
-    fn diff(&self, _: &Observed<()>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, _: &Observation<()>, _: &Refs) -> Vec<Change> {
         Vec::new()
     }
 
@@ -125,19 +127,19 @@ impl Resource for ExistingNetwork {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<()>>,
+        options: &ObserveOptions,
+        _: Option<&Observation<()>>,
     ) -> Result<Presence<()>, Failure> {
         let kind = self.wanted.subnets().map_err(|error| Failure::invalid(error.to_string()))?;
         // Whoever made it may have taken it away, or changed it: that keeps nobody from deleting a cluster.
-        let goes = look.goal == Goal::Gone;
+        let goes = options.goal == Goal::Deleted;
         let (subnets, asked): (Vec<Subnet>, &[String]) = match kind {
             ExistingSubnets::Ids(ids) => {
-                let answer = cloud.aws.snapshots.subnets_by_id(ids, fresh(look)).await;
+                let answer = cloud.aws.snapshots.subnets_by_id(ids, fresh(options)).await;
                 let all = match answer {
-                    Err(error) if error.class() == Class::Gone && goes => return Ok(Presence::Absent),
+                    Err(error) if error.class() == Class::NotFound && goes => return Ok(Presence::Absent),
                     // EC2 refuses the whole question for one unknown id.
-                    Err(error) if error.class() == Class::Gone => {
+                    Err(error) if error.class() == Class::NotFound => {
                         return Err(Failure::invalid(format!("network.existing.subnetIds: {error}")));
                     }
                     other => other?,
@@ -145,7 +147,7 @@ impl Resource for ExistingNetwork {
                 (all.iter().filter(|subnet| ids.contains(&subnet.id)).cloned().collect(), ids)
             }
             ExistingSubnets::Tagged { vpc_id, tags } => {
-                (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, fresh(look)).await?.to_vec(), &[])
+                (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, fresh(options)).await?.to_vec(), &[])
             }
         };
         if goes && subnets.is_empty() {
@@ -154,18 +156,18 @@ impl Resource for ExistingNetwork {
         if !goes && let Some(why) = refusal(&subnets, asked, refs.get(&cluster::key()).is_some()) {
             return Err(Failure::invalid(format!("network.existing: {why}")));
         }
-        Ok(Presence::Borrowed(observed(subnets)))
+        Ok(Presence::External(observed(subnets)))
     }
 
-    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<()>, Failure> {
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<()>, Failure> {
         Err(Failure::invalid("an existing network is never made"))
     }
 
-    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<()>, _: &[Change]) -> Result<Observed<()>, Failure> {
+    async fn update(&self, _: &Cloud, _: &Refs, _: &Observation<()>, _: &[Change]) -> Result<Observation<()>, Failure> {
         Err(Failure::invalid("an existing network is never changed"))
     }
 
-    async fn delete(&self, _: &Cloud, _: &Observed<()>) -> Result<Presence<()>, Failure> {
+    async fn delete(&self, _: &Cloud, _: &Observation<()>) -> Result<Presence<()>, Failure> {
         Err(Failure::invalid("an existing network is never deleted"))
     }
 }

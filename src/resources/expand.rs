@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::access_entry::AccessEntry;
 use super::addon::{self, Addon};
 use super::addon_fargate;
-use super::cloud::{AccountSettings, Cloud, Intervals, Making, Owner};
+use super::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
 use super::cluster::{self, Cluster};
 use super::elastic_ip::ElasticIp;
 use super::existing_network::{self, ExistingNetwork};
@@ -22,6 +22,7 @@ pub use super::node_role::NodeRole;
 use super::oidc_provider::{self, OidcProvider};
 use super::pod_identity_association::PodIdentityAssociation;
 use super::proof::Owned;
+use super::prune::{Kind, Unlisted};
 use super::removals::Removals;
 use super::role::{self, Purpose, Role};
 use super::route::Route;
@@ -30,7 +31,6 @@ use super::route_table_association::RouteTableAssociation;
 use super::security_group::SecurityGroup;
 use super::source_identity;
 use super::subnet::{self, Subnet};
-use super::prune::{Kind, Unlisted};
 use super::vpc::{self, Vpc};
 use super::vpc_endpoint::{self, VpcEndpoint};
 use crate::api::access::AuthenticationMode;
@@ -103,7 +103,7 @@ pub(super) fn graph(nodes: Vec<Node>, gates: Vec<Gate>) -> Result<Graph<Cloud>, 
 /// The graph of a cluster.
 pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     let ClusterInput { spec, owner, account, zones, .. } = input;
-    let making = Making {
+    let making = ResourceContext {
         owner,
         cluster_name: input.cluster_name,
         user_tags: account.tags_with(&spec.tags),
@@ -169,7 +169,7 @@ fn goes_with_the_rest(input: &ClusterInput<'_>, key: &Key) -> bool {
 }
 
 /// Adds what hangs off the control plane and is done in a moment.
-fn in_cluster(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &EksClusterSpec, versions: &Versions) {
+fn in_cluster(nodes: &mut Vec<Node>, making: &ResourceContext<'_>, spec: &EksClusterSpec, versions: &Versions) {
     for entry in &spec.access.entries {
         nodes.push(Arc::new(AccessEntry::new(making, entry)));
     }
@@ -194,7 +194,7 @@ fn in_cluster(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &EksClusterSpec,
 }
 
 /// Adds the Fargate profiles, each after the one before it.
-fn fargate_profiles(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &EksClusterSpec, network: &[Key]) {
+fn fargate_profiles(nodes: &mut Vec<Node>, making: &ResourceContext<'_>, spec: &EksClusterSpec, network: &[Key]) {
     let mut before = None;
     for wanted in &spec.fargate_profiles {
         nodes.push(Arc::new(FargateProfile::new(making, wanted, network.to_vec(), before)));
@@ -225,7 +225,7 @@ fn gates(input: &ClusterInput<'_>) -> Vec<Gate> {
 /// Adds the VPC and all in it. Returns what the control plane goes into.
 fn own_network(
     nodes: &mut Vec<Node>,
-    making: &Making<'_>,
+    making: &ResourceContext<'_>,
     spec: &VpcSpec,
     zones: &[String],
     input: &ClusterInput<'_>,
@@ -279,7 +279,13 @@ fn own_network(
 }
 
 /// Adds the endpoints that the spec lists; and when all goes, those that were made when it listed more.
-fn endpoints(nodes: &mut Vec<Node>, making: &Making<'_>, spec: &VpcSpec, zones: &[String], input: &ClusterInput<'_>) {
+fn endpoints(
+    nodes: &mut Vec<Node>,
+    making: &ResourceContext<'_>,
+    spec: &VpcSpec,
+    zones: &[String],
+    input: &ClusterInput<'_>,
+) {
     let made = input.owned.iter().filter(|key| key.kind() == "vpcEndpoint" && goes_with_the_rest(input, key));
     let made = made.map(|key| key.name().to_owned());
     let mut services: Vec<String> = spec.endpoints.iter().cloned().chain(made).collect();

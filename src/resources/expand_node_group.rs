@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::cloud::{AccountSettings, Cloud, Intervals, Making, Owner};
+use super::cloud::{AccountSettings, Cloud, Intervals, Owner, ResourceContext};
 use super::expand::graph;
 use super::node_group::{self, NodeGroup, Target};
 use crate::api::node_group::{NodeSubnetsKind, SubnetTier};
@@ -75,8 +75,13 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
     let NodeGroupInput { spec, owner, account, cluster, .. } = input;
     let user_tags = node_group_tags(spec, cluster, account);
     let former_tags = input.tag_keys.iter().cloned().collect();
-    let making =
-        Making { owner, cluster_name: &cluster.cluster_name, user_tags, former_tags, intervals: input.intervals };
+    let making = ResourceContext {
+        owner,
+        cluster_name: &cluster.cluster_name,
+        user_tags,
+        former_tags,
+        intervals: input.intervals,
+    };
     let role = spec.role_arn.clone().or_else(|| cluster.node_role_arn.clone());
     let subnets = node_subnets(spec, cluster)?;
     let not_ready = match (&cluster.not_ready, &role) {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::super::expand_node_group::node_subnets;
 use super::*;
 use crate::api::NodeGroupSpec;
-use crate::engine::{AnyObserved, Consent, Expectations, Goal, Memory, Observed, Presence, check, plan};
+use crate::engine::{AnyObservation, ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, check, plan};
 use crate::resources::prune;
 
 fn spec(more: Value) -> EksClusterSpec {
@@ -56,8 +56,8 @@ fn expanded_with(
     })
 }
 
-fn there() -> AnyObserved {
-    Observed::ready("id", "there", Arc::new(()) as Arc<dyn Any + Send + Sync>)
+fn there() -> AnyObservation {
+    Observation::ready("id", "there", Arc::new(()) as Arc<dyn Any + Send + Sync>)
 }
 
 /// Follows the plan of the real planner, held by the real checker, and returns what was done at the same time.
@@ -68,16 +68,16 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     let no_profiles = graph.nodes().iter().all(|node| node.key().kind() != fargate_profile::KIND);
     for node in graph.nodes() {
         let borrowed = node.key() == existing_network::key() || prune::is_never_made(&node.key());
-        memory.saw(
+        memory.record_observation(
             &node.key(),
-            if goal == Goal::Gone {
+            if goal == Goal::Deleted {
                 if node.key() == existing_network::key() || no_profiles && node.key() == Kind::FargateProfiles.key() {
-                    Presence::Borrowed(there())
+                    Presence::External(there())
                 } else {
                     Presence::Ours(there())
                 }
             } else if borrowed {
-                Presence::Borrowed(there())
+                Presence::External(there())
             } else {
                 Presence::Absent
             },
@@ -86,17 +86,20 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     }
     let mut waves = Vec::new();
     loop {
-        let plan = plan(graph, &memory, goal, &Consent::default(), &Expectations::default(), now);
-        let checked = check(plan, graph, &memory, &Consent::default()).unwrap_or_else(|broken| panic!("{broken:?}"));
+        let plan = plan(graph, &memory, goal, &ExecutionPolicy::default(), &Expectations::default(), now);
+        let checked =
+            check(plan, graph, &memory, &ExecutionPolicy::default()).unwrap_or_else(|broken| panic!("{broken:?}"));
         let ready: Vec<Key> = checked.plan().ready().map(|(key, _)| key.clone()).collect();
         if ready.is_empty() {
             return waves;
         }
         for key in &ready {
-            let presence = if goal == Goal::Gone { Presence::Absent } else { Presence::Ours(there()) };
-            memory.saw(key, presence, now);
-            for along in graph.nodes().iter().filter(|n| goal == Goal::Gone && n.deleted_with().as_ref() == Some(key)) {
-                memory.saw(&along.key(), Presence::Absent, now);
+            let presence = if goal == Goal::Deleted { Presence::Absent } else { Presence::Ours(there()) };
+            memory.record_observation(key, presence, now);
+            for along in
+                graph.nodes().iter().filter(|n| goal == Goal::Deleted && n.deleted_with().as_ref() == Some(key))
+            {
+                memory.record_observation(&along.key(), Presence::Absent, now);
             }
         }
         waves.push(ready.iter().map(ToString::to_string).collect());
@@ -125,7 +128,7 @@ fn every_shape_of_a_network_can_be_made_and_deleted() {
                     let made: usize = follow(&graph, Goal::Present).iter().map(Vec::len).sum();
                     let never = graph.nodes().iter().filter(|node| prune::is_never_made(&node.key())).count();
                     assert_eq!(made, graph.nodes().len() - never, "all but what is only cleaned away: {network}");
-                    let deleted = place(&follow(&graph, Goal::Gone));
+                    let deleted = place(&follow(&graph, Goal::Deleted));
                     let along = graph.nodes().iter().filter(|node| node.deleted_with().is_some()).count();
                     // No Fargate profile is there to be cleaned away.
                     assert_eq!(deleted.len(), graph.nodes().len() - along - 1, "{network}");
@@ -147,20 +150,20 @@ fn the_orders_of_the_minimal_cluster() {
         waves.iter().map(|wave| wave.join("\n    ")).collect::<Vec<_>>().join("\n  then\n    ")
     };
     insta::assert_snapshot!("created", show(follow(&graph, Goal::Present)));
-    insta::assert_snapshot!("deleted", show(follow(&graph, Goal::Gone)));
+    insta::assert_snapshot!("deleted", show(follow(&graph, Goal::Deleted)));
 }
 
 #[test]
 fn a_cluster_is_not_deleted_under_its_node_groups() {
     let graph = expanded(&spec(json!({})), &["spot".into()], &[]).unwrap();
-    assert!(follow(&graph, Goal::Gone).is_empty());
+    assert!(follow(&graph, Goal::Deleted).is_empty());
 }
 
 #[test]
 fn nothing_is_made_or_deleted_in_an_existing_network() {
     let spec = spec(json!({"network": {"existing": {"subnetIds": ["subnet-1", "subnet-2"]}}}));
     let graph = expanded(&spec, &[], &[]).unwrap();
-    let all = [follow(&graph, Goal::Present), follow(&graph, Goal::Gone)].concat().concat();
+    let all = [follow(&graph, Goal::Present), follow(&graph, Goal::Deleted)].concat().concat();
     let of_network = ["vpc", "subnet", "internetGateway", "natGateway", "elasticIp", "routeTable", "existingNetwork"];
     for key in all {
         assert!(!of_network.contains(&Key::parse(&key).kind()), "{key}");
@@ -176,7 +179,7 @@ fn what_the_spec_no_longer_names_goes_with_the_rest() {
         super::super::elastic_ip::key("eu-west-1c"),
     ];
     let graph = expanded(&spec(json!({})), &[], &owned).unwrap();
-    let deleted = place(&follow(&graph, Goal::Gone));
+    let deleted = place(&follow(&graph, Goal::Deleted));
     for key in owned {
         assert!(deleted.contains_key(&key.to_string()), "{key} would be left behind");
     }
@@ -230,15 +233,15 @@ fn fargate_profiles_are_made_and_deleted_one_after_the_other_and_before_the_clus
     let three = json!({"fargateProfiles": [profile("a"), profile("b"), profile("c")]});
     let graph = expanded(&spec(three), &[], &[]).unwrap();
     let made = place(&follow(&graph, Goal::Present));
-    let deleted = place(&follow(&graph, Goal::Gone));
+    let deleted = place(&follow(&graph, Goal::Deleted));
     let at = |waves: &BTreeMap<String, usize>, keys: &[&str]| keys.iter().map(|key| waves[*key]).collect::<Vec<_>>();
     let order = at(&made, &["cluster", "fargateProfile/a", "fargateProfile/b", "fargateProfile/c"]);
     assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
     assert!(made["role/fargate"] < made["fargateProfile/a"]);
-    let keys = ["fargateProfile/a", "fargateProfile/b", "fargateProfile/c", "unlistedFargateProfiles", "cluster"];
+    let keys = ["fargateProfile/a", "fargateProfile/b", "fargateProfile/c", "fargateProfilePruning", "cluster"];
     let order = at(&deleted, &keys);
     assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
-    assert!(deleted["role/fargate"] > deleted["unlistedFargateProfiles"]);
+    assert!(deleted["role/fargate"] > deleted["fargateProfilePruning"]);
 }
 
 #[test]
@@ -247,7 +250,7 @@ fn the_role_of_fargate_profiles_goes_with_the_cluster_when_none_is_listed_any_mo
     let without = expanded(&spec(json!({})), &[], &[]).unwrap();
     assert!(without.node(&fargate).is_none());
     let graph = expanded(&spec(json!({})), &[], std::slice::from_ref(&fargate)).unwrap();
-    assert!(place(&follow(&graph, Goal::Gone)).contains_key(&fargate.to_string()));
+    assert!(place(&follow(&graph, Goal::Deleted)).contains_key(&fargate.to_string()));
 }
 
 #[test]
@@ -277,7 +280,7 @@ fn a_source_in_ecr_has_an_identity_of_its_own_unless_the_spec_lists_one() {
     assert!(at(&role) < at(&association), "EKS associates no role that is not there");
     assert!(made["cluster"] < at(&association));
     // The association goes with the cluster.
-    assert!(place(&follow(&graph, Goal::Gone)).contains_key(&role.to_string()));
+    assert!(place(&follow(&graph, Goal::Deleted)).contains_key(&role.to_string()));
 }
 
 #[test]
@@ -285,14 +288,14 @@ fn nothing_that_is_not_listed_is_looked_for_but_what_is_ours_or_what_is_to_be_pr
     let unlisted = |more| {
         let graph = expanded(&spec(more), &[], &[]).unwrap();
         let keys = graph.nodes().iter().map(|node| node.key().to_string());
-        let mut keys: Vec<_> = keys.filter(|key| key.starts_with("unlisted")).collect();
+        let mut keys: Vec<_> = keys.filter(|key| key.ends_with("Pruning")).collect();
         keys.sort();
         keys
     };
-    let ours = ["unlistedFargateProfiles", "unlistedPodIdentities"];
+    let ours = ["fargateProfilePruning", "podIdentityPruning"];
     assert_eq!(unlisted(json!({})), ours);
     let pruned = unlisted(json!({"access": {"prune": true}, "pruneAddons": true}));
-    assert_eq!(pruned, ["unlistedAccessEntries", "unlistedAddons", ours[0], ours[1]]);
+    assert_eq!(pruned, ["accessEntryPruning", "addonPruning", ours[0], ours[1]]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use aws_sdk_eks::types::{FargateProfile as Profile, FargateProfileSelector, Farg
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, tag_changes};
 use super::cluster;
 use super::ownership;
 use super::role::{self, Purpose};
@@ -19,7 +19,9 @@ use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
-use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::engine::{
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
 
 /// Its kind in the graph.
 pub const KIND: &str = "fargateProfile";
@@ -38,7 +40,7 @@ pub struct FargateProfile {
 
 /// What is seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     selectors: Vec<FargateSelector>,
     tags: Tags,
 }
@@ -57,7 +59,7 @@ struct Lent {
 
 impl FargateProfile {
     /// A profile of the cluster whose private subnets are those of `network`. `before` is made, and deleted, first.
-    pub fn new(making: &Making<'_>, wanted: &Wanted, network: Vec<Key>, before: Option<Key>) -> Self {
+    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted, network: Vec<Key>, before: Option<Key>) -> Self {
         let tags = making.tags(&key(&wanted.name));
         let (cluster, intervals) = (making.cluster_name.into(), making.intervals);
         Self { cluster, wanted: wanted.clone(), network, before, tags, intervals }
@@ -106,7 +108,7 @@ pub fn health(profile: &Profile) -> String {
     told.collect::<Vec<_>>().join("; ")
 }
 
-fn observed(profile: &Profile) -> Observed<Seen> {
+fn observed(profile: &Profile) -> Observation<Detail> {
     let name = profile.fargate_profile_name().unwrap_or_default();
     let status = profile.status().map_or("CREATING", FargateProfileStatus::as_str);
     let since = profile.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
@@ -120,10 +122,10 @@ fn observed(profile: &Profile) -> Observed<Seen> {
                  made again"
             ),
             class: Class::Unknown,
-            make_again: false,
+            recreate: false,
         },
         Some(FargateProfileStatus::DeleteFailed) => {
-            Phase::Failed { reason: format!("{status}: {note}"), class: Class::Unknown, make_again: false }
+            Phase::Failed { reason: format!("{status}: {note}"), class: Class::Unknown, recreate: false }
         }
         _ => Phase::Busy { action: Action::Create, since, note },
     };
@@ -132,8 +134,10 @@ fn observed(profile: &Profile) -> Observed<Seen> {
         labels: selector.labels().map(|labels| labels.clone().into_iter().collect()).unwrap_or_default(),
     };
     let detail =
-        Seen { selectors: profile.selectors().iter().map(selector).collect(), tags: Tags::from_eks(profile.tags()) };
-    Observed::ready(name, status, detail).phase(phase).output("arn", profile.fargate_profile_arn().unwrap_or_default())
+        Detail { selectors: profile.selectors().iter().map(selector).collect(), tags: Tags::from_eks(profile.tags()) };
+    Observation::ready(name, status, detail)
+        .phase(phase)
+        .output("arn", profile.fargate_profile_arn().unwrap_or_default())
 }
 
 /// "batch {fargate=true}, jobs-*", whatever the order.
@@ -150,7 +154,7 @@ fn told(selectors: &[FargateSelector]) -> String {
 #[async_trait]
 impl Resource for FargateProfile {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(&self.wanted.name)
@@ -187,11 +191,11 @@ impl Resource for FargateProfile {
         Duration::from_secs(90)
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &seen.detail.tags);
         let (there, wanted) = (told(&seen.detail.selectors), told(&self.wanted.selectors));
         if there != wanted {
@@ -205,13 +209,13 @@ impl Resource for FargateProfile {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        _: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
+        _: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
         let name = &self.wanted.name;
         let request = cloud.aws.eks.describe_fargate_profile().cluster_name(&self.cluster).fargate_profile_name(name);
         let answer = match cloud.aws.call(Service::Eks, "DescribeFargateProfile", name, request.send()).await {
-            Err(error) if error.class() == Class::Gone => return Ok(Presence::Absent),
+            Err(error) if error.class() == Class::NotFound => return Ok(Presence::Absent),
             other => other?,
         };
         let Some(profile) = answer.fargate_profile else { return Ok(Presence::Absent) };
@@ -220,7 +224,7 @@ impl Resource for FargateProfile {
         Ok(ownership::presence(cloud, &tags, observed(&profile), what))
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let name = &self.wanted.name;
         let role = refs.need(&role::key(Purpose::Fargate), "arn")?;
         let subnets = self.subnet_ids(refs)?;
@@ -245,30 +249,30 @@ impl Resource for FargateProfile {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut detail = seen.detail.clone();
         cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
-        Ok(Observed { detail, ..seen.clone() })
+        Ok(Observation { detail, ..seen.clone() })
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let name = &self.wanted.name;
         let request = cloud.aws.eks.delete_fargate_profile().cluster_name(&self.cluster).fargate_profile_name(name);
         cloud.aws.call(Service::Eks, "DeleteFargateProfile", name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(Observed { state: "DELETING".into(), ..seen.clone() }.phase(phase)))
+        Ok(Presence::Ours(Observation { state: "DELETING".into(), ..seen.clone() }.phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         let arn = arn(&seen).to_owned();
         cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
         Ok(seen)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_eks(seen).await
     }
 }

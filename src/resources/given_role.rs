@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, Making};
+use super::cloud::{Cloud, Intervals, ResourceContext};
 use super::role::{Purpose, key};
-use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// A role that the user names: used as it is.
 pub struct GivenRole {
@@ -15,7 +15,7 @@ pub struct GivenRole {
 
 impl GivenRole {
     /// A role named in the spec.
-    pub fn new(making: &Making<'_>, purpose: Purpose, arn: &str) -> Self {
+    pub fn new(making: &ResourceContext<'_>, purpose: Purpose, arn: &str) -> Self {
         Self { purpose, arn: arn.into(), intervals: making.intervals }
     }
 }
@@ -23,7 +23,7 @@ impl GivenRole {
 #[async_trait]
 impl Resource for GivenRole {
     type Cloud = Cloud;
-    type Seen = ();
+    type Detail = ();
 
     fn key(&self) -> Key {
         key(self.purpose)
@@ -33,29 +33,35 @@ impl Resource for GivenRole {
         vec![("arn", self.arn.clone())]
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.slow()
     }
 
-    fn diff(&self, _: &Observed<()>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, _: &Observation<()>, _: &Refs) -> Vec<Change> {
         Vec::new()
     }
 
     /// Taken at the user's word: the operator may not be allowed to look at it, and EKS checks it.
-    async fn observe(&self, _: &Cloud, _: &Refs, _: &Look, _: Option<&Observed<()>>) -> Result<Presence<()>, Failure> {
+    async fn observe(
+        &self,
+        _: &Cloud,
+        _: &Refs,
+        _: &ObserveOptions,
+        _: Option<&Observation<()>>,
+    ) -> Result<Presence<()>, Failure> {
         let name = self.arn.rsplit('/').next().unwrap_or(&self.arn);
-        Ok(Presence::Borrowed(Observed::ready(name, "given", ()).output("arn", &self.arn)))
+        Ok(Presence::External(Observation::ready(name, "given", ()).output("arn", &self.arn)))
     }
 
-    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<()>, Failure> {
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<()>, Failure> {
         Err(never(&self.arn))
     }
 
-    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<()>, _: &[Change]) -> Result<Observed<()>, Failure> {
+    async fn update(&self, _: &Cloud, _: &Refs, _: &Observation<()>, _: &[Change]) -> Result<Observation<()>, Failure> {
         Err(never(&self.arn))
     }
 
-    async fn delete(&self, _: &Cloud, _: &Observed<()>) -> Result<Presence<()>, Failure> {
+    async fn delete(&self, _: &Cloud, _: &Observation<()>) -> Result<Presence<()>, Failure> {
         Err(never(&self.arn))
     }
 }

@@ -3,12 +3,14 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
 use super::proof::{Claim, find};
 use super::{cluster, vpc};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
-use crate::engine::{Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::engine::{
+    Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
 
 /// The VPC's way to and from the internet.
 pub struct InternetGateway {
@@ -18,7 +20,7 @@ pub struct InternetGateway {
 
 /// What is seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     attached_to: Option<String>,
     tags: Tags,
 }
@@ -30,23 +32,23 @@ pub fn key() -> Key {
 
 impl InternetGateway {
     /// An internet gateway for the VPC.
-    pub fn new(making: &Making<'_>) -> Self {
+    pub fn new(making: &ResourceContext<'_>) -> Self {
         Self { tags: making.tags(&key()), intervals: making.intervals }
     }
 }
 
-fn observed(id: &str, detail: Seen) -> Observed<Seen> {
+fn observed(id: &str, detail: Detail) -> Observation<Detail> {
     let (state, phase) = match detail.attached_to {
         Some(_) => ("attached", Phase::Ready),
         None => ("detached", Phase::Incomplete),
     };
-    Observed::ready(id, state, detail).phase(phase)
+    Observation::ready(id, state, detail).phase(phase)
 }
 
 #[async_trait]
 impl Resource for InternetGateway {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key()
@@ -70,7 +72,7 @@ impl Resource for InternetGateway {
         Vec::new()
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
@@ -78,7 +80,7 @@ impl Resource for InternetGateway {
         true
     }
 
-    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &seen.detail.tags);
         match (&seen.detail.attached_to, refs.get(&vpc::key())) {
             (None, vpc) => changes.push(Change::in_place("attachment", "", vpc.unwrap_or("the VPC"))),
@@ -94,34 +96,34 @@ impl Resource for InternetGateway {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let gateways = cloud.aws.snapshots.internet_gateways(fresh(look)).await?;
-        let gateway = match find(cloud, &gateways, &key(), look, refs) {
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let gateways = cloud.aws.snapshots.internet_gateways(fresh(options)).await?;
+        let gateway = match find(cloud, &gateways, &key(), options, refs) {
             Claim::Ours(gateway) => gateway,
             other => return Ok(other.not_ours()),
         };
-        let detail = Seen { attached_to: gateway.vpc_id.clone(), tags: gateway.tags.clone() };
+        let detail = Detail { attached_to: gateway.vpc_id.clone(), tags: gateway.tags.clone() };
         Ok(Presence::Ours(observed(&gateway.id, detail)))
     }
 
-    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         let specification = self.tags.to_ec2_specification(ResourceType::InternetGateway);
         let request = cloud.aws.ec2.create_internet_gateway().tag_specifications(specification);
         let answer =
             cloud.aws.call(Service::Ec2, "CreateInternetGateway", &cloud.owner.cluster, request.send()).await?;
         let id = answer.internet_gateway.and_then(|gateway| gateway.internet_gateway_id).unwrap_or_default();
-        Ok(observed(&id, Seen { attached_to: None, tags: self.tags.clone() }))
+        Ok(observed(&id, Detail { attached_to: None, tags: self.tags.clone() }))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut detail = seen.detail.clone();
         if changes_field(changes, "attachment") {
             let vpc = refs.id(&vpc::key())?;
@@ -133,13 +135,13 @@ impl Resource for InternetGateway {
         Ok(observed(&seen.id, detail))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         if let Some(vpc) = &seen.detail.attached_to {
             let request = cloud.aws.ec2.detach_internet_gateway().internet_gateway_id(&seen.id).vpc_id(vpc);
             let answer = cloud.aws.call(Service::Ec2, "DetachInternetGateway", &seen.id, request.send()).await;
             // Detached by an earlier try whose answer was lost.
             if let Err(error) = answer.map(drop)
-                && error.class() != Class::Gone
+                && error.class() != Class::NotFound
             {
                 return Err(error.into());
             }
@@ -149,7 +151,7 @@ impl Resource for InternetGateway {
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_ec2(&seen.id).await
     }
 }

@@ -14,17 +14,17 @@ use aws_sdk_eks::types::ClusterStatus;
 use jiff::Timestamp;
 
 use super::blockers::{self, Part};
-use super::cloud::{Cloud, Intervals, Making};
+use super::cloud::{Cloud, Intervals, ResourceContext};
 use super::marks::{self, Found, Network, Search};
 use super::{cluster, subnet};
 use crate::api::node_group::SubnetTier;
 use crate::aws::snapshots::network::Permission;
 use crate::aws::tags::{Ownership, Tags};
-use crate::aws::{Fresh, Service, snapshots};
+use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::sweep::Baseline;
 use crate::engine::{
-    Action, Allowed, Change, Class, Failure, Goal, Key, Look, Mark, Observed, Presence, Proof, Refs, Resource, Rest,
-    Scope, Sweep, Swept, Target,
+    Action, Allowed, Change, Class, Failure, Goal, Key, Mark, Observation, ObserveOptions, PollPolicy, Presence, Proof,
+    Refs, Resource, Scope, Sweep, Swept, Target,
 };
 
 /// What the cluster may have left in a VPC.
@@ -42,7 +42,7 @@ pub struct Leftovers {
 
 /// The VPC they are in, and what was in it before the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     vpc: String,
     baseline: Option<Baseline>,
 }
@@ -59,7 +59,12 @@ fn is_of(baseline: &Baseline, vpc: &str) -> bool {
 
 impl Leftovers {
     /// What the cluster leaves in the VPC that `network` knows, whose subnets lie in `zones`. `spared`: groups of others.
-    pub fn new(making: &Making<'_>, network: Key, subnets: &[(SubnetTier, String)], spared: &[String]) -> Self {
+    pub fn new(
+        making: &ResourceContext<'_>,
+        network: Key,
+        subnets: &[(SubnetTier, String)],
+        spared: &[String],
+    ) -> Self {
         let subnets = subnets.iter().map(|(tier, zone)| subnet::key(*tier, zone));
         let ours = network == super::vpc::key();
         let holds = if ours { subnets.chain([network.clone()]).collect() } else { Vec::new() };
@@ -75,7 +80,7 @@ impl Leftovers {
     async fn is_of_another(&self, cloud: &Cloud) -> Result<bool, Failure> {
         let request = cloud.aws.eks.describe_cluster().name(&self.cluster);
         let there = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.cluster, request.send()).await {
-            Err(error) if error.class() == Class::Gone => return Ok(false),
+            Err(error) if error.class() == Class::NotFound => return Ok(false),
             other => other?.cluster,
         };
         let tags = there.as_ref().and_then(|cluster| cluster.tags());
@@ -91,7 +96,7 @@ impl Leftovers {
     /// What carries the cluster's name in a network of others before there is such a cluster.
     async fn baseline(&self, cloud: &Cloud, vpc: &str) -> Result<Baseline, Failure> {
         let now = Timestamp::now();
-        let groups = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::now()).await?;
+        let groups = cloud.aws.snapshots.security_groups_of_vpc(vpc, MaxStaleness::now()).await?;
         let named = groups.iter().filter(|group| marks::names_cluster(&group.tags, &self.cluster));
         let named = named.map(|group| group.id.clone());
         Ok(Baseline::new(now, named.chain([vpc.to_owned()])))
@@ -124,7 +129,7 @@ impl Leftovers {
 #[async_trait]
 impl Resource for Leftovers {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key()
@@ -154,7 +159,7 @@ impl Resource for Leftovers {
         Duration::from_secs(30)
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.single()
     }
 
@@ -167,7 +172,7 @@ impl Resource for Leftovers {
         self.spared.clone()
     }
 
-    fn diff(&self, _: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, _: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         Vec::new()
     }
 
@@ -177,54 +182,62 @@ impl Resource for Leftovers {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
         let vpc = refs.output(&self.network, "vpcId").or_else(|| refs.get(&self.network));
         // Of another VPC, after an edit, it says nothing of what was in this one.
-        let recorded = look.recorded_id.as_deref().and_then(Baseline::parse);
+        let recorded = options.recorded_id.as_deref().and_then(Baseline::parse);
         let recorded = recorded.filter(|baseline| vpc.is_some_and(|vpc| is_of(baseline, vpc)));
         let known = |vpc: &str, baseline: Baseline| {
             let id = baseline.to_string();
-            Presence::Ours(Observed::ready(id, "", Seen { vpc: vpc.to_owned(), baseline: Some(baseline) }))
+            Presence::Ours(Observation::ready(id, "", Detail { vpc: vpc.to_owned(), baseline: Some(baseline) }))
         };
-        Ok(match (look.goal, vpc, self.whose()) {
-            (Goal::Gone, Some(vpc), Network::Ours) => {
-                let seen = Seen { vpc: vpc.to_owned(), baseline: None };
-                Presence::Ours(Observed::ready(vpc, "to be swept", seen))
+        Ok(match (options.goal, vpc, self.whose()) {
+            (Goal::Deleted, Some(vpc), Network::Ours) => {
+                let seen = Detail { vpc: vpc.to_owned(), baseline: None };
+                Presence::Ours(Observation::ready(vpc, "to be swept", seen))
             }
-            (Goal::Gone, Some(vpc), Network::Theirs) => {
+            (Goal::Deleted, Some(vpc), Network::Theirs) => {
                 known(vpc, recorded.unwrap_or_else(|| Baseline::unknown(Timestamp::now())))
             }
-            (Goal::Gone, None, _) => Presence::Absent,
+            (Goal::Deleted, None, _) => Presence::Absent,
             (Goal::Present, Some(vpc), Network::Theirs) => match recorded {
                 Some(baseline) => known(vpc, baseline),
                 None => known(vpc, self.baseline(cloud, vpc).await?),
             },
-            (Goal::Present | Goal::Released, ..) => Presence::Borrowed(Observed::ready("", "none", Seen::default())),
+            (Goal::Present | Goal::Retained, ..) => {
+                Presence::External(Observation::ready("", "none", Detail::default()))
+            }
         })
     }
 
-    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         Err(Failure::invalid("leftovers are never made"))
     }
 
-    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<Seen>, _: &[Change]) -> Result<Observed<Seen>, Failure> {
+    async fn update(
+        &self,
+        _: &Cloud,
+        _: &Refs,
+        _: &Observation<Detail>,
+        _: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
         Err(Failure::invalid("leftovers are never changed"))
     }
 
-    async fn delete(&self, _: &Cloud, _: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         Err(Failure::invalid("leftovers are swept"))
     }
 
-    async fn list_sweep(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Sweep, Failure> {
+    async fn list_sweep(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
         if self.is_of_another(cloud).await? {
             return Ok(Sweep::default());
         }
-        let Seen { vpc, baseline } = &seen.detail;
+        let Detail { vpc, baseline } = &seen.detail;
         let reads = &cloud.aws.snapshots;
-        let interfaces = reads.network_interfaces_of_vpc(vpc, Fresh::now()).await?;
-        let groups = reads.security_groups_of_vpc(vpc, Fresh::now()).await?;
+        let interfaces = reads.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await?;
+        let groups = reads.security_groups_of_vpc(vpc, MaxStaleness::now()).await?;
         let nodes: BTreeSet<&str> = interfaces.iter().filter_map(marks::instance).collect();
         let search = Search {
             cluster: &self.cluster,
@@ -265,10 +278,10 @@ impl Resource for Leftovers {
     async fn sweep(
         &self,
         cloud: &Cloud,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         _: Action,
         swept: &Swept,
-    ) -> Result<Presence<Seen>, Failure> {
+    ) -> Result<Presence<Detail>, Failure> {
         let vpc = &seen.detail.vpc;
         let (groups, interfaces): (Vec<_>, Vec<_>) =
             swept.allowed.iter().partition(|allowed| allowed.id().starts_with("sg-"));
@@ -276,7 +289,7 @@ impl Resource for Leftovers {
         for interface in interfaces {
             failed = failed.or(delete_interface(cloud, interface).await.err());
         }
-        let all = cloud.aws.snapshots.security_groups_of_vpc(vpc, Fresh::any()).await?;
+        let all = cloud.aws.snapshots.security_groups_of_vpc(vpc, MaxStaleness::any()).await?;
         for group in &groups {
             if let Some(there) = all.iter().find(|one| one.id == group.id()) {
                 failed = failed.or(revoke_rules_among(cloud, group, there, &groups).await.err());
@@ -385,7 +398,7 @@ fn naming(rules: &[Permission], own: &str, doomed: &[&str]) -> Vec<IpPermission>
 
 fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
     match answer {
-        Err(error) if error.class() != Class::Gone => Err(error.into()),
+        Err(error) if error.class() != Class::NotFound => Err(error.into()),
         _ => Ok(()),
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::cloud::Tagged;
-use crate::aws::{Fresh, Session};
+use crate::aws::{MaxStaleness, Session};
 use crate::engine::Failure;
 
 /// What objects made that others may name, and where certain subnets lie.
@@ -31,7 +31,7 @@ pub async fn made_by(
     aws: &Session,
     uids: &BTreeSet<String>,
     subnets: &[String],
-    fresh: Fresh,
+    fresh: MaxStaleness,
 ) -> Result<MadeBy, Failure> {
     let reads = &aws.snapshots;
     let where_they_lie = async {

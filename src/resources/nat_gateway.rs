@@ -6,14 +6,16 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{NatGatewayState, ResourceType};
 use jiff::Timestamp;
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
 use super::proof::{Claim, find};
 use super::{cluster, elastic_ip, internet_gateway, subnet, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::tags::{OWNER, RESOURCE, Tags};
 use crate::aws::tokens::client_token;
 use crate::aws::{Service, snapshots};
-use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::engine::{
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
 
 /// A public NAT gateway in a zone's public subnet.
 pub struct NatGateway {
@@ -23,7 +25,7 @@ pub struct NatGateway {
 }
 
 /// Its tags are all that can differ.
-pub type Seen = Tags;
+pub type Detail = Tags;
 
 /// Its name in the graph.
 pub fn key(zone: &str) -> Key {
@@ -32,12 +34,12 @@ pub fn key(zone: &str) -> Key {
 
 impl NatGateway {
     /// The NAT gateway in `zone`.
-    pub fn new(making: &Making<'_>, zone: &str) -> Self {
+    pub fn new(making: &ResourceContext<'_>, zone: &str) -> Self {
         Self { zone: zone.into(), tags: making.tags(&key(zone)), intervals: making.intervals }
     }
 }
 
-fn observed(gateway: &snapshots::NatGateway) -> Observed<Seen> {
+fn observed(gateway: &snapshots::NatGateway) -> Observation<Detail> {
     let since = gateway.created.and_then(|seconds| Timestamp::from_second(seconds).ok());
     let state = gateway.state.as_ref().map_or("pending", |state| state.as_str());
     let phase = match &gateway.state {
@@ -49,12 +51,12 @@ fn observed(gateway: &snapshots::NatGateway) -> Observed<Seen> {
                 gateway.failure_message.as_deref().unwrap_or("AWS says no more")
             ),
             class: Class::Unknown,
-            make_again: true,
+            recreate: true,
         },
         Some(NatGatewayState::Deleting) => Phase::Busy { action: Action::Delete, since: None, note: String::new() },
         _ => Phase::Busy { action: Action::Create, since, note: String::new() },
     };
-    Observed::ready(&gateway.id, state, gateway.tags.clone()).phase(phase)
+    Observation::ready(&gateway.id, state, gateway.tags.clone()).phase(phase)
 }
 
 /// How many there have been of that name. A failed or deleted one stays visible for an hour, and its client token would
@@ -79,7 +81,7 @@ async fn attempts(cloud: &Cloud, key: &Key, vpc: &str) -> Result<(u64, Option<sn
 #[async_trait]
 impl Resource for NatGateway {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(&self.zone)
@@ -108,11 +110,11 @@ impl Resource for NatGateway {
         Duration::from_secs(100)
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         tag_changes(&self.tags, &seen.detail)
     }
 
@@ -120,17 +122,17 @@ impl Resource for NatGateway {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let gateways = cloud.aws.snapshots.nat_gateways(fresh(look)).await?;
-        Ok(match find(cloud, &gateways, &key(&self.zone), look, refs) {
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let gateways = cloud.aws.snapshots.nat_gateways(fresh(options)).await?;
+        Ok(match find(cloud, &gateways, &key(&self.zone), options, refs) {
             Claim::Ours(gateway) => Presence::Ours(observed(gateway)),
             other => other.not_ours(),
         })
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let key = key(&self.zone);
         let (attempt, living) = attempts(cloud, &key, refs.id(&vpc::key())?).await?;
         if let Some(living) = living {
@@ -157,15 +159,15 @@ impl Resource for NatGateway {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         cloud.tag_ec2(&seen.id, &mut seen.detail, changed_tags(changes)).await?;
         Ok(seen)
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.ec2.delete_nat_gateway().nat_gateway_id(&seen.id);
         cloud.aws.call(Service::Ec2, "DeleteNatGateway", &seen.id, request.send()).await?;
         if matches!(seen.phase, Phase::Failed { .. }) {
@@ -173,10 +175,10 @@ impl Resource for NatGateway {
             return Ok(Presence::Absent);
         }
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(Observed { state: "deleting".into(), phase, ..seen.clone() }))
+        Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..seen.clone() }))
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_ec2(&seen.id).await
     }
 }

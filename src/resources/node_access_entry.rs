@@ -11,13 +11,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::access_entry::KIND;
-use super::cloud::{Cloud, Intervals, Making, arn, changes_field};
+use super::cloud::{Cloud, Intervals, ResourceContext, arn, changes_field};
 use super::cluster;
 use super::role::{self, Purpose};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
-use crate::engine::{Change, Class, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// An entry is made no sooner after its role: EKS must see the new role, not the one before it.
 const VISIBLE_AFTER: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ pub struct NodeAccessEntry {
 
 /// What is seen of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     kind: String,
     made: Option<Timestamp>,
     tags: Tags,
@@ -56,7 +56,7 @@ fn types(purpose: Purpose) -> (&'static str, &'static str) {
 
 impl NodeAccessEntry {
     /// The entry of the cluster's role for nodes, or for Fargate.
-    pub fn new(making: &Making<'_>, purpose: Purpose) -> Self {
+    pub fn new(making: &ResourceContext<'_>, purpose: Purpose) -> Self {
         let tags = making.tags(&key(purpose));
         Self { purpose, cluster: making.cluster_name.into(), tags, intervals: making.intervals }
     }
@@ -82,7 +82,7 @@ impl NodeAccessEntry {
 
     /// Every field that differs. `role_made`: when the role was made, to the second, where that is known. Tags are none of them:
     /// EKS makes the entry, and without any.
-    fn differences(&self, there: &Seen, role_made: Option<Timestamp>) -> Vec<Change> {
+    fn differences(&self, there: &Detail, role_made: Option<Timestamp>) -> Vec<Change> {
         let mut changes = Vec::new();
         if let (Some(entry), Some(role)) = (there.made, role_made)
             && entry < role
@@ -97,7 +97,7 @@ impl NodeAccessEntry {
         changes
     }
 
-    async fn make(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn make(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let principal = refs.need(&self.role(), "arn")?;
         let step = format!("{} {principal} {:?}", Resource::key(self), self.role_made(refs));
         let request = cloud
@@ -124,17 +124,17 @@ impl NodeAccessEntry {
     }
 }
 
-fn observed(principal: &str, entry: &aws_sdk_eks::types::AccessEntry) -> Observed<Seen> {
+fn observed(principal: &str, entry: &aws_sdk_eks::types::AccessEntry) -> Observation<Detail> {
     let made = entry.created_at().and_then(|at| Timestamp::new(at.secs(), at.subsec_nanos().try_into().ok()?).ok());
     let kind = entry.r#type().unwrap_or_default().to_owned();
-    let detail = Seen { kind, made, tags: Tags::from_eks(entry.tags()) };
-    Observed::ready(principal, "available", detail).output("arn", entry.access_entry_arn().unwrap_or_default())
+    let detail = Detail { kind, made, tags: Tags::from_eks(entry.tags()) };
+    Observation::ready(principal, "available", detail).output("arn", entry.access_entry_arn().unwrap_or_default())
 }
 
 #[async_trait]
 impl Resource for NodeAccessEntry {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(self.purpose)
@@ -161,11 +161,11 @@ impl Resource for NodeAccessEntry {
         vec![("type", types(self.purpose).0.into())]
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         self.differences(&seen.detail, self.role_made(refs))
     }
 
@@ -173,12 +173,12 @@ impl Resource for NodeAccessEntry {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let not_looked_for = |id: &str| Presence::Borrowed(Observed::ready(id, "not looked for", Seen::default()));
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let not_looked_for = |id: &str| Presence::External(Observation::ready(id, "not looked for", Detail::default()));
         // While the role is gone, the record leads to it.
-        let Some(principal) = refs.output(&self.role(), "arn").or(look.recorded_id.as_deref()) else {
+        let Some(principal) = refs.output(&self.role(), "arn").or(options.recorded_id.as_deref()) else {
             return Ok(not_looked_for(""));
         };
         if cluster::has_no_access_entries(refs) {
@@ -186,7 +186,7 @@ impl Resource for NodeAccessEntry {
         }
         let request = cloud.aws.eks.describe_access_entry().cluster_name(&self.cluster).principal_arn(principal);
         let answer = match cloud.aws.call(Service::Eks, "DescribeAccessEntry", principal, request.send()).await {
-            Err(error) if error.class() == Class::Gone => return Ok(Presence::Absent),
+            Err(error) if error.class() == Class::NotFound => return Ok(Presence::Absent),
             // The cluster has none, which was not seen yet.
             Err(error) if error.class() == Class::Invalid => return Ok(not_looked_for(principal)),
             other => other?,
@@ -194,12 +194,12 @@ impl Resource for NodeAccessEntry {
         let Some(entry) = answer.access_entry else { return Ok(Presence::Absent) };
         let seen = observed(principal, &entry);
         Ok(match seen.detail.tags.owner() {
-            Some(owner) if owner != cloud.owner.uid => Presence::Borrowed(seen),
+            Some(owner) if owner != cloud.owner.uid => Presence::External(seen),
             _ => Presence::Ours(seen),
         })
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         self.role_is_visible(refs)?;
         self.make(cloud, refs).await
     }
@@ -209,9 +209,9 @@ impl Resource for NodeAccessEntry {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         if !changes_field(changes, PRINCIPAL) && !changes_field(changes, TYPE) {
             return Ok(seen.clone());
         }
@@ -222,19 +222,19 @@ impl Resource for NodeAccessEntry {
         cloud.tag_eks(arn(seen), &mut tags, whose).await?;
         let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(principal);
         match cloud.aws.call(Service::Eks, "DeleteAccessEntry", principal, request.send()).await {
-            Err(error) if error.class() != Class::Gone => return Err(error.into()),
+            Err(error) if error.class() != Class::NotFound => return Err(error.into()),
             _ => {}
         }
         self.make(cloud, refs).await
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(&seen.id);
         cloud.aws.call(Service::Eks, "DeleteAccessEntry", &seen.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         if seen.detail.tags.owner().is_some() { cloud.release_eks(seen).await } else { Ok(()) }
     }
 }
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn an_entry_that_is_older_than_its_role_or_of_another_type_is_replaced() {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = Making {
+        let making = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: BTreeMap::new(),
@@ -260,7 +260,7 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let role = at("2026-11-28T10:00:00Z");
         let fields = |kind: &str, made: &str, role: Option<Timestamp>| -> Vec<String> {
-            let seen = Seen { kind: kind.into(), made: Some(at(made)), tags: Tags::new() };
+            let seen = Detail { kind: kind.into(), made: Some(at(made)), tags: Tags::new() };
             entry.differences(&seen, role).into_iter().map(|change| change.field).collect()
         };
         for (kind, made, role, expected) in [

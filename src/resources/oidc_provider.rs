@@ -7,12 +7,14 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
 use super::cluster;
 use super::ownership;
 use crate::aws::tags::{Ownership, Tags};
 use crate::aws::{Service, Session};
-use crate::engine::{Change, Class, Failure, Goal, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{
+    Change, Class, Failure, Goal, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
+};
 
 /// Who may ask for credentials with the provider's tokens.
 const AUDIENCE: &str = "sts.amazonaws.com";
@@ -25,7 +27,7 @@ pub struct OidcProvider {
 
 /// What is seen of it. Thumbprints are not: AWS goes by its own list of authorities for EKS's issuers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     audiences: BTreeSet<String>,
     tags: Tags,
     /// It costs a call for each provider, so it is believed for a while.
@@ -39,13 +41,13 @@ pub fn key() -> Key {
 
 impl OidcProvider {
     /// The provider of the cluster's issuer.
-    pub fn new(making: &Making<'_>) -> Self {
+    pub fn new(making: &ResourceContext<'_>) -> Self {
         Self { tags: making.tags(&key()), intervals: making.intervals }
     }
 }
 
-fn observed(arn: &str, seen: Seen) -> Observed<Seen> {
-    Observed::ready(arn, "available", seen).output("arn", arn)
+fn observed(arn: &str, seen: Detail) -> Observation<Detail> {
+    Observation::ready(arn, "available", seen).output("arn", arn)
 }
 
 /// The ARN that IAM gives the provider of an issuer.
@@ -54,15 +56,15 @@ pub(super) fn arn(aws: &Session, issuer: &str) -> String {
 }
 
 /// `None`: it is gone.
-async fn describe(aws: &Session, arn: &str) -> Result<Option<Seen>, Failure> {
+async fn describe(aws: &Session, arn: &str) -> Result<Option<Detail>, Failure> {
     let read = Instant::now();
     let request = aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
     match aws.call(Service::Iam, "GetOpenIDConnectProvider", arn, request.send()).await {
-        Err(error) if error.class() == Class::Gone => Ok(None),
+        Err(error) if error.class() == Class::NotFound => Ok(None),
         other => {
             let answer = other?;
             let audiences = answer.client_id_list().iter().cloned().collect();
-            Ok(Some(Seen { audiences, tags: Tags::from_iam(answer.tags()), read }))
+            Ok(Some(Detail { audiences, tags: Tags::from_iam(answer.tags()), read }))
         }
     }
 }
@@ -72,7 +74,7 @@ pub(super) async fn tags_of(aws: &Session, arn: &str) -> Result<Option<Tags>, Fa
     Ok(describe(aws, arn).await?.map(|seen| seen.tags))
 }
 
-async fn tag(cloud: &Cloud, seen: &Observed<Seen>, tags: Tags) -> Result<Observed<Seen>, Failure> {
+async fn tag(cloud: &Cloud, seen: &Observation<Detail>, tags: Tags) -> Result<Observation<Detail>, Failure> {
     let mut detail = seen.detail.clone();
     let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
     if !removed.is_empty() {
@@ -108,7 +110,7 @@ async fn search(cloud: &Cloud, arns: &[String]) -> Result<Option<String>, Failur
 #[async_trait]
 impl Resource for OidcProvider {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key()
@@ -136,7 +138,7 @@ impl Resource for OidcProvider {
         vec![("audience", AUDIENCE.into())]
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
@@ -145,7 +147,7 @@ impl Resource for OidcProvider {
         true
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &seen.detail.tags);
         let audiences = &seen.detail.audiences;
         if !audiences.contains(AUDIENCE) {
@@ -165,23 +167,23 @@ impl Resource for OidcProvider {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        last: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
         let issuer = refs.output(&cluster::key(), "oidcIssuer");
-        let wanted = issuer.map(|issuer| arn(&cloud.aws, issuer)).or_else(|| look.recorded_id.clone());
+        let wanted = issuer.map(|issuer| arn(&cloud.aws, issuer)).or_else(|| options.recorded_id.clone());
         // Without an issuer and a record there is no proof: a tag alone is anybody's.
-        if wanted.is_none() && (look.goal == Goal::Present || !look.recorded) {
+        if wanted.is_none() && (options.goal == Goal::Present || !options.recorded) {
             return Ok(Presence::Absent);
         }
-        let all = cloud.aws.snapshots.oidc_providers(fresh(look)).await?;
+        let all = cloud.aws.snapshots.oidc_providers(fresh(options)).await?;
         let found = match wanted {
             Some(arn) => all.contains(&arn).then_some(arn),
             None => search(cloud, &all).await?,
         };
         let Some(arn) = found else { return Ok(Presence::Absent) };
         let believed =
-            |last: &&Observed<Seen>| last.id == arn && last.detail.read.elapsed() < self.intervals.slow().due;
+            |last: &&Observation<Detail>| last.id == arn && last.detail.read.elapsed() < self.intervals.slow().interval;
         let seen = match last.filter(believed) {
             Some(last) => last.detail.clone(),
             None => match describe(&cloud.aws, &arn).await? {
@@ -193,15 +195,13 @@ impl Resource for OidcProvider {
         Ok(match Ownership::of(&tags, &cloud.owner.uid) {
             Ownership::Ours => Presence::Ours(observed(&arn, seen)),
             // It came with the cluster that is taken over.
-            Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => {
-                Presence::Unclaimed(observed(&arn, seen))
-            }
+            Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => Presence::Unowned(observed(&arn, seen)),
             // Made by hand for our cluster's issuer: it does the job, and is not ours to delete.
-            Ownership::Nobody | Ownership::Other { .. } => Presence::Borrowed(observed(&arn, seen)),
+            Ownership::Nobody | Ownership::Other { .. } => Presence::External(observed(&arn, seen)),
         })
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let issuer = refs.need(&cluster::key(), "oidcIssuer")?;
         let request = cloud
             .aws
@@ -219,30 +219,30 @@ impl Resource for OidcProvider {
         };
         let made = answer.open_id_connect_provider_arn.unwrap_or_else(|| arn(&cloud.aws, issuer));
         let audiences = BTreeSet::from([AUDIENCE.to_owned()]);
-        Ok(observed(&made, Seen { audiences, tags: self.tags.clone(), read: Instant::now() }))
+        Ok(observed(&made, Detail { audiences, tags: self.tags.clone(), read: Instant::now() }))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         tag(cloud, seen, changed_tags(changes)).await
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.iam.delete_open_id_connect_provider().open_id_connect_provider_arn(&seen.id);
         cloud.aws.call(Service::Iam, "DeleteOpenIDConnectProvider", &seen.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         tag(cloud, seen, self.tags.ownership()).await
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         let request = cloud.aws.iam.untag_open_id_connect_provider().open_id_connect_provider_arn(&seen.id);
         let request = request.set_tag_keys(Some(ownership::released_keys()));
         cloud.aws.call(Service::Iam, "UntagOpenIDConnectProvider", &seen.id, request.send()).await?;

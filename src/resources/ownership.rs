@@ -10,14 +10,14 @@ use super::adoption::{Adoption, describe_foreign};
 use super::cloud::{Cloud, arn, tag_changes, tag_changes_of_untagged};
 use crate::aws::Service;
 use crate::aws::tags::{REMOVED_ON_RELEASE, Tags};
-use crate::engine::{Change, Failure, Observed, Presence};
+use crate::engine::{Change, Failure, Observation, Presence};
 
 /// Whose something is that is found by its name. `what` names it for people.
-pub fn presence<T>(cloud: &Cloud, tags: &Tags, seen: Observed<T>, what: impl FnOnce() -> String) -> Presence<T> {
+pub fn presence<T>(cloud: &Cloud, tags: &Tags, seen: Observation<T>, what: impl FnOnce() -> String) -> Presence<T> {
     if tags.is_owned_by(&cloud.owner.uid) {
         Presence::Ours(seen)
     } else if cloud.adoption.allows(&cloud.owner, tags) {
-        Presence::Unclaimed(seen)
+        Presence::Unowned(seen)
     } else {
         Presence::Foreign(describe_foreign(&what(), tags, &cloud.owner, &cloud.existing))
     }
@@ -28,7 +28,7 @@ pub fn presence<T>(cloud: &Cloud, tags: &Tags, seen: Observed<T>, what: impl FnO
 pub fn presence_of_listed<T>(
     cloud: &Cloud,
     tags: &Tags,
-    seen: Observed<T>,
+    seen: Observation<T>,
     what: impl FnOnce() -> String,
 ) -> Presence<T> {
     if tags.owner().is_none() && cloud.adoption == Adoption::Forbidden {
@@ -64,7 +64,7 @@ impl Cloud {
     }
 
     /// Removes what says that an EKS resource is ours.
-    pub async fn release_eks<T: Sync>(&self, seen: &Observed<T>) -> Result<(), Failure> {
+    pub async fn release_eks<T: Sync>(&self, seen: &Observation<T>) -> Result<(), Failure> {
         let arn = arn(seen);
         let request = self.aws.eks.untag_resource().resource_arn(arn).set_tag_keys(Some(released_keys()));
         self.aws.call(Service::Eks, "UntagResource", arn, request.send()).await?;

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use aws_sdk_eks::types::PodIdentityAssociation as Association;
 
-use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, changes_field};
+use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use super::cluster;
 use super::ownership::{self, untagged};
 use super::role::{self, Purpose};
@@ -14,7 +14,7 @@ use crate::api::access::PodIdentity as Wanted;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
-use crate::engine::{Change, Class, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// Its kind in the graph.
 pub const KIND: &str = "podIdentity";
@@ -33,14 +33,14 @@ pub struct PodIdentityAssociation {
 /// The role that the Pods get.
 enum PodRole {
     /// The user's, by its ARN.
-    Given(String),
+    Existing(String),
     /// One that we make.
     Made(Purpose),
 }
 
 /// What is seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     role_arn: String,
     tags: Tags,
     /// It carries no owner tag and is ours all the same, as the spec lists it in a cluster of ours: it gets our tags.
@@ -54,17 +54,22 @@ pub fn key(namespace: &str, service_account: &str) -> Key {
 
 impl PodIdentityAssociation {
     /// An association that the spec lists.
-    pub fn new(making: &Making<'_>, wanted: &Wanted) -> Self {
-        let role = PodRole::Given(wanted.role_arn.clone());
+    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
+        let role = PodRole::Existing(wanted.role_arn.clone());
         Self::of(making, &wanted.namespace, &wanted.service_account, role)
     }
 
     /// The association of a service account with a role that we make.
-    pub fn with_role_of(making: &Making<'_>, namespace: &str, service_account: &str, purpose: Purpose) -> Self {
+    pub fn with_role_of(
+        making: &ResourceContext<'_>,
+        namespace: &str,
+        service_account: &str,
+        purpose: Purpose,
+    ) -> Self {
         Self::of(making, namespace, service_account, PodRole::Made(purpose))
     }
 
-    fn of(making: &Making<'_>, namespace: &str, service_account: &str, role: PodRole) -> Self {
+    fn of(making: &ResourceContext<'_>, namespace: &str, service_account: &str, role: PodRole) -> Self {
         Self {
             cluster: making.cluster_name.into(),
             namespace: namespace.into(),
@@ -81,7 +86,7 @@ impl PodIdentityAssociation {
 
     fn role_arn<'a>(&'a self, refs: &'a Refs) -> Result<&'a str, Failure> {
         match &self.role {
-            PodRole::Given(arn) => Ok(arn),
+            PodRole::Existing(arn) => Ok(arn),
             PodRole::Made(purpose) => refs.need(&role::key(*purpose), "arn"),
         }
     }
@@ -102,23 +107,23 @@ impl PodIdentityAssociation {
     async fn describe(&self, cloud: &Cloud, id: &str) -> Result<Option<Association>, Failure> {
         let request = cloud.aws.eks.describe_pod_identity_association().cluster_name(&self.cluster).association_id(id);
         match cloud.aws.call(Service::Eks, "DescribePodIdentityAssociation", &self.name(), request.send()).await {
-            Err(error) if error.class() == Class::Gone => Ok(None),
+            Err(error) if error.class() == Class::NotFound => Ok(None),
             other => Ok(other?.association),
         }
     }
 }
 
-fn observed(association: &Association, untagged: bool) -> Observed<Seen> {
+fn observed(association: &Association, untagged: bool) -> Observation<Detail> {
     let role_arn = association.role_arn().unwrap_or_default().into();
-    let detail = Seen { role_arn, tags: Tags::from_eks(association.tags()), untagged };
+    let detail = Detail { role_arn, tags: Tags::from_eks(association.tags()), untagged };
     let id = association.association_id().unwrap_or_default();
-    Observed::ready(id, "available", detail).output("arn", association.association_arn().unwrap_or_default())
+    Observation::ready(id, "available", detail).output("arn", association.association_arn().unwrap_or_default())
 }
 
 #[async_trait]
 impl Resource for PodIdentityAssociation {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(&self.namespace, &self.service_account)
@@ -126,7 +131,7 @@ impl Resource for PodIdentityAssociation {
 
     fn after(&self) -> Vec<Key> {
         match &self.role {
-            PodRole::Given(_) => vec![cluster::key()],
+            PodRole::Existing(_) => vec![cluster::key()],
             PodRole::Made(purpose) => vec![cluster::key(), role::key(*purpose)],
         }
     }
@@ -141,16 +146,16 @@ impl Resource for PodIdentityAssociation {
 
     fn facts(&self) -> Vec<(&'static str, String)> {
         match &self.role {
-            PodRole::Given(arn) => vec![("roleArn", arn.clone())],
+            PodRole::Existing(arn) => vec![("roleArn", arn.clone())],
             PodRole::Made(purpose) => vec![("role", role::key(*purpose).to_string())],
         }
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         let mut changes = ownership::tag_changes_of_listed(&self.tags, &seen.detail.tags, seen.detail.untagged);
         // A role of ours that is not there is made first.
         if let Ok(wanted) = self.role_arn(refs)
@@ -165,10 +170,10 @@ impl Resource for PodIdentityAssociation {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        look: &Look,
-        last: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let known = last.map(|last| last.id.clone()).or_else(|| look.recorded_id.clone());
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let known = last.map(|last| last.id.clone()).or_else(|| options.recorded_id.clone());
         let mut found = match known {
             Some(id) => self.describe(cloud, &id).await?,
             None => None,
@@ -193,7 +198,7 @@ impl Resource for PodIdentityAssociation {
         })
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let role_arn = self.role_arn(refs)?;
         let step = format!("{} {role_arn}", Resource::key(self));
         let request = cloud
@@ -222,9 +227,9 @@ impl Resource for PodIdentityAssociation {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut detail = seen.detail.clone();
         // First the tags: the operator's policy lets it change only what carries them.
         cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
@@ -241,24 +246,24 @@ impl Resource for PodIdentityAssociation {
             cloud.aws.call(Service::Eks, "UpdatePodIdentityAssociation", &self.name(), request.send()).await?;
             detail.role_arn = role_arn.into();
         }
-        Ok(Observed { detail, ..seen.clone() })
+        Ok(Observation { detail, ..seen.clone() })
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request =
             cloud.aws.eks.delete_pod_identity_association().cluster_name(&self.cluster).association_id(&seen.id);
         cloud.aws.call(Service::Eks, "DeletePodIdentityAssociation", &self.name(), request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         let arn = arn(&seen).to_owned();
         cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
         Ok(seen)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_eks(seen).await
     }
 }

@@ -10,7 +10,7 @@ use super::cloud::{Cloud, Owner, Tagged};
 use super::recovery;
 use crate::aws::snapshots;
 use crate::aws::tags::OWNER;
-use crate::engine::{Goal, Key, Look, Memory, Presence, Refs};
+use crate::engine::{Goal, Key, Memory, ObserveOptions, Presence, Refs};
 
 /// What was found of a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,8 +91,14 @@ impl Placed for PlacedAddress {
 
 /// Finds the object's resource `key` among what carries its tags. Should there be two with proof, the one on record, else the
 /// first by id.
-pub fn find<'a, T: Placed>(cloud: &Cloud, all: &'a [T], key: &Key, look: &Look, refs: &Refs) -> Claim<'a, T> {
-    claim(&cloud.owner, cloud.trusts_tags, all, key, look, refs)
+pub fn find<'a, T: Placed>(
+    cloud: &Cloud,
+    all: &'a [T],
+    key: &Key,
+    options: &ObserveOptions,
+    refs: &Refs,
+) -> Claim<'a, T> {
+    claim(&cloud.owner, cloud.trusts_tags, all, key, options, refs)
 }
 
 fn claim<'a, T: Placed>(
@@ -100,21 +106,21 @@ fn claim<'a, T: Placed>(
     trusts_tags: bool,
     all: &'a [T],
     key: &Key,
-    look: &Look,
+    options: &ObserveOptions,
     refs: &Refs,
 ) -> Claim<'a, T> {
     let name = key.to_string();
     let place = refs.get(&super::vpc::key());
     let tagged = |item: &&T| item.tags().is_owned_by(&owner.uid) && item.tags().resource() == Some(&name);
-    let is_recorded = |item: &T| look.recorded_id.as_deref() == Some(item.id());
-    let intended = look.recorded && look.recorded_id.is_none();
+    let is_recorded = |item: &T| options.recorded_id.as_deref() == Some(item.id());
+    let intended = options.recorded && options.recorded_id.is_none();
     let proven = |item: &&T| trusts_tags || is_recorded(item) || intended || place.is_some() && item.vpc() == place;
     let ours = all.iter().filter(tagged).filter(proven).min_by_key(|item| (!is_recorded(item), item.id().to_owned()));
     if let Some(ours) = ours {
         return Claim::Ours(ours);
     }
     let claims: Vec<_> = all.iter().filter(tagged).map(Tagged::id).collect();
-    if claims.is_empty() || look.recorded || look.goal != Goal::Present {
+    if claims.is_empty() || options.recorded || options.goal != Goal::Present {
         return Claim::Nothing;
     }
     Claim::Unproven(unproven(owner, &claims.join(", ")))

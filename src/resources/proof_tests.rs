@@ -35,14 +35,14 @@ fn key() -> Key {
 }
 
 /// `recorded`: `None`: not on record; `Some("")`: a create without an answer.
-fn look(recorded: Option<&str>, goal: Goal) -> Look {
-    Look {
+fn options(recorded: Option<&str>, goal: Goal) -> ObserveOptions {
+    ObserveOptions {
         max_age: Duration::ZERO,
         goal,
         recorded_id: recorded.filter(|id| !id.is_empty()).map(str::to_owned),
         recorded: recorded.is_some(),
         recorded_operation: None,
-        at_rest: true,
+        steady: true,
     }
 }
 
@@ -56,7 +56,7 @@ fn refs(vpc: Option<&str>) -> Refs {
 
 /// The id that is found, `none`, or `unproven`.
 fn found(all: &[RouteTable], recorded: Option<&str>, vpc: Option<&str>, goal: Goal) -> String {
-    match claim(&owner(), false, all, &key(), &look(recorded, goal), &refs(vpc)) {
+    match claim(&owner(), false, all, &key(), &options(recorded, goal), &refs(vpc)) {
         Claim::Ours(table) => table.id.clone(),
         Claim::Nothing => "none".into(),
         Claim::Unproven(why) => {
@@ -77,16 +77,16 @@ fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
     for (all, recorded, vpc, goal, expected) in [
         (&both[..], Some("rtb-2"), None, present, "rtb-2"),
         (&both[..], None, Some("vpc-1"), present, "rtb-2"),
-        (&both[..], Some("rtb-2"), Some("vpc-1"), Goal::Gone, "rtb-2"),
+        (&both[..], Some("rtb-2"), Some("vpc-1"), Goal::Deleted, "rtb-2"),
         // A create without an answer: whatever carries the tags is what it made.
         (&both[..1], Some(""), None, present, "rtb-1"),
         // Ours is on record and gone: the other does not take its place.
         (&both[..1], Some("rtb-2"), Some("vpc-1"), present, "none"),
-        (&both[..1], Some("rtb-2"), Some("vpc-1"), Goal::Gone, "none"),
+        (&both[..1], Some("rtb-2"), Some("vpc-1"), Goal::Deleted, "none"),
         // Nothing is on record: making one might double it, deleting it might hit somebody else.
         (&both[..1], None, Some("vpc-1"), present, "unproven"),
-        (&both[..1], None, Some("vpc-1"), Goal::Gone, "none"),
-        (&both[..1], None, Some("vpc-1"), Goal::Released, "none"),
+        (&both[..1], None, Some("vpc-1"), Goal::Deleted, "none"),
+        (&both[..1], None, Some("vpc-1"), Goal::Retained, "none"),
         (&[], None, None, present, "none"),
     ] {
         assert_eq!(found(all, recorded, vpc, goal), expected, "{recorded:?} {vpc:?} {goal:?}");
@@ -94,7 +94,7 @@ fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
     let others =
         RouteTable { tags: Tags::owned("uid-2", "a/b", "routeTable/public", "x", &Default::default()), ..ours };
     assert_eq!(found(&[others], None, Some("vpc-1"), present), "none");
-    let trusted = claim(&owner(), true, &both[..1], &key(), &look(None, present), &refs(None));
+    let trusted = claim(&owner(), true, &both[..1], &key(), &options(None, present), &refs(None));
     assert!(matches!(trusted, Claim::Ours(_)), "who only reads has no record");
 }
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, Making};
+use super::cloud::{Cloud, Intervals, ResourceContext};
 use super::role::{self, Purpose};
 use super::{access_entry, addon, cluster, fargate_profile, pod_identity_association};
 use crate::aws::tags::Tags;
 use crate::engine::{
-    Action, Allowed, Change, Class, Failure, Goal, Graph, Key, Look, Memory, Observed, Phase, Presence, Proof, Refs,
-    Resource, Rest, Scope, Sweep, Swept, Target,
+    Action, Allowed, Change, Class, Failure, Goal, Graph, Key, Memory, Observation, ObserveOptions, Phase, PollPolicy,
+    Presence, Proof, Refs, Resource, Scope, Sweep, Swept, Target,
 };
 
 /// What can be in a cluster beside what is listed.
@@ -37,10 +37,10 @@ impl Kind {
     /// Its name in the graph.
     pub fn key(self) -> Key {
         Key::single(match self {
-            Kind::AccessEntries => "unlistedAccessEntries",
-            Kind::Addons => "unlistedAddons",
-            Kind::PodIdentities => "unlistedPodIdentities",
-            Kind::FargateProfiles => "unlistedFargateProfiles",
+            Kind::AccessEntries => "accessEntryPruning",
+            Kind::Addons => "addonPruning",
+            Kind::PodIdentities => "podIdentityPruning",
+            Kind::FargateProfiles => "fargateProfilePruning",
         })
     }
 
@@ -100,7 +100,7 @@ pub struct Found {
 
 /// What is seen of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     found: Vec<Found>,
     /// Ids of those that stay: they are not described again.
     stay: BTreeSet<String>,
@@ -118,7 +118,7 @@ pub(super) enum Judged {
 
 impl Unlisted {
     /// All of a kind but those called `listed`.
-    pub fn new(making: &Making<'_>, kind: Kind, listed: impl IntoIterator<Item = String>) -> Self {
+    pub fn new(making: &ResourceContext<'_>, kind: Kind, listed: impl IntoIterator<Item = String>) -> Self {
         Self {
             cluster: making.cluster_name.into(),
             kind,
@@ -128,8 +128,8 @@ impl Unlisted {
         }
     }
 
-    async fn find(&self, cloud: &Cloud, last: Option<&Observed<Seen>>) -> Result<Seen, Failure> {
-        let mut seen = Seen::default();
+    async fn find(&self, cloud: &Cloud, last: Option<&Observation<Detail>>) -> Result<Detail, Failure> {
+        let mut seen = Detail::default();
         for (name, id) in self.list(cloud).await? {
             if self.listed.contains(&name) {
                 continue;
@@ -148,19 +148,19 @@ impl Unlisted {
     }
 
     /// Those that go now: of Fargate profiles one, as EKS deletes one at a time.
-    fn goes_now<'s>(&self, seen: &'s Seen) -> impl Iterator<Item = &'s Found> {
+    fn goes_now<'s>(&self, seen: &'s Detail) -> impl Iterator<Item = &'s Found> {
         let most = if self.kind == Kind::FargateProfiles { 1 } else { usize::MAX };
         seen.found.iter().filter(|found| !found.deleting).take(most)
     }
 
     /// Deletes what the checker let pass.
-    async fn remove(&self, cloud: &Cloud, seen: &Seen, allowed: &[Allowed]) -> Result<Seen, Failure> {
-        let mut left = Seen { found: Vec::new(), stay: seen.stay.clone() };
+    async fn remove(&self, cloud: &Cloud, seen: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
+        let mut left = Detail { found: Vec::new(), stay: seen.stay.clone() };
         for found in &seen.found {
             let goes_now = allowed.iter().find(|allowed| allowed.id() == found.id);
             if let Some(allowed) = goes_now {
                 match self.delete_one(cloud, found, allowed).await {
-                    Err(failure) if failure.class == Class::Gone => continue,
+                    Err(failure) if failure.class == Class::NotFound => continue,
                     other => other?,
                 }
             }
@@ -173,10 +173,10 @@ impl Unlisted {
 }
 
 /// Where they stand: nothing more is begun while one is going.
-fn observed(seen: Seen, action: Action) -> Observed<Seen> {
+fn observed(seen: Detail, action: Action) -> Observation<Detail> {
     let going: Vec<_> = seen.found.iter().filter(|found| found.deleting).map(|found| found.name.clone()).collect();
     let state = if seen.found.is_empty() { "none" } else { "found" };
-    let all = Observed::ready("list", state, seen);
+    let all = Observation::ready("list", state, seen);
     if going.is_empty() {
         return all;
     }
@@ -205,7 +205,7 @@ pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>) {
 #[async_trait]
 impl Resource for Unlisted {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         self.kind.key()
@@ -252,7 +252,7 @@ impl Resource for Unlisted {
         })
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.slow()
     }
 
@@ -262,7 +262,7 @@ impl Resource for Unlisted {
         Some(Scope { subject: cluster::key(), name: self.cluster.clone(), owner, prunes })
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let to_go = seen.detail.found.iter().filter(|found| !found.deleting && !self.listed.contains(&found.name));
         to_go.map(|found| Change::in_place(format!("{}[{}]", self.kind.field(), found.name), &found.what, "")).collect()
     }
@@ -271,40 +271,46 @@ impl Resource for Unlisted {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        last: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let nothing = |seen| Ok(Presence::Borrowed(observed(seen, Action::Update)));
-        let (may_be_there, action) = match look.goal {
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let nothing = |seen| Ok(Presence::External(observed(seen, Action::Update)));
+        let (may_be_there, action) = match options.goal {
             Goal::Present => (true, Action::Update),
             // What is not listed is nobody's to let go of.
-            Goal::Released => (false, Action::Release),
+            Goal::Retained => (false, Action::Release),
             // All others go with the cluster.
-            Goal::Gone => (self.kind == Kind::FargateProfiles, Action::Delete),
+            Goal::Deleted => (self.kind == Kind::FargateProfiles, Action::Delete),
         };
         if !may_be_there || refs.get(&cluster::key()).is_none() {
-            return nothing(Seen::default());
+            return nothing(Detail::default());
         }
         let seen = match self.find(cloud, last).await {
-            Err(failure) if failure.class == Class::Gone => Seen::default(),
+            Err(failure) if failure.class == Class::NotFound => Detail::default(),
             other => other?,
         };
         if seen.found.is_empty() { nothing(seen) } else { Ok(Presence::Ours(observed(seen, action))) }
     }
 
-    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         Err(Failure::invalid(format!("{} are never made", self.kind.key())))
     }
 
-    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<Seen>, _: &[Change]) -> Result<Observed<Seen>, Failure> {
+    async fn update(
+        &self,
+        _: &Cloud,
+        _: &Refs,
+        _: &Observation<Detail>,
+        _: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
         Err(Failure::invalid(format!("{} are swept", self.kind.key())))
     }
 
-    async fn delete(&self, _: &Cloud, _: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         Err(Failure::invalid(format!("{} are swept", self.kind.key())))
     }
 
-    async fn list_sweep(&self, _: &Cloud, seen: &Observed<Seen>) -> Result<Sweep, Failure> {
+    async fn list_sweep(&self, _: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
         let target = |found: &Found| {
             let part_of = cluster::key();
             let proof = match found.tags.owner() {
@@ -320,10 +326,10 @@ impl Resource for Unlisted {
     async fn sweep(
         &self,
         cloud: &Cloud,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         action: Action,
         swept: &Swept,
-    ) -> Result<Presence<Seen>, Failure> {
+    ) -> Result<Presence<Detail>, Failure> {
         let left = self.remove(cloud, &seen.detail, &swept.allowed).await?;
         let gone = action == Action::Delete && left.found.is_empty();
         Ok(if gone { Presence::Absent } else { Presence::Ours(observed(left, action)) })
@@ -343,7 +349,7 @@ mod tests {
 
     fn profiles(listed: &[&str]) -> Unlisted {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = Making {
+        let making = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: BTreeMap::new(),
@@ -360,8 +366,8 @@ mod tests {
 
     #[test]
     fn what_is_found_and_not_listed_is_to_go_one_at_a_time() {
-        let seen = Seen { found: vec![found("a", false), found("b", false)], stay: BTreeSet::new() };
-        let fields = |of: &Unlisted, seen: &Observed<Seen>| {
+        let seen = Detail { found: vec![found("a", false), found("b", false)], stay: BTreeSet::new() };
+        let fields = |of: &Unlisted, seen: &Observation<Detail>| {
             of.diff(seen, &Refs::default()).into_iter().map(|change| change.field).collect::<Vec<_>>()
         };
         let all = observed(seen.clone(), Action::Update);
@@ -369,7 +375,7 @@ mod tests {
         assert_eq!(fields(&profiles(&[]), &all), ["fargateProfiles[a]", "fargateProfiles[b]"]);
         // Listed again since it was seen.
         assert_eq!(fields(&profiles(&["a"]), &all), ["fargateProfiles[b]"]);
-        let going = observed(Seen { found: vec![found("a", true), found("b", false)], ..seen }, Action::Update);
+        let going = observed(Detail { found: vec![found("a", true), found("b", false)], ..seen }, Action::Update);
         assert!(matches!(&going.phase, Phase::Busy { note, .. } if note == "deleting a"));
     }
 
@@ -381,13 +387,13 @@ mod tests {
         let cluster = Gate { key: cluster::key(), open: true, why: String::new(), holds: Vec::new() };
         let graph = Graph::<Cloud>::new(vec![Arc::new(profiles(&[])) as _], vec![cluster]).unwrap();
         let mut memory = Memory::new(now, Duration::ZERO, []);
-        let there = || Observed::ready("id", "ACTIVE", Arc::new(()) as Arc<dyn std::any::Any + Send + Sync>);
-        memory.saw(&unlisted, Presence::Borrowed(there()), now);
+        let there = || Observation::ready("id", "ACTIVE", Arc::new(()) as Arc<dyn std::any::Any + Send + Sync>);
+        memory.record_observation(&unlisted, Presence::External(there()), now);
         memory.entry(&unlisted).due = Some(Timestamp::MAX);
         notice(&mut memory, &graph);
         assert_eq!(memory.entry(&unlisted).due, Some(Timestamp::MAX), "nothing was dropped");
         let dropped = fargate_profile::key("a");
-        memory.saw(&dropped, Presence::Ours(there()), now);
+        memory.record_observation(&dropped, Presence::Ours(there()), now);
         notice(&mut memory, &graph);
         assert_eq!(memory.entry(&unlisted).due, None);
         assert!(memory.get(&dropped).is_none(), "its line in status goes");

@@ -60,7 +60,7 @@ impl Unlisted {
     /// Whether one that is not listed is to go.
     pub(super) async fn judge(&self, cloud: &Cloud, name: &str, id: &str) -> Result<Judged, Failure> {
         let found = match self.describe(cloud, name, id).await {
-            Err(error) if error.class() == Class::Gone => return Ok(Judged::Gone),
+            Err(error) if error.class() == Class::NotFound => return Ok(Judged::Gone),
             other => other?,
         };
         let Some(found) = found else { return Ok(Judged::Stays) };

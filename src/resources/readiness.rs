@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::cloud::Cloud;
 use crate::api::KubernetesVersion;
-use crate::aws::{Fresh, Service};
+use crate::aws::{MaxStaleness, Service};
 use crate::engine::{Class, Failure};
 use crate::upgrade::addons::Offer;
 use crate::upgrade::preflight::{Insight, InsightStatus};
@@ -21,7 +21,7 @@ const OFFERS_BELIEVED: Duration = Duration::from_secs(6 * 3600);
 /// The Kubernetes versions that EKS offers in the region, and until when it supports them. A read may be as old as
 /// `age`, and never older than such things are believed.
 pub async fn versions(cloud: &Cloud, age: Duration) -> Result<BTreeMap<KubernetesVersion, SupportDates>, Failure> {
-    let offered = cloud.aws.snapshots.cluster_versions(Fresh::within(OFFERS_BELIEVED.min(age))).await?;
+    let offered = cloud.aws.snapshots.cluster_versions(MaxStaleness::within(OFFERS_BELIEVED.min(age))).await?;
     let day = |time: Option<jiff::Timestamp>| time.map(|time| time.to_zoned(TimeZone::UTC).date());
     let dates = offered.iter().filter_map(|one| {
         let dates = SupportDates { standard: day(one.standard_ends), extended: day(one.extended_ends) };
@@ -37,7 +37,7 @@ pub async fn addon_offers(
     on: &[KubernetesVersion],
     age: Duration,
 ) -> Result<BTreeMap<KubernetesVersion, Vec<Offer>>, Failure> {
-    let offers = cloud.aws.snapshots.addon_offers(addon, Fresh::within(OFFERS_BELIEVED.min(age))).await?;
+    let offers = cloud.aws.snapshots.addon_offers(addon, MaxStaleness::within(OFFERS_BELIEVED.min(age))).await?;
     let of = |kubernetes: &KubernetesVersion| {
         let name = kubernetes.to_string();
         let there = offers.iter().filter_map(|offer| offer.for_kubernetes(&name));
@@ -94,7 +94,7 @@ async fn named(cloud: &Cloud, cluster: &str, id: &str) -> Result<Vec<String>, Fa
     let request = cloud.aws.eks.describe_insight().cluster_name(cluster).id(id);
     let insight = match cloud.aws.call(Service::Eks, "DescribeInsight", id, request.send()).await {
         // It went after the list was read.
-        Err(error) if error.class() == Class::Gone => return Ok(Vec::new()),
+        Err(error) if error.class() == Class::NotFound => return Ok(Vec::new()),
         other => other?.insight,
     };
     let resources = insight.as_ref().map_or(&[][..], |insight| insight.resources());
@@ -104,7 +104,7 @@ async fn named(cloud: &Cloud, cluster: &str, id: &str) -> Result<Vec<String>, Fa
 
 /// Free addresses of subnets, by id.
 pub async fn free_addresses(cloud: &Cloud, subnets: &[String]) -> Result<Vec<(String, i32)>, Failure> {
-    let seen = cloud.aws.snapshots.subnets_by_id(subnets, Fresh::now()).await?;
+    let seen = cloud.aws.snapshots.subnets_by_id(subnets, MaxStaleness::now()).await?;
     let ours = seen.iter().filter(|subnet| subnets.contains(&subnet.id));
     Ok(ours.map(|subnet| (subnet.id.clone(), subnet.free_addresses)).collect())
 }

@@ -11,7 +11,7 @@ use super::proof::Placed;
 use super::recovery::{ControlPlane, Found, Handle, Inventory, Place};
 use super::role;
 use crate::aws::tags::Tags;
-use crate::aws::{AwsError, Fresh, Service, Session};
+use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::Failure;
 
 fn placed<T: Placed>(all: &[T]) -> impl Iterator<Item = Found> {
@@ -27,7 +27,7 @@ fn placed<T: Placed>(all: &[T]) -> impl Iterator<Item = Found> {
 ///
 /// # Errors
 /// Of the first read that fails: a part is no inventory.
-pub async fn in_account(aws: &Session, fresh: Fresh) -> Result<Vec<Found>, Failure> {
+pub async fn in_account(aws: &Session, fresh: MaxStaleness) -> Result<Vec<Found>, Failure> {
     let all = AccountLists::read(aws, fresh).await?;
     let in_use = |id: &str| {
         all.addresses.iter().any(|one| one.address.allocation_id == id && one.address.association_id.is_some())
@@ -82,7 +82,7 @@ pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlan
 /// # Errors
 /// Of the first read that fails.
 pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, Failure> {
-    let (mut found, in_eks) = futures::try_join!(in_account(aws, Fresh::now()), in_cluster(aws, cluster_name))?;
+    let (mut found, in_eks) = futures::try_join!(in_account(aws, MaxStaleness::now()), in_cluster(aws, cluster_name))?;
     let control_plane = match in_eks {
         Some((control_plane, more)) => {
             found.extend(more);
@@ -159,7 +159,7 @@ pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<Found>
 pub async fn oidc_providers(aws: &Session) -> Result<Vec<Found>, Failure> {
     let of_region = format!("oidc-provider/oidc.eks.{}.", aws.region);
     let mut found = Vec::new();
-    for arn in aws.snapshots.oidc_providers(Fresh::now()).await?.iter().filter(|arn| arn.contains(&of_region)) {
+    for arn in aws.snapshots.oidc_providers(MaxStaleness::now()).await?.iter().filter(|arn| arn.contains(&of_region)) {
         found.extend(provider(aws, arn).await?);
     }
     Ok(found)

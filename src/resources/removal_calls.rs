@@ -1,11 +1,11 @@
 //! How what [`super::removals`] is about is found and deleted. I/O: EC2 and IAM.
 
 use super::cloud::{Cloud, Tagged};
-use super::removals::{Found, Removals, Seen, route_key};
+use super::removals::{Detail, Found, Removals, route_key};
 use super::{oidc_provider, vpc};
 use crate::aws::snapshots::network::{NatGatewayState, RouteState};
 use crate::aws::snapshots::{Address, NatGateway, RouteTable, RouteTarget};
-use crate::aws::{AwsError, Fresh, Service};
+use crate::aws::{AwsError, MaxStaleness, Service};
 use crate::engine::{Allowed, Class, Failure, Key};
 
 /// Destination of the routes to NAT gateways.
@@ -18,7 +18,7 @@ fn lives(gateway: &NatGateway) -> bool {
 
 impl Removals {
     /// What is there of them.
-    pub(super) async fn find(&self, cloud: &Cloud, fresh: Fresh) -> Result<Seen, Failure> {
+    pub(super) async fn find(&self, cloud: &Cloud, fresh: MaxStaleness) -> Result<Detail, Failure> {
         let reads = &cloud.aws.snapshots;
         let (gateways, addresses, endpoints, groups) = futures::try_join!(
             reads.nat_gateways(fresh),
@@ -75,7 +75,7 @@ impl Removals {
         }
         let is_there = |key: &Key| found.iter().any(|one| one.key == *key);
         let gone = self.things.iter().map(|(key, _)| key).filter(|key| !is_there(key)).cloned().collect();
-        Ok(Seen { found, gone })
+        Ok(Detail { found, gone })
     }
 
     /// Whether it is that one, and still carries our tag: without it, somebody keeps it.
@@ -155,12 +155,12 @@ impl Removals {
     }
 
     /// Deletes what the checker let pass, routes before gateways. Returns what is left.
-    pub(super) async fn remove(&self, cloud: &Cloud, seen: &Seen, allowed: &[Allowed]) -> Result<Seen, Failure> {
+    pub(super) async fn remove(&self, cloud: &Cloud, seen: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
         let mut failed = None;
         let mut left = seen.clone();
         for one in allowed {
             match delete(cloud, one.id()).await {
-                Err(error) if error.class() != Class::Gone => {
+                Err(error) if error.class() != Class::NotFound => {
                     failed.get_or_insert(Failure::from(error));
                     // What it leads to is not taken from under it.
                     if one.id().starts_with("rtb-") {

@@ -10,15 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::cloud::{Cloud, Intervals, Making};
+use super::cloud::{Cloud, Intervals, ResourceContext};
 use super::proof::Owned;
 use super::route;
 use super::route_table::Table;
 use crate::engine::failure::span;
 use crate::engine::memory::Entry;
 use crate::engine::{
-    Action, Change, Class, Failure, Graph, Key, Look, Memory, Observed, Phase, Presence, Proof, Refs, Resource, Rest,
-    Scope, Sweep, Swept, Target,
+    Action, Change, Class, Failure, Graph, Key, Memory, Observation, ObserveOptions, Phase, PollPolicy, Presence,
+    Proof, Refs, Resource, Scope, Sweep, Swept, Target,
 };
 
 /// Kinds of which a spec may ask for fewer than before.
@@ -58,7 +58,7 @@ pub struct Found {
 
 /// What is seen of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     /// What is still there.
     pub found: Vec<Found>,
     /// What was to go and is gone.
@@ -82,7 +82,7 @@ fn field(key: &Key) -> String {
 
 impl Removals {
     /// Of `made`, what none of `nodes` (keys of the graph) stands for; `None` when that is nothing.
-    pub fn new(making: &Making<'_>, made: &[Owned], nodes: &BTreeSet<Key>) -> Option<Self> {
+    pub fn new(making: &ResourceContext<'_>, made: &[Owned], nodes: &BTreeSet<Key>) -> Option<Self> {
         let dropped = |(key, _): &&Owned| KINDS.contains(&key.kind()) && !nodes.contains(key);
         let things: Vec<Owned> = made.iter().filter(dropped).cloned().collect();
         let instead = |key: &&Key| matches!(key.kind(), "vpc" | "vpcEndpoint" | "natGateway" | "route");
@@ -102,10 +102,10 @@ impl Removals {
 }
 
 /// Where they stand: nothing more is begun while one is going.
-fn observed(seen: Seen) -> Observed<Seen> {
+fn observed(seen: Detail) -> Observation<Detail> {
     let going: Vec<_> = seen.found.iter().filter(|found| found.deleting).map(|found| found.id.clone()).collect();
     let state = if seen.found.is_empty() { "none" } else { "found" };
-    let all = Observed::ready("list", state, seen);
+    let all = Observation::ready("list", state, seen);
     if going.is_empty() {
         return all;
     }
@@ -151,7 +151,7 @@ pub fn is_removable(key: &Key) -> bool {
 pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>, now: Timestamp) {
     let dropped = memory.iter().map(|(key, _)| key).filter(|key| KINDS.contains(&key.kind()));
     let dropped: Vec<Key> = dropped.filter(|key| graph.node(key).is_none()).cloned().collect();
-    let seen = memory.observed(&key()).and_then(|seen| seen.detail.downcast_ref::<Seen>()).cloned();
+    let seen = memory.observed(&key()).and_then(|seen| seen.detail.downcast_ref::<Detail>()).cloned();
     let found = seen.unwrap_or_default().found;
     let mut is_new = false;
     for dropped in dropped {
@@ -171,10 +171,10 @@ pub fn forget_gone(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Durati
     if graph.node(&key()).is_none() {
         memory.forget(&key());
     }
-    let looked_at = memory.get(&key()).and_then(|entry| entry.seen_at);
-    let seen = memory.observed(&key()).and_then(|seen| seen.detail.downcast_ref::<Seen>()).cloned();
+    let looked_at = memory.get(&key()).and_then(|entry| entry.observed_at);
+    let seen = memory.observed(&key()).and_then(|seen| seen.detail.downcast_ref::<Detail>()).cloned();
     let seen = seen.unwrap_or_default();
-    let (since, settle) = (memory.since, memory.settle);
+    let (since, read_after_write_window) = (memory.since, memory.read_after_write_window);
     let is_over = |key: &Key, entry: &Entry| {
         let Some(recorded) = &entry.recorded else { return true };
         let after = |pause: Duration| recorded.at.max(since).saturating_add(span(pause)).unwrap_or(Timestamp::MAX);
@@ -182,8 +182,8 @@ pub fn forget_gone(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Durati
         match (key.kind(), &recorded.id) {
             // It is found in its table, with or without a record.
             ("route", _) => !is_known,
-            (_, Some(_)) => seen.gone.contains(key) && looked_at.is_some_and(|at| at >= after(settle)),
-            (_, None) => !is_known && now >= after(settle + survey_age),
+            (_, Some(_)) => seen.gone.contains(key) && looked_at.is_some_and(|at| at >= after(read_after_write_window)),
+            (_, None) => !is_known && now >= after(read_after_write_window + survey_age),
         }
     };
     let dropped = memory.iter().filter(|(key, _)| KINDS.contains(&key.kind()) && graph.node(key).is_none());
@@ -197,7 +197,7 @@ pub fn forget_gone(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Durati
 #[async_trait]
 impl Resource for Removals {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key()
@@ -221,7 +221,7 @@ impl Resource for Removals {
         Duration::from_secs(60)
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
@@ -230,7 +230,7 @@ impl Resource for Removals {
         Some(Scope { subject: super::cluster::key(), name, owner, prunes: false })
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let to_go = seen.detail.found.iter().filter(|found| !found.deleting);
         to_go.map(|found| Change::in_place(field(&found.key), &found.id, "")).collect()
     }
@@ -239,31 +239,37 @@ impl Resource for Removals {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        look: &Look,
-        last: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
         // What others read before the edit may not show what was made just before it.
-        let fresh = if last.is_none() { crate::aws::Fresh::now() } else { super::cloud::fresh(look) };
+        let fresh = if last.is_none() { crate::aws::MaxStaleness::now() } else { super::cloud::fresh(options) };
         let seen = self.find(cloud, fresh).await?;
         let is_there = !seen.found.is_empty();
-        Ok(if is_there { Presence::Ours(observed(seen)) } else { Presence::Borrowed(observed(seen)) })
+        Ok(if is_there { Presence::Ours(observed(seen)) } else { Presence::External(observed(seen)) })
     }
 
-    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         Err(Failure::invalid("removals are never made"))
     }
 
-    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<Seen>, _: &[Change]) -> Result<Observed<Seen>, Failure> {
+    async fn update(
+        &self,
+        _: &Cloud,
+        _: &Refs,
+        _: &Observation<Detail>,
+        _: &[Change],
+    ) -> Result<Observation<Detail>, Failure> {
         Err(Failure::invalid("removals are swept"))
     }
 
-    async fn delete(&self, _: &Cloud, _: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         Err(Failure::invalid("removals are swept"))
     }
 
     /// What is there may have changed since it was seen; what was not seen then stood in no plan that anybody could approve.
-    async fn list_sweep(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Sweep, Failure> {
-        let mut found = self.find(cloud, crate::aws::Fresh::now()).await?.found;
+    async fn list_sweep(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
+        let mut found = self.find(cloud, crate::aws::MaxStaleness::now()).await?.found;
         found.retain(|one| seen.detail.found.iter().any(|shown| shown.id == one.id && shown.key == one.key));
         Ok(list(&found))
     }
@@ -271,10 +277,10 @@ impl Resource for Removals {
     async fn sweep(
         &self,
         cloud: &Cloud,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         _: Action,
         swept: &Swept,
-    ) -> Result<Presence<Seen>, Failure> {
+    ) -> Result<Presence<Detail>, Failure> {
         if swept.allowed.is_empty() {
             let blocked = swept.blocked.clone();
             let pending = || swept.pending.clone().map(|note| Failure::new(Class::Busy, note));

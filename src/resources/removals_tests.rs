@@ -12,7 +12,7 @@ use crate::resources::{cluster, elastic_ip, nat_gateway, oidc_provider, security
 
 fn removals(made: &[Key], nodes: &[Key]) -> Option<Removals> {
     let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-    let making = Making {
+    let making = ResourceContext {
         owner: &owner,
         cluster_name: "demo",
         user_tags: BTreeMap::new(),
@@ -73,7 +73,7 @@ fn routes_go_with_their_gateway_and_its_address_once_it_is_gone() {
     let going = vec![Found { deleting: true, ..all[1].clone() }, all[2].clone()];
     assert_eq!((ids(&list(&going)), list(&going).blocked), (vec![], None));
     assert!(
-        matches!(&observed(Seen { found: going, gone: Vec::new() }).phase, Phase::Busy { note, .. } if note.contains("nat-a"))
+        matches!(&observed(Detail { found: going, gone: Vec::new() }).phase, Phase::Busy { note, .. } if note.contains("nat-a"))
     );
     assert_eq!(ids(&list(&[Found { used_by: Vec::new(), ..all[2].clone() }])), ["eipalloc-a"]);
 }
@@ -100,7 +100,7 @@ fn each_is_a_difference_of_the_field_that_asked_for_it() {
         found(&oidc_provider::key(), "arn"),
         Found { deleting: true, ..found(&nat_gateway::key("b"), "nat-b") },
     ];
-    let seen = observed(Seen { found: all.to_vec(), gone: Vec::new() });
+    let seen = observed(Detail { found: all.to_vec(), gone: Vec::new() });
     let told: Vec<_> = of
         .diff(&seen, &Refs::default())
         .iter()
@@ -119,7 +119,7 @@ fn each_is_a_difference_of_the_field_that_asked_for_it() {
 fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let (eip, nat, intent) = (elastic_ip::key("a"), nat_gateway::key("a"), elastic_ip::key("b"));
-    let any = |detail: Seen| observed(detail).map(|seen| Arc::new(seen) as Arc<dyn std::any::Any + Send + Sync>);
+    let any = |detail: Detail| observed(detail).map(|seen| Arc::new(seen) as Arc<dyn std::any::Any + Send + Sync>);
     let gate = || Gate { key: cluster::key(), open: true, why: String::new(), holds: Vec::new() };
     let without = Graph::<Cloud>::new(Vec::new(), vec![gate()]).unwrap();
     let of = removals(&[eip.clone(), nat.clone()], &[]).unwrap();
@@ -127,7 +127,7 @@ fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
     let age = Duration::from_secs(600);
     let mut memory = Memory::new(at(0), Duration::from_secs(10), []);
     for key in [&eip, &nat, &vpc::key(), &route("a")] {
-        memory.saw(key, Presence::Ours(any(Seen::default())), at(100));
+        memory.record_observation(key, Presence::Ours(any(Detail::default())), at(100));
     }
     memory.intend(&intent, at(100));
     let left = |memory: &Memory| {
@@ -136,8 +136,8 @@ fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
     };
     // A look that began a moment after it was made may have missed it.
     let looked = |memory: &mut Memory, second| {
-        let detail = Seen { found: vec![found(&eip, "id"), found(&route("a"), "id")], gone: vec![nat.clone()] };
-        memory.saw(&key(), Presence::Ours(any(detail)), at(second));
+        let detail = Detail { found: vec![found(&eip, "id"), found(&route("a"), "id")], gone: vec![nat.clone()] };
+        memory.record_observation(&key(), Presence::Ours(any(detail)), at(second));
         forget_gone(memory, &with, age, at(second));
     };
     looked(&mut memory, 105);
@@ -155,18 +155,22 @@ fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
 fn what_was_looked_for_last_is_looked_for_anew_when_there_is_more_of_it() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let (eip, nat) = (elastic_ip::key("a"), nat_gateway::key("a"));
-    let any = |detail: Seen| observed(detail).map(|seen| Arc::new(seen) as Arc<dyn std::any::Any + Send + Sync>);
+    let any = |detail: Detail| observed(detail).map(|seen| Arc::new(seen) as Arc<dyn std::any::Any + Send + Sync>);
     let gate = Gate { key: cluster::key(), open: true, why: String::new(), holds: Vec::new() };
     let of = removals(&[eip.clone(), nat.clone()], &[]).unwrap();
     let graph = Graph::<Cloud>::new(vec![Arc::new(of) as _], vec![gate]).unwrap();
     let mut memory = Memory::new(at(0), Duration::ZERO, []);
-    memory.saw(&eip, Presence::Ours(any(Seen::default())), at(1));
-    memory.saw(&key(), Presence::Ours(any(Seen { found: vec![found(&eip, "id")], gone: Vec::new() })), at(1));
+    memory.record_observation(&eip, Presence::Ours(any(Detail::default())), at(1));
+    memory.record_observation(
+        &key(),
+        Presence::Ours(any(Detail { found: vec![found(&eip, "id")], gone: Vec::new() })),
+        at(1),
+    );
     notice(&mut memory, &graph, at(2));
     assert!(memory.get(&key()).is_some(), "it covers all there is");
     let entry = memory.get(&eip).unwrap();
     assert!(entry.presence.is_none() && entry.recorded.is_some() && entry.written_at == Some(at(2)));
-    memory.saw(&nat, Presence::Ours(any(Seen::default())), at(3));
+    memory.record_observation(&nat, Presence::Ours(any(Detail::default())), at(3));
     notice(&mut memory, &graph, at(4));
     assert!(memory.get(&key()).is_none());
 }

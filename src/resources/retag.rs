@@ -14,7 +14,7 @@ use super::recovery::{Handle, Item};
 use crate::api::SpecError;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
-use crate::engine::{Change, Failure, Graph, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Failure, Graph, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 struct Retag {
     item: Item,
@@ -46,13 +46,13 @@ pub fn digest(items: &[Item], what: &str) -> String {
 }
 
 impl Retag {
-    fn observed(&self, tags: &Tags) -> Observed<Tags> {
-        Observed::ready(&self.item.found.id, "", tags.clone())
+    fn observed(&self, tags: &Tags) -> Observation<Tags> {
+        Observation::ready(&self.item.found.id, "", tags.clone())
     }
 
     fn presence(&self, tags: &Tags) -> Presence<Tags> {
         let seen = self.observed(tags);
-        if self.wanted.missing_from(tags).is_empty() { Presence::Ours(seen) } else { Presence::Unclaimed(seen) }
+        if self.wanted.missing_from(tags).is_empty() { Presence::Ours(seen) } else { Presence::Unowned(seen) }
     }
 
     fn refused<T>(&self) -> Result<T, Failure> {
@@ -63,7 +63,7 @@ impl Retag {
 #[async_trait]
 impl Resource for Retag {
     type Cloud = Cloud;
-    type Seen = Tags;
+    type Detail = Tags;
 
     fn key(&self) -> Key {
         self.item.key.clone()
@@ -77,11 +77,11 @@ impl Resource for Retag {
         vec![("id", self.item.found.id.clone()), ("owner", self.item.found.tags.owner().unwrap_or_default().to_owned())]
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
-    fn diff(&self, _: &Observed<Tags>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, _: &Observation<Tags>, _: &Refs) -> Vec<Change> {
         Vec::new()
     }
 
@@ -90,27 +90,33 @@ impl Resource for Retag {
         &self,
         _: &Cloud,
         _: &Refs,
-        _: &Look,
-        last: Option<&Observed<Tags>>,
+        _: &ObserveOptions,
+        last: Option<&Observation<Tags>>,
     ) -> Result<Presence<Tags>, Failure> {
         // What this process wrote may not show in reads yet.
         let written = last.filter(|last| self.wanted.missing_from(&last.detail).is_empty());
         Ok(self.presence(written.map_or(&self.item.found.tags, |last| &last.detail)))
     }
 
-    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observed<Tags>, Failure> {
+    async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Tags>, Failure> {
         self.refused()
     }
 
-    async fn update(&self, _: &Cloud, _: &Refs, _: &Observed<Tags>, _: &[Change]) -> Result<Observed<Tags>, Failure> {
+    async fn update(
+        &self,
+        _: &Cloud,
+        _: &Refs,
+        _: &Observation<Tags>,
+        _: &[Change],
+    ) -> Result<Observation<Tags>, Failure> {
         self.refused()
     }
 
-    async fn delete(&self, _: &Cloud, _: &Observed<Tags>) -> Result<Presence<Tags>, Failure> {
+    async fn delete(&self, _: &Cloud, _: &Observation<Tags>) -> Result<Presence<Tags>, Failure> {
         self.refused()
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Tags>) -> Result<Observed<Tags>, Failure> {
+    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Tags>) -> Result<Observation<Tags>, Failure> {
         let missing = self.wanted.missing_from(&seen.detail);
         for id in &self.item.along {
             // Of the security group that EKS made with the cluster's tags.

@@ -8,13 +8,15 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::cloud::{AccountSettings, Cloud, Intervals, Making, fresh};
+use super::cloud::{AccountSettings, Cloud, Intervals, ResourceContext, fresh};
 use super::eks_lists::all_pages;
 use super::ownership;
-use super::role_diff::Seen;
+use super::role_diff::Detail;
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service, Session, snapshots};
-use crate::engine::{Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::engine::{
+    Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
 
 /// Who takes on the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +133,12 @@ fn name(cluster: &str, uid: &str, purpose: Purpose) -> String {
 
 impl Role {
     /// A role of the cluster, with policies beside those that EKS asks for.
-    pub fn new(making: &Making<'_>, purpose: Purpose, more_policies: &[String], account: &AccountSettings) -> Self {
+    pub fn new(
+        making: &ResourceContext<'_>,
+        purpose: Purpose,
+        more_policies: &[String],
+        account: &AccountSettings,
+    ) -> Self {
         Self {
             purpose,
             name: making
@@ -169,12 +176,12 @@ impl Role {
 
     /// Node groups of the cluster that no NodeGroup stands for, and that may run with the role: an object that was not restored yet,
     /// or is not moved yet, or was let go of. Asked only where something would be taken from the role.
-    async fn node_groups_of_nobody(&self, cloud: &Cloud, there: &Seen, arn: &str) -> Result<Vec<String>, Failure> {
+    async fn node_groups_of_nobody(&self, cloud: &Cloud, there: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
         let Some(known) = self.node_groups.as_ref().filter(|_| self.takes_away(there, partition_of(arn))) else {
             return Ok(Vec::new());
         };
         match node_groups(&cloud.aws, &self.cluster_name).await {
-            Err(error) if error.class() == Class::Gone => Ok(Vec::new()),
+            Err(error) if error.class() == Class::NotFound => Ok(Vec::new()),
             // A policy of an older Keelson: what cannot be known takes nothing away.
             Err(error) if error.class() == Class::Denied => Ok(vec![format!("unknown: {error}")]),
             all => Ok(all?.into_iter().filter(|name| !known.contains(name)).collect()),
@@ -220,18 +227,18 @@ impl Role {
         Ok(())
     }
 
-    fn observed(&self, arn: &str, detail: Seen) -> Observed<Seen> {
+    fn observed(&self, arn: &str, detail: Detail) -> Observation<Detail> {
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let complete = self.policies(partition).iter().all(|policy| detail.attached.contains(policy));
         let phase = if complete { Phase::Ready } else { Phase::Incomplete };
         // Whoever has only the id makes the ARN of it, which a name is not enough for where there is a path.
         let in_root = arn.is_empty() || arn.ends_with(&format!(":role/{}", self.name));
         let id = if in_root { &self.name } else { arn };
-        Observed::ready(id, "available", detail).phase(phase).output("arn", arn)
+        Observation::ready(id, "available", detail).phase(phase).output("arn", arn)
     }
 
-    fn seen(&self, role: &snapshots::Role) -> Observed<Seen> {
-        let seen = self.observed(&role.arn, Seen::from(role));
+    fn seen(&self, role: &snapshots::Role) -> Observation<Detail> {
+        let seen = self.observed(&role.arn, Detail::from(role));
         match role.created {
             Some(created) => seen.output(CREATED_AT, created.to_string()),
             None => seen,
@@ -242,7 +249,7 @@ impl Role {
 #[async_trait]
 impl Resource for Role {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(self.purpose)
@@ -254,11 +261,11 @@ impl Resource for Role {
         vec![("name", self.name.clone()), ("policies", policies.join(", "))]
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         self.differences(&seen.detail, partition_of(seen.outputs.get("arn").map_or("", String::as_str)))
     }
 
@@ -266,17 +273,17 @@ impl Resource for Role {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let roles = cloud.aws.snapshots.roles(fresh(look)).await?;
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let roles = cloud.aws.snapshots.roles(fresh(options)).await?;
         let Some(role) = roles.iter().find(|role| role.name == self.name) else { return Ok(Presence::Absent) };
         let mut seen = self.seen(role);
         seen.detail.node_groups_of_nobody = self.node_groups_of_nobody(cloud, &seen.detail, &role.arn).await?;
         Ok(ownership::presence(cloud, &role.tags, seen, || format!("role {}", role.arn)))
     }
 
-    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         let request = cloud
             .aws
             .iam
@@ -296,11 +303,11 @@ impl Resource for Role {
             other => other?,
         };
         let arn = answer.role.map(|role| role.arn).unwrap_or_default();
-        let detail = Seen {
+        let detail = Detail {
             trust: self.trust(),
             permissions_boundary: self.permissions_boundary.clone(),
             tags: self.tags.clone(),
-            ..Seen::default()
+            ..Detail::default()
         };
         Ok(self.observed(&arn, detail))
     }
@@ -309,16 +316,16 @@ impl Resource for Role {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut detail = seen.detail.clone();
         self.change(cloud, &mut detail, changes).await?;
         let changed = self.observed(seen.outputs.get("arn").map_or("", String::as_str), detail);
-        Ok(Observed { outputs: seen.outputs.clone(), ..changed })
+        Ok(Observation { outputs: seen.outputs.clone(), ..changed })
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         // What somebody attached to our role goes with it: IAM keeps no role with policies.
         let (iam, name) = (&cloud.aws.iam, &self.name);
         for policy in &seen.detail.attached {
@@ -340,13 +347,13 @@ impl Resource for Role {
         Ok(Presence::Absent)
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         self.tag(cloud, &mut seen.detail.tags, self.tags.ownership()).await?;
         Ok(seen)
     }
 
-    async fn release(&self, cloud: &Cloud, _: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, _: &Observation<Detail>) -> Result<(), Failure> {
         let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(ownership::released_keys()));
         cloud.aws.call(Service::Iam, "UntagRole", &self.name, request.send()).await?;
         Ok(())
@@ -364,7 +371,7 @@ fn partition_of(arn: &str) -> &str {
 
 pub(super) fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
     match answer {
-        Err(error) if error.class() != Class::Gone => Err(error.into()),
+        Err(error) if error.class() != Class::NotFound => Err(error.into()),
         _ => Ok(()),
     }
 }

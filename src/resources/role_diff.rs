@@ -15,7 +15,7 @@ use crate::engine::{Change, Failure};
 
 /// What is seen of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     /// JSON.
     pub(super) trust: String,
     pub(super) attached: Vec<String>,
@@ -28,7 +28,7 @@ pub struct Seen {
     pub(super) node_groups_of_nobody: Vec<String>,
 }
 
-impl From<&snapshots::Role> for Seen {
+impl From<&snapshots::Role> for Detail {
     fn from(role: &snapshots::Role) -> Self {
         Self {
             trust: role.trust_policy.clone(),
@@ -57,8 +57,8 @@ fn inline_field(name: &str) -> String {
 
 impl Role {
     /// Every field that differs.
-    pub(super) fn differences(&self, there: &Seen, partition: &str) -> Vec<Change> {
-        let Seen { trust, attached, inline, permissions_boundary, instance_profiles: _, tags, node_groups_of_nobody } =
+    pub(super) fn differences(&self, there: &Detail, partition: &str) -> Vec<Change> {
+        let Detail { trust, attached, inline, permissions_boundary, instance_profiles: _, tags, node_groups_of_nobody } =
             there;
         let mut changes = Vec::new();
         if let Some(wanted) = &self.permissions_boundary
@@ -91,7 +91,7 @@ impl Role {
     }
 
     /// Whether a policy is attached or written into it that is to go.
-    pub(super) fn takes_away(&self, there: &Seen, partition: &str) -> bool {
+    pub(super) fn takes_away(&self, there: &Detail, partition: &str) -> bool {
         let wanted = self.policies(partition);
         !there.inline.is_empty() || there.attached.iter().any(|policy| !self.keeps(policy, &wanted))
     }
@@ -105,7 +105,7 @@ impl Role {
     }
 
     /// Makes the changes, and `detail` as it is then.
-    pub(super) async fn change(&self, cloud: &Cloud, detail: &mut Seen, changes: &[Change]) -> Result<(), Failure> {
+    pub(super) async fn change(&self, cloud: &Cloud, detail: &mut Detail, changes: &[Change]) -> Result<(), Failure> {
         let (iam, name) = (&cloud.aws.iam, &self.name);
         // First what takes rights away.
         if let Some(boundary) = self.permissions_boundary.as_ref().filter(|_| changes_field(changes, BOUNDARY)) {
@@ -144,7 +144,7 @@ impl Role {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::cloud::{AccountSettings, Intervals, Making, Owner};
+    use crate::resources::cloud::{AccountSettings, Intervals, Owner, ResourceContext};
 
     const BOUNDARY_ARN: &str = "arn:aws:iam::123456789012:policy/keelson-boundary";
     const MORE: &str = "arn:aws:iam::123456789012:policy/more";
@@ -155,7 +155,7 @@ mod tests {
 
     fn role(purpose: Purpose, boundary: Option<&str>) -> Role {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = Making {
+        let making = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: BTreeMap::new(),
@@ -168,17 +168,17 @@ mod tests {
         Role::new(&making, purpose, &more, &account)
     }
 
-    fn as_asked(role: &Role) -> Seen {
-        Seen {
+    fn as_asked(role: &Role) -> Detail {
+        Detail {
             trust: role.trust(),
             attached: role.policies("aws"),
             permissions_boundary: role.permissions_boundary.clone(),
             tags: role.tags.clone().without([]),
-            ..Seen::default()
+            ..Detail::default()
         }
     }
 
-    fn told(role: &Role, change: impl FnOnce(&mut Seen)) -> Vec<String> {
+    fn told(role: &Role, change: impl FnOnce(&mut Detail)) -> Vec<String> {
         let mut there = as_asked(role);
         change(&mut there);
         let told = |Change { field, from, to, .. }: Change| format!("{field}: {from} -> {to}");
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_boundary_is_compared_where_the_account_names_one() {
-        let other = |there: &mut Seen| there.permissions_boundary = Some(aws("PowerUserAccess"));
+        let other = |there: &mut Detail| there.permissions_boundary = Some(aws("PowerUserAccess"));
         assert_eq!(told(&role(Purpose::Node, None), other), Vec::<String>::new());
         let differs = told(&role(Purpose::Node, Some(BOUNDARY_ARN)), other);
         assert_eq!(differs, [format!("permissionsBoundary: {} -> {BOUNDARY_ARN}", aws("PowerUserAccess"))]);
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_auto_mode_needs_stays_and_so_does_what_node_groups_ask_for_and_may_not_have() {
-        let attach = |policy: String| move |there: &mut Seen| there.attached.push(policy);
+        let attach = |policy: String| move |there: &mut Detail| there.attached.push(policy);
         let compute = aws("AmazonEKSComputePolicy");
         let cluster = role(Purpose::Cluster, None);
         assert_eq!(told(&cluster, attach(compute.clone())), Vec::<String>::new());

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::RouteState;
 
-use super::cloud::{Cloud, Intervals, Making, fresh};
+use super::cloud::{Cloud, Intervals, ResourceContext, fresh};
 use super::route_table::Table;
 use super::{internet_gateway, nat_gateway};
 use crate::aws::Service;
 use crate::aws::snapshots::RouteTarget;
-use crate::engine::{Change, Class, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// Everything that is not in the VPC.
 const ANYWHERE: &str = "0.0.0.0/0";
@@ -23,7 +23,7 @@ pub struct Route {
 
 /// Where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     target: RouteTarget,
     blackhole: bool,
 }
@@ -35,12 +35,12 @@ pub fn key(table: &Table) -> Key {
 
 impl Route {
     /// The public subnets' route to the internet.
-    pub fn to_internet(making: &Making<'_>) -> Self {
+    pub fn to_internet(making: &ResourceContext<'_>) -> Self {
         Self { table: Table::Public, nat: None, intervals: making.intervals }
     }
 
     /// A private subnet's route to the NAT gateway in `nat_zone`.
-    pub fn to_nat(making: &Making<'_>, table: Table, nat_zone: &str) -> Self {
+    pub fn to_nat(making: &ResourceContext<'_>, table: Table, nat_zone: &str) -> Self {
         Self { table, nat: Some(nat_zone.into()), intervals: making.intervals }
     }
 
@@ -56,15 +56,15 @@ impl Route {
     }
 }
 
-fn observed(table: &str, detail: Seen) -> Observed<Seen> {
+fn observed(table: &str, detail: Detail) -> Observation<Detail> {
     let state = if detail.blackhole { "blackhole" } else { "active" };
-    Observed::ready(format!("{table}:{ANYWHERE}"), state, detail).output("routeTable", table)
+    Observation::ready(format!("{table}:{ANYWHERE}"), state, detail).output("routeTable", table)
 }
 
 #[async_trait]
 impl Resource for Route {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(&self.table)
@@ -86,11 +86,11 @@ impl Resource for Route {
         vec![("destination", ANYWHERE.into()), ("target", self.target().to_string())]
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         let Some(id) = refs.get(&self.target()) else { return Vec::new() };
         if seen.detail.target == self.wanted(id) {
             return Vec::new();
@@ -102,10 +102,10 @@ impl Resource for Route {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let tables = cloud.aws.snapshots.route_tables(fresh(look)).await?;
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let tables = cloud.aws.snapshots.route_tables(fresh(options)).await?;
         let table = refs.get(&self.table.key());
         let Some(table) = tables.iter().find(|one| Some(one.id.as_str()) == table) else {
             return Ok(Presence::Absent);
@@ -114,10 +114,10 @@ impl Resource for Route {
             return Ok(Presence::Absent);
         };
         let blackhole = route.state == Some(RouteState::Blackhole);
-        Ok(Presence::Ours(observed(&table.id, Seen { target: route.target.clone(), blackhole })))
+        Ok(Presence::Ours(observed(&table.id, Detail { target: route.target.clone(), blackhole })))
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let (table, target) = (refs.id(&self.table.key())?, refs.id(&self.target())?);
         let request = cloud.aws.ec2.create_route().route_table_id(table).destination_cidr_block(ANYWHERE);
         let request = match self.nat {
@@ -132,16 +132,16 @@ impl Resource for Route {
             }
             other => other?,
         }
-        Ok(observed(table, Seen { target: self.wanted(target), blackhole: false }))
+        Ok(observed(table, Detail { target: self.wanted(target), blackhole: false }))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        _: &Observed<Seen>,
+        _: &Observation<Detail>,
         _: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let (table, target) = (refs.id(&self.table.key())?, refs.id(&self.target())?);
         let request = cloud.aws.ec2.replace_route().route_table_id(table).destination_cidr_block(ANYWHERE);
         let request = match self.nat {
@@ -149,10 +149,10 @@ impl Resource for Route {
             None => request.gateway_id(target),
         };
         cloud.aws.call(Service::Ec2, "ReplaceRoute", table, request.send()).await?;
-        Ok(observed(table, Seen { target: self.wanted(target), blackhole: false }))
+        Ok(observed(table, Detail { target: self.wanted(target), blackhole: false }))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let table = seen.outputs.get("routeTable").cloned().unwrap_or_default();
         let request = cloud.aws.ec2.delete_route().route_table_id(&table).destination_cidr_block(ANYWHERE);
         cloud.aws.call(Service::Ec2, "DeleteRoute", &table, request.send()).await?;

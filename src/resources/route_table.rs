@@ -4,13 +4,13 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
 use super::proof::{Claim, find};
 use super::vpc;
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
-use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// Which route table: all public subnets share one, each private subnet has its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,11 +61,11 @@ pub struct RouteTable {
 }
 
 /// Its tags are all that can differ.
-pub type Seen = Tags;
+pub type Detail = Tags;
 
 impl RouteTable {
     /// A route table.
-    pub fn new(making: &Making<'_>, table: Table) -> Self {
+    pub fn new(making: &ResourceContext<'_>, table: Table) -> Self {
         Self { tags: making.tags(&table.key()), table, intervals: making.intervals }
     }
 }
@@ -73,7 +73,7 @@ impl RouteTable {
 #[async_trait]
 impl Resource for RouteTable {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         self.table.key()
@@ -92,7 +92,7 @@ impl Resource for RouteTable {
         Vec::new()
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
@@ -100,7 +100,7 @@ impl Resource for RouteTable {
         true
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         tag_changes(&self.tags, &seen.detail)
     }
 
@@ -108,17 +108,17 @@ impl Resource for RouteTable {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let tables = cloud.aws.snapshots.route_tables(fresh(look)).await?;
-        Ok(match find(cloud, &tables, &self.table.key(), look, refs) {
-            Claim::Ours(table) => Presence::Ours(Observed::ready(&table.id, "available", table.tags.clone())),
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let tables = cloud.aws.snapshots.route_tables(fresh(options)).await?;
+        Ok(match find(cloud, &tables, &self.table.key(), options, refs) {
+            Claim::Ours(table) => Presence::Ours(Observation::ready(&table.id, "available", table.tags.clone())),
             other => other.not_ours(),
         })
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let request = cloud
             .aws
             .ec2
@@ -128,28 +128,28 @@ impl Resource for RouteTable {
         let name = self.table.key().to_string();
         let answer = cloud.aws.call(Service::Ec2, "CreateRouteTable", &name, request.send()).await?;
         let id = answer.route_table.and_then(|table| table.route_table_id).unwrap_or_default();
-        Ok(Observed::ready(id, "available", self.tags.clone()))
+        Ok(Observation::ready(id, "available", self.tags.clone()))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         cloud.tag_ec2(&seen.id, &mut seen.detail, changed_tags(changes)).await?;
         Ok(seen)
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.ec2.delete_route_table().route_table_id(&seen.id);
         cloud.aws.call(Service::Ec2, "DeleteRouteTable", &seen.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_ec2(&seen.id).await
     }
 }

@@ -2,12 +2,12 @@
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, Making, fresh};
+use super::cloud::{Cloud, Intervals, ResourceContext, fresh};
 use super::route_table::Table;
 use super::subnet;
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
-use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// A subnet's tie to its route table.
 pub struct RouteTableAssociation {
@@ -17,7 +17,7 @@ pub struct RouteTableAssociation {
 }
 
 /// The table it leads to.
-pub type Seen = String;
+pub type Detail = String;
 
 /// Its name in the graph.
 pub fn key(tier: SubnetTier, zone: &str) -> Key {
@@ -26,7 +26,7 @@ pub fn key(tier: SubnetTier, zone: &str) -> Key {
 
 impl RouteTableAssociation {
     /// The tie of a zone's subnet.
-    pub fn new(making: &Making<'_>, tier: SubnetTier, zone: &str) -> Self {
+    pub fn new(making: &ResourceContext<'_>, tier: SubnetTier, zone: &str) -> Self {
         Self { tier, zone: zone.into(), intervals: making.intervals }
     }
 
@@ -39,14 +39,14 @@ impl RouteTableAssociation {
     }
 }
 
-fn observed(id: &str, table: &str) -> Observed<Seen> {
-    Observed::ready(id, "associated", table.to_owned())
+fn observed(id: &str, table: &str) -> Observation<Detail> {
+    Observation::ready(id, "associated", table.to_owned())
 }
 
 #[async_trait]
 impl Resource for RouteTableAssociation {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(self.tier, &self.zone)
@@ -73,11 +73,11 @@ impl Resource for RouteTableAssociation {
         vec![("routeTable", self.table().to_string())]
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         match refs.get(&self.table()) {
             Some(table) if table != seen.detail => vec![Change::in_place("routeTable", &seen.detail, table)],
             _ => Vec::new(),
@@ -88,10 +88,10 @@ impl Resource for RouteTableAssociation {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let tables = cloud.aws.snapshots.route_tables(fresh(look)).await?;
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let tables = cloud.aws.snapshots.route_tables(fresh(options)).await?;
         let Some(subnet) = refs.get(&self.subnet()) else { return Ok(Presence::Absent) };
         let ours = tables.iter().filter(|table| table.tags.is_owned_by(&cloud.owner.uid));
         let mut all = ours.flat_map(|table| table.associations.iter().map(move |one| (&table.id, one)));
@@ -99,7 +99,7 @@ impl Resource for RouteTableAssociation {
         Ok(found.map_or(Presence::Absent, |(table, association)| Presence::Ours(observed(&association.id, table))))
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let (subnet, table) = (refs.id(&self.subnet())?, refs.id(&self.table())?);
         let request = cloud.aws.ec2.associate_route_table().subnet_id(subnet).route_table_id(table);
         let answer = cloud.aws.call(Service::Ec2, "AssociateRouteTable", subnet, request.send()).await?;
@@ -110,16 +110,16 @@ impl Resource for RouteTableAssociation {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         _: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let table = refs.id(&self.table())?;
         let request = cloud.aws.ec2.replace_route_table_association().association_id(&seen.id).route_table_id(table);
         let answer = cloud.aws.call(Service::Ec2, "ReplaceRouteTableAssociation", &seen.id, request.send()).await?;
         Ok(observed(&answer.new_association_id.unwrap_or_default(), table))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.ec2.disassociate_route_table().association_id(&seen.id);
         cloud.aws.call(Service::Ec2, "DisassociateRouteTable", &seen.id, request.send()).await?;
         Ok(Presence::Absent)

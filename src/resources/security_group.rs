@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType};
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
 use super::proof::{Claim, find};
 use super::vpc;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
-use crate::engine::{Change, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource};
 
 const HTTPS: i32 = 443;
 
@@ -22,7 +22,7 @@ pub struct SecurityGroup {
 
 /// What is seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     lets_https_in: bool,
     tags: Tags,
 }
@@ -34,21 +34,21 @@ pub fn key() -> Key {
 
 impl SecurityGroup {
     /// A group that lets HTTPS in from the VPC.
-    pub fn new(making: &Making<'_>, vpc_cidr: &str) -> Self {
+    pub fn new(making: &ResourceContext<'_>, vpc_cidr: &str) -> Self {
         let name = format!("keelson-{}-endpoints", making.cluster_name);
         Self { name, vpc_cidr: vpc_cidr.into(), tags: making.tags(&key()), intervals: making.intervals }
     }
 }
 
-fn observed(id: &str, detail: Seen) -> Observed<Seen> {
+fn observed(id: &str, detail: Detail) -> Observation<Detail> {
     let phase = if detail.lets_https_in { Phase::Ready } else { Phase::Incomplete };
-    Observed::ready(id, "available", detail).phase(phase)
+    Observation::ready(id, "available", detail).phase(phase)
 }
 
 #[async_trait]
 impl Resource for SecurityGroup {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key()
@@ -67,7 +67,7 @@ impl Resource for SecurityGroup {
         vec![("ingress", format!("{HTTPS}/tcp from {}", self.vpc_cidr))]
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
@@ -76,7 +76,7 @@ impl Resource for SecurityGroup {
         true
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &seen.detail.tags);
         if !seen.detail.lets_https_in {
             changes.push(Change::in_place("ingress", "", format!("{HTTPS}/tcp from {}", self.vpc_cidr)));
@@ -88,11 +88,11 @@ impl Resource for SecurityGroup {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let groups = cloud.aws.snapshots.security_groups(fresh(look)).await?;
-        let group = match find(cloud, &groups, &key(), look, refs) {
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let groups = cloud.aws.snapshots.security_groups(fresh(options)).await?;
+        let group = match find(cloud, &groups, &key(), options, refs) {
             Claim::Ours(group) => group,
             other => return Ok(other.not_ours()),
         };
@@ -100,10 +100,10 @@ impl Resource for SecurityGroup {
             .ingress
             .iter()
             .any(|rule| rule.protocol == "tcp" && rule.from_port == Some(HTTPS) && rule.cidrs.contains(&self.vpc_cidr));
-        Ok(Presence::Ours(observed(&group.id, Seen { lets_https_in, tags: group.tags.clone() })))
+        Ok(Presence::Ours(observed(&group.id, Detail { lets_https_in, tags: group.tags.clone() })))
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let request = cloud
             .aws
             .ec2
@@ -114,16 +114,16 @@ impl Resource for SecurityGroup {
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::SecurityGroup));
         let answer = cloud.aws.call(Service::Ec2, "CreateSecurityGroup", &self.name, request.send()).await?;
         let id = answer.group_id.unwrap_or_default();
-        Ok(observed(&id, Seen { lets_https_in: false, tags: self.tags.clone() }))
+        Ok(observed(&id, Detail { lets_https_in: false, tags: self.tags.clone() }))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut detail = seen.detail.clone();
         if changes_field(changes, "ingress") {
             let range = IpRange::builder().cidr_ip(&self.vpc_cidr).description("the VPC").build();
@@ -137,13 +137,13 @@ impl Resource for SecurityGroup {
         Ok(observed(&seen.id, detail))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.ec2.delete_security_group().group_id(&seen.id);
         cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &seen.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_ec2(&seen.id).await
     }
 }

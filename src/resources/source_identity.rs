@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::cloud::{AccountSettings, Making};
+use super::cloud::{AccountSettings, ResourceContext};
 use super::expand::Node;
 use super::pod_identity_association::{self, PodIdentityAssociation};
 use super::role::{self, Purpose, Role};
@@ -38,7 +38,7 @@ pub fn service_account(spec: &EksClusterSpec) -> Option<String> {
 /// Adds both. A role that an earlier spec asked for stays until the cluster goes, and goes with it.
 pub(super) fn add(
     nodes: &mut Vec<Node>,
-    making: &Making<'_>,
+    making: &ResourceContext<'_>,
     spec: &EksClusterSpec,
     account: &AccountSettings,
     owned: &[Key],

@@ -8,13 +8,13 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 use ipnet::Ipv4Net;
 
 use super::blockers::{self, Part};
-use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
 use super::proof::{Claim, find};
 use super::{cluster, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
-use crate::engine::{Change, Failure, Key, Look, Observed, Presence, Refs, Resource, Rest};
+use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// A subnet of the cluster's own VPC.
 pub struct Subnet {
@@ -27,7 +27,7 @@ pub struct Subnet {
 
 /// What is seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     vpc: String,
     zone: String,
     cidr: String,
@@ -60,7 +60,7 @@ pub fn zone_of(key: &Key) -> Option<(SubnetTier, &str)> {
 
 impl Subnet {
     /// A subnet of a zone.
-    pub fn new(making: &Making<'_>, tier: SubnetTier, zone: &str, cidr: Ipv4Net) -> Self {
+    pub fn new(making: &ResourceContext<'_>, tier: SubnetTier, zone: &str, cidr: Ipv4Net) -> Self {
         let role = match tier {
             SubnetTier::Private => "kubernetes.io/role/internal-elb",
             SubnetTier::Public => "kubernetes.io/role/elb",
@@ -70,12 +70,12 @@ impl Subnet {
         Self { tier, zone: zone.into(), cidr, tags, intervals: making.intervals }
     }
 
-    fn observed(&self, id: &str, state: &str, detail: Seen) -> Observed<Seen> {
+    fn observed(&self, id: &str, state: &str, detail: Detail) -> Observation<Detail> {
         let tier = match self.tier {
             SubnetTier::Private => "Private",
             SubnetTier::Public => "Public",
         };
-        Observed::ready(id, state, detail.clone())
+        Observation::ready(id, state, detail.clone())
             .output("zone", detail.zone)
             .output("tier", tier)
             .output("cidr", detail.cidr)
@@ -89,7 +89,7 @@ impl Subnet {
 #[async_trait]
 impl Resource for Subnet {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(self.tier, &self.zone)
@@ -113,7 +113,7 @@ impl Resource for Subnet {
         vec![("cidr", self.cidr.to_string()), ("zone", self.zone.clone())]
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
@@ -121,8 +121,8 @@ impl Resource for Subnet {
         true
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
-        let Seen { vpc: _, zone, cidr, public_addresses, tags } = &seen.detail;
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let Detail { vpc: _, zone, cidr, public_addresses, tags } = &seen.detail;
         let mut changes = tag_changes(&self.tags, tags);
         let why = "a subnet keeps its place: make a new cluster in a new VPC";
         if cidr != &self.cidr.to_string() {
@@ -142,15 +142,15 @@ impl Resource for Subnet {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let subnets = cloud.aws.snapshots.subnets(fresh(look)).await?;
-        let subnet = match find(cloud, &subnets, &Resource::key(self), look, refs) {
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let subnets = cloud.aws.snapshots.subnets(fresh(options)).await?;
+        let subnet = match find(cloud, &subnets, &Resource::key(self), options, refs) {
             Claim::Ours(subnet) => subnet,
             other => return Ok(other.not_ours()),
         };
-        let detail = Seen {
+        let detail = Detail {
             vpc: subnet.vpc_id.clone(),
             zone: subnet.zone.clone(),
             cidr: subnet.cidr.clone(),
@@ -161,7 +161,7 @@ impl Resource for Subnet {
         Ok(Presence::Ours(self.observed(&subnet.id, state, detail)))
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let name = Resource::key(self).to_string();
         let request = cloud
             .aws
@@ -173,7 +173,7 @@ impl Resource for Subnet {
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::Subnet));
         let answer = cloud.aws.call(Service::Ec2, "CreateSubnet", &name, request.send()).await?;
         let id = answer.subnet.and_then(|subnet| subnet.subnet_id).unwrap_or_default();
-        let detail = Seen {
+        let detail = Detail {
             vpc: refs.id(&vpc::key())?.to_owned(),
             zone: self.zone.clone(),
             cidr: self.cidr.to_string(),
@@ -187,9 +187,9 @@ impl Resource for Subnet {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut detail = seen.detail.clone();
         if changes_field(changes, "mapPublicIpOnLaunch") {
             let value = AttributeBooleanValue::builder().value(self.wants_public_addresses()).build();
@@ -201,7 +201,7 @@ impl Resource for Subnet {
         Ok(self.observed(&seen.id, &seen.state, detail))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.ec2.delete_subnet().subnet_id(&seen.id);
         match cloud.aws.call(Service::Ec2, "DeleteSubnet", &seen.id, request.send()).await {
             Ok(_) => Ok(Presence::Absent),
@@ -209,7 +209,7 @@ impl Resource for Subnet {
         }
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_ec2(&seen.id).await
     }
 }

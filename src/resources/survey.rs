@@ -11,7 +11,7 @@ use crate::api::SpecError;
 use crate::api::network::{Vpc, Zones};
 use crate::aws::snapshots::catalogue::AvailabilityZoneState;
 use crate::aws::tags::{self, Tags};
-use crate::aws::{Fresh, Service, Session};
+use crate::aws::{MaxStaleness, Service, Session};
 use crate::engine::{Class, Failure, Key};
 
 /// Zones come and go once in years.
@@ -33,11 +33,11 @@ pub struct Survey {
 
 /// Looks which zones there are and what the object owns in EC2 and IAM.
 pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Result<Survey, Failure> {
-    let zones = cloud.aws.snapshots.zones(Fresh::within(ZONES_BELIEVED)).await?;
+    let zones = cloud.aws.snapshots.zones(MaxStaleness::within(ZONES_BELIEVED)).await?;
     let usable = zones.iter().filter(|zone| zone.state == Some(AvailabilityZoneState::Available));
     let mut available_zones: Vec<_> = usable.map(|zone| zone.name.clone()).collect();
     available_zones.sort();
-    let Tagged { ours, .. } = tagged(cloud, Fresh::within(max_age), records).await?;
+    let Tagged { ours, .. } = tagged(cloud, MaxStaleness::within(max_age), records).await?;
     // What is on record may be newer than these lists, or in none of them. It is looked at before anything is done to it.
     let recorded = records.ids().filter(|(key, _)| removals::is_removable(key));
     let recorded: Vec<Owned> = recorded.filter(|(key, _)| ours.iter().all(|(other, _)| other != key)).collect();
@@ -48,7 +48,7 @@ pub async fn survey(cloud: &Cloud, max_age: Duration, records: &Records) -> Resu
 
 /// Refuses a Kubernetes version that EKS does not offer in the region.
 pub async fn offered(cloud: &Cloud, version: &str) -> Result<(), Failure> {
-    let offered = cloud.aws.snapshots.cluster_versions(Fresh::within(VERSIONS_BELIEVED)).await?;
+    let offered = cloud.aws.snapshots.cluster_versions(MaxStaleness::within(VERSIONS_BELIEVED)).await?;
     // A list without anything says nothing.
     let offered: Vec<_> = offered.iter().map(|one| one.version.as_str()).collect();
     if offered.is_empty() || offered.contains(&version) {
@@ -69,7 +69,7 @@ pub struct Left {
 
 /// Everything that still carries the owner's tag, read anew.
 pub async fn left(cloud: &Cloud, records: &Records) -> Result<Left, Failure> {
-    let Tagged { ours, claims } = tagged(cloud, Fresh::now(), records).await?;
+    let Tagged { ours, claims } = tagged(cloud, MaxStaleness::now(), records).await?;
     let described = |all: Vec<Owned>| all.into_iter().map(|(key, id)| format!("{key} {id}")).collect();
     Ok(Left { ours: described(ours), claims: described(claims) })
 }
@@ -79,7 +79,7 @@ struct Tagged {
     claims: Vec<Owned>,
 }
 
-async fn tagged(cloud: &Cloud, fresh: Fresh, records: &Records) -> Result<Tagged, Failure> {
+async fn tagged(cloud: &Cloud, fresh: MaxStaleness, records: &Records) -> Result<Tagged, Failure> {
     let lists = AccountLists::read(&cloud.aws, fresh).await?;
     let of_vpcs = records.sort(cloud, &lists.vpcs, &BTreeSet::new());
     let places: BTreeSet<String> = of_vpcs.0.iter().map(|(_, id)| id.clone()).collect();
@@ -109,7 +109,8 @@ async fn tagged(cloud: &Cloud, fresh: Fresh, records: &Records) -> Result<Tagged
 /// The UID of the object called `namespace/name` that has the cluster `cluster_name`, by what carries its name as a tag: for
 /// whoever has no object at hand.
 pub async fn owner_of(aws: &Session, cluster: &str, cluster_name: &str) -> Result<Option<String>, Failure> {
-    let (vpcs, roles) = futures::try_join!(aws.snapshots.vpcs(Fresh::any()), aws.snapshots.roles(Fresh::any()))?;
+    let (vpcs, roles) =
+        futures::try_join!(aws.snapshots.vpcs(MaxStaleness::any()), aws.snapshots.roles(MaxStaleness::any()))?;
     // What is retained names the cluster, too, but no owner.
     let of_cluster = |tags: &Tags| tags.owner().filter(|_| tags.get(tags::CLUSTER) == Some(cluster)).map(str::to_owned);
     let vpc = vpcs.iter().find_map(|vpc| of_cluster(&vpc.tags));
@@ -119,14 +120,14 @@ pub async fn owner_of(aws: &Session, cluster: &str, cluster_name: &str) -> Resul
     // One that was taken over has a network and a role of others.
     let request = aws.eks.describe_cluster().name(cluster_name);
     match aws.call(Service::Eks, "DescribeCluster", cluster_name, request.send()).await {
-        Err(error) if error.class() == Class::Gone => Ok(None),
+        Err(error) if error.class() == Class::NotFound => Ok(None),
         other => Ok(of_cluster(&Tags::from_eks(other?.cluster.as_ref().and_then(|cluster| cluster.tags())))),
     }
 }
 
 /// The names of the roles that carry the UID, by key: for whoever has no record at hand.
 pub async fn roles_of(aws: &Session, uid: &str) -> Result<BTreeMap<Key, String>, Failure> {
-    let roles = aws.snapshots.roles(Fresh::any()).await?;
+    let roles = aws.snapshots.roles(MaxStaleness::any()).await?;
     let ours = roles.iter().filter(|role| role.tags.is_owned_by(uid));
     Ok(ours.filter_map(|role| Some((Key::parse(role.tags.resource()?), role.name.clone()))).collect())
 }
@@ -140,7 +141,7 @@ pub async fn node_group_owner(
 ) -> Result<Option<String>, Failure> {
     let request = aws.eks.describe_nodegroup().cluster_name(cluster_name).nodegroup_name(name);
     match aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await {
-        Err(error) if error.class() == Class::Gone => Ok(None),
+        Err(error) if error.class() == Class::NotFound => Ok(None),
         Err(error) => Err(error.into()),
         Ok(answer) => {
             let tags = Tags::from_eks(answer.nodegroup.as_ref().and_then(|group| group.tags()));

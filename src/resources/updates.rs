@@ -12,7 +12,7 @@ use super::cloud::Cloud;
 use crate::api::RECONCILE_AT_ANNOTATION;
 use crate::aws::Service;
 use crate::aws::tokens::client_token;
-use crate::engine::{Action, Class, FailedOperation, Failure, Look, Observed, Operation, Phase};
+use crate::engine::{Action, Class, FailedOperation, Failure, Observation, ObserveOptions, Operation, Phase};
 
 /// What is updated. EKS finds the updates of node groups and add-ons only by their names.
 #[derive(Clone, Copy, Debug)]
@@ -73,7 +73,7 @@ impl<'a> Updated<'a> {
             .set_nodegroup_name(self.node_group())
             .set_addon_name(self.addon());
         match cloud.aws.call(Service::Eks, "DescribeUpdate", id, request.send()).await {
-            Err(error) if error.class() == Class::Gone => Ok(None),
+            Err(error) if error.class() == Class::NotFound => Ok(None),
             other => Ok(other?.update),
         }
     }
@@ -113,20 +113,20 @@ impl<'a> Updated<'a> {
 pub async fn follow<T>(
     cloud: &Cloud,
     updated: Updated<'_>,
-    seen: Observed<T>,
-    look: &Look,
-    last: Option<&Observed<T>>,
-) -> Result<Observed<T>, Failure> {
+    seen: Observation<T>,
+    options: &ObserveOptions,
+    last: Option<&Observation<T>>,
+) -> Result<Observation<T>, Failure> {
     let busy = matches!(seen.phase, Phase::Busy { action: Action::Update, .. });
     let over = last.and_then(|last| last.outputs.get(LAST)).cloned();
     let known_failed = last.and_then(|last| last.failed_operation.clone());
     let known = match last.and_then(|last| last.operation.as_ref()) {
         Some(operation) => Some(&operation.id),
-        None => look.recorded_operation.as_ref(),
+        None => options.recorded_operation.as_ref(),
     };
     // How it ended is known already, and does not change.
     let known = known.filter(|id| over.as_ref() != Some(id));
-    let mut seen = Observed { failed_operation: known_failed, ..seen };
+    let mut seen = Observation { failed_operation: known_failed, ..seen };
     if let Some(over) = over {
         seen = seen.output(LAST, over);
     }
@@ -152,7 +152,7 @@ pub async fn follow<T>(
 }
 
 /// What is seen right after an update was begun: EKS tells what has become of it where the same call was sent before.
-pub fn begun<T>(seen: Observed<T>, updated: Updated<'_>, update: Option<Update>) -> Observed<T> {
+pub fn begun<T>(seen: Observation<T>, updated: Updated<'_>, update: Option<Update>) -> Observation<T> {
     match update {
         Some(update) => noted(seen, updated, &update),
         None => seen.phase(Phase::Busy { action: Action::Update, since: None, note: String::new() }),
@@ -161,17 +161,17 @@ pub fn begun<T>(seen: Observed<T>, updated: Updated<'_>, update: Option<Update>)
 
 /// The client token of an update: the same when the call is repeated after a crash or a lost answer, another once an update
 /// before it is over or a person has changed something. `step` names what is changed from what to what.
-pub fn token<T>(cloud: &Cloud, seen: &Observed<T>, step: &str) -> String {
+pub fn token<T>(cloud: &Cloud, seen: &Observation<T>, step: &str) -> String {
     let after = seen.outputs.get(LAST).map_or("", String::as_str);
-    client_token(&cloud.owner.uid, 0, &format!("{step}, {}, after {after}", cloud.salt))
+    client_token(&cloud.owner.uid, 0, &format!("{step}, {}, after {after}", cloud.client_token_seed))
 }
 
-fn noted<T>(seen: Observed<T>, updated: Updated<'_>, update: &Update) -> Observed<T> {
+fn noted<T>(seen: Observation<T>, updated: Updated<'_>, update: &Update) -> Observation<T> {
     match update.status() {
-        Some(UpdateStatus::Successful) => Observed { failed_operation: None, ..seen }.output(LAST, id(update)),
+        Some(UpdateStatus::Successful) => Observation { failed_operation: None, ..seen }.output(LAST, id(update)),
         Some(UpdateStatus::Failed | UpdateStatus::Cancelled) => {
             let failed = Some(failed(updated, update));
-            Observed { failed_operation: failed, ..seen }.output(LAST, id(update))
+            Observation { failed_operation: failed, ..seen }.output(LAST, id(update))
         }
         _ => {
             let since = update.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
@@ -190,7 +190,7 @@ fn kind(update: &Update) -> String {
 
 fn failed(updated: Updated<'_>, update: &Update) -> FailedOperation {
     let evicting = update.errors().iter().any(|error| code(error) == "PodEvictionFailure");
-    let class = if evicting { Class::Obstructed } else { Class::GaveUp };
+    let class = if evicting { Class::EvictionBlocked } else { Class::OperationFailed };
     let ended = update.status().map_or("ended", |status| match status {
         UpdateStatus::Cancelled => "was cancelled",
         _ => "failed",
@@ -239,8 +239,8 @@ mod tests {
         of.status(status).set_errors(Some(errors)).build()
     }
 
-    fn noted_on(update: &Update) -> Observed<()> {
-        noted(Observed::ready("demo", "ACTIVE", ()), Updated::NodeGroup("demo", "spot"), update)
+    fn noted_on(update: &Update) -> Observation<()> {
+        noted(Observation::ready("demo", "ACTIVE", ()), Updated::NodeGroup("demo", "spot"), update)
     }
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
             .build();
         let seen = noted_on(&update(UpdateStatus::Failed, Some(error)));
         let failed = seen.failed_operation.unwrap();
-        assert_eq!(failed.failure.class, Class::GaveUp);
+        assert_eq!(failed.failure.class, Class::OperationFailed);
         assert_eq!(
             failed.failure.message,
             "EKS update u-1 (VersionUpdate) of node group spot of cluster demo failed: NodeCreationFailure: Couldn't proceed \
@@ -274,7 +274,7 @@ mod tests {
     fn pods_that_may_not_be_evicted_are_for_people_to_move() {
         let error = ErrorDetail::builder().error_code(ErrorCode::PodEvictionFailure).build();
         let failed = noted_on(&update(UpdateStatus::Failed, Some(error))).failed_operation.unwrap();
-        assert_eq!(failed.failure.class, Class::Obstructed);
+        assert_eq!(failed.failure.class, Class::EvictionBlocked);
         assert!(failed.failure.message.contains("keelson.dev/reconcile-at"), "{}", failed.failure);
     }
 

@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 
 use super::blockers::{self, Part};
-use super::cloud::{Cloud, Intervals, Making, changed_tags, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
 use super::proof::{Claim, find};
 use crate::aws::tags::Tags;
-use crate::aws::{Fresh, Service};
-use crate::engine::{Change, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::aws::{MaxStaleness, Service};
+use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource};
 
 /// A VPC of the cluster's own.
 pub struct Vpc {
@@ -21,7 +21,7 @@ pub struct Vpc {
 
 /// What is seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     cidr: String,
     tags: Tags,
     dns_support: bool,
@@ -35,21 +35,21 @@ pub fn key() -> Key {
 
 impl Vpc {
     /// A VPC with one range of addresses.
-    pub fn new(making: &Making<'_>, cidr: &str) -> Self {
+    pub fn new(making: &ResourceContext<'_>, cidr: &str) -> Self {
         Self { cidr: cidr.into(), tags: making.tags(&key()), intervals: making.intervals }
     }
 
-    fn observed(&self, id: &str, state: &str, detail: Seen) -> Observed<Seen> {
+    fn observed(&self, id: &str, state: &str, detail: Detail) -> Observation<Detail> {
         let dns = detail.dns_support && detail.dns_hostnames;
         let phase = if dns { Phase::Ready } else { Phase::Incomplete };
-        Observed::ready(id, state, detail).phase(phase).output("cidr", &self.cidr)
+        Observation::ready(id, state, detail).phase(phase).output("cidr", &self.cidr)
     }
 }
 
 #[async_trait]
 impl Resource for Vpc {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key()
@@ -59,7 +59,7 @@ impl Resource for Vpc {
         vec![("cidr", self.cidr.clone())]
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
@@ -67,8 +67,8 @@ impl Resource for Vpc {
         true
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
-        let Seen { cidr, tags, dns_support, dns_hostnames } = &seen.detail;
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let Detail { cidr, tags, dns_support, dns_hostnames } = &seen.detail;
         let mut changes = tag_changes(&self.tags, tags);
         if cidr != &self.cidr {
             let why = "a VPC keeps its range: make a new cluster in a new VPC";
@@ -86,19 +86,19 @@ impl Resource for Vpc {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        last: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let vpcs = cloud.aws.snapshots.vpcs(fresh(look)).await?;
-        let vpc = match find(cloud, &vpcs, &key(), look, refs) {
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let vpcs = cloud.aws.snapshots.vpcs(fresh(options)).await?;
+        let vpc = match find(cloud, &vpcs, &key(), options, refs) {
             Claim::Ours(vpc) => vpc,
             other => return Ok(other.not_ours()),
         };
         let known = last.is_some_and(|last| last.id == vpc.id && last.phase == Phase::Ready);
         // Each VPC's attributes cost calls of their own: once seen as wanted they are believed for a while.
-        let dns_fresh = if known { Fresh::within(self.intervals.seldom()) } else { fresh(look) };
+        let dns_fresh = if known { MaxStaleness::within(self.intervals.seldom()) } else { fresh(options) };
         let dns = cloud.aws.snapshots.vpc_dns(&vpc.id, dns_fresh).await?;
-        let detail = Seen {
+        let detail = Detail {
             cidr: vpc.cidr.clone(),
             tags: vpc.tags.clone(),
             dns_support: dns.support,
@@ -108,7 +108,7 @@ impl Resource for Vpc {
         Ok(Presence::Ours(self.observed(&vpc.id, state, detail)))
     }
 
-    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         let request = cloud
             .aws
             .ec2
@@ -118,7 +118,8 @@ impl Resource for Vpc {
         let answer = cloud.aws.call(Service::Ec2, "CreateVpc", &cloud.owner.cluster, request.send()).await?;
         let id = answer.vpc.and_then(|vpc| vpc.vpc_id).unwrap_or_default();
         // A new VPC resolves names but gives none: EC2's defaults.
-        let detail = Seen { cidr: self.cidr.clone(), tags: self.tags.clone(), dns_support: true, dns_hostnames: false };
+        let detail =
+            Detail { cidr: self.cidr.clone(), tags: self.tags.clone(), dns_support: true, dns_hostnames: false };
         Ok(self.observed(&id, "available", detail))
     }
 
@@ -126,9 +127,9 @@ impl Resource for Vpc {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut detail = seen.detail.clone();
         let on = || AttributeBooleanValue::builder().value(true).build();
         // One attribute a call, and names need support first.
@@ -146,7 +147,7 @@ impl Resource for Vpc {
         Ok(self.observed(&seen.id, &seen.state, detail))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.ec2.delete_vpc().vpc_id(&seen.id);
         match cloud.aws.call(Service::Ec2, "DeleteVpc", &seen.id, request.send()).await {
             Ok(_) => Ok(Presence::Absent),
@@ -154,7 +155,7 @@ impl Resource for Vpc {
         }
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_ec2(&seen.id).await
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{ResourceType, VpcEndpointType};
 
-use super::cloud::{Cloud, Intervals, Making, changed_tags, changes_field, fresh, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
 use super::proof::{Claim, find};
 use super::route_table::Table;
 use super::{cluster, security_group, subnet, vpc};
@@ -18,7 +18,9 @@ use crate::api::node_group::SubnetTier;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::aws::{AwsError, Service, snapshots};
-use crate::engine::{Action, Change, Class, Failure, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest};
+use crate::engine::{
+    Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
+};
 
 /// How EC2 names an endpoint that is not there.
 const GONE: &str = "InvalidVpcEndpointId.NotFound";
@@ -36,7 +38,7 @@ pub struct VpcEndpoint {
 
 /// What is seen of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Detail {
     /// Route tables of a gateway endpoint, subnets of an interface endpoint.
     places: BTreeSet<String>,
     security_groups: BTreeSet<String>,
@@ -61,7 +63,7 @@ pub fn is_gateway(service: &str) -> bool {
 
 impl VpcEndpoint {
     /// An endpoint of a service, by its short name, e.g. `s3` or `ecr.api`.
-    pub fn new(making: &Making<'_>, service: &str, zones: &[String]) -> Self {
+    pub fn new(making: &ResourceContext<'_>, service: &str, zones: &[String]) -> Self {
         let tags = making.tags(&key(service));
         Self { service: service.into(), zones: zones.to_vec(), tags, intervals: making.intervals }
     }
@@ -76,7 +78,7 @@ impl VpcEndpoint {
     }
 }
 
-fn observed(endpoint: &snapshots::VpcEndpoint) -> Observed<Seen> {
+fn observed(endpoint: &snapshots::VpcEndpoint) -> Observation<Detail> {
     let state = endpoint.state.as_ref().map_or("pending", |state| state.as_str()).to_owned();
     let busy = |action| Phase::Busy { action, since: None, note: String::new() };
     // EC2 writes these states in both cases.
@@ -86,17 +88,17 @@ fn observed(endpoint: &snapshots::VpcEndpoint) -> Observed<Seen> {
         "failed" | "rejected" | "expired" | "partial" => Phase::Failed {
             reason: endpoint.failure.clone().unwrap_or_else(|| format!("AWS says {state}")),
             class: Class::Unknown,
-            make_again: false,
+            recreate: false,
         },
         _ => busy(Action::Create),
     };
-    let detail = Seen {
+    let detail = Detail {
         places: endpoint.route_table_ids.iter().chain(&endpoint.subnet_ids).cloned().collect(),
         security_groups: endpoint.security_group_ids.iter().cloned().collect(),
         private_dns: endpoint.private_dns,
         tags: endpoint.tags.clone(),
     };
-    Observed::ready(&endpoint.id, state, detail).phase(phase)
+    Observation::ready(&endpoint.id, state, detail).phase(phase)
 }
 
 /// Whether the token stands for another endpoint.
@@ -107,7 +109,7 @@ fn is_used_up(error: &AwsError) -> bool {
 #[async_trait]
 impl Resource for VpcEndpoint {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(&self.service)
@@ -137,11 +139,11 @@ impl Resource for VpcEndpoint {
         Duration::from_secs(if is_gateway(&self.service) { 5 } else { 60 })
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, refs: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &seen.detail.tags);
         let wanted: Vec<_> = self.places().iter().filter_map(|place| refs.get(place).map(str::to_owned)).collect();
         let missing: Vec<_> = wanted.iter().filter(|id| !seen.detail.places.contains(*id)).cloned().collect();
@@ -167,17 +169,17 @@ impl Resource for VpcEndpoint {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        look: &Look,
-        _: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
-        let endpoints = cloud.aws.snapshots.vpc_endpoints(fresh(look)).await?;
-        Ok(match find(cloud, &endpoints, &key(&self.service), look, refs) {
+        options: &ObserveOptions,
+        _: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
+        let endpoints = cloud.aws.snapshots.vpc_endpoints(fresh(options)).await?;
+        Ok(match find(cloud, &endpoints, &key(&self.service), options, refs) {
             Claim::Ours(endpoint) => Presence::Ours(observed(endpoint)),
             other => other.not_ours(),
         })
     }
 
-    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let name = key(&self.service).to_string();
         let places =
             self.places().iter().map(|place| refs.id(place).map(str::to_owned)).collect::<Result<Vec<_>, _>>()?;
@@ -215,9 +217,9 @@ impl Resource for VpcEndpoint {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut detail = seen.detail.clone();
         let request = || cloud.aws.ec2.modify_vpc_endpoint().vpc_endpoint_id(&seen.id);
         if changes_field(changes, SECURITY_GROUP) {
@@ -245,18 +247,18 @@ impl Resource for VpcEndpoint {
             detail.places.extend(missing);
         }
         cloud.tag_ec2(&seen.id, &mut detail.tags, changed_tags(changes)).await?;
-        Ok(Observed { detail, ..seen.clone() })
+        Ok(Observation { detail, ..seen.clone() })
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.ec2.delete_vpc_endpoints().vpc_endpoint_ids(&seen.id);
         cloud.aws.call(Service::Ec2, "DeleteVpcEndpoints", &seen.id, request.send()).await?;
         // Its addresses go some time after the answer.
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(Observed { state: "deleting".into(), phase, ..seen.clone() }))
+        Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..seen.clone() }))
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_ec2(&seen.id).await
     }
 }

@@ -13,9 +13,9 @@ use prometheus_client::registry::Registry;
 
 /// What became of a message of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heard {
+pub enum MessageOutcome {
     /// It named something of ours, which was looked at.
-    News,
+    Relevant,
     /// It named nothing of ours, or changed nothing.
     Unrelated,
     /// It was a call of this operator's.
@@ -26,14 +26,14 @@ pub enum Heard {
     Refused,
 }
 
-impl Heard {
+impl MessageOutcome {
     fn as_str(self) -> &'static str {
         match self {
-            Heard::News => "news",
-            Heard::Unrelated => "unrelated",
-            Heard::Own => "own",
-            Heard::Malformed => "malformed",
-            Heard::Refused => "refused",
+            MessageOutcome::Relevant => "relevant",
+            MessageOutcome::Unrelated => "unrelated",
+            MessageOutcome::Own => "own",
+            MessageOutcome::Malformed => "malformed",
+            MessageOutcome::Refused => "refused",
         }
     }
 }
@@ -74,14 +74,18 @@ impl EventMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let metrics =
             EventMetrics { messages: Family::default(), failures: Counter::default(), reachable: Reachable::default() };
-        registry.register("events", "Messages of the event queue by what became of them", metrics.messages.clone());
+        registry.register(
+            "cloudtrail_messages",
+            "Messages of the CloudTrail event queue, by result",
+            metrics.messages.clone(),
+        );
         registry.register("event_queue_failures", "Polls of the event queue that failed", metrics.failures.clone());
         registry.register_collector(Box::new(metrics.reachable.clone()));
         metrics
     }
 
     /// Counts a message.
-    pub fn heard(&self, what: Heard) {
+    pub fn heard(&self, what: MessageOutcome) {
         self.messages.get_or_create(&ResultLabels { result: what.as_str() }).inc();
     }
 

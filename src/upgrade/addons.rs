@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use super::observation::SeenAddon;
+use super::observation::ObservedAddon;
 use crate::api::KubernetesVersion;
 use crate::api::addons::AddonVersion;
 use crate::api::upgrade::FollowPolicy;
@@ -94,7 +94,7 @@ fn not_lowered(wanted: &Wanted, installed: &str, offers: &[Offer]) -> Option<Str
 }
 
 /// Whether an add-on is moved by itself at all: it is listed, and at Default or Latest only under `Follow`.
-fn moves(addon: &SeenAddon, policy: FollowPolicy) -> bool {
+fn moves(addon: &ObservedAddon, policy: FollowPolicy) -> bool {
     match addon.wanted {
         None => false,
         Some(Wanted::Exact(_)) => true,
@@ -105,7 +105,7 @@ fn moves(addon: &SeenAddon, policy: FollowPolicy) -> bool {
 /// The version an add-on is to have while the control plane is at `minor`; `None`: what it has. Where the control plane goes
 /// on to `next`, it is not moved to what would have to be undone right before that: [`before`] then finds what runs on both.
 pub fn steady(
-    addon: &SeenAddon,
+    addon: &ObservedAddon,
     policy: FollowPolicy,
     minor: KubernetesVersion,
     next: Option<KubernetesVersion>,
@@ -121,7 +121,7 @@ pub fn steady(
 /// The version an add-on must have before the control plane goes `from` one minor `to` another; `None`: none, or there is
 /// none that runs on both and it moves afterwards.
 pub fn before(
-    addon: &SeenAddon,
+    addon: &ObservedAddon,
     policy: FollowPolicy,
     from: KubernetesVersion,
     to: KubernetesVersion,
@@ -147,7 +147,7 @@ pub fn before(
 }
 
 /// Whether an exact version cannot be had yet, and can be after the step or later: until then the add-on may be moved.
-fn on_its_way(addon: &SeenAddon, exact: &str, from: KubernetesVersion, to: KubernetesVersion) -> bool {
+fn on_its_way(addon: &ObservedAddon, exact: &str, from: KubernetesVersion, to: KubernetesVersion) -> bool {
     let ahead = |minor: KubernetesVersion| if to > from { minor >= to } else { minor == to };
     let has = |offers: &Vec<Offer>| find(offers, exact).is_some();
     !addon.offered.get(&from).is_some_and(has)
@@ -156,7 +156,7 @@ fn on_its_way(addon: &SeenAddon, exact: &str, from: KubernetesVersion, to: Kuber
 
 /// The versions that EKS offers for a Kubernetes version instead of the exact one that is asked for; `None`: it offers that
 /// one, it is installed all the same, or nothing is known.
-pub fn not_offered(addon: &SeenAddon, minor: KubernetesVersion) -> Option<String> {
+pub fn not_offered(addon: &ObservedAddon, minor: KubernetesVersion) -> Option<String> {
     let Some(Wanted::Exact(exact)) = &addon.wanted else { return None };
     let offers = addon.offered.get(&minor)?;
     (*exact != addon.installed && find(offers, exact).is_none()).then(|| newest_names(offers))
@@ -183,7 +183,7 @@ pub enum Obstacle {
 
 /// Why a listed add-on stands in the way of a step, once what can be done before is done.
 pub fn obstacle(
-    addon: &SeenAddon,
+    addon: &ObservedAddon,
     policy: FollowPolicy,
     from: KubernetesVersion,
     to: KubernetesVersion,
@@ -242,10 +242,10 @@ mod tests {
         }
     }
 
-    fn addon(installed: &str, asked: &str, at_33: &str, at_34: &str) -> SeenAddon {
+    fn addon(installed: &str, asked: &str, at_33: &str, at_34: &str) -> ObservedAddon {
         let offered = BTreeMap::from([(minor("1.33"), offers(at_33)), (minor("1.34"), offers(at_34))]);
         let (name, installed) = ("coredns".into(), installed.into());
-        SeenAddon { name, installed, wanted: Some(wanted(asked)), state: AddonState::Settled, offered }
+        ObservedAddon { name, installed, wanted: Some(wanted(asked)), state: AddonState::Settled, offered }
     }
 
     #[test]
@@ -294,7 +294,7 @@ mod tests {
         let unknown = addon("v1", "Default", "v1 v2*", "v3*");
         assert_eq!(steady(&unknown, FOLLOW, minor("1.35"), None), None, "nothing is concluded from what was not asked");
         assert_eq!(steady(&unknown, MANUAL, minor("1.33"), None), None);
-        assert_eq!(steady(&SeenAddon { wanted: None, ..unknown }, FOLLOW, minor("1.33"), None), None);
+        assert_eq!(steady(&ObservedAddon { wanted: None, ..unknown }, FOLLOW, minor("1.33"), None), None);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Zoned};
 
 use super::addons::{self, Obstacle};
-use super::observation::{Goal, Seen, SeenNodeGroup};
-use super::skew::{self, Skew};
+use super::observation::{Goal, Observation, ObservedNodeGroup};
 use super::remaining_steps::moves_by_itself;
+use super::skew::{self, Skew};
 use super::windows::rfc3339;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
@@ -282,9 +282,9 @@ impl fmt::Display for Due {
 }
 
 /// What is left to a person now.
-pub(super) fn due(goal: &Goal, seen: &Seen) -> Vec<Due> {
+pub(super) fn due(goal: &Goal, seen: &Observation) -> Vec<Due> {
     let control_plane = seen.control_plane;
-    let left = |group: &&SeenNodeGroup| {
+    let left = |group: &&ObservedNodeGroup| {
         group.own.is_none()
             && group.version < control_plane
             && (group.suspended || group.custom_ami || goal.node_groups == FollowPolicy::Manual)
@@ -306,7 +306,7 @@ pub(super) fn due(goal: &Goal, seen: &Seen) -> Vec<Due> {
 }
 
 /// What a person must change before the control plane goes up to `to`.
-pub(super) fn of_step(goal: &Goal, seen: &Seen, to: KubernetesVersion) -> Vec<Block> {
+pub(super) fn of_step(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> Vec<Block> {
     let too_old = |version| skew::breaks(to, version) == Some(Skew::TooOld);
     let groups = seen.node_groups.iter().filter(|group| too_old(group.version)).filter_map(|group| {
         let by_itself = moves_by_itself(group, seen.control_plane).is_some_and(|own| !too_old(own));
@@ -329,7 +329,7 @@ pub(super) fn of_step(goal: &Goal, seen: &Seen, to: KubernetesVersion) -> Vec<Bl
 }
 
 /// What a person must change before the control plane goes back to `to`.
-pub(super) fn of_rollback(goal: &Goal, seen: &Seen, to: KubernetesVersion) -> Vec<Block> {
+pub(super) fn of_rollback(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> Vec<Block> {
     let from = seen.control_plane;
     let not_allowed = (!goal.allow_rollback).then_some(Block::RollbackNotAllowed { from, to });
     let too_far = (from.minors_ahead_of(to) != Some(1)).then_some(Block::RollbackTooFar { from, to });
@@ -347,7 +347,7 @@ pub(super) fn of_rollback(goal: &Goal, seen: &Seen, to: KubernetesVersion) -> Ve
     groups.into_iter().chain(others).chain(of_addons(goal, seen, to)).collect()
 }
 
-fn of_addons(goal: &Goal, seen: &Seen, to: KubernetesVersion) -> impl Iterator<Item = Block> {
+fn of_addons(goal: &Goal, seen: &Observation, to: KubernetesVersion) -> impl Iterator<Item = Block> {
     seen.addons.iter().filter_map(move |addon| {
         let obstacle = addons::obstacle(addon, goal.addons, seen.control_plane, to)?;
         let (name, installed) = (addon.name.clone(), addon.installed.clone());
@@ -356,7 +356,7 @@ fn of_addons(goal: &Goal, seen: &Seen, to: KubernetesVersion) -> impl Iterator<I
 }
 
 /// What stands in the way from the start: versions that cannot be had.
-pub(super) fn of_goal(goal: &Goal, seen: &Seen, path: &[KubernetesVersion]) -> Vec<Block> {
+pub(super) fn of_goal(goal: &Goal, seen: &Observation, path: &[KubernetesVersion]) -> Vec<Block> {
     let (from, to) = (seen.control_plane, goal.version);
     if to != from && path.is_empty() {
         return vec![Block::NoWay { from, to }];
@@ -371,7 +371,7 @@ pub(super) fn of_goal(goal: &Goal, seen: &Seen, path: &[KubernetesVersion]) -> V
 }
 
 /// Exact versions of add-ons that are not offered for the version the cluster is to have.
-pub(super) fn of_exact_addons(goal: &Goal, seen: &Seen) -> Vec<Block> {
+pub(super) fn of_exact_addons(goal: &Goal, seen: &Observation) -> Vec<Block> {
     let control_plane = goal.version;
     let addons = seen.addons.iter().filter_map(|addon| {
         let offered = addons::not_offered(addon, control_plane)?;

@@ -5,10 +5,10 @@ use std::fmt;
 
 use super::addons;
 use super::blocks::{self, Block, Due, Hold};
+use super::observation::{AddonState, Clock, ControlPlaneWork, Goal, Observation, ObservedNodeGroup, UnreadNodes};
 use super::preflight::Preflight;
-use super::observation::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenNodeGroup, UnreadNodes};
-use super::skew;
 use super::remaining_steps::{self, AddonStep, Stage, Step};
+use super::skew;
 use super::windows::WindowState;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
@@ -93,7 +93,7 @@ impl Decision {
 }
 
 /// Decides what may be done now. `preflight` is the last one that was made, whichever version it was for.
-pub fn decide(goal: &Goal, seen: &Seen, clock: &Clock, preflight: Option<&Preflight>) -> Decision {
+pub fn decide(goal: &Goal, seen: &Observation, clock: &Clock, preflight: Option<&Preflight>) -> Decision {
     let path = remaining_steps::path(seen.control_plane, goal.version);
     let stages = remaining_steps::way(goal, seen);
     let back = path.first().is_some_and(|to| *to < seen.control_plane);
@@ -110,7 +110,7 @@ pub fn decide(goal: &Goal, seen: &Seen, clock: &Clock, preflight: Option<&Prefli
     Decision { targets, state, path, way, ahead, due: blocks::due(goal, seen) }
 }
 
-fn targets(goal: &Goal, seen: &Seen, may_begin: bool, state: &State) -> Targets {
+fn targets(goal: &Goal, seen: &Observation, may_begin: bool, state: &State) -> Targets {
     let mut targets = Targets { control_plane: seen.control_plane, addons: BTreeMap::new(), node_groups: None };
     match state {
         State::Running(Step::ControlPlane { to, .. } | Step::Rollback { to, .. }) => targets.control_plane = *to,
@@ -127,14 +127,14 @@ fn targets(goal: &Goal, seen: &Seen, may_begin: bool, state: &State) -> Targets 
     targets
 }
 
-fn is_busy(seen: &Seen, one: &AddonStep) -> bool {
+fn is_busy(seen: &Observation, one: &AddonStep) -> bool {
     seen.addons.iter().any(|addon| addon.name == one.name && addon.state == AddonState::Busy)
 }
 
 /// All that a decision is made from.
 struct Scene<'a> {
     goal: &'a Goal,
-    seen: &'a Seen,
+    seen: &'a Observation,
     clock: &'a Clock,
     preflight: Option<&'a Preflight>,
     /// Whether the way goes back: a remedy that waits for no window, no preflight and no soak, as EKS takes a version back
@@ -296,7 +296,7 @@ impl Scene<'_> {
 
     /// Node groups that are on their way, and that the step would leave too far behind now.
     fn nodes_behind(&self, to: KubernetesVersion) -> Option<Hold> {
-        let names = |behind: &dyn Fn(&&SeenNodeGroup) -> bool| -> Vec<String> {
+        let names = |behind: &dyn Fn(&&ObservedNodeGroup) -> bool| -> Vec<String> {
             self.seen.node_groups.iter().filter(behind).map(|group| group.name.clone()).collect()
         };
         let moving = names(&|group| skew::breaks(to, group.version).is_some());

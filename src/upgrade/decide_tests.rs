@@ -16,20 +16,20 @@ fn goal(minor: u16) -> Goal {
     Goal { version: v(minor), node_groups, addons, allow_rollback: false }
 }
 
-fn group(name: &str, minor: u16, own: Option<u16>) -> SeenNodeGroup {
+fn group(name: &str, minor: u16, own: Option<u16>) -> ObservedNodeGroup {
     let kubelets = BTreeSet::from([v(minor)]);
     let (name, own) = (name.into(), own.map(v));
-    SeenNodeGroup { name, version: v(minor), own, kubelets, busy: false, suspended: false, custom_ami: false }
+    ObservedNodeGroup { name, version: v(minor), own, kubelets, busy: false, suspended: false, custom_ami: false }
 }
 
-fn decided(goal: &Goal, seen: &Seen) -> Decision {
+fn decided(goal: &Goal, seen: &Observation) -> Decision {
     let clock = Clock { now: Timestamp::UNIX_EPOCH, window: WindowState::Always, soaked: Soaked::default() };
     decide(goal, seen, &clock, None)
 }
 
 #[test]
 fn a_group_with_an_ami_of_its_own_is_nobodys_to_move_and_holds_no_one_up_before_it_must() {
-    let custom = |minor| SeenNodeGroup { custom_ami: true, ..group("gpu", minor, None) };
+    let custom = |minor| ObservedNodeGroup { custom_ami: true, ..group("gpu", minor, None) };
     // It follows the cluster, and is left behind: nothing waits for it, and what to do is said.
     let behind = decided(&goal(34), &cluster(34, &[custom(33)], &[]));
     assert_eq!(behind.state, State::Settled);
@@ -43,7 +43,7 @@ fn a_group_with_an_ami_of_its_own_is_nobodys_to_move_and_holds_no_one_up_before_
     assert!(way.way.iter().all(|step| !matches!(step, Step::NodeGroups { .. })), "{:?}", way.way);
 }
 
-fn addon(name: &str, minor: u16) -> SeenAddon {
+fn addon(name: &str, minor: u16) -> ObservedAddon {
     let offered = match name {
         "vpc-cni" => catalogue(&[("v1.19.0-eksbuild.1", 30..=34, 30..=31), ("v1.20.4-eksbuild.2", 31..=36, 32..=36)]),
         // One for each minor.
@@ -63,11 +63,11 @@ fn addon(name: &str, minor: u16) -> SeenAddon {
     };
     let at = &offered[&v(minor)];
     let installed = at.iter().find(|offer| offer.default).unwrap().version.clone();
-    SeenAddon { name: name.into(), installed, wanted: Some(Wanted::Default), state: AddonState::Settled, offered }
+    ObservedAddon { name: name.into(), installed, wanted: Some(Wanted::Default), state: AddonState::Settled, offered }
 }
 
-fn cluster(minor: u16, node_groups: &[SeenNodeGroup], addons: &[&str]) -> Seen {
-    Seen {
+fn cluster(minor: u16, node_groups: &[ObservedNodeGroup], addons: &[&str]) -> Observation {
+    Observation {
         control_plane: v(minor),
         control_plane_work: ControlPlaneWork::Idle,
         addons: addons.iter().map(|name| addon(name, minor)).collect(),

@@ -11,19 +11,21 @@ pub mod agent;
 pub mod blocks;
 pub mod decide;
 pub mod node_group;
-pub mod preflight;
 pub mod observation;
+pub mod preflight;
+pub mod remaining_steps;
 pub mod skew;
 pub mod soak;
 pub mod support;
-pub mod remaining_steps;
 pub mod windows;
 
 pub use agent::{AgentUpgrade, AgentVersions, Asker};
 pub use blocks::{Block, Hold};
 pub use decide::{Decision, State, Targets, decide};
+pub use observation::{
+    AddonState, Clock, ControlPlaneWork, Goal, Observation, ObservedAddon, ObservedNodeGroup, Soaked, UnreadNodes,
+};
 pub use preflight::Preflight;
-pub use observation::{AddonState, Clock, ControlPlaneWork, Goal, Seen, SeenAddon, SeenNodeGroup, Soaked, UnreadNodes};
 pub use remaining_steps::{AddonStep, Step};
 pub use windows::{WindowState, Windows};
 

@@ -40,15 +40,15 @@ impl Goal {
 
 /// What was seen of a cluster that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct Observation {
     /// Version of the control plane, as EKS says.
     pub control_plane: KubernetesVersion,
     /// What EKS does to the control plane now.
     pub control_plane_work: ControlPlaneWork,
     /// The add-ons that exist, listed in the spec or not.
-    pub addons: Vec<SeenAddon>,
+    pub addons: Vec<ObservedAddon>,
     /// The node groups of ours that exist.
-    pub node_groups: Vec<SeenNodeGroup>,
+    pub node_groups: Vec<ObservedNodeGroup>,
     /// Nodes that are in no node group of ours: name and version of the kubelet.
     pub other_kubelets: Vec<(String, KubernetesVersion)>,
     /// Why the kubelets are not known; `None`: they are, or do not matter.
@@ -79,7 +79,7 @@ pub enum ControlPlaneWork {
 
 /// An add-on that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenAddon {
+pub struct ObservedAddon {
     /// Name in EKS.
     pub name: String,
     /// Its version, as EKS says.
@@ -105,7 +105,7 @@ pub enum AddonState {
 
 /// A node group of ours that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeenNodeGroup {
+pub struct ObservedNodeGroup {
     /// Name in EKS.
     pub name: String,
     /// Its version, as EKS says.
@@ -122,7 +122,7 @@ pub struct SeenNodeGroup {
     pub custom_ami: bool,
 }
 
-impl SeenNodeGroup {
+impl ObservedNodeGroup {
     /// The oldest kubelet that is in it, or that it would make.
     pub fn oldest(&self) -> KubernetesVersion {
         self.kubelets.first().copied().map_or(self.version, |kubelet| kubelet.min(self.version))

@@ -8,7 +8,7 @@ use jiff::civil::Date;
 
 use super::addons::{self, Obstacle};
 use super::blocks::Block;
-use super::observation::SeenAddon;
+use super::observation::ObservedAddon;
 use super::support::SupportDates;
 use crate::api::KubernetesVersion;
 use crate::api::conditions::bounded;
@@ -147,13 +147,13 @@ pub fn version_offered(
 
 /// Whether the add-ons run on the next version, or are moved to one that does. Those that the spec does not list only warn.
 pub fn addon_compatibility(
-    seen: &[SeenAddon],
+    seen: &[ObservedAddon],
     policy: FollowPolicy,
     from: KubernetesVersion,
     to: KubernetesVersion,
 ) -> PreflightCheck {
     const NAME: &str = "AddonCompatibility";
-    let named = |addon: &SeenAddon| format!("{} {}", addon.name, addon.installed);
+    let named = |addon: &ObservedAddon| format!("{} {}", addon.name, addon.installed);
     let (mut failed, mut foreign, mut moved, mut unknown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for addon in seen {
         let Some(offers) = addon.offered.get(&to) else {

@@ -57,13 +57,13 @@ fn a_version_must_be_offered_and_warns_past_its_standard_support() {
     says(&version_offered(minor("1.34"), None, date(2026, 11, 22)), Verdict::Unknown, "could not be read");
 }
 
-fn addon(name: &str, wanted: Option<Wanted>, at_34: Option<&[&str]>) -> SeenAddon {
+fn addon(name: &str, wanted: Option<Wanted>, at_34: Option<&[&str]>) -> ObservedAddon {
     let offers = |versions: &[&str]| -> Vec<Offer> {
         versions.iter().map(|version| Offer { version: (*version).into(), default: false }).collect()
     };
     let mut offered = BTreeMap::from([(minor("1.33"), offers(&["v1", "v2"]))]);
     offered.extend(at_34.map(|versions| (minor("1.34"), offers(versions))));
-    SeenAddon { name: name.into(), installed: "v1".into(), wanted, state: AddonState::Settled, offered }
+    ObservedAddon { name: name.into(), installed: "v1".into(), wanted, state: AddonState::Settled, offered }
 }
 
 #[test]

@@ -60,11 +60,11 @@ prop_compose! {
             2 => (1usize..9).prop_map(|number| Some(Wanted::Exact(format!("v1.{number}.0-eksbuild.1")))),
         ],
         failed in prop::bool::weighted(0.05),
-    ) -> SeenAddon {
+    ) -> ObservedAddon {
         let installed = format!("v1.{}.0-eksbuild.1", installed.min(rows.len()));
         let state = if failed { AddonState::Failed } else { AddonState::Settled };
         let offered = offered(base, &rows, default, unknown);
-        SeenAddon { name: String::new(), installed, wanted, state, offered }
+        ObservedAddon { name: String::new(), installed, wanted, state, offered }
     }
 }
 
@@ -79,10 +79,10 @@ prop_compose! {
         ahead in option::weighted(0.4, 0u16..7),
         read in any::<bool>(),
         suspended in prop::bool::weighted(0.1),
-    ) -> SeenNodeGroup {
+    ) -> ObservedNodeGroup {
         let kubelets = if read { BTreeSet::from([v(version)]) } else { BTreeSet::new() };
         let own = ahead.map(|ahead| v(version + ahead));
-        SeenNodeGroup { name: String::new(), version: v(version), own, kubelets, busy: false, suspended, custom_ami: false }
+        ObservedNodeGroup { name: String::new(), version: v(version), own, kubelets, busy: false, suspended, custom_ami: false }
     }
 }
 
@@ -91,7 +91,7 @@ prop_compose! {
 struct Case {
     goal: Goal,
     then: Option<(u32, KubernetesVersion)>,
-    seen: Seen,
+    seen: Observation,
     windows: bool,
     soak: u64,
     refused: Option<KubernetesVersion>,
@@ -112,13 +112,13 @@ prop_compose! {
         refused in option::weighted(0.2, base..=base + 6),
         chance in any::<u64>(),
     ) -> Case {
-        let name = |(at, addon): (usize, SeenAddon)| SeenAddon { name: NAMES[at].into(), ..addon };
-        let group = |(at, group): (usize, SeenNodeGroup)| SeenNodeGroup { name: format!("group-{at}"), ..group };
+        let name = |(at, addon): (usize, ObservedAddon)| ObservedAddon { name: NAMES[at].into(), ..addon };
+        let group = |(at, group): (usize, ObservedNodeGroup)| ObservedNodeGroup { name: format!("group-{at}"), ..group };
         let node = |(at, version): (usize, u16)| (format!("node-{at}"), v(version));
         Case {
             goal: Goal { version: v(goal), node_groups, addons: addon_policy, allow_rollback },
             then: then.map(|(after, goal)| (after, v(goal))),
-            seen: Seen {
+            seen: Observation {
                 control_plane: v(base),
                 control_plane_work: ControlPlaneWork::Idle,
                 addons: addons.into_iter().enumerate().map(name).collect(),
@@ -160,7 +160,7 @@ fn follow(case: &Case) -> Result<(World, End), TestCaseError> {
     Ok((world, end))
 }
 
-fn runs_on(addon: &SeenAddon, at: KubernetesVersion, version: &str) -> bool {
+fn runs_on(addon: &ObservedAddon, at: KubernetesVersion, version: &str) -> bool {
     addon.offered.get(&at).is_some_and(|offers| offers.iter().any(|offer| offer.version == version))
 }
 
@@ -169,7 +169,7 @@ fn is_there(block: &Block, world: &World) -> bool {
     let (goal, seen) = (&world.goal, &world.seen);
     let is = seen.control_plane;
     let next = if goal.version < is { v(is.minor - 1) } else { is.next() };
-    let behind = |name: &String, who: &dyn Fn(&SeenNodeGroup) -> bool| {
+    let behind = |name: &String, who: &dyn Fn(&ObservedNodeGroup) -> bool| {
         let group = seen.node_groups.iter().find(|group| group.name == *name);
         group.is_some_and(|group| who(group) && !goes_with(next, group.version))
     };
@@ -208,9 +208,10 @@ fn is_there(block: &Block, world: &World) -> bool {
 /// Whether all that follows is where it is to be.
 fn has_arrived(world: &World) -> bool {
     let (goal, seen) = (&world.goal, &world.seen);
-    let follows =
-        |group: &&SeenNodeGroup| group.own.is_none() && !group.suspended && goal.node_groups == FollowPolicy::Follow;
-    let moves = |addon: &&SeenAddon| {
+    let follows = |group: &&ObservedNodeGroup| {
+        group.own.is_none() && !group.suspended && goal.node_groups == FollowPolicy::Follow
+    };
+    let moves = |addon: &&ObservedAddon| {
         matches!(addon.wanted, Some(Wanted::Default | Wanted::Latest))
             && goal.addons == FollowPolicy::Follow
             && addon.offered.get(&goal.version).is_some_and(|offers| !offers.is_empty())

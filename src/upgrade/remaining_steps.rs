@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::addons;
 use super::blocks::{self, Block};
-use super::observation::{Goal, Seen, SeenAddon, SeenNodeGroup};
+use super::observation::{Goal, Observation, ObservedAddon, ObservedNodeGroup};
 use super::skew;
 use crate::api::KubernetesVersion;
 use crate::api::upgrade::FollowPolicy;
@@ -82,7 +82,7 @@ pub fn path(at: KubernetesVersion, goal: KubernetesVersion) -> Vec<KubernetesVer
 }
 
 /// The way, in stages.
-pub(super) fn way(goal: &Goal, seen: &Seen) -> Vec<Stage> {
+pub(super) fn way(goal: &Goal, seen: &Observation) -> Vec<Stage> {
     let mut at = seen.clone();
     let mut stages = Vec::new();
     loop {
@@ -90,14 +90,14 @@ pub(super) fn way(goal: &Goal, seen: &Seen) -> Vec<Stage> {
         let next = next(from, goal.version);
         // Before it goes back nothing is raised any more.
         if from <= goal.version {
-            let steady = |addon: &SeenAddon| addons::steady(addon, goal.addons, from, next);
+            let steady = |addon: &ObservedAddon| addons::steady(addon, goal.addons, from, next);
             stages.extend(addon_round(&mut at.addons, from, None, steady));
         }
         let Some(to) = next else { break };
         if to > from {
             stages.extend(bring_along(goal, &mut at.node_groups, from, to));
         }
-        let before = |addon: &SeenAddon| addons::before(addon, goal.addons, from, to);
+        let before = |addon: &ObservedAddon| addons::before(addon, goal.addons, from, to);
         stages.extend(addon_round(&mut at.addons, to, Some(to), before));
         let (step, blocks) = if to > from {
             (Step::ControlPlane { from, to }, blocks::of_step(goal, &at, to))
@@ -116,20 +116,23 @@ pub(super) fn way(goal: &Goal, seen: &Seen) -> Vec<Stage> {
     stages
 }
 
-fn arrive(group: &mut SeenNodeGroup, version: KubernetesVersion) {
+fn arrive(group: &mut ObservedNodeGroup, version: KubernetesVersion) {
     group.version = version;
     group.kubelets.clear();
 }
 
 /// The version that a node group goes to without the cluster's leave: one of its own that the control plane has reached.
-pub(super) fn moves_by_itself(group: &SeenNodeGroup, control_plane: KubernetesVersion) -> Option<KubernetesVersion> {
+pub(super) fn moves_by_itself(
+    group: &ObservedNodeGroup,
+    control_plane: KubernetesVersion,
+) -> Option<KubernetesVersion> {
     let moves = !group.suspended && !group.custom_ami;
     group.own.filter(|own| moves && group.version < *own && *own <= control_plane)
 }
 
 /// How far a node group goes along with the cluster: as far as the control plane where it follows, and no further than its
 /// own version where it has one that the control plane has not reached yet.
-fn goes_along(goal: &Goal, group: &SeenNodeGroup, control_plane: KubernetesVersion) -> Option<KubernetesVersion> {
+fn goes_along(goal: &Goal, group: &ObservedNodeGroup, control_plane: KubernetesVersion) -> Option<KubernetesVersion> {
     let follows = group.own.is_none() && goal.node_groups == FollowPolicy::Follow;
     let early = group.own.is_some_and(|own| own > control_plane);
     let moves = !group.suspended && !group.custom_ami;
@@ -140,12 +143,12 @@ fn goes_along(goal: &Goal, group: &SeenNodeGroup, control_plane: KubernetesVersi
 /// them, as one version is told to all.
 fn bring_along(
     goal: &Goal,
-    groups: &mut [SeenNodeGroup],
+    groups: &mut [ObservedNodeGroup],
     from: KubernetesVersion,
     to: KubernetesVersion,
 ) -> Option<Stage> {
-    let along = |group: &SeenNodeGroup| goes_along(goal, group, from).is_some();
-    let must = |group: &SeenNodeGroup| along(group) && skew::breaks(to, group.oldest()).is_some();
+    let along = |group: &ObservedNodeGroup| goes_along(goal, group, from).is_some();
+    let must = |group: &ObservedNodeGroup| along(group) && skew::breaks(to, group.oldest()).is_some();
     if !groups.iter().any(must) {
         return None;
     }
@@ -157,19 +160,19 @@ fn bring_along(
 }
 
 /// At the end those that follow go to the control plane's version.
-fn last_nodes(goal: &Goal, at: &mut Seen) -> Option<Stage> {
+fn last_nodes(goal: &Goal, at: &mut Observation) -> Option<Stage> {
     let to = at.control_plane;
-    let lag = |group: &&SeenNodeGroup| group.own.is_none() && goes_along(goal, group, to).is_some();
+    let lag = |group: &&ObservedNodeGroup| group.own.is_none() && goes_along(goal, group, to).is_some();
     let names: Vec<_> = at.node_groups.iter().filter(lag).map(|group| group.name.clone()).collect();
     let stage = Stage { step: Step::NodeGroups { to, names }, ahead_of: None, blocks: Vec::new() };
     (!matches!(&stage.step, Step::NodeGroups { names, .. } if names.is_empty())).then_some(stage)
 }
 
 fn addon_round(
-    addons: &mut [SeenAddon],
+    addons: &mut [ObservedAddon],
     minor: KubernetesVersion,
     ahead_of: Option<KubernetesVersion>,
-    choose: impl Fn(&SeenAddon) -> Option<String>,
+    choose: impl Fn(&ObservedAddon) -> Option<String>,
 ) -> Option<Stage> {
     let mut moves = BTreeMap::new();
     for addon in addons {

@@ -31,7 +31,7 @@ pub enum Support {
 
 /// A warning that was given, to be kept so that it is given once. It is written `1.33/Standard/90`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct SupportNotice {
     /// Version that was warned of.
     pub version: KubernetesVersion,
     /// Which support ends.
@@ -44,7 +44,7 @@ pub struct Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SupportWarning {
     /// What to keep once it is given.
-    pub told: Told,
+    pub told: SupportNotice,
     /// The last day of the support.
     pub ends: Date,
     /// Days until then.
@@ -55,7 +55,7 @@ pub struct SupportWarning {
 
 impl fmt::Display for SupportWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { told: Told { version, support, .. }, ends, days, support_type } = self;
+        let Self { told: SupportNotice { version, support, .. }, ends, days, support_type } = self;
         let which = match support {
             Support::Standard => "standard",
             Support::Extended => "extended",
@@ -85,7 +85,7 @@ pub fn warning(
     dates: SupportDates,
     support_type: Option<SupportType>,
     today: Date,
-    told: Option<Told>,
+    told: Option<SupportNotice>,
 ) -> Option<SupportWarning> {
     let ends = [(Support::Standard, dates.standard), (Support::Extended, dates.extended)];
     let (support, ends, days) = ends.into_iter().find_map(|(support, ends)| {
@@ -93,12 +93,12 @@ pub fn warning(
         (days >= 0).then_some((support, ends?, days))
     })?;
     let ahead = AHEAD.into_iter().find(|ahead| days <= *ahead)?;
-    let known = |told: &Told| told.version == version && told.support == support && told.ahead <= ahead;
-    let due = Told { version, support, ahead };
+    let known = |told: &SupportNotice| told.version == version && told.support == support && told.ahead <= ahead;
+    let due = SupportNotice { version, support, ahead };
     (!told.as_ref().is_some_and(known)).then_some(SupportWarning { told: due, ends, days, support_type })
 }
 
-impl fmt::Display for Told {
+impl fmt::Display for SupportNotice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{:?}/{}", self.version, self.support, self.ahead)
     }
@@ -109,7 +109,7 @@ impl fmt::Display for Told {
 #[error("not a warning, as in 1.33/Standard/90")]
 pub struct InvalidTold;
 
-impl FromStr for Told {
+impl FromStr for SupportNotice {
     type Err = InvalidTold;
 
     fn from_str(text: &str) -> Result<Self, InvalidTold> {
@@ -166,7 +166,7 @@ mod tests {
     fn another_version_is_warned_of_anew_and_no_date_is_no_warning() {
         let dates = SupportDates { standard: Some(date(2026, 12, 31)), extended: None };
         let today = date(2026, 12, 20);
-        let told = Told { version: "1.32".parse().unwrap(), support: Support::Standard, ahead: 30 };
+        let told = SupportNotice { version: "1.32".parse().unwrap(), support: Support::Standard, ahead: 30 };
         assert!(warning(version(), dates, None, today, Some(told)).is_some());
         assert!(warning(version(), dates, None, date(2026, 9, 1), None).is_none());
         assert!(warning(version(), dates, None, date(2027, 1, 1), None).is_none());

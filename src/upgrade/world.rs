@@ -40,7 +40,7 @@ struct Update {
 #[derive(Debug)]
 pub struct World {
     pub goal: Goal,
-    pub seen: Seen,
+    pub seen: Observation,
     pub windows: Windows,
     pub soak: Duration,
     /// Versions for which a check of the preflight fails.
@@ -69,7 +69,7 @@ pub enum End {
 }
 
 impl World {
-    pub fn new(goal: Goal, seen: Seen) -> Self {
+    pub fn new(goal: Goal, seen: Observation) -> Self {
         Self {
             goal,
             seen,
@@ -270,7 +270,7 @@ impl World {
     }
 
     /// No add-on is taken to a version that it does not run on while one that runs on both was to be had.
-    fn fits(&self, addon: &SeenAddon, from: KubernetesVersion, to: KubernetesVersion) -> Result<(), String> {
+    fn fits(&self, addon: &ObservedAddon, from: KubernetesVersion, to: KubernetesVersion) -> Result<(), String> {
         let (at_from, at_to) = (versions(addon, from), versions(addon, to));
         if addon.wanted.is_none() || at_to.contains(&addon.installed) {
             return Ok(());
@@ -299,7 +299,7 @@ impl World {
         self.rule(first.is_none(), || format!("{name} is moved while {first:?} is"))
     }
 
-    fn may_replace(&self, group: &SeenNodeGroup, to: KubernetesVersion) -> Result<(), String> {
+    fn may_replace(&self, group: &ObservedNodeGroup, to: KubernetesVersion) -> Result<(), String> {
         let name = &group.name;
         self.rule(to <= self.seen.control_plane, || format!("{name} is to be newer than the control plane"))?;
         self.rule(group.own.is_none_or(|own| to <= own), || format!("{name} is moved past its own version to {to}"))?;
@@ -345,7 +345,7 @@ impl World {
     }
 }
 
-fn versions(addon: &SeenAddon, at: KubernetesVersion) -> Vec<String> {
+fn versions(addon: &ObservedAddon, at: KubernetesVersion) -> Vec<String> {
     addon.offered.get(&at).into_iter().flatten().map(|offer| offer.version.clone()).collect()
 }
 

@@ -98,9 +98,9 @@ const TABLE: &[Rule] = &[
         Class::Busy,
     ),
     rule(Is(&["ResourceInUse"]), Class::Busy),
-    saying(Is(&["Client"]), &["no cluster found for name", "no update found"], Class::Gone),
-    rule(Is(&["NoSuchEntity", "Gateway.NotAttached"]), Class::Gone),
-    rule(Ends(&["NotFound"]), Class::Gone),
+    saying(Is(&["Client"]), &["no cluster found for name", "no update found"], Class::NotFound),
+    rule(Is(&["NoSuchEntity", "Gateway.NotAttached"]), Class::NotFound),
+    rule(Ends(&["NotFound"]), Class::NotFound),
     rule(Ends(&[".Duplicate", "AlreadyExists", "AlreadyAssociated"]), Class::Conflict),
     rule(Is(&["InvalidSubnet.Conflict", "IdempotentParameterMismatch"]), Class::Conflict),
     saying(Is(&["InvalidParameter"]), &["conflicting dns domain"], Class::Conflict),
@@ -214,7 +214,7 @@ impl Rule {
     }
 }
 
-/// A bare 404 is not `Gone`: a wrong endpoint or a proxy answers so too, and "gone" would be made again.
+/// A bare 404 is not `NotFound`: a wrong endpoint or a proxy answers so too, and "gone" would be made again.
 fn by_status(status: Option<u16>) -> Class {
     match status {
         Some(429) => Class::Throttled,

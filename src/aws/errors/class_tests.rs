@@ -89,10 +89,10 @@ const CASES: &[(Service, &str, &str, Class)] = &[
         "Cannot create cluster because us-east-1e does not currently have sufficient capacity",
         Capacity,
     ),
-    (Eks, "ResourceNotFoundException", "No cluster found for name: demo.", Gone),
-    (Eks, "ClientException", "No cluster found for name: demo.", Gone),
+    (Eks, "ResourceNotFoundException", "No cluster found for name: demo.", NotFound),
+    (Eks, "ClientException", "No cluster found for name: demo.", NotFound),
     (Eks, "ClientException", "Something is wrong", Invalid),
-    (Eks, "NotFoundException", "", Gone),
+    (Eks, "NotFoundException", "", NotFound),
     (Eks, "ServerException", "", Unavailable),
     (Eks, "ServiceUnavailableException", "", Unavailable),
     (Eks, "AccessDeniedException", "User is not authorized to perform: eks:CreateCluster", Denied),
@@ -117,16 +117,16 @@ const CASES: &[(Service, &str, &str, Class)] = &[
     (Ec2, "InvalidIPAddress.InUse", "", Busy),
     (Ec2, "IncorrectState", "", Busy),
     (Ec2, "InvalidState", "The endpoint is pending", Busy),
-    (Ec2, "InvalidVpcID.NotFound", "", Gone),
-    (Ec2, "InvalidSubnetID.NotFound", "", Gone),
-    (Ec2, "InvalidAllocationID.NotFound", "", Gone),
-    (Ec2, "NatGatewayNotFound", "", Gone),
-    (Ec2, "InvalidRouteTableID.NotFound", "", Gone),
-    (Ec2, "InvalidInternetGatewayID.NotFound", "", Gone),
-    (Ec2, "InvalidGroup.NotFound", "", Gone),
-    (Ec2, "InvalidVpcEndpointId.NotFound", "", Gone),
-    (Ec2, "InvalidNetworkInterfaceID.NotFound", "", Gone),
-    (Ec2, "Gateway.NotAttached", "", Gone),
+    (Ec2, "InvalidVpcID.NotFound", "", NotFound),
+    (Ec2, "InvalidSubnetID.NotFound", "", NotFound),
+    (Ec2, "InvalidAllocationID.NotFound", "", NotFound),
+    (Ec2, "NatGatewayNotFound", "", NotFound),
+    (Ec2, "InvalidRouteTableID.NotFound", "", NotFound),
+    (Ec2, "InvalidInternetGatewayID.NotFound", "", NotFound),
+    (Ec2, "InvalidGroup.NotFound", "", NotFound),
+    (Ec2, "InvalidVpcEndpointId.NotFound", "", NotFound),
+    (Ec2, "InvalidNetworkInterfaceID.NotFound", "", NotFound),
+    (Ec2, "Gateway.NotAttached", "", NotFound),
     (Ec2, "InvalidGroup.Duplicate", "", Conflict),
     (Ec2, "InvalidPermission.Duplicate", "", Conflict),
     (Ec2, "RouteAlreadyExists", "", Conflict),
@@ -156,7 +156,7 @@ const CASES: &[(Service, &str, &str, Class)] = &[
     (Ec2, "Unavailable", "", Unavailable),
     // IAM
     (Iam, "EntityAlreadyExists", "Role with name x already exists.", Conflict),
-    (Iam, "NoSuchEntity", "The role with name x cannot be found.", Gone),
+    (Iam, "NoSuchEntity", "The role with name x cannot be found.", NotFound),
     (Iam, "DeleteConflict", "Cannot delete entity, must detach all policies first.", Busy),
     (Iam, "MalformedPolicyDocument", "Invalid principal in policy: \"AWS\":\"arn:aws:iam::1:role/new\"", NotYetVisible),
     (Iam, "MalformedPolicyDocument", "Syntax errors in policy.", Invalid),
@@ -200,7 +200,7 @@ fn without_a_code_the_status_decides_and_a_404_is_not_gone() {
 
 #[test]
 fn every_class_is_reached_from_the_table_or_made_by_us() {
-    let ours = [NotLeader, WrongAccount, GaveUp, Obstructed];
+    let ours = [NotLeader, WrongAccount, OperationFailed, EvictionBlocked];
     let missing: Vec<Class> = Class::ALL
         .into_iter()
         .filter(|class| !ours.contains(class) && !CASES.iter().any(|case| case.3 == *class))

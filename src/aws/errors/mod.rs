@@ -71,7 +71,7 @@ impl AwsError {
     }
 
     pub fn is_gone(&self) -> bool {
-        self.0.class == Class::Gone
+        self.0.class == Class::NotFound
     }
 
     pub fn is_conflict(&self) -> bool {

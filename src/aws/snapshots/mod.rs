@@ -1,6 +1,6 @@
 //! Reads shared by all clusters of an account and region: one describe by tag filter serves them all. I/O: AWS reads.
 //!
-//! How old a read may be is for each caller to say ([`Fresh`]), so writers need not tell anyone; the small structs of
+//! How old a read may be is for each caller to say ([`MaxStaleness`]), so writers need not tell anyone; the small structs of
 //! [`network`] and [`identity`] are kept instead of the SDK's, which are ten times larger.
 
 pub mod catalogue;
@@ -25,7 +25,7 @@ pub use network::{
 use self::refusals::Refusals;
 use super::call::Caller;
 use super::errors::AwsError;
-use super::shared::{Fresh, SharedRead};
+use super::shared::{MaxStaleness, SharedRead};
 
 /// A shared list.
 pub type List<T> = Result<Arc<Vec<T>>, AwsError>;
@@ -156,7 +156,7 @@ impl Snapshots {
     async fn shared<T, F>(
         &self,
         read: &SharedRead<T>,
-        fresh: Fresh,
+        fresh: MaxStaleness,
         fetch: impl FnOnce(Self) -> F,
     ) -> Result<Arc<T>, AwsError>
     where
@@ -168,61 +168,61 @@ impl Snapshots {
     }
 
     /// VPCs with an owner tag. So are all lists below without an argument but `fresh`, where nothing else is said.
-    pub async fn vpcs(&self, fresh: Fresh) -> List<Vpc> {
+    pub async fn vpcs(&self, fresh: MaxStaleness) -> List<Vpc> {
         self.shared(&self.regional.vpcs, fresh, reads::vpcs).await
     }
 
     /// The DNS attributes of a VPC, whoever made it. AWS tells them for one VPC at a time, in two calls.
-    pub async fn vpc_dns(&self, vpc_id: &str, fresh: Fresh) -> Result<Arc<VpcDns>, AwsError> {
+    pub async fn vpc_dns(&self, vpc_id: &str, fresh: MaxStaleness) -> Result<Arc<VpcDns>, AwsError> {
         let read = self.regional.vpc_dns.of(vpc_id.to_owned());
         self.shared(&read, fresh, |this| reads::vpc_dns(this, vpc_id.to_owned())).await
     }
 
-    pub async fn subnets(&self, fresh: Fresh) -> List<Subnet> {
+    pub async fn subnets(&self, fresh: MaxStaleness) -> List<Subnet> {
         self.shared(&self.regional.subnets, fresh, |this| reads::subnets(this, reads::owned())).await
     }
 
-    pub async fn internet_gateways(&self, fresh: Fresh) -> List<InternetGateway> {
+    pub async fn internet_gateways(&self, fresh: MaxStaleness) -> List<InternetGateway> {
         self.shared(&self.regional.internet_gateways, fresh, reads::internet_gateways).await
     }
 
-    pub async fn addresses(&self, fresh: Fresh) -> List<Address> {
+    pub async fn addresses(&self, fresh: MaxStaleness) -> List<Address> {
         self.shared(&self.regional.addresses, fresh, reads::addresses).await
     }
 
     /// Those that are not deleted: AWS shows deleted ones for about an hour.
-    pub async fn nat_gateways(&self, fresh: Fresh) -> List<NatGateway> {
+    pub async fn nat_gateways(&self, fresh: MaxStaleness) -> List<NatGateway> {
         self.shared(&self.regional.nat_gateways, fresh, reads::nat_gateways).await
     }
 
-    pub async fn route_tables(&self, fresh: Fresh) -> List<RouteTable> {
+    pub async fn route_tables(&self, fresh: MaxStaleness) -> List<RouteTable> {
         self.shared(&self.regional.route_tables, fresh, reads::route_tables).await
     }
 
-    pub async fn vpc_endpoints(&self, fresh: Fresh) -> List<VpcEndpoint> {
+    pub async fn vpc_endpoints(&self, fresh: MaxStaleness) -> List<VpcEndpoint> {
         self.shared(&self.regional.vpc_endpoints, fresh, reads::vpc_endpoints).await
     }
 
-    pub async fn security_groups(&self, fresh: Fresh) -> List<SecurityGroup> {
+    pub async fn security_groups(&self, fresh: MaxStaleness) -> List<SecurityGroup> {
         self.shared(&self.regional.security_groups, fresh, |this| reads::security_groups(this, reads::owned())).await
     }
 
     /// All security groups of a VPC, whoever made them: for what a deletion leaves behind.
-    pub async fn security_groups_of_vpc(&self, vpc_id: &str, fresh: Fresh) -> List<SecurityGroup> {
+    pub async fn security_groups_of_vpc(&self, vpc_id: &str, fresh: MaxStaleness) -> List<SecurityGroup> {
         let filter = reads::filter("vpc-id", [vpc_id]);
         let read = self.regional.groups_of_vpc.of(vpc_id.to_owned());
         self.shared(&read, fresh, |this| reads::security_groups(this, filter)).await
     }
 
     /// All network interfaces of a VPC, whoever made them.
-    pub async fn network_interfaces_of_vpc(&self, vpc_id: &str, fresh: Fresh) -> List<NetworkInterface> {
+    pub async fn network_interfaces_of_vpc(&self, vpc_id: &str, fresh: MaxStaleness) -> List<NetworkInterface> {
         let filter = reads::filter("vpc-id", [vpc_id]);
         let read = self.regional.network_interfaces.of(vpc_id.to_owned());
         self.shared(&read, fresh, |this| reads::network_interfaces(this, filter)).await
     }
 
     /// Subnets by id, whoever made them, with those other clusters asked for; ids that do not exist are missing from the list.
-    pub async fn subnets_by_id(&self, ids: &[String], fresh: Fresh) -> List<Subnet> {
+    pub async fn subnets_by_id(&self, ids: &[String], fresh: MaxStaleness) -> List<Subnet> {
         let by_id = &self.regional.subnets_by_id;
         by_id.ask(ids);
         let this = self.clone();
@@ -239,7 +239,12 @@ impl Snapshots {
     }
 
     /// Subnets of a VPC that carry all these tags.
-    pub async fn subnets_by_tags(&self, vpc_id: &str, tags: &BTreeMap<String, String>, fresh: Fresh) -> List<Subnet> {
+    pub async fn subnets_by_tags(
+        &self,
+        vpc_id: &str,
+        tags: &BTreeMap<String, String>,
+        fresh: MaxStaleness,
+    ) -> List<Subnet> {
         let mut filters = reads::filter("vpc-id", [vpc_id]);
         for (key, value) in tags {
             filters.extend(reads::filter(format!("tag:{key}"), [value]));
@@ -249,17 +254,17 @@ impl Snapshots {
     }
 
     /// The Kubernetes versions that EKS supports in the region.
-    pub async fn cluster_versions(&self, fresh: Fresh) -> List<ClusterVersion> {
+    pub async fn cluster_versions(&self, fresh: MaxStaleness) -> List<ClusterVersion> {
         self.shared(&self.regional.cluster_versions, fresh, reads::cluster_versions).await
     }
 
     /// The region's availability zones (not local or wavelength zones) that the account may use.
-    pub async fn zones(&self, fresh: Fresh) -> List<Zone> {
+    pub async fn zones(&self, fresh: MaxStaleness) -> List<Zone> {
         self.shared(&self.regional.zones, fresh, reads::zones).await
     }
 
     /// All versions of an add-on, newest first as AWS lists them; empty when there is no such add-on.
-    pub async fn addon_offers(&self, addon: &str, fresh: Fresh) -> List<AddonOffer> {
+    pub async fn addon_offers(&self, addon: &str, fresh: MaxStaleness) -> List<AddonOffer> {
         let read = self.regional.addon_offers.of(addon.to_owned());
         self.shared(&read, fresh, |this| reads::addon_offers(this, addon.to_owned())).await
     }
@@ -272,7 +277,7 @@ impl Snapshots {
         &self,
         addon: &str,
         kubernetes_version: &str,
-        fresh: Fresh,
+        fresh: MaxStaleness,
     ) -> Result<Vec<AddonVersion>, AwsError> {
         let offers = self.addon_offers(addon, fresh).await?;
         Ok(offers.iter().filter_map(|offer| offer.for_kubernetes(kubernetes_version)).collect())
@@ -283,7 +288,7 @@ impl Snapshots {
         &self,
         kubernetes_version: &str,
         ami_type: &str,
-        fresh: Fresh,
+        fresh: MaxStaleness,
     ) -> Result<Option<String>, AwsError> {
         let Some(parameter) = images::release_parameter(kubernetes_version, ami_type) else { return Ok(None) };
         let read = self.regional.ami_releases.of(parameter.clone());
@@ -296,16 +301,16 @@ impl Snapshots {
     }
 
     /// Roles with an owner tag, with trust, policies and tags: one read of the account for all of them.
-    pub async fn roles(&self, fresh: Fresh) -> List<Role> {
+    pub async fn roles(&self, fresh: MaxStaleness) -> List<Role> {
         self.shared(&self.global.0.roles, fresh, reads::roles).await
     }
 
     /// ARNs of the account's OIDC providers: `arn:...:oidc-provider/ISSUER`.
-    pub async fn oidc_providers(&self, fresh: Fresh) -> List<String> {
+    pub async fn oidc_providers(&self, fresh: MaxStaleness) -> List<String> {
         self.shared(&self.global.0.oidc_providers, fresh, reads::oidc_providers).await
     }
 
-    /// Forgets what was read of a kind. Not needed after a write, when callers ask with [`Fresh::since`].
+    /// Forgets what was read of a kind. Not needed after a write, when callers ask with [`MaxStaleness::since`].
     pub fn invalidate(&self, kind: Kind) {
         let RegionalReads {
             vpcs,

@@ -11,7 +11,7 @@ use super::reads::{filter, pages};
 use super::{Keyed, Snapshots};
 use crate::aws::call::Service::{Ec2, Iam};
 use crate::aws::errors::AwsError;
-use crate::aws::shared::Fresh;
+use crate::aws::shared::MaxStaleness;
 
 /// The reads of a region.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// As of the reads.
-    pub async fn instance_types(&self, family: &str, fresh: Fresh) -> Result<Arc<Vec<InstanceType>>, AwsError> {
+    pub async fn instance_types(&self, family: &str, fresh: MaxStaleness) -> Result<Arc<Vec<InstanceType>>, AwsError> {
         let read = self.regional.named.families.of(family.to_owned());
         self.shared(&read, fresh, |this| instance_types(this, family.to_owned())).await
     }
@@ -95,7 +95,12 @@ impl Snapshots {
     ///
     /// # Errors
     /// As of the read, but for a template or version that is not there.
-    pub async fn launch_template(&self, id: &str, version: &str, fresh: Fresh) -> Result<Arc<Template>, AwsError> {
+    pub async fn launch_template(
+        &self,
+        id: &str,
+        version: &str,
+        fresh: MaxStaleness,
+    ) -> Result<Arc<Template>, AwsError> {
         let key = (id.to_owned(), version.to_owned());
         let read = self.regional.named.templates.of(key.clone());
         self.shared(&read, fresh, |this| launch_template(this, key)).await
@@ -105,7 +110,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// As of the read.
-    pub async fn named_role(&self, name: &str, fresh: Fresh) -> Result<Arc<Option<NamedRole>>, AwsError> {
+    pub async fn named_role(&self, name: &str, fresh: MaxStaleness) -> Result<Arc<Option<NamedRole>>, AwsError> {
         let read = self.global.0.named.roles.of(name.to_owned());
         self.shared(&read, fresh, |this| role(this, name.to_owned())).await
     }
@@ -114,7 +119,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// As of the read.
-    pub async fn user(&self, name: &str, fresh: Fresh) -> Result<Arc<Option<String>>, AwsError> {
+    pub async fn user(&self, name: &str, fresh: MaxStaleness) -> Result<Arc<Option<String>>, AwsError> {
         let read = self.global.0.named.users.of(name.to_owned());
         self.shared(&read, fresh, |this| user(this, name.to_owned())).await
     }
@@ -123,7 +128,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// As of the read.
-    pub async fn has_policy(&self, arn: &str, fresh: Fresh) -> Result<bool, AwsError> {
+    pub async fn has_policy(&self, arn: &str, fresh: MaxStaleness) -> Result<bool, AwsError> {
         let read = self.global.0.named.policies.of(arn.to_owned());
         Ok(*self.shared(&read, fresh, |this| has_policy(this, arn.to_owned())).await?)
     }

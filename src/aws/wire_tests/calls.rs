@@ -163,7 +163,7 @@ async fn without_the_lease_writes_are_not_sent_but_reads_are() {
     let error = create_vpc(&session).await.expect_err("it is refused");
     assert_eq!(error.class(), Class::NotLeader);
     assert_eq!(server.count("CreateVpc"), 0);
-    assert_eq!(session.snapshots.vpcs(Fresh::any()).await.expect("a read").len(), 1);
+    assert_eq!(session.snapshots.vpcs(MaxStaleness::any()).await.expect("a read").len(), 1);
 }
 
 #[tokio::test]
@@ -192,7 +192,8 @@ async fn a_throttle_is_counted_and_says_when_to_come_again() {
         outcome: "throttled",
     };
     assert_eq!(metrics.aws().calls(&labels), 1);
-    let error = session.background().snapshots.vpcs(Fresh::any()).await.expect_err("drift checks wait for the pause");
+    let error =
+        session.background().snapshots.vpcs(MaxStaleness::any()).await.expect_err("drift checks wait for the pause");
     assert_eq!((error.class(), server.count("DescribeVpcs")), (Class::Throttled, 0));
     assert!(error.retry_after.is_some());
 }

@@ -22,14 +22,14 @@ async fn the_role_is_assumed_with_the_external_id_and_again_before_it_expires() 
     })
     .await;
     let session = accounts(&server.url).session(&role(Some("fleet-1")), REGION).await.expect("a session");
-    session.snapshots.vpcs(Fresh::now()).await.expect("a read");
+    session.snapshots.vpcs(MaxStaleness::now()).await.expect("a read");
     assert_eq!(server.count("AssumeRole"), 1, "one answer serves all clients");
     let request = server.last("AssumeRole");
     assert_eq!(request.form.get("ExternalId").map(String::as_str), Some("fleet-1"));
     assert!(request.authorization.contains("AKIAOPERATOR"), "assumed with the operator's own credentials");
     assert!(server.last("DescribeVpcs").authorization.contains("ASIA0"));
     tokio::time::sleep(Duration::from_millis(1700)).await;
-    futures::future::join_all((0..20).map(|_| session.snapshots.vpcs(Fresh::now()))).await;
+    futures::future::join_all((0..20).map(|_| session.snapshots.vpcs(MaxStaleness::now()))).await;
     assert_eq!(server.count("AssumeRole"), 2, "renewed once, by all");
     assert!(server.last("DescribeVpcs").authorization.contains("ASIA1"));
 }
@@ -60,9 +60,9 @@ async fn refused_credentials_are_fetched_anew_for_the_next_call() {
     })
     .await;
     let session = accounts(&server.url).session(&role(None), REGION).await.expect("a session");
-    let error = session.snapshots.vpcs(Fresh::any()).await.expect_err("the token is not taken");
+    let error = session.snapshots.vpcs(MaxStaleness::any()).await.expect_err("the token is not taken");
     assert_eq!(error.class(), Class::CredentialsUnavailable);
-    assert_eq!(session.snapshots.vpcs(Fresh::any()).await.expect("a read").len(), 1);
+    assert_eq!(session.snapshots.vpcs(MaxStaleness::any()).await.expect("a read").len(), 1);
     assert_eq!(server.count("AssumeRole"), 2);
 }
 
@@ -78,7 +78,7 @@ async fn old_credentials_serve_while_their_renewal_fails() {
     let session = accounts(&server.url).session(&role(None), REGION).await.expect("a session");
     // Due for renewal after three quarters of eight seconds.
     tokio::time::sleep(Duration::from_millis(6200)).await;
-    session.snapshots.vpcs(Fresh::now()).await.expect("the old credentials still work");
+    session.snapshots.vpcs(MaxStaleness::now()).await.expect("the old credentials still work");
     assert_eq!(server.count("AssumeRole"), 2);
 }
 

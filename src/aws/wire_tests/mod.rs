@@ -20,7 +20,7 @@ use super::accounts::{Accounts, Identity, Role, Settings};
 use super::call::{AlwaysOpen, Service};
 use super::errors::{AwsError, Class};
 use super::session::Session;
-use super::shared::Fresh;
+use super::shared::MaxStaleness;
 use crate::telemetry::Metrics;
 
 const ACCOUNT: &str = "111122223333";

@@ -11,7 +11,7 @@ async fn a_thousand_callers_open_one_session_and_share_its_reads() {
     })
     .await;
     let accounts = accounts(&server.url);
-    let fresh = Fresh::now();
+    let fresh = MaxStaleness::now();
     let reads = (0..1000).map(|_| async {
         let session = accounts.session(&Identity::ambient(), REGION).await?;
         assert_eq!(&*session.partition, "aws-cn");
@@ -32,7 +32,7 @@ async fn pages_that_repeat_are_a_failure_not_a_loop() {
         _ => vpcs(&["vpc-1"], Some("same")),
     })
     .await;
-    let error = session(&server).await.snapshots.vpcs(Fresh::any()).await.expect_err("it fails");
+    let error = session(&server).await.snapshots.vpcs(MaxStaleness::any()).await.expect_err("it fails");
     assert_eq!(error.class(), Class::Unavailable);
     assert_eq!(server.count("DescribeVpcs"), 2);
 }
@@ -50,7 +50,7 @@ async fn subnets_are_asked_for_once_for_all_clusters() {
     .await;
     let snapshots = session(&server).await.snapshots;
     let ids: Vec<Vec<String>> = (0..50).map(|i| vec![format!("subnet-{i}"), "subnet-shared".to_owned()]).collect();
-    let fresh = Fresh::now();
+    let fresh = MaxStaleness::now();
     let all = futures::future::join_all(ids.iter().map(|ids| snapshots.subnets_by_id(ids, fresh))).await;
     for (ids, found) in ids.iter().zip(all) {
         let found = found.expect("a read");

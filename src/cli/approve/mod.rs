@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use kube::Client;
 
 use super::plan::print;
-use waiting::{Planned, Standing, Target, Word};
+use waiting::{ApprovalState, Planned, Target, Word};
 use write::Objects;
 
 /// How often objects that change meanwhile are read again.
@@ -101,11 +101,11 @@ fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(
     let mut waiting = Vec::new();
     for object in found {
         match object.standing() {
-            Standing::Waits(word) => waiting.push((object, word)),
-            Standing::Outdated => {
+            ApprovalState::Waits(word) => waiting.push((object, word)),
+            ApprovalState::Outdated => {
                 bail!("{}: its spec is newer than its plan: wait until it is planned anew", object.title())
             }
-            Standing::Approved | Standing::Nothing(_) => {}
+            ApprovalState::Approved | ApprovalState::Nothing(_) => {}
         }
     }
     if let Some(hash) = hash
@@ -122,9 +122,9 @@ fn waiting<'o>(found: &'o [Planned], hash: Option<&str>) -> anyhow::Result<Vec<(
 
 fn nothing_waits(found: &[Planned]) -> String {
     let line = |object: &Planned| match object.standing() {
-        Standing::Approved => format!("{}: approved, and the operator is about to take it up\n", told(object)),
-        Standing::Nothing(says) => format!("{}: nothing waits for approval; {says}\n", object.title()),
-        Standing::Waits(_) | Standing::Outdated => String::new(),
+        ApprovalState::Approved => format!("{}: approved, and the operator is about to take it up\n", told(object)),
+        ApprovalState::Nothing(says) => format!("{}: nothing waits for approval; {says}\n", object.title()),
+        ApprovalState::Waits(_) | ApprovalState::Outdated => String::new(),
     };
     found.iter().map(line).collect()
 }

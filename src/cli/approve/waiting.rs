@@ -113,7 +113,7 @@ impl Word {
 
 /// Where the approval of an object's plan stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum ApprovalState {
     /// It waits for this.
     Waits(Word),
     /// It is approved, and the operator has not taken that up yet.
@@ -167,7 +167,7 @@ impl Planned {
     }
 
     /// Where it stands.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> ApprovalState {
         let hash = &self.plan.hash;
         let annotated = |key: &str| self.metadata.annotations.as_ref().and_then(|all| all.get(key));
         let annotation = annotated(APPROVE_ANNOTATION);
@@ -175,25 +175,27 @@ impl Planned {
         if !waits || hash.is_empty() {
             let ready = self.conditions.iter().find(|one| one.type_ == "Ready");
             let says = ready.map(|ready| format!("{}: {}", ready.reason, ready.message));
-            return Standing::Nothing(says.unwrap_or_else(|| "the operator has not looked at it yet".to_owned()));
+            return ApprovalState::Nothing(says.unwrap_or_else(|| "the operator has not looked at it yet".to_owned()));
         }
         if self.plan.generation.is_some() && self.plan.generation != self.metadata.generation {
-            return Standing::Outdated;
+            return ApprovalState::Outdated;
         }
         if self.approvals.iter().any(|approved| approved == self.hash()) {
-            return Standing::Approved;
+            return ApprovalState::Approved;
         }
         if let Some(word) = &self.release {
             return match annotated(RELEASE_ANNOTATION) {
-                Some(text) if text == word => Standing::Approved,
-                _ => Standing::Waits(Word { annotation: RELEASE_ANNOTATION, text: word.clone() }),
+                Some(text) if text == word => ApprovalState::Approved,
+                _ => ApprovalState::Waits(Word { annotation: RELEASE_ANNOTATION, text: word.clone() }),
             };
         }
         match annotation {
-            Some(text) if named(text) == hash && self.plan.approval.as_ref() != Some(text) => Standing::Approved,
+            Some(text) if named(text) == hash && self.plan.approval.as_ref() != Some(text) => ApprovalState::Approved,
             // The same text counts once: the same plan approved again says so.
-            Some(text) if named(text) == hash => Standing::Waits(Word::approve(format!("{hash}/{}", times(text) + 1))),
-            _ => Standing::Waits(Word::approve(hash)),
+            Some(text) if named(text) == hash => {
+                ApprovalState::Waits(Word::approve(format!("{hash}/{}", times(text) + 1)))
+            }
+            _ => ApprovalState::Waits(Word::approve(hash)),
         }
     }
 }
@@ -229,7 +231,7 @@ mod tests {
         Planned::from(serde_json::from_value::<EksCluster>(object).unwrap())
     }
 
-    fn annotated(text: &str, taken: Option<&str>) -> Standing {
+    fn annotated(text: &str, taken: Option<&str>) -> ApprovalState {
         cluster(|object| {
             object["metadata"]["annotations"] = json!({APPROVE_ANNOTATION: text});
             object["status"]["plan"]["approval"] = json!(taken);
@@ -239,11 +241,11 @@ mod tests {
 
     #[test]
     fn a_plan_waits_until_its_own_hash_is_named() {
-        let waits = |text: &str| Standing::Waits(Word::approve(text));
+        let waits = |text: &str| ApprovalState::Waits(Word::approve(text));
         assert_eq!(cluster(|_| ()).standing(), waits("3f9a1c20"));
         assert_eq!(annotated("00000000", None), waits("3f9a1c20"));
-        assert_eq!(annotated("3f9a1c20", None), Standing::Approved);
-        assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20")), Standing::Approved);
+        assert_eq!(annotated("3f9a1c20", None), ApprovalState::Approved);
+        assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20")), ApprovalState::Approved);
         // It was approved before, and came again.
         assert_eq!(annotated("3f9a1c20", Some("3f9a1c20")), waits("3f9a1c20/2"));
         assert_eq!(annotated("3f9a1c20/2", Some("3f9a1c20/2")), waits("3f9a1c20/3"));
@@ -265,13 +267,13 @@ mod tests {
             planned.standing()
         };
         let of = |kind: &str, name: &str| json!({kind: {"name": name}, "hash": "3f9a1c20"});
-        assert_eq!(standing(approval(of("clusterRef", "demo"), Value::Null)), Standing::Approved);
+        assert_eq!(standing(approval(of("clusterRef", "demo"), Value::Null)), ApprovalState::Approved);
         for other in [
             approval(of("clusterRef", "demo"), json!("Used")),
             approval(of("clusterRef", "other"), Value::Null),
             approval(of("nodeGroupRef", "demo"), Value::Null),
         ] {
-            assert!(matches!(standing(other), Standing::Waits(_)));
+            assert!(matches!(standing(other), ApprovalState::Waits(_)));
         }
     }
 
@@ -279,18 +281,24 @@ mod tests {
     fn an_annotation_keeps_nobody_from_approving_by_an_object() {
         let mut annotated =
             cluster(|object| object["metadata"]["annotations"] = json!({APPROVE_ANNOTATION: "3f9a1c20"}));
-        assert_eq!(annotated.standing(), Standing::Approved);
+        assert_eq!(annotated.standing(), ApprovalState::Approved);
         annotated.ignore_annotations();
-        assert_eq!(annotated.standing(), Standing::Waits(Word::approve("3f9a1c20")));
+        assert_eq!(annotated.standing(), ApprovalState::Waits(Word::approve("3f9a1c20")));
     }
 
     #[test]
     fn an_object_that_names_no_annotation_takes_none() {
         let says = |message: &str| cluster(|object| object["status"]["conditions"][0]["message"] = json!(message));
-        let approvals = |only_objects| crate::controllers::execution_policy::Approvals { only_objects, ..Default::default() };
+        let approvals =
+            |only_objects| crate::controllers::execution_policy::Approvals { only_objects, ..Default::default() };
         let how = |only| {
             let approvals = approvals(only);
-            crate::controllers::execution_policy::instructions("demo -n default", APPROVE_ANNOTATION, "3f9a1c20", &approvals)
+            crate::controllers::execution_policy::instructions(
+                "demo -n default",
+                APPROVE_ANNOTATION,
+                "3f9a1c20",
+                &approvals,
+            )
         };
         assert!(says(&how(false)).takes_annotations());
         assert!(!says(&how(true)).takes_annotations());
@@ -306,23 +314,23 @@ mod tests {
             })
         };
         let word = Word { annotation: RELEASE_ANNOTATION, text: "9f86d081884c7d65".to_owned() };
-        assert_eq!(held(None).standing(), Standing::Waits(word));
+        assert_eq!(held(None).standing(), ApprovalState::Waits(word));
         assert_eq!(held(None).hash(), "9f86d081884c7d65");
-        assert_eq!(held(Some("9f86d081884c7d65")).standing(), Standing::Approved);
+        assert_eq!(held(Some("9f86d081884c7d65")).standing(), ApprovalState::Approved);
     }
 
     #[test]
     fn a_plan_of_an_older_spec_is_not_approved() {
-        assert_eq!(cluster(|object| object["metadata"]["generation"] = json!(4)).standing(), Standing::Outdated);
+        assert_eq!(cluster(|object| object["metadata"]["generation"] = json!(4)).standing(), ApprovalState::Outdated);
     }
 
     #[test]
     fn what_does_not_wait_says_how_it_is() {
         let ready =
             |reason: &str| cluster(|object| object["status"]["conditions"][0]["reason"] = json!(reason)).standing();
-        assert_eq!(ready("Available"), Standing::Nothing("Available: plan 3f9a1c20 waits".to_owned()));
+        assert_eq!(ready("Available"), ApprovalState::Nothing("Available: plan 3f9a1c20 waits".to_owned()));
         let new = cluster(|object| drop(object["status"].take())).standing();
-        assert_eq!(new, Standing::Nothing("the operator has not looked at it yet".to_owned()));
+        assert_eq!(new, ApprovalState::Nothing("the operator has not looked at it yet".to_owned()));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::controllers::cluster::facts::Facts;
 use crate::controllers::cluster::upgrade::observation::{self, Read};
 use crate::controllers::journal::NoJournal;
 use crate::engine::execute::{Run, preview};
-use crate::engine::{Consent, Expectations, Goal, Graph, Memory, Plan};
+use crate::engine::{ExecutionPolicy, Expectations, Goal, Graph, Memory, Plan};
 use crate::resources::adoption::Existing;
 use crate::resources::beforehand::{self, Stage};
 use crate::resources::cloud::{Cloud, Intervals, Owner};
@@ -28,10 +28,10 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     let Wanted { cluster, groups, grant } = wanted;
     let aws = reading::session(&grant.identity, &cluster.spec.region).await?;
     let unknown = owner(cluster, "not-there-yet");
-    let (intervals, salt, adoption) = (Intervals::default(), String::new(), grant.adoption);
+    let (intervals, client_token_seed, adoption) = (Intervals::default(), String::new(), grant.adoption);
     // It never writes, and has no status at hand.
     let existing = Existing::default();
-    let mut cloud = Cloud { aws, owner: unknown, intervals, salt, adoption, trusts_tags: true, existing };
+    let mut cloud = Cloud { aws, owner: unknown, intervals, client_token_seed, adoption, trusts_tags: true, existing };
     let owner_uid = survey::owner_of(&cloud.aws, &cloud.owner.cluster, &cluster.cluster_name()).await?;
     let stage = if owner_uid.is_some() { Stage::Edited } else { Stage::New };
     if let Some(uid) = owner_uid {
@@ -43,7 +43,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
     beforehand::check(&cloud.aws, &claims).await.with_context(|| named("EksCluster", *cluster))?;
     let survey = survey::survey(&cloud, Duration::ZERO, &Records::default()).await?;
     let graph = cluster_graph(wanted, &cloud.owner, &survey)?;
-    let (plan, memory) = look(&graph, &cloud).await;
+    let (plan, memory) = options(&graph, &cloud).await;
     let plan = with_agent(plan, &cluster.spec);
     let view = view(cluster, &memory);
     let (mut seen, mut of_groups) = (Vec::new(), Vec::new());
@@ -56,7 +56,7 @@ pub async fn plan(wanted: &Wanted<'_>) -> anyhow::Result<Vec<Planned>> {
         let uid = uid.unwrap_or_else(|| "not-there-yet".to_owned());
         let owner = Owner { uid, cluster: cloud.owner.cluster.clone(), ..Owner::default() };
         let graph = node_group_graph(group, grant, &owner, &view)?;
-        let (plan, memory) = look(&graph, &Cloud { owner, ..cloud.clone() }).await;
+        let (plan, memory) = options(&graph, &Cloud { owner, ..cloud.clone() }).await;
         seen.push(Arc::new(as_seen(group, &memory)));
         let (title, about) = (named("NodeGroup", *group), String::new());
         of_groups.push(Planned { title, about, graph, plan, upgrade: Vec::new() });
@@ -98,14 +98,14 @@ async fn upgrade(
     Ok(Some(decide(&goal, &seen, &clock, None)))
 }
 
-async fn look(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
+async fn options(graph: &Graph<Cloud>, cloud: &Cloud) -> (Plan, Memory) {
     let mut memory = Memory::new(Timestamp::now(), Duration::ZERO, []);
     let expectations = Expectations::default();
     let clock = Timestamp::now;
     let run = Run {
         graph,
         goal: Goal::Present,
-        consent: &Consent::default(),
+        policy: &ExecutionPolicy::default(),
         cloud,
         may_adopt: &|| Ok(()),
         journal: &NoJournal,

@@ -24,7 +24,7 @@ use crate::controllers::cluster::agent::steps;
 use crate::controllers::cluster::validate;
 use crate::controllers::node_group;
 use crate::engine::{
-    Action, Consent, Expectations, Goal, Graph, Item, Key, Memory, Observed, Plan, Presence, Verdict, plan,
+    Action, ExecutionPolicy, Expectations, Goal, Graph, Item, Key, Memory, Observation, Plan, Presence, Verdict, plan,
 };
 use crate::gitops::validate::SourcePolicy;
 use crate::resources::adoption::Adoption;
@@ -33,8 +33,8 @@ use crate::resources::expand::{
     self, ClusterInput, ClusterView, NodeGroupInput, NodeRole, Nodes, SubnetView, Versions,
 };
 use crate::resources::node_group::Target;
-use crate::resources::survey::{self, Survey};
 use crate::resources::prune;
+use crate::resources::survey::{self, Survey};
 use manifest::Manifest;
 
 /// Flags of `keelson plan`.
@@ -277,13 +277,13 @@ fn plan_from_nothing(graph: &Graph<Cloud>, given_role: bool) -> Plan {
         let key = node.key();
         let lent = key.kind() == "existingNetwork" || (given_role && key == Key::named("role", "cluster"));
         let presence = if lent || prune::is_never_made(&key) {
-            Presence::Borrowed(Observed::ready("given", "given", Arc::new(()) as _))
+            Presence::External(Observation::ready("given", "given", Arc::new(()) as _))
         } else {
             Presence::Absent
         };
-        memory.saw(&key, presence, now);
+        memory.record_observation(&key, presence, now);
     }
-    plan(graph, &memory, Goal::Present, &Consent::default(), &Expectations::default(), now)
+    plan(graph, &memory, Goal::Present, &ExecutionPolicy::default(), &Expectations::default(), now)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::style::{self, styled};
 use super::timeline::Timeline;
 use crate::api::status::{PlanStatus, StepAction, StepState};
 use crate::controllers::plan_status;
-use crate::controllers::progress::{Standing, label, standing};
+use crate::controllers::progress::{ResourceProgress, label, standing};
 use crate::engine::{Action, Goal, Item, Key, Verdict, WaitingOn};
 use crate::resources::prune;
 
@@ -35,11 +35,8 @@ fn one(out: &mut String, planned: &Planned, timeline: &Timeline, live: bool) {
     let _ = writeln!(out, "{}{about}\n{}\n", styled(style::heading(), title), plan.summary());
     let mut rows = vec![heading()];
     let mut settled = 0;
-    let mut items: Vec<&Item> = plan
-        .items
-        .iter()
-        .filter(|item| !prune::is_never_made(&item.key) || item.verdict != Verdict::Settled)
-        .collect();
+    let mut items: Vec<&Item> =
+        plan.items.iter().filter(|item| !prune::is_never_made(&item.key) || item.verdict != Verdict::Settled).collect();
     items.sort_by_key(|item| timeline.slot(&item.key).map(|slot| slot.begins));
     for item in items {
         if live && item.verdict == Verdict::Settled && item.forbidden.is_empty() {
@@ -140,7 +137,7 @@ fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
             );
         }
         Verdict::Waiting { .. } | Verdict::GoesWith(_) | Verdict::Unseen(_) | Verdict::Blocked(_) => {
-            if let Standing::Moving { message, .. } | Standing::Stuck { message, .. } =
+            if let ResourceProgress::Progressing { message, .. } | ResourceProgress::Stalled { message, .. } =
                 standing(item, Goal::Present, jiff::Timestamp::now())
             {
                 parts.push(message);
@@ -152,7 +149,7 @@ fn details(item: &Item, facts: &[(&'static str, String)]) -> String {
         parts.extend(gates);
     }
     if !item.forbidden.is_empty() {
-        parts.push(format!("cannot be changed: {}", plan_status::told(&item.forbidden)));
+        parts.push(format!("cannot be changed: {}", plan_status::format_changes(&item.forbidden)));
     }
     parts.join("; ")
 }

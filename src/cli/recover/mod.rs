@@ -16,7 +16,7 @@ use serde_json::json;
 use super::approve::waiting::{Kind, Target};
 use super::reading;
 use crate::api::{AwsAccount, EksCluster, NodeGroup, RECOVER_ANNOTATION};
-use crate::aws::{Fresh, Identity};
+use crate::aws::{Identity, MaxStaleness};
 use crate::controllers::account::{self, Request};
 use crate::controllers::installation;
 use crate::resources::recovery::Found;
@@ -158,7 +158,7 @@ fn places(args: &Args, all: &Cluster) -> BTreeSet<(Identity, String)> {
 /// Everything in an account and region that carries an owner's tag, and the account's id.
 async fn found(identity: &Identity, region: &str) -> anyhow::Result<(String, Vec<Found>)> {
     let aws = &reading::session(identity, region).await?;
-    let mut found = recovery_reads::in_account(aws, Fresh::now()).await?;
+    let mut found = recovery_reads::in_account(aws, MaxStaleness::now()).await?;
     for name in inventory::clusters(aws).await? {
         if let Some((_, more)) = recovery_reads::in_cluster(aws, &name).await? {
             found.extend(more);

@@ -172,9 +172,9 @@ impl Move {
             self.take_over(group, copies::node_group(group)).await?;
         }
         for group in &groups {
-            self.let_go(group).await?;
+            self.remove_finalizer(group).await?;
         }
-        self.let_go(&handed_over).await
+        self.remove_finalizer(&handed_over).await
     }
 
     async fn namespace(&self, name: &str) -> anyhow::Result<()> {
@@ -242,7 +242,7 @@ impl Move {
     }
 
     /// What has been taken over there is held here by nothing any more.
-    async fn let_go<K: Movable>(&self, object: &K) -> anyhow::Result<()> {
+    async fn remove_finalizer<K: Movable>(&self, object: &K) -> anyhow::Result<()> {
         apply::remove_finalizer(&self.from, object).await?;
         Ok(())
     }

@@ -7,7 +7,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use crate::api::{AwsAccount, EksCluster, Reason};
 use crate::controllers::apply;
-use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::context::Context;
 use crate::controllers::journal;
 use crate::controllers::report::Next;
@@ -25,7 +25,7 @@ pub(super) async fn add_finalizer(account: &AwsAccount, ctx: &Context) {
         return;
     }
     if let Err(error) = apply::add_finalizer(&ctx.client, account).await {
-        let (name, error) = (account.name_any(), apply::told(&error));
+        let (name, error) = (account.name_any(), apply::describe_error(&error));
         tracing::warn!(
             aws_account = name,
             error,
@@ -39,7 +39,7 @@ pub(super) async fn delete(account: &AwsAccount, ctx: &Context, now: Timestamp) 
     if !apply::has_finalizer(account) {
         return None;
     }
-    let blocked = |message| Overall::Reconciling(Says::no(Reason::DeletionBlocked, message));
+    let blocked = |message| Overall::Reconciling(ConditionValue::false_(Reason::DeletionBlocked, message));
     let clusters = clusters_that_need(ctx, account);
     if !clusters.is_empty() {
         return Some((blocked(describe_clusters(&clusters)), Next::after(AGAIN, now)));
@@ -48,13 +48,13 @@ pub(super) async fn delete(account: &AwsAccount, ctx: &Context, now: Timestamp) 
     let until = deleted.saturating_add(GRACE).unwrap_or(now);
     if now < until {
         let message = "checking whether a cluster still needs it".to_owned();
-        return Some((Overall::Reconciling(Says::no(Reason::Deleting, message)), Next::at(until)));
+        return Some((Overall::Reconciling(ConditionValue::false_(Reason::Deleting, message)), Next::at(until)));
     }
     match apply::remove_finalizer(&ctx.client, account).await {
         Ok(()) => None,
         Err(error) => {
-            let message = format!("the finalizer was not removed: {}", apply::told(&error));
-            let overall = Overall::Reconciling(Says::no(Reason::Deleting, message));
+            let message = format!("the finalizer was not removed: {}", apply::describe_error(&error));
+            let overall = Overall::Reconciling(ConditionValue::false_(Reason::Deleting, message));
             Some((overall, Next::after(SignedDuration::from_secs(2), now)))
         }
     }

@@ -19,11 +19,11 @@ use kube::runtime::reflector::ObjectRef;
 pub use access::{Grant, Refusal, Request, grant, grant_to_delete, identity};
 pub use deletion::{is_being_deleted, wake_deleted};
 
-use super::conditions::{Conditions, Overall, Says};
+use super::conditions::{ConditionValue, Conditions, Overall};
 use super::context::Context;
 use super::reasons;
 use super::report::{self, Next};
-use super::watch::{Shown, digest};
+use super::watch::{DependentView, digest};
 use crate::api::account::AwsAccountStatus;
 use crate::api::{AwsAccount, AwsAccountSpec, RECONCILE_AT_ANNOTATION, Reason};
 use crate::aws::Session;
@@ -103,9 +103,9 @@ pub fn check_same_account(made_in: Option<&str>, account_id: &str) -> Result<(),
 }
 
 /// What clusters see of an account: who may use it, and how.
-pub fn shown(account: &AwsAccount) -> Shown {
+pub fn shown(account: &AwsAccount) -> DependentView {
     let meta = &account.metadata;
-    Shown { digest: digest((&meta.uid, meta.generation, &meta.name)), part_of: String::new() }
+    DependentView { digest: digest((&meta.uid, meta.generation, &meta.name)), part_of: String::new() }
 }
 
 /// Reconciles once, and says when to come again.
@@ -124,21 +124,23 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
         let mut status =
             AwsAccountStatus { observed_generation: account.metadata.generation, conditions, ..previous.clone() };
         let (overall, next) = judge(&ctx, (&previous, &mut status), &account, (overall, next), now);
-        report::news(&ctx, &*account, &previous.conditions, &overall);
+        report::publish_transition(&ctx, &*account, &previous.conditions, &overall);
         return report::write(&ctx, &*account, &mut state, previous, status, &overall, next).await;
     }
     deletion::add_finalizer(&account, &ctx).await;
     let (overall, session, next) = match session(&account, &ctx).await {
         Ok(session) => {
             state.failed = None;
-            let says = Says::yes(Reason::Available, format!("account {} can be reached", session.account_id));
+            let says =
+                ConditionValue::true_(Reason::Available, format!("account {} can be reached", session.account_id));
             (Overall::Ready(says), Some(session), Next::after(AGAIN, now))
         }
         Err(failure) => {
             let failed = state.failed_before(failure, now, report::seed(&*account));
-            let says = Says::no(reasons::reason(failed.failure.class), &failed.failure.message);
+            let says = ConditionValue::false_(reasons::reason(failed.failure.class), &failed.failure.message);
             let next = Next::at(failed.retry_at).failed(failed.failure.class.as_str());
-            let overall = if failed.needs_a_person(now) { Overall::Stalled(says) } else { Overall::Reconciling(says) };
+            let overall =
+                if failed.requires_intervention(now) { Overall::Stalled(says) } else { Overall::Reconciling(says) };
             (overall, None, next)
         }
     };
@@ -156,7 +158,7 @@ pub async fn reconcile(account: Arc<AwsAccount>, ctx: Arc<Context>) -> Next {
             .or_else(|| previous.caller_arn.clone()),
     };
     let (overall, next) = judge(&ctx, (&previous, &mut status), &account, (overall, next), now);
-    report::news(&ctx, &*account, &previous.conditions, &overall);
+    report::publish_transition(&ctx, &*account, &previous.conditions, &overall);
     report::write(&ctx, &*account, &mut state, previous, status, &overall, next).await
 }
 

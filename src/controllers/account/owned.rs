@@ -10,7 +10,7 @@ use super::allowlist::Allowlists;
 use super::named::Named;
 use super::{Grant, Refusal};
 use crate::api::EksCluster;
-use crate::aws::{Fresh, Session};
+use crate::aws::{MaxStaleness, Session};
 use crate::controllers::context::Context;
 use crate::engine::Failure;
 use crate::resources::made_by::made_by;
@@ -47,8 +47,8 @@ pub async fn check_owned(
 ) -> Result<(), Denied> {
     let Some(lists) = grant.allowlists.as_ref().filter(|_| !undecided.is_empty()) else { return Ok(()) };
     let own = Own::of(ctx, namespace);
-    match decide(lists, aws, &own, undecided, Fresh::within(max_age)).await {
-        Err(Denied::Refused(_)) => decide(lists, aws, &own, undecided, Fresh::now()).await,
+    match decide(lists, aws, &own, undecided, MaxStaleness::within(max_age)).await {
+        Err(Denied::Refused(_)) => decide(lists, aws, &own, undecided, MaxStaleness::now()).await,
         other => other,
     }
 }
@@ -58,7 +58,7 @@ async fn decide(
     aws: &Session,
     own: &Own,
     undecided: &[&Named],
-    fresh: Fresh,
+    fresh: MaxStaleness,
 ) -> Result<(), Denied> {
     let subnets = lists.subnets_to_look_up(undecided);
     let mut made = made_by(aws, &own.uids, &subnets, fresh).await.map_err(Denied::Unseen)?;

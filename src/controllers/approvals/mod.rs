@@ -15,12 +15,12 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
 
 pub use author::{ApprovedBy, author};
-use verdict::{Standing, Verdict, is_open, verdict};
+use verdict::{ApprovalTarget, Verdict, is_open, verdict};
 
 use super::apply::{self, Kind, MANAGER};
-use super::execution_policy::ApprovalObject;
 use super::context::Context;
-use super::watch::{Change, Shown, digest, watched};
+use super::execution_policy::ApprovalObject;
+use super::watch::{Change, DependentView, digest, watched};
 use crate::api::plan_approval::PlanApprovalStatus;
 use crate::api::status::{DeletionStatus, PlanStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, NodeGroup, PlanApproval, Reason};
@@ -85,11 +85,12 @@ pub fn given_now<'a>(before: Option<&PlanStatus>, now: &'a PlanStatus) -> Option
 pub async fn follow(ctx: Arc<Context>) {
     let asks = ctx.clone();
     let decided = |approval: &PlanApproval| approval.status.as_ref().is_some_and(|status| status.state.is_some());
-    let shown = move |approval: &PlanApproval| Shown { digest: digest(decided(approval)), part_of: String::new() };
+    let shown =
+        move |approval: &PlanApproval| DependentView { digest: digest(decided(approval)), part_of: String::new() };
     let (store, watching) = watched(Api::all(ctx.client.clone()), shown, move |change| match change {
-        Change::Own(approval) | Change::Shown(approval) => look_at_named(&asks, approval),
+        Change::SpecChanged(approval) | Change::DependentsAffected(approval) => look_at_named(&asks, approval),
         // One that cannot be read approves nothing.
-        Change::Unreadable(_) | Change::Gone { .. } => {}
+        Change::Unreadable(_) | Change::Deleted { .. } => {}
     });
     // Of this term's context only, so it is not set yet.
     let _ = ctx.approvals.0.set(store.clone());
@@ -127,7 +128,7 @@ async fn decide_all(ctx: &Context, store: &Store<PlanApproval>) {
             match tokio::time::timeout(TIMEOUT, write).await {
                 Ok(Ok(())) => drop(written.insert(uid)),
                 Ok(Err(error)) => {
-                    let (name, error) = (approval.name_any(), apply::told(&error));
+                    let (name, error) = (approval.name_any(), apply::describe_error(&error));
                     tracing::warn!(name, error, "the status of a PlanApproval was not written; it is tried again");
                 }
                 Err(_) => tracing::warn!("the API server does not answer: statuses of PlanApprovals wait"),
@@ -148,7 +149,7 @@ fn status(approval: &PlanApproval, verdict: Verdict, now: Timestamp) -> PlanAppr
 }
 
 /// The plan of the object that an approval names.
-fn standing(ctx: &Context, approval: &PlanApproval) -> Option<Standing> {
+fn standing(ctx: &Context, approval: &PlanApproval) -> Option<ApprovalTarget> {
     let namespace = approval.namespace()?;
     match names(approval)? {
         (EksCluster::NAME, name) => {
@@ -172,11 +173,11 @@ fn of_status(
     conditions: &[Condition],
     plan: Option<PlanStatus>,
     deletion: Option<DeletionStatus>,
-) -> Standing {
+) -> ApprovalTarget {
     let (plan, deletion) = (plan.unwrap_or_default(), deletion.unwrap_or_default());
     let waits = conditions.iter().any(|one| one.reason == Reason::WaitingForApproval.as_str());
     let word = deletion.release.filter(|_| deletion.began.is_none()).unwrap_or_else(|| plan.hash.clone());
-    Standing {
+    ApprovalTarget {
         uid: meta.uid.clone().unwrap_or_default(),
         current: observed == meta.generation && plan.generation == meta.generation,
         waits_for: waits.then(|| word.clone()),

@@ -5,7 +5,7 @@ use crate::api::EksCluster;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::execution_policy::kept;
-use crate::engine::{Action, Change, Consent, Held, Item, Key, Step, Verdict};
+use crate::engine::{Action, Change, ExecutionPolicy, HoldReason, Item, Key, Step, Verdict};
 
 /// What the policy's step is called.
 pub const KIND: &str = "changePolicy";
@@ -40,7 +40,7 @@ pub fn in_force(cluster: &EksCluster, status: &EksClusterStatus, required: bool)
 pub fn item(cluster: &EksCluster, status: &EksClusterStatus, required: bool) -> Option<Item> {
     let step = loosening(cluster.spec.change_policy, status).filter(|_| required)?;
     let is_approved = is_approved(&step, status);
-    let verdict = Verdict::Held(step, Held::Approval);
+    let verdict = Verdict::Held(step, HoldReason::Approval);
     let item = Item { key: Key::single(KIND), verdict, forbidden: Vec::new(), drift: Vec::new() };
     (!is_approved).then_some(item)
 }
@@ -48,7 +48,7 @@ pub fn item(cluster: &EksCluster, status: &EksClusterStatus, required: bool) -> 
 fn is_approved(step: &Step, status: &EksClusterStatus) -> bool {
     let approved = status.plan.as_ref().map(|plan| plan.approved.as_slice()).unwrap_or_default();
     let key = Key::single(KIND);
-    let ids = Consent::default().ids(&key, step);
+    let ids = ExecutionPolicy::default().ids(&key, step);
     ids.iter().all(|id| approved.iter().any(|one| kept(one) == (key.clone(), id.clone())))
 }
 
@@ -104,7 +104,7 @@ mod tests {
     fn a_looser_policy_is_in_force_once_it_was_approved() {
         let mut status = status(Some(ChangePolicy::Approval));
         let step = loosening(ChangePolicy::Automatic, &status).unwrap();
-        let ids = Consent::default().ids(&Key::single(KIND), &step);
+        let ids = ExecutionPolicy::default().ids(&Key::single(KIND), &step);
         let approved = ids.iter().map(|id| ApprovedStep { resource: KIND.into(), id: id.to_string() }).collect();
         status.plan = Some(PlanStatus { approved, ..PlanStatus::default() });
         assert_eq!(in_force(&cluster("Automatic"), &status, true), ChangePolicy::Automatic);

@@ -12,7 +12,7 @@ const GRACE: SignedDuration = SignedDuration::from_secs(5);
 
 /// The plan of an object, as its status tells of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ApprovalTarget {
     /// UID of the object.
     pub uid: String,
     /// The status is of the newest spec.
@@ -48,7 +48,7 @@ fn age(approval: &PlanApproval, now: Timestamp) -> SignedDuration {
 
 /// What became of an approval that is not decided yet. `object`: the object that it names, `None`: there is none. Returns `None`
 /// while that is open.
-pub fn verdict(approval: &PlanApproval, object: Option<&Standing>, now: Timestamp) -> Option<Verdict> {
+pub fn verdict(approval: &PlanApproval, object: Option<&ApprovalTarget>, now: Timestamp) -> Option<Verdict> {
     let (uid, hash) = (approval.metadata.uid.as_deref().unwrap_or_default(), &approval.spec.hash);
     let of =
         |state, message: String| Some(Verdict { state, message, object_uid: object.map(|object| object.uid.clone()) });
@@ -101,19 +101,25 @@ mod tests {
         .unwrap()
     }
 
-    fn standing(waits_for: Option<&str>) -> Standing {
+    fn standing(waits_for: Option<&str>) -> ApprovalTarget {
         let hash = waits_for.unwrap_or_default().to_owned();
-        Standing { uid: "1".into(), current: true, waits_for: waits_for.map(str::to_owned), hash, taken: Vec::new() }
+        ApprovalTarget {
+            uid: "1".into(),
+            current: true,
+            waits_for: waits_for.map(str::to_owned),
+            hash,
+            taken: Vec::new(),
+        }
     }
 
-    fn state(object: Option<&Standing>, second: i64) -> Option<ApprovalState> {
+    fn state(object: Option<&ApprovalTarget>, second: i64) -> Option<ApprovalState> {
         verdict(&approval(), object, at(second)).map(|verdict| verdict.state)
     }
 
     #[test]
     fn an_approval_is_open_while_its_own_plan_waits() {
         assert_eq!(state(Some(&standing(Some(HASH))), 100), None);
-        let settled = Standing { waits_for: None, hash: HASH.into(), ..standing(None) };
+        let settled = ApprovalTarget { waits_for: None, hash: HASH.into(), ..standing(None) };
         assert_eq!(state(Some(&settled), 100), None, "its plan is there, and cannot be asked for just now");
         assert!(is_open(&approval(), at(100)) && !is_open(&approval(), at(3600)));
     }
@@ -131,7 +137,11 @@ mod tests {
         let other = standing(Some("0000000000000000"));
         assert_eq!(state(Some(&other), 2), None, "the plan that the approver saw may not be seen here yet");
         assert_eq!(state(Some(&other), 100), Some(ApprovalState::Stale));
-        assert_eq!(state(Some(&Standing { current: false, ..other }), 100), None, "the new spec is not planned yet");
+        assert_eq!(
+            state(Some(&ApprovalTarget { current: false, ..other }), 100),
+            None,
+            "the new spec is not planned yet"
+        );
         assert_eq!(state(Some(&standing(None)), 100), Some(ApprovalState::Stale), "nothing waits");
     }
 

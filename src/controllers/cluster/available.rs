@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::status::is_ready;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, NodeGroup, Reason};
-use crate::controllers::conditions::Says;
+use crate::controllers::conditions::ConditionValue;
 
 /// How long the cluster may be silent: an API server is away for a moment when EKS replaces it.
 const SILENT: SignedDuration = SignedDuration::from_mins(5);
@@ -22,31 +22,34 @@ pub fn available(
     control_plane: Option<&str>,
     groups: &[Arc<NodeGroup>],
     now: Timestamp,
-) -> Says {
+) -> ConditionValue {
     if cluster.metadata.deletion_timestamp.is_some() {
-        return Says::no(Reason::Deleting, "the cluster is being deleted");
+        return ConditionValue::false_(Reason::Deleting, "the cluster is being deleted");
     }
     match control_plane {
         Some("ACTIVE" | "UPDATING") => {}
-        Some(state) => return Says::no(Reason::Creating, format!("the control plane is {state}")),
-        None => return Says::no(Reason::Creating, "there is no control plane yet"),
+        Some(state) => return ConditionValue::false_(Reason::Creating, format!("the control plane is {state}")),
+        None => return ConditionValue::false_(Reason::Creating, "there is no control plane yet"),
     }
     let silent_since = status.gitops.as_ref().and_then(|gitops| Some(gitops.unreachable_since.as_ref()?.0));
     if let Some(since) = silent_since.filter(|since| now.duration_since(*since) >= SILENT) {
-        return Says::no(Reason::AgentUnreachable, format!("the cluster's API has not answered since {since:.0}"));
+        return ConditionValue::false_(
+            Reason::AgentUnreachable,
+            format!("the cluster's API has not answered since {since:.0}"),
+        );
     }
     let spec = &cluster.spec;
     let runs_elsewhere = spec.auto_mode.is_some() || !spec.fargate_profiles.is_empty();
     if !groups.is_empty() && !runs_elsewhere && !groups.iter().any(|group| has_nodes(group)) {
         let names: Vec<_> = groups.iter().map(|group| group.node_group_name()).collect();
-        return Says::no(Reason::WaitingForNodes, format!("no node of {} is ready", names.join(", ")));
+        return ConditionValue::false_(Reason::WaitingForNodes, format!("no node of {} is ready", names.join(", ")));
     }
     let asked = spec.gitops.as_ref().is_some_and(|gitops| gitops.flux.is_some() || gitops.argocd.is_some());
     let applied = status.gitops.as_ref().is_some_and(|gitops| gitops.last_applied_revision.is_some());
     if asked && !applied {
-        return Says::no(Reason::WaitingForSync, "the GitOps agent has not applied a revision yet");
+        return ConditionValue::false_(Reason::WaitingForSync, "the GitOps agent has not applied a revision yet");
     }
-    Says::yes(Reason::Available, "the control plane, nodes and what was applied are there")
+    ConditionValue::true_(Reason::Available, "the control plane, nodes and what was applied are there")
 }
 
 /// Whether one of its nodes is ready: as counted, else as EKS says.

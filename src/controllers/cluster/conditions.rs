@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::upgrade::status as told;
 use crate::api::Reason;
 use crate::api::conditions::{ConditionStatus, ConditionType};
-use crate::controllers::conditions::{Conditions, Overall, Says, in_sync, part, part_says, whole};
+use crate::controllers::conditions::{ConditionValue, Conditions, Overall, in_sync, part, part_says, whole};
 use crate::engine::check::Violation;
 use crate::engine::{Goal, Item, Memory, Plan};
 use crate::upgrade::Decision;
@@ -23,7 +23,7 @@ fn part_of(kind: &str) -> ConditionType {
         "routeTableAssociation" | "vpcEndpoint" | "securityGroup" | "existingNetwork" | "leftovers" => {
             ConditionType::NetworkReady
         }
-        "addon" | "unlistedAddons" => ConditionType::AddonsReady,
+        "addon" | "addonPruning" => ConditionType::AddonsReady,
         // Parts of the plan that are nothing in AWS; and what nothing waits for.
         "gitOpsAgent" | "changePolicy" | "removals" => ConditionType::GitOpsReady,
         _ => ConditionType::ControlPlaneReady,
@@ -43,7 +43,7 @@ pub struct Input<'a> {
     /// What was seen.
     pub memory: &'a Memory,
     /// What the GitOpsReady condition says; true when no agent is asked for.
-    pub gitops: &'a Says,
+    pub gitops: &'a ConditionValue,
     /// Whether what is wrong with the agent needs a person.
     pub gitops_stalled: bool,
     /// What Ready says when all is well.
@@ -72,8 +72,8 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
         all.set(kind, &part_condition(plan, memory, kind, now));
     }
     if deleting {
-        all.set(ConditionType::GitOpsReady, &Says::no(Reason::Deleting, "goes with the cluster"));
-        all.set(ConditionType::InSync, &Says::no(Reason::Deleting, plan.summary()));
+        all.set(ConditionType::GitOpsReady, &ConditionValue::false_(Reason::Deleting, "goes with the cluster"));
+        all.set(ConditionType::InSync, &ConditionValue::false_(Reason::Deleting, plan.summary()));
     } else {
         all.set(ConditionType::GitOpsReady, gitops);
         let sync = in_sync(plan, memory);
@@ -84,7 +84,7 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     }
     let overall = match whole(plan, memory, violations, now, ready) {
         Overall::Ready(_) if deleting => {
-            Overall::Reconciling(Says::no(Reason::Deleting, "everything is deleted; looking once more"))
+            Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "everything is deleted; looking once more"))
         }
         // Left alone on purpose.
         Overall::Ready(says) if gitops.status == ConditionStatus::Unknown && gitops.reason == Reason::Observed => {
@@ -102,13 +102,13 @@ pub fn conditions(input: &Input<'_>) -> (Vec<Condition>, Overall) {
     (all.into_all(), overall)
 }
 
-fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timestamp) -> Says {
+fn part_condition(plan: &Plan, memory: &Memory, kind: ConditionType, now: Timestamp) -> ConditionValue {
     let deleting = plan.goal != Goal::Present;
     let of = |item: &Item| part_of(item.key.kind()) == kind;
     let (overall, count) = part(plan, memory, of, now, "as asked");
     match part_says(overall) {
-        says if says.is_true() && deleting => Says::no(Reason::Deleting, "gone"),
-        says if says.is_true() && count == 0 => Says::yes(Reason::NotRequested, "the spec asks for none"),
+        says if says.is_true() && deleting => ConditionValue::false_(Reason::Deleting, "gone"),
+        says if says.is_true() && count == 0 => ConditionValue::true_(Reason::NotRequested, "the spec asks for none"),
         says => says,
     }
 }
@@ -121,7 +121,13 @@ pub fn with_overall(all: Vec<Condition>, generation: Option<i64>, overall: &Over
 }
 
 /// The same conditions, where one of them says otherwise.
-pub fn set(all: &mut Vec<Condition>, kind: ConditionType, generation: Option<i64>, says: &Says, now: Timestamp) {
+pub fn set(
+    all: &mut Vec<Condition>,
+    kind: ConditionType,
+    generation: Option<i64>,
+    says: &ConditionValue,
+    now: Timestamp,
+) {
     let mut changed = Conditions::from(all, generation, &now);
     changed.set(kind, says);
     *all = changed.into_all();
@@ -130,7 +136,7 @@ pub fn set(all: &mut Vec<Condition>, kind: ConditionType, generation: Option<i64
 /// The conditions of a cluster that was not looked at: `overall` says why.
 pub fn unseen(previous: &[Condition], generation: Option<i64>, overall: &Overall, now: Timestamp) -> Vec<Condition> {
     let mut all = Conditions::from(previous, generation, &now);
-    let unknown = Says::unknown(Reason::Pending, "not looked at yet");
+    let unknown = ConditionValue::unknown(Reason::Pending, "not looked at yet");
     let others = [ConditionType::GitOpsReady, ConditionType::InSync, ConditionType::Available];
     for kind in PARTS.into_iter().chain(others) {
         all.set_default(kind, &unknown);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::failure::Failed;
-use crate::engine::{Action, Block, Change, Class, Failure, Held, Key, Observed, Presence, Step, Verdict, WaitingOn};
+use crate::engine::{
+    Action, Block, Change, Class, Failure, HoldReason, Key, Observation, Presence, Step, Verdict, WaitingOn,
+};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -39,9 +41,13 @@ fn plan(goal: Goal, verdicts: Vec<(&str, Verdict)>) -> Plan {
     Plan { goal, items: items.into() }
 }
 
-fn told(plan: &Plan, gitops: Says, stalled: bool) -> String {
+fn told(plan: &Plan, gitops: ConditionValue, stalled: bool) -> String {
     let mut memory = Memory::new(at(0), Duration::ZERO, []);
-    memory.saw(&Key::single("vpc"), Presence::Ours(Observed::ready("vpc-1", "available", Arc::new(()) as _)), at(1));
+    memory.record_observation(
+        &Key::single("vpc"),
+        Presence::Ours(Observation::ready("vpc-1", "available", Arc::new(()) as _)),
+        at(1),
+    );
     let (all, _) = conditions(&Input {
         previous: &[],
         generation: Some(3),
@@ -60,14 +66,14 @@ fn told(plan: &Plan, gitops: Says, stalled: bool) -> String {
     all.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn no_agent() -> Says {
-    Says::yes(Reason::NotRequested, "the spec asks for no agent")
+fn no_agent() -> ConditionValue {
+    ConditionValue::true_(Reason::NotRequested, "the spec asks for no agent")
 }
 
 #[test]
 fn every_point_of_a_clusters_life() {
-    let syncing = || Says::no(Reason::WaitingForSync, "GitRepository flux-system/flux-system: fetching");
-    let missing = || Says::no(Reason::InvalidSpec, "Secret team/deploy-key not found");
+    let syncing = || ConditionValue::false_(Reason::WaitingForSync, "GitRepository flux-system/flux-system: fetching");
+    let missing = || ConditionValue::false_(Reason::InvalidSpec, "Secret team/deploy-key not found");
     let present = |verdicts| plan(Goal::Present, verdicts);
     let cluster_and_role = || vec![WaitingOn::Resource(Key::named("role", "cluster"))];
     let denied = "CreateCluster demo: not authorized to perform eks:CreateCluster";
@@ -136,7 +142,7 @@ fn every_point_of_a_clusters_life() {
         (
             "deleting, the node groups first",
             plan(
-                Goal::Gone,
+                Goal::Deleted,
                 vec![
                     (
                         "cluster",
@@ -151,7 +157,7 @@ fn every_point_of_a_clusters_life() {
             no_agent(),
             false,
         ),
-        ("deleted but for the last look", plan(Goal::Gone, vec![]), no_agent(), false),
+        ("deleted but for the last look", plan(Goal::Deleted, vec![]), no_agent(), false),
     ];
     let table: Vec<String> = cases
         .into_iter()
@@ -173,7 +179,7 @@ fn ready_reconciling_and_stalled_never_hold_together() {
 
 #[test]
 fn a_cluster_that_was_never_looked_at_says_so_and_one_that_was_keeps_what_was_seen() {
-    let says = Says::no(Reason::AccessDenied, "AwsAccount \"prod\" does not exist");
+    let says = ConditionValue::false_(Reason::AccessDenied, "AwsAccount \"prod\" does not exist");
     let fresh = unseen(&[], Some(1), &Overall::Stalled(says.clone()), at(1));
     let status = |all: &[Condition], kind: &str| all.iter().find(|c| c.type_ == kind).map(|c| c.status.clone());
     assert_eq!(status(&fresh, "NetworkReady").as_deref(), Some("Unknown"));
@@ -209,8 +215,8 @@ fn what_is_only_watched_is_not_stalled_and_what_waits_for_an_approval_is() {
         let overall = |line: &&str| ["Ready ", "Reconciling ", "Stalled "].iter().any(|kind| line.starts_with(kind));
         text.lines().filter(overall).map(reads).collect::<Vec<_>>()
     };
-    let observed = of(Held::Observe);
+    let observed = of(HoldReason::Observe);
     assert_eq!(lines(&observed), ["Ready False Observed", "Reconciling False Observed", "Stalled False Observed"]);
-    let approval = of(Held::Approval);
+    let approval = of(HoldReason::Approval);
     assert!(lines(&approval)[2].starts_with("Stalled True WaitingForApproval"), "{approval}");
 }

@@ -8,21 +8,21 @@ use kube::ResourceExt;
 
 use super::conditions::{self, Input};
 use super::present::NoGraph;
-use super::{Outcome, Reconcile, Seen, deletion_gate};
+use super::{Observation, Outcome, Reconcile, deletion_gate};
 use crate::api::network::{Network, Vpc};
 use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksClusterSpec, NodeGroup, Reason};
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::apply;
-use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::conditions::{ConditionValue, Overall};
+use crate::controllers::events::EventMessage;
 use crate::controllers::execution_policy::Agreed;
-use crate::controllers::events::Told;
 use crate::controllers::plan_status::{self, Ahead};
 use crate::controllers::recovery::handed_over;
 use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::controllers::waiting_on;
-use crate::engine::{Action, Consent, Goal, Graph, Key, Report, Step};
+use crate::engine::{Action, ExecutionPolicy, Goal, Graph, Key, Report, Step};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterInput, NodeRole, Versions};
 use crate::resources::leftovers;
@@ -41,7 +41,7 @@ impl Reconcile<'_> {
         if !deletion_gate::has_begun(previous)
             && let Some(note) = handed_over(self.cluster, previous.hand_over.as_ref())
         {
-            return self.let_go(previous, Some(Told::normal("Retained", note))).await;
+            return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
         let spec = &self.cluster.spec;
         if spec.suspend {
@@ -50,20 +50,20 @@ impl Reconcile<'_> {
         }
         if self.change_policy() == ChangePolicy::Observe {
             let note = "changePolicy is Observe: everything in AWS stays as it is, with its tags";
-            return self.let_go(previous, Some(Told::normal("Retained", note))).await;
+            return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
         }
         let began = previous.deletion.clone().unwrap_or_default();
         let goal = match began.agreed(spec.deletion_policy) {
-            DeletionPolicy::Delete => Goal::Gone,
-            DeletionPolicy::Retain => Goal::Released,
+            DeletionPolicy::Delete => Goal::Deleted,
+            DeletionPolicy::Retain => Goal::Retained,
         };
         let request = Request::of(self.cluster);
         let grant = match account::grant_to_delete_in(self.ctx, &request, previous.account_id.as_deref()) {
             Ok(grant) => grant,
-            Err(_) if self.owns_nothing(previous) => return self.let_go(previous, None).await,
-            Err(Refusal { message, .. }) if goal == Goal::Released => {
+            Err(_) if self.owns_nothing(previous) => return self.remove_finalizer(previous, None).await,
+            Err(Refusal { message, .. }) if goal == Goal::Retained => {
                 let note = format!("everything in AWS stays as it is, with its tags: {message}");
-                return self.let_go(previous, Some(Told::normal("Retained", note))).await;
+                return self.remove_finalizer(previous, Some(EventMessage::normal("Retained", note))).await;
             }
             Err(Refusal { message, .. }) => {
                 let message = format!("what is in AWS cannot be deleted: {message}");
@@ -79,7 +79,7 @@ impl Reconcile<'_> {
             Err(failure) => return Some(self.failed(previous, failure)),
         };
         if deletion_gate::has_begun(previous) {
-            if goal == Goal::Gone
+            if goal == Goal::Deleted
                 && let Some(waiting) = self.load_balancers(previous, &cloud).await
             {
                 return Some(waiting);
@@ -99,7 +99,7 @@ impl Reconcile<'_> {
         if !deletion_gate::has_begun(previous) {
             return Some(self.begin(previous, &cloud, &graph, goal).await);
         }
-        let report = self.engine(&graph, &cloud, goal, &Consent::default()).await;
+        let report = self.engine(&graph, &cloud, goal, &ExecutionPolicy::default()).await;
         if report.plan.settled() && report.violations.is_empty() {
             return self.last_look(previous, &cloud, report).await;
         }
@@ -126,27 +126,27 @@ impl Reconcile<'_> {
                         "{claims}: tagged as this object's and not on record as made by it, so left as it is; remove its \
                          keelson.dev tags, or delete it if you know it to be of this cluster"
                     );
-                    self.ctx.events.publish(self.cluster, vec![Told::warning(Reason::NotOwned, note)]);
+                    self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::NotOwned, note)]);
                 }
                 let note =
                     "deletionPolicy is Retain: everything in AWS stays as it is, and is not tagged as ours any more";
-                let told = (goal == Goal::Released).then(|| Told::normal("Retained", note));
-                self.let_go(previous, told).await
+                let told = (goal == Goal::Retained).then(|| EventMessage::normal("Retained", note));
+                self.remove_finalizer(previous, told).await
             }
             Ok(left) => {
                 if left.is_some() {
                     // What the tag still shows and the graph does not: looked at anew, and named meanwhile.
                     self.state.kind.left_at = self.now.checked_add(LEFT_AGAIN).ok();
-                    self.state.memory.forget_looks(self.now);
+                    self.state.memory.forget_observations(self.now);
                 }
                 let message = match &left {
-                    Some(left) if left.ours.is_empty() || goal == Goal::Released => {
+                    Some(left) if left.ours.is_empty() || goal == Goal::Retained => {
                         format!("still tagged as ours: {}", [&left.ours[..], &left.claims[..]].concat().join(", "))
                     }
                     Some(left) => format!("still in AWS: {}", left.ours.join(", ")),
                     None => "something is still in AWS; looking again".to_owned(),
                 };
-                let says = Says::no(Reason::DeletionBlocked, message);
+                let says = ConditionValue::false_(Reason::DeletionBlocked, message);
                 let instead = Some(Overall::Reconciling(says));
                 Some(self.deleting(previous, cloud, report, (Agreed::default(), Ahead::default()), instead, again))
             }
@@ -166,7 +166,7 @@ impl Reconcile<'_> {
         let next = next.of(&report);
         let Report { plan, violations, expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
-        let gitops = Says::no(Reason::Deleting, "goes with the cluster");
+        let gitops = ConditionValue::false_(Reason::Deleting, "goes with the cluster");
         let (mut all, mut overall) = conditions::conditions(&Input {
             previous: &previous.conditions,
             generation,
@@ -195,7 +195,7 @@ impl Reconcile<'_> {
             facts: &facts,
         };
         let plan = plan_status::plan_status(input, agreed);
-        let seen = Seen {
+        let seen = Observation {
             account_id: cloud.aws.account_id.to_string(),
             plan,
             drift: Vec::new(),
@@ -209,7 +209,7 @@ impl Reconcile<'_> {
     }
 
     /// Removes the finalizer: nothing of ours is left, or it is to stay.
-    async fn let_go(&mut self, previous: &EksClusterStatus, told: Option<Told>) -> Option<Outcome> {
+    async fn remove_finalizer(&mut self, previous: &EksClusterStatus, told: Option<EventMessage>) -> Option<Outcome> {
         if let Some(told) = told {
             self.ctx.events.publish(self.cluster, vec![told]);
         }
@@ -221,7 +221,7 @@ impl Reconcile<'_> {
                 None
             }
             Err(error) => {
-                let message = format!("the finalizer was not removed: {}", apply::told(&error));
+                let message = format!("the finalizer was not removed: {}", apply::describe_error(&error));
                 let overall = self.reconciling(Reason::Deleting, message);
                 let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
                 Some(self.unseen(previous, overall, next))
@@ -246,7 +246,7 @@ impl Reconcile<'_> {
             if group.metadata.deletion_timestamp.is_none()
                 && let Err(error) = apply::delete(&self.ctx.client, &*group).await
             {
-                let (name, error) = (group.name_any(), apply::told(&error));
+                let (name, error) = (group.name_any(), apply::describe_error(&error));
                 tracing::warn!(node_group = name, error, "a NodeGroup of a deleted cluster was not deleted yet");
             }
         }

@@ -12,13 +12,13 @@ use crate::api::policy::{ChangePolicy, DeletionPolicy};
 use crate::api::status::{DeletionStatus, EksClusterStatus};
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RELEASE_ANNOTATION, Reason};
 use crate::controllers::approvals::ApprovedBy;
-use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::execution_policy::{self, Agreed, Proposal};
+use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::deletions::{Exceeded, Limits, REMOVAL_INTERVAL, Release, Removal, Verdict};
+use crate::controllers::execution_policy::{self, Agreed, Proposal};
 use crate::controllers::plan_status;
 use crate::controllers::report::{MANAGEMENT_API, Next};
-use crate::engine::execution_policy::{Approved, Given};
-use crate::engine::{Consent, Goal, Graph};
+use crate::engine::execution_policy::{AllowedSteps, Approved};
+use crate::engine::{ExecutionPolicy, Goal, Graph};
 use crate::resources::cloud::Cloud;
 
 /// When it is asked again whether deletions can be counted.
@@ -42,8 +42,8 @@ impl Reconcile<'_> {
     ) -> Outcome {
         let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
         // What stays is no loss, nor is what never came about.
-        let counts = goal == Goal::Gone && previous.arn.is_some();
-        let loses = goal == Goal::Gone && (counts || !self.nothing_recorded());
+        let counts = goal == Goal::Deleted && previous.arn.is_some();
+        let loses = goal == Goal::Deleted && (counts || !self.nothing_recorded());
         let removal = match self.removal(&uid, loses).await {
             Ok(removal) => removal,
             Err(why) => return self.uncounted(previous, &why),
@@ -69,17 +69,17 @@ impl Reconcile<'_> {
                 Err(why) => return self.uncounted(previous, &why),
             }
         };
-        if let Some((_, Release { given: true, approval_uid, .. })) = &held {
+        if let Some((_, Release { allowed: true, approval_uid, .. })) = &held {
             let given = approval_uid.as_deref().map_or(ApprovedBy::Annotation(RELEASE_ANNOTATION), ApprovedBy::Object);
             self.publish_approval("the deletion", "held because many were requested", given).await;
             return self.released(previous, goal, approval_uid.clone()).await;
         }
-        let consent = Consent { given: Given::Only(Approved::new()), ..Consent::default() };
-        let report = self.engine(graph, cloud, goal, &consent).await;
+        let policy = ExecutionPolicy { allowed: AllowedSteps::Only(Approved::new()), ..ExecutionPolicy::default() };
+        let report = self.engine(graph, cloud, goal, &policy).await;
         let ahead = goes_along(&self.node_groups_that_go(), self.cluster.spec.deletion_policy);
         let (subject, plan) = (self.subject(), &report.plan);
         let proposal = Proposal { subject: &subject, plan, ahead: &ahead.steps, facts: &report.facts };
-        let agreed = execution_policy::agree(&consent, proposal, &approvals, None);
+        let agreed = execution_policy::agree(&policy, proposal, &approvals, None);
         let agreed = Agreed { is_new: agreed.is_new && held.is_none(), ..agreed };
         if agreed.is_new {
             let given =
@@ -100,7 +100,7 @@ impl Reconcile<'_> {
             Some((why, release)) => {
                 let how = release.instructions(&self.as_argument(), &approvals);
                 let message = format!("{why}: {summary}: {how}");
-                (Some(release.word), Some(Says::no(Reason::WaitingForApproval, message)))
+                (Some(release.word), Some(ConditionValue::false_(Reason::WaitingForApproval, message)))
             }
         };
         let agreed = Agreed { approved: Vec::new(), ..agreed };
@@ -112,7 +112,7 @@ impl Reconcile<'_> {
     async fn released(&self, previous: &EksClusterStatus, goal: Goal, approval_uid: Option<String>) -> Outcome {
         let (uid, name) = (self.cluster.uid().unwrap_or_default(), self.owner().cluster);
         // What is retained is no deletion that counts, and none that was released.
-        if goal == Goal::Gone
+        if goal == Goal::Deleted
             && previous.arn.is_some()
             && let Err(why) = self.ctx.deletions.approve(&uid, &name).await
         {
@@ -139,7 +139,7 @@ impl Reconcile<'_> {
     fn begins(&self, previous: &EksClusterStatus, goal: Goal, approval_uid: Option<String>) -> Outcome {
         let overall = self.reconciling(Reason::Deleting, "the deletion begins");
         let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
-        let policy = if goal == Goal::Released { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
+        let policy = if goal == Goal::Retained { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
         let groups = self.ctx.node_groups_of(&self.namespace, &self.cluster.name_any());
         let retained = groups.iter().filter(|group| group.spec.deletion_policy == DeletionPolicy::Retain);
         let deletion = DeletionStatus {

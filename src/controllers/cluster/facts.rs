@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::api::node_group::SubnetTier;
 use crate::api::status::{HealthIssue, MAX_ISSUES, SubnetStatus};
-use crate::engine::{AnyObserved, Key, Memory, Presence};
+use crate::engine::{AnyObservation, Key, Memory, Presence};
 
 /// The control plane's key.
 pub fn cluster_key() -> Key {
@@ -17,7 +17,7 @@ pub struct Facts<'m>(pub &'m Memory);
 
 impl<'m> Facts<'m> {
     /// The control plane, when it is there.
-    pub fn cluster(self) -> Option<&'m AnyObserved> {
+    pub fn cluster(self) -> Option<&'m AnyObservation> {
         self.0.observed(&cluster_key())
     }
 
@@ -106,10 +106,10 @@ fn tier_of(text: &str) -> SubnetTier {
 
 /// Health issues as resources tell them: a JSON list of texts, `CODE: message`, or of issues with all they have.
 pub fn issues(list: Option<String>) -> Vec<HealthIssue> {
-    let all: Vec<Told> = list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default();
+    let all: Vec<NestedIssue> = list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default();
     let issue = |told| match told {
-        Told::Text(text) => issue(&text),
-        Told::Whole(mut issue) => {
+        NestedIssue::Text(text) => issue(&text),
+        NestedIssue::Whole(mut issue) => {
             issue.resource_ids.truncate(MAX_ISSUES);
             issue.message = issue.message.map(|message| crate::api::conditions::bounded(&message, 1024));
             issue
@@ -120,7 +120,7 @@ pub fn issues(list: Option<String>) -> Vec<HealthIssue> {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Told {
+enum NestedIssue {
     Text(String),
     Whole(HealthIssue),
 }

@@ -16,7 +16,7 @@ use crate::api::policy::DeletionPolicy;
 use crate::api::status::EksClusterStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::context::{Context, locked};
-use crate::controllers::events::Told;
+use crate::controllers::events::EventMessage;
 use crate::controllers::report::Next;
 use crate::controllers::waits::Wait;
 use crate::gitops::GitOpsError;
@@ -80,14 +80,14 @@ fn decide(state: &State, api: bool, since: Timestamp, timeout: Duration, now: Ti
 
 /// How far each cluster is, by UID: its NodeGroups ask, too.
 #[derive(Debug, Default)]
-pub struct Clearings(Mutex<HashMap<String, Clearing>>);
+pub struct LoadBalancerCleanups(Mutex<HashMap<String, LoadBalancerCleanup>>);
 
 /// One cluster's. Clones share it.
 #[derive(Clone, Debug, Default)]
-struct Clearing(Arc<Mutex<State>>);
+struct LoadBalancerCleanup(Arc<Mutex<State>>);
 
-impl Clearings {
-    fn of(&self, uid: &str) -> Clearing {
+impl LoadBalancerCleanups {
+    fn of(&self, uid: &str) -> LoadBalancerCleanup {
         locked(&self.0).entry(uid.to_owned()).or_default().clone()
     }
 
@@ -139,7 +139,7 @@ impl Reconcile<'_> {
                 let note =
                     format!("deleted without waiting any longer for {left}: what it had in AWS may be in the way");
                 tracing::warn!(cluster = self.owner().cluster, note);
-                self.ctx.events.publish(self.cluster, vec![Told::warning(Reason::Deleting, note)]);
+                self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::Deleting, note)]);
                 None
             }
             Decision::Wait { pass, message } => {
@@ -147,7 +147,7 @@ impl Reconcile<'_> {
                     let location = Location { arn, endpoint, certificate_authority };
                     match agent::access_at(self.ctx, self.cluster, &cloud.aws, location).await {
                         Some(access) => clearing.start(self.ctx, self.cluster, access),
-                        None => locked(&clearing.0).heard(Err("no credentials for it".to_owned()), self.now),
+                        None => locked(&clearing.0).record_result(Err("no credentials for it".to_owned()), self.now),
                     }
                 }
                 let overall = self.reconciling(Reason::Deleting, message);
@@ -159,7 +159,7 @@ impl Reconcile<'_> {
     }
 }
 
-impl Clearing {
+impl LoadBalancerCleanup {
     /// Starts a pass beside this reconcile. At its end the cluster is reconciled again.
     fn start(&self, ctx: &Arc<Context>, cluster: &EksCluster, access: Access) {
         locked(&self.0).running = true;
@@ -170,7 +170,7 @@ impl Clearing {
             let pass = async |client| load_balancers::clear(&client).await;
             let result = workloads.read(&key, &access, SystemTime::now(), pass).await;
             let result = result.map_err(|error: GitOpsError| error.to_string());
-            locked(&running.clearing.0).heard(result, Timestamp::now());
+            locked(&running.clearing.0).record_result(result, Timestamp::now());
         };
         let over = ctx.over.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
@@ -178,7 +178,7 @@ impl Clearing {
 }
 
 impl State {
-    fn heard(&mut self, result: Result<Left, String>, now: Timestamp) {
+    fn record_result(&mut self, result: Result<Left, String>, now: Timestamp) {
         self.seen = Some(result);
         self.passed = Some(now);
     }
@@ -186,7 +186,7 @@ impl State {
 
 /// A pass under way. However it ends, the cluster hears of it.
 struct Running {
-    clearing: Clearing,
+    clearing: LoadBalancerCleanup,
     ctx: Arc<Context>,
     object: ObjectRef<EksCluster>,
 }

@@ -31,14 +31,14 @@ fn it_goes_on_once_a_pass_finds_none() {
     let mut state = State::default();
     let first = decided(&state, true, TIMEOUT, at(0));
     assert!(waits(&first).is_some_and(|(pass, _)| pass), "{first:?}");
-    state.heard(Ok(Left::default()), at(1));
+    state.record_result(Ok(Left::default()), at(1));
     assert_eq!(decided(&state, true, TIMEOUT, at(1)), Decision::GoOn);
 }
 
 #[test]
 fn passes_follow_each_other_with_a_pause_and_one_at_a_time() {
     let mut state = State::default();
-    state.heard(Err("no answer".into()), at(10));
+    state.record_result(Err("no answer".into()), at(10));
     let pass = |state: &State, now| waits(&decided(state, true, TIMEOUT, now)).unwrap().0;
     assert!(!pass(&state, at(11)) && pass(&state, at(12)));
     state.running = true;
@@ -48,7 +48,7 @@ fn passes_follow_each_other_with_a_pause_and_one_at_a_time() {
 #[test]
 fn a_cluster_that_does_not_answer_is_waited_for_until_the_time_is_up_and_the_message_says_so() {
     let mut state = State::default();
-    state.heard(Err("it cannot be reached".into()), at(599));
+    state.record_result(Err("it cannot be reached".into()), at(599));
     let waiting = decided(&state, true, TIMEOUT, at(599));
     let (_, message) = waits(&waiting).unwrap();
     assert_eq!(
@@ -78,7 +78,7 @@ fn cluster(more: &serde_json::Value) -> EksCluster {
 
 #[test]
 fn node_groups_stay_while_their_cluster_is_at_it() {
-    let (clearings, goes) = (Clearings::default(), cluster(&serde_json::json!({})));
+    let (clearings, goes) = (LoadBalancerCleanups::default(), cluster(&serde_json::json!({})));
     assert!(clearings.hold_nodes(&goes, TIMEOUT, at(0)), "its cluster may not have been looked at yet");
     assert!(clearings.hold_nodes(&goes, TIMEOUT, at(620)));
     assert!(!clearings.hold_nodes(&goes, TIMEOUT, at(630)), "whatever holds the cluster up");
@@ -88,7 +88,7 @@ fn node_groups_stay_while_their_cluster_is_at_it() {
 
 #[test]
 fn node_groups_of_a_cluster_that_stays_wait_for_nothing() {
-    let holds = |cluster: &EksCluster, timeout| Clearings::default().hold_nodes(cluster, timeout, at(0));
+    let holds = |cluster: &EksCluster, timeout| LoadBalancerCleanups::default().hold_nodes(cluster, timeout, at(0));
     for spec in [serde_json::json!({"deletionPolicy": "Retain"}), serde_json::json!({"suspend": true})] {
         assert!(!holds(&cluster(&spec), TIMEOUT), "{spec}");
     }

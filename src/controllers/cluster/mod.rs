@@ -6,9 +6,9 @@
 pub mod agent;
 mod available;
 mod beforehand;
-pub mod deletion_gate;
 pub mod conditions;
 mod deletion;
+pub mod deletion_gate;
 pub mod facts;
 mod graph;
 mod known_network;
@@ -33,12 +33,12 @@ use kube::ResourceExt;
 
 use super::account::{self, Grant, Refusal, Request};
 use super::approvals::{self, ApprovedBy};
-use super::conditions::{self as conditions_of, Overall, Says};
-use super::execution_policy::{self, Agreed, Approvals};
+use super::conditions::{self as conditions_of, ConditionValue, Overall};
 use super::context::{Context, State};
-use super::drift_events::News;
-use super::events::Told;
-use super::recovery::{Done, Recovering, Word, kept_hand_over};
+use super::drift_events::ExternalChange;
+use super::events::EventMessage;
+use super::execution_policy::{self, Agreed, Approvals};
+use super::recovery::{Done, Recovering, RecoveryRequest, kept_hand_over};
 use super::report::{self, Next};
 use super::waits::Wait;
 use super::{apply, journal};
@@ -48,10 +48,10 @@ use crate::api::status::{
     DeletionStatus, DriftStatus, EksClusterStatus, GitOpsStatus, PlanStatus, SupportStatus, UpgradeStatus,
 };
 use crate::api::{APPROVE_ANNOTATION, EksCluster, RECONCILE_AT_ANNOTATION, Reason};
-use crate::engine::execution_policy::Subject;
 use crate::engine::execute::Run;
+use crate::engine::execution_policy::Subject;
 use crate::engine::failure::Failed;
-use crate::engine::{Consent, Failure, Goal, Graph, Report};
+use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::Versions;
 use crate::resources::{prune, removals};
@@ -76,7 +76,7 @@ pub struct Remembered {
     /// What AWS said of the spec beforehand.
     checked: beforehand::Checked,
     /// The recovery that the memory of its resources is of.
-    recovering: Option<Word>,
+    recovering: Option<RecoveryRequest>,
 }
 
 /// What a reconcile came to: for status.
@@ -84,7 +84,7 @@ struct Outcome {
     conditions: Vec<Condition>,
     overall: Overall,
     /// What was seen; `None`: nothing was looked at.
-    seen: Option<Seen>,
+    seen: Option<Observation>,
     /// A deletion that begins, or waits; `None`: as in the last status.
     deletion: Option<DeletionStatus>,
     /// What is waited for; `None`: nothing was looked at, or what is waited for is what the conditions say.
@@ -94,7 +94,7 @@ struct Outcome {
     next: Next,
 }
 
-struct Seen {
+struct Observation {
     account_id: String,
     plan: PlanStatus,
     drift: Vec<DriftStatus>,
@@ -125,19 +125,19 @@ pub async fn reconcile(cluster: Arc<EksCluster>, ctx: Arc<Context>) -> Next {
     let state = &mut *state;
     let now = Timestamp::now();
     if state.asked_to_look(cluster.annotations().get(RECONCILE_AT_ANNOTATION)) {
-        state.memory.forget_looks(now);
+        state.memory.forget_observations(now);
         state.failed = None;
         state.kind.agent.forget();
         state.kind.upgrade.forget();
         state.kind.checked.forget();
     }
-    if let Some(News { at, keys }) = ctx.news.take(&uid) {
-        state.memory.news(&keys, at);
+    if let Some(ExternalChange { at, keys }) = ctx.news.take(&uid) {
+        state.memory.mark_changed_externally(&keys, at);
     }
     if apply::has_finalizer(&*cluster) {
         state.kind.finalizer = None;
     }
-    if let Some(at) = state.rests(&*cluster, now) {
+    if let Some(at) = state.is_steady(&*cluster, now) {
         return Next::at(at);
     }
     let previous = state.written.clone().unwrap_or(before);
@@ -164,7 +164,7 @@ impl Reconcile<'_> {
 
     /// Refused: nothing goes on before a person changes something.
     fn refused(&self, previous: &EksClusterStatus, refusal: Refusal, next: Next) -> Outcome {
-        let says = Says::no(refusal.reason, refusal.message);
+        let says = ConditionValue::false_(refusal.reason, refusal.message);
         self.unseen(previous, Overall::Stalled(says), next.failed(report::REFUSED))
     }
 
@@ -196,17 +196,17 @@ impl Reconcile<'_> {
         }
         // Drift checks leave a part of every rate to work in flight.
         let aws = if self.state.kind.at_rest { session.background() } else { session };
-        let salt = report::salt(self.cluster);
+        let client_token_seed = report::client_token_seed(self.cluster);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
         let (adoption, existing) = (grant.adoption, super::recovery::existing(self.ctx));
-        Ok(Cloud { aws, owner, intervals, salt, adoption, trusts_tags: false, existing })
+        Ok(Cloud { aws, owner, intervals, client_token_seed, adoption, trusts_tags: false, existing })
     }
 
     /// Observes, plans and executes.
-    async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal, consent: &Consent) -> Report {
+    async fn engine(&mut self, graph: &Graph<Cloud>, cloud: &Cloud, goal: Goal, policy: &ExecutionPolicy) -> Report {
         let (ctx, cluster, adoption) = (self.ctx, self.cluster, cloud.adoption);
         let may_adopt = || account::may_still_adopt(ctx, &Request::of(cluster), adoption);
-        self.engine_while(&may_adopt, graph, cloud, goal, consent).await
+        self.engine_while(&may_adopt, graph, cloud, goal, policy).await
     }
 
     /// The same, writing to what is not ours yet only while `may_adopt`.
@@ -216,7 +216,7 @@ impl Reconcile<'_> {
         graph: &Graph<Cloud>,
         cloud: &Cloud,
         goal: Goal,
-        consent: &Consent,
+        policy: &ExecutionPolicy,
     ) -> Report {
         let ctx = self.ctx;
         let shown = self.cluster.status.as_ref().map(|status| status.resources.clone()).unwrap_or_default();
@@ -227,7 +227,7 @@ impl Reconcile<'_> {
         let run = Run {
             graph,
             goal,
-            consent,
+            policy,
             cloud,
             may_adopt,
             journal: &journal,
@@ -248,10 +248,10 @@ impl Reconcile<'_> {
         }
         self.state.inventory = Some(journal.into_written());
         self.state.failed = None;
-        let mut told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
+        let mut told = super::events::of_steps(&report.steps, goal, &mut self.state.told);
         told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
         let left = report.left.iter().filter(|left| self.state.kind.left.insert((*left).clone()));
-        told.extend(left.map(|left| Told::normal("LeftAlone", format!("{left}: not provably this cluster's"))));
+        told.extend(left.map(|left| EventMessage::normal("LeftAlone", format!("{left}: not provably this cluster's"))));
         ctx.events.publish(self.cluster, told);
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
@@ -272,7 +272,7 @@ impl Reconcile<'_> {
         let looked = seen.is_some();
         let mut status = match seen {
             None => status::unseen(&previous, generation, conditions),
-            Some(Seen { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support }) => {
+            Some(Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support }) => {
                 status::status(status::Input {
                     previous: &previous,
                     generation,
@@ -317,17 +317,19 @@ impl Reconcile<'_> {
         let (overall, next) = report::judge(self.ctx, before, generation, waits, (overall, next), self.now);
         status::settle_ticks(&mut status, &previous);
         let previous = EksClusterStatus { resources: Vec::new(), ..previous };
-        report::news(self.ctx, self.cluster, &previous.conditions, &overall);
+        report::publish_transition(self.ctx, self.cluster, &previous.conditions, &overall);
         report::write(self.ctx, self.cluster, self.state, previous, status, &overall, next).await
     }
 
     /// What may be done: by the spec's policies, by what was approved, and by what is known of drift.
-    fn consent(&self, previous: &EksClusterStatus, grant: &Grant, versions: &Versions) -> (Consent, String) {
+    fn policy(&self, previous: &EksClusterStatus, grant: &Grant, versions: &Versions) -> (ExecutionPolicy, String) {
         let spec = &self.cluster.spec;
         let wanted = execution_policy::wanted(spec, &grant.settings, &self.node_role(grant).policies);
-        let asked = execution_policy::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
+        let asked =
+            execution_policy::wanted(spec, &grant.settings, &(&wanted, &versions.control_plane, &versions.addons));
         let edited = self.cluster.metadata.generation != previous.observed_generation;
-        let asked = execution_policy::asked(asked, versions.control_plane.is_some(), edited, previous.synced.as_deref());
+        let asked =
+            execution_policy::asked(asked, versions.control_plane.is_some(), edited, previous.synced.as_deref());
         let input = execution_policy::Input {
             change: self.change_policy(),
             drift: spec.drift_policy,
@@ -338,7 +340,7 @@ impl Reconcile<'_> {
             known: &previous.drift,
             synced: previous.synced.as_deref(),
         };
-        (input.consent(), asked)
+        (input.policy(), asked)
     }
 
     /// The approvals that were given of its plans.
@@ -356,10 +358,10 @@ impl Reconcile<'_> {
     }
 
     /// An event of who approved what.
-    async fn publish_approval(&self, hash: &str, summary: &str, given: ApprovedBy<'_>) {
-        let by = approvals::author(self.ctx, self.cluster, given).await;
+    async fn publish_approval(&self, hash: &str, summary: &str, approved_by: ApprovedBy<'_>) {
+        let by = approvals::author(self.ctx, self.cluster, approved_by).await;
         let note = format!("{hash} ({summary}) is approved by {by}");
-        self.ctx.events.publish(self.cluster, vec![Told::normal("Approved", note)]);
+        self.ctx.events.publish(self.cluster, vec![EventMessage::normal("Approved", note)]);
     }
 
     /// What its plans are of.
@@ -378,9 +380,9 @@ impl Reconcile<'_> {
     }
 
     /// What a person reads while a plan waits.
-    fn waits(&self, agreed: &Agreed, summary: &str) -> Says {
+    fn waits(&self, agreed: &Agreed, summary: &str) -> ConditionValue {
         let message = execution_policy::waits(agreed, summary, &self.as_argument(), &self.approvals());
-        Says::no(Reason::WaitingForApproval, message)
+        ConditionValue::false_(Reason::WaitingForApproval, message)
     }
 
     /// Whether our finalizer is on it, as far as is known.
@@ -390,6 +392,6 @@ impl Reconcile<'_> {
     }
 
     fn reconciling(&self, reason: Reason, message: impl Into<String>) -> Overall {
-        Overall::Reconciling(Says::no(reason, message))
+        Overall::Reconciling(ConditionValue::false_(reason, message))
     }
 }

@@ -5,7 +5,7 @@ use super::agent::part::{self, AgentPart};
 use super::facts::Facts;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::approvals::policy;
-use crate::engine::{Consent, Held, Plan, Verdict};
+use crate::engine::{ExecutionPolicy, HoldReason, Plan, Verdict};
 use crate::upgrade::{WindowState, Windows};
 
 /// The plans of one reconcile.
@@ -22,7 +22,7 @@ pub(super) struct Parts {
 
 impl Reconcile<'_> {
     /// Puts the plan together.
-    pub(super) fn parts(&self, previous: &EksClusterStatus, in_aws: Plan, consent: &Consent) -> Parts {
+    pub(super) fn parts(&self, previous: &EksClusterStatus, in_aws: Plan, policy: &ExecutionPolicy) -> Parts {
         let spec = &self.cluster.spec;
         // They were checked before: what cannot be read is no window that is open.
         let window = Windows::parse(&spec.upgrade.windows).map(|windows| windows.state(self.now));
@@ -30,7 +30,7 @@ impl Reconcile<'_> {
         let agent = AgentPart::of(&part::Input {
             gitops: spec.gitops.as_ref(),
             previous,
-            consent,
+            policy,
             window: &window,
             has_api: Facts(&self.state.memory).has_api(),
             now: self.now,
@@ -39,7 +39,7 @@ impl Reconcile<'_> {
         let policy = policy::item(self.cluster, &self.last_status(), required);
         let (mut whole, mut judged) = (in_aws.clone(), in_aws.clone());
         for item in agent.item.iter().cloned().chain(policy) {
-            if matches!(item.verdict, Verdict::Held(_, Held::Approval)) {
+            if matches!(item.verdict, Verdict::Held(_, HoldReason::Approval)) {
                 judged.items.push(item.clone());
             }
             whole.items.push(item);

@@ -7,7 +7,7 @@ use super::parts::Parts;
 use super::roll_up::{GitOps, Secrets};
 use super::upgrade::{Upgrade, status as upgrade_status, waiting};
 use super::validate;
-use super::{Outcome, Reconcile, Seen};
+use super::{Observation, Outcome, Reconcile};
 use crate::api::conditions::ConditionType;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::{EksClusterStatus, UpgradeStatus};
@@ -16,7 +16,7 @@ use crate::controllers::account::owned::{self, Denied};
 use crate::controllers::account::{self, Grant, Refusal, Request, named};
 use crate::controllers::apply;
 use crate::controllers::approvals;
-use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::execution_policy::{self, Proposal};
 use crate::controllers::name_claims;
 use crate::controllers::plan_status::{self, Ahead};
@@ -25,7 +25,7 @@ use crate::controllers::report::{MANAGEMENT_API, Next};
 use crate::controllers::tag_keys;
 use crate::controllers::waiting_on;
 use crate::controllers::waits::Wait;
-use crate::engine::{Consent, Failure, Goal, Graph, Plan, Report};
+use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Plan, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::Versions;
 use crate::upgrade::Decision;
@@ -40,7 +40,7 @@ pub(super) enum NoGraph {
 struct Done {
     report: Report,
     upgrade: Option<Upgrade>,
-    consent: Consent,
+    policy: ExecutionPolicy,
     /// Digest of what is asked for.
     asked: String,
 }
@@ -153,7 +153,8 @@ impl Reconcile<'_> {
             return None;
         }
         if let Err(error) = apply::add_finalizer(&self.ctx.client, self.cluster).await {
-            let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+            let message =
+                format!("the finalizer was not added, so nothing is made in AWS: {}", apply::describe_error(&error));
             tracing::warn!(cluster = self.owner().cluster, message);
             let overall = self.reconciling(Reason::Pending, message);
             let next = Next::after(report_pause(), self.now).failed(MANAGEMENT_API);
@@ -174,19 +175,19 @@ impl Reconcile<'_> {
     ) -> Result<Done, NoGraph> {
         /// What is left after as many waits for the next reconcile.
         const MOST: usize = 4;
-        let (mut happened, mut ended) = (Vec::new(), Vec::new());
+        let (mut steps, mut ended) = (Vec::new(), Vec::new());
         let mut round = 0;
         loop {
             round += 1;
-            let (consent, asked) = self.consent(previous, grant, &versions);
-            let mut report = self.engine(&graph, cloud, Goal::Present, &consent).await;
-            happened.append(&mut report.happened);
+            let (policy, asked) = self.policy(previous, grant, &versions);
+            let mut report = self.engine(&graph, cloud, Goal::Present, &policy).await;
+            steps.append(&mut report.steps);
             ended.append(&mut report.ended);
             let upgrade = self.upgrade(cloud, previous).await;
             let next = upgrade.as_ref().map(Upgrade::versions).unwrap_or_default();
             if next == versions || round == MOST {
-                let report = Report { happened, ended, ..report };
-                return Ok(Done { report, upgrade, consent, asked });
+                let report = Report { steps, ended, ..report };
+                return Ok(Done { report, upgrade, policy, asked });
             }
             versions = next;
             graph = self.graph(previous, grant, cloud, &versions).await?;
@@ -239,20 +240,20 @@ impl Reconcile<'_> {
 
     /// Points the agent at Git once the API is there, and puts everything together.
     async fn reported(&mut self, previous: &EksClusterStatus, cloud: &Cloud, done: Done, secrets: Secrets) -> Outcome {
-        let Done { report, upgrade, consent, asked } = done;
+        let Done { report, upgrade, policy, asked } = done;
         let told = upgrade.as_ref().map(|upgrade| upgrade.told(previous, &report, self.now));
         let failed = Next::change().of(&report);
         let Report { plan, next, violations, mut expected, facts, .. } = report;
         let generation = self.cluster.metadata.generation;
         let ahead = upgrade.as_ref().map(|upgrade| self.ahead(upgrade)).unwrap_or_default();
-        let Parts { in_aws, whole: plan, judged, agent } = self.parts(previous, plan, &consent);
+        let Parts { in_aws, whole: plan, judged, agent } = self.parts(previous, plan, &policy);
         expected.extend(agent.step.as_ref().map(|step| (steps::key(), steps::expected(step.action))));
         let subject = self.subject();
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &ahead.steps, facts: &facts };
-        let agreed = execution_policy::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
+        let agreed = execution_policy::agree(&policy, proposal, &self.approvals(), previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at).or(failed);
         if let Some(upgrade) = &upgrade
-            && let Some(at) = upgrade_status::look_again(&upgrade.decision, self.now)
+            && let Some(at) = upgrade_status::requeue_after(&upgrade.decision, self.now)
         {
             next = next.or(Next::at(at));
         }
@@ -313,12 +314,12 @@ impl Reconcile<'_> {
             UpgradeStatus { support_warning, ..status }
         });
         let account_id = cloud.aws.account_id.to_string();
-        let seen = Seen { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support };
+        let seen = Observation { account_id, plan, drift, synced, tag_keys, gitops, upgrade, support };
         Outcome { conditions, overall, seen: Some(seen), deletion: None, waits: Some(waits), recovery: None, next }
     }
 
     /// What is waited for: AWS, the upgrade, and the agent once all else is there.
-    fn waited_for(&self, in_aws: &Plan, decision: Option<&Decision>, agent: &Says) -> Vec<Wait> {
+    fn waited_for(&self, in_aws: &Plan, decision: Option<&Decision>, agent: &ConditionValue) -> Vec<Wait> {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         let mut waits = waiting_on::of_plan(in_aws, &self.state.memory, self.now);
         waits.extend(decision.map(|decision| waiting::of_decision(decision, &groups)).unwrap_or_default());

@@ -9,12 +9,12 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::EksClusterStatus;
 use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::approvals;
-use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::execution_policy::{self, Proposal};
 use crate::controllers::plan_status::{self, Ahead};
-use crate::controllers::recovery::{self, Recovering, Word};
+use crate::controllers::recovery::{self, Recovering, RecoveryRequest};
 use crate::controllers::report::Next;
-use crate::engine::{Consent, Failure, Goal};
+use crate::engine::{ExecutionPolicy, Failure, Goal};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::expand::Versions;
 use crate::resources::recovery::{Inventory, select};
@@ -39,7 +39,7 @@ impl Reconcile<'_> {
         previous: &EksClusterStatus,
         grant: &Grant,
         cloud: &Cloud,
-        word: Word,
+        word: RecoveryRequest,
     ) -> Outcome {
         if let Err(why) = word.permitted(self.ctx, self.cluster) {
             return self.unrecovered(previous, why);
@@ -74,18 +74,18 @@ impl Reconcile<'_> {
             return outcome;
         }
         let digest = word.digest(&selection.items);
-        let (consent, _) = self.consent(previous, grant, &Versions::default());
-        let consent = Consent { recovers: Some(digest), ..consent };
+        let (policy, _) = self.policy(previous, grant, &Versions::default());
+        let policy = ExecutionPolicy { recovers: Some(digest), ..policy };
         let (ctx, cluster, said) = (self.ctx, self.cluster, word.clone());
         let may_take = || -> Result<(), Failure> {
             account::grant_in(ctx, &Request::of(cluster)).map_err(recovery::denied)?;
             said.still_permitted(ctx, cluster)
         };
-        let report = self.engine_while(&may_take, &graph, cloud, Goal::Present, &consent).await;
+        let report = self.engine_while(&may_take, &graph, cloud, Goal::Present, &policy).await;
         let (subject, plan, ahead) = (self.subject(), &report.plan, Ahead::default());
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
-        let agreed = execution_policy::agree(&consent, proposal, &self.approvals(), previous.plan.as_ref());
-        let Says { message: waits, .. } = self.waits(&agreed, &plan.summary());
+        let agreed = execution_policy::agree(&policy, proposal, &self.approvals(), previous.plan.as_ref());
+        let ConditionValue { message: waits, .. } = self.waits(&agreed, &plan.summary());
         let (overall, next) = word.standing(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
         let is_done = recovery::is_done(&report);
         if is_done {

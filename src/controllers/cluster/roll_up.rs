@@ -11,7 +11,7 @@ use super::facts::Facts;
 use crate::api::Reason;
 use crate::api::status::{EksClusterStatus, GitOpsStatus};
 use crate::aws::WriteGate;
-use crate::controllers::conditions::Says;
+use crate::controllers::conditions::ConditionValue;
 use crate::controllers::report::Next;
 use crate::gitops::AgentInput;
 use crate::resources::cloud::Cloud;
@@ -25,7 +25,7 @@ pub(super) enum Secrets {
     Read(Wanted),
     /// For GitOpsReady, and whether a person has to act before anything goes on.
     Missing {
-        says: Says,
+        says: ConditionValue,
         stalled: bool,
         /// The agent is there already and goes on with what it has.
         last_good: Option<Wanted>,
@@ -41,7 +41,7 @@ pub(super) struct Wanted {
 /// What there is to say of the agent.
 pub(super) struct GitOps {
     /// For GitOpsReady.
-    pub says: Says,
+    pub says: ConditionValue,
     /// Whether a person has to act before anything goes on.
     pub stalled: bool,
     pub status: Option<GitOpsStatus>,
@@ -64,17 +64,17 @@ impl Reconcile<'_> {
                     refusal.message
                 );
                 let last_good = agent.last_good().map(wanted);
-                Secrets::Missing { says: Says::no(refusal.reason, message), stalled: false, last_good }
+                Secrets::Missing { says: ConditionValue::false_(refusal.reason, message), stalled: false, last_good }
             }
             Err(Missing::Refused(refusal)) => {
-                let says = Says::no(refusal.reason, refusal.message);
+                let says = ConditionValue::false_(refusal.reason, refusal.message);
                 Secrets::Missing { says, stalled: true, last_good: None }
             }
             Err(Missing::Unread(message)) => match agent.last_good() {
                 // It passes, and nothing is known to have changed.
                 Some(input) => Secrets::Read(wanted(input)),
                 None => {
-                    let says = Says::no(Reason::Pending, message);
+                    let says = ConditionValue::false_(Reason::Pending, message);
                     Secrets::Missing { says, stalled: false, last_good: None }
                 }
             },
@@ -96,16 +96,16 @@ impl Reconcile<'_> {
                 self.leave_agent();
                 // Forgotten only once that may be.
                 let status = previous.gitops.clone().filter(|_| waits);
-                left(Says::yes(Reason::NotRequested, "the spec asks for no agent"), status)
+                left(ConditionValue::true_(Reason::NotRequested, "the spec asks for no agent"), status)
             }
             Secrets::NotTouched => {
                 self.leave_agent();
                 let message = "changePolicy is Observe: the workload cluster is not touched";
-                left(Says::unknown(Reason::Observed, message), previous.gitops.clone())
+                left(ConditionValue::unknown(Reason::Observed, message), previous.gitops.clone())
             }
             Secrets::Read(_) if waits => {
                 let message = "nothing is done in the workload cluster while a change of the agent waits for approval";
-                left(Says::unknown(Reason::WaitingForApproval, message), previous.gitops.clone())
+                left(ConditionValue::unknown(Reason::WaitingForApproval, message), previous.gitops.clone())
             }
             Secrets::Read(wanted) => {
                 let gitops = self.agent(previous, wanted, cloud, part).await;
@@ -143,7 +143,7 @@ impl Reconcile<'_> {
     async fn agent(&mut self, previous: &EksClusterStatus, wanted: Wanted, cloud: &Cloud, part: &AgentPart) -> GitOps {
         let Wanted { mut input, wants_facts } = wanted;
         let (agent, name) = (self.state.kind.agent.clone(), input.agent());
-        agent.recall(previous.gitops.as_ref());
+        agent.restore(previous.gitops.as_ref());
         if let Some(version) = &part.version {
             input.install_version(version);
         }
@@ -175,7 +175,7 @@ impl Reconcile<'_> {
     }
 
     /// Starts a pass when one is due. True: one of this input found the agent there. An error says why it cannot.
-    async fn pass(&self, agent: &Agent, mut input: AgentInput, cloud: &Cloud) -> Result<bool, Says> {
+    async fn pass(&self, agent: &Agent, mut input: AgentInput, cloud: &Cloud) -> Result<bool, ConditionValue> {
         let memory = &self.state.memory;
         if !Facts(memory).has_api() || !Facts(memory).is_ours() || !self.ctx.gate.may_write() {
             return Ok(false);
@@ -183,14 +183,15 @@ impl Reconcile<'_> {
         if input.needs_identity() {
             // Its Pods get the identity when they are made, so it must be there before them.
             let key = source_identity::key();
-            let waits = || Says::no(Reason::Creating, format!("waiting for {key}, by which Flux pulls from ECR"));
+            let waits =
+                || ConditionValue::false_(Reason::Creating, format!("waiting for {key}, by which Flux pulls from ECR"));
             input.set_identity(memory.observed(&key).ok_or_else(waits)?.id.clone());
         }
         let sts = self.ctx.settings.sts_endpoint.as_deref();
         match agent::access(memory, &self.cluster.cluster_name(), &cloud.aws, sts).await {
-            Ok(Some(access)) => Ok(agent.poke(self.ctx, self.cluster, input, access, self.now)),
+            Ok(Some(access)) => Ok(agent.start_sync(self.ctx, self.cluster, input, access, self.now)),
             Ok(None) => Ok(false),
-            Err(verdict) => Err(Says::no(verdict.reason, verdict.message)),
+            Err(verdict) => Err(ConditionValue::false_(verdict.reason, verdict.message)),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::deletion_gate;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, ResourceStatus};
 use crate::api::{EksCluster, EksClusterSpec, NodeGroup, Reason};
-use crate::controllers::watch::{Shown, digest};
+use crate::controllers::watch::{DependentView, digest};
 use crate::resources::expand::{ClusterView, SubnetView};
 
 /// The view, as of the cluster's last status.
@@ -89,7 +89,7 @@ pub fn describe_awaited<'g>(groups: impl IntoIterator<Item = &'g NodeGroup>) -> 
 }
 
 /// What node groups see of a cluster.
-pub fn shown(cluster: &EksCluster) -> Shown {
+pub fn shown(cluster: &EksCluster) -> DependentView {
     let view = view(cluster);
     let subnets: Vec<_> = view.subnets.iter().map(|subnet| &subnet.id).collect();
     let status = cluster.status.as_ref();
@@ -105,14 +105,14 @@ pub fn shown(cluster: &EksCluster) -> Shown {
         status.map(|status| &status.account_id),
         status.and_then(|status| status.upgrade.as_ref()?.node_group_version.as_ref()),
         format!("{:?} {:?}", cluster.spec.upgrade, cluster.spec.network.existing),
-        consent(cluster),
+        policy(cluster),
     ));
-    Shown { digest, part_of: String::new() }
+    DependentView { digest, part_of: String::new() }
 }
 
 /// By what node groups go as to what may be done: their cluster's policies, what was approved there of theirs, and whether a
 /// deletion has begun.
-fn consent(cluster: &EksCluster) -> String {
+fn policy(cluster: &EksCluster) -> String {
     let EksClusterSpec { change_policy, drift_policy, adoption_policy, deletion_policy, .. } = &cluster.spec;
     let status = cluster.status.as_ref();
     let begun = status.is_some_and(deletion_gate::has_begun);
@@ -125,7 +125,7 @@ fn consent(cluster: &EksCluster) -> String {
 }
 
 /// What a cluster sees of a node group.
-pub fn node_group_shown(group: &NodeGroup) -> Shown {
+pub fn node_group_shown(group: &NodeGroup) -> DependentView {
     let status = group.status.as_ref();
     let ready = super::status::is_ready(group);
     let digest = digest((
@@ -139,7 +139,7 @@ pub fn node_group_shown(group: &NodeGroup) -> Shown {
         status.and_then(|status| status.version.as_ref()),
         (super::upgrade::observation::is_busy(group), &group.spec.version, group.spec.suspend),
     ));
-    Shown { digest, part_of: group.spec.cluster_ref.name.clone() }
+    DependentView { digest, part_of: group.spec.cluster_ref.name.clone() }
 }
 
 #[cfg(test)]

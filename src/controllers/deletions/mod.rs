@@ -20,7 +20,7 @@ pub use removal::Removal;
 use table::Table;
 pub use table::{Exceeded, Limits, Verdict};
 
-use super::apply::{Kind, MANAGER, told};
+use super::apply::{Kind, MANAGER, describe_error};
 use crate::aws::WriteGate;
 
 /// How often what is held is reconciled while something around it is being deleted: the annotation that may release it stands on an
@@ -115,7 +115,7 @@ impl Guard {
             let object = ConfigMap { metadata, data: Some(table.encode()), ..ConfigMap::default() };
             let (params, object) = (PatchParams::apply(MANAGER).force(), Patch::Apply(&object));
             // Should the answer be lost it is read anew: `known` is empty until then.
-            api.patch(name, &params, &object).await.map_err(|error| told(&error))?;
+            api.patch(name, &params, &object).await.map_err(|error| describe_error(&error))?;
         }
         *known = Some(table);
         Ok(answer)
@@ -123,7 +123,7 @@ impl Guard {
 
     async fn read(&self) -> Result<Table, String> {
         let Some((api, name)) = &self.kept else { return Ok(Table::default()) };
-        let data = api.get_opt(name).await.map_err(|error| told(&error))?.and_then(|object| object.data);
+        let data = api.get_opt(name).await.map_err(|error| describe_error(&error))?.and_then(|object| object.data);
         Table::decode(&data.unwrap_or_default())
             .map_err(|why| format!("ConfigMap {name} cannot be read ({why}): mend it, or delete it to count anew"))
     }

@@ -14,7 +14,7 @@ pub struct Release {
     /// The word that releases it: of this object, and of this deletion of it.
     pub word: String,
     /// Whether somebody gave it.
-    pub given: bool,
+    pub allowed: bool,
     /// UID of the PlanApproval that gave it.
     pub approval_uid: Option<String>,
     /// What is being deleted around the object.
@@ -35,7 +35,7 @@ impl Release {
         let approval_uid = approvals.object(&word).map(|object| object.uid.clone());
         let annotated = !approvals.only_objects && annotation.is_some_and(|text| text.trim() == word);
         let around = removal.is_some_and(|removal| removal.releases(&word));
-        Self { given: annotated || around || approval_uid.is_some(), approval_uid, word, removal: removal.cloned() }
+        Self { allowed: annotated || around || approval_uid.is_some(), approval_uid, word, removal: removal.cloned() }
     }
 
     /// What a person does to give it. `object`: as `keelson approve` takes it.
@@ -61,21 +61,21 @@ mod tests {
         let none = Approvals::default();
         let word = Release::of("uid-1", at(100), None, &none, None).word;
         assert_eq!(word.len(), 16);
-        assert!(Release::of("uid-1", at(100), Some(&word), &none, None).given);
+        assert!(Release::of("uid-1", at(100), Some(&word), &none, None).allowed);
         for (uid, second) in [("uid-2", 100), ("uid-1", 101)] {
-            assert!(!Release::of(uid, at(second), Some(&word), &none, None).given, "of {uid} at {second}");
+            assert!(!Release::of(uid, at(second), Some(&word), &none, None).allowed, "of {uid} at {second}");
         }
-        assert!(!Release::of("uid-1", at(100), Some("uid-1"), &none, None).given);
-        assert!(!Release::of("uid-1", at(100), None, &none, None).given);
+        assert!(!Release::of("uid-1", at(100), Some("uid-1"), &none, None).allowed);
+        assert!(!Release::of("uid-1", at(100), None, &none, None).allowed);
     }
 
     #[test]
     fn only_an_object_releases_where_annotations_do_not_count() {
         let word = Release::of("uid-1", at(100), None, &Approvals::default(), None).word;
         let mut approvals = Approvals { only_objects: true, ..Approvals::default() };
-        assert!(!Release::of("uid-1", at(100), Some(&word), &approvals, None).given);
+        assert!(!Release::of("uid-1", at(100), Some(&word), &approvals, None).allowed);
         approvals.objects.push(ApprovalObject { uid: "a".into(), hash: word });
         let release = Release::of("uid-1", at(100), None, &approvals, None);
-        assert_eq!((release.given, release.approval_uid.as_deref()), (true, Some("a")));
+        assert_eq!((release.allowed, release.approval_uid.as_deref()), (true, Some("a")));
     }
 }

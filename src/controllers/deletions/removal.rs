@@ -9,7 +9,7 @@ use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource};
 
 use crate::api::RELEASE_ANNOTATION;
-use crate::controllers::apply::{Kind, told};
+use crate::controllers::apply::{Kind, describe_error};
 
 /// What is being deleted around an object, and with it the object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ where
 {
     let found: Option<PartialObjectMeta<K>> =
         Api::<K>::all(client.clone()).get_metadata_opt(name).await.map_err(|error| {
-            format!("whether {} {name} is being deleted cannot be read: {}", K::kind(&()), told(&error))
+            format!("whether {} {name} is being deleted cannot be read: {}", K::kind(&()), describe_error(&error))
         })?;
     let metadata = found.map(|object| object.metadata).unwrap_or_else(deleted);
     let words = metadata.annotations.as_ref().and_then(|all| all.get(RELEASE_ANNOTATION)).cloned().unwrap_or_default();

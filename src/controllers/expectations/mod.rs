@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::{Api, Client};
-use table::{Place, Table};
+use table::{AccountRegion, Table};
 
-use super::apply::{MANAGER, told};
+use super::apply::{MANAGER, describe_error};
 use super::context::locked;
 use crate::aws::WriteGate;
 use crate::engine::Expectations;
@@ -28,25 +28,25 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What was learned in this term, of each account and region.
 #[derive(Debug, Default)]
-pub struct ByPlace {
-    places: Mutex<BTreeMap<Place, Arc<Expectations>>>,
+pub struct PerAccountRegion {
+    places: Mutex<BTreeMap<AccountRegion, Arc<Expectations>>>,
     everywhere: Arc<Expectations>,
 }
 
-impl ByPlace {
+impl PerAccountRegion {
     /// What was learned of one account and region.
     pub fn of(&self, account: &str, region: &str) -> Arc<Expectations> {
-        let place = Place { account: account.to_owned(), region: region.to_owned() };
+        let place = AccountRegion { account: account.to_owned(), region: region.to_owned() };
         let among = || Arc::new(Expectations::among(self.everywhere.clone()));
         locked(&self.places).entry(place).or_insert_with(among).clone()
     }
 
     /// Takes over what earlier processes learned.
-    fn recall(&self, table: &Table) {
+    fn restore(&self, table: &Table) {
         for (place, line) in &table.0 {
             let expectations = self.of(&place.account, &place.region);
             for (kind, action, took) in &line.learned {
-                expectations.recall(kind, *action, *took);
+                expectations.restore(kind, *action, *took);
             }
         }
     }
@@ -62,7 +62,7 @@ impl ByPlace {
 pub struct Keeper {
     api: Api<ConfigMap>,
     name: String,
-    learned: Arc<ByPlace>,
+    learned: Arc<PerAccountRegion>,
     gate: Arc<dyn WriteGate>,
     /// The table, and its data as it stands in the ConfigMap. `None`: not read yet, so nothing is written over it.
     known: tokio::sync::Mutex<Option<(Table, BTreeMap<String, String>)>>,
@@ -73,7 +73,7 @@ impl Keeper {
     pub fn new(
         client: Client,
         (namespace, name): (&str, &str),
-        learned: Arc<ByPlace>,
+        learned: Arc<PerAccountRegion>,
         gate: Arc<dyn WriteGate>,
     ) -> Self {
         let api = Api::namespaced(client, namespace);
@@ -112,7 +112,7 @@ impl Keeper {
 
     async fn once(&self) -> Result<(), String> {
         let written = tokio::time::timeout(PATIENCE, self.read_and_write());
-        written.await.map_err(|_| "no answer in time".to_owned())?.map_err(|error| told(&error))
+        written.await.map_err(|_| "no answer in time".to_owned())?.map_err(|error| describe_error(&error))
     }
 
     async fn read_and_write(&self) -> Result<(), kube::Error> {
@@ -140,7 +140,7 @@ impl Keeper {
             let unread = unread.join(", ");
             tracing::warn!(configmap = self.name, unread, "what was kept cannot be read, and is learned anew");
         }
-        self.learned.recall(&table);
+        self.learned.restore(&table);
         Ok((table, data))
     }
 }

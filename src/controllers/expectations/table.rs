@@ -22,7 +22,7 @@ const LONGEST: f64 = 24.0 * 3600.0;
 
 /// Which account and region.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct AccountRegion {
     /// Its number.
     pub account: String,
     /// E.g. `eu-west-1`.
@@ -40,7 +40,7 @@ pub struct Line {
 
 /// What was learned everywhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table(pub BTreeMap<Place, Line>);
+pub struct Table(pub BTreeMap<AccountRegion, Line>);
 
 #[derive(Serialize, Deserialize)]
 struct Text {
@@ -50,7 +50,7 @@ struct Text {
 
 impl Table {
     /// Takes what is known in a place now. A line that says nothing new keeps its time.
-    pub fn update(&mut self, place: Place, learned: Learned, now: Timestamp) {
+    pub fn update(&mut self, place: AccountRegion, learned: Learned, now: Timestamp) {
         let learned: Learned = learned.into_iter().map(|(kind, action, took)| (kind, action, kept(took))).collect();
         if learned.is_empty() || self.0.get(&place).is_some_and(|line| line.learned == learned) {
             return;
@@ -92,7 +92,7 @@ impl Table {
                 }
             }
             learned.sort_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
-            let place = Place { account: account.to_owned(), region: region.to_owned() };
+            let place = AccountRegion { account: account.to_owned(), region: region.to_owned() };
             if !learned.is_empty() {
                 table.0.insert(place, Line { at: text.learned, learned });
             }
@@ -118,8 +118,8 @@ fn kept(took: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    fn place(account: &str) -> Place {
-        Place { account: account.into(), region: "eu-west-1".into() }
+    fn place(account: &str) -> AccountRegion {
+        AccountRegion { account: account.into(), region: "eu-west-1".into() }
     }
 
     fn at(second: i64) -> Timestamp {

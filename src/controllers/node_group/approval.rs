@@ -7,8 +7,8 @@ use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{APPROVE_ANNOTATION, EksCluster};
 use crate::controllers::approvals::{self, policy};
+use crate::controllers::events::EventMessage;
 use crate::controllers::execution_policy::Approvals;
-use crate::controllers::events::Told;
 
 impl Reconcile<'_> {
     /// The approvals that were given of its plans.
@@ -28,9 +28,9 @@ impl Reconcile<'_> {
     /// An event of who approved what, where that is new.
     pub(super) async fn publish_approval(&self, previous: &NodeGroupStatus, now: &NodeGroupStatus) {
         let Some(plan) = &now.plan else { return };
-        let Some(given) = approvals::given_now(previous.plan.as_ref(), plan) else { return };
-        let by = approvals::author(self.ctx, self.group, given).await;
+        let Some(allowed) = approvals::given_now(previous.plan.as_ref(), plan) else { return };
+        let by = approvals::author(self.ctx, self.group, allowed).await;
         let note = format!("plan {} ({}) is approved by {by}", plan.approved_hash, plan.summary);
-        self.ctx.events.publish(self.group, vec![Told::normal("Approved", note)]);
+        self.ctx.events.publish(self.group, vec![EventMessage::normal("Approved", note)]);
     }
 }

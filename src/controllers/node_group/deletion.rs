@@ -16,15 +16,15 @@ use crate::controllers::account::{self, Refusal, Request};
 use crate::controllers::apply;
 use crate::controllers::cluster::deletion_gate;
 use crate::controllers::cluster::view::view;
-use crate::controllers::conditions::{Overall, Says};
-use crate::controllers::execution_policy::{self, Proposal};
+use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::deadline::answered;
-use crate::controllers::events::Told;
+use crate::controllers::events::EventMessage;
+use crate::controllers::execution_policy::{self, Proposal};
 use crate::controllers::recovery::handed_over;
 use crate::controllers::report::{self, MANAGEMENT_API, Next};
-use crate::engine::execution_policy::{Approved, Given};
+use crate::engine::execution_policy::{AllowedSteps, Approved};
 use crate::engine::failure::span;
-use crate::engine::{Consent, Goal};
+use crate::engine::{ExecutionPolicy, Goal};
 use crate::resources::node_group::Target;
 
 impl Reconcile<'_> {
@@ -34,7 +34,7 @@ impl Reconcile<'_> {
         }
         let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
         if !begun && let Some(note) = handed_over(self.group, previous.hand_over.as_ref()) {
-            return self.let_go(previous, &note).await;
+            return self.remove_finalizer(previous, &note).await;
         }
         if self.group.spec.suspend {
             return Some(self.suspended(previous, "spec.suspend is true: nothing is deleted until it is false"));
@@ -59,18 +59,18 @@ impl Reconcile<'_> {
                     .arn
                     .as_deref()
                     .map_or_else(String::new, |arn| format!("its EksCluster is gone; left in AWS: {arn}"));
-                return self.let_go(previous, &what).await;
+                return self.remove_finalizer(previous, &what).await;
             }
             Err(error) => {
-                let message = format!("EksCluster {name} cannot be read: {}", apply::told(&error));
-                let overall = Overall::Reconciling(Says::no(Reason::WaitingForCluster, message));
+                let message = format!("EksCluster {name} cannot be read: {}", apply::describe_error(&error));
+                let overall = Overall::Reconciling(ConditionValue::false_(Reason::WaitingForCluster, message));
                 let next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
                 return Some(self.unseen(previous, overall, next));
             }
         };
         if self.change_policy(&cluster) == ChangePolicy::Observe {
             let note = "changePolicy of its EksCluster is Observe: the node group stays in AWS, with its tags";
-            return self.let_go(previous, note).await;
+            return self.remove_finalizer(previous, note).await;
         }
         if let Some(outcome) = self.waits_for_cluster(previous, &cluster) {
             return Some(outcome);
@@ -93,8 +93,8 @@ impl Reconcile<'_> {
         }
         let deleted = self.group.metadata.deletion_timestamp.as_ref()?.0;
         // The API server cuts the time of a deletion to whole seconds.
-        let settle = self.ctx.settings.settle + Duration::from_secs(1);
-        let until = deleted.saturating_add(span(settle)).ok().filter(|until| *until > self.now)?;
+        let read_after_write_window = self.ctx.settings.read_after_write_window + Duration::from_secs(1);
+        let until = deleted.saturating_add(span(read_after_write_window)).ok().filter(|until| *until > self.now)?;
         previous.arn.as_ref()?;
         let message = "looking a moment whether its EksCluster is deleted as well".to_owned();
         let outcome = self.waiting(previous, Reason::Deleting, message);
@@ -110,13 +110,15 @@ impl Reconcile<'_> {
             || goes_with_cluster
                 && (cluster.spec.deletion_policy == DeletionPolicy::Retain
                     || of_cluster.retains_node_group(&self.group.name_any()));
-        let goal = if retains { Goal::Released } else { Goal::Gone };
+        let goal = if retains { Goal::Retained } else { Goal::Deleted };
         let made_in = cluster.status.as_ref().and_then(|status| status.account_id.as_deref());
         let grant = match account::grant_to_delete_in(self.ctx, &Request::of(cluster), made_in) {
             Ok(grant) => grant,
-            Err(_) if self.owns_nothing(previous) => return self.let_go(previous, "").await,
-            Err(Refusal { message, .. }) if goal == Goal::Released => {
-                return self.let_go(previous, &format!("the node group stays in AWS, with its tags: {message}")).await;
+            Err(_) if self.owns_nothing(previous) => return self.remove_finalizer(previous, "").await,
+            Err(Refusal { message, .. }) if goal == Goal::Retained => {
+                return self
+                    .remove_finalizer(previous, &format!("the node group stays in AWS, with its tags: {message}"))
+                    .await;
             }
             Err(Refusal { message, .. }) => {
                 let message = format!("what is in AWS cannot be deleted: {message}");
@@ -141,7 +143,7 @@ impl Reconcile<'_> {
         let begun = previous.deletion.as_ref().is_some_and(|deletion| deletion.began.is_some());
         // What was agreed to for the cluster holds for all that goes with it.
         let alone = !goes_with_cluster && !begun;
-        let hold = if goal == Goal::Gone && alone { self.hold(previous).await } else { Ok(None) };
+        let hold = if goal == Goal::Deleted && alone { self.hold(previous).await } else { Ok(None) };
         let hold = match hold {
             Ok(hold) => hold,
             Err(why) => {
@@ -150,19 +152,19 @@ impl Reconcile<'_> {
             }
         };
         let asks = (self.change_policy(cluster) == ChangePolicy::Approval && alone) || hold.is_some();
-        let given = if asks { Given::Only(Approved::new()) } else { Given::All };
-        let consent = Consent { given, ..Consent::default() };
-        let report = self.engine(cluster, &graph, &cloud, goal, &consent).await;
+        let allowed = if asks { AllowedSteps::Only(Approved::new()) } else { AllowedSteps::All };
+        let policy = ExecutionPolicy { allowed, ..ExecutionPolicy::default() };
+        let report = self.engine(cluster, &graph, &cloud, goal, &policy).await;
         if report.plan.settled() && report.violations.is_empty() {
             let note =
-                if goal == Goal::Released { "deletionPolicy is Retain: the node group stays in AWS" } else { "" };
-            return self.let_go(previous, note).await;
+                if goal == Goal::Retained { "deletionPolicy is Retain: the node group stays in AWS" } else { "" };
+            return self.remove_finalizer(previous, note).await;
         }
         let subject = report::subject(self.group);
         let proposal = Proposal { subject: &subject, plan: &report.plan, ahead: &[], facts: &report.facts };
-        let agreed = execution_policy::agree(&consent, proposal, &self.approvals(previous), None);
+        let agreed = execution_policy::agree(&policy, proposal, &self.approvals(previous), None);
         let summary = report.plan.summary();
-        let mut outcome = self.reported(previous, report, &Target::default(), &consent, "");
+        let mut outcome = self.reported(previous, report, &Target::default(), &policy, "");
         self.publish_approval(previous, &outcome.status).await;
         outcome.status.synced = None;
         outcome.status.drift = Vec::new();
@@ -189,9 +191,9 @@ impl Reconcile<'_> {
     }
 
     /// Removes the finalizer. `note`: what stays, for an event.
-    async fn let_go(&mut self, previous: &NodeGroupStatus, note: &str) -> Option<Outcome> {
+    async fn remove_finalizer(&mut self, previous: &NodeGroupStatus, note: &str) -> Option<Outcome> {
         if !note.is_empty() {
-            self.ctx.events.publish(self.group, vec![Told::normal("Retained", note)]);
+            self.ctx.events.publish(self.group, vec![EventMessage::normal("Retained", note)]);
         }
         match apply::remove_finalizer(&self.ctx.client, self.group).await {
             Ok(()) => {
@@ -199,7 +201,7 @@ impl Reconcile<'_> {
                 None
             }
             Err(error) => {
-                let message = format!("the finalizer was not removed: {}", apply::told(&error));
+                let message = format!("the finalizer was not removed: {}", apply::describe_error(&error));
                 let mut outcome = self.waiting(previous, Reason::Deleting, message);
                 outcome.next = Next::after(SignedDuration::from_secs(2), self.now).failed(MANAGEMENT_API);
                 Some(outcome)

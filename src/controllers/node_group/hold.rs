@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use super::{Outcome, Reconcile, status};
 use crate::api::status::{DeletionStatus, NodeGroupStatus};
 use crate::api::{NodeGroup, RELEASE_ANNOTATION, Reason};
-use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::deletions::{REMOVAL_INTERVAL, Release, Removal};
 use crate::controllers::report::Next;
 
@@ -36,19 +36,19 @@ impl Reconcile<'_> {
     pub(super) fn held(&self, previous: &NodeGroupStatus, outcome: Outcome, hold: Hold, summary: &str) -> Outcome {
         let Hold { removal, release } = hold;
         let mut outcome = outcome;
-        if release.given {
+        if release.allowed {
             let began = Timestamp::from_second(self.now.as_second()).unwrap_or(self.now);
             outcome.status.deletion = Some(self.began(Time(began), release.approval_uid));
             // As soon as it stands in status.
             outcome.next = Next::at(self.now);
-            outcome.overall = Overall::Reconciling(Says::no(Reason::Deleting, "the deletion begins"));
+            outcome.overall = Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "the deletion begins"));
         } else {
             let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
             let how = release.instructions(&object, &self.approvals(previous));
             let message = format!("{}: {summary}: {how}", removal.describe());
             outcome.next = outcome.next.or(Next::after(REMOVAL_INTERVAL, self.now));
             outcome.status.deletion = Some(DeletionStatus { release: Some(release.word), ..DeletionStatus::default() });
-            outcome.overall = Overall::Stalled(Says::no(Reason::WaitingForApproval, message));
+            outcome.overall = Overall::Stalled(ConditionValue::false_(Reason::WaitingForApproval, message));
         }
         let generation = self.group.metadata.generation;
         outcome.status = status::unseen(&outcome.status, generation, &outcome.overall, self.now);

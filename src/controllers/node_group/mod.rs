@@ -31,19 +31,19 @@ use super::account::{self, Grant, Refusal, Request, named};
 use super::apply;
 use super::cluster::view::view;
 use super::conditions::Overall;
-use super::execution_policy::{self, Proposal};
 use super::context::{Context, State};
-use super::drift_events::News;
+use super::drift_events::ExternalChange;
+use super::execution_policy::{self, Proposal};
 use super::journal::{self, NoJournal};
 use super::plan_status::{self, Ahead};
-use super::recovery::{Word, existing, kept_hand_over, word};
+use super::recovery::{RecoveryRequest, existing, kept_hand_over, word};
 use super::report::{self, Next};
 use super::tag_keys;
 use crate::api::policy::ChangePolicy;
 use crate::api::status::NodeGroupStatus;
 use crate::api::{EksCluster, NodeGroup, RECONCILE_AT_ANNOTATION, Reason, SpecError};
 use crate::engine::execute::Run;
-use crate::engine::{Consent, Failure, Goal, Graph, Key, Recorded, Report};
+use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Key, Recorded, Report};
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::{self, ClusterView, NodeGroupInput};
 use crate::resources::node_group::Target;
@@ -57,7 +57,7 @@ pub struct Remembered {
     /// The generation of the spec that AWS found nothing wrong with beforehand.
     checked: Option<i64>,
     /// The recovery that the memory of its resource is of.
-    recovering: Option<Word>,
+    recovering: Option<RecoveryRequest>,
 }
 
 /// What a reconcile came to: for status.
@@ -88,18 +88,18 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     let state = &mut *state;
     let now = Timestamp::now();
     if state.asked_to_look(group.annotations().get(RECONCILE_AT_ANNOTATION)) {
-        state.memory.forget_looks(now);
+        state.memory.forget_observations(now);
         state.kind.nodes.forget();
         state.kind.checked = None;
         state.failed = None;
     }
-    if let Some(News { at, keys }) = ctx.news.take(&uid) {
-        state.memory.news(&keys, at);
+    if let Some(ExternalChange { at, keys }) = ctx.news.take(&uid) {
+        state.memory.mark_changed_externally(&keys, at);
     }
     if apply::has_finalizer(&*group) {
         state.kind.finalizer = None;
     }
-    if let Some(at) = state.rests(&*group, now) {
+    if let Some(at) = state.is_steady(&*group, now) {
         return Next::at(at);
     }
     let previous = state.written.clone().unwrap_or(before);
@@ -114,7 +114,7 @@ pub async fn reconcile(group: Arc<NodeGroup>, ctx: Arc<Context>) -> Next {
     status.hand_over = kept_hand_over(&*group, status.hand_over.as_ref());
     let generation = group.metadata.generation;
     let (overall, next) = report::judge(&ctx, (&previous, &mut status), generation, waits, (overall, next), now);
-    report::news(&ctx, &*group, &previous.conditions, &overall);
+    report::publish_transition(&ctx, &*group, &previous.conditions, &overall);
     report::write(&ctx, &*group, state, previous, status, &overall, next).await
 }
 
@@ -225,12 +225,12 @@ impl Reconcile<'_> {
         if !observes && let Some(outcome) = self.finalizer(previous).await {
             return outcome;
         }
-        let (consent, asked) = self.consent(previous, &cluster, &grant, &target);
-        let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &consent).await;
+        let (policy, asked) = self.policy(previous, &cluster, &grant, &target);
+        let report = self.engine(&cluster, &graph, &cloud, Goal::Present, &policy).await;
         self.state.kind.at_rest = report.plan.settled();
-        let due = self.state.kind.nodes.look(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
+        let due = self.state.kind.nodes.options(self.ctx, self.group, &cluster, &cloud.aws, &self.state.memory).await;
         let tag_keys = tag_keys::still_needed(&previous.tag_keys, &tags, &report.plan, &self.state.memory);
-        let mut outcome = self.reported(previous, report, &target, &consent, &asked);
+        let mut outcome = self.reported(previous, report, &target, &policy, &asked);
         outcome.status.tag_keys = tag_keys;
         self.publish_approval(previous, &outcome.status).await;
         for at in due.into_iter().chain(opens) {
@@ -245,10 +245,10 @@ impl Reconcile<'_> {
             account::check_same_account(status.account_id.as_deref(), &session.account_id)?;
         }
         let aws = if self.state.kind.at_rest { session.background() } else { session };
-        let salt = report::salt(self.group);
+        let client_token_seed = report::client_token_seed(self.group);
         let (owner, intervals) = (self.owner(), self.ctx.settings.intervals);
         let (adoption, existing) = (grant.adoption, existing(self.ctx));
-        Ok(Cloud { aws, owner, intervals, salt, adoption, trusts_tags: false, existing })
+        Ok(Cloud { aws, owner, intervals, client_token_seed, adoption, trusts_tags: false, existing })
     }
 
     fn graph(
@@ -277,7 +277,7 @@ impl Reconcile<'_> {
         graph: &Graph<Cloud>,
         cloud: &Cloud,
         goal: Goal,
-        consent: &Consent,
+        policy: &ExecutionPolicy,
     ) -> Report {
         let (ctx, adoption) = (self.ctx, cloud.adoption);
         let may_adopt = || account::may_still_adopt(ctx, &Request::of(cluster), adoption);
@@ -286,7 +286,7 @@ impl Reconcile<'_> {
         let run = Run {
             graph,
             goal,
-            consent,
+            policy,
             cloud,
             may_adopt: &may_adopt,
             journal: &NoJournal,
@@ -296,7 +296,7 @@ impl Reconcile<'_> {
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
-        let mut told = super::events::of_steps(&report.happened, goal, &mut self.state.told);
+        let mut told = super::events::of_steps(&report.steps, goal, &mut self.state.told);
         told.extend(super::events::of_operations(&report.ended, &mut self.state.told));
         for ended in &report.ended {
             let took = ended.result.as_ref().ok().copied();
@@ -310,13 +310,13 @@ impl Reconcile<'_> {
     }
 
     /// What may be done: by the policies of its cluster, by what was approved, and by what is known of drift.
-    fn consent(
+    fn policy(
         &self,
         previous: &NodeGroupStatus,
         cluster: &EksCluster,
         grant: &Grant,
         target: &Target,
-    ) -> (Consent, String) {
+    ) -> (ExecutionPolicy, String) {
         let spec = &self.group.spec;
         let wanted = execution_policy::wanted(spec, &grant.settings, &cluster.spec.tags);
         let asked = execution_policy::wanted(spec, &grant.settings, &(&wanted, &target.version));
@@ -336,7 +336,7 @@ impl Reconcile<'_> {
             known: &previous.drift,
             synced: previous.synced.as_deref(),
         };
-        (input.consent(), asked)
+        (input.policy(), asked)
     }
 
     fn reported(
@@ -344,7 +344,7 @@ impl Reconcile<'_> {
         previous: &NodeGroupStatus,
         report: Report,
         target: &Target,
-        consent: &Consent,
+        policy: &ExecutionPolicy,
         asked: &str,
     ) -> Outcome {
         let failed = Next::change().of(&report);
@@ -352,7 +352,7 @@ impl Reconcile<'_> {
         let generation = self.group.metadata.generation;
         let (subject, approvals) = (report::subject(self.group), self.approvals(previous));
         let proposal = Proposal { subject: &subject, plan: &plan, ahead: &[], facts: &facts };
-        let agreed = execution_policy::agree(consent, proposal, &approvals, previous.plan.as_ref());
+        let agreed = execution_policy::agree(policy, proposal, &approvals, previous.plan.as_ref());
         let mut next = next.map_or(Next::change(), Next::at);
         if agreed.is_new {
             // As soon as it stands in status.

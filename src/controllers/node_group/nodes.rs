@@ -31,7 +31,7 @@ const LOST: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is seen of the nodes now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct NodesObservation {
     /// `None`: not known.
     pub count: Option<Count>,
     /// Pods that cannot be evicted, when that is what an update failed for.
@@ -51,7 +51,7 @@ pub struct Interest {
 
 impl Interest {
     /// Whether the nodes are those that there are to be.
-    fn met(self, seen: &Seen) -> bool {
+    fn met(self, seen: &NodesObservation) -> bool {
         seen.count.as_ref().is_some_and(|count| Some(count.ready) == self.desired && Some(count.total) == self.desired)
     }
 
@@ -80,12 +80,12 @@ struct Inner {
     not_before: Option<Timestamp>,
     /// So many reads in a row, for the same, found another number of nodes.
     unmet: u32,
-    seen: Seen,
+    seen: NodesObservation,
 }
 
 impl NodeReads {
     /// What was seen last.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> NodesObservation {
         locked(&self.0).seen.clone()
     }
 
@@ -96,7 +96,7 @@ impl NodeReads {
     }
 
     /// Starts a read when one is due, and returns when the next is.
-    pub async fn look(
+    pub async fn options(
         &self,
         ctx: &Arc<Context>,
         group: &NodeGroup,
@@ -149,13 +149,13 @@ impl NodeReads {
         let pass = async move {
             let _running = running;
             let result = read(&workloads, &cluster, &access, &name, interest).await;
-            this.heard(result, interest, Timestamp::now());
+            this.record_result(result, interest, Timestamp::now());
         };
         let over = ctx.over.clone();
         ctx.tasks.spawn(async move { over.run_until_cancelled(pass).await });
     }
 
-    fn heard(&self, result: Result<Seen, GitOpsError>, interest: Interest, now: Timestamp) {
+    fn record_result(&self, result: Result<NodesObservation, GitOpsError>, interest: Interest, now: Timestamp) {
         let mut inner = locked(&self.0);
         let same = inner.read.is_some_and(|(_, of)| of == interest);
         inner.read = Some((now, interest));
@@ -168,8 +168,8 @@ impl NodeReads {
             }
             Err(error) => {
                 tracing::debug!(%error, "the nodes could not be read");
-                inner.seen = Seen::default();
-                let pause = SignedDuration::try_from(error.look_again()).unwrap_or(LOST).max(UNLOCATED);
+                inner.seen = NodesObservation::default();
+                let pause = SignedDuration::try_from(error.requeue_after()).unwrap_or(LOST).max(UNLOCATED);
                 inner.not_before = now.checked_add(pause).ok();
             }
         }
@@ -182,7 +182,7 @@ async fn read(
     access: &Access,
     name: &str,
     interest: Interest,
-) -> Result<Seen, GitOpsError> {
+) -> Result<NodesObservation, GitOpsError> {
     workloads
         .read(cluster, access, SystemTime::now(), async |client| {
             let count = Some(nodes::nodes_of(&client, name).await?);
@@ -192,7 +192,7 @@ async fn read(
             } else {
                 Vec::new()
             };
-            Ok(Seen { count, guarded })
+            Ok(NodesObservation { count, guarded })
         })
         .await
 }
@@ -263,12 +263,12 @@ mod tests {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
         let after = |seconds| Some(now + SignedDuration::from_secs(seconds));
         assert_eq!(reads.due(at_rest(3), DRIFT, now), Some(now), "never read");
-        reads.heard(Ok(Seen { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
+        reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
         assert_eq!(reads.due(at_rest(3), DRIFT, now), after(600));
         assert_eq!(reads.due(at_rest(4), DRIFT, now), Some(now), "one is to join");
         assert_eq!(reads.due(Interest { evictions: true, ..at_rest(3) }, DRIFT, now), Some(now), "another question");
         let updating = Interest { updating: true, ..at_rest(3) };
-        reads.heard(Ok(Seen { count: Some(count(4, 3)), guarded: Vec::new() }), updating, now);
+        reads.record_result(Ok(NodesObservation { count: Some(count(4, 3)), guarded: Vec::new() }), updating, now);
         assert_eq!(reads.due(updating, DRIFT, now), after(5));
     }
 
@@ -277,7 +277,11 @@ mod tests {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
         let pauses: Vec<i64> = (0..9)
             .map(|_| {
-                reads.heard(Ok(Seen { count: Some(count(5, 5)), guarded: Vec::new() }), at_rest(3), now);
+                reads.record_result(
+                    Ok(NodesObservation { count: Some(count(5, 5)), guarded: Vec::new() }),
+                    at_rest(3),
+                    now,
+                );
                 reads.due(at_rest(3), DRIFT, now).unwrap().as_second()
             })
             .collect();
@@ -287,9 +291,9 @@ mod tests {
     #[test]
     fn a_cluster_that_does_not_answer_is_unknown_and_left_alone_for_a_while() {
         let (reads, now) = (NodeReads::default(), Timestamp::UNIX_EPOCH);
-        reads.heard(Ok(Seen { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
-        reads.heard(Err(GitOpsError::Endpoint("none".into())), at_rest(3), now);
-        assert_eq!(reads.seen(), Seen::default());
+        reads.record_result(Ok(NodesObservation { count: Some(count(3, 3)), guarded: Vec::new() }), at_rest(3), now);
+        reads.record_result(Err(GitOpsError::Endpoint("none".into())), at_rest(3), now);
+        assert_eq!(reads.seen(), NodesObservation::default());
         let updating = Interest { updating: true, ..at_rest(3) };
         assert_eq!(reads.due(updating, DRIFT, now), Some(now + SignedDuration::from_secs(60)));
     }

@@ -6,7 +6,7 @@ use super::{Outcome, Reconcile, status};
 use crate::api::Reason;
 use crate::api::status::NodeGroupStatus;
 use crate::controllers::account::Refusal;
-use crate::controllers::conditions::{Overall, Says, before_the_engine, not_asked};
+use crate::controllers::conditions::{ConditionValue, Overall, before_the_engine, not_asked};
 use crate::controllers::name_claims;
 use crate::controllers::report::{self, MANAGEMENT_API, Next, REFUSED};
 use crate::engine::Failure;
@@ -23,7 +23,7 @@ impl Reconcile<'_> {
     }
 
     pub(super) fn waiting(&self, previous: &NodeGroupStatus, reason: Reason, message: String) -> Outcome {
-        self.unseen(previous, Overall::Reconciling(Says::no(reason, message)), Next::change())
+        self.unseen(previous, Overall::Reconciling(ConditionValue::false_(reason, message)), Next::change())
     }
 
     /// What must stand in the management cluster first could not be written there.
@@ -33,7 +33,7 @@ impl Reconcile<'_> {
     }
 
     pub(super) fn refused(&self, previous: &NodeGroupStatus, refusal: Refusal) -> Outcome {
-        let says = Says::no(refusal.reason, refusal.message);
+        let says = ConditionValue::false_(refusal.reason, refusal.message);
         self.unseen(previous, Overall::Stalled(says), Next::change().failed(REFUSED))
     }
 

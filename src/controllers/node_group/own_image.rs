@@ -1,7 +1,7 @@
 //! Nodes that boot an AMI of the user's own run the kubelet that is in it: EKS is not to be told a version, and changes none. What
 //! they run is compared with what they are to run, and nobody but a person can change it. Pure.
 
-use super::nodes::Seen;
+use super::nodes::NodesObservation;
 use crate::api::{KubernetesVersion, NodeGroupSpec};
 use crate::gitops::nodes::Count;
 
@@ -15,7 +15,7 @@ pub struct Facts<'a> {
     /// Its version, as EKS has it: believed only where the nodes cannot be read.
     pub version: Option<String>,
     /// What its cluster's API says of its nodes.
-    pub nodes: &'a Seen,
+    pub nodes: &'a NodesObservation,
 }
 
 /// Nodes that run another version than they are to.
@@ -63,11 +63,11 @@ mod tests {
     use super::*;
     use crate::gitops::nodes::Kubelets;
 
-    fn nodes(kubelets: &[&str]) -> Seen {
+    fn nodes(kubelets: &[&str]) -> NodesObservation {
         let of = |kubelet: &&str| ((*kubelet).to_owned(), Kubelets { nodes: 1, example: "a".into() });
         let total = i32::try_from(kubelets.len()).unwrap();
         let count = Count { total, ready: total, cordoned: 0, kubelets: kubelets.iter().map(of).collect() };
-        Seen { count: Some(count), guarded: Vec::new() }
+        NodesObservation { count: Some(count), guarded: Vec::new() }
     }
 
     #[test]

@@ -15,7 +15,8 @@ impl Reconcile<'_> {
             return None;
         }
         if let Err(error) = apply::add_finalizer(&self.ctx.client, self.group).await {
-            let message = format!("the finalizer was not added, so nothing is made in AWS: {}", apply::told(&error));
+            let message =
+                format!("the finalizer was not added, so nothing is made in AWS: {}", apply::describe_error(&error));
             tracing::warn!(node_group = self.group.name_any(), message);
             return Some(self.not_kept(previous, message));
         }

@@ -13,10 +13,10 @@ use crate::controllers::account::{self, Grant, Refusal, Request};
 use crate::controllers::execution_policy::{self, Proposal};
 use crate::controllers::journal::NoJournal;
 use crate::controllers::plan_status::{self, Ahead};
-use crate::controllers::recovery::{self, Done, Word};
+use crate::controllers::recovery::{self, Done, RecoveryRequest};
 use crate::controllers::report::{self, Next};
 use crate::engine::execute::Run;
-use crate::engine::{Consent, Failure, Goal, Graph, Report};
+use crate::engine::{ExecutionPolicy, Failure, Goal, Graph, Report};
 use crate::resources::cloud::{Cloud, Owner};
 use crate::resources::node_group::Target;
 use crate::resources::recovery::select;
@@ -41,7 +41,7 @@ impl Reconcile<'_> {
         cluster: &EksCluster,
         grant: &Grant,
         cloud: &Cloud,
-        word: Word,
+        word: RecoveryRequest,
     ) -> Outcome {
         let not_owned = |why| Refusal::new(Reason::NotOwned, why);
         if let Err(why) = word.permitted(self.ctx, self.group) {
@@ -72,13 +72,13 @@ impl Reconcile<'_> {
         if !observes && let Some(outcome) = self.finalizer(previous).await {
             return outcome;
         }
-        let (consent, _) = self.consent(previous, cluster, grant, &Target::default());
-        let consent = Consent { recovers: Some(word.digest(&selection.items)), ..consent };
-        let report = self.take_over(cluster, &graph, cloud, &consent, &word).await;
+        let (policy, _) = self.policy(previous, cluster, grant, &Target::default());
+        let policy = ExecutionPolicy { recovers: Some(word.digest(&selection.items)), ..policy };
+        let report = self.take_over(cluster, &graph, cloud, &policy, &word).await;
         let (subject, approvals, ahead) = (report::subject(self.group), self.approvals(previous), Ahead::default());
         let plan = &report.plan;
         let proposal = Proposal { subject: &subject, plan, ahead: &[], facts: &report.facts };
-        let agreed = execution_policy::agree(&consent, proposal, &approvals, previous.plan.as_ref());
+        let agreed = execution_policy::agree(&policy, proposal, &approvals, previous.plan.as_ref());
         let object = format!("nodegroup/{} -n {}", self.group.name_any(), self.namespace);
         let waits = execution_policy::waits(&agreed, &plan.summary(), &object, &approvals);
         let (overall, next) = word.standing(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
@@ -146,8 +146,8 @@ impl Reconcile<'_> {
         cluster: &EksCluster,
         graph: &Graph<Cloud>,
         cloud: &Cloud,
-        consent: &Consent,
-        word: &Word,
+        policy: &ExecutionPolicy,
+        word: &RecoveryRequest,
     ) -> Report {
         let (ctx, group) = (self.ctx, self.group);
         let may_adopt = || -> Result<(), Failure> {
@@ -158,7 +158,7 @@ impl Reconcile<'_> {
         let run = Run {
             graph,
             goal: Goal::Present,
-            consent,
+            policy,
             cloud,
             may_adopt: &may_adopt,
             journal: &NoJournal,
@@ -168,7 +168,7 @@ impl Reconcile<'_> {
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
         self.state.failed = None;
-        let told = crate::controllers::events::of_steps(&report.happened, Goal::Present, &mut self.state.told);
+        let told = crate::controllers::events::of_steps(&report.steps, Goal::Present, &mut self.state.told);
         ctx.events.publish(group, told);
         report
     }

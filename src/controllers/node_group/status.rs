@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::nodes::{Seen, in_the_way, progress};
+use super::nodes::{NodesObservation, in_the_way, progress};
 use super::own_image::{self, OtherVersion};
 use crate::api::NodeGroupSpec;
 use crate::api::Reason;
@@ -11,7 +11,7 @@ use crate::api::conditions::ConditionType;
 use crate::api::node_group::{DesiredPolicy, Scaling};
 use crate::api::status::{DriftStatus, HealthIssue, NodeGroupStatus, PlanStatus};
 use crate::controllers::cluster::facts::{Facts, issues};
-use crate::controllers::conditions::{Conditions, Overall, Says, in_sync, whole};
+use crate::controllers::conditions::{ConditionValue, Conditions, Overall, in_sync, whole};
 use crate::controllers::journal::update_attempts;
 use crate::engine::check::Violation;
 use crate::engine::{Class, Goal, Key, Memory, Plan};
@@ -46,7 +46,7 @@ pub struct Input<'a> {
     /// What its nodes may become now.
     pub target: &'a Target,
     /// What the cluster's API says of its nodes.
-    pub nodes: &'a Seen,
+    pub nodes: &'a NodesObservation,
     /// The time.
     pub now: Timestamp,
 }
@@ -73,10 +73,10 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
     let nodes = with_nodes(overall, input);
     let overall = match held(nodes.clone(), input) {
         _ if input.approved => {
-            Overall::Reconciling(Says::no(Reason::Updating, format!("plan {} is approved", shown.hash)))
+            Overall::Reconciling(ConditionValue::false_(Reason::Updating, format!("plan {} is approved", shown.hash)))
         }
         Overall::Stalled(says) if says.reason == Reason::WaitingForApproval => {
-            Overall::Stalled(Says { message: input.waits.to_owned(), ..says })
+            Overall::Stalled(ConditionValue { message: input.waits.to_owned(), ..says })
         }
         other => other,
     };
@@ -111,7 +111,7 @@ pub fn status(input: &Input<'_>) -> (NodeGroupStatus, Overall) {
 /// While nodes are replaced: how far that is. When pods are in the way: which.
 fn with_nodes(overall: Overall, input: &Input<'_>) -> Overall {
     let Input { key, plan, memory, nodes, .. } = input;
-    let more = |mut says: Says, more: String| {
+    let more = |mut says: ConditionValue, more: String| {
         says.message = format!("{}; {more}", says.message);
         says
     };
@@ -143,29 +143,32 @@ fn other_version(input: &Input<'_>) -> Option<OtherVersion> {
 /// What is ready is not as asked as long as a version waits, or is one that only a person can bring about.
 fn held(overall: Overall, input: &Input<'_>) -> Overall {
     if let (Overall::Ready(_), Some(other)) = (&overall, other_version(input).filter(|other| other.own)) {
-        return Overall::Stalled(Says::no(Reason::InvalidSpec, other.message));
+        return Overall::Stalled(ConditionValue::false_(Reason::InvalidSpec, other.message));
     }
     let reason = match (&overall, &input.target.held) {
         (Overall::Ready(_), Some(Held::ControlPlane(_))) => Reason::WaitingForCluster,
         (Overall::Ready(_), Some(Held::Window(_))) => Reason::OutsideMaintenanceWindow,
         _ => return overall,
     };
-    Overall::Reconciling(Says::no(reason, input.target.held.as_ref().map(ToString::to_string).unwrap_or_default()))
+    Overall::Reconciling(ConditionValue::false_(
+        reason,
+        input.target.held.as_ref().map(ToString::to_string).unwrap_or_default(),
+    ))
 }
 
 /// The Upgrading condition: whether nodes are replaced, and by which update of EKS.
-fn upgrading(input: &Input<'_>, nodes: &Overall) -> Says {
+fn upgrading(input: &Input<'_>, nodes: &Overall) -> ConditionValue {
     let Input { key, memory, target, .. } = input;
     let operation = memory.observed(key).and_then(|seen| seen.operation.as_ref());
     match (nodes, operation) {
         (Overall::Reconciling(says), Some(operation)) if says.reason == Reason::Upgrading => {
-            Says::yes(Reason::Upgrading, format!("{}; EKS update {}", says.message, operation.id))
+            ConditionValue::true_(Reason::Upgrading, format!("{}; EKS update {}", says.message, operation.id))
         }
         (Overall::Stalled(says), _) if evictions_failed(memory, key) => says.clone(),
         _ => match &target.held {
-            Some(Held::ControlPlane(why)) => Says::no(Reason::WaitingForCluster, why),
-            Some(Held::Window(why)) => Says::no(Reason::OutsideMaintenanceWindow, why),
-            None => Says::no(Reason::Available, "no node is being replaced"),
+            Some(Held::ControlPlane(why)) => ConditionValue::false_(Reason::WaitingForCluster, why),
+            Some(Held::Window(why)) => ConditionValue::false_(Reason::OutsideMaintenanceWindow, why),
+            None => ConditionValue::false_(Reason::Available, "no node is being replaced"),
         },
     }
 }
@@ -179,7 +182,7 @@ pub fn replaces_nodes(memory: &Memory, key: &Key) -> bool {
 /// True when EKS gave up on replacing nodes because their pods could not be evicted.
 pub fn evictions_failed(memory: &Memory, key: &Key) -> bool {
     let failed = memory.observed(key).and_then(|seen| seen.failed_operation.as_ref());
-    failed.is_some_and(|failed| failed.failure.class == Class::Obstructed)
+    failed.is_some_and(|failed| failed.failure.class == Class::EvictionBlocked)
 }
 
 /// What a size in the spec does not do, when an autoscaler owns it.
@@ -197,8 +200,8 @@ fn scaled_in_vain(scaling: &Scaling, there: Option<i32>) -> Option<String> {
 fn healthy(overall: Overall, issues: &[HealthIssue], goal: Goal) -> Overall {
     let (Some(issue), Overall::Ready(_), Goal::Present) = (issues.first(), &overall, goal) else {
         return match (overall, goal) {
-            (Overall::Ready(_), Goal::Gone | Goal::Released) => {
-                Overall::Reconciling(Says::no(Reason::Deleting, "it is gone"))
+            (Overall::Ready(_), Goal::Deleted | Goal::Retained) => {
+                Overall::Reconciling(ConditionValue::false_(Reason::Deleting, "it is gone"))
             }
             (other, _) => other,
         };
@@ -207,7 +210,7 @@ fn healthy(overall: Overall, issues: &[HealthIssue], goal: Goal) -> Overall {
         if NO_CAPACITY.contains(&issue.code.as_str()) { Reason::InsufficientCapacity } else { Reason::Degraded };
     let message =
         issue.message.as_ref().map_or_else(|| issue.code.clone(), |message| format!("{}: {message}", issue.code));
-    Overall::Reconciling(Says::no(reason, message))
+    Overall::Reconciling(ConditionValue::false_(reason, message))
 }
 
 fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Condition> {
@@ -218,7 +221,7 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
         Overall::Ready(says) | Overall::Reconciling(says) | Overall::Stalled(says) | Overall::Observed(says) => {
             says.clone()
         }
-        Overall::Suspended(message) => Says::unknown(Reason::Suspended, message),
+        Overall::Suspended(message) => ConditionValue::unknown(Reason::Suspended, message),
     };
     all.set(ConditionType::NodesReady, &nodes);
     let sync = match plan.goal {
@@ -226,11 +229,11 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
             let mut sync = in_sync(plan, memory);
             let desired = Facts(memory).output(key, "desired").and_then(|desired| desired.parse().ok());
             if let (true, Some(other)) = (sync.is_true(), other_version(input)) {
-                sync = Says::no(Reason::Drifted, other.message);
+                sync = ConditionValue::false_(Reason::Drifted, other.message);
             }
             let waits = memory.observed(key).and_then(|seen| waits_for_window(spec, target, seen));
             if let (true, Some(held)) = (sync.is_true(), &target.held) {
-                sync = Says::no(Reason::Upgrading, held.to_string());
+                sync = ConditionValue::false_(Reason::Upgrading, held.to_string());
             }
             let pending = memory.observed(key).and_then(pending_release);
             for note in waits.into_iter().chain(pending).chain(scaled_in_vain(&spec.scaling, desired)) {
@@ -238,7 +241,7 @@ fn conditions(input: &Input<'_>, nodes: &Overall, overall: &Overall) -> Vec<Cond
             }
             sync
         }
-        Goal::Gone | Goal::Released => Says::no(Reason::Deleting, plan.summary()),
+        Goal::Deleted | Goal::Retained => ConditionValue::false_(Reason::Deleting, plan.summary()),
     };
     all.set(ConditionType::InSync, &sync);
     all.overall(overall);
@@ -253,7 +256,7 @@ pub fn unseen(
     now: Timestamp,
 ) -> NodeGroupStatus {
     let mut all = Conditions::from(&previous.conditions, generation, &now);
-    let unknown = Says::unknown(Reason::Pending, "not looked at yet");
+    let unknown = ConditionValue::unknown(Reason::Pending, "not looked at yet");
     all.set_default(ConditionType::NodesReady, &unknown);
     all.set_default(ConditionType::InSync, &unknown);
     all.overall(overall);

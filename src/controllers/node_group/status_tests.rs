@@ -10,7 +10,7 @@ use super::*;
 use crate::engine::failure::Failed;
 use crate::engine::memory::Applied;
 use crate::engine::{
-    Action, Block, Change, FailedOperation, Failure, Item, Observed, Operation, Presence, Step, Verdict, WaitingOn,
+    Action, Block, Change, FailedOperation, Failure, Item, Observation, Operation, Presence, Step, Verdict, WaitingOn,
 };
 use crate::gitops::budgets::Guarded;
 use crate::gitops::nodes::{Count, Kubelets};
@@ -27,23 +27,24 @@ fn key() -> Key {
 /// What a case is made of: three nodes at 1.33, all as asked.
 struct Case {
     verdict: Verdict,
-    seen: Observed<resource::Seen>,
+    seen: Observation<resource::Detail>,
     scaling: serde_json::Value,
     target: Target,
-    nodes: Seen,
+    nodes: NodesObservation,
 }
 
 impl Case {
     fn new() -> Self {
-        let detail = resource::Seen { version: "1.33".into(), release: "1.33.7-20260923".into(), ..Default::default() };
+        let detail =
+            resource::Detail { version: "1.33".into(), release: "1.33.7-20260923".into(), ..Default::default() };
         let kubelets = [("v1.33.7-eks-1".to_owned(), Kubelets { nodes: 3, example: "a".into() })];
         let count = Count { total: 3, ready: 3, cordoned: 0, kubelets: kubelets.into() };
         Self {
             verdict: Verdict::Settled,
-            seen: Observed::ready("web", "ACTIVE", detail).output("desired", "3"),
+            seen: Observation::ready("web", "ACTIVE", detail).output("desired", "3"),
             scaling: json!({"min": 2, "max": 5}),
             target: Target { replace: true, ..Target::default() },
-            nodes: Seen { count: Some(count), guarded: Vec::new() },
+            nodes: NodesObservation { count: Some(count), guarded: Vec::new() },
         }
     }
 
@@ -68,7 +69,7 @@ impl Case {
         let Self { verdict, seen, scaling, target, nodes } = self;
         let spec = serde_json::from_value(json!({"clusterRef": {"name": "demo"}, "scaling": scaling})).unwrap();
         let mut memory = Memory::new(at(0), Duration::ZERO, []);
-        memory.saw(&key(), Presence::Ours(seen.map(|detail| Arc::new(detail) as _)), at(1));
+        memory.record_observation(&key(), Presence::Ours(seen.map(|detail| Arc::new(detail) as _)), at(1));
         let changes = vec![Change::in_place("version", "1.33", "1.34")];
         memory.entry(&key()).applied = Some(Applied { changes, at: at(900), times: 1 });
         let plan = Plan {
@@ -113,10 +114,13 @@ fn what_a_person_reads_of_a_running_node_group() {
     let mixed = || {
         let of = |nodes| Kubelets { nodes, example: "a".into() };
         let kubelets = [("v1.33.7-eks-1".to_owned(), of(2)), ("v1.34.4-eks-1".to_owned(), of(2))];
-        Seen { count: Some(Count { total: 4, ready: 3, cordoned: 1, kubelets: kubelets.into() }), ..Seen::default() }
+        NodesObservation {
+            count: Some(Count { total: 4, ready: 3, cordoned: 1, kubelets: kubelets.into() }),
+            ..NodesObservation::default()
+        }
     };
     let stuck = || {
-        let failure = Failure::new(Class::Obstructed, "EKS update u-1 failed: PodEvictionFailure");
+        let failure = Failure::new(Class::EvictionBlocked, "EKS update u-1 failed: PodEvictionFailure");
         let failed = Failed::after(None, failure.clone(), at(990), 0);
         let step = Step { action: Action::Update, changes: Vec::new(), reason: None };
         let mut base = Case::new();
@@ -125,7 +129,7 @@ fn what_a_person_reads_of_a_running_node_group() {
         base.nodes.guarded =
             vec![Guarded { pod: "shop/db-0".into(), node: "n1".into(), budget: "shop/db".into(), never: true }];
         let waits = Verdict::Pending(step, vec![WaitingOn::Retry(failed)]);
-        (Case { verdict: waits, ..base }, Verdict::Blocked(Block::Failed(Class::Obstructed, failure.message)))
+        (Case { verdict: waits, ..base }, Verdict::Blocked(Block::Failed(Class::EvictionBlocked, failure.message)))
     };
     let (pending, blocked) = stuck();
     let held = |held| Target { replace: false, held: Some(held), ..Target::default() };
@@ -153,10 +157,10 @@ fn what_a_person_reads_of_a_running_node_group() {
         ("a release that EKS does not take yet", refused(Case::new())),
         ("an AMI of one's own that does not follow", own_image(Case { target: follows, ..Case::new() })),
         ("as asked", Case::new()),
-        ("nodes not known", Case { nodes: Seen::default(), ..Case::new() }),
+        ("nodes not known", Case { nodes: NodesObservation::default(), ..Case::new() }),
         ("settings change", updating("ConfigUpdate")),
         ("nodes are replaced", Case { nodes: mixed(), ..updating("VersionUpdate") }),
-        ("nodes are replaced, and not known", Case { nodes: Seen::default(), ..updating("VersionUpdate") }),
+        ("nodes are replaced, and not known", Case { nodes: NodesObservation::default(), ..updating("VersionUpdate") }),
         ("pods stay", pending),
         ("pods stay: blocked", Case { verdict: blocked, ..stuck().0 }),
         (
@@ -180,7 +184,7 @@ fn nodes_that_do_not_join_or_are_not_replaced_are_waited_for_from_the_last_one_t
     let seen = |total, ready, old, new| {
         let kubelets = [("v1.33.7-eks-1".to_owned(), of(old)), ("v1.34.4-eks-1".to_owned(), of(new))];
         let kubelets = kubelets.into_iter().filter(|(_, kubelets)| kubelets.nodes > 0).collect();
-        Seen { count: Some(Count { total, ready, cordoned: 0, kubelets }), ..Seen::default() }
+        NodesObservation { count: Some(Count { total, ready, cordoned: 0, kubelets }), ..NodesObservation::default() }
     };
     assert_eq!(Case::new().waits(), [""; 0]);
     let missing = Case { nodes: seen(2, 1, 2, 0), ..Case::new() };
@@ -189,7 +193,7 @@ fn nodes_that_do_not_join_or_are_not_replaced_are_waited_for_from_the_last_one_t
     let on = "node group web: updating, update u-1: 1 on v1.33.7-eks-1, 3 on v1.34.4-eks-1 (Replacing)";
     assert_eq!(replaced.waits(), [on]);
     // Nobody knows how far it is: all of it has its time.
-    let unknown = Case { nodes: Seen::default(), ..updating("VersionUpdate") };
+    let unknown = Case { nodes: NodesObservation::default(), ..updating("VersionUpdate") };
     assert_eq!(unknown.waits(), ["node group web: updating, update u-1 (Aws(900s))"]);
     let target = Target { held: Some(Held::ControlPlane("1.35".into())), ..Target::default() };
     let ahead = Case { target, ..Case::new() };

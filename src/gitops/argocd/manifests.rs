@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::input::{ArgoCdInput, VERSION};
 use super::sync::{CERTIFICATES, SIGN, is_synced, protect, seconds};
-use crate::gitops::adoption::Sign;
-use crate::gitops::apply::Tenure;
+use crate::gitops::adoption::AdoptionMarker;
+use crate::gitops::apply::OwnershipPolicy;
 use crate::gitops::install::{Manifests, Phase};
 use crate::gitops::object::{Object, ObjectId};
 
@@ -65,15 +65,15 @@ impl Manifests for Install<'_> {
         }
     }
 
-    fn tenure(&self) -> Tenure {
-        if self.of_git { Tenure::WhereMissing(SIGN) } else { Tenure::UntilAdopted(SIGN) }
+    fn tenure(&self) -> OwnershipPolicy {
+        if self.of_git { OwnershipPolicy::WhereMissing(SIGN) } else { OwnershipPolicy::UntilAdopted(SIGN) }
     }
 
     fn is_synced(&self, id: &ObjectId) -> bool {
         is_synced(id)
     }
 
-    fn sign(&self) -> Sign {
+    fn sign(&self) -> AdoptionMarker {
         SIGN
     }
 }

@@ -21,12 +21,12 @@ const PAGE: u32 = 50;
 
 /// All that the roll-up looks at.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Observation {
     pub applications: Vec<Application>,
     pub components: Vec<Component>,
 }
 
-impl Seen {
+impl Observation {
     /// The Application that follows the cluster's path.
     pub fn root(&self) -> Option<&Application> {
         self.applications.iter().find(|application| application.metadata.name == NAME)
@@ -251,11 +251,11 @@ impl Kept for Component {
 }
 
 /// Reads everything. A kind that is not served has no objects.
-pub async fn observe(client: &Client, namespace: &str) -> Result<Seen, CallError> {
+pub async fn observe(client: &Client, namespace: &str) -> Result<Observation, CallError> {
     let all = ListParams::default();
     let (applications, components) =
         tokio::try_join!(list(client, APPLICATION, namespace, &all), components(client, namespace))?;
-    Ok(Seen { applications, components })
+    Ok(Observation { applications, components })
 }
 
 /// Reads what runs of Argo CD.

@@ -9,12 +9,12 @@ use jiff::Timestamp;
 
 use super::input::ArgoCdInput;
 use super::manifests::{self, COMPONENTS, key};
-use super::observe::{self, Application, Component, Seen};
+use super::observe::{self, Application, Component, Observation};
 use super::status::roll_up;
 use super::sync;
 use super::verdict::verdict;
 use crate::api::conditions::Reason;
-use crate::gitops::apply::{self, Results, Tenure, each};
+use crate::gitops::apply::{self, OwnershipPolicy, Results, each};
 use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
 use crate::gitops::memory::{Handover, Install};
@@ -39,10 +39,10 @@ pub async fn reconcile(workload: &Workload, input: &ArgoCdInput) -> Result<GitOp
         }
     }
     let ours = sync::ours(input);
-    each(workload, ours.iter().cloned(), Tenure::ForGood, &mut applied).await?;
+    each(workload, ours.iter().cloned(), OwnershipPolicy::ForGood, &mut applied).await?;
     // The project before what belongs to it: without it the Application is called invalid.
     for seed in sync::seeds(input) {
-        each(workload, [seed].into_iter(), Tenure::UntilAdopted(sync::SIGN), &mut applied).await?;
+        each(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(sync::SIGN), &mut applied).await?;
     }
     if everything || !applied.changed.is_empty() {
         applied.changed.extend(apply::prune_secrets(&workload.client, &input.namespace, &ours, sync::SIGN).await?);
@@ -54,14 +54,14 @@ pub async fn reconcile(workload: &Workload, input: &ArgoCdInput) -> Result<GitOp
     let adopts = adopts_more(workload, &seen);
     let verdict = verdict(&seen, &input.namespace, &applied.failed);
     let now = Timestamp::now();
-    let look_again = if adopts { Duration::from_secs(1) } else { look_again(&verdict, &seen, input, now) };
+    let requeue_after = if adopts { Duration::from_secs(1) } else { requeue_after(&verdict, &seen, input, now) };
     let complete = applied.failed.is_empty();
-    let Results { changed, let_go, .. } = applied;
-    Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), complete, verdict, changed, let_go, look_again })
+    let Results { changed, released, .. } = applied;
+    Ok(GitOpsOutcome { status: Some(roll_up(&seen, now)), complete, verdict, changed, released, requeue_after })
 }
 
 /// Whether Git has adopted more of Argo CD since the manifests were looked at; then they are looked at again, to let go of it.
-fn adopts_more(workload: &Workload, seen: &Seen) -> bool {
+fn adopts_more(workload: &Workload, seen: &Observation) -> bool {
     let mut memory = locked(&workload.memory);
     let progress = progress(seen, &memory.handover);
     if memory.handover.seen == progress {
@@ -77,7 +77,7 @@ fn is_adopted(part: &Component) -> bool {
 }
 
 /// How far Git is with it: while it is not complete, each revision may bring more.
-fn progress(seen: &Seen, before: &Handover) -> u64 {
+fn progress(seen: &Observation, before: &Handover) -> u64 {
     if !seen.components.iter().any(is_adopted) {
         return 0;
     }
@@ -92,31 +92,31 @@ fn progress(seen: &Seen, before: &Handover) -> u64 {
 }
 
 fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) -> GitOpsOutcome {
-    let (verdict, look_again) = if applied.failed.is_empty() {
+    let (verdict, requeue_after) = if applied.failed.is_empty() {
         (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", wanted.agent())), 1)
     } else {
-        (verdict(&Seen::default(), &wanted.input.namespace, &applied.failed), 15)
+        (verdict(&Observation::default(), &wanted.input.namespace, &applied.failed), 15)
     };
-    let Results { changed, let_go, .. } = applied;
+    let Results { changed, released, .. } = applied;
     GitOpsOutcome {
         status: None,
         complete: false,
         verdict,
         changed,
-        let_go,
-        look_again: Duration::from_secs(look_again),
+        released,
+        requeue_after: Duration::from_secs(requeue_after),
     }
 }
 
 /// A part that someone deleted is put back now, not when everything is applied again anyway.
-fn lacks_a_component(seen: &Seen) -> bool {
+fn lacks_a_component(seen: &Observation) -> bool {
     COMPONENTS.iter().any(|name| !seen.components.iter().any(|part| part.metadata.name == *name))
 }
 
-fn look_again(verdict: &Verdict, seen: &Seen, input: &ArgoCdInput, now: Timestamp) -> Duration {
+fn requeue_after(verdict: &Verdict, seen: &Observation, input: &ArgoCdInput, now: Timestamp) -> Duration {
     let since = seen.root().and_then(|root| root.metadata.creation_timestamp);
     let age = since.map_or(0, |since| now.duration_since(since).as_secs());
-    sync_outcome::look_again(verdict, age, input.repository.interval)
+    sync_outcome::requeue_after(verdict, age, input.repository.interval)
 }
 
 #[cfg(test)]
@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn each_part_that_git_adopts_is_a_reason_to_let_go_and_each_revision_until_all_is_let_go_of() {
-        let mut seen = Seen { components: COMPONENTS.map(|name| component(name, 1)).into(), ..Seen::default() };
+        let mut seen =
+            Observation { components: COMPONENTS.map(|name| component(name, 1)).into(), ..Observation::default() };
         let (begun, complete) = (Handover::default(), Handover { complete: true, ..Handover::default() });
         assert_eq!(progress(&seen, &begun), 0);
         let tracked = ("argocd.argoproj.io/tracking-id".to_owned(), "keelson:apps/Deployment:argocd/x".to_owned());
@@ -137,14 +138,15 @@ mod tests {
         seen.components[1].metadata.annotations.extend([tracked]);
         assert_ne!(progress(&seen, &begun), first);
         let at = |revision: &str| root(&json!({"sync": {"status": "Synced", "revision": revision}}));
-        let with = |revision| Seen { applications: vec![at(revision)], components: seen.components.clone() };
+        let with = |revision| Observation { applications: vec![at(revision)], components: seen.components.clone() };
         assert_ne!(progress(&with("a"), &begun), progress(&with("b"), &begun));
         assert_eq!(progress(&with("a"), &complete), progress(&with("b"), &complete));
     }
 
     #[test]
     fn a_deleted_part_is_missed() {
-        let mut seen = Seen { components: COMPONENTS.map(|name| component(name, 1)).into(), ..Seen::default() };
+        let mut seen =
+            Observation { components: COMPONENTS.map(|name| component(name, 1)).into(), ..Observation::default() };
         assert!(!lacks_a_component(&seen));
         seen.components.pop();
         assert!(lacks_a_component(&seen));

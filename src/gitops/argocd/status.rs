@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::input::NAME;
 use super::manifests::COMPONENTS;
-use super::observe::{Application, Component, Seen};
+use super::observe::{Application, Component, Observation};
 use super::sync::{APPLICATION, adopted};
 use crate::api::status::{GitOpsComponent, GitOpsStatus};
 use crate::gitops::error::{MESSAGE, bounded};
@@ -104,7 +104,7 @@ impl Component {
 }
 
 /// The status of Argo CD, reached at `now`.
-pub fn roll_up(seen: &Seen, now: jiff::Timestamp) -> GitOpsStatus {
+pub fn roll_up(seen: &Observation, now: jiff::Timestamp) -> GitOpsStatus {
     let root = seen.root();
     let text = |text: &str| bounded(text, 512);
     let applied = root.and_then(Application::applied);
@@ -201,7 +201,7 @@ mod tests {
         }
     }
 
-    fn seen() -> Seen {
+    fn seen() -> Observation {
         let status = json!({
             "sync": {"status": "OutOfSync", "revision": COMMIT},
             "health": {"status": "Healthy"},
@@ -209,7 +209,7 @@ mod tests {
             "operationState": {"phase": "Running", "retryCount": 2, "message": "no such kind", "syncResult": {"revision": COMMIT}},
             "resources": [{}, {}, {}],
         });
-        Seen {
+        Observation {
             applications: vec![
                 application("apps", &json!({"sync": {"status": "Synced"}, "health": {"status": "Degraded"}})),
                 application("batch", &json!({"sync": {"status": "Synced"}, "health": {"status": "Suspended"}})),
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_empty_cluster_has_a_status_too() {
-        insta::assert_yaml_snapshot!(roll_up(&Seen::default(), "2026-11-21T10:05:58Z".parse().unwrap()));
+        insta::assert_yaml_snapshot!(roll_up(&Observation::default(), "2026-11-21T10:05:58Z".parse().unwrap()));
     }
 
     #[test]
@@ -247,7 +247,8 @@ mod tests {
     fn the_size_is_bounded_whatever_fails() {
         let status = json!({"operationState": {"phase": "Failed", "message": "x".repeat(20_000)}});
         let many = (0..1000).map(|n| application(&format!("app-{n:04}"), &status)).collect();
-        let status = roll_up(&Seen { applications: many, ..Seen::default() }, jiff::Timestamp::UNIX_EPOCH);
+        let status =
+            roll_up(&Observation { applications: many, ..Observation::default() }, jiff::Timestamp::UNIX_EPOCH);
         assert_eq!(status.objects.as_ref().unwrap().failing, 1000);
         assert_eq!(status.failing.len(), 10);
         assert!(serde_json::to_string(&status).unwrap().len() < 8 * 1024);

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
 use super::input::{ArgoCdInput, CLUSTER, NAME, SERVER};
-use crate::gitops::adoption::{Marks, Sign};
+use crate::gitops::adoption::{AdoptionMarker, Marks};
 use crate::gitops::input::Facts;
 use crate::gitops::object::{MANAGED_BY, Object, ObjectId};
 
@@ -29,7 +29,8 @@ const SECRET_TYPE: &str = "argocd.argoproj.io/secret-type";
 const CHOSEN_BY: [&str; 4] = ["CLUSTER_NAME", "AWS_REGION", "AWS_ACCOUNT_ID", "KUBERNETES_VERSION"];
 
 /// How objects show that Git has adopted them; what keeps them from being pruned stays ours.
-pub const SIGN: Sign = Sign { adopted, kept: &["/metadata/annotations/argocd.argoproj.io~1sync-options"] };
+pub const SIGN: AdoptionMarker =
+    AdoptionMarker { adopted, kept: &["/metadata/annotations/argocd.argoproj.io~1sync-options"] };
 
 /// Whether Argo CD applies an object with these labels and annotations from Git.
 pub fn adopted(labels: &Marks, annotations: &Marks) -> bool {

@@ -3,7 +3,7 @@
 //! May not enter: clients and clocks. Pure.
 
 use super::input::NAME;
-use super::observe::{Application, Seen};
+use super::observe::{Application, Observation};
 use crate::api::conditions::Reason;
 use crate::gitops::error::NotApplied;
 use crate::gitops::roll_up::{Health, short};
@@ -13,7 +13,7 @@ use crate::gitops::verdict::Verdict;
 const NEEDED: [&str; 3] = ["argocd-application-controller", "argocd-repo-server", "argocd-redis"];
 
 /// Judges what was seen in `namespace`; `not_applied` is what the API server did not take from us.
-pub fn verdict(seen: &Seen, namespace: &str, not_applied: &[NotApplied]) -> Verdict {
+pub fn verdict(seen: &Observation, namespace: &str, not_applied: &[NotApplied]) -> Verdict {
     if let Some(first) = not_applied.first() {
         let others = match not_applied.len() - 1 {
             0 => String::new(),
@@ -27,7 +27,7 @@ pub fn verdict(seen: &Seen, namespace: &str, not_applied: &[NotApplied]) -> Verd
     of_root(seen, namespace, root)
 }
 
-fn of_root(seen: &Seen, namespace: &str, root: &Application) -> Verdict {
+fn of_root(seen: &Observation, namespace: &str, root: &Application) -> Verdict {
     let name = format!("Application {namespace}/{NAME}");
     let held_up = held_up(seen, namespace);
     let applied = root.applied();
@@ -68,7 +68,7 @@ fn is_automated(application: &Application) -> bool {
 }
 
 /// Which part of Argo CD is not running, of those that are waited for.
-fn held_up(seen: &Seen, namespace: &str) -> String {
+fn held_up(seen: &Observation, namespace: &str) -> String {
     let not_running = NEEDED.into_iter().find_map(|name| {
         let Some(part) = seen.components.iter().find(|part| part.metadata.name == name) else {
             return Some(format!("; {namespace}/{name} is missing"));
@@ -83,7 +83,7 @@ fn held_up(seen: &Seen, namespace: &str) -> String {
 }
 
 /// A word on what fails: the revision is applied, but not everything works.
-fn failing(seen: &Seen) -> String {
+fn failing(seen: &Observation) -> String {
     let failing: Vec<_> = seen
         .applications
         .iter()
@@ -112,7 +112,7 @@ mod tests {
 
     fn judged(root: Application, ready: i32) -> Verdict {
         let components = NEEDED.map(|name| component(name, ready)).into();
-        verdict(&Seen { applications: vec![root], components }, "argocd", &[])
+        verdict(&Observation { applications: vec![root], components }, "argocd", &[])
     }
 
     fn status(sync: &str, mut rest: Value) -> Value {
@@ -201,7 +201,7 @@ mod tests {
         let components = NEEDED.map(|name| component(name, 1)).into();
         let failed = |name| application(name, &json!({"operationState": {"phase": "Failed"}}));
         let applications = vec![root(&status("Synced", json!({}))), failed("apps"), failed("infra")];
-        let told = verdict(&Seen { applications, components }, "argocd", &[]);
+        let told = verdict(&Observation { applications, components }, "argocd", &[]);
         assert!(told.ready);
         assert!(
             told.message.ends_with("; 2 objects fail, Application argocd/apps (SyncFailed) among them"),
@@ -212,6 +212,6 @@ mod tests {
 
     #[test]
     fn before_there_is_an_application_it_is_being_made() {
-        assert_eq!(verdict(&Seen::default(), "argocd", &[]).reason, Reason::Creating);
+        assert_eq!(verdict(&Observation::default(), "argocd", &[]).reason, Reason::Creating);
     }
 }

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::input::{FluxInput, NAMESPACE, Version};
 use super::manifests::Install;
-use super::observe::{Controller, FluxObject, Metadata, Seen};
+use super::observe::{Controller, FluxObject, Metadata, Observation};
 use super::status::VERSION_LABEL;
 use super::sync::{OF_KUSTOMIZATION, is_adopted};
 use crate::gitops::memory::Handover;
@@ -29,7 +29,7 @@ fn version_of_git(controllers: &[Controller]) -> Option<&str> {
 }
 
 /// How far Git is with adopting the agent: while it is not complete, each revision may bring more.
-pub fn progress(seen: &Seen, before: &Handover) -> u64 {
+pub fn progress(seen: &Observation, before: &Handover) -> u64 {
     if !seen.controllers.iter().any(|controller| is_adopted(&controller.metadata.labels)) {
         return 0;
     }
@@ -45,7 +45,7 @@ pub fn progress(seen: &Seen, before: &Handover) -> u64 {
 }
 
 /// Whether Git owns the agent's manifests: it has adopted every controller, and holds them still.
-pub fn is_of_git(seen: &Seen) -> bool {
+pub fn is_of_git(seen: &Observation) -> bool {
     let of_git = |controller: &Controller| {
         is_adopted(&controller.metadata.labels) && is_held(seen, "apps", "Deployment", &controller.metadata)
     };
@@ -53,12 +53,12 @@ pub fn is_of_git(seen: &Seen) -> bool {
 }
 
 /// What a person who changes the spec or the repository has to know, for the end of the condition's message.
-pub fn told(seen: &Seen, input: &FluxInput) -> Option<String> {
+pub fn told(seen: &Observation, input: &FluxInput) -> Option<String> {
     let notes: Vec<_> = [let_go_by_git(seen), version_without_effect(seen, input)].into_iter().flatten().collect();
     (!notes.is_empty()).then(|| notes.join("; "))
 }
 
-fn version_without_effect(seen: &Seen, input: &FluxInput) -> Option<String> {
+fn version_without_effect(seen: &Observation, input: &FluxInput) -> Option<String> {
     let asked = input.version?.as_str();
     let has = version_of_git(&seen.controllers).filter(|has| *has != asked)?;
     let at = if has.is_empty() { String::new() } else { format!(", at {has}") };
@@ -66,7 +66,7 @@ fn version_without_effect(seen: &Seen, input: &FluxInput) -> Option<String> {
 }
 
 /// Flux deletes nothing of the agent when its file leaves Git, and does not take its label off either.
-fn let_go_by_git(seen: &Seen) -> Option<String> {
+fn let_go_by_git(seen: &Observation) -> Option<String> {
     let controllers = seen.controllers.iter().map(|controller| ("apps", "Deployment", &controller.metadata));
     let source = seen.source.iter().map(|source| ("source.toolkit.fluxcd.io", source.kind.as_str(), &source.metadata));
     let root = seen.kustomizations.iter().filter(|kustomization| kustomization.is_root());
@@ -89,7 +89,7 @@ fn let_go_by_git(seen: &Seen) -> Option<String> {
 }
 
 /// Whether what applies an object by its labels holds it still. One that is on its way, or fails, is believed.
-fn is_held(seen: &Seen, group: &str, kind: &str, object: &Metadata) -> bool {
+fn is_held(seen: &Observation, group: &str, kind: &str, object: &Metadata) -> bool {
     let Some(name) = object.labels.get(OF_KUSTOMIZATION.0) else { return true };
     let namespace = object.labels.get(OF_KUSTOMIZATION.1).map_or(NAMESPACE, String::as_str);
     let applied_by = |kustomization: &&FluxObject| {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     /// Two controllers of Git, and the root that applied these objects.
-    fn seen(ready: &str, inventory: &[&str]) -> Seen {
+    fn seen(ready: &str, inventory: &[&str]) -> Observation {
         let entries: Vec<_> = inventory.iter().map(|id| json!({"id": id, "v": "v1"})).collect();
         let root = json!({
             "metadata": {"name": NAMESPACE, "namespace": NAMESPACE, "labels": {}},
@@ -128,10 +128,10 @@ mod tests {
             },
         });
         let controllers = ["helm-controller", "source-controller"].map(|name| controller(name, &of_git("v2.9.5")));
-        Seen {
+        Observation {
             kustomizations: vec![serde_json::from_value(root).unwrap()],
             controllers: controllers.into(),
-            ..Seen::default()
+            ..Observation::default()
         }
     }
 
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn each_step_of_adoption_is_progress_and_the_end_is_rest() {
-        let of = |seen: &Seen, complete| progress(seen, &Handover { seen: 0, complete });
+        let of = |seen: &Observation, complete| progress(seen, &Handover { seen: 0, complete });
         let all = seen("True", &BOTH);
         let mut none = seen("True", &[]);
         none.controllers.iter_mut().for_each(|controller| controller.metadata.labels.clear());
@@ -190,7 +190,7 @@ mod tests {
         let mut without_root = seen("True", &BOTH);
         without_root.kustomizations.clear();
         assert!(!is_of_git(&without_root));
-        assert!(!is_of_git(&Seen::default()));
+        assert!(!is_of_git(&Observation::default()));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::input::{Component, FluxInput, NAMESPACE, REGISTRY, Version};
 use super::release::{BETWEEN, Release};
 use super::sync::{PRUNE, SIGN};
-use crate::gitops::adoption::Sign;
-use crate::gitops::apply::{Gathered, Tenure};
+use crate::gitops::adoption::AdoptionMarker;
+use crate::gitops::apply::{Gathered, OwnershipPolicy};
 use crate::gitops::install::{Manifests, Phase};
 use crate::gitops::object::{Object, ObjectId};
 
@@ -51,12 +51,12 @@ impl Manifests for Install<'_> {
         matches!(id.kind.as_str(), "Secret" | "ConfigMap" | "GitRepository" | "OCIRepository" | "Kustomization")
     }
 
-    fn sign(&self) -> Sign {
+    fn sign(&self) -> AdoptionMarker {
         SIGN
     }
 
-    fn tenure(&self) -> Tenure {
-        if self.only_where_missing { Tenure::WhereMissing(SIGN) } else { Tenure::UntilAdopted(SIGN) }
+    fn tenure(&self) -> OwnershipPolicy {
+        if self.only_where_missing { OwnershipPolicy::WhereMissing(SIGN) } else { OwnershipPolicy::UntilAdopted(SIGN) }
     }
 
     fn gathered(&self) -> Vec<Gathered<'_>> {

@@ -24,14 +24,14 @@ const PAGE: u32 = 200;
 
 /// All that the roll-up looks at.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Observation {
     pub source: Option<FluxObject>,
     pub kustomizations: Vec<FluxObject>,
     pub helm_releases: Vec<FluxObject>,
     pub controllers: Vec<Controller>,
 }
 
-impl Seen {
+impl Observation {
     /// Whether anything is from Flux's own source of that kind.
     pub fn is_referred_to(&self, kind: &str) -> bool {
         self.kustomizations.iter().chain(&self.helm_releases).any(|object| object.is_from(kind))
@@ -209,7 +209,7 @@ fn size_of_conditions(conditions: &[Condition]) -> usize {
 
 /// Reads everything. A kind that is not served (a component left out) has no objects. The source is the one that the root names,
 /// which Git may have exchanged; `asked` while there is no root.
-pub async fn observe(client: &Client, asked: (&str, &str)) -> Result<Seen, CallError> {
+pub async fn observe(client: &Client, asked: (&str, &str)) -> Result<Observation, CallError> {
     let all = ListParams::default();
     let (kustomizations, helm_releases, controllers): (Vec<FluxObject>, _, _) = tokio::try_join!(
         list(client, KUSTOMIZATION, None, &all),
@@ -220,7 +220,7 @@ pub async fn observe(client: &Client, asked: (&str, &str)) -> Result<Seen, CallE
     let followed =
         root.and_then(|root| [GIT_REPOSITORY, OCI_REPOSITORY].into_iter().find(|(_, kind)| root.is_from(kind)));
     let source = one(client, followed.unwrap_or(asked)).await?;
-    Ok(Seen { source, kustomizations, helm_releases, controllers })
+    Ok(Observation { source, kustomizations, helm_releases, controllers })
 }
 
 /// The agent's Deployments.

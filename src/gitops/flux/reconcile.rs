@@ -11,13 +11,13 @@ use serde_json::json;
 use super::handover::{progress, told, wanted};
 use super::input::{FluxInput, NAME, NAMESPACE};
 use super::manifests::{self, key};
-use super::observe::{self, FluxObject, Seen};
+use super::observe::{self, FluxObject, Observation};
 use super::status::roll_up;
 use super::sync;
 use super::verdict::verdict;
 use crate::api::conditions::Reason;
 use crate::gitops::answer;
-use crate::gitops::apply::{self, Results, Tenure, each};
+use crate::gitops::apply::{self, OwnershipPolicy, Results, each};
 use crate::gitops::error::CallError;
 use crate::gitops::install::{Manifests as _, install};
 use crate::gitops::memory::Install;
@@ -44,10 +44,10 @@ pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsO
         }
     }
     let ours = sync::ours(input);
-    each(workload, ours.iter().cloned(), Tenure::ForGood, &mut applied).await?;
+    each(workload, ours.iter().cloned(), OwnershipPolicy::ForGood, &mut applied).await?;
     // The source before what refers to it: kustomize-controller calls a missing source a failure.
     for seed in seeds(workload, input).await? {
-        each(workload, [seed].into_iter(), Tenure::UntilAdopted(sync::SIGN), &mut applied).await?;
+        each(workload, [seed].into_iter(), OwnershipPolicy::UntilAdopted(sync::SIGN), &mut applied).await?;
     }
     if applied.changed.iter().any(|object| object.kind == "Secret") {
         ask_again(workload, input).await?;
@@ -66,12 +66,12 @@ pub async fn reconcile(workload: &Workload, input: &FluxInput) -> Result<GitOpsO
     let adopts = adopts_more(workload, &seen);
     let now = Timestamp::now();
     let verdict = verdict(&seen, &applied.failed, now);
-    let look_again = if adopts { Duration::from_secs(1) } else { look_again(&verdict, &seen, input, now) };
+    let requeue_after = if adopts { Duration::from_secs(1) } else { requeue_after(&verdict, &seen, input, now) };
     let verdict = verdict.noting(told(&seen, input));
     let complete = applied.failed.is_empty();
-    let Results { changed, let_go, .. } = applied;
+    let Results { changed, released, .. } = applied;
     let status = roll_up(&seen, &input.components, now);
-    Ok(GitOpsOutcome { status: Some(status), complete, verdict, changed, let_go, look_again })
+    Ok(GitOpsOutcome { status: Some(status), complete, verdict, changed, released, requeue_after })
 }
 
 /// Asks Flux to try again now: what failed for want of the right credentials is otherwise tried after pauses that have grown.
@@ -110,7 +110,7 @@ fn exchanged(root: &FluxObject, kind: &str) -> bool {
 async fn give_up_other_source(
     workload: &Workload,
     input: &FluxInput,
-    seen: &Seen,
+    seen: &Observation,
 ) -> Result<Option<ObjectId>, CallError> {
     let other = sync::other_source(input);
     if locked(&workload.memory).other_source_is_gone || seen.is_referred_to(&other.kind) {
@@ -124,7 +124,7 @@ async fn give_up_other_source(
 }
 
 /// Whether Git has adopted more of the agent since the manifests were looked at; then they are looked at again, to let go of it.
-fn adopts_more(workload: &Workload, seen: &Seen) -> bool {
+fn adopts_more(workload: &Workload, seen: &Observation) -> bool {
     let mut memory = locked(&workload.memory);
     let progress = progress(seen, &memory.handover);
     if memory.handover.seen == progress {
@@ -136,34 +136,34 @@ fn adopts_more(workload: &Workload, seen: &Seen) -> bool {
 }
 
 fn installing(wanted: &manifests::Install<'_>, applied: Results, missing: &str) -> GitOpsOutcome {
-    let (verdict, look_again) = if applied.failed.is_empty() {
+    let (verdict, requeue_after) = if applied.failed.is_empty() {
         (Verdict::not_ready(Reason::Creating, format!("installing {}: waiting for {missing}", wanted.agent())), 1)
     } else {
-        (verdict(&Seen::default(), &applied.failed, Timestamp::now()), 15)
+        (verdict(&Observation::default(), &applied.failed, Timestamp::now()), 15)
     };
-    let Results { changed, let_go, .. } = applied;
+    let Results { changed, released, .. } = applied;
     GitOpsOutcome {
         status: None,
         complete: false,
         verdict,
         changed,
-        let_go,
-        look_again: Duration::from_secs(look_again),
+        released,
+        requeue_after: Duration::from_secs(requeue_after),
     }
 }
 
 /// A controller that someone deleted is put back now, not when everything is applied again anyway.
-fn lacks_a_controller(seen: &Seen, input: &FluxInput) -> bool {
+fn lacks_a_controller(seen: &Observation, input: &FluxInput) -> bool {
     input
         .components
         .iter()
         .any(|component| !seen.controllers.iter().any(|found| found.metadata.name == component.as_str()))
 }
 
-fn look_again(verdict: &Verdict, seen: &Seen, input: &FluxInput, now: Timestamp) -> Duration {
+fn requeue_after(verdict: &Verdict, seen: &Observation, input: &FluxInput, now: Timestamp) -> Duration {
     let since = seen.source.as_ref().and_then(|source| source.metadata.creation_timestamp);
     let age = since.map_or(0, |since| now.duration_since(since).as_secs());
-    sync_outcome::look_again(verdict, age, input.source.interval)
+    sync_outcome::requeue_after(verdict, age, input.source.interval)
 }
 
 #[cfg(test)]
@@ -177,7 +177,7 @@ mod tests {
         let controllers = Component::ALL.map(|component| {
             serde_json::from_value(serde_json::json!({"metadata": {"name": component.as_str()}})).unwrap()
         });
-        let mut seen = Seen { controllers: controllers.into(), ..Seen::default() };
+        let mut seen = Observation { controllers: controllers.into(), ..Observation::default() };
         assert!(!lacks_a_controller(&seen, &fixture::input()));
         seen.controllers.pop();
         assert!(lacks_a_controller(&seen, &fixture::input()));
@@ -189,11 +189,11 @@ mod tests {
         let aged = |seconds: i64| {
             let mut source = FluxObject::default();
             source.metadata.creation_timestamp = Some(now - jiff::SignedDuration::from_secs(seconds));
-            Seen { source: Some(source), ..Seen::default() }
+            Observation { source: Some(source), ..Observation::default() }
         };
         let input = fixture::input();
         let after = |reason, ready, age| {
-            look_again(&Verdict { ready, reason, message: String::new() }, &aged(age), &input, now).as_secs()
+            requeue_after(&Verdict { ready, reason, message: String::new() }, &aged(age), &input, now).as_secs()
         };
         assert_eq!(after(Reason::WaitingForSync, false, 10), 1);
         assert_eq!(after(Reason::WaitingForSync, false, 60), 2);
@@ -207,6 +207,6 @@ mod tests {
         let mut input = fixture::input();
         input.source.interval = Duration::from_secs(15);
         let ready = Verdict { ready: true, reason: Reason::Available, message: String::new() };
-        assert_eq!(look_again(&ready, &Seen::default(), &input, Timestamp::now()).as_secs(), 15);
+        assert_eq!(requeue_after(&ready, &Observation::default(), &input, Timestamp::now()).as_secs(), 15);
     }
 }

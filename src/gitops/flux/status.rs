@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::handover::is_of_git;
 use super::input::{Component, NAME, NAMESPACE};
-use super::observe::{Condition, Controller, FluxObject, Seen};
+use super::observe::{Condition, Controller, FluxObject, Observation};
 use crate::api::status::{GitOpsComponent, GitOpsStatus, MAX_COMPONENTS};
 use crate::gitops::error::{MESSAGE, bounded};
 use crate::gitops::roll_up::{Counted, Health, count, short};
@@ -55,8 +55,8 @@ fn is_waiting(ready: &Condition) -> bool {
 }
 
 /// The status of the agent, reached at `now`, which is to have the components `wanted`.
-pub fn roll_up(seen: &Seen, wanted: &BTreeSet<Component>, now: jiff::Timestamp) -> GitOpsStatus {
-    let Seen { source, kustomizations, helm_releases, controllers } = seen;
+pub fn roll_up(seen: &Observation, wanted: &BTreeSet<Component>, now: jiff::Timestamp) -> GitOpsStatus {
+    let Observation { source, kustomizations, helm_releases, controllers } = seen;
     let root = kustomizations.iter().find(|kustomization| kustomization.is_root());
     let applied = root.and_then(|root| root.status.last_applied_revision.clone());
     let all = kustomizations.iter().map(|object| object.counted("Kustomization"));
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(stalled.health(), Health::Failing { reason: "InvalidPath".into(), message: String::new() });
     }
 
-    fn seen() -> Seen {
+    fn seen() -> Observation {
         let git = json!({
             "metadata": {"name": "flux-system", "namespace": "flux-system"},
             "spec": {"url": "https://github.com/acme/fleet"},
@@ -182,7 +182,7 @@ mod tests {
         let controller = |labels: serde_json::Value| -> Controller {
             serde_json::from_value(json!({"metadata": {"name": "source-controller", "labels": labels}})).unwrap()
         };
-        Seen {
+        Observation {
             source: Some(serde_json::from_value(git).unwrap()),
             kustomizations: vec![
                 object("apps", false, Some(("False", "DependencyNotReady", "flux-system/infra is not ready"))),
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn an_empty_cluster_has_a_status_too() {
         let now = "2026-11-21T10:05:58Z".parse().unwrap();
-        insta::assert_yaml_snapshot!(roll_up(&Seen::default(), &BTreeSet::new(), now));
+        insta::assert_yaml_snapshot!(roll_up(&Observation::default(), &BTreeSet::new(), now));
     }
 
     #[test]
@@ -229,8 +229,11 @@ mod tests {
         let long = "x".repeat(20_000);
         let many: Vec<_> =
             (0..1000).map(|n| object(&format!("app-{n:04}"), false, Some(("False", "BuildFailed", &long)))).collect();
-        let status =
-            roll_up(&Seen { kustomizations: many, ..Seen::default() }, &BTreeSet::new(), jiff::Timestamp::UNIX_EPOCH);
+        let status = roll_up(
+            &Observation { kustomizations: many, ..Observation::default() },
+            &BTreeSet::new(),
+            jiff::Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(status.objects.as_ref().unwrap().failing, 1000);
         assert_eq!(status.failing.len(), 10);
         assert!(serde_json::to_string(&status).unwrap().len() < 8 * 1024);

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use super::input::{FACTS, FluxInput, NAME, NAMESPACE};
-use crate::gitops::adoption::{Marks, Sign};
+use crate::gitops::adoption::{AdoptionMarker, Marks};
 use crate::gitops::input::{Facts, SecretCopy, SecretData};
 use crate::gitops::object::{MANAGED_BY, Object, ObjectId};
 
@@ -25,7 +25,7 @@ pub const OF_KUSTOMIZATION: (&str, &str) =
 const OF_HELM_RELEASE: &str = "helm.toolkit.fluxcd.io/name";
 
 /// How objects show that Flux applies them from Git. What keeps them from being pruned is not in the files of `flux bootstrap`.
-pub const SIGN: Sign = Sign {
+pub const SIGN: AdoptionMarker = AdoptionMarker {
     adopted: |labels, _| is_adopted(labels),
     kept: &["/metadata/annotations/kustomize.toolkit.fluxcd.io~1prune", "/spec/deletionPolicy"],
 };

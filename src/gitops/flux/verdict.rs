@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::input::{Component, NAME, NAMESPACE};
-use super::observe::{FluxObject, Seen};
+use super::observe::{FluxObject, Observation};
 use super::status::revision;
 use crate::api::conditions::Reason;
 use crate::gitops::error::NotApplied;
@@ -13,7 +13,7 @@ use crate::gitops::roll_up::{Health, short};
 use crate::gitops::verdict::Verdict;
 
 /// Judges what was seen; `not_applied` is what the API server did not take from us.
-pub fn verdict(seen: &Seen, not_applied: &[NotApplied], now: Timestamp) -> Verdict {
+pub fn verdict(seen: &Observation, not_applied: &[NotApplied], now: Timestamp) -> Verdict {
     if let Some(first) = not_applied.first() {
         let others = match not_applied.len() - 1 {
             0 => String::new(),
@@ -42,7 +42,7 @@ pub fn verdict(seen: &Seen, not_applied: &[NotApplied], now: Timestamp) -> Verdi
 }
 
 /// What was applied may be old when a controller that looks at Git has not run for a while: then that is said.
-fn nobody_follows(seen: &Seen, now: Timestamp) -> Option<String> {
+fn nobody_follows(seen: &Observation, now: Timestamp) -> Option<String> {
     const A_WHILE: SignedDuration = SignedDuration::from_mins(5);
     let needed = [Component::SourceController, Component::KustomizeController].map(Component::as_str);
     let mut stopped = seen.controllers.iter().filter(|controller| needed.contains(&controller.metadata.name.as_str()));
@@ -52,7 +52,7 @@ fn nobody_follows(seen: &Seen, now: Timestamp) -> Option<String> {
 }
 
 /// The revision the source shows for its present spec.
-fn of_source<'a>(seen: &Seen, source: &'a FluxObject) -> Result<&'a str, Verdict> {
+fn of_source<'a>(seen: &Observation, source: &'a FluxObject) -> Result<&'a str, Verdict> {
     let name = format!("{} {NAMESPACE}/{NAME}", source.kind);
     let url = source.spec.url.as_deref().unwrap_or("its URL");
     match source.health() {
@@ -71,7 +71,7 @@ fn of_source<'a>(seen: &Seen, source: &'a FluxObject) -> Result<&'a str, Verdict
     }
 }
 
-fn of_root(seen: &Seen, root: &FluxObject, wanted: &str) -> Verdict {
+fn of_root(seen: &Observation, root: &FluxObject, wanted: &str) -> Verdict {
     let name = format!("Kustomization {NAMESPACE}/{NAME}");
     let applied = root.status.last_applied_revision.as_deref();
     let so_far = applied
@@ -109,7 +109,7 @@ fn is_current(object: &FluxObject) -> bool {
 }
 
 /// Which controller is not running, for one that is waited for.
-fn held_up(seen: &Seen, controller: &str) -> String {
+fn held_up(seen: &Observation, controller: &str) -> String {
     let Some(deployment) = seen.controllers.iter().find(|deployment| deployment.metadata.name == controller) else {
         return format!("; Deployment {NAMESPACE}/{controller} is missing");
     };
@@ -121,7 +121,7 @@ fn held_up(seen: &Seen, controller: &str) -> String {
 }
 
 /// A word on what fails below the root: the revision is applied, but not everything works.
-fn elsewhere(seen: &Seen) -> String {
+fn elsewhere(seen: &Observation) -> String {
     let below = seen.kustomizations.iter().map(|object| ("Kustomization", object));
     let below = below.chain(seen.helm_releases.iter().map(|object| ("HelmRelease", object)));
     let failing: Vec<_> = below

@@ -35,8 +35,12 @@ fn judge(source: FluxObject, root: FluxObject) -> String {
     let controllers = ["source-controller", "kustomize-controller"].map(|name| {
         serde_json::from_value(json!({"metadata": {"name": name}, "status": {"readyReplicas": 1}})).unwrap()
     });
-    let seen =
-        Seen { source: Some(source), kustomizations: vec![root], controllers: controllers.into(), ..Seen::default() };
+    let seen = Observation {
+        source: Some(source),
+        kustomizations: vec![root],
+        controllers: controllers.into(),
+        ..Observation::default()
+    };
     text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH))
 }
 
@@ -106,7 +110,7 @@ fn each_state_of_source_and_root_has_its_verdict() {
 
 #[test]
 fn a_controller_without_a_pod_is_named() {
-    let mut seen = Seen { source: Some(source(json!({}), PROGRESSING)), ..Seen::default() };
+    let mut seen = Observation { source: Some(source(json!({}), PROGRESSING)), ..Observation::default() };
     seen.kustomizations.push(flux(json!({}), json!({}), PROGRESSING));
     insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"not ready WaitingForSync: GitRepository flux-system/flux-system: fetching https://github.com/acme/fleet; Deployment flux-system/source-controller is missing");
     let deployment = json!({
@@ -126,7 +130,7 @@ fn an_object_the_api_server_refuses_comes_first() {
         name: "source-controller".into(),
     };
     let refused = NotApplied { object: id, why: "admission webhook \"policy\" denied the request".into() };
-    insta::assert_snapshot!(text(&verdict(&Seen::default(), &[refused.clone(), refused], Timestamp::UNIX_EPOCH)), @r#"not ready SyncFailed: applying ServiceAccount flux-system/source-controller failed: admission webhook "policy" denied the request (and 1 more)"#);
+    insta::assert_snapshot!(text(&verdict(&Observation::default(), &[refused.clone(), refused], Timestamp::UNIX_EPOCH)), @r#"not ready SyncFailed: applying ServiceAccount flux-system/source-controller failed: admission webhook "policy" denied the request (and 1 more)"#);
 }
 
 #[test]
@@ -134,11 +138,11 @@ fn what_fails_below_the_root_is_told_but_does_not_make_it_unready() {
     let mut below = flux(json!({}), json!({}), ("False", "InstallFailed", "timed out"));
     (below.metadata.name, below.metadata.namespace) = ("redis".into(), "shop".into());
     let root = flux(json!({}), json!({"lastAppliedRevision": NEW}), READY);
-    let seen = Seen {
+    let seen = Observation {
         source: Some(source(artifact(), READY)),
         kustomizations: vec![root],
         helm_releases: vec![below],
-        ..Seen::default()
+        ..Observation::default()
     };
     insta::assert_snapshot!(text(&verdict(&seen, &[], Timestamp::UNIX_EPOCH)), @"ready Available: applied main@sha1:2222222222222222222222222222222222222222; 1 object fails: HelmRelease shop/redis (InstallFailed)");
 }
@@ -150,11 +154,11 @@ fn what_was_applied_before_the_controllers_stopped_is_not_called_ready_for_ever(
         "message": "Deployment does not have minimum availability."}]);
     let stopped = json!({"metadata": {"name": "source-controller"}, "status": {"conditions": available}});
     let root = flux(json!({}), json!({"lastAppliedRevision": NEW, "lastAttemptedRevision": NEW}), READY);
-    let seen = Seen {
+    let seen = Observation {
         source: Some(source(artifact(), READY)),
         kustomizations: vec![root],
         controllers: vec![serde_json::from_value(stopped).unwrap()],
-        ..Seen::default()
+        ..Observation::default()
     };
     let after = |minutes| since.parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minutes);
     assert!(verdict(&seen, &[], after(4)).ready, "a pod is moved now and then");

@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 
 use crate::aws::snapshots::named::Template;
-use crate::aws::{AwsError, Fresh, Session};
+use crate::aws::{AwsError, MaxStaleness, Session};
 use crate::engine::{Class, Failure};
 use claims::{Claim, Places, What};
 use refusal::Fact;
@@ -76,7 +76,7 @@ pub async fn missing_policies(aws: &Session, arns: &[String]) -> Result<BTreeSet
 async fn refuse(aws: &Session, claim: &Claim) -> Result<Option<String>, Failure> {
     let mut told = None;
     for age in [BELIEVED, MISSING_BELIEVED] {
-        let fact = match look_up(aws, &claim.what, Fresh::within(age)).await {
+        let fact = match look_up(aws, &claim.what, MaxStaleness::within(age)).await {
             Ok(fact) => fact,
             Err(error) if passes(error.class()) => return Err(error.into()),
             Err(error) => {
@@ -97,7 +97,7 @@ fn passes(class: Class) -> bool {
     class.is_transient() || matches!(class, Class::CredentialsUnavailable | Class::WrongAccount)
 }
 
-async fn look_up(aws: &Session, what: &What, fresh: Fresh) -> Result<Fact, AwsError> {
+async fn look_up(aws: &Session, what: &What, fresh: MaxStaleness) -> Result<Fact, AwsError> {
     let reads = &aws.snapshots;
     Ok(match what {
         What::Version(_) => {

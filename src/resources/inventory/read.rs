@@ -4,7 +4,7 @@ use aws_sdk_ec2::types::Filter;
 use aws_sdk_eks::types::{Addon, AssociatedAccessPolicy, Cluster};
 
 use super::{FoundAddon, FoundEntry, Inventory};
-use crate::aws::{AwsError, Fresh, Service, Session};
+use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::{Class, Failure};
 use crate::resources::cluster_diff::CONFIG_MAP;
 use crate::resources::eks_lists::{all_pages, still_there};
@@ -25,7 +25,7 @@ pub async fn read(aws: &Session, name: &str) -> Result<Inventory, Failure> {
     let request = aws.eks.describe_cluster().name(name);
     let answer = aws.call(Service::Eks, "DescribeCluster", name, request.send()).await?;
     let Some(cluster) = answer.cluster else {
-        return Err(Failure::new(Class::Gone, format!("EKS tells nothing of cluster {name}")));
+        return Err(Failure::new(Class::NotFound, format!("EKS tells nothing of cluster {name}")));
     };
     let reader = Reader { aws, name };
     let mode = cluster.access_config().and_then(|access| access.authentication_mode()).map(|mode| mode.as_str());
@@ -58,7 +58,7 @@ impl Reader<'_> {
             let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
             let answer = still_there(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
             let Some(addon) = answer.and_then(|answer| answer.addon) else { continue };
-            let offers = aws.snapshots.addon_versions(&name, version, Fresh::any()).await?;
+            let offers = aws.snapshots.addon_versions(&name, version, MaxStaleness::any()).await?;
             let is_default =
                 offers.iter().any(|offer| offer.default && Some(offer.version.as_str()) == addon.addon_version());
             let pod_identity_roles = self.pod_identity_roles(&addon).await?;
@@ -150,7 +150,7 @@ impl Reader<'_> {
         let issuer = cluster.identity().and_then(|identity| identity.oidc()).and_then(|oidc| oidc.issuer());
         let Some(issuer) = issuer else { return Ok(false) };
         let arn = self.aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")));
-        Ok(self.aws.snapshots.oidc_providers(Fresh::any()).await?.contains(&arn))
+        Ok(self.aws.snapshots.oidc_providers(MaxStaleness::any()).await?.contains(&arn))
     }
 
     /// A filter, unlike ids, does not make EC2 refuse the question for one that is gone.

@@ -12,8 +12,8 @@ use aws_sdk_eks::types::{
 };
 
 use super::Target;
+use super::observation::{Detail, LaunchTemplate, TaintId};
 use super::release;
-use super::observation::{LaunchTemplate, Seen, TaintId};
 use crate::api::node_group::{
     CapacityType, DesiredPolicy, MaxUnavailable, NodeGroupSpec, ReleaseVersion, Scaling, Taint as WantedTaint,
     TaintEffect as WantedEffect, UpdateStrategy,
@@ -67,7 +67,7 @@ fn taints_by_id(taints: &[WantedTaint]) -> BTreeMap<TaintId, String> {
 }
 
 /// How nodes are replaced, over what is there. `None` when the spec does not say, or says what is there.
-pub fn update_config(spec: &NodeGroupSpec, there: &Seen) -> Option<NodegroupUpdateConfig> {
+pub fn update_config(spec: &NodeGroupSpec, there: &Detail) -> Option<NodegroupUpdateConfig> {
     let update = spec.update.as_ref()?;
     let (nodes, percentage) = match update.max_unavailable() {
         Some(MaxUnavailable::Nodes(nodes)) => (Some(nodes), None),
@@ -100,7 +100,7 @@ pub struct Config {
 }
 
 /// The settings that differ; `None` when none does.
-pub fn config(spec: &NodeGroupSpec, there: &Seen) -> Option<Config> {
+pub fn config(spec: &NodeGroupSpec, there: &Detail) -> Option<Config> {
     let repair = spec.repair.as_ref().filter(|repair| repair.enabled != there.repair);
     let config = Config {
         scaling: scaling(&spec.scaling, there),
@@ -113,7 +113,7 @@ pub fn config(spec: &NodeGroupSpec, there: &Seen) -> Option<Config> {
 }
 
 /// The bounds go together. The size goes along only when it has to move: an autoscaler may be changing it this moment.
-fn scaling(wanted: &Scaling, there: &Seen) -> Option<NodegroupScalingConfig> {
+fn scaling(wanted: &Scaling, there: &Detail) -> Option<NodegroupScalingConfig> {
     let desired = Some(desired(wanted, there.desired)).filter(|desired| *desired != there.desired);
     if (wanted.min, wanted.max) == (there.min, there.max) && desired.is_none() {
         return None;
@@ -122,7 +122,7 @@ fn scaling(wanted: &Scaling, there: &Seen) -> Option<NodegroupScalingConfig> {
     Some(config.set_desired_size(desired).build())
 }
 
-fn labels(spec: &NodeGroupSpec, there: &Seen) -> Option<UpdateLabelsPayload> {
+fn labels(spec: &NodeGroupSpec, there: &Detail) -> Option<UpdateLabelsPayload> {
     let wanted = spec.labels.as_ref()?;
     let set = wanted.iter().filter(|(key, value)| there.labels.get(*key) != Some(*value));
     let set: std::collections::HashMap<_, _> = set.map(|(key, value)| (key.clone(), value.clone())).collect();
@@ -136,7 +136,7 @@ fn labels(spec: &NodeGroupSpec, there: &Seen) -> Option<UpdateLabelsPayload> {
     Some(payload.build())
 }
 
-fn taints(spec: &NodeGroupSpec, there: &Seen) -> Option<UpdateTaintsPayload> {
+fn taints(spec: &NodeGroupSpec, there: &Detail) -> Option<UpdateTaintsPayload> {
     let wanted = taints_by_id(spec.taints.as_ref()?);
     let taint = |(id, value): (&TaintId, &String)| {
         let value = Some(value.clone()).filter(|value| !value.is_empty());
@@ -163,7 +163,7 @@ pub struct Replacement {
 }
 
 /// What replaces nodes and differs; `None` when nothing does, or nothing may be replaced now.
-pub fn replacement(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Option<Replacement> {
+pub fn replacement(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<Replacement> {
     let version = next_version(spec, target, there);
     let release = next_release(spec, target, there);
     let launch_template = next_template(spec, target, there);
@@ -183,7 +183,7 @@ pub fn replaces(change: &Change) -> bool {
 }
 
 /// What waits until nodes may be replaced: for people.
-pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Option<String> {
+pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<String> {
     let now = Target { replace: true, ..target.clone() };
     let release = next_release(spec, &now, there).filter(|_| next_release(spec, target, there).is_none());
     let template = next_template(spec, &now, there).filter(|_| !target.replace);
@@ -194,7 +194,7 @@ pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> 
 }
 
 /// The Kubernetes version to go to. Nodes are never taken back.
-fn next_version(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Option<String> {
+fn next_version(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<String> {
     let wanted = target.version.as_ref()?;
     let newer = match (wanted.parse::<KubernetesVersion>(), there.version.parse::<KubernetesVersion>()) {
         (Ok(wanted), Ok(seen)) => wanted > seen,
@@ -217,7 +217,7 @@ pub fn too_new(version: Option<&str>, target: &Target) -> Option<String> {
 }
 
 /// The AMI release to go to, by name. With a new version EKS takes its newest by itself, unless an exact one is asked for.
-fn next_release(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Option<String> {
+fn next_release(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<String> {
     let version = next_version(spec, target, there);
     if there.ami_type == release::CUSTOM || !target.replace && version.is_none() {
         return None;
@@ -236,7 +236,7 @@ fn next_release(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Option<S
 }
 
 /// The Kubernetes version of the exact release that is asked for, and the one that the nodes are to have, when they differ.
-fn misfit(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Option<(String, String)> {
+fn misfit(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<(String, String)> {
     let ReleaseVersion::Exact(exact) = spec.release_version() else { return None };
     let of = release::kubernetes_version(exact, &there.ami_type)?;
     let wanted = target.version.as_deref().and_then(|version| version.parse::<KubernetesVersion>().ok());
@@ -244,7 +244,7 @@ fn misfit(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Option<(String
     (of != nodes).then(|| (of.to_owned(), nodes))
 }
 
-fn next_template(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Option<LaunchTemplateSpecification> {
+fn next_template(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<LaunchTemplateSpecification> {
     let wanted = spec.launch_template.as_ref()?;
     let version = wanted.version.as_ref()?;
     let LaunchTemplate { id, version: seen } = there.launch_template.as_ref()?;
@@ -253,7 +253,7 @@ fn next_template(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Option<
 }
 
 /// Every field that differs, tags aside.
-pub fn changes(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> Vec<Change> {
+pub fn changes(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Vec<Change> {
     let mut found = Found::default();
     found.settings(spec, there);
     found.nodes(spec, target, there);
@@ -275,7 +275,7 @@ impl Found {
         }
     }
 
-    fn settings(&mut self, spec: &NodeGroupSpec, there: &Seen) {
+    fn settings(&mut self, spec: &NodeGroupSpec, there: &Detail) {
         let wanted = &spec.scaling;
         self.in_place("scaling.min", there.min, wanted.min);
         self.in_place("scaling.max", there.max, wanted.max);
@@ -318,7 +318,7 @@ impl Found {
     }
 
     /// What replaces nodes.
-    fn nodes(&mut self, spec: &NodeGroupSpec, target: &Target, there: &Seen) {
+    fn nodes(&mut self, spec: &NodeGroupSpec, target: &Target, there: &Detail) {
         if let Some(version) = next_version(spec, target, there) {
             self.in_place("version", &there.version, version);
         }
@@ -351,7 +351,7 @@ impl Found {
     }
 
     /// What is wrong with a release that is asked for by name.
-    fn exact_release(&mut self, exact: &str, misfit: Option<(String, String)>, there: &Seen) {
+    fn exact_release(&mut self, exact: &str, misfit: Option<(String, String)>, there: &Detail) {
         let why = if there.ami_type == release::CUSTOM {
             "its AMI comes from the launch template: set releaseVersion: Latest, and choose the AMI there".to_owned()
         } else if let Some((of, nodes)) = misfit {
@@ -367,7 +367,7 @@ impl Found {
     }
 
     /// What EKS cannot change. Admission refuses such edits; this is for what was made otherwise.
-    fn fixed(&mut self, spec: &NodeGroupSpec, there: &Seen) {
+    fn fixed(&mut self, spec: &NodeGroupSpec, there: &Detail) {
         let mut fixed = |field: &str, from: &str, to: &str| {
             if from != to {
                 self.0.push(Change::forbidden(field, from, to, format!("EKS cannot change it: {NEW_GROUP}")));

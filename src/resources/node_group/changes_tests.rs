@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::*;
 
 /// A node group that is as `spec(json!({}))` asks.
-fn there() -> Seen {
-    Seen {
+fn there() -> Detail {
+    Detail {
         version: "1.33".into(),
         release: "1.33.7-20260923".into(),
         newest_release: Some("1.33.7-20260923".into()),
@@ -21,7 +21,7 @@ fn there() -> Seen {
         labels: BTreeMap::from([("team".to_owned(), "shop".to_owned())]),
         taints: BTreeMap::from([(("spot".to_owned(), "NO_SCHEDULE".to_owned()), "true".to_owned())]),
         max_unavailable: Some(1),
-        ..Seen::default()
+        ..Detail::default()
     }
 }
 
@@ -42,7 +42,7 @@ fn closed() -> Target {
 }
 
 /// What differs, and the calls that mend it, for people.
-fn told(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> String {
+fn told(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> String {
     let mut lines: Vec<String> = Vec::new();
     for Change { field, from, to, how } in changes(spec, target, there) {
         lines.push(match how {
@@ -81,7 +81,7 @@ fn told(spec: &NodeGroupSpec, target: &Target, there: &Seen) -> String {
 }
 
 /// A case: its name, the spec beyond the least one, the target, and how what is there differs from [`there`].
-type Case = (&'static str, Value, Target, fn(&mut Seen));
+type Case = (&'static str, Value, Target, fn(&mut Detail));
 
 fn table(cases: Vec<Case>) -> String {
     let case = |(name, more, target, change): Case| {
@@ -92,7 +92,7 @@ fn table(cases: Vec<Case>) -> String {
     cases.into_iter().map(case).collect::<Vec<_>>().join("\n")
 }
 
-fn as_it_is(_: &mut Seen) {}
+fn as_it_is(_: &mut Detail) {}
 
 #[test]
 fn settings_go_in_one_call_that_holds_only_what_differs() {
@@ -158,10 +158,10 @@ fn settings_go_in_one_call_that_holds_only_what_differs() {
 fn what_replaces_nodes_goes_in_another_and_never_back() {
     let release = |release: &str| json!({"releaseVersion": release});
     let template = |version: &str| json!({"launchTemplate": {"id": "lt-1", "version": version}});
-    let newer = |t: &mut Seen| t.newest_release = Some("1.33.7-20261106".into());
+    let newer = |t: &mut Detail| t.newest_release = Some("1.33.7-20261106".into());
     let with_template =
-        |t: &mut Seen| t.launch_template = Some(LaunchTemplate { id: "lt-1".into(), version: "3".into() });
-    let own_ami = |t: &mut Seen| {
+        |t: &mut Detail| t.launch_template = Some(LaunchTemplate { id: "lt-1".into(), version: "3".into() });
+    let own_ami = |t: &mut Detail| {
         t.ami_type = "CUSTOM".into();
         t.release = "ami-1".into();
         t.newest_release = None;

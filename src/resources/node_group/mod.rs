@@ -5,8 +5,8 @@
 
 mod changes;
 mod newest;
-mod release;
 pub mod observation;
+mod release;
 pub mod target;
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ use aws_sdk_eks::types::{
     NodegroupStatus, UpdateType,
 };
 
-use super::cloud::{Cloud, Intervals, Making, arn, changed_tags, is_tag, tag_changes};
+use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, is_tag, tag_changes};
 use super::ownership;
 use super::updates::{self, Updated};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
@@ -25,16 +25,17 @@ use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{
-    Action, AnyObserved, Change, Class, Failure, Goal, Key, Look, Observed, Phase, Presence, Refs, Resource, Rest,
+    Action, AnyObservation, Change, Class, Failure, Goal, Key, Observation, ObserveOptions, Phase, PollPolicy,
+    Presence, Refs, Resource,
 };
 use newest::Newest;
 pub use newest::pending_release;
-pub use observation::Seen;
+pub use observation::Detail;
 pub use target::{Held, Target};
 
 /// What else waits for a maintenance window, of a node group that was seen: for people.
-pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, seen: &AnyObserved) -> Option<String> {
-    changes::waits_for_window(spec, target, seen.detail.downcast_ref::<Seen>()?)
+pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, seen: &AnyObservation) -> Option<String> {
+    changes::waits_for_window(spec, target, seen.detail.downcast_ref::<Detail>()?)
 }
 
 /// A managed node group, with what its cluster says resolved.
@@ -62,7 +63,7 @@ pub fn cluster_gate() -> Key {
 impl NodeGroup {
     /// A node group of the cluster, in `subnet_ids`, whose nodes take on `role_arn` and may become `target`.
     pub fn new(
-        making: &Making<'_>,
+        making: &ResourceContext<'_>,
         name: &str,
         spec: &NodeGroupSpec,
         target: Target,
@@ -81,14 +82,14 @@ impl NodeGroup {
         }
     }
 
-    fn observed(&self, group: &Nodegroup, newest_release: Option<String>) -> Observed<Seen> {
+    fn observed(&self, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
         observation::observed(&self.name, group, newest_release)
     }
 
     async fn describe(&self, cloud: &Cloud) -> Result<Option<Nodegroup>, Failure> {
         let request = cloud.aws.eks.describe_nodegroup().cluster_name(&self.cluster).nodegroup_name(&self.name);
         match cloud.aws.call(Service::Eks, "DescribeNodegroup", &self.name, request.send()).await {
-            Err(error) if error.class() == Class::Gone => Ok(None),
+            Err(error) if error.class() == Class::NotFound => Ok(None),
             other => Ok(other?.nodegroup),
         }
     }
@@ -107,7 +108,7 @@ impl NodeGroup {
         let answer = cloud.aws.call(Service::Ec2, "DescribeLaunchTemplateVersions", &wanted.id, request.send());
         let answer = answer.await.map_err(|error| match error.class() {
             // Of a create, this would be taken for something that is only not visible yet.
-            Class::Gone => Failure::invalid(error.to_string()),
+            Class::NotFound => Failure::invalid(error.to_string()),
             _ => Failure::from(error),
         })?;
         let data = answer.launch_template_versions().first().and_then(|version| version.launch_template_data());
@@ -119,20 +120,20 @@ impl NodeGroup {
 
     /// What is there now. The last look may be minutes old: meanwhile an autoscaler may have moved the size, and would lose
     /// nodes by a write that goes by the old one.
-    async fn read_again(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Seen, Failure> {
+    async fn read_again(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Detail, Failure> {
         let Some(group) = self.describe(cloud).await? else {
-            return Err(Failure::new(Class::Gone, format!("node group {} is not there any more", self.name)));
+            return Err(Failure::new(Class::NotFound, format!("node group {} is not there any more", self.name)));
         };
         if group.status() == Some(&NodegroupStatus::Updating) {
             let message = format!("node group {} is being updated: its settings wait for that", self.name);
             return Err(Failure::new(Class::Busy, message));
         }
-        let Seen { newest_release, pending_release, .. } = seen.detail.clone();
-        Ok(Seen { newest_release, pending_release, ..Seen::from(&group) })
+        let Detail { newest_release, pending_release, .. } = seen.detail.clone();
+        Ok(Detail { newest_release, pending_release, ..Detail::from(&group) })
     }
 
     /// Sends all settings that differ in one call.
-    async fn configure(&self, cloud: &Cloud, mut seen: Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+    async fn configure(&self, cloud: &Cloud, mut seen: Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         seen.detail = self.read_again(cloud, &seen).await?;
         let Some(config) = changes::config(&self.spec, &seen.detail) else { return Ok(seen) };
         let changes::Config { scaling, labels, taints, update, repair } = config;
@@ -154,7 +155,7 @@ impl NodeGroup {
     }
 
     /// Lets EKS replace the nodes by others.
-    async fn replace(&self, cloud: &Cloud, seen: Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+    async fn replace(&self, cloud: &Cloud, seen: Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         let Some(nodes) = changes::replacement(&self.spec, &self.target, &seen.detail) else { return Ok(seen) };
         let force = self.spec.update.as_ref().is_some_and(|update| update.force);
         let step = format!("version {nodes:?} {force}");
@@ -187,7 +188,7 @@ impl NodeGroup {
     }
 
     /// Of an update: another once anything has changed the node group, so that its size can be put back a second time.
-    fn token(&self, cloud: &Cloud, seen: &Observed<Seen>, step: &str) -> String {
+    fn token(&self, cloud: &Cloud, seen: &Observation<Detail>, step: &str) -> String {
         updates::token(cloud, seen, &format!("nodeGroup/{} {step} {:?}", self.name, seen.detail.modified))
     }
 }
@@ -202,7 +203,7 @@ struct Template {
 #[async_trait]
 impl Resource for NodeGroup {
     type Cloud = Cloud;
-    type Seen = Seen;
+    type Detail = Detail;
 
     fn key(&self) -> Key {
         key(&self.name)
@@ -244,11 +245,11 @@ impl Resource for NodeGroup {
         if kind == UpdateType::ConfigUpdate.as_str() { Duration::from_secs(20) } else { self.expected(Action::Update) }
     }
 
-    fn rest(&self) -> Rest {
+    fn poll_policy(&self) -> PollPolicy {
         self.intervals.single()
     }
 
-    fn diff(&self, seen: &Observed<Seen>, _: &Refs) -> Vec<Change> {
+    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let mut changes = tag_changes(&self.tags, &seen.detail.tags);
         changes.extend(changes::changes(&self.spec, &self.target, &seen.detail));
         changes
@@ -264,26 +265,26 @@ impl Resource for NodeGroup {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        look: &Look,
-        last: Option<&Observed<Seen>>,
-    ) -> Result<Presence<Seen>, Failure> {
+        options: &ObserveOptions,
+        last: Option<&Observation<Detail>>,
+    ) -> Result<Presence<Detail>, Failure> {
         let Some(group) = self.describe(cloud).await? else { return Ok(Presence::Absent) };
         let tags = Tags::from_eks(group.tags());
         let what = || format!("node group {} of cluster {}", self.name, self.cluster);
-        if let Presence::Foreign(whose) = ownership::presence(cloud, &tags, Observed::ready("", "", ()), what) {
+        if let Presence::Foreign(whose) = ownership::presence(cloud, &tags, Observation::ready("", "", ()), what) {
             return Ok(Presence::Foreign(whose));
         }
-        let newest = match look.goal {
+        let newest = match options.goal {
             Goal::Present => self.newest_release(cloud, &group, last.map(|last| &last.detail)).await,
-            Goal::Gone | Goal::Released => Newest::default(),
+            Goal::Deleted | Goal::Retained => Newest::default(),
         };
         let mut seen = self.observed(&group, newest.offered);
         seen.detail.pending_release = newest.pending;
-        let seen = updates::follow(cloud, self.updated(), seen, look, last).await?;
+        let seen = updates::follow(cloud, self.updated(), seen, options, last).await?;
         Ok(ownership::presence(cloud, &tags, seen, what))
     }
 
-    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observed<Seen>, Failure> {
+    async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
         let spec = &self.spec;
         if let Some(why) = changes::too_new(spec.version.as_deref(), &self.target) {
             return Err(Failure::new(Class::Busy, format!("node group {}: {why}", self.name)));
@@ -315,7 +316,7 @@ impl Resource for NodeGroup {
             .scaling_config(scaling.build())
             .set_labels(spec.labels.as_ref().map(|labels| labels.clone().into_iter().collect()))
             .set_taints(spec.taints.as_ref().map(|taints| taints.iter().map(changes::taint).collect()))
-            .set_update_config(changes::update_config(spec, &Seen::default()))
+            .set_update_config(changes::update_config(spec, &Detail::default()))
             .set_node_repair_config(repair.map(|repair| NodeRepairConfig::builder().enabled(repair.enabled).build()))
             .set_launch_template(self.launch_template())
             .set_version(spec.version.clone().filter(|_| !template.has_image))
@@ -331,9 +332,9 @@ impl Resource for NodeGroup {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observed<Seen>,
+        seen: &Observation<Detail>,
         changes: &[Change],
-    ) -> Result<Observed<Seen>, Failure> {
+    ) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         let arn = arn(&seen).to_owned();
         cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
@@ -346,21 +347,21 @@ impl Resource for NodeGroup {
         }
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Presence<Seen>, Failure> {
+    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.eks.delete_nodegroup().cluster_name(&self.cluster).nodegroup_name(&self.name);
         cloud.aws.call(Service::Eks, "DeleteNodegroup", &self.name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(Observed { state: "DELETING".into(), ..seen.clone() }.phase(phase)))
+        Ok(Presence::Ours(Observation { state: "DELETING".into(), ..seen.clone() }.phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<Observed<Seen>, Failure> {
+    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         let mut seen = seen.clone();
         let arn = arn(&seen).to_owned();
         cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
         Ok(seen)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observed<Seen>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_eks(seen).await
     }
 }

@@ -2,9 +2,9 @@
 
 use aws_sdk_eks::types::{AmiTypes, Nodegroup};
 
-use super::{NodeGroup, Seen};
-use crate::aws::Fresh;
-use crate::engine::AnyObserved;
+use super::{Detail, NodeGroup};
+use crate::aws::MaxStaleness;
+use crate::engine::AnyObservation;
 use crate::resources::cloud::Cloud;
 
 /// The newest AMI release that may be gone to, or the one that EKS does not take yet, with why.
@@ -15,15 +15,15 @@ pub(super) struct Newest {
 }
 
 /// The newer AMI release that EKS does not take yet, of a node group that was seen: for people.
-pub fn pending_release(seen: &AnyObserved) -> Option<String> {
-    let (release, why) = seen.detail.downcast_ref::<Seen>()?.pending_release.as_ref()?;
+pub fn pending_release(seen: &AnyObservation) -> Option<String> {
+    let (release, why) = seen.detail.downcast_ref::<Detail>()?.pending_release.as_ref()?;
     Some(format!("AMI release {release} is pending, as EKS does not take it yet ({why}); it is tried again by itself"))
 }
 
 impl NodeGroup {
     /// The newest AMI release for the nodes as they are. Where it cannot be read, nothing is held up: the last one known. One that
     /// EKS refused a while ago is pending: with why.
-    pub(super) async fn newest_release(&self, cloud: &Cloud, group: &Nodegroup, last: Option<&Seen>) -> Newest {
+    pub(super) async fn newest_release(&self, cloud: &Cloud, group: &Nodegroup, last: Option<&Detail>) -> Newest {
         let newest = self.announced_release(cloud, group, last).await;
         let ami_type = group.ami_type().map_or("", AmiTypes::as_str);
         let refused =
@@ -34,9 +34,9 @@ impl NodeGroup {
         }
     }
 
-    async fn announced_release(&self, cloud: &Cloud, group: &Nodegroup, last: Option<&Seen>) -> Option<String> {
+    async fn announced_release(&self, cloud: &Cloud, group: &Nodegroup, last: Option<&Detail>) -> Option<String> {
         let (version, ami_type) = (group.version()?, group.ami_type()?.as_str());
-        let fresh = Fresh::within(self.intervals.seldom());
+        let fresh = MaxStaleness::within(self.intervals.seldom());
         match cloud.aws.snapshots.newest_release(version, ami_type, fresh).await {
             Ok(newest) => newest,
             Err(error) => {

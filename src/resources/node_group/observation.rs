@@ -6,14 +6,14 @@ use aws_sdk_eks::types::{Issue, Nodegroup, NodegroupIssueCode, NodegroupStatus};
 use jiff::Timestamp;
 
 use crate::aws::tags::Tags;
-use crate::engine::{Action, Class, Observed, Phase};
+use crate::engine::{Action, Class, Observation, Phase};
 
 /// Key and effect: what tells one taint from another.
 pub type TaintId = (String, String);
 
 /// What is seen of a node group. Words are AWS's.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Seen {
+pub struct Detail {
     pub version: String,
     pub release: String,
     /// The newest AMI release of its version, as far as that is known.
@@ -53,7 +53,7 @@ fn time(at: Option<&aws_smithy_types::DateTime>) -> Option<Timestamp> {
     at.and_then(|at| Timestamp::new(at.secs(), at.subsec_nanos().try_into().ok()?).ok())
 }
 
-impl From<&Nodegroup> for Seen {
+impl From<&Nodegroup> for Detail {
     fn from(group: &Nodegroup) -> Self {
         let scaling = group.scaling_config();
         let update = group.update_config();
@@ -92,7 +92,7 @@ impl From<&Nodegroup> for Seen {
 }
 
 /// Where it stands, and what others are to know of it.
-pub fn observed(name: &str, group: &Nodegroup, newest_release: Option<String>) -> Observed<Seen> {
+pub fn observed(name: &str, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
     let status = group.status().map_or("CREATING", NodegroupStatus::as_str);
     let issues = group.health().map_or(&[][..], |health| health.issues());
     let told: Vec<String> = issues.iter().map(tell).collect();
@@ -105,14 +105,14 @@ pub fn observed(name: &str, group: &Nodegroup, newest_release: Option<String>) -
             reason: format!("{status}: {}", told.join("; ")),
             class: issues.iter().map(class).find(|class| *class != Class::Unknown).unwrap_or(Class::Unknown),
             // IAM refused by rate, not on the merits: the cure AWS names is to make it again.
-            make_again: issues.iter().any(throttled),
+            recreate: issues.iter().any(throttled),
         },
         _ => busy(Action::Create, time(group.created_at())),
     };
-    let detail = Seen { newest_release, ..Seen::from(group) };
+    let detail = Detail { newest_release, ..Detail::from(group) };
     let groups = group.resources().map_or(&[][..], |resources| resources.auto_scaling_groups());
     let groups: Vec<_> = groups.iter().filter_map(|group| group.name()).collect();
-    Observed::ready(name, status, detail.clone())
+    Observation::ready(name, status, detail.clone())
         .phase(phase)
         .output("arn", group.nodegroup_arn().unwrap_or_default())
         .output("version", &detail.version)

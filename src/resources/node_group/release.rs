@@ -4,14 +4,14 @@
 
 use std::cmp::Ordering;
 
-use super::observation::Seen;
+use super::observation::Detail;
 use crate::api::KubernetesVersion;
 
 /// The node group's AMI is the user's own, out of its launch template: there are no releases of it.
 pub const CUSTOM: &str = "CUSTOM";
 
 /// Why nodes of the user's own AMI cannot get to the version `wanted`: EKS moves such to none, nor does anybody but their owner.
-pub fn own_ami_is_behind(wanted: Option<&str>, there: &Seen) -> Option<String> {
+pub fn own_ami_is_behind(wanted: Option<&str>, there: &Detail) -> Option<String> {
     let wanted: KubernetesVersion = wanted?.parse().ok()?;
     let behind = there.ami_type == CUSTOM && there.version.parse().is_ok_and(|at: KubernetesVersion| at < wanted);
     behind.then(|| {
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn an_ami_of_ones_own_is_moved_by_its_launch_template_only() {
-        let there = Seen { ami_type: CUSTOM.into(), version: "1.33".into(), ..Seen::default() };
+        let there = Detail { ami_type: CUSTOM.into(), version: "1.33".into(), ..Detail::default() };
         assert!(own_ami_is_behind(Some("1.34"), &there).unwrap().contains("launchTemplate.version"));
         for (wanted, ami_type) in [(Some("1.33"), CUSTOM), (None, CUSTOM), (Some("1.34"), "AL2023_x86_64_STANDARD")] {
-            assert_eq!(own_ami_is_behind(wanted, &Seen { ami_type: ami_type.into(), ..there.clone() }), None);
+            assert_eq!(own_ami_is_behind(wanted, &Detail { ami_type: ami_type.into(), ..there.clone() }), None);
         }
     }
 

@@ -23,7 +23,7 @@ use anyhow::{Context as _, bail};
 use serde_json::Value;
 
 use super::{Placing, write};
-use section::{Report, Section, Told};
+use section::{Remark, Report, Section};
 
 /// Prints the manifest, and on standard error what is not converted.
 pub fn run(path: &Path, placing: &Placing) -> anyhow::Result<()> {
@@ -85,8 +85,8 @@ fn comments(report: &Report) -> Vec<String> {
     comments
 }
 
-fn lines(told: &[Told]) -> String {
-    let line = |Told { path, what }: &Told| format!("  {path}: {what}");
+fn lines(told: &[Remark]) -> String {
+    let line = |Remark { path, what }: &Remark| format!("  {path}: {what}");
     told.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 

@@ -11,7 +11,7 @@ const DEFAULT_CIDR: &str = "192.168.0.0/16";
 const PRIVATE_ENDPOINTS: [&str; 5] = ["ec2", "ecr.api", "ecr.dkr", "s3", "sts"];
 
 /// A subnet that exists.
-struct Place {
+struct SubnetPlace {
     /// Its key in the file: a zone, or a name of its own.
     key: String,
     id: String,
@@ -26,8 +26,8 @@ pub struct Network {
     pub endpoint_access: Value,
     /// Whether the subnets exist already.
     pub exists: bool,
-    private: Vec<Place>,
-    public: Vec<Place>,
+    private: Vec<SubnetPlace>,
+    public: Vec<SubnetPlace>,
     only_private: bool,
 }
 
@@ -116,7 +116,7 @@ fn endpoint_access(vpc: Option<&mut Section<'_>>, only_private: bool) -> Value {
 const NO_ID: &str = "has no id: Keelson knows an existing subnet by its id, and looks none up by zone or range; \
                      `aws ec2 describe-subnets` shows the ids";
 
-fn places(tier: Option<Section<'_>>) -> Vec<Place> {
+fn places(tier: Option<Section<'_>>) -> Vec<SubnetPlace> {
     let Some(mut tier) = tier else { return Vec::new() };
     let mut places = Vec::new();
     for key in tier.names() {
@@ -128,7 +128,7 @@ fn places(tier: Option<Section<'_>>) -> Vec<Place> {
         // With an id, zone and range only say once more which subnet it is.
         subnet.text("cidr");
         match id {
-            Some(id) => places.push(Place { zone: zone.unwrap_or_else(|| key.clone()), key, id }),
+            Some(id) => places.push(SubnetPlace { zone: zone.unwrap_or_else(|| key.clone()), key, id }),
             None => subnet.wrong("id", NO_ID),
         }
     }
@@ -259,7 +259,8 @@ impl Network {
         }
         let tier = if private { &self.private } else { &self.public };
         if self.exists && !tier.is_empty() {
-            let inside = |place: &&Place| zones.is_empty() || zones.contains(&place.zone) || zones.contains(&place.key);
+            let inside =
+                |place: &&SubnetPlace| zones.is_empty() || zones.contains(&place.zone) || zones.contains(&place.key);
             let ids: Vec<_> = tier.iter().filter(inside).map(|place| place.id.clone()).collect();
             if ids.is_empty() {
                 group.wrong("availabilityZones", "no subnet in vpc.subnets is in one of these zones");

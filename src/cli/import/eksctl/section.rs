@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// Something about a field, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Remark {
     /// Where it stands, such as `managedNodeGroups[0].ssh`.
     pub path: String,
     /// What there is to say.
@@ -19,11 +19,11 @@ pub struct Told {
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Not converted, and why.
-    pub left_out: Vec<Told>,
+    pub left_out: Vec<Remark>,
     /// Converted, but not quite the same.
-    pub differs: Vec<Told>,
+    pub differs: Vec<Remark>,
     /// Mistakes: nothing is written.
-    pub wrong: Vec<Told>,
+    pub wrong: Vec<Remark>,
 }
 
 /// A mapping of the file.
@@ -40,7 +40,7 @@ impl Drop for Section<'_> {
             leaves_of(&self.at(&name), &value, &mut leaves);
             for path in leaves {
                 let what = "not known to Keelson: a field of another version of eksctl, or misspelt".to_owned();
-                self.report.borrow_mut().left_out.push(Told { path, what });
+                self.report.borrow_mut().left_out.push(Remark { path, what });
             }
         }
     }
@@ -211,12 +211,12 @@ impl<'r> Section<'r> {
 
     /// The field is not converted.
     pub fn left_out(&self, field: &str, why: impl Into<String>) {
-        self.report.borrow_mut().left_out.push(Told { path: self.at(field), what: why.into() });
+        self.report.borrow_mut().left_out.push(Remark { path: self.at(field), what: why.into() });
     }
 
     /// The field is converted, with a difference.
     pub fn differs(&self, field: &str, how: impl Into<String>) {
-        self.report.borrow_mut().differs.push(Told { path: self.at(field), what: how.into() });
+        self.report.borrow_mut().differs.push(Remark { path: self.at(field), what: how.into() });
     }
 
     /// The field is a mistake.
@@ -225,12 +225,12 @@ impl<'r> Section<'r> {
     }
 
     fn wrong_at(&self, path: String, what: String) {
-        self.report.borrow_mut().wrong.push(Told { path, what });
+        self.report.borrow_mut().wrong.push(Remark { path, what });
     }
 
     /// Nothing of the section is converted.
     pub fn leave(mut self, why: &str) {
         self.fields.clear();
-        self.report.borrow_mut().left_out.push(Told { path: self.path.clone(), what: why.to_owned() });
+        self.report.borrow_mut().left_out.push(Remark { path: self.path.clone(), what: why.to_owned() });
     }
 }

@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 use crate::api::node_group::SubnetTier;
 use crate::api::{EksCluster, Reason};
 use crate::aws::Session;
-use crate::controllers::cluster::facts::Facts as Seen;
+use crate::controllers::cluster::facts::Facts as Observation;
 use crate::controllers::context::Context;
 use crate::engine::{Key, Memory};
 use crate::gitops::Verdict;
@@ -15,7 +15,7 @@ use crate::gitops::workload::{Access, Location};
 
 /// What manifests in Git may refer to.
 pub fn facts(memory: &Memory, cluster_name: &str, session: &Session) -> Facts {
-    let seen = Seen(memory);
+    let seen = Observation(memory);
     Facts {
         cluster_name: cluster_name.to_owned(),
         aws_region: session.region.to_string(),
@@ -55,14 +55,14 @@ pub async fn access_at(
 
 /// Where the cluster's API is, for those who only read from it.
 pub fn locate(ctx: &Context, cluster: &EksCluster, memory: &Memory) {
-    let seen = Seen(memory);
+    let seen = Observation(memory);
     if let (true, Some(uid), Some(location)) = (seen.has_api(), cluster.uid(), location(seen)) {
         ctx.workloads.locate(&uid, location);
     }
 }
 
 /// As this process's last DescribeCluster answered: never from status, which may be of another time.
-fn location(seen: Seen<'_>) -> Option<Location> {
+fn location(seen: Observation<'_>) -> Option<Location> {
     Some(Location {
         arn: seen.of_cluster("arn")?,
         endpoint: seen.of_cluster("endpoint")?,
@@ -77,7 +77,9 @@ pub async fn access(
     session: &Session,
     sts: Option<&str>,
 ) -> Result<Option<Access>, Verdict> {
-    let Some(Location { arn, endpoint, certificate_authority }) = location(Seen(memory)) else { return Ok(None) };
+    let Some(Location { arn, endpoint, certificate_authority }) = location(Observation(memory)) else {
+        return Ok(None);
+    };
     let region = session.region.to_string();
     let sts = StsEndpoint::of_region(&region, sts)
         .map_err(|error| Verdict::not_ready(Reason::CredentialsUnavailable, error.to_string()))?;

@@ -14,14 +14,14 @@ fn due(agent: &Agent) -> i64 {
 fn well() -> Result<GitOpsOutcome, GitOpsError> {
     let verdict = Verdict::ready("applied main@sha1:1");
     let status = Some(GitOpsStatus::default());
-    let look_again = Duration::from_secs(60);
-    Ok(GitOpsOutcome { status, complete: true, verdict, changed: Vec::new(), let_go: Vec::new(), look_again })
+    let requeue_after = Duration::from_secs(60);
+    Ok(GitOpsOutcome { status, complete: true, verdict, changed: Vec::new(), released: Vec::new(), requeue_after })
 }
 
 fn unreachable(since: i64) -> Result<GitOpsOutcome, GitOpsError> {
     let cause = Unreachable::Timeout;
-    let look_again = Duration::from_secs(2);
-    Err(GitOpsError::Unreachable { endpoint: "https://api".into(), since: at(since), cause, look_again })
+    let requeue_after = Duration::from_secs(2);
+    Err(GitOpsError::Unreachable { endpoint: "https://api".into(), since: at(since), cause, requeue_after })
 }
 
 const QUICK: Duration = Duration::from_millis(100);
@@ -29,37 +29,37 @@ const QUICK: Duration = Duration::from_millis(100);
 #[test]
 fn what_changes_is_looked_at_soon_and_otherwise_rarely_while_it_is_watched() {
     let agent = Agent::default();
-    agent.heard(well(), QUICK, at(100));
+    agent.record_result(well(), QUICK, at(100));
     assert_eq!(due(&agent), 160);
     agent.watched(at(110));
-    agent.heard(well(), QUICK, at(160));
+    agent.record_result(well(), QUICK, at(160));
     assert_eq!(due(&agent), 460);
-    assert_eq!(agent.look(at(200)), Some(at(200)));
+    assert_eq!(agent.options(at(200)), Some(at(200)));
 }
 
 #[test]
 fn a_change_during_a_pass_is_followed_by_another() {
     let agent = Agent::default();
     locked(&agent.0).running = true;
-    assert_eq!(agent.look(at(100)), None);
-    agent.heard(well(), Duration::from_secs(2), at(101));
+    assert_eq!(agent.options(at(100)), None);
+    agent.record_result(well(), Duration::from_secs(2), at(101));
     // After a rest as long as the pass.
     assert_eq!(due(&agent), 103);
     locked(&agent.0).running = false;
-    assert_eq!(agent.look(at(102)), Some(at(103)));
+    assert_eq!(agent.options(at(102)), Some(at(103)));
     // The next ones rest longer.
-    agent.heard(well(), Duration::from_secs(2), at(105));
-    assert_eq!(agent.look(at(105)), Some(at(109)));
+    agent.record_result(well(), Duration::from_secs(2), at(105));
+    assert_eq!(agent.options(at(105)), Some(at(109)));
 }
 
 #[test]
 fn who_was_left_alone_is_looked_at_when_that_is_over() {
     let agent = Agent::default();
     agent.watched(at(100));
-    agent.heard(well(), QUICK, at(100));
+    agent.record_result(well(), QUICK, at(100));
     agent.leave();
     assert_eq!(locked(&agent.0).due, None);
-    agent.heard(well(), QUICK, at(200));
+    agent.record_result(well(), QUICK, at(200));
     assert_eq!(due(&agent), 260, "it is not watched yet");
 }
 
@@ -67,13 +67,13 @@ fn who_was_left_alone_is_looked_at_when_that_is_over() {
 fn it_says_since_when_a_cluster_does_not_answer_though_the_process_is_new() {
     let agent = Agent::default();
     let known = GitOpsStatus { unreachable_since: Some(Time(at(50))), ..GitOpsStatus::default() };
-    agent.recall(Some(&known));
-    agent.heard(unreachable(100), QUICK, at(100));
-    agent.recall(None);
+    agent.restore(Some(&known));
+    agent.record_result(unreachable(100), QUICK, at(100));
+    agent.restore(None);
     let word = agent.word();
     assert_eq!(word.unreachable_since, Some(at(50)));
     assert!(word.says.message.contains("since 1970-01-01T00:00:50Z"), "{}", word.says.message);
-    agent.heard(well(), QUICK, at(200));
+    agent.record_result(well(), QUICK, at(200));
     let word = agent.word();
     assert_eq!((word.unreachable_since, word.status.unwrap().last_contact), (None, Some(Time(at(200)))));
 }
@@ -83,7 +83,7 @@ fn a_secret_that_changed_waits_for_no_rest() {
     let agent = Agent::default();
     locked(&agent.0).running = true;
     locked(&agent.0).urgent = true;
-    assert_eq!(agent.look(at(100)), None);
-    agent.heard(well(), Duration::from_secs(2), at(101));
+    assert_eq!(agent.options(at(100)), None);
+    agent.record_result(well(), Duration::from_secs(2), at(101));
     assert_eq!(due(&agent), 101);
 }

@@ -13,12 +13,12 @@ const AFTER_A_CHANGE: Duration = Duration::from_secs(1);
 /// Passes that are closer than this are in a row.
 pub const IN_A_ROW: Duration = Duration::from_secs(10);
 
-/// When the next pass is due though nothing is told. `look_again`: where nobody watches.
-pub fn pause(look_again: Duration, ready: bool, watched: bool) -> Duration {
+/// When the next pass is due though nothing is told. `requeue_after`: where nobody watches.
+pub fn pause(requeue_after: Duration, ready: bool, watched: bool) -> Duration {
     match ready {
-        _ if !watched || look_again < UNDER_WAY => look_again,
+        _ if !watched || requeue_after < UNDER_WAY => requeue_after,
         true => STEADY,
-        false => look_again * 4,
+        false => requeue_after * 4,
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::api::Reason;
 use crate::api::conditions::{self, ConditionType};
 use crate::api::status::{EksClusterStatus, FailingObject, GitOpsStatus};
-use crate::controllers::conditions::Says;
-use crate::controllers::events::Told;
+use crate::controllers::conditions::ConditionValue;
+use crate::controllers::events::EventMessage;
 
 /// Reasons of GitOpsReady that are no step on the way.
 const FAILURES: [Reason; 4] =
@@ -27,14 +27,19 @@ struct Trouble {
 
 impl AgentEvents {
     /// What is new. `previous`: of whoever led before, as long as this process has told nothing.
-    pub fn of(&mut self, previous: &EksClusterStatus, says: &Says, gitops: Option<&GitOpsStatus>) -> Option<Told> {
+    pub fn of(
+        &mut self,
+        previous: &EksClusterStatus,
+        says: &ConditionValue,
+        gitops: Option<&GitOpsStatus>,
+    ) -> Option<EventMessage> {
         let before = self.told.take().unwrap_or_else(|| of_status(previous));
         let failing = gitops.map(|gitops| gitops.failing.as_slice()).unwrap_or_default();
         let now = trouble(says.is_true(), says.reason.as_str(), &says.message, failing);
         let (still, told) = match now {
             Some(now) if before.as_ref() == Some(&now.what) => (before, None),
-            Some(Trouble { reason, what, note }) => (Some(what), Some(Told::warning(reason, note))),
-            None if before.is_some() && says.is_true() => (None, Some(Told::normal("Synced", &says.message))),
+            Some(Trouble { reason, what, note }) => (Some(what), Some(EventMessage::warning(reason, note))),
+            None if before.is_some() && says.is_true() => (None, Some(EventMessage::normal("Synced", &says.message))),
             // On its way: whether it is over shows when it is there.
             None => (before, None),
         };
@@ -70,8 +75,8 @@ mod tests {
     use super::*;
     use crate::api::conditions::ConditionStatus;
 
-    fn failed(message: &str) -> Says {
-        Says::no(Reason::SyncFailed, message)
+    fn failed(message: &str) -> ConditionValue {
+        ConditionValue::false_(Reason::SyncFailed, message)
     }
 
     fn below(names: &[&str]) -> GitOpsStatus {
@@ -84,12 +89,12 @@ mod tests {
         GitOpsStatus { failing: names.iter().map(one).collect(), ..GitOpsStatus::default() }
     }
 
-    fn ready() -> Says {
-        Says::yes(Reason::Available, "applied main@sha1:1")
+    fn ready() -> ConditionValue {
+        ConditionValue::true_(Reason::Available, "applied main@sha1:1")
     }
 
     /// `Reason note` of each that is told, in order.
-    fn told(says: &[(Says, GitOpsStatus)]) -> Vec<String> {
+    fn told(says: &[(ConditionValue, GitOpsStatus)]) -> Vec<String> {
         let mut news = AgentEvents::default();
         let previous = EksClusterStatus::default();
         let told = says.iter().filter_map(|(says, gitops)| news.of(&previous, says, Some(gitops)));
@@ -98,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_failure_and_its_end_are_told_once_each() {
-        let waiting = Says::no(Reason::WaitingForSync, "applying 2");
+        let waiting = ConditionValue::false_(Reason::WaitingForSync, "applying 2");
         let says = [
             ready(),
             failed("GitRepository a/b: refused, try 1"),
@@ -120,7 +125,8 @@ mod tests {
 
     #[test]
     fn another_failure_is_news() {
-        let unreachable = Says::no(Reason::AgentUnreachable, "the API server cannot be reached since 10:00: refused");
+        let unreachable =
+            ConditionValue::false_(Reason::AgentUnreachable, "the API server cannot be reached since 10:00: refused");
         let says = [(failed("GitRepository a/b: refused"), below(&[])), (unreachable, below(&[]))];
         assert_eq!(told(&says).len(), 2);
     }
@@ -139,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_cluster_that_comes_up_is_no_recovery() {
-        let creating = Says::no(Reason::Creating, "the agent comes when the control plane is there");
+        let creating = ConditionValue::false_(Reason::Creating, "the agent comes when the control plane is there");
         assert_eq!(told(&[(creating, below(&[])), (ready(), below(&[]))]), [""; 0]);
     }
 }

@@ -4,9 +4,9 @@
 
 mod access;
 mod argocd;
-mod flux;
-mod events;
 mod backoff;
+mod events;
+mod flux;
 pub mod part;
 mod secrets;
 mod source;
@@ -23,8 +23,8 @@ use kube::runtime::reflector::ObjectRef;
 
 pub use access::{access, access_at, access_of, facts, locate};
 pub use argocd::ValidArgoCd;
-pub use flux::ValidFlux;
 pub use events::AgentEvents;
+pub use flux::ValidFlux;
 pub use secrets::Missing;
 use secrets::Reader;
 #[cfg(test)]
@@ -35,9 +35,9 @@ use crate::api::gitops::Agent as Asked;
 use crate::api::status::GitOpsStatus;
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
-use crate::controllers::conditions::Says;
+use crate::controllers::conditions::ConditionValue;
 use crate::controllers::context::{Context, locked};
-use crate::controllers::events::Told;
+use crate::controllers::events::EventMessage;
 use crate::controllers::watch::digest;
 use crate::gitops::error::{GitOpsError, MESSAGE, bounded};
 use crate::gitops::object::ObjectId;
@@ -121,7 +121,7 @@ struct Inner {
     contact: Option<Timestamp>,
     unreachable_since: Option<Timestamp>,
     endpoint_in_doubt: bool,
-    news: Vec<Told>,
+    news: Vec<EventMessage>,
     secrets: Option<Read>,
     /// What was asked for when the Secrets were last as they should be.
     last_good: Option<AgentInput>,
@@ -140,9 +140,9 @@ struct Read {
 }
 
 /// What the agent says now.
-pub struct Word {
+pub struct AgentReport {
     /// For GitOpsReady.
-    pub says: Says,
+    pub says: ConditionValue,
     /// For status.
     pub status: Option<GitOpsStatus>,
     /// Since when the cluster does not answer.
@@ -150,7 +150,7 @@ pub struct Word {
     /// When to come again.
     pub due: Option<Timestamp>,
     /// For events.
-    pub news: Vec<Told>,
+    pub news: Vec<EventMessage>,
     /// The endpoint or its CA may have changed: look at the control plane.
     pub endpoint_in_doubt: bool,
 }
@@ -206,7 +206,7 @@ impl Agent {
     }
 
     /// What is known from before this process began.
-    pub fn recall(&self, status: Option<&GitOpsStatus>) {
+    pub fn restore(&self, status: Option<&GitOpsStatus>) {
         let mut inner = locked(&self.0);
         if inner.verdict.is_none() {
             inner.unreachable_since = status.and_then(|status| Some(status.unreachable_since.as_ref()?.0));
@@ -227,26 +227,26 @@ impl Agent {
     }
 
     /// Something changed: a pass is due. Says when; `None`: the one under way is followed by another.
-    fn look(&self, now: Timestamp) -> Option<Timestamp> {
+    fn options(&self, now: Timestamp) -> Option<Timestamp> {
         let mut inner = locked(&self.0);
         inner.wake(now);
         inner.due.filter(|_| !inner.running)
     }
 
     /// What it said last; its news only once.
-    pub fn word(&self) -> Word {
+    pub fn word(&self) -> AgentReport {
         let mut inner = locked(&self.0);
         let says = match &inner.verdict {
-            None => Says::no(Reason::Creating, "the agent comes when the control plane is there"),
-            Some(Verdict { ready: true, reason, message }) => Says::yes(*reason, message),
-            Some(Verdict { ready: false, reason, message }) => Says::no(*reason, message),
+            None => ConditionValue::false_(Reason::Creating, "the agent comes when the control plane is there"),
+            Some(Verdict { ready: true, reason, message }) => ConditionValue::true_(*reason, message),
+            Some(Verdict { ready: false, reason, message }) => ConditionValue::false_(*reason, message),
         };
         let due = if inner.running { None } else { inner.due };
         let contact = inner.contact;
         let watch_error = inner.watch_error.clone();
         let status = inner.status.clone();
         let status = status.map(|status| GitOpsStatus { last_contact: contact.map(Time), watch_error, ..status });
-        Word {
+        AgentReport {
             says,
             status,
             unreachable_since: inner.unreachable_since,
@@ -258,7 +258,7 @@ impl Agent {
 
     /// Starts a pass beside this reconcile, if one is due. At its end the cluster is reconciled again. True: a pass of this very
     /// input found the agent there.
-    pub fn poke(
+    pub fn start_sync(
         &self,
         ctx: &Arc<Context>,
         cluster: &EksCluster,
@@ -292,29 +292,30 @@ impl Agent {
                     ctx.watches.keep(&ctx, (&key, &object), &this, input.watched(), &access);
                 }
             }
-            this.heard(result, began.elapsed(), Timestamp::now());
+            this.record_result(result, began.elapsed(), Timestamp::now());
         };
         let over = tasks.over.clone();
         tasks.tasks.spawn(async move { over.run_until_cancelled(pass).await });
         locked(&self.0).reached == Some(asked)
     }
 
-    fn heard(&self, result: Result<GitOpsOutcome, GitOpsError>, took: Duration, now: Timestamp) {
+    fn record_result(&self, result: Result<GitOpsOutcome, GitOpsError>, took: Duration, now: Timestamp) {
         let mut inner = locked(&self.0);
-        let close = inner.last.filter(|(ended, _)| now.duration_since(*ended).unsigned_abs() < backoff::IN_A_ROW + took);
+        let close =
+            inner.last.filter(|(ended, _)| now.duration_since(*ended).unsigned_abs() < backoff::IN_A_ROW + took);
         let in_a_row = close.map_or(0, |(_, count)| count.saturating_add(1));
         inner.last = Some((now, in_a_row));
         let (pause, rest) = match result {
-            Ok(GitOpsOutcome { status, complete, verdict, changed, let_go, look_again }) => {
+            Ok(GitOpsOutcome { status, complete, verdict, changed, released, requeue_after }) => {
                 if !changed.is_empty() {
-                    inner.news.push(Told::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
+                    inner.news.push(EventMessage::normal("Applied", format!("in the cluster: {}", first_of(&changed))));
                 }
-                if !let_go.is_empty() {
-                    let message = format!("Git has adopted, and Keelson has let go of: {}", first_of(&let_go));
-                    inner.news.push(Told::normal("HandedOver", message));
+                if !released.is_empty() {
+                    let message = format!("Git has adopted, and Keelson has let go of: {}", first_of(&released));
+                    inner.news.push(EventMessage::normal("HandedOver", message));
                 }
                 let rest = backoff::rest(took, !changed.is_empty(), in_a_row);
-                let pauses = (backoff::pause(look_again, verdict.ready, inner.watched), rest);
+                let pauses = (backoff::pause(requeue_after, verdict.ready, inner.watched), rest);
                 if complete && status.is_some() {
                     inner.reached = Some(inner.asked);
                 }
@@ -329,7 +330,7 @@ impl Agent {
                 let error = error.since(since);
                 inner.endpoint_in_doubt = error.endpoint_in_doubt();
                 inner.verdict = Some(Verdict::not_ready(error.reason(), error.to_string()));
-                (error.look_again(), error.look_again())
+                (error.requeue_after(), error.requeue_after())
             }
         };
         let after = |pause| now.checked_add(SignedDuration::try_from(pause).unwrap_or(LOST)).ok();

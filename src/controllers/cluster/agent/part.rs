@@ -9,9 +9,9 @@ use crate::api::conditions::bounded;
 use crate::api::gitops::GitOps;
 use crate::api::status::{AgentUpgradeStatus, EksClusterStatus, GitOpsStatus, StepState};
 use crate::controllers::cluster::facts::cluster_key;
-use crate::controllers::conditions::Says;
+use crate::controllers::conditions::ConditionValue;
 use crate::engine::failure::span;
-use crate::engine::{Consent, Held, Item, Step, Verdict, WaitingOn};
+use crate::engine::{ExecutionPolicy, HoldReason, Item, Step, Verdict, WaitingOn};
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{AgentUpgrade, Hold, WindowState};
 
@@ -28,7 +28,7 @@ pub struct Input<'a> {
     /// The last status.
     pub previous: &'a EksClusterStatus,
     /// What may be done.
-    pub consent: &'a Consent,
+    pub policy: &'a ExecutionPolicy,
     /// Whether upgrades may begin.
     pub window: &'a WindowState,
     /// The control plane is there.
@@ -79,7 +79,7 @@ impl Split {
 impl AgentPart {
     /// Decides.
     pub fn of(input: &Input<'_>) -> Self {
-        let Input { gitops, previous, consent, window, now, .. } = *input;
+        let Input { gitops, previous, policy, window, now, .. } = *input;
         let applied = steps::applied(previous);
         // What Git has adopted of the agent before says nothing of another one.
         let agent = gitops.map(|gitops| if gitops.flux.is_some() { "flux" } else { "argocd" });
@@ -90,7 +90,7 @@ impl AgentPart {
         let upgrade = version.as_ref().and_then(|(_, versions)| versions.upgrade());
         let field = version.as_ref().map(|(field, _)| *field);
         let split = Split::of(step.as_ref(), field.filter(|_| upgrade.is_some()));
-        let held = |part: &Option<Step>| part.as_ref().and_then(|step| consent.holds(&steps::key(), step));
+        let held = |part: &Option<Step>| part.as_ref().and_then(|step| policy.holds(&steps::key(), step));
         let (rest_held, version_held) = (held(&split.rest), held(&split.version));
         let waits = rest_held.is_some();
         let hold = upgrade.as_ref().and_then(|upgrade| upgrade.hold(is_under_way(upgrade, previous, now), window));
@@ -148,10 +148,10 @@ impl AgentPart {
     }
 
     /// GitOpsReady, with the upgrade that waits.
-    pub fn noting(&self, says: Says) -> Says {
+    pub fn noting(&self, says: ConditionValue) -> ConditionValue {
         let waits = self.upgrade.as_ref().filter(|upgrade| upgrade.started_at.is_none());
         let Some(message) = waits.and_then(|upgrade| upgrade.message.as_ref()) else { return says };
-        Says { message: bounded(&format!("{}; upgrade {message}", says.message), LONGEST), ..says }
+        ConditionValue { message: bounded(&format!("{}; upgrade {message}", says.message), LONGEST), ..says }
     }
 }
 
@@ -165,12 +165,12 @@ fn is_under_way(upgrade: &AgentUpgrade, previous: &EksClusterStatus, now: Timest
 
 fn told(
     upgrade: &AgentUpgrade,
-    held: Option<Held>,
+    held: Option<HoldReason>,
     hold: Option<&Hold>,
     started_at: Option<Time>,
 ) -> AgentUpgradeStatus {
     let waits = match (held, hold) {
-        (Some(Held::Observe), _) => "changePolicy is Observe".to_owned(),
+        (Some(HoldReason::Observe), _) => "changePolicy is Observe".to_owned(),
         (Some(_), _) => "waits for approval".to_owned(),
         (None, Some(hold)) => hold.to_string(),
         (None, None) => "in progress".to_owned(),
@@ -189,7 +189,7 @@ fn told(
 }
 
 /// The step in the plan: held, waiting for the control plane or a window, or under way.
-fn item(step: Step, held: Option<Held>, hold: Option<&Hold>, input: &Input<'_>) -> Item {
+fn item(step: Step, held: Option<HoldReason>, hold: Option<&Hold>, input: &Input<'_>) -> Item {
     let key = steps::key();
     let verdict = match (held, hold) {
         (Some(held), _) => Verdict::Held(step, held),

@@ -8,7 +8,7 @@ use crate::api::reference::SecretReference;
 use crate::api::secret_use::{self, SecretUse};
 use crate::api::{EksCluster, Reason};
 use crate::controllers::account::Refusal;
-use crate::controllers::apply::told;
+use crate::controllers::apply::describe_error;
 use crate::controllers::context::Context;
 use crate::controllers::deadline::answered;
 use crate::gitops::input::{SecretCopy, SecretData};
@@ -118,7 +118,10 @@ async fn read(
             return Err(Missing::denied(field, namespace, name, &status.message));
         }
         Err(error) => {
-            return Err(Missing::Unread(format!("Secret {namespace}/{name} could not be read: {}", told(&error))));
+            return Err(Missing::Unread(format!(
+                "Secret {namespace}/{name} could not be read: {}",
+                describe_error(&error)
+            )));
         }
     };
     let Some(secret) = found else { return Ok(None) };

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Agent;
 use crate::api::EksCluster;
 use crate::controllers::context::{Context, locked};
-use crate::gitops::agent_watch::Told;
+use crate::gitops::agent_watch::WatchSignal;
 use crate::gitops::watch::Watched;
 use crate::gitops::workload::Access;
 use crate::telemetry::gitops::Watching;
@@ -108,15 +108,15 @@ fn watching(
         let namespace = object.namespace.clone().unwrap_or_default();
         let object_name = object.name.as_str();
         while let Some(mut what) = told.recv().await {
-            if what != Told::Alive {
+            if what != WatchSignal::Alive {
                 tokio::time::sleep(QUIET).await;
                 while let Ok(more) = told.try_recv() {
-                    what = if more == Told::Alive { what } else { more };
+                    what = if more == WatchSignal::Alive { what } else { more };
                 }
             }
             let (before, now) = (seen, Timestamp::now());
-            seen = !matches!(what, Told::Lost(..));
-            if let Told::Lost(why, pause) = &what {
+            seen = !matches!(what, WatchSignal::Lost(..));
+            if let WatchSignal::Lost(why, pause) = &what {
                 // Each with a longer pause after it: at most one a minute.
                 tracing::warn!(
                     namespace,
@@ -131,14 +131,14 @@ fn watching(
                 agent.watched(now);
                 metrics.gitops().reached(&namespace, object_name, Instant::now());
             }
-            if seen && what == Told::Alive && std::mem::take(&mut failing) {
+            if seen && what == WatchSignal::Alive && std::mem::take(&mut failing) {
                 tracing::info!(namespace, object_name, "the cluster's GitOps agent is watched again");
             }
             // That it is lost is a reason to look once: the passes that follow have a pace of their own.
-            if what == Told::Alive || (!seen && !before) {
+            if what == WatchSignal::Alive || (!seen && !before) {
                 continue;
             }
-            let Some(due) = agent.look(now) else { continue };
+            let Some(due) = agent.options(now) else { continue };
             tokio::time::sleep(due.duration_since(now).try_into().unwrap_or_default()).await;
             queue.push(object.clone());
         }

@@ -20,7 +20,7 @@ use crate::api::node_group::SubnetTier;
 use crate::api::status::{EksClusterStatus, SupportStatus, UpgradeStatus};
 use crate::api::upgrade::{InsightsPolicy, UnreadableNodesPolicy};
 use crate::api::{KubernetesVersion, NodeGroup, Reason};
-use crate::controllers::events::Told;
+use crate::controllers::events::EventMessage;
 use crate::engine::Report;
 use crate::resources::cloud::Cloud;
 use crate::resources::expand::Versions;
@@ -29,7 +29,8 @@ use crate::upgrade::preflight::{self, Preflight};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::support::{self, SupportDates};
 use crate::upgrade::{
-    Clock, Decision, Goal, Hold, Seen, Soaked, State, Step, UnreadNodes, WindowState, Windows, decide, remaining_steps,
+    Clock, Decision, Goal, Hold, Observation, Soaked, State, Step, UnreadNodes, WindowState, Windows, decide,
+    remaining_steps,
 };
 use observation::Read;
 use workload::{Known, WorkloadReads};
@@ -56,7 +57,7 @@ impl Remembered {
 pub(super) struct Upgrade {
     pub decision: Decision,
     goal: Goal,
-    seen: Seen,
+    seen: Observation,
     window: WindowState,
     soak: Option<Soak>,
     preflight: Option<Preflight>,
@@ -117,7 +118,8 @@ impl Reconcile<'_> {
             window: window.clone(),
             soaked: Soaked {
                 remaining: soak.map_or(Duration::ZERO, |soak| soak.remaining(wanted, self.now)),
-                unhealthy: soak.and_then(|_| observation::unhealthy(&self.state.memory, &groups, agent_fails(previous))),
+                unhealthy: soak
+                    .and_then(|_| observation::unhealthy(&self.state.memory, &groups, agent_fails(previous))),
             },
         };
         let mut made = self.state.kind.upgrade.preflight.clone();
@@ -158,8 +160,8 @@ impl Reconcile<'_> {
     }
 
     fn is_fresh(&self) -> bool {
-        let seen_at = self.state.memory.get(&cluster_key()).and_then(|entry| entry.seen_at);
-        seen_at.is_some_and(|at| Timestamp::now().duration_since(at).unsigned_abs() <= FRESH)
+        let observed_at = self.state.memory.get(&cluster_key()).and_then(|entry| entry.observed_at);
+        observed_at.is_some_and(|at| Timestamp::now().duration_since(at).unsigned_abs() <= FRESH)
     }
 
     /// How old a read for all clusters may be: not from before this process began, or a person asked for a look.
@@ -224,7 +226,7 @@ impl Reconcile<'_> {
     async fn preflight(
         &self,
         cloud: &Cloud,
-        seen: &Seen,
+        seen: &Observation,
         decision: &Decision,
         (groups, workload): (&[Arc<NodeGroup>], &Known),
         to: KubernetesVersion,
@@ -281,7 +283,7 @@ impl Reconcile<'_> {
             support::warning(upgrade.seen.control_plane, dates, self.cluster.spec.support_type, today, before)
         });
         let Some(warning) = due else { return told.map(str::to_owned) };
-        self.ctx.events.publish(self.cluster, vec![Told::warning(Reason::SupportEnding, warning.to_string())]);
+        self.ctx.events.publish(self.cluster, vec![EventMessage::warning(Reason::SupportEnding, warning.to_string())]);
         Some(warning.told.to_string())
     }
 }

@@ -7,11 +7,11 @@ use crate::api::conditions::{self, ConditionType};
 use crate::api::status::HealthIssue;
 use crate::api::{EksClusterSpec, KubernetesVersion, NodeGroup, Reason};
 use crate::controllers::cluster::facts::Facts;
-use crate::engine::{Action, AnyObserved, Memory, Phase};
+use crate::engine::{Action, AnyObservation, Memory, Phase};
 use crate::gitops::nodes::{Count, Nodes};
 use crate::upgrade::addons::{Offer, Wanted};
 use crate::upgrade::preflight::NodeGroupHealth;
-use crate::upgrade::{AddonState, ControlPlaneWork, Seen, SeenAddon, SeenNodeGroup, UnreadNodes};
+use crate::upgrade::{AddonState, ControlPlaneWork, Observation, ObservedAddon, ObservedNodeGroup, UnreadNodes};
 
 /// Offers of an add-on by the Kubernetes version they run on.
 pub type Offers = BTreeMap<KubernetesVersion, Vec<Offer>>;
@@ -30,12 +30,12 @@ pub struct Read {
 }
 
 /// All that was seen. `None`: there is no control plane that could be upgraded.
-pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], read: &Read) -> Option<Seen> {
+pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], read: &Read) -> Option<Observation> {
     let facts = Facts(memory);
     let cluster = facts.cluster()?;
     let control_plane_work = work(cluster)?;
     let others = read.nodes.as_ref().map(|nodes| &nodes.others);
-    Some(Seen {
+    Some(Observation {
         control_plane: facts.of_cluster("version")?.parse().ok()?,
         control_plane_work,
         addons: addons(memory, spec, read),
@@ -47,7 +47,7 @@ pub fn seen(memory: &Memory, spec: &EksClusterSpec, groups: &[Arc<NodeGroup>], r
 }
 
 /// `None`: it is being made or deleted, or has failed.
-fn work(cluster: &AnyObserved) -> Option<ControlPlaneWork> {
+fn work(cluster: &AnyObservation) -> Option<ControlPlaneWork> {
     let is_version = |kind: &str| matches!(kind, "VersionUpdate" | "VersionRollback");
     match &cluster.phase {
         Phase::Ready | Phase::Incomplete => Some(ControlPlaneWork::Idle),
@@ -59,13 +59,13 @@ fn work(cluster: &AnyObserved) -> Option<ControlPlaneWork> {
     }
 }
 
-fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<SeenAddon> {
+fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<ObservedAddon> {
     let there = memory.iter().filter(|(key, _)| key.kind() == "addon");
     there
         .filter_map(|(key, _)| {
             let seen = memory.observed(key)?;
             let listed = spec.addons.iter().find(|addon| addon.name == key.name());
-            Some(SeenAddon {
+            Some(ObservedAddon {
                 name: key.name().to_owned(),
                 installed: seen.outputs.get("version").filter(|version| !version.is_empty())?.clone(),
                 wanted: listed.map(|addon| Wanted::from(addon.version())),
@@ -76,7 +76,7 @@ fn addons(memory: &Memory, spec: &EksClusterSpec, read: &Read) -> Vec<SeenAddon>
         .collect()
 }
 
-fn addon_state(seen: &AnyObserved) -> AddonState {
+fn addon_state(seen: &AnyObservation) -> AddonState {
     match &seen.phase {
         // It may never clear, and would hold the upgrade up for ever.
         _ if seen.state == "DEGRADED" && seen.operation.is_none() => AddonState::Settled,
@@ -86,11 +86,11 @@ fn addon_state(seen: &AnyObserved) -> AddonState {
     }
 }
 
-fn node_group(group: &NodeGroup, nodes: Option<&Nodes>) -> Option<SeenNodeGroup> {
+fn node_group(group: &NodeGroup, nodes: Option<&Nodes>) -> Option<ObservedNodeGroup> {
     let status = group.status.as_ref()?;
     let name = group.node_group_name();
     let kubelets = nodes.and_then(|nodes| nodes.groups.get(&name)).map(kubelets).unwrap_or_default();
-    Some(SeenNodeGroup {
+    Some(ObservedNodeGroup {
         version: status.version.as_deref()?.parse().ok()?,
         own: group.spec.version().ok().flatten(),
         kubelets,

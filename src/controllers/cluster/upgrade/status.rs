@@ -9,10 +9,10 @@ use crate::api::conditions::bounded;
 use crate::api::status::{MAX_HISTORY, SoakStatus, UpgradeRecord, UpgradeStatus};
 use crate::api::{KubernetesVersion, Reason};
 use crate::controllers::cluster::facts::cluster_key;
-use crate::controllers::conditions::{Overall, Says};
+use crate::controllers::conditions::{ConditionValue, Overall};
 use crate::controllers::plan_status::Ahead;
 use crate::controllers::progress::timed;
-use crate::engine::{Action, Change, Ended, Key, Plan, Verdict};
+use crate::engine::{Action, Change, FinishedOperation, Key, Plan, Verdict};
 use crate::upgrade::soak::Soak;
 use crate::upgrade::windows::rfc3339;
 use crate::upgrade::{Decision, Hold, Preflight, State, Step, WindowState, remaining_steps};
@@ -35,7 +35,7 @@ pub struct Input<'a> {
     /// What is left to do in AWS.
     pub plan: &'a Plan,
     /// Operations that ended.
-    pub ended: &'a [Ended],
+    pub ended: &'a [FinishedOperation],
     /// The checks made last.
     pub preflight: Option<&'a Preflight>,
     /// Whether steps may begin.
@@ -180,16 +180,20 @@ pub fn is_version(kind: &str) -> bool {
 }
 
 /// The Upgrading condition.
-pub fn upgrading(decision: &Decision, message: Option<&str>) -> Says {
+pub fn upgrading(decision: &Decision, message: Option<&str>) -> ConditionValue {
     let message = message.unwrap_or_default();
     match &decision.state {
-        State::Settled => Says::no(Reason::Available, with_due("every version is as asked", decision)),
-        State::Running(_) => Says::yes(Reason::Upgrading, message),
+        State::Settled => ConditionValue::false_(Reason::Available, with_due("every version is as asked", decision)),
+        State::Running(_) => ConditionValue::true_(Reason::Upgrading, message),
         State::Holding { why, .. } => {
             let reason = of_hold(why);
-            if decision.is_upgrade() { Says::yes(reason, message) } else { Says::no(reason, message) }
+            if decision.is_upgrade() {
+                ConditionValue::true_(reason, message)
+            } else {
+                ConditionValue::false_(reason, message)
+            }
         }
-        State::Blocked { .. } => Says::no(Reason::UpgradeBlocked, message),
+        State::Blocked { .. } => ConditionValue::false_(Reason::UpgradeBlocked, message),
     }
 }
 
@@ -215,24 +219,25 @@ pub fn overall(base: Overall, decision: &Decision, message: Option<&str>) -> Ove
     match (base, &decision.state) {
         (base @ (Overall::Stalled(_) | Overall::Observed(_) | Overall::Suspended(_)), _) => base,
         (Overall::Ready(says), State::Settled) => {
-            Overall::Ready(Says { message: with_due(&says.message, decision), ..says })
+            Overall::Ready(ConditionValue { message: with_due(&says.message, decision), ..says })
         }
         (base, State::Settled) => base,
-        (_, State::Blocked { .. }) => Overall::Stalled(Says::no(Reason::UpgradeBlocked, message)),
-        (_, State::Running(_)) => Overall::Reconciling(Says::no(Reason::Upgrading, message)),
+        (_, State::Blocked { .. }) => Overall::Stalled(ConditionValue::false_(Reason::UpgradeBlocked, message)),
+        (_, State::Running(_)) => Overall::Reconciling(ConditionValue::false_(Reason::Upgrading, message)),
         (_, State::Holding { why, .. }) if decision.is_upgrade() => {
-            Overall::Reconciling(Says::no(of_hold(why), message))
+            Overall::Reconciling(ConditionValue::false_(of_hold(why), message))
         }
         // Newer add-ons of the same Kubernetes version: nobody waits for them.
-        (Overall::Ready(says), State::Holding { .. }) => {
-            Overall::Ready(Says { message: bounded(&format!("{}; due: {message}", says.message), LONGEST), ..says })
-        }
+        (Overall::Ready(says), State::Holding { .. }) => Overall::Ready(ConditionValue {
+            message: bounded(&format!("{}; due: {message}", says.message), LONGEST),
+            ..says
+        }),
         (base, State::Holding { .. }) => base,
     }
 }
 
 /// InSync, the versions taken in that are not asked of AWS yet.
-pub fn in_sync(base: Says, decision: &Decision) -> Says {
+pub fn in_sync(base: ConditionValue, decision: &Decision) -> ConditionValue {
     if !base.is_true() || decision.way.is_empty() || !decision.is_upgrade() {
         return base;
     }
@@ -242,7 +247,7 @@ pub fn in_sync(base: Says, decision: &Decision) -> Says {
         State::Blocked { .. } => Reason::UpgradeBlocked,
     };
     let steps: Vec<_> = decision.way.iter().map(ToString::to_string).collect();
-    Says::no(reason, bounded(&steps.join("; "), LONGEST))
+    ConditionValue::false_(reason, bounded(&steps.join("; "), LONGEST))
 }
 
 /// The steps of the way that are not in the engine's plan yet. `version_of`: that of a node group, by its name in EKS.
@@ -291,7 +296,7 @@ pub fn ahead(decision: &Decision, version_of: impl Fn(&str) -> Option<String>) -
 }
 
 /// How long until the decision may change by itself.
-pub fn look_again(decision: &Decision, now: Timestamp) -> Option<Timestamp> {
+pub fn requeue_after(decision: &Decision, now: Timestamp) -> Option<Timestamp> {
     let after = |pause: Duration| now.saturating_add(crate::engine::failure::span(pause)).ok();
     match &decision.state {
         State::Holding { why: Hold::OutsideWindow { opens }, .. } => opens.as_ref().map(jiff::Zoned::timestamp),

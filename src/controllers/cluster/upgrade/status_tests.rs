@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::api::EksClusterSpec;
 use crate::engine::{Action, Goal, Item, Operation};
-use crate::upgrade::{Clock, ControlPlaneWork, Seen, SeenNodeGroup, Soaked, Windows, decide};
+use crate::upgrade::{Clock, ControlPlaneWork, Observation, ObservedNodeGroup, Soaked, Windows, decide};
 
 fn version(text: &str) -> KubernetesVersion {
     text.parse().unwrap()
@@ -21,12 +21,12 @@ fn spec(upgrade: serde_json::Value) -> EksClusterSpec {
     serde_json::from_value(json!({"region": "eu-west-1", "version": "1.34", "upgrade": upgrade})).unwrap()
 }
 
-fn seen(control_plane: &str, nodes: &str, own: Option<&str>) -> Seen {
-    Seen {
+fn seen(control_plane: &str, nodes: &str, own: Option<&str>) -> Observation {
+    Observation {
         control_plane: version(control_plane),
         control_plane_work: ControlPlaneWork::Idle,
         addons: Vec::new(),
-        node_groups: vec![SeenNodeGroup {
+        node_groups: vec![ObservedNodeGroup {
             name: "apps".into(),
             version: version(nodes),
             own: own.map(version),
@@ -57,7 +57,13 @@ fn plan(running: Option<&str>) -> Plan {
 }
 
 /// Conditions and status as a person reads them.
-fn told(spec: &EksClusterSpec, seen: &Seen, plan: &Plan, remaining: u64, previous: Option<&UpgradeStatus>) -> String {
+fn told(
+    spec: &EksClusterSpec,
+    seen: &Observation,
+    plan: &Plan,
+    remaining: u64,
+    previous: Option<&UpgradeStatus>,
+) -> String {
     let now = at("2026-11-22T12:00:00Z");
     let goal = crate::upgrade::Goal::of(spec).unwrap();
     let window = Windows::parse(&spec.upgrade.windows).unwrap().state(now);
@@ -81,7 +87,8 @@ fn told(spec: &EksClusterSpec, seen: &Seen, plan: &Plan, remaining: u64, previou
         now,
     };
     let (status, message) = (input.status(), input.message());
-    let overall = overall(Overall::Ready(Says::yes(Reason::Available, "Kubernetes")), &decision, message.as_deref());
+    let overall =
+        overall(Overall::Ready(ConditionValue::true_(Reason::Available, "Kubernetes")), &decision, message.as_deref());
     let (kind, says) = match overall {
         Overall::Ready(says) => ("Ready", says),
         Overall::Reconciling(says) => ("Reconciling", says),
@@ -89,7 +96,7 @@ fn told(spec: &EksClusterSpec, seen: &Seen, plan: &Plan, remaining: u64, previou
         Overall::Observed(_) | Overall::Suspended(_) => unreachable!(),
     };
     let upgrading = upgrading(&decision, message.as_deref());
-    let sync = in_sync(Says::yes(Reason::Synced, "AWS matches the spec"), &decision);
+    let sync = in_sync(ConditionValue::true_(Reason::Synced, "AWS matches the spec"), &decision);
     let ahead: Vec<_> = ahead(&decision, |_| None).steps.into_iter().map(|(key, _)| key.to_string()).collect();
     let status = serde_json::to_string(&status).unwrap();
     format!(
@@ -118,7 +125,7 @@ fn what_a_person_reads_at_each_turn() {
         steps: Some(3),
         ..UpgradeStatus::default()
     };
-    let working = Seen { control_plane_work: ControlPlaneWork::Version, ..seen("1.33", "1.32", None) };
+    let working = Observation { control_plane_work: ControlPlaneWork::Version, ..seen("1.33", "1.32", None) };
     let turns = [
         ("at rest", told(&any_time, &seen("1.34", "1.34", None), &plan(None), 0, None)),
         ("outside the window", told(&saturdays, &seen("1.32", "1.32", None), &plan(None), 0, None)),

@@ -126,7 +126,7 @@ impl WorkloadReads {
             let read = context.workloads.read(&uid, &access, SystemTime::now(), read);
             let (result, again) = match tokio::time::timeout(DEADLINE, read).await {
                 Ok(Ok(reading)) => (Ok(reading), None),
-                Ok(Err(error)) => (Err(error.to_string()), Some(error.look_again())),
+                Ok(Err(error)) => (Err(error.to_string()), Some(error.requeue_after())),
                 Err(_) => (Err(unanswered(&access)), None),
             };
             this.ended(asked, result, again, Timestamp::now());
