@@ -1,17 +1,17 @@
-# Everything a person or CI does with Keelson. `make help` lists it.
+# All targets for people and CI. `make help` lists them.
 
 SHELL := /bin/sh
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/keelson
 PORT ?= 4566
 PYTHON = $(shell e2e/harness/venv.sh)
 HARNESS = PYTHONPATH=e2e/harness:e2e/aws
-# Debug builds everywhere but in the benchmark: one build of the AWS SDK serves demo and tests.
+# Debug builds everywhere except in the benchmark: demo and tests share one build of the AWS SDK.
 KEELSON_BIN ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/keelson
 export KEELSON_BIN
-# What the demo runs; the tests run more.
+# Tools of the demo; the tests need more.
 DEMO_TOOLS = etcd kube-apiserver kube-controller-manager source-controller kustomize-controller
-# Go and Rust are built side by side: each has long stretches that keep one core busy.
-SIDE_BY_SIDE = +@$(MAKE) --no-print-directory -j 2
+# Go and Rust build in parallel: each has long phases that use only one core.
+PARALLEL = +@$(MAKE) --no-print-directory -j 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo dev aws build test lint-and-unit test-unit test-e2e lint pins crds tools tools-demo bench audit clean need-rust need-go
@@ -20,57 +20,57 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: need-rust need-go ## create a cluster from a manifest on this machine, deploy to it from Git, delete it
-	$(SIDE_BY_SIDE) tools-demo build
+	$(PARALLEL) tools-demo build
 	@$(HARNESS) $(PYTHON) -m keelson_harness.demo
 
 dev: need-rust need-go ## start the demo environment and leave it running
-	$(SIDE_BY_SIDE) tools-demo build
+	$(PARALLEL) tools-demo build
 	@$(HARNESS) $(PYTHON) -m keelson_harness.demo --stay
 
-aws: ## the AWS emulator alone; make aws PORT=4566
+aws: ## only the AWS emulator; make aws PORT=4566
 	@PYTHONPATH=e2e/aws $(PYTHON) -m keelson_aws --port $(PORT)
 
 build: need-rust ## build the operator
 	@cargo build --locked
 
-test: need-rust need-go ## all tests, unit and end to end: what CI runs
-	$(SIDE_BY_SIDE) tools lint-and-unit
+test: need-rust need-go ## all tests, unit and end-to-end; CI runs this
+	$(PARALLEL) tools lint-and-unit
 	+@$(MAKE) --no-print-directory test-e2e
 
-# One after the other: cargo lets only one build run in a folder.
+# Sequential: cargo allows one build at a time per target directory.
 lint-and-unit: lint
 	+@$(MAKE) --no-print-directory test-unit
 
-lint: need-rust pins ## formatting and clippy, and pins
+lint: need-rust pins ## formatting, clippy and pins
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-pins: ## actions are commits, images have digests; with KEELSON_RELEASE=1 without exception
+pins: ## check that actions are pinned to commits and images to digests; KEELSON_RELEASE=1 allows no exception
 	@python3 e2e/pins.py
 
-test-unit: need-rust ## tests that need nothing but Rust
+test-unit: need-rust ## tests that need only Rust
 	cargo test --locked
 
 test-e2e: need-rust tools build ## real API servers, real Flux and Argo CD, the AWS emulator
 	$(PYTHON) e2e/side_by_side.py
 
-crds: build ## write crds/ anew from the types
+crds: build ## regenerate crds/ from the types
 	UPDATE_CRDS=1 cargo test --locked --test crds
 
-tools: need-go ## build what the tests run (etcd, Kubernetes, Flux, Argo CD, a registry), once, into the cache
+tools: need-go ## build the tools of the tests (etcd, Kubernetes, Flux, Argo CD, a registry) into the cache, once
 	@$(PYTHON) e2e/kubernetes/build.py
 
 tools-demo: need-go
 	@$(PYTHON) e2e/kubernetes/build.py $(DEMO_TOOLS)
 
-bench: need-rust tools ## the benchmark table, with a release build
+bench: need-rust tools ## print the benchmark table, with a release build
 	cargo build --locked --release
 	@KEELSON_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target))/release/keelson $(HARNESS):e2e $(PYTHON) -m bench
 
-audit: need-rust ## licences, bans, sources and advisories of every crate; with KEELSON_RELEASE=1 it fails without advisories
+audit: need-rust ## check licences, bans, sources and advisories of every crate; with KEELSON_RELEASE=1 it fails without advisories
 	@e2e/audit.sh
 
-clean: ## remove what was built in the checkout (the cache stays: rm -r $(CACHE))
+clean: ## remove build output of the checkout (not the cache: rm -r $(CACHE))
 	cargo clean
 
 need-rust:
