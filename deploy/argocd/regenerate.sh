@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes deploy/argocd/install.jsonl.gz anew. Needs Go and gzip only: the manifest and the converter come from the Go module
-# proxy, checked against the checksum database. README.md says what is taken from where.
+# Regenerates deploy/argocd/install.jsonl.gz. Needs Go and gzip only: the manifest and the converter come from the Go module
+# proxy, verified against the checksum database. README.md lists the sources.
 set -euo pipefail
 
 ARGOCD=v3.2.11
