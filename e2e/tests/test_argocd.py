@@ -136,7 +136,7 @@ def install_manifest() -> bytes:
 
 
 def test_only_the_repository_secret_is_copied(on, fleet, demo):
-    on.apply(secret("of-nobody", word="not-to-be-copied"))
+    on.apply(secret("unrelated", word="not-to-be-copied"))
     found = workload(on, "v1", "Secret", "keelson-repository")
     assert found["metadata"]["labels"]["argocd.argoproj.io/secret-type"] == "repository"
     assert data_of(found) == {

@@ -312,11 +312,8 @@ def test_addon_fields_change_in_one_update(shop, account):
 
 def test_addons_are_removed_only_by_pruning(shop, account):
     account.eks.create_addon(clusterName="shop", addonName="eks-pod-identity-agent")
-    cni = next(
-        a
-        for a in shop.on.api.get(*key_of(shop.item))["spec"]["addons"]
-        if a["name"] == "vpc-cni"
-    )
+    addons = shop.on.api.get(*key_of(shop.item))["spec"]["addons"]
+    cni = next(addon for addon in addons if addon["name"] == "vpc-cni")
     until(
         lambda: described_addon(account, "eks-pod-identity-agent")["status"] == "ACTIVE",
         what="the manually created add-on",
@@ -339,9 +336,7 @@ def identities(account: Account) -> dict[str, str]:
     found = account.eks.list_pod_identity_associations(clusterName="shop")["associations"]
     describe = account.eks.describe_pod_identity_association
     return {
-        a["serviceAccount"]: describe(clusterName="shop", associationId=a["associationId"])[
-            "association"
-        ]["roleArn"]
+        a["serviceAccount"]: describe(clusterName="shop", associationId=a["associationId"])["association"]["roleArn"]
         for a in found
         if "ownerArn" not in a
     }

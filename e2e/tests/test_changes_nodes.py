@@ -255,11 +255,11 @@ def test_unreadable_latest_release_blocks_nothing(on, shop, account):
 
 
 def test_blocking_pods_are_named_and_no_eviction_is_forced(on, shop, account):
-    on.apply(node_group("shop", "kept", version="1.32", scaling={"min": 1, "max": 2}))
-    blocked = node_group("shop", "kept")
+    on.apply(node_group("shop", "blocked", version="1.32", scaling={"min": 1, "max": 2}))
+    blocked = node_group("shop", "blocked")
     on.ready(blocked)
     api = on.cloud.workload.api
-    labels = {"eks.amazonaws.com/nodegroup": "kept"}
+    labels = {"eks.amazonaws.com/nodegroup": "blocked"}
 
     def node_name() -> str:
         nodes = api.list("v1", "Node")
@@ -278,11 +278,11 @@ def test_blocking_pods_are_named_and_no_eviction_is_forced(on, shop, account):
         return "PodEvictionFailure" in message and "pod default/stubborn" in message and "budget" in message.lower()
 
     until(named, 40, f"the pod's name: {on.story(blocked)}")
-    assert actions(on.writes(mark, account.id)) == ["eks:UpdateNodegroupVersion shop/kept"]
+    assert actions(on.writes(mark, account.id)) == ["eks:UpdateNodegroupVersion shop/blocked"]
     on.aws.clear_faults()
     annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": "again"}}}
     on.api.patch(*key_of(blocked)[:3], annotation)
-    until(lambda: described(account, "kept")["version"] == "1.33", 40, "1.33")
+    until(lambda: described(account, "blocked")["version"] == "1.33", 40, "1.33")
 
 
 def create_unevictable_pod(api, node: str) -> None:

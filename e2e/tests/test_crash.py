@@ -216,7 +216,7 @@ def test_stale_reads_create_no_duplicates(on, pair):
     on.aws.add_fault({"write": False, "account": pair.account.id}, {"stale": 2})
     try:
         pair.apply()
-        with on.operator(account=pair.account.id, settle="--settle=4s"):
+        with on.operator(account=pair.account.id, settle="--read-after-write-window=4s"):
             on.ready(*pair.items, timeout=120)
             on.aws.clear_faults()
             pair.assert_one_of_each()

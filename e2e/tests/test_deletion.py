@@ -1,4 +1,4 @@
-"""Resources in AWS that block a deletion: foreign ones are named, leftovers of the cluster are deleted, and none is deleted for its looks."""
+"""Resources in AWS that block a deletion: foreign ones are named, leftovers of the cluster are deleted, and similarity alone deletes nothing."""
 
 from __future__ import annotations
 
@@ -247,13 +247,13 @@ def shared(on, account, operator) -> dict:
             "i-00000000000000002", now(), vpc["clusterSecurityGroupId"]
         ),
         "a load balancer group": foreign.load_balancer_group("k8s-traffic-shared-2"),
-        "the group of EKS, which the interface held": vpc["clusterSecurityGroupId"],
+        "the group of EKS, which the interface used": vpc["clusterSecurityGroupId"],
     }
     held = foreign.load_balancer_group("k8s-traffic-shared-3")
     foreign.allow(before["a group with rules of its own"], held)
     node = foreign.node()
     since = {
-        "a load balancer group that somebody's rule names": held,
+        "a load balancer group that a foreign rule references": held,
         "a group that Terraform created meanwhile": foreign.terraform_group("more-nodes"),
         "an interface of a node that runs": foreign.node_interface(node, now()),
     }
@@ -261,7 +261,7 @@ def shared(on, account, operator) -> dict:
     mark = on.mark()
     on.delete(item, timeout=90)
     return {
-        "foreign": foreign, "item": item, "stays": {**before, **since}, "goes": own, "before": found,
+        "foreign": foreign, "item": item, "kept": {**before, **since}, "deleted": own, "before": found,
         "writes": [call for call in on.writes(mark, account.id) if call["service"] == "ec2"],
     }
 
@@ -269,9 +269,9 @@ def shared(on, account, operator) -> dict:
 def test_in_an_existing_network_only_leftovers_of_the_clusters_controllers_are_deleted(shared):
     foreign = shared["foreign"]
     existing = set(foreign.groups()) | foreign.interfaces()
-    assert {what for what, i in shared["stays"].items() if i not in existing} == set()
-    assert {what for what, i in shared["goes"].items() if i in existing} == set()
-    assert {call["resource"] for call in shared["writes"]} == set(shared["goes"].values())
+    assert {what for what, i in shared["kept"].items() if i not in existing} == set()
+    assert {what for what, i in shared["deleted"].items() if i in existing} == set()
+    assert {call["resource"] for call in shared["writes"]} == set(shared["deleted"].values())
 
 
 def test_in_an_existing_network_no_foreign_rule_is_revoked(shared):
@@ -282,8 +282,8 @@ def test_in_an_existing_network_no_foreign_rule_is_revoked(shared):
 
 def test_resources_left_in_an_existing_network_are_reported_once(on, shared):
     notes = [event["note"] for event in on.events(shared["item"]) if event["reason"] == "LeftAlone"]
-    for what in ("the load balancer group of that cluster", "a load balancer group that somebody's rule names"):
-        assert len([note for note in notes if shared["stays"][what] in note]) == 1, what
+    for what in ("the load balancer group of that cluster", "a load balancer group that a foreign rule references"):
+        assert len([note for note in notes if shared["kept"][what] in note]) == 1, what
 
 
 def test_preexisting_resources_are_recorded_in_status(on, account, operator):

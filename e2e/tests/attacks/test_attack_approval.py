@@ -102,32 +102,32 @@ def followed_source(on: Stage) -> tuple[str, str] | None:
 
 
 def test_edit_of_the_agent_is_applied_only_after_approval(on):
-    shop = Shop(on, changePolicy="Approval", by_role=False, gitops=flux(REPOSITORY, "clusters/ours"))
+    shop = Shop(on, changePolicy="Approval", by_role=False, gitops=flux(REPOSITORY, "clusters/shop"))
     with on.operator(account=shop.account.id):
         shop.apply()
         status = shop.asks()
         agent = next(step for step in status["plan"]["steps"] if step["resource"] == AGENT)
-        for value in (REPOSITORY, "flux.path: clusters/ours", "flux.version: v2.", "handover: "):
+        for value in (REPOSITORY, "flux.path: clusters/shop", "flux.version: v2.", "handover: "):
             assert value in agent["detail"]
         assert agent["expectedSeconds"] > 30, "the first sync is counted"
         shop.approve(status["plan"]["hash"])
-        until(lambda: followed_source(on) == (REPOSITORY, "./clusters/ours"), 60, "the agent")
+        until(lambda: followed_source(on) == (REPOSITORY, "./clusters/shop"), 60, "the agent")
         until(lambda: shop.found()["status"].get("gitops", {}).get("applied"), 30, "its fields in status")
         until(lambda: plans.steps(shop.found()["status"]) == [], 40, "an empty plan")
         mark = on.mark()
-        shop.edit(gitops=flux("https://git.example.com/theirs", "clusters/theirs"))
+        shop.edit(gitops=flux("https://git.example.com/other", "clusters/other"))
         status = shop.asks()
         assert plans.steps(status) == [("Update", AGENT)]
-        assert f"{REPOSITORY} -> https://git.example.com/theirs" in status["plan"]["steps"][0]["detail"]
+        assert f"{REPOSITORY} -> https://git.example.com/other" in status["plan"]["steps"][0]["detail"]
         shop.nothing_is_written(mark)
-        assert followed_source(on) == (REPOSITORY, "./clusters/ours")
+        assert followed_source(on) == (REPOSITORY, "./clusters/shop")
         # Manual changes of the agent are reverted while no step of the agent waits for approval.
         shop.approve(status["plan"]["hash"])
-        until(lambda: followed_source(on) == ("https://git.example.com/theirs", "./clusters/theirs"), 40, "the edit")
+        until(lambda: followed_source(on) == ("https://git.example.com/other", "./clusters/other"), 40, "the edit")
         until(lambda: plans.steps(shop.found()["status"]) == [], 30, "an empty plan")
         api = on.cloud.workload.api
-        api.patch("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "flux-system", {"spec": {"path": "./hand"}}, "flux-system")
-        until(lambda: followed_source(on) == ("https://git.example.com/theirs", "./clusters/theirs"), 40, "the repair")
+        api.patch("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "flux-system", {"spec": {"path": "./manual"}}, "flux-system")
+        until(lambda: followed_source(on) == ("https://git.example.com/other", "./clusters/other"), 40, "the repair")
         assert conditions(shop.found())["Ready"]["reason"] != "WaitingForApproval", "a repair needs no approval"
     shop.go_away()
 

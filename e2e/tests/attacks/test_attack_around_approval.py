@@ -56,15 +56,15 @@ def spec(account: Account, **fields: object) -> dict:
     return {**defaults, "network": network, "upgrade": {"unreadableNodes": "Ignore"}, **fields}
 
 
-def patch(tenant_: Tenant, item: dict, body: dict) -> None:
-    tenant_.api.patch(*key_of(item)[:3], body, "team")
+def patch(user: Tenant, item: dict, body: dict) -> None:
+    user.api.patch(*key_of(item)[:3], body, "team")
 
 
-def approve(tenant_: Tenant, item: dict, hash_: str, name: str) -> None:
-    one = approval(tenant_, name, item["metadata"]["name"], hash_)
+def approve(user: Tenant, item: dict, hash_: str, name: str) -> None:
+    one = approval(user, name, item["metadata"]["name"], hash_)
     if item["kind"] == "NodeGroup":
         one["spec"]["nodeGroupRef"] = one["spec"].pop("clusterRef")
-    assert create_error(tenant_, one) is None
+    assert create_error(user, one) is None
 
 
 def written(on: Stage, account: Account, mark: int, action: str) -> list[str]:

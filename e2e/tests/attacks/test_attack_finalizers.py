@@ -62,10 +62,10 @@ def finalizers(on: Stage, item: dict) -> list[str]:
     return on.api.get(*key_of(item))["metadata"].get("finalizers", [])
 
 
-def set_finalizers(tenant_: Tenant, item: dict, *names: str) -> str | None:
+def set_finalizers(user: Tenant, item: dict, *names: str) -> str | None:
     """Returns the API server's error, or None."""
     try:
-        tenant_.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": list(names) or None}}, TEAM)
+        user.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": list(names) or None}}, TEAM)
     except ApiError as error:
         return str(error)
     return None
@@ -97,10 +97,10 @@ def test_own_finalizer_creates_nothing_in_an_account_being_deleted(on, editor, a
 
 
 def test_own_finalizer_does_not_block_deletion_of_a_closed_account(on, editor, account):
-    closed = aws_account("theirs", account.id, allowedNamespaces=["team-others"])
+    closed = aws_account("closed", account.id, allowedNamespaces=["team-others"])
     on.apply(closed)
     on.await_condition(closed, timeout=20)
-    item = apply(editor, cluster(editor, account, "squatter", "theirs", [FINALIZER]))
+    item = apply(editor, cluster(editor, account, "squatter", "closed", [FINALIZER]))
     on.await_condition(item, "Stalled", reason="AccessDenied", timeout=20)
     on.api.delete(*key_of(closed))
     on.api.wait_gone(*key_of(closed), 20)

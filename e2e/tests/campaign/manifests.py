@@ -70,9 +70,7 @@ def bases(world: World) -> list[Base]:
                 values.append(copy.deepcopy(found.value))
     for (kind, name), others in other_values(world).items():
         samples[kind].setdefault(name, []).extend(others)
-    return [
-        Base(kind, name, spec, samples[kind], **options) for kind, name, spec, options in specs
-    ]
+    return [Base(kind, name, spec, samples[kind], **options) for kind, name, spec, options in specs]
 
 
 Specs = list[tuple[str, str, dict, dict]]
@@ -118,9 +116,7 @@ def cluster_specs(world: World) -> Specs:
         "deletionPolicy": "Delete",
         "adoptionPolicy": "Refuse",
         "suspend": False,
-        "network": {
-            "vpc": {"cidr": "10.0.0.0/16", "zoneCount": 2, "nat": "Single", "publicSubnets": True, "endpoints": ["s3"]}
-        },
+        "network": {"vpc": {"cidr": "10.0.0.0/16", "zoneCount": 2, "nat": "Single", "publicSubnets": True, "endpoints": ["s3"]}},
         "kubernetesNetwork": {"ipFamily": "IPv4", "serviceCidr": "172.20.0.0/16"},
         "oidcProvider": True,
         "pruneAddons": False,
@@ -161,9 +157,7 @@ def cluster_specs(world: World) -> Specs:
         **defaults,
         "network": {"existing": {"subnetIds": subnets[:2]}},
         "access": {"authenticationMode": "ApiAndConfigMap", "prune": False, "entries": entries},
-        "podIdentities": [
-            {"namespace": "kube-system", "serviceAccount": "external-dns", "roleArn": world.role("dns")}
-        ],
+        "podIdentities": [{"namespace": "kube-system", "serviceAccount": "external-dns", "roleArn": world.role("dns")}],
         "addons": addons,
         "fargateProfiles": [{"name": "batch", "selectors": [{"namespace": "batch", "labels": {"fargate": "true"}}]}],
     }
