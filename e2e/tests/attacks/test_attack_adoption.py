@@ -24,7 +24,7 @@ HIDDEN_TAG = "tag-of-the-owner"
 
 
 @dataclass
-class Scene:
+class Scenario:
     """An account with a foreign cluster called `legacy`, open to two namespaces."""
 
     on: Stage
@@ -64,14 +64,14 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
+def scenario() -> Iterator[Scenario]:
     with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as on:
         account = on.account(fresh_account())
         others = Others(account)
         api, tags = {"authenticationMode": "API"}, {"secret": HIDDEN_TAG}
         others.cluster("legacy", version=VERSION, tags=tags, accessConfig=api, bootstrapSelfManagedAddons=False)
         described = account.eks.describe_cluster(name="legacy")["cluster"]
-        created = Scene(on, account, others, tenant(on, ATTACKER), tenant(on, OWNER))
+        created = Scenario(on, account, others, tenant(on, ATTACKER), tenant(on, OWNER))
         vpc = described["resourcesVpcConfig"]
         created.secrets = [HIDDEN_TAG, described["endpoint"], described["roleArn"], vpc["vpcId"], *vpc["subnetIds"]]
         on.start("--drift-interval=2s", account=account.id, env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
@@ -80,46 +80,46 @@ def scene() -> Iterator[Scene]:
         yield created
 
 
-def test_adoption_forbidden_by_the_account_is_refused_before_any_call(scene):
+def test_adoption_forbidden_by_the_account_is_refused_before_any_call(scenario):
     """Refused by the operator: no admission policy is installed yet."""
-    item = scene.attacker.object("EksCluster", "thief", scene.spec(adoptionPolicy="Adopt"))
-    mark = scene.on.mark()
-    scene.attacker.api.apply(item)
-    found = scene.on.await_condition(item, "Stalled", reason="AccessDenied", timeout=30)
+    item = scenario.attacker.object("EksCluster", "thief", scenario.spec(adoptionPolicy="Adopt"))
+    mark = scenario.on.mark()
+    scenario.attacker.api.apply(item)
+    found = scenario.on.await_condition(item, "Stalled", reason="AccessDenied", timeout=30)
     assert "spec.adoption" in conditions(found)["Ready"]["message"]
-    aws_calls = [call for call in scene.on.calls(mark, scene.account.id) if call["service"] in ("eks", "ec2", "iam")]
+    aws_calls = [call for call in scenario.on.calls(mark, scenario.account.id) if call["service"] in ("eks", "ec2", "iam")]
     assert actions(aws_calls) == []
-    scene.on.delete(item)
+    scenario.on.delete(item)
 
 
 @pytest.mark.parametrize("change", ["Automatic", "Observe"])
-def test_foreign_cluster_reveals_only_its_name(scene, change):
+def test_foreign_cluster_reveals_only_its_name(scenario, change):
     """The spec matches nothing of the cluster, so any value in the output would come from AWS."""
     network = {"vpc": {"zoneCount": 2, "nat": "None", "publicSubnets": False}}
-    spec = scene.spec(network=network, version="1.34", changePolicy=change)
+    spec = scenario.spec(network=network, version="1.34", changePolicy=change)
     spec.pop("roleArn")
-    item = scene.attacker.object("EksCluster", f"curious-{change.lower()}", spec)
-    mark = scene.on.mark()
-    scene.attacker.api.apply(item)
-    found = scene.on.await_condition(item, "Stalled", reason="NotOwned", timeout=30)
+    item = scenario.attacker.object("EksCluster", f"curious-{change.lower()}", spec)
+    mark = scenario.on.mark()
+    scenario.attacker.api.apply(item)
+    found = scenario.on.await_condition(item, "Stalled", reason="NotOwned", timeout=30)
     message = conditions(found)["Ready"]["message"]
-    assert "cluster legacy" in message and scene.account.id in message and "already exists" in message
-    output = scene.visible_output(item)
-    assert [secret for secret in scene.secrets if secret in output] == []
+    assert "cluster legacy" in message and scenario.account.id in message and "already exists" in message
+    output = scenario.visible_output(item)
+    assert [secret for secret in scenario.secrets if secret in output] == []
     # The pattern excludes parts of a timestamp.
     assert not re.search(rf"(?<![\d.]){re.escape(VERSION)}(?!\d)", output)
-    assert {"arn", "version", "endpoint", "network", "support", "drift"} & scene.on.status(item).keys() == set()
-    assert scene.writes(mark) == []
-    scene.on.delete(item)
+    assert {"arn", "version", "endpoint", "network", "support", "drift"} & scenario.on.status(item).keys() == set()
+    assert scenario.writes(mark) == []
+    scenario.on.delete(item)
 
 
-def test_observed_data_is_removed_when_the_permission_is_withdrawn(scene):
-    on = scene.on
-    scene.allow(policy="Allow", clusterNames=["legacy"])
-    item = scene.attacker.object("EksCluster", "watcher", scene.spec(adoptionPolicy="Adopt", changePolicy="Observe"))
-    scene.attacker.api.apply(item)
+def test_observed_data_is_removed_when_the_permission_is_withdrawn(scenario):
+    on = scenario.on
+    scenario.allow(policy="Allow", clusterNames=["legacy"])
+    item = scenario.attacker.object("EksCluster", "watcher", scenario.spec(adoptionPolicy="Adopt", changePolicy="Observe"))
+    scenario.attacker.api.apply(item)
     until(lambda: on.status(item).get("version") == VERSION, 30, "the observed version")
-    scene.allow()
+    scenario.allow()
     until(lambda: on.condition(item, "Stalled")["status"] == "True", 30, "the refusal")
 
     def removed() -> bool:
@@ -127,42 +127,42 @@ def test_observed_data_is_removed_when_the_permission_is_withdrawn(scene):
         return not fields & on.status(item).keys()
 
     until(removed, 30, "removal of the observed data")
-    assert HIDDEN_TAG not in scene.visible_output(item)
+    assert HIDDEN_TAG not in scenario.visible_output(item)
     on.delete(item)
 
 
-def test_retained_cluster_is_not_adopted_by_another_namespace(scene):
-    on = scene.on
-    scene.allow(policy="Allow")
-    retained = scene.owner.object("EksCluster", "kept", scene.spec(adoptionPolicy="Adopt"))
-    scene.owner.api.apply(retained)
+def test_retained_cluster_is_not_adopted_by_another_namespace(scenario):
+    on = scenario.on
+    scenario.allow(policy="Allow")
+    retained = scenario.owner.object("EksCluster", "kept", scenario.spec(adoptionPolicy="Adopt"))
+    scenario.owner.api.apply(retained)
     on.await_condition(retained, "InSync", timeout=60)
     on.delete(retained)
-    assert set(tags_of_ours(picture(scene.account))) == {("keelson.dev/cluster", f"{OWNER}/kept")}
+    assert set(tags_of_ours(picture(scenario.account))) == {("keelson.dev/cluster", f"{OWNER}/kept")}
 
-    thief = scene.attacker.object("EksCluster", "heir", scene.spec(adoptionPolicy="Adopt"))
+    thief = scenario.attacker.object("EksCluster", "heir", scenario.spec(adoptionPolicy="Adopt"))
     mark = on.mark()
-    scene.attacker.api.apply(thief)
+    scenario.attacker.api.apply(thief)
     on.await_condition(thief, "Stalled", reason="NotOwned", timeout=30)
     output = json.dumps([on.status(thief), on.events(thief)])
-    assert scene.writes(mark) == [] and OWNER not in output
+    assert scenario.writes(mark) == [] and OWNER not in output
     # The namespace that retained it may adopt it again; another one only if the account allows that namespace.
-    scene.owner.api.apply(retained)
+    scenario.owner.api.apply(retained)
     on.await_condition(retained, "InSync", timeout=60)
     on.delete(retained)
-    scene.allow(policy="Allow", namespaces=[ATTACKER])
+    scenario.allow(policy="Allow", namespaces=[ATTACKER])
     on.await_condition(thief, "InSync", timeout=60)
     on.delete(thief)
 
 
-def test_adoption_forbidden_by_the_account_is_rejected_at_admission(scene):
-    on = scene.on
-    scene.allow()
+def test_adoption_forbidden_by_the_account_is_rejected_at_admission(scenario):
+    on = scenario.on
+    scenario.allow()
     install_admission(on)
-    item = scene.attacker.object("EksCluster", "late", scene.spec(adoptionPolicy="Adopt"))
+    item = scenario.attacker.object("EksCluster", "late", scenario.spec(adoptionPolicy="Adopt"))
 
     def rejected() -> str | None:
-        error = scene.attacker.apply_error(item)
+        error = scenario.attacker.apply_error(item)
         if error is None:
             on.forget(item)
         return error

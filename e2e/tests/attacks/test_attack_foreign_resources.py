@@ -26,7 +26,7 @@ NODES = {"scaling": {"min": 1, "max": 2}}
 
 
 @dataclass
-class Scene:
+class Scenario:
     on: Stage
     account: Account
     # Attacker and victim.
@@ -70,7 +70,7 @@ def on():
 
 
 @pytest.fixture(scope="module")
-def scene(on) -> Scene:
+def scenario(on) -> Scenario:
     shared = on.account(fresh_account())
     role = shared.role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess")
     landing = shared.network("ab")
@@ -89,13 +89,13 @@ def scene(on) -> Scene:
     own, victim_account = (resources_of(shared, name) for name in ("search", "vault"))
     dns = shared.role("vault-dns", PODS)
     key = f"arn:aws:kms:{REGION}:{shared.id}:key/vault"
-    return Scene(on, shared, search, vault, own, victim_account, dns, key, template["LaunchTemplate"]["LaunchTemplateId"], landing)
+    return Scenario(on, shared, search, vault, own, victim_account, dns, key, template["LaunchTemplate"]["LaunchTemplateId"], landing)
 
 
 @dataclass(frozen=True)
 class Attempt:
     name: str
-    spec: Callable[[Scene], dict]
+    spec: Callable[[Scenario], dict]
     # The field, and the allowlist that would have to contain its value.
     field: str
     list: str
@@ -105,19 +105,19 @@ class Attempt:
     def __str__(self) -> str:
         return self.name
 
-    def item(self, scene: Scene) -> dict:
+    def item(self, scenario: Scenario) -> dict:
         name = self.name.replace(" ", "-")
         if self.nodes:
-            return node_group("search", name, "team-search", **NODES, **self.spec(scene))
-        return cluster(name, "team-search", **{**SHARED, **SMALL, **self.spec(scene)})
+            return node_group("search", name, "team-search", **NODES, **self.spec(scenario))
+        return cluster(name, "team-search", **{**SHARED, **SMALL, **self.spec(scenario)})
 
 
 def identity(arn: str) -> dict:
     return {"podIdentities": [{"namespace": "kube-system", "serviceAccount": "dns", "roleArn": arn}]}
 
 
-def in_landing_zone(scene: Scene, *groups: str) -> dict:
-    return {"network": {"existing": {"subnetIds": scene.landing, "securityGroupIds": list(groups)}}}
+def in_landing_zone(scenario: Scenario, *groups: str) -> dict:
+    return {"network": {"existing": {"subnetIds": scenario.landing, "securityGroupIds": list(groups)}}}
 
 
 def by_selector(vpc: str) -> dict:
@@ -146,30 +146,30 @@ BY_CONDITION = [attempt for attempt in ATTEMPTS if not attempt.at_admission]
 
 
 @pytest.mark.parametrize("attempt", AT_ADMISSION, ids=str)
-def test_allowlist_violations_are_rejected_at_admission(scene, attempt):
-    error = scene.search.apply_error(attempt.item(scene))
+def test_allowlist_violations_are_rejected_at_admission(scenario, attempt):
+    error = scenario.search.apply_error(attempt.item(scenario))
     assert error and attempt.field in error and attempt.list in error and 'AwsAccount "shared"' in error
 
 
 @pytest.fixture(scope="module")
-def mark_before(scene) -> int:
+def mark_before(scenario) -> int:
     """Applies all attempts that admission accepts at once; returns the call log position before them."""
-    mark = scene.on.mark()
+    mark = scenario.on.mark()
     for attempt in BY_CONDITION:
-        assert scene.search.apply_error(attempt.item(scene)) is None
+        assert scenario.search.apply_error(attempt.item(scenario)) is None
     return mark
 
 
 @pytest.mark.parametrize("attempt", BY_CONDITION, ids=str)
-def test_foreign_resource_is_denied_by_a_condition_that_reveals_nothing(on, scene, mark_before, attempt):
-    item = attempt.item(scene)
+def test_foreign_resource_is_denied_by_a_condition_that_reveals_nothing(on, scenario, mark_before, attempt):
+    item = attempt.item(scenario)
     found = on.await_condition(item, "Stalled", reason="AccessDenied", timeout=30)
     message = conditions(found)["Ready"]["message"]
     assert attempt.field in message and attempt.list in message and 'AwsAccount "shared"' in message
     remaining = message
     for value in values(item["spec"]):
         remaining = remaining.replace(value, "")
-    assert not any(name in remaining for name in scene.names), message
+    assert not any(name in remaining for name in scenario.names), message
     assert "network" not in found["status"] and found["status"].get("resources", []) == []
 
 
@@ -182,75 +182,75 @@ def values(spec: object) -> list[str]:
     return [spec] if isinstance(spec, str) else []
 
 
-def test_denied_attempts_cause_no_writes(on, scene, mark_before):
+def test_denied_attempts_cause_no_writes(on, scenario, mark_before):
     for attempt in BY_CONDITION:
-        on.await_condition(attempt.item(scene), "Stalled", reason="AccessDenied", timeout=30)
-    assert actions(on.writes(mark_before, scene.account.id)) == []
-    attached = scene.account.iam.list_attached_role_policies(RoleName=scene.own["node_role"].rpartition("/")[2])
+        on.await_condition(attempt.item(scenario), "Stalled", reason="AccessDenied", timeout=30)
+    assert actions(on.writes(mark_before, scenario.account.id)) == []
+    attached = scenario.account.iam.list_attached_role_policies(RoleName=scenario.own["node_role"].rpartition("/")[2])
     names = {policy["PolicyName"] for policy in attached["AttachedPolicies"]}
     assert not names & {"AdministratorAccess", "AmazonEKSClusterPolicy"}
 
 
-def test_denied_objects_can_be_deleted(on, scene, mark_before):
-    on.delete(*(attempt.item(scene) for attempt in BY_CONDITION), timeout=30)
-    assert actions(on.writes(mark_before, scene.account.id)) == []
+def test_denied_objects_can_be_deleted(on, scenario, mark_before):
+    on.delete(*(attempt.item(scenario) for attempt in BY_CONDITION), timeout=30)
+    assert actions(on.writes(mark_before, scenario.account.id)) == []
 
 
-def test_own_and_listed_resources_are_allowed(on, scene):
+def test_own_and_listed_resources_are_allowed(on, scenario):
     """A second cluster in the first one's network, with its security group; nodes with its role; another cluster in the landing zone."""
-    network = {"existing": {"subnetIds": scene.own["subnets"], "securityGroupIds": [scene.own["group"]]}}
+    network = {"existing": {"subnetIds": scenario.own["subnets"], "securityGroupIds": [scenario.own["group"]]}}
     inside = cluster("search-two", "team-search", **SHARED, network=network, addons=[])
-    landing = cluster("search-landing", "team-search", **SHARED, network=existing(*scene.landing), addons=[])
-    nodes = node_group("search", "own-role", "team-search", **NODES, roleArn=scene.own["node_role"], tags={"cost-center": "free"})
+    landing = cluster("search-landing", "team-search", **SHARED, network=existing(*scenario.landing), addons=[])
+    nodes = node_group("search", "own-role", "team-search", **NODES, roleArn=scenario.own["node_role"], tags={"cost-center": "free"})
     for item in (inside, landing, nodes):
-        assert scene.search.apply_error(item) is None
+        assert scenario.search.apply_error(item) is None
     for item in (inside, landing, nodes):
         on.await_condition(item, "InSync", timeout=60)
-    group = scene.account.eks.describe_nodegroup(clusterName="search", nodegroupName="own-role")["nodegroup"]
+    group = scenario.account.eks.describe_nodegroup(clusterName="search", nodegroupName="own-role")["nodegroup"]
     assert group["tags"]["cost-center"] == "4711"
     on.delete(inside, nodes, timeout=60)
 
 
-def test_deletion_does_not_touch_a_network_set_by_a_later_edit(on, scene):
+def test_deletion_does_not_touch_a_network_set_by_a_later_edit(on, scenario):
     """An edit names the victim's subnets, whose network has a group that a search by name would match as the attacker's leftover."""
-    item = cluster("turned", "team-search", **SHARED, network=existing(*scene.landing), addons=[])
-    assert scene.search.apply_error(item) is None
+    item = cluster("turned", "team-search", **SHARED, network=existing(*scenario.landing), addons=[])
+    assert scenario.search.apply_error(item) is None
     on.await_condition(item, "InSync", timeout=60)
     tags = [{"Key": "kubernetes.io/cluster/turned", "Value": "owned"}, {"Key": "elbv2.k8s.aws/cluster", "Value": "turned"}]
-    group = scene.account.ec2.create_security_group(
+    group = scenario.account.ec2.create_security_group(
         GroupName="victims",
         Description="of the victim",
-        VpcId=scene.victim["vpc"],
+        VpcId=scenario.victim["vpc"],
         TagSpecifications=[{"ResourceType": "security-group", "Tags": tags}],
     )["GroupId"]
-    item["spec"]["network"] = existing(*scene.victim["subnets"])
-    assert scene.search.apply_error(item) is None
+    item["spec"]["network"] = existing(*scenario.victim["subnets"])
+    assert scenario.search.apply_error(item) is None
     on.await_condition(item, "Stalled", reason="AccessDenied", timeout=30)
     mark = on.mark()
     on.delete(item, timeout=60)
-    assert "turned" not in scene.account.eks.list_clusters()["clusters"]
-    assert scene.account.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
-    named = [call for call in on.calls(mark, scene.account.id) if scene.victim["vpc"] in (call["resource"], *call.get("names", ()))]
+    assert "turned" not in scenario.account.eks.list_clusters()["clusters"]
+    assert scenario.account.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    named = [call for call in on.calls(mark, scenario.account.id) if scenario.victim["vpc"] in (call["resource"], *call.get("names", ()))]
     assert actions([call for call in named if call.get("session")]) == []
-    scene.account.ec2.delete_security_group(GroupId=group)
+    scenario.account.ec2.delete_security_group(GroupId=group)
 
 
-def test_narrowed_allowlist_stalls_without_changes_and_allows_deletion(on, scene):
-    landing = cluster("search-landing", "team-search", **SHARED, network=existing(*scene.landing), addons=[])
+def test_narrowed_allowlist_stalls_without_changes_and_allows_deletion(on, scenario):
+    landing = cluster("search-landing", "team-search", **SHARED, network=existing(*scenario.landing), addons=[])
     shared = on.api.get("keelson.dev/v1alpha1", "AwsAccount", "shared", None)
     try:
         mark = on.mark()
         on.api.patch("keelson.dev/v1alpha1", "AwsAccount", "shared", {"spec": {"allowedVpcIds": []}}, None)
         on.await_condition(landing, "Stalled", reason="AccessDenied", timeout=30)
-        assert actions(on.writes(mark, scene.account.id)) == []
+        assert actions(on.writes(mark, scenario.account.id)) == []
         on.delete(landing, timeout=60)
-        until(lambda: "search-landing" not in scene.account.eks.list_clusters()["clusters"], 10, "the deletion")
+        until(lambda: "search-landing" not in scenario.account.eks.list_clusters()["clusters"], 10, "the deletion")
     finally:
         lists = {name: shared["spec"].get(name, []) for name in ALLOWLISTS}
         on.api.patch("keelson.dev/v1alpha1", "AwsAccount", "shared", {"spec": lists}, None)
 
 
-def test_victims_resources_are_unchanged(scene):
-    assert resources_of(scene.account, "vault") == scene.victim
-    group = scene.account.ec2.describe_security_groups(GroupIds=[scene.victim["group"]])["SecurityGroups"][0]
+def test_victims_resources_are_unchanged(scenario):
+    assert resources_of(scenario.account, "vault") == scenario.victim
+    group = scenario.account.ec2.describe_security_groups(GroupIds=[scenario.victim["group"]])["SecurityGroups"][0]
     assert "search" not in json.dumps(group)

@@ -21,7 +21,7 @@ DEFAULT = aws_account("default", ACCOUNT, allowedNamespaces=[OTHER_TEAM], allowe
 
 
 @dataclass
-class Scene:
+class Scenario:
     on: Stage
     tenant: Tenant
     # Position in the call log before the first attempt.
@@ -29,57 +29,57 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene():
+def scenario():
     with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as on:
         install_admission(on)
         attacker = tenant(on, ATTACKER)
         on.start(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
-        yield Scene(on, attacker, on.mark())
+        yield Scenario(on, attacker, on.mark())
 
 
-def test_without_an_account_no_aws_call_is_made(scene):
+def test_without_an_account_no_aws_call_is_made(scenario):
     """Without any AwsAccount, every namespace could otherwise use the operator's credentials."""
-    item = scene.tenant.object("EksCluster", "ambient", SPEC)
-    scene.tenant.api.apply(item)
-    found = scene.on.await_condition(item, "Stalled", reason="AccessDenied", timeout=30)
+    item = scenario.tenant.object("EksCluster", "ambient", SPEC)
+    scenario.tenant.api.apply(item)
+    found = scenario.on.await_condition(item, "Stalled", reason="AccessDenied", timeout=30)
     message = conditions(found)["Ready"]["message"]
     assert "spec.accountRef is not set" in message and 'AwsAccount "default"' in message
-    assert actions(scene.on.calls(scene.mark)) == []
+    assert actions(scenario.on.calls(scenario.mark)) == []
     # Nothing was created, so no finalizer keeps the object.
-    scene.on.delete(item)
+    scenario.on.delete(item)
 
 
-def test_require_account_ref_component_rejects_objects_without_an_account(scene):
+def test_require_account_ref_component_rejects_objects_without_an_account(scenario):
     component = CHECKOUT / "deploy" / "require-account-ref"
     kustomization = yaml.safe_load((component / "kustomization.yaml").read_text())
     assert (kustomization["kind"], kustomization["resources"]) == ("Component", ["admission-policy.yaml"])
     policy = documents(component / "admission-policy.yaml")
-    scene.on.apply(*policy)
-    item = scene.tenant.object("EksCluster", "required", SPEC)
+    scenario.on.apply(*policy)
+    item = scenario.tenant.object("EksCluster", "required", SPEC)
 
     def rejection() -> str | None:
-        error = scene.tenant.apply_error(item)
+        error = scenario.tenant.apply_error(item)
         if error is None:
-            scene.on.forget(item)
+            scenario.on.forget(item)
         return error if error and "is required here" in error else None
 
     error = until(rejection, 30, "the rejection at admission")
     assert "spec.accountRef is required here" in error
     named = {**SPEC, "accountRef": {"name": "not-there-yet"}}
-    assert scene.tenant.apply_error(scene.tenant.object("EksCluster", "named", named)) is None
-    scene.on.delete(scene.tenant.object("EksCluster", "named", named))
+    assert scenario.tenant.apply_error(scenario.tenant.object("EksCluster", "named", named)) is None
+    scenario.on.delete(scenario.tenant.object("EksCluster", "named", named))
     for one in policy:
-        scene.on.api.delete(one["apiVersion"], one["kind"], one["metadata"]["name"])
+        scenario.on.api.delete(one["apiVersion"], one["kind"], one["metadata"]["name"])
     # As before, only the operator refuses it.
-    until(lambda: scene.tenant.apply_error(item) is None, 30, "removal of the policy")
-    scene.on.delete(item)
+    until(lambda: scenario.tenant.apply_error(item) is None, 30, "removal of the policy")
+    scenario.on.delete(item)
 
 
-def test_default_account_is_limited_to_its_allowed_namespaces(scene):
+def test_default_account_is_limited_to_its_allowed_namespaces(scenario):
     """Enforced at admission, and by the operator where admission does not run."""
-    on = scene.on
-    before = scene.tenant.object("EksCluster", "before", SPEC)
-    scene.tenant.api.apply(before)
+    on = scenario.on
+    before = scenario.tenant.object("EksCluster", "before", SPEC)
+    scenario.tenant.api.apply(before)
     on.await_condition(before, "Stalled", reason="AccessDenied", timeout=30)
     on.apply(DEFAULT)
     on.await_condition(DEFAULT, timeout=30)
@@ -90,10 +90,10 @@ def test_default_account_is_limited_to_its_allowed_namespaces(scene):
         return "allowedNamespaces" in on.condition(before)["message"]
 
     until(refused, 30, "the refusal by the default account")
-    after = scene.tenant.object("EksCluster", "after", SPEC)
+    after = scenario.tenant.object("EksCluster", "after", SPEC)
 
     def rejection_at_admission() -> str | None:
-        error = scene.tenant.apply_error(after)
+        error = scenario.tenant.apply_error(after)
         if error is None:
             on.forget(after)
         return error
@@ -104,14 +104,14 @@ def test_default_account_is_limited_to_its_allowed_namespaces(scene):
     on.delete(before)
 
 
-def test_default_account_is_used_within_its_limits(scene):
-    on = scene.on
-    item = scene.tenant.object("EksCluster", "allowed", SPEC)
+def test_default_account_is_used_within_its_limits(scenario):
+    on = scenario.on
+    item = scenario.tenant.object("EksCluster", "allowed", SPEC)
     on.apply({**DEFAULT, "spec": {**DEFAULT["spec"], "allowedNamespaces": [ATTACKER]}})
-    until(lambda: scene.tenant.apply_error(item) is None, 30, "admission")
+    until(lambda: scenario.tenant.apply_error(item) is None, 30, "admission")
     on.await_condition(item, "ControlPlaneReady", timeout=60)
-    elsewhere = scene.tenant.object("EksCluster", "elsewhere", {**SPEC, "region": "us-east-1"})
-    error = scene.tenant.apply_error(elsewhere)
+    elsewhere = scenario.tenant.object("EksCluster", "elsewhere", {**SPEC, "region": "us-east-1"})
+    error = scenario.tenant.apply_error(elsewhere)
     assert error and 'may not be used in region "us-east-1"' in error
     on.delete(item)
     assert on.account().inventory() == {}
