@@ -122,7 +122,7 @@ def create_ready(pair: Pair) -> None:
         pair.on.ready(*pair.items)
 
 
-def test_kill_after_every_write_creates_no_duplicates(on, pair, capsys):
+def test_kill_after_every_write_creates_each_resource_exactly_once(on, pair, capsys):
     pair.apply()
     run = killed_at(on, pair.account.id, pair.ready)
     with capsys.disabled():
@@ -142,7 +142,7 @@ def test_kill_after_every_write_creates_no_duplicates(on, pair, capsys):
 
 
 @pytest.mark.parametrize(("stride", "when"), [(4, "after"), (7, "before")])
-def test_kill_with_several_writes_in_flight_creates_no_duplicates(on, pair, capsys, stride, when):
+def test_kill_with_several_writes_in_flight_creates_each_resource_exactly_once(on, pair, capsys, stride, when):
     pair.apply()
     run = killed_at(on, pair.account.id, pair.ready, stride, when)
     with capsys.disabled():
@@ -196,7 +196,7 @@ def test_panic_after_a_write_creates_no_duplicates(on, pair):
     pair.assert_nothing_left()
 
 
-def test_lost_responses_to_all_writes_create_no_duplicates(on, pair):
+def test_lost_responses_to_all_writes_create_each_resource_exactly_once(on, pair):
     """Each write is applied, then the connection is reset: the operator keeps running without the response."""
     on.aws.add_fault({"write": True, "account": pair.account.id}, {"drop": True})
     try:
@@ -228,7 +228,7 @@ def test_stale_reads_create_no_duplicates(on, pair):
     pair.assert_nothing_left()
 
 
-def test_kill_during_stale_reads_creates_no_duplicates(on, pair, capsys):
+def test_kill_during_stale_reads_creates_each_resource_exactly_once(on, pair, capsys):
     """The next process does not see the resources of the killed one yet: it depends on the record in status."""
     pair.apply()
     rule = on.aws.add_fault({"write": False, "account": pair.account.id}, {"stale": 0.7})

@@ -233,7 +233,7 @@ def test_object_with_preexisting_excess_metadata_can_be_edited_and_deleted(on, m
     on.delete(oversized)
 
 
-def test_normal_configuration_is_accepted_and_preexisting_poison_can_be_deleted(on, operator, mallory, admission):
+def test_normal_configuration_is_accepted_and_preexisting_unreadable_object_can_be_deleted(on, operator, mallory, admission):
     sensible = {"env": {"WARM_IP_TARGET": "2"}, "tolerations": [{"key": "a", "operator": "Exists"}], "x": nested(10)}
     item = apply(mallory, cluster(mallory, "sensible", sensible, suspend=True))
     on.delete(item)
