@@ -16,7 +16,7 @@ def rows(say) -> list[Figure]:
         create = killed_at(on, made.account.id, made.ready)
         made.assert_one_of_each()
         say(create.told("create"))
-        made.ask_to_go()
+        made.request_deletion()
         delete = killed_at(on, made.account.id, made.gone)
         made.assert_nothing_left()
         say(delete.told("delete"))

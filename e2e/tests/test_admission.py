@@ -1,6 +1,6 @@
-"""What the real API server says to manifests: which it takes, with which defaults, and what it refuses.
+"""How the real API server validates manifests: what it accepts and rejects, and which defaults it sets.
 
-No operator runs: all of this is said by the CRDs, before anything is stored.
+No operator runs: the CRDs enforce all of this at admission.
 """
 
 import json
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from admission import API, Refused, account, cluster, gitops, merged, node_group, plan_approval
+from admission import API, Rejected, account, cluster, gitops, merged, node_group, plan_approval
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import ApiError, KubeApi, documents
 from keelson_harness.places import CRDS, EXAMPLES
@@ -51,67 +51,67 @@ def post(api: KubeApi, item: dict, dry_run: bool = False) -> dict:
 
 
 def write_status(api: KubeApi, kind: str, status: dict) -> None:
-    """Writes what the operator writes about what runs."""
+    """Writes status as the operator would."""
     if status:
         api.patch(API, kind, "demo", {"status": status}, subresource="status")
 
 
-def refusal(call) -> str:
-    with pytest.raises(ApiError) as refused:
+def rejection_message(call) -> str:
+    with pytest.raises(ApiError) as rejected:
         call()
-    assert refused.value.code == 422, refused.value
-    return refused.value.message
+    assert rejected.value.code == 422, rejected.value
+    return rejected.value.message
 
 
-def assert_says(message: str, case: Refused) -> None:
+def assert_names_field_and_advice(message: str, case: Rejected) -> None:
     # A missing field is named by its parent's path and its own name.
     assert case.where in message, message
     assert case.advice in message, message
 
 
-@pytest.mark.parametrize(("kind", "base", "case"), cases("WRONG"))
-def test_a_wrong_value_is_refused_with_what_to_write(api, kind, base, case):
+@pytest.mark.parametrize(("kind", "base", "case"), cases("INVALID"))
+def test_invalid_value_is_rejected_with_advice(api, kind, base, case):
     item = manifest(kind, merged(base, case.change), case.name)
-    assert_says(refusal(lambda: post(api, item, dry_run=True)), case)
+    assert_names_field_and_advice(rejection_message(lambda: post(api, item, dry_run=True)), case)
 
 
 @pytest.fixture
-def made(api) -> Iterator:
-    """Makes an object for one test."""
+def create(api) -> Iterator:
+    """Creates objects for one test."""
     names: list[tuple[str, str]] = []
 
-    def make(kind: str, spec: dict, name: str = "demo") -> dict:
+    def create_object(kind: str, spec: dict, name: str = "demo") -> dict:
         names.append((kind, name))
         return post(api, manifest(kind, spec, name))
 
-    yield make
+    yield create_object
     for kind, name in names:
         api.delete(API, kind, name)
         api.wait_gone(API, kind, name)
 
 
 @pytest.mark.parametrize(("kind", "base", "case"), cases("IMMUTABLE"))
-def test_an_edit_of_what_cannot_change_is_refused_with_what_to_do(api, made, kind, base, case):
-    before = made(kind, merged(base, case.start))
+def test_edit_of_immutable_field_is_rejected_with_advice(api, create, kind, base, case):
+    before = create(kind, merged(base, case.start))
     write_status(api, kind, case.status)
-    message = refusal(lambda: api.patch(API, kind, "demo", {"spec": case.change}))
-    assert_says(message, case)
+    message = rejection_message(lambda: api.patch(API, kind, "demo", {"spec": case.change}))
+    assert_names_field_and_advice(message, case)
     assert api.get(API, kind, "demo")["spec"] == before["spec"]
 
 
 @pytest.mark.parametrize(("kind", "base", "case"), cases("CHANGEABLE"))
-def test_an_edit_of_what_can_change_is_taken(api, made, kind, base, case):
-    made(kind, merged(base, case.start))
+def test_edit_of_mutable_field_is_accepted(api, create, kind, base, case):
+    create(kind, merged(base, case.start))
     write_status(api, kind, case.status)
     api.patch(API, kind, "demo", {"spec": case.change})
 
 
-def test_every_rule_of_the_crds_has_a_case_that_it_refuses():
+def test_every_crd_validation_rule_has_a_rejected_case():
     advice = [
         case.advice
         for tables in TABLES.values()
         for table, _ in tables
-        for case in (*table.WRONG, *table.IMMUTABLE)
+        for case in (*table.INVALID, *table.IMMUTABLE)
     ]
 
     def messages(schema: object) -> Iterator[str]:
@@ -131,19 +131,19 @@ def test_every_rule_of_the_crds_has_a_case_that_it_refuses():
         for message in messages(crd)
     }
     assert len(rules) > 80
-    assert [rule for rule in sorted(rules) if not any(words in rule for words in advice)] == []
+    assert [rule for rule in sorted(rules) if not any(text in rule for text in advice)] == []
 
 
 @pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
-def test_examples_are_taken_as_they_are(api, example):
+def test_examples_are_accepted_unchanged(api, example):
     for item in documents(example):
         namespace = item["metadata"].get("namespace", "default")
         api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         post(api, item, dry_run=True)
 
 
-def test_defaults_stand_in_the_object(api, made):
-    assert made("EksCluster", gitops.BASE)["spec"] == {
+def test_defaults_are_written_into_the_spec(api, create):
+    assert create("EksCluster", gitops.BASE)["spec"] == {
         **gitops.BASE,
         "changePolicy": "Automatic",
         "driftPolicy": "Correct",
@@ -193,7 +193,7 @@ def test_defaults_stand_in_the_object(api, made):
             }
         },
     }
-    assert made("NodeGroup", node_group.BASE)["spec"] == {
+    assert create("NodeGroup", node_group.BASE)["spec"] == {
         "clusterRef": {"name": "demo"},
         "scaling": {"min": 2, "max": 4, "desiredPolicy": "Initial"},
         "releaseVersion": "Latest",
@@ -205,8 +205,8 @@ def test_defaults_stand_in_the_object(api, made):
     }
 
 
-def test_a_list_that_git_narrows_loses_what_stood_in_it_by_default(api):
-    """Server-side apply merges sets and maps: 0.0.0.0/0 would have stayed beside the range that was meant to replace it."""
+def test_list_narrowed_in_git_loses_its_default_items(api):
+    """Server-side apply merges set and map lists: 0.0.0.0/0 would remain next to the range that replaces it."""
     item = {
         "apiVersion": "keelson.dev/v1alpha1",
         "kind": "EksCluster",
@@ -217,15 +217,15 @@ def test_a_list_that_git_narrows_loses_what_stood_in_it_by_default(api):
     assert before["endpointAccess"]["publicCidrs"] == ["0.0.0.0/0"] and len(before["addons"]) == 4
     item["spec"]["endpointAccess"] = {"publicCidrs": ["203.0.113.0/24"]}
     item["spec"]["addons"] = [{"name": "vpc-cni"}]
-    fewer = ["source-controller", "kustomize-controller"]
-    item["spec"]["gitops"]["flux"]["components"] = fewer
+    components = ["source-controller", "kustomize-controller"]
+    item["spec"]["gitops"]["flux"]["components"] = components
     after = api.apply(item, field_manager="flux")["spec"]
     assert after["endpointAccess"]["publicCidrs"] == ["203.0.113.0/24"]
     assert [addon["name"] for addon in after["addons"]] == ["vpc-cni"]
-    assert after["gitops"]["flux"]["components"] == fewer
+    assert after["gitops"]["flux"]["components"] == components
 
 
-def test_no_list_with_a_default_is_merged():
+def test_lists_with_defaults_are_atomic():
     def lists(schema: dict, path: str) -> Iterator[tuple[str, dict]]:
         if schema.get("type") == "array" and schema.get("default"):
             yield path, schema
@@ -244,18 +244,18 @@ def test_no_list_with_a_default_is_merged():
     assert set(found.values()) == {"atomic"}, found
 
 
-def test_a_default_does_not_contradict_the_other_choice(api, made):
+def test_default_does_not_conflict_with_the_alternative_field(api, create):
     existing = {"existing": {"subnetIds": ["subnet-1", "subnet-2"]}}
-    assert made("EksCluster", {**cluster.BASE, "network": existing})["spec"]["network"] == existing
+    assert create("EksCluster", {**cluster.BASE, "network": existing})["spec"]["network"] == existing
     by_id = {"ids": ["subnet-1"]}
-    assert made("NodeGroup", {**node_group.BASE, "subnets": by_id})["spec"]["subnets"] == by_id
+    assert create("NodeGroup", {**node_group.BASE, "subnets": by_id})["spec"]["subnets"] == by_id
 
 
 CONDITION = {"message": "", "observedGeneration": 1, "lastTransitionTime": "2026-11-21T10:00:00Z"}
 
 
-def test_columns_of_clusters_are_those_of_the_contract(api, made):
-    made("EksCluster", cluster.BASE)
+def test_ekscluster_columns_match_the_contract(api, create):
+    create("EksCluster", cluster.BASE)
     status = {
         "conditions": [{"type": "Ready", "status": "False", "reason": "Upgrading", **CONDITION}],
         "version": "1.33",
@@ -272,8 +272,8 @@ def test_columns_of_clusters_are_those_of_the_contract(api, made):
     assert row.split()[7:] == ["eu-west-1", "123456789012", status["endpoint"]]
 
 
-def test_columns_of_node_groups_are_those_of_the_contract(api, made):
-    made("NodeGroup", {**node_group.BASE, "instanceTypes": ["m7i.large", "m7a.large"]})
+def test_nodegroup_columns_match_the_contract(api, create):
+    create("NodeGroup", {**node_group.BASE, "instanceTypes": ["m7i.large", "m7a.large"]})
     status = {
         "conditions": [{"type": "Ready", "status": "True", "reason": "Available", **CONDITION}],
         "version": "1.33",
@@ -289,49 +289,49 @@ def test_columns_of_node_groups_are_those_of_the_contract(api, made):
     assert api.table(API, "NodeGroup", name="demo").splitlines()[0].split() == narrow
 
 
-def test_short_names_are_those_of_the_contract(api):
+def test_short_names_match_the_contract(api):
     resources = api.request("GET", f"/apis/{API}").json()["resources"]
     short = {item["kind"]: item.get("shortNames") for item in resources if "/" not in item["name"]}
     assert short == {"EksCluster": ["ekc"], "NodeGroup": ["ng"], "AwsAccount": None, "PlanApproval": ["pa"]}
 
 
-def test_scale_reads_what_aws_has_and_writes_desired(api, made):
-    made("NodeGroup", node_group.BASE)
+def test_scale_subresource_reads_status_replicas_and_writes_desired(api, create):
+    create("NodeGroup", node_group.BASE)
     api.patch(API, "NodeGroup", "demo", {"status": {"replicas": 2}}, subresource="status")
     scaled = api.patch(API, "NodeGroup", "demo", {"spec": {"replicas": 3}}, subresource="scale")
     assert (scaled["spec"]["replicas"], scaled["status"]["replicas"]) == (3, 2)
     assert api.get(API, "NodeGroup", "demo")["spec"]["scaling"]["desired"] == 3
     too_many = {"spec": {"replicas": 5}}
-    message = refusal(lambda: api.patch(API, "NodeGroup", "demo", too_many, subresource="scale"))
+    message = rejection_message(lambda: api.patch(API, "NodeGroup", "demo", too_many, subresource="scale"))
     assert "spec.scaling.desired" in message and "from min to max" in message
 
 
-def test_node_groups_are_found_by_their_cluster(api, made):
-    made("NodeGroup", node_group.BASE, "one")
-    made("NodeGroup", {**node_group.BASE, "clusterRef": {"name": "other"}}, "two")
+def test_node_groups_are_selectable_by_cluster(api, create):
+    create("NodeGroup", node_group.BASE, "one")
+    create("NodeGroup", {**node_group.BASE, "clusterRef": {"name": "other"}}, "two")
     params = {"fieldSelector": "spec.clusterRef.name=other"}
     found = api.request("GET", api.path(API, "NodeGroup"), params=params).json()["items"]
     assert [item["metadata"]["name"] for item in found] == ["two"]
 
 
-def test_status_is_its_own_subresource(api, made):
+def test_status_is_a_separate_subresource(api, create):
     """Status cannot be forged through the object, nor a spec changed through its status."""
-    made("EksCluster", cluster.BASE)
+    create("EksCluster", cluster.BASE)
     api.patch(API, "EksCluster", "demo", {"status": {"arn": "forged"}})
     assert "arn" not in api.get(API, "EksCluster", "demo")["status"]
     api.patch(API, "EksCluster", "demo", {"spec": {"suspend": True}}, subresource="status")
     assert api.get(API, "EksCluster", "demo")["spec"]["suspend"] is False
 
 
-def test_null_is_a_field_left_out(api):
-    """Templates leave them behind."""
+def test_null_field_equals_an_omitted_field(api):
+    """Templates render nulls."""
     nulls = {"roleArn": None, "gitops": None, "logging": None, "addons": None, "changePolicy": None}
-    made = post(api, manifest("EksCluster", {**cluster.BASE, **nulls}), dry_run=True)["spec"]
-    assert made["changePolicy"] == "Automatic" and len(made["addons"]) == 4
-    assert all(made.get(name) is None for name in ("roleArn", "gitops", "logging"))
+    spec = post(api, manifest("EksCluster", {**cluster.BASE, **nulls}), dry_run=True)["spec"]
+    assert spec["changePolicy"] == "Automatic" and len(spec["addons"]) == 4
+    assert all(spec.get(name) is None for name in ("roleArn", "gitops", "logging"))
 
 
-def test_a_misspelt_field_is_refused_by_strict_clients(api):
-    with pytest.raises(ApiError) as refused:
+def test_misspelt_field_is_rejected_by_strict_validation(api):
+    with pytest.raises(ApiError) as rejected:
         post(api, manifest("EksCluster", {**cluster.BASE, "versoin": "1.34"}), dry_run=True)
-    assert 'unknown field "spec.versoin"' in refused.value.message
+    assert 'unknown field "spec.versoin"' in rejected.value.message

@@ -1,4 +1,4 @@
-"""`adoptionPolicy: Adopt`: what is there is taken over as it is, but for what the spec names; and nothing else ever is."""
+"""`adoptionPolicy: Adopt`: existing resources are adopted unchanged, except for fields that the spec sets; nothing else is ever adopted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def on():
         yield started
 
 
-class Theirs:
-    """A cluster of somebody else's, and the manifest that `keelson import` writes of it."""
+class ForeignCluster:
+    """A cluster that Keelson did not create, and the manifest that `keelson import` writes for it."""
 
     def __init__(self, on: Stage):
         self.on = on
@@ -50,219 +50,219 @@ class Theirs:
 
 
 @pytest.fixture
-def theirs(on) -> Iterator[Theirs]:
-    made = Theirs(on)
-    yield made
+def foreign(on) -> Iterator[ForeignCluster]:
+    created = ForeignCluster(on)
+    yield created
     on.aws.clear_faults()
-    on.forget(*made.items)
+    on.forget(*created.items)
 
 
-def stalls(on: Stage, theirs: Theirs, item: dict, *says: str, reason: str) -> None:
-    """It comes to nothing, nor does its node group, and says why; and AWS is as it was."""
+def assert_stalled(on: Stage, foreign: ForeignCluster, item: dict, *texts: str, reason: str) -> None:
+    """The cluster stalls with these texts in its message, its node group is not ready, and AWS is unchanged."""
     since = on.mark()
-    with on.operator("--drift-interval=2s", account=theirs.account.id):
-        on.apply(item, theirs.group)
+    with on.operator("--drift-interval=2s", account=foreign.account.id):
+        on.apply(item, foreign.group)
         on.await_condition(item, "Stalled", reason=reason)
-        told = on.condition(item, "Stalled")
-        for part in says:
-            assert part in told["message"], told
-        rests(on, theirs.account, 2)
-        assert on.condition(theirs.group)["status"] != "True"
-        assert actions(theirs.writes(since)) == []
-        on.delete(theirs.group, item)
-    assert actions(theirs.writes(since)) == []
-    assert picture(theirs.account) == theirs.before
+        stalled = on.condition(item, "Stalled")
+        for text in texts:
+            assert text in stalled["message"], stalled
+        rests(on, foreign.account, 2)
+        assert on.condition(foreign.group)["status"] != "True"
+        assert actions(foreign.writes(since)) == []
+        on.delete(foreign.group, item)
+    assert actions(foreign.writes(since)) == []
+    assert picture(foreign.account) == foreign.before
 
 
-def of_the_cluster(call: dict, name: str) -> bool:
-    """Not of what is in it."""
+def is_cluster_call(call: dict, name: str) -> bool:
+    """Whether the call concerns the cluster itself, not a resource in it."""
     return call["service"] == "eks" and unquote(call["resource"]).rpartition(":cluster/")[2] == name
 
 
-def test_what_is_there_is_refused_unless_the_spec_says_adopt(on, theirs):
-    theirs.cluster["spec"].pop("adoptionPolicy")
-    says = ("already exists and does not belong to this object", "adoptionPolicy: Adopt")
-    stalls(on, theirs, theirs.cluster, *says, reason="NotOwned")
+def test_existing_cluster_is_refused_without_adopt_policy(on, foreign):
+    foreign.cluster["spec"].pop("adoptionPolicy")
+    texts = ("already exists and does not belong to this object", "adoptionPolicy: Adopt")
+    assert_stalled(on, foreign, foreign.cluster, *texts, reason="NotOwned")
 
 
-def test_what_another_object_owns_is_never_taken_over(on, theirs):
-    arn = theirs.described()["arn"]
+def test_cluster_owned_by_another_object_is_never_adopted(on, foreign):
+    arn = foreign.described()["arn"]
     tags = {"keelson.dev/owner": "uid-of-another", "keelson.dev/cluster": "default/other"}
-    theirs.account.eks.tag_resource(resourceArn=arn, tags=tags)
-    theirs.before = picture(theirs.account)
-    says = ("belongs to default/other (UID uid-of-another)", "deletionPolicy: Retain")
-    stalls(on, theirs, theirs.cluster, *says, reason="NotOwned")
+    foreign.account.eks.tag_resource(resourceArn=arn, tags=tags)
+    foreign.before = picture(foreign.account)
+    texts = ("belongs to default/other (UID uid-of-another)", "deletionPolicy: Retain")
+    assert_stalled(on, foreign, foreign.cluster, *texts, reason="NotOwned")
 
 
-def test_a_network_and_a_role_of_its_own_are_refused_before_anything_is_made(on, theirs):
-    own = reference(theirs.account)
-    item = cluster(theirs.name, version="1.34", adoptionPolicy="Adopt", accountRef=own)
-    says = ("network: {existing: {subnetIds: [subnet-", "roleArn: arn:aws:iam::")
-    stalls(on, theirs, item, *says, reason="InvalidSpec")
+def test_adopt_with_managed_network_and_role_is_refused_before_any_write(on, foreign):
+    own = reference(foreign.account)
+    item = cluster(foreign.name, version="1.34", adoptionPolicy="Adopt", accountRef=own)
+    texts = ("network: {existing: {subnetIds: [subnet-", "roleArn: arn:aws:iam::")
+    assert_stalled(on, foreign, item, *texts, reason="InvalidSpec")
 
 
-def test_what_cannot_be_changed_keeps_it_from_being_taken_over(on, theirs):
-    spec = theirs.cluster["spec"]
+def test_immutable_field_mismatch_prevents_adoption(on, foreign):
+    spec = foreign.cluster["spec"]
     spec["kubernetesNetwork"] = {"serviceCidr": "10.77.0.0/16"}
     since = on.mark()
-    with on.operator("--drift-interval=2s", account=theirs.account.id):
-        on.apply(*theirs.items)
-        on.await_condition(theirs.cluster, "Stalled", reason="InvalidSpec")
-        assert "serviceCidr" in on.condition(theirs.cluster, "Stalled")["message"]
-        rests(on, theirs.account, 2)
-        assert actions(theirs.writes(since)) == []
+    with on.operator("--drift-interval=2s", account=foreign.account.id):
+        on.apply(*foreign.items)
+        on.await_condition(foreign.cluster, "Stalled", reason="InvalidSpec")
+        assert "serviceCidr" in on.condition(foreign.cluster, "Stalled")["message"]
+        rests(on, foreign.account, 2)
+        assert actions(foreign.writes(since)) == []
 
 
-def test_only_what_the_spec_names_is_changed_and_whose_it_is_comes_last(on, theirs):
-    theirs.cluster["spec"]["logging"] = ["api"]
-    theirs.cluster["spec"]["tags"] = {"team": "shop"}
-    theirs.group["spec"]["labels"] = {"workload": "batch"}
+def test_adoption_changes_only_specified_fields_and_writes_owner_tags_last(on, foreign):
+    foreign.cluster["spec"]["logging"] = ["api"]
+    foreign.cluster["spec"]["tags"] = {"team": "shop"}
+    foreign.group["spec"]["labels"] = {"workload": "batch"}
     since = on.mark()
-    with on.operator("--drift-interval=2s", account=theirs.account.id):
-        on.apply(*theirs.items)
-        on.ready(*theirs.items)
-        writes = theirs.writes(since)
+    with on.operator("--drift-interval=2s", account=foreign.account.id):
+        on.apply(*foreign.items)
+        on.ready(*foreign.items)
+        writes = foreign.writes(since)
         changes = [call for call in writes if call["action"] not in TAGGING]
         assert {c["action"] for c in changes} == {"UpdateClusterConfig", "UpdateNodegroupConfig"}
         assert len(changes) == 2, actions(changes)
-        of_cluster = [c["action"] for c in writes if of_the_cluster(c, theirs.name)]
-        # The user's tag goes along with the change.
-        assert of_cluster == ["TagResource", "UpdateClusterConfig", "TagResource"]
-        rests(on, theirs.account)
+        cluster_actions = [c["action"] for c in writes if is_cluster_call(c, foreign.name)]
+        # The user's tag is written with the change.
+        assert cluster_actions == ["TagResource", "UpdateClusterConfig", "TagResource"]
+        rests(on, foreign.account)
 
-        # An edit afterwards changes exactly that field.
-        after, edited = picture(theirs.account), on.mark()
-        on.api.patch(*key_of(theirs.cluster)[:3], {"spec": {"zonalShift": True}})
-        until(lambda: "zonalShiftConfig" in theirs.described(), 30, "the edit")
-        on.ready(*theirs.items)
-        assert [c["action"] for c in theirs.writes(edited)] == ["UpdateClusterConfig"]
-        now = picture(theirs.account)
-        assert now.pop(f"cluster {theirs.name}") != after.pop(f"cluster {theirs.name}")
+        # A later edit changes exactly that field.
+        after, edited = picture(foreign.account), on.mark()
+        on.api.patch(*key_of(foreign.cluster)[:3], {"spec": {"zonalShift": True}})
+        until(lambda: "zonalShiftConfig" in foreign.described(), 30, "the edit")
+        on.ready(*foreign.items)
+        assert [c["action"] for c in foreign.writes(edited)] == ["UpdateClusterConfig"]
+        now = picture(foreign.account)
+        assert now.pop(f"cluster {foreign.name}") != after.pop(f"cluster {foreign.name}")
         assert now == after
 
 
-def test_a_node_group_of_another_owner_stays_its_own(on, theirs):
-    described = {"clusterName": theirs.name, "nodegroupName": "workers"}
-    arn = theirs.account.eks.describe_nodegroup(**described)["nodegroup"]["nodegroupArn"]
-    theirs.account.eks.tag_resource(resourceArn=arn, tags={"keelson.dev/owner": "another"})
-    with on.operator(account=theirs.account.id):
-        on.apply(*theirs.items)
-        on.await_condition(theirs.group, "Stalled", reason="NotOwned")
-        told = on.condition(theirs.group, "Stalled")["message"]
-        assert "node group workers" in told and "already exists" in told
-        tags = theirs.account.eks.describe_nodegroup(**described)["nodegroup"]["tags"]
+def test_node_group_of_another_owner_is_not_adopted(on, foreign):
+    described = {"clusterName": foreign.name, "nodegroupName": "workers"}
+    arn = foreign.account.eks.describe_nodegroup(**described)["nodegroup"]["nodegroupArn"]
+    foreign.account.eks.tag_resource(resourceArn=arn, tags={"keelson.dev/owner": "another"})
+    with on.operator(account=foreign.account.id):
+        on.apply(*foreign.items)
+        on.await_condition(foreign.group, "Stalled", reason="NotOwned")
+        message = on.condition(foreign.group, "Stalled")["message"]
+        assert "node group workers" in message and "already exists" in message
+        tags = foreign.account.eks.describe_nodegroup(**described)["nodegroup"]["tags"]
         assert tags == {"keelson.dev/owner": "another"}
 
 
-def test_killed_at_every_write_it_is_taken_over_and_let_go_of_as_if_nothing_had_been(
-    on, theirs, capsys
+def test_adoption_and_release_survive_a_kill_at_every_write(
+    on, foreign, capsys
 ):
-    on.apply(*theirs.items)
-    run = killed_at(on, theirs.account.id, theirs.is_ready)
+    on.apply(*foreign.items)
+    run = killed_at(on, foreign.account.id, foreign.is_ready)
     with capsys.disabled():
         print(f"\n  {run.told('adoption')}")
     assert len(run.points) >= 5
-    assert picture(theirs.account, without_ours=True) == theirs.before
-    owned = [k for k, value in picture(theirs.account).items() if "keelson.dev/owner" in str(value)]
+    assert picture(foreign.account, without_ours=True) == foreign.before
+    owned = [k for k, value in picture(foreign.account).items() if "keelson.dev/owner" in str(value)]
     kinds = ("cluster ", "add-on ", "entry ", "pod identity ", "node group ", "oidc-provider/")
     assert [kind for kind in kinds if not any(kind in key for key in owned)] == []
 
-    for item in theirs.items:
+    for item in foreign.items:
         on.api.delete(*key_of(item))
-    run = killed_at(on, theirs.account.id, lambda: not theirs.found())
+    run = killed_at(on, foreign.account.id, lambda: not foreign.found())
     with capsys.disabled():
         print(f"\n  {run.told('release')}")
     assert len(run.points) >= 5
-    assert_released(theirs.account, theirs.before, f"default/{theirs.name}")
+    assert_released(foreign.account, foreign.before, f"default/{foreign.name}")
 
 
-def test_killed_at_every_write_of_a_taking_over_with_changes_it_comes_to_the_same(
-    on, theirs, capsys
+def test_adoption_with_changes_survives_a_kill_at_every_write(
+    on, foreign, capsys
 ):
-    theirs.cluster["spec"].update(logging=["api"], tags={"team": "shop"}, deletionProtection=True)
-    theirs.group["spec"].update(labels={"workload": "batch"}, update={"maxUnavailable": 2})
-    on.apply(*theirs.items)
-    run = killed_at(on, theirs.account.id, theirs.is_ready)
+    foreign.cluster["spec"].update(logging=["api"], tags={"team": "shop"}, deletionProtection=True)
+    foreign.group["spec"].update(labels={"workload": "batch"}, update={"maxUnavailable": 2})
+    on.apply(*foreign.items)
+    run = killed_at(on, foreign.account.id, foreign.is_ready)
     with capsys.disabled():
         print(f"\n  {run.told('adoption with changes')}")
     assert len(run.points) >= 10
-    described = theirs.described()
+    described = foreign.described()
     assert described["logging"]["clusterLogging"][0] == {"types": ["api"], "enabled": True}
     assert described["deletionProtection"] is True and described["tags"]["team"] == "shop"
-    of = {"clusterName": theirs.name, "nodegroupName": "workers"}
-    group = theirs.account.eks.describe_nodegroup(**of)["nodegroup"]
+    of = {"clusterName": foreign.name, "nodegroupName": "workers"}
+    group = foreign.account.eks.describe_nodegroup(**of)["nodegroup"]
     assert (group["labels"], group["updateConfig"]["maxUnavailable"]) == ({"workload": "batch"}, 2)
-    # Each change was made once.
+    # Each change is written once.
     updates = [point for point in run.writes if ":Update" in point]
     assert len(updates) == 3, updates
-    made = [point for point in run.writes if ":Create" in point and "CreateTags" not in point]
-    assert made == []
+    created = [point for point in run.writes if ":Create" in point and "CreateTags" not in point]
+    assert created == []
 
 
-def test_a_fargate_profile_that_is_listed_is_taken_over(on, theirs):
+def test_fargate_profile_in_the_spec_is_adopted(on, foreign):
     pods = {"Service": "eks-fargate-pods.amazonaws.com"}
     policy = "AmazonEKSFargatePodExecutionRolePolicy"
-    role = theirs.account.role("their-fargate", pods, policy)
-    of = {"clusterName": theirs.name, "fargateProfileName": "batch"}
-    theirs.account.eks.create_fargate_profile(
+    role = foreign.account.role("their-fargate", pods, policy)
+    of = {"clusterName": foreign.name, "fargateProfileName": "batch"}
+    foreign.account.eks.create_fargate_profile(
         **of,
         podExecutionRoleArn=role,
-        subnets=theirs.others.subnets,
+        subnets=foreign.others.subnets,
         selectors=[{"namespace": "batch"}],
     )
 
     def profile() -> dict:
-        return theirs.account.eks.describe_fargate_profile(**of)["fargateProfile"]
+        return foreign.account.eks.describe_fargate_profile(**of)["fargateProfile"]
 
     until(lambda: profile()["status"] == "ACTIVE", 30, "the profile")
     before = profile()
     profiles = [{"name": "batch", "selectors": [{"namespace": "batch"}]}]
-    theirs.cluster["spec"]["fargateProfiles"] = profiles
-    with on.operator(account=theirs.account.id):
-        on.apply(*theirs.items)
-        on.ready(*theirs.items)
+    foreign.cluster["spec"]["fargateProfiles"] = profiles
+    with on.operator(account=foreign.account.id):
+        on.apply(*foreign.items)
+        on.ready(*foreign.items)
         after = profile()
         assert after.pop("tags")["keelson.dev/resource"] == "fargateProfile/batch"
         before.pop("tags", None)
         assert after == before
-        on.delete(theirs.group, theirs.cluster)
-    assert profile()["tags"] == {"keelson.dev/cluster": f"default/{theirs.name}"}
+        on.delete(foreign.group, foreign.cluster)
+    assert profile()["tags"] == {"keelson.dev/cluster": f"default/{foreign.name}"}
 
 
-def test_what_keelson_made_and_let_go_of_stays_and_can_be_taken_over_again(on, theirs):
-    """Retain: the network and the roles, too, only lose what says that they are ours, and remember whose they were."""
+def test_retained_cluster_stays_and_can_be_adopted_again(on, foreign):
+    """Retain removes only the owner tags, also of the network and the roles; the tag that names the former owner stays."""
     account = on.account(fresh_account())
     name = f"kept-{account.id[-3:]}"
     vpc = {"zoneCount": 2, "endpoints": ["s3", "ecr.api"]}
-    made = cluster(name, network={"vpc": vpc}, deletionPolicy="Retain")
+    created = cluster(name, network={"vpc": vpc}, deletionPolicy="Retain")
     nodes = node_group(name, deletionPolicy="Retain")
-    again: list[dict] = []
+    readopted: list[dict] = []
     try:
         with on.operator(account=account.id):
-            on.apply(made, nodes)
-            on.ready(made, nodes)
-            without = picture(account, without_ours=True)
-            on.delete(nodes, made)
-            assert_released(account, without, f"default/{name}")
-            again = imported(on, account, f"--name={name}")
+            on.apply(created, nodes)
+            on.ready(created, nodes)
+            without_owner_tags = picture(account, without_ours=True)
+            on.delete(nodes, created)
+            assert_released(account, without_owner_tags, f"default/{name}")
+            readopted = imported(on, account, f"--name={name}")
             since = on.mark()
-            on.apply(*again)
-            on.ready(*again)
+            on.apply(*readopted)
+            on.ready(*readopted)
             writes = [c for c in on.writes(since, account.id) if c["status"] < 400]
             assert {call["action"] for call in writes} <= TAGGING, actions(writes)
     finally:
-        on.forget(made, nodes, *again)
+        on.forget(created, nodes, *readopted)
 
 
-def test_a_cluster_that_is_not_there_is_made(on, theirs):
-    account = theirs.account
-    network = existing(*theirs.others.subnets)
+def test_adopt_policy_creates_a_missing_cluster(on, foreign):
+    account = foreign.account
+    network = existing(*foreign.others.subnets)
     item = cluster(
         "new-one",
         accountRef=reference(account),
         adoptionPolicy="Adopt",
         network=network,
-        roleArn=theirs.cluster["spec"]["roleArn"],
+        roleArn=foreign.cluster["spec"]["roleArn"],
         addons=[],
         oidcProvider=False,
     )
@@ -270,7 +270,7 @@ def test_a_cluster_that_is_not_there_is_made(on, theirs):
         with on.operator(account=account.id):
             on.apply(item)
             on.ready(item)
-            # Nobody takes a node role.
+            # No node group uses a node role.
             assert [name for name in account.roles() if name.startswith("keelson-")] == []
             on.delete(item)
     finally:

@@ -1,5 +1,5 @@
-"""No message names a cure that admission refuses: each edit that one advises is made on a real API server with the shipped CRDs and
-policies, on an object as it is when the message comes.
+"""No message advises an edit that admission rejects: each advised edit is applied on a real API server with the shipped CRDs and
+policies, to an object in the state that produces the message.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def api() -> Iterator[KubeApi]:
         yield found
 
 
-def forget(api: KubeApi, kind: str, name: str) -> None:
+def delete_object(api: KubeApi, kind: str, name: str) -> None:
     if api.find(API, kind, name):
         api.patch(API, kind, name, {"metadata": {"finalizers": None}})
         api.delete(API, kind, name)
@@ -39,7 +39,7 @@ def forget(api: KubeApi, kind: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("cure", "edit"), [pytest.param(cure, edit, id=f"{cure}-{n}") for cure in CURES for n, edit in enumerate(cure.edits)]
 )
-def test_what_a_message_advises_is_taken(api: KubeApi, cure: Cure, edit: dict):
+def test_advised_edit_is_accepted(api: KubeApi, cure: Cure, edit: dict):
     name = "advised"
     try:
         api.create({"apiVersion": API, "kind": cure.kind, "metadata": {"name": name, **FINALIZER["metadata"]},
@@ -50,37 +50,37 @@ def test_what_a_message_advises_is_taken(api: KubeApi, cure: Cure, edit: dict):
             api.delete(API, cure.kind, name)
         api.patch(API, cure.kind, name, {"spec": edit})
     finally:
-        forget(api, cure.kind, name)
+        delete_object(api, cure.kind, name)
 
 
-def test_every_message_that_advises_something_is_in_a_table():
+def test_every_message_with_advice_is_in_a_table():
     found = list(advice())
     assert len(found) > 80
-    known = [cure.says for cure in CURES] + NO_EDIT
+    known = [cure.message for cure in CURES] + NO_EDIT
     assert [f"{file}: {message}" for file, message in found if not any(part in message for part in known)] == []
 
 
-def test_every_line_of_the_tables_is_of_a_message():
-    """One that was reworded takes its cure along."""
+def test_every_table_entry_matches_a_message():
+    """A reworded message must be reworded here too."""
     messages = [message for _, message in advice()]
-    stale = [part for part in [cure.says for cure in CURES] + NO_EDIT if not any(part in message for message in messages)]
+    stale = [part for part in [cure.message for cure in CURES] + NO_EDIT if not any(part in message for message in messages)]
     assert stale == []
 
 
-ANEW = [
+RECREATIONS = [
     pytest.param(kind, base, case, id=f"{kind}-{case}")
     for kind, tables in TABLES.items()
     for table, base in tables
     for case in table.IMMUTABLE
-    # Another AwsAccount has another role, and an approval the name of whoever makes it.
+    # Not AwsAccount and PlanApproval: another account needs another role, and an approval carries its creator's name.
     if kind in ("EksCluster", "NodeGroup")
     if "make a new" in case.advice or "put the old" in case.advice
 ]
 
 
-@pytest.mark.parametrize(("kind", "base", "case"), ANEW)
-def test_what_cannot_be_edited_can_be_made_anew(api: KubeApi, kind: str, base: dict, case):
-    """At admission: "make a new EksCluster with the other value"."""
+@pytest.mark.parametrize(("kind", "base", "case"), RECREATIONS)
+def test_value_rejected_as_an_edit_is_accepted_in_a_new_object(api: KubeApi, kind: str, base: dict, case):
+    """The advice at admission is "make a new EksCluster with the other value"."""
     spec = merged(merged(base, case.start or {}), case.change)
     path = api.path(API, kind)
-    api.request("POST", path, params={"dryRun": "All"}, json={"apiVersion": API, "kind": kind, "metadata": {"name": "anew"}, "spec": spec})
+    api.request("POST", path, params={"dryRun": "All"}, json={"apiVersion": API, "kind": kind, "metadata": {"name": "new"}, "spec": spec})

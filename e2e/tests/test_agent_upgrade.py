@@ -1,6 +1,6 @@
-"""Another version of the GitOps agent begins in a maintenance window, and after its approval. Until then the agent is kept up as it is.
+"""An upgrade of the GitOps agent starts in a maintenance window and after its approval. Until then the current version is maintained.
 
-One story, in the order of the tests. Flux's controllers only look alive: what is applied is all that is asked about.
+The tests build on each other, in file order. Flux's controllers do not run: the tests check only what is applied.
 """
 
 from __future__ import annotations
@@ -16,17 +16,19 @@ from fleet.upgrading import far_window
 from handover import FLUX, KUSTOMIZATION, NEWER, OLDER, components
 from keelson_harness.kubeapi import conditions
 
-# What would be written by then is written.
-A_MOMENT = 4
+# Long enough for any write to have happened.
+QUIET_SECONDS = 4
 CONTROLLER = "source-controller"
 
 
-def opened() -> list[dict]:
-    """Each day, for longer than a day."""
+def always_open() -> list[dict]:
+    """Windows that open daily, for longer than a day."""
     return [{"schedule": "0 0 * * *", "duration": "36h"}]
 
 
-class Story:
+class Agent:
+    """The agent of one cluster."""
+
     def __init__(self, on):
         self.on = on
         gitops = flux("https://git.example.com/fleet", "clusters/first")
@@ -40,13 +42,13 @@ class Story:
     def edit(self, **spec: object) -> None:
         self.on.api.patch(*key_of(self.item)[:3], {"spec": spec})
 
-    def name_version(self, version: str | None) -> None:
+    def set_version(self, version: str | None) -> None:
         self.edit(gitops={"flux": {"version": version}})
 
     def gitops(self) -> dict:
         return self.on.status(self.item).get("gitops", {})
 
-    def upgrade(self) -> dict:
+    def upgrade_status(self) -> dict:
         return self.gitops().get("upgrade", {})
 
     def applied(self) -> dict[str, str]:
@@ -65,13 +67,13 @@ class Story:
     def is_at(self, version: str) -> bool:
         return self.image() == image_of(version) and self.applied().get("flux.version") == version
 
-    def put_back(self, version: str) -> None:
-        """A part that somebody deletes comes back, at that version."""
+    def delete_and_await_restore(self, version: str) -> None:
+        """Deletes a component; the operator restores it at that version."""
         self.workload.delete("apps/v1", "Deployment", CONTROLLER, FLUX)
         until(lambda: self.image() == image_of(version), 40, f"the controller at {version}")
 
-    def stays_at(self, version: str) -> None:
-        stays(lambda: self.image() == image_of(version) and self.applied()["flux.version"] == version, A_MOMENT, version)
+    def assert_stays_at(self, version: str) -> None:
+        stays(lambda: self.image() == image_of(version) and self.applied()["flux.version"] == version, QUIET_SECONDS, version)
 
 
 def image_of(version: str) -> str:
@@ -86,93 +88,93 @@ def on():
 
 
 @pytest.fixture(scope="module")
-def story(on):
-    told = Story(on)
-    told.operator = on.start("--drift-interval=2s")
-    on.apply(told.item)
-    return told
+def agent(on):
+    created = Agent(on)
+    created.operator = on.start("--drift-interval=2s")
+    on.apply(created.item)
+    return created
 
 
-def test_a_first_installation_waits_for_no_window(story):
-    until(lambda: story.is_at(OLDER), 60, "the agent")
-    assert story.gitops()["bundledVersion"] == NEWER
-    assert story.upgrade() == {}
+def test_first_installation_does_not_wait_for_a_window(agent):
+    until(lambda: agent.is_at(OLDER), 60, "the agent")
+    assert agent.gitops()["bundledVersion"] == NEWER
+    assert agent.upgrade_status() == {}
 
 
-def test_outside_a_window_the_agent_stays_and_status_says_until_when(on, story):
-    """As after a Keelson that brought the older one: the spec names none."""
-    story.name_version(None)
-    until(story.upgrade, 30, "what waits")
-    upgrade = story.upgrade()
+def test_outside_a_window_the_upgrade_waits_and_status_reports_the_next_window(on, agent):
+    """The spec sets no version: as after an upgrade of Keelson that bundles a newer agent."""
+    agent.set_version(None)
+    until(agent.upgrade_status, 30, "the pending upgrade")
+    upgrade = agent.upgrade_status()
     assert (upgrade["from"], upgrade["to"]) == (OLDER, NEWER)
     opens = datetime.datetime.fromisoformat(upgrade["nextWindow"])
     assert opens > datetime.datetime.now(datetime.timezone.utc)
     assert "this Keelson brings" in upgrade["message"] and opens.date().isoformat() in upgrade["message"]
     assert "startedAt" not in upgrade
-    (step,) = [s for s in on.status(story.item)["plan"]["steps"] if s["resource"] == "gitOpsAgent"]
+    (step,) = [s for s in on.status(agent.item)["plan"]["steps"] if s["resource"] == "gitOpsAgent"]
     assert step["state"] == "Pending" and "maintenance window" in step["reason"]
-    story.stays_at(OLDER)
+    agent.assert_stays_at(OLDER)
 
 
-def test_it_says_so_in_the_condition_too(on, story):
-    def told() -> bool:
-        return "maintenance window" in on.condition(story.item, "GitOpsReady").get("message", "")
+def test_condition_reports_the_maintenance_window(on, agent):
+    def reported() -> bool:
+        return "maintenance window" in on.condition(agent.item, "GitOpsReady").get("message", "")
 
-    until(told, 20, "the condition")
-
-
-def test_meanwhile_edits_go_on_and_what_is_deleted_comes_back_as_it_was(story):
-    story.edit(gitops={"flux": {"path": "clusters/second"}})
-    until(lambda: story.path() == "./clusters/second", 30, "the other path")
-    story.put_back(OLDER)
-    until(lambda: story.applied()["flux.path"] == "clusters/second", 20, "the record")
-    assert story.is_at(OLDER)
+    until(reported, 20, "the condition")
 
 
-def test_an_operator_that_is_killed_and_replaced_begins_nothing(on, story):
-    story.operator.kill()
-    story.operator.restart()
-    on.await_ready(story.operator)
-    story.stays_at(OLDER)
-    assert story.upgrade()["to"] == NEWER
+def test_pending_upgrade_does_not_block_edits_or_repairs(agent):
+    agent.edit(gitops={"flux": {"path": "clusters/second"}})
+    until(lambda: agent.path() == "./clusters/second", 30, "the other path")
+    agent.delete_and_await_restore(OLDER)
+    until(lambda: agent.applied()["flux.path"] == "clusters/second", 20, "the record")
+    assert agent.is_at(OLDER)
 
 
-def test_with_observe_it_is_only_shown(on, story):
-    story.edit(changePolicy="Observe", upgrade={"windows": opened()})
-    until(lambda: "Observe" in story.upgrade().get("message", ""), 30, "what waits")
-    story.stays_at(OLDER)
+def test_restarted_operator_does_not_start_a_pending_upgrade(on, agent):
+    agent.operator.kill()
+    agent.operator.restart()
+    on.await_ready(agent.operator)
+    agent.assert_stays_at(OLDER)
+    assert agent.upgrade_status()["to"] == NEWER
 
 
-def test_with_approval_it_waits_though_a_window_is_open(on, story):
-    story.edit(changePolicy="Approval")
-    found = on.await_condition(story.item, reason="WaitingForApproval", status="False", timeout=40)
-    story.hash = found["status"]["plan"]["hash"]
+def test_observe_only_reports_the_upgrade(on, agent):
+    agent.edit(changePolicy="Observe", upgrade={"windows": always_open()})
+    until(lambda: "Observe" in agent.upgrade_status().get("message", ""), 30, "the pending upgrade")
+    agent.assert_stays_at(OLDER)
+
+
+def test_approval_policy_waits_even_in_an_open_window(on, agent):
+    agent.edit(changePolicy="Approval")
+    found = on.await_condition(agent.item, reason="WaitingForApproval", status="False", timeout=40)
+    agent.hash = found["status"]["plan"]["hash"]
     (step,) = [s for s in found["status"]["plan"]["steps"] if s["resource"] == "gitOpsAgent"]
     assert OLDER in step["detail"] and NEWER in step["detail"]
-    until(lambda: "approval" in story.upgrade().get("message", ""), 20, "what waits")
-    # It is kept up as it was approved.
-    story.put_back(OLDER)
-    story.stays_at(OLDER)
+    until(lambda: "approval" in agent.upgrade_status().get("message", ""), 20, "the pending upgrade")
+    # The approved version is still maintained.
+    agent.delete_and_await_restore(OLDER)
+    agent.assert_stays_at(OLDER)
 
 
-def test_once_it_is_approved_and_a_window_is_open_it_is_upgraded(on, story):
-    hash_ = on.status(story.item)["plan"]["hash"]
-    on.api.patch(*key_of(story.item)[:3], {"metadata": {"annotations": {APPROVE: hash_}}})
-    until(lambda: story.is_at(NEWER), 60, "the newer agent")
-    until(lambda: not story.upgrade(), 20, "that nothing waits")
-    story.edit(changePolicy="Automatic")
+def test_approved_upgrade_runs_in_an_open_window(on, agent):
+    hash_ = on.status(agent.item)["plan"]["hash"]
+    on.api.patch(*key_of(agent.item)[:3], {"metadata": {"annotations": {APPROVE: hash_}}})
+    until(lambda: agent.is_at(NEWER), 60, "the newer agent")
+    until(lambda: not agent.upgrade_status(), 20, "no pending upgrade")
+    agent.edit(changePolicy="Automatic")
 
 
-def test_a_lower_version_that_the_spec_names_waits_for_nothing(on, story):
-    story.edit(upgrade={"windows": [far_window()]}, gitops={"flux": {"version": OLDER}})
-    until(lambda: story.is_at(OLDER), 60, "the older agent")
+def test_lower_version_in_the_spec_is_applied_immediately(on, agent):
+    agent.edit(upgrade={"windows": [far_window()]}, gitops={"flux": {"version": OLDER}})
+    until(lambda: agent.is_at(OLDER), 60, "the older agent")
 
 
-def test_a_higher_version_that_the_spec_names_waits_for_its_window_and_goes_in_it(on, story):
-    story.name_version(NEWER)
-    until(lambda: "the spec names" in story.upgrade().get("message", ""), 30, "what waits")
-    story.stays_at(OLDER)
-    story.edit(upgrade={"windows": opened()})
-    until(lambda: story.is_at(NEWER), 60, "the newer agent")
-    until(lambda: not story.upgrade(), 20, "that nothing waits")
-    assert conditions(on.api.get(*key_of(story.item)))["InSync"]["status"] == "True"
+def test_higher_version_in_the_spec_waits_for_its_window(on, agent):
+    agent.set_version(NEWER)
+    until(lambda: "the spec names" in agent.upgrade_status().get("message", ""), 30, "the pending upgrade")
+    agent.assert_stays_at(OLDER)
+    agent.edit(upgrade={"windows": always_open()})
+    until(lambda: agent.is_at(NEWER), 60, "the newer agent")
+    until(lambda: not agent.upgrade_status(), 20, "no pending upgrade")
+    assert conditions(on.api.get(*key_of(agent.item)))["InSync"]["status"] == "True"

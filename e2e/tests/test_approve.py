@@ -1,6 +1,6 @@
-"""`keelson approve`: shows the plans that wait, asks, and writes what it was shown, or nothing.
+"""`keelson approve` shows the pending plans, asks, and approves exactly what it showed, or nothing.
 
-Most plans here are written into status by the tests; what an operator makes of an approval is in test_change_policy.py.
+Most tests write the plans into status themselves; test_change_policy.py covers how the operator acts on an approval.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ STEPS = [
 
 @dataclass
 class Shop:
-    """A cluster and its node groups, whose status tests write."""
+    """A cluster and its node groups; the tests write their status."""
 
     api: KubeApi
     kubeconfig: str
     items: list[dict] = field(default_factory=list)
 
-    def plan(self, item: dict, text: str, waits: bool = True, generation: int | None = None) -> None:
+    def plan(self, item: dict, text: str, pending: bool = True, generation: int | None = None) -> None:
         found = self.api.get(*key_of(item))
-        reason = "WaitingForApproval" if waits else "Available"
+        reason = "WaitingForApproval" if pending else "Available"
         condition = {
             "type": "Ready",
-            "status": str(not waits),
+            "status": str(not pending),
             "reason": reason,
             "message": f"plan {text}",
             "lastTransitionTime": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -69,10 +69,10 @@ class Shop:
     def command(self) -> list[str]:
         return [str(keelson_binary()), "approve", "--annotation"]
 
-    def approve_by_object(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def approve_with_object(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.approve(*arguments, command=[str(keelson_binary()), "approve"])
 
-    def objects(self) -> list[dict]:
+    def approvals(self) -> list[dict]:
         return self.api.list(API, "PlanApproval", "default")
 
     @property
@@ -93,37 +93,37 @@ class Shop:
 
 
 class Terminal:
-    """The verb on a terminal, to be answered."""
+    """`keelson approve` on a pseudo-terminal."""
 
     def __init__(self, shop: Shop, *arguments: str, **env: str):
-        self.ours, theirs = pty.openpty()
+        self.fd, child_fd = pty.openpty()
         self.process = subprocess.Popen(
             [*shop.command, *arguments],
             env={**shop.env, "TERM": "xterm", **env},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdin=child_fd,
+            stdout=child_fd,
+            stderr=child_fd,
         )
-        os.close(theirs)
-        self.shown = ""
+        os.close(child_fd)
+        self.output = ""
 
     def until(self, text: str, times: int = 1, seconds: float = 30) -> str:
         deadline = time.monotonic() + seconds
-        while self.shown.count(text) < times:
-            assert time.monotonic() < deadline, self.shown
-            if select.select([self.ours], [], [], 0.2)[0]:
+        while self.output.count(text) < times:
+            assert time.monotonic() < deadline, self.output
+            if select.select([self.fd], [], [], 0.2)[0]:
                 try:
-                    self.shown += os.read(self.ours, 65536).decode(errors="replace")
-                except OSError:  # it has ended
-                    assert self.shown.count(text) >= times, self.shown
-        return self.shown
+                    self.output += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError:  # the process has exited
+                    assert self.output.count(text) >= times, self.output
+        return self.output
 
     def answer(self, text: str) -> None:
-        os.write(self.ours, f"{text}\n".encode())
+        os.write(self.fd, f"{text}\n".encode())
 
-    def end(self) -> int:
+    def wait(self) -> int:
         code = self.process.wait(30)
-        os.close(self.ours)
+        os.close(self.fd)
         return code
 
 
@@ -141,7 +141,7 @@ def shop(cloud) -> Iterator[Shop]:
     for item in shop.items:
         shop.api.create(item)
     yield shop
-    for item in shop.objects():
+    for item in shop.approvals():
         shop.api.delete(API, "PlanApproval", item["metadata"]["name"], "default")
     for item in shop.items:
         shop.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": None}}, "default")
@@ -149,162 +149,162 @@ def shop(cloud) -> Iterator[Shop]:
         shop.api.wait_gone(*key_of(item))
 
 
-def test_what_waits_is_shown_and_approved_by_its_hash_with_the_node_groups(shop):
-    made, group, spot, other = shop.items
-    shop.plan(made, "3f9a1c20")
+def test_pending_plans_of_cluster_and_node_groups_are_shown_and_approved_by_hash(shop):
+    target, group, spot, other = shop.items
+    shop.plan(target, "3f9a1c20")
     shop.plan(group, "aaaaaaaa")
-    shop.plan(spot, "bbbbbbbb", waits=False)
+    shop.plan(spot, "bbbbbbbb", pending=False)
     shop.plan(other, "cccccccc")
-    done = shop.approve("shop", "--namespace=default", "--yes")
-    assert done.returncode == 0, done.stderr
-    assert "EksCluster default/shop, plan 3f9a1c20" in done.stdout
-    assert "1 to create, 1 to update, 1 to delete" in done.stdout
-    assert "~ control plane" in done.stdout and "logging (none) -> api" in done.stdout
-    assert "- NAT gateway eu-west-1a" in done.stdout and "1 min 5 s" in done.stdout
-    assert "\x1b" not in done.stdout
+    result = shop.approve("shop", "--namespace=default", "--yes")
+    assert result.returncode == 0, result.stderr
+    assert "EksCluster default/shop, plan 3f9a1c20" in result.stdout
+    assert "1 to create, 1 to update, 1 to delete" in result.stdout
+    assert "~ control plane" in result.stdout and "logging (none) -> api" in result.stdout
+    assert "- NAT gateway eu-west-1a" in result.stdout and "1 min 5 s" in result.stdout
+    assert "\x1b" not in result.stdout
     assert [shop.annotation(item) for item in shop.items] == ["3f9a1c20", "aaaaaaaa", None, None]
 
 
-def test_without_a_terminal_nothing_is_approved_unless_that_is_said(shop):
-    made = shop.items[0]
-    shop.plan(made, "3f9a1c20")
-    done = shop.approve("shop", "-n=default")
-    assert done.returncode == 1 and "--hash HASH" in done.stderr
-    assert shop.annotation(made) is None
+def test_without_a_terminal_approval_needs_yes_or_hash(shop):
+    target = shop.items[0]
+    shop.plan(target, "3f9a1c20")
+    result = shop.approve("shop", "-n=default")
+    assert result.returncode == 1 and "--hash HASH" in result.stderr
+    assert shop.annotation(target) is None
 
 
-def test_another_hash_than_that_of_the_plan_approves_nothing(shop):
-    made = shop.items[0]
-    shop.plan(made, "3f9a1c20")
-    done = shop.approve("shop", "-n=default", "--hash=00000000")
-    assert done.returncode == 1
-    assert "no plan 00000000 waits; what does: EksCluster default/shop, plan 3f9a1c20" in done.stderr
-    assert shop.annotation(made) is None
+def test_wrong_hash_approves_nothing(shop):
+    target = shop.items[0]
+    shop.plan(target, "3f9a1c20")
+    result = shop.approve("shop", "-n=default", "--hash=00000000")
+    assert result.returncode == 1
+    assert "no plan 00000000 waits; what does: EksCluster default/shop, plan 3f9a1c20" in result.stderr
+    assert shop.annotation(target) is None
     assert shop.approve("shop", "-n=default", "--hash=3f9a1c20").returncode == 0
-    assert shop.annotation(made) == "3f9a1c20"
+    assert shop.annotation(target) == "3f9a1c20"
 
 
-def test_one_node_group_alone(shop):
-    made, group, *_ = shop.items
-    shop.plan(made, "3f9a1c20")
+def test_single_node_group_is_approved(shop):
+    target, group, *_ = shop.items
+    shop.plan(target, "3f9a1c20")
     shop.plan(group, "aaaaaaaa")
     assert shop.approve("nodegroup/shop-default", "-n=default", "--yes").returncode == 0
-    assert [shop.annotation(item) for item in (made, group)] == [None, "aaaaaaaa"]
+    assert [shop.annotation(item) for item in (target, group)] == [None, "aaaaaaaa"]
 
 
-def test_when_nothing_waits_it_says_how_it_is(shop):
-    shop.plan(shop.items[0], "3f9a1c20", waits=False)
-    done = shop.approve("shop", "-n=default", "--yes")
-    assert done.returncode == 0
-    assert "EksCluster default/shop: nothing waits for approval; Available: plan 3f9a1c20" in done.stdout
-    assert "the operator has not looked at it yet" in done.stdout
+def test_without_a_pending_plan_the_state_is_reported(shop):
+    shop.plan(shop.items[0], "3f9a1c20", pending=False)
+    result = shop.approve("shop", "-n=default", "--yes")
+    assert result.returncode == 0
+    assert "EksCluster default/shop: nothing waits for approval; Available: plan 3f9a1c20" in result.stdout
+    assert "the operator has not looked at it yet" in result.stdout
 
 
-def test_a_plan_of_an_older_spec_is_not_approved(shop):
-    made = shop.items[0]
-    shop.plan(made, "3f9a1c20")
-    shop.api.patch(*key_of(made)[:3], {"spec": {"tags": {"a": "b"}}}, "default")
-    done = shop.approve("shop", "-n=default", "--yes")
-    assert done.returncode == 1 and "its spec is newer than its plan" in done.stderr
-    assert shop.annotation(made) is None
+def test_plan_of_an_older_generation_is_not_approved(shop):
+    target = shop.items[0]
+    shop.plan(target, "3f9a1c20")
+    shop.api.patch(*key_of(target)[:3], {"spec": {"tags": {"a": "b"}}}, "default")
+    result = shop.approve("shop", "-n=default", "--yes")
+    assert result.returncode == 1 and "its spec is newer than its plan" in result.stderr
+    assert shop.annotation(target) is None
 
 
-def test_a_deletion_that_waits_is_approved_too(shop):
-    made = shop.items[0]
-    shop.api.patch(*key_of(made)[:3], {"metadata": {"finalizers": ["keelson.dev/aws"]}}, "default")
-    shop.api.delete(*key_of(made))
-    shop.plan(made, "3f9a1c20")
-    done = shop.approve("shop", "-n=default", "--yes")
-    assert "EksCluster default/shop, plan 3f9a1c20, to be deleted" in done.stdout
-    assert shop.annotation(made) == "3f9a1c20"
+def test_pending_deletion_is_approved(shop):
+    target = shop.items[0]
+    shop.api.patch(*key_of(target)[:3], {"metadata": {"finalizers": ["keelson.dev/aws"]}}, "default")
+    shop.api.delete(*key_of(target))
+    shop.plan(target, "3f9a1c20")
+    result = shop.approve("shop", "-n=default", "--yes")
+    assert "EksCluster default/shop, plan 3f9a1c20, to be deleted" in result.stdout
+    assert shop.annotation(target) == "3f9a1c20"
 
 
-def test_an_approval_is_an_object_of_its_own_that_names_who_approved_and_is_made_once(shop):
-    made, group, *_ = shop.items
-    shop.plan(made, "3f9a1c20aaaaaaaa")
+def test_approval_creates_one_planapproval_that_names_the_approver(shop):
+    target, group, *_ = shop.items
+    shop.plan(target, "3f9a1c20aaaaaaaa")
     shop.plan(group, "3f9a1c20bbbbbbbb")
-    done = shop.approve_by_object("shop", "-n=default", "--yes")
-    assert done.returncode == 0, done.stderr
-    specs = {item["spec"]["hash"]: item for item in shop.objects()}
-    of_cluster, of_group = specs["3f9a1c20aaaaaaaa"], specs["3f9a1c20bbbbbbbb"]
-    assert of_cluster["spec"]["clusterRef"] == {"name": "shop"} and of_group["spec"]["nodeGroupRef"] == {"name": "shop-default"}
-    assert of_cluster["spec"]["approvedBy"], "the API server's name for whoever approves"
-    uid = shop.api.get(*key_of(made))["metadata"]["uid"]
-    assert [owner["uid"] for owner in of_cluster["metadata"]["ownerReferences"]] == [uid], "it goes with its cluster"
-    assert shop.annotation(made) is None
-    again = shop.approve_by_object("shop", "-n=default", "--yes")
-    assert "the operator is about to take it up" in again.stdout and len(shop.objects()) == 2
+    result = shop.approve_with_object("shop", "-n=default", "--yes")
+    assert result.returncode == 0, result.stderr
+    specs = {item["spec"]["hash"]: item for item in shop.approvals()}
+    cluster_approval, group_approval = specs["3f9a1c20aaaaaaaa"], specs["3f9a1c20bbbbbbbb"]
+    assert cluster_approval["spec"]["clusterRef"] == {"name": "shop"} and group_approval["spec"]["nodeGroupRef"] == {"name": "shop-default"}
+    assert cluster_approval["spec"]["approvedBy"], "the API server's name for the approver"
+    uid = shop.api.get(*key_of(target))["metadata"]["uid"]
+    assert [owner["uid"] for owner in cluster_approval["metadata"]["ownerReferences"]] == [uid], "it is deleted with its cluster"
+    assert shop.annotation(target) is None
+    repeated = shop.approve_with_object("shop", "-n=default", "--yes")
+    assert "the operator is about to take it up" in repeated.stdout and len(shop.approvals()) == 2
 
 
-def test_a_deletion_that_is_held_is_released_by_its_own_word(shop):
-    made = shop.items[0]
-    shop.api.patch(*key_of(made)[:3], {"metadata": {"finalizers": ["keelson.dev/aws"]}}, "default")
-    shop.api.delete(*key_of(made))
-    shop.plan(made, "3f9a1c20aaaaaaaa")
-    word = "00000000ffffffff"
-    shop.api.patch(*key_of(made)[:3], {"status": {"deletion": {"release": word}}}, "default", subresource="status")
-    done = shop.approve_by_object("shop", "-n=default", f"--hash={word}")
-    assert f"approved: EksCluster default/shop, release of its deletion {word}" in done.stdout, done.stderr
-    assert word in [item["spec"]["hash"] for item in shop.objects()]
-    for item in shop.objects():
+def test_held_deletion_is_released_by_its_own_hash(shop):
+    target = shop.items[0]
+    shop.api.patch(*key_of(target)[:3], {"metadata": {"finalizers": ["keelson.dev/aws"]}}, "default")
+    shop.api.delete(*key_of(target))
+    shop.plan(target, "3f9a1c20aaaaaaaa")
+    release_hash = "00000000ffffffff"
+    shop.api.patch(*key_of(target)[:3], {"status": {"deletion": {"release": release_hash}}}, "default", subresource="status")
+    result = shop.approve_with_object("shop", "-n=default", f"--hash={release_hash}")
+    assert f"approved: EksCluster default/shop, release of its deletion {release_hash}" in result.stdout, result.stderr
+    assert release_hash in [item["spec"]["hash"] for item in shop.approvals()]
+    for item in shop.approvals():
         shop.api.delete(API, "PlanApproval", item["metadata"]["name"], "default")
     assert shop.approve("shop", "-n=default", "--yes").returncode == 0
-    annotations = shop.api.get(*key_of(made))["metadata"]["annotations"]
-    assert annotations == {RELEASE: word}
+    annotations = shop.api.get(*key_of(target))["metadata"]["annotations"]
+    assert annotations == {RELEASE: release_hash}
 
 
-def test_on_a_terminal_it_asks_in_colour_and_no_is_no(shop):
-    made = shop.items[0]
-    shop.plan(made, "3f9a1c20")
+def test_terminal_prompt_is_coloured_and_defaults_to_no(shop):
+    target = shop.items[0]
+    shop.plan(target, "3f9a1c20")
     terminal = Terminal(shop, "shop", "-n=default")
     shown = terminal.until("Approve? [y/N]")
     assert "\x1b[32m+ VPC" in shown and "\x1b[31m- NAT gateway" in shown
     terminal.answer("")
-    assert terminal.end() == 1
-    assert shop.annotation(made) is None
+    assert terminal.wait() == 1
+    assert shop.annotation(target) is None
     terminal = Terminal(shop, "shop", "-n=default", NO_COLOR="1")
     assert "\x1b[" not in terminal.until("Approve? [y/N]")
     terminal.answer("y")
     terminal.until("approved: EksCluster default/shop, plan 3f9a1c20")
-    assert terminal.end() == 0
-    assert shop.annotation(made) == "3f9a1c20"
+    assert terminal.wait() == 0
+    assert shop.annotation(target) == "3f9a1c20"
 
 
-def test_a_plan_that_changed_while_it_was_looked_at_is_shown_again(shop):
-    made = shop.items[0]
-    shop.plan(made, "3f9a1c20")
+def test_plan_changed_during_the_prompt_is_shown_again(shop):
+    target = shop.items[0]
+    shop.plan(target, "3f9a1c20")
     terminal = Terminal(shop, "shop", "-n=default")
     terminal.until("Approve? [y/N]")
-    shop.plan(made, "4d4d4d4d")
+    shop.plan(target, "4d4d4d4d")
     terminal.answer("y")
     terminal.until("The plan changed. Approve? [y/N]")
-    assert shop.annotation(made) is None
+    assert shop.annotation(target) is None
     terminal.answer("y")
     terminal.until("approved: EksCluster default/shop, plan 4d4d4d4d")
-    assert terminal.end() == 0
-    assert shop.annotation(made) == "4d4d4d4d"
+    assert terminal.wait() == 0
+    assert shop.annotation(target) == "4d4d4d4d"
 
 
-def test_an_object_that_changed_and_not_its_plan_is_not_asked_for_again(shop):
-    made = shop.items[0]
-    shop.plan(made, "3f9a1c20")
+def test_object_change_without_plan_change_does_not_prompt_again(shop):
+    target = shop.items[0]
+    shop.plan(target, "3f9a1c20")
     terminal = Terminal(shop, "shop", "-n=default")
     terminal.until("Approve? [y/N]")
-    shop.api.patch(*key_of(made)[:3], {"metadata": {"labels": {"a": "b"}}}, "default")
+    shop.api.patch(*key_of(target)[:3], {"metadata": {"labels": {"a": "b"}}}, "default")
     terminal.answer("yes")
     shown = terminal.until("approved: EksCluster default/shop, plan 3f9a1c20")
-    assert terminal.end() == 0 and shown.count("Approve?") == 1
+    assert terminal.wait() == 0 and shown.count("Approve?") == 1
 
 
-def test_what_is_not_there_is_named(shop):
-    done = shop.approve("nowhere", "-n=default", "--yes")
-    assert done.returncode == 1 and "EksCluster nowhere in namespace default" in done.stderr
-    assert "nothing" not in done.stdout
+def test_missing_object_is_named(shop):
+    result = shop.approve("nowhere", "-n=default", "--yes")
+    assert result.returncode == 1 and "EksCluster nowhere in namespace default" in result.stderr
+    assert "nothing" not in result.stdout
 
 
-def test_kinds_without_plans_are_refused(shop):
-    done = shop.approve("awsaccount/prod")
-    assert done.returncode == 2 and "write NAME, ekscluster/NAME or nodegroup/NAME" in done.stderr
+def test_kinds_without_plans_are_rejected(shop):
+    result = shop.approve("awsaccount/prod")
+    assert result.returncode == 2 and "write NAME, ekscluster/NAME or nodegroup/NAME" in result.stderr
 
 
 @pytest.fixture(scope="module")
@@ -313,65 +313,65 @@ def on() -> Iterator[Stage]:
         yield started
 
 
-def test_the_approver_sees_what_the_live_plan_shows_and_the_approval_is_taken_up(on, tmp_path):
-    made, group = cluster("asked", changePolicy="Approval"), node_group("asked")
+def test_approve_shows_the_live_plan_and_the_operator_applies_it(on, tmp_path):
+    target, group = cluster("asked", changePolicy="Approval"), node_group("asked")
     manifest = tmp_path / "asked.yaml"
 
-    def planned() -> str:
-        """What `keelson plan --live` shows."""
-        manifest.write_text(yaml.safe_dump_all([made, group]))
+    def live_plan() -> str:
+        """The output of `keelson plan --live`."""
+        manifest.write_text(yaml.safe_dump_all([target, group]))
         command = [str(keelson_binary()), "plan", "--live", "-f", str(manifest)]
         env = {**on.aws.env(), "PATH": os.environ["PATH"]}
-        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        result = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=60)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
     def approve(*flags: str) -> str:
         command = [str(keelson_binary()), "approve", "asked", "-n=default", *flags]
         env = {"KUBECONFIG": str(on.cloud.management.kubeconfig), "PATH": os.environ["PATH"]}
-        done = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=60)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        result = subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=60)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
 
-    def waits(item: dict) -> str:
+    def pending_hash(item: dict) -> str:
         return on.await_condition(item, status="False", reason="WaitingForApproval")["status"]["plan"]["hash"]
 
     with on.operator():
-        on.apply(made, group)
-        first = waits(made)
-        live, shown = planned(), approve(f"--hash={first}")
+        on.apply(target, group)
+        first = pending_hash(target)
+        live, shown = live_plan(), approve(f"--hash={first}")
         assert re.fullmatch("[0-9a-f]{16}", first)
         for value in ("+ VPC", "cidr: 10.0.0.0/16", "version: 1.34; endpoint: public", "AmazonEKSClusterPolicy"):
             assert value in live and value in shown, (value, live, shown)
         until(lambda: on.status(group).get("plan", {}).get("hash"), 60, "the node group's plan")
-        until(lambda: ready(on, made, group, approve), 90, "both ready")
-        assert "to update" in planned() and "~" not in planned()
-        made["spec"]["logging"] = ["api"]
+        until(lambda: ready(on, target, group, approve), 90, "both ready")
+        assert "to update" in live_plan() and "~" not in live_plan()
+        target["spec"]["logging"] = ["api"]
         group["spec"]["labels"] = {"a": "b"}
-        on.apply(made, group)
-        assert waits(made) != waits(group)
-        assert "~ control plane" in planned()
+        on.apply(target, group)
+        assert pending_hash(target) != pending_hash(group)
+        assert "~ control plane" in live_plan()
         shown = approve("--yes")
         assert "~ control plane" in shown and "logging" in shown and "~ node group asked-default" in shown
-        on.ready(made, group)
+        on.ready(target, group)
         assert "nothing waits for approval" in approve("--yes")
-        for item in (group, made):
+        for item in (group, target):
             on.api.delete(*key_of(item))
-        waits(made)
+        pending_hash(target)
         assert "to be deleted" in approve("--yes")
-        until(lambda: gone(on, made, group, approve), 60, "the end of both")
+        until(lambda: gone(on, target, group, approve), 60, "the deletion of both")
 
 
-def gone(on: Stage, made: dict, group: dict, approve) -> bool:
-    """Approves the node group's deletion once it waits."""
+def gone(on: Stage, target: dict, group: dict, approve) -> bool:
+    """Whether the cluster is gone; approves the node group's deletion once it is pending."""
     found = on.api.find(*key_of(group))
     if found and conditions(found)["Ready"]["reason"] == "WaitingForApproval":
         approve("--yes")
-    return not on.api.find(*key_of(made))
+    return not on.api.find(*key_of(target))
 
 
-def ready(on: Stage, made: dict, group: dict, approve) -> bool:
-    """Approves the node group's plan once it waits."""
+def ready(on: Stage, target: dict, group: dict, approve) -> bool:
+    """Whether both are ready; approves the node group's plan once it is pending."""
     if on.condition(group).get("reason") == "WaitingForApproval":
         approve("--yes")
-    return all(on.condition(item).get("status") == "True" for item in (made, group))
+    return all(on.condition(item).get("status") == "True" for item in (target, group))

@@ -1,9 +1,9 @@
-"""Argo CD as the agent: `examples/argocd.yaml`, from nothing to a cluster that its repository owns.
+"""Argo CD as the agent: `examples/argocd.yaml`, from the first installation to adoption by Git.
 
-Argo CD's application controller, repo-server and ApplicationSet controller are the real ones, as processes under their pods'
-service accounts; what they share is a server of Redis's protocol. Not run, as nothing here needs them: argocd-server and dex,
-which serve people, and notifications; their pods only look alive. The repo-server has git and no kustomize or helm, so paths
-here hold plain manifests. It reads its ConfigMaps when it starts: what is in them is looked at, not waited for.
+Argo CD's application controller, repo-server and ApplicationSet controller are the real ones, as processes with their pods'
+service accounts; they share a server that speaks the Redis protocol. argocd-server, dex and notifications do not run, as no test
+needs them; their pods are only marked as running. The repo-server has git but no kustomize or helm, so the paths hold plain
+manifests. It reads its ConfigMaps only at start: tests check their content, not their effect.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ ARGO = "argoproj.io/v1alpha1"
 ARGOCD = "argocd"
 PATH = "clusters/demo"
 PASSWORD, NEXT_PASSWORD = "git-password-a51c7", "git-password-f00d2"
-TRACKED = "argocd.argoproj.io/tracking-id"
-KEPT = ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false")
+TRACKING_ID = "argocd.argoproj.io/tracking-id"
+PRUNE_PROTECTION = ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false")
 CLUSTER_WIDE = ("CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding")
 
 
@@ -48,7 +48,7 @@ def on():
 
 @pytest.fixture(scope="module")
 def git(tmp_path_factory):
-    """A server that knows one user, and the password that a test gives it."""
+    """A Git server with one user, whose password the tests set."""
     server = GitServer(tmp_path_factory.mktemp("private"), credentials=("keelson", PASSWORD))
     yield server
     server.stop()
@@ -63,7 +63,7 @@ def fleet(git):
 
 @pytest.fixture(scope="module")
 def demo(on: Stage, fleet) -> dict:
-    """`examples/argocd.yaml`, but for where its repository is and how often it is asked; Ready."""
+    """The cluster of `examples/argocd.yaml`, Ready, with the test's repository and a short interval."""
     items = documents(EXAMPLES / "argocd.yaml")
     items[0]["spec"]["gitops"]["argocd"]["source"]["git"].update(url=fleet.url, interval="2s")
     on.apply(secret("fleet", username="keelson", password=PASSWORD), *items)
@@ -81,8 +81,8 @@ def gitops(on: Stage, item: dict) -> dict:
 
 def await_applied(on: Stage, item: dict, commit: str, timeout: float = 90) -> dict:
     def applied() -> bool:
-        said = on.condition(item, "GitOpsReady")
-        return gitops(on, item).get("lastAppliedRevision") == commit and said["status"] == "True"
+        condition = on.condition(item, "GitOpsReady")
+        return gitops(on, item).get("lastAppliedRevision") == commit and condition["status"] == "True"
 
     try:
         until(applied, timeout)
@@ -92,16 +92,16 @@ def await_applied(on: Stage, item: dict, commit: str, timeout: float = 90) -> di
 
 
 def await_failed(on: Stage, item: dict, *words: str) -> dict:
-    """GitOpsReady says SyncFailed with these words; returns status.gitops."""
+    """Waits for GitOpsReady with reason SyncFailed and these words; returns status.gitops."""
 
     def failed() -> bool:
-        said = on.condition(item, "GitOpsReady")
-        return said["reason"] == "SyncFailed" and all(word in said["message"] for word in words)
+        condition = on.condition(item, "GitOpsReady")
+        return condition["reason"] == "SyncFailed" and all(word in condition["message"] for word in words)
 
     try:
         until(failed, 90)
     except AssertionError:
-        raise AssertionError(f"no failure that says {words}: {on.story(item)}") from None
+        raise AssertionError(f"no failure with {words}: {on.story(item)}") from None
     return gitops(on, item)
 
 
@@ -109,34 +109,34 @@ def data_of(item: dict) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in item["data"].items()}
 
 
-def test_the_first_commit_is_applied_and_told(on, fleet, demo):
+def test_first_commit_is_applied_and_reported(on, fleet, demo):
     commit = fleet.commit(message="nothing new")
-    said = await_applied(on, demo, commit)
-    assert (said["agent"], said["version"], said["adopted"]) == (ARGOCD, "v3.2.11", False)
-    assert (said["url"], said["revision"]) == (fleet.url, commit[:7])
-    assert said["sourceRevision"] == said["lastAttemptedRevision"] == commit
-    assert (said["objects"]["running"], said["objects"]["failing"]) == (1, 0)
-    assert said["inventory"] == 1
-    assert len(said["components"]) == 7 and all(part["ready"] for part in said["components"])
+    status = await_applied(on, demo, commit)
+    assert (status["agent"], status["version"], status["adopted"]) == (ARGOCD, "v3.2.11", False)
+    assert (status["url"], status["revision"]) == (fleet.url, commit[:7])
+    assert status["sourceRevision"] == status["lastAttemptedRevision"] == commit
+    assert (status["objects"]["running"], status["objects"]["failing"]) == (1, 0)
+    assert status["inventory"] == 1
+    assert len(status["components"]) == 7 and all(part["ready"] for part in status["components"])
     greeting = workload(on, "v1", "ConfigMap", "greeting", "default")
-    assert greeting["metadata"]["annotations"][TRACKED].startswith("keelson:")
+    assert greeting["metadata"]["annotations"][TRACKING_ID].startswith("keelson:")
 
 
-def test_all_of_argo_cd_is_installed_and_guarded_against_its_own_pruning(on, demo):
-    items = [json.loads(line) for line in gzip.decompress(install()).splitlines()]
+def test_argo_cd_is_installed_completely_and_protected_from_pruning(on, demo):
+    items = [json.loads(line) for line in gzip.decompress(install_manifest()).splitlines()]
     for item in items:
         found = on.cloud.workload.api.get(
             item["apiVersion"], item["kind"], item["metadata"]["name"], ARGOCD
         )
-        assert found["metadata"]["annotations"].get(KEPT[0]) == KEPT[1], item["metadata"]["name"]
+        assert found["metadata"]["annotations"].get(PRUNE_PROTECTION[0]) == PRUNE_PROTECTION[1], item["metadata"]["name"]
 
 
-def install() -> bytes:
+def install_manifest() -> bytes:
     return (DEPLOY / "argocd" / "install.jsonl.gz").read_bytes()
 
 
-def test_the_password_is_where_argo_cd_reads_it_and_no_other_secret_is_copied(on, fleet, demo):
-    on.apply(secret("of-nobody", word="not-to-be-copied"))
+def test_only_the_repository_secret_is_copied(on, fleet, demo):
+    on.apply(secret("unrelated", word="not-to-be-copied"))
     found = workload(on, "v1", "Secret", "keelson-repository")
     assert found["metadata"]["labels"]["argocd.argoproj.io/secret-type"] == "repository"
     assert data_of(found) == {
@@ -150,7 +150,7 @@ def test_the_password_is_where_argo_cd_reads_it_and_no_other_secret_is_copied(on
     assert names == own | {"keelson-repository", "keelson-cluster"}
 
 
-def test_the_facts_of_the_cluster_are_on_its_secret(on, demo):
+def test_cluster_facts_are_on_the_cluster_secret(on, demo):
     found = workload(on, "v1", "Secret", "keelson-cluster")["metadata"]
     facts, status = found["annotations"], on.status(demo)
     assert facts["cluster_name"] == "demo"
@@ -161,7 +161,7 @@ def test_the_facts_of_the_cluster_are_on_its_secret(on, demo):
     assert found["labels"]["aws_region"] == REGION
 
 
-def test_an_application_set_chooses_the_cluster_and_uses_its_facts(on, fleet, demo):
+def test_applicationset_selects_the_cluster_and_uses_its_facts(on, fleet, demo):
     here = {"server": "{{.server}}", "namespace": "default"}
     source = {
         "repoURL": fleet.url,
@@ -176,16 +176,16 @@ def test_an_application_set_chooses_the_cluster_and_uses_its_facts(on, fleet, de
         "destination": here,
         "syncPolicy": automated,
     }
-    chosen = {"clusters": {"selector": {"matchLabels": {"aws_region": REGION}}}}
-    generated = {
+    selected = {"clusters": {"selector": {"matchLabels": {"aws_region": REGION}}}}
+    application_set = {
         "apiVersion": ARGO,
         "kind": "ApplicationSet",
         "metadata": {"name": "apps", "namespace": ARGOCD},
-        "spec": {"goTemplate": True, "generators": [chosen], "template": template},
+        "spec": {"goTemplate": True, "generators": [selected], "template": template},
     }
     commit = fleet.commit(
         {
-            f"{PATH}/apps.yaml": yaml.safe_dump(generated),
+            f"{PATH}/apps.yaml": yaml.safe_dump(application_set),
             f"apps/{REGION}/app.yaml": config_map("app", of="this region"),
         }
     )
@@ -194,29 +194,29 @@ def test_an_application_set_chooses_the_cluster_and_uses_its_facts(on, fleet, de
     until(lambda: gitops(on, demo)["objects"]["running"] == 2, 30, "both Applications in status")
 
 
-def test_manifests_that_cannot_be_read_fail_by_name_and_a_commit_mends_it(on, fleet, demo):
+def test_unreadable_manifest_is_named_and_a_commit_fixes_it(on, fleet, demo):
     before = gitops(on, demo)["lastAppliedRevision"]
-    # What does not even look like a manifest is skipped by Argo CD.
+    # Argo CD skips files that do not look like a manifest.
     fleet.commit({f"{PATH}/broken.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: [\n"})
-    said = await_failed(on, demo, "Application argocd/keelson", "ComparisonError", "broken.yaml")
-    assert said["lastAppliedRevision"] == before
-    assert said["failing"][0]["name"] == "argocd/keelson"
-    assert said["failing"][0]["reason"] == "ComparisonError"
+    status = await_failed(on, demo, "Application argocd/keelson", "ComparisonError", "broken.yaml")
+    assert status["lastAppliedRevision"] == before
+    assert status["failing"][0]["name"] == "argocd/keelson"
+    assert status["failing"][0]["reason"] == "ComparisonError"
     await_applied(on, demo, fleet.commit(delete=(f"{PATH}/broken.yaml",)))
     assert "failing" not in gitops(on, demo)
 
 
-def test_objects_that_the_cluster_refuses_fail_by_name_and_a_commit_mends_it(on, fleet, demo):
+def test_rejected_object_is_named_and_a_commit_fixes_it(on, fleet, demo):
     nowhere = {"apiVersion": "v1", "kind": "ConfigMap"}
     nowhere["metadata"] = {"name": "lost", "namespace": "nowhere"}
     lost = fleet.commit({f"{PATH}/lost.yaml": yaml.safe_dump(nowhere)})
-    said = await_failed(on, demo, "SyncFailed", 'namespaces "nowhere" not found')
-    assert said["sourceRevision"] == said["lastAttemptedRevision"] == lost
-    assert said["lastAppliedRevision"] != lost
+    status = await_failed(on, demo, "SyncFailed", 'namespaces "nowhere" not found')
+    assert status["sourceRevision"] == status["lastAttemptedRevision"] == lost
+    assert status["lastAppliedRevision"] != lost
     await_applied(on, demo, fleet.commit(delete=(f"{PATH}/lost.yaml",)))
 
 
-def test_a_password_that_changes_reaches_the_cluster(on, git, fleet, demo):
+def test_changed_password_reaches_the_cluster(on, git, fleet, demo):
     git.expect("keelson", NEXT_PASSWORD)
     commit = fleet.commit(message="behind another password")
     await_failed(on, demo, "ComparisonError")
@@ -227,8 +227,8 @@ def test_a_password_that_changes_reaches_the_cluster(on, git, fleet, demo):
 
 
 def own_manifests(on: Stage) -> str:
-    """Argo CD's manifest and what points it at the repository, as a person would commit them, with the interval that is set."""
-    items = [json.loads(line) for line in gzip.decompress(install()).splitlines()]
+    """Argo CD's manifests, its AppProject and Application, as a user would commit them, with the configured interval."""
+    items = [json.loads(line) for line in gzip.decompress(install_manifest()).splitlines()]
     for item in items:
         if item["kind"] not in CLUSTER_WIDE:
             item["metadata"]["namespace"] = ARGOCD
@@ -250,17 +250,17 @@ def test_git_adopts_argo_cd_when_its_manifests_are_committed(on, fleet, demo):
         ("StatefulSet", "apps/v1", "argocd-application-controller"),
         ("ClusterRole", "rbac.authorization.k8s.io/v1", "argocd-server"),
     ):
-        assert TRACKED in workload(on, version, kind, name)["metadata"]["annotations"]
-    # Argo CD tracks no definitions: they go with the parts.
+        assert TRACKING_ID in workload(on, version, kind, name)["metadata"]["annotations"]
+    # Argo CD does not track CRDs: they are adopted with the components.
     definition = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "appprojects.argoproj.io")
-    assert TRACKED not in workload(on, *definition)["metadata"]["annotations"]
-    # Ours for good.
+    assert TRACKING_ID not in workload(on, *definition)["metadata"]["annotations"]
+    # Never adopted: Keelson keeps these.
     for name in ("keelson-repository", "keelson-cluster"):
-        assert TRACKED not in workload(on, "v1", "Secret", name)["metadata"]["annotations"]
+        assert TRACKING_ID not in workload(on, "v1", "Secret", name)["metadata"]["annotations"]
 
 
-def test_what_git_says_of_an_adopted_object_holds(on, fleet, demo):
-    """Keelson does not put its own back, also of a definition, which nothing marks as Git's, and by an operator that is new to it."""
+def test_changes_in_git_to_adopted_objects_are_kept(on, fleet, demo):
+    """Keelson does not revert them: not a CRD either, which carries no mark of Git, and not after a restart of the operator."""
     path = f"{PATH}/argocd.yaml"
     items = list(yaml.safe_load_all((fleet.work / path).read_text()))
     items[-1]["spec"]["syncPolicy"]["retry"]["limit"] = 7
@@ -274,52 +274,52 @@ def test_what_git_says_of_an_adopted_object_holds(on, fleet, demo):
         return retry["limit"] == 7 and "of-git" in names
 
     await_applied(on, demo, fleet.commit({path: yaml.safe_dump_all(items)}), 120)
-    until(holds, 20, "what Git says")
+    until(holds, 20, "the content of Git")
     on.cloud.controllers[-1].stop()
     on.start("--drift-interval=2s")
-    await_applied(on, demo, fleet.commit(message="looked at by another operator"))
+    await_applied(on, demo, fleet.commit(message="reconciled by another operator"))
     assert holds()
 
 
-def test_nothing_is_wiped_out_when_its_manifests_leave_git(on, fleet, demo):
-    before = everything(on)
+def test_removing_the_agent_manifests_from_git_deletes_nothing(on, fleet, demo):
+    before = agent_uids(on)
     await_applied(on, demo, fleet.commit(delete=(f"{PATH}/argocd.yaml",)), 120)
     # A commit later Argo CD has had its chance to prune.
     await_applied(on, demo, fleet.commit({f"{PATH}/later.yaml": config_map("later")}))
     assert on.cloud.workload.api.get("v1", "ConfigMap", "later")
-    assert everything(on) == before
+    assert agent_uids(on) == before
 
 
-def everything(on: Stage) -> dict[tuple, str]:
-    """UIDs of all that the manifest holds, and of what points it at the repository."""
-    items = [json.loads(line) for line in gzip.decompress(install()).splitlines()]
+def agent_uids(on: Stage) -> dict[tuple, str]:
+    """UIDs of all objects of the manifest, and of the Application and AppProject."""
+    items = [json.loads(line) for line in gzip.decompress(install_manifest()).splitlines()]
     places = [(item["apiVersion"], item["kind"], item["metadata"]["name"]) for item in items]
     places += [(ARGO, "Application", "keelson"), (ARGO, "AppProject", "keelson")]
     return {place: workload(on, *place)["metadata"]["uid"] for place in places}
 
 
-def test_what_argo_cd_cannot_do_is_refused_by_name(on):
+def test_options_unsupported_by_argo_cd_are_rejected_by_name(on):
     source = {"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}}}
 
     def refusal(name: str, **argocd: object) -> str:
         item = cluster(name, gitops={"argocd": {"source": source, "path": PATH, **argocd}})
         on.apply(item)
         on.await_condition(item, "Stalled", timeout=20)
-        said = on.condition(item, "Stalled")["message"]
+        message = on.condition(item, "Stalled")["message"]
         on.delete(item)
-        return said
+        return message
 
-    said = refusal("old", version="v3.0.0")
-    assert "spec.gitops.argocd.version" in said and "v3.2.11" in said
+    message = refusal("old", version="v3.0.0")
+    assert "spec.gitops.argocd.version" in message and "v3.2.11" in message
     on.apply(secret("certificate", **{"tls.crt": "certificate", "tls.key": "key-6d1f"}))
     source["git"]["secretRef"] = {"name": "certificate"}
-    said = refusal("certificate")
-    assert "Secret default/certificate: tls.crt" in said
+    message = refusal("certificate")
+    assert "Secret default/certificate: tls.crt" in message
 
 
-def test_another_agent_is_installed_beside_it_and_that_is_said(on, demo):
-    """Flux's pods only look alive here: what it would apply is not the matter."""
-    before = everything(on)
+def test_second_agent_is_installed_and_the_condition_names_argo_cd(on, demo):
+    """Flux's controllers do not run here; what Flux would apply is not checked."""
+    before = agent_uids(on)
     source = {"git": {"url": "https://github.com/acme/fleet", "ref": {"branch": "main"}}}
     edited = json.loads(json.dumps(demo))
     edited["spec"]["gitops"] = {"flux": {"source": source, "path": PATH}}
@@ -327,11 +327,11 @@ def test_another_agent_is_installed_beside_it_and_that_is_said(on, demo):
     until(
         lambda: "Argo CD is installed too, in argocd" in on.condition(demo, "GitOpsReady")["message"],
         40,
-        "the word on Argo CD",
+        "the message about Argo CD",
     )
     until(
         lambda: on.cloud.workload.api.find("apps/v1", "Deployment", "source-controller", "flux-system"),
         30,
         "Flux",
     )
-    assert everything(on) == before
+    assert agent_uids(on) == before

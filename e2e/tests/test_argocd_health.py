@@ -1,4 +1,4 @@
-"""examples/argocd-health.yaml: what Argo CD itself makes of our objects. Its own command line evaluates the script; no cloud."""
+"""examples/argocd-health.yaml: the health that Argo CD derives for our objects. Argo CD's own CLI evaluates the script; no cloud runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = ("EksCluster", "NodeGroup", "AwsAccount")
 
 @pytest.fixture(scope="module")
 def argocd(tmp_path_factory) -> Path:
-    """It is what it is called."""
+    """The binary chooses its program by its name, so it is linked as `argocd`."""
     link = tmp_path_factory.mktemp("argocd") / "argocd"
     link.symlink_to(tools("argocd")["argocd"])
     return link
@@ -27,18 +27,18 @@ def health(argocd: Path, item: dict) -> str:
     path = argocd.parent / "item.yaml"
     path.write_text(yaml.safe_dump(item))
     command = [argocd, "admin", "settings", "resource-overrides", "health", path, "--argocd-cm-path", HEALTH]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    # Beside its own log.
-    return "\n".join(line for line in done.stdout.splitlines() if not line.startswith("{"))
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert result.returncode == 0, result.stdout
+    # Without its log lines.
+    return "\n".join(line for line in result.stdout.splitlines() if not line.startswith("{"))
 
 
-def thing(kind: str = "EksCluster", status: dict | None = None) -> dict:
+def make_object(kind: str = "EksCluster", status: dict | None = None) -> dict:
     item = {"apiVersion": API, "kind": kind, "metadata": {"name": "demo", "generation": 2}, "spec": {}}
     return item | ({"status": status} if status is not None else {})
 
 
-def says(ready: str, reason: str, stalled: str = "False", generation: int = 2) -> dict:
+def make_status(ready: str, reason: str, stalled: str = "False", generation: int = 2) -> dict:
     conditions = [
         {"type": "Stalled", "status": stalled, "reason": reason, "message": ""},
         {"type": "Ready", "status": ready, "reason": reason, "message": f"it is {reason}"},
@@ -51,19 +51,19 @@ def says(ready: str, reason: str, stalled: str = "False", generation: int = 2) -
     [
         (None, "STATUS: Progressing\nMESSAGE: not looked at yet"),
         ({"observedGeneration": -1}, "STATUS: Progressing\nMESSAGE: not looked at yet"),
-        (says("True", "Available", generation=1), "STATUS: Progressing\nMESSAGE: not looked at yet"),
-        (says("True", "Available"), "STATUS: Healthy\nMESSAGE: it is Available"),
-        (says("False", "Creating"), "STATUS: Progressing\nMESSAGE: it is Creating"),
-        (says("False", "InvalidSpec", "True"), "STATUS: Degraded\nMESSAGE: it is InvalidSpec"),
-        (says("False", "WaitingForApproval", "True"), "STATUS: Suspended\nMESSAGE: it is WaitingForApproval"),
-        (says("Unknown", "Suspended"), "STATUS: Suspended\nMESSAGE: it is Suspended"),
+        (make_status("True", "Available", generation=1), "STATUS: Progressing\nMESSAGE: not looked at yet"),
+        (make_status("True", "Available"), "STATUS: Healthy\nMESSAGE: it is Available"),
+        (make_status("False", "Creating"), "STATUS: Progressing\nMESSAGE: it is Creating"),
+        (make_status("False", "InvalidSpec", "True"), "STATUS: Degraded\nMESSAGE: it is InvalidSpec"),
+        (make_status("False", "WaitingForApproval", "True"), "STATUS: Suspended\nMESSAGE: it is WaitingForApproval"),
+        (make_status("Unknown", "Suspended"), "STATUS: Suspended\nMESSAGE: it is Suspended"),
     ],
-    ids=["new", "unseen", "edited", "ready", "at work", "stalled", "waits for approval", "suspended"],
+    ids=["new", "unobserved", "edited", "ready", "progressing", "stalled", "waiting for approval", "suspended"],
 )
-def test_argo_cd_sees(argocd, status, expected):
-    assert health(argocd, thing(status=status)) == expected
+def test_argo_cd_health_of_a_status(argocd, status, expected):
+    assert health(argocd, make_object(status=status)) == expected
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_has_it(argocd, kind):
-    assert health(argocd, thing(kind, says("True", "Available"))).startswith("STATUS: Healthy")
+def test_every_kind_has_an_argo_cd_health_check(argocd, kind):
+    assert health(argocd, make_object(kind, make_status("True", "Available"))).startswith("STATUS: Healthy")

@@ -1,7 +1,7 @@
-"""Hundreds of edits, made from the CRDs' own schema, of every field there is: each is carried out, or refused or stalled in words
-that name the field; none replaces anything, or writes what it does not take; and the way back leads back.
+"""Hundreds of edits, generated from the CRDs' schema, of every field: each is applied, or rejected or stalled with a message that
+names the field; none replaces a resource or causes an unneeded write; and reverting the edit restores the previous state.
 
-Prints how many ended how. Which edits there are, and their order, follows from the schema alone.
+Prints the number of edits per outcome. The edits and their order depend on the schema alone.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from campaign.admission import Answer, ask
-from campaign.board import Board
+from campaign.object_cache import ObjectCache
 from campaign.edits import edits
-from campaign.judge import End, Outcome, names_field
+from campaign.judge import OutcomeType, Outcome, names_field
 from campaign.manifests import World, bases
 from campaign.player import Player
 from campaign.schema import names, spec_schema
@@ -28,34 +28,34 @@ from fleet.stage import Stage, stage
 from keelson_harness.aws import Durations
 from keelson_harness.controller import Controller
 
-# States are told apart by watching, not by waiting.
-LIFE = Durations(0.3, 0.1, 0.1, 0.2, 0.05, 0.1)
-LEAST = 300
-# How many clusters share the edits of a base.
+# Short: states are observed by a watch, not by waiting.
+DURATIONS = Durations(0.3, 0.1, 0.1, 0.2, 0.05, 0.1)
+MIN_EDITS = 300
+# The number of clusters that share the edits of a base.
 PLAYERS = {
     ("AwsAccount", "whole"): 2,
     ("EksCluster", "own network"): 5,
     ("EksCluster", "control plane"): 3,
-    ("EksCluster", "what is in it"): 4,
+    ("EksCluster", "contents"): 4,
     ("EksCluster", "subnets by tags"): 1,
     ("EksCluster", "flux"): 2,
     ("NodeGroup", "whole"): 4,
     ("NodeGroup", "template and role"): 1,
 }
-# Regular expressions, for source-controller to match with a certificate's fields.
+# Regular expressions that source-controller matches against a certificate's fields.
 IDENTITIES = [
     f"gitops.{agent}.source.oci.verify.matchOIDCIdentity[].{field}"
     for agent in ("flux", "argocd")
     for field in ("issuer", "subject")
 ]
-# The first is handed to the add-on as it is, which has a schema of its own.
+# The first is passed to the add-on unchanged, which has its own schema.
 FREE_TEXT = {"addons[].configuration", *IDENTITIES}
 BASES = bases(World())
 
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with stage(workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 
@@ -74,50 +74,50 @@ class Campaign:
     def outcomes(self) -> list[Outcome]:
         return [outcome for player in self.players for outcome in player.outcomes]
 
-    def counts(self) -> Counter[End]:
-        """At admission what was taken is not at its end."""
-        ends = Counter(outcome.end for outcome in self.outcomes)
-        ends[End.REFUSED] = sum(bool(answer.refusal) for answer in self.all_answers)
-        ends[End.SAME] = sum(answer.same for answer in self.all_answers)
-        return ends
+    def counts(self) -> Counter[OutcomeType]:
+        """An edit that admission accepted counts by its final outcome."""
+        counts = Counter(outcome.type for outcome in self.outcomes)
+        counts[OutcomeType.REJECTED] = sum(bool(answer.rejection) for answer in self.all_answers)
+        counts[OutcomeType.UNCHANGED] = sum(answer.unchanged for answer in self.all_answers)
+        return counts
 
 
 @pytest.fixture(scope="module")
 def campaign(on: Stage) -> Iterator[Campaign]:
-    """First all of them without an operator, then what was taken with one."""
-    began = time.monotonic()
+    """First asks admission about all edits without an operator, then plays the accepted ones with an operator."""
+    started_at = time.monotonic()
     run = Campaign({(base.kind, base.name): ask(on.api, base, edits(base)) for base in BASES})
-    run.operator, board = on.start(), Board(on.api)
+    run.operator, cache = on.start(), ObjectCache(on.api)
     on.apply(secret("fleet", username="keelson", password="x"))
     for (kind, name), number in PLAYERS.items():
-        run.players += [Player(on, board, kind, name) for _ in range(number)]
+        run.players += [Player(on, cache, kind, name) for _ in range(number)]
     for player in run.players:
-        player.make()
+        player.create()
     for player in run.players:
-        player.await_made()
+        player.await_created()
     threads = [
-        threading.Thread(target=player.play, args=(todo,), daemon=True)
-        for player, todo in zip(run.players, shares(run), strict=True)
+        threading.Thread(target=player.play, args=(share,), daemon=True)
+        for player, share in zip(run.players, shares(run), strict=True)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    run.seconds = time.monotonic() - began
+    run.seconds = time.monotonic() - started_at
     yield run
-    board.close()
+    cache.close()
 
 
 def shares(run: Campaign) -> list[list[Answer]]:
-    """What each player plays: every so many-th edit of its base, and last one without a way back."""
-    dealt = []
+    """The edits of each player: every n-th edit of its base, and at most one irreversible edit, as the last."""
+    result = []
     for key, number in PLAYERS.items():
-        taken = [answer for answer in run.answers[key] if answer.taken]
-        ways_back = [answer for answer in taken if not answer.no_way_back]
-        ends = [answer for answer in taken if answer.no_way_back]
-        dealt += [ways_back[n::number] + ends[n : n + 1] for n in range(number)]
-        assert len(ends) <= number, f"{key} needs {len(ends)} players"
-    return dealt
+        accepted = [answer for answer in run.answers[key] if answer.accepted]
+        reversible = [answer for answer in accepted if not answer.irreversible]
+        irreversible = [answer for answer in accepted if answer.irreversible]
+        result += [reversible[n::number] + irreversible[n : n + 1] for n in range(number)]
+        assert len(irreversible) <= number, f"{key} needs {len(irreversible)} players"
+    return result
 
 
 def test_every_field_of_the_schema_is_edited():
@@ -126,49 +126,48 @@ def test_every_field_of_the_schema_is_edited():
         assert names(spec_schema(kind)) - edited == set(), f"{kind}: no base of the campaign sets these"
 
 
-def test_each_edit_ends_as_it_should(campaign, capsys):
+def test_each_edit_has_the_expected_outcome(campaign, capsys):
     with capsys.disabled():
-        tell(campaign)
-    troubles = [trouble for player in campaign.players for trouble in player.troubles]
-    assert troubles == []
+        print_summary(campaign)
+    errors = [error for player in campaign.players for error in player.errors]
+    assert errors == []
     faults = [f"{o.edit}: {fault}" for o in campaign.outcomes for fault in o.faults]
     assert faults == []
-    assert sum(campaign.counts().values()) >= LEAST
-    assert campaign.counts()[End.APPLIED] >= LEAST / 2
+    assert sum(campaign.counts().values()) >= MIN_EDITS
+    assert campaign.counts()[OutcomeType.APPLIED] >= MIN_EDITS / 2
 
 
-def test_what_is_refused_at_admission_names_the_field(campaign):
-    refused = [(a.edit, text) for a in campaign.all_answers for text in (a.refusal, a.creation_refusal) if text]
-    assert [f"{edit}: {text}" for edit, text in refused if not names_field(text, edit)] == []
+def test_admission_rejection_names_the_field(campaign):
+    rejected = [(a.edit, text) for a in campaign.all_answers for text in (a.rejection, a.creation_rejection) if text]
+    assert [f"{edit}: {text}" for edit, text in rejected if not names_field(text, edit)] == []
 
 
-def test_a_new_object_is_refused_what_an_edit_is_refused_but_for_what_only_edits_must_not_do(campaign):
-    """And an edit is refused what a new object is refused."""
-    gap = [str(a.edit) for a in campaign.all_answers if a.creation_refusal and not a.refusal and not a.same]
+def test_value_rejected_at_creation_is_rejected_as_an_edit(campaign):
+    gap = [str(a.edit) for a in campaign.all_answers if a.creation_rejection and not a.rejection and not a.unchanged]
     assert gap == []
 
 
-def test_no_string_takes_an_injection(campaign):
-    """Fault 51, of each field that takes free text; but for what is somebody else's to read."""
-    taken = [a.edit for a in campaign.all_answers if a.edit.what.endswith("an injection") and not a.creation_refusal]
-    assert [str(edit) for edit in taken if edit.name not in FREE_TEXT] == []
+def test_no_string_field_accepts_an_injection(campaign):
+    """Fault 51, for each field that takes free text, except those that other programs interpret."""
+    accepted = [a.edit for a in campaign.all_answers if a.edit.what.endswith("an injection") and not a.creation_rejection]
+    assert [str(edit) for edit in accepted if edit.name not in FREE_TEXT] == []
 
 
-def test_the_operator_never_panicked_nor_was_started_anew(campaign):
+def test_operator_never_panicked_or_restarted(campaign):
     assert campaign.operator.alive and campaign.operator.lives == 1
     log = campaign.operator.log.read_text()
     assert "panicked" not in log and "RUST_BACKTRACE" not in log
 
 
-def tell(run: Campaign) -> None:
+def print_summary(run: Campaign) -> None:
     counts = run.counts()
     print(f"\n  {sum(counts.values())} edits of {len(BASES)} specs in {run.seconds:.0f} s")
-    for end in End:
-        print(f"  {counts[end]:5} {end}")
-    exact = [o for o in run.outcomes if not o.stays and o.end is End.APPLIED]
-    print(f"  {len(exact):5} of those applied: AWS exactly as before once taken back; others left what nothing manages any more")
+    for outcome_type in OutcomeType:
+        print(f"  {counts[outcome_type]:5} {outcome_type}")
+    exact = [o for o in run.outcomes if not o.remaining and o.type is OutcomeType.APPLIED]
+    print(f"  {len(exact):5} of those applied: reverted exactly; the others left resources that are no longer managed")
     if path := os.environ.get("KEELSON_CAMPAIGN"):
         with open(path, "w") as out:
             for o in run.outcomes:
-                row = [o.end.name, str(o.edit), o.reason, o.message, o.seconds, o.writes, o.stays, o.faults, o.edit.name, o.edit.kind]
+                row = [o.type.name, str(o.edit), o.reason, o.message, o.seconds, o.writes, o.remaining, o.faults, o.edit.name, o.edit.kind]
                 out.write(json.dumps(row) + "\n")

@@ -1,6 +1,6 @@
-"""`changePolicy`: Observe never writes, whatever happens; Approval writes what a person approved, all of it and nothing else.
+"""`changePolicy`: Observe never writes; Approval writes exactly what a person approved.
 
-Held against the call log: each write belongs to a step of the approved plan.
+Checked against the call log: each write belongs to a step of the approved plan.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ def on():
 
 @pytest.fixture(scope="module")
 def running(on: Stage) -> None:
-    """For tests that need no operator of their own. Drift is looked for all the time."""
+    """One operator for the tests that do not start their own, with frequent drift detection."""
     with on.operator("--drift-interval=2s"):
         yield
 
 
-# Crashes. First, as `killed_at` starts operators of its own.
+# Crashes come first: `killed_at` starts its own operators.
 
 
-def test_killed_after_each_write_it_does_what_was_approved_and_asks_no_more(on, capsys):
+def test_approved_plan_completes_after_kills_without_another_approval(on, capsys):
     shop = Shop(on, changePolicy="Approval", by_role=False, network={"vpc": {"zoneCount": 2}})
     shop.apply()
     with on.operator(account=shop.account.id):
@@ -66,11 +66,11 @@ def test_killed_after_each_write_it_does_what_was_approved_and_asks_no_more(on, 
 # Observe
 
 
-def test_observe_makes_nothing_and_tells_the_plan(on, running):
+def test_observe_creates_nothing_and_reports_the_plan(on, running):
     shop = Shop(on, changePolicy="Observe", nodes=True)
     shop.apply()
     on.await_condition(shop.cluster, status="False", reason="Observed")
-    # Nothing is wrong, and nobody has to do anything.
+    # Nothing failed, and no action is needed.
     assert on.condition(shop.cluster, "Stalled")["status"] == "False"
     assert ("Create", "cluster") in plans.steps(shop.found()["status"])
     shop.nothing_is_written()
@@ -79,7 +79,7 @@ def test_observe_makes_nothing_and_tells_the_plan(on, running):
     shop.go_away()
 
 
-def test_observe_writes_nothing_for_an_edit_and_names_the_difference(on, running):
+def test_observe_reports_the_diff_of_an_edit_and_writes_nothing(on, running):
     shop = Shop(on, changePolicy="Observe", nodes=True)
     shop.make()
     shop.edit(logging=["audit"], tags={"team": "shop"})
@@ -92,22 +92,22 @@ def test_observe_writes_nothing_for_an_edit_and_names_the_difference(on, running
     shop.go_away()
 
 
-def test_observe_puts_nothing_back_that_hands_changed(on, running):
+def test_observe_does_not_revert_manual_changes(on, running):
     shop = Shop(on, changePolicy="Observe", nodes=True, logging=["audit"])
     shop.make()
     eks = shop.account.eks
     eks.update_cluster_config(name=shop.name, logging={"clusterLogging": [{"types": ["audit"], "enabled": False}]})
     eks.delete_addon(clusterName=shop.name, addonName="vpc-cni")
     on.await_condition(shop.cluster, "InSync", "False", timeout=30)
-    until(lambda: "vpc-cni" in str(shop.plan()), 30, "the plan to make the add-on again")
-    by_hand = {"UpdateClusterConfig", "DeleteAddon"}
+    until(lambda: "vpc-cni" in str(shop.plan()), 30, "the plan to create the add-on again")
+    manual = {"UpdateClusterConfig", "DeleteAddon"}
     shop.look_again()
-    assert {write["action"] for write in shop.writes()} == by_hand
+    assert {write["action"] for write in shop.writes()} == manual
     assert len(shop.writes()) == 2
     shop.go_away()
 
 
-def test_observe_lets_go_and_leaves_aws_as_it_is_when_the_object_goes(on, running):
+def test_observe_leaves_aws_unchanged_when_the_object_is_deleted(on, running):
     shop = Shop(on, changePolicy="Observe", nodes=True)
     shop.make()
     before = shop.account.inventory()
@@ -120,7 +120,7 @@ def test_observe_lets_go_and_leaves_aws_as_it_is_when_the_object_goes(on, runnin
 # Approval
 
 
-def test_nothing_is_written_before_the_annotation_names_the_plan_and_then_all_of_it(on, running):
+def test_plan_is_applied_completely_and_only_after_its_hash_is_approved(on, running):
     """With a VPC: a plan of some thirty steps, approved at once."""
     shop = Shop(on, changePolicy="Approval", network={"vpc": {"zoneCount": 2}}, addons=ONE_ADDON)
     shop.apply()
@@ -132,14 +132,14 @@ def test_nothing_is_written_before_the_annotation_names_the_plan_and_then_all_of
     shop.approve(status["plan"]["hash"])
     on.ready(shop.cluster)
     assert plans.kinds_made(shop.writes()) == plans.kinds_to_make(status)
-    # What was approved is used up.
+    # The approval is consumed.
     assert not shop.plan().get("approved")
     shop.nothing_is_written(on.mark())
     on.forget(shop.cluster)
     shop.go_away()
 
 
-def test_an_edit_writes_exactly_the_steps_that_were_approved(on, running):
+def test_edit_applies_exactly_the_approved_steps(on, running):
     shop = Shop(on, changePolicy="Approval")
     shop.make()
     shop.edit(logging=["audit"], addons=[*ONE_ADDON, {"name": "kube-proxy"}])
@@ -153,7 +153,7 @@ def test_an_edit_writes_exactly_the_steps_that_were_approved(on, running):
     shop.go_away()
 
 
-def test_a_plan_that_changed_needs_a_new_approval(on, running):
+def test_changed_plan_needs_a_new_approval(on, running):
     shop = Shop(on, changePolicy="Approval")
     shop.make()
     shop.edit(logging=["audit"])
@@ -162,7 +162,7 @@ def test_a_plan_that_changed_needs_a_new_approval(on, running):
     second = shop.asks(other_than=first)["plan"]["hash"]
     shop.approve(first)
     shop.nothing_is_written()
-    assert first in on.condition(shop.cluster)["message"], "says that the annotation names another plan"
+    assert first in on.condition(shop.cluster)["message"], "the message says that the annotation names another plan"
     shop.approve(second)
     on.await_condition(shop.cluster, "InSync")
     assert len(shop.writes()) == 1
@@ -171,8 +171,8 @@ def test_a_plan_that_changed_needs_a_new_approval(on, running):
     shop.go_away()
 
 
-def test_the_same_approval_does_not_count_twice(on, running):
-    """What hands changed back after an approval is a change of its own, although its plan is the same."""
+def test_approval_is_valid_only_once(on, running):
+    """A manual revert after an approval is a new change that needs a new approval, although its plan is the same."""
     shop = Shop(on, changePolicy="Approval")
     shop.make()
     shop.edit(logging=["audit"])
@@ -190,7 +190,7 @@ def test_the_same_approval_does_not_count_twice(on, running):
     shop.go_away()
 
 
-def test_what_hands_changed_is_put_back_once_approved(on, running):
+def test_manual_change_is_reverted_after_approval(on, running):
     shop = Shop(on, changePolicy="Approval", logging=["audit"])
     shop.make()
     off = {"clusterLogging": [{"types": ["audit"], "enabled": False}]}
@@ -204,13 +204,13 @@ def test_what_hands_changed_is_put_back_once_approved(on, running):
     shop.go_away()
 
 
-def test_a_node_group_has_a_plan_of_its_own(on, running):
+def test_node_group_has_its_own_plan(on, running):
     shop = Shop(on, changePolicy="Approval", nodes=True)
     shop.make()
     shop.edit(shop.nodes, labels={"workload": "batch"})
     status = shop.asks(shop.nodes)
     assert plans.steps(status) == [("Update", f"nodeGroup/{shop.name}-nodes")]
-    # An approval of the cluster is none of its node groups.
+    # An approval of the cluster does not cover its node groups.
     shop.approve(status["plan"]["hash"])
     shop.nothing_is_written()
     shop.approve(status["plan"]["hash"], shop.nodes)
@@ -219,7 +219,7 @@ def test_a_node_group_has_a_plan_of_its_own(on, running):
     shop.go_away()
 
 
-def test_a_new_node_group_waits_for_its_own_approval(on, running):
+def test_new_node_group_waits_for_its_own_approval(on, running):
     shop = Shop(on, changePolicy="Approval")
     shop.make()
     shop.items.append(shop.nodes)
@@ -227,34 +227,34 @@ def test_a_new_node_group_waits_for_its_own_approval(on, running):
     hashes = {}
     for item in (shop.nodes, shop.cluster):
         ready = conditions(shop.found(item)).get("Ready", {})
-        # The node role belongs to the cluster: it asks too when it has to make one.
+        # The node role belongs to the cluster, which also needs approval if it has to create one.
         if item is shop.nodes or ready.get("reason") == "WaitingForApproval":
             hashes[item["kind"]] = shop.asks(item)["plan"]["hash"]
     shop.nothing_is_written()
-    until(lambda: agree_to_all(shop) and shop.in_sync(), 60, "the node group")
+    until(lambda: approve_all(shop) and shop.in_sync(), 60, "the node group")
     assert plans.kinds_made(shop.writes())["nodeGroup"] == 1
     shop.go_away()
 
 
-def agree_to_all(shop: Shop) -> bool:
-    """Approves whatever is asked for now."""
+def approve_all(shop: Shop) -> bool:
+    """Approves every pending plan."""
     for item in shop.items:
         found = shop.found(item)
-        waits = conditions(found).get("Ready", {}).get("reason") == "WaitingForApproval"
+        pending = conditions(found).get("Ready", {}).get("reason") == "WaitingForApproval"
         hash_ = found.get("status", {}).get("plan", {}).get("hash")
-        if waits and found["metadata"].get("annotations", {}).get(APPROVE) != hash_:
+        if pending and found["metadata"].get("annotations", {}).get(APPROVE) != hash_:
             shop.approve(hash_, item)
     return True
 
 
-def test_a_deletion_waits_and_then_goes_as_a_whole(on, running):
+def test_deletion_waits_and_is_approved_as_a_whole(on, running):
     shop = Shop(on, changePolicy="Approval", nodes=True)
     shop.make()
     before = shop.account.inventory()
     on.api.delete(*key_of(shop.cluster))
     status = shop.asks()
     everything = {("Delete", "cluster"), ("Delete", "addon/vpc-cni"), ("Delete", f"nodeGroup/{shop.name}-nodes")}
-    assert everything <= set(plans.steps(status)), "what goes with the cluster is shown too"
+    assert everything <= set(plans.steps(status)), "the plan also shows what is deleted with the cluster"
     shop.nothing_is_written()
     assert shop.account.inventory() == before
     assert on.api.find(*key_of(shop.nodes)), "its node groups wait with it"
@@ -266,8 +266,8 @@ def test_a_deletion_waits_and_then_goes_as_a_whole(on, running):
     on.delete(*shop.reference)
 
 
-def test_an_upgrade_is_approved_as_a_whole(on, running):
-    """Control plane, add-ons and nodes, in all their steps, by one approval of each object at the most."""
+def test_upgrade_is_approved_as_a_whole(on, running):
+    """All steps of control plane, add-ons and nodes take at most one approval per object."""
     shop = Shop(on, changePolicy="Approval", nodes=True, version="1.33", addons=[{"name": name} for name in DEFAULT_ADDONS])
     shop.make()
     shop.edit(version="1.35")
@@ -277,18 +277,18 @@ def test_an_upgrade_is_approved_as_a_whole(on, running):
     shop.approve(status["plan"]["hash"])
     approvals = 1
 
-    def arrived() -> bool:
+    def upgraded() -> bool:
         nonlocal approvals
         nodes = shop.found(shop.nodes)
         hash_ = nodes.get("status", {}).get("plan", {}).get("hash")
-        asks = conditions(nodes).get("Ready", {}).get("reason") == "WaitingForApproval"
-        if asks and nodes["metadata"].get("annotations", {}).get(APPROVE) != hash_:
+        pending = conditions(nodes).get("Ready", {}).get("reason") == "WaitingForApproval"
+        if pending and nodes["metadata"].get("annotations", {}).get(APPROVE) != hash_:
             shop.approve(hash_, shop.nodes)
             approvals += 1
         return shop.in_sync() and shop.found()["status"]["version"] == "1.35"
 
     try:
-        until(arrived, 90, "1.35")
+        until(upgraded, 90, "1.35")
     except AssertionError:
         raise AssertionError("\n".join(map(on.story, shop.items))) from None
     order = [write["action"] for write in shop.writes()]

@@ -1,5 +1,4 @@
-"""Every field of a node group that can change: an edit makes the AWS writes that it takes and no other, and then nothing is left
-to write."""
+"""Each mutable field of a node group: an edit causes exactly the expected AWS writes, and a further reconcile causes none."""
 
 from __future__ import annotations
 
@@ -35,15 +34,15 @@ def account(on) -> Account:
 
 @pytest.fixture(scope="module")
 def template(account) -> str:
-    made = account.ec2.create_launch_template(
+    created = account.ec2.create_launch_template(
         LaunchTemplateName="web", LaunchTemplateData={"InstanceType": "m7i.xlarge"}
     )
-    return made["LaunchTemplate"]["LaunchTemplateId"]
+    return created["LaunchTemplate"]["LaunchTemplateId"]
 
 
 @pytest.fixture(scope="module")
 def shop(on: Stage, account, template) -> dict:
-    """A cluster with a node group, and one with a launch template. Drift is not looked for in the meantime."""
+    """A cluster with a node group and one with a launch template. Drift detection is effectively off."""
     on.start("--drift-interval=1h", account=account.id)
     on.apply(SHOP, WEB, node_group("shop", "own", launchTemplate={"id": template, "version": "1"}))
     on.ready(SHOP, WEB, node_group("shop", "own"))
@@ -54,38 +53,38 @@ def described(account: Account, name: str = "web") -> dict:
     return account.eks.describe_nodegroup(clusterName="shop", nodegroupName=name)["nodegroup"]
 
 
-def settled(on: Stage, item: dict) -> bool:
+def is_in_sync(on: Stage, item: dict) -> bool:
     found = on.api.get(*key_of(item))
-    says = conditions(found)
+    by_type = conditions(found)
     return all(
-        says[kind]["status"] == "True" and says[kind]["observedGeneration"] == found["metadata"]["generation"]
+        by_type[kind]["status"] == "True" and by_type[kind]["observedGeneration"] == found["metadata"]["generation"]
         for kind in ("Ready", "InSync")
     )
 
 
 def edit(on: Stage, spec: dict, name: str = "web") -> int:
-    """Edits the node group, waits until it is as asked, and returns the place in the call log before the edit."""
+    """Edits the node group, waits until it is in sync, and returns the call log position before the edit."""
     item = node_group("shop", name)
     mark = on.mark()
     on.api.patch(*key_of(item)[:3], {"spec": spec})
-    until(lambda: settled(on, item), 40, f"{spec} in AWS: {on.story(item)}")
+    until(lambda: is_in_sync(on, item), 40, f"{spec} in AWS: {on.story(item)}")
     return mark
 
 
-def look_again(on: Stage, account: Account, name: str = "web") -> list[str]:
-    """Everything is compared anew. Returns what was written."""
+def reconcile_and_list_writes(on: Stage, account: Account, name: str = "web") -> list[str]:
+    """Triggers a full reconcile and returns its writes."""
     mark = on.mark()
     annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(mark)}}}
     on.api.patch(*key_of(node_group("shop", name))[:3], annotation)
-    looked = f"eks:DescribeNodegroup shop/{name}"
-    until(lambda: looked in actions(on.calls(mark, account.id)), 20, "a look")
-    until(lambda: settled(on, node_group("shop", name)), 20, "InSync")
+    observed = f"eks:DescribeNodegroup shop/{name}"
+    until(lambda: observed in actions(on.calls(mark, account.id)), 20, "a reconcile")
+    until(lambda: is_in_sync(on, node_group("shop", name)), 20, "InSync")
     return actions(on.writes(mark, account.id))
 
 
 @dataclass
 class Edit:
-    """What a person writes, the calls it takes, and what AWS says then."""
+    """An edit of the spec, the expected writes, and the expected state in AWS."""
 
     name: str
     spec: dict
@@ -95,9 +94,9 @@ class Edit:
 
 SPOT = {"key": "spot", "value": "true", "effect": "NO_SCHEDULE"}
 EDITS = [
-    Edit("most nodes", {"scaling": {"max": 6}}, {"scalingConfig": {"minSize": 1, "maxSize": 6, "desiredSize": 1}}),
+    Edit("maximum size", {"scaling": {"max": 6}}, {"scalingConfig": {"minSize": 1, "maxSize": 6, "desiredSize": 1}}),
     Edit(
-        "fewest nodes, which moves the size",
+        "minimum size, which raises the desired size",
         {"scaling": {"min": 2}},
         {"scalingConfig": {"minSize": 2, "maxSize": 6, "desiredSize": 2}},
     ),
@@ -114,9 +113,9 @@ EDITS = [
         {"taints": [{**SPOT, "effect": "PREFER_NO_SCHEDULE"}]},
     ),
     Edit("no taints", {"taints": []}, {"taints": []}),
-    Edit("nodes at a time", {"update": {"maxUnavailable": 2}}, {"updateConfig": {"maxUnavailable": 2}}),
+    Edit("maximum unavailable nodes", {"update": {"maxUnavailable": 2}}, {"updateConfig": {"maxUnavailable": 2}}),
     Edit(
-        "percentage at a time",
+        "maximum unavailable percentage",
         {"update": {"maxUnavailable": None, "maxUnavailablePercentage": 50}},
         {"updateConfig": {"maxUnavailablePercentage": 50}},
     ),
@@ -133,31 +132,31 @@ EDITS = [
     ),
     Edit("tags", {"tags": {"team": "web"}}, {}, ["eks:TagResource"]),
     Edit(
-        "a size that is enforced",
+        "an enforced size",
         {"scaling": {"desired": 3, "desiredPolicy": "Enforce"}},
         {"scalingConfig": {"minSize": 2, "maxSize": 5, "desiredSize": 3}},
     ),
     Edit(
-        "a size that is not enforced any more",
+        "a size that is no longer enforced",
         {"scaling": {"desiredPolicy": "Initial"}},
         {"scalingConfig": {"minSize": 2, "maxSize": 5, "desiredSize": 3}},
         [],
     ),
-    Edit("nothing that AWS knows of: force", {"update": {"force": True}}, {}, []),
+    Edit("force, which AWS does not store", {"update": {"force": True}}, {}, []),
 ]
 
 
 @pytest.mark.parametrize("change", EDITS, ids=lambda change: change.name)
-def test_an_edit_takes_the_writes_it_needs_and_then_none(on, shop, account, change):
+def test_node_group_edit_causes_exactly_the_expected_writes(on, shop, account, change):
     mark = edit(on, change.spec)
     written = actions(on.writes(mark, account.id))
     assert [call.split(" arn:")[0] for call in written] == change.writes
     found = described(account)
     assert {key: found.get(key) for key in change.expected} == change.expected
-    assert look_again(on, account) == []
+    assert reconcile_and_list_writes(on, account) == []
 
 
-def test_bounds_do_not_take_back_what_an_autoscaler_has_added_since_the_last_look(on, shop, account):
+def test_new_bounds_keep_nodes_added_by_an_autoscaler(on, shop, account):
     autoscaling = account.client("autoscaling")
     (group,) = described(account)["resources"]["autoScalingGroups"]
     autoscaling.set_desired_capacity(AutoScalingGroupName=group["name"], DesiredCapacity=5)
@@ -167,13 +166,13 @@ def test_bounds_do_not_take_back_what_an_autoscaler_has_added_since_the_last_loo
     assert described(account)["scalingConfig"] == {"minSize": 1, "maxSize": 2, "desiredSize": 2}
 
 
-def test_its_nodes_are_counted(on, shop):
+def test_ready_nodes_are_counted(on, shop):
     until(lambda: on.status(shop).get("readyNodes") == 2, 30, "two nodes")
     assert on.condition(shop)["message"] == "2 of 2 nodes ready"
 
 
-def test_a_release_by_name_and_never_back(on, shop, account):
-    """A node group of an old release goes to the newest, and is not taken back."""
+def test_release_version_is_pinned_upgraded_and_never_downgraded(on, shop, account):
+    """A node group with an old release is upgraded to the latest, and is not downgraded."""
     on.apply(node_group("shop", "old", releaseVersion=OLD_RELEASE, scaling={"min": 1, "max": 2}))
     old = node_group("shop", "old")
     on.ready(old)
@@ -183,7 +182,7 @@ def test_a_release_by_name_and_never_back(on, shop, account):
     mark = edit(on, {"releaseVersion": "Latest"}, "old")
     assert actions(on.writes(mark, account.id)) == ["eks:UpdateNodegroupVersion shop/old"]
     assert described(account, "old")["releaseVersion"] == NEW_RELEASE
-    assert look_again(on, account, "old") == []
+    assert reconcile_and_list_writes(on, account, "old") == []
     on.api.patch(*key_of(old)[:3], {"spec": {"releaseVersion": OLD_RELEASE}})
     found = on.await_condition(old, "Stalled", "True", timeout=20)
     assert "never taken back" in conditions(found)["Stalled"]["message"]
@@ -191,39 +190,39 @@ def test_a_release_by_name_and_never_back(on, shop, account):
     on.delete(old)
 
 
-def test_a_version_of_the_launch_template(on, shop, account, template):
+def test_launch_template_version_is_updated(on, shop, account, template):
     data = {"InstanceType": "m7i.2xlarge"}
     account.ec2.create_launch_template_version(LaunchTemplateId=template, LaunchTemplateData=data)
     assert described(account, "own").get("instanceTypes") is None
     mark = edit(on, {"launchTemplate": {"id": template, "version": "2"}}, "own")
     assert actions(on.writes(mark, account.id)) == ["eks:UpdateNodegroupVersion shop/own"]
     assert described(account, "own")["launchTemplate"]["version"] == "2"
-    assert look_again(on, account, "own") == []
+    assert reconcile_and_list_writes(on, account, "own") == []
 
 
-def test_nodes_on_their_way_to_a_version_are_counted(on, shop, account):
-    """An own version, behind the control plane's: 1.32 to 1.33 in one update."""
+def test_progress_of_a_node_upgrade_is_reported(on, shop, account):
+    """The node group's own version, behind the control plane's: 1.32 to 1.33 in one update."""
     on.aws.control("POST", "settings", json={"NODEGROUP_SECONDS": 12})
     on.apply(node_group("shop", "behind", version="1.32", scaling={"min": 2, "max": 4}))
     behind = node_group("shop", "behind")
     on.ready(behind)
     mark = on.mark()
     on.api.patch(*key_of(behind)[:3], {"spec": {"version": "1.33"}})
-    seen: set[str] = set()
+    messages: set[str] = set()
 
-    def arrived() -> bool:
-        seen.add(on.condition(behind)["message"])
-        return settled(on, behind)
+    def upgraded() -> bool:
+        messages.add(on.condition(behind)["message"])
+        return is_in_sync(on, behind)
 
-    until(arrived, 60, "1.33")
+    until(upgraded, 60, "1.33")
     assert actions(on.writes(mark, account.id)) == ["eks:UpdateNodegroupVersion shop/behind"]
-    told = [message for message in seen if "nodes on v1.33, " in message and "cordoned" in message]
-    assert told, json.dumps(sorted(seen), indent=1)
+    progress = [message for message in messages if "nodes on v1.33, " in message and "cordoned" in message]
+    assert progress, json.dumps(sorted(messages), indent=1)
     assert on.status(behind)["version"] == "1.33"
     on.aws.control("POST", "settings", json={"NODEGROUP_SECONDS": 1.5})
 
 
-def test_an_own_version_that_the_control_plane_has_not_waits_for_it(on, shop, account):
+def test_node_version_newer_than_the_control_plane_waits(on, shop, account):
     mark = on.mark()
     on.api.patch(*key_of(shop)[:3], {"spec": {"version": "1.34"}})
     found = on.await_condition(shop, "Ready", "False", "WaitingForCluster", timeout=20)
@@ -233,7 +232,7 @@ def test_an_own_version_that_the_control_plane_has_not_waits_for_it(on, shop, ac
     assert actions(on.writes(mark, account.id)) == []
 
 
-def test_a_node_group_newer_than_the_control_plane_is_not_made_before_that_has_its_version(on, shop, account):
+def test_new_node_group_newer_than_the_control_plane_is_not_created(on, shop, account):
     early = node_group("shop", "early", version="1.34")
     mark = on.mark()
     on.apply(early)
@@ -243,51 +242,51 @@ def test_a_node_group_newer_than_the_control_plane_is_not_made_before_that_has_i
     on.delete(early)
 
 
-def test_a_newest_release_that_may_not_be_read_holds_nothing_up(on, shop, account):
+def test_unreadable_latest_release_blocks_nothing(on, shop, account):
     match = {"service": "ssm", "action": "GetParameter", "account": account.id}
     denied = {"code": "AccessDeniedException", "message": "not authorized", "status": 400}
     on.aws.add_fault(match, {"error": denied})
-    blind = node_group("shop", "blind", version="1.31", scaling={"min": 1, "max": 2})
-    on.apply(blind)
-    on.ready(blind)
+    group = node_group("shop", "unreadable", version="1.31", scaling={"min": 1, "max": 2})
+    on.apply(group)
+    on.ready(group)
     assert any(c["action"] == "GetParameter" and c["error"] for c in on.calls(0, account.id))
     on.aws.clear_faults()
-    on.delete(blind)
+    on.delete(group)
 
 
-def test_pods_that_cannot_be_evicted_are_named_and_nothing_is_forced(on, shop, account):
-    on.apply(node_group("shop", "kept", version="1.32", scaling={"min": 1, "max": 2}))
-    kept = node_group("shop", "kept")
-    on.ready(kept)
+def test_blocking_pods_are_named_and_no_eviction_is_forced(on, shop, account):
+    on.apply(node_group("shop", "blocked", version="1.32", scaling={"min": 1, "max": 2}))
+    blocked = node_group("shop", "blocked")
+    on.ready(blocked)
     api = on.cloud.workload.api
-    labels = {"eks.amazonaws.com/nodegroup": "kept"}
+    labels = {"eks.amazonaws.com/nodegroup": "blocked"}
 
-    def name_of_node() -> str:
+    def node_name() -> str:
         nodes = api.list("v1", "Node")
         return next((n["metadata"]["name"] for n in nodes if labels.items() <= n["metadata"]["labels"].items()), "")
 
-    node = until(name_of_node, 20, "a node")
-    guard(api, str(node))
+    node = until(node_name, 20, "a node")
+    create_unevictable_pod(api, str(node))
     fault = {"service": "eks", "action": "UpdateNodegroupVersion", "account": account.id}
     issue = {"code": "PodEvictionFailure", "message": "Reached max retries while trying to evict pods"}
     on.aws.add_fault(fault, {"health_issue": issue})
     mark = on.mark()
-    on.api.patch(*key_of(kept)[:3], {"spec": {"version": "1.33"}})
+    on.api.patch(*key_of(blocked)[:3], {"spec": {"version": "1.33"}})
 
     def named() -> bool:
-        message = on.condition(kept, "Stalled").get("message", "")
+        message = on.condition(blocked, "Stalled").get("message", "")
         return "PodEvictionFailure" in message and "pod default/stubborn" in message and "budget" in message.lower()
 
-    until(named, 40, f"the pod's name: {on.story(kept)}")
-    assert actions(on.writes(mark, account.id)) == ["eks:UpdateNodegroupVersion shop/kept"]
+    until(named, 40, f"the pod's name: {on.story(blocked)}")
+    assert actions(on.writes(mark, account.id)) == ["eks:UpdateNodegroupVersion shop/blocked"]
     on.aws.clear_faults()
     annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": "again"}}}
-    on.api.patch(*key_of(kept)[:3], annotation)
-    until(lambda: described(account, "kept")["version"] == "1.33", 40, "1.33")
+    on.api.patch(*key_of(blocked)[:3], annotation)
+    until(lambda: described(account, "blocked")["version"] == "1.33", 40, "1.33")
 
 
-def guard(api, node: str) -> None:
-    """A pod on that node, with a budget that lets it go nowhere."""
+def create_unevictable_pod(api, node: str) -> None:
+    """A pod on that node, with a budget that allows no eviction."""
     template = {"metadata": {"labels": {"app": "stubborn"}}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
     pod = {
         "apiVersion": "v1",
@@ -302,10 +301,10 @@ def guard(api, node: str) -> None:
         "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "stubborn"}}},
     }
     api.create(pod)
-    made = api.create(budget)
-    # The disruption controller does not run here: this is what it would say.
+    created = api.create(budget)
+    # The disruption controller does not run here: this is the status that it would write.
     status = {
-        "observedGeneration": made["metadata"]["generation"],
+        "observedGeneration": created["metadata"]["generation"],
         "disruptionsAllowed": 0,
         "currentHealthy": 1,
         "desiredHealthy": 1,

@@ -1,6 +1,6 @@
-"""Crash anywhere, lose nothing, double nothing: the operator is killed after each AWS write, in turn.
+"""A crash at any point loses and duplicates nothing: the operator is killed after each AWS write in turn.
 
-Killed means SIGKILL, sent by the emulator between applying the write and answering it.
+The emulator sends SIGKILL between applying a write and answering it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import ApiError, conditions
 
 ZONES = [f"{REGION}{zone}" for zone in "ab"]
-# Whatever is not named here has its number from AWS: the control plane's interfaces, instances, ...
+# AWS determines the number of all others: the control plane's interfaces, instances, ...
 ONE_OF_EACH = {
     "vpcs": 1,
     "subnets": 4,
@@ -30,7 +30,7 @@ ONE_OF_EACH = {
     "natGateways": 1,
     "routeTables": 3,
     "vpcEndpoints": 2,
-    # That of the endpoints, and EKS's own.
+    # One for the endpoints, one created by EKS.
     "securityGroups": 2,
     "roles": 2,
     "oidcProviders": 1,
@@ -58,15 +58,15 @@ def on():
 
 @pytest.fixture
 def pair(on):
-    """A cluster and its node group; gone after the test, however it ends."""
-    made = Pair(on)
-    yield made
+    """A cluster and its node group; removed after the test, also if it fails."""
+    created = Pair(on)
+    yield created
     on.aws.clear_faults()
-    on.forget(*made.items)
+    on.forget(*created.items)
 
 
 class Pair:
-    """A cluster with everything that takes an AWS write to make, and its node group, in an account of its own."""
+    """A cluster with one of everything that needs an AWS write, and its node group, in an account of its own."""
 
     def __init__(self, on: Stage):
         self.on = on
@@ -91,7 +91,7 @@ class Pair:
     def found(self) -> list[dict]:
         return [found for item in self.items if (found := self.on.api.find(*key_of(item)))]
 
-    def ask_to_go(self) -> None:
+    def request_deletion(self) -> None:
         for item in self.items:
             self.on.api.delete(*key_of(item))
 
@@ -102,11 +102,11 @@ class Pair:
         keys = self.account.resources()
         assert set(keys) == KEYS | {f"nodeGroup/{self.nodes['metadata']['name']}"}
         counts = self.account.counts()
-        counts["roles"] -= 1  # the administrators', which we made
+        counts["roles"] -= 1  # "admins", created by the test
         assert {kind: counts.get(kind, 0) for kind in ONE_OF_EACH} == ONE_OF_EACH
-        self.assert_inventory_is_true(keys)
+        self.assert_status_lists_all(keys)
 
-    def assert_inventory_is_true(self, keys: dict[str, str]) -> None:
+    def assert_status_lists_all(self, keys: dict[str, str]) -> None:
         resources = self.on.status(self.cluster)["resources"]
         shown = {entry["key"]: entry.get("id") for entry in resources}
         assert [key for key in keys if not key.startswith("nodeGroup/") and key not in shown] == []
@@ -116,23 +116,23 @@ class Pair:
         assert self.account.inventory() == {"roles": ["admins"]}
 
 
-def make(pair: Pair) -> None:
+def create_ready(pair: Pair) -> None:
     pair.apply()
     with pair.on.operator(account=pair.account.id):
         pair.on.ready(*pair.items)
 
 
-def test_killed_after_every_write_of_a_create_it_makes_one_of_each(on, pair, capsys):
+def test_kill_after_every_write_creates_each_resource_exactly_once(on, pair, capsys):
     pair.apply()
     run = killed_at(on, pair.account.id, pair.ready)
     with capsys.disabled():
         print(f"\n  {run.told('create')}")
     pair.assert_one_of_each()
-    # Not one write was heard of, so every one of them was a kill point.
+    # No write was ever answered, so each of them was a kill point.
     assert [write for write in run.writes if write not in run.points] == []
     assert len(run.points) >= 40 and run.lives >= 10
 
-    pair.ask_to_go()
+    pair.request_deletion()
     run = killed_at(on, pair.account.id, pair.gone)
     with capsys.disabled():
         print(f"\n  {run.told('delete')}")
@@ -142,24 +142,24 @@ def test_killed_after_every_write_of_a_create_it_makes_one_of_each(on, pair, cap
 
 
 @pytest.mark.parametrize(("stride", "when"), [(4, "after"), (7, "before")])
-def test_killed_with_several_writes_in_flight_it_makes_one_of_each(on, pair, capsys, stride, when):
+def test_kill_with_several_writes_in_flight_creates_each_resource_exactly_once(on, pair, capsys, stride, when):
     pair.apply()
     run = killed_at(on, pair.account.id, pair.ready, stride, when)
     with capsys.disabled():
-        print(f"\n  {run.told(f'create, each life killed at write {stride}')}")
+        print(f"\n  {run.told(f'create, each process killed at write {stride}')}")
     pair.assert_one_of_each()
     assert run.points
 
-    pair.ask_to_go()
+    pair.request_deletion()
     run = killed_at(on, pair.account.id, pair.gone, stride, when)
     with capsys.disabled():
-        print(f"\n  {run.told(f'delete, each life killed at write {stride}')}")
+        print(f"\n  {run.told(f'delete, each process killed at write {stride}')}")
     pair.assert_nothing_left()
     assert run.points
 
 
-def poked_until(on: Stage, pair: Pair, done: Callable[[], bool], seconds: float) -> None:
-    """Each change of an annotation of ours asks for a reconcile at once: after a panic the operator would wait a minute by itself."""
+def trigger_reconciles_until(on: Stage, pair: Pair, done: Callable[[], bool], seconds: float) -> None:
+    """Each change of a Keelson annotation triggers a reconcile; otherwise the operator waits a minute after a panic."""
     deadline = time.monotonic() + seconds
     number = 0
     while not done():
@@ -168,7 +168,7 @@ def poked_until(on: Stage, pair: Pair, done: Callable[[], bool], seconds: float)
         for item in pair.found():
             version, kind, meta = item["apiVersion"], item["kind"], item["metadata"]
             patch = {"metadata": {"annotations": {"keelson.dev/poke": str(number)}}}
-            with contextlib.suppress(ApiError):  # It may be gone by now.
+            with contextlib.suppress(ApiError):  # It may be deleted by now.
                 on.api.patch(version, kind, meta["name"], patch, meta["namespace"])
         time.sleep(0.5)
 
@@ -180,56 +180,56 @@ def panics(operator: Controller) -> int:
     return sum(map(int, counted))
 
 
-def test_a_reconcile_that_panics_after_its_write_doubles_nothing(on, pair):
-    """The process lives on, and has read the account before: its shared reads must not count for the successor."""
+def test_panic_after_a_write_creates_no_duplicates(on, pair):
+    """The process continues with its cached reads of the account: the next reconcile must not use those from before the write."""
     pair.apply()
-    # A debug build's own fault: the emulator can kill the process, but not one reconcile of it.
+    # A fault of debug builds: the emulator can kill the process, but not a single reconcile.
     fault = {"KEELSON_FAULT_PANIC_AFTER_WRITE": "2"}
     with on.operator(account=pair.account.id, env=fault) as operator:
-        poked_until(on, pair, pair.ready, 90)
+        trigger_reconciles_until(on, pair, pair.ready, 90)
         pair.assert_one_of_each()
         assert panics(operator) >= 8
         objects = re.findall(r'keelson_objects\{kind="EksCluster"[^}]*\} (\d+)', operator.metrics())
         assert sum(map(int, objects)) == 1, "one object is counted once"
-        pair.ask_to_go()
-        poked_until(on, pair, pair.gone, 60)
+        pair.request_deletion()
+        trigger_reconciles_until(on, pair, pair.gone, 60)
     pair.assert_nothing_left()
 
 
-def test_every_answer_to_a_write_lost_it_makes_one_of_each(on, pair):
-    """Applied, then the connection is reset: the operator lives, and knows nothing."""
+def test_lost_responses_to_all_writes_create_each_resource_exactly_once(on, pair):
+    """Each write is applied, then the connection is reset: the operator keeps running without the response."""
     on.aws.add_fault({"write": True, "account": pair.account.id}, {"drop": True})
     try:
-        make(pair)
+        create_ready(pair)
         pair.assert_one_of_each()
-        pair.ask_to_go()
+        pair.request_deletion()
         with on.operator(account=pair.account.id):
             on.delete(*pair.items, timeout=90)
     finally:
         on.aws.clear_faults()
     pair.assert_nothing_left()
-    answered = [c for c in on.writes(0, pair.account.id) if "drop" not in c.get("fault", "")]
-    assert {call["action"] for call in answered} == {"CreateRole"}, "that of the test alone"
+    with_response = [c for c in on.writes(0, pair.account.id) if "drop" not in c.get("fault", "")]
+    assert {call["action"] for call in with_response} == {"CreateRole"}, "only the test's own write"
 
 
-def test_reads_that_lag_two_seconds_double_nothing(on, pair):
+def test_stale_reads_create_no_duplicates(on, pair):
     on.aws.add_fault({"write": False, "account": pair.account.id}, {"stale": 2})
     try:
         pair.apply()
-        with on.operator(account=pair.account.id, settle="--settle=4s"):
+        with on.operator(account=pair.account.id, settle="--read-after-write-window=4s"):
             on.ready(*pair.items, timeout=120)
             on.aws.clear_faults()
             pair.assert_one_of_each()
             on.aws.add_fault({"write": False, "account": pair.account.id}, {"stale": 2})
-            pair.ask_to_go()
+            pair.request_deletion()
             on.delete(*pair.items, timeout=120)
     finally:
         on.aws.clear_faults()
     pair.assert_nothing_left()
 
 
-def test_killed_while_reads_lag_it_makes_one_of_each(on, pair, capsys):
-    """What the dead one made is not seen yet by the one that takes over: only what it noted down tells."""
+def test_kill_during_stale_reads_creates_each_resource_exactly_once(on, pair, capsys):
+    """The next process does not see the resources of the killed one yet: it depends on the record in status."""
     pair.apply()
     rule = on.aws.add_fault({"write": False, "account": pair.account.id}, {"stale": 0.7})
     try:
@@ -237,9 +237,9 @@ def test_killed_while_reads_lag_it_makes_one_of_each(on, pair, capsys):
     finally:
         on.aws.control("DELETE", "faults", params={"id": rule})
     with capsys.disabled():
-        print(f"\n  {run.told('create, with reads that lag 0.7 s')}")
+        print(f"\n  {run.told('create, with reads stale by 0.7 s')}")
     pair.assert_one_of_each()
-    pair.ask_to_go()
+    pair.request_deletion()
     with on.operator(account=pair.account.id):
         on.delete(*pair.items, timeout=90)
     pair.assert_nothing_left()

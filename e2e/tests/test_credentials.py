@@ -1,4 +1,4 @@
-"""The operator's own AWS credentials: wrong ones are told, right ones taken up, and neither is ever shown."""
+"""The operator's own AWS credentials: wrong ones are reported, valid ones are used, and neither is ever shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def on():
         yield started
 
 
-def test_wrong_credentials_are_told_and_right_ones_taken_up(on: Stage):
+def test_wrong_credentials_are_reported_and_valid_ones_are_used(on: Stage):
     account = on.account(fresh_account())
     item = cluster("keyless", **SMALL)
     on.apply(item)

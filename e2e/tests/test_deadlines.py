@@ -1,4 +1,4 @@
-"""Nothing waits for ever: past its deadline an object is Stalled with what is waited for and what to do; what goes on clears it."""
+"""No wait is endless: past its deadline an object is Stalled, names what it waits for and what to do, and clears on progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fleet.manifests import cluster, flux, key_of, node_group
 from fleet.stage import Stage, stage, stays, until
 from fleet.upgrading import far_window, reach
 
-# 600 s, the least that a wait is given, become 6; an hour becomes 36 s.
+# 600 s, the minimum deadline, becomes 6 s; an hour becomes 36 s.
 SCALE = "--wait-deadline-scale=0.01"
 FARGATE = [{"name": "system", "selectors": [{"namespace": "kube-system"}]}]
 
@@ -48,13 +48,13 @@ def tenant(on, operator, request) -> Tenant:
     return Tenant(on, request.node.name.removeprefix("test_").replace("_", "-")[:40].strip("-"))
 
 
-def stalled(on: Stage, item: dict, reason: str = "Timeout", timeout: float = 60) -> str:
-    """Waits until it is, and returns what it says."""
+def await_stalled(on: Stage, item: dict, reason: str = "Timeout", timeout: float = 60) -> str:
+    """Waits until the object is Stalled, and returns the message."""
     found = on.await_condition(item, "Stalled", reason=reason, timeout=timeout)
-    says = {c["type"]: c for c in found["status"]["conditions"]}
-    assert says["Ready"]["status"] == says["Reconciling"]["status"] == "False"
-    assert " since 20" in says["Stalled"]["message"], says["Stalled"]["message"]
-    return says["Stalled"]["message"]
+    by_type = {c["type"]: c for c in found["status"]["conditions"]}
+    assert by_type["Ready"]["status"] == by_type["Reconciling"]["status"] == "False"
+    assert " since 20" in by_type["Stalled"]["message"], by_type["Stalled"]["message"]
+    return by_type["Stalled"]["message"]
 
 
 def edit(on: Stage, item: dict, **spec: object) -> None:
@@ -65,11 +65,11 @@ def warnings(on: Stage, item: dict, reason: str) -> list[str]:
     return [e["note"] for e in on.events(item) if e["type"] == "Warning" and e["reason"] == reason]
 
 
-def test_dns_on_fargate_alone_says_what_it_needs_and_then_runs(on, tenant):
+def test_coredns_on_fargate_only_reports_the_required_setting(on, tenant):
     item = tenant.cluster(fargateProfiles=FARGATE)
     on.apply(item)
-    said = stalled(on, item)
-    assert "add-on coredns: waiting for nodes" in said and "computeType: Fargate" in said, said
+    message = await_stalled(on, item)
+    assert "add-on coredns: waiting for nodes" in message and "computeType: Fargate" in message, message
     assert len(warnings(on, item, "Timeout")) == 1
     names = ("vpc-cni", "kube-proxy", "eks-pod-identity-agent")
     addons = [{"name": name} for name in names]
@@ -78,11 +78,11 @@ def test_dns_on_fargate_alone_says_what_it_needs_and_then_runs(on, tenant):
     on.ready(item)
     assert on.condition(item, "Stalled")["status"] == "False"
     assert "waits" not in on.status(item)
-    (made,) = (a for a in on.status(item)["addons"] if a["name"] == "coredns")
-    assert made["state"] == "ACTIVE"
+    (coredns,) = (a for a in on.status(item)["addons"] if a["name"] == "coredns")
+    assert coredns["state"] == "ACTIVE"
 
 
-def test_an_add_on_that_stays_degraded_is_stuck_until_it_is_put_right(on, tenant):
+def test_degraded_addon_stalls_until_it_is_fixed(on, tenant):
     issue = {"code": "AdmissionRequestDenied", "message": "a webhook denied it"}
     on.aws.add_fault(
         {"account": tenant.account.id, "action": "CreateAddon", "resource": "*kube-proxy"},
@@ -90,14 +90,14 @@ def test_an_add_on_that_stays_degraded_is_stuck_until_it_is_put_right(on, tenant
     )
     item = tenant.cluster(addons=[{"name": "kube-proxy"}])
     on.apply(item)
-    said = stalled(on, item)
+    message = await_stalled(on, item)
     for part in ("add-on kube-proxy", "DEGRADED", "a webhook denied it", "spec.addons"):
-        assert part in said, said
+        assert part in message, message
     edit(on, item, addons=[{"name": "kube-proxy", "configuration": {"mode": "ipvs"}}])
     on.ready(item)
 
 
-def test_a_node_group_that_never_comes_is_stuck_and_another_process_goes_on_counting(on, tenant, operator):
+def test_deadline_of_a_node_group_survives_a_restart(on, tenant, operator):
     issue = {"code": "NodeCreationFailure", "message": "no instance joined"}
     rule = {"account": tenant.account.id, "action": "CreateNodegroup"}
     on.aws.add_fault(rule, {"health_issue": issue, "status": "CREATING"})
@@ -108,52 +108,52 @@ def test_a_node_group_that_never_comes_is_stuck_and_another_process_goes_on_coun
     operator.kill()
     operator.restart()
     on.await_ready(operator)
-    said = stalled(on, group)
-    assert "no instance joined" in said and "launch template" in said, said
+    message = await_stalled(on, group)
+    assert "no instance joined" in message and "launch template" in message, message
     (after,) = on.status(group)["waits"]
     assert after == before
-    told = on.condition(group, "Stalled")["lastTransitionTime"]
-    assert at(told) >= at(before["deadline"]), (told, before)
-    # It is looked at as before, and says the same: nothing ticks.
-    stays(lambda: on.condition(group, "Stalled")["message"] == said, 8, "the message")
+    transition = on.condition(group, "Stalled")["lastTransitionTime"]
+    assert parse_time(transition) >= parse_time(before["deadline"]), (transition, before)
+    # Further reconciles keep the message constant: it contains no running time.
+    stays(lambda: on.condition(group, "Stalled")["message"] == message, 8, "the message")
     assert len(warnings(on, group, "Timeout")) == 1
 
 
-def at(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
-def test_a_node_group_waits_for_its_cluster_no_longer_than_one_takes(on, tenant):
+def test_node_group_without_a_cluster_stalls_after_its_deadline(on, tenant):
     group = node_group(tenant.name)
     on.apply(group)
-    said = stalled(on, group, timeout=80)
-    assert "its EksCluster" in said and "does not exist" in said, said
+    message = await_stalled(on, group, timeout=80)
+    assert "its EksCluster" in message and "does not exist" in message, message
     on.apply(tenant.cluster(addons=[{"name": "vpc-cni"}]))
     on.ready(group)
     assert on.condition(group, "Stalled")["status"] == "False"
 
 
-def test_an_agent_that_cannot_be_reached_is_stuck_and_aws_is_kept(on, tenant):
+def test_unreachable_agent_stalls_and_aws_is_unaffected(on, tenant):
     item = tenant.cluster(addons=[{"name": "vpc-cni"}], gitops=flux("https://git.example.com/fleet"))
     on.apply(item)
-    stalled(on, item, reason="AgentUnreachable")
+    await_stalled(on, item, reason="AgentUnreachable")
     edit(on, item, gitops=None)
     on.ready(item)
 
 
-def test_a_maintenance_window_is_waited_for_however_long(on, tenant):
-    # Half a year from now: no deadline passes, as the end is known.
+def test_waiting_for_a_maintenance_window_never_stalls(on, tenant):
+    # Half a year ahead: no deadline applies, as the end of the wait is known.
     item = tenant.cluster(version="1.33", addons=[{"name": "vpc-cni"}], upgrade={"windows": [far_window()]})
     on.apply(item)
     on.ready(item)
     edit(on, item, version="1.34")
     on.await_condition(item, status="False", reason="OutsideMaintenanceWindow")
-    # Longer than any deadline is here.
-    stays(lambda: on.condition(item, "Stalled")["status"] == "False", 40, "what waits for a window")
+    # Longer than any deadline of this test.
+    stays(lambda: on.condition(item, "Stalled")["status"] == "False", 40, "waiting for a window")
     assert on.condition(item)["reason"] == "OutsideMaintenanceWindow"
 
 
-def test_a_group_with_an_ami_of_its_own_is_not_waited_for_and_says_what_to_do(on, tenant):
+def test_node_group_with_a_custom_ami_is_not_waited_for_and_reports_the_action(on, tenant):
     template = tenant.account.ec2.create_launch_template(
         LaunchTemplateName="own", LaunchTemplateData={"ImageId": "ami-12345678", "InstanceType": "t3.large"}
     )["LaunchTemplate"]["LaunchTemplateId"]
@@ -164,16 +164,16 @@ def test_a_group_with_an_ami_of_its_own_is_not_waited_for_and_says_what_to_do(on
     edit(on, item, version="1.34")
     until(lambda: on.status(item).get("version") == "1.34", 60, "1.34")
     on.ready(item)
-    said = on.condition(item)["message"]
-    assert "with an AMI of its own" in said and "spec.launchTemplate.version" in said, said
+    message = on.condition(item)["message"]
+    assert "with an AMI of its own" in message and "spec.launchTemplate.version" in message, message
     assert tenant.calls("UpdateNodegroupVersion") == []
-    # Asked for by its own version, it is refused with the same cure.
+    # Its own version in the spec is refused, with the same advice.
     edit(on, group, version="1.34")
     on.await_condition(group, "Stalled", reason="InvalidSpec")
     assert "set launchTemplate.version to it" in on.condition(group)["message"]
 
 
-def test_updates_that_eks_fails_each_time_are_told_once_done_and_not_at_each_try(on, tenant):
+def test_failed_updates_stop_after_three_tries_without_an_event_per_try(on, tenant):
     item = tenant.cluster(addons=[{"name": "kube-proxy"}])
     on.apply(item)
     on.ready(item)
@@ -186,7 +186,7 @@ def test_updates_that_eks_fails_each_time_are_told_once_done_and_not_at_each_try
     stays(lambda: len(tenant.calls("UpdateAddon")) == 3, 5, "three tries")
     normal = [e for e in on.events(item) if e["reason"] == "Updated" and "kube-proxy" in e["note"]]
     assert normal == []
-    # That an update failed, and that it is given up; with deadlines as short as here, in between that it takes long.
+    # One for the failed update, one for giving up; with these short deadlines also one for the timeout, which is filtered out.
     failed = [note for note in warnings(on, item, "Failed") if "kube-proxy" in note and " since 20" not in note]
     assert 1 <= len(failed) <= 2, failed
     assert [call["action"] for call in on.writes(mark, tenant.account.id)] == ["UpdateAddon"] * 3

@@ -1,4 +1,4 @@
-"""What is in a deletion's way in AWS: named if it is somebody else's, swept if the cluster left it, and never touched for its looks."""
+"""Resources in AWS that block a deletion: foreign ones are named, leftovers of the cluster are deleted, and similarity alone deletes nothing."""
 
 from __future__ import annotations
 
@@ -33,112 +33,112 @@ def operator(on, account):
     return on.start("--max-deletions=100", account=account.id)
 
 
-# Each puts something in the way, and returns its id, what is said of it, and how it is taken away again.
-Way = tuple[str, str, Callable[[], object]]
+# Each function creates a blocking resource and returns its id, the pattern of its description, and a function that removes it.
+Blocker = tuple[str, str, Callable[[], object]]
 
 
-def interface(network: Network) -> Way:
-    made = network.ec2.create_network_interface(SubnetId=network.subnet, Description="of the licence server")
-    eni = made["NetworkInterface"]["NetworkInterfaceId"]
-    told = rf'network interface {eni} \(interface, owner {network.account.id}, "of the licence server"\)'
-    return eni, told, lambda: network.ec2.delete_network_interface(NetworkInterfaceId=eni)
+def interface(network: Network) -> Blocker:
+    created = network.ec2.create_network_interface(SubnetId=network.subnet, Description="of the licence server")
+    eni = created["NetworkInterface"]["NetworkInterfaceId"]
+    pattern = rf'network interface {eni} \(interface, owner {network.account.id}, "of the licence server"\)'
+    return eni, pattern, lambda: network.ec2.delete_network_interface(NetworkInterfaceId=eni)
 
 
-def instance(network: Network) -> Way:
-    asked = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small"}
-    made = network.ec2.run_instances(**asked, SubnetId=network.subnet)["Instances"][0]["InstanceId"]
-    told = rf"network interface eni-\w+ \(interface, of instance {made}, "
-    return made, told, lambda: network.ec2.terminate_instances(InstanceIds=[made])
+def instance(network: Network) -> Blocker:
+    arguments = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small"}
+    created = network.ec2.run_instances(**arguments, SubnetId=network.subnet)["Instances"][0]["InstanceId"]
+    pattern = rf"network interface eni-\w+ \(interface, of instance {created}, "
+    return created, pattern, lambda: network.ec2.terminate_instances(InstanceIds=[created])
 
 
-def interface_endpoint(network: Network) -> Way:
+def interface_endpoint(network: Network) -> Blocker:
     service = f"com.amazonaws.{REGION}.sqs"
-    asked = {"VpcEndpointType": "Interface", "SubnetIds": [network.subnet], "PrivateDnsEnabled": False}
-    made = network.ec2.create_vpc_endpoint(VpcId=network.vpc, ServiceName=service, **asked)["VpcEndpoint"]["VpcEndpointId"]
-    told = rf"VPC endpoint {made} \(Interface, {service}, owner "
-    return made, told, lambda: network.ec2.delete_vpc_endpoints(VpcEndpointIds=[made])
+    arguments = {"VpcEndpointType": "Interface", "SubnetIds": [network.subnet], "PrivateDnsEnabled": False}
+    created = network.ec2.create_vpc_endpoint(VpcId=network.vpc, ServiceName=service, **arguments)["VpcEndpoint"]["VpcEndpointId"]
+    pattern = rf"VPC endpoint {created} \(Interface, {service}, owner "
+    return created, pattern, lambda: network.ec2.delete_vpc_endpoints(VpcEndpointIds=[created])
 
 
-def gateway_endpoint(network: Network) -> Way:
+def gateway_endpoint(network: Network) -> Blocker:
     service = f"com.amazonaws.{REGION}.dynamodb"
-    made = network.ec2.create_vpc_endpoint(VpcId=network.vpc, ServiceName=service)["VpcEndpoint"]["VpcEndpointId"]
-    told = rf"VPC endpoint {made} \(Gateway, {service}, owner "
-    return made, told, lambda: network.ec2.delete_vpc_endpoints(VpcEndpointIds=[made])
+    created = network.ec2.create_vpc_endpoint(VpcId=network.vpc, ServiceName=service)["VpcEndpoint"]["VpcEndpointId"]
+    pattern = rf"VPC endpoint {created} \(Gateway, {service}, owner "
+    return created, pattern, lambda: network.ec2.delete_vpc_endpoints(VpcEndpointIds=[created])
 
 
-def peering_asked_for(network: Network) -> Way:
+def peering_asked_for(network: Network) -> Blocker:
     return peering(network, VpcId=network.vpc, PeerVpcId=network.another_vpc())
 
 
-def peering_accepted(network: Network) -> Way:
-    way = peering(network, VpcId=network.another_vpc(), PeerVpcId=network.vpc)
-    network.ec2.accept_vpc_peering_connection(VpcPeeringConnectionId=way[0])
-    return way
+def peering_accepted(network: Network) -> Blocker:
+    blocker = peering(network, VpcId=network.another_vpc(), PeerVpcId=network.vpc)
+    network.ec2.accept_vpc_peering_connection(VpcPeeringConnectionId=blocker[0])
+    return blocker
 
 
-def peering(network: Network, **ends: str) -> Way:
-    made = network.ec2.create_vpc_peering_connection(**ends)["VpcPeeringConnection"]["VpcPeeringConnectionId"]
+def peering(network: Network, **ends: str) -> Blocker:
+    created = network.ec2.create_vpc_peering_connection(**ends)["VpcPeeringConnection"]["VpcPeeringConnectionId"]
     (other,) = set(ends.values()) - {network.vpc}
-    told = rf"VPC peering connection {made} \((active|pending-acceptance), with {other} of account {network.account.id}, owner {network.account.id}\)"
-    return made, told, lambda: network.ec2.delete_vpc_peering_connection(VpcPeeringConnectionId=made)
+    pattern = rf"VPC peering connection {created} \((active|pending-acceptance), with {other} of account {network.account.id}, owner {network.account.id}\)"
+    return created, pattern, lambda: network.ec2.delete_vpc_peering_connection(VpcPeeringConnectionId=created)
 
 
-def subnet(network: Network) -> Way:
-    made = network.ec2.create_subnet(VpcId=network.vpc, CidrBlock="10.0.252.0/24")["Subnet"]["SubnetId"]
-    network.ec2.create_tags(Resources=[made], Tags=[{"Key": "Name", "Value": "databases"}])
-    told = rf'subnet {made} \(10.0.252.0/24, owner {network.account.id}, "databases"\)'
-    return made, told, lambda: network.ec2.delete_subnet(SubnetId=made)
+def subnet(network: Network) -> Blocker:
+    created = network.ec2.create_subnet(VpcId=network.vpc, CidrBlock="10.0.252.0/24")["Subnet"]["SubnetId"]
+    network.ec2.create_tags(Resources=[created], Tags=[{"Key": "Name", "Value": "databases"}])
+    pattern = rf'subnet {created} \(10.0.252.0/24, owner {network.account.id}, "databases"\)'
+    return created, pattern, lambda: network.ec2.delete_subnet(SubnetId=created)
 
 
-def route_table(network: Network) -> Way:
-    made = network.ec2.create_route_table(VpcId=network.vpc)["RouteTable"]["RouteTableId"]
-    told = rf"route table {made} \(owner {network.account.id}\)"
-    return made, told, lambda: network.ec2.delete_route_table(RouteTableId=made)
+def route_table(network: Network) -> Blocker:
+    created = network.ec2.create_route_table(VpcId=network.vpc)["RouteTable"]["RouteTableId"]
+    pattern = rf"route table {created} \(owner {network.account.id}\)"
+    return created, pattern, lambda: network.ec2.delete_route_table(RouteTableId=created)
 
 
-def security_group(network: Network) -> Way:
-    made = network.ec2.create_security_group(GroupName="databases", Description="of the databases", VpcId=network.vpc)["GroupId"]
-    told = rf'security group {made} \("databases", owner {network.account.id}, "of the databases"\)'
-    return made, told, lambda: network.ec2.delete_security_group(GroupId=made)
+def security_group(network: Network) -> Blocker:
+    created = network.ec2.create_security_group(GroupName="databases", Description="of the databases", VpcId=network.vpc)["GroupId"]
+    pattern = rf'security group {created} \("databases", owner {network.account.id}, "of the databases"\)'
+    return created, pattern, lambda: network.ec2.delete_security_group(GroupId=created)
 
 
-def nat_gateway(network: Network) -> Way:
-    made = network.ec2.create_nat_gateway(SubnetId=network.subnet, ConnectivityType="private")["NatGateway"]["NatGatewayId"]
-    told = rf"NAT gateway {made} \((pending|available), in {network.subnet}\)"
-    return made, told, lambda: network.ec2.delete_nat_gateway(NatGatewayId=made)
+def nat_gateway(network: Network) -> Blocker:
+    created = network.ec2.create_nat_gateway(SubnetId=network.subnet, ConnectivityType="private")["NatGateway"]["NatGatewayId"]
+    pattern = rf"NAT gateway {created} \((pending|available), in {network.subnet}\)"
+    return created, pattern, lambda: network.ec2.delete_nat_gateway(NatGatewayId=created)
 
 
-def private_gateway(network: Network) -> Way:
-    made = network.ec2.create_vpn_gateway(Type="ipsec.1")["VpnGateway"]["VpnGatewayId"]
-    network.ec2.attach_vpn_gateway(VpcId=network.vpc, VpnGatewayId=made)
-    told = rf"virtual private gateway {made} \(ipsec.1\)"
-    return made, told, lambda: network.ec2.detach_vpn_gateway(VpcId=network.vpc, VpnGatewayId=made)
+def private_gateway(network: Network) -> Blocker:
+    created = network.ec2.create_vpn_gateway(Type="ipsec.1")["VpnGateway"]["VpnGatewayId"]
+    network.ec2.attach_vpn_gateway(VpcId=network.vpc, VpnGatewayId=created)
+    pattern = rf"virtual private gateway {created} \(ipsec.1\)"
+    return created, pattern, lambda: network.ec2.detach_vpn_gateway(VpcId=network.vpc, VpnGatewayId=created)
 
 
-def look_alike_interface(network: Network) -> Way:
-    """As those that nodes leave, but of another cluster."""
+def look_alike_interface(network: Network) -> Blocker:
+    """Like those that nodes leave behind, but of another cluster."""
     tags = [{"Key": "cluster.k8s.amazonaws.com/name", "Value": "another"}]
     specification = [{"ResourceType": "network-interface", "Tags": tags}]
-    made = network.ec2.create_network_interface(
+    created = network.ec2.create_network_interface(
         SubnetId=network.subnet, Description="aws-K8S-i-0123456789abcdef0", TagSpecifications=specification
     )
-    eni = made["NetworkInterface"]["NetworkInterfaceId"]
-    told = rf'network interface {eni} \(interface, owner {network.account.id}, "aws-K8S-i-0123456789abcdef0"\)'
-    return eni, told, lambda: network.ec2.delete_network_interface(NetworkInterfaceId=eni)
+    eni = created["NetworkInterface"]["NetworkInterfaceId"]
+    pattern = rf'network interface {eni} \(interface, owner {network.account.id}, "aws-K8S-i-0123456789abcdef0"\)'
+    return eni, pattern, lambda: network.ec2.delete_network_interface(NetworkInterfaceId=eni)
 
 
-def look_alike_group(network: Network) -> Way:
-    """As those that load balancers leave, but without a tag."""
-    made = network.ec2.create_security_group(
+def look_alike_group(network: Network) -> Blocker:
+    """Like those that load balancers leave behind, but without a tag."""
+    created = network.ec2.create_security_group(
         GroupName=f"k8s-elb-{network.name}", Description="Security group for Kubernetes ELB", VpcId=network.vpc
     )["GroupId"]
-    told = rf'security group {made} \("k8s-elb-{network.name}", owner '
-    return made, told, lambda: network.ec2.delete_security_group(GroupId=made)
+    pattern = rf'security group {created} \("k8s-elb-{network.name}", owner '
+    return created, pattern, lambda: network.ec2.delete_security_group(GroupId=created)
 
 
-WAYS = {
-    way.__name__.replace("_", "-"): way
-    for way in (
+BLOCKERS = {
+    blocker.__name__.replace("_", "-"): blocker
+    for blocker in (
         interface, instance, interface_endpoint, gateway_endpoint, peering_asked_for, peering_accepted, subnet, route_table,
         security_group, nat_gateway, private_gateway, look_alike_interface, look_alike_group,
     )
@@ -146,12 +146,12 @@ WAYS = {
 
 
 class Blocked:
-    """A cluster that is being deleted, and what is in its way."""
+    """A cluster that is being deleted, and the resource that blocks it."""
 
-    def __init__(self, on: Stage, network: Network, way: Callable[[Network], Way]):
+    def __init__(self, on: Stage, network: Network, blocker: Callable[[Network], Blocker]):
         self.on = on
         self.item = cluster(network.name)
-        self.id, self.told, self.remove = way(network)
+        self.id, self.pattern, self.remove = blocker(network)
 
     def message(self) -> str:
         return blocked_by(self.on, self.item)
@@ -164,37 +164,37 @@ def blocked_by(on: Stage, item: dict) -> str:
 
 @pytest.fixture(scope="module")
 def blocked(on: Stage, account, operator) -> dict[str, Blocked]:
-    """A cluster for each kind of thing, all of them deleted at once."""
+    """One cluster per kind of blocker, all deleted at once."""
     network = {"vpc": {"zoneCount": 2, "nat": "None", "endpoints": ["s3"]}}
-    items = {name: cluster(name, network=network, oidcProvider=False, addons=[]) for name in WAYS}
+    items = {name: cluster(name, network=network, oidcProvider=False, addons=[]) for name in BLOCKERS}
     on.apply(*items.values())
     on.ready(*items.values(), timeout=150)
-    made = {name: Blocked(on, Network(account, name), way) for name, way in WAYS.items()}
+    created = {name: Blocked(on, Network(account, name), blocker) for name, blocker in BLOCKERS.items()}
     for item in items.values():
         on.api.delete(*key_of(item))
-    return made
+    return created
 
 
-@pytest.mark.parametrize("name", WAYS)
-def test_what_blocks_is_named_and_stays(on, blocked, name):
+@pytest.mark.parametrize("name", BLOCKERS)
+def test_blocking_resource_is_named_and_not_deleted(on, blocked, name):
     one = blocked[name]
-    # In use for half a minute is the normal course of a deletion.
+    # It is normal that resources are in use for half a minute during a deletion.
     message = until(one.message, 120, f"DeletionBlocked of {name}")
-    assert re.search(one.told, message), message
+    assert re.search(one.pattern, message), message
     assert "delete what is not Keelson's by hand" in message
     touched = [call for call in on.writes() if call["resource"] == one.id and call["action"].startswith(("Delete", "Detach", "Terminate"))]
-    assert actions(touched) == [], "it is not ours"
+    assert actions(touched) == [], "it is not owned by Keelson"
 
 
-def test_without_what_blocked_them_the_deletions_end_by_themselves(on, blocked):
+def test_deletions_complete_once_the_blocking_resources_are_removed(on, blocked):
     for one in blocked.values():
         one.remove()
     for one in blocked.values():
         on.api.wait_gone(*key_of(one.item), 150)
 
 
-def test_what_the_cluster_left_is_swept(on, account, operator):
-    """Interfaces that its nodes left, one of them in use for a while; groups of load balancers whose rules name each other."""
+def test_leftovers_of_the_cluster_are_deleted(on, account, operator):
+    """Interfaces of its nodes, one of them in use for a while, and load balancer groups whose rules reference each other."""
     item, nodes = cluster("sweep", network={"vpc": {"zoneCount": 2}}), node_group("sweep")
     on.apply(item, nodes)
     on.ready(item, nodes)
@@ -203,94 +203,94 @@ def test_what_the_cluster_left_is_swept(on, account, operator):
     assert not set(left) & {i for ids in account.inventory().values() for i in ids}
 
 
-def test_a_rule_of_somebody_elses_group_that_names_one_of_ours_is_theirs_to_remove(on, account, operator):
+def test_rule_of_a_foreign_security_group_is_not_revoked(on, account, operator):
     item = cluster("ruled", network={"vpc": {"zoneCount": 2, "nat": "None"}}, oidcProvider=False, addons=[])
     on.apply(item)
     on.ready(item)
     network = Network(account, "ruled")
-    *_, ours = leave(network)
-    theirs = network.ec2.create_security_group(GroupName="databases", Description="theirs", VpcId=network.vpc)["GroupId"]
-    rules = [{"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": ours}]}]
-    network.ec2.authorize_security_group_ingress(GroupId=theirs, IpPermissions=rules)
+    *_, own = leave(network)
+    foreign = network.ec2.create_security_group(GroupName="databases", Description="theirs", VpcId=network.vpc)["GroupId"]
+    rules = [{"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": own}]}]
+    network.ec2.authorize_security_group_ingress(GroupId=foreign, IpPermissions=rules)
     on.api.delete(*key_of(item))
 
     message = until(lambda: blocked_by(on, item), 60, "DeletionBlocked")
-    assert f'security group {theirs} ("databases", owner {account.id}, "theirs")' in message and ours in message
-    (found,) = network.ec2.describe_security_groups(GroupIds=[theirs])["SecurityGroups"]
-    assert found["IpPermissions"][0]["UserIdGroupPairs"][0]["GroupId"] == ours
-    network.ec2.delete_security_group(GroupId=theirs)
+    assert f'security group {foreign} ("databases", owner {account.id}, "theirs")' in message and own in message
+    (found,) = network.ec2.describe_security_groups(GroupIds=[foreign])["SecurityGroups"]
+    assert found["IpPermissions"][0]["UserIdGroupPairs"][0]["GroupId"] == own
+    network.ec2.delete_security_group(GroupId=foreign)
     on.api.wait_gone(*key_of(item), 60)
 
 
 @pytest.fixture(scope="module")
 def shared(on, account, operator) -> dict:
-    """A cluster in somebody else's network, deleted; and what was there before it, while it was there, and after it."""
-    theirs = Neighbours(account, "shared")
+    """A cluster in an existing network, deleted; with the resources that existed before, during and after its lifetime."""
+    foreign = Neighbours(account, "shared")
     before = {
-        "the node group of Terraform's module, which the spec names": theirs.terraform_group("nodes"),
-        "a group of a self-managed cluster of that name": theirs.terraform_group("masters"),
-        "the load balancer group of that cluster": theirs.load_balancer_group("k8s-traffic-shared-1"),
-        "a group with rules of its own": theirs.group("databases", {}),
-        "an interface of a node of that cluster": theirs.node_interface("i-00000000000000001", now(-60)),
-        "another team's unattached interface": theirs.interface({"kubernetes.io/cluster/shared": "owned"}, "mine"),
+        "the node group of Terraform's module, which the spec names": foreign.terraform_group("nodes"),
+        "a group of a self-managed cluster of that name": foreign.terraform_group("masters"),
+        "the load balancer group of that cluster": foreign.load_balancer_group("k8s-traffic-shared-1"),
+        "a group with rules of its own": foreign.group("databases", {}),
+        "an interface of a node of that cluster": foreign.node_interface("i-00000000000000001", now(-60)),
+        "another team's unattached interface": foreign.interface({"kubernetes.io/cluster/shared": "owned"}, "mine"),
     }
     named = before["the node group of Terraform's module, which the spec names"]
-    theirs.allow(named, before["a group of a self-managed cluster of that name"])
-    theirs.allow(before["a group with rules of its own"], named)
-    network = {"existing": {"subnetIds": theirs.subnets, "securityGroupIds": [named]}}
+    foreign.allow(named, before["a group of a self-managed cluster of that name"])
+    foreign.allow(before["a group with rules of its own"], named)
+    network = {"existing": {"subnetIds": foreign.subnets, "securityGroupIds": [named]}}
     item = cluster("shared", network=network, oidcProvider=False, addons=[])
     on.apply(item)
     on.ready(item)
     vpc = account.eks.describe_cluster(name="shared")["cluster"]["resourcesVpcConfig"]
-    ours = {
-        "an interface that a node of ours left": theirs.node_interface(
+    own = {
+        "an interface that a node of the cluster left": foreign.node_interface(
             "i-00000000000000002", now(), vpc["clusterSecurityGroupId"]
         ),
-        "a load balancer group": theirs.load_balancer_group("k8s-traffic-shared-2"),
-        "the group of EKS, which the interface held": vpc["clusterSecurityGroupId"],
+        "a load balancer group": foreign.load_balancer_group("k8s-traffic-shared-2"),
+        "the group of EKS, which the interface used": vpc["clusterSecurityGroupId"],
     }
-    held = theirs.load_balancer_group("k8s-traffic-shared-3")
-    theirs.allow(before["a group with rules of its own"], held)
-    node = theirs.node()
+    held = foreign.load_balancer_group("k8s-traffic-shared-3")
+    foreign.allow(before["a group with rules of its own"], held)
+    node = foreign.node()
     since = {
-        "a load balancer group that somebody's rule names": held,
-        "a group that Terraform made meanwhile": theirs.terraform_group("more-nodes"),
-        "an interface of a node that runs": theirs.node_interface(node, now()),
+        "a load balancer group that a foreign rule references": held,
+        "a group that Terraform created meanwhile": foreign.terraform_group("more-nodes"),
+        "an interface of a node that runs": foreign.node_interface(node, now()),
     }
-    found = {"groups": theirs.groups(), "interfaces": theirs.interfaces()}
+    found = {"groups": foreign.groups(), "interfaces": foreign.interfaces()}
     mark = on.mark()
     on.delete(item, timeout=90)
     return {
-        "theirs": theirs, "item": item, "stays": {**before, **since}, "goes": ours, "before": found,
+        "foreign": foreign, "item": item, "kept": {**before, **since}, "deleted": own, "before": found,
         "writes": [call for call in on.writes(mark, account.id) if call["service"] == "ec2"],
     }
 
 
-def test_in_a_network_of_others_only_what_the_clusters_own_controllers_left_goes(shared):
-    theirs = shared["theirs"]
-    there = set(theirs.groups()) | theirs.interfaces()
-    assert {what for what, i in shared["stays"].items() if i not in there} == set()
-    assert {what for what, i in shared["goes"].items() if i in there} == set()
-    assert {call["resource"] for call in shared["writes"]} == set(shared["goes"].values())
+def test_in_an_existing_network_only_leftovers_of_the_clusters_controllers_are_deleted(shared):
+    foreign = shared["foreign"]
+    existing = set(foreign.groups()) | foreign.interfaces()
+    assert {what for what, i in shared["kept"].items() if i not in existing} == set()
+    assert {what for what, i in shared["deleted"].items() if i in existing} == set()
+    assert {call["resource"] for call in shared["writes"]} == set(shared["deleted"].values())
 
 
-def test_in_a_network_of_others_no_rule_of_theirs_is_revoked(shared):
-    rules = {group: shared["before"]["groups"][group] for group in shared["theirs"].groups()}
-    assert shared["theirs"].groups() == rules
+def test_in_an_existing_network_no_foreign_rule_is_revoked(shared):
+    rules = {group: shared["before"]["groups"][group] for group in shared["foreign"].groups()}
+    assert shared["foreign"].groups() == rules
     assert [call for call in shared["writes"] if call["action"].startswith("Revoke")] == []
 
 
-def test_what_is_left_in_a_network_of_others_is_named_once(on, shared):
+def test_resources_left_in_an_existing_network_are_reported_once(on, shared):
     notes = [event["note"] for event in on.events(shared["item"]) if event["reason"] == "LeftAlone"]
-    for what in ("the load balancer group of that cluster", "a load balancer group that somebody's rule names"):
-        assert len([note for note in notes if shared["stays"][what] in note]) == 1, what
+    for what in ("the load balancer group of that cluster", "a load balancer group that a foreign rule references"):
+        assert len([note for note in notes if shared["kept"][what] in note]) == 1, what
 
 
-def test_what_was_there_before_the_cluster_is_on_record_in_status(on, account, operator):
-    """Also when the operator is killed: a record that is made later only holds more."""
-    theirs = Neighbours(account, "recorded", "10.11.0.0/16")
-    group = theirs.load_balancer_group("k8s-traffic-recorded")
-    item = cluster("recorded", network={"existing": {"subnetIds": theirs.subnets}}, oidcProvider=False, addons=[])
+def test_preexisting_resources_are_recorded_in_status(on, account, operator):
+    """Also across a restart: a record made later would contain more."""
+    foreign = Neighbours(account, "recorded", "10.11.0.0/16")
+    group = foreign.load_balancer_group("k8s-traffic-recorded")
+    item = cluster("recorded", network={"existing": {"subnetIds": foreign.subnets}}, oidcProvider=False, addons=[])
     on.apply(item)
     on.ready(item)
 
@@ -298,9 +298,9 @@ def test_what_was_there_before_the_cluster_is_on_record_in_status(on, account, o
         return next((r["id"] for r in on.status(item)["resources"] if r["key"] == "leftovers"), "")
 
     first = record()
-    # With the VPC: of another one it says nothing.
+    # The record names its VPC: it is not valid for another one.
     assert [word.partition("-")[0] for word in sorted(first.split()[1:])] == ["sg", "vpc"] and group in first, first
-    theirs.load_balancer_group("k8s-traffic-later")
+    foreign.load_balancer_group("k8s-traffic-later")
     operator.kill()
     operator.restart()
     on.await_ready(operator)
@@ -308,17 +308,17 @@ def test_what_was_there_before_the_cluster_is_on_record_in_status(on, account, o
     on.ready(item)
     assert record() == first
     on.delete(item)
-    assert group in theirs.groups()
+    assert group in foreign.groups()
 
 
-def test_a_deletion_that_eks_fails_each_time_is_tried_ever_more_rarely_and_says_so(on, account, operator):
-    theirs = Neighbours(account, "stuck", "10.12.0.0/16")
-    item = cluster("stuck", network={"existing": {"subnetIds": theirs.subnets}}, oidcProvider=False, addons=[])
+def test_deletion_that_eks_fails_is_retried_with_backoff_and_reported(on, account, operator):
+    foreign = Neighbours(account, "stuck", "10.12.0.0/16")
+    item = cluster("stuck", network={"existing": {"subnetIds": foreign.subnets}}, oidcProvider=False, addons=[])
     on.apply(item)
     on.ready(item)
     mark = on.mark()
 
-    def told() -> list[str]:
+    def deleted_events() -> list[str]:
         notes = [event["note"] for event in on.events(item) if event["reason"] == "Deleted"]
         return [note for note in notes if "control plane" in note]
 
@@ -329,10 +329,10 @@ def test_a_deletion_that_eks_fails_each_time_is_tried_ever_more_rarely_and_says_
         assert "came to nothing" in on.condition(item)["message"]
         tries = [call for call in on.writes(mark, account.id) if call["action"] == "DeleteCluster"]
         assert 2 <= len(tries) <= 5
-        assert told() == []
+        assert deleted_events() == []
     finally:
         on.aws.clear_faults()
-    # A person asks for a look: it need not wait for the next try.
+    # A reconcile requested by a person does not wait for the next retry.
     on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}})
     on.api.wait_gone(*key_of(item), 60)
-    assert told() == ["control plane stuck"]
+    assert deleted_events() == ["control plane stuck"]

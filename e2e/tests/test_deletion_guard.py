@@ -1,5 +1,5 @@
-"""A bad merge in Git must not delete a fleet: when more clusters of a namespace are to be deleted within an hour than
-`--max-deletions`, the rest wait for a person. Counted across restarts and replicas; what deletes nothing in AWS is not counted.
+"""A bad merge in Git must not delete a fleet: if more clusters of a namespace are deleted within an hour than `--max-deletions`,
+the rest wait for approval. The count survives restarts and changes of the leader; deletions that delete nothing in AWS do not count.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from keelson_harness.cloud import NAMESPACE
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import conditions
 
-MOST = 3
+MAX_DELETIONS = 3
 FLEET = [f"fleet-{n}" for n in range(1, 6)]
 NEIGHBOURS = "neighbours"
 
@@ -41,34 +41,34 @@ def small(name: str, subnets: list[str], **spec: object) -> dict:
 
 
 def start(on: Stage, account: Account) -> Controller:
-    return on.start(f"--max-deletions={MOST}", account=account.id)
+    return on.start(f"--max-deletions={MAX_DELETIONS}", account=account.id)
 
 
 @pytest.fixture(scope="module")
 def fleet(on, account, subnets) -> dict[str, dict]:
-    """Five clusters, one that is to be retained, one that is only observed; and an operator with the guard."""
-    made = {name: small(name, subnets) for name in FLEET}
-    made["kept"] = small("kept", subnets, deletionPolicy="Retain")
-    made["watched"] = small("watched", subnets)
-    made["late"] = small("late", subnets)
-    # Another tenant's.
-    made["neighbour"] = small("neighbour", subnets)
-    made["neighbour"]["metadata"]["namespace"] = NEIGHBOURS
+    """Five clusters, one with Retain, one with Observe, one to delete later, one of another tenant; and an operator with the guard."""
+    created = {name: small(name, subnets) for name in FLEET}
+    created["kept"] = small("kept", subnets, deletionPolicy="Retain")
+    created["watched"] = small("watched", subnets)
+    created["late"] = small("late", subnets)
+    # Owned by another tenant.
+    created["neighbour"] = small("neighbour", subnets)
+    created["neighbour"]["metadata"]["namespace"] = NEIGHBOURS
     on.apply(namespace(NEIGHBOURS))
     on.operators = [start(on, account)]
-    on.apply(*made.values())
-    on.ready(*made.values())
-    on.api.patch(*key_of(made["watched"])[:3], {"spec": {"changePolicy": "Observe"}})
-    on.await_condition(made["watched"], "InSync")
-    return made
+    on.apply(*created.values())
+    on.ready(*created.values())
+    on.api.patch(*key_of(created["watched"])[:3], {"spec": {"changePolicy": "Observe"}})
+    on.await_condition(created["watched"], "InSync")
+    return created
 
 
-def there(account: Account) -> set[str]:
+def existing_clusters(account: Account) -> set[str]:
     return set(account.inventory().get("clusters", []))
 
 
-def waiting(on: Stage, fleet: dict[str, dict]) -> dict[str, str]:
-    """The message of each cluster that waits to be deleted, by name."""
+def held(on: Stage, fleet: dict[str, dict]) -> dict[str, str]:
+    """Messages of the clusters whose deletion is held, by name."""
     found = {}
     for name, item in fleet.items():
         ready = conditions(on.api.find(*key_of(item)) or {}).get("Ready", {})
@@ -84,66 +84,66 @@ def restart(on: Stage, account: Account) -> None:
 
 
 @pytest.mark.parametrize("name", ["kept", "watched"])
-def test_what_deletes_nothing_in_aws_is_not_counted(on, account, fleet, name):
-    before = there(account)
+def test_deletion_without_aws_deletes_is_not_counted(on, account, fleet, name):
+    before = existing_clusters(account)
     on.delete(fleet[name], timeout=30)
-    assert there(account) == before
+    assert existing_clusters(account) == before
 
 
-def test_of_five_deleted_at_once_three_go_and_two_wait(on, account, fleet):
+def test_deletions_above_the_limit_wait(on, account, fleet):
     for name in FLEET:
         on.api.delete(*key_of(fleet[name]))
-    until(lambda: len(waiting(on, fleet)) == len(FLEET) - MOST and len(there(account) & set(FLEET)) == 2, 40, "three of five")
-    for name, message in waiting(on, fleet).items():
-        assert name in there(account)
+    until(lambda: len(held(on, fleet)) == len(FLEET) - MAX_DELETIONS and len(existing_clusters(account) & set(FLEET)) == 2, 40, "three of five")
+    for name, message in held(on, fleet).items():
+        assert name in existing_clusters(account)
         assert "--max-deletions" in message and "keelson approve" in message, message
-        gone = [other for other in FLEET if other not in waiting(on, fleet)]
-        assert any(other in message for other in gone), "names what is being deleted"
+        gone = [other for other in FLEET if other not in held(on, fleet)]
+        assert any(other in message for other in gone), "the message names what is being deleted"
 
 
-def test_deletions_of_one_namespace_hold_up_no_other(on, account, fleet):
-    assert waiting(on, fleet)
+def test_limit_of_one_namespace_does_not_affect_another(on, account, fleet):
+    assert held(on, fleet)
     on.delete(fleet["neighbour"], timeout=40)
-    assert "neighbour" not in there(account)
+    assert "neighbour" not in existing_clusters(account)
 
 
-def test_the_rest_wait_across_a_restart_and_one_more_waits_with_them(on, account, fleet):
-    left = set(waiting(on, fleet))
+def test_held_deletions_survive_a_restart_and_new_ones_are_held(on, account, fleet):
+    left = set(held(on, fleet))
     assert len(left) == 2
     for name in set(FLEET) - left:
         on.api.wait_gone(*key_of(fleet[name]), 40)
     mark = on.mark()
     restart(on, account)
     on.api.delete(*key_of(fleet["late"]))
-    until(lambda: set(waiting(on, fleet)) == left | {"late"}, 40, "the late one to wait")
+    until(lambda: set(held(on, fleet)) == left | {"late"}, 40, "the late one to be held")
     assert actions(on.writes(mark, account.id)) == []
     table = on.api.get("v1", "ConfigMap", "keelson-deletions", NAMESPACE)
     assert all(name in str(table["data"]) for name in FLEET)
 
 
-def test_one_that_is_approved_goes_and_no_other(on, account, fleet):
-    name, *others = sorted(waiting(on, fleet))
+def test_only_the_approved_deletion_proceeds(on, account, fleet):
+    name, *others = sorted(held(on, fleet))
     item = fleet[name]
     status = on.status(item)
     # Neither the approval of the plan nor the release of another deletion.
     foreign = on.status(fleet[others[0]])["deletion"]["release"]
-    words = {APPROVE: status["plan"]["hash"], RELEASE: foreign}
-    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": words}})
+    annotations = {APPROVE: status["plan"]["hash"], RELEASE: foreign}
+    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": annotations}})
     restart(on, account)
     on.await_condition(item, status="False", reason="WaitingForApproval")
-    assert name in there(account)
+    assert name in existing_clusters(account)
     on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: status["deletion"]["release"]}}})
     on.api.wait_gone(*key_of(item), 40)
-    assert name not in there(account)
-    assert sorted(waiting(on, fleet)) == others and set(others) <= there(account)
+    assert name not in existing_clusters(account)
+    assert sorted(held(on, fleet)) == others and set(others) <= existing_clusters(account)
 
 
-def test_killed_while_they_are_deleted_it_goes_on_with_those_that_began_only(on, account, fleet):
-    for item in [fleet[name] for name in sorted(waiting(on, fleet))]:
-        word = on.status(item)["deletion"]["release"]
+def test_restart_continues_only_deletions_that_have_started(on, account, fleet):
+    for item in [fleet[name] for name in sorted(held(on, fleet))]:
+        release = on.status(item)["deletion"]["release"]
         mark = on.mark()
-        on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: word}}})
+        on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: release}}})
         until(lambda mark=mark: on.writes(mark, account.id), 30, "the first write")
         restart(on, account)
         on.api.wait_gone(*key_of(item), 40)
-    assert there(account) == {"kept", "watched"}
+    assert existing_clusters(account) == {"kept", "watched"}

@@ -1,4 +1,4 @@
-"""deploy/: the real API server takes every object, and the operator gets by with the rights it is given there."""
+"""deploy/: the real API server accepts every object, and the operator works with exactly the RBAC granted there."""
 
 import json
 import shutil
@@ -31,16 +31,16 @@ def objects() -> list[dict]:
     return kustomize.build(DEPLOY)
 
 
-def kinds() -> list[dict]:
+def crds() -> list[dict]:
     return kustomize.build(CHECKOUT / "crds")
 
 
-def one(kind: str, name: str) -> dict:
+def find_object(kind: str, name: str) -> dict:
     return next(o for o in objects() if (o["kind"], o["metadata"]["name"]) == (kind, name))
 
 
 class AuditedCloud(LocalCloud):
-    """A local cloud whose management API server writes down what the operator's account asks of it."""
+    """A local cloud whose management API server audits the requests of the operator's service account."""
 
     def _control_plane(self, name: str, controllers: list[str]) -> ControlPlane:
         plane = super()._control_plane(name, controllers)
@@ -52,8 +52,8 @@ class AuditedCloud(LocalCloud):
     def _audited(self, tools: dict[str, Path]) -> Path:
         policy = self.directory / "audit-policy.yaml"
         rules = [{"level": "Metadata", "users": [OPERATOR]}, {"level": "None"}]
-        kinds = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy"}
-        policy.write_text(yaml.safe_dump({**kinds, "omitStages": ["RequestReceived"], "rules": rules}))
+        header = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy"}
+        policy.write_text(yaml.safe_dump({**header, "omitStages": ["RequestReceived"], "rules": rules}))
         script = self.directory / "kube-apiserver-audited"
         script.write_text(
             "#!/bin/sh\n"
@@ -63,7 +63,7 @@ class AuditedCloud(LocalCloud):
         script.chmod(0o755)
         return script
 
-    def asked(self) -> list[dict]:
+    def operator_requests(self) -> list[dict]:
         return [json.loads(line) for line in self.audit_log.read_text().splitlines()]
 
 
@@ -75,8 +75,8 @@ def cloud() -> Iterator[AuditedCloud]:
 
 @pytest.fixture(scope="module")
 def api(cloud: AuditedCloud) -> KubeApi:
-    """With the RoleBinding that the conditions of a cluster ask for."""
-    cloud.management.api.apply_all([*kinds(), *objects(), reads_secrets("default")])
+    """With the RoleBinding that a cluster's condition asks for."""
+    cloud.management.api.apply_all([*crds(), *objects(), reads_secrets("default")])
     return cloud.management.api
 
 
@@ -91,8 +91,8 @@ def reads_secrets(namespace: str) -> dict:
     }
 
 
-def strictly(api: KubeApi, item: dict) -> dict:
-    """A server-side dry run that refuses fields which the server would drop."""
+def strict_dry_run(api: KubeApi, item: dict) -> dict:
+    """A server-side dry run that rejects fields that the server would drop."""
     params = {"fieldManager": "test", "force": "true", "dryRun": "All", "fieldValidation": "Strict"}
     headers = {"Content-Type": "application/apply-patch+yaml"}
     return api.request(
@@ -100,31 +100,31 @@ def strictly(api: KubeApi, item: dict) -> dict:
     ).json()
 
 
-def test_the_api_server_takes_every_object_as_it_is(api):
-    for item in [*kinds(), *objects(), *documents(DEPLOY / "secrets-cluster-wide" / "rbac.yaml")]:
-        assert strictly(api, item)["metadata"]["name"] == item["metadata"]["name"]
+def test_api_server_accepts_every_object_unchanged(api):
+    for item in [*crds(), *objects(), *documents(DEPLOY / "secrets-cluster-wide" / "rbac.yaml")]:
+        assert strict_dry_run(api, item)["metadata"]["name"] == item["metadata"]["name"]
 
 
-def test_the_example_of_a_quota_is_taken(api):
+def test_example_quota_is_accepted(api):
     quota = yaml.safe_load((DEPLOY / "resource-quota.yaml").read_text())
     quota["metadata"]["namespace"] = "default"
-    assert strictly(api, quota)["spec"]["hard"]["count/eksclusters.keelson.dev"] == "10"
+    assert strict_dry_run(api, quota)["spec"]["hard"]["count/eksclusters.keelson.dev"] == "10"
 
 
-def test_nothing_that_deletes_the_operator_deletes_its_kinds():
+def test_deleting_the_operator_manifests_keeps_the_crds():
     assert not [o for o in objects() if o["kind"] == "CustomResourceDefinition"]
-    assert {o["kind"] for o in kinds()} == {"CustomResourceDefinition"}
+    assert {o["kind"] for o in crds()} == {"CustomResourceDefinition"}
 
 
-def test_no_secret_can_be_read_until_a_role_binding_says_so():
+def test_secrets_are_unreadable_without_a_role_binding():
     bound = {o["roleRef"]["name"] for o in objects() if o["kind"] in ("ClusterRoleBinding", "RoleBinding")}
     readers = {o["metadata"]["name"] for o in objects() if "secrets" in json.dumps(o.get("rules", []))}
     assert readers == {"keelson-secrets"} and not readers & bound
-    (rule,) = one("ClusterRole", "keelson-secrets")["rules"]
+    (rule,) = find_object("ClusterRole", "keelson-secrets")["rules"]
     assert rule["verbs"] == ["get"]
 
 
-def test_on_request_every_secret_is_read_and_watched():
+def test_cluster_wide_component_grants_read_and_watch_of_secrets():
     component = yaml.safe_load((DEPLOY / "secrets-cluster-wide" / "kustomization.yaml").read_text())
     assert (component["kind"], component["resources"]) == ("Component", ["rbac.yaml"])
     items = documents(DEPLOY / "secrets-cluster-wide" / "rbac.yaml")
@@ -134,19 +134,19 @@ def test_on_request_every_secret_is_read_and_watched():
     assert role["rules"] == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "watch"]}]
 
 
-def test_the_network_policy_is_for_the_pods_and_their_port():
-    policy = one("NetworkPolicy", "keelson")["spec"]
-    template = one("Deployment", "keelson")["spec"]["template"]
+def test_network_policy_selects_the_pods_and_their_port():
+    policy = find_object("NetworkPolicy", "keelson")["spec"]
+    template = find_object("Deployment", "keelson")["spec"]["template"]
     assert policy["podSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
     ports = {port["name"] for port in template["spec"]["containers"][0]["ports"]}
     assert [port["port"] for rule in policy["ingress"] for port in rule["ports"]] == list(ports)
     out = {(port["protocol"], port["port"]) for rule in policy["egress"] for port in rule["ports"]}
     assert {("UDP", 53), ("TCP", 53), ("TCP", 443), ("TCP", 6443)} <= out
-    assert one("NetworkPolicy", "default-deny")["spec"]["podSelector"] == {}
+    assert find_object("NetworkPolicy", "default-deny")["spec"]["podSelector"] == {}
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
-def test_kubectl_builds_the_same():
+def test_kubectl_kustomize_builds_the_same_objects():
     built = subprocess.run(
         ["kubectl", "kustomize", str(DEPLOY)], stdout=subprocess.PIPE, check=True, text=True
     )
@@ -157,56 +157,55 @@ def test_kubectl_builds_the_same():
     assert by_name(list(yaml.safe_load_all(built.stdout))) == by_name(objects())
 
 
-def test_the_pods_keep_the_restricted_profile(api):
+def test_pods_comply_with_the_restricted_profile(api):
     """Pod security is enforced on Pods, not on Deployments."""
-    template = one("Deployment", "keelson")["spec"]["template"]
+    template = find_object("Deployment", "keelson")["spec"]["template"]
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "try", "namespace": NAMESPACE, **template["metadata"]},
         "spec": template["spec"],
     }
-    strictly(api, pod)
+    strict_dry_run(api, pod)
     pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
     with pytest.raises(ApiError, match="restricted"):
-        strictly(api, pod)
+        strict_dry_run(api, pod)
 
 
-def test_the_component_for_ambient_credentials_fits_the_deployment():
-    """It adds to the environment of the one container; without it the flag is off."""
+def test_ambient_account_component_patches_the_deployment():
+    """It adds to the environment of the only container; without it the flag is off."""
     component = yaml.safe_load((DEPLOY / "ambient-account" / "kustomization.yaml").read_text())
     [patch] = component["patches"]
-    deployment = one(patch["target"]["kind"], patch["target"]["name"])
+    deployment = find_object(patch["target"]["kind"], patch["target"]["name"])
     [operation] = yaml.safe_load(patch["patch"])
     assert operation["path"] == "/spec/template/spec/containers/0/env/-"
-    there = {variable["name"] for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+    names = {variable["name"] for variable in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert operation["value"] == {"name": "KEELSON_ALLOW_AMBIENT_ACCOUNT", "value": "true"}
-    assert "KEELSON_ALLOW_AMBIENT_ACCOUNT" not in there
+    assert "KEELSON_ALLOW_AMBIENT_ACCOUNT" not in names
 
 
-def test_selectors_find_the_pods():
-    labels = one("Deployment", "keelson")["spec"]["template"]["metadata"]["labels"].items()
-    assert one("Service", "keelson-metrics")["spec"]["selector"].items() <= labels
-    assert one("PodDisruptionBudget", "keelson")["spec"]["selector"]["matchLabels"].items() <= labels
+def test_selectors_match_the_pods():
+    labels = find_object("Deployment", "keelson")["spec"]["template"]["metadata"]["labels"].items()
+    assert find_object("Service", "keelson-metrics")["spec"]["selector"].items() <= labels
+    assert find_object("PodDisruptionBudget", "keelson")["spec"]["selector"]["matchLabels"].items() <= labels
 
 
-KINDS = ("eksclusters", "nodegroups", "awsaccounts")
+RESOURCES = ("eksclusters", "nodegroups", "awsaccounts")
 
 
-def seldom() -> set["Right"]:
-    """Taken up only when two write to an object at the same moment, which a test cannot ask for; and where an event repeats, which
-    `test_churn.py` shows."""
-    return {Right("keelson.dev", kind, "get") for kind in KINDS} | {Right("events.k8s.io", "events", "patch")}
+def rarely_used() -> set["Permission"]:
+    """Used only for write conflicts, which a test cannot cause reliably, and for repeated events, which `test_churn.py` covers."""
+    return {Permission("keelson.dev", kind, "get") for kind in RESOURCES} | {Permission("events.k8s.io", "events", "patch")}
 
 
-def asked_by_admission() -> set["Right"]:
-    """What `admission-finalizers.yaml` asks for when the operator writes: no request of its own."""
-    return {Right("keelson.dev", f"{kind}/finalizers", "update") for kind in KINDS}
+def used_by_admission() -> set["Permission"]:
+    """Checked by `admission-finalizers.yaml` when the operator writes: not a request of the operator."""
+    return {Permission("keelson.dev", f"{kind}/finalizers", "update") for kind in RESOURCES}
 
 
 @dataclass(frozen=True)
-class Right:
-    """One verb on one resource, as RBAC counts them."""
+class Permission:
+    """One verb on one resource, as in an RBAC rule."""
 
     group: str
     resource: str
@@ -216,8 +215,8 @@ class Right:
         return f"{self.verb} {self.resource}.{self.group or 'core'}"
 
 
-def granted() -> set[Right]:
-    """All that the operator's account is given."""
+def granted() -> set[Permission]:
+    """All permissions granted to the operator's service account."""
     everything = [*objects(), reads_secrets("default")]
     roles = {(o["kind"], o["metadata"]["name"]): o for o in everything if "rules" in o}
     bound = [
@@ -226,7 +225,7 @@ def granted() -> set[Right]:
         if o["kind"] in ("ClusterRoleBinding", "RoleBinding")
     ]
     return {
-        Right(group, resource, verb)
+        Permission(group, resource, verb)
         for role in bound
         for rule in role["rules"]
         for group in rule["apiGroups"]
@@ -235,14 +234,14 @@ def granted() -> set[Right]:
     }
 
 
-def rights(asked: list[dict]) -> set[Right]:
-    """The rights that requests took up."""
-    answered = [entry for entry in asked if "objectRef" in entry]
-    references = [(entry["verb"], entry["objectRef"]) for entry in answered]
-    # A server-side apply that made the object.
-    references += [("create", e["objectRef"]) for e in answered if e["responseStatus"]["code"] == 201]
+def used_permissions(audit_entries: list[dict]) -> set[Permission]:
+    """The permissions that the requests used."""
+    with_object = [entry for entry in audit_entries if "objectRef" in entry]
+    references = [(entry["verb"], entry["objectRef"]) for entry in with_object]
+    # A server-side apply that created the object.
+    references += [("create", e["objectRef"]) for e in with_object if e["responseStatus"]["code"] == 201]
     return {
-        Right(
+        Permission(
             ref.get("apiGroup", ""),
             "/".join(filter(None, (ref["resource"], ref.get("subresource")))),
             verb,
@@ -253,15 +252,15 @@ def rights(asked: list[dict]) -> set[Right]:
 
 @pytest.fixture(scope="module")
 def operator(cloud: AuditedCloud, api: KubeApi) -> Controller:
-    """One that has nothing but the token of its account."""
+    """An operator with only the token of its service account."""
     kubeconfig = write_kubeconfig(
         cloud.directory / "operator.kubeconfig",
         cloud.management.url,
         cloud.management.ca_file,
         token=api.service_account_token(NAMESPACE, "keelson"),
     )
-    # The arguments of the Deployment, on another port: the test may not be alone on the machine.
-    container = one("Deployment", "keelson")["spec"]["template"]["spec"]["containers"][0]
+    # The arguments of the Deployment, on another port: other tests may run on this machine.
+    container = find_object("Deployment", "keelson")["spec"]["template"]["spec"]["containers"][0]
     arguments = [a for a in container["args"][1:] if not a.startswith("--listen")]
     environment = {"POD_NAME": "keelson-0", "POD_NAMESPACE": NAMESPACE, "KEELSON_METRICS_AUTH": "true"}
     started = cloud.operator(*arguments, kubeconfig=kubeconfig, env=environment)
@@ -271,7 +270,7 @@ def operator(cloud: AuditedCloud, api: KubeApi) -> Controller:
 
 @pytest.fixture(scope="module")
 def scraped(api: KubeApi, operator: Controller) -> dict[str, requests.Response]:
-    """The answers to a service account that is bound to keelson-metrics-reader, and to others."""
+    """Responses of /metrics to a service account bound to keelson-metrics-reader, and to others."""
     names = ("prometheus", "stranger")
     for name in names:
         api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": "default"}})
@@ -284,20 +283,20 @@ def scraped(api: KubeApi, operator: Controller) -> dict[str, requests.Response]:
             "subjects": [{"kind": "ServiceAccount", "name": "prometheus", "namespace": "default"}],
         }
     )
-    tokens = {name: api.service_account_token("default", name) for name in names} | {"a guess": "nobodys"}
-    headers = {name: {"Authorization": f"Bearer {token}"} for name, token in tokens.items()} | {"nobody": {}}
+    tokens = {name: api.service_account_token("default", name) for name in names} | {"a guess": "invalid"}
+    headers = {name: {"Authorization": f"Bearer {token}"} for name, token in tokens.items()} | {"no token": {}}
     url = f"{operator.url}/metrics"
-    return {name: requests.get(url, headers=sent, timeout=10) for name, sent in headers.items()}
+    return {name: requests.get(url, headers=header, timeout=10) for name, header in headers.items()}
 
 
 @pytest.fixture(scope="module")
-def asked(cloud: AuditedCloud, api: KubeApi, operator: Controller, scraped) -> list[dict]:
-    """What it asked of the API server, from start to end of a cluster."""
+def audit_entries(cloud: AuditedCloud, api: KubeApi, operator: Controller, scraped) -> list[dict]:
+    """The operator's requests to the API server during the lifecycle of a cluster."""
     try:
-        live_and_die(api)
+        run_lifecycle(api)
     finally:
         operator.stop()
-    return cloud.asked()
+    return cloud.operator_requests()
 
 
 def manifest(kind: str, name: str, spec: dict) -> dict:
@@ -305,14 +304,14 @@ def manifest(kind: str, name: str, spec: dict) -> dict:
     return {"apiVersion": API, "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def me(api: KubeApi) -> str:
-    """The test's own user name: the admission policy demands it of an approval."""
+def own_username(api: KubeApi) -> str:
+    """The test's own user name, which the admission policy requires in an approval."""
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     return api.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", json=review).json()["status"]["userInfo"]["username"]
 
 
-def live_and_die(api: KubeApi) -> None:
-    """A cluster and its node group are made and deleted; an account is looked at; a Secret is asked for."""
+def run_lifecycle(api: KubeApi) -> None:
+    """Creates and deletes a cluster with its node group; also covers an account and a missing Secret."""
     account = {"accountId": ACCOUNT, "allowedNamespaces": ["default"]}
     api.apply({**manifest("AwsAccount", "here", account), "metadata": {"name": "here"}})
     spec = {"region": "eu-west-1", "version": "1.34"}
@@ -327,12 +326,12 @@ def live_and_die(api: KubeApi) -> None:
     api.wait_condition(API, "AwsAccount", "here", "Ready", None)
     api.wait_condition(API, "EksCluster", "demo", "Ready", timeout=120)
     api.wait_condition(API, "NodeGroup", "demo-default", "Ready", timeout=120)
-    # Of no plan that waits: it is told so.
-    api.create(manifest("PlanApproval", "stale", {"clusterRef": {"name": "demo"}, "hash": "0" * 16, "approvedBy": me(api)}))
+    # Its hash matches no pending plan.
+    api.create(manifest("PlanApproval", "stale", {"clusterRef": {"name": "demo"}, "hash": "0" * 16, "approvedBy": own_username(api)}))
     api.wait(API, "PlanApproval", "stale", lambda found: found.get("status", {}).get("state") == "Stale")
     stalled = api.wait_condition(API, "EksCluster", "other", "Stalled", reason="SyncFailed")
     assert "not-there" in json.dumps(stalled["status"])
-    # The node group is not deleted by us: it goes with its cluster.
+    # The test does not delete the node group: it is deleted with its cluster.
     for name in ("demo", "other"):
         api.delete(API, "EksCluster", name)
     for name in ("demo", "other"):
@@ -340,41 +339,41 @@ def live_and_die(api: KubeApi) -> None:
     api.wait_gone(API, "NodeGroup", "demo-default")
 
 
-def test_metrics_are_for_those_who_are_bound_to_read_them(operator, scraped):
-    assert {name: answer.status_code for name, answer in scraped.items()} == {
+def test_metrics_need_the_metrics_reader_role(operator, scraped):
+    assert {name: response.status_code for name, response in scraped.items()} == {
         "prometheus": 200,
         "stranger": 403,
         "a guess": 401,
-        "nobody": 401,
+        "no token": 401,
     }
-    assert [name for name, answer in scraped.items() if "keelson_leader" in answer.text] == ["prometheus"]
+    assert [name for name, response in scraped.items() if "keelson_leader" in response.text] == ["prometheus"]
 
 
 def test_probes_need_no_token(operator):
     assert requests.get(f"{operator.url}/healthz", timeout=5).ok
-    # Not while a replica that takes over lists what there is.
+    # Not ready while a new leader lists its objects.
     until(lambda: requests.get(f"{operator.url}/readyz", timeout=5).ok, 30, "readiness")
 
 
-def test_the_rights_are_enough_for_a_cluster_from_start_to_end(asked):
-    refused = [entry for entry in asked if entry["responseStatus"]["code"] in (401, 403)]
-    # To watch Secrets is to read them all: tried, as deploy/secrets-cluster-wide allows it, and gone without.
-    refused = [e for e in refused if (e["verb"], e["requestURI"].split("?")[0]) != ("list", "/api/v1/secrets")]
-    assert not refused, [(entry["verb"], entry["requestURI"]) for entry in refused]
+def test_rbac_is_sufficient_for_the_lifecycle_of_a_cluster(audit_entries):
+    denied = [entry for entry in audit_entries if entry["responseStatus"]["code"] in (401, 403)]
+    # Watching Secrets would mean reading them all: tried, as deploy/secrets-cluster-wide allows it; the operator works without.
+    denied = [e for e in denied if (e["verb"], e["requestURI"].split("?")[0]) != ("list", "/api/v1/secrets")]
+    assert not denied, [(entry["verb"], entry["requestURI"]) for entry in denied]
 
 
-def test_no_right_is_given_that_is_not_taken_up(asked):
-    unused = granted() - rights(asked) - seldom() - asked_by_admission()
+def test_every_granted_permission_is_used(audit_entries):
+    unused = granted() - used_permissions(audit_entries) - rarely_used() - used_by_admission()
     assert not unused, f"granted and never used: {', '.join(sorted(map(str, unused)))}"
 
 
-def test_leases_are_written_in_the_operators_own_namespace_only(asked):
-    leases = [e["objectRef"] for e in asked if e.get("objectRef", {}).get("resource") == "leases"]
+def test_leases_are_written_only_in_the_operators_namespace(audit_entries):
+    leases = [e["objectRef"] for e in audit_entries if e.get("objectRef", {}).get("resource") == "leases"]
     assert {lease["namespace"] for lease in leases} == {NAMESPACE}
 
 
-def test_of_all_config_maps_only_those_beside_the_lease_are_touched(asked):
-    touched = [e["objectRef"] for e in asked if e.get("objectRef", {}).get("resource") == "configmaps"]
+def test_only_the_operators_own_config_maps_are_accessed(audit_entries):
+    touched = [e["objectRef"] for e in audit_entries if e.get("objectRef", {}).get("resource") == "configmaps"]
     assert {(c["namespace"], c.get("name")) for c in touched} == {
         (NAMESPACE, "keelson-expectations"),
         (NAMESPACE, "keelson-deletions"),
@@ -382,8 +381,8 @@ def test_of_all_config_maps_only_those_beside_the_lease_are_touched(asked):
     }
 
 
-def test_an_account_is_nothing_that_editors_can_make():
+def test_editors_cannot_create_awsaccounts_or_remove_finalizers():
     for role in ("keelson-view", "keelson-edit", "keelson-approve"):
-        assert not any("awsaccounts" in rule["resources"] for rule in one("ClusterRole", role)["rules"]), role
-    # Nor can they take off what holds an object until AWS is empty.
-    assert not any("finalizers" in json.dumps(one("ClusterRole", role)["rules"]) for role in ("keelson-edit", "keelson-approve"))
+        assert not any("awsaccounts" in rule["resources"] for rule in find_object("ClusterRole", role)["rules"]), role
+    # Nor can they remove the finalizer that keeps an object until its AWS resources are deleted.
+    assert not any("finalizers" in json.dumps(find_object("ClusterRole", role)["rules"]) for role in ("keelson-edit", "keelson-approve"))

@@ -1,4 +1,4 @@
-"""The docs are true: links resolve, commands, flags, files and metrics exist, output that is shown is what comes."""
+"""The docs are correct: links resolve; commands, flags, files and metrics exist; shown output matches the real output."""
 
 import os
 import re
@@ -23,9 +23,9 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-# Folders of the checkout: a path in the docs that begins with one of these must exist.
+# Folders of the checkout: a path in the docs that starts with one of these must exist.
 TOPS = ("crds", "deploy", "docs", "e2e", "examples", "src", "tests", ".github")
-# Lines of output that stand for any number of others.
+# A line of output that stands for any number of lines.
 ELLIPSIS = "..."
 
 
@@ -37,17 +37,17 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=name)
 
 
 def code(page: Path) -> Iterator[str]:
-    """Each line of code: of blocks, and between backticks."""
+    """Each line of code blocks, and each text between backticks."""
     text = page.read_text()
     for _, block in BLOCK.findall(text):
         yield from block.splitlines()
     yield from (span.strip() for span in SPAN.findall(BLOCK.sub("", text)))
-    # Indented blocks, as the pages under e2e/ have them.
+    # Indented blocks, as in the pages under e2e/.
     yield from (line.strip() for line in BLOCK.sub("", text).splitlines() if line.startswith("    "))
 
 
 def anchors(page: Path) -> set[str]:
-    """The names that GitHub gives to headings, and those that are given by hand."""
+    """The anchors that GitHub derives from headings, and explicit ones."""
     text = BLOCK.sub("", page.read_text())
     titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     plain = (re.sub(r"[^\w\- ]", "", title.lower()) for title in titles)
@@ -74,21 +74,21 @@ def test_make_targets_exist(page):
 
 
 @every_page
-def test_files_that_are_named_exist(page):
+def test_named_files_exist(page):
     for line in code(page):
         for path in re.findall(r"(?<![\w./~$}-])((?:[\w.-]+/)+[\w.*-]*)", line):
             if path.split("/")[0] not in TOPS:
                 continue
             plain = path.rstrip("./") if path.endswith(("/", ".")) else path
-            # Pages of e2e/ and deploy/ name files from where they lie, too.
+            # Pages of e2e/ and deploy/ also use paths relative to themselves.
             found = any(list(base.glob(plain)) for base in (CHECKOUT, page.parent))
             assert found, f"{name(page)}: {path}"
 
 
 def keelson(*arguments: str) -> str:
-    """Standard output. A binary that needs AWS or a cluster for this would fail here."""
+    """Standard output of the command. It runs without access to AWS or a cluster."""
     environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-    done = subprocess.run(
+    result = subprocess.run(
         [keelson_binary(), *arguments],
         cwd=CHECKOUT,
         env=environment,
@@ -97,8 +97,8 @@ def keelson(*arguments: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"keelson {' '.join(arguments)}: {done.stderr}"
-    return done.stdout
+    assert result.returncode == 0, f"keelson {' '.join(arguments)}: {result.stderr}"
+    return result.stdout
 
 
 def commands(page: Path) -> Iterator[list[str]]:
@@ -109,7 +109,7 @@ def commands(page: Path) -> Iterator[list[str]]:
 
 
 @every_page
-def test_verbs_and_flags_of_keelson_exist(page):
+def test_keelson_subcommands_and_flags_exist(page):
     for verb, *arguments in commands(page):
         text = keelson(verb, "--help")
         for argument in arguments:
@@ -118,24 +118,24 @@ def test_verbs_and_flags_of_keelson_exist(page):
                 assert re.search(rf"(?<![\w-]){re.escape(flag)}(?![\w-])", text), f"{verb} {flag}"
 
 
-def test_the_table_of_flags_is_all_flags():
+def test_flag_table_is_complete():
     text = (CHECKOUT / "docs" / "install.md").read_text()
     table = text[text.index("## 4. Flags") : text.index("## 5.")]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `--")]
-    told = {flag for row in rows for flag in FLAG.findall(row)}
-    there = set(FLAG.findall(keelson("controller", "--help"))) - {"--help"}
-    assert told == there
+    documented = {flag for row in rows for flag in FLAG.findall(row)}
+    existing = set(FLAG.findall(keelson("controller", "--help"))) - {"--help"}
+    assert documented == existing
 
 
 def test_flags_in_manifests_exist():
     deployment = yaml.safe_load((CHECKOUT / "deploy" / "deployment.yaml").read_text())
     verb, *arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
-    there = FLAG.findall(keelson(verb, "--help"))
-    assert {argument.partition("=")[0] for argument in arguments} <= set(there)
+    existing = FLAG.findall(keelson(verb, "--help"))
+    assert {argument.partition("=")[0] for argument in arguments} <= set(existing)
 
 
-def shown() -> list:
-    """Commands of ours in `console` blocks, each with the output that is shown under it."""
+def shown_output() -> list:
+    """`keelson` commands in `console` blocks, each with the output shown below it."""
     found = []
     for page in PAGES:
         for kind, block in BLOCK.findall(page.read_text()):
@@ -148,8 +148,8 @@ def shown() -> list:
     return found
 
 
-@pytest.mark.parametrize(("command", "output"), shown())
-def test_output_that_is_shown_is_what_comes(command, output):
+@pytest.mark.parametrize(("command", "output"), shown_output())
+def test_shown_output_matches_the_real_output(command, output):
     lines = [
         r"(?:.*\n)*?" if line.strip() == ELLIPSIS else re.escape(line.rstrip()) + r"[ ]*\n"
         for line in output.rstrip().splitlines()
@@ -158,35 +158,35 @@ def test_output_that_is_shown_is_what_comes(command, output):
     assert re.fullmatch("".join(lines), real.rstrip() + "\n"), real
 
 
-def test_the_readme_shows_its_output():
-    """The test above has something to compare."""
-    commands_shown = {parameter.values[0] for parameter in shown()}
+def test_readme_shows_command_output():
+    """Ensures that the test above compares something."""
+    commands_shown = {parameter.values[0] for parameter in shown_output()}
     assert "keelson plan -f examples/minimal.yaml" in commands_shown
 
 
-def test_the_manifest_in_the_readme_is_the_example():
+def test_manifest_in_the_readme_is_the_example():
     example = (CHECKOUT / "examples" / "minimal.yaml").read_text()
     blocks = [block for kind, block in BLOCK.findall((CHECKOUT / "README.md").read_text()) if kind == "yaml"]
     assert example in blocks
 
 
-def test_the_api_page_is_what_the_crds_say():
+def test_api_page_is_generated_from_the_crds():
     subprocess.run(
         [sys.executable, str(CHECKOUT / "docs" / "generate-api.py"), "--check"], check=True
     )
 
 
-def test_every_reason_is_explained_and_no_other():
+def test_exactly_the_existing_reasons_are_explained():
     source = (CHECKOUT / "src" / "api" / "conditions.rs").read_text()
     text = (CHECKOUT / "docs" / "troubleshooting.md").read_text()
-    reasons = enumerated(source, "Reason")
+    reasons = enum_texts(source, "Reason")
     explained = set(re.findall(r"`([A-Z]\w+)`", "\n".join(re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE))))
-    types = enumerated(source, "ConditionType")
+    types = enum_texts(source, "ConditionType")
     assert reasons - explained == set(), "reasons without a line in docs/troubleshooting.md"
-    assert explained - reasons - types == set(), "docs/troubleshooting.md explains what there is not"
+    assert explained - reasons - types == set(), "docs/troubleshooting.md explains reasons that do not exist"
 
 
-def enumerated(source: str, enum: str) -> set[str]:
+def enum_texts(source: str, enum: str) -> set[str]:
     """The texts of an enum's `as_str`."""
     start = source.index(f"impl {enum} {{")
     body = source[start : source.index("\n}", start)]
@@ -194,7 +194,7 @@ def enumerated(source: str, enum: str) -> set[str]:
 
 
 @every_page
-def test_metrics_that_are_named_exist(page):
+def test_named_metrics_exist(page):
     source = "".join(p.read_text() for p in (CHECKOUT / "src" / "telemetry").glob("*.rs"))
     for line in code(page):
         for metric in re.findall(r"\bkeelson_((?!aws\b|harness)[a-z_]+)", line):
@@ -208,7 +208,7 @@ SECURITY = (CHECKOUT / "docs" / "security.md").read_text()
 
 
 @pytest.mark.parametrize("page", [SAFETY, SECURITY], ids=["safety", "security"])
-def test_each_test_that_holds_a_promise_exists(page):
+def test_tests_named_in_safety_and_security_exist(page):
     named = re.findall(r"`([\w./-]+\.(?:py|rs))::(\w+)`", page)
     assert len(named) > 20
     for path, test in named:
@@ -216,43 +216,43 @@ def test_each_test_that_holds_a_promise_exists(page):
         assert re.search(rf"\b(?:def|fn) {test}\(", source), f"{path} has no {test}"
 
 
-def test_each_promise_names_the_test_that_holds_it():
-    # What each deletion goes by is held as a whole, by tests/architecture.rs.
+def test_each_promise_names_its_test():
+    # The section on the proof for each deletion is tested as a whole, by tests/architecture.rs.
     promises = re.sub(r"^## By what proof.*?(?=^## )", "", SAFETY, flags=re.MULTILINE | re.DOTALL)
     rows = [row for row in promises.splitlines() if row.startswith("| ") and not row.startswith("| promise")]
     assert [row for row in rows if "::" not in row and "held by" not in row] == []
 
 
-def test_the_short_page_is_short_and_each_sentence_leads_to_promises_with_tests():
+def test_summary_is_short_and_links_each_sentence_to_tested_promises():
     short = re.search(r"^## In short.*?(?=^## )", SAFETY, re.MULTILINE | re.DOTALL)[0]
     sentences = re.split(r"^- ", short, flags=re.MULTILINE)[1:]
     assert 8 <= len(sentences) <= 12
     rows = {anchor: row for row in SAFETY.splitlines() for anchor in re.findall(r'^\| <a id="([\w-]+)"></a>', row)}
     for sentence in sentences:
-        led_to = re.findall(r"\[promise\]\(#([\w-]+)\)", sentence)
-        assert led_to and all("::" in rows[anchor] for anchor in led_to), sentence
+        linked = re.findall(r"\[promise\]\(#([\w-]+)\)", sentence)
+        assert linked and all("::" in rows[anchor] for anchor in linked), sentence
     assert {anchor for s in sentences for anchor in re.findall(r"\(#([\w-]+)\)", s)} == set(rows)
 
 
-def test_no_promise_stands_twice():
-    # The last table tells the same from the side of those who lost something.
+def test_no_promise_is_listed_twice():
+    # The last table repeats promises from the perspective of incidents.
     promises = SAFETY.partition("## What users of other tools lost")[0]
     rows = [row.split("|") for row in promises.splitlines() if row.startswith("| ") and "::" in row]
     assert len(rows) > 80
     for column, why in ((1, "the same words"), (2, "the same tests")):
         cells = [row[column].strip() for row in rows if column == 1 or row[column].count("::") > 1]
-        assert len(cells) == len(set(cells)), f"{why} hold two promises: merge them"
+        assert len(cells) == len(set(cells)), f"two promises have {why}: merge them"
 
 
-def test_each_attack_names_the_test_that_stops_it():
+def test_each_attack_names_its_test():
     tables = re.search(r"^## A tenant.*?(?=^## Whoever)", SECURITY, re.MULTILINE | re.DOTALL)[0]
     rows = [row for row in tables.splitlines() if row.startswith("| ") and not row.startswith("| tries to")]
     assert len(rows) > 15
     assert [row for row in rows if "::" not in row] == []
 
 
-def test_the_chapters_of_the_demo_that_the_readme_shows_are_those_it_tells():
-    told = (CHECKOUT / "e2e" / "harness" / "keelson_harness" / "demo.py").read_text()
+def test_demo_chapters_in_the_readme_match_the_demo():
+    demo = (CHECKOUT / "e2e" / "harness" / "keelson_harness" / "demo.py").read_text()
     chapters = re.findall(r"^== (.+)$", (CHECKOUT / "README.md").read_text(), re.MULTILINE)
     assert chapters
-    assert [chapter for chapter in chapters if f'"{chapter}"' not in told] == []
+    assert [chapter for chapter in chapters if f'"{chapter}"' not in demo] == []

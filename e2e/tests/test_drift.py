@@ -1,4 +1,4 @@
-"""What hands change on a running cluster is put back, and what they leave in its network and roles is in nobody's way."""
+"""Manual changes to a running cluster are reverted, and resources left in its network and roles do not block its deletion."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fleet.manifests import cluster, key_of, node_group
 from fleet.stage import Stage, stage, until
 from keelson_harness.aws import REGION, Durations
 
-PUT_BACK = 30
+TIMEOUT = 30
 ANYWHERE = "0.0.0.0/0"
 
 
@@ -29,7 +29,7 @@ def account(on) -> Account:
 
 @pytest.fixture(scope="module")
 def shop(on: Stage, account) -> dict:
-    """A cluster with a bit of everything, compared with its spec every other second."""
+    """A cluster with some of everything, checked for drift every two seconds."""
     operators = account.role("operators", {"AWS": f"arn:aws:iam::{account.id}:root"})
     csi = account.role("csi", {"Service": "pods.eks.amazonaws.com"})
     item = cluster(
@@ -44,41 +44,41 @@ def shop(on: Stage, account) -> dict:
     return item
 
 
-def tagged(account: Account, resource: str) -> str:
-    """The id of a resource of the graph."""
+def resource_id(account: Account, resource: str) -> str:
+    """The id of the resource with that key."""
     (found,) = [i for i, tags in account.tagged().items() if tags[RESOURCE] == resource]
     return found
 
 
-def way_out(account: Account, table: str) -> dict:
+def default_route(account: Account, table: str) -> dict:
     (found,) = account.ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"]
     return next((r for r in found["Routes"] if r.get("DestinationCidrBlock") == ANYWHERE), {})
 
 
-def put_back(holds: Callable[[], bool]) -> None:
+def assert_reverted(holds: Callable[[], bool]) -> None:
     assert not holds(), "nothing was changed"
-    until(holds, PUT_BACK, "what was changed by hand")
+    until(holds, TIMEOUT, "the revert of the manual change")
 
 
-def test_a_route_that_was_deleted(shop, account):
-    table = tagged(account, "routeTable/public")
+def test_deleted_route_is_restored(shop, account):
+    table = resource_id(account, "routeTable/public")
     account.ec2.delete_route(RouteTableId=table, DestinationCidrBlock=ANYWHERE)
-    put_back(lambda: way_out(account, table).get("GatewayId", "").startswith("igw-"))
+    assert_reverted(lambda: default_route(account, table).get("GatewayId", "").startswith("igw-"))
 
 
-def test_a_route_that_leads_elsewhere(shop, account):
-    table = tagged(account, f"routeTable/private/{REGION}a")
-    gateway = tagged(account, "internetGateway")
+def test_replaced_route_is_restored(shop, account):
+    table = resource_id(account, f"routeTable/private/{REGION}a")
+    gateway = resource_id(account, "internetGateway")
     account.ec2.replace_route(
         RouteTableId=table, DestinationCidrBlock=ANYWHERE, GatewayId=gateway
     )
-    put_back(lambda: way_out(account, table).get("NatGatewayId", "").startswith("nat-"))
+    assert_reverted(lambda: default_route(account, table).get("NatGatewayId", "").startswith("nat-"))
 
 
-def test_a_subnet_that_was_given_another_route_table(shop, account):
-    subnet = tagged(account, f"subnet/private/{REGION}a")
-    right = tagged(account, f"routeTable/private/{REGION}a")
-    wrong = tagged(account, "routeTable/public")
+def test_route_table_association_is_restored(shop, account):
+    subnet = resource_id(account, f"subnet/private/{REGION}a")
+    right = resource_id(account, f"routeTable/private/{REGION}a")
+    wrong = resource_id(account, "routeTable/public")
 
     def associated() -> tuple[str, str]:
         by_subnet = [{"Name": "association.subnet-id", "Values": [subnet]}]
@@ -89,22 +89,22 @@ def test_a_subnet_that_was_given_another_route_table(shop, account):
     account.ec2.replace_route_table_association(
         AssociationId=associated()[1], RouteTableId=wrong
     )
-    put_back(lambda: associated()[0] == right)
+    assert_reverted(lambda: associated()[0] == right)
 
 
-def test_an_endpoint_that_lost_a_route_table(shop, account):
-    endpoint = tagged(account, "vpcEndpoint/s3")
-    table = tagged(account, f"routeTable/private/{REGION}b")
+def test_route_table_of_an_endpoint_is_restored(shop, account):
+    endpoint = resource_id(account, "vpcEndpoint/s3")
+    table = resource_id(account, f"routeTable/private/{REGION}b")
 
     def tables() -> list[str]:
         found = account.ec2.describe_vpc_endpoints(VpcEndpointIds=[endpoint])["VpcEndpoints"]
         return found[0]["RouteTableIds"]
 
     account.ec2.modify_vpc_endpoint(VpcEndpointId=endpoint, RemoveRouteTableIds=[table])
-    put_back(lambda: table in tables())
+    assert_reverted(lambda: table in tables())
 
 
-def test_a_policy_that_was_detached_from_a_role(shop, account):
+def test_detached_policy_is_attached_again(shop, account):
     (role,) = [n for n, tags in account.roles().items() if tags.get(RESOURCE) == "role/node"]
     policy = "arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy"
 
@@ -113,18 +113,18 @@ def test_a_policy_that_was_detached_from_a_role(shop, account):
         return policy in [one["PolicyArn"] for one in found]
 
     account.iam.detach_role_policy(RoleName=role, PolicyArn=policy)
-    put_back(attached)
+    assert_reverted(attached)
 
 
-def test_a_tag_of_ours_that_was_removed(shop, account):
-    vpc = tagged(account, "vpc")
+def test_removed_owner_tag_is_restored(shop, account):
+    vpc = resource_id(account, "vpc")
     account.ec2.delete_tags(Resources=[vpc], Tags=[{"Key": CLUSTER}, {"Key": "Name"}])
-    put_back(lambda: account.tagged()[vpc].get(CLUSTER) == "default/shop")
-    # Nobody asked for that name, and nothing goes by it: a person may choose another.
+    assert_reverted(lambda: account.tagged()[vpc].get(CLUSTER) == "default/shop")
+    # The spec does not set Name and Keelson does not use it: a person may change it.
     assert "Name" not in account.tagged()[vpc]
 
 
-def test_groups_of_an_access_entry_that_the_spec_changes(on, shop, account):
+def test_access_entry_groups_follow_the_spec(on, shop, account):
     (principal,) = [e["principalArn"] for e in shop["spec"]["access"]["entries"]]
     entries = [{"principalArn": principal, "kubernetesGroups": ["editors"]}]
     on.api.patch(*key_of(shop)[:3], {"spec": {"access": {"entries": entries}}})
@@ -133,18 +133,18 @@ def test_groups_of_an_access_entry_that_the_spec_changes(on, shop, account):
         found = account.eks.describe_access_entry(clusterName="shop", principalArn=principal)
         return found["accessEntry"]["kubernetesGroups"]
 
-    until(lambda: groups() == ["editors"], PUT_BACK, "the new group")
+    until(lambda: groups() == ["editors"], TIMEOUT, "the new group")
 
 
-def test_an_addon_gets_its_role_by_pod_identity(shop, account):
+def test_addon_gets_its_role_by_pod_identity(shop, account):
     addon = account.eks.describe_addon(clusterName="shop", addonName="aws-ebs-csi-driver")["addon"]
     assert len(addon["podIdentityAssociations"]) == 1
 
 
-def test_what_the_cluster_and_people_left_in_it_goes_with_it(on, shop, account):
-    """An interface of a node, a load balancer's group, an inline policy and a profile on the node role."""
+def test_deletion_removes_leftovers_of_the_cluster_and_manual_additions_to_its_roles(on, shop, account):
+    """A node's interface, a load balancer's group, and an inline policy and an instance profile of the node role."""
     ec2, iam = account.ec2, account.iam
-    vpc, subnet = tagged(account, "vpc"), tagged(account, f"subnet/private/{REGION}a")
+    vpc, subnet = resource_id(account, "vpc"), resource_id(account, f"subnet/private/{REGION}a")
     tags = [
         {"Key": "node.k8s.amazonaws.com/instance_id", "Value": "i-0123456789abcdef0"},
         {"Key": "cluster.k8s.amazonaws.com/name", "Value": "shop"},
@@ -166,5 +166,5 @@ def test_what_the_cluster_and_people_left_in_it_goes_with_it(on, shop, account):
     iam.create_instance_profile(InstanceProfileName="by-hand")
     iam.add_role_to_instance_profile(InstanceProfileName="by-hand", RoleName=role)
     on.delete(node_group("shop"), shop, timeout=90)
-    # Made by hand, so not ours to delete: only our role was taken out of it.
+    # The profile was created manually, so it stays: only Keelson's role is removed from it.
     assert account.inventory() == {"roles": ["csi", "operators"], "instanceProfiles": ["by-hand"]}

@@ -1,4 +1,4 @@
-"""deploy/event-queue: both templates are what CloudFormation takes, and choose the events that the operator acts on. (Needs no cloud.)"""
+"""deploy/event-queue: CloudFormation accepts both templates, and they select the events that the operator acts on. (Needs no cloud.)"""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ TEMPLATES = sorted(FOLDER.glob("*.yaml"))
 
 
 class Loader(yaml.SafeLoader):
-    """CloudFormation's short forms, as what they stand for."""
+    """Parses CloudFormation's short forms."""
 
 
 def short_form(loader: Loader, suffix: str, node: yaml.Node) -> dict:
@@ -35,9 +35,9 @@ def patterns(path: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.name)
-def test_a_template_is_one(path):
+def test_template_is_valid_for_cloudformation(path):
     text = path.read_text()
-    assert "&" not in text and "<<:" not in text, "CloudFormation knows no aliases"
+    assert "&" not in text and "<<:" not in text, "CloudFormation supports no aliases"
     found = template(path)
     for name in re.findall(r"!Ref (\w+)|!GetAtt (\w+)", text):
         one = "".join(name)
@@ -47,17 +47,17 @@ def test_a_template_is_one(path):
         assert pattern["detail-type"] == ["AWS API Call via CloudTrail"]
 
 
-def test_what_the_rules_leave_out_is_the_same_everywhere_and_never_what_the_operator_looks_at():
-    left_out = [pattern["detail"]["eventName"][0]["anything-but"] for path in TEMPLATES for pattern in patterns(path) if "detail" in pattern]
-    assert len(left_out) == 2 and left_out[0] == left_out[1]
+def test_excluded_events_are_equal_in_all_rules_and_never_relevant_to_the_operator():
+    excluded = [pattern["detail"]["eventName"][0]["anything-but"] for path in TEMPLATES for pattern in patterns(path) if "detail" in pattern]
+    assert len(excluded) == 2 and excluded[0] == excluded[1]
     resources = "".join(path.read_text() for path in (CHECKOUT / "src" / "resources").rglob("*.rs"))
-    ours = set(re.findall(r'"((?:Create|Delete|Modify|Attach|Detach)\w+)"', resources))
-    # What a deletion sweeps is looked for then, and not compared before.
-    assert ours & set(left_out[0]) == {"DeleteNetworkInterface"}
+    used = set(re.findall(r'"((?:Create|Delete|Modify|Attach|Detach)\w+)"', resources))
+    # Interfaces are listed only during a deletion, not compared before.
+    assert used & set(excluded[0]) == {"DeleteNetworkInterface"}
 
 
 def test_only_eventbridge_rules_of_the_stack_may_send_to_the_queue():
-    """Also not somebody whose own policies allow it: the denial holds for a request that no rule made."""
+    """Not even a principal whose own policies allow it: the Deny applies to every request not made by such a rule."""
     statements = template(FOLDER / "queue.yaml")["Resources"]["QueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
     rules = [{"GetAtt": "Rule.Arn"}, {"GetAtt": "RuleOfOthers.Arn"}]
     allows = [s for s in statements if s["Effect"] == "Allow"]
@@ -69,6 +69,6 @@ def test_only_eventbridge_rules_of_the_stack_may_send_to_the_queue():
 
 def test_only_accounts_of_the_organization_may_put_events_on_the_bus():
     policy = template(FOLDER / "queue.yaml")["Resources"]["BusPolicy"]
-    assert policy["Condition"] == "HasOrganization", "without one, nobody else may"
+    assert policy["Condition"] == "HasOrganization", "without an organization, no other account may"
     condition = policy["Properties"]["Statement"]["Condition"]
     assert condition == {"StringEquals": {"aws:PrincipalOrgID": {"Ref": "OrganizationId"}}}

@@ -1,4 +1,4 @@
-"""What the operator learned of how long AWS takes outlives it, and is never more than a hint."""
+"""Estimates of how long AWS operations take survive a restart of the operator, and are only hints."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keelson_harness.aws import REGION, Durations
 from keelson_harness.cloud import NAMESPACE
 
 SECONDS = 5
-KEPT = ("v1", "ConfigMap", "keelson-expectations", NAMESPACE)
+CONFIG_MAP = ("v1", "ConfigMap", "keelson-duration-estimates", NAMESPACE)
 
 
 @pytest.fixture(scope="module")
@@ -22,27 +22,27 @@ def on():
         yield started
 
 
-def told_while_creating(on, item: dict) -> str:
+def message_while_creating(on, item: dict) -> str:
     on.apply(item)
-    until(lambda: "to go" in on.condition(item, "ControlPlaneReady").get("message", ""), 20, "the expected end")
+    until(lambda: "to go" in on.condition(item, "ControlPlaneReady").get("message", ""), 20, "the estimate")
     return on.condition(item, "ControlPlaneReady")["message"]
 
 
-def test_what_one_operator_learned_the_next_one_knows(on):
+def test_duration_estimates_survive_a_restart(on):
     account = fresh_account()
     with on.operator(account=account):
         first = cluster("first")
-        assert "about 9 min to go" in told_while_creating(on, first)
+        assert "about 9 min to go" in message_while_creating(on, first)
         on.await_condition(first, "ControlPlaneReady")
-    kept = json.loads(on.api.get(*KEPT)["data"][f"{account}.{REGION}"])
-    assert SECONDS - 1 < kept["seconds"]["cluster/Create"] < SECONDS + 3, kept
+    stored = json.loads(on.api.get(*CONFIG_MAP)["data"][f"{account}.{REGION}"])
+    assert SECONDS - 1 < stored["seconds"]["cluster/Create"] < SECONDS + 3, stored
     with on.operator(account=account):
         second = cluster("second")
-        assert "so far, seconds to go" in told_while_creating(on, second)
+        assert "so far, seconds to go" in message_while_creating(on, second)
         on.delete(first, second)
 
 
-def test_what_was_learned_in_one_account_is_expected_in_the_next(on):
+def test_estimates_of_one_account_apply_to_a_new_account(on):
     with on.operator(account=fresh_account()):
         first = cluster("here")
         on.apply(first)
@@ -50,25 +50,25 @@ def test_what_was_learned_in_one_account_is_expected_in_the_next(on):
         on.delete(first)
     with on.operator(account=fresh_account()):
         second = cluster("there")
-        assert "so far, seconds to go" in told_while_creating(on, second)
+        assert "so far, seconds to go" in message_while_creating(on, second)
         on.delete(second)
 
 
-def test_what_cannot_be_read_is_named_in_the_log_and_in_nobodys_way(on):
+def test_unreadable_estimates_are_logged_and_replaced(on):
     account, other = fresh_account(), fresh_account()
     good = json.dumps({"learned": "2026-11-22T00:00:00Z", "seconds": {"cluster/Delete": 1}})
     data = {f"{account}.{REGION}": "{", f"{other}.{REGION}": good, "README": "hello"}
-    version, kind, name, namespace = KEPT
+    version, kind, name, namespace = CONFIG_MAP
     metadata = {"name": name, "namespace": namespace}
-    on.api.delete(*KEPT)
+    on.api.delete(*CONFIG_MAP)
     on.api.apply({"apiVersion": version, "kind": kind, "metadata": metadata, "data": data})
     with on.operator(account=account) as operator:
-        made = cluster("unread")
-        assert "about 9 min to go" in told_while_creating(on, made)
-        on.await_condition(made, "ControlPlaneReady")
+        created = cluster("unread")
+        assert "about 9 min to go" in message_while_creating(on, created)
+        on.await_condition(created, "ControlPlaneReady")
         log = operator.log.read_text()
         assert "cannot be read, and is learned anew" in log and f"{account}.{REGION}" in log
-        on.delete(made)
-    data = on.api.get(*KEPT)["data"]
+        on.delete(created)
+    data = on.api.get(*CONFIG_MAP)["data"]
     assert "cluster/Create" in json.loads(data[f"{account}.{REGION}"])["seconds"]
-    assert json.loads(data[f"{other}.{REGION}"]) == json.loads(good), "what others learned stays"
+    assert json.loads(data[f"{other}.{REGION}"]) == json.loads(good), "estimates of other accounts stay"

@@ -1,4 +1,4 @@
-"""Tables of what the API server must refuse, and with which words; `test_admission.py` runs them."""
+"""Tables of changes that the API server must reject or accept, and of the messages; `test_admission.py` runs them."""
 
 from dataclasses import dataclass, field
 
@@ -26,8 +26,8 @@ def merged(base: dict, change: dict) -> dict:
 
 
 @dataclass(frozen=True)
-class Refused:
-    """`change` of a spec is refused: the message names `where` and says `advice`.
+class Rejected:
+    """`change` of a spec is rejected: the message contains `where` and `advice`.
 
     Without `start` the change is made at creation; with it, on an object created with `start`.
     """
@@ -37,7 +37,7 @@ class Refused:
     advice: str
     start: dict | None = None
     name: str = "demo"
-    # What the operator has written to status before the edit.
+    # Status before the edit.
     status: dict = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -56,15 +56,15 @@ class Accepted:
         return f"{self.start} -> {self.change}"[:90]
 
 
-def wrong(path: str, value: object, advice: str) -> Refused:
-    """A value that is refused wherever it comes from."""
-    return Refused(at(path, value), f"spec.{path}", advice)
+def invalid(path: str, value: object, advice: str) -> Rejected:
+    """A value that is rejected at creation."""
+    return Rejected(at(path, value), f"spec.{path}", advice)
 
 
-def edit(path: str, old: object, new: object, advice: str) -> Refused:
-    """A change of one field that is refused; None is the field left out."""
+def edit(path: str, old: object, new: object, advice: str) -> Rejected:
+    """A change of one field that is rejected; None omits the field."""
     start = {} if old is None else at(path, old)
-    return Refused(at(path, new), f"spec.{path}", advice, start)
+    return Rejected(at(path, new), f"spec.{path}", advice, start)
 
 
 def change(path: str, old: object, new: object) -> Accepted:
@@ -72,13 +72,13 @@ def change(path: str, old: object, new: object) -> Accepted:
     return Accepted(at(path, new), {} if old is None else at(path, old))
 
 
-def version_refused(runs: str, old: str | None, new: str, advice: str) -> Refused:
-    """A version that is refused as an edit, where `runs` is what AWS has."""
+def version_rejected(running: str, old: str | None, new: str, advice: str) -> Rejected:
+    """A version that is rejected as an edit, where `running` is the version in AWS."""
     start = {} if old is None else {"version": old}
-    return Refused({"version": new}, "spec.version", advice, start, status={"version": runs})
+    return Rejected({"version": new}, "spec.version", advice, start, status={"version": running})
 
 
-def version_accepted(runs: str, old: str | None, new: str | None) -> Accepted:
-    """One that is accepted."""
+def version_accepted(running: str, old: str | None, new: str | None) -> Accepted:
+    """A version that is accepted as an edit."""
     start = {} if old is None else {"version": old}
-    return Accepted({"version": new}, start, {"version": runs})
+    return Accepted({"version": new}, start, {"version": running})

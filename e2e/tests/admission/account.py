@@ -1,36 +1,36 @@
 """AwsAccount: values and edits."""
 
-from . import Accepted, Refused, change, edit, wrong
+from . import Accepted, Rejected, change, edit, invalid
 
 BASE = {"accountId": "123456789012", "roleArn": "arn:aws:iam::123456789012:role/keelson"}
 
-WRONG = [
-    wrong("accountId", "1234", "12 digits"),
-    wrong("accountId", 123456789012, "must be of type string"),
-    wrong("roleArn", "keelson", "ARN of an IAM role"),
-    wrong("roleArn", "arn:aws:iam::210987654321:role/keelson", "another account than accountId"),
-    wrong("externalId", "two words", "as AssumeRole takes them"),
-    Refused({"roleArn": None, "externalId": "fleet"}, "spec.externalId", "set roleArn"),
-    wrong("allowedNamespaces", ["team-*"], "name of a namespace"),
-    wrong("allowedNamespaces", ["a", "a"], "Duplicate value"),
-    wrong("allowedRegions", ["Ireland"], "such as eu-west-1"),
-    wrong("adoption", {"policy": "Sometimes"}, "Unsupported value"),
-    wrong("adoption.clusterNames", ["legacy.*"], "name of an EKS cluster"),
-    wrong("adoption.clusterNames", [], "should have at least 1 items"),
-    wrong("adoption.namespaces", ["team-*"], "name of a namespace"),
-    wrong("permissionsBoundaryArn", "boundary", "ARN of an IAM policy"),
-    wrong("allowedRoleArns", ["keelson-*"], "ARN of an IAM role"),
-    wrong("allowedRoleArns", ["arn:aws:iam::123456789012:policy/x"], "ARN of an IAM role"),
-    wrong("allowedPolicyArns", ["AdministratorAccess"], "ARN of an IAM policy"),
-    wrong("allowedVpcIds", ["10.0.0.0/16"], "id of a VPC"),
-    wrong("allowedSecurityGroupIds", ["default"], "id of a security group"),
-    wrong("allowedKmsKeyArns", ["arn:aws:kms:eu-west-1:123456789012:alias/x"], "ARN of a KMS key"),
-    wrong("allowedLaunchTemplateIds", ["web"], "id of a launch template"),
-    wrong("rolePath", "keelson", "begins and ends with /"),
-    wrong("enforcedTags", {"keelson.dev/cluster": "team/x"}, "choose another key"),
-    wrong("enforcedTags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
-    wrong("tags", {"keelson.dev/owner": "me"}, "choose another key"),
-    wrong("tags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
+INVALID = [
+    invalid("accountId", "1234", "12 digits"),
+    invalid("accountId", 123456789012, "must be of type string"),
+    invalid("roleArn", "keelson", "ARN of an IAM role"),
+    invalid("roleArn", "arn:aws:iam::210987654321:role/keelson", "another account than accountId"),
+    invalid("externalId", "two words", "as AssumeRole takes them"),
+    Rejected({"roleArn": None, "externalId": "fleet"}, "spec.externalId", "set roleArn"),
+    invalid("allowedNamespaces", ["team-*"], "name of a namespace"),
+    invalid("allowedNamespaces", ["a", "a"], "Duplicate value"),
+    invalid("allowedRegions", ["Ireland"], "such as eu-west-1"),
+    invalid("adoption", {"policy": "Sometimes"}, "Unsupported value"),
+    invalid("adoption.clusterNames", ["legacy.*"], "name of an EKS cluster"),
+    invalid("adoption.clusterNames", [], "should have at least 1 items"),
+    invalid("adoption.namespaces", ["team-*"], "name of a namespace"),
+    invalid("permissionsBoundaryArn", "boundary", "ARN of an IAM policy"),
+    invalid("allowedRoleArns", ["keelson-*"], "ARN of an IAM role"),
+    invalid("allowedRoleArns", ["arn:aws:iam::123456789012:policy/x"], "ARN of an IAM role"),
+    invalid("allowedPolicyArns", ["AdministratorAccess"], "ARN of an IAM policy"),
+    invalid("allowedVpcIds", ["10.0.0.0/16"], "id of a VPC"),
+    invalid("allowedSecurityGroupIds", ["default"], "id of a security group"),
+    invalid("allowedKmsKeyArns", ["arn:aws:kms:eu-west-1:123456789012:alias/x"], "ARN of a KMS key"),
+    invalid("allowedLaunchTemplateIds", ["web"], "id of a launch template"),
+    invalid("rolePath", "keelson", "begins and ends with /"),
+    invalid("enforcedTags", {"keelson.dev/cluster": "team/x"}, "choose another key"),
+    invalid("enforcedTags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
+    invalid("tags", {"keelson.dev/owner": "me"}, "choose another key"),
+    invalid("tags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
 ]
 
 IMMUTABLE = [

@@ -2,14 +2,14 @@
 
 from . import (
     Accepted,
-    Refused,
+    Rejected,
     at,
     change,
     edit,
     merged,
     version_accepted,
-    version_refused,
-    wrong,
+    version_rejected,
+    invalid,
 )
 
 BASE = {"region": "eu-west-1", "version": "1.34"}
@@ -25,8 +25,8 @@ def existing(**fields: object) -> dict:
     return {"network": {"existing": fields}}
 
 
-def existing_wrong(where: str, advice: str, **fields: object) -> Refused:
-    return Refused(existing(**fields), f"spec.network.existing{where}", advice)
+def existing_invalid(where: str, advice: str, **fields: object) -> Rejected:
+    return Rejected(existing(**fields), f"spec.network.existing{where}", advice)
 
 
 def entry(**fields: object) -> dict:
@@ -50,176 +50,176 @@ def window(**fields: str) -> dict:
     return at("upgrade.windows", [{**usual, **fields}])
 
 
-WRONG = [
-    Refused({"region": None}, "spec.region", "Required value"),
-    Refused({"version": None}, "spec.version", "Required value"),
-    wrong("region", "Europe", "such as eu-west-1"),
-    wrong("region", "eu-west-1; rm -rf /", "such as eu-west-1"),
-    wrong("version", "1.34.2", "major and minor only"),
-    wrong("version", "v1.34", "major and minor only"),
-    wrong("version", "latest", "major and minor only"),
-    wrong("clusterName", "-demo", "beginning with a letter or digit"),
-    wrong("clusterName", "de.mo", "letters, digits, '-' and '_'"),
-    wrong("clusterName", "a" * 101, "Too long"),
-    Refused({}, "EksCluster", "set spec.clusterName", name="demo.eu"),
-    Refused({}, "EksCluster", "set spec.clusterName", name="d" * 101),
-    wrong("accountRef", {"name": "Prod/../x"}, "name of a Kubernetes object"),
-    wrong("changePolicy", "automatic", 'supported values: "Automatic", "Approval", "Observe"'),
-    wrong("tags", {"Name": "x"}, "choose another key"),
-    wrong("tags", {"aws:created": "x"}, "choose another key"),
-    wrong("tags", {"keelson.dev/owner": "someone"}, "choose another key"),
-    wrong("tags", {"kubernetes.io/cluster/demo": "owned"}, "choose another key"),
-    wrong("tags", {"k" * 129: "x"}, "1 to 128"),
-    wrong("tags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
-    wrong("tags", {"a\nb": "x"}, "each key must be"),
-    wrong("tags", {"team": "a\nb"}, "each value must be"),
-    wrong("tags", {f"k{n}": "" for n in range(41)}, "Too many"),
+INVALID = [
+    Rejected({"region": None}, "spec.region", "Required value"),
+    Rejected({"version": None}, "spec.version", "Required value"),
+    invalid("region", "Europe", "such as eu-west-1"),
+    invalid("region", "eu-west-1; rm -rf /", "such as eu-west-1"),
+    invalid("version", "1.34.2", "major and minor only"),
+    invalid("version", "v1.34", "major and minor only"),
+    invalid("version", "latest", "major and minor only"),
+    invalid("clusterName", "-demo", "beginning with a letter or digit"),
+    invalid("clusterName", "de.mo", "letters, digits, '-' and '_'"),
+    invalid("clusterName", "a" * 101, "Too long"),
+    Rejected({}, "EksCluster", "set spec.clusterName", name="demo.eu"),
+    Rejected({}, "EksCluster", "set spec.clusterName", name="d" * 101),
+    invalid("accountRef", {"name": "Prod/../x"}, "name of a Kubernetes object"),
+    invalid("changePolicy", "automatic", 'supported values: "Automatic", "Approval", "Observe"'),
+    invalid("tags", {"Name": "x"}, "choose another key"),
+    invalid("tags", {"aws:created": "x"}, "choose another key"),
+    invalid("tags", {"keelson.dev/owner": "someone"}, "choose another key"),
+    invalid("tags", {"kubernetes.io/cluster/demo": "owned"}, "choose another key"),
+    invalid("tags", {"k" * 129: "x"}, "1 to 128"),
+    invalid("tags", {"Team": "a", "team": "b"}, "which IAM takes for the same"),
+    invalid("tags", {"a\nb": "x"}, "each key must be"),
+    invalid("tags", {"team": "a\nb"}, "each value must be"),
+    invalid("tags", {f"k{n}": "" for n in range(41)}, "Too many"),
     # Network
-    wrong("network", {}, "exactly one of vpc, existing must be set"),
-    Refused(
+    invalid("network", {}, "exactly one of vpc, existing must be set"),
+    Rejected(
         merged(EXISTING, at("network.vpc", {})), "spec.network", "exactly one of vpc, existing"
     ),
-    wrong("network.vpc.cidr", "10.0.0.0", "network from /16 to /24"),
-    wrong("network.vpc.cidr", "10.0.0.0/28", "network from /16 to /24"),
-    wrong("network.vpc.cidr", "10.0.0.0/8", "network from /16 to /24"),
-    wrong("network.vpc.cidr", "10.0.5.0/16", "no bits set behind the prefix"),
-    wrong("network.vpc.cidr", "fd00::/16", "IPv4"),
-    wrong("network.vpc.cidr", "169.254.0.0/16", "network from /16 to /24"),
-    wrong("network.vpc.zoneCount", 1, "at least two availability zones"),
-    wrong("network.vpc.zoneCount", 7, "must be 2 to 6"),
-    wrong("network.vpc.zones", ["eu-west-1a"], "at least two availability zones"),
-    wrong("network.vpc.zones", ["eu-west-1a", "eu-west-1a"], "once only"),
-    wrong("network.vpc.zones", ["eu-west-1a", "b"], "such as eu-west-1a"),
-    wrong("network.vpc.zones", ["eu-west-1a", "eu-west-2b"], "in the cluster's region"),
-    Refused(
+    invalid("network.vpc.cidr", "10.0.0.0", "network from /16 to /24"),
+    invalid("network.vpc.cidr", "10.0.0.0/28", "network from /16 to /24"),
+    invalid("network.vpc.cidr", "10.0.0.0/8", "network from /16 to /24"),
+    invalid("network.vpc.cidr", "10.0.5.0/16", "no bits set behind the prefix"),
+    invalid("network.vpc.cidr", "fd00::/16", "IPv4"),
+    invalid("network.vpc.cidr", "169.254.0.0/16", "network from /16 to /24"),
+    invalid("network.vpc.zoneCount", 1, "at least two availability zones"),
+    invalid("network.vpc.zoneCount", 7, "must be 2 to 6"),
+    invalid("network.vpc.zones", ["eu-west-1a"], "at least two availability zones"),
+    invalid("network.vpc.zones", ["eu-west-1a", "eu-west-1a"], "once only"),
+    invalid("network.vpc.zones", ["eu-west-1a", "b"], "such as eu-west-1a"),
+    invalid("network.vpc.zones", ["eu-west-1a", "eu-west-2b"], "in the cluster's region"),
+    Rejected(
         at("network.vpc", {"zones": ["eu-west-1a", "eu-west-1b"], "zoneCount": 4}),
         "spec.network.vpc.zoneCount",
         "leave zoneCount out",
     ),
-    wrong("network.vpc.nat", "Double", 'supported values: "Single", "PerZone", "None"'),
-    Refused(at("network.vpc.publicSubnets", False), "spec.network.vpc.nat", "publicSubnets: true"),
-    wrong("network.vpc.endpoints", ["com/s3"], "as AWS writes them"),
-    wrong("network.vpc.endpoints", ["s3", "s3"], "Duplicate value"),
-    existing_wrong("", "exactly one of subnetIds, subnetSelector"),
-    existing_wrong(
+    invalid("network.vpc.nat", "Double", 'supported values: "Single", "PerZone", "None"'),
+    Rejected(at("network.vpc.publicSubnets", False), "spec.network.vpc.nat", "publicSubnets: true"),
+    invalid("network.vpc.endpoints", ["com/s3"], "as AWS writes them"),
+    invalid("network.vpc.endpoints", ["s3", "s3"], "Duplicate value"),
+    existing_invalid("", "exactly one of subnetIds, subnetSelector"),
+    existing_invalid(
         "",
         "exactly one of",
         subnetIds=["subnet-1", "subnet-2"],
         subnetSelector={"tags": {"a": "b"}},
         vpcId="vpc-1",
     ),
-    existing_wrong(".vpcId", "set vpcId", subnetSelector={"tags": {"tier": "private"}}),
-    existing_wrong(
+    existing_invalid(".vpcId", "set vpcId", subnetSelector={"tags": {"tier": "private"}}),
+    existing_invalid(
         ".subnetSelector.tags", "at least 1", vpcId="vpc-1", subnetSelector={"tags": {}}
     ),
-    existing_wrong(
+    existing_invalid(
         ".subnetSelector.tags", "as AWS allows them", vpcId="vpc-1", subnetSelector={"tags": {"a": "$(id)"}}
     ),
-    existing_wrong(".subnetIds", "at least two subnets", subnetIds=["subnet-1"]),
-    existing_wrong(".subnetIds", "subnet-...", subnetIds=["subnet-1", "sg-2"]),
-    existing_wrong(".subnetIds", "Duplicate value", subnetIds=["subnet-1", "subnet-1"]),
-    existing_wrong(".vpcId", "vpc-...", subnetIds=["subnet-1", "subnet-2"], vpcId="10"),
-    existing_wrong(
+    existing_invalid(".subnetIds", "at least two subnets", subnetIds=["subnet-1"]),
+    existing_invalid(".subnetIds", "subnet-...", subnetIds=["subnet-1", "sg-2"]),
+    existing_invalid(".subnetIds", "Duplicate value", subnetIds=["subnet-1", "subnet-1"]),
+    existing_invalid(".vpcId", "vpc-...", subnetIds=["subnet-1", "subnet-2"], vpcId="10"),
+    existing_invalid(
         ".securityGroupIds", "sg-...", subnetIds=["subnet-1", "subnet-2"], securityGroupIds=["x"]
     ),
-    wrong("kubernetesNetwork.serviceCidr", "8.8.0.0/16", "172.16.0.0/12"),
-    wrong("kubernetesNetwork.serviceCidr", "172.20.0.0/25", "/12 to /24"),
-    wrong("kubernetesNetwork.serviceCidr", "172.20.0.1/16", "no bits set behind the prefix"),
-    wrong("kubernetesNetwork.serviceCidr", "10.0.128.0/20", "overlap"),
-    wrong("kubernetesNetwork.serviceCidr", "10.0.0.0/12", "overlap"),
-    Refused(
+    invalid("kubernetesNetwork.serviceCidr", "8.8.0.0/16", "172.16.0.0/12"),
+    invalid("kubernetesNetwork.serviceCidr", "172.20.0.0/25", "/12 to /24"),
+    invalid("kubernetesNetwork.serviceCidr", "172.20.0.1/16", "no bits set behind the prefix"),
+    invalid("kubernetesNetwork.serviceCidr", "10.0.128.0/20", "overlap"),
+    invalid("kubernetesNetwork.serviceCidr", "10.0.0.0/12", "overlap"),
+    Rejected(
         at("kubernetesNetwork", {"ipFamily": "IPv6", "serviceCidr": "172.20.0.0/16"}),
         "spec.kubernetesNetwork.serviceCidr",
         "leave serviceCidr out",
     ),
     # Control plane
-    wrong("endpointAccess", {"public": False, "private": False}, "at least one of public, private"),
-    wrong("endpointAccess", {"publicCidrs": []}, "at least one range"),
-    wrong("endpointAccess.publicCidrs", ["203.0.113.7/24"], "no bits set behind the prefix"),
-    wrong("endpointAccess.publicCidrs", ["203.0.113.7"], "203.0.113.7/32"),
-    wrong("endpointAccess.publicCidrs", ["203.0.113.0/24"] * 2, "each entry may be listed once only"),
-    wrong("endpointAccess.publicCidrs", [f"203.0.113.{n}/32" for n in range(41)], "Too many"),
-    wrong("logging", ["a b"], "as AWS writes them"),
-    wrong("secretsEncryption.kmsKeyArn", "alias/my-key", "not of an alias"),
-    wrong("secretsEncryption.kmsKeyArn", KEY.replace("west", "north"), "in the cluster's region"),
-    wrong("roleArn", "arn:aws:iam::123456789012:user/me", "ARN of an IAM role"),
-    wrong("supportType", "Forever", 'supported values: "Standard", "Extended"'),
-    wrong("controlPlaneScaling.tier", "$(id)", "as AWS writes them"),
-    wrong("autoMode.nodePools", ["a/b"], "as AWS writes them"),
+    invalid("endpointAccess", {"public": False, "private": False}, "at least one of public, private"),
+    invalid("endpointAccess", {"publicCidrs": []}, "at least one range"),
+    invalid("endpointAccess.publicCidrs", ["203.0.113.7/24"], "no bits set behind the prefix"),
+    invalid("endpointAccess.publicCidrs", ["203.0.113.7"], "203.0.113.7/32"),
+    invalid("endpointAccess.publicCidrs", ["203.0.113.0/24"] * 2, "each entry may be listed once only"),
+    invalid("endpointAccess.publicCidrs", [f"203.0.113.{n}/32" for n in range(41)], "Too many"),
+    invalid("logging", ["a b"], "as AWS writes them"),
+    invalid("secretsEncryption.kmsKeyArn", "alias/my-key", "not of an alias"),
+    invalid("secretsEncryption.kmsKeyArn", KEY.replace("west", "north"), "in the cluster's region"),
+    invalid("roleArn", "arn:aws:iam::123456789012:user/me", "ARN of an IAM role"),
+    invalid("supportType", "Forever", 'supported values: "Standard", "Extended"'),
+    invalid("controlPlaneScaling.tier", "$(id)", "as AWS writes them"),
+    invalid("autoMode.nodePools", ["a/b"], "as AWS writes them"),
     # Access
-    Refused(
+    Rejected(
         entry(principalArn="arn:aws:sts::123456789012:assumed-role/a/b"),
         "principalArn",
         "that of the role",
     ),
-    Refused(
+    Rejected(
         at("access.entries", [{"principalArn": ROLE + "a"}] * 2),
         "spec.access.entries[1]",
         "Duplicate value",
     ),
-    Refused(
+    Rejected(
         entry(kubernetesGroups=["system:masters"]),
         "kubernetesGroups",
         "AmazonEKSClusterAdminPolicy",
     ),
-    Refused(policy({"type": "Namespace"}), "scope.namespaces", "type: Namespace needs namespaces"),
-    Refused(policy({"namespaces": ["shop"]}), "scope.namespaces", "type: Cluster has none"),
-    Refused(
+    Rejected(policy({"type": "Namespace"}), "scope.namespaces", "type: Namespace needs namespaces"),
+    Rejected(policy({"namespaces": ["shop"]}), "scope.namespaces", "type: Cluster has none"),
+    Rejected(
         policy({"type": "Namespace", "namespaces": ["shop $(id)"]}),
         "scope.namespaces",
         "should match '^[a-z0-9*]",
     ),
-    Refused(policy({}, "arn:aws:iam::aws:policy/Admin"), "policyArn", "list-access-policies"),
-    Refused(
+    Rejected(policy({}, "arn:aws:iam::aws:policy/Admin"), "policyArn", "list-access-policies"),
+    Rejected(
         merged(policy({}), at("access.authenticationMode", "ConfigMap")),
         "spec.access.entries",
         "set authenticationMode: ApiAndConfigMap first",
     ),
-    Refused(
+    Rejected(
         at("access", {"authenticationMode": "ConfigMap", "prune": True}),
         "spec.access.entries",
         "leave entries and prune out",
     ),
-    wrong(
+    invalid(
         "podIdentities",
         [{"namespace": "Kube", "serviceAccount": "a", "roleArn": ROLE + "a"}],
         "name of a namespace",
     ),
-    wrong(
+    invalid(
         "podIdentities",
         [{"namespace": "a", "serviceAccount": "a", "roleArn": ROLE + "a"}] * 2,
         "Duplicate value",
     ),
     # Add-ons, Fargate
-    Refused(
+    Rejected(
         {"addons": [{"name": "coredns"}, {"name": "coredns"}]},
         "spec.addons",
         "each name may be listed once only",
     ),
-    Refused(addon(version="1 2"), "spec.addons[0].version", "as AWS writes them"),
-    Refused(addon(conflicts="Ignore"), "spec.addons[0].conflicts", "supported values"),
-    Refused(addon(configuration="{}"), "spec.addons[0].configuration", "must be of type object"),
-    Refused(
+    Rejected(addon(version="1 2"), "spec.addons[0].version", "as AWS writes them"),
+    Rejected(addon(conflicts="Ignore"), "spec.addons[0].conflicts", "supported values"),
+    Rejected(addon(configuration="{}"), "spec.addons[0].configuration", "must be of type object"),
+    Rejected(
         addon(serviceAccountRoleArn=ROLE + "a", podIdentityRoleArn=ROLE + "a"),
         "spec.addons[0]",
         "at most one of serviceAccountRoleArn, podIdentityRoleArn may be set",
     ),
-    Refused(fargate(), "spec.fargateProfiles[0].selectors", "at least 1 items"),
-    Refused(fargate({"namespace": "A"}), "selectors[0].namespace", "* and ? stand for"),
-    Refused(
+    Rejected(fargate(), "spec.fargateProfiles[0].selectors", "at least 1 items"),
+    Rejected(fargate({"namespace": "A"}), "selectors[0].namespace", "* and ? stand for"),
+    Rejected(
         fargate({"namespace": "a", "labels": {"fargate": "$(id)"}}),
         "selectors[0].labels",
         "in whose key and value * and ? stand for",
     ),
     # Upgrade
-    wrong("upgrade.soak", "10 minutes", "such as 30s"),
-    Refused(
+    invalid("upgrade.soak", "10 minutes", "such as 30s"),
+    Rejected(
         window(schedule="every day at 2"), "spec.upgrade.windows[0].schedule", "five cron fields"
     ),
-    Refused(window(duration="4"), "spec.upgrade.windows[0].duration", "such as 30s"),
-    Refused(window(timeZone="../etc/passwd"), "spec.upgrade.windows[0].timeZone", "IANA time zone"),
-    # Secrets are of the object's own namespace.
-    wrong("writeKubeconfigToSecretRef", {"name": "other/secret"}, "name of a Kubernetes object"),
+    Rejected(window(duration="4"), "spec.upgrade.windows[0].duration", "such as 30s"),
+    Rejected(window(timeZone="../etc/passwd"), "spec.upgrade.windows[0].timeZone", "IANA time zone"),
+    # Secrets must be in the object's own namespace.
+    invalid("writeKubeconfigToSecretRef", {"name": "other/secret"}, "name of a Kubernetes object"),
 ]
 
 IMMUTABLE = [
@@ -234,40 +234,40 @@ IMMUTABLE = [
     edit("roleArn", None, ROLE + "two", NEW_CLUSTER),
     edit("roleArn", ROLE + "one", None, NEW_CLUSTER),
     edit("network.vpc.cidr", None, "10.1.0.0/16", NEW_CLUSTER),
-    Refused(
+    Rejected(
         at("network.vpc.zoneCount", 2), "spec.network.vpc", "availability zones cannot change", {}
     ),
-    Refused(
+    Rejected(
         at("network.vpc.zones", ["eu-west-1a", "eu-west-1b"]),
         "spec.network.vpc",
         "availability zones cannot change",
         {},
     ),
-    Refused(
+    Rejected(
         at("network.vpc.zones", ["eu-west-1b", "eu-west-1a"]),
         "spec.network.vpc",
         "availability zones cannot change",
         at("network.vpc.zones", ["eu-west-1a", "eu-west-1b"]),
     ),
-    Refused(
+    Rejected(
         at("network.vpc", {"publicSubnets": False, "nat": "None"}),
         "spec.network.vpc.publicSubnets",
         "put publicSubnets: true back",
         {},
     ),
-    Refused(
+    Rejected(
         at("network", {"vpc": None, **EXISTING["network"]}),
         "spec.network",
         "cannot move to another network",
         {},
     ),
-    Refused(
+    Rejected(
         at("network", {"existing": None, "vpc": {}}),
         "spec.network",
         "cannot move to another network",
         EXISTING,
     ),
-    Refused(
+    Rejected(
         existing(vpcId="vpc-2"),
         "spec.network.existing.vpcId",
         "cannot move to another VPC",
@@ -281,51 +281,51 @@ IMMUTABLE = [
     edit("secretsEncryption", {"kmsKeyArn": KEY}, {"kmsKeyArn": KEY + "5"}, "neither remove it"),
     edit("access.authenticationMode", "Api", "ApiAndConfigMap", "put the old authenticationMode back"),
     edit("access.authenticationMode", "ApiAndConfigMap", "ConfigMap", "put the old authenticationMode back"),
-    version_refused("1.34", "1.34", "1.33", "set upgrade.allowRollback: true"),
-    version_refused("1.10", "1.10", "1.9", "set upgrade.allowRollback: true"),
-    version_refused("2.0", "2.0", "1.34", "set upgrade.allowRollback: true"),
-    # An upgrade under way: what runs counts, not what was asked for.
-    version_refused("1.34", "1.35", "1.33", "name that or a later one"),
-    Refused(
+    version_rejected("1.34", "1.34", "1.33", "set upgrade.allowRollback: true"),
+    version_rejected("1.10", "1.10", "1.9", "set upgrade.allowRollback: true"),
+    version_rejected("2.0", "2.0", "1.34", "set upgrade.allowRollback: true"),
+    # During an upgrade the running version counts, not the requested one.
+    version_rejected("1.34", "1.35", "1.33", "name that or a later one"),
+    Rejected(
         merged({"version": "1.32"}, at("upgrade.allowRollback", True)),
         "spec.version",
         "one minor version only",
         {"version": "1.34"},
         status={"version": "1.34"},
     ),
-    Refused(
+    Rejected(
         existing(vpcId=None),
         "spec.network.existing.vpcId",
         "cannot move to another VPC",
         existing(vpcId="vpc-1", subnetIds=["subnet-1", "subnet-2"]),
     ),
-    Refused(
+    Rejected(
         at("network.vpc.zoneCount", 3),
         "spec.network.vpc",
         "availability zones cannot change",
         at("network.vpc.zoneCount", 2),
     ),
-    Refused(
+    Rejected(
         at("network.vpc.zones", None),
         "spec.network.vpc",
         "availability zones cannot change",
         at("network.vpc.zones", ["eu-west-1a", "eu-west-1b"]),
     ),
     edit("kubernetesNetwork.ipFamily", "IPv6", "IPv4", NEW_CLUSTER),
-    Refused(
+    Rejected(
         merged({"version": "1.32"}, at("upgrade.allowRollback", True)),
         "spec.version",
         "one minor version only",
         merged({"version": "1.34"}, at("upgrade.allowRollback", True)),
         status={"version": "1.34"},
     ),
-    Refused(
+    Rejected(
         fargate({"namespace": "batch"}, {"namespace": "other"}),
         "spec.fargateProfiles[0].selectors",
         "add a profile under a new name",
         fargate({"namespace": "batch"}),
     ),
-    Refused(
+    Rejected(
         fargate({"namespace": "other"}),
         "spec.fargateProfiles[0].selectors",
         "add a profile under a new name",
@@ -336,11 +336,11 @@ IMMUTABLE = [
 CHANGEABLE = [
     change("version", "1.31", "1.34"),
     change("version", "1.9", "1.10"),
-    # A typo that was never carried out is taken back: on a new object, and where something runs.
+    # A typo that was never applied can be corrected: on a new object, and with a running cluster.
     change("version", "1.63", "1.34"),
     version_accepted("1.35", "1.53", "1.35"),
     version_accepted("1.34", "1.35", "1.34"),
-    # What EKS upgraded by itself at the end of support is no edit of the version.
+    # An automatic upgrade by EKS at the end of support is not an edit of the version.
     Accepted({"tags": {"team": "payments"}}, {"version": "1.30"}, {"version": "1.31"}),
     Accepted(
         merged({"version": "1.33"}, at("upgrade.allowRollback", True)),

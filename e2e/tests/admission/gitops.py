@@ -1,6 +1,6 @@
-"""EksCluster, spec.gitops: what the agent may be pointed at."""
+"""EksCluster, spec.gitops: sources and options of the agent."""
 
-from . import Accepted, Refused, at, merged
+from . import Accepted, Rejected, at, merged
 
 GIT = "gitops.flux.source.git"
 ARTIFACT = {"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}}
@@ -16,22 +16,22 @@ BASE = {
 }
 
 
-def flux(path: str, value: object, advice: str) -> Refused:
-    return Refused(at(f"gitops.flux.{path}", value), f"spec.gitops.flux.{path}", advice)
+def flux(path: str, value: object, advice: str) -> Rejected:
+    return Rejected(at(f"gitops.flux.{path}", value), f"spec.gitops.flux.{path}", advice)
 
 
-def url(value: str, advice: str) -> Refused:
+def url(value: str, advice: str) -> Rejected:
     return flux("source.git.url", value, advice)
 
 
-def ref(advice: str, where: str = "", **fields: object) -> Refused:
+def ref(advice: str, where: str = "", **fields: object) -> Rejected:
     change = at(f"{GIT}.ref", {"branch": None, **fields})
-    return Refused(change, f"spec.{GIT}.ref{where}", advice)
+    return Rejected(change, f"spec.{GIT}.ref{where}", advice)
 
 
-def oci(advice: str, where: str, **fields: object) -> Refused:
+def oci(advice: str, where: str, **fields: object) -> Rejected:
     source = {**ARTIFACT, **fields}
-    return Refused(
+    return Rejected(
         at("gitops.flux.source", {"git": None, "oci": source}),
         f"spec.gitops.flux.source.oci{where}",
         advice,
@@ -48,7 +48,7 @@ ARGOCD = {
     "path": "clusters/demo",
 }
 
-# The same address, 169.254.169.254, as resolvers also take it.
+# 169.254.169.254 and other metadata addresses, also in the notations that resolvers accept.
 METADATA_HOSTS = [
     "169.254.169.254",
     "169.254.169.254:80",
@@ -79,7 +79,7 @@ METADATA_HOSTS = [
     "255.255.255.255",
 ]
 
-WRONG = [
+INVALID = [
     *(url(f"https://{host}/latest/meta-data", ADDRESS) for host in METADATA_HOSTS),
     url("http://169.254.169.254/latest/meta-data", ADDRESS),
     url("ssh://git@169.254.169.254/acme/fleet", ADDRESS),
@@ -150,11 +150,11 @@ WRONG = [
     flux("source.git.verify", {"mode": "None", **KEYS}, "Unsupported value"),
     flux("source.git.verify", {"mode": "Tag", **KEYS}, "only a tag that is followed"),
     flux("source.git.verify", {"mode": "TagAndHEAD", **KEYS}, "only a tag that is followed"),
-    Refused(at("gitops.argocd", ARGOCD), "spec.gitops", "at most one of flux, argocd may be set"),
+    Rejected(at("gitops.argocd", ARGOCD), "spec.gitops", "at most one of flux, argocd may be set"),
 ]
 
 IMMUTABLE = [
-    Refused(
+    Rejected(
         at("gitops.argocd.namespace", "argo"),
         "spec.gitops.argocd.namespace",
         "put the old one back",
@@ -175,7 +175,7 @@ CHANGEABLE = [
             "https://0x.example.com/acme/fleet",
             "ssh://git@github.com/acme/fleet",
             "ssh://git@10.1.2.3:2222/acme/fleet",
-            # Only where the operator was started to allow it; it refuses them otherwise.
+            # The operator itself refuses these unless it is started with a flag that allows them.
             "http://127.0.0.1:8080/fleet",
             "http://[::1]:8080/fleet",
         )

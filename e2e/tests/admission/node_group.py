@@ -1,66 +1,66 @@
 """NodeGroup: values and edits."""
 
-from . import Accepted, Refused, at, change, edit, version_accepted, version_refused, wrong
+from . import Accepted, Rejected, at, change, edit, version_accepted, version_rejected, invalid
 
 BASE = {"clusterRef": {"name": "demo"}, "scaling": {"min": 2, "max": 4}}
 
 ROLE = "arn:aws:iam::123456789012:role/"
 NEW_NODE_GROUP = "make a new NodeGroup"
-# Status of one that is there.
-MADE = {"arn": "arn:aws:eks:eu-west-1:123456789012:nodegroup/demo/demo/1"}
+# Status of an existing node group.
+EXISTS = {"arn": "arn:aws:eks:eu-west-1:123456789012:nodegroup/demo/demo/1"}
 
 
 def taint(**fields: str) -> dict:
     return {"key": "spot", "value": "true", "effect": "NoSchedule", **fields}
 
 
-WRONG = [
-    Refused({"clusterRef": None}, "spec.clusterRef", "Required value"),
-    Refused({"scaling": None}, "spec.scaling", "Required value"),
-    wrong("clusterRef", {"name": "other/demo"}, "name of a Kubernetes object"),
-    wrong("nodeGroupName", "a" * 64, "Too long"),
-    wrong("nodeGroupName", "no spaces", "as EKS allows them"),
-    Refused({}, "NodeGroup", "set spec.nodeGroupName", name="demo.default"),
-    Refused({}, "NodeGroup", "set spec.nodeGroupName", name="d" * 64),
-    wrong("version", "1.34.1", "major and minor only"),
-    wrong("releaseVersion", "new est", "as AWS writes them"),
-    wrong("amiType", "", "at least 1 chars"),
-    wrong("instanceTypes", [], "at least 1 items"),
-    wrong("instanceTypes", ["large"], "such as m7i.large"),
-    wrong("instanceTypes", ["m7i.large", "m7i.large"], "once only"),
-    wrong("capacityType", "SPOT", 'supported values: "OnDemand", "Spot"'),
-    wrong("diskSizeGiB", 0, "greater than or equal to 1"),
-    Refused({"scaling": {"min": 5}}, "spec.scaling.min", "min must not be above max"),
-    Refused({"scaling": {"desired": 1}}, "spec.scaling.desired", "from min to max"),
-    Refused({"scaling": {"desired": 5}}, "spec.scaling.desired", "from min to max"),
-    Refused({"scaling": {"desiredPolicy": "Enforce"}}, "spec.scaling.desired", "set desired"),
-    wrong("scaling", {"min": 0, "max": 0}, "greater than or equal to 1"),
-    wrong("subnets", {"tier": "Private", "ids": ["subnet-1"]}, "leave out tier and zones"),
-    wrong("subnets", {"zones": ["eu-west-1a"], "ids": ["subnet-1"]}, "leave out tier and zones"),
-    wrong("subnets.zones", ["a"], "such as eu-west-1a"),
-    Refused({"subnets": {"ids": ["x"]}}, "spec.subnets.ids", "subnet-..."),
-    wrong("labels", {"a b": "x"}, "Kubernetes label key"),
-    wrong("labels", {"eks.amazonaws.com/nodegroup": "x"}, "choose another prefix"),
-    wrong("labels", {"node-role.kubernetes.io/worker": ""}, "choose another prefix"),
-    wrong("labels", {"kubernetes.io/arch": "arm64"}, "choose another prefix"),
-    wrong("labels", {"workload": "a b"}, "Kubernetes label value"),
-    wrong("labels", {"workload": "a" * 64}, "Too long"),
-    Refused({"taints": [taint(effect="Never")]}, "spec.taints[0].effect", "supported values"),
-    Refused({"taints": [taint(), taint(value="no")]}, "spec.taints[1]", "Duplicate value"),
-    Refused({"taints": [taint(key="a b")]}, "spec.taints[0].key", "Kubernetes label key"),
-    Refused({"taints": [taint(value="a b")]}, "spec.taints[0].value", "up to 63 letters"),
-    wrong("launchTemplate", {"id": "my-template"}, "lt-..."),
-    Refused(
+INVALID = [
+    Rejected({"clusterRef": None}, "spec.clusterRef", "Required value"),
+    Rejected({"scaling": None}, "spec.scaling", "Required value"),
+    invalid("clusterRef", {"name": "other/demo"}, "name of a Kubernetes object"),
+    invalid("nodeGroupName", "a" * 64, "Too long"),
+    invalid("nodeGroupName", "no spaces", "as EKS allows them"),
+    Rejected({}, "NodeGroup", "set spec.nodeGroupName", name="demo.default"),
+    Rejected({}, "NodeGroup", "set spec.nodeGroupName", name="d" * 64),
+    invalid("version", "1.34.1", "major and minor only"),
+    invalid("releaseVersion", "new est", "as AWS writes them"),
+    invalid("amiType", "", "at least 1 chars"),
+    invalid("instanceTypes", [], "at least 1 items"),
+    invalid("instanceTypes", ["large"], "such as m7i.large"),
+    invalid("instanceTypes", ["m7i.large", "m7i.large"], "once only"),
+    invalid("capacityType", "SPOT", 'supported values: "OnDemand", "Spot"'),
+    invalid("diskSizeGiB", 0, "greater than or equal to 1"),
+    Rejected({"scaling": {"min": 5}}, "spec.scaling.min", "min must not be above max"),
+    Rejected({"scaling": {"desired": 1}}, "spec.scaling.desired", "from min to max"),
+    Rejected({"scaling": {"desired": 5}}, "spec.scaling.desired", "from min to max"),
+    Rejected({"scaling": {"desiredPolicy": "Enforce"}}, "spec.scaling.desired", "set desired"),
+    invalid("scaling", {"min": 0, "max": 0}, "greater than or equal to 1"),
+    invalid("subnets", {"tier": "Private", "ids": ["subnet-1"]}, "leave out tier and zones"),
+    invalid("subnets", {"zones": ["eu-west-1a"], "ids": ["subnet-1"]}, "leave out tier and zones"),
+    invalid("subnets.zones", ["a"], "such as eu-west-1a"),
+    Rejected({"subnets": {"ids": ["x"]}}, "spec.subnets.ids", "subnet-..."),
+    invalid("labels", {"a b": "x"}, "Kubernetes label key"),
+    invalid("labels", {"eks.amazonaws.com/nodegroup": "x"}, "choose another prefix"),
+    invalid("labels", {"node-role.kubernetes.io/worker": ""}, "choose another prefix"),
+    invalid("labels", {"kubernetes.io/arch": "arm64"}, "choose another prefix"),
+    invalid("labels", {"workload": "a b"}, "Kubernetes label value"),
+    invalid("labels", {"workload": "a" * 64}, "Too long"),
+    Rejected({"taints": [taint(effect="Never")]}, "spec.taints[0].effect", "supported values"),
+    Rejected({"taints": [taint(), taint(value="no")]}, "spec.taints[1]", "Duplicate value"),
+    Rejected({"taints": [taint(key="a b")]}, "spec.taints[0].key", "Kubernetes label key"),
+    Rejected({"taints": [taint(value="a b")]}, "spec.taints[0].value", "up to 63 letters"),
+    invalid("launchTemplate", {"id": "my-template"}, "lt-..."),
+    Rejected(
         at("launchTemplate", {"id": "lt-1", "version": "latest"}),
         "spec.launchTemplate.version",
         "number",
     ),
-    wrong("roleArn", "arn:aws:iam::1:role/x", "ARN of an IAM role"),
-    wrong("additionalRolePolicies", ["AmazonSSMManagedInstanceCore"], "ARN of an IAM policy"),
-    wrong("update", {"maxUnavailable": 1, "maxUnavailablePercentage": 10}, "at most one of"),
-    wrong("update.maxUnavailable", 0, "greater than or equal to 1"),
-    wrong("update.maxUnavailable", 101, "less than or equal to 100"),
-    wrong("tags", {"aws:x": "y"}, "choose another key"),
+    invalid("roleArn", "arn:aws:iam::1:role/x", "ARN of an IAM role"),
+    invalid("additionalRolePolicies", ["AmazonSSMManagedInstanceCore"], "ARN of an IAM policy"),
+    invalid("update", {"maxUnavailable": 1, "maxUnavailablePercentage": 10}, "at most one of"),
+    invalid("update.maxUnavailable", 0, "greater than or equal to 1"),
+    invalid("update.maxUnavailable", 101, "less than or equal to 100"),
+    invalid("tags", {"aws:x": "y"}, "choose another key"),
 ]
 
 IMMUTABLE = [
@@ -68,8 +68,8 @@ IMMUTABLE = [
     edit("nodeGroupName", "one", "two", NEW_NODE_GROUP),
     edit("nodeGroupName", None, "two", NEW_NODE_GROUP),
     edit("nodeGroupName", "one", None, NEW_NODE_GROUP),
-    version_refused("1.34", "1.34", "1.33", "make a new NodeGroup of the lower version"),
-    version_refused("1.34", None, "1.33", "make a new NodeGroup of the lower version"),
+    version_rejected("1.34", "1.34", "1.33", "make a new NodeGroup of the lower version"),
+    version_rejected("1.34", None, "1.33", "make a new NodeGroup of the lower version"),
     edit("amiType", "AL2023_x86_64_STANDARD", "BOTTLEROCKET_x86_64", NEW_NODE_GROUP),
     edit("amiType", None, "BOTTLEROCKET_x86_64", NEW_NODE_GROUP),
     edit("amiType", "BOTTLEROCKET_x86_64", None, NEW_NODE_GROUP),
@@ -88,25 +88,25 @@ IMMUTABLE = [
     edit("roleArn", None, ROLE + "x", NEW_NODE_GROUP),
     edit("roleArn", ROLE + "x", None, NEW_NODE_GROUP),
     edit("roleArn", ROLE + "x", ROLE + "y", NEW_NODE_GROUP),
-    Refused(
+    Rejected(
         {"scaling": {"desired": None}},
         "spec.scaling.desired",
         "would take away all nodes above min",
         {"scaling": {"desired": 3, "desiredPolicy": "Enforce"}},
     ),
     *(
-        Refused(
+        Rejected(
             {"scaling": scaling},
             "spec.scaling.desired",
             "an autoscaler owns the size of a node group that exists",
             {"scaling": {"min": 2, "max": 6, "desired": 3}},
-            status=MADE,
+            status=EXISTS,
         )
-        # Also where the bounds move, or the policy was another; and where none was named.
+        # Also if the bounds change with it; the case below has no size before.
         for scaling in ({"desired": 4}, {"min": 4, "desired": 5}, {"max": 2, "desired": 1, "min": 1})
     ),
-    Refused(
-        {"scaling": {"desired": 3}}, "spec.scaling.desired", "an autoscaler owns the size of a node group that exists", {}, status=MADE
+    Rejected(
+        {"scaling": {"desired": 3}}, "spec.scaling.desired", "an autoscaler owns the size of a node group that exists", {}, status=EXISTS
     ),
     edit("launchTemplate", None, {"id": "lt-1"}, "neither added, removed nor exchanged"),
     edit("launchTemplate", {"id": "lt-1"}, None, "neither added, removed nor exchanged"),
@@ -114,14 +114,14 @@ IMMUTABLE = [
 ]
 
 CHANGEABLE = [
-    # A size: where nothing is made yet, where it is enforced, left out, or moved by the bounds as AWS moves it.
+    # A size: before creation, enforced, omitted, or moved by the bounds as AWS moves it.
     change("scaling", {"min": 2, "max": 6, "desired": 3}, {"desired": 4}),
-    Accepted({"scaling": {"desired": 4, "desiredPolicy": "Enforce"}}, {"scaling": {"desired": 3}}, MADE),
-    Accepted({"scaling": {"desired": None}}, {"scaling": {"desired": 3}}, MADE),
-    Accepted({"scaling": {"desired": 2}}, {"scaling": {"desired": None}}, {**MADE, "replicas": 2}),
-    Accepted({"scaling": {"min": 3, "desired": 3}}, {"scaling": {"desired": 2}}, MADE),
-    Accepted({"scaling": {"max": 2, "desired": 2}}, {"scaling": {"desired": 3}}, MADE),
-    Accepted({"scaling": {"max": 9}}, {"scaling": {"desired": 3}}, MADE),
+    Accepted({"scaling": {"desired": 4, "desiredPolicy": "Enforce"}}, {"scaling": {"desired": 3}}, EXISTS),
+    Accepted({"scaling": {"desired": None}}, {"scaling": {"desired": 3}}, EXISTS),
+    Accepted({"scaling": {"desired": 2}}, {"scaling": {"desired": None}}, {**EXISTS, "replicas": 2}),
+    Accepted({"scaling": {"min": 3, "desired": 3}}, {"scaling": {"desired": 2}}, EXISTS),
+    Accepted({"scaling": {"max": 2, "desired": 2}}, {"scaling": {"desired": 3}}, EXISTS),
+    Accepted({"scaling": {"max": 9}}, {"scaling": {"desired": 3}}, EXISTS),
     change("version", "1.33", "1.34"),
     version_accepted("1.34", "1.63", "1.34"),
     version_accepted("1.34", "1.34", None),

@@ -1,6 +1,6 @@
-"""What messages tell people to do, and the edit that does it: `test_advice.py` makes each on a real API server.
+"""Messages that advise an edit, and that edit: `test_advice.py` applies each on a real API server.
 
-The messages are found in the source (`advice`), so that a new one fails the test until it stands in one of the tables here.
+`advice` finds the messages in the source, so a new one fails the test until one of the tables here contains it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from admission import at, merged
 from keelson_harness.places import CHECKOUT
 
 SOURCE = CHECKOUT / "src"
-# Messages at admission: their tables are those of `test_admission.py`.
+# Messages of admission rules: `test_admission.py` has their tables.
 ADMISSION = "api/rules"
 RULE = "x_kube("
 VERBS = (
@@ -22,14 +22,14 @@ VERBS = (
     "grant|allow"
 )
 ADVISES = re.compile(rf"(?:^|[:;,] |(?:^| )(?:or|and|first|instead|has to) )(?:{VERBS})(?![\w-])")
-# Of fewer words it is a name.
-WORDS = 3
+# A text with fewer words is a name.
+MIN_WORDS = 3
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 NO_MESSAGES = re.compile(r"(?:tests?(?:_\w+)?|toy_world|world|fixture)\.rs$|/tests/|wire_tests/|^cli/|^telemetry/")
 
 
 def advice() -> Iterator[tuple[str, str]]:
-    """File and text of each message that tells what to do."""
+    """File and text of each message that advises an action."""
     for path in sorted(SOURCE.rglob("*.rs")):
         name = str(path.relative_to(SOURCE))
         if NO_MESSAGES.search(name) or name.startswith(ADMISSION):
@@ -38,31 +38,31 @@ def advice() -> Iterator[tuple[str, str]]:
         lines = [line for line in text.splitlines() if not line.lstrip().startswith("//") and RULE not in line]
         for found in LITERAL.finditer("\n".join(lines)):
             message = re.sub(r"\\\n\s*", "", found[1])
-            if ADVISES.search(message) and len(message.split()) >= WORDS:
+            if ADVISES.search(message) and len(message.split()) >= MIN_WORDS:
                 yield name, message
 
 
 @dataclass(frozen=True)
 class Cure:
-    """`says`, a part of the message, tells to make `edits`, each by itself, to an object that was made with `start`."""
+    """A message that contains `message` advises `edits`, each by itself, of an object created with `start`."""
 
-    says: str
+    message: str
     edits: tuple[dict, ...]
     kind: str = "EksCluster"
     start: dict = field(default_factory=dict)
     status: dict = field(default_factory=dict)
-    # The object is being deleted, and held.
+    # The object is being deleted, and a finalizer keeps it.
     deleted: bool = False
 
     def __str__(self) -> str:
-        return self.says[:80]
+        return self.message[:80]
 
 
 BASES = {"EksCluster": cluster.BASE, "NodeGroup": node_group.BASE, "AwsAccount": account.BASE}
 EXISTING = {"network": {"existing": {"subnetIds": ["subnet-1", "subnet-2"], "vpcId": "vpc-1", "securityGroupIds": ["sg-1"]}}}
 ROLE = "arn:aws:iam::123456789012:role/other"
 FLUX = {"gitops": gitops.BASE["gitops"]}
-# Sources and Secrets of an agent, each edited in place.
+# Sources and Secrets of an agent.
 OTHER_GIT = {"url": "https://github.com/acme/other", "ref": {"branch": "main"}, "secretRef": {"name": "other"}}
 OCI = {"url": "oci://ghcr.io/acme/fleet", "ref": {"tag": "prod"}, "provider": "generic"}
 
@@ -180,7 +180,7 @@ CURES = [
     Cure("set spec.launchTemplate.version of its NodeGroup", (at("launchTemplate.version", "4"),), "NodeGroup", TEMPLATE),
     Cure("set spec.version of its EksCluster to that version", (version("1.35"),), status=AT_34),
     Cure("or lower its own", (version("1.34"),), "NodeGroup", version("1.35")),
-    # What is named and not there
+    # Missing resources that the spec names
     Cure("there is no IAM policy {arn}", ({"additionalRolePolicies": ["arn:aws:iam::aws:policy/Other"]},), "NodeGroup",
          {"additionalRolePolicies": ["arn:aws:iam::aws:policy/Missing"]}),
     Cure("there is no IAM {kind} {arn}", (at("access.entries", [{"principalArn": ROLE}]), {"podIdentities": []}),
@@ -222,8 +222,8 @@ CURES = [
          start=at("upgrade.windows", [{"schedule": "0 2 * * 6", "duration": "4h", "timeZone": "Europe/Nowhere"}])),
 ]
 
-# What is advised and is no edit of an object of ours: of AWS, of the operator's flags and rights, of another object, of Git, or to delete
-# the object and apply it again. A part of each message.
+# Advice that is not an edit of a Keelson object: an action in AWS or Git, on the operator's flags and RBAC, on another object, or to
+# delete the object and apply it again. A part of each message.
 NO_EDIT = [
     "delete what is not needed",
     "use letters, digits, spaces",
@@ -262,7 +262,7 @@ NO_EDIT = [
     "drain and delete them",
     "see the NodeGroups of this cluster, or make one",
     "remove what is named, and what holds it",
-    # Of fields that cannot change: these messages say at their end that a new object is needed.
+    # Immutable fields: these messages end with the advice to create a new object.
     "take an AMI type of Amazon Linux 2023",
     "name an AMI type for {is}",
     "name instance types that have one",
@@ -273,7 +273,7 @@ NO_EDIT = [
     "replace or remove them",
     "put it right, or delete its NodeGroup",
     "of which nothing is in AWS, and apply it again without",
-    # These only sound like it.
+    # Not advice; they only match the pattern.
     "put off: the account's calls",
     "write refused: the lease is lost",
     "has apiVersion, kind and name",

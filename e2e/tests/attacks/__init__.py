@@ -1,1 +1,1 @@
-"""Attacks, one file for each kind: who tries is a tenant with exactly the roles that `deploy/` ships."""
+"""Attacks, one file per kind: the attacker is a tenant with exactly the roles that `deploy/` ships."""

@@ -1,4 +1,4 @@
-"""A tenant: a service account in a namespace of its own, with exactly the roles that `deploy/` ships for people."""
+"""A tenant: a service account in its own namespace, with exactly the roles that `deploy/` ships for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RBAC = "rbac.authorization.k8s.io/v1"
 
 @dataclass(frozen=True)
 class Tenant:
-    """Somebody who may edit one namespace."""
+    """A service account that may edit one namespace."""
 
     namespace: str
     api: KubeApi
@@ -30,8 +30,8 @@ class Tenant:
             "spec": spec,
         }
 
-    def refusal(self, item: dict) -> str | None:
-        """What the API server says against applying `item` as this tenant; None: it is stored now."""
+    def apply_error(self, item: dict) -> str | None:
+        """Applies `item` as this tenant; returns the API server's error, or None if it is stored."""
         try:
             self.api.apply(item)
         except ApiError as error:
@@ -40,7 +40,7 @@ class Tenant:
 
 
 def install_admission(stage: Stage, without: tuple[str, ...] = ()) -> None:
-    """The admission policies of `deploy/`, as they are installed; `without` some, so that the operator is seen to hold without them."""
+    """Installs the admission policies of `deploy/`; `without` some, to test that the operator is safe without them."""
     shipped = [item for item in kustomize.build(CHECKOUT / "deploy") if item["kind"] in ADMISSION]
     assert {item["metadata"]["name"] for item in shipped} >= set(without)
     stage.apply(*[item for item in shipped if item["metadata"]["name"] not in without])
@@ -49,7 +49,7 @@ def install_admission(stage: Stage, without: tuple[str, ...] = ()) -> None:
 def tenant(
     stage: Stage, namespace: str, roles: tuple[str, ...] = ROLES, name: str = "tenant"
 ) -> Tenant:
-    """A service account in a namespace of its own, bound to the shipped `roles` there and to nothing else."""
+    """A service account in its own namespace, bound there to the shipped `roles` and to nothing else."""
     shipped = [
         item
         for item in kustomize.build(CHECKOUT / "deploy")

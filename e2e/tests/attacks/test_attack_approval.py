@@ -1,6 +1,6 @@
-"""Approvals that nobody gave: placed in advance, taken from another object, replayed, given by an editor, walked around.
+"""Forged approvals: set in advance, copied from another object, replayed, written by an editor, or bypassed.
 
-The first part has annotations, which count by default; the second an operator with `--require-approval-objects`, and a tenant with
+The first part uses annotations, which count by default; the second an operator with `--require-approval-objects`, and a tenant with
 exactly the shipped roles.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attacks.approving import approval, refusal_of_create, waits
+from attacks.approvals import approval, create_error, await_pending_plan
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet import plans
 from fleet.account import fresh_account
@@ -34,20 +34,20 @@ def on() -> Iterator[Stage]:
 
 
 def annotate(on: Stage, item: dict, **annotations: str) -> None:
-    words = {"approve": APPROVE, "release": RELEASE}
-    marks = {words[name]: text for name, text in annotations.items()}
-    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": marks}})
+    keys = {"approve": APPROVE, "release": RELEASE}
+    values = {keys[name]: text for name, text in annotations.items()}
+    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": values}})
 
 
-def test_annotations_placed_in_advance_do_not_pass_the_guard_against_mass_deletion(on):
-    """One line in a kustomize base: every cluster carries the hash and the release of the first one's deletion."""
+def test_annotations_set_in_advance_do_not_pass_the_deletion_guard(on):
+    """As from a kustomize base: every cluster has the plan hash and the release hash of the first one's deletion."""
     account = on.account(fresh_account())
     subnets = account.network()[:2]
-    made = [cluster(f"base-{n}", network=existing(*subnets), addons=[], oidcProvider=False) for n in range(3)]
-    first, *others = made
+    created = [cluster(f"base-{n}", network=existing(*subnets), addons=[], oidcProvider=False) for n in range(3)]
+    first, *others = created
     with on.operator(account=account.id, env={"KEELSON_MAX_DELETIONS": "0"}):
-        on.apply(*made)
-        on.ready(*made)
+        on.apply(*created)
+        on.ready(*created)
         on.api.delete(*key_of(first))
         on.await_condition(first, status="False", reason="WaitingForApproval")
         status = on.status(first)
@@ -68,7 +68,7 @@ def test_annotations_placed_in_advance_do_not_pass_the_guard_against_mass_deleti
     on.forget(*others)
 
 
-def test_the_approval_of_one_new_cluster_is_none_of_another_just_like_it(on):
+def test_approval_of_a_new_cluster_is_not_valid_for_an_identical_one(on):
     account = on.account(fresh_account())
     network = existing(*account.network()[:2])
     one, two = (cluster(name, network=network, addons=[], changePolicy="Approval") for name in ("twin-1", "twin-2"))
@@ -93,7 +93,7 @@ REPOSITORY = "https://git.example.com/fleet"
 AGENT = "gitOpsAgent"
 
 
-def followed(on: Stage) -> tuple[str, str] | None:
+def followed_source(on: Stage) -> tuple[str, str] | None:
     """Repository and path that the agent in the workload cluster follows."""
     api = on.cloud.workload.api
     source = api.find("source.toolkit.fluxcd.io/v1", "GitRepository", "flux-system", "flux-system")
@@ -101,35 +101,34 @@ def followed(on: Stage) -> tuple[str, str] | None:
     return (source["spec"]["url"], path["spec"]["path"]) if source and path else None
 
 
-def test_an_edit_of_the_agent_is_carried_out_once_it_is_approved_and_not_before(on):
-    shop = Shop(on, changePolicy="Approval", by_role=False, gitops=flux(REPOSITORY, "clusters/ours"))
+def test_edit_of_the_agent_is_applied_only_after_approval(on):
+    shop = Shop(on, changePolicy="Approval", by_role=False, gitops=flux(REPOSITORY, "clusters/shop"))
     with on.operator(account=shop.account.id):
         shop.apply()
         status = shop.asks()
         agent = next(step for step in status["plan"]["steps"] if step["resource"] == AGENT)
-        for value in (REPOSITORY, "flux.path: clusters/ours", "flux.version: v2.", "handover: "):
+        for value in (REPOSITORY, "flux.path: clusters/shop", "flux.version: v2.", "handover: "):
             assert value in agent["detail"]
         assert agent["expectedSeconds"] > 30, "the first sync is counted"
         shop.approve(status["plan"]["hash"])
-        until(lambda: followed(on) == (REPOSITORY, "./clusters/ours"), 60, "the agent")
+        until(lambda: followed_source(on) == (REPOSITORY, "./clusters/shop"), 60, "the agent")
         until(lambda: shop.found()["status"].get("gitops", {}).get("applied"), 30, "its fields in status")
-        until(lambda: plans.steps(shop.found()["status"]) == [], 40, "nothing left to do")
+        until(lambda: plans.steps(shop.found()["status"]) == [], 40, "an empty plan")
         mark = on.mark()
-        theirs = flux("https://git.example.com/theirs", "clusters/theirs")
-        shop.edit(gitops=theirs)
+        shop.edit(gitops=flux("https://git.example.com/other", "clusters/other"))
         status = shop.asks()
         assert plans.steps(status) == [("Update", AGENT)]
-        assert f"{REPOSITORY} -> https://git.example.com/theirs" in status["plan"]["steps"][0]["detail"]
+        assert f"{REPOSITORY} -> https://git.example.com/other" in status["plan"]["steps"][0]["detail"]
         shop.nothing_is_written(mark)
-        assert followed(on) == (REPOSITORY, "./clusters/ours")
-        # What hands changed waits with it, and is put back once nothing of the agent waits.
+        assert followed_source(on) == (REPOSITORY, "./clusters/shop")
+        # Manual changes of the agent are reverted while no step of the agent waits for approval.
         shop.approve(status["plan"]["hash"])
-        until(lambda: followed(on) == ("https://git.example.com/theirs", "./clusters/theirs"), 40, "the edit")
-        until(lambda: plans.steps(shop.found()["status"]) == [], 30, "nothing left to do")
+        until(lambda: followed_source(on) == ("https://git.example.com/other", "./clusters/other"), 40, "the edit")
+        until(lambda: plans.steps(shop.found()["status"]) == [], 30, "an empty plan")
         api = on.cloud.workload.api
-        api.patch("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "flux-system", {"spec": {"path": "./hand"}}, "flux-system")
-        until(lambda: followed(on) == ("https://git.example.com/theirs", "./clusters/theirs"), 40, "the repair")
-        assert conditions(shop.found())["Ready"]["reason"] != "WaitingForApproval", "a repair asks nobody"
+        api.patch("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "flux-system", {"spec": {"path": "./manual"}}, "flux-system")
+        until(lambda: followed_source(on) == ("https://git.example.com/other", "./clusters/other"), 40, "the repair")
+        assert conditions(shop.found())["Ready"]["reason"] != "WaitingForApproval", "a repair needs no approval"
     shop.go_away()
 
 
@@ -138,7 +137,7 @@ def test_an_edit_of_the_agent_is_carried_out_once_it_is_approved_and_not_before(
 
 @pytest.fixture(scope="module")
 def people(on) -> tuple[Tenant, Tenant]:
-    """One who may write clusters, and one who may approve them."""
+    """One tenant that may edit clusters, and one that may approve plans."""
     editor = tenant(on, "team")
     return editor, tenant(on, "team", ("keelson-approve",), name="approver")
 
@@ -147,67 +146,67 @@ def state(on: Stage, item: dict) -> str | None:
     return on.api.get(*key_of(item)).get("status", {}).get("state")
 
 
-def test_an_editor_cannot_approve_by_any_way_and_an_approver_can(on, people):
+def test_only_an_approver_can_approve(on, people):
     editor, approver = people
     account = on.account(fresh_account())
     spec = {"region": "eu-west-1", "version": "1.34", "network": existing(*account.network()[:2]), "addons": []}
     item = editor.object("EksCluster", "guarded", {**spec, "changePolicy": "Approval"})
     mark = on.mark()
 
-    def nothing_is_written() -> None:
+    def assert_nothing_written() -> None:
         on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(on.mark())}}}, "team")
-        until(lambda: on.calls(mark, account.id), 30, "a look")
+        until(lambda: on.calls(mark, account.id), 30, "a reconcile")
         assert actions(on.writes(mark, account.id)) == []
 
     with on.operator("--require-approval-objects", account=account.id):
-        # Not by a policy of their own: a new cluster waits, whatever it says.
+        # Not by their own changePolicy: a new cluster always waits.
         automatic = editor.object("EksCluster", "guarded", {**spec, "changePolicy": "Automatic"})
-        assert editor.refusal(automatic) is None
-        first = waits(on, item)
-        assert editor.refusal(item) is None
-        hash_ = waits(on, item, other_than=first)
+        assert editor.apply_error(automatic) is None
+        first = await_pending_plan(on, item)
+        assert editor.apply_error(item) is None
+        hash_ = await_pending_plan(on, item, other_than=first)
         # Not by annotation.
         editor.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {APPROVE: hash_}}}, "team")
         until(lambda: "annotations do not count" in on.condition(item)["message"], 20, "that annotations do not count")
-        # Not by an object, nor by writing status.
-        mine = approval(editor, "mine", "guarded", hash_, approvedBy="system:serviceaccount:team:tenant")
-        assert "cannot" in editor.refusal(mine)
+        # Not by a PlanApproval, nor by writing status.
+        own_approval = approval(editor, "mine", "guarded", hash_, approvedBy="system:serviceaccount:team:tenant")
+        assert "cannot" in editor.apply_error(own_approval)
         with pytest.raises(ApiError, match="cannot patch resource .*status"):
             editor.api.patch(*key_of(item)[:3], {"status": {"changePolicy": "Automatic"}}, "team", subresource="status")
-        nothing_is_written()
+        assert_nothing_written()
         # Not by loosening the policy.
         editor.api.patch(*key_of(item)[:3], {"spec": {"changePolicy": "Automatic"}}, "team")
-        loosened = waits(on, item, other_than=hash_)
+        loosened = await_pending_plan(on, item, other_than=hash_)
         steps = on.status(item)["plan"]["steps"]
         assert ("Update", "changePolicy", "changePolicy Approval -> Automatic") in [
             (step["action"], step["resource"], step.get("detail")) for step in steps
         ]
-        nothing_is_written()
+        assert_nothing_written()
         editor.api.patch(*key_of(item)[:3], {"spec": {"changePolicy": "Approval"}}, "team")
-        hash_ = waits(on, item, other_than=loosened)
-        # An approver approves in their own name, this plan, once.
+        hash_ = await_pending_plan(on, item, other_than=loosened)
+        # An approver approves in their own name, exactly this plan, once.
         forged = approval(approver, "forged", "guarded", hash_, approvedBy="system:admin")
-        assert "spec.approvedBy must be your own user name" in refusal_of_create(approver, forged)
+        assert "spec.approvedBy must be your own user name" in create_error(approver, forged)
         stale = approval(approver, "stale", "guarded", loosened)
         good = approval(approver, "good", "guarded", hash_)
         for one in (stale, good):
-            assert refusal_of_create(approver, one) is None
+            assert create_error(approver, one) is None
         on.ready(item)
         until(lambda: (state(on, stale), state(on, good)) == ("Stale", "Used"), 30, "the states")
         with pytest.raises(ApiError, match="cannot"):
             approver.api.patch(*key_of(item)[:3], {"spec": {"version": "1.35"}}, "team")
-        told = [event["note"] for event in on.events(item) if event["reason"] == "Approved"]
-        assert len(told) == 1 and "system:serviceaccount:team:approver (PlanApproval good)" in told[0], told
-        # What is there goes by an approval only.
+        notes = [event["note"] for event in on.events(item) if event["reason"] == "Approved"]
+        assert len(notes) == 1 and "system:serviceaccount:team:approver (PlanApproval good)" in notes[0], notes
+        # The existing cluster is deleted only with an approval.
         deleted = on.mark()
         editor.api.delete(*key_of(item))
-        hash_ = waits(on, item, other_than=hash_)
+        hash_ = await_pending_plan(on, item, other_than=hash_)
         assert actions(on.writes(deleted, account.id)) == []
-        assert refusal_of_create(approver, approval(approver, "deletion", "guarded", hash_)) is None
+        assert create_error(approver, approval(approver, "deletion", "guarded", hash_)) is None
         on.api.wait_gone(*key_of(item), 40)
-        # And made anew it waits again, whatever it says.
-        remade = on.mark()
-        assert editor.refusal(automatic) is None
-        waits(on, item)
-        assert actions(on.writes(remade, account.id)) == []
+        # Created again, it waits again, whatever its changePolicy.
+        recreated = on.mark()
+        assert editor.apply_error(automatic) is None
+        await_pending_plan(on, item)
+        assert actions(on.writes(recreated, account.id)) == []
     on.forget(item)

@@ -1,4 +1,4 @@
-"""Ways around an approval: a state in which none is asked for, an edit between the approval and the deed, finalizers.
+"""Attempts to bypass an approval: by a state that needs none, by an edit between approval and execution, by finalizers.
 
 With `--require-approval-objects`, by a tenant with exactly the shipped roles.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from attacks.approving import approval, refusal_of_create, waits
+from attacks.approvals import approval, create_error, await_pending_plan
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import Account, fresh_account
 from fleet.manifests import existing, key_of
@@ -18,13 +18,13 @@ from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import Durations
 
 FAST = Durations(0.3, 0.3, 0.4, 0.2, 0.1, 0.1)
-OURS = "keelson.dev/aws"
+FINALIZER = "keelson.dev/aws"
 
 
 @pytest.fixture(scope="module")
 def on() -> Iterator[Stage]:
     with stage(workload=False, git=False, flux=False, durations=FAST) as started:
-        # Without those that would stop some of it before anything is stored, as on a Kubernetes before 1.30.
+        # Without the policies that would reject some of it at admission, as on Kubernetes before 1.30.
         install_admission(started, without=("keelson-limits", "keelson-finalizers"))
         yield started
 
@@ -50,70 +50,70 @@ def operator(on, account, editor):
         yield running
 
 
-def spec(account: Account, **more: object) -> dict:
-    usual = {"region": "eu-west-1", "version": "1.34", "addons": [], "oidcProvider": False}
+def spec(account: Account, **fields: object) -> dict:
+    defaults = {"region": "eu-west-1", "version": "1.34", "addons": [], "oidcProvider": False}
     network = existing(*account.network()[:2])
-    return {**usual, "network": network, "upgrade": {"unreadableNodes": "Ignore"}, **more}
+    return {**defaults, "network": network, "upgrade": {"unreadableNodes": "Ignore"}, **fields}
 
 
-def patch(people: Tenant, item: dict, body: dict) -> None:
-    people.api.patch(*key_of(item)[:3], body, "team")
+def patch(user: Tenant, item: dict, body: dict) -> None:
+    user.api.patch(*key_of(item)[:3], body, "team")
 
 
-def approve(people: Tenant, item: dict, hash_: str, name: str) -> None:
-    one = approval(people, name, item["metadata"]["name"], hash_)
+def approve(user: Tenant, item: dict, hash_: str, name: str) -> None:
+    one = approval(user, name, item["metadata"]["name"], hash_)
     if item["kind"] == "NodeGroup":
         one["spec"]["nodeGroupRef"] = one["spec"].pop("clusterRef")
-    assert refusal_of_create(people, one) is None
+    assert create_error(user, one) is None
 
 
 def written(on: Stage, account: Account, mark: int, action: str) -> list[str]:
     return [one for one in actions(on.writes(mark, account.id)) if action in one]
 
 
-def looked_at(on: Stage, item: dict, account: Account) -> None:
-    """The operator has looked at AWS for the object after all that was done to it."""
+def await_reconcile(on: Stage, item: dict, account: Account) -> None:
+    """Waits until the operator has reconciled the object after the changes so far."""
     mark = on.mark()
     on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(mark)}}}, "team")
-    until(lambda: on.calls(mark, account.id), 30, "a look")
+    until(lambda: on.calls(mark, account.id), 30, "a reconcile")
 
 
-def test_a_cluster_that_could_not_be_read_at_first_waits_for_its_approval_all_the_same(on, editor, account):
+def test_initially_invalid_cluster_still_waits_for_approval(on, editor, account):
     item = editor.object("EksCluster", "sneak", spec(account, changePolicy="Automatic"))
     junk = {"keelson.dev/junk": "x" * 17_000}
     mark = on.mark()
-    assert editor.refusal({**item, "metadata": {**item["metadata"], "annotations": junk}}) is None
+    assert editor.apply_error({**item, "metadata": {**item["metadata"], "annotations": junk}}) is None
     on.await_condition(item, "Stalled", reason="InvalidSpec", timeout=30)
     patch(editor, item, {"metadata": {"annotations": {"keelson.dev/junk": None}}})
-    waits(on, item)
+    await_pending_plan(on, item)
     assert written(on, account, mark, "") == []
 
 
-def test_what_was_approved_to_be_retained_is_not_deleted(on, editor, approver, account):
+def test_approved_release_cannot_be_turned_into_a_deletion(on, editor, approver, account):
     item = editor.object("EksCluster", "flip", spec(account, changePolicy="Approval", deletionPolicy="Retain"))
-    # One that makes nothing, and holds the cluster between the approval and the deed.
+    # A node group that creates nothing, and blocks the deletion of the cluster between approval and execution.
     group = {"clusterRef": {"name": "flip"}, "scaling": {"min": 1, "max": 1}, "suspend": True}
-    holder = editor.object("NodeGroup", "flip-holder", group, finalizers=[OURS])
-    assert editor.refusal(item) is None
-    made = waits(on, item)
-    approve(approver, item, made, "flip-make")
+    holder = editor.object("NodeGroup", "flip-holder", group, finalizers=[FINALIZER])
+    assert editor.apply_error(item) is None
+    creation_hash = await_pending_plan(on, item)
+    approve(approver, item, creation_hash, "flip-make")
     on.ready(item)
-    assert editor.refusal(holder) is None
-    until(lambda: on.condition(holder), 20, "a look at the holder")
+    assert editor.apply_error(holder) is None
+    until(lambda: on.condition(holder), 20, "a reconcile of the holder")
     editor.api.delete(*key_of(item))
-    tried = {made}
+    approved = {creation_hash}
 
-    def begins() -> bool:
-        # The first look at a deletion may plan more than the next: the approver approves what is shown.
+    def started() -> bool:
+        # The first reconcile of a deletion may plan more than the next: the approver approves each plan that is shown.
         status, hash_ = on.status(item), on.status(item).get("plan", {}).get("hash")
         steps = status.get("plan", {}).get("steps", [])
-        if steps and on.condition(item)["reason"] == "WaitingForApproval" and hash_ not in tried:
+        if steps and on.condition(item)["reason"] == "WaitingForApproval" and hash_ not in approved:
             assert {step["action"] for step in steps} == {"Release"}
-            tried.add(hash_)
-            approve(approver, item, hash_, f"flip-retain-{len(tried)}")
+            approved.add(hash_)
+            approve(approver, item, hash_, f"flip-retain-{len(approved)}")
         return "began" in (status.get("deletion") or {})
 
-    until(begins, 30, "the deletion")
+    until(started, 30, "the deletion")
     mark = on.mark()
     patch(editor, item, {"spec": {"deletionPolicy": "Delete"}})
     patch(editor, holder, {"spec": {"suspend": False}})
@@ -122,22 +122,22 @@ def test_what_was_approved_to_be_retained_is_not_deleted(on, editor, approver, a
     assert account.eks.describe_cluster(name="flip")["cluster"]["status"] == "ACTIVE"
 
 
-def test_a_finalizer_that_was_taken_away_approves_nothing(on, editor, approver, account):
+def test_removing_the_finalizer_does_not_bypass_approval(on, editor, approver, account):
     item = editor.object("EksCluster", "strip", spec(account, changePolicy="Approval"))
     nodes = {"clusterRef": {"name": "strip"}, "scaling": {"min": 1, "max": 1}}
     group = editor.object("NodeGroup", "strip-nodes", nodes)
-    assert editor.refusal(item) is None and editor.refusal(group) is None
-    approve(approver, item, waits(on, item), "strip-make")
-    approve(approver, group, waits(on, group), "strip-make-nodes")
+    assert editor.apply_error(item) is None and editor.apply_error(group) is None
+    approve(approver, item, await_pending_plan(on, item), "strip-make")
+    approve(approver, group, await_pending_plan(on, group), "strip-make-nodes")
     on.ready(item, group)
     mark = on.mark()
-    patch(editor, item, {"metadata": {"finalizers": [OURS, "example.com/hold"]}})
+    patch(editor, item, {"metadata": {"finalizers": [FINALIZER, "example.com/hold"]}})
     editor.api.delete(*key_of(item))
     until(lambda: on.condition(item)["reason"] == "WaitingForApproval", 30, "the plan")
     patch(editor, item, {"metadata": {"finalizers": ["example.com/hold"]}})
     editor.api.delete(*key_of(group))
-    # As long as it looks for the deletion of its cluster, and then some.
+    # Longer than the node group checks whether its cluster is being deleted.
     time.sleep(5)
-    waits(on, group)
-    looked_at(on, group, account)
+    await_pending_plan(on, group)
+    await_reconcile(on, group, account)
     assert written(on, account, mark, "DeleteNodegroup") == []

@@ -1,7 +1,7 @@
-"""Finalizers are written by whoever may write the object: a tenant puts Keelson's on an object of his, or takes it off.
+"""Whoever may write an object may write its finalizers: a tenant adds Keelson's finalizer to an object, or removes it.
 
-First on a management cluster without the admission policies, as on Kubernetes before 1.30: then a finalizer proves nothing, and what is
-there is looked after without one. Then with them: only the operator puts it on and takes it off, or whoever is trusted to in an emergency.
+First without the admission policies, as on Kubernetes before 1.30: a finalizer proves nothing, and existing clusters are reconciled
+without one. Then with them: only the operator adds and removes it, or in an emergency whoever has the role for that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import ApiError
 
-OURS = "keelson.dev/aws"
+FINALIZER = "keelson.dev/aws"
 TEAM = "team"
 FAST = Durations(0.3, 0.3, 0.4, 0.2, 0.1, 0.1)
 
@@ -48,13 +48,13 @@ def operator(on, account, editor):
 
 def cluster(owner: Tenant, account: Account, name: str, aws_account: str = "shared", finalizers: list[str] | None = None, **spec) -> dict:
     metadata = {"finalizers": finalizers} if finalizers else {}
-    usual = {"region": "eu-west-1", "version": "1.34", "accountRef": {"name": aws_account}, "addons": [], "oidcProvider": False}
+    defaults = {"region": "eu-west-1", "version": "1.34", "accountRef": {"name": aws_account}, "addons": [], "oidcProvider": False}
     network = existing(*account.network()[:2])
-    return owner.object("EksCluster", name, {**usual, "network": network, **spec}, **metadata)
+    return owner.object("EksCluster", name, {**defaults, "network": network, **spec}, **metadata)
 
 
-def stored(owner: Tenant, item: dict) -> dict:
-    assert owner.refusal(item) is None
+def apply(owner: Tenant, item: dict) -> dict:
+    assert owner.apply_error(item) is None
     return item
 
 
@@ -62,10 +62,10 @@ def finalizers(on: Stage, item: dict) -> list[str]:
     return on.api.get(*key_of(item))["metadata"].get("finalizers", [])
 
 
-def set_finalizers(people: Tenant, item: dict, *names: str) -> str | None:
-    """What the API server says against it."""
+def set_finalizers(user: Tenant, item: dict, *names: str) -> str | None:
+    """Returns the API server's error, or None."""
     try:
-        people.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": list(names) or None}}, TEAM)
+        user.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": list(names) or None}}, TEAM)
     except ApiError as error:
         return str(error)
     return None
@@ -75,113 +75,113 @@ def writes(on: Stage, account: Account, mark: int) -> list[str]:
     return actions(on.writes(mark, account.id))
 
 
-def test_a_finalizer_of_ones_own_makes_nothing_in_an_account_that_is_being_deleted(on, editor, account):
+def test_own_finalizer_creates_nothing_in_an_account_being_deleted(on, editor, account):
     leaving = aws_account("leaving", account.id)
     on.apply(leaving)
-    holder = stored(editor, cluster(editor, account, "holder", "leaving"))
+    holder = apply(editor, cluster(editor, account, "holder", "leaving"))
     on.ready(holder)
     on.api.delete(*key_of(leaving))
     on.await_condition(leaving, "Ready", "False", "DeletionBlocked", timeout=20)
-    late = cluster(editor, account, "late", "leaving", [OURS])
+    late = cluster(editor, account, "late", "leaving", [FINALIZER])
     mark = on.mark()
-    stored(editor, late)
+    apply(editor, late)
     on.await_condition(late, "Stalled", reason="AccessDenied", timeout=20)
     assert "is being deleted" in on.condition(late)["message"]
     assert writes(on, account, mark) == []
-    # What is there already is looked after, whoever took its finalizer off, and gets it back.
+    # An existing cluster is still reconciled without its finalizer, and gets it back.
     assert set_finalizers(editor, holder) is None
-    until(lambda: OURS in finalizers(on, holder), 60, "the finalizer")
+    until(lambda: FINALIZER in finalizers(on, holder), 60, "the finalizer")
     on.await_condition(holder, timeout=20)
     on.delete(late, holder)
     on.api.wait_gone(*key_of(leaving), 40)
 
 
-def test_a_finalizer_holds_no_account_that_is_not_open_to_its_namespace(on, editor, account):
-    theirs = aws_account("theirs", account.id, allowedNamespaces=["team-others"])
-    on.apply(theirs)
-    on.await_condition(theirs, timeout=20)
-    item = stored(editor, cluster(editor, account, "squatter", "theirs", [OURS]))
+def test_own_finalizer_does_not_block_deletion_of_a_closed_account(on, editor, account):
+    closed = aws_account("closed", account.id, allowedNamespaces=["team-others"])
+    on.apply(closed)
+    on.await_condition(closed, timeout=20)
+    item = apply(editor, cluster(editor, account, "squatter", "closed", [FINALIZER]))
     on.await_condition(item, "Stalled", reason="AccessDenied", timeout=20)
-    on.api.delete(*key_of(theirs))
-    on.api.wait_gone(*key_of(theirs), 20)
+    on.api.delete(*key_of(closed))
+    on.api.wait_gone(*key_of(closed), 20)
     on.delete(item)
 
 
-def test_a_finalizer_makes_nothing_while_a_secret_is_missing(on, editor, account):
+def test_own_finalizer_creates_nothing_while_a_secret_is_missing(on, editor, account):
     gitops = flux("https://git.example.com/fleet", secretRef={"name": "not-there"})
-    item = cluster(editor, account, "no-secret", finalizers=[OURS], gitops=gitops)
+    item = cluster(editor, account, "no-secret", finalizers=[FINALIZER], gitops=gitops)
     mark = on.mark()
-    stored(editor, item)
-    message = until(lambda: on.condition(item, "GitOpsReady").get("message"), 20, "a word of the Secret")
+    apply(editor, item)
+    message = until(lambda: on.condition(item, "GitOpsReady").get("message"), 20, "a message about the Secret")
     assert "not-there" in message
     assert writes(on, account, mark) == []
     on.delete(item)
 
 
-# From here on with the policies that deploy/ ships.
+# The following tests run with the policies that deploy/ ships.
 
 
 @pytest.fixture(scope="module")
 def admission(on, editor, account) -> None:
     install_admission(on)
-    probe = cluster(editor, account, "probe", finalizers=[OURS])
+    probe = cluster(editor, account, "probe", finalizers=[FINALIZER])
 
-    def refused() -> bool:
-        if editor.refusal(probe) is not None:
+    def rejected() -> bool:
+        if editor.apply_error(probe) is not None:
             return True
         on.forget(probe)
         return False
 
     # Policies take effect some moments after they are stored.
-    until(refused, 20, "the admission policy")
+    until(rejected, 20, "the admission policy")
 
 
 @pytest.fixture(scope="module")
 def ready(on, editor, account, admission) -> tuple[dict, dict]:
-    item = stored(editor, cluster(editor, account, "held"))
+    item = apply(editor, cluster(editor, account, "held"))
     nodes = {"clusterRef": {"name": "held"}, "scaling": {"min": 1, "max": 1}}
-    group = stored(editor, editor.object("NodeGroup", "held-nodes", nodes))
+    group = apply(editor, editor.object("NodeGroup", "held-nodes", nodes))
     on.ready(item, group)
     return item, group
 
 
 @pytest.mark.parametrize("kind", ["EksCluster", "NodeGroup"])
-def test_nobody_but_the_operator_puts_the_finalizer_on(on, editor, account, admission, kind):
-    item = cluster(editor, account, "own-finalizer", finalizers=[OURS])
+def test_only_the_operator_can_add_the_finalizer(on, editor, account, admission, kind):
+    item = cluster(editor, account, "own-finalizer", finalizers=[FINALIZER])
     if kind == "NodeGroup":
         nodes = {"clusterRef": {"name": "none"}, "scaling": {"min": 1, "max": 1}}
-        item = editor.object("NodeGroup", "own-finalizer", nodes, finalizers=[OURS])
-    refusal = editor.refusal(item)
-    assert refusal and "keelson.dev/aws is put on and taken off by the operator alone" in refusal and "leave it out" in refusal
-    # One of somebody else's is nothing to Keelson.
+        item = editor.object("NodeGroup", "own-finalizer", nodes, finalizers=[FINALIZER])
+    error = editor.apply_error(item)
+    assert error and "keelson.dev/aws is put on and taken off by the operator alone" in error and "leave it out" in error
+    # Keelson ignores finalizers of others.
     item["metadata"]["finalizers"] = ["example.com/hold"]
     item["spec"]["suspend"] = True
-    stored(editor, item)
-    refusal = set_finalizers(editor, item, "example.com/hold", OURS)
-    assert refusal and "by the operator alone" in refusal
+    apply(editor, item)
+    error = set_finalizers(editor, item, "example.com/hold", FINALIZER)
+    assert error and "by the operator alone" in error
     assert set_finalizers(editor, item) is None
     on.delete(item)
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["EksCluster", "NodeGroup"])
-def test_nobody_but_the_operator_takes_the_finalizer_off(on, editor, ready, number):
+def test_only_the_operator_can_remove_the_finalizer(on, editor, ready, number):
     item = ready[number]
     for names in ((), ("example.com/hold",)):
-        refusal = set_finalizers(editor, item, *names)
-        assert refusal and "by the operator alone" in refusal and "in an emergency" in refusal
+        error = set_finalizers(editor, item, *names)
+        assert error and "by the operator alone" in error and "in an emergency" in error
     replaced = on.api.get(*key_of(item))
     del replaced["metadata"]["finalizers"]
     with pytest.raises(ApiError, match="by the operator alone"):
         editor.api.request("PUT", editor.api.path_of(item), json=replaced)
-    assert OURS in finalizers(on, item)
-    # The rest of the object is the tenant's to write.
-    assert set_finalizers(editor, item, OURS, "example.com/hold") is None
-    assert set_finalizers(editor, item, OURS) is None
+    assert FINALIZER in finalizers(on, item)
+    # The tenant may write the rest of the object.
+    assert set_finalizers(editor, item, FINALIZER, "example.com/hold") is None
+    assert set_finalizers(editor, item, FINALIZER) is None
 
 
-def test_in_an_emergency_whoever_was_given_the_role_takes_it_off(on, editor, ready, account):
+def test_emergency_role_can_remove_the_finalizer(on, editor, ready, account):
     item, group = ready
-    fixer = tenant(on, TEAM, ("keelson-edit", "keelson-finalizers"), name="fixer")
+    emergency_user = tenant(on, TEAM, ("keelson-edit", "keelson-finalizers"), name="fixer")
     mark = on.mark()
     editor.api.delete(*key_of(group))
     assert set_finalizers(editor, item) is not None
@@ -189,7 +189,7 @@ def test_in_an_emergency_whoever_was_given_the_role_takes_it_off(on, editor, rea
     editor.api.patch(*key_of(item)[:3], {"spec": {"suspend": True}}, TEAM)
     editor.api.delete(*key_of(item))
     until(lambda: on.condition(item)["reason"] == "Suspended", 20, "the suspension")
-    assert set_finalizers(fixer, item) is None
+    assert set_finalizers(emergency_user, item) is None
     on.api.wait_gone(*key_of(item), 20)
     assert "eks:DeleteCluster held" not in writes(on, account, mark)
     assert account.eks.describe_cluster(name="held")["cluster"]["status"] == "ACTIVE"

@@ -1,7 +1,7 @@
-"""Tags that others write: what carries our tags, or a cluster's name, and is not ours.
+"""Forged tags: foreign resources that carry Keelson's tags, or a cluster's name.
 
-A tenant knows the UID of every object of its namespace; somebody in AWS may write tags and not delete. Together they would have
-the operator take over, release or delete for them what is neither's.
+A tenant knows the UID of every object in its namespace; someone in AWS may write tags but not delete. Together they could try to
+make the operator adopt, release or delete resources that neither of them owns.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from keelson_harness.aws import REGION, Durations
 
 from .tenant import Tenant, tenant
 
-LIFE = Durations(1, 1, 0.5, 0.5, 0.2, 0.5)
+DURATIONS = Durations(1, 1, 0.5, 0.5, 0.2, 0.5)
 ZONE = f"{REGION}a"
 
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with stage(workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 
@@ -42,7 +42,7 @@ def shop(on) -> Tenant:
 
 
 def forge(account: Account, resource_id: str, uid: str, cluster_name: str, key: str) -> str:
-    """Writes the tags that the operator writes on what it makes."""
+    """Writes the tags that the operator writes on its own resources."""
     tags = {OWNER: uid, CLUSTER: cluster_name, RESOURCE: key}
     account.ec2.create_tags(Resources=[resource_id], Tags=[{"Key": k, "Value": v} for k, v in tags.items()])
     return resource_id
@@ -52,7 +52,7 @@ def uid_of(on, item: dict) -> str:
     return on.api.get(*key_of(item))["metadata"]["uid"]
 
 
-def test_what_others_tagged_as_ours_is_neither_used_nor_deleted_and_holds_nothing_up(on, account, operator):
+def test_foreign_resources_with_keelson_tags_are_not_used_deleted_or_blocking(on, account, operator):
     vpc = {"zoneCount": 2, "endpoints": ["ecr.api"]}
     item = cluster("forged", network={"vpc": vpc}, addons=[])
     on.apply(item)
@@ -81,7 +81,7 @@ def test_what_others_tagged_as_ours_is_neither_used_nor_deleted_and_holds_nothin
     )["OpenIDConnectProviderArn"]
     mark = on.mark()
     on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}})
-    until(lambda: [c for c in on.calls(mark, account.id) if c["action"] == "DescribeAddresses"], 30, "a look")
+    until(lambda: [c for c in on.calls(mark, account.id) if c["action"] == "DescribeAddresses"], 30, "a reconcile")
     on.ready(item)
     assert on.writes(mark, account.id) == []
     shown = {r["key"]: r.get("id") for r in on.status(item)["resources"]}
@@ -94,17 +94,17 @@ def test_what_others_tagged_as_ours_is_neither_used_nor_deleted_and_holds_nothin
     left = {i for ids in account.inventory().values() for i in ids}
     assert set(forged) <= left and provider in left
     assert set(before.values()) & left == set()
-    (told,) = [event for event in on.events(item) if event["reason"] == "NotOwned"]
-    assert all(resource in told["note"] for resource in forged)
+    (event,) = [event for event in on.events(item) if event["reason"] == "NotOwned"]
+    assert all(resource in event["note"] for resource in forged)
     account.ec2.delete_tags(Resources=forged)
 
 
-def test_what_was_tagged_before_anything_was_made_is_named_and_made_part_of_nothing(on, account, operator):
+def test_foreign_resource_tagged_before_creation_is_named_and_not_used(on, account, operator):
     item = cluster("squatted", network={"vpc": {"zoneCount": 2, "nat": "None"}}, oidcProvider=False, addons=[], suspend=True)
     on.apply(item)
-    theirs = account.ec2.create_vpc(CidrBlock="10.98.0.0/16")["Vpc"]["VpcId"]
-    forge(account, theirs, uid_of(on, item), "default/squatted", "vpc")
-    # What an operator read before it began does not count.
+    foreign = account.ec2.create_vpc(CidrBlock="10.98.0.0/16")["Vpc"]["VpcId"]
+    forge(account, foreign, uid_of(on, item), "default/squatted", "vpc")
+    # A restart, so that no cached read from before counts.
     operator.kill()
     operator.restart()
     on.await_ready(operator)
@@ -112,16 +112,16 @@ def test_what_was_tagged_before_anything_was_made_is_named_and_made_part_of_noth
     on.api.patch(*key_of(item)[:3], {"spec": {"suspend": False}})
     on.await_condition(item, "Stalled", reason="NotOwned")
     message = on.condition(item)["message"]
-    assert theirs in message and "remove it" in message
+    assert foreign in message and "remove it" in message
     assert [call for call in on.writes(mark, account.id) if call["service"] == "ec2"] == []
-    account.ec2.delete_tags(Resources=[theirs], Tags=[{"Key": OWNER}])
+    account.ec2.delete_tags(Resources=[foreign], Tags=[{"Key": OWNER}])
     on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}})
     on.ready(item)
     on.delete(item)
-    assert account.ec2.describe_vpcs(VpcIds=[theirs])["Vpcs"]
+    assert account.ec2.describe_vpcs(VpcIds=[foreign])["Vpcs"]
 
 
-def test_a_cluster_that_somebody_tagged_for_a_tenant_is_not_deleted_by_it(on, account, operator, shop):
+def test_foreign_cluster_tagged_for_a_tenant_is_not_deleted(on, account, operator, shop):
     subnets = account.network("ab", "10.97.0.0/16")
     role = account.cluster_role("legacy")
     account.eks.create_cluster(name="legacy", roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
@@ -129,12 +129,12 @@ def test_a_cluster_that_somebody_tagged_for_a_tenant_is_not_deleted_by_it(on, ac
     network = {"existing": {"subnetIds": subnets}}
     spec = {"region": REGION, "version": VERSION, "clusterName": "legacy", "network": network, "oidcProvider": False, "addons": []}
     item = shop.object("EksCluster", "mine", {**spec, "suspend": True})
-    assert shop.refusal(item) is None
+    assert shop.apply_error(item) is None
     arn = account.eks.describe_cluster(name="legacy")["cluster"]["arn"]
     tags = {OWNER: uid_of(on, item), CLUSTER: "team-shop/mine", RESOURCE: "cluster"}
     account.eks.tag_resource(resourceArn=arn, tags=tags)
     mark = on.mark()
-    assert shop.refusal(shop.object("EksCluster", "mine", spec)) is None
+    assert shop.apply_error(shop.object("EksCluster", "mine", spec)) is None
     on.await_condition(item, "Stalled", reason="NotOwned")
     assert "not on record" in on.condition(item)["message"]
     on.delete(item)
@@ -142,25 +142,25 @@ def test_a_cluster_that_somebody_tagged_for_a_tenant_is_not_deleted_by_it(on, ac
     assert account.eks.describe_cluster(name="legacy")["cluster"]["status"] == "ACTIVE"
 
 
-def test_a_tenants_cluster_of_the_name_of_another_takes_nothing_of_it_along(on, account, operator, shop):
-    """`prod` in the VPC of a self-managed `prod`: its groups, its nodes' interfaces, its rules."""
-    theirs = Neighbours(account, "prod", "10.96.0.0/16")
-    nodes, backend = theirs.terraform_group("nodes.prod"), theirs.load_balancer_group("k8s-traffic-prod")
-    theirs.allow(nodes, backend)
-    theirs.allow(backend, nodes)
-    network = {"existing": {"subnetIds": theirs.subnets}}
+def test_deletion_keeps_resources_of_a_foreign_cluster_of_the_same_name(on, account, operator, shop):
+    """`prod` in the VPC of a self-managed `prod` with its security groups, rules and node interfaces."""
+    foreign = Neighbours(account, "prod", "10.96.0.0/16")
+    nodes, backend = foreign.terraform_group("nodes.prod"), foreign.load_balancer_group("k8s-traffic-prod")
+    foreign.allow(nodes, backend)
+    foreign.allow(backend, nodes)
+    network = {"existing": {"subnetIds": foreign.subnets}}
     spec = {"region": REGION, "version": VERSION, "network": network, "oidcProvider": False, "addons": []}
     item = shop.object("EksCluster", "prod", spec)
-    assert shop.refusal(item) is None
+    assert shop.apply_error(item) is None
     on.ready(item)
-    # A node of theirs starts meanwhile: its interface is not attached yet.
-    starting = theirs.node_interface(theirs.node(), now(), nodes)
-    kept = theirs.groups()
+    # A foreign node starts meanwhile: its interface is not attached yet.
+    starting = foreign.node_interface(foreign.node(), now(), nodes)
+    before = foreign.groups()
     mark = on.mark()
     shop.api.delete(*key_of(item))
     on.api.wait_gone(*key_of(item), 60)
     assert [call for call in on.writes(mark, account.id) if call["service"] == "ec2"] == []
-    assert {group: rules for group, rules in theirs.groups().items() if group in (nodes, backend)} == {
-        group: kept[group] for group in (nodes, backend)
+    assert {group: rules for group, rules in foreign.groups().items() if group in (nodes, backend)} == {
+        group: before[group] for group in (nodes, backend)
     }
-    assert starting in theirs.interfaces()
+    assert starting in foreign.interfaces()

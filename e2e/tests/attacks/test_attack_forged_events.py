@@ -1,5 +1,5 @@
-"""Somebody can send to the event queue, or have EventBridge send: what is forged has nothing looked at, and a flood costs a bounded
-number of reads. Nothing is ever written for what a message says.
+"""An attacker can send to the event queue, or make EventBridge send: forged messages trigger no reads, and a flood costs a bounded
+number of reads. No message ever causes a write by its content.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from fleet.account import fresh_account
 from fleet.manifests import cluster
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import REGION, Durations
-from test_event_queue import Queue, at_rest, counted, looks, tagged
+from test_event_queue import Queue, await_idle, message_count, aws_calls, resource_id
 
-# Who sends what EventBridge delivers, by the emulator (keelson_aws/queues.py).
+# The sender of EventBridge's messages in the emulator (keelson_aws/queues.py).
 EVENTBRIDGE = "AIDAEVENTBRIDGEEXAMPLE"
 OTHER_ACCOUNT = "999988887777"
 FLOOD = 200
-# Looks at once that a flood about one object is good for, and one more each ten seconds.
+# The burst of observations that messages about one object can trigger; then one per ten seconds.
 BURST = 20
 
 
@@ -52,7 +52,7 @@ def shop(on, operator) -> dict:
 
 
 def message(account: str, vpc: str, /, **changed: object) -> dict:
-    """As EventBridge delivers what CloudTrail tells of somebody who changed the tags of a VPC."""
+    """A CloudTrail event, as EventBridge delivers it, of a change of a VPC's tags."""
     detail = {
         "eventName": "CreateTags",
         "eventSource": "ec2.amazonaws.com",
@@ -69,10 +69,10 @@ def changed_events(on: Stage, item: dict) -> list[dict]:
     return [event for event in on.events(item) if event["reason"] == "ChangedInAws"]
 
 
-def test_what_is_forged_has_nothing_looked_at(on, account, queue, operator, shop):
-    vpc = tagged(account, "shop", "vpc")
-    mark = at_rest(on, queue)
-    before = {result: counted(operator, result) for result in ("news", "refused", "malformed", "unrelated")}
+def test_forged_messages_trigger_no_reads(on, account, queue, operator, shop):
+    vpc = resource_id(account, "shop", "vpc")
+    mark = await_idle(on, queue)
+    before = {result: message_count(operator, result) for result in ("relevant", "refused", "malformed", "unrelated")}
     deep: object = vpc
     for _ in range(60):
         deep = {"inner": deep}
@@ -95,39 +95,39 @@ def test_what_is_forged_has_nothing_looked_at(on, account, queue, operator, shop
     for bodies in forged.values():
         queue.send(*map(json.dumps, bodies))
     queue.send("[" * 5000, '{"detail":' * 2000)
-    queue.drained()
-    assert actions(looks(on, mark)) == []
-    counts = {result: counted(operator, result) - before[result] for result in before}
-    assert counts == {"news": 0, "refused": 5, "unrelated": 5, "malformed": 2}
+    queue.await_drained()
+    assert actions(aws_calls(on, mark)) == []
+    counts = {result: message_count(operator, result) - before[result] for result in before}
+    assert counts == {"relevant": 0, "refused": 5, "unrelated": 5, "malformed": 2}
     assert "mallory" not in json.dumps(on.events(shop))
 
 
-def test_a_flood_about_one_object_costs_a_bounded_number_of_reads_and_no_write(on, account, queue, operator, shop):
-    vpc = tagged(account, "shop", "vpc")
-    mark = at_rest(on, queue)
+def test_message_flood_causes_bounded_reads_and_no_writes(on, account, queue, operator, shop):
+    vpc = resource_id(account, "shop", "vpc")
+    mark = await_idle(on, queue)
     body = json.dumps(message(account.id, vpc))
     for _ in range(FLOOD // 10):
         entries = [{"Id": str(number), "MessageBody": body} for number in range(10)]
         queue.sqs.send_message_batch(QueueUrl=queue.url, Entries=entries)
     until(lambda: queue.length() == 0, 30, "an empty queue")
-    until(lambda: looks(on, mark), 5, "a look")
+    until(lambda: aws_calls(on, mark), 5, "an observation")
     assert len(changed_events(on, shop)) <= BURST + 3
-    seen = looks(on, mark)
-    assert [call for call in seen if call["write"]] == []
-    # A look at a VPC is three reads; without a limit there is one for each message.
-    assert len(seen) <= 3 * (BURST + 6), len(seen)
+    calls = aws_calls(on, mark)
+    assert [call for call in calls if call["write"]] == []
+    # An observation of a VPC takes three reads; without a limit each message would cause one.
+    assert len(calls) <= 3 * (BURST + 6), len(calls)
 
 
-def test_messages_of_other_senders_are_deleted_unread_where_senders_are_named(on, account, queue, operator, shop):
-    vpc = tagged(account, "shop", "vpc")
+def test_messages_of_unlisted_senders_are_discarded(on, account, queue, operator, shop):
+    vpc = resource_id(account, "shop", "vpc")
     operator.stop()
     flags = (f"--event-queue-url={queue.url}", "--drift-interval=1h", f"--event-queue-sender-id={EVENTBRIDGE}")
     with on.operator(*flags, account=account.id) as strict:
         until(lambda: "keelson_event_queue_reachable 1" in strict.metrics(), 30, "the queue")
-        mark = at_rest(on, queue)
+        mark = await_idle(on, queue)
         queue.send(json.dumps(message(account.id, vpc)))
-        queue.drained()
-        until(lambda: counted(strict, "refused") == 1, 5, "the message")
-        assert actions(looks(on, mark)) == []
+        queue.await_drained()
+        until(lambda: message_count(strict, "refused") == 1, 5, "the message")
+        assert actions(aws_calls(on, mark)) == []
         account.ec2.delete_tags(Resources=[vpc], Tags=[{"Key": "keelson.dev/cluster"}])
-        until(lambda: account.tagged()[vpc].get("keelson.dev/cluster"), 15, "what EventBridge told")
+        until(lambda: account.tagged()[vpc].get("keelson.dev/cluster"), 15, "the event from EventBridge")

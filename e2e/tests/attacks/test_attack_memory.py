@@ -1,6 +1,6 @@
-"""What a tenant stores, and what a workload cluster answers, does not fill the operator's memory: flat below 200 MB (limit: 256 Mi).
+"""Objects of a tenant and responses of a workload cluster do not fill the operator's memory: it stays below 200 MB (limit: 256 Mi).
 
-The peak is the kernel's own (`VmHWM`), so nothing is missed between two looks.
+The peak is measured by the kernel (`VmHWM`), so no spike between two samples is missed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fleet.stage import Stage, stage, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.controller import Controller
 
-MOST = 200 << 20
+MAX_BYTES = 200 << 20
 NUMBER = 12
 
 
@@ -34,8 +34,8 @@ def peak(operator: Controller) -> int:
     return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
 
 
-def measured(operator: Controller, what: str) -> tuple[str, int]:
-    """The peak of this life of the operator, in MiB."""
+def measure_peak(operator: Controller, what: str) -> tuple[str, int]:
+    """The peak of this operator process, in MiB."""
     assert operator.alive, what
     found = (what, peak(operator) >> 20)
     print(f"{what}: resident {operator.process.resident_bytes() >> 20} MiB, at most {found[1]} MiB")
@@ -43,11 +43,11 @@ def measured(operator: Controller, what: str) -> tuple[str, int]:
 
 
 def assert_flat(found: list[tuple[str, int]]) -> None:
-    assert not [what for what, highest in found if highest >= MOST >> 20], found
+    assert not [what for what, highest in found if highest >= MAX_BYTES >> 20], found
 
 
-def test_twelve_objects_of_a_megabyte_do_not_fill_the_memory(on):
-    """Without the admission policy that refuses them: as on Kubernetes before 1.30."""
+def test_large_objects_do_not_fill_the_memory(on):
+    """Without the admission policy that rejects them, as on Kubernetes before 1.30."""
     account = fresh_account()
     on.apply(aws_account("memory", account))
     mallory = tenant(on, "team-mallory")
@@ -59,16 +59,16 @@ def test_twelve_objects_of_a_megabyte_do_not_fill_the_memory(on):
     ]
     with on.operator(account=account) as operator:
         for item in items:
-            assert mallory.refusal(item) is None
+            assert mallory.apply_error(item) is None
         for item in items:
             on.await_condition(item, "Stalled", reason="InvalidSpec")
-        found = [measured(operator, f"{NUMBER} objects of 1 MB")]
+        found = [measure_peak(operator, f"{NUMBER} objects of 1 MB")]
         operator.restart()
         on.await_ready(operator)
-        # What stood in status before is no sign that all were read again.
+        # Status is from before the restart, so the metric shows when all objects are read again.
         counted = re.compile(rf'keelson_objects(_unreadable)?{{[^}}]*"EksCluster"[^}}]*}} {NUMBER}\n')
-        until(lambda: counted.search(operator.metrics()), 30, "all of them")
-        found.append(measured(operator, "after a restart"))
+        until(lambda: counted.search(operator.metrics()), 30, "all objects")
+        found.append(measure_peak(operator, "after a restart"))
     on.forget(*items)
     assert_flat(found)
 
@@ -82,7 +82,7 @@ def hostile(on: Stage):
 
 
 def test_hostile_workload_cluster_does_not_fill_the_memory(on, hostile):
-    """A Git writer of one cluster, or whoever owns it, against the operator of the fleet."""
+    """Whoever can write to the Git repository of one cluster, or owns it, attacks the operator of the fleet."""
     account = fresh_account()
     on.apply(aws_account("attacked", account))
     mallory = tenant(on, "team-attack")
@@ -95,7 +95,7 @@ def test_hostile_workload_cluster_does_not_fill_the_memory(on, hostile):
         "gitops": flux("https://git.example.com/fleet", "clusters/attacked", interval="10s"),
     }
     item = mallory.object("EksCluster", "attacked", spec)
-    said = {
+    messages = {
         "large": "HelmRelease: they take more than 128 MiB",
         "endless": "HelmRelease: one answer takes more than 4096 KiB",
         "crumbs": "",
@@ -104,23 +104,23 @@ def test_hostile_workload_cluster_does_not_fill_the_memory(on, hostile):
     }
     found = []
     with on.operator(account=account) as operator:
-        for attack, words in said.items():
+        for attack, text in messages.items():
             hostile.attack = attack
             if attack == "large":
-                assert mallory.refusal(item) is None
+                assert mallory.apply_error(item) is None
                 on.await_condition(item, "ControlPlaneReady")
             else:
-                # A new process: it remembers nothing of how the cluster behaved.
+                # A new process, without memory of the cluster's behaviour.
                 operator.restart()
                 on.await_ready(operator)
             until(lambda a=attack: a in hostile.attacked, 60, f"a list under {attack}")
             try:
-                if words:
-                    until(lambda w=words: w in on.condition(item, "GitOpsReady").get("message", ""), 60, words)
+                if text:
+                    until(lambda w=text: w in on.condition(item, "GitOpsReady").get("message", ""), 60, text)
                     assert on.condition(item, "GitOpsReady")["reason"] == "AgentUnreachable"
             finally:
-                found.append(measured(operator, attack))
-            # AWS is not concerned.
+                found.append(measure_peak(operator, attack))
+            # AWS resources are not affected.
             assert on.condition(item, "ControlPlaneReady")["status"] == "True"
     on.forget(item)
     assert_flat(found)

@@ -1,4 +1,4 @@
-"""A tenant stores an object that the operator cannot read: it is isolated and says so, everybody else goes on, nothing is deleted.
+"""A tenant stores an object that the operator cannot read: it is isolated and reported, all others are reconciled, nothing is deleted.
 
 First on a management cluster without the admission policies, as on Kubernetes before 1.30; then with them.
 """
@@ -60,13 +60,13 @@ def nested(depth: int) -> dict:
 
 def cluster(owner: Tenant, name: str, configuration: dict | None = None, **spec) -> dict:
     addon = {"name": "vpc-cni", **({"configuration": configuration} if configuration else {})}
-    wanted = {"region": REGION, "version": "1.34", "accountRef": {"name": "shared"}, "addons": [addon], **SMALL, **spec}
-    return owner.object("EksCluster", name, wanted)
+    full_spec = {"region": REGION, "version": "1.34", "accountRef": {"name": "shared"}, "addons": [addon], **SMALL, **spec}
+    return owner.object("EksCluster", name, full_spec)
 
 
-def stored(owner: Tenant, item: dict) -> dict:
-    refusal = owner.refusal(item)
-    assert refusal is None, refusal
+def apply(owner: Tenant, item: dict) -> dict:
+    error = owner.apply_error(item)
+    assert error is None, error
     return item
 
 
@@ -74,62 +74,62 @@ def gauge(operator) -> str:
     return next((line.removeprefix(GAUGE) for line in operator.metrics().splitlines() if line.startswith(GAUGE)), "")
 
 
-def isolated(on: Stage, item: dict, words: str) -> None:
+def await_isolated(on: Stage, item: dict, text: str) -> None:
     on.await_condition(item, "Stalled", reason="InvalidSpec", timeout=20)
     message = on.condition(item, "Ready")["message"]
-    assert "cannot be read" in message and words in message, message
+    assert "cannot be read" in message and text in message, message
 
 
-def test_object_that_cannot_be_read_says_so_and_the_others_go_on_also_after_a_restart(on, operator, mallory, shop):
-    poison = stored(mallory, cluster(mallory, "poison", nested(150)))
-    isolated(on, poison, "spec.addons[0].configuration.x.a")
-    first = stored(shop, cluster(shop, "first"))
+def test_unreadable_object_is_isolated_also_after_a_restart(on, operator, mallory, shop):
+    poison = apply(mallory, cluster(mallory, "poison", nested(150)))
+    await_isolated(on, poison, "spec.addons[0].configuration.x.a")
+    first = apply(shop, cluster(shop, "first"))
     on.await_condition(first, "InSync")
     assert gauge(operator) == "1"
     operator.restart()
     on.await_ready(operator)
-    stored(shop, cluster(shop, "first", tags={"after": "restart"}))
+    apply(shop, cluster(shop, "first", tags={"after": "restart"}))
     until(lambda: "after" in on.account(operator.env["AWS_ACCESS_KEY_ID"]).eks.describe_cluster(name="first")["cluster"]["tags"], 30, "the tag")
-    isolated(on, poison, "deeper than 32")
-    # Once for each life of the operator, however often the object is told of.
+    await_isolated(on, poison, "deeper than 32")
+    # Once per operator process, however many watch events the object causes.
     assert operator.log.read_text().count("an object cannot be read") == 2
     on.delete(first)
 
 
-def test_object_that_becomes_unreadable_keeps_what_it_has_in_aws(on, operator, mallory, account):
-    mine = stored(mallory, cluster(mallory, "mine"))
-    on.await_condition(mine, "InSync")
+def test_object_that_becomes_unreadable_keeps_its_aws_resources(on, operator, mallory, account):
+    own = apply(mallory, cluster(mallory, "mine"))
+    on.await_condition(own, "InSync")
     before, mark = on.account(account).inventory(), on.mark()
-    stored(mallory, cluster(mallory, "mine", nested(150)))
-    isolated(on, mine, "deeper than 32")
-    version, kind, name, namespace = key_of(mine)
-    assert on.status(mine)["arn"], "what was known of it stays in status"
-    # Not even its deletion is taken for one by what cannot be read: it waits to be corrected.
+    apply(mallory, cluster(mallory, "mine", nested(150)))
+    await_isolated(on, own, "deeper than 32")
+    version, kind, name, namespace = key_of(own)
+    assert on.status(own)["arn"], "status keeps the last observation"
+    # Even a deletion of the unreadable object deletes nothing: it waits for a correction.
     mallory.api.delete(version, kind, name, namespace)
     time.sleep(2)
     assert actions(on.writes(mark, account)) == [] and on.account(account).inventory() == before
     assert on.api.find(version, kind, name, namespace)
-    stored(mallory, cluster(mallory, "mine"))
+    apply(mallory, cluster(mallory, "mine"))
     on.api.wait_gone(version, kind, name, namespace, 60)
     until(lambda: gauge(operator) == "1", 10, "the gauge")
 
 
-def test_node_group_that_cannot_be_read_holds_the_deletion_of_its_cluster(on, operator, mallory, account):
-    """The API server stores what the CRDs of an earlier version allowed; here a field is taken from the schema's care."""
-    pair = stored(mallory, cluster(mallory, "held"))
+def test_unreadable_node_group_blocks_deletion_of_its_cluster(on, operator, mallory, account):
+    """The API server keeps objects that an earlier CRD version allowed; here the test loosens the schema."""
+    pair = apply(mallory, cluster(mallory, "held"))
     group = mallory.object("NodeGroup", "held-default", {"clusterRef": {"name": "held"}, "scaling": {"min": 1, "max": 1}})
-    stored(mallory, group)
+    apply(mallory, group)
     on.await_condition(group, timeout=90)
     crd = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", "nodegroups.keelson.dev")
-    kept = on.api.get(*crd)["spec"]["versions"]
+    versions = on.api.get(*crd)["spec"]["versions"]
     loose = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     reference = {"type": "object", "properties": {"name": {"type": "string"}}}
     spec = {**loose, "properties": {"clusterRef": reference}}
     schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": loose}}}
-    on.api.patch(*crd, {"spec": {"versions": [{**kept[0], "schema": schema}]}}, None)
+    on.api.patch(*crd, {"spec": {"versions": [{**versions[0], "schema": schema}]}}, None)
     try:
         version, kind, name, namespace = key_of(group)
-        until(lambda: broken(on, group), 20, "the loose schema")
+        until(lambda: store_invalid_labels(on, group), 20, "the loose schema")
         on.await_condition(group, "Stalled", reason="InvalidSpec", timeout=20)
         on.await_condition(pair, "Stalled", reason="InvalidSpec", timeout=20)
         before = on.account(account).eks.list_nodegroups(clusterName="held")["nodegroups"]
@@ -138,17 +138,17 @@ def test_node_group_that_cannot_be_read_holds_the_deletion_of_its_cluster(on, op
         assert on.account(account).eks.list_nodegroups(clusterName="held")["nodegroups"] == before != []
         on.api.patch(version, kind, name, {"spec": {"labels": None}}, namespace)
     finally:
-        on.api.patch(*crd, {"spec": {"versions": kept}}, None)
+        on.api.patch(*crd, {"spec": {"versions": versions}}, None)
     on.api.wait_gone(*key_of(pair), 90)
     assert "held" not in on.account(account).eks.list_clusters()["clusters"]
 
 
-def broken(on: Stage, group: dict) -> bool:
+def store_invalid_labels(on: Stage, group: dict) -> bool:
     version, kind, name, namespace = key_of(group)
     try:
         on.api.patch(version, kind, name, {"spec": {"labels": "none"}}, namespace)
     except ApiError:
-        # The schema of before is still in force.
+        # The previous schema is still in force.
         return False
     return True
 
@@ -157,31 +157,31 @@ def with_metadata(item: dict, **metadata: dict) -> dict:
     return {**item, "metadata": {**item["metadata"], **metadata}}
 
 
-FAT = {"annotations": {"example.com/fat": "x" * 17_000}, "labels": {f"l{n}": "v" for n in range(70)}}
+OVERSIZED = {"annotations": {"example.com/fat": "x" * 17_000}, "labels": {f"l{n}": "v" for n in range(70)}}
 
 
 @pytest.fixture(scope="module")
-def fat(on, mallory) -> dict:
-    """Of before the policies."""
-    return stored(mallory, with_metadata(cluster(mallory, "fat", suspend=True), **FAT))
+def oversized(on, mallory) -> dict:
+    """Stored before the policies are installed."""
+    return apply(mallory, with_metadata(cluster(mallory, "fat", suspend=True), **OVERSIZED))
 
 
 @pytest.fixture(scope="module")
-def admission(on, mallory, fat):
+def admission(on, mallory, oversized):
     install_admission(on)
     tries = itertools.count()
 
-    def refused() -> bool:
-        # Another one each time: what is stored already is not refused again.
-        return mallory.refusal(cluster(mallory, "probe", {**nested(150), "try": next(tries)})) is not None
+    def rejected() -> bool:
+        # A different object each time: an object that is already stored is not rejected again.
+        return mallory.apply_error(cluster(mallory, "probe", {**nested(150), "try": next(tries)})) is not None
 
     # Policies take effect some moments after they are stored.
-    until(refused, 20, "the admission policy")
+    until(rejected, 20, "the admission policy")
     on.delete(cluster(mallory, "probe"))
 
 
 @pytest.mark.parametrize(
-    ("configuration", "words"),
+    ("configuration", "text"),
     [
         (nested(20), "nested deeper than 16 levels"),
         (nested(150), "nested deeper than 16 levels"),
@@ -191,13 +191,13 @@ def admission(on, mallory, fat):
     ],
     ids=["deep", "very deep", "large", "very large", "many"],
 )
-def test_what_could_not_be_read_is_refused_at_admission(on, mallory, admission, configuration, words):
-    refusal = mallory.refusal(cluster(mallory, "refused", configuration))
-    assert refusal and words in refusal, refusal
+def test_unreadable_configuration_is_rejected_at_admission(on, mallory, admission, configuration, text):
+    error = mallory.apply_error(cluster(mallory, "refused", configuration))
+    assert error and text in error, error
 
 
 @pytest.mark.parametrize(
-    ("metadata", "words"),
+    ("metadata", "text"),
     [
         ({"annotations": {"keelson.dev/note": "x" * 17_000}}, "metadata.annotations: they take 17016 bytes, and 16384 is the limit"),
         ({"annotations": {f"example.com/n{n}": "x" * 1_000 for n in range(20)}}, "metadata.annotations: they take"),
@@ -207,36 +207,36 @@ def test_what_could_not_be_read_is_refused_at_admission(on, mallory, admission, 
     ids=["one annotation", "many annotations", "wide characters", "many labels"],
 )
 @pytest.mark.parametrize("kind", ["EksCluster", "NodeGroup"])
-def test_more_metadata_than_is_read_is_refused_at_admission(on, mallory, admission, kind, metadata, words):
+def test_excess_metadata_is_rejected_at_admission(on, mallory, admission, kind, metadata, text):
     item = cluster(mallory, "metadata", suspend=True)
     if kind == "NodeGroup":
         nodes = {"clusterRef": {"name": "none"}, "scaling": {"min": 1, "max": 1}, "suspend": True}
         item = mallory.object("NodeGroup", "metadata", nodes)
-    refusal = mallory.refusal(with_metadata(item, **metadata))
-    assert refusal and words in refusal, refusal
-    # Nor later, when the spec stays as it is.
-    stored(mallory, item)
-    with pytest.raises(ApiError, match=words):
+    error = mallory.apply_error(with_metadata(item, **metadata))
+    assert error and text in error, error
+    # Nor as a later edit that leaves the spec unchanged.
+    apply(mallory, item)
+    with pytest.raises(ApiError, match=text):
         mallory.api.patch(*key_of(item)[:3], {"metadata": metadata}, MALLORY)
-    # What kubectl keeps of a manifest that is admitted is.
+    # kubectl's last-applied-configuration of an accepted manifest is allowed.
     applied = {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "x" * 40_000}, "labels": {f"l{n}": "v" for n in range(60)}}
     mallory.api.patch(*key_of(item)[:3], {"metadata": applied}, MALLORY)
     on.delete(item)
 
 
-def test_what_had_more_metadata_before_can_be_edited_and_deleted(on, mallory, admission, fat):
-    mallory.api.patch(*key_of(fat)[:3], {"spec": {"tags": {"team": "mallory"}}}, MALLORY)
+def test_object_with_preexisting_excess_metadata_can_be_edited_and_deleted(on, mallory, admission, oversized):
+    mallory.api.patch(*key_of(oversized)[:3], {"spec": {"tags": {"team": "mallory"}}}, MALLORY)
     with pytest.raises(ApiError, match="metadata.annotations: they take 17028 bytes"):
-        mallory.api.patch(*key_of(fat)[:3], {"metadata": {"annotations": {"example.com/x": ""}}}, MALLORY)
-    fewer = {"annotations": {"example.com/fat": "x" * 16_900}, "labels": {"l0": None}}
-    mallory.api.patch(*key_of(fat)[:3], {"metadata": fewer}, MALLORY)
-    on.delete(fat)
+        mallory.api.patch(*key_of(oversized)[:3], {"metadata": {"annotations": {"example.com/x": ""}}}, MALLORY)
+    reduced = {"annotations": {"example.com/fat": "x" * 16_900}, "labels": {"l0": None}}
+    mallory.api.patch(*key_of(oversized)[:3], {"metadata": reduced}, MALLORY)
+    on.delete(oversized)
 
 
-def test_sensible_configuration_is_admitted_and_poison_of_before_can_be_deleted(on, operator, mallory, admission):
+def test_normal_configuration_is_accepted_and_preexisting_unreadable_object_can_be_deleted(on, operator, mallory, admission):
     sensible = {"env": {"WARM_IP_TARGET": "2"}, "tolerations": [{"key": "a", "operator": "Exists"}], "x": nested(10)}
-    made = stored(mallory, cluster(mallory, "sensible", sensible, suspend=True))
-    on.delete(made)
+    item = apply(mallory, cluster(mallory, "sensible", sensible, suspend=True))
+    on.delete(item)
     poison = cluster(mallory, "poison")
     on.delete(poison)
     until(lambda: gauge(operator) == "0", 10, "the gauge")

@@ -1,6 +1,6 @@
-"""A tenant names Secrets of his namespace that he may not read, to have them copied into a cluster of his.
+"""A tenant references Secrets of its namespace that it may not read, to have them copied into its own cluster.
 
-Played with the RBAC that `deploy/` has by default: the operator reads Secrets only where a RoleBinding lets it.
+With the default RBAC of `deploy/`: the operator reads Secrets only where a RoleBinding allows it.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ def on():
 @pytest.fixture(scope="module")
 def repository(on: Stage):
     server = GitServer(on.cloud.directory / "private", credentials=(USER, PASSWORD))
-    made = server.repository("search")
+    created = server.repository("search")
     greeting = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": "default"}}
-    made.commit({"clusters/search/one.yaml": yaml.safe_dump(greeting)})
-    yield made
+    created.commit({"clusters/search/one.yaml": yaml.safe_dump(greeting)})
+    yield created
     server.stop()
 
 
 @pytest.fixture(scope="module")
 def search(on: Stage) -> Tenant:
-    """The tenant, beside Secrets that others put into the namespace: none of them may be read by him."""
+    """The tenant, in a namespace with Secrets of others that it may not read."""
     team = tenant(on, TEAM)
     on.start("--drift-interval=2s", secrets_everywhere=False)
     token = secret("default-token", TEAM, **{"ca.crt": "certificate", "token": TOKEN})
@@ -52,32 +52,32 @@ def search(on: Stage) -> Tenant:
     bootstrap = secret("bootstrap", TEAM, username="x", password=TOKEN)
     on.apply(
         aws_account("search", ACCOUNT),
-        # What a database's operator makes: keys that a Git repository's Secret has too.
+        # As created by a database operator, with the same keys as a Git repository's Secret.
         secret("database", TEAM, use=None, username="admin", password=DATABASE),
         secret("pull", TEAM, use="registry", username="admin", password=DATABASE),
         token | {"type": "kubernetes.io/service-account-token"},
         bootstrap | {"type": "bootstrap.kubernetes.io/token"},
-        # One that its owner opened for clusters, with more in it than a repository needs.
+        # Opened by its owner for clusters (label keelson.dev/use), with more keys than a repository needs.
         secret("fleet", TEAM, username=USER, password=PASSWORD, DATABASE_PASSWORD=DATABASE),
     )
     return team
 
 
-def naming(team: Tenant, repository, secret_name: str, **more) -> dict:
-    """A cluster of the tenant whose source names that Secret."""
-    gitops = flux(repository.url, "clusters/search", interval="2s", secretRef={"name": secret_name}, **more)
+def cluster_with_secret(team: Tenant, repository, secret_name: str, **fields) -> dict:
+    """A cluster of the tenant whose source references that Secret."""
+    gitops = flux(repository.url, "clusters/search", interval="2s", secretRef={"name": secret_name}, **fields)
     gitops["flux"] |= {"components": ["source-controller", "kustomize-controller"]}
     spec = {"region": REGION, "version": VERSION, "accountRef": {"name": "search"}, "addons": [{"name": "vpc-cni"}]}
     return team.object("EksCluster", "search", {**spec, "gitops": gitops})
 
 
-def in_workload(on: Stage) -> str:
+def workload_secret_values(on: Stage) -> str:
     """Every value of every Secret in the tenant's cluster."""
     found = on.cloud.workload.api.list("v1", "Secret")
     return " ".join(base64.b64decode(v).decode() for s in found for v in (s.get("data") or {}).values())
 
 
-def refused(on: Stage, item: dict, kind: str, *words: str) -> str:
+def await_message(on: Stage, item: dict, kind: str, *words: str) -> str:
     def holds() -> str | None:
         found = conditions(on.api.find(*key_of(item)) or {}).get(kind, {})
         message = found.get("message", "")
@@ -86,18 +86,18 @@ def refused(on: Stage, item: dict, kind: str, *words: str) -> str:
     return until(holds, 20, f"{kind} with {words}")
 
 
-def test_a_tenant_may_not_read_the_secrets_that_he_names(search):
+def test_tenant_has_no_permission_to_read_the_named_secrets(search):
     for name in ("database", "default-token", "fleet"):
         with pytest.raises(ApiError) as error:
             search.api.get("v1", "Secret", name, TEAM)
         assert error.value.code == 403
 
 
-def test_without_a_role_binding_no_secret_is_read_and_the_command_is_named(on, search, repository):
-    item = naming(search, repository, "fleet")
-    assert search.refusal(item) is None
+def test_without_a_role_binding_no_secret_is_read_and_the_message_names_the_command(on, search, repository):
+    item = cluster_with_secret(search, repository, "fleet")
+    assert search.apply_error(item) is None
     command = "kubectl create rolebinding keelson-secrets --namespace=team-search --clusterrole=keelson-secrets"
-    message = refused(on, item, "Stalled", command, f"--serviceaccount={NAMESPACE}:keelson")
+    message = await_message(on, item, "Stalled", command, f"--serviceaccount={NAMESPACE}:keelson")
     assert "spec.gitops.flux.source.git.secretRef" in message and f"{TEAM}/fleet" in message
     assert on.condition(item, "Stalled")["reason"] == "AccessDenied"
     binding = {
@@ -108,10 +108,10 @@ def test_without_a_role_binding_no_secret_is_read_and_the_command_is_named(on, s
         "subjects": [{"kind": "ServiceAccount", "name": "keelson", "namespace": NAMESPACE}],
     }
     mark = on.mark()
-    # The next attempt is a refusal again, so that nothing is made yet.
-    assert search.refusal(naming(search, repository, "database")) is None
+    # The next Secret is refused too, so that still nothing is created.
+    assert search.apply_error(cluster_with_secret(search, repository, "database")) is None
     on.apply(binding)
-    refused(on, item, "Stalled", f"{TEAM}/database", "has no label")
+    await_message(on, item, "Stalled", f"{TEAM}/database", "has no label")
     assert actions(on.writes(mark)) == []
 
 
@@ -124,45 +124,45 @@ def test_without_a_role_binding_no_secret_is_read_and_the_command_is_named(on, s
         ("bootstrap", ("bootstrap.kubernetes.io/token", "never copied")),
     ],
 )
-def test_a_secret_that_its_owner_did_not_open_for_it_makes_nothing(on, search, repository, name, words):
+def test_secret_not_opened_by_its_owner_creates_nothing(on, search, repository, name, words):
     mark = on.mark()
-    item = naming(search, repository, name)
-    assert search.refusal(item) is None
-    refused(on, item, "Stalled", f"{TEAM}/{name}", *words)
+    item = cluster_with_secret(search, repository, name)
+    assert search.apply_error(item) is None
+    await_message(on, item, "Stalled", f"{TEAM}/{name}", *words)
     assert on.condition(item, "GitOpsReady")["reason"] == "SyncFailed"
     assert actions(on.writes(mark)) == []
 
 
-def test_of_a_secret_that_was_opened_only_what_the_source_needs_is_copied(on, search, repository):
-    item = naming(search, repository, "fleet")
-    assert search.refusal(item) is None
+def test_only_the_required_keys_of_an_opened_secret_are_copied(on, search, repository):
+    item = cluster_with_secret(search, repository, "fleet")
+    assert search.apply_error(item) is None
     on.ready(item)
     copied = on.cloud.workload.api.get("v1", "Secret", FLUX, FLUX)["data"]
     assert set(copied) == {"username", "password"}
     assert base64.b64decode(copied["password"]).decode() == PASSWORD
-    assert DATABASE not in in_workload(on)
+    assert DATABASE not in workload_secret_values(on)
 
 
 @pytest.mark.parametrize("name", ["database", "pull", "default-token", "bootstrap"])
-def test_a_running_cluster_that_names_another_secret_gets_none_of_it(on, search, repository, name):
-    item = naming(search, repository, name)
-    assert search.refusal(item) is None
-    refused(on, item, "GitOpsReady", f"{TEAM}/{name}", "left as it was")
-    found = in_workload(on)
-    # A token of a service account begins with eyJ.
+def test_running_cluster_receives_nothing_of_an_unopened_secret(on, search, repository, name):
+    item = cluster_with_secret(search, repository, name)
+    assert search.apply_error(item) is None
+    await_message(on, item, "GitOpsReady", f"{TEAM}/{name}", "left as it was")
+    found = workload_secret_values(on)
+    # A service account token starts with eyJ.
     assert PASSWORD in found and not any(word in found for word in (DATABASE, TOKEN, "eyJ"))
 
 
 @pytest.mark.parametrize("field", ["proxySecretRef", "verify"])
-def test_no_other_reference_is_a_way_around(on, search, repository, field):
+def test_other_secret_references_are_checked_too(on, search, repository, field):
     value = {"name": "database"} if field == "proxySecretRef" else {"mode": "HEAD", "secretRef": {"name": "database"}}
-    item = naming(search, repository, "fleet", **{field: value})
-    assert search.refusal(item) is None
-    refused(on, item, "GitOpsReady", f"{TEAM}/database", "has no label")
-    assert DATABASE not in in_workload(on)
+    item = cluster_with_secret(search, repository, "fleet", **{field: value})
+    assert search.apply_error(item) is None
+    await_message(on, item, "GitOpsReady", f"{TEAM}/database", "has no label")
+    assert DATABASE not in workload_secret_values(on)
 
 
-def test_a_tenant_cannot_set_the_label(search):
+def test_tenant_cannot_set_the_label(search):
     with pytest.raises(ApiError) as error:
         search.api.patch("v1", "Secret", "database", {"metadata": {"labels": {SECRET_USE: "git"}}}, TEAM)
     assert error.value.code == 403

@@ -1,7 +1,7 @@
-"""Somebody holds the operator's credential and calls AWS with it. What the shipped policies of deploy/ let them do, by an offline
-evaluation of the policies: a table of what must be denied, and one of what must stay allowed. (Needs no cloud.)
+"""An attacker calls AWS with the operator's credential. An offline evaluation of the policies shipped in deploy/: a table of requests
+that must be denied, and one of requests that must be allowed. (Needs no cloud.)
 
-What IAM cannot tell apart is a table too, so that nobody takes it for denied; docs/install.md names each.
+A third table lists requests that IAM cannot distinguish, so that nobody believes them denied; docs/install.md names each.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ WITH_ADOPTION = [*BASE, *statements_of(ADOPTION)]
 
 ACCOUNT = "111122223333"
 FOREIGN_ACCOUNT = "999988887777"
-OURS = {"keelson.dev/owner": "6f1e2c0a", "keelson.dev/cluster": "shop/prod", "keelson.dev/resource": "x"}
+OWN_TAGS = {"keelson.dev/owner": "6f1e2c0a", "keelson.dev/cluster": "shop/prod", "keelson.dev/resource": "x"}
 BY_TERRAFORM = {"Name": "prod-eks-irsa"}
 BY_EKSCTL = {"alpha.eksctl.io/cluster-name": "prod"}
 BY_CLOUDFORMATION = {"aws:cloudformation:stack-name": "prod"}
-PROTECTED = {**OURS, "keelson.dev/protected": "true"}
+PROTECTED = {**OWN_TAGS, "keelson.dev/protected": "true"}
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/keelson-prod-0a1b2c3d-"
-PATHED = f"arn:aws:iam::{ACCOUNT}:role/keelson/keelson-prod-0a1b2c3d-"
+ROLE_WITH_PATH = f"arn:aws:iam::{ACCOUNT}:role/keelson/keelson-prod-0a1b2c3d-"
 SUFFIXES = ("cluster", "node", "autoNode", "fargate", "source")
-# Roles of people, of which two look nearly like ours.
-PEOPLES_ROLES = [
+# Roles of people; some names are similar to Keelson's.
+FOREIGN_ROLES = [
     f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("admin", "keelson", "keelson-ci", "mykeelson-x-node", "keelson-x-node-2")
 ]
 OIDC = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/0A1B"
@@ -71,47 +71,47 @@ def secrets_and_people() -> list[Request]:
     ]
 
 
-def roles_to_come_back_by() -> list[Request]:
-    """A role that trusts the attacker's account: IAM cannot see that, so it is worth no more than the boundary."""
-    create = Request("iam:CreateRole", f"{ROLE}node", SHIPPED_BOUNDARY, request_tags=OURS)
+def persistent_roles() -> list[Request]:
+    """Roles that trust the attacker's account: IAM cannot prevent that, so the boundary must limit their permissions."""
+    create = Request("iam:CreateRole", f"{ROLE}node", SHIPPED_BOUNDARY, request_tags=OWN_TAGS)
     administrator = {"iam:PermissionsBoundary": "arn:aws:iam::aws:policy/AdministratorAccess"}
     return [
         replace(create, context={}),
         replace(create, context=administrator),
         replace(create, request_tags={}),
-        *[replace(create, resource=role) for role in PEOPLES_ROLES],
+        *[replace(create, resource=role) for role in FOREIGN_ROLES],
         *[
-            Request(f"iam:{action}", f"{ROLE}node", {**SHIPPED_BOUNDARY, **policy("AmazonEKS_CNI_Policy")}, resource_tags=OURS)
+            Request(f"iam:{action}", f"{ROLE}node", {**SHIPPED_BOUNDARY, **policy("AmazonEKS_CNI_Policy")}, resource_tags=OWN_TAGS)
             for action in ("PutRolePolicy", "DeleteRolePermissionsBoundary", "CreateInstanceProfile")
         ],
-        # The boundary that is shipped can be put on a role of ours, and no other.
-        Request("iam:PutRolePermissionsBoundary", f"{ROLE}node", administrator, resource_tags=OURS),
+        # Only the shipped boundary can be set, and only on a role of Keelson.
+        Request("iam:PutRolePermissionsBoundary", f"{ROLE}node", administrator, resource_tags=OWN_TAGS),
         Request("iam:PutRolePermissionsBoundary", f"{ROLE}node", SHIPPED_BOUNDARY),
-        *[Request("iam:PutRolePermissionsBoundary", role, SHIPPED_BOUNDARY) for role in PEOPLES_ROLES],
+        *[Request("iam:PutRolePermissionsBoundary", role, SHIPPED_BOUNDARY) for role in FOREIGN_ROLES],
         *[
-            Request("iam:AttachRolePolicy", f"{ROLE}{suffix}", policy(name), resource_tags=OURS)
+            Request("iam:AttachRolePolicy", f"{ROLE}{suffix}", policy(name), resource_tags=OWN_TAGS)
             for suffix in SUFFIXES
             for name in ("AdministratorAccess", "IAMFullAccess", "AmazonS3ReadOnlyAccess")
         ],
-        # A policy of the cluster's own on nodes, where every pod could use it.
-        Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonEKSComputePolicy"), resource_tags=OURS),
-        Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonEKSClusterPolicy"), resource_tags=OURS),
-        Request("iam:AttachRolePolicy", f"{ROLE}source", policy("AmazonEKSWorkerNodePolicy"), resource_tags=OURS),
-        Request("iam:AttachRolePolicy", f"{PATHED}fargate", policy("AmazonEKS_CNI_Policy"), resource_tags=OURS),
-        # Of the same name, and not an AWS policy.
+        # A policy for the cluster role, attached to the node role, where every Pod could use it.
+        Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonEKSComputePolicy"), resource_tags=OWN_TAGS),
+        Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonEKSClusterPolicy"), resource_tags=OWN_TAGS),
+        Request("iam:AttachRolePolicy", f"{ROLE}source", policy("AmazonEKSWorkerNodePolicy"), resource_tags=OWN_TAGS),
+        Request("iam:AttachRolePolicy", f"{ROLE_WITH_PATH}fargate", policy("AmazonEKS_CNI_Policy"), resource_tags=OWN_TAGS),
+        # The same name, but not an AWS managed policy.
         Request(
-            "iam:AttachRolePolicy", f"{ROLE}node", {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy/AmazonEKS_CNI_Policy"}, resource_tags=OURS,
+            "iam:AttachRolePolicy", f"{ROLE}node", {"iam:PolicyARN": f"arn:aws:iam::{ACCOUNT}:policy/AmazonEKS_CNI_Policy"}, resource_tags=OWN_TAGS,
         ),
     ]
 
 
 def roles_of_others() -> list[Request]:
     changes = ("DeleteRole", "DeleteRolePolicy", "DetachRolePolicy", "AttachRolePolicy", "UpdateAssumeRolePolicy", "UntagRole")
-    untagged = [f"{ROLE}node", f"{PATHED}node", *PEOPLES_ROLES]
+    untagged = [f"{ROLE}node", f"{ROLE_WITH_PATH}node", *FOREIGN_ROLES]
     return [
         *[Request(f"iam:{action}", role, policy("AmazonEKS_CNI_Policy")) for action in changes for role in untagged],
-        *[Request("iam:DeleteRole", role, resource_tags=OURS) for role in PEOPLES_ROLES if not role.partition("/")[2].startswith("keelson-")],
-        *[Request("iam:TagRole", role, request_tags=OURS) for role in PEOPLES_ROLES],
+        *[Request("iam:DeleteRole", role, resource_tags=OWN_TAGS) for role in FOREIGN_ROLES if not role.partition("/")[2].startswith("keelson-")],
+        *[Request("iam:TagRole", role, request_tags=OWN_TAGS) for role in FOREIGN_ROLES],
         Request("iam:TagRole", f"{ROLE}node", request_tags={"team": "x"}),
         Request("iam:DeleteRole", f"{ROLE}node", resource_tags=PROTECTED),
     ]
@@ -121,7 +121,7 @@ def roles_passed() -> list[Request]:
     services = ("lambda.amazonaws.com", "ecs-tasks.amazonaws.com", "cloudformation.amazonaws.com")
     return [
         *[Request("iam:PassRole", f"{ROLE}{suffix}", passed_to(service)) for suffix in SUFFIXES for service in services],
-        *[Request("iam:PassRole", role, passed_to("eks.amazonaws.com")) for role in PEOPLES_ROLES],
+        *[Request("iam:PassRole", role, passed_to("eks.amazonaws.com")) for role in FOREIGN_ROLES],
         Request("iam:PassRole", f"{ROLE}cluster", passed_to("ec2.amazonaws.com")),
         Request("iam:PassRole", f"{ROLE}node", passed_to("pods.eks.amazonaws.com")),
         Request("iam:PassRole", f"{ROLE}node"),
@@ -130,19 +130,19 @@ def roles_passed() -> list[Request]:
 
 
 def oidc_providers() -> list[Request]:
-    tag = Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OURS)
+    tag = Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OWN_TAGS)
     return [
         Request("iam:DeleteOpenIDConnectProvider", OIDC),
         Request("iam:DeleteOpenIDConnectProvider", OIDC, resource_tags=BY_TERRAFORM),
         Request("iam:DeleteOpenIDConnectProvider", OIDC, resource_tags=PROTECTED),
         Request("iam:UntagOpenIDConnectProvider", OIDC, resource_tags=BY_TERRAFORM),
         Request("iam:CreateOpenIDConnectProvider", OIDC),
-        Request("iam:CreateOpenIDConnectProvider", f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com", request_tags=OURS),
+        Request("iam:CreateOpenIDConnectProvider", f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com", request_tags=OWN_TAGS),
         replace(tag, request_tags={"team": "x"}),
         *[replace(tag, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL, BY_CLOUDFORMATION, PROTECTED)],
         replace(tag, resource=f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"),
-        Request("iam:UpdateOpenIDConnectProviderThumbprint", OIDC, resource_tags=OURS),
-        Request("iam:AddClientIDToOpenIDConnectProvider", OIDC, resource_tags=OURS),
+        Request("iam:UpdateOpenIDConnectProviderThumbprint", OIDC, resource_tags=OWN_TAGS),
+        Request("iam:AddClientIDToOpenIDConnectProvider", OIDC, resource_tags=OWN_TAGS),
     ]
 
 
@@ -150,7 +150,7 @@ def other_accounts() -> list[Request]:
     assume = Request("sts:AssumeRole", f"arn:aws:iam::{FOREIGN_ACCOUNT}:role/keelson", ORGANIZATION)
     return [
         replace(assume, context={**ORGANIZATION, "aws:ResourceOrgID": "o-theirs"}),
-        # The account of the role, or our own, is in no organization.
+        # The role's account, or the operator's own, is in no organization.
         replace(assume, context={"aws:PrincipalOrgID": "o-ours"}),
         replace(assume, context={"aws:ResourceOrgID": "o-theirs"}),
         replace(assume, context={}),
@@ -161,11 +161,11 @@ def other_accounts() -> list[Request]:
 
 def clusters() -> list[Request]:
     on_cluster = ("DeleteCluster", "UpdateClusterConfig", "UpdateClusterVersion", "CreateAccessEntry", "CreateAddon", "CreateNodegroup")
-    tag = Request("eks:TagResource", CLUSTER, request_tags=OURS)
+    tag = Request("eks:TagResource", CLUSTER, request_tags=OWN_TAGS)
     return [
-        *[Request(f"eks:{action}", CLUSTER, request_tags=OURS) for action in on_cluster],
-        *[Request(f"eks:{action}", CLUSTER, request_tags=OURS, resource_tags=BY_EKSCTL) for action in on_cluster],
-        *[Request(f"eks:{action}", CLUSTER, request_tags=OURS, resource_tags=PROTECTED) for action in on_cluster],
+        *[Request(f"eks:{action}", CLUSTER, request_tags=OWN_TAGS) for action in on_cluster],
+        *[Request(f"eks:{action}", CLUSTER, request_tags=OWN_TAGS, resource_tags=BY_EKSCTL) for action in on_cluster],
+        *[Request(f"eks:{action}", CLUSTER, request_tags=OWN_TAGS, resource_tags=PROTECTED) for action in on_cluster],
         Request("eks:CreateCluster", request_tags={"team": "x"}),
         Request("eks:DeleteNodegroup", NODEGROUP),
         Request("eks:AssociateAccessPolicy", ENTRY),
@@ -192,28 +192,28 @@ def networks() -> list[Request]:
     }
     on = {**deletions, **changes}
     created = ("CreateVpc", "CreateSecurityGroup", "AllocateAddress", "CreateNatGateway", "CreateVpcEndpoint")
-    made = ("vpc", "security-group", "elastic-ip", "natgateway", "vpc-endpoint")
+    created_kinds = ("vpc", "security-group", "elastic-ip", "natgateway", "vpc-endpoint")
     return [
         *[Request(f"ec2:{action}", ec2(kind)) for action, kind in on.items()],
         *[Request(f"ec2:{action}", ec2(kind), resource_tags={"Name": "ours", "team": "x"}) for action, kind in on.items()],
         *[Request(f"ec2:{action}", ec2(kind), resource_tags=PROTECTED) for action, kind in deletions.items()],
-        *[Request(f"ec2:{action}", ec2(kind)) for action, kind in zip(created, made, strict=True)],
-        # Tags that make what is somebody's ours.
-        *[Request("ec2:CreateTags", ec2(kind), request_tags=OURS) for kind in ("vpc", "elastic-ip", "security-group", "network-interface", "instance")],
-        Request("ec2:CreateTags", ec2("instance"), {"ec2:CreateAction": "RunInstances"}, request_tags=OURS),
+        *[Request(f"ec2:{action}", ec2(kind)) for action, kind in zip(created, created_kinds, strict=True)],
+        # Tags that would mark foreign resources as Keelson's.
+        *[Request("ec2:CreateTags", ec2(kind), request_tags=OWN_TAGS) for kind in ("vpc", "elastic-ip", "security-group", "network-interface", "instance")],
+        Request("ec2:CreateTags", ec2("instance"), {"ec2:CreateAction": "RunInstances"}, request_tags=OWN_TAGS),
         *[
-            Request(f"ec2:{action}", ec2("launch-template"), request_tags=OURS)
+            Request(f"ec2:{action}", ec2("launch-template"), request_tags=OWN_TAGS)
             for action in ("CreateLaunchTemplate", "CreateLaunchTemplateVersion", "DeleteLaunchTemplate", "ModifyLaunchTemplate")
         ],
-        *[Request(f"ec2:{action}", ec2("network-interface"), resource_tags=OURS) for action in ("ModifyNetworkInterfaceAttribute", "DetachNetworkInterface")],
+        *[Request(f"ec2:{action}", ec2("network-interface"), resource_tags=OWN_TAGS) for action in ("ModifyNetworkInterfaceAttribute", "DetachNetworkInterface")],
     ]
 
 
 DENIED = {
     "secrets and people": secrets_and_people(),
-    "roles to come back by": roles_to_come_back_by(),
+    "persistence by roles": persistent_roles(),
     "roles of others": roles_of_others(),
-    "roles passed on": roles_passed(),
+    "passing roles": roles_passed(),
     "OIDC providers of others": oidc_providers(),
     "other accounts": other_accounts(),
     "clusters of others": clusters(),
@@ -222,85 +222,85 @@ DENIED = {
 ALLOWED = [
     Request("ssm:GetParameter", "arn:aws-cn:ssm:cn-north-1::parameter/aws/service/eks/optimized-ami/1.34/x/recommended/release_version"),
     Request("ssm:GetParameter", "arn:aws:ssm:eu-west-1::parameter/aws/service/bottlerocket/aws-k8s-1.34/x86_64/latest/image_version"),
-    *[Request("iam:CreateRole", f"{at}{suffix}", SHIPPED_BOUNDARY, request_tags=OURS) for at in (ROLE, PATHED) for suffix in SUFFIXES],
-    *[Request("iam:TagRole", f"{at}{suffix}", request_tags=OURS) for at in (ROLE, PATHED) for suffix in SUFFIXES],
-    *[Request(f"iam:{action}", f"{PATHED}node", resource_tags=OURS) for action in ("TagRole", "UntagRole", "DeleteRole", "DetachRolePolicy")],
-    *[Request("iam:UpdateAssumeRolePolicy", f"{at}node", resource_tags=OURS) for at in (ROLE, PATHED)],
-    *[Request("iam:PutRolePermissionsBoundary", f"{at}cluster", SHIPPED_BOUNDARY, resource_tags=OURS) for at in (ROLE, PATHED)],
-    Request("iam:AttachRolePolicy", f"{PATHED}cluster", policy("AmazonEKSClusterPolicy"), resource_tags=OURS),
-    Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonSSMManagedInstanceCore"), resource_tags=OURS),
+    *[Request("iam:CreateRole", f"{prefix}{suffix}", SHIPPED_BOUNDARY, request_tags=OWN_TAGS) for prefix in (ROLE, ROLE_WITH_PATH) for suffix in SUFFIXES],
+    *[Request("iam:TagRole", f"{prefix}{suffix}", request_tags=OWN_TAGS) for prefix in (ROLE, ROLE_WITH_PATH) for suffix in SUFFIXES],
+    *[Request(f"iam:{action}", f"{ROLE_WITH_PATH}node", resource_tags=OWN_TAGS) for action in ("TagRole", "UntagRole", "DeleteRole", "DetachRolePolicy")],
+    *[Request("iam:UpdateAssumeRolePolicy", f"{prefix}node", resource_tags=OWN_TAGS) for prefix in (ROLE, ROLE_WITH_PATH)],
+    *[Request("iam:PutRolePermissionsBoundary", f"{prefix}cluster", SHIPPED_BOUNDARY, resource_tags=OWN_TAGS) for prefix in (ROLE, ROLE_WITH_PATH)],
+    Request("iam:AttachRolePolicy", f"{ROLE_WITH_PATH}cluster", policy("AmazonEKSClusterPolicy"), resource_tags=OWN_TAGS),
+    Request("iam:AttachRolePolicy", f"{ROLE}node", policy("AmazonSSMManagedInstanceCore"), resource_tags=OWN_TAGS),
     Request("iam:PassRole", f"{ROLE}cluster", passed_to("eks.amazonaws.com")),
-    Request("iam:PassRole", f"{PATHED}node", passed_to("ec2.amazonaws.com")),
+    Request("iam:PassRole", f"{ROLE_WITH_PATH}node", passed_to("ec2.amazonaws.com")),
     Request("iam:PassRole", f"{ROLE}source", passed_to("pods.eks.amazonaws.com")),
-    Request("iam:CreateOpenIDConnectProvider", OIDC, request_tags=OURS),
-    Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OURS),
-    Request("iam:DeleteOpenIDConnectProvider", OIDC, resource_tags=OURS),
+    Request("iam:CreateOpenIDConnectProvider", OIDC, request_tags=OWN_TAGS),
+    Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OWN_TAGS),
+    Request("iam:DeleteOpenIDConnectProvider", OIDC, resource_tags=OWN_TAGS),
     Request("sts:AssumeRole", f"arn:aws:iam::{FOREIGN_ACCOUNT}:role/keelson", ORGANIZATION),
-    Request("eks:CreateCluster", request_tags=OURS),
-    Request("eks:TagResource", CLUSTER, request_tags=OURS),
-    Request("eks:DeleteCluster", CLUSTER, resource_tags=OURS),
-    Request("ec2:CreateVpc", ec2("vpc"), request_tags=OURS),
-    Request("ec2:CreateTags", ec2("vpc"), {"ec2:CreateAction": "CreateVpc"}, request_tags=OURS),
-    Request("ec2:ReleaseAddress", ec2("elastic-ip"), resource_tags=OURS),
+    Request("eks:CreateCluster", request_tags=OWN_TAGS),
+    Request("eks:TagResource", CLUSTER, request_tags=OWN_TAGS),
+    Request("eks:DeleteCluster", CLUSTER, resource_tags=OWN_TAGS),
+    Request("ec2:CreateVpc", ec2("vpc"), request_tags=OWN_TAGS),
+    Request("ec2:CreateTags", ec2("vpc"), {"ec2:CreateAction": "CreateVpc"}, request_tags=OWN_TAGS),
+    Request("ec2:ReleaseAddress", ec2("elastic-ip"), resource_tags=OWN_TAGS),
     Request("ec2:DeleteSecurityGroup", ec2("security-group"), resource_tags={"elbv2.k8s.aws/cluster": "prod"}),
     Request("ec2:DescribeVpcs"),
 ]
 ONLY_WITH_ADOPTION = [
-    *[Request("eks:TagResource", CLUSTER, request_tags=OURS, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL, BY_CLOUDFORMATION)],
-    *[Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OURS, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL)],
+    *[Request("eks:TagResource", CLUSTER, request_tags=OWN_TAGS, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL, BY_CLOUDFORMATION)],
+    *[Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OWN_TAGS, resource_tags=tags) for tags in (BY_TERRAFORM, BY_EKSCTL)],
     Request("eks:UpdateClusterConfig", CLUSTER),
 ]
-# A request to tag what is there, and one to tag what is just being created: IAM sees the same, as neither service tells it which
-# call created what it tags. Each needs `keelson.dev/protected`, or any of the tags above, to be safe.
-NOT_TOLD_APART = [
-    Request("eks:TagResource", CLUSTER, request_tags=OURS),
-    Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OURS),
+# Tagging an existing resource and tagging one during its creation are the same request for IAM, as neither service passes the creating
+# call to it. An existing resource needs `keelson.dev/protected`, or any of the tags above, to be safe.
+INDISTINGUISHABLE = [
+    Request("eks:TagResource", CLUSTER, request_tags=OWN_TAGS),
+    Request("iam:TagOpenIDConnectProvider", OIDC, request_tags=OWN_TAGS),
 ]
 
 
-def shown(request: Request) -> str:
+def describe(request: Request) -> str:
     return f"{request.action} {request.resource} {dict(request.context)} {dict(request.request_tags)} {dict(request.resource_tags)}"
 
 
 @pytest.mark.parametrize("kind", DENIED)
-def test_what_a_stolen_credential_must_not_do_is_denied(kind):
-    assert [shown(request) for request in DENIED[kind] if decide(request, BASE).allowed] == []
+def test_stolen_credential_is_denied_forbidden_actions(kind):
+    assert [describe(request) for request in DENIED[kind] if decide(request, BASE).allowed] == []
 
 
-def test_what_the_operator_does_is_allowed():
-    assert [shown(request) for request in ALLOWED if not decide(request, BASE).allowed] == []
+def test_actions_of_the_operator_are_allowed():
+    assert [describe(request) for request in ALLOWED if not decide(request, BASE).allowed] == []
 
 
-def test_what_somebody_elses_tools_made_is_taken_over_only_with_the_adoption_policy():
+def test_resources_of_other_tools_are_adopted_only_with_the_adoption_policy():
     for request in ONLY_WITH_ADOPTION:
-        assert not decide(request, BASE).allowed, shown(request)
-        assert decide(request, WITH_ADOPTION).allowed, shown(request)
+        assert not decide(request, BASE).allowed, describe(request)
+        assert decide(request, WITH_ADOPTION).allowed, describe(request)
         protected = replace(request, resource_tags={**request.resource_tags, "keelson.dev/protected": "true"})
-        assert not decide(protected, WITH_ADOPTION).allowed, "the mark holds against it as well"
+        assert not decide(protected, WITH_ADOPTION).allowed, "keelson.dev/protected also overrides the adoption policy"
 
 
-def test_a_protected_resource_can_only_be_read():
+def test_protected_resource_can_only_be_read():
     for request in (*ALLOWED, *ONLY_WITH_ADOPTION):
         marked = replace(request, resource_tags=PROTECTED)
         reads = request.action.startswith(("ec2:Describe", "iam:PassRole", "sts:"))
-        assert decide(marked, WITH_ADOPTION).allowed == reads, shown(marked)
+        assert decide(marked, WITH_ADOPTION).allowed == reads, describe(marked)
 
 
-def test_what_iam_cannot_tell_apart_is_no_more_than_documented():
-    assert all(decide(request, BASE).allowed for request in NOT_TOLD_APART)
-    assert len(NOT_TOLD_APART) == len({request.action for request in NOT_TOLD_APART}) == 2
+def test_requests_that_iam_cannot_distinguish_are_documented():
+    assert all(decide(request, BASE).allowed for request in INDISTINGUISHABLE)
+    assert len(INDISTINGUISHABLE) == len({request.action for request in INDISTINGUISHABLE}) == 2
     text = (BOUNDARY.parent.parent / "docs" / "install.md").read_text()
-    for request in NOT_TOLD_APART:
+    for request in INDISTINGUISHABLE:
         assert f"`{request.action}`" in text.partition("### What a stolen credential can do")[2], request.action
 
 
-# What a role is worth that somebody made by a stolen credential, with a trust policy of their own.
+# Permissions of a role that an attacker created with a stolen credential and their own trust policy.
 
 
-def test_a_role_within_the_boundary_reads_no_secrets_and_makes_no_one_an_administrator():
+def test_role_within_the_boundary_reads_no_secrets_and_grants_no_admin():
     everything = [{"Sid": "All", "Effect": "Allow", "Action": "*", "Resource": "*"}]
     boundary = statements_of(BOUNDARY)
-    beyond = [
+    forbidden = [
         *[request for request in secrets_and_people() if not request.resource.startswith("arn:aws:ssm:eu-west-1::parameter/aws/") and request.action != "ec2:RunInstances"],
         Request("ssm:GetParameters", f"arn:aws:ssm:eu-west-1:{ACCOUNT}:parameter/prod/database/password"),
         Request("sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/admin"),
@@ -313,12 +313,12 @@ def test_a_role_within_the_boundary_reads_no_secrets_and_makes_no_one_an_adminis
         Request("ec2:DeleteVpc", ec2("vpc")),
         Request("ecr:PutImage"),
     ]
-    assert [shown(request) for request in beyond if decide(request, everything, boundary).allowed] == []
+    assert [describe(request) for request in forbidden if decide(request, everything, boundary).allowed] == []
 
 
-def test_the_boundary_lets_through_what_the_attached_policies_of_aws_allow():
+def test_boundary_allows_the_actions_of_attached_aws_policies():
     documents = managed_policies()
-    # Held to what is AWS's own or the node role of Auto Mode; each with the test above.
+    # Limited to AWS's own resources or to the node role of Auto Mode; the test above covers each.
     narrowed = {"ssm:GetParameter", "ssm:GetParameters", "iam:PassRole", "iam:AddRoleToInstanceProfile", "iam:CreateServiceLinkedRole"}
     attachable = {
         arn.rpartition("/")[2]
@@ -336,21 +336,21 @@ def test_the_boundary_lets_through_what_the_attached_policies_of_aws_allow():
 
 
 def managed_policies() -> dict:
-    """AWS's managed policies, as moto has them."""
+    """AWS managed policies, from moto's data."""
     from moto.iam.aws_managed_policies import aws_managed_policies_data
 
     return json.loads(aws_managed_policies_data)
 
 
-# The organization's own guard of our tags.
+# The organization policy that protects Keelson's tags.
 
 
-def test_nobody_but_the_operator_writes_or_removes_its_tags():
+def test_only_the_operator_can_write_or_remove_its_tags():
     everything = [{"Sid": "All", "Effect": "Allow", "Action": "*", "Resource": "*"}, *statements_of(TAG_PROTECTION)]
     person = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/admin"}
     operator = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/keelson"}
     keys = {"aws:TagKeys": ["Name", "keelson.dev/owner"]}
-    # IAM takes these for the same in `aws:ResourceTag/keelson.dev/owner`, by which the operator's policies go.
+    # `aws:ResourceTag/keelson.dev/owner`, which the operator's policies use, matches these too: IAM ignores case there.
     other_case = [{"aws:TagKeys": ["Name", key]} for key in ("Keelson.dev/owner", "keelson.dev/OWNER", "KEELSON.DEV/Protected", "Keelson.Dev/Cluster")]
     tagging = [
         *[Request("ec2:CreateTags", ec2("vpc"), tags) for tags in other_case],
@@ -360,13 +360,13 @@ def test_nobody_but_the_operator_writes_or_removes_its_tags():
         *[Request(action, CLUSTER, keys) for action in ("eks:TagResource", "eks:UntagResource")],
         *[Request(action, f"{ROLE}node", keys) for action in ("iam:TagRole", "iam:UntagRole")],
         *[Request(action, OIDC, keys) for action in ("iam:TagOpenIDConnectProvider", "iam:UntagOpenIDConnectProvider")],
-        # EC2 removes all tags when none is named.
-        Request("ec2:DeleteTags", ec2("vpc"), resource_tags=OURS),
+        # EC2 removes all tags if the request names none.
+        Request("ec2:DeleteTags", ec2("vpc"), resource_tags=OWN_TAGS),
         replace(Request("ec2:CreateTags", ec2("vpc")), request_tags={"keelson.dev/protected": "true"}),
     ]
     for request in tagging:
-        assert not decide(replace(request, context={**request.context, **person}), everything).allowed, shown(request)
-        assert decide(replace(request, context={**request.context, **operator}), everything).allowed, shown(request)
+        assert not decide(replace(request, context={**request.context, **person}), everything).allowed, describe(request)
+        assert decide(replace(request, context={**request.context, **operator}), everything).allowed, describe(request)
     other = Request("ec2:CreateTags", ec2("vpc"), {"aws:TagKeys": ["Name", "team"], **person})
     assert decide(other, everything).allowed
     assert decide(Request("ec2:DeleteTags", ec2("vpc"), person, resource_tags={"team": "x"}), everything).allowed

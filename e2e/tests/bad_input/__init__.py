@@ -1,4 +1,4 @@
-"""Mistakes that people make in manifests, and what they must be told; `test_bad_input.py` runs them."""
+"""Common mistakes in manifests, and the expected messages; `test_bad_input.py` runs them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Mistake:
-    """`item` gets a clear answer: a refusal at admission, or a condition with that reason.
+    """`item` gets a clear error: a rejection at admission, or a condition with that reason.
 
-    Each of `says` is in the message: the field or resource it is about, and what to do.
+    The message contains each of `says`: the field or resource, and what to do.
     """
 
     what: str
     item: dict
     says: tuple[str, ...]
-    # Of the Ready condition; empty: refused at admission.
+    # Of the Ready condition; empty: rejected at admission.
     reason: str = ""
-    # Nothing goes on before a person changes something.
+    # No progress until a person changes something.
     stalled: bool = True
-    # Applied before it.
+    # Applied before `item`.
     needs: tuple[dict, ...] = field(default=())
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Mistakes that the API server refuses: nothing is stored, so nothing can be touched."""
+"""Mistakes that the API server rejects: nothing is stored, so AWS is not touched."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def source(url: str) -> dict:
     return cluster("source", gitops=flux(url))
 
 
-REFUSED = [
+REJECTED = [
     Mistake(
         "CIDR too small",
         cluster("small", network=vpc(cidr="10.0.0.0/28")),

@@ -1,4 +1,4 @@
-"""Mistakes that only the operator can see: each ends in a condition, before anything is written to AWS."""
+"""Mistakes that only the operator can detect: each results in a condition, before any write to AWS."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from keelson_harness.aws import ACCOUNT
 
 from . import Mistake
 
-STRANGER = "999999999999"
+OTHER_ACCOUNT = "999999999999"
 HTTPS = "https://github.com/acme/fleet"
 SSH = "ssh://git@github.com/acme/fleet"
 URL = "spec.gitops.flux.source.git.url"
 SECRET = "spec.gitops.flux.source.git.secretRef"
 
 
-def refers(name: str, to: dict, **spec: object) -> dict:
+def cluster_in(name: str, to: dict, **spec: object) -> dict:
     return cluster(name, accountRef={"name": to["metadata"]["name"]}, **spec)
 
 
-WRONG_ID = account("wrong-id", STRANGER)
+WRONG_ID = account("wrong-id", OTHER_ACCOUNT)
 NO_SUCH_ROLE = account("no-role", ACCOUNT, roleArn=f"arn:aws:iam::{ACCOUNT}:role/missing")
 WRONG_EXTERNAL_ID = account(
     "wrong-external-id",
@@ -30,8 +30,8 @@ OTHERS_ONLY = account("others-only", ACCOUNT, allowedNamespaces=["team-payments"
 OTHER_REGION = account("other-region", ACCOUNT, allowedRegions=["eu-central-1"])
 
 
-def mistakes(one_zone: list[str], full: list[str], theirs: list[str]) -> list[Mistake]:
-    """`one_zone`: subnets of one availability zone; `full`: without free addresses; `theirs`: of cluster `taken`."""
+def mistakes(one_zone: list[str], full: list[str], of_taken: list[str]) -> list[Mistake]:
+    """`one_zone`: subnets of one availability zone; `full`: without free addresses; `of_taken`: the subnets of cluster `taken`."""
     return [
         Mistake(
             "unknown version",
@@ -58,7 +58,7 @@ def mistakes(one_zone: list[str], full: list[str], theirs: list[str]) -> list[Mi
             "InvalidSpec",
         ),
         Mistake(
-            "subnet that is not there",
+            "missing subnet",
             cluster("nowhere", network=existing("subnet-0123456789abcdef0", *one_zone)),
             ("network.existing", "subnet-0123456789abcdef0"),
             "InvalidSpec",
@@ -102,65 +102,65 @@ def mistakes(one_zone: list[str], full: list[str], theirs: list[str]) -> list[Mi
         ),
         Mistake(
             "wrong account id",
-            refers("wrong-id", WRONG_ID),
-            (STRANGER, ACCOUNT),
+            cluster_in("wrong-id", WRONG_ID),
+            (OTHER_ACCOUNT, ACCOUNT),
             "AccessDenied",
             needs=(WRONG_ID,),
         ),
         Mistake(
             "role that cannot be assumed",
-            refers("no-role", NO_SUCH_ROLE),
+            cluster_in("no-role", NO_SUCH_ROLE),
             ("AssumeRole", "role/missing", "trust policy"),
             "AccessDenied",
             needs=(NO_SUCH_ROLE,),
         ),
         Mistake(
             "wrong external id",
-            refers("wrong-external-id", WRONG_EXTERNAL_ID),
+            cluster_in("wrong-external-id", WRONG_EXTERNAL_ID),
             ("AssumeRole", "role/guarded", "external id"),
             "AccessDenied",
             needs=(WRONG_EXTERNAL_ID,),
         ),
         Mistake(
-            "account that is not there",
+            "missing account",
             cluster("no-account", accountRef={"name": "missing"}),
             ("AwsAccount", "missing", "create it"),
             "AccessDenied",
         ),
         Mistake(
             "account that does not allow the namespace",
-            refers("not-allowed", OTHERS_ONLY),
+            cluster_in("not-allowed", OTHERS_ONLY),
             ("others-only", '"default"', "allowedNamespaces"),
             "AccessDenied",
             needs=(OTHERS_ONLY,),
         ),
         Mistake(
             "account that does not allow the region",
-            refers("not-there", OTHER_REGION),
+            cluster_in("not-there", OTHER_REGION),
             ("other-region", "eu-west-1", "eu-central-1"),
             "AccessDenied",
             needs=(OTHER_REGION,),
         ),
         Mistake(
-            "cluster of that name that is not ours",
+            "foreign cluster of that name",
             cluster("taken"),
             ("taken", "does not belong to this object"),
             "NotOwned",
         ),
         Mistake(
-            "cluster of that name that is not ours, in the network it is in",
-            cluster("taken-too", clusterName="taken", network=existing(*theirs)),
+            "foreign cluster of that name, in its own network",
+            cluster("taken-too", clusterName="taken", network=existing(*of_taken)),
             ("taken", "does not belong to this object"),
             "NotOwned",
         ),
         Mistake(
-            "field that is not acted on yet",
+            "unsupported field",
             cluster("kubeconfig", writeKubeconfigToSecretRef={"name": "kubeconfig"}),
             ("spec.writeKubeconfigToSecretRef", "not supported yet", "remove"),
             "InvalidSpec",
         ),
         Mistake(
-            "field of a node group that is not acted on yet",
+            "unsupported field of a node group",
             node_group(
                 "version",
                 "given-role",
@@ -171,7 +171,7 @@ def mistakes(one_zone: list[str], full: list[str], theirs: list[str]) -> list[Mi
             "InvalidSpec",
         ),
         Mistake(
-            "node group of a cluster that is not there",
+            "node group of a missing cluster",
             node_group("missing", "orphan"),
             ("EksCluster", "default/missing"),
             "WaitingForCluster",

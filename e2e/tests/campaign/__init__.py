@@ -1,5 +1,5 @@
-"""The destructive-edit campaign: what people and templates do to manifests, made from the CRDs' own schema.
+"""The destructive-edit campaign: edits as people and templates make them, generated from the CRDs' schema.
 
-`schema` walks it, `edits` makes the edits, `manifests` has the specs that are edited, `admission` asks the API server,
-`player` has the operator carry out what was taken, `judge` says whether each ended well. `test_campaign.py` runs it.
+`schema` walks the schema, `edits` generates the edits, `manifests` has the specs to edit, `admission` asks the API server, `player`
+has the operator apply the accepted edits, `judge` decides whether each outcome is correct. `test_campaign.py` runs it.
 """

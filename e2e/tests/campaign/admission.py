@@ -1,5 +1,4 @@
-"""What the API server says to each edit while no operator runs: refused, the same as before, or taken, and whether there is a
-way back."""
+"""The API server's answer to each edit while no operator runs: rejected, unchanged or accepted, and whether it can be reverted."""
 
 from __future__ import annotations
 
@@ -16,22 +15,22 @@ NAMESPACE = "default"
 
 @dataclass(frozen=True)
 class Answer:
-    """Of the API server to one edit, made to an object with the base's spec."""
+    """The API server's answer to one edit of an object with the base's spec."""
 
     edit: Edit
-    # Empty when it was taken.
-    refusal: str = ""
+    # Empty if the edit was accepted.
+    rejection: str = ""
     code: int = 0
-    # Of a creation with the edited spec; empty when it would be taken.
-    creation_refusal: str = ""
-    # Stored, it is what was there before, or what another edit came to.
-    same: bool = False
-    # What the way back to the base is refused with; empty when it is taken.
-    no_way_back: str = ""
+    # Of a creation with the edited spec; empty if it would be accepted.
+    creation_rejection: str = ""
+    # The stored spec equals the previous one, or the result of another edit.
+    unchanged: bool = False
+    # The rejection of reverting to the base; empty if reverting is accepted.
+    irreversible: str = ""
 
     @property
-    def taken(self) -> bool:
-        return not self.refusal and not self.same
+    def accepted(self) -> bool:
+        return not self.rejection and not self.unchanged
 
 
 def item(kind: str, name: str, spec: dict) -> dict:
@@ -39,14 +38,14 @@ def item(kind: str, name: str, spec: dict) -> dict:
 
 
 def without_nulls(value: object) -> object:
-    """null is a field left out."""
+    """null equals an omitted field."""
     if isinstance(value, dict):
         return {key: without_nulls(inner) for key, inner in value.items() if inner is not None}
     return [without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def replace(api: KubeApi, found: dict, spec: dict) -> dict:
-    """As `kubectl replace`: what the spec leaves out is gone. Strict, as kubectl is."""
+    """Like `kubectl replace`: omitted fields are removed. Strict, like kubectl."""
     return api.request(
         "PUT",
         api.path_of(found),
@@ -56,62 +55,62 @@ def replace(api: KubeApi, found: dict, spec: dict) -> dict:
 
 
 class Probe:
-    """An object with the base's spec that no operator looks at. Its status says that the version of its spec runs: rules
-    about versions compare with that."""
+    """An object with the base's spec that no operator reconciles. Its status reports the version of its spec as running, as rules about
+    versions compare with that."""
 
     def __init__(self, api: KubeApi, base: Base):
         self.api, self.base = api, base
-        self.made = self._make()
-        self.seen = [without_nulls(self.made["spec"])]
+        self.object = self._create()
+        self.results = [without_nulls(self.object["spec"])]
 
-    def _make(self) -> dict:
-        return self._reached(self.api.create(item(self.base.kind, "probe", self.base.spec)))
+    def _create(self) -> dict:
+        return self._with_running_version(self.api.create(item(self.base.kind, "probe", self.base.spec)))
 
-    def _reached(self, made: dict) -> dict:
-        version = made["spec"].get("version")
-        if made["kind"] == "AwsAccount" or not version:
-            return made
+    def _with_running_version(self, found: dict) -> dict:
+        version = found["spec"].get("version")
+        if found["kind"] == "AwsAccount" or not version:
+            return found
         return self.api.request(
             "PATCH",
-            self.api.path_of(made, "status"),
+            self.api.path_of(found, "status"),
             json={"status": {"version": version}},
             headers={"Content-Type": "application/merge-patch+json"},
         ).json()
 
-    def _gone(self) -> None:
+    def _delete(self) -> None:
         self.api.delete(API, self.base.kind, "probe")
 
     def close(self) -> None:
-        self._gone()
+        self._delete()
 
     def ask(self, edit: Edit) -> Answer:
-        creation_refusal = self._creation_refusal(edit)
+        creation_rejection = self._creation_rejection(edit)
         try:
-            edited = replace(self.api, self.made, edit.spec)
+            edited = replace(self.api, self.object, edit.spec)
         except ApiError as error:
-            return Answer(edit, error.message, error.code, creation_refusal)
-        told = without_nulls(edited["spec"])
-        # A spec that another edit of this base came to already says nothing new.
-        same = told in self.seen
-        self.seen.append(told)
+            return Answer(edit, error.message, error.code, creation_rejection)
+        stored = without_nulls(edited["spec"])
+        # A result that another edit of this base already had adds nothing.
+        unchanged = stored in self.results
+        self.results.append(stored)
         return Answer(
             edit,
-            creation_refusal=creation_refusal,
-            same=same,
-            no_way_back=self._go_back(edited),
+            creation_rejection=creation_rejection,
+            unchanged=unchanged,
+            irreversible=self._revert(edited),
         )
 
-    def _go_back(self, edited: dict) -> str:
+    def _revert(self, edited: dict) -> str:
         try:
-            self.made = self._reached(replace(self.api, self._reached(edited), self.base.spec))
+            self.object = self._with_running_version(replace(self.api, self._with_running_version(edited), self.base.spec))
             return ""
         except ApiError as error:
-            self._gone()
-            self.made = self._make()
+            self._delete()
+            self.object = self._create()
             return error.message
 
-    def _creation_refusal(self, edit: Edit) -> str:
-        """A rule may hold between an old spec and a new one only: then a new object may be what an edit must not be."""
+    def _creation_rejection(self, edit: Edit) -> str:
+        """A transition rule rejects only an edit, so a new object may have a spec that an edit must not lead to."""
         new = item(edit.kind, "probe-new", edit.spec)
         try:
             path = self.api.path(API, edit.kind)

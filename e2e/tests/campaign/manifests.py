@@ -1,4 +1,4 @@
-"""The specs that the campaign edits: together they set every field of the schema, each to what is right."""
+"""The specs that the campaign edits: together they set every field of the schema to a valid value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROLES = ("admins", "viewers", "dns", "csi", "cluster", "node", "keelson")
 
 @dataclass(frozen=True)
 class World:
-    """What a spec refers to in its account. Of the first, which no operator plays in, only the form is right."""
+    """Resources of the account that a spec references. The default values only have a valid form; no operator uses them."""
 
     account: str = "123456789012"
     name: str = "shop"
@@ -41,15 +41,15 @@ class World:
 
 @dataclass(frozen=True)
 class Base:
-    """A spec, and which of its fields are edited in it."""
+    """A spec, and which of its fields are edited."""
 
     kind: str
     name: str
     spec: dict
     samples: dict[str, list]
-    # Empty: all of them. Otherwise those of these names, with what is in them.
+    # Empty: all fields. Otherwise the fields of these names and below.
     only: tuple[str, ...] = ()
-    # The operator plays what is taken; otherwise it is only asked for at admission.
+    # Whether the operator applies accepted edits; otherwise only admission is asked.
     played: bool = True
 
     def edits(self, name: str) -> bool:
@@ -60,19 +60,17 @@ class Base:
 
 
 def bases(world: World) -> list[Base]:
-    """All of them, for objects in that account."""
+    """All bases, for objects in that account."""
     specs = [*account_specs(world), *cluster_specs(world), *node_group_specs(world)]
     samples: dict[str, dict[str, list]] = {}
     for kind, _, spec, _ in specs:
         for found in fields(spec_schema(kind), spec):
-            known = samples.setdefault(kind, {}).setdefault(found.name, [])
-            if found.there and found.value not in known and not found.name.endswith(("[]", "{}")):
-                known.append(copy.deepcopy(found.value))
+            values = samples.setdefault(kind, {}).setdefault(found.name, [])
+            if found.is_set and found.value not in values and not found.name.endswith(("[]", "{}")):
+                values.append(copy.deepcopy(found.value))
     for (kind, name), others in other_values(world).items():
         samples[kind].setdefault(name, []).extend(others)
-    return [
-        Base(kind, name, spec, samples[kind], **more) for kind, name, spec, more in specs
-    ]
+    return [Base(kind, name, spec, samples[kind], **options) for kind, name, spec, options in specs]
 
 
 Specs = list[tuple[str, str, dict, dict]]
@@ -102,7 +100,7 @@ def account_specs(world: World) -> Specs:
 
 def cluster_specs(world: World) -> Specs:
     subnets, account = list(world.subnets), {"name": world.name}
-    usual = {"region": REGION, "version": VERSION, "accountRef": account}
+    defaults = {"region": REGION, "version": VERSION, "accountRef": account}
     addons = [
         {"name": "vpc-cni", "version": "Default", "configuration": {"env": {"WARM_IP_TARGET": "2"}}, "conflicts": "Preserve"},
         {"name": "kube-proxy"},
@@ -110,7 +108,7 @@ def cluster_specs(world: World) -> Specs:
         {"name": "aws-ebs-csi-driver", "podIdentityRoleArn": world.role("csi")},
     ]
     own_network = {
-        **usual,
+        **defaults,
         "clusterName": world.name,
         "tags": {"team": "payments", "stage": "prod"},
         "changePolicy": "Automatic",
@@ -118,9 +116,7 @@ def cluster_specs(world: World) -> Specs:
         "deletionPolicy": "Delete",
         "adoptionPolicy": "Refuse",
         "suspend": False,
-        "network": {
-            "vpc": {"cidr": "10.0.0.0/16", "zoneCount": 2, "nat": "Single", "publicSubnets": True, "endpoints": ["s3"]}
-        },
+        "network": {"vpc": {"cidr": "10.0.0.0/16", "zoneCount": 2, "nat": "Single", "publicSubnets": True, "endpoints": ["s3"]}},
         "kubernetesNetwork": {"ipFamily": "IPv4", "serviceCidr": "172.20.0.0/16"},
         "oidcProvider": True,
         "pruneAddons": False,
@@ -144,7 +140,7 @@ def cluster_specs(world: World) -> Specs:
         {"principalArn": world.role("viewers"), "kubernetesGroups": ["viewers", "readers"]},
     ]
     own_control_plane = {
-        **usual,
+        **defaults,
         "network": {"existing": {"subnetIds": subnets[:2], "vpcId": world.vpc, "securityGroupIds": [world.groups[0]]}},
         "endpointAccess": {"public": True, "publicCidrs": ["203.0.113.0/24"], "private": True},
         "logging": ["api", "audit"],
@@ -157,30 +153,28 @@ def cluster_specs(world: World) -> Specs:
         "autoMode": {"nodePools": ["general-purpose", "system"]},
         "addons": [{"name": "vpc-cni"}, {"name": "kube-proxy"}],
     }
-    in_it = {
-        **usual,
+    contents = {
+        **defaults,
         "network": {"existing": {"subnetIds": subnets[:2]}},
         "access": {"authenticationMode": "ApiAndConfigMap", "prune": False, "entries": entries},
-        "podIdentities": [
-            {"namespace": "kube-system", "serviceAccount": "external-dns", "roleArn": world.role("dns")}
-        ],
+        "podIdentities": [{"namespace": "kube-system", "serviceAccount": "external-dns", "roleArn": world.role("dns")}],
         "addons": addons,
         "fargateProfiles": [{"name": "batch", "selectors": [{"namespace": "batch", "labels": {"fargate": "true"}}]}],
     }
     selector = {
-        **usual,
+        **defaults,
         "network": {"existing": {"vpcId": world.vpc, "subnetSelector": {"tags": {"tier": "private"}}}},
         "addons": [{"name": "vpc-cni"}],
     }
-    small = {**usual, "network": {"existing": {"subnetIds": subnets[:2]}}, "addons": [{"name": "vpc-cni"}]}
-    only_parts = ("endpointAccess", "logging", "secretsEncryption", "roleArn", "supportType", "controlPlaneScaling")
-    only_parts += ("zonalShift", "deletionProtection", "autoMode", "network.existing", "network")
-    in_parts = ("access", "podIdentities", "addons", "fargateProfiles")
+    small = {**defaults, "network": {"existing": {"subnetIds": subnets[:2]}}, "addons": [{"name": "vpc-cni"}]}
+    control_plane_fields = ("endpointAccess", "logging", "secretsEncryption", "roleArn", "supportType", "controlPlaneScaling")
+    control_plane_fields += ("zonalShift", "deletionProtection", "autoMode", "network.existing", "network")
+    contents_fields = ("access", "podIdentities", "addons", "fargateProfiles")
     zones = {"only": ("network.vpc.zones",), "played": False}
     return [
         ("EksCluster", "own network", own_network, {}),
-        ("EksCluster", "control plane", own_control_plane, {"only": only_parts}),
-        ("EksCluster", "what is in it", in_it, {"only": in_parts}),
+        ("EksCluster", "control plane", own_control_plane, {"only": control_plane_fields}),
+        ("EksCluster", "contents", contents, {"only": contents_fields}),
         ("EksCluster", "subnets by tags", selector, {"only": ("network",)}),
         ("EksCluster", "flux", {**small, "gitops": git_source(world)}, {"only": ("gitops",)}),
         ("EksCluster", "flux by oci", {**small, "gitops": oci_source()}, {"only": ("gitops",), "played": False}),
@@ -191,7 +185,7 @@ def cluster_specs(world: World) -> Specs:
             ("EksCluster", f"{agent} by keyless oci", {**small, "gitops": keyless(gitops)}, {"only": (f"gitops.{agent}.source.oci.verify",), "played": False})
             for agent, gitops in (("flux", oci_source()), ("argocd", argocd_by_oci()))
         ),
-        ("EksCluster", "named zones", {**usual, "network": {"vpc": {"zones": [f"{REGION}a", f"{REGION}b"]}}}, zones),
+        ("EksCluster", "named zones", {**defaults, "network": {"vpc": {"zones": [f"{REGION}a", f"{REGION}b"]}}}, zones),
         (
             "EksCluster",
             "kubeconfig",
@@ -299,8 +293,8 @@ def node_group_specs(world: World) -> Specs:
 
 
 def other_values(world: World) -> dict[tuple[str, str], list]:
-    """Right values beside those in the specs: to exchange one for, or to set what no spec has beside the rest."""
-    of_cluster = {
+    """Further valid values: to replace a value of the specs, or to set a field that no spec sets."""
+    cluster_values = {
         "region": ["eu-central-1"],
         "version": ["1.33", "1.35", "1.37"],
         "accountRef": [{"name": "other"}],
@@ -364,7 +358,7 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
             for field, value in (("oci.ref.semver", ">=1.0.0"), ("oci.ref.digest", "sha256:" + "0" * 64))
         },
     }
-    of_node_group = {
+    node_group_values = {
         "version": ["1.33", "1.35"],
         "nodeGroupName": ["other"],
         "releaseVersion": ["Pinned"],
@@ -379,7 +373,7 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
         "update.maxUnavailable": [2],
         "update.maxUnavailablePercentage": [25],
     }
-    of_account = {
+    account_values = {
         "accountId": ["210987654321"],
         "roleArn": [world.role("admins")],
         "externalId": ["guessed"],
@@ -400,6 +394,6 @@ def other_values(world: World) -> dict[tuple[str, str], list]:
     }
     return {
         (kind, name): values
-        for kind, of in (("EksCluster", of_cluster), ("NodeGroup", of_node_group), ("AwsAccount", of_account))
+        for kind, of in (("EksCluster", cluster_values), ("NodeGroup", node_group_values), ("AwsAccount", account_values))
         for name, values in of.items()
     }

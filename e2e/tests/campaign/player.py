@@ -1,4 +1,4 @@
-"""Has the operator carry out edits on a cluster of its own in an account of its own, one after the other."""
+"""Has the operator apply edits to a cluster in an account of its own, one after the other."""
 
 from __future__ import annotations
 
@@ -13,94 +13,94 @@ from keelson_harness.aws import ACCOUNT
 from keelson_harness.kubeapi import ApiError
 
 from .admission import Answer, item, replace
-from .board import Board
+from .object_cache import ObjectCache
 from .edits import Edit, edits
-from .judge import WAITS, End, Outcome, end_of, names_field
+from .judge import WAIT_REASONS, OutcomeType, Outcome, current_outcome, names_field
 from .manifests import Base, World, bases
 from .state import differences, state
-from .takes import may_stay, unexpected
+from .expected_writes import may_remain, unexpected
 
-PATIENCE = 25
-# A wait is one when it says the same for so long; by Ready's reason. What is tried again may still do.
-STEADY = dict.fromkeys(WAITS | {"Suspended"}, 1.0)
-TRIED = 5.0
+TIMEOUT = 25
+# Seconds for which a waiting state must be constant, by Ready's reason. A retry may still succeed, so it takes longer.
+STEADY_SECONDS = dict.fromkeys(WAIT_REASONS | {"Suspended"}, 1.0)
+RETRY_STEADY_SECONDS = 5.0
 PODS = {"Service": "pods.eks.amazonaws.com"}
 
 
 @dataclass
 class Player:
-    """`base` is what it edits: of its kind and name; the other objects of the account stay as they are."""
+    """Edits the object of one base, given by kind and name; the other objects of the account do not change."""
 
     on: Stage
-    board: Board
+    cache: ObjectCache
     kind: str
     base_name: str
     account: Account = None
     world: World = None
     objects: dict[str, dict] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
-    # What went wrong with the playing itself.
-    troubles: list[str] = field(default_factory=list)
+    # Errors of the test run itself.
+    errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.account = self.on.account(fresh_account())
         name = f"edits-{self.account.id[-3:]}"
-        self.world = furnish(self.account, name)
+        self.world = create_prerequisites(self.account, name)
         self.base = self._base(self.kind, self.base_name)
-        self.items = [item(base.kind, name, base.spec) for base in self._company()]
-        self.edits = {(edit.path, edit.what): edit for edit in edits(self.base)}
+        self.items = [item(base.kind, name, base.spec) for base in self._required_bases()]
+        self.edits = {(edit.path, edit.description): edit for edit in edits(self.base)}
 
     def _base(self, kind: str, name: str) -> Base:
         (found,) = [b for b in bases(self.world) if (b.kind, b.name) == (kind, name)]
         return found
 
-    def _company(self) -> list[Base]:
-        """The edited base with the least that it needs beside it."""
-        company = [self._base("AwsAccount", "whole")]
+    def _required_bases(self) -> list[Base]:
+        """The edited base and the other bases that it needs."""
+        required = [self._base("AwsAccount", "whole")]
         if self.kind == "EksCluster":
-            company.append(self.base)
+            required.append(self.base)
         else:
-            company.append(self._base("EksCluster", "subnets by tags"))
+            required.append(self._base("EksCluster", "subnets by tags"))
         if self.kind == "NodeGroup":
-            company.append(self.base)
-        elif self.base_name in ("what is in it", "own network"):
-            company.append(self._base("NodeGroup", "whole"))
-        return company
+            required.append(self.base)
+        elif self.base_name in ("contents", "own network"):
+            required.append(self._base("NodeGroup", "whole"))
+        return required
 
     @property
     def item(self) -> dict:
         (found,) = [each for each in self.items if each["kind"] == self.kind]
         return found
 
-    def make(self) -> None:
+    def create(self) -> None:
         self.on.apply(*self.items)
 
-    def await_made(self) -> None:
+    def await_created(self) -> None:
         for each in self.items:
-            self._ended(each, patience=120)
-        self.first = state(self.account, self.world.name)
+            self._await_outcome(each, timeout=120)
+        self.baseline = state(self.account, self.world.name)
 
     def _found(self, each: dict) -> dict:
         return self.on.api.get(API, each["kind"], each["metadata"]["name"])
 
-    def _ended(
-        self, each: dict, generation: int = 0, patience: float = PATIENCE, stalled: bool = True
-    ) -> tuple[End, str, str]:
-        """How its newest generation ended. stalled: whether that may be in a stall."""
+    def _await_outcome(
+        self, each: dict, generation: int = 0, timeout: float = TIMEOUT, stalled: bool = True
+    ) -> tuple[OutcomeType, str, str]:
+        """Waits for the outcome of the newest generation. stalled: whether a stall counts as an outcome."""
 
-        def steady(end: tuple[End, str, str]) -> float:
-            return STEADY.get(end[1], TRIED) if end[0] is End.WAITING else 0
+        def steady(outcome: tuple[OutcomeType, str, str]) -> float:
+            return STEADY_SECONDS.get(outcome[1], RETRY_STEADY_SECONDS) if outcome[0] is OutcomeType.WAITING else 0
 
-        def ending(item: dict) -> tuple[End, str, str] | None:
-            said = end_of(item)
-            return said if stalled or said is None or said[0] is not End.STALLED else None
+        def evaluate(item: dict) -> tuple[OutcomeType, str, str] | None:
+            outcome = current_outcome(item)
+            return outcome if stalled or outcome is None or outcome[0] is not OutcomeType.STALLED else None
 
-        end = self.board.wait(each, generation, ending, patience, steady)
-        assert end, f"no end in {patience} s: {self.on.story(each)}"
-        return end
+        outcome = self.cache.wait(each, generation, evaluate, timeout, steady)
+        assert outcome, f"no outcome in {timeout} s: {self.on.story(each)}"
+        return outcome
 
     def _write(self, spec: dict) -> int:
-        """The generation that this came to."""
+        """Replaces the spec and returns the new generation."""
         while True:
             try:
                 return replace(self.on.api, self._found(self.item), spec)["metadata"]["generation"]
@@ -109,26 +109,26 @@ class Player:
                 if error.code != 409:
                     raise
 
-    def _state_once_back(self, edit: Edit) -> tuple[dict, list[str]]:
-        """What AWS has, and how that differs from before. An account's edit gives its cluster no generation by which one could tell
-        that it was carried out, so what must go back gets a while for it."""
-        deadline = time.monotonic() + (PATIENCE if self.kind == "AwsAccount" else 0)
+    def _state_after_revert(self, edit: Edit) -> tuple[dict, list[str]]:
+        """The state of AWS, and its differences from the baseline. An edit of an account does not change its cluster's generation, so
+        there is no sign that the revert is applied: differences that must disappear get some time."""
+        deadline = time.monotonic() + (TIMEOUT if self.kind == "AwsAccount" else 0)
         while True:
             now = state(self.account, self.world.name)
-            stayed = differences(self.first, now)
-            if all(may_stay(edit, line) for line in stayed) or time.monotonic() >= deadline:
-                return now, stayed
+            changes = differences(self.baseline, now)
+            if all(may_remain(edit, line) for line in changes) or time.monotonic() >= deadline:
+                return now, changes
             time.sleep(0.2)
 
     def _restore(self) -> int:
-        """Writes the base again. The size that an autoscaler owns is set by enforcing it, as the refusal says."""
+        """Writes the base again. A size that an autoscaler owns is set by enforcing it, as the error advises."""
         try:
             return self._write(self.base.spec)
         except ApiError as error:
             if error.code != 422 or "desiredPolicy: Enforce" not in error.message:
                 raise
             enforced = {**self.base.spec["scaling"], "desiredPolicy": "Enforce"}
-            self._ended(self.item, self._write({**self.base.spec, "scaling": enforced}))
+            self._await_outcome(self.item, self._write({**self.base.spec, "scaling": enforced}))
             return self._write(self.base.spec)
 
     def play(self, answers: list[Answer]) -> None:
@@ -136,74 +136,74 @@ class Player:
             try:
                 self.outcomes.append(self._play(answer))
             except Exception as error:
-                told = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
-                self.troubles.append(f"{answer.edit}: {told}")
-                if not self._back():
+                details = str(error) if isinstance(error, AssertionError) else traceback.format_exc()
+                self.errors.append(f"{answer.edit}: {details}")
+                if not self._recover():
                     return
 
     def _play(self, answer: Answer) -> Outcome:
-        edit = self._own(answer.edit)
-        began, mark = time.monotonic(), self.on.mark()
+        edit = self._own_edit(answer.edit)
+        start, mark = time.monotonic(), self.on.mark()
         try:
             generation = self._write(edit.spec)
         except ApiError as error:
-            # Of what is there, some is refused that a new object may have.
-            outcome = Outcome(edit, End.REFUSED, "", error.message)
+            # An existing resource may forbid an edit that admission accepted for the probe.
+            outcome = Outcome(edit, OutcomeType.REJECTED, "", error.message)
             if error.code != 422 or not names_field(error.message, edit):
-                outcome.faults.append(f"refused without naming the field: {error.message}")
-            self._ended(self.item)
+                outcome.faults.append(f"rejected without naming the field: {error.message}")
+            self._await_outcome(self.item)
             return outcome
-        outcome = Outcome(edit, *self._ends(generation))
-        if outcome.end is End.STALLED and not names_field(outcome.message, edit):
+        outcome = Outcome(edit, *self._outcome_of(generation))
+        if outcome.type is OutcomeType.STALLED and not names_field(outcome.message, edit):
             outcome.faults.append(f"the message does not name the field: {outcome.message}")
-        if not answer.no_way_back:
-            self._ends(self._restore(), denial=False)
-            now, stayed = self._state_once_back(edit)
-            outcome.stays = [line for line in stayed if may_stay(edit, line)]
-            outcome.faults += [f"not as before: {line}" for line in stayed if not may_stay(edit, line)]
-            self.first = now
-        outcome.seconds = time.monotonic() - began
+        if not answer.irreversible:
+            self._outcome_of(self._restore(), denial=False)
+            now, changes = self._state_after_revert(edit)
+            outcome.remaining = [line for line in changes if may_remain(edit, line)]
+            outcome.faults += [f"not reverted: {line}" for line in changes if not may_remain(edit, line)]
+            self.baseline = now
+        outcome.seconds = time.monotonic() - start
         outcome.writes = actions(self.on.writes(mark, self.account.id))
-        outcome.faults += [f"a write that it does not take: {write}" for write in unexpected(edit, outcome.writes)]
+        outcome.faults += [f"unexpected write: {write}" for write in unexpected(edit, outcome.writes)]
         return outcome
 
-    def _ends(self, generation: int, denial: bool = True) -> tuple[End, str, str]:
-        """Of the edited object; of an account, of what its cluster comes to with it."""
-        end = self._ended(self.item, generation)
+    def _outcome_of(self, generation: int, denial: bool = True) -> tuple[OutcomeType, str, str]:
+        """The outcome of the edited object; for an account, the outcome of its cluster."""
+        outcome = self._await_outcome(self.item, generation)
         if self.kind != "AwsAccount":
-            return end
+            return outcome
         cluster, mark = self.items[1], self.on.mark()
         self.on.api.patch(
             API, "EksCluster", self.world.name, {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(mark)}}}
         )
-        until(lambda: self._looked(mark) or (denial and self._denied(cluster)), PATIENCE, "a look at its cluster")
-        # What the cluster said before the look is not its answer.
-        of_cluster = self._ended(cluster, stalled=denial)
-        return of_cluster if of_cluster[0] is not End.APPLIED else end
+        until(lambda: self._reconciled(mark) or (denial and self._denied(cluster)), TIMEOUT, "a reconcile of its cluster")
+        # The cluster's status from before this reconcile does not count.
+        cluster_outcome = self._await_outcome(cluster, stalled=denial)
+        return cluster_outcome if cluster_outcome[0] is not OutcomeType.APPLIED else outcome
 
-    def _looked(self, mark: int) -> bool:
+    def _reconciled(self, mark: int) -> bool:
         return any(call["action"] == "DescribeCluster" for call in self.on.calls(mark, self.account.id))
 
     def _denied(self, cluster: dict) -> bool:
-        found = end_of(self._found(cluster))
-        return found is not None and found[0] is End.STALLED
+        found = current_outcome(self._found(cluster))
+        return found is not None and found[0] is OutcomeType.STALLED
 
-    def _own(self, edit: Edit) -> Edit:
+    def _own_edit(self, edit: Edit) -> Edit:
         """The same edit of this account's spec."""
-        return self.edits[edit.path, edit.what]
+        return self.edits[edit.path, edit.description]
 
-    def _back(self) -> bool:
+    def _recover(self) -> bool:
         try:
-            self._ended(self.item, self._restore())
-            self.first = state(self.account, self.world.name)
+            self._await_outcome(self.item, self._restore())
+            self.baseline = state(self.account, self.world.name)
             return True
         except Exception as error:
-            self.troubles.append(f"no way back: {error}")
+            self.errors.append(f"cannot revert: {error}")
             return False
 
 
-def furnish(account: Account, name: str) -> World:
-    """What the specs refer to."""
+def create_prerequisites(account: Account, name: str) -> World:
+    """Creates the resources that the specs reference."""
     ec2, iam = account.ec2, account.iam
     account.role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess", external_id="fleet-6f1e")
     account.cluster_role("cluster")
@@ -220,7 +220,7 @@ def furnish(account: Account, name: str) -> World:
     groups = [
         ec2.create_security_group(GroupName=f"g{n}", Description="of others", VpcId=vpc)["GroupId"] for n in (1, 2)
     ]
-    made = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"InstanceType": "m7i.large"})
-    template = made["LaunchTemplate"]["LaunchTemplateId"]
+    created = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"InstanceType": "m7i.large"})
+    template = created["LaunchTemplate"]["LaunchTemplateId"]
     ec2.create_launch_template_version(LaunchTemplateId=template, LaunchTemplateData={"InstanceType": "m7i.xlarge"})
     return World(account.id, name, vpc, tuple(subnets), tuple(groups), template)

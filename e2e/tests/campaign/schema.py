@@ -1,4 +1,4 @@
-"""The CRDs' schema, walked along a spec: every field, with what the spec has there. Pure but for reading crds/."""
+"""Walks the CRDs' schema along a spec: every field, with its value in the spec. Pure, except for reading crds/."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from keelson_harness.kubeapi import documents
 from keelson_harness.places import CRDS
 
-# What a spec has where it has nothing; None is YAML's null.
+# The value of a field that a spec does not set; None is YAML's null.
 ABSENT = object()
 Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field, an item of a list or a value of a map, at a place in one spec."""
+    """A field, an item of a list or a value of a map, at a path in one spec."""
 
     path: Path
-    # The path with every item and every key of a map alike: `addons[].version`, `tags{}`.
+    # The path without indexes and map keys: `addons[].version`, `tags{}`.
     name: str
     schema: dict
     value: object
 
     @property
-    def there(self) -> bool:
+    def is_set(self) -> bool:
         return self.value is not ABSENT
 
     @property
@@ -48,7 +48,7 @@ def spec_schema(kind: str) -> dict:
 
 
 def fields(schema: dict, value: object, path: Path = (), name: str = "") -> Iterator[Field]:
-    """Every field below `value`, parents first. Of a list its first item, of a map its first key."""
+    """Every field below `value`, parents first; only the first item of a list and the first key of a map."""
     if isinstance(value, dict) and "properties" in schema:
         for key, child in schema["properties"].items():
             inner = f"{name}.{key}".lstrip(".")
@@ -67,7 +67,7 @@ def _field(schema: dict, value: object, path: Path, name: str) -> Iterator[Field
 
 
 def names(schema: dict, name: str = "") -> set[str]:
-    """Names of all fields that the schema knows."""
+    """Names of all fields in the schema."""
     found: set[str] = set()
     for key, child in schema.get("properties", {}).items():
         inner = f"{name}.{key}".lstrip(".")

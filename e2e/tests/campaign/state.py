@@ -1,15 +1,15 @@
-"""All that is in an account as boto3 tells it, but for times and the ids of what may come and go. No I/O but reads of AWS."""
+"""The state of an account from boto3, without times and without ids of resources that may be recreated. Only reads AWS."""
 
 from __future__ import annotations
 
 from fleet.account import RESOURCE, Account
 
-# Of these only the number counts: what asks for one anew gets a new id.
-NAMELESS = ("natGateways", "addresses", "vpcEndpoints", "networkInterfaces", "instances", "autoScalingGroups", "volumes")
-# How the names of the roles begin that the operator makes.
-MADE = "keelson-"
-# Said anew each time.
-TOLD = {
+# Only the number of these is compared: a recreated one has a new id.
+COUNTED_ONLY = ("natGateways", "addresses", "vpcEndpoints", "networkInterfaces", "instances", "autoScalingGroups", "volumes")
+# Prefix of the roles that the operator creates.
+ROLE_PREFIX = "keelson-"
+# Fields that change without an edit.
+VOLATILE_FIELDS = {
     *("createdAt", "modifiedAt", "health", "status", "resources", "podIdentityAssociations", "issues"),
     *("platformVersion", "addonArn", "nodegroupArn", "fargateProfileArn", "ResponseMetadata"),
 }
@@ -20,58 +20,58 @@ def state(account: Account, cluster: str) -> dict:
     found: dict = {"inventory": inventory(account), "ec2": ec2_tags(account), "roles": roles(account)}
     if cluster not in eks.list_clusters()["clusters"]:
         return found
-    of = {"clusterName": cluster}
-    found["cluster"] = told(eks.describe_cluster(name=cluster)["cluster"])
+    key = {"clusterName": cluster}
+    found["cluster"] = comparable(eks.describe_cluster(name=cluster)["cluster"])
     found["nodegroups"] = {
-        name: told(eks.describe_nodegroup(nodegroupName=name, **of)["nodegroup"])
-        for name in eks.list_nodegroups(**of)["nodegroups"]
+        name: comparable(eks.describe_nodegroup(nodegroupName=name, **key)["nodegroup"])
+        for name in eks.list_nodegroups(**key)["nodegroups"]
     }
     found["addons"] = {
-        name: addon(eks, cluster, name) for name in eks.list_addons(**of)["addons"]
+        name: addon(eks, cluster, name) for name in eks.list_addons(**key)["addons"]
     }
     found["fargateProfiles"] = {
-        name: told(eks.describe_fargate_profile(fargateProfileName=name, **of)["fargateProfile"])
-        for name in eks.list_fargate_profiles(**of)["fargateProfileNames"]
+        name: comparable(eks.describe_fargate_profile(fargateProfileName=name, **key)["fargateProfile"])
+        for name in eks.list_fargate_profiles(**key)["fargateProfileNames"]
     }
     found["accessEntries"] = {
-        arn: access_entry(eks, cluster, arn) for arn in eks.list_access_entries(**of)["accessEntries"]
+        arn: access_entry(eks, cluster, arn) for arn in eks.list_access_entries(**key)["accessEntries"]
     }
     found["podIdentities"] = pod_identities(eks, cluster)
     return found
 
 
-def told(described: object) -> object:
-    """Without what is said anew each time; lists sorted, as none here has an order that AWS keeps."""
+def comparable(described: object) -> object:
+    """Without volatile fields; lists sorted, as AWS keeps no order in any of them."""
     if isinstance(described, dict):
-        return {key: told(value) for key, value in described.items() if key not in TOLD}
+        return {key: comparable(value) for key, value in described.items() if key not in VOLATILE_FIELDS}
     if isinstance(described, list):
-        return sorted(map(told, described), key=repr)
+        return sorted(map(comparable, described), key=repr)
     return described
 
 
 def inventory(account: Account) -> dict:
     return {
-        kind: len(ids) if kind in NAMELESS else ids for kind, ids in account.inventory().items()
+        kind: len(ids) if kind in COUNTED_ONLY else ids for kind, ids in account.inventory().items()
     }
 
 
 def ec2_tags(account: Account) -> dict:
-    """Tags by the key that we gave each; and its id, where that must stay."""
+    """Tags by Keelson's resource key, with the id where it must not change."""
     found = {}
     for id_, tags in account.tagged().items():
         prefix = id_.partition("-")[0]
-        stays = prefix in ("vpc", "subnet", "igw", "rtb", "sg")
-        found[tags[RESOURCE]] = {"id": id_ if stays else prefix, "tags": tags}
+        fixed = prefix in ("vpc", "subnet", "igw", "rtb", "sg")
+        found[tags[RESOURCE]] = {"id": id_ if fixed else prefix, "tags": tags}
     return found
 
 
 def roles(account: Account) -> dict:
-    """Those that the operator made; of all others the inventory tells whether they are there."""
+    """Roles that the operator created; the inventory covers the existence of all others."""
     iam = account.iam
     found = {}
     for role in iam.list_roles()["Roles"]:
         name = role["RoleName"]
-        if not name.startswith(MADE):
+        if not name.startswith(ROLE_PREFIX):
             continue
         attached = iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]
         described = iam.get_role(RoleName=name)["Role"]
@@ -85,13 +85,13 @@ def roles(account: Account) -> dict:
 
 def addon(eks, cluster: str, name: str) -> dict:
     described = eks.describe_addon(clusterName=cluster, addonName=name)["addon"]
-    return {**told(described), "podIdentities": len(described.get("podIdentityAssociations", []))}
+    return {**comparable(described), "podIdentities": len(described.get("podIdentityAssociations", []))}
 
 
 def access_entry(eks, cluster: str, arn: str) -> dict:
-    of = {"clusterName": cluster, "principalArn": arn}
-    entry = eks.describe_access_entry(**of)["accessEntry"]
-    policies = eks.list_associated_access_policies(**of)["associatedAccessPolicies"]
+    key = {"clusterName": cluster, "principalArn": arn}
+    entry = eks.describe_access_entry(**key)["accessEntry"]
+    policies = eks.list_associated_access_policies(**key)["associatedAccessPolicies"]
     scopes = {policy["policyArn"]: policy["accessScope"] for policy in policies}
     return {"kubernetesGroups": entry["kubernetesGroups"], "tags": entry["tags"], "policies": scopes}
 
@@ -99,14 +99,14 @@ def access_entry(eks, cluster: str, arn: str) -> dict:
 def pod_identities(eks, cluster: str) -> dict:
     found = {}
     for listed in eks.list_pod_identity_associations(clusterName=cluster)["associations"]:
-        of = {"clusterName": cluster, "associationId": listed["associationId"]}
-        described = eks.describe_pod_identity_association(**of)["association"]
+        key = {"clusterName": cluster, "associationId": listed["associationId"]}
+        described = eks.describe_pod_identity_association(**key)["association"]
         found[f"{listed['namespace']}/{listed['serviceAccount']}"] = described["roleArn"]
     return found
 
 
 def differences(before: object, after: object, path: str = "") -> list[str]:
-    """Each place where they differ, as `cluster.logging: was ..., is ...`."""
+    """Each difference, as `cluster.logging: was ..., is ...`."""
     if isinstance(before, dict) and isinstance(after, dict):
         return [
             line

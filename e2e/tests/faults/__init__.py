@@ -1,4 +1,4 @@
-"""Scenes of AWS failing, each in an account of its own under one operator; `test_faults.py` plays and judges them."""
+"""Scenarios of AWS failures, each in an account of its own under one operator; `test_faults.py` runs and checks them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fleet.manifests import account, cluster, node_group
 from fleet.stage import Stage
 from keelson_harness.aws import ACCOUNT
 
-# The least that makes a cluster: a fault in one of its calls is all that differs from scene to scene.
+# A minimal cluster: scenarios differ only in the calls that fail.
 SMALL = {"network": {"vpc": {"zoneCount": 2, "nat": "None"}}, "addons": [], "oidcProvider": False}
 
 
 @dataclass(frozen=True)
 class Scene:
-    """`match` (beside the account) and `then` are rules of the emulator's faults."""
+    """Pairs of `match` (without the account) and `then`: fault rules of the emulator."""
 
     name: str
     rules: tuple[tuple[dict, dict], ...]
@@ -25,7 +25,7 @@ class Scene:
 
 @dataclass
 class Played:
-    """A scene on the stage."""
+    """A scenario that has been started."""
 
     scene: Scene
     account: Account
@@ -39,14 +39,14 @@ class Played:
 
 
 def play(on: Stage, scene: Scene) -> Played:
-    """Makes the account, arms the faults, applies the objects."""
-    theirs = on.account(fresh_account())
+    """Creates the account, adds the fault rules, applies the objects."""
+    aws_account = on.account(fresh_account())
     operator = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
-    role = theirs.role("keelson", operator, "AdministratorAccess")
+    role = aws_account.role("keelson", operator, "AdministratorAccess")
     rules = [
-        on.aws.add_fault({"account": theirs.id, **match}, then) for match, then in scene.rules
+        on.aws.add_fault({"account": aws_account.id, **match}, then) for match, then in scene.rules
     ]
-    made = cluster(scene.name, accountRef={"name": scene.name}, **scene.spec)
+    item = cluster(scene.name, accountRef={"name": scene.name}, **scene.spec)
     nodes = node_group(scene.name, scaling={"min": 1, "max": 2}) if scene.nodes else None
-    on.apply(account(scene.name, theirs.id, roleArn=role), made, *([nodes] if nodes else []))
-    return Played(scene, theirs, made, nodes, rules)
+    on.apply(account(scene.name, aws_account.id, roleArn=role), item, *([nodes] if nodes else []))
+    return Played(scene, aws_account, item, nodes, rules)

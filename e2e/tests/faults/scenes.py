@@ -1,10 +1,10 @@
-"""The scenes: what AWS does wrong, as the rules of the emulator."""
+"""The scenarios: failures of AWS, as fault rules of the emulator."""
 
 from __future__ import annotations
 
 from . import SMALL, Scene
 
-# With NAT, which the others leave out for speed.
+# With NAT, which the others omit for speed.
 WITH_NAT = {**SMALL, "network": {"vpc": {"zoneCount": 2}}}
 WITH_COREDNS = {**SMALL, "addons": [{"name": "coredns"}]}
 OUTAGE = {"error": {"code": "InternalError", "message": "An internal error has occurred", "status": 500}}
@@ -13,17 +13,17 @@ THROTTLED_EKS = {"error": {"code": "ThrottlingException", "message": "Rate excee
 NOT_YET = "Role could not be assumed because the trusted entity is not correct"
 
 
-def issue(code: str, message: str, **more: str) -> dict:
-    return {"health_issue": {"code": code, "message": message}, **more}
+def issue(code: str, message: str, **fields: str) -> dict:
+    return {"health_issue": {"code": code, "message": message}, **fields}
 
 
-def refused(code: str, message: str, status: int = 400) -> dict:
+def error_response(code: str, message: str, status: int = 400) -> dict:
     return {"error": {"code": code, "message": message, "status": status}}
 
 
 SCENES = [
     Scene("quiet", ()),
-    # These three until the test ends them.
+    # These three last until the test removes the rules.
     Scene("throttled-ec2", (({"service": "ec2"}, THROTTLED_EC2),)),
     Scene("throttled-eks", (({"service": "eks"}, THROTTLED_EKS),), nodes=True),
     Scene("outage", (({}, OUTAGE),)),
@@ -33,7 +33,7 @@ SCENES = [
         (
             (
                 {"action": "CreateCluster", "times": 3},
-                refused("InvalidParameterException", NOT_YET),
+                error_response("InvalidParameterException", NOT_YET),
             ),
         ),
     ),
@@ -96,7 +96,7 @@ SCENES = [
         (
             (
                 {"action": "CreateVpc"},
-                refused("VpcLimitExceeded", "The maximum number of VPCs has been reached."),
+                error_response("VpcLimitExceeded", "The maximum number of VPCs has been reached."),
             ),
         ),
     ),
@@ -105,7 +105,7 @@ SCENES = [
         (
             (
                 {"action": "CreateSubnet"},
-                refused("UnauthorizedOperation", "You are not authorized to perform this operation.", 403),
+                error_response("UnauthorizedOperation", "You are not authorized to perform this operation.", 403),
             ),
         ),
     ),

@@ -1,4 +1,4 @@
-"""The newest of every object of ours, by one watch for each kind: many wait for their own without asking again and again."""
+"""The newest version of every Keelson object, by one watch per kind: many threads wait for their objects without polling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keelson_harness.kubeapi import KubeApi
 KINDS = ("EksCluster", "NodeGroup", "AwsAccount")
 
 
-class Board:
+class ObjectCache:
     def __init__(self, api: KubeApi):
         self._api = api
         self._newest: dict[tuple[str, str], dict] = {}
@@ -22,7 +22,7 @@ class Board:
             threading.Thread(target=self._watch, args=(kind,), daemon=True).start()
 
     def close(self) -> None:
-        """The API server may go: the watches end with it."""
+        """The API server may stop from now on, which ends the watches."""
         self._closed = True
 
     def _watch(self, kind: str) -> None:
@@ -35,20 +35,20 @@ class Board:
             if not self._closed:
                 raise
 
-    def wait(self, item: dict, generation: int, end: Callable[[dict], object], seconds: float, steady: Callable) -> object:
-        """What `end` says of the object, of that generation or a newer one, once it says the same for `steady(end)`
-        seconds. None when that does not come in time."""
+    def wait(self, item: dict, generation: int, evaluate: Callable[[dict], object], seconds: float, steady: Callable) -> object:
+        """The result of `evaluate` for the object at that generation or a newer one, once it is constant for `steady(result)` seconds.
+        None if that does not happen in time."""
         key = item["kind"], item["metadata"]["name"]
         deadline = time.monotonic() + seconds
         since, last = time.monotonic(), None
         with self._changed:
             while (now := time.monotonic()) < deadline:
                 found = self._newest.get(key)
-                said = end(found) if found and found["metadata"]["generation"] >= generation else None
-                if said != last:
-                    since, last = now, said
-                left = since + steady(said) - now if said else deadline - now
-                if said and left <= 0:
-                    return said
+                result = evaluate(found) if found and found["metadata"]["generation"] >= generation else None
+                if result != last:
+                    since, last = now, result
+                left = since + steady(result) - now if result else deadline - now
+                if result and left <= 0:
+                    return result
                 self._changed.wait(min(left, deadline - now))
         return None

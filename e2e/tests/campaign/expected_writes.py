@@ -1,4 +1,4 @@
-"""What an edit of each field may write to AWS, and what may stay of it when it is taken back. Pure: tables."""
+"""The AWS writes that an edit of each field may cause, and what may remain in AWS after its revert. Pure: tables."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ADDONS = "eks:(Create|Update|Delete)Addon"
 ENTRIES = "eks:(Create|Update|Delete)AccessEntry|eks:(Associate|Disassociate)AccessPolicy"
 IDENTITIES = r"eks:\w+PodIdentityAssociation"
 TAGS = r"ec2:(Create|Delete)Tags|\w+:(Tag|Untag)\w+"
-MADE_ROLE = "iam:CreateRole|iam:AttachRolePolicy"
+CREATE_ROLE = "iam:CreateRole|iam:AttachRolePolicy"
 GATEWAYS = "ec2:(AllocateAddress|ReleaseAddress|CreateNatGateway|DeleteNatGateway|ReplaceRoute|CreateRoute|DeleteRoute)"
 ENDPOINTS = r"ec2:(Create|Modify)VpcEndpoint|ec2:DeleteVpcEndpoints|ec2:(Create|Delete)SecurityGroup|ec2:AuthorizeSecurityGroupIngress"
 
-# By kind and field. A field that is not here takes no write at all, and none makes or deletes a VPC, a subnet, a cluster, a node
-# group or what else it does not itself add or remove.
+# By kind and field. A field that is not listed causes no write at all; no field creates or deletes a VPC, a subnet, a cluster, a node
+# group or any other resource that the edit itself does not add or remove.
 WRITES = {
     "EksCluster": {
         "tags": TAGS,
@@ -31,14 +31,14 @@ WRITES = {
         "controlPlaneScaling": UPDATE_CLUSTER,
         "zonalShift": UPDATE_CLUSTER,
         "deletionProtection": UPDATE_CLUSTER,
-        "autoMode": f"{UPDATE_CLUSTER}|{MADE_ROLE}",
+        "autoMode": f"{UPDATE_CLUSTER}|{CREATE_ROLE}",
         "access.authenticationMode": UPDATE_CLUSTER,
         "access": f"{ENTRIES}|{UPDATE_CLUSTER}",
         "oidcProvider": r"iam:\w+OpenIDConnectProvider",
         "podIdentities": IDENTITIES,
         "addons": f"{ADDONS}|{IDENTITIES}",
         "pruneAddons": "eks:DeleteAddon",
-        "fargateProfiles": f"eks:(Create|Delete)FargateProfile|{MADE_ROLE}",
+        "fargateProfiles": f"eks:(Create|Delete)FargateProfile|{CREATE_ROLE}",
         "version": "eks:UpdateClusterVersion|eks:UpdateAddon|eks:UpdateNodegroupVersion",
     },
     "NodeGroup": {
@@ -57,9 +57,9 @@ WRITES = {
     "AwsAccount": {"tags": TAGS, "enforcedTags": TAGS, "permissionsBoundaryArn": "iam:PutRolePermissionsBoundary"},
 }
 
-# Of most fields nothing is taken away because a spec no longer names it: a field that is absent is not managed. Tags go, and policies
-# of the role that we made. By kind and field, what is then as the edit left it. Whatever else differs from before is a fault.
-STAYS = {
+# Removing most fields from a spec reverts nothing in AWS: an absent field is not managed. Exceptions are tags, and policies of the role
+# that Keelson created. By kind and field, the differences that may remain. Any other difference is a defect.
+MAY_REMAIN = {
     "EksCluster": {
         "network.existing.securityGroupIds": r"cluster\.resourcesVpcConfig\.securityGroupIds",
         "network": r"cluster\.resourcesVpcConfig\.securityGroupIds",
@@ -69,16 +69,16 @@ STAYS = {
         "zonalShift": r"cluster\.zonalShiftConfig",
         "deletionProtection": r"cluster\.deletionProtection",
         "autoMode": r"cluster\.(computeConfig|storageConfig|kubernetesNetworkConfig\.elasticLoadBalancing)|inventory\.roles|roles\.",
-        # Without pruning; and a version that EKS has since made its default is not gone back from.
+        # Without pruning; and a version that has become EKS's default is not downgraded.
         "addons": r"addons\.|inventory\.addons|podIdentities\.",
         "pruneAddons": r"addons\.|inventory\.addons",
         "access.entries": r"accessEntries\.",
-        # The role, and the entry that EKS makes for it.
+        # The role, and the access entry that EKS creates for it.
         "fargateProfiles": r"roles\.\S+-fargate|inventory\.roles|accessEntries\.\S+-fargate",
     },
     "NodeGroup": {
         "labels": r"nodegroups\.\S+\.labels\.",
-        # The size is an autoscaler's once it was moved into the bounds.
+        # Once moved into the bounds, the size is owned by an autoscaler.
         "scaling": r"nodegroups\.\S+\.scalingConfig\.desiredSize|inventory\.(instances|networkInterfaces|volumes)",
         "update": r"nodegroups\.\S+\.updateConfig\.",
     },
@@ -91,11 +91,11 @@ def within(name: str, field: str) -> bool:
 
 
 def unexpected(edit: Edit, writes: list[str]) -> list[str]:
-    """Writes that the edited field does not take."""
-    taken = [pattern for field, pattern in WRITES[edit.kind].items() if within(edit.name, field)]
-    return [write for write in writes if not any(re.match(rf"({pattern})\b", write) for pattern in taken)]
+    """Writes that the edited field must not cause."""
+    expected = [pattern for field, pattern in WRITES[edit.kind].items() if within(edit.name, field)]
+    return [write for write in writes if not any(re.match(rf"({pattern})\b", write) for pattern in expected)]
 
 
-def may_stay(edit: Edit, difference: str) -> bool:
-    patterns = [pattern for field, pattern in STAYS[edit.kind].items() if within(edit.name, field)]
+def may_remain(edit: Edit, difference: str) -> bool:
+    patterns = [pattern for field, pattern in MAY_REMAIN[edit.kind].items() if within(edit.name, field)]
     return any(re.match(pattern, difference) for pattern in patterns)
