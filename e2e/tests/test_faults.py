@@ -1,4 +1,4 @@
-"""AWS fails in the ways it does, and the operator goes on: all scenes at once, each in its account, under one operator."""
+"""Failures of AWS: the operator recovers from them. All scenes run concurrently, each in its own account, under one operator."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fleet.stage import Stage, stage, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
-STORM_SECONDS = 8
+OUTAGE_SECONDS = 8
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +36,13 @@ def calls(on: Stage, scene: Played, action: str) -> list[dict]:
     return [c for c in on.calls(0, scene.account.id) if c["action"] == action]
 
 
-def made(on: Stage, scene: Played, action: str) -> int:
-    """How often it was called and went well."""
+def succeeded_calls(on: Stage, scene: Played, action: str) -> int:
+    """How many calls of the action succeeded."""
     return sum(call["status"] < 400 for call in calls(on, scene, action))
 
 
-# Reason of the Ready condition, and what the message names, by scene.
-STORMS = {
+# Reason of the Ready condition, and text that its message contains, by scene.
+OUTAGES = {
     "outage": ("AwsError", "internal error"),
     "throttled-ec2": ("Throttled", "RequestLimitExceeded"),
     "throttled-eks": ("Throttled", "ThrottlingException"),
@@ -50,42 +50,42 @@ STORMS = {
 
 
 @pytest.fixture(scope="module")
-def storms(on, played) -> dict[str, tuple[dict, int]]:
-    """Waits all three out: their conditions, and how many calls each saw in its last seconds."""
-    told = {
+def outages(on, played) -> dict[str, tuple[dict, int]]:
+    """Waits for the conditions of all three, counts the calls of a few seconds under each, then ends the failures."""
+    reported = {
         name: on.await_condition(played[name].cluster, status="False", reason=reason, timeout=30)
-        for name, (reason, _) in STORMS.items()
+        for name, (reason, _) in OUTAGES.items()
     }
     mark = on.mark()
-    time.sleep(STORM_SECONDS)
-    asked = {name: len(on.calls(mark, played[name].account.id)) for name in STORMS}
-    for name in STORMS:
-        end(on, played[name])
-    return {name: (told[name], asked[name]) for name in STORMS}
+    time.sleep(OUTAGE_SECONDS)
+    call_counts = {name: len(on.calls(mark, played[name].account.id)) for name in OUTAGES}
+    for name in OUTAGES:
+        end_faults(on, played[name])
+    return {name: (reported[name], call_counts[name]) for name in OUTAGES}
 
 
-def end(on: Stage, scene: Played) -> None:
+def end_faults(on: Stage, scene: Played) -> None:
     for rule in scene.rules:
         on.aws.control("DELETE", "faults", params={"id": rule})
 
 
-@pytest.mark.parametrize("name", STORMS)
-def test_a_storm_is_told_makes_no_hot_loop_and_passes(on, played, storms, name):
-    found, asked = storms[name]
-    assert STORMS[name][1].lower() in conditions(found)["Ready"]["message"].lower()
-    assert asked < 4 * STORM_SECONDS, f"{asked} calls in {STORM_SECONDS} s"
+@pytest.mark.parametrize("name", OUTAGES)
+def test_aws_outage_or_throttling_is_reported_without_hot_loop_and_recovers(on, played, outages, name):
+    found, call_counts = outages[name]
+    assert OUTAGES[name][1].lower() in conditions(found)["Ready"]["message"].lower()
+    assert call_counts < 4 * OUTAGE_SECONDS, f"{call_counts} calls in {OUTAGE_SECONDS} s"
     on.ready(*played[name].items, timeout=60)
     counts = played[name].account.counts()
     assert (counts["vpcs"], counts["subnets"], counts["clusters"]) == (1, 4, 1)
 
 
-def test_one_account_in_trouble_holds_up_no_other(on, played):
+def test_failing_account_does_not_delay_other_accounts(on, played):
     on.ready(played["quiet"].cluster, timeout=30)
     started = conditions(on.api.get(*key_of(played["quiet"].cluster)))["Ready"]
     assert started["status"] == "True"
 
 
-def test_a_role_that_eks_does_not_see_yet_is_tried_again(on, played):
+def test_role_not_yet_visible_to_eks_is_retried(on, played):
     scene = played["role-not-visible"]
     on.ready(scene.cluster, timeout=60)
     assert len(calls(on, scene, "CreateCluster")) == 4
@@ -93,7 +93,7 @@ def test_a_role_that_eks_does_not_see_yet_is_tried_again(on, played):
     assert [e["note"] for e in warnings if "trusted entity" in e["note"]] == []
 
 
-def test_a_nat_gateway_that_failed_is_replaced_and_its_address_used_again(on, played):
+def test_failed_nat_gateway_is_replaced_and_reuses_its_elastic_ip(on, played):
     scene = played["nat-failed"]
     on.ready(scene.cluster, timeout=60)
     ec2 = scene.account.ec2
@@ -102,24 +102,24 @@ def test_a_nat_gateway_that_failed_is_replaced_and_its_address_used_again(on, pl
     (address,) = ec2.describe_addresses()["Addresses"]
     used = gateways["available"]["NatGatewayAddresses"][0]["AllocationId"]
     assert used == address["AllocationId"]
-    assert made(on, scene, "AllocateAddress") == 1 and made(on, scene, "CreateNatGateway") == 2
-    ways = [
+    assert succeeded_calls(on, scene, "AllocateAddress") == 1 and succeeded_calls(on, scene, "CreateNatGateway") == 2
+    nat_gateway_ids = [
         route["NatGatewayId"]
         for table in ec2.describe_route_tables()["RouteTables"]
         for route in table["Routes"]
         if route.get("NatGatewayId")
     ]
-    assert set(ways) == {gateways["available"]["NatGatewayId"]}
+    assert set(nat_gateway_ids) == {gateways["available"]["NatGatewayId"]}
 
 
-def test_a_node_group_that_failed_by_iam_throttling_is_made_again(on, played):
+def test_node_group_failed_by_iam_throttling_is_recreated(on, played):
     scene = played["nodes-iam-throttled"]
     on.ready(*scene.items, timeout=60)
-    assert made(on, scene, "CreateNodegroup") == 2 and made(on, scene, "DeleteNodegroup") == 1
+    assert succeeded_calls(on, scene, "CreateNodegroup") == 2 and succeeded_calls(on, scene, "DeleteNodegroup") == 1
     assert scene.account.counts()["nodegroups"] == 1
 
 
-def test_no_capacity_is_a_condition_and_the_network_stays(on, played):
+def test_insufficient_capacity_sets_condition_and_keeps_network(on, played):
     scene = played["no-capacity"]
     found = on.await_condition(
         scene.nodes, status="False", reason="InsufficientCapacity", timeout=60
@@ -127,10 +127,10 @@ def test_no_capacity_is_a_condition_and_the_network_stays(on, played):
     assert "m7i.large" in conditions(found)["Ready"]["message"]
     on.ready(scene.cluster)
     assert scene.account.counts()["subnets"] == 4
-    assert made(on, scene, "CreateNodegroup") == 1, "it is made again by itself"
+    assert succeeded_calls(on, scene, "CreateNodegroup") == 1, "it is created again automatically"
 
 
-def test_an_addon_that_is_degraded_is_waited_for_with_its_issue_in_status(on, played):
+def test_degraded_addon_is_awaited_and_its_issue_is_in_status(on, played):
     scene = played["addon-degraded"]
     version, kind, name, _ = key_of(scene.cluster)
     degraded = on.api.wait(
@@ -144,50 +144,50 @@ def test_an_addon_that_is_degraded_is_waited_for_with_its_issue_in_status(on, pl
     assert addon["issues"][0]["code"] == "InsufficientNumberOfReplicas"
     found = on.await_condition(scene.cluster, "AddonsReady", "False", timeout=20)
     assert "coredns" in conditions(found)["AddonsReady"]["message"]
-    # More nodes, on which its replicas find room.
+    # More nodes, with room for its replicas.
     more = node_group(name, f"{name}-more", scaling={"min": 1, "max": 1})
     on.apply(more)
     on.ready(scene.cluster, more, timeout=60)
-    assert made(on, scene, "CreateAddon") == 1 and made(on, scene, "DeleteAddon") == 0
+    assert succeeded_calls(on, scene, "CreateAddon") == 1 and succeeded_calls(on, scene, "DeleteAddon") == 0
 
 
-def test_a_cluster_that_failed_says_why_and_is_not_made_again_by_itself(on, played):
+def test_failed_cluster_reports_cause_and_is_not_recreated_automatically(on, played):
     scene = played["cluster-failed"]
     found = on.await_condition(scene.cluster, "Stalled", timeout=60)
     ready = conditions(found)["Ready"]
     assert ready["status"] == "False" and "the control plane did not come up" in ready["message"]
     time.sleep(3)
-    assert made(on, scene, "CreateCluster") == 1 and made(on, scene, "DeleteCluster") == 0
+    assert succeeded_calls(on, scene, "CreateCluster") == 1 and succeeded_calls(on, scene, "DeleteCluster") == 0
     on.delete(scene.cluster, timeout=60)
     assert scene.account.inventory() == {"roles": ["keelson"]}
 
 
-def test_a_quota_is_named_and_tried_slowly(on, played):
+def test_exceeded_quota_is_reported_and_retried_slowly(on, played):
     scene = played["vpc-quota"]
     found = on.await_condition(scene.cluster, status="False", reason="QuotaExceeded", timeout=30)
     ready = conditions(found)["Ready"]
     assert "CreateVpc" in ready["message"] and "Service Quotas" in ready["message"]
     assert conditions(found)["Stalled"]["status"] == "True"
     assert len(calls(on, scene, "CreateVpc")) <= 3
-    # Somebody had the quota raised, and does not want to wait.
-    end(on, scene)
+    # A user had the quota raised, and requests a reconcile instead of waiting.
+    end_faults(on, scene)
     version, kind, name, _ = key_of(scene.cluster)
     now = {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}}
     on.api.patch(version, kind, name, now)
     on.ready(scene.cluster, timeout=30)
 
 
-def test_a_permission_that_is_missing_is_named(on, played):
+def test_missing_permission_is_named(on, played):
     scene = played["denied"]
     found = on.await_condition(scene.cluster, status="False", reason="AccessDenied", timeout=30)
     message = conditions(found)["Ready"]["message"]
     assert "ec2:CreateSubnet" in message and scene.account.id in message
-    assert len(calls(on, scene, "CreateSubnet")) <= 4 * 5, "a denial is asked again and again"
+    assert len(calls(on, scene, "CreateSubnet")) <= 4 * 5, "a denied call is retried too often"
     on.delete(scene.cluster, timeout=60)
     assert scene.account.inventory() == {"roles": ["keelson"]}
 
 
-def test_a_route_deleted_by_hand_is_put_back(on, played):
+def test_manually_deleted_route_is_recreated(on, played):
     scene = played["drift"]
     on.ready(scene.cluster)
     ec2 = scene.account.ec2
@@ -205,7 +205,7 @@ def test_a_route_deleted_by_hand_is_put_back(on, played):
     until(back, 30, "the route")
 
 
-def test_what_others_have_in_the_vpc_is_named_and_never_deleted(on, played):
+def test_foreign_resources_in_vpc_are_named_and_never_deleted(on, played):
     scene = played["blocked"]
     on.ready(scene.cluster)
     subnet = on.status(scene.cluster)["network"]["subnets"][0]["id"]
@@ -229,8 +229,8 @@ def test_what_others_have_in_the_vpc_is_named_and_never_deleted(on, played):
     assert scene.account.inventory() == {"roles": ["keelson"]}
 
 
-def test_a_call_that_hangs_is_given_up(on, played):
-    """Last, as it takes the longest: half a minute from the beginning."""
+def test_hanging_call_times_out(on, played):
+    """Last, as it takes the longest: half a minute from the start."""
     scene = played["hanging"]
     on.ready(scene.cluster, timeout=90)
     assert [c["action"] for c in on.calls(0, scene.account.id) if c.get("fault") == "hang"] == [
@@ -238,7 +238,7 @@ def test_a_call_that_hangs_is_given_up(on, played):
     ]
 
 
-def test_everything_can_be_deleted_after_all_that(on, played):
+def test_clusters_can_be_deleted_after_all_failures(on, played):
     names = ("quiet", "throttled-ec2", "throttled-eks", "nat-failed", "no-capacity", "drift")
     on.delete(*(item for name in names for item in played[name].items), timeout=90)
     for name in names:

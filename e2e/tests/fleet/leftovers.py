@@ -1,4 +1,4 @@
-"""The network of one cluster, and what its workload leaves in it."""
+"""The network of one cluster, and the resources that its workload leaves behind."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .account import CLUSTER, RESOURCE, Account
 
 
 class Network:
-    """The VPC of one cluster, and what somebody else puts into it."""
+    """The VPC of one cluster."""
 
     def __init__(self, account: Account, name: str):
         self.account, self.ec2, self.name = account, account.ec2, name
@@ -22,7 +22,7 @@ class Network:
 
 
 def leave(network: Network) -> list[str]:
-    """What the VPC CNI and load balancers' controllers make, tagged as they do."""
+    """Creates network interfaces and security groups as the VPC CNI and load balancer controllers do, with their tags."""
     ec2, name = network.ec2, network.name
     tags = {"node.k8s.amazonaws.com/instance_id": "i-0123456789abcdef0", "cluster.k8s.amazonaws.com/name": name}
     enis = [

@@ -1,4 +1,4 @@
-"""The gates: what stands in an upgrade's way."""
+"""The gates: what blocks or holds an upgrade."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import datetime
 from . import Gate, Played
 
 NOW = datetime.datetime.now(datetime.timezone.utc)
-# A window in the night to the first of a month that is far away; Berlin is one or two hours ahead of UTC.
+# A window in the night before the first of a month at least a month away; Berlin is one or two hours ahead of UTC.
 FAR = (NOW + datetime.timedelta(days=70)).month
 CLOSED = {"schedule": f"0 3 1 {FAR} *", "duration": "1h", "timeZone": "Europe/Berlin"}
 INSIGHT = "Deprecated APIs removed"
@@ -30,7 +30,7 @@ def support_ends(days: int):
 
 
 def fill_the_subnets(played: Played) -> None:
-    """Interfaces of somebody else take all addresses but three."""
+    """Uses all addresses but three for other network interfaces."""
     ec2 = played.account.ec2
     for subnet in ec2.describe_subnets()["Subnets"]:
         for _ in range(subnet["AvailableIpAddressCount"] - 3):
@@ -41,7 +41,7 @@ def opens_soon(seconds: float) -> dict:
     """A window that opens at the next full minute that is at least that far away."""
     at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
     at = at.replace(second=0, microsecond=0) + datetime.timedelta(minutes=1)
-    # In UTC, when no zone is named.
+    # UTC, as no time zone is set.
     return {"schedule": f"{at.minute} {at.hour} {at.day} {at.month} *", "duration": "30m"}
 
 
@@ -57,7 +57,7 @@ SCENES = [
     Gate("window-opens", also=lambda: {"upgrade": {"windows": [opens_soon(5)]}}),
     Gate("soaking", {"soak": "6s"}, at="1.32"),
     Gate("addons-manual", {"addons": "Manual"}, addons=("kube-proxy",)),
-    # 1.36 was meant, or 1.34.
+    # A typo of 1.36, or of 1.34.
     Gate("typo", to="1.63"),
     Gate("nodes-manual", {"nodeGroups": "Manual"}, groups=("web",)),
     Gate("not-offered", at="1.36", to="1.37"),
@@ -70,7 +70,7 @@ SCENES = [
     ),
     Gate("rolled-back", groups=("web",)),
 ]
-# These two are not upgraded: their version's end of support comes nearer.
+# These two are not upgraded: the end of support of their version is near.
 ENDING = [
     Gate("ends-in-60-days", first=support_ends(60)),
     Gate("ends-in-20-days", first=support_ends(20)),

@@ -1,4 +1,4 @@
-"""What `flux bootstrap` would commit for a cluster, and what of an object is still ours."""
+"""What `flux bootstrap` would commit for a cluster, and which fields of an object Keelson still owns."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SOURCE = ("source.toolkit.fluxcd.io/v1", "GitRepository")
 KUSTOMIZATION = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization")
 PRUNE = "kustomize.toolkit.fluxcd.io/prune"
 ADOPTED = "kustomize.toolkit.fluxcd.io/name"
-# What stays ours of what Git has adopted: that nothing is wiped out when its file leaves Git.
+# The fields that Keelson keeps of objects that Git has adopted: they prevent deletion when the file leaves Git.
 KEPT = {f"metadata.annotations.{PRUNE}", "spec.deletionPolicy"}
 
 
 def components(version: str = NEWER) -> list[dict]:
-    """gotk-components.yaml: the agent itself, as the Flux authors ship it and without a word of ours."""
+    """gotk-components.yaml: the agent as the Flux authors ship it, without Keelson's changes."""
     folder = CHECKOUT / "deploy" / "flux" / version
     return [item for path in sorted(folder.glob("*.yaml")) for item in documents(path)]
 
@@ -53,7 +53,7 @@ def sync(url: str, path: str) -> list[dict]:
 
 
 def files(path: str, agent: list[dict], synced: list[dict]) -> dict[str, str]:
-    """As they lie in the repository."""
+    """The files as they are in the repository."""
     resources = {"gotk-components.yaml": agent, "gotk-sync.yaml": synced}
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -71,7 +71,7 @@ def place(item: dict) -> tuple[str, str, str, str | None]:
 
 
 def ours(item: dict) -> set[str]:
-    """The fields that are ours by managedFields, as dotted paths."""
+    """The fields that Keelson owns according to managedFields, as dotted paths."""
     found: set[str] = set()
     for entry in item["metadata"].get("managedFields", []):
         if entry["manager"] == OURS:
