@@ -24,7 +24,7 @@ from fleet.stage import Stage
 from . import OURS
 
 HOOK = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "killer")
-# Time until an admitted write is stored.
+# Seconds until an admitted write is stored.
 STORED = 0.05
 RULES = {
     "": ["namespaces", "resourcequotas", "serviceaccounts", "services", "secrets", "configmaps"],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Attempt:
-    """`item` is refused at admission (`reason` empty) or gets a condition with that reason; the message contains each of `message_contains`."""
+    """`item` is refused at admission (`reason` empty) or gets a condition with that reason; the message has all of `message_contains`."""
 
     what: str
     item: dict
