@@ -198,11 +198,11 @@ def test_manually_deleted_route_is_recreated(on, played):
     )
     ec2.delete_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0")
 
-    def back() -> bool:
+    def is_recreated() -> bool:
         (found,) = ec2.describe_route_tables(RouteTableIds=[table])["RouteTables"]
         return any(r.get("DestinationCidrBlock") == "0.0.0.0/0" for r in found["Routes"])
 
-    until(back, 30, "the route")
+    until(is_recreated, 30, "the route")
 
 
 def test_foreign_resources_in_vpc_are_named_and_never_deleted(on, played):
@@ -210,21 +210,21 @@ def test_foreign_resources_in_vpc_are_named_and_never_deleted(on, played):
     on.ready(scene.cluster)
     subnet = on.status(scene.cluster)["network"]["subnets"][0]["id"]
     ec2 = scene.account.ec2
-    theirs = ec2.create_network_interface(SubnetId=subnet, Description="of another team")
-    theirs = theirs["NetworkInterface"]["NetworkInterfaceId"]
+    foreign_eni = ec2.create_network_interface(SubnetId=subnet, Description="of another team")
+    foreign_eni = foreign_eni["NetworkInterface"]["NetworkInterfaceId"]
     version, kind, name, _ = key_of(scene.cluster)
     on.api.delete(version, kind, name)
     found = on.api.wait(
         version,
         kind,
         name,
-        lambda i: theirs in conditions(i).get("Ready", {}).get("message", ""),
+        lambda i: foreign_eni in conditions(i).get("Ready", {}).get("message", ""),
         timeout=60,
         what="the blocker's name",
     )
     assert conditions(found)["Ready"]["reason"] in ("Deleting", "DeletionBlocked")
-    assert ec2.describe_network_interfaces(NetworkInterfaceIds=[theirs])["NetworkInterfaces"]
-    ec2.delete_network_interface(NetworkInterfaceId=theirs)
+    assert ec2.describe_network_interfaces(NetworkInterfaceIds=[foreign_eni])["NetworkInterfaces"]
+    ec2.delete_network_interface(NetworkInterfaceId=foreign_eni)
     on.api.wait_gone(version, kind, name, timeout=60)
     assert scene.account.inventory() == {"roles": ["keelson"]}
 

@@ -47,9 +47,9 @@ class Fleet:
     def text(self, path: str) -> str:
         """A file of the example, with the test's repository and shorter intervals."""
         text = (FLEET / path).read_text()
-        asked = f"interval: {GIT_INTERVAL}"
+        interval = f"interval: {GIT_INTERVAL}"
         text = text.replace("https://github.com/acme/fleet", self.repository.url).replace("retryInterval: 1m", "retryInterval: 2s")
-        return text.replace("ref: {branch: main}\n", f"ref: {{branch: main}}\n          {asked}\n")
+        return text.replace("ref: {branch: main}\n", f"ref: {{branch: main}}\n          {interval}\n")
 
     def without(self, *clusters: str) -> dict[str, str]:
         """All files of the example, except those clusters."""
@@ -66,9 +66,9 @@ class Fleet:
 
     def of(self, cluster: str) -> dict[str, str]:
         """The files that a commit adds for one cluster, without its line in the list."""
-        mine = (f"management/clusters/{cluster}", f"clusters/{cluster}", f"apps/{cluster}")
+        own_folders = (f"management/clusters/{cluster}", f"clusters/{cluster}", f"apps/{cluster}")
         paths = [str(path.relative_to(FLEET)) for path in sorted(FLEET.rglob("*.yaml"))]
-        return {path: self.one_minor_behind(path) if path == MANIFEST else self.text(path) for path in paths if path.startswith(mine)}
+        return {path: self.one_minor_behind(path) if path == MANIFEST else self.text(path) for path in paths if path.startswith(own_folders)}
 
     def one_minor_behind(self, path: str) -> str:
         """A manifest one minor behind the example, to be upgraded."""
@@ -82,11 +82,11 @@ class Fleet:
 
         def holds(item: dict) -> bool:
             ready = conditions(item).get("Ready", {})
-            seen = item.get("status", {})
+            status = item.get("status", {})
             return (
                 ready.get("status") == "True"
-                and seen.get("observedGeneration") == item["metadata"]["generation"]
-                and commit in seen.get("lastAppliedRevision", "")
+                and status.get("observedGeneration") == item["metadata"]["generation"]
+                and commit in status.get("lastAppliedRevision", "")
             )
 
         return self.on.api.wait(*KUSTOMIZATION, name, holds, FLUX, timeout, f"Ready {commit}")
@@ -102,8 +102,8 @@ class Fleet:
         try:
             found = until(runs, SECONDS, "the app")
         except AssertionError as error:
-            said = {item["metadata"]["name"]: conditions(item).get("Ready") for item in api.list(*KUSTOMIZATION)}
-            raise AssertionError(f"{error}: {said}") from None
+            ready_conditions = {item["metadata"]["name"]: conditions(item).get("Ready") for item in api.list(*KUSTOMIZATION)}
+            raise AssertionError(f"{error}: {ready_conditions}") from None
         return found["spec"]["template"]["spec"]["containers"][0]
 
 
@@ -135,18 +135,18 @@ def fleet(on: Stage) -> Fleet:
     operator.commit_directory(CRDS, "crds")
     operator.commit_directory(DEPLOY, "deploy")
     operator.commit(tag=KEELSON_TAG)
-    made = Fleet(on, on.cloud.git.repository("fleet"))
-    files = made.without("staging", "production")
+    created = Fleet(on, on.cloud.git.repository("fleet"))
+    files = created.without("staging", "production")
     files["management/keelson.yaml"] = files["management/keelson.yaml"].replace(
         "https://github.com/acme/keelson", operator.url
     )
-    made.repository.commit(files)
-    on.cloud.bootstrap(made.repository, "management", GIT_INTERVAL)
+    created.repository.commit(files)
+    on.cloud.bootstrap(created.repository, "management", GIT_INTERVAL)
     # Flux restarts once with its configuration from the repository.
     until(lambda: has_feature_gate(on), SECONDS, "Flux with the configuration of the repository")
-    made.ready("keelson")
+    created.ready("keelson")
     on.apply(secret("fleet-git", "fleet", username="git", password=TOKEN))
-    return made
+    return created
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +223,8 @@ def test_object_not_yet_observed_by_an_operator_is_not_healthy(on, staging):
         fresh = {**item, "metadata": {"name": "fresh", "namespace": "fleet"}}
         del fresh["status"]
         path = on.api.path(API, kind, "", "fleet")
-        made = on.api.request("POST", path, params={"dryRun": "All"}, json=fresh).json()
-        assert made["status"]["observedGeneration"] == -1
+        created = on.api.request("POST", path, params={"dryRun": "All"}, json=fresh).json()
+        assert created["status"]["observedGeneration"] == -1
 
 
 def test_commit_upgrades_cluster(on, fleet, staging):
@@ -279,8 +279,8 @@ def test_every_path_in_the_example_exists():
     """Needs no cloud: the files that users copy are consistent."""
     for path in sorted(FLEET.rglob("*.yaml")):
         for item in yaml.safe_load_all(path.read_text()):
-            for named in paths_of(item, path.parent):
-                assert named.exists() or named.name.startswith("gotk-"), f"{path.relative_to(FLEET)} names {named}"
+            for path_in_file in paths_of(item, path.parent):
+                assert path_in_file.exists() or path_in_file.name.startswith("gotk-"), f"{path.relative_to(FLEET)} names {path_in_file}"
 
 
 def paths_of(item: dict, folder: Path) -> list[Path]:

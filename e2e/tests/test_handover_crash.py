@@ -77,10 +77,10 @@ def applied(api) -> bool:
 
 def test_bootstrap_succeeds_when_killed_at_each_write(on, ready_to_install):
     api = on.cloud.workload.api
-    began = time.monotonic()
+    start = time.monotonic()
     with killer(on) as operator_killer:
         points = operator_killer.run(on, lambda: applied(api))
-    print(f"bootstrap: {len(points)} kill points in {time.monotonic() - began:.0f} s: {points}")
+    print(f"bootstrap: {len(points)} kill points in {time.monotonic() - start:.0f} s: {points}")
     kinds = {point.split()[1] for point in points}
     assert {"Namespace", "CustomResourceDefinition", "GitRepository", "Kustomization"} <= kinds
     # These two are written concurrently.

@@ -91,11 +91,11 @@ def attached(shop: Shop) -> list[str]:
 
 
 def replace_endpoint_security_group(shop: Shop) -> None:
-    ours, vpc = id_of(shop, "securityGroup/endpoints"), id_of(shop, "vpc")
+    own_group, vpc = id_of(shop, "securityGroup/endpoints"), id_of(shop, "vpc")
     by_vpc = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": ["default"]}]
     (default,) = shop.account.ec2.describe_security_groups(Filters=by_vpc)["SecurityGroups"]
     shop.account.ec2.modify_vpc_endpoint(
-        VpcEndpointId=id_of(shop, "vpcEndpoint/ecr.api"), AddSecurityGroupIds=[default["GroupId"]], RemoveSecurityGroupIds=[ours]
+        VpcEndpointId=id_of(shop, "vpcEndpoint/ecr.api"), AddSecurityGroupIds=[default["GroupId"]], RemoveSecurityGroupIds=[own_group]
     )
 
 
@@ -361,8 +361,8 @@ def test_tag_removed_from_spec_while_operator_is_down_is_removed(on, tagged):
 def test_custom_ami_nodes_with_another_version_are_reported(on):
     shop = make(on, nodes=False)
     image = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m5.large"}
-    made = shop.account.ec2.create_launch_template(LaunchTemplateName="own", LaunchTemplateData=image)
-    template = {"id": made["LaunchTemplate"]["LaunchTemplateId"], "version": "1"}
+    response = shop.account.ec2.create_launch_template(LaunchTemplateName="own", LaunchTemplateData=image)
+    template = {"id": response["LaunchTemplate"]["LaunchTemplateId"], "version": "1"}
     own = node_group(shop.name, f"{shop.name}-own", launchTemplate=template, version="1.33")
     on.apply(own)
     found = on.await_condition(own, "Stalled", reason="InvalidSpec", timeout=TIMEOUT)

@@ -70,19 +70,19 @@ def two_replicas(
 def test_standby_observes_nothing_and_takes_over_at_once_when_leader_stops(on):
     account = fresh_account()
     first, second = two_replicas(on, account)
-    made = pair("handed-over")
-    on.apply(*made)
+    items = pair("handed-over")
+    on.apply(*items)
     until(lambda: creates(first) > 5, what="the first creates")
     assert metric(second, "keelson_aws_calls_total") == 0
     assert (metric(first, "keelson_leader"), metric(second, "keelson_leader")) == (1, 0)
 
-    began = time.monotonic()
+    start = time.monotonic()
     assert first.stop() == 0
     until(lambda: holder(on) == "keelson-b", 6, "the second replica's lease")
-    assert time.monotonic() - began < 6
-    on.ready(*made)
+    assert time.monotonic() - start < 6
+    on.ready(*items)
     on.account(account).resources()  # fails on duplicates
-    on.delete(*made)
+    on.delete(*items)
     assert on.account(account).inventory() == {}
     second.stop()
 
@@ -90,14 +90,14 @@ def test_standby_observes_nothing_and_takes_over_at_once_when_leader_stops(on):
 def test_standby_takes_over_from_killed_leader_when_lease_expires(on):
     account = fresh_account()
     first, second = two_replicas(on, account)
-    made = pair("orphaned")
-    on.apply(*made)
+    items = pair("orphaned")
+    on.apply(*items)
     until(lambda: creates(first) > 5, what="the first creates")
     first.kill()
     until(lambda: holder(on) == "keelson-b", TAKEOVER_SECONDS, "the second replica's lease")
-    on.ready(*made)
+    on.ready(*items)
     on.account(account).resources()
-    on.delete(*made)
+    on.delete(*items)
     second.stop()
 
 
@@ -106,11 +106,11 @@ def test_container_restarted_in_its_pod_leads_again_at_once(on):
     only = on.start(account=account, name="keelson-a")
     until(lambda: holder(on) == "keelson-a", what="the lease")
     only.kill()
-    began = time.monotonic()
+    start = time.monotonic()
     only.restart()
     on.await_ready(only)
     until(lambda: metric(only, "keelson_leader") == 1, 8, "the lease")
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - start < 8
     only.stop()
 
 
@@ -118,26 +118,26 @@ def test_paused_leader_writes_nothing_after_it_resumes(on):
     account = fresh_account()
     first, second = two_replicas(on, account)
     # After it resumes, it would write for a cluster that was added during the pause, and for one that it was creating.
-    began = pair("begun")
-    on.apply(*began)
+    started_items = pair("begun")
+    on.apply(*started_items)
     # No call is in flight while AWS creates the control plane: what is answered after the pause was sent after it.
-    on.await_condition(began[0], "NetworkReady")
+    on.await_condition(started_items[0], "NetworkReady")
     os.kill(first.pid, signal.SIGSTOP)
     try:
         until(lambda: holder(on) == "keelson-b", TAKEOVER_SECONDS, "the second replica's lease")
-        later = pair("later")
-        on.apply(*later)
+        later_items = pair("later")
+        on.apply(*later_items)
     finally:
         os.kill(first.pid, signal.SIGCONT)
     before = creates(first)
-    on.ready(*began, *later)
+    on.ready(*started_items, *later_items)
     assert creates(first) == before
     assert metric(first, "keelson_leader") == 0
     assert metric(first, "keelson_objects") == 0, "only the leader counts objects"
     assert metric(second, "keelson_objects", kind="EksCluster") == 2
     vpcs = on.account(account).counts()["vpcs"]
     assert vpcs == 2
-    on.delete(*began, *later)
+    on.delete(*started_items, *later_items)
     # It is the standby again.
     second.stop()
     until(lambda: holder(on) == "keelson-a", 10, "the first replica's lease")
@@ -150,11 +150,11 @@ def test_creates_executed_by_aws_after_a_takeover_create_no_duplicates(on):
     # The successor's read-after-write window ends after the slow calls: 8 s of the lease, and 4 s.
     first, second = two_replicas(on, account, settle="--settle=4s")
     network = {"vpc": {"zoneCount": 2, "endpoints": ["s3", "ecr.api"]}}
-    made = cluster("slow-creates", network=network)
+    item = cluster("slow-creates", network=network)
     slow = {"delay": 10}
 
     def recorded(*keys: str) -> bool:
-        resources = {r["key"]: r.get("id") for r in on.status(made).get("resources", [])}
+        resources = {r["key"]: r.get("id") for r in on.status(item).get("resources", [])}
         return all(key in resources and not resources[key] for key in keys)
 
     def force_takeover(of: Controller, by: str) -> None:
@@ -167,7 +167,7 @@ def test_creates_executed_by_aws_after_a_takeover_create_no_duplicates(on):
 
     for action in ("CreateVpc", "AllocateAddress"):
         on.aws.add_fault({"account": account, "action": action}, slow)
-    on.apply(made)
+    on.apply(item)
     until(lambda: recorded("vpc", f"elasticIp/{REGION}a"), 20, "the first intents")
     rest = ("CreateSubnet", "CreateInternetGateway", "CreateRouteTable", "CreateSecurityGroup")
     force_takeover(first, "keelson-b")
@@ -179,13 +179,13 @@ def test_creates_executed_by_aws_after_a_takeover_create_no_duplicates(on):
         "the intents of the resources in the VPC",
     )
     force_takeover(second, "keelson-a")
-    on.await_condition(made, "NetworkReady", timeout=60)
+    on.await_condition(item, "NetworkReady", timeout=60)
     counts = on.account(account).counts()
     single = ("vpcs", "internetGateways", "addresses")
     assert {kind: counts[kind] for kind in single} == dict.fromkeys(single, 1)
     assert (counts["subnets"], counts["routeTables"]) == (4, 3)
     on.account(account).resources()  # fails on duplicates
-    on.delete(made)
+    on.delete(item)
     assert on.account(account).inventory() == {}
     first.stop()
     second.stop()
@@ -207,9 +207,9 @@ def test_no_lease_without_leader_election(on):
     allow_config_maps_of(on, name)
     on.await_ready(alone)
     assert on.api.find(LEASE[0], LEASE[1], name, NAMESPACE) is None
-    made = cluster("alone")
-    on.apply(made)
-    on.await_condition(made, "NetworkReady")
-    on.delete(made)
-    assert on.api.find(*key_of(made)) is None
+    item = cluster("alone")
+    on.apply(item)
+    on.await_condition(item, "NetworkReady")
+    on.delete(item)
+    assert on.api.find(*key_of(item)) is None
     alone.stop()

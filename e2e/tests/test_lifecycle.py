@@ -261,8 +261,8 @@ def test_probes_and_metrics(on, operator, demo):
             name, _, value = line.rpartition(" ")
             samples[name] = float(value)
     assert samples["keelson_leader"] == 1
-    made = [k for k in samples if k.startswith("keelson_aws_calls") and 'action="CreateVpc"' in k]
-    assert [samples[k] for k in made if 'outcome="ok"' in k] == [1], made
+    create_vpc_samples = [k for k in samples if k.startswith("keelson_aws_calls") and 'action="CreateVpc"' in k]
+    assert [samples[k] for k in create_vpc_samples if 'outcome="ok"' in k] == [1], create_vpc_samples
 
 
 def test_log_lines_are_json(operator, demo):

@@ -121,12 +121,12 @@ def test_stuck_load_balancer_is_reported_and_skipped_after_timeout(on, shop):
     on.cloud.workload.api.apply_all([service("stuck", FINALIZER)])
     for one in (nodes, item):
         on.api.delete(*key_of(one))
-    began = time.monotonic()
+    start = time.monotonic()
     with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "6s"}):
         until(lambda: "Service default/stuck to be gone; at " in message(on, item), 20, "the message")
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
-    assert time.monotonic() - began > 6
+    assert time.monotonic() - start > 6
     (note,) = [e["note"] for e in on.events(item) if "without waiting" in e["note"]]
     assert note.startswith("deleted without waiting any longer for Service default/stuck to be gone")
     assert account.inventory() == {}

@@ -252,8 +252,8 @@ def test_object_without_aws_resources_is_copied_with_its_secrets(on, second):
     moved = second.api.get(*key_of(item))
     assert moved["spec"]["suspend"] is True and moved["metadata"]["labels"] == {"team": "shop"}
     assert restore.RECOVER not in moved["metadata"].get("annotations", {})
-    kept, copy = (api.get("v1", "Secret", "deploy-key") for api in (on.api, second.api))
-    assert (copy["data"], copy["metadata"]["labels"]) == (kept["data"], kept["metadata"]["labels"])
+    original, copy = (api.get("v1", "Secret", "deploy-key") for api in (on.api, second.api))
+    assert (copy["data"], copy["metadata"]["labels"]) == (original["data"], original["metadata"]["labels"])
     assert on.writes(0, account.id) == []
     on.api.delete(*key_of(item))
     second.api.delete(*key_of(item))

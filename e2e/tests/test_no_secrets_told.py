@@ -109,8 +109,8 @@ def test_secret_is_recognized_in_every_encoding(encode, surrounding):
 def test_only_confidential_values_of_a_secret_are_searched(item, words, monkeypatch):
     monkeypatch.setattr(confidential, "_noted", set())
     confidential.note_secret(item)
-    given = {word for word in confidential.noted() if not re.fullmatch("[A-Za-z0-9+/]+=*", word) or word in words}
-    assert given == words
+    noted = {word for word in confidential.noted() if not re.fullmatch("[A-Za-z0-9+/]+=*", word) or word in words}
+    assert noted == words
 
 
 @pytest.fixture(scope="module")

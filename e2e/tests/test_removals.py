@@ -85,8 +85,8 @@ def test_routes_are_moved_before_a_nat_gateway_is_deleted(shop, on):
     assert len(before) == 4
     # Not created by Keelson, but with its tags: tags alone do not prove ownership, so it stays.
     foreign_address = shop.account.ec2.allocate_address(Domain="vpc")["AllocationId"]
-    ours = on.api.get(*key_of(shop.item))["metadata"]["uid"]
-    tags = {OWNER: ours, RESOURCE: "elasticIp/eu-west-1b"}
+    uid = on.api.get(*key_of(shop.item))["metadata"]["uid"]
+    tags = {OWNER: uid, RESOURCE: "elasticIp/eu-west-1b"}
     shop.account.ec2.create_tags(Resources=[foreign_address], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
     mark = shop.network(nat="Single")
     shop.wait_in_sync()

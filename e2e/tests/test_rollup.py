@@ -34,18 +34,18 @@ def operator(on):
 
 @pytest.fixture(scope="module")
 def repository(on):
-    made = on.cloud.git.repository("rollup")
-    made.commit({f"{PATH}/one.yaml": config_map("one")})
-    return made
+    created = on.cloud.git.repository("rollup")
+    created.commit({f"{PATH}/one.yaml": config_map("one")})
+    return created
 
 
 @pytest.fixture(scope="module")
 def item(on: Stage, operator, repository) -> dict:
     gitops = flux(repository.url, PATH, interval=f"{INTERVAL}s")
-    made = cluster("rollup", addons=[{"name": "vpc-cni"}], gitops=gitops)
-    on.apply(made)
-    on.ready(made)
-    return made
+    created = cluster("rollup", addons=[{"name": "vpc-cni"}], gitops=gitops)
+    on.apply(created)
+    on.ready(created)
+    return created
 
 
 def config_map(name: str) -> str:
@@ -102,7 +102,7 @@ def event_notes(on: Stage, item: dict, reason: str, words: str = "") -> list[str
 def lag(on: Stage, repository, name: str) -> tuple[float, float]:
     """Seconds from a commit until status shows it as applied, and seconds since Flux itself reported it."""
     head = repository.commit({f"{PATH}/{name}.yaml": config_map(name)})
-    began, wanted = time.monotonic(), f"main@sha1:{head}"
+    start, wanted = time.monotonic(), f"main@sha1:{head}"
 
     def applied_by_flux() -> bool:
         root = on.cloud.workload.api.get(KUSTOMIZATION, "Kustomization", FLUX, FLUX)
@@ -113,7 +113,7 @@ def lag(on: Stage, repository, name: str) -> tuple[float, float]:
     at_flux = time.monotonic()
     await_applied(on, head)
     now = time.monotonic()
-    return now - began, now - at_flux
+    return now - start, now - at_flux
 
 
 def test_status_shows_agent_source_and_components(on, item, repository):
@@ -145,11 +145,11 @@ def test_commit_is_in_status_within_interval_plus_two_seconds(
     await_watch(operator)
     lags = [lag(on, repository, f"lag-{number}") for number in range(3)]
     with capsys.disabled():
-        formatted = ", ".join(f"{whole:.1f} s ({ours:.1f} s after Flux)" for whole, ours in lags)
+        formatted = ", ".join(f"{total:.1f} s ({after_flux:.1f} s after Flux)" for total, after_flux in lags)
         print(f"\n  from a commit to status.gitops, interval {INTERVAL} s: {formatted}")
-    assert max(ours for _, ours in lags) < 2
+    assert max(after_flux for _, after_flux in lags) < 2
     # On a loaded machine, Flux itself is sometimes slower.
-    assert min(whole for whole, _ in lags) < INTERVAL + 2
+    assert min(total for total, _ in lags) < INTERVAL + 2
 
 
 def test_failing_kustomization_is_named_and_its_dependents_are_not(on, item, repository):
@@ -192,13 +192,13 @@ def test_recovery_has_one_event_and_all_objects_are_counted(on, item, repository
 
 
 def test_root_build_failure_is_in_gitops_ready(on, item, repository):
-    good = gitops(on)["lastAppliedRevision"]
+    last_applied = gitops(on)["lastAppliedRevision"]
     head = repository.commit({f"{PATH}/broken.yaml": "kind: ["})
     on.await_condition(item, "GitOpsReady", "False", "SyncFailed", timeout=30)
     message = on.condition(item, "GitOpsReady")["message"]
     assert "BuildFailed" in message and head[:7] in message
     until(lambda: gitops(on)["lastAttemptedRevision"] == f"main@sha1:{head}", 10, "the attempt")
-    assert gitops(on)["lastAppliedRevision"] == good
+    assert gitops(on)["lastAppliedRevision"] == last_applied
     await_applied(on, repository.commit(delete=(f"{PATH}/broken.yaml",)))
     on.ready(item)
 
@@ -222,9 +222,9 @@ def test_failing_helm_release_is_named(on, item):
     }
     # There is no helm-controller: the test writes its status.
     api.patch(*HELM_RELEASE, {"status": {"conditions": [failed_condition], "observedGeneration": 1}}, subresource="status")
-    began = time.monotonic()
+    start = time.monotonic()
     until(lambda: failing(on) == [("HelmRelease", "default/redis", "InstallFailed")], 10, "redis")
-    assert time.monotonic() - began < 5, "it was polled, not watched"
+    assert time.monotonic() - start < 5, "it was polled, not watched"
     assert gitops(on)["failing"][0]["message"] == failed_condition["message"]
     api.delete(*HELM_RELEASE)
     until(lambda: not failing(on), 10, "its removal")
@@ -245,9 +245,9 @@ def test_metrics_per_cluster(on, operator, item):
 def test_unreachable_cluster_reports_since_when_also_after_operator_restart(on, operator, item):
     workload = on.cloud.workload
     workload.apiserver.kill()
-    began = time.monotonic()
+    start = time.monotonic()
     found = on.await_condition(item, "GitOpsReady", "False", "AgentUnreachable", timeout=15)
-    noticed = time.monotonic() - began
+    noticed = time.monotonic() - start
     assert noticed < 10, "the closed watch did not trigger an observation"
     since = found["status"]["gitops"]["unreachableSince"]
     assert since in conditions(found)["GitOpsReady"]["message"].replace("+00:00", "Z")

@@ -41,9 +41,9 @@ def git(on):
 
 @pytest.fixture(scope="module")
 def repository(git):
-    made = git.repository("secrets")
-    made.commit({"clusters/secrets/one.yaml": greeting("one")})
-    return made
+    created = git.repository("secrets")
+    created.commit({"clusters/secrets/one.yaml": greeting("one")})
+    return created
 
 
 def greeting(name: str) -> str:
@@ -53,8 +53,8 @@ def greeting(name: str) -> str:
 
 def pull(word: str) -> dict:
     auths = {"mirror.acme.example": {"auth": base64.b64encode(f"puller:{word}".encode()).decode()}}
-    made = secret("mirror", use="registry", **{".dockerconfigjson": json.dumps({"auths": auths})})
-    return made | {"type": "kubernetes.io/dockerconfigjson"}
+    created = secret("mirror", use="registry", **{".dockerconfigjson": json.dumps({"auths": auths})})
+    return created | {"type": "kubernetes.io/dockerconfigjson"}
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +66,16 @@ def item(on: Stage, repository) -> dict:
         "components": ["source-controller", "kustomize-controller"],
         "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
     }
-    made = cluster("secrets", addons=[{"name": "vpc-cni"}], gitops=gitops)
+    created = cluster("secrets", addons=[{"name": "vpc-cni"}], gitops=gitops)
     on.apply(
         secret("fleet", username=USER, password=PASSWORD),
         pull("pull-first-2b"),
         secret("sops-age", use="decryption", **{"keys.agekey": age.identity(3)}),
         secret("of-nobody", word="not-to-be-copied"),
-        made,
+        created,
     )
-    on.ready(made)
-    return made
+    on.ready(created)
+    return created
 
 
 def copy(on: Stage, name: str) -> dict[str, str]:
@@ -86,9 +86,9 @@ def copy(on: Stage, name: str) -> dict[str, str]:
 def arrival(on: Stage, changed: dict, name: str) -> float:
     """Seconds from the response to the write until all keys of the copy match."""
     on.apply(changed)
-    began = time.monotonic()
+    start = time.monotonic()
     until(lambda: copy(on, name) == changed["stringData"], 15, f"the copy of {name}")
-    return time.monotonic() - began
+    return time.monotonic() - start
 
 
 def wait_for_sync_failure(on: Stage, item: dict, *words: str) -> dict:
@@ -109,7 +109,7 @@ def test_changed_secret_is_copied_to_workload_cluster_within_seconds(on, git, it
         "mirror": pull("pull-second-9d"),
         "sops-age": secret("sops-age", use="decryption", **{"keys.agekey": age.identity(4)}),
     }
-    took = {name: arrival(on, made, FLUX if name == "fleet" else name) for name, made in changed.items()}
+    took = {name: arrival(on, updated, FLUX if name == "fleet" else name) for name, updated in changed.items()}
     with capsys.disabled():
         formatted = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items())
         print(f"\n  from a changed Secret to the workload cluster's copy: {formatted}")
@@ -151,9 +151,9 @@ def team(on: Stage) -> str | None:
 
 def test_restored_secret_is_noticed_within_seconds(on, item, capsys):
     on.apply(secret("fleet", username=USER, password=RENEWED))
-    began = time.monotonic()
+    start = time.monotonic()
     on.ready(item, timeout=10)
-    took = time.monotonic() - began
+    took = time.monotonic() - start
     with capsys.disabled():
         print(f"\n  from a restored Secret to Ready: {took:.2f} s")
     assert took < MAX_COPY_SECONDS
@@ -170,15 +170,15 @@ def test_restored_secret_is_noticed_within_seconds(on, item, capsys):
     ids=["no password", "half a GitHub App", "no registries", "no key"],
 )
 def test_malformed_secret_is_named_with_its_key_and_not_copied(on, item, name, data, words):
-    kept = on.api.get("v1", "Secret", name)
+    original = on.api.get("v1", "Secret", name)
     target = FLUX if name == "fleet" else name
     before = copy(on, target)
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-    removed = {key: None for key in kept["data"] if key not in encoded}
+    removed = {key: None for key in original["data"] if key not in encoded}
     on.api.patch("v1", "Secret", name, {"data": {**removed, **encoded}})
     wait_for_sync_failure(on, item, *words)
     assert copy(on, target) == before
-    on.api.patch("v1", "Secret", name, {"data": {**dict.fromkeys(encoded), **kept["data"]}})
+    on.api.patch("v1", "Secret", name, {"data": {**dict.fromkeys(encoded), **original["data"]}})
     on.ready(item, timeout=20)
 
 

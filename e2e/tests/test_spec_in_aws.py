@@ -36,13 +36,13 @@ def operator(on):
 @pytest.fixture(scope="module")
 def second_account(on) -> Account:
     """An account with a role that the operator assumes with an external id."""
-    made = on.account(fresh_account())
+    created = on.account(fresh_account())
     operator = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
-    made.role("keelson", operator, "AdministratorAccess", external_id=EXTERNAL_ID)
+    created.role("keelson", operator, "AdministratorAccess", external_id=EXTERNAL_ID)
     for name in ("admins", "viewers", "shop"):
-        made.role(name, {"AWS": f"arn:aws:iam::{made.id}:root"})
-    made.cluster_role("own-cluster-role")
-    return made
+        created.role(name, {"AWS": f"arn:aws:iam::{created.id}:root"})
+    created.cluster_role("own-cluster-role")
+    return created
 
 
 def arn(owner: Account, role: str) -> str:
@@ -171,8 +171,8 @@ def test_account_and_object_tags_are_on_every_resource(eks_cluster, second_accou
 
 
 def test_no_cluster_role_is_created_when_one_is_given(payments_ready, second_account):
-    made = {n: t for n, t in second_account.roles().items() if "keelson.dev/owner" in t}
-    assert [t["keelson.dev/resource"] for t in made.values()] == ["role/node"]
+    own_roles = {n: t for n, t in second_account.roles().items() if "keelson.dev/owner" in t}
+    assert [t["keelson.dev/resource"] for t in own_roles.values()] == ["role/node"]
 
 
 def test_each_zone_has_its_own_nat_gateway(payments_ready, second_account):
@@ -312,8 +312,8 @@ def test_cluster_deletion_deletes_its_node_groups_and_no_foreign_resources(
 
 @pytest.fixture(scope="module")
 def existing_network(on: Stage, operator) -> tuple[dict, list[str]]:
-    theirs = on.account()
-    subnets = theirs.network("ab")
+    owner = on.account()
+    subnets = owner.network("ab")
     return cluster("billing", network=existing(*subnets)), subnets
 
 

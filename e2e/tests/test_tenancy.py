@@ -50,11 +50,11 @@ class Tenants:
     mark: int
 
 
-def reach(on: Stage, theirs: Account, name: str, *namespaces: str, **spec: object) -> dict:
+def reach(on: Stage, target: Account, name: str, *namespaces: str, **spec: object) -> dict:
     """An AwsAccount in which the operator assumes a role with an external id."""
-    role = theirs.role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess", external_id=EXTERNAL_ID)
-    given = {"roleArn": role, "externalId": EXTERNAL_ID, "allowedNamespaces": list(namespaces), **spec}
-    return aws_account(name, theirs.id, **given)
+    role = target.role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess", external_id=EXTERNAL_ID)
+    settings = {"roleArn": role, "externalId": EXTERNAL_ID, "allowedNamespaces": list(namespaces), **spec}
+    return aws_account(name, target.id, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -130,26 +130,26 @@ def test_attempt_is_denied_with_a_condition(on, attempted, attempt: Attempt):
 def test_attempts_cause_no_call_to_foreign_accounts_and_no_write(on, attempted):
     for attempt in BY_CONDITION:
         on.await_condition(attempt.item, status="False", reason=attempt.reason, timeout=30)
-    for theirs in (attempted.vault, attempted.closed):
-        assert actions(on.calls(attempted.mark, theirs.id)) == []
+    for foreign in (attempted.vault, attempted.closed):
+        assert actions(on.calls(attempted.mark, foreign.id)) == []
     assert actions(on.writes(attempted.mark)) == []
     # Nor was one of their roles assumed again.
     assumed = [call["resource"] for call in on.calls(attempted.mark) if call["action"] == "AssumeRole"]
-    assert not any(theirs.id in arn for arn in assumed for theirs in (attempted.vault, attempted.closed))
+    assert not any(foreign.id in arn for arn in assumed for foreign in (attempted.vault, attempted.closed))
 
 
 def test_tenant_cannot_access_accounts_or_other_namespaces(tenants):
-    api, theirs = tenants.mallory, cluster("vault", VICTIM, accountRef={"name": THEIRS})
-    tries = [
+    api, foreign = tenants.mallory, cluster("vault", VICTIM, accountRef={"name": THEIRS})
+    calls = [
         lambda: api.create(aws_account("mine", tenants.vault.id, allowedNamespaces=[TENANT])),
         lambda: api.patch(API, "AwsAccount", THEIRS, {"spec": {"allowedNamespaces": ["*"]}}, None),
         lambda: api.patch(API, "AwsAccount", THEIRS, {"status": {}}, None, "status"),
         lambda: api.get(API, "AwsAccount", THEIRS, None),
-        lambda: api.create(theirs),
+        lambda: api.create(foreign),
         lambda: api.list(API, "EksCluster", VICTIM),
         lambda: api.get("v1", "Secret", "deploy-key", VICTIM),
     ]
-    for attempt in tries:
+    for attempt in calls:
         with pytest.raises(ApiError) as rejected:
             attempt()
         assert rejected.value.code == 403
@@ -158,9 +158,9 @@ def test_tenant_cannot_access_accounts_or_other_namespaces(tenants):
 @pytest.mark.parametrize("given", [{"externalId": "guessed"}, {"externalId": None}], ids=["wrong", "missing"])
 def test_role_with_external_id_is_denied_without_it(on, tenants, given):
     """Fault 48: for the account, and for the cluster in it; and only AssumeRole was called."""
-    theirs = on.account(fresh_account())
+    target = on.account(fresh_account())
     name = "guess" if given["externalId"] else "no-id"
-    item = reach(on, theirs, name, TENANT, **given)
+    item = reach(on, target, name, TENANT, **given)
     item["spec"] = {key: value for key, value in item["spec"].items() if value is not None}
     mark = on.mark()
     guess = cluster(name, TENANT, accountRef={"name": name}, **SMALL)
@@ -170,38 +170,38 @@ def test_role_with_external_id_is_denied_without_it(on, tenants, given):
         message = conditions(found)["Ready"]["message"]
         assert "AssumeRole" in message and "external id" in message
         assert EXTERNAL_ID not in message and "guessed" not in message
-    assert actions(on.calls(mark, theirs.id)) == []
+    assert actions(on.calls(mark, target.id)) == []
     on.delete(guess, item)
 
 
 @pytest.fixture(scope="module")
 def both(on, tenants) -> tuple[dict, dict]:
     """A cluster of each tenant, in its own account."""
-    made = (
+    clusters = (
         cluster("search", TENANT, accountRef={"name": OWN}, **SMALL),
         cluster("vault", VICTIM, accountRef={"name": THEIRS}, **SMALL, gitops=flux("https://git.example.com/vault", secretRef={"name": "deploy-key"})),
     )
-    on.apply(*made)
-    for item in made:
+    on.apply(*clusters)
+    for item in clusters:
         on.await_condition(item, "InSync", timeout=60)
-    return made
+    return clusters
 
 
 def test_session_name_contains_the_account(on, tenants, both):
-    for name, theirs in ((OWN, tenants.search), (THEIRS, tenants.vault)):
-        writes = on.writes(0, theirs.id)
+    for name, used_account in ((OWN, tenants.search), (THEIRS, tenants.vault)):
+        writes = on.writes(0, used_account.id)
         sessions = {write.get("session") for write in writes if write["action"] == "CreateCluster"}
         assert sessions == {f"keelson/keelson-{name}"}
 
 
 def test_namespaces_sharing_an_account_cannot_take_each_others_clusters(on, tenants):
     shared = on.account(fresh_account())
-    theirs, thief = (
-        cluster(name, where, clusterName="till", accountRef={"name": "shared"}, **SMALL)
-        for name, where in (("till", VICTIM), ("thief", TENANT))
+    victim, thief = (
+        cluster(name, namespace_, clusterName="till", accountRef={"name": "shared"}, **SMALL)
+        for name, namespace_ in (("till", VICTIM), ("thief", TENANT))
     )
-    on.apply(reach(on, shared, "shared", VICTIM, TENANT), theirs)
-    on.await_condition(theirs, "InSync", timeout=60)
+    on.apply(reach(on, shared, "shared", VICTIM, TENANT), victim)
+    on.await_condition(victim, "InSync", timeout=60)
     mark, before = on.mark(), shared.inventory()
     create(tenants.mallory, thief)
     found = on.await_condition(thief, status="False", reason="NotOwned", timeout=30)
@@ -209,21 +209,21 @@ def test_namespaces_sharing_an_account_cannot_take_each_others_clusters(on, tena
     assert "cluster till" in message and VICTIM not in message
     on.delete(thief)
     assert actions(on.writes(mark, shared.id)) == [] and shared.inventory() == before
-    on.delete(theirs)
+    on.delete(victim)
 
 
 def test_account_closed_to_namespace_allows_deletion_of_its_clusters(on, tenants):
     closing = on.account(fresh_account())
-    mine = cluster("closing", TENANT, accountRef={"name": "closing"}, **SMALL)
+    own_cluster = cluster("closing", TENANT, accountRef={"name": "closing"}, **SMALL)
     group = node_group("closing", namespace=TENANT, deletionPolicy="Delete")
     before = reach(on, closing, "closing", TENANT)
-    on.apply(before, mine)
-    on.await_condition(mine, "InSync", timeout=60)
+    on.apply(before, own_cluster)
+    on.await_condition(own_cluster, "InSync", timeout=60)
     on.apply(group)
     on.await_condition(group, "InSync", timeout=60)
     spec = {**before["spec"], "allowedNamespaces": [VICTIM], "allowedRegions": ["us-east-1"]}
     on.apply({**before, "spec": spec})
-    on.await_condition(mine, "Stalled", reason="AccessDenied", timeout=30)
+    on.await_condition(own_cluster, "Stalled", reason="AccessDenied", timeout=30)
     mark = on.mark()
     # Nothing was created for this one: it is deleted without a call.
     late = cluster("late", TENANT, accountRef={"name": "closing"}, **SMALL)
@@ -232,7 +232,7 @@ def test_account_closed_to_namespace_allows_deletion_of_its_clusters(on, tenants
     on.delete(late)
     # Only STS is called: the changed account is validated on its own.
     assert actions([call for call in on.calls(mark, closing.id) if call["service"] != "sts"]) == []
-    on.delete(mine, timeout=60)
+    on.delete(own_cluster, timeout=60)
     assert closing.inventory() == {"roles": ["keelson"]}
 
 
@@ -262,9 +262,9 @@ def test_inaccessible_account_stalls_only_its_own_clusters(on, tenants, both):
 
 
 def request_reconcile(on: Stage, item: dict) -> None:
-    version, kind, name, where = key_of(item)
+    version, kind, name, namespace_ = key_of(item)
     annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(on.mark())}}}
-    on.api.patch(version, kind, name, annotation, where)
+    on.api.patch(version, kind, name, annotation, namespace_)
 
 
 def test_sessions_are_renewed_before_expiry(on, tenants, both):
@@ -297,15 +297,15 @@ def test_no_credentials_in_logs_events_or_status(on, tenants, attempted, both):
     for kind in ("EksCluster", "NodeGroup", "AwsAccount"):
         output[kind] = json.dumps([item.get("status") for item in on.api.list(API, kind, None)])
     assert len(output["events"]) > 1000 and len(output["EksCluster"]) > 1000
-    for where, text in output.items():
+    for source, text in output.items():
         found = TOKENS.search(text)
-        assert not found, f"{where}: {text[max(0, found.start() - 80) : found.end()]}"
-        assert DEPLOY_KEY not in text, where
-        assert EXTERNAL_ID not in text, where
+        assert not found, f"{source}: {text[max(0, found.start() - 80) : found.end()]}"
+        assert DEPLOY_KEY not in text, source
+        assert EXTERNAL_ID not in text, source
 
 
 def test_deletion_of_all_clusters_leaves_nothing(on, tenants, attempted, both):
     on.delete(*(attempt.item for attempt in BY_CONDITION), timeout=60)
     on.delete(*both, timeout=60)
-    for theirs in (tenants.search, tenants.vault, tenants.closed):
-        assert theirs.inventory() == {"roles": ["keelson"]}
+    for used_account in (tenants.search, tenants.vault, tenants.closed):
+        assert used_account.inventory() == {"roles": ["keelson"]}

@@ -44,33 +44,33 @@ class Tenant:
         return account(self.name, self.account.id, roleArn=operator_role, **lists)
 
     def cluster(self, name: str, **spec: object) -> dict:
-        given = {"accountRef": {"name": self.name}, "addons": [], "oidcProvider": False, **spec}
-        return cluster(f"{self.name}-{name}", self.name, **given)
+        defaults = {"accountRef": {"name": self.name}, "addons": [], "oidcProvider": False, **spec}
+        return cluster(f"{self.name}-{name}", self.name, **defaults)
 
     def resources(self) -> set[str]:
         """Ids, names and ARNs of all resources that belong only to this tenant."""
-        ours = {i for i, tags in self.account.tagged().items() if tags[CLUSTER].startswith(f"{self.name}/")}
+        owned = {i for i, tags in self.account.tagged().items() if tags[CLUSTER].startswith(f"{self.name}/")}
         for name, tags in self.account.roles().items():
             if tags.get(CLUSTER, "").startswith(f"{self.name}/"):
-                ours |= {name, f"arn:aws:iam::{self.account.id}:role/{name}"}
+                owned |= {name, f"arn:aws:iam::{self.account.id}:role/{name}"}
         for name in self.account.eks.list_clusters()["clusters"]:
             if name.startswith(f"{self.name}-"):
                 found = self.account.eks.describe_cluster(name=name)["cluster"]
-                ours |= {name, found["arn"], found["resourcesVpcConfig"]["clusterSecurityGroupId"]}
-        return ours | {*self.subnets, self.vpc, self.role}
+                owned |= {name, found["arn"], found["resourcesVpcConfig"]["clusterSecurityGroupId"]}
+        return owned | {*self.subnets, self.vpc, self.role}
 
 
 def pair(on: Stage, number: int) -> tuple[Tenant, Tenant]:
     shared = on.account(fresh_account())
     operator_role = shared.role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess")
-    made = []
+    created = []
     for side in "ab":
         name = f"pair{number}{side}"
         subnets = shared.network("ab", cidr="10.8.0.0/16" if side == "a" else "10.9.0.0/16")
         vpc = shared.ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["VpcId"]
-        made.append(Tenant(name, shared, subnets, vpc, shared.cluster_role(f"{name}-role")))
-        on.apply(namespace(name), made[-1].reference(operator_role))
-    return made[0], made[1]
+        created.append(Tenant(name, shared, subnets, vpc, shared.cluster_role(f"{name}-role")))
+        on.apply(namespace(name), created[-1].reference(operator_role))
+    return created[0], created[1]
 
 
 def eks_cluster_of(tenant: Tenant) -> dict:
@@ -107,22 +107,22 @@ def on():
 @pytest.fixture(scope="module")
 def pairs(on) -> list[tuple[Tenant, Tenant]]:
     rng = random.Random(SEED)
-    made = [pair(on, number) for number in range(PAIRS)]
+    created = [pair(on, number) for number in range(PAIRS)]
     on.start()
-    tenants = [tenant for both in made for tenant in both]
+    tenants = [tenant for both in created for tenant in both]
     for tenant in tenants:
         tenant.first = tenant.cluster("first", network=rng.choice([OWN_NETWORK, existing(*tenant.subnets)]))
     on.apply(*(tenant.first for tenant in tenants))
     for tenant in tenants:
         on.await_condition(tenant.first, "InSync", timeout=60)
-    for a, b in made:
+    for a, b in created:
         for tenant, other in ((a, b), (b, a)):
             tenant.attempts = [attempt(rng, number, tenant, other) for number in range(2)]
     on.apply(*(item for tenant in tenants for item, _ in tenant.attempts))
     for tenant in tenants:
         for item, _ in tenant.attempts:
             until(lambda item=item: on.condition(item, "InSync").get("status") == "True" or denied(on, item), 60, on.story(item))
-    return made
+    return created
 
 
 def denied(on: Stage, item: dict) -> bool:
@@ -145,11 +145,11 @@ def test_no_call_for_one_tenant_names_resources_of_the_other(on, pairs):
         for tenant, other in ((a, b), (b, a)):
             foreign = resources[other.name] - resources[tenant.name]
             assert len(foreign) > 5
-            mine = [call for call in calls if call.get("session") == tenant.session]
-            checked_calls += len(mine)
+            own_calls = [call for call in calls if call.get("session") == tenant.session]
+            checked_calls += len(own_calls)
             # With a list of VPCs, the VPC of a named subnet has to be read; the result is not shown to the tenant.
-            named = [call for call in mine if {call["resource"], *call.get("names", ())} & foreign]
-            assert [call for call in named if call["action"] != "DescribeSubnets"] == []
+            naming_foreign = [call for call in own_calls if {call["resource"], *call.get("names", ())} & foreign]
+            assert [call for call in naming_foreign if call["action"] != "DescribeSubnets"] == []
     assert checked_calls > 100
 
 

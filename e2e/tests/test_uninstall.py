@@ -127,8 +127,8 @@ def test_held_objects_are_retained_in_aws_when_a_user_chooses_so(on, account, cl
     item, nodes = clusters[OTHER]
     mark = on.mark()
     for one in (nodes, item):
-        version, kind, name, where = key_of(one)
-        on.api.patch(version, kind, name, {"spec": {"deletionPolicy": "Retain"}}, where)
+        version, kind, name, namespace_ = key_of(one)
+        on.api.patch(version, kind, name, {"spec": {"deletionPolicy": "Retain"}}, namespace_)
     for one in (nodes, item):
         on.api.wait_gone(*key_of(one), 40)
     for kind in KINDS:

@@ -81,8 +81,8 @@ def test_upgrade_blocks_before_a_node_group_would_be_four_minors_behind(run):
     ready, stalled = found["Ready"], found["Stalled"]
     assert (ready["status"], ready["reason"]) == ("False", "UpgradeBlocked")
     assert stalled["status"] == "True"
-    for named in ("fixed", "1.31", "1.35"):
-        assert named in ready["message"], ready["message"]
+    for expected in ("fixed", "1.31", "1.35"):
+        assert expected in ready["message"], ready["message"]
     assert run.blocked["status"]["version"] == "1.34"
     # The group itself matches its spec.
     assert conditions(run.fixed)["Ready"]["status"] == "True"
@@ -121,11 +121,11 @@ def changes_of(statuses: list[dict], name: str) -> list[dict]:
 
 
 def test_status_names_each_control_plane_update_in_progress(run):
-    ours = [u["id"] for u in run.shop.updates() if u["type"] == "VersionUpdate" and not u["of"]]
+    update_ids = [u["id"] for u in run.shop.updates() if u["type"] == "VersionUpdate" and not u["of"]]
     reported = run.eye.each("updateId")
-    assert len(ours) == 4 and set(ours) <= set(reported)
+    assert len(update_ids) == 4 and set(update_ids) <= set(reported)
     messages = [c["message"] for c in run.eye.conditions("Upgrading") if c["status"] == "True"]
-    assert any(update in message for update in ours for message in messages), messages
+    assert any(update in message for update in update_ids for message in messages), messages
 
 
 def test_preflight_checks_are_in_status_before_the_first_write(run):

@@ -125,8 +125,8 @@ def test_upgrade_starts_when_window_opens(on, played):
     assert scene.calls() == [] or seconds_until_open < 0
     on.ready(scene.cluster, timeout=max(seconds_until_open, 0) + 40)
     (call,) = scene.calls()
-    began = datetime.datetime.fromisoformat(call["time"])
-    assert 0 <= (began - opens).total_seconds() < 10
+    start = datetime.datetime.fromisoformat(call["time"])
+    assert 0 <= (start - opens).total_seconds() < 10
     assert scene.version() == "1.34"
 
 
@@ -302,8 +302,8 @@ def test_hanging_workload_api_blocks_only_the_upgrade(on, played):
     with hanging_server:
         on.apply(*reach(on, account, name), item)
         on.ready(item, timeout=60)
-        where = {"account": account.id, "region": REGION, "cluster": name}
-        on.aws.control("POST", "api-servers", json={**where, **hanging_api})
+        target = {"account": account.id, "region": REGION, "cluster": name}
+        on.aws.control("POST", "api-servers", json={**target, **hanging_api})
         until(lambda: on.status(item)["endpoint"] == endpoint, 20, "the endpoint")
         on.api.patch(version, kind, name, {"spec": {"version": "1.34"}}, namespace)
         # The preflight waits for the nodes and budgets of the workload cluster.

@@ -24,13 +24,13 @@ def on():
 def scene(on: Stage) -> Played:
     """A node group of two with a pod on each node and a budget that allows no eviction; the cluster's version is edited."""
     on.start("--drift-interval=2s")
-    made = Played(on, Gate("budget", groups=("web",)))
-    on.ready(*made.items, timeout=60)
+    created = Played(on, Gate("budget", groups=("web",)))
+    on.ready(*created.items, timeout=60)
     for number, node in enumerate(until(lambda: nodes(on), 10, "the nodes")):
         run_pod(on, f"payments-{number}", node)
     create_budget(on, "never", {"maxUnavailable": 0})
-    made.edit()
-    return made
+    created.edit()
+    return created
 
 
 def nodes(on: Stage) -> list[str]:
@@ -55,9 +55,9 @@ def create_budget(on: Stage, name: str, bounds: dict) -> None:
     api = on.cloud.workload.api
     spec = {"selector": {"matchLabels": LABELS}, **bounds}
     meta = {"name": name, "namespace": "default"}
-    made = api.apply({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": spec})
+    budget = api.apply({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": spec})
     status = {
-        "observedGeneration": made["metadata"]["generation"],
+        "observedGeneration": budget["metadata"]["generation"],
         "disruptionsAllowed": 0, "currentHealthy": 2, "desiredHealthy": 2, "expectedPods": 2,
     }
     api.patch("policy/v1", "PodDisruptionBudget", name, {"status": status}, "default", "status")

@@ -57,9 +57,9 @@ def aws_setup(on: Stage) -> AwsSetup:
         Path="/team/",
         AssumeRolePolicyDocument='{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}',
     )
-    made = account.ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"InstanceType": "m7i.large"})
+    response = account.ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"InstanceType": "m7i.large"})
     on.start(account=account.id)
-    return AwsSetup(account, subnets, vpc, group, made["LaunchTemplate"]["LaunchTemplateId"])
+    return AwsSetup(account, subnets, vpc, group, response["LaunchTemplate"]["LaunchTemplateId"])
 
 
 def clusters(setup: AwsSetup) -> list[Mistake]:

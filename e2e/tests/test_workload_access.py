@@ -74,7 +74,7 @@ def commit(repository, text: str) -> str:
 
 def wait_for_commit_in_status(on, item: dict, revision: str, seconds: float = 40) -> float:
     """Waits until status shows the commit as applied, which the operator reads from the workload cluster. Returns the seconds."""
-    began = time.monotonic()
+    start = time.monotonic()
     try:
         until(
             lambda: on.status(item).get("gitops", {}).get("lastAppliedRevision", "").endswith(revision),
@@ -83,7 +83,7 @@ def wait_for_commit_in_status(on, item: dict, revision: str, seconds: float = 40
         )
     except AssertionError as error:
         raise AssertionError(f"{error}: {on.story(item)} {on.status(item).get('gitops')}") from None
-    return time.monotonic() - began
+    return time.monotonic() - start
 
 
 def test_rotated_certificate_authority_is_used_without_a_restart(on, door, reached, repository):

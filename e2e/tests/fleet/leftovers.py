@@ -12,8 +12,8 @@ class Network:
 
     def __init__(self, account: Account, name: str):
         self.account, self.ec2, self.name = account, account.ec2, name
-        mine = {i: t for i, t in account.tagged().items() if t[CLUSTER] == f"default/{name}"}
-        by_resource = {tags[RESOURCE]: i for i, tags in mine.items()}
+        tags_by_id = {i: t for i, t in account.tagged().items() if t[CLUSTER] == f"default/{name}"}
+        by_resource = {tags[RESOURCE]: i for i, tags in tags_by_id.items()}
         self.vpc = by_resource["vpc"]
         self.subnet = by_resource[f"subnet/private/{REGION}a"]
 
@@ -31,10 +31,10 @@ def leave(network: Network) -> list[str]:
     ]
     groups = []
     for number, tag in enumerate(({f"kubernetes.io/cluster/{name}": "owned"}, {"elbv2.k8s.aws/cluster": name})):
-        made = ec2.create_security_group(
+        response = ec2.create_security_group(
             GroupName=f"k8s-elb-{number}", Description="of a load balancer", VpcId=network.vpc, TagSpecifications=tagged("security-group", tag)
         )
-        groups.append(made["GroupId"])
+        groups.append(response["GroupId"])
     for group, other in (groups, reversed(groups)):
         rule = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "UserIdGroupPairs": [{"GroupId": other}]}
         ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])

@@ -22,10 +22,10 @@ class Neighbours:
         self.vpc = found[0]["VpcId"]
 
     def group(self, name: str, tags: dict[str, str], description: str = "made by others") -> str:
-        asked = {"GroupName": name, "Description": description, "VpcId": self.vpc}
+        request = {"GroupName": name, "Description": description, "VpcId": self.vpc}
         if tags:
-            asked["TagSpecifications"] = tagged("security-group", tags)
-        return self.ec2.create_security_group(**asked)["GroupId"]
+            request["TagSpecifications"] = tagged("security-group", tags)
+        return self.ec2.create_security_group(**request)["GroupId"]
 
     def terraform_group(self, name: str) -> str:
         """As terraform-aws-eks and kops create them for nodes."""
@@ -41,12 +41,12 @@ class Neighbours:
         self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
 
     def interface(self, tags: dict[str, str], description: str, *groups: str) -> str:
-        asked = {"SubnetId": self.subnets[0], "Description": description}
+        request = {"SubnetId": self.subnets[0], "Description": description}
         if groups:
-            asked["Groups"] = list(groups)
+            request["Groups"] = list(groups)
         specification = tagged("network-interface", tags)
-        made = self.ec2.create_network_interface(**asked, TagSpecifications=specification)
-        return made["NetworkInterface"]["NetworkInterfaceId"]
+        response = self.ec2.create_network_interface(**request, TagSpecifications=specification)
+        return response["NetworkInterface"]["NetworkInterfaceId"]
 
     def node_interface(self, instance: str, created: str, *groups: str) -> str:
         """As the VPC CNI of a cluster of that name creates them."""
@@ -59,8 +59,8 @@ class Neighbours:
 
     def node(self) -> str:
         """A running instance."""
-        asked = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small"}
-        return self.ec2.run_instances(**asked, SubnetId=self.subnets[1])["Instances"][0]["InstanceId"]
+        request = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small"}
+        return self.ec2.run_instances(**request, SubnetId=self.subnets[1])["Instances"][0]["InstanceId"]
 
     def groups(self) -> dict[str, tuple]:
         """Rules by id of all security groups in the VPC."""

@@ -69,8 +69,8 @@ class Played:
     def reconcile_now(self, item: dict | None = None) -> None:
         """Requests a reconcile, as a user does after fixing something."""
         version, kind, name, namespace = key_of(item or self.cluster)
-        asked = {"keelson.dev/reconcile-at": datetime.datetime.now().isoformat()}
-        patch = {"metadata": {"annotations": asked}}
+        annotations = {"keelson.dev/reconcile-at": datetime.datetime.now().isoformat()}
+        patch = {"metadata": {"annotations": annotations}}
         self.on.api.patch(version, kind, name, patch, namespace)
 
     # Observations
@@ -101,14 +101,14 @@ class Played:
     def steps(self) -> list[str]:
         return [step(call) for call in self.calls() if call["status"] < 400]
 
-    def blocked(self, *named: str, item: dict | None = None) -> dict:
+    def blocked(self, *expected: str, item: dict | None = None) -> dict:
         """Waits until it is Stalled and the message contains all of `named`. Returns the Ready condition."""
-        it = item or self.cluster
-        self.on.await_condition(it, "Stalled", timeout=40)
+        waiting = item or self.cluster
+        self.on.await_condition(waiting, "Stalled", timeout=40)
         # The state of the workload cluster is read after that.
         deadline = time.monotonic() + 15
-        while (ready := self.conditions(it)["Ready"]) and not all(t in ready["message"] for t in named):
-            assert time.monotonic() < deadline, f"{named} not all in: {ready['message']}"
+        while (ready := self.conditions(waiting)["Ready"]) and not all(t in ready["message"] for t in expected):
+            assert time.monotonic() < deadline, f"{expected} not all in: {ready['message']}"
             time.sleep(0.2)
         assert ready["status"] == "False", ready
         return ready
@@ -120,6 +120,6 @@ class Played:
     def insight(self, name: str, status: str, **more: str) -> None:
         """Adds an EKS upgrade insight about the cluster."""
         insight = {"name": name, "insightStatus": {"status": status, "reason": f"{name} says so"}}
-        where = {"account": self.account.id, "region": REGION, "cluster": self.name}
-        body = {**where, "insights": [{**insight, **more}]}
+        target = {"account": self.account.id, "region": REGION, "cluster": self.name}
+        body = {**target, "insights": [{**insight, **more}]}
         self.on.aws.control("POST", "insights", json=body)

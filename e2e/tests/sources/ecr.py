@@ -71,8 +71,8 @@ class Ecr:
     def _credentials(self, headers: dict[str, str]) -> tuple[int, dict]:
         if headers.get("Authorization") != AGENT_TOKEN:
             return 403, {"message": "no such Pod"}
-        given = {"AccessKeyId": KEY_ID, "SecretAccessKey": SECRET_KEY, "Token": AGENT_TOKEN}
-        return 200, {**given, "Expiration": "2099-01-01T00:00:00Z"}
+        credentials = {"AccessKeyId": KEY_ID, "SecretAccessKey": SECRET_KEY, "Token": AGENT_TOKEN}
+        return 200, {**credentials, "Expiration": "2099-01-01T00:00:00Z"}
 
     def _login(self, headers: dict[str, str]) -> tuple[int, dict]:
         signed = headers.get("Authorization", "")

@@ -159,6 +159,6 @@ def injections() -> list[Attempt]:
     for text in in_tags:
         found.append(Attempt(f"{text!r} as key of a tag", own("injection", tags={text: "x"}), ("spec.tags",)))
         found.append(Attempt(f"{text!r} as value of a tag", own("injection", tags={"team": text}), ("spec.tags",)))
-    ours = ("keelson.dev/owner", "keelson.dev/cluster", "aws:eks:cluster-name", "kubernetes.io/cluster/vault", "Name")
-    found += [Attempt(f"the tag {key}", own("injection", tags={key: "x"}), ("spec.tags", "choose another key")) for key in ours]
+    reserved = ("keelson.dev/owner", "keelson.dev/cluster", "aws:eks:cluster-name", "kubernetes.io/cluster/vault", "Name")
+    found += [Attempt(f"the tag {key}", own("injection", tags={key: "x"}), ("spec.tags", "choose another key")) for key in reserved]
     return found
