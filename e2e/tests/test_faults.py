@@ -28,7 +28,7 @@ def operator(on):
 
 
 @pytest.fixture(scope="module")
-def played(on: Stage, operator) -> dict[str, Played]:
+def scenes(on: Stage, operator) -> dict[str, Played]:
     return {scene.name: play(on, scene) for scene in SCENES}
 
 
@@ -50,17 +50,17 @@ OUTAGES = {
 
 
 @pytest.fixture(scope="module")
-def outages(on, played) -> dict[str, tuple[dict, int]]:
+def outages(on, scenes) -> dict[str, tuple[dict, int]]:
     """Waits for the conditions of all three, counts the calls of a few seconds under each, then ends the failures."""
     reported = {
-        name: on.await_condition(played[name].cluster, status="False", reason=reason, timeout=30)
+        name: on.await_condition(scenes[name].cluster, status="False", reason=reason, timeout=30)
         for name, (reason, _) in OUTAGES.items()
     }
     mark = on.mark()
     time.sleep(OUTAGE_SECONDS)
-    call_counts = {name: len(on.calls(mark, played[name].account.id)) for name in OUTAGES}
+    call_counts = {name: len(on.calls(mark, scenes[name].account.id)) for name in OUTAGES}
     for name in OUTAGES:
-        end_faults(on, played[name])
+        end_faults(on, scenes[name])
     return {name: (reported[name], call_counts[name]) for name in OUTAGES}
 
 
@@ -70,31 +70,31 @@ def end_faults(on: Stage, scene: Played) -> None:
 
 
 @pytest.mark.parametrize("name", OUTAGES)
-def test_aws_outage_or_throttling_is_reported_without_hot_loop_and_recovers(on, played, outages, name):
+def test_aws_outage_or_throttling_is_reported_without_hot_loop_and_recovers(on, scenes, outages, name):
     found, call_counts = outages[name]
     assert OUTAGES[name][1].lower() in conditions(found)["Ready"]["message"].lower()
     assert call_counts < 4 * OUTAGE_SECONDS, f"{call_counts} calls in {OUTAGE_SECONDS} s"
-    on.ready(*played[name].items, timeout=60)
-    counts = played[name].account.counts()
+    on.ready(*scenes[name].items, timeout=60)
+    counts = scenes[name].account.counts()
     assert (counts["vpcs"], counts["subnets"], counts["clusters"]) == (1, 4, 1)
 
 
-def test_failing_account_does_not_delay_other_accounts(on, played):
-    on.ready(played["quiet"].cluster, timeout=30)
-    started = conditions(on.api.get(*key_of(played["quiet"].cluster)))["Ready"]
+def test_failing_account_does_not_delay_other_accounts(on, scenes):
+    on.ready(scenes["quiet"].cluster, timeout=30)
+    started = conditions(on.api.get(*key_of(scenes["quiet"].cluster)))["Ready"]
     assert started["status"] == "True"
 
 
-def test_role_not_yet_visible_to_eks_is_retried(on, played):
-    scene = played["role-not-visible"]
+def test_role_not_yet_visible_to_eks_is_retried(on, scenes):
+    scene = scenes["role-not-visible"]
     on.ready(scene.cluster, timeout=60)
     assert len(calls(on, scene, "CreateCluster")) == 4
     warnings = [e for e in on.events(scene.cluster) if e["type"] == "Warning"]
     assert [e["note"] for e in warnings if "trusted entity" in e["note"]] == []
 
 
-def test_failed_nat_gateway_is_replaced_and_reuses_its_elastic_ip(on, played):
-    scene = played["nat-failed"]
+def test_failed_nat_gateway_is_replaced_and_reuses_its_elastic_ip(on, scenes):
+    scene = scenes["nat-failed"]
     on.ready(scene.cluster, timeout=60)
     ec2 = scene.account.ec2
     gateways = {g["State"]: g for g in ec2.describe_nat_gateways()["NatGateways"]}
@@ -112,15 +112,15 @@ def test_failed_nat_gateway_is_replaced_and_reuses_its_elastic_ip(on, played):
     assert set(nat_gateway_ids) == {gateways["available"]["NatGatewayId"]}
 
 
-def test_node_group_failed_by_iam_throttling_is_recreated(on, played):
-    scene = played["nodes-iam-throttled"]
+def test_node_group_failed_by_iam_throttling_is_recreated(on, scenes):
+    scene = scenes["nodes-iam-throttled"]
     on.ready(*scene.items, timeout=60)
     assert succeeded_calls(on, scene, "CreateNodegroup") == 2 and succeeded_calls(on, scene, "DeleteNodegroup") == 1
     assert scene.account.counts()["nodegroups"] == 1
 
 
-def test_insufficient_capacity_sets_condition_and_keeps_network(on, played):
-    scene = played["no-capacity"]
+def test_insufficient_capacity_sets_condition_and_keeps_network(on, scenes):
+    scene = scenes["no-capacity"]
     found = on.await_condition(
         scene.nodes, status="False", reason="InsufficientCapacity", timeout=60
     )
@@ -130,8 +130,8 @@ def test_insufficient_capacity_sets_condition_and_keeps_network(on, played):
     assert succeeded_calls(on, scene, "CreateNodegroup") == 1, "it is created again automatically"
 
 
-def test_degraded_addon_is_awaited_and_its_issue_is_in_status(on, played):
-    scene = played["addon-degraded"]
+def test_degraded_addon_is_awaited_and_its_issue_is_in_status(on, scenes):
+    scene = scenes["addon-degraded"]
     version, kind, name, _ = key_of(scene.cluster)
     degraded = on.api.wait(
         version,
@@ -151,8 +151,8 @@ def test_degraded_addon_is_awaited_and_its_issue_is_in_status(on, played):
     assert succeeded_calls(on, scene, "CreateAddon") == 1 and succeeded_calls(on, scene, "DeleteAddon") == 0
 
 
-def test_failed_cluster_reports_cause_and_is_not_recreated_automatically(on, played):
-    scene = played["cluster-failed"]
+def test_failed_cluster_reports_cause_and_is_not_recreated_automatically(on, scenes):
+    scene = scenes["cluster-failed"]
     found = on.await_condition(scene.cluster, "Stalled", timeout=60)
     ready = conditions(found)["Ready"]
     assert ready["status"] == "False" and "the control plane did not come up" in ready["message"]
@@ -162,8 +162,8 @@ def test_failed_cluster_reports_cause_and_is_not_recreated_automatically(on, pla
     assert scene.account.inventory() == {"roles": ["keelson"]}
 
 
-def test_exceeded_quota_is_reported_and_retried_slowly(on, played):
-    scene = played["vpc-quota"]
+def test_exceeded_quota_is_reported_and_retried_slowly(on, scenes):
+    scene = scenes["vpc-quota"]
     found = on.await_condition(scene.cluster, status="False", reason="QuotaExceeded", timeout=30)
     ready = conditions(found)["Ready"]
     assert "CreateVpc" in ready["message"] and "Service Quotas" in ready["message"]
@@ -177,8 +177,8 @@ def test_exceeded_quota_is_reported_and_retried_slowly(on, played):
     on.ready(scene.cluster, timeout=30)
 
 
-def test_missing_permission_is_named(on, played):
-    scene = played["denied"]
+def test_missing_permission_is_named(on, scenes):
+    scene = scenes["denied"]
     found = on.await_condition(scene.cluster, status="False", reason="AccessDenied", timeout=30)
     message = conditions(found)["Ready"]["message"]
     assert "ec2:CreateSubnet" in message and scene.account.id in message
@@ -187,8 +187,8 @@ def test_missing_permission_is_named(on, played):
     assert scene.account.inventory() == {"roles": ["keelson"]}
 
 
-def test_manually_deleted_route_is_recreated(on, played):
-    scene = played["drift"]
+def test_manually_deleted_route_is_recreated(on, scenes):
+    scene = scenes["drift"]
     on.ready(scene.cluster)
     ec2 = scene.account.ec2
     table = next(
@@ -205,8 +205,8 @@ def test_manually_deleted_route_is_recreated(on, played):
     until(is_recreated, 30, "the route")
 
 
-def test_foreign_resources_in_vpc_are_named_and_never_deleted(on, played):
-    scene = played["blocked"]
+def test_foreign_resources_in_vpc_are_named_and_never_deleted(on, scenes):
+    scene = scenes["blocked"]
     on.ready(scene.cluster)
     subnet = on.status(scene.cluster)["network"]["subnets"][0]["id"]
     ec2 = scene.account.ec2
@@ -229,17 +229,17 @@ def test_foreign_resources_in_vpc_are_named_and_never_deleted(on, played):
     assert scene.account.inventory() == {"roles": ["keelson"]}
 
 
-def test_hanging_call_times_out(on, played):
+def test_hanging_call_times_out(on, scenes):
     """Last, as it takes the longest: half a minute from the start."""
-    scene = played["hanging"]
+    scene = scenes["hanging"]
     on.ready(scene.cluster, timeout=90)
     assert [c["action"] for c in on.calls(0, scene.account.id) if c.get("fault") == "hang"] == [
         "DescribeCluster"
     ]
 
 
-def test_clusters_can_be_deleted_after_all_failures(on, played):
+def test_clusters_can_be_deleted_after_all_failures(on, scenes):
     names = ("quiet", "throttled-ec2", "throttled-eks", "nat-failed", "no-capacity", "drift")
-    on.delete(*(item for name in names for item in played[name].items), timeout=90)
+    on.delete(*(item for name in names for item in scenes[name].items), timeout=90)
     for name in names:
-        assert played[name].account.inventory() == {"roles": ["keelson"]}, name
+        assert scenes[name].account.inventory() == {"roles": ["keelson"]}, name

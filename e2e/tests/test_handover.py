@@ -16,18 +16,18 @@ import yaml
 from fleet.manifests import cluster, flux, secret
 from fleet.stage import stage, until
 from handover import (
-    ADOPTED,
+    ADOPTION_LABEL,
     FLUX,
-    KEPT,
     KUSTOMIZATION,
     NEWER,
     OLDER,
-    PRUNE,
+    PRUNE_ANNOTATION,
+    RETAINED_FIELDS,
     SOURCE,
     components,
-    files,
-    ours,
-    place,
+    object_key,
+    owned_fields,
+    repository_files,
     sync,
 )
 
@@ -85,7 +85,7 @@ class Cluster:
         return self.on.condition(self.item, "GitOpsReady").get("message", "")
 
     def find(self, item: dict) -> dict | None:
-        return self.workload.find(*place(item))
+        return self.workload.find(*object_key(item))
 
     def root(self) -> dict:
         return self.workload.get(*KUSTOMIZATION, FLUX, FLUX)
@@ -111,7 +111,7 @@ class Cluster:
         return revision
 
     def commit_agent(self) -> str:
-        return self.commit(files(PATH, self.agent, self.synced))
+        return self.commit(repository_files(PATH, self.agent, self.synced))
 
     def applied(self, revision: str) -> None:
         def is_applied() -> bool:
@@ -159,7 +159,7 @@ def test_requested_older_version_is_installed(flux_cluster):
     assert flux_cluster.gitops_status()["version"] == OLDER
     for item in components(OLDER):
         found = flux_cluster.find(item)
-        assert found["metadata"]["annotations"][PRUNE] == "disabled", place(item)
+        assert found["metadata"]["annotations"][PRUNE_ANNOTATION] == "disabled", object_key(item)
         assert found["metadata"]["labels"]["app.kubernetes.io/version"] == OLDER
 
 
@@ -201,9 +201,9 @@ def test_without_version_the_agent_is_upgraded_to_the_built_in_version(flux_clus
     until(lambda: flux_cluster.images() == image_versions(flux_cluster, NEWER), 60, "the newer Flux")
     for item in components(NEWER):
         found = flux_cluster.find(item)
-        assert found["metadata"]["labels"]["app.kubernetes.io/version"] == NEWER, place(item)
+        assert found["metadata"]["labels"]["app.kubernetes.io/version"] == NEWER, object_key(item)
         if item["kind"] == "CustomResourceDefinition":
-            assert found["spec"]["versions"] == defaulted(found, item), place(item)
+            assert found["spec"]["versions"] == defaulted(found, item), object_key(item)
     until(lambda: flux_cluster.gitops_status().get("version") == NEWER, 20, "the version in status")
     flux_cluster.on.ready(flux_cluster.item)
     flux_cluster.commit(greeting("hello from the newer one"))
@@ -239,7 +239,7 @@ def test_manual_edit_is_reverted_until_adoption(flux_cluster):
         return root_corrected and flux_cluster.source()["spec"]["url"] == flux_cluster.repository.url
 
     until(corrected, 40, "the corrected sync objects")
-    assert "spec.path" in ours(flux_cluster.root()) and "spec.url" in ours(flux_cluster.source())
+    assert "spec.path" in owned_fields(flux_cluster.root()) and "spec.url" in owned_fields(flux_cluster.source())
     assert flux_cluster.gitops_status()["adopted"] is False
     flux_cluster.on.ready(flux_cluster.item)
 
@@ -257,19 +257,19 @@ def test_committed_agent_is_adopted_by_git_and_keelson_releases_its_fields(flux_
     }
     flux_cluster.commit_agent()
     until(lambda: flux_cluster.gitops_status().get("adopted"), 30, "status.gitops.adopted")
-    adopted_objects = {place(item): item for item in [*flux_cluster.agent, *flux_cluster.synced]}
+    adopted_objects = {object_key(item): item for item in [*flux_cluster.agent, *flux_cluster.synced]}
 
     def remaining_owned_fields() -> dict:
-        found = {key: ours(flux_cluster.workload.get(*key)) - KEPT for key in adopted_objects}
+        found = {key: owned_fields(flux_cluster.workload.get(*key)) - RETAINED_FIELDS for key in adopted_objects}
         return {key: fields for key, fields in found.items() if fields}
 
     until(lambda: not remaining_owned_fields(), 30, "the release of Keelson's fields")
     assert len(adopted_objects) == 34
     for key in adopted_objects:
         found = flux_cluster.workload.get(*key)
-        assert found["metadata"]["labels"][ADOPTED] == FLUX, key
+        assert found["metadata"]["labels"][ADOPTION_LABEL] == FLUX, key
         # Not in Git; without it, deleting the file from Git would delete the object.
-        assert found["metadata"]["annotations"][PRUNE] == "disabled", key
+        assert found["metadata"]["annotations"][PRUNE_ANNOTATION] == "disabled", key
     root = flux_cluster.root()["spec"]
     assert root["deletionPolicy"] == "Orphan"
     assert root["postBuild"]["substituteFrom"][0]["name"] == "keelson-cluster-facts"
@@ -282,7 +282,7 @@ def test_released_objects_are_not_written_again(flux_cluster):
     released_objects = [*flux_cluster.agent, *flux_cluster.synced]
 
     def write_times() -> dict:
-        found = {place(i): flux_cluster.workload.get(*place(i))["metadata"]["managedFields"] for i in released_objects}
+        found = {object_key(i): flux_cluster.workload.get(*object_key(i))["metadata"]["managedFields"] for i in released_objects}
         entries_of_keelson = {k: [e for e in entries if e["manager"] == "keelson"] for k, entries in found.items()}
         return {k: entries[0]["time"] if entries else None for k, entries in entries_of_keelson.items()}
 
@@ -341,7 +341,7 @@ def test_credentials_and_facts_stay_managed_by_keelson(flux_cluster):
     facts = ("v1", "ConfigMap", "keelson-cluster-facts", FLUX)
     found = flux_cluster.workload.get(*facts)
     assert found["metadata"]["labels"]["reconcile.fluxcd.io/watch"] == "Enabled"
-    assert "data.CLUSTER_NAME" in ours(found)
+    assert "data.CLUSTER_NAME" in owned_fields(found)
     flux_cluster.workload.patch(*facts[:3], {"data": {"CLUSTER_NAME": "by-hand"}}, FLUX)
     until(
         lambda: flux_cluster.workload.get(*facts)["data"]["CLUSTER_NAME"] == "handover", 40, "the corrected fact"
@@ -370,18 +370,18 @@ def test_manually_deleted_controller_is_recreated_although_git_owns_it(flux_clus
     until(lambda: "source-controller" in flux_cluster.images(), 30, "the Deployment again")
     flux_cluster.commit(greeting("after the loss"))
     until(lambda: FIELDS[-1] not in flux_cluster.deployment("source-controller")["metadata"]["labels"], 60, "the Deployment as in Git")
-    until(lambda: not ours(flux_cluster.deployment("source-controller")) - KEPT, 30, "the release of Keelson's fields")
+    until(lambda: not owned_fields(flux_cluster.deployment("source-controller")) - RETAINED_FIELDS, 30, "the release of Keelson's fields")
 
 
 def test_removing_agent_files_from_git_deletes_nothing_and_sync_continues(flux_cluster):
     adopted_objects = [*flux_cluster.agent, *flux_cluster.synced]
-    before = {place(item): flux_cluster.find(item)["metadata"]["uid"] for item in adopted_objects}
+    before = {object_key(item): flux_cluster.find(item)["metadata"]["uid"] for item in adopted_objects}
     flux_cluster.commit(delete=(f"{PATH}/{FLUX}",))
     flux_cluster.commit(greeting("still there"))
     until(lambda: flux_cluster.greeting_text() == "still there", 20, "the next commit")
     entries = flux_cluster.root()["status"]["inventory"]["entries"]
     assert [entry["id"] for entry in entries] == ["default_greeting__ConfigMap"]
-    after = {place(item): flux_cluster.find(item)["metadata"]["uid"] for item in adopted_objects}
+    after = {object_key(item): flux_cluster.find(item)["metadata"]["uid"] for item in adopted_objects}
     assert after == before
     assert not [item for item in adopted_objects if flux_cluster.find(item)["metadata"].get("deletionTimestamp")]
 
@@ -390,7 +390,7 @@ def test_owner_of_objects_released_by_git_is_reported(flux_cluster):
     message = until(lambda: flux_cluster.message() if "no longer in Git" in flux_cluster.message() else "", 40, "the message about the owner")
     assert flux_cluster.gitops_status()["adopted"] is False
     # It says what to do.
-    assert ADOPTED in message, message
+    assert ADOPTION_LABEL in message, message
     flux_cluster.on.await_condition(flux_cluster.item, "GitOpsReady")
 
 
@@ -405,7 +405,7 @@ def test_manually_deleted_root_kustomization_keeps_applied_objects_and_is_recrea
         return bool(found) and found["metadata"]["uid"] != before
 
     until(recreated, 40, "a new root Kustomization")
-    assert flux_cluster.root()["spec"]["deletionPolicy"] == "Orphan" and "spec.path" in ours(flux_cluster.root())
+    assert flux_cluster.root()["spec"]["deletionPolicy"] == "Orphan" and "spec.path" in owned_fields(flux_cluster.root())
     flux_cluster.commit(greeting("from the new root"))
     until(lambda: flux_cluster.greeting_text() == "from the new root", 20, "the commit through the new root")
     assert flux_cluster.workload.get("v1", "ConfigMap", "greeting")["metadata"]["uid"] == applied
@@ -415,7 +415,7 @@ def test_manually_deleted_root_kustomization_keeps_applied_objects_and_is_recrea
 
 
 def test_objects_without_the_adoption_label_are_managed_by_keelson_again(flux_cluster):
-    without_label = {"metadata": {"labels": {ADOPTED: None, "kustomize.toolkit.fluxcd.io/namespace": None}}}
+    without_label = {"metadata": {"labels": {ADOPTION_LABEL: None, "kustomize.toolkit.fluxcd.io/namespace": None}}}
     for kind in KINDS_WITH_LABEL:
         version = api_version_of(flux_cluster, kind)
         for item in [i for i in flux_cluster.agent if i["kind"] == kind]:
@@ -423,7 +423,7 @@ def test_objects_without_the_adoption_label_are_managed_by_keelson_again(flux_cl
     flux_cluster.workload.patch(*SOURCE, FLUX, without_label, FLUX)
     until(lambda: FIELDS[-1] in flux_cluster.deployment("source-controller")["metadata"]["labels"], 40, "the label that Keelson sets")
     until(lambda: flux_cluster.deployment("helm-controller")["spec"]["replicas"] == 1, 20, "one replica again")
-    until(lambda: "spec.url" in ours(flux_cluster.source()), 40, "Keelson to own the source")
+    until(lambda: "spec.url" in owned_fields(flux_cluster.source()), 40, "Keelson to own the source")
     until(lambda: "no longer in Git" not in flux_cluster.message(), 40, "the message to disappear")
     assert flux_cluster.gitops_status()["adopted"] is False
     assert flux_cluster.images() == image_versions(flux_cluster, NEWER)

@@ -10,17 +10,17 @@ import yaml
 from fleet.manifests import cluster, flux, secret
 from fleet.stage import stage, until
 from handover import (
-    ADOPTED,
+    ADOPTION_LABEL,
     FLUX,
-    KEPT,
     KUSTOMIZATION,
     NEWER,
-    PRUNE,
+    PRUNE_ANNOTATION,
+    RETAINED_FIELDS,
     SOURCE,
     components,
-    files,
-    ours,
-    place,
+    object_key,
+    owned_fields,
+    repository_files,
     sync,
 )
 from handover.killing import killer
@@ -88,9 +88,9 @@ def test_bootstrap_succeeds_when_killed_at_each_write(on, ready_to_install):
     with on.operator("--drift-interval=2s"):
         on.ready(ready_to_install)
         for item in installed():
-            found = api.get(*place(item))
-            assert found["metadata"]["annotations"][PRUNE] == "disabled", place(item)
-            assert "metadata.labels.app.kubernetes.io/version" in ours(found), place(item)
+            found = api.get(*object_key(item))
+            assert found["metadata"]["annotations"][PRUNE_ANNOTATION] == "disabled", object_key(item)
+            assert "metadata.labels.app.kubernetes.io/version" in owned_fields(found), object_key(item)
         assert api.get("v1", "ConfigMap", "greeting")["data"]["of"] == "crash"
         status = on.status(ready_to_install)["gitops"]
         assert (status["adopted"], status["version"]) == (False, NEWER)
@@ -106,17 +106,17 @@ def test_all_fields_are_released_when_killed_at_each_write_of_the_handover(on, r
         "substituteFrom": [{"kind": "ConfigMap", "name": "keelson-cluster-facts"}]
     }
     # While no operator runs: then it only has to release its fields.
-    revision = repository.commit(files(PATH, installed(), synced))
+    revision = repository.commit(repository_files(PATH, installed(), synced))
 
     def adopted() -> bool:
         root = api.get(*KUSTOMIZATION, FLUX, FLUX)
         return root["status"].get("lastAppliedRevision", "").endswith(revision)
 
     until(adopted, 40, "the adoption")
-    adopted_keys = [place(item) for item in [*installed(), *synced]]
+    adopted_keys = [object_key(item) for item in [*installed(), *synced]]
 
     def all_released() -> bool:
-        return not any(ours(api.get(*key)) - KEPT for key in adopted_keys)
+        return not any(owned_fields(api.get(*key)) - RETAINED_FIELDS for key in adopted_keys)
 
     assert not all_released()
     with killer(on) as operator_killer:
@@ -125,7 +125,7 @@ def test_all_fields_are_released_when_killed_at_each_write_of_the_handover(on, r
     assert len(points) >= 3
     for key in adopted_keys:
         metadata = api.get(*key)["metadata"]
-        assert metadata["labels"][ADOPTED] == FLUX and metadata["annotations"][PRUNE] == "disabled", key
+        assert metadata["labels"][ADOPTION_LABEL] == FLUX and metadata["annotations"][PRUNE_ANNOTATION] == "disabled", key
     with on.operator("--drift-interval=2s"):
         on.ready(ready_to_install)
         until(lambda: on.status(ready_to_install)["gitops"]["adopted"], 30, "status.gitops.adopted")

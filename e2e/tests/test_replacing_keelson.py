@@ -13,7 +13,7 @@ import pytest
 from fleet import API
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.kubeapi import ApiError, conditions
-from replacing import BEFORE, changed, content, ours
+from replacing import BEFORE, changed, content, objects_of_keelson
 
 KINDS = ("EksCluster", "NodeGroup", "AwsAccount")
 # Enough to compare everything with AWS several times, and to observe the agent again.
@@ -27,7 +27,7 @@ class KeelsonUpgrade:
     def __init__(self, on: Stage):
         self.on = on
         self.objects = self.now()
-        self.workload = ours(on.cloud.workload.api)
+        self.workload = objects_of_keelson(on.cloud.workload.api)
         self.inventory = on.aws.inventory()
         self.mark = on.mark()
         self.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -87,7 +87,7 @@ def test_upgrade_writes_nothing_to_aws(on, upgrade):
 
 
 def test_upgrade_writes_nothing_to_the_workload_cluster(on, upgrade):
-    assert changed(upgrade.workload, ours(on.cloud.workload.api)) == []
+    assert changed(upgrade.workload, objects_of_keelson(on.cloud.workload.api)) == []
 
 
 def test_upgrade_leaves_user_fields_of_objects_unchanged(on, upgrade):
@@ -139,7 +139,7 @@ def test_changed_tag_would_have_been_detected(on, upgrade):
 
 
 def test_changed_agent_manifest_would_have_been_detected(on, upgrade):
-    before = ours(on.cloud.workload.api)
+    before = objects_of_keelson(on.cloud.workload.api)
     flux = {"registry": "mirror.acme.example/fluxcd"}
     on.api.patch(API, "EksCluster", "whole", {"spec": {"gitops": {"flux": flux}}})
-    until(lambda: changed(before, ours(on.cloud.workload.api)), 60, "the other images")
+    until(lambda: changed(before, objects_of_keelson(on.cloud.workload.api)), 60, "the other images")

@@ -102,7 +102,7 @@ def rejection_message(api: KubeApi, item: dict) -> str | None:
     [
         pytest.param(cluster("team"), None, id="a namespace that is listed"),
         pytest.param(cluster("everyone", "other"), None, id="open to all"),
-        pytest.param(cluster(None), None, id="no account, in a namespace of the default one"),
+        pytest.param(cluster(None), None, id="no account, in a namespace that the default account allows"),
         pytest.param(
             cluster(None, "other"),
             'spec.accountRef is not set: AwsAccount "default" may not be used from namespace "other"',
@@ -113,7 +113,7 @@ def rejection_message(api: KubeApi, item: dict) -> str | None:
             'AwsAccount "default" may not be used in region "us-east-1"; allowed: eu-west-1',
             id="no account, in another region",
         ),
-        pytest.param(cluster("not-there-yet"), None, id="an account that is not there yet"),
+        pytest.param(cluster("not-there-yet"), None, id="an account that does not exist yet"),
         pytest.param(cluster("europe", region="eu-central-1"), None, id="a region that is listed"),
         pytest.param(
             cluster("team", "other"),
@@ -121,7 +121,7 @@ def rejection_message(api: KubeApi, item: dict) -> str | None:
             id="another namespace",
         ),
         pytest.param(
-            cluster("nobody"), 'AwsAccount "nobody" may not be used from namespace "team"', id="open to nobody"
+            cluster("nobody"), 'AwsAccount "nobody" may not be used from namespace "team"', id="open to no namespace"
         ),
         pytest.param(
             cluster("europe", region="us-east-1"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fleet.stage import Stage, stage, until
-from gates import Gate, Played
-from gates.scenes import STUCK
+from gates import Gate, GateScenario
+from gates.scenes import EVICTION_FAILURE
 from keelson_harness.aws import Durations
 
 NODEGROUP_SECONDS = 3
@@ -21,10 +21,10 @@ def on():
 
 
 @pytest.fixture(scope="module")
-def scene(on: Stage) -> Played:
+def scenario(on: Stage) -> GateScenario:
     """A node group of two with a pod on each node and a budget that allows no eviction; the cluster's version is edited."""
     on.start("--drift-interval=2s")
-    created = Played(on, Gate("budget", groups=("web",)))
+    created = GateScenario(on, Gate("budget", groups=("web",)))
     on.ready(*created.items, timeout=60)
     for number, node in enumerate(until(lambda: nodes(on), 10, "the nodes")):
         run_pod(on, f"payments-{number}", node)
@@ -63,50 +63,50 @@ def create_budget(on: Stage, name: str, bounds: dict) -> None:
     api.patch("policy/v1", "PodDisruptionBudget", name, {"status": status}, "default", "status")
 
 
-def test_budget_that_never_allows_eviction_blocks_upgrade_before_any_write(scene):
-    ready = scene.blocked("default/never")
+def test_budget_that_never_allows_eviction_blocks_upgrade_before_any_write(scenario):
+    ready = scenario.blocked("default/never")
     assert ready["reason"] == "UpgradeBlocked"
-    verdict, message = scene.verdict("PodDisruptionBudgets")
+    verdict, message = scenario.verdict("PodDisruptionBudgets")
     assert verdict == "Failed" and "default/never" in message
-    assert scene.calls() == []
+    assert scenario.calls() == []
 
 
-def test_budget_without_current_disruptions_is_a_warning_and_blocking_pods_are_named(on, scene):
+def test_budget_without_current_disruptions_is_a_warning_and_blocking_pods_are_named(on, scenario):
     api = on.cloud.workload.api
     api.delete("policy/v1", "PodDisruptionBudget", "never")
     create_budget(on, "tight", {"minAvailable": 1})
     on.aws.add_fault(
-        {"account": scene.account.id, "action": "UpdateNodegroupVersion", "times": 1}, {"health_issue": STUCK}
+        {"account": scenario.account.id, "action": "UpdateNodegroupVersion", "times": 1}, {"health_issue": EVICTION_FAILURE}
     )
-    scene.reconcile_now()
-    (web,) = scene.groups
-    until(lambda: scene.version() == "1.34", 40, "the control plane")
-    until(lambda: scene.verdict("PodDisruptionBudgets")[0] == "Warning", 10, "the verdict")
-    ready = scene.blocked("PodEvictionFailure", "default/tight", "default/payments-", item=web)
+    scenario.reconcile_now()
+    (web,) = scenario.groups
+    until(lambda: scenario.version() == "1.34", 40, "the control plane")
+    until(lambda: scenario.verdict("PodDisruptionBudgets")[0] == "Warning", 10, "the verdict")
+    ready = scenario.blocked("PodEvictionFailure", "default/tight", "default/payments-", item=web)
     assert ready["reason"] == "UpgradeBlocked"
-    assert not any(call["asked"].get("force") for call in scene.calls())
+    assert not any(call["asked"].get("force") for call in scenario.calls())
 
 
-def test_node_group_upgrade_progress_is_reported_per_node(on, scene):
+def test_node_group_upgrade_progress_is_reported_per_node(on, scenario):
     """After the pods are deleted and the user requests a reconcile."""
-    (web,) = scene.groups
+    (web,) = scenario.groups
     api = on.cloud.workload.api
     for name in ("payments-0", "payments-1"):
         path = api.path("v1", "Pod", name)
         api.request("DELETE", path, json={"gracePeriodSeconds": 0})
     api.delete("policy/v1", "PodDisruptionBudget", "tight")
-    scene.reconcile_now(web)
+    scenario.reconcile_now(web)
     messages: set[str] = set()
 
     def is_updated() -> bool:
-        found = scene.conditions(web)
+        found = scenario.conditions(web)
         if found.get("Upgrading", {}).get("status") == "True":
             messages.add(found["Upgrading"]["message"])
-        return scene.found(web)["status"].get("version") == "1.34"
+        return scenario.found(web)["status"].get("version") == "1.34"
 
     until(is_updated, 60, "the node group's update")
-    on.ready(*scene.items, timeout=30)
+    on.ready(*scenario.items, timeout=30)
     assert any("cordoned" in message for message in messages), messages
     assert any("v1.34" in message for message in messages), messages
-    assert scene.found(web)["status"]["readyNodes"] == 2
-    assert scene.steps() == ["UpdateClusterVersion 1.34", *["UpdateNodegroupVersion web 1.34"] * 2]
+    assert scenario.found(web)["status"]["readyNodes"] == 2
+    assert scenario.steps() == ["UpdateClusterVersion 1.34", *["UpdateNodegroupVersion web 1.34"] * 2]

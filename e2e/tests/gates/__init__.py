@@ -25,8 +25,8 @@ class Gate:
     to: str = "1.34"
     addons: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    first: Callable[[Played], None] = lambda _: None
-    before: Callable[[Played], None] = lambda _: None
+    first: Callable[[GateScenario], None] = lambda _: None
+    before: Callable[[GateScenario], None] = lambda _: None
     # In existing subnets of sixteen addresses, instead of a network that Keelson creates.
     small_subnets: bool = False
     # Spec fields that are edited together with the version.
@@ -35,7 +35,7 @@ class Gate:
     faults: tuple[tuple[dict, dict], ...] = ()
 
 
-class Played:
+class GateScenario:
     """The cluster of a gate in the test environment."""
 
     def __init__(self, on: Stage, gate: Gate):

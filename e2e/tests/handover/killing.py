@@ -21,11 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from fleet.stage import Stage
 
-from . import OURS
+from . import FIELD_MANAGER
 
 HOOK = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "killer")
 # Seconds until an admitted write is stored.
-STORED = 0.05
+SECONDS_UNTIL_STORED = 0.05
 RULES = {
     "": ["namespaces", "resourcequotas", "serviceaccounts", "services", "secrets", "configmaps"],
     "apps": ["deployments"],
@@ -51,13 +51,13 @@ class Killer:
             self._pid = pid
 
     def intercept(self, request: dict) -> None:
-        if request.get("options", {}).get("fieldManager") != OURS or not changes(request):
+        if request.get("options", {}).get("fieldManager") != FIELD_MANAGER or not changes(request):
             return
         with self._lock:
             if self._pid is None:
                 return
             os.kill(self._pid, signal.SIGSTOP)
-            threading.Timer(STORED, os.kill, (self._pid, signal.SIGKILL)).start()
+            threading.Timer(SECONDS_UNTIL_STORED, os.kill, (self._pid, signal.SIGKILL)).start()
             self._pid = None
             self.points.append(f"{request['operation']} {request['kind']['kind']} {request['name']}")
 

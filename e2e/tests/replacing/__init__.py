@@ -11,8 +11,8 @@ from keelson_harness.recording import Recording
 # The state that the previous version left: written by `python -m replacing.record`.
 BEFORE = Recording(Path(__file__).parent / "before")
 # Fields that others write all the time.
-LEFT_OUT = ("status",)
-OURS = "keelson"
+IGNORED_FIELDS = ("status",)
+FIELD_MANAGER_PREFIX = "keelson"
 
 
 def kinds(api: KubeApi) -> Iterator[tuple[str, str]]:
@@ -26,20 +26,20 @@ def kinds(api: KubeApi) -> Iterator[tuple[str, str]]:
                 yield version, found["kind"]
 
 
-def is_ours(item: dict) -> bool:
+def is_written_by_keelson(item: dict) -> bool:
     managers = [entry["manager"] for entry in item["metadata"].get("managedFields", [])]
-    return any(manager.startswith(OURS) for manager in managers)
+    return any(manager.startswith(FIELD_MANAGER_PREFIX) for manager in managers)
 
 
 def content(item: dict) -> dict:
     """The fields of an object that a user or an operator writes. Includes Keelson's managedFields with their times."""
     metadata = {key: value for key, value in item["metadata"].items() if key not in ("resourceVersion", "managedFields")}
     written = [entry for entry in item["metadata"].get("managedFields", []) if not entry.get("subresource")]
-    metadata["managedFields"] = [entry for entry in written if entry["manager"].startswith(OURS)]
-    return {**{key: value for key, value in item.items() if key not in LEFT_OUT}, "metadata": metadata}
+    metadata["managedFields"] = [entry for entry in written if entry["manager"].startswith(FIELD_MANAGER_PREFIX)]
+    return {**{key: value for key, value in item.items() if key not in IGNORED_FIELDS}, "metadata": metadata}
 
 
-def ours(api: KubeApi) -> dict[str, dict]:
+def objects_of_keelson(api: KubeApi) -> dict[str, dict]:
     """The objects that Keelson has written in a cluster, by kind and name."""
     found = {}
     for version, kind in kinds(api):
@@ -50,7 +50,7 @@ def ours(api: KubeApi) -> dict[str, dict]:
             if error.code not in (404, 405):
                 raise
             continue
-        for item in filter(is_ours, items):
+        for item in filter(is_written_by_keelson, items):
             meta = item["metadata"]
             found[f"{version} {kind} {meta.get('namespace', '')}/{meta['name']}"] = content(item)
     return found
