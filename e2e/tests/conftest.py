@@ -1,4 +1,4 @@
-"""The order of the files: what reads what all tests called and told comes last; and that is kept for it."""
+"""Orders the test files: those that read the recorded calls and output of all other tests run last. Keeps these records."""
 
 import os
 import shutil
@@ -18,10 +18,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def folder_of_what_is_told(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Where this process runs all tests by itself; `side_by_side.py` names one for all of its processes."""
-    searched = any(item.path.name == LAST[-1] for item in request.session.items)
-    if told.FOLDER in os.environ or not searched:
+def recording_folder(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The folder of the recordings when one process runs all tests; `side_by_side.py` sets one for all of its processes."""
+    includes_secret_search = any(item.path.name == LAST[-1] for item in request.session.items)
+    if told.FOLDER in os.environ or not includes_secret_search:
         yield
         return
     os.environ[told.FOLDER] = tempfile.mkdtemp(prefix="keelson-told-")

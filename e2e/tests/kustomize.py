@@ -1,4 +1,4 @@
-"""The part of kustomize that deploy/ uses, so that its test needs no kubectl: resources of files and folders, labels."""
+"""The subset of kustomize that deploy/ uses (resources of files and folders, labels), so that its test needs no kubectl."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What `spec.gitops.flux` can say beside where to look: each of it is in the workload cluster, and Flux works by it."""
+"""Options of `spec.gitops.flux` besides the source: each takes effect in the workload cluster."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ NAMED = (API, "EksCluster", "optional")
 
 
 class Proxy:
-    """Forwards plain HTTP for those who know the password, and remembers for which hosts."""
+    """Forwards plain HTTP for clients with the password, and records the URLs."""
 
     def __init__(self, port: int, seen: list[str]):
         self.url, self.seen = f"http://127.0.0.1:{port}", seen
 
 
 @contextmanager
-def forwarding() -> Iterator[Proxy]:
+def forwarding_proxy() -> Iterator[Proxy]:
     seen: list[str] = []
-    word = base64.b64encode(f"{PROXY_USER}:{PROXY_PASSWORD}".encode()).decode()
+    encoded = base64.b64encode(f"{PROXY_USER}:{PROXY_PASSWORD}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
         def forward(self) -> None:
-            if self.headers.get("Proxy-Authorization") != f"Basic {word}":
+            if self.headers.get("Proxy-Authorization") != f"Basic {encoded}":
                 self.send_response(407)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
             seen.append(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            mine = ("proxy-authorization", "proxy-connection", "host", "connection")
-            headers = {k: v for k, v in self.headers.items() if k.lower() not in mine}
+            hop_by_hop = ("proxy-authorization", "proxy-connection", "host", "connection")
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in hop_by_hop}
             answer = requests.request(
                 self.command, self.path, data=body, headers=headers, stream=True, timeout=20
             )
@@ -62,7 +62,7 @@ def forwarding() -> Iterator[Proxy]:
         do_GET = do_POST = forward
 
         def log_message(self, *_args: object) -> None:
-            """Nothing: what is worth knowing is in `seen`."""
+            """Nothing: `seen` has what matters."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -80,7 +80,7 @@ def on():
 
 @pytest.fixture(scope="module")
 def proxy():
-    with forwarding() as running:
+    with forwarding_proxy() as running:
         yield running
 
 
@@ -122,7 +122,7 @@ def workload(on, kind: str, name: str, version: str = "v1") -> dict:
     return on.cloud.workload.api.get(version, kind, name, FLUX)
 
 
-def test_the_repository_is_read_through_the_proxy_and_by_nobody_else(on, proxy, optional):
+def test_only_the_repository_is_read_through_the_proxy(on, proxy, optional):
     found = on.cloud.workload.api.get("v1", "ConfigMap", "through-the-proxy")
     assert found["metadata"]["labels"]["kustomize.toolkit.fluxcd.io/name"] == FLUX
     assert proxy.seen and all("/optional" in url for url in proxy.seen)
@@ -130,7 +130,7 @@ def test_the_repository_is_read_through_the_proxy_and_by_nobody_else(on, proxy, 
     assert source["spec"]["proxySecretRef"] == {"name": "egress-proxy"}
 
 
-def test_the_controllers_come_from_the_mirror_with_its_pull_secret(on, optional):
+def test_controllers_are_pulled_from_the_mirror_with_its_pull_secret(on, optional):
     found = on.cloud.workload.api.list("apps/v1", "Deployment", FLUX)
     assert {d["metadata"]["name"] for d in found} == {"source-controller", "kustomize-controller"}
     for deployment in found:
@@ -142,7 +142,7 @@ def test_the_controllers_come_from_the_mirror_with_its_pull_secret(on, optional)
     assert json.loads(base64.b64decode(pull["data"][".dockerconfigjson"])) == PULL
 
 
-def test_the_keys_of_decryption_are_there_and_named(on, optional):
+def test_decryption_keys_are_copied_and_referenced(on, optional):
     spec = workload(on, "Kustomization", FLUX, "kustomize.toolkit.fluxcd.io/v1")["spec"]
     assert spec["decryption"] == {"provider": "sops", "secretRef": {"name": "sops-age"}}
     keys = workload(on, "Secret", "sops-age")["data"]
@@ -154,39 +154,39 @@ def test_no_other_secret_is_copied(on, optional):
     assert found == {"egress-proxy", "mirror-credentials", "sops-age"}
 
 
-def test_a_secret_that_goes_is_told_by_its_name(on, optional):
+def test_deleted_secret_is_named_in_condition(on, optional):
     on.api.delete("v1", "Secret", "sops-age")
     on.api.patch(*NAMED, {"metadata": {"annotations": {"keelson.dev/reconcile-at": "gone"}}})
 
-    def told() -> bool:
+    def reported() -> bool:
         found = on.condition(optional, "GitOpsReady")
         return found["status"] == "False" and "default/sops-age not found" in found["message"]
 
-    until(told, 40, "the missing Secret to be named")
+    until(reported, 40, "the missing Secret in GitOpsReady")
     on.apply(secret("sops-age", use="decryption", **{"keys.agekey": age.identity(2)}))
 
     def arrived() -> bool:
         keys = workload(on, "Secret", "sops-age")["data"]
         return base64.b64decode(keys["keys.agekey"]) == age.identity(2).encode()
 
-    # The cluster may have been ready all along: what it said last says nothing of the new one.
+    # The cluster may have stayed ready: its condition does not show whether the new key arrived.
     until(arrived, 40, "the new key")
     on.ready(optional)
 
 
-def test_a_component_that_is_asked_for_later_comes(on, optional):
+def test_component_added_later_is_installed(on, optional):
     edited = json.loads(json.dumps(optional))
     edited["spec"]["gitops"]["flux"]["components"].append("helm-controller")
     on.apply(edited)
 
-    def there() -> bool:
+    def installed() -> bool:
         found = on.cloud.workload.api.list("apps/v1", "Deployment", FLUX)
         return "helm-controller" in {d["metadata"]["name"] for d in found}
 
-    until(there, 30, "helm-controller")
+    until(installed, 30, "helm-controller")
 
 
-def test_another_version_than_the_one_built_in_is_refused_by_name(on):
+def test_version_that_is_not_built_in_is_rejected(on):
     gitops = flux("https://github.com/acme/fleet")
     gitops["flux"]["version"] = "v2.0.0"
     item = cluster("old-flux", gitops=gitops)

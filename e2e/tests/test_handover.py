@@ -1,7 +1,7 @@
-"""Seeded, adopted, let go of, never wiped out: the real Flux, from its first version to a repository that owns it.
+"""Flux installed, adopted by Git, released, never deleted: the real Flux, from installation to a repository that owns it.
 
-The tests are one story, in the order in which they stand: an older Flux is installed and upgraded, its manifests and
-sync objects are committed as `flux bootstrap` would, changed in Git, deleted from Git, and given back.
+The tests build on each other, in file order: an older Flux is installed and upgraded, its manifests and sync objects
+are committed as `flux bootstrap` would, changed in Git, deleted from Git, and returned to Keelson.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import yaml
 from fleet.manifests import cluster, flux, secret
 from fleet.stage import stage, until
 from handover import (
-    ADOPTED,
+    ADOPTION_LABEL,
     FLUX,
-    KEPT,
     KUSTOMIZATION,
     NEWER,
     OLDER,
-    PRUNE,
+    PRUNE_ANNOTATION,
+    RETAINED_FIELDS,
     SOURCE,
     components,
-    files,
-    ours,
-    place,
+    object_key,
+    owned_fields,
+    repository_files,
     sync,
 )
 
 PATH = "clusters/handover"
 FIELDS = ("metadata", "labels", "app.kubernetes.io/component")
-GATHERED = ("Deployment", "Service", "ServiceAccount", "ClusterRoleBinding", "NetworkPolicy")
+KINDS_WITH_LABEL = ("Deployment", "Service", "ServiceAccount", "ClusterRoleBinding", "NetworkPolicy")
 
 
 def greeting(text: str) -> dict[str, str]:
-    """A commit whose arrival can be seen; which cluster it is for is a fact."""
+    """Files of a commit whose arrival is visible in the cluster."""
     item = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -48,7 +48,7 @@ def greeting(text: str) -> dict[str, str]:
 
 
 class Cluster:
-    """The cluster of the story, and what is seen of it from outside."""
+    """The cluster of these tests, and what can be observed of it."""
 
     def __init__(self, on):
         self.on = on
@@ -69,7 +69,7 @@ class Cluster:
         return self.item["spec"]["gitops"]["flux"]
 
     def edit(self, **fields: object) -> None:
-        """None takes a field out."""
+        """None removes a field."""
         self.item = copy.deepcopy(self.item)
         for name, value in fields.items():
             if value is None:
@@ -78,14 +78,14 @@ class Cluster:
                 self.flux[name] = value
         self.on.apply(self.item)
 
-    def says(self) -> dict:
+    def gitops_status(self) -> dict:
         return self.on.status(self.item).get("gitops", {})
 
-    def word(self) -> str:
+    def message(self) -> str:
         return self.on.condition(self.item, "GitOpsReady").get("message", "")
 
     def find(self, item: dict) -> dict | None:
-        return self.workload.find(*place(item))
+        return self.workload.find(*object_key(item))
 
     def root(self) -> dict:
         return self.workload.get(*KUSTOMIZATION, FLUX, FLUX)
@@ -105,22 +105,22 @@ class Cluster:
         return self.workload.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", name, None)
 
     def commit(self, changed: dict[str, str] | None = None, delete: tuple[str, ...] = ()) -> str:
-        """Commits what the repository now holds of the agent, unless that was deleted; waits until it is applied."""
+        """Commits, and waits until the commit is applied."""
         revision = self.repository.commit(changed, delete)
         self.applied(revision)
         return revision
 
     def commit_agent(self) -> str:
-        return self.commit(files(PATH, self.agent, self.synced))
+        return self.commit(repository_files(PATH, self.agent, self.synced))
 
     def applied(self, revision: str) -> None:
-        def there() -> bool:
+        def is_applied() -> bool:
             status = self.root().get("status", {})
             return status.get("lastAppliedRevision", "").endswith(revision)
 
-        until(there, 60, f"{revision[:7]} in the cluster")
+        until(is_applied, 60, f"{revision[:7]} in the cluster")
 
-    def greeted(self) -> str:
+    def greeting_text(self) -> str:
         return self.workload.get("v1", "ConfigMap", "greeting")["data"]["text"]
 
 
@@ -131,19 +131,19 @@ def on():
 
 
 @pytest.fixture(scope="module")
-def story(on):
-    told = Cluster(on)
+def flux_cluster(on):
+    created = Cluster(on)
     on.operator_now = on.start("--drift-interval=2s")
-    on.apply(secret("reader", username="reader", password="first-password-51c0"), told.item)
-    on.ready(told.item)
-    return told
+    on.apply(secret("reader", username="reader", password="first-password-51c0"), created.item)
+    on.ready(created.item)
+    return created
 
 
-def named(items: list[dict], name: str, kind: str) -> dict:
+def find_manifest(items: list[dict], name: str, kind: str) -> dict:
     return next(i for i in items if (i["kind"], i["metadata"]["name"]) == (kind, name))
 
 
-def versions(story: Cluster, version: str) -> dict[str, str]:
+def image_versions(flux_cluster: Cluster, version: str) -> dict[str, str]:
     found = [item for item in components(version) if item["kind"] == "Deployment"]
     return {
         item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]
@@ -151,285 +151,284 @@ def versions(story: Cluster, version: str) -> dict[str, str]:
     }
 
 
-# Before Git has adopted anything: ours to upgrade and to put back.
+# Before Git has adopted anything: Keelson upgrades it and corrects drift.
 
 
-def test_the_older_version_that_is_asked_for_is_installed(story):
-    assert story.images() == versions(story, OLDER)
-    assert story.says()["version"] == OLDER
+def test_requested_older_version_is_installed(flux_cluster):
+    assert flux_cluster.images() == image_versions(flux_cluster, OLDER)
+    assert flux_cluster.gitops_status()["version"] == OLDER
     for item in components(OLDER):
-        found = story.find(item)
-        assert found["metadata"]["annotations"][PRUNE] == "disabled", place(item)
+        found = flux_cluster.find(item)
+        assert found["metadata"]["annotations"][PRUNE_ANNOTATION] == "disabled", object_key(item)
         assert found["metadata"]["labels"]["app.kubernetes.io/version"] == OLDER
 
 
-def test_a_version_that_is_not_built_in_is_refused_naming_those_that_are(story):
-    gitops = copy.deepcopy(story.item["spec"]["gitops"])
+def test_version_that_is_not_built_in_is_rejected_with_list_of_built_in_versions(flux_cluster):
+    gitops = copy.deepcopy(flux_cluster.item["spec"]["gitops"])
     gitops["flux"]["version"] = "v2.0.0"
     other = cluster("no-such-flux", gitops=gitops)
-    story.on.apply(other)
+    flux_cluster.on.apply(other)
 
-    def told() -> str:
-        word = story.on.condition(other, "Ready").get("message", "")
-        return word if "spec.gitops.flux.version" in word else ""
+    def rejection() -> str:
+        message = flux_cluster.on.condition(other, "Ready").get("message", "")
+        return message if "spec.gitops.flux.version" in message else ""
 
-    word = until(told, 20, "the refusal")
-    assert NEWER in word and OLDER in word, word
-    story.on.delete(other)
+    message = until(rejection, 20, "the rejection")
+    assert NEWER in message and OLDER in message, message
+    flux_cluster.on.delete(other)
 
 
-def test_an_upgrade_that_would_strand_stored_objects_is_refused_whole(story):
-    """status.storedVersions names a version that the new definition lacks: nothing is touched, and it is said."""
+def test_upgrade_that_drops_a_stored_crd_version_is_rejected_completely(flux_cluster):
+    """status.storedVersions names a version that the new CRD lacks: nothing is changed, and the condition says so."""
     name = "helmreleases.helm.toolkit.fluxcd.io"
-    before = story.definition(name)
+    before = flux_cluster.definition(name)
     extra = copy.deepcopy(before["spec"]["versions"])
     old = copy.deepcopy(extra[0]) | {"name": "v2beta0", "storage": False, "served": True}
     definition = ("apiextensions.k8s.io/v1", "CustomResourceDefinition", name)
-    story.workload.patch(*definition, {"spec": {"versions": [*extra, old]}}, None)
+    flux_cluster.workload.patch(*definition, {"spec": {"versions": [*extra, old]}}, None)
     stored = [*before["status"]["storedVersions"], "v2beta0"]
-    story.workload.patch(*definition, {"status": {"storedVersions": stored}}, None, "status")
-    story.edit(version=None)
-    until(lambda: "v2beta0" in story.word(), 30, "the refusal to be told")
-    assert story.on.condition(story.item, "GitOpsReady")["reason"] == "SyncFailed"
-    assert story.images() == versions(story, OLDER)
+    flux_cluster.workload.patch(*definition, {"status": {"storedVersions": stored}}, None, "status")
+    flux_cluster.edit(version=None)
+    until(lambda: "v2beta0" in flux_cluster.message(), 30, "the rejection in GitOpsReady")
+    assert flux_cluster.on.condition(flux_cluster.item, "GitOpsReady")["reason"] == "SyncFailed"
+    assert flux_cluster.images() == image_versions(flux_cluster, OLDER)
     kept = before["status"]["storedVersions"]
-    story.workload.patch(*definition, {"status": {"storedVersions": kept}}, None, "status")
+    flux_cluster.workload.patch(*definition, {"status": {"storedVersions": kept}}, None, "status")
 
 
-def test_without_a_version_it_is_the_one_built_in_and_the_agent_is_upgraded(story):
-    story.edit(version=None)
-    until(lambda: story.images() == versions(story, NEWER), 60, "the newer Flux")
+def test_without_version_the_agent_is_upgraded_to_the_built_in_version(flux_cluster):
+    flux_cluster.edit(version=None)
+    until(lambda: flux_cluster.images() == image_versions(flux_cluster, NEWER), 60, "the newer Flux")
     for item in components(NEWER):
-        found = story.find(item)
-        assert found["metadata"]["labels"]["app.kubernetes.io/version"] == NEWER, place(item)
+        found = flux_cluster.find(item)
+        assert found["metadata"]["labels"]["app.kubernetes.io/version"] == NEWER, object_key(item)
         if item["kind"] == "CustomResourceDefinition":
-            assert found["spec"]["versions"] == defaulted(found, item), place(item)
-    until(lambda: story.says().get("version") == NEWER, 20, "the version in status")
-    story.on.ready(story.item)
-    story.commit(greeting("hello from the newer one"))
+            assert found["spec"]["versions"] == defaulted(found, item), object_key(item)
+    until(lambda: flux_cluster.gitops_status().get("version") == NEWER, 20, "the version in status")
+    flux_cluster.on.ready(flux_cluster.item)
+    flux_cluster.commit(greeting("hello from the newer one"))
 
 
 def defaulted(found: dict, item: dict) -> list[dict]:
-    """The item's versions, with what the API server writes beside them."""
+    """The item's versions with the API server's defaults."""
     names = [version["name"] for version in item["spec"]["versions"]]
     assert [version["name"] for version in found["spec"]["versions"]] == names
     schemas = {version["name"]: version["schema"] for version in item["spec"]["versions"]}
     return [version | {"schema": schemas[version["name"]]} for version in found["spec"]["versions"]]
 
 
-def test_a_component_that_is_left_out_goes_and_its_definitions_stay(story):
-    story.edit(components=["source-controller", "kustomize-controller", "helm-controller"])
-    until(lambda: "notification-controller" not in story.images(), 30, "its Deployment to go")
-    gone = [i for i in story.agent if i["metadata"]["name"] in ("notification-controller", "webhook-receiver")]
-    until(lambda: not any(story.find(item) for item in gone), 30, "its Services and account to go")
-    assert story.definition("alerts.notification.toolkit.fluxcd.io")
-    story.edit(components=None)
-    until(lambda: "notification-controller" in story.images(), 30, "it to come again")
-    story.on.ready(story.item)
+def test_removed_component_is_deleted_and_its_crds_are_kept(flux_cluster):
+    flux_cluster.edit(components=["source-controller", "kustomize-controller", "helm-controller"])
+    until(lambda: "notification-controller" not in flux_cluster.images(), 30, "the deletion of its Deployment")
+    to_delete = [i for i in flux_cluster.agent if i["metadata"]["name"] in ("notification-controller", "webhook-receiver")]
+    until(lambda: not any(flux_cluster.find(item) for item in to_delete), 30, "the deletion of its Services and ServiceAccount")
+    assert flux_cluster.definition("alerts.notification.toolkit.fluxcd.io")
+    flux_cluster.edit(components=None)
+    until(lambda: "notification-controller" in flux_cluster.images(), 30, "its Deployment again")
+    flux_cluster.on.ready(flux_cluster.item)
 
 
-def test_a_seed_that_hands_edited_is_put_back_and_never_let_go_of_before_adoption(story):
+def test_manual_edit_is_reverted_until_adoption(flux_cluster):
     patch = {"spec": {"path": "./elsewhere", "prune": False, "deletionPolicy": "Delete"}}
-    story.workload.patch(*KUSTOMIZATION, FLUX, patch, FLUX)
-    story.workload.patch(*SOURCE, FLUX, {"spec": {"url": "https://example.com/other"}}, FLUX)
+    flux_cluster.workload.patch(*KUSTOMIZATION, FLUX, patch, FLUX)
+    flux_cluster.workload.patch(*SOURCE, FLUX, {"spec": {"url": "https://example.com/other"}}, FLUX)
 
-    def back() -> bool:
-        spec = story.root()["spec"]
-        mended = (spec["path"], spec["prune"], spec["deletionPolicy"]) == (f"./{PATH}", True, "Orphan")
-        return mended and story.source()["spec"]["url"] == story.repository.url
+    def corrected() -> bool:
+        spec = flux_cluster.root()["spec"]
+        root_corrected = (spec["path"], spec["prune"], spec["deletionPolicy"]) == (f"./{PATH}", True, "Orphan")
+        return root_corrected and flux_cluster.source()["spec"]["url"] == flux_cluster.repository.url
 
-    until(back, 40, "the seeds as they should be")
-    assert "spec.path" in ours(story.root()) and "spec.url" in ours(story.source())
-    assert story.says()["adopted"] is False
-    story.on.ready(story.item)
-
-
-# Git adopts it.
+    until(corrected, 40, "the corrected sync objects")
+    assert "spec.path" in owned_fields(flux_cluster.root()) and "spec.url" in owned_fields(flux_cluster.source())
+    assert flux_cluster.gitops_status()["adopted"] is False
+    flux_cluster.on.ready(flux_cluster.item)
 
 
-def test_git_adopts_what_is_committed_and_all_that_was_ours_is_let_go_of(story):
-    # A field that our seed has too, and that Git says otherwise of.
-    named(story.agent, "helm-controller", "Deployment")["spec"]["replicas"] = 2
-    # And two that Git and our seed agree on.
-    story.synced[1]["spec"]["retryInterval"] = "5s"
-    story.synced[1]["spec"]["postBuild"] = {
+# Git adopts it
+
+
+def test_committed_agent_is_adopted_by_git_and_keelson_releases_its_fields(flux_cluster):
+    # A field that Keelson sets too, with another value in Git.
+    find_manifest(flux_cluster.agent, "helm-controller", "Deployment")["spec"]["replicas"] = 2
+    # And two fields with the same value in Git and from Keelson.
+    flux_cluster.synced[1]["spec"]["retryInterval"] = "5s"
+    flux_cluster.synced[1]["spec"]["postBuild"] = {
         "substituteFrom": [{"kind": "ConfigMap", "name": "keelson-cluster-facts"}]
     }
-    story.commit_agent()
-    until(lambda: story.says().get("adopted"), 30, "status.gitops.adopted")
-    held = {place(item): item for item in [*story.agent, *story.synced]}
+    flux_cluster.commit_agent()
+    until(lambda: flux_cluster.gitops_status().get("adopted"), 30, "status.gitops.adopted")
+    adopted_objects = {object_key(item): item for item in [*flux_cluster.agent, *flux_cluster.synced]}
 
-    def ours_still() -> dict:
-        found = {key: ours(story.workload.get(*key)) - KEPT for key in held}
+    def remaining_owned_fields() -> dict:
+        found = {key: owned_fields(flux_cluster.workload.get(*key)) - RETAINED_FIELDS for key in adopted_objects}
         return {key: fields for key, fields in found.items() if fields}
 
-    until(lambda: not ours_still(), 30, "our fields to be given up")
-    assert len(held) == 34
-    for key in held:
-        found = story.workload.get(*key)
-        assert found["metadata"]["labels"][ADOPTED] == FLUX, key
-        # Git did not say it; without it the file's leaving Git would take the object along.
-        assert found["metadata"]["annotations"][PRUNE] == "disabled", key
-    root = story.root()["spec"]
+    until(lambda: not remaining_owned_fields(), 30, "the release of Keelson's fields")
+    assert len(adopted_objects) == 34
+    for key in adopted_objects:
+        found = flux_cluster.workload.get(*key)
+        assert found["metadata"]["labels"][ADOPTION_LABEL] == FLUX, key
+        # Not in Git; without it, deleting the file from Git would delete the object.
+        assert found["metadata"]["annotations"][PRUNE_ANNOTATION] == "disabled", key
+    root = flux_cluster.root()["spec"]
     assert root["deletionPolicy"] == "Orphan"
     assert root["postBuild"]["substituteFrom"][0]["name"] == "keelson-cluster-facts"
-    assert story.deployment("helm-controller")["spec"]["replicas"] == 2
-    story.on.ready(story.item)
+    assert flux_cluster.deployment("helm-controller")["spec"]["replicas"] == 2
+    flux_cluster.on.ready(flux_cluster.item)
 
 
-def test_what_was_let_go_of_is_not_written_again(story):
-    """Not once: the operator looks, and rests."""
-    watched = [*story.agent, *story.synced]
+def test_released_objects_are_not_written_again(flux_cluster):
+    """Not once: the operator observes, and writes nothing."""
+    released_objects = [*flux_cluster.agent, *flux_cluster.synced]
 
-    def written() -> dict:
-        found = {place(i): story.workload.get(*place(i))["metadata"]["managedFields"] for i in watched}
-        mine = {k: [e for e in entries if e["manager"] == "keelson"] for k, entries in found.items()}
-        return {k: entries[0]["time"] if entries else None for k, entries in mine.items()}
+    def write_times() -> dict:
+        found = {object_key(i): flux_cluster.workload.get(*object_key(i))["metadata"]["managedFields"] for i in released_objects}
+        entries_of_keelson = {k: [e for e in entries if e["manager"] == "keelson"] for k, entries in found.items()}
+        return {k: entries[0]["time"] if entries else None for k, entries in entries_of_keelson.items()}
 
-    before = written()
-    controller = restarted(story)
+    before = write_times()
+    controller = restart_operator(flux_cluster)
     time.sleep(4)
-    assert written() == before
+    assert write_times() == before
     assert controller.alive
 
 
-def restarted(story: Cluster):
-    story.on.operator_now.stop()
-    story.on.operator_now = story.on.start("--drift-interval=2s")
-    return story.on.operator_now
+def restart_operator(flux_cluster: Cluster):
+    flux_cluster.on.operator_now.stop()
+    flux_cluster.on.operator_now = flux_cluster.on.start("--drift-interval=2s")
+    return flux_cluster.on.operator_now
 
 
-def test_a_field_that_leaves_git_leaves_the_cluster(story):
-    one = named(story.agent, "source-controller", "Deployment")
-    assert FIELDS[-1] in story.deployment("source-controller")["metadata"]["labels"]
+def test_field_removed_from_git_is_removed_from_cluster(flux_cluster):
+    one = find_manifest(flux_cluster.agent, "source-controller", "Deployment")
+    assert FIELDS[-1] in flux_cluster.deployment("source-controller")["metadata"]["labels"]
     del one["metadata"]["labels"][FIELDS[-1]]
-    del story.synced[1]["spec"]["retryInterval"]
-    story.commit_agent()
+    del flux_cluster.synced[1]["spec"]["retryInterval"]
+    flux_cluster.commit_agent()
     until(
-        lambda: FIELDS[-1] not in story.deployment("source-controller")["metadata"]["labels"],
+        lambda: FIELDS[-1] not in flux_cluster.deployment("source-controller")["metadata"]["labels"],
         20,
-        "the label to go",
+        "the removal of the label",
     )
-    until(lambda: "retryInterval" not in story.root()["spec"], 20, "the retry interval to go")
+    until(lambda: "retryInterval" not in flux_cluster.root()["spec"], 20, "the removal of the retry interval")
 
 
-def test_another_version_in_the_spec_does_nothing_any_more_and_says_so(story):
-    before = story.images()
-    story.edit(version=OLDER)
-    word = until(
-        lambda: story.word() if "spec.gitops.flux.version" in story.word() else "", 30, "the word on the version"
+def test_version_in_spec_has_no_effect_after_adoption_and_is_reported(flux_cluster):
+    before = flux_cluster.images()
+    flux_cluster.edit(version=OLDER)
+    message = until(
+        lambda: flux_cluster.message() if "spec.gitops.flux.version" in flux_cluster.message() else "", 30, "the message about the version"
     )
-    assert "Git" in word and OLDER in word and NEWER in word, word
-    story.on.await_condition(story.item, "GitOpsReady")
-    assert story.images() == before == versions(story, NEWER)
-    # Also when all is looked at anew.
-    restarted(story)
-    story.on.ready(story.item)
+    assert "Git" in message and OLDER in message and NEWER in message, message
+    flux_cluster.on.await_condition(flux_cluster.item, "GitOpsReady")
+    assert flux_cluster.images() == before == image_versions(flux_cluster, NEWER)
+    # Also after a restart of the operator.
+    restart_operator(flux_cluster)
+    flux_cluster.on.ready(flux_cluster.item)
     time.sleep(3)
-    assert story.images() == before
-    story.edit(version=None)
-    until(lambda: "spec.gitops.flux.version" not in story.word(), 30, "the word to go")
+    assert flux_cluster.images() == before
+    flux_cluster.edit(version=None)
+    until(lambda: "spec.gitops.flux.version" not in flux_cluster.message(), 30, "the message to disappear")
 
-
-def test_the_credentials_and_the_facts_stay_ours(story):
-    story.on.apply(secret("reader", username="reader", password="second-password-8a3e"))
+def test_credentials_and_facts_stay_managed_by_keelson(flux_cluster):
+    flux_cluster.on.apply(secret("reader", username="reader", password="second-password-8a3e"))
 
     def arrived() -> bool:
-        data = story.workload.get("v1", "Secret", FLUX, FLUX)["data"]
+        data = flux_cluster.workload.get("v1", "Secret", FLUX, FLUX)["data"]
         return base64.b64decode(data["password"]) == b"second-password-8a3e"
 
     until(arrived, 40, "the new password")
     facts = ("v1", "ConfigMap", "keelson-cluster-facts", FLUX)
-    found = story.workload.get(*facts)
+    found = flux_cluster.workload.get(*facts)
     assert found["metadata"]["labels"]["reconcile.fluxcd.io/watch"] == "Enabled"
-    assert "data.CLUSTER_NAME" in ours(found)
-    story.workload.patch(*facts[:3], {"data": {"CLUSTER_NAME": "by-hand"}}, FLUX)
+    assert "data.CLUSTER_NAME" in owned_fields(found)
+    flux_cluster.workload.patch(*facts[:3], {"data": {"CLUSTER_NAME": "by-hand"}}, FLUX)
     until(
-        lambda: story.workload.get(*facts)["data"]["CLUSTER_NAME"] == "handover", 40, "the fact to be put back"
+        lambda: flux_cluster.workload.get(*facts)["data"]["CLUSTER_NAME"] == "handover", 40, "the corrected fact"
     )
 
 
-def test_pushed_once_it_pulls_for_ever_also_without_an_operator(story):
-    story.on.operator_now.stop()
-    story.commit(greeting("to ${CLUSTER_NAME}, while nobody looks on"))
-    until(lambda: story.greeted() == "to handover, while nobody looks on", 20, "the greeting")
-    story.on.operator_now = story.on.start("--drift-interval=2s")
-    story.on.ready(story.item)
+def test_flux_keeps_syncing_without_an_operator(flux_cluster):
+    flux_cluster.on.operator_now.stop()
+    flux_cluster.commit(greeting("to ${CLUSTER_NAME}, without an operator"))
+    until(lambda: flux_cluster.greeting_text() == "to handover, without an operator", 20, "the greeting")
+    flux_cluster.on.operator_now = flux_cluster.on.start("--drift-interval=2s")
+    flux_cluster.on.ready(flux_cluster.item)
 
 
-def test_nothing_was_ever_written_to_git(story):
-    asked = story.on.cloud.git.requests
-    assert asked and not [request for request in asked if "receive-pack" in request]
+def test_keelson_never_writes_to_git(flux_cluster):
+    requests = flux_cluster.on.cloud.git.requests
+    assert requests and not [request for request in requests if "receive-pack" in request]
 
 
-# Git lets go of it.
+# Git releases it
 
 
-def test_a_controller_that_hands_deleted_is_back_although_git_owns_it(story):
-    """Without source-controller Git could not bring it back itself."""
-    story.workload.delete("apps/v1", "Deployment", "source-controller", FLUX)
-    until(lambda: "source-controller" in story.images(), 30, "it to be back")
-    story.commit(greeting("after the loss"))
-    until(lambda: FIELDS[-1] not in story.deployment("source-controller")["metadata"]["labels"], 60, "Git's own")
-    until(lambda: not ours(story.deployment("source-controller")) - KEPT, 30, "it to be let go of")
+def test_manually_deleted_controller_is_recreated_although_git_owns_it(flux_cluster):
+    """Without source-controller, Flux could not restore it from Git itself."""
+    flux_cluster.workload.delete("apps/v1", "Deployment", "source-controller", FLUX)
+    until(lambda: "source-controller" in flux_cluster.images(), 30, "the Deployment again")
+    flux_cluster.commit(greeting("after the loss"))
+    until(lambda: FIELDS[-1] not in flux_cluster.deployment("source-controller")["metadata"]["labels"], 60, "the Deployment as in Git")
+    until(lambda: not owned_fields(flux_cluster.deployment("source-controller")) - RETAINED_FIELDS, 30, "the release of Keelson's fields")
 
 
-def test_when_the_files_leave_git_nothing_is_wiped_out_and_all_goes_on(story):
-    held = [*story.agent, *story.synced]
-    before = {place(item): story.find(item)["metadata"]["uid"] for item in held}
-    story.commit(delete=(f"{PATH}/{FLUX}",))
-    story.commit(greeting("still there"))
-    until(lambda: story.greeted() == "still there", 20, "the next commit")
-    entries = story.root()["status"]["inventory"]["entries"]
+def test_removing_agent_files_from_git_deletes_nothing_and_sync_continues(flux_cluster):
+    adopted_objects = [*flux_cluster.agent, *flux_cluster.synced]
+    before = {object_key(item): flux_cluster.find(item)["metadata"]["uid"] for item in adopted_objects}
+    flux_cluster.commit(delete=(f"{PATH}/{FLUX}",))
+    flux_cluster.commit(greeting("still there"))
+    until(lambda: flux_cluster.greeting_text() == "still there", 20, "the next commit")
+    entries = flux_cluster.root()["status"]["inventory"]["entries"]
     assert [entry["id"] for entry in entries] == ["default_greeting__ConfigMap"]
-    after = {place(item): story.find(item)["metadata"]["uid"] for item in held}
+    after = {object_key(item): flux_cluster.find(item)["metadata"]["uid"] for item in adopted_objects}
     assert after == before
-    assert not [item for item in held if story.find(item)["metadata"].get("deletionTimestamp")]
+    assert not [item for item in adopted_objects if flux_cluster.find(item)["metadata"].get("deletionTimestamp")]
 
 
-def test_who_owns_what_git_let_go_of_is_said(story):
-    word = until(lambda: story.word() if "no longer in Git" in story.word() else "", 40, "the word on it")
-    assert story.says()["adopted"] is False
-    # With what to do.
-    assert ADOPTED in word, word
-    story.on.await_condition(story.item, "GitOpsReady")
+def test_owner_of_objects_released_by_git_is_reported(flux_cluster):
+    message = until(lambda: flux_cluster.message() if "no longer in Git" in flux_cluster.message() else "", 40, "the message about the owner")
+    assert flux_cluster.gitops_status()["adopted"] is False
+    # It says what to do.
+    assert ADOPTION_LABEL in message, message
+    flux_cluster.on.await_condition(flux_cluster.item, "GitOpsReady")
 
 
-def test_the_root_deleted_by_hand_leaves_all_that_it_applied_and_is_seeded_again(story):
-    before = story.root()["metadata"]["uid"]
-    applied = story.workload.get("v1", "ConfigMap", "greeting")["metadata"]["uid"]
-    deployments = {d["metadata"]["name"]: d["metadata"]["uid"] for d in story.workload.list("apps/v1", "Deployment", FLUX)}
-    story.workload.delete(*KUSTOMIZATION, FLUX, FLUX)
+def test_manually_deleted_root_kustomization_keeps_applied_objects_and_is_recreated(flux_cluster):
+    before = flux_cluster.root()["metadata"]["uid"]
+    applied = flux_cluster.workload.get("v1", "ConfigMap", "greeting")["metadata"]["uid"]
+    deployments = {d["metadata"]["name"]: d["metadata"]["uid"] for d in flux_cluster.workload.list("apps/v1", "Deployment", FLUX)}
+    flux_cluster.workload.delete(*KUSTOMIZATION, FLUX, FLUX)
 
-    def anew() -> bool:
-        found = story.workload.find(*KUSTOMIZATION, FLUX, FLUX)
+    def recreated() -> bool:
+        found = flux_cluster.workload.find(*KUSTOMIZATION, FLUX, FLUX)
         return bool(found) and found["metadata"]["uid"] != before
 
-    until(anew, 40, "the root to be seeded again")
-    assert story.root()["spec"]["deletionPolicy"] == "Orphan" and "spec.path" in ours(story.root())
-    story.commit(greeting("from the new root"))
-    until(lambda: story.greeted() == "from the new root", 20, "it to work")
-    assert story.workload.get("v1", "ConfigMap", "greeting")["metadata"]["uid"] == applied
-    after = {d["metadata"]["name"]: d["metadata"]["uid"] for d in story.workload.list("apps/v1", "Deployment", FLUX)}
+    until(recreated, 40, "a new root Kustomization")
+    assert flux_cluster.root()["spec"]["deletionPolicy"] == "Orphan" and "spec.path" in owned_fields(flux_cluster.root())
+    flux_cluster.commit(greeting("from the new root"))
+    until(lambda: flux_cluster.greeting_text() == "from the new root", 20, "the commit through the new root")
+    assert flux_cluster.workload.get("v1", "ConfigMap", "greeting")["metadata"]["uid"] == applied
+    after = {d["metadata"]["name"]: d["metadata"]["uid"] for d in flux_cluster.workload.list("apps/v1", "Deployment", FLUX)}
     assert after == deployments
-    story.on.ready(story.item)
+    flux_cluster.on.ready(flux_cluster.item)
 
 
-def test_what_loses_the_label_is_ours_again(story):
-    gone = {"metadata": {"labels": {ADOPTED: None, "kustomize.toolkit.fluxcd.io/namespace": None}}}
-    for kind in GATHERED:
-        version = named_version(story, kind)
-        for item in [i for i in story.agent if i["kind"] == kind]:
-            story.workload.patch(version, kind, item["metadata"]["name"], gone, item["metadata"].get("namespace"))
-    story.workload.patch(*SOURCE, FLUX, gone, FLUX)
-    until(lambda: FIELDS[-1] in story.deployment("source-controller")["metadata"]["labels"], 40, "our seed")
-    until(lambda: story.deployment("helm-controller")["spec"]["replicas"] == 1, 20, "one replica again")
-    until(lambda: "spec.url" in ours(story.source()), 40, "the source to be ours")
-    until(lambda: "no longer in Git" not in story.word(), 40, "the word to go")
-    assert story.says()["adopted"] is False
-    assert story.images() == versions(story, NEWER)
-    story.on.ready(story.item)
+def test_objects_without_the_adoption_label_are_managed_by_keelson_again(flux_cluster):
+    without_label = {"metadata": {"labels": {ADOPTION_LABEL: None, "kustomize.toolkit.fluxcd.io/namespace": None}}}
+    for kind in KINDS_WITH_LABEL:
+        version = api_version_of(flux_cluster, kind)
+        for item in [i for i in flux_cluster.agent if i["kind"] == kind]:
+            flux_cluster.workload.patch(version, kind, item["metadata"]["name"], without_label, item["metadata"].get("namespace"))
+    flux_cluster.workload.patch(*SOURCE, FLUX, without_label, FLUX)
+    until(lambda: FIELDS[-1] in flux_cluster.deployment("source-controller")["metadata"]["labels"], 40, "the label that Keelson sets")
+    until(lambda: flux_cluster.deployment("helm-controller")["spec"]["replicas"] == 1, 20, "one replica again")
+    until(lambda: "spec.url" in owned_fields(flux_cluster.source()), 40, "Keelson to own the source")
+    until(lambda: "no longer in Git" not in flux_cluster.message(), 40, "the message to disappear")
+    assert flux_cluster.gitops_status()["adopted"] is False
+    assert flux_cluster.images() == image_versions(flux_cluster, NEWER)
+    flux_cluster.on.ready(flux_cluster.item)
 
 
-def named_version(story: Cluster, kind: str) -> str:
-    return next(item["apiVersion"] for item in story.agent if item["kind"] == kind)
+def api_version_of(flux_cluster: Cluster, kind: str) -> str:
+    return next(item["apiVersion"] for item in flux_cluster.agent if item["kind"] == kind)

@@ -1,4 +1,4 @@
-"""The operator dies at each write of the bootstrap and of the hand-over, and it ends as if nothing had been."""
+"""The operator is killed at each write of the bootstrap and of the adoption by Git: the result is the same as without kills."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ import yaml
 from fleet.manifests import cluster, flux, secret
 from fleet.stage import stage, until
 from handover import (
-    ADOPTED,
+    ADOPTION_LABEL,
     FLUX,
-    KEPT,
     KUSTOMIZATION,
     NEWER,
-    PRUNE,
+    PRUNE_ANNOTATION,
+    RETAINED_FIELDS,
     SOURCE,
     components,
-    files,
-    ours,
-    place,
+    object_key,
+    owned_fields,
+    repository_files,
     sync,
 )
 from handover.killing import killer
 
 PATH = "clusters/crash"
-# Of the agent those that can do nothing without each other: fewer definitions, the same writes.
+# Only the two controllers that need each other: fewer CRDs, the same writes.
 CONTROLLERS = ("source-controller", "kustomize-controller")
 OTHERS = ("helm-controller", "notification-controller", "webhook-receiver")
 
 
 def installed() -> list[dict]:
-    """What is installed of these two."""
+    """The objects of these two controllers."""
     left_out = ("helm.toolkit.fluxcd.io", "notification.toolkit.fluxcd.io")
     return [
         item
@@ -49,7 +49,7 @@ def on():
 
 @pytest.fixture(scope="module")
 def ready_to_install(on) -> dict:
-    """A cluster whose control plane is there, and that is to have an agent now: what is left to do is the bootstrap."""
+    """A cluster whose control plane is ready and whose spec now asks for an agent: only the bootstrap remains."""
     repository = on.cloud.git.repository("crash")
     greeting = {
         "apiVersion": "v1",
@@ -71,26 +71,26 @@ def ready_to_install(on) -> dict:
 
 
 def applied(api) -> bool:
-    """Flux has what it needs: it is all there, and it works."""
+    """Flux is installed and has applied the repository."""
     return bool(api.find("v1", "ConfigMap", "greeting"))
 
 
-def test_killed_at_each_write_of_the_bootstrap_it_comes_up_all_the_same(on, ready_to_install):
+def test_bootstrap_succeeds_when_killed_at_each_write(on, ready_to_install):
     api = on.cloud.workload.api
-    began = time.monotonic()
-    with killer(on) as killing:
-        points = killing.run(on, lambda: applied(api))
-    print(f"bootstrap: {len(points)} kill points in {time.monotonic() - began:.0f} s: {points}")
+    start = time.monotonic()
+    with killer(on) as operator_killer:
+        points = operator_killer.run(on, lambda: applied(api))
+    print(f"bootstrap: {len(points)} kill points in {time.monotonic() - start:.0f} s: {points}")
     kinds = {point.split()[1] for point in points}
     assert {"Namespace", "CustomResourceDefinition", "GitRepository", "Kustomization"} <= kinds
-    # These two are written side by side.
+    # These two are written concurrently.
     assert kinds & {"Secret", "ConfigMap"}
     with on.operator("--drift-interval=2s"):
         on.ready(ready_to_install)
         for item in installed():
-            found = api.get(*place(item))
-            assert found["metadata"]["annotations"][PRUNE] == "disabled", place(item)
-            assert "metadata.labels.app.kubernetes.io/version" in ours(found), place(item)
+            found = api.get(*object_key(item))
+            assert found["metadata"]["annotations"][PRUNE_ANNOTATION] == "disabled", object_key(item)
+            assert "metadata.labels.app.kubernetes.io/version" in owned_fields(found), object_key(item)
         assert api.get("v1", "ConfigMap", "greeting")["data"]["of"] == "crash"
         status = on.status(ready_to_install)["gitops"]
         assert (status["adopted"], status["version"]) == (False, NEWER)
@@ -98,34 +98,34 @@ def test_killed_at_each_write_of_the_bootstrap_it_comes_up_all_the_same(on, read
     assert [one["metadata"]["name"] for one in api.list(*KUSTOMIZATION)] == [FLUX]
 
 
-def test_killed_at_each_write_of_the_hand_over_all_is_let_go_of(on, ready_to_install):
+def test_all_fields_are_released_when_killed_at_each_write_of_the_handover(on, ready_to_install):
     api = on.cloud.workload.api
     repository = ready_to_install["repository"]
     synced = sync(repository.url, PATH)
     synced[1]["spec"]["postBuild"] = {
         "substituteFrom": [{"kind": "ConfigMap", "name": "keelson-cluster-facts"}]
     }
-    # While no operator runs: all that it has to do is to let go.
-    revision = repository.commit(files(PATH, installed(), synced))
+    # While no operator runs: then it only has to release its fields.
+    revision = repository.commit(repository_files(PATH, installed(), synced))
 
     def adopted() -> bool:
         root = api.get(*KUSTOMIZATION, FLUX, FLUX)
         return root["status"].get("lastAppliedRevision", "").endswith(revision)
 
     until(adopted, 40, "the adoption")
-    held = [place(item) for item in [*installed(), *synced]]
+    adopted_keys = [object_key(item) for item in [*installed(), *synced]]
 
-    def free() -> bool:
-        return not any(ours(api.get(*key)) - KEPT for key in held)
+    def all_released() -> bool:
+        return not any(owned_fields(api.get(*key)) - RETAINED_FIELDS for key in adopted_keys)
 
-    assert not free()
-    with killer(on) as killing:
-        points = killing.run(on, free)
+    assert not all_released()
+    with killer(on) as operator_killer:
+        points = operator_killer.run(on, all_released)
     print(f"hand-over: {len(points)} kill points: {points}")
     assert len(points) >= 3
-    for key in held:
+    for key in adopted_keys:
         metadata = api.get(*key)["metadata"]
-        assert metadata["labels"][ADOPTED] == FLUX and metadata["annotations"][PRUNE] == "disabled", key
+        assert metadata["labels"][ADOPTION_LABEL] == FLUX and metadata["annotations"][PRUNE_ANNOTATION] == "disabled", key
     with on.operator("--drift-interval=2s"):
         on.ready(ready_to_install)
         until(lambda: on.status(ready_to_install)["gitops"]["adopted"], 30, "status.gitops.adopted")

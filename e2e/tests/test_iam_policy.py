@@ -1,6 +1,6 @@
-"""deploy/iam-policy*.json are what the operator needs: the actions that these tests saw it call, and no other.
+"""deploy/iam-policy*.json allow what the operator needs: the actions that it called in these tests, and no others.
 
-Runs last, over the call logs of all emulators: of this session, and of those before it that kept their counts.
+Runs last, over the call logs of all emulators: of this session, and of earlier processes that wrote their counts.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import pytest
 from fleet import called
 from fleet.policy import ADOPTION, actions, allowed, statements_of
 
-# Files whose operators call all there is to call.
-WHOLE = {
+# Files whose operators together call every allowed action.
+FILES_WITH_ALL_CALLS = {
     "test_adoption.py",
     "test_changes.py",
     "test_changes_nodes.py",
@@ -28,22 +28,22 @@ WHOLE = {
     "test_spec_in_aws.py",
     "test_validate_beforehand.py",
 }
-# Allowed, and not called by any test: why.
+# Actions that are allowed but that no test calls, with the reason.
 NOT_CALLED = {
-    "ec2:DisassociateRouteTable": "goes with its subnet; where that is not ours",
+    "ec2:DisassociateRouteTable": "deleted with its subnet; called where Keelson does not own the subnet",
 }
 
-# Writes of tests that the shipped policies deny, and why that is right.
+# Writes of tests that the shipped policies deny, with the reason.
 DENIED = {
-    # docs/install.md says what to add where a cluster's own cloud controller made load balancers: their groups carry a tag whose key has
-    # the cluster's name in it, which no statement for all clusters can name.
+    # docs/install.md says what to add where the cluster's in-tree cloud controller creates load balancers: the tag key of their security
+    # groups contains the cluster's name, which no statement for all clusters can match.
     r"ec2:(DeleteSecurityGroup|RevokeSecurityGroup(In|E)gress) .*, resource tags \['kubernetes\.io/cluster/[^'/]+'\], \{\}$",
-    # A profile that a person made: the denial names it, and the person takes the role out of it.
+    # A manually created instance profile: the denial names it, and the user removes the role from it.
     r"iam:RemoveRoleFromInstanceProfile .*:instance-profile/by-hand,",
 }
 
-# Called by `keelson import`, with the credentials of whoever runs it.
-READ_BY_PEOPLE = {
+# Called by `keelson import`, with the user's credentials.
+CALLED_BY_IMPORT = {
     "eks:ListClusters",
     "eks:ListIdentityProviderConfigs",
     "eks:ListNodegroups",
@@ -51,31 +51,31 @@ READ_BY_PEOPLE = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def whole_session(request):
+def require_all_calls(request):
     ran = {item.path.name for item in request.session.items} | called.take_over()
-    if missing := WHOLE - ran:
-        pytest.skip(f"needs the calls of {', '.join(sorted(missing))}: run the whole folder")
+    if missing := FILES_WITH_ALL_CALLS - ran:
+        pytest.skip(f"needs the calls of {', '.join(sorted(missing))}: run all tests of the folder")
 
 
-def test_every_action_that_was_called_is_allowed():
-    assert sorted(called.by_operator() - allowed() - READ_BY_PEOPLE) == []
+def test_every_called_action_is_allowed():
+    assert sorted(called.by_operator() - allowed() - CALLED_BY_IMPORT) == []
 
 
-def test_every_action_that_is_allowed_was_called():
+def test_every_allowed_action_is_called():
     assert sorted(allowed() - called.by_operator() - set(NOT_CALLED)) == []
 
 
-def test_no_exception_outlives_its_reason():
+def test_listed_exceptions_are_still_needed():
     assert sorted(set(NOT_CALLED) & called.by_operator()) == []
     assert set(NOT_CALLED) <= allowed()
 
 
-def test_every_write_is_allowed_by_the_conditions_of_the_policies():
-    """With the tags, names and services of each, as far as the emulator knows them; by the policy for adoption where it is that."""
+def test_every_write_satisfies_the_policy_conditions():
+    """Evaluates the tags, names and services of each write, as far as the emulator knows them; the adoption policy counts for its own actions."""
     assert len(called.checked()) > 30, "the call log has no checks"
     denied = called.denied()
-    of_adoption = {action for statement in statements_of(ADOPTION) for action in actions(statement)}
-    of_base = {line for line in denied["base"] if line.split(" ")[0] not in of_adoption}
-    left = of_base | denied["adoption"]
-    assert [pattern for pattern in DENIED if not any(re.match(pattern, line) for line in left)] == []
-    assert "\n".join(sorted(line for line in left if not any(re.match(pattern, line) for pattern in DENIED))) == ""
+    adoption_actions = {action for statement in statements_of(ADOPTION) for action in actions(statement)}
+    base_denials = {line for line in denied["base"] if line.split(" ")[0] not in adoption_actions}
+    unexpected = base_denials | denied["adoption"]
+    assert [pattern for pattern in DENIED if not any(re.match(pattern, line) for line in unexpected)] == []
+    assert "\n".join(sorted(line for line in unexpected if not any(re.match(pattern, line) for pattern in DENIED))) == ""

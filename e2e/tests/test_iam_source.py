@@ -1,5 +1,5 @@
-"""deploy/iam-policy*.json against the source: every action that the code names, and no other. (Needs no cloud:
-test_iam_policy.py holds it against what was really called.)"""
+"""Compares deploy/iam-policy*.json with the source: they allow every action that the code names, and no others. (Needs no cloud:
+test_iam_policy.py compares them with the actual calls.)"""
 
 import json
 import re
@@ -7,25 +7,25 @@ import re
 from fleet.policy import BOUNDARY, CHECKED_BY_AWS, POLICIES, STATEMENTS, TAG_PROTECTION, actions, allowed, permission, statements_of
 from keelson_harness.places import CHECKOUT
 
-# IAM takes no larger managed policy; white space does not count.
-LARGEST = 6144
-# `keelson import` reads with the credentials of whoever runs it.
-READ_BY_PEOPLE = "src/resources/inventory/"
+# The size limit of a managed policy in IAM, without white space.
+MAX_POLICY_CHARACTERS = 6144
+# `keelson import` uses the user's credentials.
+IMPORT_SOURCE = "src/resources/inventory/"
 # `all_pages!(aws, name, "ListAddons", ...)`
 PAGES = re.compile(r'\ball_pages!\(\s*[\w.&]+,\s*[\w.&]+,\s*"(\w+)"')
 CALL = re.compile(r'\bcall\(\s*(?:Service::)?(Ec2|Eks|Iam|Sqs|Ssm|Sts),\s*"(\w+)"')
 
 
-def called() -> set[str]:
+def actions_in_code() -> set[str]:
     found = set()
     for folder in ("resources", "aws"):
         for path in (CHECKOUT / "src" / folder).rglob("*.rs"):
-            place = str(path.relative_to(CHECKOUT))
-            if "tests" in place or place.startswith(READ_BY_PEOPLE):
+            relative_path = str(path.relative_to(CHECKOUT))
+            if "tests" in relative_path or relative_path.startswith(IMPORT_SOURCE):
                 continue
             code = re.split(r"#\[cfg\(test\)\]\s*(?:#\[path[^\]]*\]\s*)?mod ", path.read_text())[0]
             code = "\n".join(line for line in code.splitlines() if not line.strip().startswith("//"))
-            # An action's name may stand in a constant of its file.
+            # An action's name may be a constant of its file.
             for constant, value in re.findall(r'const (\w+): &str = "(\w+)"', code):
                 code = re.sub(rf"\b{constant}\b(?!:)", f'"{value}"', code)
             found |= {permission(f"{service.lower()}:{action}") for service, action in CALL.findall(code)}
@@ -33,35 +33,35 @@ def called() -> set[str]:
     return found
 
 
-def test_the_policy_allows_what_the_code_calls_and_no_more():
-    assert called() - allowed() == set(), "called and not allowed"
-    assert allowed() - called() == set(), "allowed and never called"
+def test_policies_allow_exactly_the_actions_in_the_code():
+    assert actions_in_code() - allowed() == set(), "called and not allowed"
+    assert allowed() - actions_in_code() == set(), "allowed and never called"
 
 
-def test_what_aws_checks_for_us_is_kept_apart():
+def test_actions_checked_by_aws_are_in_separate_statements():
     for statement in STATEMENTS:
         if statement["Sid"].startswith(CHECKED_BY_AWS):
-            assert not actions(statement) & called(), statement["Sid"]
+            assert not actions(statement) & actions_in_code(), statement["Sid"]
 
 
-def test_iam_takes_them():
-    # Three for clusters, as one would be too large; that of taking over and that of the event queue, which not everybody needs.
+def test_policies_are_within_iam_limits():
+    # Three for clusters, as one would be too large; one for adoption and one for the event queue, which are optional.
     assert [policy.name.removesuffix(".json") for policy in POLICIES] == [
         "iam-policy-adoption", "iam-policy-eks", "iam-policy-events", "iam-policy-roles", "iam-policy",
     ]
     for policy in (*POLICIES, BOUNDARY):
-        assert len(re.sub(r"\s", "", policy.read_text())) <= LARGEST, policy.name
+        assert len(re.sub(r"\s", "", policy.read_text())) <= MAX_POLICY_CHARACTERS, policy.name
         sids = [statement["Sid"] for statement in statements_of(policy)]
         assert len(sids) == len(set(sids))
         assert all(re.fullmatch(r"[A-Za-z0-9]+", sid) for sid in sids)
 
 
-def test_the_organization_takes_the_protection_of_tags():
+def test_tag_protection_scp_is_within_organizations_limit():
     # https://docs.aws.amazon.com/organizations/latest/userguide/orgs_reference_limits.html
     assert len(re.sub(r"\s", "", TAG_PROTECTION.read_text())) <= 5120
 
 
-def test_nothing_is_written_in_ec2_or_eks_without_a_condition_on_tags():
+def test_every_ec2_and_eks_write_has_a_tag_condition():
     for statement in STATEMENTS:
         writes = [
             action

@@ -1,7 +1,7 @@
-"""`keelson import`: clusters that somebody else made become manifests whose plan is to take them over as they are, and to do
-nothing else; and applied, they do nothing else.
+"""`keelson import`: writes manifests for existing clusters. Their plan is to adopt the clusters unchanged and nothing else;
+applying them does nothing else.
 
-What becomes of which field is in the tables of src/resources/inventory/tests.rs.
+The tables of src/resources/inventory/tests.rs test how each field is converted.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from fleet.others import (
 from fleet.stage import Stage, actions, stage
 from keelson_harness.aws import REGION, Durations
 
-NOTHING = re.compile(r"\b0 to create, 0 to update, 0 to delete, (\d+) to adopt", re.M)
-# One at a time: import reads each, and its account is its own.
+ONLY_ADOPTION = re.compile(r"\b0 to create, 0 to update, 0 to delete, (\d+) to adopt", re.M)
+# Each kind has its own account.
 KINDS = ("bare", "odd", "private")
 
 
@@ -36,8 +36,8 @@ def on():
 
 
 @pytest.fixture(scope="module")
-def theirs(on) -> dict[str, Account]:
-    """An account for each kind of cluster, with that in it."""
+def existing_clusters(on) -> dict[str, Account]:
+    """For each kind of cluster, an account with one."""
     accounts = {}
     for kind in KINDS:
         account = on.account(fresh_account())
@@ -47,24 +47,24 @@ def theirs(on) -> dict[str, Account]:
 
 
 @pytest.fixture(scope="module")
-def written(on, theirs) -> dict[str, list[dict]]:
-    return {kind: imported(on, account, "--all") for kind, account in theirs.items()}
+def imported_manifests(on, existing_clusters) -> dict[str, list[dict]]:
+    return {kind: imported(on, account, "--all") for kind, account in existing_clusters.items()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_plan_of_what_is_written_is_only_to_adopt(on, theirs, written, kind, tmp_path):
+def test_plan_of_imported_manifests_only_adopts(on, existing_clusters, imported_manifests, kind, tmp_path):
     before = on.mark()
-    plan = live_plan(on, theirs[kind], tmp_path, written[kind])
+    plan = live_plan(on, existing_clusters[kind], tmp_path, imported_manifests[kind])
     summaries = [line for line in plan.splitlines() if " to create, " in line]
-    assert len(summaries) == len(written[kind]), plan
+    assert len(summaries) == len(imported_manifests[kind]), plan
     for summary in summaries:
-        assert NOTHING.search(summary), plan
+        assert ONLY_ADOPTION.search(summary), plan
     assert "!" not in plan, plan
-    assert on.writes(before, theirs[kind].id) == []
+    assert on.writes(before, existing_clusters[kind].id) == []
 
 
-def test_names_that_kubernetes_refuses_are_changed_and_kept_for_eks(written):
-    cluster, group = written["bare"]
+def test_names_invalid_in_kubernetes_are_changed_and_kept_for_eks(imported_manifests):
+    cluster, group = imported_manifests["bare"]
     assert (cluster["metadata"]["name"], cluster["spec"]["clusterName"]) == ("bare-one", "Bare_One")
     assert group["metadata"]["name"] == "bare-one-default"
     assert group["spec"]["nodeGroupName"] == "default"
@@ -72,8 +72,8 @@ def test_names_that_kubernetes_refuses_are_changed_and_kept_for_eks(written):
     assert cluster["spec"]["addons"] == [] and cluster["spec"]["oidcProvider"] is False
 
 
-def test_all_that_the_odd_cluster_has_is_said(written):
-    cluster, *groups = written["odd"]
+def test_imported_manifest_has_all_settings_of_the_odd_cluster(imported_manifests):
+    cluster, *groups = imported_manifests["odd"]
     spec = cluster["spec"]
     assert spec["endpointAccess"] == {
         "public": True,
@@ -89,22 +89,22 @@ def test_all_that_the_odd_cluster_has_is_said(written):
     assert names == {"Spot_Nodes", "fixed"}
 
 
-def test_what_cannot_be_said_is_named_twice(on, theirs):
-    done = keelson(on, theirs["odd"], "import", f"--region={REGION}", "--name=odd-shop")
-    for text in (done.stdout, done.stderr):
+def test_settings_that_cannot_be_expressed_are_listed_in_output_and_on_standard_error(on, existing_clusters):
+    result = keelson(on, existing_clusters["odd"], "import", f"--region={REGION}", "--name=odd-shop")
+    for text in (result.stdout, result.stderr):
         assert "not managed: tags of the cluster (Name=odd, cost:center=1/2, team=shop)" in text
         assert "not managed: tags Name=spot of node group Spot_Nodes" in text
         assert "its type is EC2_LINUX" in text
 
 
-def test_one_that_is_not_there_is_an_error_that_says_so(on, theirs):
-    done = keelson(on, theirs["odd"], "import", f"--region={REGION}", "--name=no-such")
-    assert done.returncode != 0 and "no-such" in done.stderr and done.stdout == ""
+def test_importing_a_missing_cluster_is_an_error(on, existing_clusters):
+    result = keelson(on, existing_clusters["odd"], "import", f"--region={REGION}", "--name=no-such")
+    assert result.returncode != 0 and "no-such" in result.stderr and result.stdout == ""
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_applied_it_only_tags_and_then_rests(on: Stage, theirs, written, kind, tmp_path):
-    account, items = theirs[kind], written[kind]
+def test_applying_imported_manifests_only_tags_and_then_writes_nothing(on: Stage, existing_clusters, imported_manifests, kind, tmp_path):
+    account, items = existing_clusters[kind], imported_manifests[kind]
     before, start = picture(account), on.mark()
     try:
         with on.operator("--drift-interval=2s", account=account.id):
@@ -116,13 +116,13 @@ def test_applied_it_only_tags_and_then_rests(on: Stage, theirs, written, kind, t
             assert {call["action"] for call in writes} <= TAGGING, actions(writes)
             rests(on, account)
             assert picture(account, without_ours=True) == before
-            # Known again by its tags, it is as asked, and nobody else's to import.
+            # Now it is recognized by its tags and matches the spec, and cannot be imported again.
             plan = live_plan(on, account, tmp_path, items)
             assert "to adopt" not in plan and "0 to create, 0 to update, 0 to delete" in plan, plan
             name = items[0]["spec"].get("clusterName", items[0]["metadata"]["name"])
-            done = keelson(on, account, "import", f"--region={REGION}", f"--name={name}")
-            assert done.returncode != 0 and "belongs to default/" in done.stderr
-            # Released, all is as it was before.
+            result = keelson(on, account, "import", f"--region={REGION}", f"--name={name}")
+            assert result.returncode != 0 and "belongs to default/" in result.stderr
+            # After its release, everything is as before.
             on.delete(*reversed(items))
     finally:
         on.forget(*items)

@@ -1,6 +1,6 @@
-"""`keelson import --eksctl`: what it writes is taken by the real API server as it is; what it leaves out is said twice.
+"""`keelson import --eksctl`: the real API server accepts its manifests unchanged; omitted fields are listed in both outputs.
 
-What becomes of which field is in the tables of src/cli/import/eksctl/tests.rs.
+The tables of src/cli/import/eksctl/tests.rs test how each field is converted.
 """
 
 import json
@@ -16,7 +16,7 @@ from keelson_harness.kubeapi import KubeApi
 from keelson_harness.places import CHECKOUT, keelson_binary
 
 FILES = sorted((CHECKOUT / "src/cli/import/eksctl/testdata").glob("*.yaml"))
-LEAST = {
+MINIMAL = {
     "apiVersion": "eksctl.io/v1alpha5",
     "kind": "ClusterConfig",
     "metadata": {"name": "demo", "region": "eu-west-1", "version": "1.34"},
@@ -35,7 +35,7 @@ def convert(path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 def write(directory: Path, **fields) -> Path:
     path = directory / "cluster.yaml"
-    path.write_text(json.dumps({**LEAST, **fields}))
+    path.write_text(json.dumps({**MINIMAL, **fields}))
     return path
 
 
@@ -47,10 +47,10 @@ def api() -> Iterator[KubeApi]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_the_api_server_takes_what_is_written(api, path):
-    done = convert(path, "--namespace=default", "--account-ref=prod")
-    assert done.returncode == 0, done.stderr
-    items = list(yaml.safe_load_all(done.stdout))
+def test_api_server_accepts_converted_manifests(api, path):
+    result = convert(path, "--namespace=default", "--account-ref=prod")
+    assert result.returncode == 0, result.stderr
+    items = list(yaml.safe_load_all(result.stdout))
     assert [item["kind"] for item in items][0] == "EksCluster"
     assert items[0]["spec"]["accountRef"] == {"name": "prod"}
     for item in items:
@@ -59,31 +59,31 @@ def test_the_api_server_takes_what_is_written(api, path):
         assert api.request("POST", at, params=params, json=item)
 
 
-def test_what_is_left_out_stands_above_the_objects_and_on_standard_error(tmp_path):
-    done = convert(write(tmp_path, karpenter={"version": "1.0.0"}, zzUnknown=1))
-    comments = [line for line in done.stdout.splitlines() if line.startswith("#")]
+def test_omitted_fields_are_listed_above_the_objects_and_on_standard_error(tmp_path):
+    result = convert(write(tmp_path, karpenter={"version": "1.0.0"}, zzUnknown=1))
+    comments = [line for line in result.stdout.splitlines() if line.startswith("#")]
     for path in ("karpenter: ", "zzUnknown: not known to Keelson"):
         assert any(path in line for line in comments)
-        assert path in done.stderr
+        assert path in result.stderr
 
 
-def test_a_mistake_writes_nothing(tmp_path):
-    done = convert(write(tmp_path, vpc=[], addons={}))
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert "vpc: [] is not a mapping" in done.stderr and "addons: {} is not a list" in done.stderr
+def test_invalid_input_writes_nothing(tmp_path):
+    result = convert(write(tmp_path, vpc=[], addons={}))
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert "vpc: [] is not a mapping" in result.stderr and "addons: {} is not a list" in result.stderr
 
 
-def test_what_keelson_would_refuse_is_said_and_fails(tmp_path):
-    done = convert(write(tmp_path, vpc={"cidr": "10.0.0.0/8"}, fargateProfiles=[{"name": "a b"}]))
-    assert done.returncode == 1
-    assert "kind: EksCluster" in done.stdout
-    assert "spec.fargateProfiles[0].name" in done.stderr
+def test_objects_that_keelson_would_reject_are_reported_and_fail(tmp_path):
+    result = convert(write(tmp_path, vpc={"cidr": "10.0.0.0/8"}, fargateProfiles=[{"name": "a b"}]))
+    assert result.returncode == 1
+    assert "kind: EksCluster" in result.stdout
+    assert "spec.fargateProfiles[0].name" in result.stderr
 
 
 def test_standard_input_is_read(tmp_path):
     text = write(tmp_path).read_text()
-    done = subprocess.run(
+    result = subprocess.run(
         [keelson_binary(), "import", "--eksctl", "-"],
         input=text,
         capture_output=True,
@@ -91,4 +91,4 @@ def test_standard_input_is_read(tmp_path):
         check=True,
         timeout=60,
     )
-    assert yaml.safe_load(done.stdout)["metadata"] == {"name": "demo"}
+    assert yaml.safe_load(result.stdout)["metadata"] == {"name": "demo"}

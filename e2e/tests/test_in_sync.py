@@ -1,5 +1,5 @@
-"""`InSync` is True only while all that is managed was compared and is as asked for: what a person changes by hand is named with
-what is there and what is wanted, left alone under `Report`, and put right under `Correct`.
+"""`InSync` is True only while everything managed was compared and matches the spec. Manual changes are reported with observed and
+desired value, left unchanged under `Report`, and reverted under `Correct`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VPC = {"network": {"vpc": {"zoneCount": 2, "nat": "None", "endpoints": ["ecr.api
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 ANYTHING = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
 NODE_ENTRY = "accessEntry/role/node"
-ENOUGH = 60
+TIMEOUT = 60
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def boundary(shop: Shop) -> str:
 
 
 def make(on: Stage, nodes: bool = True, bounded: bool = True, **spec: object) -> Shop:
-    """A cluster in a network of its own, in an account that puts a boundary on roles."""
+    """A cluster with its own network, in an account with a permissions boundary for roles."""
     shop = Shop(on, nodes=nodes, **{**VPC, "tags": {"team": "shop"}, **spec})
     shop.account.iam.create_policy(PolicyName="keelson-boundary", PolicyDocument=ANYTHING)
     if bounded:
@@ -79,7 +79,7 @@ def node_entry(shop: Shop) -> dict | None:
     return eks.describe_access_entry(clusterName=shop.name, principalArn=arn)["accessEntry"]
 
 
-def let_in_others(shop: Shop) -> None:
+def trust_account_root(shop: Shop) -> None:
     anybody = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{shop.account.id}:root"}, "Action": "sts:AssumeRole"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [*trust(shop)["Statement"], anybody]})
     shop.account.iam.update_assume_role_policy(RoleName=role(shop, "cluster"), PolicyDocument=document)
@@ -90,55 +90,55 @@ def attached(shop: Shop) -> list[str]:
     return [policy["PolicyArn"] for policy in found]
 
 
-def shut_endpoint(shop: Shop) -> None:
-    ours, vpc = id_of(shop, "securityGroup/endpoints"), id_of(shop, "vpc")
+def replace_endpoint_security_group(shop: Shop) -> None:
+    own_group, vpc = id_of(shop, "securityGroup/endpoints"), id_of(shop, "vpc")
     by_vpc = [{"Name": "vpc-id", "Values": [vpc]}, {"Name": "group-name", "Values": ["default"]}]
     (default,) = shop.account.ec2.describe_security_groups(Filters=by_vpc)["SecurityGroups"]
     shop.account.ec2.modify_vpc_endpoint(
-        VpcEndpointId=id_of(shop, "vpcEndpoint/ecr.api"), AddSecurityGroupIds=[default["GroupId"]], RemoveSecurityGroupIds=[ours]
+        VpcEndpointId=id_of(shop, "vpcEndpoint/ecr.api"), AddSecurityGroupIds=[default["GroupId"]], RemoveSecurityGroupIds=[own_group]
     )
 
 
 @dataclass
-class ByHand:
-    """A change past the operator: what it does, where that is to be seen, and how one sees that it is undone."""
+class ManualChange:
+    """A manual change: the change, the drift entry that it causes, and the check that it is reverted."""
 
     what: str
-    do: Callable[[Shop], object]
+    apply: Callable[[Shop], object]
     resource: str
     field: str
-    seen: str
-    wanted: str
-    undone: Callable[[Shop], object]
+    observed: str
+    desired: str
+    reverted: Callable[[Shop], object]
 
     def __str__(self) -> str:
         return self.what
 
 
-HANDS = [
-    ByHand(
-        "others are let take on the cluster's role", let_in_others, "role/cluster", "trustPolicy", ":root", "eks.amazonaws.com",
+MANUAL_CHANGES = [
+    ManualChange(
+        "another principal is allowed to assume the cluster's role", trust_account_root, "role/cluster", "trustPolicy", ":root", "eks.amazonaws.com",
         lambda shop: len(trust(shop)["Statement"]) == 1,
     ),
-    ByHand(
+    ManualChange(
         "AdministratorAccess is attached to the node role",
         lambda shop: shop.account.iam.attach_role_policy(RoleName=role(shop, "node"), PolicyArn=ADMINISTRATOR),
         "role/node", f"policies[{ADMINISTRATOR}]", "attached", "not attached",
         lambda shop: ADMINISTRATOR not in attached(shop) and len(attached(shop)) == 3,
     ),
-    ByHand(
-        "a policy is written into the node role",
+    ManualChange(
+        "an inline policy is added to the node role",
         lambda shop: shop.account.iam.put_role_policy(RoleName=role(shop, "node"), PolicyName="by-hand", PolicyDocument=ANYTHING),
         "role/node", "inlinePolicies[by-hand]", '"Action":"*"', "",
         lambda shop: not shop.account.iam.list_role_policies(RoleName=role(shop, "node"))["PolicyNames"],
     ),
-    ByHand(
-        "the boundary of the node role is taken away",
+    ManualChange(
+        "the boundary of the node role is removed",
         lambda shop: shop.account.iam.delete_role_permissions_boundary(RoleName=role(shop, "node")),
         "role/node", "permissionsBoundary", "", "policy/keelson-boundary",
         lambda shop: "PermissionsBoundary" in shop.account.iam.get_role(RoleName=role(shop, "node"))["Role"],
     ),
-    ByHand(
+    ManualChange(
         "a tag of the OIDC provider is changed",
         lambda shop: shop.account.iam.tag_open_id_connect_provider(
             OpenIDConnectProviderArn=provider(shop), Tags=[{"Key": "team", "Value": "other"}]
@@ -147,19 +147,19 @@ HANDS = [
         lambda shop: {"Key": "team", "Value": "shop"}
         in shop.account.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=provider(shop))["Tags"],
     ),
-    ByHand(
-        "the usual name of ECR leads past its endpoint",
+    ManualChange(
+        "private DNS of the ECR endpoint is disabled",
         lambda shop: shop.account.ec2.modify_vpc_endpoint(
             VpcEndpointId=id_of(shop, "vpcEndpoint/ecr.api"), PrivateDnsEnabled=False
         ),
         "vpcEndpoint/ecr.api", "privateDnsEnabled", "false", "true",
         lambda shop: endpoint(shop)["PrivateDnsEnabled"],
     ),
-    ByHand(
-        "the endpoint of ECR gets another security group", shut_endpoint, "vpcEndpoint/ecr.api", "securityGroup", "", "sg-",
+    ManualChange(
+        "the endpoint of ECR gets another security group", replace_endpoint_security_group, "vpcEndpoint/ecr.api", "securityGroup", "", "sg-",
         lambda shop: id_of(shop, "securityGroup/endpoints") in [group["GroupId"] for group in endpoint(shop)["Groups"]],
     ),
-    ByHand(
+    ManualChange(
         "the access entry of the nodes is deleted",
         lambda shop: shop.account.eks.delete_access_entry(
             clusterName=shop.name, principalArn=f"arn:aws:iam::{shop.account.id}:role/{role(shop, 'node')}"
@@ -170,44 +170,44 @@ HANDS = [
 ]
 
 
-def comes(shop: Shop, holds: Callable[[], object], seconds: float = ENOUGH, what: str = "it") -> object:
+def wait_for(shop: Shop, holds: Callable[[], object], seconds: float = TIMEOUT, what: str = "it") -> object:
     try:
         return until(holds, seconds, what)
     except AssertionError as error:
-        told = [shop.on.story(item) + f"\n  drift: {shop.found(item)['status'].get('drift')}" for item in shop.items]
-        raise AssertionError("\n".join([str(error), *told, f"written: {actions(shop.writes())}"])) from None
+        states = [shop.on.story(item) + f"\n  drift: {shop.found(item)['status'].get('drift')}" for item in shop.items]
+        raise AssertionError("\n".join([str(error), *states, f"written: {actions(shop.writes())}"])) from None
 
 
-def drift(shop: Shop, hand: ByHand) -> dict | None:
+def drift(shop: Shop, change: ManualChange) -> dict | None:
     found = shop.found().get("status", {}).get("drift", [])
-    return next((one for one in found if one["resource"] == hand.resource and one["field"] == hand.field), None)
+    return next((one for one in found if one["resource"] == change.resource and one["field"] == change.field), None)
 
 
 @pytest.fixture(scope="module")
 def reported(on: Stage) -> Shop:
-    """All hands at once on a cluster whose drift is only reported."""
+    """All manual changes at once, on a cluster whose drift is only reported."""
     shop = make(on, driftPolicy="Report")
-    until(lambda: NODE_ENTRY in [line["key"] for line in shop.found()["status"]["resources"]], 30, "the entry on record")
-    for hand in HANDS:
-        assert hand.undone(shop), f"{hand} at first"
-        hand.do(shop)
-        assert not hand.undone(shop), f"nothing was changed: {hand}"
+    until(lambda: NODE_ENTRY in [line["key"] for line in shop.found()["status"]["resources"]], 30, "the entry in status.resources")
+    for change in MANUAL_CHANGES:
+        assert change.reverted(shop), f"{change} before the change"
+        change.apply(shop)
+        assert not change.reverted(shop), f"nothing was changed: {change}"
     shop.mark = on.mark()
     return shop
 
 
-@pytest.mark.parametrize("hand", HANDS, ids=str)
-def test_what_hands_changed_is_named_with_what_is_there_and_what_is_wanted(on, reported, hand):
-    found = comes(reported, lambda: drift(reported, hand), what=str(hand))
-    assert hand.seen in found["seen"] and hand.wanted in found["wanted"], found
+@pytest.mark.parametrize("change", MANUAL_CHANGES, ids=str)
+def test_manual_change_is_reported_with_observed_and_desired_value(on, reported, change):
+    found = wait_for(reported, lambda: drift(reported, change), what=str(change))
+    assert change.observed in found["seen"] and change.desired in found["wanted"], found
     on.await_condition(reported.cluster, "InSync", "False", "Drifted", timeout=10)
 
 
-def test_under_report_nothing_of_it_is_put_right(on, reported):
-    for hand in HANDS:
-        comes(reported, lambda hand=hand: drift(reported, hand), what=str(hand))
+def test_drift_policy_report_corrects_nothing(on, reported):
+    for change in MANUAL_CHANGES:
+        wait_for(reported, lambda change=change: drift(reported, change), what=str(change))
     reported.nothing_is_written()
-    assert not any(hand.undone(reported) for hand in HANDS)
+    assert not any(change.reverted(reported) for change in MANUAL_CHANGES)
 
 
 @pytest.fixture(scope="module")
@@ -215,31 +215,31 @@ def corrected(on: Stage) -> Shop:
     return make(on)
 
 
-@pytest.mark.parametrize("hand", HANDS, ids=str)
-def test_under_correct_it_is_put_right(on, corrected, hand):
+@pytest.mark.parametrize("change", MANUAL_CHANGES, ids=str)
+def test_drift_policy_correct_reverts_manual_change(on, corrected, change):
     mark = on.mark()
-    hand.do(corrected)
-    comes(corrected, lambda: len(corrected.writes(mark)) > 1, what="a write of the operator's")
-    comes(corrected, lambda: hand.undone(corrected), what=str(hand))
+    change.apply(corrected)
+    wait_for(corrected, lambda: len(corrected.writes(mark)) > 1, what="a write of the operator")
+    wait_for(corrected, lambda: change.reverted(corrected), what=str(change))
     on.await_condition(corrected.cluster, "InSync", timeout=30)
     corrected.nothing_is_written(on.mark())
 
 
-def test_an_oidc_provider_without_its_audience_is_told_with_what_to_do(on, corrected):
-    """Whom tokens are for is nothing that the operator may change."""
+def test_missing_oidc_audience_is_reported_with_remedy(on, corrected):
+    """The operator must not change the audiences."""
     of = {"OpenIDConnectProviderArn": provider(corrected), "ClientID": "sts.amazonaws.com"}
     corrected.account.iam.remove_client_id_from_open_id_connect_provider(**of)
-    found = on.await_condition(corrected.cluster, "InSync", "False", "Drifted", timeout=ENOUGH)
+    found = on.await_condition(corrected.cluster, "InSync", "False", "Drifted", timeout=TIMEOUT)
     message = conditions(found)["InSync"]["message"]
     assert "audiences (none) -> sts.amazonaws.com" in message and "aws iam add-client-id-to-open-id-connect-provider" in message
     on.await_condition(corrected.cluster, "Stalled", timeout=10)
     corrected.account.iam.add_client_id_to_open_id_connect_provider(**of)
-    on.await_condition(corrected.cluster, "InSync", timeout=ENOUGH)
+    on.await_condition(corrected.cluster, "InSync", timeout=TIMEOUT)
     on.await_condition(corrected.cluster, timeout=10)
 
 
-def test_policies_that_somebody_spelled_otherwise_are_no_difference(on, corrected):
-    """IAM keeps a document as it was written."""
+def test_equivalent_policy_document_is_not_drift(on, corrected):
+    """IAM stores a document as it was written."""
     (statement,) = trust(corrected)["Statement"]
     spelled = {**statement, "Action": statement["Action"][::-1], "Sid": "ByHand"}
     document = json.dumps({"Statement": spelled, "Version": "2012-10-17"}, indent=2)
@@ -248,19 +248,19 @@ def test_policies_that_somebody_spelled_otherwise_are_no_difference(on, correcte
     on.await_condition(corrected.cluster, "InSync", timeout=10)
 
 
-def test_the_entry_of_a_node_role_that_was_made_anew_is_replaced(on, corrected):
-    """EKS keeps the role's unique id with the entry: the old entry lets none of the new role's nodes in."""
+def test_access_entry_of_recreated_node_role_is_replaced(on, corrected):
+    """EKS stores the role's unique id with the entry: with the old entry, nodes of the new role cannot join."""
     iam, name = corrected.account.iam, role(corrected, "node")
 
     def ready() -> bool:
-        (seen,) = on.aws.nodes(corrected.account.id)
-        return all(node["ready"] for node in seen["nodes"])
+        (observed,) = on.aws.nodes(corrected.account.id)
+        return all(node["ready"] for node in observed["nodes"])
 
     assert ready()
     first = iam.get_role(RoleName=name)["Role"]["RoleId"]
 
     def deleted() -> bool:
-        """The operator attaches again what it sees missing."""
+        """Retried, as the operator reattaches missing policies."""
         for policy in attached(corrected):
             iam.detach_role_policy(RoleName=name, PolicyArn=policy)
         try:
@@ -272,32 +272,32 @@ def test_the_entry_of_a_node_role_that_was_made_anew_is_replaced(on, corrected):
     until(deleted, 20, "the role's deletion")
     assert not ready()
 
-    def anew() -> str:
+    def recreated() -> str:
         roles = [r["RoleId"] for r in iam.list_roles()["Roles"] if r["RoleName"] == name]
         return roles[0] if roles and roles[0] != first else ""
 
-    comes(corrected, anew, what="the role")
-    comes(corrected, ready, what="nodes that are let in")
+    wait_for(corrected, recreated, what="the role")
+    wait_for(corrected, ready, what="ready nodes")
     on.await_condition(corrected.cluster, "InSync", timeout=30)
     corrected.nothing_is_written(on.mark())
 
 
-def test_a_boundary_that_the_account_gets_later_is_put_on_every_role(on):
-    """Also under Report: somebody asked for it."""
+def test_boundary_added_to_account_is_set_on_every_role(on):
+    """Also under Report, as it is a change of the spec."""
     shop = make(on, nodes=False, bounded=False, driftPolicy="Report")
     names = [role(shop, "cluster"), role(shop, "node")]
-    got = lambda: [shop.account.iam.get_role(RoleName=name)["Role"].get("PermissionsBoundary", {}) for name in names]  # noqa: E731
-    assert got() == [{}, {}]
+    boundaries = lambda: [shop.account.iam.get_role(RoleName=name)["Role"].get("PermissionsBoundary", {}) for name in names]  # noqa: E731
+    assert boundaries() == [{}, {}]
     version, kind, name, namespace = key_of(shop.reference[0])
     on.api.patch(version, kind, name, {"spec": {"permissionsBoundaryArn": boundary(shop)}}, namespace)
-    comes(shop, lambda: [found.get("PermissionsBoundaryArn") for found in got()] == [boundary(shop)] * 2, what="the boundary")
+    wait_for(shop, lambda: [found.get("PermissionsBoundaryArn") for found in boundaries()] == [boundary(shop)] * 2, what="the boundary")
     on.await_condition(shop.cluster, "InSync", timeout=30)
     assert {write["action"] for write in shop.writes()} == {"PutRolePermissionsBoundary"}
     shop.go_away()
 
 
-def carrying(shop: Shop, key: str) -> list[str]:
-    """Whatever of EC2, IAM and EKS carries a tag of that key."""
+def resources_with_tag(shop: Shop, key: str) -> list[str]:
+    """All EC2, IAM and EKS resources with a tag of that key."""
     account, eks = shop.account, shop.account.eks
     found = [i for i, tags in account.tagged().items() if key in tags]
     found += [name for name, tags in account.roles().items() if key in tags]
@@ -326,50 +326,50 @@ def tagged(on: Stage) -> Shop:
     return shop
 
 
-def test_a_tag_that_is_taken_out_of_the_spec_goes_everywhere_and_those_of_others_stay(on, tagged):
-    everywhere = carrying(tagged, "env")
-    assert len(everywhere) > 10 and everywhere == carrying(tagged, "team")
+def test_tag_removed_from_spec_is_removed_everywhere_and_foreign_tags_stay(on, tagged):
+    tagged_before = resources_with_tag(tagged, "env")
+    assert len(tagged_before) > 10 and tagged_before == resources_with_tag(tagged, "team")
     tagged.edit(tags={"env": None})
-    comes(tagged, lambda: not carrying(tagged, "env"), what="env gone")
+    wait_for(tagged, lambda: not resources_with_tag(tagged, "env"), what="removal of the tag env")
     for item in tagged.items:
-        comes(tagged, lambda item=item: tagged.found(item)["status"]["tagKeys"] == ["stage", "team"], what="env forgotten")
+        wait_for(tagged, lambda item=item: tagged.found(item)["status"]["tagKeys"] == ["stage", "team"], what="env removed from status.tagKeys")
         on.await_condition(item, "InSync", timeout=30)
-    assert carrying(tagged, "team") == everywhere
+    assert resources_with_tag(tagged, "team") == tagged_before
     for key in ("karpenter.sh/discovery", "kubernetes.io/cluster/other"):
-        assert len(carrying(tagged, key)) == 3
+        assert len(resources_with_tag(tagged, key)) == 3
     tagged.nothing_is_written(on.mark())
 
 
-def test_a_tag_of_others_that_we_once_had_too_is_theirs(on, tagged):
+def test_tag_key_formerly_managed_and_set_by_others_is_not_touched(on, tagged):
     for item in tagged.items:
-        comes(tagged, lambda item=item: "env" not in tagged.found(item)["status"]["tagKeys"], what="env forgotten")
+        wait_for(tagged, lambda item=item: "env" not in tagged.found(item)["status"]["tagKeys"], what="env removed from status.tagKeys")
     tag_by_hand(tagged, "env")
     tagged.nothing_is_written(on.mark())
-    assert len(carrying(tagged, "env")) == 3
+    assert len(resources_with_tag(tagged, "env")) == 3
 
 
-def test_a_tag_that_is_taken_out_while_the_operator_is_away_goes_as_well(on, tagged):
-    assert carrying(tagged, "stage") == carrying(tagged, "team")
+def test_tag_removed_from_spec_while_operator_is_down_is_removed(on, tagged):
+    assert resources_with_tag(tagged, "stage") == resources_with_tag(tagged, "team")
     on.operators.pop().stop()
     tagged.edit(tags={"stage": None})
     on.operators.append(on.start(INTERVAL))
-    comes(tagged, lambda: not carrying(tagged, "stage"), what="stage gone")
+    wait_for(tagged, lambda: not resources_with_tag(tagged, "stage"), what="removal of the tag stage")
     for item in tagged.items:
-        comes(tagged, lambda item=item: tagged.found(item)["status"]["tagKeys"] == ["team"], what="stage forgotten")
+        wait_for(tagged, lambda item=item: tagged.found(item)["status"]["tagKeys"] == ["team"], what="stage removed from status.tagKeys")
 
 
-def test_nodes_of_an_ami_of_ones_own_that_run_another_version_are_told(on):
+def test_custom_ami_nodes_with_another_version_are_reported(on):
     shop = make(on, nodes=False)
     image = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m5.large"}
-    made = shop.account.ec2.create_launch_template(LaunchTemplateName="own", LaunchTemplateData=image)
-    template = {"id": made["LaunchTemplate"]["LaunchTemplateId"], "version": "1"}
+    response = shop.account.ec2.create_launch_template(LaunchTemplateName="own", LaunchTemplateData=image)
+    template = {"id": response["LaunchTemplate"]["LaunchTemplateId"], "version": "1"}
     own = node_group(shop.name, f"{shop.name}-own", launchTemplate=template, version="1.33")
     on.apply(own)
-    found = on.await_condition(own, "Stalled", reason="InvalidSpec", timeout=ENOUGH)
-    said = conditions(found)
-    assert said["InSync"]["status"] == "False" and said["NodesReady"]["status"] == "True"
+    found = on.await_condition(own, "Stalled", reason="InvalidSpec", timeout=TIMEOUT)
+    found_conditions = conditions(found)
+    assert found_conditions["InSync"]["status"] == "False" and found_conditions["NodesReady"]["status"] == "True"
     for kind in ("InSync", "Ready"):
-        assert "version is 1.33, and nodes run 1.34" in said[kind]["message"] and "launchTemplate.version" in said[kind]["message"]
+        assert "version is 1.33, and nodes run 1.34" in found_conditions[kind]["message"] and "launchTemplate.version" in found_conditions[kind]["message"]
     on.api.patch(*key_of(own)[:3], {"spec": {"version": "1.34"}})
     on.await_condition(own, "InSync", timeout=30)
     on.await_condition(own, timeout=30)
@@ -377,10 +377,10 @@ def test_nodes_of_an_ami_of_ones_own_that_run_another_version_are_told(on):
     shop.go_away()
 
 
-def test_an_ami_release_that_eks_does_not_take_yet_is_pending_and_what_runs_stays_ready(on):
+def test_ami_release_not_yet_accepted_by_eks_is_pending_and_node_group_stays_ready(on):
     release = "1.34.9-20270101"
     shop = Shop(on, nodes=True)
-    # SSM names it before EKS takes it.
+    # SSM lists it before EKS accepts it.
     on.aws.publish(account=shop.account.id, version="1.34", amiRelease=release, refused=True)
     shop.make()
 
@@ -388,20 +388,20 @@ def test_an_ami_release_that_eks_does_not_take_yet_is_pending_and_what_runs_stay
         message = conditions(shop.found(shop.nodes))["InSync"]["message"]
         return message if release in message and "pending" in message else ""
 
-    comes(shop, pending, what="the release as pending")
-    asked = lambda: [c for c in shop.on.calls(0, shop.account.id) if c["action"] == "UpdateNodegroupVersion"]  # noqa: E731
-    assert [call["status"] for call in asked()] == [400]
+    wait_for(shop, pending, what="the release as pending")
+    update_calls = lambda: [c for c in shop.on.calls(0, shop.account.id) if c["action"] == "UpdateNodegroupVersion"]  # noqa: E731
+    assert [call["status"] for call in update_calls()] == [400]
     since = conditions(shop.found(shop.nodes))["Ready"]["lastTransitionTime"]
     for _ in range(3):
         shop.look_again()
-        said = conditions(shop.found(shop.nodes))
-        assert said["Ready"]["status"] == "True" and said["Ready"]["lastTransitionTime"] == since
-        assert said["Stalled"]["status"] == "False" and said["InSync"]["status"] == "True" and pending()
-    assert len(asked()) == 1, "it is not asked again and again"
+        found_conditions = conditions(shop.found(shop.nodes))
+        assert found_conditions["Ready"]["status"] == "True" and found_conditions["Ready"]["lastTransitionTime"] == since
+        assert found_conditions["Stalled"]["status"] == "False" and found_conditions["InSync"]["status"] == "True" and pending()
+    assert len(update_calls()) == 1, "the update is retried"
     reasons = [event["reason"] for event in on.events(shop.nodes)]
     assert "InvalidSpec" not in reasons and "Updated" not in reasons, reasons
     on.aws.publish(account=shop.account.id, version="1.34", amiRelease=release)
-    comes(shop, lambda: shop.found(shop.nodes)["status"].get("releaseVersion") == release, 90, "the release once EKS takes it")
+    wait_for(shop, lambda: shop.found(shop.nodes)["status"].get("releaseVersion") == release, 90, "the release once EKS accepts it")
     on.await_condition(shop.nodes, "InSync", timeout=30)
     assert not pending()
     shop.go_away()

@@ -1,4 +1,4 @@
-"""One writer at a time: a Lease decides who, and a replica that lost it stops before its next write to AWS."""
+"""One writer at a time: the holder of a Lease. A replica that lost the Lease stops before its next write to AWS."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from keelson_harness.aws import REGION, Durations
 from keelson_harness.cloud import NAMESPACE
 from keelson_harness.controller import Controller
 
-# Long enough that a handover falls into the making of a cluster.
-LIFE = Durations(4, 1, 1, 2, 0.5, 1)
+# Long enough that a change of leader happens while a cluster is created.
+DURATIONS = Durations(4, 1, 1, 2, 0.5, 1)
 LEASE = ("coordination.k8s.io/v1", "Lease", "keelson", NAMESPACE)
-# A Lease that lasts 8 s instead of 15.
+# A Lease of 8 s instead of 15.
 SHORT_LEASE = ("--lease-duration=8s", "--renew-deadline=5s", "--retry-period=1s")
-# The Lease's own time, a look every second, and a loaded machine.
-SILENT_SECONDS = 18
+# The Lease's duration, a retry every second, and a loaded machine.
+TAKEOVER_SECONDS = 18
 
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with stage(workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 
@@ -37,7 +37,7 @@ def holder(on: Stage) -> str:
     return lease.get("spec", {}).get("holderIdentity", "")
 
 
-def figure(replica: Controller, name: str, **labels: str) -> float:
+def metric(replica: Controller, name: str, **labels: str) -> float:
     """The sum of a metric over all series with these labels."""
     text = requests.get(f"{replica.url}/metrics", timeout=5).text
     total = 0.0
@@ -67,132 +67,132 @@ def two_replicas(
     return first, on.start(*SHORT_LEASE, account=account, name="keelson-b", settle=settle)
 
 
-def test_standby_looks_at_nothing_and_takes_over_at_once_when_the_leader_stops(on):
+def test_standby_observes_nothing_and_takes_over_at_once_when_leader_stops(on):
     account = fresh_account()
     first, second = two_replicas(on, account)
-    made = pair("handed-over")
-    on.apply(*made)
+    items = pair("handed-over")
+    on.apply(*items)
     until(lambda: creates(first) > 5, what="the first creates")
-    assert figure(second, "keelson_aws_calls_total") == 0
-    assert (figure(first, "keelson_leader"), figure(second, "keelson_leader")) == (1, 0)
+    assert metric(second, "keelson_aws_calls_total") == 0
+    assert (metric(first, "keelson_leader"), metric(second, "keelson_leader")) == (1, 0)
 
-    began = time.monotonic()
+    start = time.monotonic()
     assert first.stop() == 0
     until(lambda: holder(on) == "keelson-b", 6, "the second replica's lease")
-    assert time.monotonic() - began < 6
-    on.ready(*made)
-    on.account(account).resources()  # fails when there are two of anything
-    on.delete(*made)
+    assert time.monotonic() - start < 6
+    on.ready(*items)
+    on.account(account).resources()  # fails on duplicates
+    on.delete(*items)
     assert on.account(account).inventory() == {}
     second.stop()
 
 
-def test_killed_leader_is_followed_when_its_lease_has_run_out(on):
+def test_standby_takes_over_from_killed_leader_when_lease_expires(on):
     account = fresh_account()
     first, second = two_replicas(on, account)
-    made = pair("orphaned")
-    on.apply(*made)
+    items = pair("orphaned")
+    on.apply(*items)
     until(lambda: creates(first) > 5, what="the first creates")
     first.kill()
-    until(lambda: holder(on) == "keelson-b", SILENT_SECONDS, "the second replica's lease")
-    on.ready(*made)
+    until(lambda: holder(on) == "keelson-b", TAKEOVER_SECONDS, "the second replica's lease")
+    on.ready(*items)
     on.account(account).resources()
-    on.delete(*made)
+    on.delete(*items)
     second.stop()
 
 
-def test_a_container_that_is_started_again_in_its_pod_goes_on_at_once(on):
+def test_container_restarted_in_its_pod_leads_again_at_once(on):
     account = fresh_account()
     only = on.start(account=account, name="keelson-a")
     until(lambda: holder(on) == "keelson-a", what="the lease")
     only.kill()
-    began = time.monotonic()
+    start = time.monotonic()
     only.restart()
     on.await_ready(only)
-    until(lambda: figure(only, "keelson_leader") == 1, 8, "the lease")
-    assert time.monotonic() - began < 8
+    until(lambda: metric(only, "keelson_leader") == 1, 8, "the lease")
+    assert time.monotonic() - start < 8
     only.stop()
 
 
-def test_paused_leader_writes_nothing_once_it_wakes_up(on):
+def test_paused_leader_writes_nothing_after_it_resumes(on):
     account = fresh_account()
     first, second = two_replicas(on, account)
-    # What it wants to write when it wakes up: a cluster that came while it slept, and one that it was about to go on with.
-    began = pair("begun")
-    on.apply(*began)
-    # Nothing is in flight while AWS is at work on the control plane: what is answered after the pause was sent after it.
-    on.await_condition(began[0], "NetworkReady")
+    # After it resumes, it would write for a cluster that was added during the pause, and for one that it was creating.
+    started_items = pair("begun")
+    on.apply(*started_items)
+    # No call is in flight while AWS creates the control plane: what is answered after the pause was sent after it.
+    on.await_condition(started_items[0], "NetworkReady")
     os.kill(first.pid, signal.SIGSTOP)
     try:
-        until(lambda: holder(on) == "keelson-b", SILENT_SECONDS, "the second replica's lease")
-        later = pair("later")
-        on.apply(*later)
+        until(lambda: holder(on) == "keelson-b", TAKEOVER_SECONDS, "the second replica's lease")
+        later_items = pair("later")
+        on.apply(*later_items)
     finally:
         os.kill(first.pid, signal.SIGCONT)
     before = creates(first)
-    on.ready(*began, *later)
+    on.ready(*started_items, *later_items)
     assert creates(first) == before
-    assert figure(first, "keelson_leader") == 0
-    assert figure(first, "keelson_objects") == 0, "only the leader counts objects"
-    assert figure(second, "keelson_objects", kind="EksCluster") == 2
+    assert metric(first, "keelson_leader") == 0
+    assert metric(first, "keelson_objects") == 0, "only the leader counts objects"
+    assert metric(second, "keelson_objects", kind="EksCluster") == 2
     vpcs = on.account(account).counts()["vpcs"]
     assert vpcs == 2
-    on.delete(*began, *later)
-    # It stands by again.
+    on.delete(*started_items, *later_items)
+    # It is the standby again.
     second.stop()
     until(lambda: holder(on) == "keelson-a", 10, "the first replica's lease")
     first.stop()
 
 
-def test_creates_that_aws_carries_out_after_a_takeover_are_made_once(on):
-    """The worst case of creates without a client token: sent by a leader that loses its lease, and done by AWS only then."""
+def test_creates_executed_by_aws_after_a_takeover_create_no_duplicates(on):
+    """The worst case of creates without a client token: sent by a leader that loses its lease, and executed by AWS only then."""
     account = fresh_account()
-    # The window of the successor ends after the slow calls do: 8 s of the lease, and 4 s.
+    # The successor's read-after-write window ends after the slow calls: 8 s of the lease, and 4 s.
     first, second = two_replicas(on, account, settle="--settle=4s")
     network = {"vpc": {"zoneCount": 2, "endpoints": ["s3", "ecr.api"]}}
-    made = cluster("slow-creates", network=network)
+    item = cluster("slow-creates", network=network)
     slow = {"delay": 10}
 
     def recorded(*keys: str) -> bool:
-        resources = {r["key"]: r.get("id") for r in on.status(made).get("resources", [])}
+        resources = {r["key"]: r.get("id") for r in on.status(item).get("resources", [])}
         return all(key in resources and not resources[key] for key in keys)
 
-    def taken_over(of: Controller, by: str) -> None:
+    def force_takeover(of: Controller, by: str) -> None:
         os.kill(of.pid, signal.SIGSTOP)
         try:
-            until(lambda: holder(on) == by, SILENT_SECONDS, f"the lease of {by}")
+            until(lambda: holder(on) == by, TAKEOVER_SECONDS, f"the lease of {by}")
         finally:
             on.aws.clear_faults()
             os.kill(of.pid, signal.SIGCONT)
 
     for action in ("CreateVpc", "AllocateAddress"):
         on.aws.add_fault({"account": account, "action": action}, slow)
-    on.apply(made)
+    on.apply(item)
     until(lambda: recorded("vpc", f"elasticIp/{REGION}a"), 20, "the first intents")
     rest = ("CreateSubnet", "CreateInternetGateway", "CreateRouteTable", "CreateSecurityGroup")
-    taken_over(first, "keelson-b")
+    force_takeover(first, "keelson-b")
     for action in rest:
         on.aws.add_fault({"account": account, "action": action}, slow)
     until(
         lambda: recorded("internetGateway", "routeTable/public", "securityGroup/endpoints"),
         30,
-        "the intents of what is in the VPC",
+        "the intents of the resources in the VPC",
     )
-    taken_over(second, "keelson-a")
-    on.await_condition(made, "NetworkReady", timeout=60)
+    force_takeover(second, "keelson-a")
+    on.await_condition(item, "NetworkReady", timeout=60)
     counts = on.account(account).counts()
     single = ("vpcs", "internetGateways", "addresses")
     assert {kind: counts[kind] for kind in single} == dict.fromkeys(single, 1)
     assert (counts["subnets"], counts["routeTables"]) == (4, 3)
-    on.account(account).resources()  # fails when there are two of anything
-    on.delete(made)
+    on.account(account).resources()  # fails on duplicates
+    on.delete(item)
     assert on.account(account).inventory() == {}
     first.stop()
     second.stop()
 
 
 def allow_config_maps_of(on: Stage, name: str) -> None:
-    """What deploy/rbac.yaml gives for the usual name, for another."""
+    """Grants for another name what deploy/rbac.yaml grants for the default name."""
     (role,) = [r for r in on.api.list("rbac.authorization.k8s.io/v1", "Role", NAMESPACE) if "configmaps" in str(r["rules"])]
     for rule in role["rules"]:
         if rule["resources"] == ["configmaps"]:
@@ -200,16 +200,16 @@ def allow_config_maps_of(on: Stage, name: str) -> None:
     on.api.patch(*key_of(role)[:3], {"rules": role["rules"]}, NAMESPACE)
 
 
-def test_without_leader_election_there_is_no_lease(on):
+def test_no_lease_without_leader_election(on):
     name = "no-lease"
     flags = ("--leader-election=false", "--leader-election-name", name)
     alone = on.start(*flags, account=fresh_account(), wait=False)
     allow_config_maps_of(on, name)
     on.await_ready(alone)
     assert on.api.find(LEASE[0], LEASE[1], name, NAMESPACE) is None
-    made = cluster("alone")
-    on.apply(made)
-    on.await_condition(made, "NetworkReady")
-    on.delete(made)
-    assert on.api.find(*key_of(made)) is None
+    item = cluster("alone")
+    on.apply(item)
+    on.await_condition(item, "NetworkReady")
+    on.delete(item)
+    assert on.api.find(*key_of(item)) is None
     alone.stop()

@@ -1,4 +1,4 @@
-"""From the minimal manifest to a cluster that follows its Git path, and away again. Real Flux, real API servers."""
+"""From the minimal manifest to a cluster that syncs its Git path, and its deletion. Real Flux, real API servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GREETING = {
     "metadata": {"name": "greeting", "namespace": "default"},
     "data": {"text": "hello from Git", "where": "${CLUSTER_NAME} in ${AWS_ACCOUNT_ID}"},
 }
-# All three must never be seen again.
+# None of these may appear in any output.
 PASSWORD = "git-password-5fb1d"
 AWS_SECRET = "aws-secret-key-93c77"
 TOKENS = ("k8s-aws-v1.", "keelson-session-", "X-Amz-Signature=")
@@ -48,7 +48,7 @@ def on():
 
 @pytest.fixture(scope="module")
 def operator(on):
-    # Everything is looked at every few seconds, so that a test can see what the operator does at rest.
+    # Everything is observed every few seconds, so that a test can check what the operator does when steady.
     return on.start(
         "--drift-interval=2s",
         "--log-level=debug",
@@ -65,7 +65,7 @@ def fleet(on):
 
 @pytest.fixture(scope="module")
 def manifest(on, fleet) -> list[dict]:
-    """`examples/minimal.yaml`, but for where its repository is and the password of that; and the account that it needs."""
+    """`examples/minimal.yaml` with the test's repository and its Secret. Also applies the account that it needs."""
     on.apply(*documents(EXAMPLES / "account.yaml"))
     items = documents(EXAMPLES / "minimal.yaml")
     git = items[0]["spec"]["gitops"]["flux"]["source"]["git"]
@@ -81,8 +81,8 @@ def demo(on: Stage, operator, manifest) -> dict:
     return on.api.get(*CLUSTER)
 
 
-def test_minimal_manifest_becomes_ready_with_what_git_says_in_the_cluster(on, fleet, demo):
-    head = fleet.commit()  # nothing new in it: only to be followed
+def test_minimal_manifest_becomes_ready_and_syncs_from_git(on, fleet, demo):
+    head = fleet.commit()  # without changes
     revision = f"main@sha1:{head}"
     on.api.wait(
         *CLUSTER,
@@ -94,7 +94,7 @@ def test_minimal_manifest_becomes_ready_with_what_git_says_in_the_cluster(on, fl
     assert greeting["data"] == {"text": "hello from Git", "where": f"demo in {ACCOUNT}"}
 
 
-def test_every_part_of_it_is_in_the_account_once(on, demo):
+def test_every_resource_exists_once_in_the_account(on, demo):
     account = on.account()
     assert set(account.resources()) == ALL_RESOURCES
     counts = account.counts()
@@ -107,7 +107,7 @@ def test_every_part_of_it_is_in_the_account_once(on, demo):
     assert counts["roles"] == 2 and counts["oidcProviders"] == 1
 
 
-def test_everything_made_in_ec2_and_iam_is_tagged_with_its_owner(on, demo):
+def test_ec2_and_iam_resources_are_tagged_with_their_owner(on, demo):
     uid = demo["metadata"]["uid"]
     account = on.account()
     tags = list(account.tagged().values()) + list(account.roles().values())
@@ -122,22 +122,22 @@ def test_everything_made_in_ec2_and_iam_is_tagged_with_its_owner(on, demo):
         assert found["kubernetes.io/cluster/demo"] == "shared" and found[role] == "1"
 
 
-def test_nodes_reach_the_internet_through_the_gateway_of_their_network(on, demo):
+def test_subnets_route_to_the_internet_through_their_gateway(on, demo):
     ec2 = on.account().ec2
     gateway = ec2.describe_nat_gateways()["NatGateways"][0]
     igw = ec2.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"]
-    ways = {}
+    targets = {}
     for table in ec2.describe_route_tables()["RouteTables"]:
         out = [r for r in table["Routes"] if r.get("DestinationCidrBlock") == "0.0.0.0/0"]
         for association in table["Associations"]:
             if association.get("SubnetId"):
-                ways[association["SubnetId"]] = out[0].get("NatGatewayId") or out[0].get("GatewayId")
+                targets[association["SubnetId"]] = out[0].get("NatGatewayId") or out[0].get("GatewayId")
     by_tier = {s["id"]: s["tier"] for s in demo["status"]["network"]["subnets"]}
     expected = {"Private": gateway["NatGatewayId"], "Public": igw}
-    assert ways == {subnet: expected[tier] for subnet, tier in by_tier.items()}
+    assert targets == {subnet: expected[tier] for subnet, tier in by_tier.items()}
 
 
-def test_status_tells_the_whole_story(on, demo):
+def test_status_matches_aws(on, demo):
     status = on.api.get(*CLUSTER)["status"]
     described = on.account().eks.describe_cluster(name="demo")["cluster"]
     assert {name: status[name] for name in ("arn", "version", "platformVersion", "endpoint")} == {
@@ -150,8 +150,8 @@ def test_status_tells_the_whole_story(on, demo):
     assert status["network"]["clusterSecurityGroupId"] == vpc["clusterSecurityGroupId"]
     subnets = {s["SubnetId"]: s for s in on.account().ec2.describe_subnets()["Subnets"]}
     for shown in status["network"]["subnets"]:
-        there = subnets.pop(shown["id"])
-        assert (shown["zone"], shown["cidr"]) == (there["AvailabilityZone"], there["CidrBlock"])
+        actual = subnets.pop(shown["id"])
+        assert (shown["zone"], shown["cidr"]) == (actual["AvailabilityZone"], actual["CidrBlock"])
     assert not subnets
     assert {(addon["name"], addon["state"]) for addon in status["addons"]} == {
         (name, "ACTIVE") for name in DEFAULT_ADDONS
@@ -160,17 +160,17 @@ def test_status_tells_the_whole_story(on, demo):
     assert status["gitops"]["agent"] == "flux" and status["gitops"]["objects"]["failing"] == 0
 
 
-def test_the_inventory_in_status_is_what_aws_has(on, demo):
+def test_status_resources_match_aws(on, demo):
     status = on.api.get(*CLUSTER)["status"]
     shown = {entry["key"]: entry["id"] for entry in status["resources"]}
-    there = on.account().resources()
-    del there["nodeGroup/demo-default"]  # of the NodeGroup, in whose status it is
+    actual = on.account().resources()
+    del actual["nodeGroup/demo-default"]  # in the status of the NodeGroup
     ids = set(shown.values())
-    assert {key: i for key, i in there.items() if shown.get(key) != i and i not in ids} == {}
+    assert {key: i for key, i in actual.items() if shown.get(key) != i and i not in ids} == {}
     assert all(entry["state"] for entry in status["resources"])
 
 
-def test_nothing_is_left_in_the_plan_of_a_ready_cluster(on, demo):
+def test_plan_of_a_ready_cluster_is_empty(on, demo):
     item = on.api.get(*CLUSTER)
     plan = item["status"]["plan"]
     assert plan["summary"] == "0 to create, 0 to update, 0 to delete"
@@ -178,11 +178,11 @@ def test_nothing_is_left_in_the_plan_of_a_ready_cluster(on, demo):
     assert plan["generation"] == item["metadata"]["generation"]
 
 
-def test_conditions_are_those_of_the_contract(on, demo):
+def test_conditions_follow_the_contract(on, demo):
     found = conditions(on.api.get(*CLUSTER))
     parts = ("NetworkReady", "ControlPlaneReady", "AddonsReady", "GitOpsReady", "InSync", "Ready")
     assert {kind: found[kind]["status"] for kind in parts} == dict.fromkeys(parts, "True")
-    # kstatus: abnormal conditions are False, or not there.
+    # kstatus: abnormal conditions are False or missing.
     assert all(found[k]["status"] == "False" for k in ("Reconciling", "Stalled") if k in found)
     nodes = conditions(on.api.get(API, "NodeGroup", "demo-default"))
     assert {nodes[kind]["status"] for kind in ("Ready", "NodesReady", "InSync")} == {"True"}
@@ -190,7 +190,7 @@ def test_conditions_are_those_of_the_contract(on, demo):
         assert re.fullmatch("[A-Z][A-Za-z]+", condition["reason"]), condition
 
 
-def test_columns_of_kubectl_get_show_it(on, demo):
+def test_kubectl_get_columns(on, demo):
     row = on.api.table(*CLUSTER[:2], name="demo").splitlines()[1].split()
     assert row[:5] == ["demo", "True", "Available", "1.36", "1.36"]
     applied = on.status(demo)["gitops"]["lastAppliedRevision"]
@@ -204,36 +204,36 @@ def test_columns_of_kubectl_get_show_it(on, demo):
     assert row[-1] == release["nodegroup"]["releaseVersion"]
 
 
-def test_every_create_is_an_event(on, demo):
+def test_every_create_has_an_event(on, demo):
     account = on.account()
     items = (on.api.get(*CLUSTER), on.api.get(API, "NodeGroup", "demo-default"))
-    told = " ".join(e["note"] for item in items for e in on.events(item) if e["reason"] == "Created")
-    untold = {key: i for key, i in account.resources().items() if i not in told}
-    assert untold == {}
+    event_notes = " ".join(e["note"] for item in items for e in on.events(item) if e["reason"] == "Created")
+    without_event = {key: i for key, i in account.resources().items() if i not in event_notes}
+    assert without_event == {}
 
 
-def test_at_rest_it_looks_and_writes_nothing(on, demo):
+def test_steady_operator_observes_and_writes_nothing(on, demo):
     mark = on.mark()
     version = on.api.get(*CLUSTER)["metadata"]["resourceVersion"]
-    looked = {"eks:DescribeCluster", "eks:DescribeNodegroup", "ec2:DescribeVpcs"}
+    read_actions = {"eks:DescribeCluster", "eks:DescribeNodegroup", "ec2:DescribeVpcs"}
 
     def calls() -> list[dict]:
         return [c for c in on.calls(mark) if c["service"] != "sts"]
 
-    # One look more than each: whatever it would write after a look, it would have written.
-    until(lambda: all(actions_of(calls()).count(a) > 1 for a in looked), 30, "two looks at each")
+    # Two observations of each: a write that follows the first would have happened.
+    until(lambda: all(actions_of(calls()).count(a) > 1 for a in read_actions), 30, "two observations of each")
     assert actions(c for c in calls() if c["write"]) == []
-    assert on.api.get(*CLUSTER)["metadata"]["resourceVersion"] == version, "status is written at rest"
+    assert on.api.get(*CLUSTER)["metadata"]["resourceVersion"] == version, "status is written when steady"
 
 
 def actions_of(calls: list[dict]) -> list[str]:
     return [f"{call['service']}:{call['action']}" for call in calls]
 
 
-def test_suspended_it_touches_nothing_in_aws(on, demo):
+def test_suspended_cluster_causes_no_aws_calls(on, demo):
     on.api.patch(*CLUSTER, {"spec": {"suspend": True}})
     on.await_condition(demo, reason="Suspended", timeout=20)
-    time.sleep(1)  # what was under way
+    time.sleep(1)  # for calls in progress
     mark = on.mark()
     on.api.patch(*CLUSTER, {"spec": {"tags": {"team": "shop"}}})
     on.api.wait(
@@ -241,7 +241,7 @@ def test_suspended_it_touches_nothing_in_aws(on, demo):
         lambda i: i["status"].get("observedGeneration") == i["metadata"]["generation"],
         timeout=20,
     )
-    time.sleep(3)  # more than an interval of looks
+    time.sleep(3)  # more than the drift interval
     assert actions(on.calls(mark)) == []
     on.api.patch(*CLUSTER, {"spec": {"suspend": False}})
     on.ready(demo)
@@ -249,7 +249,7 @@ def test_suspended_it_touches_nothing_in_aws(on, demo):
     assert tags["team"] == "shop"
 
 
-def test_probes_and_metrics_answer(on, operator, demo):
+def test_probes_and_metrics(on, operator, demo):
     url = operator.url
     for probe in ("healthz", "readyz"):
         assert requests.get(f"{url}/{probe}", timeout=2).status_code == 200
@@ -261,8 +261,8 @@ def test_probes_and_metrics_answer(on, operator, demo):
             name, _, value = line.rpartition(" ")
             samples[name] = float(value)
     assert samples["keelson_leader"] == 1
-    made = [k for k in samples if k.startswith("keelson_aws_calls") and 'action="CreateVpc"' in k]
-    assert [samples[k] for k in made if 'outcome="ok"' in k] == [1], made
+    create_vpc_samples = [k for k in samples if k.startswith("keelson_aws_calls") and 'action="CreateVpc"' in k]
+    assert [samples[k] for k in create_vpc_samples if 'outcome="ok"' in k] == [1], create_vpc_samples
 
 
 def test_log_lines_are_json(operator, demo):
@@ -273,7 +273,7 @@ def test_log_lines_are_json(operator, demo):
         assert entry["level"] and entry["timestamp"] and entry["message"], line
 
 
-def test_credentials_of_the_source_are_copied_and_kept_in_step(on, demo):
+def test_source_credentials_are_copied_and_updated(on, demo):
     def copied() -> list[str]:
         found = on.cloud.workload.api.list("v1", "Secret", "flux-system")
         return [base64.b64decode(v).decode() for s in found for v in (s.get("data") or {}).values()]
@@ -285,23 +285,23 @@ def test_credentials_of_the_source_are_copied_and_kept_in_step(on, demo):
     until(lambda: f"{PASSWORD}-renewed" in copied(), 30, "the renewed password")
 
 
-def test_deleted_it_leaves_an_empty_account_and_no_object(on, demo, manifest):
+def test_deletion_leaves_an_empty_account_and_no_objects(on, demo, manifest):
     ids = set(on.account().resources().values())
     on.delete(*manifest, timeout=90)
     assert on.account().inventory() == {}
-    told = " ".join(e["note"] for i in manifest for e in on.events(i) if e["reason"] == "Deleted")
+    event_notes = " ".join(e["note"] for i in manifest for e in on.events(i) if e["reason"] == "Deleted")
     in_ec2 = {i for i in ids if EC2_ID.fullmatch(i)}
-    assert len(in_ec2) > 10 and {i for i in in_ec2 if i not in told} == set()
+    assert len(in_ec2) > 10 and {i for i in in_ec2 if i not in event_notes} == set()
     assert on.writes(), "the call log is empty"
     assert [c for c in on.writes() if c["action"].startswith("Delete")]
 
 
 def test_no_secret_is_in_logs_events_or_objects(on, operator, demo):
-    """Last, so that all of the above has been said; at level debug."""
-    said = operator.log.read_text()
-    said += json.dumps(on.api.list("events.k8s.io/v1", "Event"))
-    said += json.dumps([demo, on.api.list(API, "EksCluster"), on.api.list(API, "NodeGroup")])
-    assert "demo" in said and len(said) > 10_000
-    leaked = [word for word in (PASSWORD, AWS_SECRET, *TOKENS) if word in said]
+    """Last, so that everything above is in the output; at level debug."""
+    output = operator.log.read_text()
+    output += json.dumps(on.api.list("events.k8s.io/v1", "Event"))
+    output += json.dumps([demo, on.api.list(API, "EksCluster"), on.api.list(API, "NodeGroup")])
+    assert "demo" in output and len(output) > 10_000
+    leaked = [word for word in (PASSWORD, AWS_SECRET, *TOKENS) if word in output]
     assert leaked == []
-    assert key_of(demo)[2] in said
+    assert key_of(demo)[2] in output

@@ -1,4 +1,4 @@
-"""Before a cluster goes, its workload is asked to let go of its load balancers: by Services and Ingresses, on a real API server."""
+"""Before a cluster is deleted, its Services of type LoadBalancer and its Ingresses are deleted first. With a real API server."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ KUSTOMIZE = "kustomize.toolkit.fluxcd.io/v1"
 
 @pytest.fixture(scope="module")
 def on():
-    # More than three are deleted here, by operators that share a Lease.
+    # This file deletes more than three clusters, with operators that share a Lease.
     os.environ["KEELSON_MAX_DELETIONS"] = "100"
     with stage(git=False, flux=False, durations=Durations(1, 1, 0.5, 0.5, 0.2, 0.5)) as started:
-        # Of Flux only what its objects need to be kept.
+        # Only the CRDs of Flux, so that its objects can be stored.
         crds = [item for item in documents(DEPLOY / "flux" / "v2.9.5" / "kustomize-controller.yaml") if item["kind"] == "CustomResourceDefinition"]
         started.cloud.workload.api.apply_all(crds)
         yield started
@@ -34,7 +34,7 @@ def on():
 
 @pytest.fixture
 def shop(on: Stage):
-    """A cluster with a node group in an account of its own, ready; the operator that made it is gone."""
+    """A ready cluster with a node group in its own account; the operator that created it is stopped."""
     account = on.account(fresh_account())
     name = f"shop-{account.id[-3:]}"
     items = (cluster(name), node_group(name))
@@ -45,8 +45,8 @@ def shop(on: Stage):
     on.forget(*items)
     on.aws.forget(account.id)
     for kind in ("Service", "Ingress"):
-        for one in exposed(on, kind):
-            release(on, one)
+        for one in load_balancer_objects(on, kind):
+            remove_finalizers(on, one)
             on.cloud.workload.api.delete(*key_of(one))
 
 
@@ -69,15 +69,15 @@ def kustomization(name: str, **spec: object) -> dict:
     return {"apiVersion": KUSTOMIZE, "kind": "Kustomization", "metadata": meta, "spec": spec}
 
 
-def exposed(on: Stage, kind: str) -> list[dict]:
+def load_balancer_objects(on: Stage, kind: str) -> list[dict]:
     """Services of type LoadBalancer, or all Ingresses."""
     version = "v1" if kind == "Service" else "networking.k8s.io/v1"
     found = on.cloud.workload.api.list(version, kind)
     return [{**one, "apiVersion": version, "kind": kind} for one in found if kind == "Ingress" or one["spec"]["type"] == "LoadBalancer"]
 
 
-def release(on: Stage, item: dict) -> None:
-    """What its controller does once the load balancer is gone."""
+def remove_finalizers(on: Stage, item: dict) -> None:
+    """Removes the finalizers, as its controller does once the load balancer is deleted."""
     on.cloud.workload.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": None}}, "default")
 
 
@@ -85,12 +85,12 @@ def message(on: Stage, item: dict) -> str:
     return on.condition(item).get("message", "")
 
 
-def deletes(on: Stage, mark: int, account) -> list[str]:
+def delete_calls(on: Stage, mark: int, account) -> list[str]:
     found = actions(on.writes(mark, account.id))
     return [a for a in found if a.split(":")[1].startswith("Delete") and "DeleteTags" not in a]
 
 
-def test_they_go_first_and_nothing_puts_them_back(on, shop):
+def test_load_balancers_are_deleted_first_and_not_recreated(on, shop):
     account, item, nodes = shop
     api = on.cloud.workload.api
     api.apply_all([service("web", FINALIZER), service("inside", kind="ClusterIP"), ingress("site", FINALIZER), kustomization("apps")])
@@ -100,39 +100,39 @@ def test_they_go_first_and_nothing_puts_them_back(on, shop):
     with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
         until(lambda: "Service default/web, Ingress default/site" in message(on, item), 20, "the message")
         assert "load balancers of the workload go first" in message(on, item)
-        until(lambda: "load balancers of its cluster's workload go first" in message(on, nodes), 10, "the node group's")
+        until(lambda: "load balancers of its cluster's workload go first" in message(on, nodes), 10, "the message of the node group")
         assert api.get(KUSTOMIZE, "Kustomization", "apps", "default")["spec"]["suspend"] is True
-        # Asked to go, and kept by its controller.
-        assert all(one["metadata"]["deletionTimestamp"] for kind in ("Service", "Ingress") for one in exposed(on, kind))
+        # Deleted, and kept by the finalizer of its controller.
+        assert all(one["metadata"]["deletionTimestamp"] for kind in ("Service", "Ingress") for one in load_balancer_objects(on, kind))
         assert api.find("v1", "Service", "inside", "default")
         time.sleep(2)
-        assert deletes(on, mark, account) == [], "nodes and all stay while their controllers are at work"
+        assert delete_calls(on, mark, account) == [], "nothing in AWS is deleted while the controllers are working"
         for kind in ("Service", "Ingress"):
-            for one in exposed(on, kind):
-                release(on, one)
+            for one in load_balancer_objects(on, kind):
+                remove_finalizers(on, one)
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
-    assert deletes(on, mark, account)[0].startswith("eks:DeleteNodegroup")
+    assert delete_calls(on, mark, account)[0].startswith("eks:DeleteNodegroup")
     assert account.inventory() == {}
 
 
-def test_one_that_does_not_go_is_told_of_and_left(on, shop):
+def test_stuck_load_balancer_is_reported_and_skipped_after_timeout(on, shop):
     account, item, nodes = shop
     on.cloud.workload.api.apply_all([service("stuck", FINALIZER)])
     for one in (nodes, item):
         on.api.delete(*key_of(one))
-    began = time.monotonic()
+    start = time.monotonic()
     with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "6s"}):
         until(lambda: "Service default/stuck to be gone; at " in message(on, item), 20, "the message")
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
-    assert time.monotonic() - began > 6
+    assert time.monotonic() - start > 6
     (note,) = [e["note"] for e in on.events(item) if "without waiting" in e["note"]]
     assert note.startswith("deleted without waiting any longer for Service default/stuck to be gone")
     assert account.inventory() == {}
 
 
-def test_without_a_control_plane_there_is_nobody_to_ask(on, shop):
+def test_missing_control_plane_skips_load_balancer_cleanup(on, shop):
     account, item, nodes = shop
     on.cloud.workload.api.apply_all([service("stuck", FINALIZER)])
     name = item["metadata"]["name"]
@@ -144,12 +144,12 @@ def test_without_a_control_plane_there_is_nobody_to_ask(on, shop):
     with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
-    (stuck,) = exposed(on, "Service")
+    (stuck,) = load_balancer_objects(on, "Service")
     assert "deletionTimestamp" not in stuck["metadata"]
     assert account.inventory() == {}
 
 
-def test_what_is_to_stay_keeps_its_load_balancers(on, shop):
+def test_retained_cluster_keeps_its_load_balancers(on, shop):
     account, item, nodes = shop
     on.cloud.workload.api.apply_all([service("kept")])
     on.api.patch(*key_of(item)[:3], {"spec": {"deletionPolicy": "Retain"}})
@@ -159,12 +159,12 @@ def test_what_is_to_stay_keeps_its_load_balancers(on, shop):
     with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
-    assert deletes(on, mark, account) == []
-    (kept,) = exposed(on, "Service")
+    assert delete_calls(on, mark, account) == []
+    (kept,) = load_balancer_objects(on, "Service")
     assert "deletionTimestamp" not in kept["metadata"]
 
 
-def test_killed_after_every_write_of_a_deletion_with_load_balancers_and_leftovers_nothing_is_left(on, shop, capsys):
+def test_deletion_with_load_balancers_and_leftovers_completes_when_killed_after_every_write(on, shop, capsys):
     account, *items = shop
     on.cloud.workload.api.apply_all([service("web"), ingress("site")])
     leave(Network(account, items[0]["metadata"]["name"]))
@@ -174,7 +174,7 @@ def test_killed_after_every_write_of_a_deletion_with_load_balancers_and_leftover
     with capsys.disabled():
         print(f"\n  {run.told('delete, with load balancers and leftovers')}")
     assert account.inventory() == {}
-    assert exposed(on, "Service") == [] and exposed(on, "Ingress") == []
+    assert load_balancer_objects(on, "Service") == [] and load_balancer_objects(on, "Ingress") == []
     assert [write for write in run.writes if write not in run.points] == []
-    swept = {point.partition(" ")[0] for point in run.points}
-    assert {"ec2:DeleteNetworkInterface", "ec2:RevokeSecurityGroupIngress", "ec2:DeleteSecurityGroup"} <= swept
+    kill_point_actions = {point.partition(" ")[0] for point in run.points}
+    assert {"ec2:DeleteNetworkInterface", "ec2:RevokeSecurityGroupIngress", "ec2:DeleteSecurityGroup"} <= kill_point_actions

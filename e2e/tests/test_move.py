@@ -1,5 +1,5 @@
-"""`keelson move`: clusters go to another management cluster. Both operators write tags and nothing else; cut off anywhere, run again, it
-ends the same.
+"""`keelson move`: moves clusters to another management cluster. Both operators write only tags. Interrupted anywhere and run again, the
+result is the same.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def on():
         yield started
 
 
-class There:
-    """Another management cluster, with an API server of its own. Like a Stage, as far as operators are started in it."""
+class SecondManagementCluster:
+    """Another management cluster with its own API server. Has the methods of a Stage that start operators."""
 
     def __init__(self, on: Stage):
         self.on, self.aws = on, on.aws
@@ -66,28 +66,28 @@ class There:
 
 
 @pytest.fixture(scope="module")
-def there(on) -> There:
-    return There(on)
+def second(on) -> SecondManagementCluster:
+    return SecondManagementCluster(on)
 
 
-def command(on: Stage, there: There, *arguments: str) -> tuple[list[str], dict[str, str]]:
+def command(on: Stage, second: SecondManagementCluster, *arguments: str) -> tuple[list[str], dict[str, str]]:
     env = {"KUBECONFIG": str(on.cloud.management.kubeconfig), "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
-    return [str(keelson_binary()), "move", f"--to={there.plane.kubeconfig}", "--namespace=default", *arguments], env
+    return [str(keelson_binary()), "move", f"--to={second.plane.kubeconfig}", "--namespace=default", *arguments], env
 
 
-def move(on: Stage, there: There, *arguments: str) -> str:
-    words, env = command(on, there, *arguments)
-    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def move(on: Stage, second: SecondManagementCluster, *arguments: str) -> str:
+    command_line, env = command(on, second, *arguments)
+    result = subprocess.run(command_line, env=env, capture_output=True, text=True, timeout=180, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 @dataclass
-class Made:
-    """A cluster with a node group, Ready here, and no operator anywhere."""
+class MovingCluster:
+    """A cluster with a node group, Ready in the first management cluster; no operator is running."""
 
     on: Stage
-    there: There
+    second: SecondManagementCluster
     account: Account
     items: tuple[dict, dict]
     name: str
@@ -104,20 +104,20 @@ class Made:
     def owners(self) -> set[str]:
         return restore.owned_by(self.account, f"default/{self.name}")
 
-    def is_ready_there(self) -> bool:
-        states = [conditions(item).get("Ready", {}).get("status") for item in self.found(self.there.api)]
+    def is_ready_in_second(self) -> bool:
+        states = [conditions(item).get("Ready", {}).get("status") for item in self.found(self.second.api)]
         return states == ["True", "True"]
 
     def handed_over(self) -> bool:
-        done = [item.get("status", {}).get("handOver", {}).get("installation") for item in self.found(self.on.api)]
-        return done == [self.installation_there()] * 2
+        result = [item.get("status", {}).get("handOver", {}).get("installation") for item in self.found(self.on.api)]
+        return result == [self.second_installation()] * 2
 
-    def installation_there(self) -> str:
-        return self.there.api.get("v1", "ConfigMap", "keelson-installation", restore.NAMESPACE)["data"]["id"]
+    def second_installation(self) -> str:
+        return self.second.api.get("v1", "ConfigMap", "keelson-installation", restore.NAMESPACE)["data"]["id"]
 
 
 @pytest.fixture
-def made(on, there) -> Iterator[Made]:
+def moving(on, second) -> Iterator[MovingCluster]:
     account = on.account(fresh_account())
     name = f"demo-{account.id[-3:]}"
     access = aws_account(f"account-{account.id}", account.id)
@@ -127,133 +127,133 @@ def made(on, there) -> Iterator[Made]:
     with on.operator(*QUICK, account=account.id):
         on.apply(*items)
         on.ready(*items)
-    # The other installation has its id.
-    there.start(account.id).stop()
-    made = Made(on, there, account, items, name)
-    yield made
+    # Started once, so that the other installation has its id.
+    second.start(account.id).stop()
+    moving = MovingCluster(on, second, account, items, name)
+    yield moving
     on.aws.clear_faults()
     on.forget(*items)
-    for item in made.found(there.api):
+    for item in moving.found(second.api):
         version, kind, name, namespace = key_of(item)
-        there.api.patch(version, kind, name, {"metadata": {"finalizers": None}}, namespace)
-        there.api.delete(*key_of(item))
+        second.api.patch(version, kind, name, {"metadata": {"finalizers": None}}, namespace)
+        second.api.delete(*key_of(item))
 
 
-def assert_moved(made: Made, before: dict, since: int) -> None:
-    assert {call["action"] for call in made.writes(since)} <= TAGGING, actions(made.writes(since))
-    assert picture(made.account, without_ours=True) == before
-    assert made.owners() == made.uids(made.there.api)
-    tags = restore.owners(made.account).values()
-    assert {one[restore.INSTALLATION] for one in tags} == {made.installation_there()}
-    for item in made.found(made.on.api):
+def assert_moved(moving: MovingCluster, before: dict, since: int) -> None:
+    assert {call["action"] for call in moving.writes(since)} <= TAGGING, actions(moving.writes(since))
+    assert picture(moving.account, without_ours=True) == before
+    assert moving.owners() == moving.uids(moving.second.api)
+    tags = restore.owners(moving.account).values()
+    assert {one[restore.INSTALLATION] for one in tags} == {moving.second_installation()}
+    for item in moving.found(moving.on.api):
         assert "finalizers" not in item["metadata"], item["metadata"]
 
 
-def test_a_cluster_is_moved_by_tags_alone_and_goes_on_there(on, there, made):
-    before, since = picture(made.account, without_ours=True), on.mark()
-    here, elsewhere = on.start(*QUICK, account=made.account.id), there.start(made.account.id)
-    text = move(on, there, "--dry-run")
-    assert "nothing was changed" in text and made.name in text
-    assert made.found(there.api) == [] and not on.api.get(*key_of(made.items[0]))["spec"].get("suspend")
+def test_move_only_writes_tags_and_the_cluster_is_managed_by_the_other_installation(on, second, moving):
+    before, since = picture(moving.account, without_ours=True), on.mark()
+    first_operator, second_operator = on.start(*QUICK, account=moving.account.id), second.start(moving.account.id)
+    text = move(on, second, "--dry-run")
+    assert "nothing was changed" in text and moving.name in text
+    assert moving.found(second.api) == [] and not on.api.get(*key_of(moving.items[0]))["spec"].get("suspend")
 
-    text = move(on, there)
+    text = move(on, second)
     assert "moved" in text and text.count("taken over\n") == 2
-    until(made.is_ready_there, 60, "it to be Ready there")
-    assert_moved(made, before, since)
-    # A second time there is nothing to do.
+    until(moving.is_ready_in_second, 60, "Ready in the second cluster")
+    assert_moved(moving, before, since)
+    # A second run has nothing to do.
     mark = on.mark()
-    move(on, there)
-    assert actions(made.writes(mark)) == []
-    # What is left here is no more than an entry: neither resumed nor deleted does it anything in AWS.
-    item = made.items[0]
+    move(on, second)
+    assert actions(moving.writes(mark)) == []
+    # The objects left in the first cluster have no effect in AWS, neither when resumed nor when deleted.
+    item = moving.items[0]
     on.api.patch(*key_of(item)[:3], {"spec": {"suspend": False}})
     on.await_condition(item, "Stalled", reason="NotOwned")
-    on.delete(*reversed(made.items))
-    assert actions(made.writes(mark)) == []
-    # And there it is a cluster like any other.
-    for one in reversed(made.items):
-        there.api.delete(*key_of(one))
-    for one in made.items:
-        there.api.wait_gone(*key_of(one), 90)
-    assert {kind: ids for kind, ids in made.account.inventory().items() if ids} == {}
-    here.stop()
-    elsewhere.stop()
+    on.delete(*reversed(moving.items))
+    assert actions(moving.writes(mark)) == []
+    # In the second cluster it can be deleted like any other.
+    for one in reversed(moving.items):
+        second.api.delete(*key_of(one))
+    for one in moving.items:
+        second.api.wait_gone(*key_of(one), 90)
+    assert {kind: ids for kind, ids in moving.account.inventory().items() if ids} == {}
+    first_operator.stop()
+    second_operator.stop()
 
 
-def test_cut_off_again_and_again_it_ends_the_same(on, there, made):
-    before, since = picture(made.account, without_ours=True), on.mark()
-    here, elsewhere = on.start(*QUICK, account=made.account.id), there.start(made.account.id)
-    words, env = command(on, there)
-    cuts, code = 0, None
+def test_move_interrupted_repeatedly_ends_the_same(on, second, moving):
+    before, since = picture(moving.account, without_ours=True), on.mark()
+    first_operator, second_operator = on.start(*QUICK, account=moving.account.id), second.start(moving.account.id)
+    command_line, env = command(on, second)
+    interruptions, code = 0, None
     while code != 0:
-        process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command_line, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            code = process.wait(0.03 * (cuts + 1))
+            code = process.wait(0.03 * (interruptions + 1))
             assert code == 0
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            cuts += 1
-        assert cuts < 200
-    assert cuts > 3
-    until(made.is_ready_there, 60, "it to be Ready there")
-    assert_moved(made, before, since)
-    here.stop()
-    elsewhere.stop()
+            interruptions += 1
+        assert interruptions < 200
+    assert interruptions > 3
+    until(moving.is_ready_in_second, 60, "Ready in the second cluster")
+    assert_moved(moving, before, since)
+    first_operator.stop()
+    second_operator.stop()
 
 
-def test_both_operators_killed_at_every_write_it_ends_the_same(on, there, made, capsys):
-    before, since = picture(made.account, without_ours=True), on.mark()
-    words, env = command(on, there, "--timeout=170")
-    process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    run = killed_at(on, made.account.id, made.handed_over)
+def test_move_ends_the_same_when_both_operators_are_killed_at_every_write(on, second, moving, capsys):
+    before, since = picture(moving.account, without_ours=True), on.mark()
+    command_line, env = command(on, second, "--timeout=170")
+    process = subprocess.Popen(command_line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    run = killed_at(on, moving.account.id, moving.handed_over)
     with capsys.disabled():
         print(f"\n  {run.told('hand-over')}")
     assert len(run.points) >= 10
-    run = killed_at(there, made.account.id, made.is_ready_there)
+    run = killed_at(second, moving.account.id, moving.is_ready_in_second)
     with capsys.disabled():
         print(f"\n  {run.told('take-over')}")
     assert len(run.points) >= 10
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out
-    assert_moved(made, before, since)
+    assert_moved(moving, before, since)
 
 
-def test_until_it_is_handed_over_the_other_installation_takes_nothing(on, there, made):
-    """Objects that were only copied there: this installation's claim lives."""
-    old = restore.uid_of(on, made.items[0])
-    there.api.apply_all([aws_account(f"account-{made.account.id}", made.account.id), *made.items])
-    version, kind, name, namespace = key_of(made.items[0])
-    there.api.patch(version, kind, name, {"metadata": {"annotations": {restore.RECOVER: old}}}, namespace)
+def test_other_installation_writes_nothing_before_the_handover(on, second, moving):
+    """Objects that were only copied: the first installation still owns the cluster."""
+    old = restore.uid_of(on, moving.items[0])
+    second.api.apply_all([aws_account(f"account-{moving.account.id}", moving.account.id), *moving.items])
+    version, kind, name, namespace = key_of(moving.items[0])
+    second.api.patch(version, kind, name, {"metadata": {"annotations": {restore.RECOVER: old}}}, namespace)
     since = on.mark()
-    elsewhere = there.start(made.account.id)
+    second_operator = second.start(moving.account.id)
 
-    def refused() -> bool:
-        stalled = conditions(there.api.get(version, kind, name, namespace)).get("Stalled", {})
+    def is_refused() -> bool:
+        stalled = conditions(second.api.get(version, kind, name, namespace)).get("Stalled", {})
         return stalled.get("reason") == "NotOwned" and restore.installation(on) in stalled["message"]
 
-    until(refused, 40, "the refusal")
+    until(is_refused, 40, "the rejection")
     time.sleep(3)
-    assert actions(made.writes(since)) == []
-    elsewhere.stop()
+    assert actions(moving.writes(since)) == []
+    second_operator.stop()
 
 
-def test_what_has_nothing_in_aws_is_copied_as_it_is_with_the_secrets_that_it_names(on, there):
+def test_object_without_aws_resources_is_copied_with_its_secrets(on, second):
     account = on.account(fresh_account())
-    there.start(account.id).stop()
+    second.start(account.id).stop()
     with on.operator(account=account.id):
         pass
     source = flux("https://git.example.com/fleet.git", secretRef={"name": "deploy-key"})
     item = cluster("planned", gitops=source, suspend=True)
     item["metadata"]["labels"] = {"team": "shop"}
     on.apply(secret("deploy-key", identity="key"), item)
-    move(on, there)
-    move(on, there)
-    moved = there.api.get(*key_of(item))
+    move(on, second)
+    move(on, second)
+    moved = second.api.get(*key_of(item))
     assert moved["spec"]["suspend"] is True and moved["metadata"]["labels"] == {"team": "shop"}
     assert restore.RECOVER not in moved["metadata"].get("annotations", {})
-    kept, copy = (api.get("v1", "Secret", "deploy-key") for api in (on.api, there.api))
-    assert (copy["data"], copy["metadata"]["labels"]) == (kept["data"], kept["metadata"]["labels"])
+    original, copy = (api.get("v1", "Secret", "deploy-key") for api in (on.api, second.api))
+    assert (copy["data"], copy["metadata"]["labels"]) == (original["data"], original["metadata"]["labels"])
     assert on.writes(0, account.id) == []
     on.api.delete(*key_of(item))
-    there.api.delete(*key_of(item))
+    second.api.delete(*key_of(item))

@@ -1,7 +1,7 @@
-"""Nothing that the operator tells holds a secret: not a log line, event, status or metric of any test before this one.
+"""No output of the operator contains a secret: no log line, event, status or metric of any test before this one.
 
-Runs last, over what all clouds left (`keelson_harness/told.py`); the secrets are those that the tests gave to anybody, and the
-tokens that were handed out. It begins with a cloud of its own, in which something that is told stands for a secret.
+Runs last, over the recordings of all clouds (`keelson_harness/told.py`). The secrets are those that the tests used, and the
+tokens that were issued. First checks the search itself: in its own cloud, a value that the operator prints is treated as a secret.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from fleet.manifests import cluster, existing, key_of, secret
 from fleet.stage import stage, until
 from keelson_harness import confidential, told
 
-WORD = "p4ss/w\"rd+ of a kind"
+PLANTED_SECRET = "p4ss/w\"rd+ of a kind"
 HERE = Path(__file__).parent
-# Words that begin so, of each kind that the suite uses.
+# Prefixes of the secrets, of each kind that the suite uses.
 KINDS = ("k8s-aws-v1.", "keelson-session-", "AGE-SECRET-KEY-1", "eyJhbGciOi", "keelson-harness-secret-key")
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory) -> Iterator[list[leaks.Leak]]:
-    """The account's number, which the operator tells everywhere, taken for a secret; and a true one, put into an event."""
+    """The leaks of two values: the account id, which the operator prints everywhere, and a secret that is put into an event."""
     folder = tmp_path_factory.mktemp("planted")
     before, os.environ[told.FOLDER] = os.environ.get(told.FOLDER), str(folder)
     account = fresh_account()
@@ -37,20 +37,20 @@ def planted(tmp_path_factory) -> Iterator[list[leaks.Leak]]:
         with stage(workload=False, git=False) as on:
             operator = on.start("--log-level=debug", account=account)
             item = cluster("told", network=existing(*on.account(account).network()))
-            on.apply(secret("given", password=WORD), item)
+            on.apply(secret("given", password=PLANTED_SECRET), item)
             on.await_condition(item, "ControlPlaneReady")
-            on.api.create(event(item, base64.b64encode(b"password=" + WORD.encode()).decode()))
+            on.api.create(event(item, base64.b64encode(b"password=" + PLANTED_SECRET.encode()).decode()))
             until(lambda: account in operator.metrics(), 20, "a metric of the account")
             on.forget(item)
-            until(lambda: on.api.find(*key_of(item)) is None, 20, "its end")
+            until(lambda: on.api.find(*key_of(item)) is None, 20, "the deletion")
     finally:
         if before is None:
             del os.environ[told.FOLDER]
         else:
             os.environ[told.FOLDER] = before
     about = next(iter(leaks.clouds(folder).values()))
-    assert WORD in about["confidential"]
-    yield leaks.find(folder, {account, WORD})
+    assert PLANTED_SECRET in about["confidential"]
+    yield leaks.find(folder, {account, PLANTED_SECRET})
 
 
 def event(item: dict, note: str) -> dict:
@@ -71,16 +71,16 @@ def event(item: dict, note: str) -> dict:
 
 
 @pytest.mark.parametrize("place", ["log-", "metrics-", "watch-EksCluster", "watch-Event", "objects-management"])
-def test_a_planted_secret_is_found(planted, place):
+def test_planted_secret_is_found(planted, place):
     assert [leak for leak in planted if leak.place.startswith(place)]
 
 
-AROUND = ("{}", 'password: "{}"', "https://git:{}@host/x", "xx{}", "x{}yy")
+SURROUNDINGS = ("{}", 'password: "{}"', "https://git:{}@host/x", "xx{}", "x{}yy")
 
 
-@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("surrounding", SURROUNDINGS)
 @pytest.mark.parametrize(
-    "written",
+    "encode",
     [
         lambda text: text,
         lambda text: json.dumps(text),
@@ -91,9 +91,9 @@ AROUND = ("{}", 'password: "{}"', "https://git:{}@host/x", "xx{}", "x{}yy")
     ],
     ids=["plain", "json", "base64", "base64url", "hex", "bytes"],
 )
-def test_a_secret_is_known_in_every_form(written, around):
-    line = written(around.format(WORD))
-    assert any(form in line for form in leaks.forms(WORD)), line
+def test_secret_is_recognized_in_every_encoding(encode, surrounding):
+    line = encode(surrounding.format(PLANTED_SECRET))
+    assert any(form in line for form in leaks.forms(PLANTED_SECRET)), line
 
 
 @pytest.mark.parametrize(
@@ -106,36 +106,36 @@ def test_a_secret_is_known_in_every_form(written, around):
     ],
     ids=["git", "ssh", "pull", "short"],
 )
-def test_of_a_secret_only_what_is_secret_is_looked_for(item, words, monkeypatch):
+def test_only_confidential_values_of_a_secret_are_searched(item, words, monkeypatch):
     monkeypatch.setattr(confidential, "_noted", set())
     confidential.note_secret(item)
-    given = {word for word in confidential.noted() if not re.fullmatch("[A-Za-z0-9+/]+=*", word) or word in words}
-    assert given == words
+    noted = {word for word in confidential.noted() if not re.fullmatch("[A-Za-z0-9+/]+=*", word) or word in words}
+    assert noted == words
 
 
 @pytest.fixture(scope="module")
 def clouds() -> dict[Path, dict]:
     found = leaks.clouds(Path(os.environ[told.FOLDER]))
     if not found:
-        pytest.skip("no other test has told anything: run the whole folder")
+        pytest.skip("no other test has recorded anything: run all tests of the folder")
     return found
 
 
-def test_every_test_left_what_its_clouds_told(clouds, request):
-    """And what would be found if it were there: secrets of each kind, logs of each level."""
+def test_every_test_file_with_a_cloud_has_recordings(clouds, request):
+    """And they contain what the search needs: secrets of each kind, logs of each level."""
     ran = {item.path.name for item in request.session.items} | called.take_over()
     with_clouds = {path.name for path in HERE.glob("test_*.py") if re.search(r"\b(stage|\w*Cloud)\(", path.read_text())}
     if missing := with_clouds - ran:
-        pytest.skip(f"needs what {', '.join(sorted(missing))} told: run the whole folder")
-    told_by = {about["test"].partition("::")[0] for about in clouds.values()}
-    assert with_clouds - told_by == {Path(__file__).name}
+        pytest.skip(f"needs the recordings of {', '.join(sorted(missing))}: run all tests of the folder")
+    recorded_files = {about["test"].partition("::")[0] for about in clouds.values()}
+    assert with_clouds - recorded_files == {Path(__file__).name}
     words = {word for about in clouds.values() for word in about["confidential"]}
     assert [kind for kind in KINDS if not any(word.startswith(kind) for word in words)] == []
     levels = {level.partition(",")[0] for about in clouds.values() for level in about["levels"]}
     assert {"info", "debug", "trace"} <= levels
 
 
-def test_no_secret_and_no_token_is_told(clouds):
+def test_no_output_contains_a_secret_or_token(clouds):
     words = {word for about in clouds.values() for word in about["confidential"]}
     found = leaks.find(Path(os.environ[told.FOLDER]), words)
     assert found == [], "\n".join(map(str, found[:20]))

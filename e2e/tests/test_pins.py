@@ -1,4 +1,4 @@
-"""What is fetched from others by name is pinned, and the check of it notices what is not. (Needs no cloud.)"""
+"""Third-party references (actions, images) are pinned, and the check finds those that are not. (Needs no cloud.)"""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def write(top, workflow=None, base=None, image=None):
         (top / "deploy/flux/v1/x.yaml").write_text(f"      - image: {image}\n        imagePullPolicy: Always\n")
 
 
-def test_this_checkout_is_pinned_but_for_what_it_lists():
+def test_this_checkout_is_pinned_except_for_listed_references():
     assert pins.problems(strict=False) == []
     assert all(reference.pinned for reference in pins.references() if reference.path.startswith(".github"))
 
 
-def test_what_is_pinned_passes_in_a_release(checkout):
+def test_pinned_references_pass_for_a_release(checkout):
     assert pins.problems(strict=True) == []
 
 
@@ -56,13 +56,13 @@ def test_what_is_pinned_passes_in_a_release(checkout):
         ("image", "ghcr.io/fluxcd/x:v1"),
     ],
 )
-def test_what_is_not_pinned_is_named(checkout, kind, name):
+def test_unpinned_reference_is_named(checkout, kind, name):
     write(checkout, **{kind: name})
     (line,) = pins.problems(strict=False)
     assert name in line and "not pinned" in line
 
 
-def test_what_is_listed_passes_but_not_in_a_release_and_no_longer_than_it_is_needed(checkout):
+def test_listed_reference_passes_except_for_a_release_and_must_still_be_needed(checkout):
     write(checkout, base="rust:1")
     (checkout / "e2e/unpinned.txt").write_text("# why\nrust:1\n")
     assert pins.problems(strict=False) == []
@@ -76,12 +76,12 @@ def test_what_is_listed_passes_but_not_in_a_release_and_no_longer_than_it_is_nee
 
 
 @pytest.mark.parametrize(("flags", "release", "code"), [((), "", 0), (("--strict",), "", 1), ((), "1", 1), ((), "0", 0)])
-def test_an_audit_without_advisories_fails_for_a_release(tmp_path, flags, release, code):
+def test_audit_without_advisories_fails_for_a_release(tmp_path, flags, release, code):
     deny = tmp_path / "keelson/tools/cargo-deny-0.20.2/bin/cargo-deny"
     deny.parent.mkdir(parents=True)
     deny.write_text("#!/bin/sh\nexit 0\n")
     deny.chmod(0o755)
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "KEELSON_AUDIT_OFFLINE": "1", "KEELSON_RELEASE": release}
-    ran = subprocess.run([CHECKOUT / "e2e/audit.sh", *flags], env=env, capture_output=True, text=True, check=False)
-    assert ran.returncode == code, ran.stderr
-    assert "ADVISORIES WERE NOT CHECKED" in ran.stderr
+    result = subprocess.run([CHECKOUT / "e2e/audit.sh", *flags], env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stderr
+    assert "ADVISORIES WERE NOT CHECKED" in result.stderr

@@ -1,4 +1,4 @@
-"""The policy evaluator of these tests decides as IAM does. (Needs no cloud.)"""
+"""The policy evaluator of these tests makes the same decisions as IAM. (Needs no cloud.)"""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from fleet.policy_evaluator import Decision, Request, UnknownElement, arn_like, 
 ALLOW = {"Sid": "Allow", "Effect": "Allow", "Action": "ec2:*", "Resource": "*"}
 
 
-def test_nothing_is_allowed_that_no_statement_allows():
+def test_default_is_deny():
     assert decide(Request("iam:GetRole"), [ALLOW]) == Decision(False)
     assert decide(Request("ec2:DescribeVpcs"), [ALLOW]) == Decision(True, ("Allow",))
 
 
-def test_an_explicit_denial_beats_every_allowance():
+def test_explicit_deny_overrides_allow():
     deny = {"Sid": "Deny", "Effect": "Deny", "NotAction": "ec2:Describe*", "Resource": "*"}
     assert decide(Request("ec2:DeleteVpc"), [deny, ALLOW]) == Decision(False, ("Deny",))
     assert decide(Request("ec2:DescribeVpcs"), [ALLOW, deny]).allowed
 
 
-def test_names_of_keys_are_compared_without_regard_to_case_and_tag_keys_in_a_list_as_the_operator_says():
+def test_condition_keys_are_case_insensitive_and_tag_keys_values_follow_the_condition_operator():
     by_tag = {**ALLOW, "Condition": {"Null": {"aws:ResourceTag/keelson.dev/owner": "false"}}}
     by_list = {**ALLOW, "Condition": {"ForAnyValue:StringLike": {"aws:TagKeys": "keelson.dev/*"}}}
     assert decide(Request("ec2:DeleteVpc", resource_tags={"Keelson.Dev/OWNER": "x"}), [by_tag]).allowed
@@ -29,26 +29,26 @@ def test_names_of_keys_are_compared_without_regard_to_case_and_tag_keys_in_a_lis
         decide(Request("ec2:DeleteVpc", resource_tags={"a": "1", "A": "2"}), [by_tag])
 
 
-def test_a_boundary_has_to_allow_it_as_well():
+def test_boundary_must_allow_as_well():
     boundary = [{"Sid": "B", "Effect": "Allow", "Action": ["ec2:Describe*"], "Resource": "*"}]
     assert decide(Request("ec2:DescribeVpcs"), [ALLOW], boundary).allowed
     assert decide(Request("ec2:DeleteVpc"), [ALLOW], boundary) == Decision(False, ("boundary",))
 
 
-def test_actions_are_compared_without_regard_to_case_and_resources_with_it():
+def test_actions_are_case_insensitive_and_resources_case_sensitive():
     statement = {**ALLOW, "Action": "EC2:deletevpc", "Resource": "arn:*:ec2:*:*:vpc/*"}
     assert decide(Request("ec2:DeleteVpc", "arn:aws:ec2:eu-west-1:1:vpc/vpc-1"), [statement]).allowed
     assert not decide(Request("ec2:DeleteVpc", "arn:aws:ec2:eu-west-1:1:VPC/vpc-1"), [statement]).allowed
 
 
-def test_wildcards_reach_over_slashes_and_arns_are_compared_part_by_part():
+def test_wildcards_match_slashes_and_arns_match_part_by_part():
     assert like("role/a/b", "role/*b") and not like("role/ab", "role/?") and like("a.c", "a.c") and not like("abc", "a.c")
     assert arn_like("arn:aws:iam::1:policy/a/b", "arn:*:iam::*:policy/*")
     assert not arn_like("arn:aws:iam::1:policy/a", "arn:*:policy/a")
 
 
 @pytest.mark.parametrize(
-    ("operator", "wanted", "keys", "holds_so"),
+    ("operator", "wanted", "keys", "expected"),
     [
         ("Null", {"k": "true"}, {}, True),
         ("Null", {"k": "false"}, {}, False),
@@ -72,22 +72,22 @@ def test_wildcards_reach_over_slashes_and_arns_are_compared_part_by_part():
         ("ForAnyValue:StringLike", {"k": "x/*"}, {}, False),
         ("ForAllValues:StringEquals", {"k": ["a", "b"]}, {"k": ["a", "c"]}, False),
         ("ForAllValues:StringEquals", {"k": ["a", "b"]}, {}, True),
-        # Every key of a condition has to hold.
+        # Every key of a condition must match.
         ("StringEquals", {"k": "a", "l": "b"}, {"k": ["a"], "l": ["c"]}, False),
     ],
 )
-def test_a_condition_holds_as_it_does_in_iam(operator, wanted, keys, holds_so):
-    assert holds(operator, wanted, keys) is holds_so
+def test_condition_matches_as_in_iam(operator, wanted, keys, expected):
+    assert holds(operator, wanted, keys) is expected
 
 
-def test_a_policy_variable_stands_for_a_key_of_the_request_and_equals_nothing_without_it():
+def test_policy_variable_is_replaced_by_request_key_and_equals_nothing_without_it():
     wanted = {"aws:ResourceOrgID": "${aws:PrincipalOrgID}"}
     assert holds("StringEquals", wanted, {"aws:resourceorgid": ["o-1"], "aws:principalorgid": ["o-1"]})
     assert not holds("StringEquals", wanted, {"aws:resourceorgid": ["o-1"], "aws:principalorgid": ["o-2"]})
     assert not holds("StringEquals", wanted, {"aws:resourceorgid": ["o-1"]})
 
 
-def test_what_is_not_known_is_refused_rather_than_passed_over():
+def test_unknown_policy_element_is_an_error():
     with pytest.raises(UnknownElement):
         decide(Request("ec2:DeleteVpc"), [{**ALLOW, "NotResource": "x"}])
     with pytest.raises(UnknownElement):

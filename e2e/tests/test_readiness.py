@@ -1,5 +1,5 @@
-"""/readyz: a replica is ready when it leads with synced stores, or stands by and could take over. A rollout with broken RBAC or
-without the CRDs stops at its first replica."""
+"""/readyz: a replica is ready when it leads with synced stores, or when it is a standby that could take over. A rollout with broken
+RBAC or without the CRDs stops at its first replica."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def on():
 
 
 def readyz(replica: Controller) -> str:
-    """What the probe answers; empty while nobody listens."""
+    """The response of the probe; empty while the port is closed."""
     try:
         answer = requests.get(f"{replica.url}/readyz", timeout=2)
     except requests.ConnectionError:
@@ -37,8 +37,8 @@ def readyz(replica: Controller) -> str:
     return f"{answer.status_code} {answer.text.strip()}"
 
 
-def says(replica: Controller, words: str, seconds: float = 20) -> None:
-    until(lambda: words in readyz(replica), seconds, f"{words!r} (now {readyz(replica)!r})")
+def wait_for_readyz(replica: Controller, expected_text: str, seconds: float = 20) -> None:
+    until(lambda: expected_text in readyz(replica), seconds, f"{expected_text!r} (now {readyz(replica)!r})")
 
 
 def alive(replica: Controller) -> bool:
@@ -51,19 +51,19 @@ def replica(on: Stage, name: str, **options) -> Iterator[Controller]:
         yield started
 
 
-def account_without(on: Stage, name: str, resource: str, verb: str) -> Path:
-    """A kubeconfig of an account that has the operator's rights but for one verb on one resource: a rollout with broken RBAC."""
+def user_without(on: Stage, name: str, resource: str, verb: str) -> Path:
+    """A kubeconfig of a user with the operator's permissions except one verb on one resource: a rollout with broken RBAC."""
     user = {"kind": "User", "name": name, "apiGroup": RBAC}
     items = []
     for role in (CLUSTER_ROLE, ROLE):
         rules = on.api.get(*role)["rules"]
-        narrowed = [
+        restricted = [
             {**rule, "verbs": [v for v in rule["verbs"] if not (resource in rule["resources"] and v == verb)]} for rule in rules
         ]
         version, kind, _, namespace = role
         meta = {"name": name, **({"namespace": namespace} if namespace else {})}
         items += [
-            {"apiVersion": version, "kind": kind, "metadata": meta, "rules": [rule for rule in narrowed if rule["verbs"]]},
+            {"apiVersion": version, "kind": kind, "metadata": meta, "rules": [rule for rule in restricted if rule["verbs"]]},
             {
                 "apiVersion": version,
                 "kind": f"{kind}Binding",
@@ -77,34 +77,34 @@ def account_without(on: Stage, name: str, resource: str, verb: str) -> Path:
 
 
 def test_replica_is_not_ready_without_an_api_server(on, tmp_path):
-    nowhere = write_kubeconfig(tmp_path / "nowhere", f"https://127.0.0.1:{free_port()}", on.cloud.management.ca_file, token="none")
-    with replica(on, "nowhere", env={"KUBECONFIG": str(nowhere)}) as started:
-        says(started, "503 no: the API server does not answer")
+    unreachable = write_kubeconfig(tmp_path / "nowhere", f"https://127.0.0.1:{free_port()}", on.cloud.management.ca_file, token="none")
+    with replica(on, "nowhere", env={"KUBECONFIG": str(unreachable)}) as started:
+        wait_for_readyz(started, "503 no: the API server does not answer")
         time.sleep(3)
         assert readyz(started).startswith("503") and alive(started)
 
 
-def test_replica_is_not_ready_without_the_crds_and_is_once_they_are_there(on):
+def test_replica_becomes_ready_when_crds_are_installed(on):
     with replica(on, "without-crds") as started:
         until(lambda: readyz(started), 20, "an answer")
         time.sleep(3)
         assert readyz(started).startswith("503"), readyz(started)
         on.cloud.install_crds(CRDS)
-        says(started, "200 ok", 60)
+        wait_for_readyz(started, "200 ok", 60)
 
 
 @pytest.fixture(scope="module")
 def leader(on) -> Iterator[Controller]:
     on.cloud.install_crds(CRDS)
     with replica(on, "leader") as started:
-        says(started, "200 ok", 40)
+        wait_for_readyz(started, "200 ok", 40)
         until(lambda: "keelson_leader 1" in started.metrics(), 40, "the lease")
-        says(started, "200 ok", 40)
+        wait_for_readyz(started, "200 ok", 40)
         yield started
 
 
 @pytest.mark.parametrize(
-    ("resource", "verb", "words"),
+    ("resource", "verb", "expected_text"),
     [
         ("eksclusters", "list", "cannot list resource \"eksclusters\""),
         ("eksclusters", "watch", "not allowed to watch eksclusters.keelson.dev"),
@@ -113,30 +113,30 @@ def leader(on) -> Iterator[Controller]:
         ("leases", "get", "not allowed to get leases"),
     ],
 )
-def test_replica_without_a_right_is_not_ready_and_the_leader_stays_so(on, leader, resource, verb, words):
+def test_replica_without_a_permission_is_not_ready_and_leader_stays_ready(on, leader, resource, verb, expected_text):
     name = f"without-{verb}-{resource.replace('/', '-')}"
-    narrowed = account_without(on, name, resource, verb)
-    with replica(on, name, env={"KUBECONFIG": str(narrowed)}) as standby:
-        says(standby, words)
+    restricted = user_without(on, name, resource, verb)
+    with replica(on, name, env={"KUBECONFIG": str(restricted)}) as standby:
+        wait_for_readyz(standby, expected_text)
         time.sleep(2)
         assert readyz(standby).startswith("503 no:") and alive(standby)
         assert readyz(leader) == "200 ok"
 
 
-def test_api_server_that_goes_away_later_leaves_both_replicas_ready_and_alive(on, leader):
-    plane, one = on.cloud.management, leader
-    with replica(on, "two") as two:
-        for each in (one, two):
-            says(each, "200 ok", 40)
+def test_api_server_outage_keeps_both_replicas_ready_and_alive(on, leader):
+    plane, first = on.cloud.management, leader
+    with replica(on, "two") as second:
+        for each in (first, second):
+            wait_for_readyz(each, "200 ok", 40)
         plane.apiserver.kill()
         try:
-            time.sleep(14)  # longer than a claim
-            for each in (one, two):
+            time.sleep(14)  # longer than the renew deadline
+            for each in (first, second):
                 assert readyz(each) == "200 ok" and alive(each), readyz(each)
         finally:
             plane.start_apiserver(on.cloud.etcd.url)
             plane.wait_apiserver()
-        until(lambda: any("keelson_leader 1" in each.metrics() for each in (one, two)), 40, "a leader")
-        for each in (one, two):
-            says(each, "200 ok", 20)
+        until(lambda: any("keelson_leader 1" in each.metrics() for each in (first, second)), 40, "a leader")
+        for each in (first, second):
+            wait_for_readyz(each, "200 ok", 20)
             assert each.lives == 1

@@ -1,5 +1,5 @@
-"""What an edit takes out of a running cluster's spec goes from AWS, in the order in which nothing loses what it still uses; nothing that is
-not ours goes with it. And what would be stored and do nothing is refused.
+"""What an edit removes from a running cluster's spec is deleted in AWS, dependents before their dependencies; resources that Keelson does
+not own are not deleted. Edits without effect are rejected.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import ApiError, conditions
 
 QUICK = Durations(1, 1, 1, 1, 0.3, 1)
-ALL = {"zoneCount": 2, "nat": "PerZone", "endpoints": ["s3", "ecr.api", "sts"]}
+FULL_NETWORK = {"zoneCount": 2, "nat": "PerZone", "endpoints": ["s3", "ecr.api", "sts"]}
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,9 @@ def on():
 class Shop:
     def __init__(self, on: Stage, name: str, **spec: object):
         self.on, self.account = on, on.account(fresh_account())
-        self.item = cluster(name, addons=[], network={"vpc": dict(ALL)}, **spec)
+        self.item = cluster(name, addons=[], network={"vpc": dict(FULL_NETWORK)}, **spec)
 
-    def made(self) -> Shop:
+    def create(self) -> Shop:
         self.operator = self.on.start(account=self.account.id)
         self.on.apply(self.item)
         self.on.ready(self.item)
@@ -42,16 +42,16 @@ class Shop:
     def network(self, **vpc: object) -> int:
         return self.edit(network={"vpc": vpc})
 
-    def settled(self) -> bool:
+    def is_in_sync(self) -> bool:
         found = self.on.api.get(*key_of(self.item))
-        says = conditions(found)
+        found_conditions = conditions(found)
         current = found["metadata"]["generation"]
         return all(
-            says[kind]["status"] == "True" and says[kind].get("observedGeneration") == current for kind in ("Ready", "InSync")
+            found_conditions[kind]["status"] == "True" and found_conditions[kind].get("observedGeneration") == current for kind in ("Ready", "InSync")
         )
 
-    def await_settled(self, seconds: float = 60) -> None:
-        until(self.settled, seconds, self.on.story(self.item))
+    def wait_in_sync(self, seconds: float = 60) -> None:
+        until(self.is_in_sync, seconds, self.on.story(self.item))
 
     def writes(self, mark: int) -> list[str]:
         return [action.split(" ")[0] for action in actions(self.on.writes(mark, self.account.id))]
@@ -65,40 +65,40 @@ class Shop:
 
 @pytest.fixture(scope="module")
 def shop(on: Stage) -> Shop:
-    return Shop(on, "shop").made()
+    return Shop(on, "shop").create()
 
 
-def test_endpoints_that_are_no_longer_listed_go_and_the_group_with_the_last_that_has_addresses(shop):
+def test_endpoints_no_longer_listed_are_deleted_and_their_security_group_with_the_last_interface_endpoint(shop):
     mark = shop.network(endpoints=["s3", "sts"])
-    shop.await_settled()
+    shop.wait_in_sync()
     assert shop.writes(mark) == ["ec2:DeleteVpcEndpoints"]
     assert shop.keys("vpcEndpoint", "securityGroup") == ["securityGroup/endpoints", "vpcEndpoint/s3", "vpcEndpoint/sts"]
     mark = shop.network(endpoints=None)
-    shop.await_settled()
+    shop.wait_in_sync()
     assert shop.writes(mark) == ["ec2:DeleteVpcEndpoints", "ec2:DeleteVpcEndpoints", "ec2:DeleteSecurityGroup"]
     assert shop.keys("vpcEndpoint", "securityGroup") == []
     until(lambda: not [key for key in shop.recorded() if key.startswith(("vpcEndpoint", "securityGroup"))], 10, "the inventory")
 
 
-def test_from_one_gateway_in_each_zone_to_a_single_one_routes_move_before_a_gateway_goes(shop, on):
+def test_routes_are_moved_before_a_nat_gateway_is_deleted(shop, on):
     before = shop.keys("natGateway", "elasticIp")
     assert len(before) == 4
-    # Somebody else's, with our tags: it proves nothing, and stays.
-    squat = shop.account.ec2.allocate_address(Domain="vpc")["AllocationId"]
-    ours = on.api.get(*key_of(shop.item))["metadata"]["uid"]
-    tags = {OWNER: ours, RESOURCE: "elasticIp/eu-west-1b"}
-    shop.account.ec2.create_tags(Resources=[squat], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+    # Not created by Keelson, but with its tags: tags alone do not prove ownership, so it stays.
+    foreign_address = shop.account.ec2.allocate_address(Domain="vpc")["AllocationId"]
+    uid = on.api.get(*key_of(shop.item))["metadata"]["uid"]
+    tags = {OWNER: uid, RESOURCE: "elasticIp/eu-west-1b"}
+    shop.account.ec2.create_tags(Resources=[foreign_address], Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
     mark = shop.network(nat="Single")
-    shop.await_settled()
+    shop.wait_in_sync()
     assert shop.writes(mark) == ["ec2:ReplaceRoute", "ec2:DeleteNatGateway", "ec2:ReleaseAddress"]
-    shop.account.ec2.delete_tags(Resources=[squat], Tags=[{"Key": key} for key in tags])
-    assert squat in shop.account.inventory()["addresses"]
+    shop.account.ec2.delete_tags(Resources=[foreign_address], Tags=[{"Key": key} for key in tags])
+    assert foreign_address in shop.account.inventory()["addresses"]
     assert shop.keys("natGateway", "elasticIp") == ["elasticIp/eu-west-1a", "natGateway/eu-west-1a"]
 
 
-def test_without_nat_gateways_the_routes_go_first_and_the_addresses_last(shop):
+def test_nat_removal_deletes_routes_first_and_addresses_last(shop):
     mark = shop.network(nat="None")
-    shop.await_settled()
+    shop.wait_in_sync()
     assert shop.writes(mark) == [*(["ec2:DeleteRoute"] * 2), "ec2:DeleteNatGateway", "ec2:ReleaseAddress"]
     assert shop.keys("natGateway", "elasticIp") == []
     for table in shop.account.ec2.describe_route_tables()["RouteTables"]:
@@ -106,9 +106,9 @@ def test_without_nat_gateways_the_routes_go_first_and_the_addresses_last(shop):
     until(lambda: not [key for key in shop.recorded() if key.startswith(("natGateway", "elasticIp", "route/private"))], 10, "the inventory")
 
 
-def test_what_was_taken_away_can_be_asked_for_again(shop):
+def test_removed_resources_can_be_created_again(shop):
     shop.network(nat="Single", endpoints=["ecr.api"])
-    shop.await_settled()
+    shop.wait_in_sync()
     assert shop.keys("natGateway", "elasticIp", "vpcEndpoint", "securityGroup") == [
         "elasticIp/eu-west-1a",
         "natGateway/eu-west-1a",
@@ -117,7 +117,7 @@ def test_what_was_taken_away_can_be_asked_for_again(shop):
     ]
 
 
-def test_a_gateway_that_a_route_of_others_leads_to_stays_and_the_route_is_named(shop, on):
+def test_nat_gateway_used_by_a_foreign_route_is_kept_and_the_route_is_named(shop, on):
     ec2 = shop.account.ec2
     (gateway,) = [g["NatGatewayId"] for g in ec2.describe_nat_gateways(Filters=[{"Name": "state", "Values": ["available"]}])["NatGateways"]]
     vpc = shop.account.resources()["vpc"]
@@ -130,34 +130,34 @@ def test_a_gateway_that_a_route_of_others_leads_to_stays_and_the_route_is_named(
     assert gateway in {g["NatGatewayId"] for g in ec2.describe_nat_gateways(Filters=[{"Name": "state", "Values": ["available"]}])["NatGateways"]}
     ec2.delete_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0")
     on.api.patch(*key_of(shop.item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}})
-    shop.await_settled()
+    shop.wait_in_sync()
     assert shop.keys("natGateway", "elasticIp") == []
     ec2.delete_route_table(RouteTableId=table)
 
 
-def test_the_oidc_provider_goes_and_comes_again(shop):
+def test_oidc_provider_is_deleted_and_created_again(shop):
     assert shop.account.iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
     mark = shop.edit(oidcProvider=False)
-    shop.await_settled()
+    shop.wait_in_sync()
     assert shop.writes(mark) == ["iam:DeleteOpenIDConnectProvider"]
     shop.edit(oidcProvider=True)
-    shop.await_settled()
+    shop.wait_in_sync()
     assert shop.account.iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
 
 
-def test_a_deletion_in_the_middle_of_it_leaves_nothing(shop, on):
+def test_cluster_deletion_during_removals_leaves_nothing(shop, on):
     shop.network(nat="PerZone", endpoints=["s3", "sts"])
-    shop.await_settled()
+    shop.wait_in_sync()
     mark = shop.network(nat="None", endpoints=None)
     shop.edit(oidcProvider=False)
-    until(lambda: "ec2:DeleteNatGateway" in shop.writes(mark), 20, "the first of it")
+    until(lambda: "ec2:DeleteNatGateway" in shop.writes(mark), 20, "the first deletion")
     on.delete(shop.item, timeout=60)
     assert {kind: ids for kind, ids in shop.account.inventory().items() if ids and kind != "addresses"} == {}
-    assert len(shop.account.inventory().get("addresses", [])) == 1, "that of others"
+    assert len(shop.account.inventory().get("addresses", [])) == 1, "the address that Keelson does not own"
     shop.operator.stop()
 
 
-def test_it_waits_for_approval_and_is_shown(on):
+def test_removals_wait_for_approval_and_are_listed_in_the_plan(on):
     shop = Shop(on, "approved", changePolicy="Approval")
     operator = on.start(account=shop.account.id)
 
@@ -169,8 +169,8 @@ def test_it_waits_for_approval_and_is_shown(on):
             is_waiting = ready.get("reason") == "WaitingForApproval" and ready.get("observedGeneration") == current
             return status["plan"]["hash"] if is_waiting else ""
 
-        word = until(waits, 30, "a plan")
-        on.api.patch(*key_of(shop.item)[:3], {"metadata": {"annotations": {"keelson.dev/approve": word}}})
+        hash_ = until(waits, 30, "a plan")
+        on.api.patch(*key_of(shop.item)[:3], {"metadata": {"annotations": {"keelson.dev/approve": hash_}}})
 
     on.apply(shop.item)
     approve()
@@ -178,24 +178,24 @@ def test_it_waits_for_approval_and_is_shown(on):
     mark = shop.network(nat="None", endpoints=["s3"])
     on.await_condition(shop.item, status="False", reason="WaitingForApproval", timeout=20)
     (step,) = [step for step in on.status(shop.item)["plan"]["steps"] if step["resource"] == "removals"]
-    told = str(step)
+    step_text = str(step)
     for what in ("network.vpc.nat[natGateway/eu-west-1a]", "network.vpc.nat[elasticIp/eu-west-1b]", "network.vpc.endpoints[sts]", "nat-", "vpce-"):
-        assert what in told, told
+        assert what in step_text, step_text
     assert shop.writes(mark) == []
     approve()
-    shop.await_settled()
+    shop.wait_in_sync()
     assert shop.keys("natGateway", "elasticIp", "vpcEndpoint") == ["vpcEndpoint/s3"]
     on.api.patch(*key_of(shop.item)[:3], {"spec": {"changePolicy": "Automatic"}})
     on.delete(shop.item)
     operator.stop()
 
 
-def test_killed_after_every_write_of_it_it_ends_the_same(on):
-    """Each kill comes after a write that AWS has done and nobody heard of."""
-    shop = Shop(on, "killed").made()
+def test_removals_end_the_same_when_killed_after_every_write(on):
+    """Each kill comes after AWS has executed a write and before its response arrives."""
+    shop = Shop(on, "killed").create()
     shop.operator.stop()
     shop.network(nat="None", endpoints=None)
-    killings = killed_at(on, shop.account.id, shop.settled)
+    killings = killed_at(on, shop.account.id, shop.is_in_sync)
     print(killings.told("removals"))
     # Two routes, two gateways, two addresses, three endpoints, a group.
     assert len(killings.writes) >= 10 and len(killings.points) >= 5
@@ -205,22 +205,22 @@ def test_killed_after_every_write_of_it_it_ends_the_same(on):
     assert {kind: ids for kind, ids in shop.account.inventory().items() if ids} == {}
 
 
-# A size
+# Size of a node group
 
 
 @pytest.fixture(scope="module")
 def nodes(on: Stage) -> tuple[Account, dict]:
     account = on.account(fresh_account())
     on.start(account=account.id)
-    small = cluster("small", addons=[], network={"vpc": {"zoneCount": 2, "nat": "None"}})
+    small_cluster = cluster("small", addons=[], network={"vpc": {"zoneCount": 2, "nat": "None"}})
     group = node_group("small", "web", scaling={"min": 1, "max": 5, "desired": 2})
-    on.apply(small, group)
-    on.ready(small, group)
+    on.apply(small_cluster, group)
+    on.ready(small_cluster, group)
     return account, group
 
 
 def scale(on: Stage, group: dict, replicas: int) -> dict:
-    """As `kubectl scale` does."""
+    """Patches the scale subresource, as `kubectl scale` does."""
     version, kind, name, namespace = key_of(group)
     return on.api.patch(version, kind, name, {"spec": {"replicas": replicas}}, namespace, subresource="scale")
 
@@ -229,7 +229,7 @@ def size(account: Account) -> int:
     return account.eks.describe_nodegroup(clusterName="small", nodegroupName="web")["nodegroup"]["scalingConfig"]["desiredSize"]
 
 
-def test_a_scale_that_would_do_nothing_is_refused_with_what_to_do(on, nodes):
+def test_scale_without_effect_is_rejected_with_remedy(on, nodes):
     account, group = nodes
     for attempt in (lambda: scale(on, group, 4), lambda: on.api.patch(*key_of(group)[:3], {"spec": {"scaling": {"desired": 4}}})):
         with pytest.raises(ApiError) as error:
@@ -240,7 +240,7 @@ def test_a_scale_that_would_do_nothing_is_refused_with_what_to_do(on, nodes):
     assert size(account) == 2
 
 
-def test_bounds_may_move_and_the_size_be_left_out(on, nodes):
+def test_bounds_can_change_and_desired_size_can_be_removed(on, nodes):
     account, group = nodes
     on.api.patch(*key_of(group)[:3], {"spec": {"scaling": {"min": 3, "desired": 3}}})
     until(lambda: size(account) == 3, 45, "the size within the bounds")
@@ -249,7 +249,7 @@ def test_bounds_may_move_and_the_size_be_left_out(on, nodes):
         on.api.patch(*key_of(group)[:3], {"spec": {"scaling": {"desired": 4}}})
 
 
-def test_an_enforced_size_is_scaled(on, nodes):
+def test_enforced_size_is_scaled(on, nodes):
     account, group = nodes
     on.api.patch(*key_of(group)[:3], {"spec": {"scaling": {"desired": 4, "desiredPolicy": "Enforce"}}})
     until(lambda: size(account) == 4, 45, "four nodes")
@@ -260,7 +260,7 @@ def test_an_enforced_size_is_scaled(on, nodes):
     assert "from min to max" in error.value.message
 
 
-def test_a_size_may_be_corrected_before_anything_is_made(on):
+def test_size_can_be_changed_before_creation(on):
     group = node_group("nowhere", "early", scaling={"min": 1, "max": 9, "desired": 9})
     on.apply(group)
     on.await_condition(group, status="False", reason="WaitingForCluster", timeout=10)

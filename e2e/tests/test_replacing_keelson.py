@@ -1,6 +1,6 @@
-"""Keelson is replaced by this version: what the version before left in the management cluster, in a workload cluster and in AWS
-(`replacing/before`, recorded with its binary) is taken over as it is. Nothing is written to AWS, tags included, and nothing to the
-workload cluster.
+"""Upgrade of Keelson to this version: it takes over unchanged what the previous version left in the management cluster, in a workload
+cluster and in AWS (`replacing/before`, recorded with the previous binary). It writes nothing to AWS, including tags, and nothing to
+the workload cluster.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import pytest
 from fleet import API
 from fleet.stage import Stage, actions, stage, until
 from keelson_harness.kubeapi import ApiError, conditions
-from replacing import BEFORE, changed, content, ours
+from replacing import BEFORE, changed, content, objects_of_keelson
 
 KINDS = ("EksCluster", "NodeGroup", "AwsAccount")
-# In which all is compared with AWS several times, and the agent looked at anew.
-LOOKS = 3
-A_WHILE = 6
+# Enough to compare everything with AWS several times, and to observe the agent again.
+OBSERVATIONS = 3
+SECONDS_AFTER_OBSERVATION = 6
 
 
-class Taken:
-    """What was there before this version started, and what is there now."""
+class KeelsonUpgrade:
+    """The state before this version started, and the state now."""
 
     def __init__(self, on: Stage):
         self.on = on
         self.objects = self.now()
-        self.workload = ours(on.cloud.workload.api)
+        self.workload = objects_of_keelson(on.cloud.workload.api)
         self.inventory = on.aws.inventory()
         self.mark = on.mark()
         self.started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -39,84 +39,84 @@ class Taken:
     def clusters(self) -> dict[str, dict]:
         return {key: item for key, item in self.now().items() if item["kind"] == "EksCluster"}
 
-    def is_looked_at(self) -> bool:
-        """Each cluster was compared with AWS, and the one that has an agent answered."""
+    def is_observed(self) -> bool:
+        """Whether each cluster was compared with AWS, and the agent of the one that has one was observed."""
         calls = [call for call in self.on.calls(self.mark) if call["action"] == "DescribeCluster"]
         names = {item["metadata"]["name"] for item in self.clusters().values()}
-        often = all(sum(name in call["resource"] for call in calls) >= LOOKS for name in names)
+        observed_often = all(sum(name in call["resource"] for call in calls) >= OBSERVATIONS for name in names)
         contacts = [
             item["status"]["gitops"].get("lastContact", "")
             for item in self.clusters().values()
             if "gitops" in item["spec"]
         ]
-        return often and bool(contacts) and all(contact >= self.started for contact in contacts)
+        return observed_often and bool(contacts) and all(contact >= self.started for contact in contacts)
 
 
 @pytest.fixture(scope="module")
 def on():
-    # Without the controllers of Flux: what they have applied stands as it is.
+    # Without the controllers of Flux: what they have applied stays unchanged.
     with stage(crds=False, flux=False, git=False, recording=BEFORE) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def taken(on) -> Taken:
+def upgrade(on) -> KeelsonUpgrade:
     # In the order of docs/upgrading-keelson.md.
     on.cloud.install_crds()
-    found = Taken(on)
+    found = KeelsonUpgrade(on)
     on.start("--drift-interval=2s")
-    until(found.is_looked_at, 120, "a look at everything")
-    time.sleep(A_WHILE)
+    until(found.is_observed, 120, "an observation of everything")
+    time.sleep(SECONDS_AFTER_OBSERVATION)
     return found
 
 
-def test_the_version_before_left_something_of_everything(on, taken):
-    """A recording that holds little would prove little."""
-    reasons = {item["metadata"]["name"]: conditions(item)["Ready"]["reason"] for item in taken.objects.values()}
+def test_recording_contains_every_kind_of_resource(on, upgrade):
+    """An almost empty recording would prove little."""
+    reasons = {item["metadata"]["name"]: conditions(item)["Ready"]["reason"] for item in upgrade.objects.values()}
     assert {"Available", "WaitingForApproval", "OutsideMaintenanceWindow"} <= set(reasons.values()), reasons
-    (found,) = taken.inventory["accounts"].values()
-    here = {**found["eu-west-1"], **found["global"]}
-    assert {"vpcs", "natGateways", "vpcEndpoints", "clusters", "nodegroups", "addons", "roles", "oidcProviders"} <= here.keys()
-    kinds = {key.split()[1] for key in taken.workload}
+    (found,) = upgrade.inventory["accounts"].values()
+    resources = {**found["eu-west-1"], **found["global"]}
+    assert {"vpcs", "natGateways", "vpcEndpoints", "clusters", "nodegroups", "addons", "roles", "oidcProviders"} <= resources.keys()
+    kinds = {key.split()[1] for key in upgrade.workload}
     assert {"CustomResourceDefinition", "Deployment", "Secret", "ConfigMap", "GitRepository", "Kustomization"} <= kinds
 
 
-def test_nothing_is_written_to_aws(on, taken):
-    assert actions(on.writes(taken.mark)) == []
-    assert on.aws.inventory() == taken.inventory
+def test_upgrade_writes_nothing_to_aws(on, upgrade):
+    assert actions(on.writes(upgrade.mark)) == []
+    assert on.aws.inventory() == upgrade.inventory
 
 
-def test_nothing_is_written_to_the_workload_cluster(on, taken):
-    assert changed(taken.workload, ours(on.cloud.workload.api)) == []
+def test_upgrade_writes_nothing_to_the_workload_cluster(on, upgrade):
+    assert changed(upgrade.workload, objects_of_keelson(on.cloud.workload.api)) == []
 
 
-def test_the_objects_stay_as_people_wrote_them(on, taken):
-    now = taken.now()
+def test_upgrade_leaves_user_fields_of_objects_unchanged(on, upgrade):
+    now = upgrade.now()
     assert changed(
-        {key: content(item) for key, item in taken.objects.items()}, {key: content(item) for key, item in now.items()}
+        {key: content(item) for key, item in upgrade.objects.items()}, {key: content(item) for key, item in now.items()}
     ) == []
 
 
-def test_each_object_stands_as_it_stood(on, taken):
-    def standing(items: dict[str, dict]) -> dict[str, tuple[str, str]]:
+def test_upgrade_keeps_the_ready_condition_of_each_object(on, upgrade):
+    def ready_states(items: dict[str, dict]) -> dict[str, tuple[str, str]]:
         ready = {key: conditions(item)["Ready"] for key, item in items.items()}
         return {key: (found["status"], found["reason"]) for key, found in ready.items()}
 
-    assert standing(taken.now()) == standing(taken.objects)
+    assert ready_states(upgrade.now()) == ready_states(upgrade.objects)
 
 
-def test_a_plan_that_waits_names_the_same_steps(on, taken):
+def test_upgrade_keeps_the_steps_of_a_pending_plan(on, upgrade):
     def steps(items: dict[str, dict]) -> list[tuple[str, str]]:
         plan = items["EksCluster approving"]["status"]["plan"]
         return [(step["action"], step["resource"]) for step in plan["steps"]]
 
-    assert steps(taken.now()) == steps(taken.objects)
+    assert steps(upgrade.now()) == steps(upgrade.objects)
 
 
-def test_crds_come_before_the_operator_as_older_ones_refuse_its_status(on, taken):
+def test_older_crds_reject_the_status_of_a_newer_operator(on, upgrade):
     """docs/upgrading-keelson.md: in this order."""
     item = {"apiVersion": API, "kind": "EksCluster", "metadata": {"name": "whole"}, "status": {"ofALaterVersion": "x"}}
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(ApiError) as rejected:
         on.api.request(
             "PATCH",
             on.api.path_of(item, "status"),
@@ -124,22 +124,22 @@ def test_crds_come_before_the_operator_as_older_ones_refuse_its_status(on, taken
             data=json.dumps(item),
             headers={"Content-Type": "application/apply-patch+yaml"},
         )
-    assert "ofALaterVersion" in refused.value.message
+    assert "ofALaterVersion" in rejected.value.message
 
 
-# That a write would have been seen. Last, as these write.
+# These tests show that a write would have been detected. Last, as they write.
 
 
-def test_a_tag_on_what_is_there_would_have_been_seen(on, taken):
+def test_changed_tag_would_have_been_detected(on, upgrade):
     mark = on.mark()
     on.api.patch(API, "AwsAccount", "prod", {"spec": {"tags": {"cost-center": "4711", "added": "later"}}}, None)
     until(lambda: on.writes(mark), 60, "the tag")
-    # Beside the cluster: each of its resources.
+    # On the cluster and on each of its resources.
     until(lambda: len(on.writes(mark)) > 10, 60, "the tags of all")
 
 
-def test_another_manifest_of_the_agent_would_have_been_seen(on, taken):
-    before = ours(on.cloud.workload.api)
+def test_changed_agent_manifest_would_have_been_detected(on, upgrade):
+    before = objects_of_keelson(on.cloud.workload.api)
     flux = {"registry": "mirror.acme.example/fluxcd"}
     on.api.patch(API, "EksCluster", "whole", {"spec": {"gitops": {"flux": flux}}})
-    until(lambda: changed(before, ours(on.cloud.workload.api)), 60, "the other images")
+    until(lambda: changed(before, objects_of_keelson(on.cloud.workload.api)), 60, "the other images")

@@ -1,4 +1,4 @@
-"""status.gitops: what the real Flux says of a cluster, kept up by watching it; and a cluster that does not answer."""
+"""status.gitops: the state of the real Flux, kept current by watches; and clusters whose API server is unreachable."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def operator(on):
 
 @pytest.fixture(scope="module")
 def repository(on):
-    made = on.cloud.git.repository("rollup")
-    made.commit({f"{PATH}/one.yaml": config_map("one")})
-    return made
+    created = on.cloud.git.repository("rollup")
+    created.commit({f"{PATH}/one.yaml": config_map("one")})
+    return created
 
 
 @pytest.fixture(scope="module")
 def item(on: Stage, operator, repository) -> dict:
     gitops = flux(repository.url, PATH, interval=f"{INTERVAL}s")
-    made = cluster("rollup", addons=[{"name": "vpc-cni"}], gitops=gitops)
-    on.apply(made)
-    on.ready(made)
-    return made
+    created = cluster("rollup", addons=[{"name": "vpc-cni"}], gitops=gitops)
+    on.apply(created)
+    on.ready(created)
+    return created
 
 
 def config_map(name: str) -> str:
@@ -54,7 +54,7 @@ def config_map(name: str) -> str:
 
 
 def kustomization(name: str, **spec: object) -> str:
-    """One that the root applies, of a folder beside it."""
+    """A Kustomization of a sibling folder, applied by the root."""
     source = {"kind": "GitRepository", "name": FLUX}
     body = {
         "apiVersion": KUSTOMIZATION,
@@ -95,28 +95,28 @@ def failing(on: Stage) -> list[tuple[str, str, str]]:
     return [(f["kind"], f["name"], f["reason"]) for f in gitops(on).get("failing", [])]
 
 
-def told(on: Stage, item: dict, reason: str, words: str = "") -> list[str]:
+def event_notes(on: Stage, item: dict, reason: str, words: str = "") -> list[str]:
     return [e["note"] for e in on.events(item) if e["reason"] == reason and words in e["note"]]
 
 
 def lag(on: Stage, repository, name: str) -> tuple[float, float]:
-    """Seconds from a commit to status showing it applied, and of these since Flux itself said so."""
+    """Seconds from a commit until status shows it as applied, and seconds since Flux itself reported it."""
     head = repository.commit({f"{PATH}/{name}.yaml": config_map(name)})
-    began, wanted = time.monotonic(), f"main@sha1:{head}"
+    start, wanted = time.monotonic(), f"main@sha1:{head}"
 
-    def by_flux() -> bool:
+    def applied_by_flux() -> bool:
         root = on.cloud.workload.api.get(KUSTOMIZATION, "Kustomization", FLUX, FLUX)
         return root["status"].get("lastAppliedRevision") == wanted
 
-    # After an outage of its API server Flux comes back with pauses of its own.
-    until(by_flux, 90, "Flux")
+    # After an outage of its API server, Flux retries with its own backoff.
+    until(applied_by_flux, 90, "Flux")
     at_flux = time.monotonic()
     await_applied(on, head)
     now = time.monotonic()
-    return now - began, now - at_flux
+    return now - start, now - at_flux
 
 
-def test_status_tells_agent_source_and_what_runs(on, item, repository):
+def test_status_shows_agent_source_and_components(on, item, repository):
     status = gitops(on)
     head = repository.commit()
     await_applied(on, head)
@@ -133,26 +133,26 @@ def test_status_tells_agent_source_and_what_runs(on, item, repository):
     assert status["objects"] == {"running": 1, "failing": 0, "suspended": 0}
     assert "failing" not in status and "unreachableSince" not in status
     assert status["inventory"] == 1
-    # In a moment, when the last of them has said so.
+    # Once the last of them has reported.
     names = ("helm-controller", "kustomize-controller", "notification-controller", "source-controller")
     running = [{"name": name, "ready": True} for name in names]
     until(lambda: gitops(on)["components"] == running, 20, "all components")
 
 
-def test_a_commit_is_in_status_within_the_interval_and_two_seconds(
+def test_commit_is_in_status_within_interval_plus_two_seconds(
     on, operator, item, repository, capsys
 ):
     await_watch(operator)
     lags = [lag(on, repository, f"lag-{number}") for number in range(3)]
     with capsys.disabled():
-        told = ", ".join(f"{whole:.1f} s ({ours:.1f} s after Flux)" for whole, ours in lags)
-        print(f"\n  from a commit to status.gitops, interval {INTERVAL} s: {told}")
-    assert max(ours for _, ours in lags) < 2
-    # Of Flux's own time a machine with much else to do takes more now and then.
-    assert min(whole for whole, _ in lags) < INTERVAL + 2
+        formatted = ", ".join(f"{total:.1f} s ({after_flux:.1f} s after Flux)" for total, after_flux in lags)
+        print(f"\n  from a commit to status.gitops, interval {INTERVAL} s: {formatted}")
+    assert max(after_flux for _, after_flux in lags) < 2
+    # On a loaded machine, Flux itself is sometimes slower.
+    assert min(total for total, _ in lags) < INTERVAL + 2
 
 
-def test_what_fails_below_the_root_is_named_and_what_waits_for_it_is_not(on, item, repository):
+def test_failing_kustomization_is_named_and_its_dependents_are_not(on, item, repository):
     files = {
         f"{PATH}/infra.yaml": kustomization("infra"),
         f"{PATH}/web.yaml": kustomization("web", dependsOn=[{"name": "infra"}]),
@@ -164,46 +164,46 @@ def test_what_fails_below_the_root_is_named_and_what_waits_for_it_is_not(on, ite
     assert gitops(on)["objects"] == {"running": 2, "failing": 1, "suspended": 0}
     ready = on.condition(item, "GitOpsReady")
     assert ready["status"] == "True" and f"{FLUX}/infra" in ready["message"]
-    until(lambda: told(on, item, "SyncFailed", f"{FLUX}/infra"), 10, "the event")
-    # Flux tries every five seconds: it is told once.
+    until(lambda: event_notes(on, item, "SyncFailed", f"{FLUX}/infra"), 10, "the event")
+    # Flux retries every five seconds: there is one event.
     time.sleep(6)
-    assert len(told(on, item, "SyncFailed")) == 1
+    assert len(event_notes(on, item, "SyncFailed")) == 1
 
 
-def test_suspended_outranks_failing(on, item, repository):
+def test_suspended_object_is_not_counted_as_failing(on, item, repository):
     files = {f"{PATH}/infra.yaml": kustomization("infra", suspend=True)}
     await_applied(on, repository.commit(files))
     wanted = {"running": 2, "failing": 0, "suspended": 1}
     until(lambda: gitops(on)["objects"] == wanted, 20, "the suspended one")
 
 
-def test_recovery_is_told_once_and_everything_is_counted(on, item, repository):
+def test_recovery_has_one_event_and_all_objects_are_counted(on, item, repository):
     repository.commit({f"{PATH}/infra.yaml": kustomization("infra")})
     until(lambda: failing(on), 30, "the failure, which is no longer suspended")
-    before = len(told(on, item, "Synced"))
+    before = len(event_notes(on, item, "Synced"))
     files = {"apps/infra/infra.yaml": config_map("infra")}
     head = repository.commit(files, delete=("apps/infra/broken.yaml",))
     await_applied(on, head)
     wanted = {"running": 3, "failing": 0, "suspended": 0}
     until(lambda: gitops(on)["objects"] == wanted, 40, "all of them running")
-    until(lambda: len(told(on, item, "Synced")) == before + 1, 10, "the event")
+    until(lambda: len(event_notes(on, item, "Synced")) == before + 1, 10, "the event")
     # four ConfigMaps and two Kustomizations of the root's, and one of each of these
     until(lambda: gitops(on)["inventory"] == 8, 20, "the inventory")
 
 
-def test_a_root_that_cannot_be_built_is_what_gitops_ready_says(on, item, repository):
-    good = gitops(on)["lastAppliedRevision"]
+def test_root_build_failure_is_in_gitops_ready(on, item, repository):
+    last_applied = gitops(on)["lastAppliedRevision"]
     head = repository.commit({f"{PATH}/broken.yaml": "kind: ["})
     on.await_condition(item, "GitOpsReady", "False", "SyncFailed", timeout=30)
     message = on.condition(item, "GitOpsReady")["message"]
     assert "BuildFailed" in message and head[:7] in message
     until(lambda: gitops(on)["lastAttemptedRevision"] == f"main@sha1:{head}", 10, "the attempt")
-    assert gitops(on)["lastAppliedRevision"] == good
+    assert gitops(on)["lastAppliedRevision"] == last_applied
     await_applied(on, repository.commit(delete=(f"{PATH}/broken.yaml",)))
     on.ready(item)
 
 
-def test_a_helm_release_that_fails_is_named(on, item):
+def test_failing_helm_release_is_named(on, item):
     api = on.cloud.workload.api
     release = {
         "apiVersion": HELM_RELEASE[0],
@@ -212,7 +212,7 @@ def test_a_helm_release_that_fails_is_named(on, item):
         "spec": {"interval": "1m", "chartRef": {"kind": "OCIRepository", "name": "redis"}},
     }
     api.apply(release)
-    says = {
+    failed_condition = {
         "type": "Ready",
         "status": "False",
         "reason": "InstallFailed",
@@ -220,21 +220,21 @@ def test_a_helm_release_that_fails_is_named(on, item):
         "lastTransitionTime": now(),
         "observedGeneration": 1,
     }
-    # There is no helm-controller: what it would say is said for it.
-    api.patch(*HELM_RELEASE, {"status": {"conditions": [says], "observedGeneration": 1}}, subresource="status")
-    began = time.monotonic()
+    # There is no helm-controller: the test writes its status.
+    api.patch(*HELM_RELEASE, {"status": {"conditions": [failed_condition], "observedGeneration": 1}}, subresource="status")
+    start = time.monotonic()
     until(lambda: failing(on) == [("HelmRelease", "default/redis", "InstallFailed")], 10, "redis")
-    assert time.monotonic() - began < 5, "it was not the watch that told"
-    assert gitops(on)["failing"][0]["message"] == says["message"]
+    assert time.monotonic() - start < 5, "it was polled, not watched"
+    assert gitops(on)["failing"][0]["message"] == failed_condition["message"]
     api.delete(*HELM_RELEASE)
-    until(lambda: not failing(on), 10, "its end")
+    until(lambda: not failing(on), 10, "its removal")
 
 
 def now() -> str:
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_metrics_tell_of_each_cluster(on, operator, item):
+def test_metrics_per_cluster(on, operator, item):
     until(lambda: metric(operator, "ready") == 1, 10, "the cluster's own series")
     assert metric(operator, 'ready{namespace="default",cluster="rollup"}') == 1
     assert metric(operator, "failing_objects") == 0
@@ -242,13 +242,13 @@ def test_metrics_tell_of_each_cluster(on, operator, item):
     assert metric(operator, "watches") == 1
 
 
-def test_a_cluster_that_does_not_answer_says_since_when_also_after_a_restart(on, operator, item):
+def test_unreachable_cluster_reports_since_when_also_after_operator_restart(on, operator, item):
     workload = on.cloud.workload
     workload.apiserver.kill()
-    began = time.monotonic()
+    start = time.monotonic()
     found = on.await_condition(item, "GitOpsReady", "False", "AgentUnreachable", timeout=15)
-    noticed = time.monotonic() - began
-    assert noticed < 10, "the watch that was cut was no reason to look"
+    noticed = time.monotonic() - start
+    assert noticed < 10, "the closed watch did not trigger an observation"
     since = found["status"]["gitops"]["unreachableSince"]
     assert since in conditions(found)["GitOpsReady"]["message"].replace("+00:00", "Z")
     operator.kill()
@@ -263,24 +263,24 @@ def test_a_cluster_that_does_not_answer_says_since_when_also_after_a_restart(on,
     workload.wait_apiserver()
     on.ready(item, timeout=90)
     until(lambda: "unreachableSince" not in gitops(on), 10, "the contact")
-    assert len(told(on, item, "AgentUnreachable")) <= 2, "once by each process"
-    assert told(on, item, "Synced")
+    assert len(event_notes(on, item, "AgentUnreachable")) <= 2, "once per process"
+    assert event_notes(on, item, "Synced")
 
 
-def test_the_watch_that_was_cut_is_back(on, operator, item, repository):
+def test_closed_watch_is_reestablished(on, operator, item, repository):
     await_watch(operator)
-    # The first may meet what else is caught up on after the outage.
+    # The first may be slower, as other work is caught up after the outage.
     assert min(lag(on, repository, f"again-{number}")[1] for number in range(2)) < 2
 
 
-def test_a_suspended_cluster_is_not_watched(on, operator, item):
+def test_suspended_cluster_is_not_watched(on, operator, item):
     on.api.patch(*NAMED, {"spec": {"suspend": True}})
     await_watch(operator, 0)
     on.api.patch(*NAMED, {"spec": {"suspend": False}})
     await_watch(operator)
 
 
-def test_beyond_the_cap_clusters_are_asked_now_and_then(on, operator, item, repository):
+def test_clusters_beyond_the_watch_limit_are_polled(on, operator, item, repository):
     operator.stop()
     other = on.start("--drift-interval=5s", "--max-watches=0", name="keelson-1")
     head = repository.commit({f"{PATH}/polled.yaml": config_map("polled")})

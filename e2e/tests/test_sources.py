@@ -1,6 +1,6 @@
-"""Every kind of source and of credentials that Flux can have: with the real source-controller, against real servers.
+"""Every kind of source and credentials that Flux supports: with the real source-controller, against real servers.
 
-One cluster follows one after the other, so each step is also the change from the one before it.
+One cluster uses one source after another, so each test also covers the change from the previous source.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ USER, PASSWORD = "reader", "password-8d1f"
 BEARER = "bearer-3e9a7c"
 APP_TOKEN = "ghs_app-token-52d0"
 PULLER, PULL = "puller", "pull-5f3a"
-# Of that password, by bcrypt: the registry takes nothing else.
+# The bcrypt hash of that password: the registry accepts no other kind.
 HTPASSWD = "puller:$2b$05$keelsonkeelsonkeelson.zLsOYN3yguS0gNxXr4YP0NKrxZQ4RHW"
 DOCKER = "kubernetes.io/dockerconfigjson"
 
 
-class Follower:
-    """The cluster, whose source is exchanged."""
+class SourceCluster:
+    """The cluster whose source is changed."""
 
     def __init__(self, on: Stage):
         self.on = on
         self.item = self.with_source({})
-        self._hurried = time.monotonic()
+        self._requested_at = time.monotonic()
 
     def with_source(self, source: dict, addons: list | None = None, **flux: object) -> dict:
         for kind in source.values():
@@ -57,13 +57,13 @@ class Follower:
         self.item = item
         return item
 
-    def follow(self, source: dict, revision: str, *secrets: dict, **flux: object) -> dict:
-        """Until that revision is applied from there; returns status.gitops."""
+    def sync_from(self, source: dict, revision: str, *secrets: dict, **flux: object) -> dict:
+        """Waits until that revision is applied from that source; returns status.gitops."""
         self.on.apply(*secrets, self.with_source(source, **flux))
         url = next(iter(source.values()))["url"]
 
         def applied() -> dict | None:
-            self.hurry()
+            self.request_reconcile()
             found = self.on.status(self.item).get("gitops", {})
             at = found.get("lastAppliedRevision", "")
             return found if found.get("url") == url and revision in at else None
@@ -76,37 +76,37 @@ class Follower:
     def fails(
         self, source: dict, *words: str, secrets: tuple[dict, ...] = (), **flux: object
     ) -> str:
-        """Until GitOpsReady says SyncFailed in these words; returns the message."""
+        """Waits until GitOpsReady is SyncFailed with these words; returns the message."""
         self.on.apply(*secrets)
         self.with_source(source, **flux)
-        return self.fails_as_it_is(*words)
+        return self.fails_unchanged(*words)
 
-    def fails_as_it_is(self, *words: str) -> str:
+    def fails_unchanged(self, *words: str) -> str:
         self.on.apply(self.item)
 
-        def told() -> str:
-            self.hurry()
+        def failure() -> str:
+            self.request_reconcile()
             found = self.on.condition(self.item, "GitOpsReady")
             message = found.get("message", "")
-            as_told = found.get("reason") == "SyncFailed" and all(word in message for word in words)
-            return message if as_told else ""
+            failed = found.get("reason") == "SyncFailed" and all(text in message for text in words)
+            return message if failed else ""
 
         try:
-            return until(told, 40, f"SyncFailed with {words}")
+            return until(failure, 40, f"SyncFailed with {words}")
         except AssertionError as late:
             raise AssertionError(f"{late}: {self.on.story(self.item)}") from None
 
-    def hurry(self) -> None:
-        """As `flux reconcile source` does, and its like of ours: after failures both pause before they look again."""
+    def request_reconcile(self) -> None:
+        """Requests a reconcile of Keelson and of Flux (as `flux reconcile source` does): after failures both back off."""
         now = time.monotonic()
-        if now - self._hurried < 2:
+        if now - self._requested_at < 2:
             return
-        self._hurried = now
+        self._requested_at = now
         self.on.api.patch(*key_of(self.item)[:3], annotation("keelson.dev/reconcile-at", now))
         for kind in ("GitRepository", "OCIRepository"):
             if self.source(kind):
-                asked = annotation("reconcile.fluxcd.io/requestedAt", now)
-                self.on.cloud.workload.api.patch(SOURCE, kind, FLUX, asked, FLUX)
+                requested = annotation("reconcile.fluxcd.io/requestedAt", now)
+                self.on.cloud.workload.api.patch(SOURCE, kind, FLUX, requested, FLUX)
 
     def workload(self, kind: str, name: str = FLUX, version: str = "v1") -> dict | None:
         return self.on.cloud.workload.api.find(version, kind, name, FLUX)
@@ -117,8 +117,8 @@ class Follower:
     def kustomization(self) -> dict:
         return self.workload("Kustomization", version=KUSTOMIZE)
 
-    def word(self) -> str:
-        """What the manifests from the source say in the cluster."""
+    def text(self) -> str:
+        """The text of the ConfigMap that the source's manifests create in the cluster."""
         found = self.on.cloud.workload.api.find("v1", "ConfigMap", "word", "default")
         return found["data"]["word"] if found else ""
 
@@ -127,12 +127,12 @@ def annotation(name: str, value: object) -> dict:
     return {"metadata": {"annotations": {name: str(value)}}}
 
 
-def manifests(word: str) -> dict[str, str]:
+def manifests(text: str) -> dict[str, str]:
     item = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "word", "namespace": "default"},
-        "data": {"word": word},
+        "data": {"word": text},
     }
     return {f"{PATH}/word.yaml": yaml.safe_dump(item)}
 
@@ -145,8 +145,8 @@ def on():
 
 
 @pytest.fixture(scope="module")
-def cluster_(on) -> Follower:
-    return Follower(on)
+def source_cluster(on) -> SourceCluster:
+    return SourceCluster(on)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def served(on, authority, request):
 
 @pytest.fixture(scope="module")
 def registry(on):
-    """Open to all, over the loopback's plain HTTP."""
+    """Without authentication, over plain HTTP on loopback."""
     running = Registry(registry_tool(), on.cloud.directory / "registry")
     running.wait_ready()
     yield running
@@ -191,97 +191,97 @@ def oci(registry: Registry, repository: str = "fleet", **more: object) -> dict:
     return {"oci": {"url": registry.url(repository), "ref": {"tag": "prod"}, **more}}
 
 
-def named(name: str) -> dict:
+def secret_ref(name: str) -> dict:
     return {"secretRef": {"name": name}}
 
 
-# Git, over HTTPS with an authority of one's own.
+# Git over HTTPS with a private CA
 
 
-def test_a_private_authority_and_a_password(cluster_, served, authority):
+def test_git_over_https_with_private_ca_and_password(source_cluster, served, authority):
     repository = served("password", credentials=(USER, PASSWORD))
     commit = repository.commit(manifests("by password"))
     keys = {"username": USER, "password": PASSWORD}
     without = secret("reader", **keys)
-    cluster_.fails(git(repository, **named("reader")), "certificate", secrets=(without,))
+    source_cluster.fails(git(repository, **secret_ref("reader")), "certificate", secrets=(without,))
     with_authority = secret("reader", **keys, **{"ca.crt": authority.cert_file.read_text()})
-    cluster_.follow(git(repository, **named("reader")), commit, with_authority)
-    assert cluster_.word() == "by password"
+    source_cluster.sync_from(git(repository, **secret_ref("reader")), commit, with_authority)
+    assert source_cluster.text() == "by password"
 
 
-def test_a_bearer_token(cluster_, served, authority):
+def test_git_with_bearer_token(source_cluster, served, authority):
     repository = served("bearer", authorization=f"Bearer {BEARER}")
     commit = repository.commit(manifests("by bearer token"))
     token = secret("token", bearerToken=BEARER, **{"ca.crt": authority.cert_file.read_text()})
-    cluster_.follow(git(repository, **named("token")), commit, token)
-    assert cluster_.word() == "by bearer token"
+    source_cluster.sync_from(git(repository, **secret_ref("token")), commit, token)
+    assert source_cluster.text() == "by bearer token"
 
 
-def test_a_github_app(cluster_, served, authority):
+def test_git_with_github_app(source_cluster, served, authority):
     repository = served("app", credentials=("x-access-token", APP_TOKEN))
     commit = repository.commit(manifests("by GitHub App"))
     confidential.note(APP_TOKEN)
     with github(APP_TOKEN) as hub:
         app = secret("app", **hub.secret(), **{"ca.crt": authority.cert_file.read_text()})
-        cluster_.follow(git(repository, **named("app")), commit, app)
-        assert hub.asked
-    assert cluster_.source()["spec"]["provider"] == "github"
-    assert cluster_.word() == "by GitHub App"
+        source_cluster.sync_from(git(repository, **secret_ref("app")), commit, app)
+        assert hub.requested
+    assert source_cluster.source()["spec"]["provider"] == "github"
+    assert source_cluster.text() == "by GitHub App"
 
 
-# Git, over SSH.
+# Git over SSH
 
 
-def test_ssh_with_the_hosts_key(on, cluster_):
+def test_git_over_ssh_with_host_key(on, source_cluster):
     repository = on.cloud.git.repository("by-ssh")
     commit = repository.commit(manifests("by SSH"))
     server = SshServer(on.cloud.git.directory / "served")
-    source = {"git": {"url": server.url("by-ssh"), "ref": BRANCH, **named("deploy-key")}}
+    source = {"git": {"url": server.url("by-ssh"), "ref": BRANCH, **secret_ref("deploy-key")}}
     try:
         wrong = secret("deploy-key", identity=server.identity, known_hosts=server.known_wrongly())
-        cluster_.fails(source, "knownhosts: key mismatch", secrets=(wrong,))
+        source_cluster.fails(source, "knownhosts: key mismatch", secrets=(wrong,))
         right = secret("deploy-key", identity=server.identity, known_hosts=server.known_hosts)
-        cluster_.follow(source, commit, right)
+        source_cluster.sync_from(source, commit, right)
     finally:
         server.stop()
-    assert cluster_.word() == "by SSH"
-    assert "provider" not in cluster_.source()["spec"]
+    assert source_cluster.text() == "by SSH"
+    assert "provider" not in source_cluster.source()["spec"]
 
 
-# Signatures of commits.
+# Signatures of commits
 
 
-def test_only_what_the_author_signed_is_applied(on, cluster_):
+def test_only_commits_signed_by_the_author_are_applied(on, source_cluster):
     repository = on.cloud.git.repository("signed")
     author, other = (Author(on.cloud.directory, name) for name in ("author", "other"))
     keys = secret("authors", use="verification", **{"author.sshpub": author.public})
-    source = git(repository, verify={"mode": "HEAD", **named("authors")})
+    source = git(repository, verify={"mode": "HEAD", **secret_ref("authors")})
     repository.signing_key = other.key_file
     repository.commit(manifests("signed by another"))
-    cluster_.fails(source, "signature", secrets=(keys,))
+    source_cluster.fails(source, "signature", secrets=(keys,))
     repository.signing_key = author.key_file
     commit = repository.commit(manifests("signed by the author"), tag="v1.0.0")
-    cluster_.follow(source, commit)
-    assert cluster_.word() == "signed by the author"
-    assert cluster_.source()["spec"]["verify"] == {"mode": "HEAD", "secretRef": {"name": "authors"}}
+    source_cluster.sync_from(source, commit)
+    assert source_cluster.text() == "signed by the author"
+    assert source_cluster.source()["spec"]["verify"] == {"mode": "HEAD", "secretRef": {"name": "authors"}}
 
 
-def test_tag_and_commit_must_be_signed_where_both_are_asked_for(on, cluster_):
+def test_tag_and_head_verification_requires_both_signatures(on, source_cluster):
     repository = on.cloud.git.repository("tagged")
     author = Author(on.cloud.directory, "tagger")
     keys = secret("authors", use="verification", **{"author.sshpub": author.public})
-    both = {"mode": "TagAndHEAD", **named("authors")}
+    both = {"mode": "TagAndHEAD", **secret_ref("authors")}
     source = {"git": {"url": repository.url, "ref": {"semver": "1.x"}, "verify": both}}
     repository.signing_key = author.key_file
     commit = repository.commit(manifests("a signed tag"), tag="v1.0.0")
-    cluster_.follow(source, commit, keys)
+    source_cluster.sync_from(source, commit, keys)
     repository.signing_key = None
     repository.commit(manifests("an unsigned tag"), tag="v1.1.0")
-    cluster_.fails(source, "v1.1.0")
-    assert cluster_.word() == "a signed tag"
+    source_cluster.fails(source, "v1.1.0")
+    assert source_cluster.text() == "a signed tag"
 
 
-# OCI artifacts.
+# OCI artifacts
 
 CHILD = {
     "apiVersion": KUSTOMIZE,
@@ -297,49 +297,49 @@ CHILD = {
 }
 
 
-def test_an_artifact_takes_the_place_of_a_repository_and_gives_it_back(on, cluster_, registry):
+def test_source_changes_from_git_to_oci_and_back(on, source_cluster, registry):
     repository = on.cloud.git.repository("before")
     commit = repository.commit(manifests("from Git"))
-    cluster_.follow(git(repository), commit)
-    # Somebody's own, from the same repository.
+    source_cluster.sync_from(git(repository), commit)
+    # A user's own Kustomization that uses the same GitRepository.
     on.cloud.workload.api.apply(CHILD)
     digest = registry.push("fleet", "prod", manifests("from an artifact"))
-    cluster_.follow(oci(registry), digest)
-    assert cluster_.word() == "from an artifact"
-    reference = cluster_.kustomization()["spec"]["sourceRef"]
+    source_cluster.sync_from(oci(registry), digest)
+    assert source_cluster.text() == "from an artifact"
+    reference = source_cluster.kustomization()["spec"]["sourceRef"]
     assert reference == {"kind": "OCIRepository", "name": FLUX}
-    assert "insecure" not in cluster_.source("OCIRepository")["spec"]
-    on.ready(cluster_.item)
-    assert cluster_.source(), "it went while something refers to it"
+    assert "insecure" not in source_cluster.source("OCIRepository")["spec"]
+    on.ready(source_cluster.item)
+    assert source_cluster.source(), "deleted while another object refers to it"
     on.cloud.workload.api.delete(KUSTOMIZE, "Kustomization", "child", FLUX)
 
-    def gone() -> bool:
-        cluster_.hurry()
-        return cluster_.source() is None
+    def is_deleted() -> bool:
+        source_cluster.request_reconcile()
+        return source_cluster.source() is None
 
-    until(gone, 20, "the repository that nothing refers to any more to go")
+    until(is_deleted, 20, "the deletion of the GitRepository without references")
 
     digest = registry.push("fleet", "prod", manifests("the next artifact"))
-    cluster_.follow(oci(registry), digest)
-    on.ready(cluster_.item)
+    source_cluster.sync_from(oci(registry), digest)
+    on.ready(source_cluster.item)
 
-    cluster_.follow(git(repository), commit)
-    assert cluster_.word() == "from Git"
-    until(lambda: cluster_.source("OCIRepository") is None, 20, "the artifact's source to go")
+    source_cluster.sync_from(git(repository), commit)
+    assert source_cluster.text() == "from Git"
+    until(lambda: source_cluster.source("OCIRepository") is None, 20, "the deletion of the OCIRepository")
 
 
-def test_an_artifact_by_range_and_by_digest(cluster_, registry):
+def test_oci_artifact_by_semver_range_and_digest(source_cluster, registry):
     old = registry.push("versions", "1.0.0", manifests("one"))
     new = registry.push("versions", "1.4.0", manifests("one and a bit"))
     registry.push("versions", "2.0.0", manifests("two"))
     url = registry.url("versions")
-    cluster_.follow({"oci": {"url": url, "ref": {"semver": ">=1.0.0 <2.0.0"}}}, new)
-    assert cluster_.word() == "one and a bit"
-    cluster_.follow({"oci": {"url": url, "ref": {"digest": old}}}, old)
-    assert cluster_.word() == "one"
+    source_cluster.sync_from({"oci": {"url": url, "ref": {"semver": ">=1.0.0 <2.0.0"}}}, new)
+    assert source_cluster.text() == "one and a bit"
+    source_cluster.sync_from({"oci": {"url": url, "ref": {"digest": old}}}, old)
+    assert source_cluster.text() == "one"
 
 
-def test_a_registry_with_a_login_and_an_authority_of_its_own(on, cluster_, authority):
+def test_oci_registry_with_login_and_private_ca(on, source_cluster, authority):
     tls = authority.serving("registry")
     login, ca_file = (PULLER, PULL), authority.cert_file
     directory = on.cloud.directory / "closed"
@@ -349,34 +349,34 @@ def test_a_registry_with_a_login_and_an_authority_of_its_own(on, cluster_, autho
         digest = running.push("fleet", "prod", manifests("by login"))
         certificate = secret("registry-ca", use="registry", **{"ca.crt": authority.cert_file.read_text()})
         trusted = {"certSecretRef": {"name": "registry-ca"}}
-        cluster_.fails(oci(running, **trusted), "UNAUTHORIZED", secrets=(certificate,))
+        source_cluster.fails(oci(running, **trusted), "UNAUTHORIZED", secrets=(certificate,))
         login = base64.b64encode(f"{PULLER}:{PULL}".encode()).decode()
         config = json.dumps({"auths": {running.address: {"auth": login}}})
         pull = secret("pull", use="registry", **{".dockerconfigjson": config}) | {"type": DOCKER}
-        cluster_.follow(oci(running, **trusted, **named("pull")), digest, pull)
+        source_cluster.sync_from(oci(running, **trusted, **secret_ref("pull")), digest, pull)
     finally:
         running.stop()
-    assert cluster_.word() == "by login"
-    assert cluster_.workload("Secret", "pull")["type"] == DOCKER
+    assert source_cluster.text() == "by login"
+    assert source_cluster.workload("Secret", "pull")["type"] == DOCKER
 
 
-def test_only_an_artifact_that_is_signed_is_applied(cluster_, registry):
+def test_only_signed_artifacts_are_applied(source_cluster, registry):
     signer, other = Cosigner(), Cosigner()
     keys = secret("signers", use="verification", **{"signer.pub": signer.public})
-    source = oci(registry, "signed", verify={"provider": "cosign", **named("signers")})
+    source = oci(registry, "signed", verify={"provider": "cosign", **secret_ref("signers")})
     digest = registry.push("signed", "prod", manifests("signed by another"))
     other.sign(registry, "signed", digest)
-    cluster_.fails(source, "signature", secrets=(keys,))
+    source_cluster.fails(source, "signature", secrets=(keys,))
     digest = registry.push("signed", "prod", manifests("signed"))
     signer.sign(registry, "signed", digest)
-    cluster_.follow(source, digest)
-    assert cluster_.word() == "signed"
+    source_cluster.sync_from(source, digest)
+    assert source_cluster.text() == "signed"
 
 
-# Secrets kept in the source.
+# Secrets in the source
 
 
-def test_an_encrypted_secret_is_there_in_the_open(on, cluster_):
+def test_encrypted_secret_is_decrypted_in_the_cluster(on, source_cluster):
     repository = on.cloud.git.repository("encrypted")
     hidden = {
         "apiVersion": "v1",
@@ -390,15 +390,15 @@ def test_an_encrypted_secret_is_there_in_the_open(on, cluster_):
     commit = repository.commit(files)
     key = secret("sops-age", use="decryption", **{"keys.agekey": age.identity(7)})
     decryption = {"provider": "sops", "secretRef": {"name": "sops-age"}}
-    cluster_.follow(git(repository), commit, key, decryption=decryption)
+    source_cluster.sync_from(git(repository), commit, key, decryption=decryption)
     found = on.cloud.workload.api.get("v1", "Secret", "hidden", "default")
     assert base64.b64decode(found["data"]["word"]) == b"in the open only here"
 
 
-# Every field.
+# Every field
 
 
-ASKED = {
+EXPECTED_SOURCE = {
     "url": "https://git.invalid/fleet",
     "ref": {"name": "refs/heads/main"},
     "interval": "3s",
@@ -406,22 +406,22 @@ ASKED = {
     "proxySecretRef": {"name": "egress-proxy"},
     "verify": {"mode": "HEAD", "secretRef": {"name": "authors"}},
 }
-# That it must be there is the default of Flux's own schema.
-FACTS = {"kind": "ConfigMap", "name": "keelson-cluster-facts", "optional": False}
-ROOT = {
+# `optional: False` is the default of Flux's schema.
+FACTS_REFERENCE = {"kind": "ConfigMap", "name": "keelson-cluster-facts", "optional": False}
+EXPECTED_ROOT = {
     "interval": "7m",
     "retryInterval": "1m",
     "path": f"./{PATH}",
     "prune": False,
     "deletionPolicy": "Orphan",
     "sourceRef": {"kind": "GitRepository", "name": FLUX},
-    "postBuild": {"substituteFrom": [FACTS]},
+    "postBuild": {"substituteFrom": [FACTS_REFERENCE]},
     "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
 }
 
 
-def test_every_field_is_in_the_objects_of_flux_and_leaves_them_with_the_spec(on, cluster_):
-    source = {"git": {**ASKED, "secretRef": {"name": "reader"}}}
+def test_every_field_is_set_in_flux_objects_and_removed_with_the_spec_field(on, source_cluster):
+    source = {"git": {**EXPECTED_SOURCE, "secretRef": {"name": "reader"}}}
     decryption = {"provider": "sops", "secretRef": {"name": "sops-age"}}
     on.apply(
         secret("sops-age", use="decryption", **{"keys.agekey": age.identity(7)}),
@@ -429,29 +429,29 @@ def test_every_field_is_in_the_objects_of_flux_and_leaves_them_with_the_spec(on,
         secret("authors", use="verification", **{"author.sshpub": "ssh-ed25519 AAAA"}),
         secret("reader", username=USER, password=PASSWORD),
     )
-    on.apply(cluster_.with_source(source, interval="7m", prune=False, decryption=decryption))
+    on.apply(source_cluster.with_source(source, interval="7m", prune=False, decryption=decryption))
 
     def has(found: dict | None, wanted: dict) -> bool:
         return bool(found) and {key: found["spec"].get(key) for key in wanted} == wanted
 
-    until(lambda: has(cluster_.source(), ASKED), 30, "the repository as asked for")
-    until(lambda: has(cluster_.kustomization(), ROOT), 20, "the root as asked for")
-    assert cluster_.workload("ConfigMap", "keelson-cluster-facts")["data"]["CLUSTER_NAME"] == "sources"
+    until(lambda: has(source_cluster.source(), EXPECTED_SOURCE), 30, "the GitRepository as in the spec")
+    until(lambda: has(source_cluster.kustomization(), EXPECTED_ROOT), 20, "the root Kustomization as in the spec")
+    assert source_cluster.workload("ConfigMap", "keelson-cluster-facts")["data"]["CLUSTER_NAME"] == "sources"
     copied = {"egress-proxy", "authors", "sops-age", FLUX}
     secrets = on.cloud.workload.api.list("v1", "Secret", FLUX)
     assert {one["metadata"]["name"] for one in secrets} == copied
 
-    plain = {"git": {"url": ASKED["url"], "ref": BRANCH}}
-    on.apply(cluster_.with_source(plain, facts=False))
-    left = {"postBuild", "decryption"}
-    until(lambda: not left & set(cluster_.kustomization()["spec"]), 20, "facts and keys to be left out")
-    assert cluster_.kustomization()["spec"]["prune"] is True
-    assert cluster_.source()["spec"]["ref"] == BRANCH
-    assert not {"secretRef", "proxySecretRef", "verify"} & set(cluster_.source()["spec"])
-    until(lambda: on.cloud.workload.api.list("v1", "Secret", FLUX) == [], 20, "the copies to go")
+    plain = {"git": {"url": EXPECTED_SOURCE["url"], "ref": BRANCH}}
+    on.apply(source_cluster.with_source(plain, facts=False))
+    removed_fields = {"postBuild", "decryption"}
+    until(lambda: not removed_fields & set(source_cluster.kustomization()["spec"]), 20, "the removal of facts and decryption")
+    assert source_cluster.kustomization()["spec"]["prune"] is True
+    assert source_cluster.source()["spec"]["ref"] == BRANCH
+    assert not {"secretRef", "proxySecretRef", "verify"} & set(source_cluster.source()["spec"])
+    until(lambda: on.cloud.workload.api.list("v1", "Secret", FLUX) == [], 20, "the deletion of the copies")
 
 
-# ECR.
+# ECR
 
 
 @pytest.fixture(scope="module")
@@ -465,15 +465,15 @@ def associations(on: Stage) -> list[dict]:
     return on.account().eks.list_pod_identity_associations(clusterName="sources")["associations"]
 
 
-def test_an_ecr_registry_is_pulled_from_by_an_identity_that_comes_and_goes_with_the_source(
-    on, cluster_, authority, ecr
+def test_ecr_pull_uses_a_pod_identity_that_exists_only_with_the_source(
+    on, source_cluster, authority, ecr
 ):
     on.cloud.source_identity = ecr.identity_where(lambda: associations(on))
     digest = ecr.registry.push("fleet", "prod", manifests("from ECR"))
     repository = on.cloud.git.repository("before-ecr")
     commit = repository.commit(manifests("before ECR"))
-    # source-controller runs already, and has no identity.
-    cluster_.follow(git(repository), commit)
+    # source-controller is already running, without credentials.
+    source_cluster.sync_from(git(repository), commit)
     mark = on.mark()
     on.apply(
         secret("registry-ca", use="registry", **{"ca.crt": authority.cert_file.read_text()}),
@@ -483,13 +483,13 @@ def test_an_ecr_registry_is_pulled_from_by_an_identity_that_comes_and_goes_with_
     source["oci"] |= {"certSecretRef": {"name": "registry-ca"}, "proxySecretRef": {"name": "way-to-ecr"}}
     with_agent = [{"name": "vpc-cni"}, {"name": "eks-pod-identity-agent"}]
 
-    on.apply(cluster_.with_source(source))
-    on.await_condition(cluster_.item, "Stalled", reason="InvalidSpec")
-    assert "eks-pod-identity-agent" in on.condition(cluster_.item, "Stalled")["message"]
+    on.apply(source_cluster.with_source(source))
+    on.await_condition(source_cluster.item, "Stalled", reason="InvalidSpec")
+    assert "eks-pod-identity-agent" in on.condition(source_cluster.item, "Stalled")["message"]
     assert on.writes(mark) == []
 
-    cluster_.follow(source, digest, addons=with_agent)
-    assert cluster_.word() == "from ECR"
+    source_cluster.sync_from(source, digest, addons=with_agent)
+    assert source_cluster.text() == "from ECR"
     assert set(ecr.logins) == {KEY_ID}
     eks, iam = on.account().eks, on.account().iam
     (listed,) = associations(on)
@@ -499,7 +499,7 @@ def test_an_ecr_registry_is_pulled_from_by_an_identity_that_comes_and_goes_with_
     attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
     assert [one["PolicyName"] for one in attached] == ["AmazonEC2ContainerRegistryPullOnly"]
 
-    cluster_.follow(git(repository), commit, addons=with_agent)
-    until(lambda: associations(on) == [], 20, "the association to go")
-    on.delete(cluster_.item)
+    source_cluster.sync_from(git(repository), commit, addons=with_agent)
+    until(lambda: associations(on) == [], 20, "the deletion of the association")
+    on.delete(source_cluster.item)
     assert role not in [one["RoleName"] for one in iam.list_roles()["Roles"]]

@@ -1,4 +1,4 @@
-"""What a spec asks for is what boto3 finds in AWS: other accounts, other networks, access, add-ons, nodes."""
+"""boto3 finds in AWS what a spec asks for: other accounts, other networks, access, add-ons, nodes."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ def operator(on):
     return on.start()
 
 
-# A second account, and every field of the spec that is acted on
+# A second account, and every field of the spec that has an effect
 
 
 @pytest.fixture(scope="module")
-def second(on) -> Account:
-    """An account that lets the operator in by a role with an external id."""
-    made = on.account(fresh_account())
+def second_account(on) -> Account:
+    """An account with a role that the operator assumes with an external id."""
+    created = on.account(fresh_account())
     operator = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
-    made.role("keelson", operator, "AdministratorAccess", external_id=EXTERNAL_ID)
+    created.role("keelson", operator, "AdministratorAccess", external_id=EXTERNAL_ID)
     for name in ("admins", "viewers", "shop"):
-        made.role(name, {"AWS": f"arn:aws:iam::{made.id}:root"})
-    made.cluster_role("own-cluster-role")
-    return made
+        created.role(name, {"AWS": f"arn:aws:iam::{created.id}:root"})
+    created.cluster_role("own-cluster-role")
+    return created
 
 
 def arn(owner: Account, role: str) -> str:
     return f"arn:aws:iam::{owner.id}:role/{role}"
 
 
-def payments(second: Account) -> dict:
+def payments(second_account: Account) -> dict:
     entries = [
-        {"principalArn": arn(second, "admins"), "policies": [{"policyArn": ADMIN}]},
-        {"principalArn": arn(second, "viewers"), "kubernetesGroups": ["viewers"]},
+        {"principalArn": arn(second_account, "admins"), "policies": [{"policyArn": ADMIN}]},
+        {"principalArn": arn(second_account, "viewers"), "kubernetesGroups": ["viewers"]},
         {
-            "principalArn": arn(second, "shop"),
+            "principalArn": arn(second_account, "shop"),
             "policies": [
                 {"policyArn": VIEW, "scope": {"type": "Namespace", "namespaces": ["shop", "cart"]}}
             ],
@@ -78,7 +78,7 @@ def payments(second: Account) -> dict:
         endpointAccess={"publicCidrs": ["203.0.113.0/24"]},
         logging=["api", "audit"],
         secretsEncryption={"kmsKeyArn": KEY},
-        roleArn=arn(second, "own-cluster-role"),
+        roleArn=arn(second_account, "own-cluster-role"),
         supportType="Standard",
         deletionProtection=True,
         access={"authenticationMode": "ApiAndConfigMap", "entries": entries},
@@ -110,19 +110,19 @@ SPOT = node_group(
 
 
 @pytest.fixture(scope="module")
-def payments_ready(on: Stage, operator, second) -> dict:
-    item = payments(second)
+def payments_ready(on: Stage, operator, second_account) -> dict:
+    item = payments(second_account)
     on.apply(
         account(
             "second",
-            second.id,
-            roleArn=arn(second, "keelson"),
+            second_account.id,
+            roleArn=arn(second_account, "keelson"),
             externalId=EXTERNAL_ID,
             tags={"cost-center": "4711"},
-            # What the two specs name, and nothing else.
+            # Only what the two specs name.
             **CLOSED
             | {
-                "allowedRoleArns": [arn(second, "own-*")],
+                "allowedRoleArns": [arn(second_account, "own-*")],
                 "allowedPolicyArns": [SSM],
                 "allowedKmsKeyArns": [KEY],
             },
@@ -137,46 +137,46 @@ def payments_ready(on: Stage, operator, second) -> dict:
 
 
 @pytest.fixture(scope="module")
-def described(payments_ready, second) -> dict:
-    return second.eks.describe_cluster(name="payments-prod")["cluster"]
+def eks_cluster(payments_ready, second_account) -> dict:
+    return second_account.eks.describe_cluster(name="payments-prod")["cluster"]
 
 
-def test_everything_is_made_in_the_account_that_the_object_refers_to(on, payments_ready, second):
-    assert second.counts()["clusters"] == 1
+def test_everything_is_created_in_the_referenced_account(on, payments_ready, second_account):
+    assert second_account.counts()["clusters"] == 1
     assert on.account().inventory() == {}
     status = on.status(payments_ready)
-    assert status["accountId"] == second.id and f":{second.id}:" in status["arn"]
+    assert status["accountId"] == second_account.id and f":{second_account.id}:" in status["arn"]
 
 
-def test_control_plane_is_as_the_spec_says(described, second):
-    assert described["version"] == "1.35" and described["roleArn"] == arn(second, "own-cluster-role")
-    assert described["kubernetesNetworkConfig"]["serviceIpv4Cidr"] == "172.21.0.0/16"
-    vpc = described["resourcesVpcConfig"]
+def test_control_plane_matches_spec(eks_cluster, second_account):
+    assert eks_cluster["version"] == "1.35" and eks_cluster["roleArn"] == arn(second_account, "own-cluster-role")
+    assert eks_cluster["kubernetesNetworkConfig"]["serviceIpv4Cidr"] == "172.21.0.0/16"
+    vpc = eks_cluster["resourcesVpcConfig"]
     assert (vpc["endpointPublicAccess"], vpc["endpointPrivateAccess"]) == (True, True)
     assert vpc["publicAccessCidrs"] == ["203.0.113.0/24"]
-    on = [s["types"] for s in described["logging"]["clusterLogging"] if s["enabled"]]
+    on = [s["types"] for s in eks_cluster["logging"]["clusterLogging"] if s["enabled"]]
     assert on == [["api", "audit"]]
-    assert described["encryptionConfig"][0]["provider"]["keyArn"] == KEY
-    assert described["upgradePolicy"]["supportType"] == "STANDARD"
-    assert described["deletionProtection"] is True
-    assert described["accessConfig"]["authenticationMode"] == "API_AND_CONFIG_MAP"
+    assert eks_cluster["encryptionConfig"][0]["provider"]["keyArn"] == KEY
+    assert eks_cluster["upgradePolicy"]["supportType"] == "STANDARD"
+    assert eks_cluster["deletionProtection"] is True
+    assert eks_cluster["accessConfig"]["authenticationMode"] == "API_AND_CONFIG_MAP"
 
 
-def test_tags_of_the_account_and_of_the_object_are_on_everything(described, second):
-    tags = [described["tags"], *second.tagged().values()]
-    tags += [t for name, t in second.roles().items() if "keelson.dev/owner" in t]
+def test_account_and_object_tags_are_on_every_resource(eks_cluster, second_account):
+    tags = [eks_cluster["tags"], *second_account.tagged().values()]
+    tags += [t for name, t in second_account.roles().items() if "keelson.dev/owner" in t]
     assert len(tags) > 15
     wanted = {"team": "payments", "cost-center": "4711", "shift": "any", "owner": "platform"}
     assert [t for t in tags if {key: t.get(key) for key in wanted} != wanted] == []
 
 
-def test_no_cluster_role_is_made_beside_the_given_one(payments_ready, second):
-    made = {n: t for n, t in second.roles().items() if "keelson.dev/owner" in t}
-    assert [t["keelson.dev/resource"] for t in made.values()] == ["role/node"]
+def test_no_cluster_role_is_created_when_one_is_given(payments_ready, second_account):
+    own_roles = {n: t for n, t in second_account.roles().items() if "keelson.dev/owner" in t}
+    assert [t["keelson.dev/resource"] for t in own_roles.values()] == ["role/node"]
 
 
-def test_each_zone_has_a_nat_gateway_of_its_own(payments_ready, second):
-    ec2 = second.ec2
+def test_each_zone_has_its_own_nat_gateway(payments_ready, second_account):
+    ec2 = second_account.ec2
     zones = {s["SubnetId"]: s["AvailabilityZone"] for s in ec2.describe_subnets()["Subnets"]}
     assert len(zones) == 4
     gateways = {
@@ -190,28 +190,28 @@ def test_each_zone_has_a_nat_gateway_of_its_own(payments_ready, second):
                 assert used_in == {gateways[gateway]}, "traffic leaves its zone"
 
 
-def test_subnets_lie_in_the_vpc_and_apart(payments_ready, second):
+def test_subnets_are_within_the_vpc_and_do_not_overlap(payments_ready, second_account):
     import ipaddress
 
     blocks = [
-        ipaddress.ip_network(s["CidrBlock"]) for s in second.ec2.describe_subnets()["Subnets"]
+        ipaddress.ip_network(s["CidrBlock"]) for s in second_account.ec2.describe_subnets()["Subnets"]
     ]
     whole = ipaddress.ip_network("10.40.0.0/16")
     assert all(block.subnet_of(whole) for block in blocks)
     assert not any(a.overlaps(b) for a in blocks for b in blocks if a is not b)
-    vpc = second.ec2.describe_vpcs(Filters=[{"Name": "cidr", "Values": [str(whole)]}])["Vpcs"][0]
+    vpc = second_account.ec2.describe_vpcs(Filters=[{"Name": "cidr", "Values": [str(whole)]}])["Vpcs"][0]
     for name in ("enableDnsSupport", "enableDnsHostnames"):
-        answer = second.ec2.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute=name)
+        answer = second_account.ec2.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute=name)
         assert answer[name[0].upper() + name[1:]]["Value"] is True
 
 
-def test_endpoints_are_reached_from_every_private_subnet(payments_ready, second):
+def test_endpoints_are_reachable_from_every_private_subnet(payments_ready, second_account):
     endpoints = {
         e["ServiceName"].partition(f"{REGION}.")[2]: e
-        for e in second.ec2.describe_vpc_endpoints()["VpcEndpoints"]
+        for e in second_account.ec2.describe_vpc_endpoints()["VpcEndpoints"]
     }
     assert set(endpoints) == {"s3", "ecr.api"}
-    tables = second.ec2.describe_route_tables()["RouteTables"]
+    tables = second_account.ec2.describe_route_tables()["RouteTables"]
     owned = {
         t["RouteTableId"]
         for t in tables
@@ -222,16 +222,16 @@ def test_endpoints_are_reached_from_every_private_subnet(payments_ready, second)
     assert len(s3["RouteTableIds"]) >= 2
     assert registry["VpcEndpointType"] == "Interface" and registry["PrivateDnsEnabled"] is True
     assert len(registry["SubnetIds"]) == 2
-    group = second.ec2.describe_security_groups(GroupIds=[registry["Groups"][0]["GroupId"]])
+    group = second_account.ec2.describe_security_groups(GroupIds=[registry["Groups"][0]["GroupId"]])
     rule = group["SecurityGroups"][0]["IpPermissions"][0]
     assert (rule["FromPort"], rule["ToPort"]) == (443, 443)
     assert rule["IpRanges"][0]["CidrIp"] == "10.40.0.0/16"
 
 
-def test_access_entries_have_their_groups_policies_and_scopes(payments_ready, second):
+def test_access_entries_have_their_groups_policies_and_scopes(payments_ready, second_account):
     def policies(role: str) -> list[tuple]:
-        found = second.eks.list_associated_access_policies(
-            clusterName="payments-prod", principalArn=arn(second, role)
+        found = second_account.eks.list_associated_access_policies(
+            clusterName="payments-prod", principalArn=arn(second_account, role)
         )["associatedAccessPolicies"]
         return [
             (p["policyArn"], p["accessScope"]["type"], sorted(p["accessScope"]["namespaces"]))
@@ -241,17 +241,17 @@ def test_access_entries_have_their_groups_policies_and_scopes(payments_ready, se
     assert policies("admins") == [(ADMIN, "cluster", [])]
     assert policies("shop") == [(VIEW, "namespace", ["cart", "shop"])]
     assert policies("viewers") == []
-    entry = second.eks.describe_access_entry(
-        clusterName="payments-prod", principalArn=arn(second, "viewers")
+    entry = second_account.eks.describe_access_entry(
+        clusterName="payments-prod", principalArn=arn(second_account, "viewers")
     )["accessEntry"]
     assert entry["kubernetesGroups"] == ["viewers"]
 
 
-def test_addons_have_their_version_and_configuration(payments_ready, second):
+def test_addons_have_their_version_and_configuration(payments_ready, second_account):
     def addon(name: str) -> dict:
-        return second.eks.describe_addon(clusterName="payments-prod", addonName=name)["addon"]
+        return second_account.eks.describe_addon(clusterName="payments-prod", addonName=name)["addon"]
 
-    assert second.eks.list_addons(clusterName="payments-prod")["addons"] == [
+    assert second_account.eks.list_addons(clusterName="payments-prod")["addons"] == [
         "coredns",
         "kube-proxy",
         "vpc-cni",
@@ -259,7 +259,7 @@ def test_addons_have_their_version_and_configuration(payments_ready, second):
     assert addon("vpc-cni")["addonVersion"] == "v1.20.5-eksbuild.1"
     assert json.loads(addon("vpc-cni")["configurationValues"]) == CONFIGURATION
     offered = {
-        name: second.eks.describe_addon_versions(addonName=name, kubernetesVersion="1.35")[
+        name: second_account.eks.describe_addon_versions(addonName=name, kubernetesVersion="1.35")[
             "addons"
         ][0]["addonVersions"]
         for name in ("kube-proxy", "coredns")
@@ -273,10 +273,10 @@ def test_addons_have_their_version_and_configuration(payments_ready, second):
     assert addon("kube-proxy")["addonVersion"] == offered["kube-proxy"][0]["addonVersion"]
 
 
-def test_node_group_is_as_the_spec_says(payments_ready, second):
-    group = second.eks.describe_nodegroup(clusterName="payments-prod", nodegroupName="spot")
+def test_node_group_matches_spec(payments_ready, second_account):
+    group = second_account.eks.describe_nodegroup(clusterName="payments-prod", nodegroupName="spot")
     group = group["nodegroup"]
-    subnets = second.ec2.describe_subnets(SubnetIds=group["subnets"])["Subnets"]
+    subnets = second_account.ec2.describe_subnets(SubnetIds=group["subnets"])["Subnets"]
     assert [s["AvailabilityZone"] for s in subnets] == [f"{REGION}b"]
     assert subnets[0]["MapPublicIpOnLaunch"] is False
     assert group["version"] == "1.35" and group["amiType"] == "AL2023_x86_64_STANDARD"
@@ -286,34 +286,34 @@ def test_node_group_is_as_the_spec_says(payments_ready, second):
     assert group["taints"] == [{"key": "spot", "value": "true", "effect": "NO_SCHEDULE"}]
     assert group["updateConfig"]["maxUnavailable"] == 2
     assert group["nodeRepairConfig"]["enabled"] is True
-    # The account's own value of it, not the NodeGroup's.
+    # The account's value of the tag, not the NodeGroup's.
     assert group["tags"]["shift"] == "any" and group["tags"]["team"] == "payments"
     path, _, role = group["nodeRole"].rpartition("/")
-    assert path == f"arn:aws:iam::{second.id}:role/keelson"
-    attached = second.iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    assert path == f"arn:aws:iam::{second_account.id}:role/keelson"
+    attached = second_account.iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
     assert {"AmazonSSMManagedInstanceCore", "AmazonEKSWorkerNodePolicy"} <= {
         policy["PolicyName"] for policy in attached
     }
 
 
-def test_cluster_deleted_alone_takes_its_node_groups_and_nothing_of_others(
-    on, payments_ready, second
+def test_cluster_deletion_deletes_its_node_groups_and_no_foreign_resources(
+    on, payments_ready, second_account
 ):
-    # Deletion protection is lifted by the deletion of the object, and by nothing else.
+    # Deleting the object removes deletion protection; nothing else does.
     before = {"keelson", "admins", "viewers", "shop", "own-cluster-role"}
     on.api.delete("keelson.dev/v1alpha1", "EksCluster", "payments")
     on.api.wait_gone("keelson.dev/v1alpha1", "EksCluster", "payments", timeout=60)
     assert on.api.find("keelson.dev/v1alpha1", "NodeGroup", "payments-spot") is None
-    assert second.inventory() == {"roles": sorted(before)}
+    assert second_account.inventory() == {"roles": sorted(before)}
 
 
-# Somebody else's network
+# An existing network
 
 
 @pytest.fixture(scope="module")
-def given(on: Stage, operator) -> tuple[dict, list[str]]:
-    theirs = on.account()
-    subnets = theirs.network("ab")
+def existing_network(on: Stage, operator) -> tuple[dict, list[str]]:
+    owner = on.account()
+    subnets = owner.network("ab")
     return cluster("billing", network=existing(*subnets)), subnets
 
 
@@ -329,15 +329,15 @@ def network_of(owner: Account) -> list:
     ]
 
 
-def test_existing_network_is_used_and_left_as_it_was(on, given):
-    item, subnets = given
+def test_existing_network_is_used_and_left_unchanged(on, existing_network):
+    item, subnets = existing_network
     nodes = node_group("billing", subnets={"ids": subnets})
     owner = on.account()
     before = network_of(owner)
     mark = on.mark()
     on.apply(item, nodes)
     on.ready(item, nodes)
-    # boto3 was quiet meanwhile: all of these are the operator's.
+    # The test called no writes meanwhile: all of these are the operator's.
     assert [c for c in actions(on.writes(mark)) if c.startswith("ec2:")] == []
     used = owner.eks.describe_cluster(name="billing")["cluster"]["resourcesVpcConfig"]["subnetIds"]
     assert sorted(used) == sorted(subnets)
@@ -352,9 +352,9 @@ def test_existing_network_is_used_and_left_as_it_was(on, given):
     assert set(owner.counts()) == {"vpcs", "subnets"}
 
 
-def test_subnets_found_by_their_tags_are_used(on, given):
+def test_subnets_selected_by_tags_are_used(on, existing_network):
     owner = on.account()
-    subnets = given[1]
+    subnets = existing_network[1]
     owner.ec2.create_tags(Resources=subnets, Tags=[{"Key": "tier", "Value": "private"}])
     vpc = owner.ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["VpcId"]
     selector = {"vpcId": vpc, "subnetSelector": {"tags": {"tier": "private"}}}
@@ -366,7 +366,7 @@ def test_subnets_found_by_their_tags_are_used(on, given):
     on.delete(item)
 
 
-def test_network_without_nat_and_public_subnets_is_closed(on, operator):
+def test_network_without_nat_and_public_subnets_has_no_gateways(on, operator):
     vpc = {"cidr": "10.60.0.0/16", "zoneCount": 2, "nat": "None", "publicSubnets": False}
     item = cluster("closed", network={"vpc": vpc}, oidcProvider=False, addons=[])
     on.apply(item)
@@ -376,7 +376,7 @@ def test_network_without_nat_and_public_subnets_is_closed(on, operator):
     on.delete(item)
 
 
-def test_tag_added_to_a_running_cluster_arrives_everywhere_and_a_foreign_one_stays(on, operator):
+def test_tag_added_to_running_cluster_reaches_every_resource_and_foreign_tags_stay(on, operator):
     item = cluster("tagged", network={"vpc": {"zoneCount": 2, "nat": "None"}}, addons=[])
     on.apply(item)
     on.ready(item)
@@ -385,10 +385,10 @@ def test_tag_added_to_a_running_cluster_arrives_everywhere_and_a_foreign_one_sta
     owner.ec2.create_tags(Resources=ids, Tags=[{"Key": "scanner", "Value": "seen"}])
     on.api.patch("keelson.dev/v1alpha1", "EksCluster", "tagged", {"spec": {"tags": {"a": "b"}}})
 
-    def everywhere() -> bool:
+    def is_on_every_resource() -> bool:
         tags = owner.tagged()
         return all(tags[i].get("a") == "b" and tags[i].get("scanner") == "seen" for i in ids)
 
-    until(everywhere, 20, "the tag")
+    until(is_on_every_resource, 20, "the tag")
     on.ready(item)
     on.delete(item)

@@ -1,6 +1,6 @@
-"""The admission policy of deploy/: a tenant's cluster in an account that is not open to it is never stored.
+"""The admission policy of deploy/: a tenant's cluster in an account that it may not use is never stored.
 
-No operator runs: all of this is said by the API server.
+No operator runs: the API server makes these decisions.
 """
 
 import time
@@ -16,12 +16,12 @@ from keelson_harness.places import CHECKOUT
 
 POLICY = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 NUMBER = "123456789012"
-# Who may use them.
+# Accounts, and who may use them.
 ACCOUNTS = {
     "team": {"allowedNamespaces": ["team"]},
     "everyone": {"allowedNamespaces": ["*"]},
     "nobody": {},
-    # Of clusters that name none.
+    # For clusters without accountRef.
     "default": {"allowedNamespaces": ["team"], "allowedRegions": ["eu-west-1"]},
     "adopting": {"allowedNamespaces": ["team", "other"], "adoption": {"policy": "Allow"}},
     "legacy": {
@@ -47,19 +47,19 @@ def account(name: str, spec: dict) -> dict:
 
 
 def cluster(
-    name: str | None, namespace: str = "team", region: str = "eu-west-1", called: str = "demo", **more: object
+    name: str | None, namespace: str = "team", region: str = "eu-west-1", cluster_object_name: str = "demo", **more: object
 ) -> dict:
     reference = {"accountRef": {"name": name}} if name else {}
     return {
         "apiVersion": API,
         "kind": "EksCluster",
-        "metadata": {"name": called, "namespace": namespace},
+        "metadata": {"name": cluster_object_name, "namespace": namespace},
         "spec": {"region": region, "version": "1.34", **reference, **more},
     }
 
 
-def adopting(account: str | None, called: str, namespace: str = "team", **more: object) -> dict:
-    return cluster(account, namespace, called=called, adoptionPolicy="Adopt", **more)
+def adopting(account: str | None, cluster_object_name: str, namespace: str = "team", **more: object) -> dict:
+    return cluster(account, namespace, cluster_object_name=cluster_object_name, adoptionPolicy="Adopt", **more)
 
 
 @pytest.fixture(scope="module")
@@ -72,22 +72,22 @@ def api() -> Iterator[KubeApi]:
             found.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         for name, spec in ACCOUNTS.items():
             found.apply(account(name, spec))
-        await_seen(found, *ACCOUNTS)
+        await_cached(found, *ACCOUNTS)
         yield found
 
 
-def await_seen(api: KubeApi, *accounts: str) -> None:
-    """The API server reads policies and accounts by watches of its own: until it knows them, it lets all pass."""
+def await_cached(api: KubeApi, *accounts: str) -> None:
+    """The API server watches policies and accounts: until it has them in its cache, it allows everything."""
     deadline = time.monotonic() + 30
     for name in accounts:
         probe = cluster(name, namespace="default", region="us-east-1")
-        while name != "everyone" and refusal(api, probe) is None:
-            assert time.monotonic() < deadline, f"account {name} is not seen by the policy"
+        while name != "everyone" and rejection_message(api, probe) is None:
+            assert time.monotonic() < deadline, f"the policy does not know account {name}"
             time.sleep(0.1)
 
 
-def refusal(api: KubeApi, item: dict) -> str | None:
-    """What the API server says against it; nothing is stored."""
+def rejection_message(api: KubeApi, item: dict) -> str | None:
+    """The API server's rejection message, or None; nothing is stored."""
     path = api.path(item["apiVersion"], item["kind"], "", item["metadata"]["namespace"])
     try:
         api.request("POST", path, params={"dryRun": "All"}, json=item)
@@ -98,11 +98,11 @@ def refusal(api: KubeApi, item: dict) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("item", "says"),
+    ("item", "expected_message"),
     [
         pytest.param(cluster("team"), None, id="a namespace that is listed"),
         pytest.param(cluster("everyone", "other"), None, id="open to all"),
-        pytest.param(cluster(None), None, id="no account, in a namespace of the default one"),
+        pytest.param(cluster(None), None, id="no account, in a namespace that the default account allows"),
         pytest.param(
             cluster(None, "other"),
             'spec.accountRef is not set: AwsAccount "default" may not be used from namespace "other"',
@@ -113,7 +113,7 @@ def refusal(api: KubeApi, item: dict) -> str | None:
             'AwsAccount "default" may not be used in region "us-east-1"; allowed: eu-west-1',
             id="no account, in another region",
         ),
-        pytest.param(cluster("not-there-yet"), None, id="an account that is not there yet"),
+        pytest.param(cluster("not-there-yet"), None, id="an account that does not exist yet"),
         pytest.param(cluster("europe", region="eu-central-1"), None, id="a region that is listed"),
         pytest.param(
             cluster("team", "other"),
@@ -121,7 +121,7 @@ def refusal(api: KubeApi, item: dict) -> str | None:
             id="another namespace",
         ),
         pytest.param(
-            cluster("nobody"), 'AwsAccount "nobody" may not be used from namespace "team"', id="open to nobody"
+            cluster("nobody"), 'AwsAccount "nobody" may not be used from namespace "team"', id="open to no namespace"
         ),
         pytest.param(
             cluster("europe", region="us-east-1"),
@@ -133,12 +133,12 @@ def refusal(api: KubeApi, item: dict) -> str | None:
         ),
     ],
 )
-def test_an_account_is_open_to_those_it_names(api, item, says):
-    said = refusal(api, item)
-    if says is None:
-        assert said is None
+def test_account_is_usable_by_listed_namespaces_and_regions(api, item, expected_message):
+    message = rejection_message(api, item)
+    if expected_message is None:
+        assert message is None
     else:
-        assert said is not None and says in said
+        assert message is not None and expected_message in message
 
 
 @pytest.mark.parametrize(
@@ -158,33 +158,33 @@ def test_an_account_is_open_to_those_it_names(api, item, says):
         pytest.param(adopting(None, "any"), False, id="the default account"),
     ],
 )
-def test_adoption_is_allowed_by_the_account(api, item, allowed):
-    # The last that the API server got to know.
+def test_account_allows_adoption(api, item, allowed):
+    # The rules that the API server caches last.
     await_adoption(api)
-    said = refusal(api, item)
+    message = rejection_message(api, item)
     if allowed:
-        assert said is None
+        assert message is None
     else:
-        assert said is not None and "to adopt a cluster called" in said and "spec.adoption" in said
+        assert message is not None and "to adopt a cluster called" in message and "spec.adoption" in message
 
 
 def await_adoption(api: KubeApi) -> None:
     deadline = time.monotonic() + 30
-    while refusal(api, adopting("forbidding", "any")) is None or refusal(api, adopting("legacy", "old")):
+    while rejection_message(api, adopting("forbidding", "any")) is None or rejection_message(api, adopting("legacy", "old")):
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
-def test_what_was_adopted_may_keep_the_field_when_the_account_forbids_it(api):
+def test_adopted_cluster_keeps_its_adoption_policy_when_account_forbids_adoption(api):
     api.apply(account("passing", {"allowedNamespaces": ["team"], "adoption": {"policy": "Allow"}}))
     item = adopting("passing", "adopted")
     deadline = time.monotonic() + 30
-    while refusal(api, item) is not None:
+    while rejection_message(api, item) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     api.create(item)
     api.apply(account("passing", {"allowedNamespaces": ["team"]}))
-    while refusal(api, adopting("passing", "another")) is None:
+    while rejection_message(api, adopting("passing", "another")) is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert api.patch(API, "EksCluster", "adopted", {"spec": {"tags": {"a": "b"}}}, "team")
@@ -196,15 +196,15 @@ def test_what_was_adopted_may_keep_the_field_when_the_account_forbids_it(api):
 
 @pytest.fixture
 def closed(api) -> Iterator[dict]:
-    """A cluster whose account was closed to it after it was made, and its finalizer."""
+    """A cluster with Keelson's finalizer whose account was closed to its namespace after creation."""
     api.apply(account("closing", {"allowedNamespaces": ["team"]}))
-    await_seen(api, "closing")
-    item = cluster("closing", called="closed")
+    await_cached(api, "closing")
+    item = cluster("closing", cluster_object_name="closed")
     item["metadata"]["finalizers"] = ["keelson.dev/aws"]
     api.create(item)
     api.apply(account("closing", {"allowedNamespaces": ["other"]}))
     deadline = time.monotonic() + 30
-    while refusal(api, cluster("closing")) is None:
+    while rejection_message(api, cluster("closing")) is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     yield item
@@ -213,21 +213,21 @@ def closed(api) -> Iterator[dict]:
     api.wait_gone(API, "EksCluster", "closed", "team")
 
 
-def test_an_edit_is_refused_once_the_account_is_closed(api, closed):
+def test_edit_is_rejected_when_account_is_closed(api, closed):
     with pytest.raises(ApiError, match="may not be used from namespace"):
         api.patch(API, "EksCluster", "closed", {"spec": {"tags": {"a": "b"}}}, "team")
     patch = {"metadata": {"annotations": {"keelson.dev/reconcile-at": "now"}}}
     assert api.patch(API, "EksCluster", "closed", patch, "team")
 
 
-def test_a_closed_account_keeps_nobody_from_deleting(api, closed):
+def test_closed_account_allows_deletion(api, closed):
     api.delete(API, "EksCluster", "closed", "team")
     api.patch(API, "EksCluster", "closed", {"metadata": {"finalizers": None}}, "team")
     api.wait_gone(API, "EksCluster", "closed", "team")
     api.create({**closed, "metadata": {"name": "closed", "namespace": "team"}, "spec": cluster(None)["spec"]})
 
 
-def test_the_base_of_deploy_holds_it():
+def test_deploy_base_contains_policies_and_bindings():
     policies, bindings = ([item for item in objects() if item["kind"] == kind] for kind in POLICY)
     names = [policy["metadata"]["name"] for policy in policies]
     assert [binding["spec"]["policyName"] for binding in bindings] == names

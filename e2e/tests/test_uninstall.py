@@ -1,5 +1,5 @@
-"""Uninstalling deletes nothing in AWS: what goes only because its kind's definition, or its namespace, is deleted is held until a
-person says so.
+"""Uninstalling deletes nothing in AWS: an object that is deleted only because its CRD or namespace is deleted waits until a user
+releases it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fleet.stage import Stage, actions, stage, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
-DEFINITION = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
 KINDS = ("eksclusters", "nodegroups", "awsaccounts")
 TEAM, OTHER, GUARDED = "team-search", "team-vault", "team-guarded"
 
@@ -30,7 +30,7 @@ def account(on) -> Account:
 
 
 @pytest.fixture(scope="module")
-def made(on: Stage, account: Account) -> dict[str, list[dict]]:
+def clusters(on: Stage, account: Account) -> dict[str, list[dict]]:
     """A cluster with a node group in each of two namespaces, Ready."""
     subnets = account.network()[:2]
     on.apply(namespace(TEAM), namespace(OTHER))
@@ -45,8 +45,8 @@ def made(on: Stage, account: Account) -> dict[str, list[dict]]:
     return found
 
 
-def held(on: Stage, item: dict) -> str:
-    """The message of an object whose deletion waits for a person."""
+def wait_for_held_deletion(on: Stage, item: dict) -> str:
+    """Waits until the deletion of an object waits for a user. Returns the message."""
 
     def found() -> str | None:
         now = on.api.find(*key_of(item)) or {}
@@ -57,35 +57,35 @@ def held(on: Stage, item: dict) -> str:
     return until(found, 30, f"the deletion of {item['metadata']['name']} to be held")
 
 
-def deletions(on: Stage, mark: int, account: Account) -> list[str]:
+def delete_calls(on: Stage, mark: int, account: Account) -> list[str]:
     return [one for one in actions(on.writes(mark, account.id)) if ":Delete" in one]
 
 
-def test_a_namespace_that_is_deleted_takes_nothing_in_aws(on, account, made):
-    item, nodes = made[TEAM]
+def test_namespace_deletion_deletes_nothing_in_aws(on, account, clusters):
+    item, nodes = clusters[TEAM]
     mark = on.mark()
     on.api.delete("v1", "Namespace", TEAM, None)
-    message = held(on, item)
+    message = wait_for_held_deletion(on, item)
     assert f"namespace {TEAM} is being deleted" in message
     assert "spec.deletionPolicy to Retain" in message and "keelson approve" in message
     until(lambda: "deletionTimestamp" in on.api.get(*key_of(nodes))["metadata"], 20, "the node group to be deleted too")
     on.await_condition(nodes, status="False", reason="WaitingForCluster")
-    assert deletions(on, mark, account) == []
+    assert delete_calls(on, mark, account) == []
     assert TEAM in account.inventory()["clusters"]
 
 
-def test_released_by_a_person_it_goes(on, account, made):
-    item, nodes = made[TEAM]
-    word = on.status(item)["deletion"]["release"]
-    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: word}}}, TEAM)
+def test_object_released_by_a_user_is_deleted(on, account, clusters):
+    item, nodes = clusters[TEAM]
+    hash_ = on.status(item)["deletion"]["release"]
+    on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: hash_}}}, TEAM)
     on.api.wait_gone(*key_of(nodes), 40)
     on.api.wait_gone(*key_of(item), 40)
     assert TEAM not in account.inventory().get("clusters", [])
     on.api.wait_gone("v1", "Namespace", TEAM, None, 40)
 
 
-def test_where_approvals_are_objects_only_the_namespace_itself_releases_what_goes_with_it(on, account, made):
-    """No PlanApproval can be created in a namespace that terminates, and an annotation that an editor may write does not count."""
+def test_with_approval_objects_only_the_namespace_annotation_releases_its_objects(on, account, clusters):
+    """No PlanApproval can be created in a terminating namespace, and an annotation that an editor may set does not count."""
     for running in on.cloud.controllers:
         running.stop()
     item = cluster(GUARDED, GUARDED, network=existing(*account.network()[:2]), addons=[], oidcProvider=False)
@@ -94,44 +94,44 @@ def test_where_approvals_are_objects_only_the_namespace_itself_releases_what_goe
         on.ready(item)
     with on.operator("--require-approval-objects", account=account.id, name="keelson-2"):
         on.api.delete("v1", "Namespace", GUARDED, None)
-        message = held(on, item)
-        word = on.status(item)["deletion"]["release"]
-        assert f"kubectl annotate namespace {GUARDED} {RELEASE}={word}" in message
-        on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: word}}}, GUARDED)
+        message = wait_for_held_deletion(on, item)
+        hash_ = on.status(item)["deletion"]["release"]
+        assert f"kubectl annotate namespace {GUARDED} {RELEASE}={hash_}" in message
+        on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {RELEASE: hash_}}}, GUARDED)
         on.api.patch("v1", "Namespace", GUARDED, {"metadata": {"annotations": {RELEASE: "0" * 16}}}, None)
         mark = on.mark()
         on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {LOOK_NOW: "now"}}}, GUARDED)
-        until(lambda: on.calls(mark, account.id), 20, "another look at it")
-        assert held(on, item) and deletions(on, mark, account) == []
-        on.api.patch("v1", "Namespace", GUARDED, {"metadata": {"annotations": {RELEASE: f"{'0' * 16},{word}"}}}, None)
+        until(lambda: on.calls(mark, account.id), 20, "another observation")
+        assert wait_for_held_deletion(on, item) and delete_calls(on, mark, account) == []
+        on.api.patch("v1", "Namespace", GUARDED, {"metadata": {"annotations": {RELEASE: f"{'0' * 16},{hash_}"}}}, None)
         on.api.wait_gone(*key_of(item), 40)
     assert GUARDED not in account.inventory().get("clusters", [])
     on.start(account=account.id)
 
 
-def test_a_definition_that_is_deleted_takes_nothing_in_aws(on, account, made):
-    item, nodes = made[OTHER]
+def test_crd_deletion_deletes_nothing_in_aws(on, account, clusters):
+    item, nodes = clusters[OTHER]
     mark = on.mark()
-    # First that of node groups, whose cluster is not deleted: nothing else holds them.
-    on.api.delete(*DEFINITION, "nodegroups.keelson.dev", None)
-    message = held(on, nodes)
+    # The CRD of node groups first: their cluster is not being deleted, so nothing else holds them.
+    on.api.delete(*CRD, "nodegroups.keelson.dev", None)
+    message = wait_for_held_deletion(on, nodes)
     assert "CustomResourceDefinition nodegroups.keelson.dev is being deleted" in message
     for kind in KINDS:
         if kind != "nodegroups":
-            on.api.delete(*DEFINITION, f"{kind}.keelson.dev", None)
-    assert "CustomResourceDefinition eksclusters.keelson.dev is being deleted" in held(on, item)
-    assert deletions(on, mark, account) == []
+            on.api.delete(*CRD, f"{kind}.keelson.dev", None)
+    assert "CustomResourceDefinition eksclusters.keelson.dev is being deleted" in wait_for_held_deletion(on, item)
+    assert delete_calls(on, mark, account) == []
 
 
-def test_what_is_held_is_kept_in_aws_when_a_person_chooses_so(on, account, made):
-    item, nodes = made[OTHER]
+def test_held_objects_are_retained_in_aws_when_a_user_chooses_so(on, account, clusters):
+    item, nodes = clusters[OTHER]
     mark = on.mark()
     for one in (nodes, item):
-        version, kind, name, where = key_of(one)
-        on.api.patch(version, kind, name, {"spec": {"deletionPolicy": "Retain"}}, where)
+        version, kind, name, namespace_ = key_of(one)
+        on.api.patch(version, kind, name, {"spec": {"deletionPolicy": "Retain"}}, namespace_)
     for one in (nodes, item):
         on.api.wait_gone(*key_of(one), 40)
     for kind in KINDS:
-        on.api.wait_gone(*DEFINITION, f"{kind}.keelson.dev", None, 40)
-    assert deletions(on, mark, account) == []
+        on.api.wait_gone(*CRD, f"{kind}.keelson.dev", None, 40)
+    assert delete_calls(on, mark, account) == []
     assert OTHER in account.inventory()["clusters"]

@@ -1,6 +1,6 @@
-"""From 1.31 to 1.35 by editing one field: control plane, add-ons and nodes in their order, a minor at a time.
+"""From 1.31 to 1.35 by editing one field: control plane, add-ons and nodes in order, one minor at a time.
 
-One upgrade, watched all the way; the tests judge what was seen of it.
+One upgrade is sampled from start to end; the tests check the samples.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def on():
 
 @dataclass
 class Run:
-    """One upgrade, from the edit to the end."""
+    """One upgrade, from the edit to its end."""
 
     shop: Shop
     eye: Eye
-    # Places in the call log: the edit, and when it had stood blocked for a while.
+    # Positions in the call log: at the edit, and after it had been blocked for a while.
     began: int
-    freed: int
-    # The objects as they were while it was blocked.
+    unblocked: int
+    # The objects while it was blocked.
     blocked: dict
     fixed: dict
 
@@ -53,46 +53,46 @@ def run(on: Stage) -> Run:
     with Eye(shop) as eye:
         shop.upgrade()
         until(shop.blocked_by_the_fixed_group, 90, "the block")
-        until(lambda: shop.versions()["follower"] == "1.34", 20, "the group that follows")
+        until(lambda: shop.versions()["follower"] == "1.34", 20, "the upgrade of the group without its own version")
         until(shop.stalled, 10, "Stalled")
         time.sleep(QUIET_SECONDS)
-        freed = on.mark()
+        unblocked = on.mark()
         blocked, fixed = shop.found(shop.cluster), shop.found(shop.fixed)
         shop.free_the_fixed_group()
         arrive(shop)
         time.sleep(1)
-    return Run(shop, eye, began, freed, blocked, fixed)
+    return Run(shop, eye, began, unblocked, blocked, fixed)
 
 
-def test_every_write_comes_in_its_order_and_there_is_no_other(run):
+def test_writes_are_exactly_the_expected_steps_in_order(run):
     assert run.steps() == STEPS
 
 
-def test_no_kubelet_is_ever_newer_than_its_control_plane_or_more_than_three_minors_older(run):
+def test_kubelets_are_never_newer_or_more_than_three_minors_older_than_control_plane(run):
     assert run.eye.breaches == []
-    # It was looked at while nodes were being replaced: both versions, and old nodes cordoned.
+    # Sampled while nodes were being replaced: both versions, and old nodes cordoned.
     mixed = [seen for seen in run.eye.nodes if len({n["kubelet"] for n in seen["nodes"]}) > 1]
     assert any(node["cordoned"] for seen in mixed for node in seen["nodes"])
 
 
-def test_it_stops_where_the_fixed_group_would_be_four_minors_behind_and_says_so(run):
+def test_upgrade_blocks_before_a_node_group_would_be_four_minors_behind(run):
     assert run.shop.steps(run.began)[:BEFORE_THE_EDIT] == STEPS[:BEFORE_THE_EDIT]
     found = conditions(run.blocked)
     ready, stalled = found["Ready"], found["Stalled"]
     assert (ready["status"], ready["reason"]) == ("False", "UpgradeBlocked")
     assert stalled["status"] == "True"
-    for named in ("fixed", "1.31", "1.35"):
-        assert named in ready["message"], ready["message"]
+    for expected in ("fixed", "1.31", "1.35"):
+        assert expected in ready["message"], ready["message"]
     assert run.blocked["status"]["version"] == "1.34"
-    # The group itself is as asked for.
+    # The group itself matches its spec.
     assert conditions(run.fixed)["Ready"]["status"] == "True"
 
 
-def test_nothing_is_written_while_it_is_blocked_and_the_edit_frees_it(run):
-    assert run.shop.steps(run.freed) == STEPS[BEFORE_THE_EDIT:]
+def test_blocked_upgrade_writes_nothing_until_the_edit_unblocks_it(run):
+    assert run.shop.steps(run.unblocked) == STEPS[BEFORE_THE_EDIT:]
 
 
-def test_everything_ends_at_the_goal(run):
+def test_upgrade_reaches_target_versions(run):
     assert run.shop.versions() == {"cluster": GOAL, "follower": GOAL, "fixed": "1.34"}
     addons = run.shop.addons()
     assert set(addons) == set(ADDONS)
@@ -103,16 +103,16 @@ def test_everything_ends_at_the_goal(run):
     assert found["Stalled"]["status"] == "False"
 
 
-def test_status_tells_from_where_to_where_and_which_step(run):
+def test_status_shows_from_to_path_and_step(run):
     eye = run.eye
     assert "1.31" in eye.each("from") and eye.each("to")[0] == GOAL
     assert PATH in eye.each("path")
     steps = eye.each("step")
     assert steps == sorted(steps) and set(steps) >= {1, 2, 3, 4}
-    assert [status["version"] for status in one_each(eye.seen, "version")] == ["1.31", *PATH]
+    assert [status["version"] for status in changes_of(eye.seen, "version")] == ["1.31", *PATH]
 
 
-def one_each(statuses: list[dict], name: str) -> list[dict]:
+def changes_of(statuses: list[dict], name: str) -> list[dict]:
     found: list[dict] = []
     for status in statuses:
         if not found or found[-1].get(name) != status.get(name):
@@ -120,15 +120,15 @@ def one_each(statuses: list[dict], name: str) -> list[dict]:
     return found
 
 
-def test_status_names_each_update_of_the_control_plane_while_it_runs(run):
-    ours = [u["id"] for u in run.shop.updates() if u["type"] == "VersionUpdate" and not u["of"]]
-    told = run.eye.each("updateId")
-    assert len(ours) == 4 and set(ours) <= set(told)
+def test_status_names_each_control_plane_update_in_progress(run):
+    update_ids = [u["id"] for u in run.shop.updates() if u["type"] == "VersionUpdate" and not u["of"]]
+    reported = run.eye.each("updateId")
+    assert len(update_ids) == 4 and set(update_ids) <= set(reported)
     messages = [c["message"] for c in run.eye.conditions("Upgrading") if c["status"] == "True"]
-    assert any(update in message for update in ours for message in messages), messages
+    assert any(update in message for update in update_ids for message in messages), messages
 
 
-def test_the_checks_stand_in_status_before_anything_is_written(run):
+def test_preflight_checks_are_in_status_before_the_first_write(run):
     checked = next(status for status in run.eye.seen if status.get("upgrade", {}).get("preflight"))
     assert checked["version"] == "1.31"
     verdicts = {c["check"]: c["verdict"] for c in checked["upgrade"]["preflight"]}
@@ -137,13 +137,13 @@ def test_the_checks_stand_in_status_before_anything_is_written(run):
     assert len(verdicts) >= 4
 
 
-def test_past_steps_stand_in_history_with_their_durations(run):
+def test_history_lists_past_steps_with_durations(run):
     history = run.shop.found(run.shop.cluster)["status"]["upgrade"]["history"]
     assert [entry["version"] for entry in history] == PATH
     assert all(entry["seconds"] >= 1 and entry["startedAt"] for entry in history)
 
 
-def test_upgrading_is_told_with_step_k_of_n_and_ready_says_why_it_is_not(run):
+def test_upgrading_condition_shows_step_k_of_n_and_ready_shows_reason(run):
     upgrading = [c for c in run.eye.conditions("Upgrading") if c["status"] == "True"]
     assert any(" of " in c["message"] for c in upgrading), [c["message"] for c in upgrading]
     reasons = {c["reason"] for c in run.eye.conditions("Ready") if c["status"] == "False"}
@@ -151,7 +151,7 @@ def test_upgrading_is_told_with_step_k_of_n_and_ready_says_why_it_is_not(run):
     assert reasons <= {"Upgrading", "UpgradeBlocked", "Updating"}, reasons
 
 
-def test_the_columns_version_and_target_move(run):
+def test_version_and_target_columns_change(run):
     assert [pair for pair in run.eye.columns if pair[1] == GOAL] == [
         (version, GOAL) for version in ("1.31", *PATH)
     ]
@@ -162,7 +162,7 @@ def test_the_columns_version_and_target_move(run):
     assert (shown["VERSION"], shown["TARGET"]) == (GOAL, GOAL)
 
 
-def test_events_tell_each_step_and_the_block(run):
+def test_events_for_each_step_and_the_block(run):
     events = run.shop.on.events(run.shop.cluster)
     notes = [event["note"] for event in events if event["type"] == "Normal"]
     for version in PATH:
@@ -171,14 +171,14 @@ def test_events_tell_each_step_and_the_block(run):
     assert any(e["reason"] == "UpgradeBlocked" and "fixed" in e["note"] for e in warnings), warnings
 
 
-def test_the_node_group_tells_how_many_nodes_are_new(run):
-    """Seen at its object's events and conditions, as it follows twice."""
+def test_node_group_status_shows_version_and_ready_nodes(run):
+    """Checked in the final status, after two upgrades."""
     status = run.shop.found(run.shop.follower)["status"]
     assert (status["version"], status["readyNodes"]) == (GOAL, 2)
     assert run.shop.found(run.shop.fixed)["status"]["version"] == "1.34"
 
 
-def test_afterwards_nothing_more_is_written(run, on):
+def test_nothing_is_written_after_the_upgrade(run, on):
     mark = on.mark()
     time.sleep(6)
     assert run.shop.steps(mark) == []

@@ -1,4 +1,4 @@
-"""The same upgrade with everything in its way: killed after each write, each update failing once, somebody else's updates.
+"""The same upgrade with failures: killed after each write, each update failing once, updates by others.
 
 It ends in the same state each time, and no update is issued twice.
 """
@@ -21,20 +21,20 @@ LONG_SECONDS = 5
 
 @pytest.fixture(scope="module")
 def on():
-    """Without the workload cluster, which all clusters would share: nodes of others would be in the way."""
+    """Without a workload cluster, as all clusters would share it and see each other's nodes."""
     durations = Durations(1, UPDATE_SECONDS, 0.5, 0.8, 0.2, 0.5)
     with stage(workload=False, git=False, durations=durations) as started:
         yield started
 
 
-def assert_each_update_was_made_once(shop: Shop) -> None:
-    made = Counter(shop.goals_of_updates())
-    assert [goal for goal, times in made.items() if times > 1] == [], "issued twice"
-    assert sorted(made) == sorted(STEPS)
+def assert_each_update_was_issued_once(shop: Shop) -> None:
+    issued = Counter(shop.goals_of_updates())
+    assert [goal for goal, times in issued.items() if times > 1] == [], "issued twice"
+    assert sorted(issued) == sorted(STEPS)
 
 
-def test_killed_after_every_write_it_ends_the_same_and_no_update_is_issued_twice(on, capsys):
-    """Each write's answer is heard by nobody; the next operator finds out by itself what has become of it."""
+def test_upgrade_completes_without_duplicate_updates_when_killed_after_every_write(on, capsys):
+    """No operator receives the response of a write; the next operator observes the result."""
     shop = Shop(on)
     with on.operator(account=shop.account.id):
         shop.make()
@@ -45,24 +45,24 @@ def test_killed_after_every_write_it_ends_the_same_and_no_update_is_issued_twice
     with capsys.disabled():
         print(f"\n  {run.told('upgrade')}")
     assert eye.breaches == []
-    assert_each_update_was_made_once(shop)
+    assert_each_update_was_issued_once(shop)
     assert [write for write in run.writes if write not in run.points] == []
-    # A call that was repeated with its token made no second update.
+    # A call repeated with its client token started no second update.
     assert list(dict.fromkeys(shop.steps(mark))) == STEPS
     shop.go_away()
 
 
-def test_an_update_that_ended_while_the_operator_was_away_is_taken_up_once(on):
+def test_update_finished_while_operator_is_down_is_recorded_once(on):
     shop = Shop(on)
     with on.operator(account=shop.account.id):
         shop.make()
         mark = on.mark()
         shop.upgrade("1.32")
         until(lambda: shop.steps(mark), 20, "the update")
-        until(lambda: told(shop, shop.updates()[0]["id"]), 5, "its id in status")
-    until(lambda: shop.versions()["cluster"] == "1.32", 10, "its end")
+        until(lambda: is_reported(shop, shop.updates()[0]["id"]), 5, "its id in status")
+    until(lambda: shop.versions()["cluster"] == "1.32", 10, "the end of the update")
     with on.operator(account=shop.account.id):
-        until(lambda: len(shop.steps(mark)) >= 3, 20, "what follows it")
+        until(lambda: len(shop.steps(mark)) >= 3, 20, "the next steps")
         on.ready(*shop.items)
     assert shop.steps(mark) == [*STEPS[:2], "UpdateNodegroupVersion follower 1.32"]
     history = shop.found(shop.cluster)["status"]["upgrade"]["history"]
@@ -70,7 +70,7 @@ def test_an_update_that_ended_while_the_operator_was_away_is_taken_up_once(on):
     shop.go_away()
 
 
-def told(shop: Shop, update: str) -> bool:
+def is_reported(shop: Shop, update: str) -> bool:
     item = shop.found(shop.cluster)
     messages = [condition.get("message", "") for condition in conditions(item).values()]
     return update in item["status"].get("upgrade", {}).get("updateId", "") or any(
@@ -78,11 +78,11 @@ def told(shop: Shop, update: str) -> bool:
     )
 
 
-# All of these at once, each in an account of its own under one operator.
+# All of these run concurrently, each in its own account, under one operator.
 
 
-class Played:
-    """A shop on its way to the goal, and where in the call log it was edited."""
+class Upgrade:
+    """A cluster that is upgraded, and the position of its edit in the call log."""
 
     def __init__(self, on: Stage):
         self.on = on
@@ -98,7 +98,7 @@ class Played:
 
 
 def fail_each_once(on: Stage, shop: Shop) -> None:
-    """Every other update comes to nothing, whatever it is of: the first try of each."""
+    """The first attempt of each update fails, whatever it updates."""
     for action, resource, times in (
         ("UpdateClusterVersion", "*", 4),
         ("UpdateAddon", "*/kube-proxy", 4),
@@ -115,74 +115,74 @@ def fail_each_once(on: Stage, shop: Shop) -> None:
             )
 
 
-def begin_theirs(on: Stage, begin) -> str:
-    """An update by hand that takes longer than ours do. Returns its id."""
+def start_manual_update(on: Stage, start) -> str:
+    """Starts a manual update that takes longer than the operator's. Returns its id."""
     on.aws.control("POST", "settings", json={"CLUSTER_UPDATE_SECONDS": LONG_SECONDS})
     try:
-        return begin()["update"]["id"]
+        return start()["update"]["id"]
     finally:
         on.aws.control("POST", "settings", json={"CLUSTER_UPDATE_SECONDS": UPDATE_SECONDS})
 
 
 @pytest.fixture(scope="module")
-def played(on: Stage) -> dict[str, Played]:
-    scenes = {name: Played(on) for name in ("failing", "theirs", "by-hand", "cancelled")}
+def upgrades(on: Stage) -> dict[str, Upgrade]:
+    created = {name: Upgrade(on) for name in ("failing", "theirs", "by-hand", "cancelled")}
     on.start("--drift-interval=5s")
-    for scene in scenes.values():
-        scene.shop.apply()
-    for scene in scenes.values():
-        on.ready(*scene.shop.items)
-    fail_each_once(on, scenes["failing"].shop)
-    cancelled = {"account": scenes["cancelled"].shop.account.id, "action": "UpdateClusterVersion"}
+    for upgrade in created.values():
+        upgrade.shop.apply()
+    for upgrade in created.values():
+        on.ready(*upgrade.shop.items)
+    fail_each_once(on, created["failing"].shop)
+    cancelled = {"account": created["cancelled"].shop.account.id, "action": "UpdateClusterVersion"}
     on.aws.add_fault({**cancelled, "times": 1}, {"cancel": "by an operator of AWS"})
-    return scenes
+    return created
 
 
 @pytest.fixture(scope="module")
-def waited(on: Stage, played) -> list[str]:
-    """What was seen of somebody else's update, before it ended."""
-    shop = played["theirs"].shop
+def steps_during_foreign_update(on: Stage, upgrades) -> list[str]:
+    """The operator's steps while the update by others is in progress, once the status names that update."""
+    shop = upgrades["theirs"].shop
     eks, logs = shop.account.eks, {"clusterLogging": [{"types": ["api"], "enabled": True}]}
-    theirs = begin_theirs(on, lambda: eks.update_cluster_config(name=shop.name, logging=logs))
-    by_hand = played["by-hand"].shop
-    begin_theirs(
+    foreign_update = start_manual_update(on, lambda: eks.update_cluster_config(name=shop.name, logging=logs))
+    by_hand = upgrades["by-hand"].shop
+    start_manual_update(
         on, lambda: by_hand.account.eks.update_cluster_version(name=by_hand.name, version="1.32")
     )
-    for scene in played.values():
-        scene.edit()
-    until(lambda: told(shop, theirs), LONG_SECONDS, "the id of their update")
-    return played["theirs"].steps()
+    for upgrade in upgrades.values():
+        upgrade.edit()
+    until(lambda: is_reported(shop, foreign_update), LONG_SECONDS, "the id of the update by others")
+    return upgrades["theirs"].steps()
 
 
 @pytest.fixture(scope="module")
-def arrived(played, waited) -> dict[str, Played]:
-    for scene in played.values():
-        arrive(scene.shop)
-    return played
+def completed(upgrades, steps_during_foreign_update) -> dict[str, Upgrade]:
+    for upgrade in upgrades.values():
+        arrive(upgrade.shop)
+    return upgrades
 
 
-def test_with_each_update_failing_once_it_ends_the_same(arrived):
-    scene = arrived["failing"]
-    assert sorted(scene.shop.goals_of_updates("Failed")) == sorted(STEPS), "not each failed"
-    assert_each_update_was_made_once(scene.shop)
-    assert scene.steps() == [step for step in STEPS for _ in range(2)]
+def test_upgrade_completes_when_each_update_fails_once(completed):
+    upgrade = completed["failing"]
+    assert sorted(upgrade.shop.goals_of_updates("Failed")) == sorted(STEPS), "not every update failed once"
+    assert_each_update_was_issued_once(upgrade.shop)
+    assert upgrade.steps() == [step for step in STEPS for _ in range(2)]
 
 
-def test_somebody_else_s_update_is_named_and_waited_for(arrived, waited):
-    scene = arrived["theirs"]
-    assert waited == [], "something was tried while theirs ran"
-    assert_each_update_was_made_once(scene.shop)
-    assert scene.steps() == STEPS
+def test_update_by_others_is_named_and_awaited(completed, steps_during_foreign_update):
+    upgrade = completed["theirs"]
+    assert steps_during_foreign_update == [], "an update was started while the other was in progress"
+    assert_each_update_was_issued_once(upgrade.shop)
+    assert upgrade.steps() == STEPS
 
 
-def test_a_step_that_somebody_else_made_is_not_made_again(arrived):
-    scene = arrived["by-hand"]
-    assert_each_update_was_made_once(scene.shop)
-    assert scene.steps() == STEPS[1:]
+def test_step_done_by_others_is_not_repeated(completed):
+    upgrade = completed["by-hand"]
+    assert_each_update_was_issued_once(upgrade.shop)
+    assert upgrade.steps() == STEPS[1:]
 
 
-def test_a_cancelled_update_is_begun_again(arrived):
-    scene = arrived["cancelled"]
-    assert scene.shop.goals_of_updates("Cancelled") == STEPS[:1]
-    assert_each_update_was_made_once(scene.shop)
-    assert scene.steps() == [STEPS[0], *STEPS]
+def test_cancelled_update_is_started_again(completed):
+    upgrade = completed["cancelled"]
+    assert upgrade.shop.goals_of_updates("Cancelled") == STEPS[:1]
+    assert_each_update_was_issued_once(upgrade.shop)
+    assert upgrade.steps() == [STEPS[0], *STEPS]

@@ -1,12 +1,12 @@
-"""What the workload cluster itself says of an upgrade: budgets that allow no eviction, pods in the way, nodes old and new."""
+"""Upgrade information from the workload cluster: disruption budgets that allow no eviction, blocking pods, old and new nodes."""
 
 from __future__ import annotations
 
 import pytest
 
 from fleet.stage import Stage, stage, until
-from gates import Gate, Played
-from gates.scenes import STUCK
+from gates import Gate, GateScenario
+from gates.scenes import EVICTION_FAILURE
 from keelson_harness.aws import Durations
 
 NODEGROUP_SECONDS = 3
@@ -21,16 +21,16 @@ def on():
 
 
 @pytest.fixture(scope="module")
-def scene(on: Stage) -> Played:
-    """A node group of two with a pod on each node; its cluster's version is edited beside a budget that allows nothing."""
+def scenario(on: Stage) -> GateScenario:
+    """A node group of two with a pod on each node and a budget that allows no eviction; the cluster's version is edited."""
     on.start("--drift-interval=2s")
-    made = Played(on, Gate("budget", groups=("web",)))
-    on.ready(*made.items, timeout=60)
+    created = GateScenario(on, Gate("budget", groups=("web",)))
+    on.ready(*created.items, timeout=60)
     for number, node in enumerate(until(lambda: nodes(on), 10, "the nodes")):
-        run_a_pod(on, f"payments-{number}", node)
-    guard(on, "never", {"maxUnavailable": 0})
-    made.edit()
-    return made
+        run_pod(on, f"payments-{number}", node)
+    create_budget(on, "never", {"maxUnavailable": 0})
+    created.edit()
+    return created
 
 
 def nodes(on: Stage) -> list[str]:
@@ -38,7 +38,7 @@ def nodes(on: Stage) -> list[str]:
     return [n["metadata"]["name"] for n in found if "eks.amazonaws.com/nodegroup" in n["metadata"]["labels"]]
 
 
-def run_a_pod(on: Stage, name: str, node: str) -> None:
+def run_pod(on: Stage, name: str, node: str) -> None:
     container = {"name": "main", "image": "payments"}
     on.cloud.workload.api.create(
         {
@@ -50,63 +50,63 @@ def run_a_pod(on: Stage, name: str, node: str) -> None:
     )
 
 
-def guard(on: Stage, name: str, bounds: dict) -> None:
-    """A budget for those pods. Its status is the disruption controller's, which does not run here."""
+def create_budget(on: Stage, name: str, bounds: dict) -> None:
+    """A budget for those pods. Also writes its status, as no disruption controller runs here."""
     api = on.cloud.workload.api
     spec = {"selector": {"matchLabels": LABELS}, **bounds}
     meta = {"name": name, "namespace": "default"}
-    made = api.apply({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": spec})
+    budget = api.apply({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": meta, "spec": spec})
     status = {
-        "observedGeneration": made["metadata"]["generation"],
+        "observedGeneration": budget["metadata"]["generation"],
         "disruptionsAllowed": 0, "currentHealthy": 2, "desiredHealthy": 2, "expectedPods": 2,
     }
     api.patch("policy/v1", "PodDisruptionBudget", name, {"status": status}, "default", "status")
 
 
-def test_a_budget_that_never_allows_an_eviction_stops_it_before_anything_is_written(scene):
-    ready = scene.blocked("default/never")
+def test_budget_that_never_allows_eviction_blocks_upgrade_before_any_write(scenario):
+    ready = scenario.blocked("default/never")
     assert ready["reason"] == "UpgradeBlocked"
-    verdict, message = scene.verdict("PodDisruptionBudgets")
+    verdict, message = scenario.verdict("PodDisruptionBudgets")
     assert verdict == "Failed" and "default/never" in message
-    assert scene.calls() == []
+    assert scenario.calls() == []
 
 
-def test_one_that_allows_none_just_now_is_a_warning_and_pods_in_the_way_are_named(on, scene):
+def test_budget_without_current_disruptions_is_a_warning_and_blocking_pods_are_named(on, scenario):
     api = on.cloud.workload.api
     api.delete("policy/v1", "PodDisruptionBudget", "never")
-    guard(on, "tight", {"minAvailable": 1})
+    create_budget(on, "tight", {"minAvailable": 1})
     on.aws.add_fault(
-        {"account": scene.account.id, "action": "UpdateNodegroupVersion", "times": 1}, {"health_issue": STUCK}
+        {"account": scenario.account.id, "action": "UpdateNodegroupVersion", "times": 1}, {"health_issue": EVICTION_FAILURE}
     )
-    scene.look_now()
-    (web,) = scene.groups
-    until(lambda: scene.version() == "1.34", 40, "the control plane")
-    until(lambda: scene.verdict("PodDisruptionBudgets")[0] == "Warning", 10, "the verdict")
-    ready = scene.blocked("PodEvictionFailure", "default/tight", "default/payments-", item=web)
+    scenario.reconcile_now()
+    (web,) = scenario.groups
+    until(lambda: scenario.version() == "1.34", 40, "the control plane")
+    until(lambda: scenario.verdict("PodDisruptionBudgets")[0] == "Warning", 10, "the verdict")
+    ready = scenario.blocked("PodEvictionFailure", "default/tight", "default/payments-", item=web)
     assert ready["reason"] == "UpgradeBlocked"
-    assert not any(call["asked"].get("force") for call in scene.calls())
+    assert not any(call["asked"].get("force") for call in scenario.calls())
 
 
-def test_its_progress_is_told_node_by_node(on, scene):
-    """The pods are gone; the person says: try again."""
-    (web,) = scene.groups
+def test_node_group_upgrade_progress_is_reported_per_node(on, scenario):
+    """After the pods are deleted and the user requests a reconcile."""
+    (web,) = scenario.groups
     api = on.cloud.workload.api
     for name in ("payments-0", "payments-1"):
         path = api.path("v1", "Pod", name)
         api.request("DELETE", path, json={"gracePeriodSeconds": 0})
     api.delete("policy/v1", "PodDisruptionBudget", "tight")
-    scene.look_now(web)
+    scenario.reconcile_now(web)
     messages: set[str] = set()
 
-    def done() -> bool:
-        found = scene.conditions(web)
+    def is_updated() -> bool:
+        found = scenario.conditions(web)
         if found.get("Upgrading", {}).get("status") == "True":
             messages.add(found["Upgrading"]["message"])
-        return scene.found(web)["status"].get("version") == "1.34"
+        return scenario.found(web)["status"].get("version") == "1.34"
 
-    until(done, 60, "the node group's update")
-    on.ready(*scene.items, timeout=30)
+    until(is_updated, 60, "the node group's update")
+    on.ready(*scenario.items, timeout=30)
     assert any("cordoned" in message for message in messages), messages
     assert any("v1.34" in message for message in messages), messages
-    assert scene.found(web)["status"]["readyNodes"] == 2
-    assert scene.steps() == ["UpdateClusterVersion 1.34", *["UpdateNodegroupVersion web 1.34"] * 2]
+    assert scenario.found(web)["status"]["readyNodes"] == 2
+    assert scenario.steps() == ["UpdateClusterVersion 1.34", *["UpdateNodegroupVersion web 1.34"] * 2]

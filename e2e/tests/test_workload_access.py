@@ -1,8 +1,8 @@
-"""How the operator reaches a workload cluster: a certificate authority that is rotated, an endpoint that moves or is out
-of reach, and a proxy on the way.
+"""How the operator reaches a workload cluster: a rotated certificate authority, an endpoint that moves or is unreachable, and a
+proxy.
 
-The door before the workload cluster's API server is the test's own (`fleet/doors.py`); the API server, Flux and what goes
-through are real.
+The test puts its own TLS proxy in front of the workload cluster's API server (`fleet/doors.py`); the API server, Flux and the
+traffic are real.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from fleet.doors import Door, Tunnel
 from fleet.manifests import cluster, flux
 from fleet.stage import stage, until
 
-# Only a proxy knows it.
-INSIDE = "api.inside.acme.example"
+# Only the proxy resolves this name.
+INTERNAL_HOST = "api.inside.acme.example"
 USER, PASSWORD = "egress", "tunnel-password-77aa"
 
 
@@ -34,8 +34,8 @@ def door(on):
     opened.close()
 
 
-def moved(on, opened: Door) -> None:
-    """EKS answers with that door from now on."""
+def point_eks_to(on, opened: Door) -> None:
+    """Makes EKS return the endpoint of that door."""
     settings = {"workload_endpoint": opened.url, "workload_ca_file": str(opened.ca_file)}
     on.aws.control("POST", "settings", json=settings)
 
@@ -49,8 +49,8 @@ def repository(on):
 
 @pytest.fixture(scope="module")
 def reached(on, door, repository):
-    """A cluster behind the door, Ready, with the operator that made it so."""
-    moved(on, door)
+    """A Ready cluster behind the door, with a running operator."""
+    point_eks_to(on, door)
     on.start("--drift-interval=1h", name="keelson-direct")
     item = cluster(
         "reached",
@@ -62,19 +62,19 @@ def reached(on, door, repository):
     return item
 
 
-def commit(repository, word: str) -> str:
+def commit(repository, text: str) -> str:
     greeting = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "greeting", "namespace": "default"},
-        "data": {"word": word},
+        "data": {"word": text},
     }
     return repository.commit({"clusters/reached/greeting.yaml": yaml.safe_dump(greeting)})
 
 
-def shows(on, item: dict, revision: str, seconds: float = 40) -> float:
-    """Until status shows the commit as applied: that was read from the workload cluster. How long it took."""
-    began = time.monotonic()
+def wait_for_commit_in_status(on, item: dict, revision: str, seconds: float = 40) -> float:
+    """Waits until status shows the commit as applied, which the operator reads from the workload cluster. Returns the seconds."""
+    start = time.monotonic()
     try:
         until(
             lambda: on.status(item).get("gitops", {}).get("lastAppliedRevision", "").endswith(revision),
@@ -83,118 +83,118 @@ def shows(on, item: dict, revision: str, seconds: float = 40) -> float:
         )
     except AssertionError as error:
         raise AssertionError(f"{error}: {on.story(item)} {on.status(item).get('gitops')}") from None
-    return time.monotonic() - began
+    return time.monotonic() - start
 
 
-def test_another_certificate_authority_is_picked_up_without_a_restart(on, door, reached, repository):
+def test_rotated_certificate_authority_is_used_without_a_restart(on, door, reached, repository):
     (operator,) = on.cloud.controllers
     pid, before = operator.pid, door.handshakes
     moved_at = time.monotonic()
     door.rotate()
-    moved(on, door)
-    until(lambda: door.handshakes > before, 40, "a handshake under the new authority")
-    print(f"\n  reached under the new authority after {time.monotonic() - moved_at:.1f} s")
-    print(f"  a commit after it shows after {shows(on, reached, commit(repository, 'rotated')):.1f} s")
+    point_eks_to(on, door)
+    until(lambda: door.handshakes > before, 40, "a handshake under the new CA")
+    print(f"\n  reached under the new CA after {time.monotonic() - moved_at:.1f} s")
+    print(f"  a later commit is in status after {wait_for_commit_in_status(on, reached, commit(repository, 'rotated')):.1f} s")
     assert operator.alive and operator.pid == pid
     assert on.condition(reached)["status"] == "True"
 
 
-def test_another_endpoint_is_picked_up_without_a_restart(on, door, reached, repository):
+def test_changed_endpoint_is_used_without_a_restart(on, door, reached, repository):
     (operator,) = on.cloud.controllers
     pid = operator.pid
     other = Door(on.cloud.workload, on.cloud.directory)
     try:
         door.close()
-        moved(on, other)
-        print(f"\n  a commit shows after {shows(on, reached, commit(repository, 'moved')):.1f} s")
+        point_eks_to(on, other)
+        print(f"\n  a commit is in status after {wait_for_commit_in_status(on, reached, commit(repository, 'moved')):.1f} s")
         assert on.status(reached)["endpoint"] == other.url
         assert operator.alive and operator.pid == pid
         on.ready(reached, timeout=20)
     finally:
         door.open()
-        moved(on, door)
+        point_eks_to(on, door)
         other.close()
-    shows(on, reached, commit(repository, "back"))
+    wait_for_commit_in_status(on, reached, commit(repository, "back"))
 
 
-def test_a_cluster_out_of_reach_is_said_and_aws_goes_on(on, door, reached, repository):
-    from_here = on.mark()
+def test_unreachable_cluster_is_reported_and_aws_is_still_reconciled(on, door, reached, repository):
+    mark = on.mark()
     door.close()
     try:
         on.await_condition(reached, "GitOpsReady", "False", "AgentUnreachable", timeout=40)
-        said = on.condition(reached, "GitOpsReady")
-        assert door.url in said["message"] and "cannot be reached since 20" in said["message"]
+        condition = on.condition(reached, "GitOpsReady")
+        assert door.url in condition["message"] and "cannot be reached since 20" in condition["message"]
         assert on.status(reached)["gitops"]["lastContact"]
         version, kind, name = reached["apiVersion"], reached["kind"], reached["metadata"]["name"]
         on.api.patch(version, kind, name, {"spec": {"logging": ["audit"]}})
         until(
-            lambda: [c for c in on.writes(from_here) if c["action"] == "UpdateClusterConfig"],
+            lambda: [c for c in on.writes(mark) if c["action"] == "UpdateClusterConfig"],
             20,
             "the change in AWS",
         )
         on.await_condition(reached, "ControlPlaneReady", timeout=30)
-        # Since the same moment, however often it is tried.
-        again = on.condition(reached, "GitOpsReady")["message"]
-        since = said["message"].split("since ")[1].split(":")[:2]
-        assert again.split("since ")[1].split(":")[:2] == since
+        # The time stays the same, however often it is retried.
+        later_message = on.condition(reached, "GitOpsReady")["message"]
+        since = condition["message"].split("since ")[1].split(":")[:2]
+        assert later_message.split("since ")[1].split(":")[:2] == since
     finally:
         door.open()
-    shows(on, reached, commit(repository, "reached again"), 90)
+    wait_for_commit_in_status(on, reached, commit(repository, "reached again"), 90)
     on.ready(reached, timeout=20)
 
 
 @pytest.fixture
-def inside(on):
-    """The cluster's API under a name that nobody but a proxy knows."""
-    opened = Door(on.cloud.workload, on.cloud.directory, INSIDE)
+def internal_door(on):
+    """The cluster's API under a host name that only the proxy resolves."""
+    opened = Door(on.cloud.workload, on.cloud.directory, INTERNAL_HOST)
     yield opened
     opened.close()
 
 
-def through(tunnel: Tunnel, password: str = PASSWORD) -> str:
+def proxy_flag(tunnel: Tunnel, password: str = PASSWORD) -> str:
     return f"--workload-proxy=http://{USER}:{password}@127.0.0.1:{tunnel.port}"
 
 
-def test_a_cluster_is_reached_through_the_proxy_that_the_operator_is_given(
-    on, inside, reached, repository
+def test_cluster_is_reached_through_the_configured_proxy(
+    on, internal_door, reached, repository
 ):
     for operator in on.cloud.controllers:
         operator.stop()
-    tunnel = Tunnel(USER, PASSWORD, {INSIDE: inside.port})
+    tunnel = Tunnel(USER, PASSWORD, {INTERNAL_HOST: internal_door.port})
     try:
-        moved(on, inside)
-        with on.operator(through(tunnel), name="keelson-wrong", env={}) as operator:
-            shows(on, reached, commit(repository, "through the proxy"))
+        point_eks_to(on, internal_door)
+        with on.operator(proxy_flag(tunnel), name="keelson-wrong", env={}) as operator:
+            wait_for_commit_in_status(on, reached, commit(repository, "through the proxy"))
             on.ready(reached, timeout=20)
-            assert set(tunnel.asked) == {f"CONNECT {INSIDE}:{inside.port}"}
+            assert set(tunnel.asked) == {f"CONNECT {INTERNAL_HOST}:{internal_door.port}"}
             assert PASSWORD not in operator.log.read_text() + operator.metrics()
-        with on.operator(through(tunnel, "not-the-password-31c"), name="keelson-wrong") as operator:
+        with on.operator(proxy_flag(tunnel, "not-the-password-31c"), name="keelson-wrong") as operator:
             on.await_condition(reached, "GitOpsReady", "False", "AgentUnreachable")
-            said = on.condition(reached, "GitOpsReady")
-            assert f"through the proxy http://127.0.0.1:{tunnel.port}" in said["message"], said
+            condition = on.condition(reached, "GitOpsReady")
+            assert f"through the proxy http://127.0.0.1:{tunnel.port}" in condition["message"], condition
             assert tunnel.denied
-            told = said["message"] + operator.log.read_text() + operator.metrics()
-            assert "not-the-password" not in told
+            output = condition["message"] + operator.log.read_text() + operator.metrics()
+            assert "not-the-password" not in output
     finally:
         tunnel.close()
 
 
-def test_what_no_proxy_names_is_reached_directly(on, door, reached, repository):
+def test_no_proxy_addresses_are_reached_directly(on, door, reached, repository):
     tunnel = Tunnel(USER, PASSWORD, {})
     try:
-        moved(on, door)
+        point_eks_to(on, door)
         env = {"NO_PROXY": "10.0.0.0/8,127.0.0.1"}
-        with on.operator(through(tunnel), name="keelson-direct-2", env=env):
-            shows(on, reached, commit(repository, "directly"))
+        with on.operator(proxy_flag(tunnel), name="keelson-direct-2", env=env):
+            wait_for_commit_in_status(on, reached, commit(repository, "directly"))
             on.ready(reached, timeout=20)
         assert not tunnel.asked and not tunnel.denied
     finally:
         tunnel.close()
 
 
-def test_a_proxy_that_is_none_is_refused_at_the_start(on):
+def test_invalid_proxy_is_rejected_at_startup(on):
     operator = on.start("--workload-proxy=ftp://user:start-password-9@proxy", wait=False)
-    until(lambda: not operator.alive, 10, "the refusal")
-    told = operator.log.read_text()
-    assert "--workload-proxy: ftp is no proxy that can be used" in told
-    assert "start-password-9" not in told
+    until(lambda: not operator.alive, 10, "the operator to exit")
+    output = operator.log.read_text()
+    assert "--workload-proxy: ftp is no proxy that can be used" in output
+    assert "start-password-9" not in output

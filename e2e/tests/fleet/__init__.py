@@ -1,3 +1,3 @@
-"""What the end-to-end tests of the operator share: manifests, a reader of AWS, and the stage both play on."""
+"""Shared by the operator's end-to-end tests: manifests, an AWS reader, and the test environment."""
 
 API = "keelson.dev/v1alpha1"

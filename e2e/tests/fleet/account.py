@@ -1,4 +1,4 @@
-"""An AWS account as boto3 sees it: an independent reader of what the operator made."""
+"""An AWS account as boto3 sees it: reads what the operator created, independently of the operator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _numbers = itertools.count(300000000001)
 
 
 def fresh_account() -> str:
-    """The id of an account that nobody has used yet; its key is the id itself (see the emulator)."""
+    """The id of an unused account; its access key is the id itself (see the emulator)."""
     return str(next(_numbers))
 
 
@@ -49,10 +49,10 @@ class Account:
     def eks(self):
         return self.client("eks")
 
-    # What is there
+    # What exists
 
     def inventory(self) -> dict[str, list[str]]:
-        """Ids by kind of all that a person would have to delete to leave the account empty."""
+        """Ids by kind of all resources that must be deleted to leave the account empty."""
         regions = self.aws.control("GET", "inventory", params={"account": self.id})["accounts"]
         found: dict[str, list[str]] = {}
         for kinds in regions.get(self.id, {}).values():
@@ -64,9 +64,9 @@ class Account:
         return {kind: len(ids) for kind, ids in sorted(self.inventory().items())}
 
     def tagged(self) -> dict[str, dict[str, str]]:
-        """Tags by id of everything in EC2 that carries an owner's tag.
+        """Tags by id of all EC2 resources with an owner tag.
 
-        Without NAT gateways that are gone, and what EKS makes and hands its cluster's tags to.
+        Excludes deleted and failed NAT gateways, and resources that EKS creates with its cluster's tags.
         """
         pages = self.ec2.get_paginator("describe_tags").paginate()
         tags: dict[str, dict[str, str]] = {}
@@ -82,13 +82,13 @@ class Account:
         }
 
     def resources(self) -> dict[str, str]:
-        """Ids by key of all that the operator made in EC2, IAM and EKS. Fails when two share a key."""
+        """Ids by resource key of all that the operator created in EC2, IAM and EKS. Fails when two share a key."""
         found = [(tags[RESOURCE], i) for i, tags in self.tagged().items()]
         found += [(tags[RESOURCE], name) for name, tags in self.roles().items() if OWNER in tags]
         for name in self.eks.list_clusters()["clusters"]:
             found += self._of_cluster(name)
         double = [key for key, times in Counter(key for key, _ in found).items() if times > 1]
-        assert not double, f"made twice: {sorted(pair for pair in found if pair[0] in double)}"
+        assert not double, f"created twice: {sorted(pair for pair in found if pair[0] in double)}"
         return dict(found)
 
     def _of_cluster(self, name: str) -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ class Account:
         return found + [(f"addon/{addon}", addon) for addon in addons]
 
     def roles(self) -> dict[str, dict[str, str]]:
-        """Tags by name of the roles that people or operators made."""
+        """Tags by name of all roles except service-linked roles."""
         names = [
             role["RoleName"]
             for role in self.iam.list_roles()["Roles"]
@@ -110,7 +110,7 @@ class Account:
             for name in names
         }
 
-    # What others make in it
+    # Resources that the tests create in it, as another team would
 
     def role(self, name: str, principal: dict, *policies: str, external_id: str = "") -> str:
         statement = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
@@ -128,7 +128,7 @@ class Account:
         return self.role(name, {"Service": "eks.amazonaws.com"}, "AmazonEKSClusterPolicy")
 
     def network(self, zones: str = "abc", cidr: str = "10.9.0.0/16", bits: int = 24) -> list[str]:
-        """A VPC with a subnet in each zone, as another team's Terraform would make it. Ids of the subnets."""
+        """Creates a VPC with a subnet in each zone, as another team's Terraform would. Returns the subnet ids."""
         vpc = self.ec2.create_vpc(CidrBlock=cidr)["Vpc"]["VpcId"]
         blocks = ipaddress.ip_network(cidr).subnets(new_prefix=bits)
         return [

@@ -1,9 +1,9 @@
-"""Which AWS actions the operator called in this test session, by the emulators' own logs.
+"""Which AWS actions the operator called in this test session, according to the emulators' logs.
 
-The tests call AWS themselves, to prepare and to look. Their calls are counted as they leave,
-and only what the logs have beyond those is the operator's. `test_iam_policy.py` reads it.
+The tests call AWS too, to prepare and to observe. Their calls are counted when they are sent;
+the operator's are those that the logs have in addition. `test_iam_policy.py` reads the result.
 
-Where the files are run in processes of their own (`../../side_by_side.py`) each keeps its counts in a folder.
+When `../../side_by_side.py` runs each file in its own process, each process writes its counts to a folder.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .policy_evaluator import Request, decide
 _lock = threading.Lock()
 _by_tests: Counter[str] = Counter()
 _logged: Counter[str] = Counter()
-# Answered well at least once: what was only ever refused is not what a policy has to allow.
+# Actions that succeeded at least once: a policy need not allow an action that was always refused.
 _well: set[str] = set()
-# Checks of IAM's that the shipped policies deny, as `action resource ...`: without the adoption policy, and with it.
+# IAM checks that the shipped policies deny, as `action resource ...`: without the adoption policy, and with it.
 _denied: dict[str, set[str]] = {"base": set(), "adoption": set()}
 _checked: Counter[str] = Counter()
 BASE = [s for policy in POLICIES if policy != ADOPTION for s in statements_of(policy)]
 WITH_ADOPTION = [*BASE, *statements_of(ADOPTION)]
-# Accounts of these tests name no boundary, or one of their own; docs/install.md demands the shipped one.
+# The accounts of these tests set no boundary, or their own; docs/install.md requires the shipped one.
 SHIPPED_BOUNDARY = "arn:aws:iam::111122223333:policy/keelson-boundary"
-# What docs/install.md says to widen: policies and roles that a spec names.
+# docs/install.md says to widen these for policies and roles that a spec names.
 ATTACHABLE = {
     arn.rpartition("/")[2]
     for s in BASE
@@ -50,7 +50,7 @@ def count_calls_of(client) -> None:
 
 
 def read_log(path: Path) -> None:
-    """Takes over a whole call log, once its emulator is about to go."""
+    """Adds a whole call log; called just before its emulator stops."""
     with _lock:
         for line in path.read_text().splitlines():
             call = json.loads(line)
@@ -63,7 +63,7 @@ def read_log(path: Path) -> None:
 
 
 def hold_against_policies(check: dict) -> None:
-    """Notes what the shipped policies would have denied of a write that the operator made."""
+    """Records which of the operator's writes the shipped policies would have denied."""
     context = dict(check["context"])
     if check["action"] in ("iam:CreateRole", "iam:PutRolePermissionsBoundary"):
         context["iam:PermissionsBoundary"] = SHIPPED_BOUNDARY
@@ -72,7 +72,7 @@ def hold_against_policies(check: dict) -> None:
         if check["action"] == "iam:AttachRolePolicy"
         else check["action"] == "iam:PassRole" and "/keelson-" not in check["resource"]
     )
-    # An emulator with an issuer of its own.
+    # An emulator with its own OIDC issuer.
     foreign_issuer = ":oidc-provider/" in check["resource"] and "/oidc.eks." not in check["resource"]
     if named_by_spec or foreign_issuer:
         return
@@ -85,13 +85,13 @@ def hold_against_policies(check: dict) -> None:
 
 
 def folder() -> Path | None:
-    """Where the processes of one run of all tests keep their counts; none when this is the only one."""
+    """Where the processes of a full test run keep their counts; None when this is the only process."""
     named = os.environ.get("KEELSON_CALLS")
     return Path(named) if named else None
 
 
 def keep(files: set[str]) -> None:
-    """Leaves the counts of this process, which ran those files, to one that comes later."""
+    """Writes the counts of this process, which ran those files, for a later process."""
     counts = {
         "files": sorted(files),
         "byTests": _by_tests,
@@ -105,7 +105,7 @@ def keep(files: set[str]) -> None:
 
 
 def take_over() -> set[str]:
-    """Adds what earlier processes kept. The files that they ran."""
+    """Adds the counts of earlier processes. Returns the files that they ran."""
     files: set[str] = set()
     if directory := folder():
         for path in directory.glob("*.json"):
@@ -122,18 +122,18 @@ def take_over() -> set[str]:
 
 
 def by_operator() -> set[str]:
-    """`service:Action` of everything that it called, and AWS did, at least once."""
+    """`service:Action` of every call of the operator that succeeded at least once."""
     with _lock:
         return {permission(action) for action in _well if _logged[action] > _by_tests[action]}
 
 
 def denied() -> dict[str, set[str]]:
-    """Writes of the operator that the shipped policies deny: `base` without the policy for adoption, `adoption` with it."""
+    """The operator's writes that the shipped policies deny: `base` without the adoption policy, `adoption` with it."""
     with _lock:
         return {name: set(found) for name, found in _denied.items()}
 
 
 def checked() -> set[str]:
-    """Actions of which at least one write was held against the policies."""
+    """Actions of which at least one write was evaluated against the policies."""
     with _lock:
         return set(_checked)

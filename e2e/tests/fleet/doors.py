@@ -1,7 +1,7 @@
-"""Ways into the workload cluster that a test can close, move, give another certificate, or put a proxy before.
+"""Endpoints of the workload cluster that a test can close, move, give another certificate, or put behind a proxy.
 
-Door ends TLS under an authority of its own and hands the bytes on to the real API server. Tunnel is an HTTP proxy
-that only does CONNECT. Each runs in a thread of the test's process.
+Door terminates TLS with a certificate of its own CA and forwards to the real API server. Tunnel is an HTTP proxy
+that only supports CONNECT. Each runs in a thread of the test's process.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HERE = "127.0.0.1"
 
 
 class Listener:
-    """Serves a port of loopback between `open` and `close`; what it accepted is closed with it."""
+    """Serves a loopback port between `open` and `close`; `close` also closes accepted connections."""
 
     tls: ssl.SSLContext | None = None
 
@@ -47,7 +47,7 @@ class Listener:
         self._run(work())
 
     def drop(self) -> None:
-        """Ends the connections that are open."""
+        """Closes the open connections."""
 
         async def work() -> None:
             for task in list(self._connections):
@@ -79,27 +79,27 @@ class Listener:
 
 
 async def join(reader: StreamReader, writer: StreamWriter, port: int, tls: ssl.SSLContext | None) -> None:
-    """Both directions until either side ends."""
+    """Forwards in both directions until either side closes."""
     name = HERE if tls else None
-    there, back = await asyncio.open_connection(HERE, port, ssl=tls, server_hostname=name)
+    upstream_reader, upstream_writer = await asyncio.open_connection(HERE, port, ssl=tls, server_hostname=name)
 
     async def pump(source: StreamReader, sink: StreamWriter) -> None:
         while data := await source.read(CHUNK):
             sink.write(data)
             await sink.drain()
 
-    ways = [asyncio.ensure_future(pump(reader, back)), asyncio.ensure_future(pump(there, writer))]
+    pumps = [asyncio.ensure_future(pump(reader, upstream_writer)), asyncio.ensure_future(pump(upstream_reader, writer))]
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-        back.transport.abort()
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        upstream_writer.transport.abort()
 
 
 class Door(Listener):
-    """An endpoint of the workload cluster's API under `host`, with a certificate of its own authority."""
+    """An endpoint of the workload cluster's API at `host`, with a certificate of its own CA."""
 
     def __init__(self, plane: ControlPlane, directory: Path, host: str = HERE):
         self._plane, self._directory, self._host = plane, directory, host
@@ -117,12 +117,12 @@ class Door(Listener):
         self._authorities += 1
         authority = Authority(self._directory / f"door-{id(self)}-{self._authorities}", "door-ca")
         pair = authority.serving("door", (self._host,))
-        # For the handshakes from now on.
+        # Used by later handshakes.
         self.tls.load_cert_chain(pair.cert, pair.key)
         self.ca_file = authority.cert_file
 
     def rotate(self) -> None:
-        """Another authority and certificate; connections under the old one end."""
+        """Switches to another CA and certificate; closes connections under the old one."""
         self._certify()
         self.drop()
 
@@ -133,7 +133,7 @@ class Door(Listener):
 
 
 class Tunnel(Listener):
-    """A proxy for those who know the password. It alone knows where `names` are."""
+    """A proxy with a password. Only it can resolve `names`."""
 
     def __init__(self, user: str, password: str, names: dict[str, int]):
         word = base64.b64encode(f"{user}:{password}".encode()).decode()

@@ -1,4 +1,4 @@
-"""A workload cluster whose API server means harm: it answers like one, and what it answers is too much, without end, or elsewhere."""
+"""A workload cluster with a malicious API server: its answers are too large, endless, or redirects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LIST = "/apis/helm.toolkit.fluxcd.io/v2/helmreleases"
 
 
 class HostileApi(Listener):
-    """`attack`: what it does to whoever lists HelmReleases. All else is answered as by an API server in which Flux is installed."""
+    """`attack`: how it answers lists of HelmReleases. All other requests are answered as by an API server with Flux installed."""
 
     def __init__(self, directory: Path):
         pair = Authority(directory / "hostile", "hostile-ca")
@@ -88,8 +88,8 @@ class HostileApi(Listener):
     async def _chunked(self, writer: StreamWriter, first: bytes, again: bytes) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         part = first
-        # Until the other side hangs up. The loop must get to run in between: a TLS transport whose connection is lost neither says
-        # that it closes nor blocks, and only the loop tells `drain` that it is gone.
+        # Until the client disconnects. The event loop must run in between: a TLS transport whose connection is lost neither reports
+        # that it is closing nor blocks, and only the loop makes `drain` fail.
         while True:
             writer.write(b"%x\r\n%s\r\n" % (len(part), part))
             await writer.drain()
@@ -100,7 +100,7 @@ class HostileApi(Listener):
         await self._chunked(writer, b'{"items": [{}', b"," + b",".join([b"{}"] * 20_000))
 
     async def _crumbs(self, writer: StreamWriter, query: dict) -> None:
-        """Small in the answer, large once parsed."""
+        """Small on the wire, large once parsed."""
         await self._send(writer, "200 OK", b'{"items": [%s]}' % b",".join([b'{"status":{"conditions":[{},{},{}]}}'] * 100_000))
 
     async def _bomb(self, writer: StreamWriter, query: dict) -> None:

@@ -1,4 +1,4 @@
-"""Kills the operator right after chosen AWS writes, and starts it again, until what it works on is done."""
+"""Kills the operator right after chosen AWS writes and restarts it, until its work is done."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SIGKILL = 9
 
 @dataclass
 class Killings:
-    """What a run of `killed_at` came to."""
+    """The result of a run of `killed_at`."""
 
-    # The writes whose answer no living operator heard, as "service:Action resource".
+    # The writes whose response no running operator received, as "service:Action resource".
     points: list[str] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
     lives: int = 0
@@ -41,16 +41,16 @@ def killed_at(
 ) -> Killings:
     """Runs operators until `done`, each killed at its `stride`-th write.
 
-    `when="before"` kills between the write's being applied and its answer's leaving, "after" just
-    after the answer left. With stride 1 the answers of all writes of a life are lost: those that
-    were in flight beside the first find nobody either.
+    `when="before"` kills after the write is applied and before its response is sent, "after" just
+    after the response is sent. With stride 1 the responses of all writes of a process are lost:
+    also those in flight concurrently with the first.
     """
     killings = Killings()
     start = stage.mark()
     began = time.monotonic()
 
     def sum_up() -> Killings:
-        # One that AWS refuses changes nothing, so nothing hangs on its answer.
+        # A write that AWS refuses changes nothing, so its response does not matter.
         writes = [call for call in stage.writes(start, account) if call["status"] < 400]
         killings.writes = [named(call) for call in writes]
         killings.points = [named(call) for call in writes if "signal" in call.get("fault", "")]
@@ -74,7 +74,7 @@ def killed_at(
                 in_time()
                 time.sleep(0.02)
         finally:
-            # The number may be another process's by and by.
+            # The pid may be reused by another process.
             stage.aws.control("DELETE", "faults", params={"id": rule})
             if operator.alive:
                 operator.stop()

@@ -1,7 +1,7 @@
-"""Looks for what must not be told in what was told: `keelson_harness/told.py` kept it, `test_no_secrets_told.py` asks.
+"""Searches the recorded output for secrets: `keelson_harness/told.py` records it, `test_no_secrets_told.py` searches it.
 
-A secret counts in any form in which it could have come out: as it is, escaped, in base64 (also as a part of something
-longer), as numbers, as Rust prints bytes. What only looks like a token counts as well.
+A secret is found in every form in which it could be printed: plain, escaped, in base64 (also as part of a longer
+text), and as numbers, as Rust prints bytes. Text that looks like a token is found as well.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from urllib.parse import quote
 
-# Of a longer word, such as a token, the end is looked for: the beginnings of tokens are all the same.
+# Of a longer word, such as a token, the end is searched: tokens start alike.
 LONGEST, END = 64, 48
 LEAST = 8
-# What gives access, whoever made it.
+# Patterns of credentials, whoever issued them.
 TOKENS = (
     "k8s-aws-v1\\.[A-Za-z0-9_-]{16}",
     "keelson-session-[A-Za-z0-9_-]{8}",
@@ -37,7 +37,7 @@ CONTEXT = 100
 
 @dataclass(frozen=True)
 class Leak:
-    # The test whose cloud it was, and which of its files: log-..., metrics-..., watch-..., objects-...
+    # The test, and which of its recorded files: log-..., metrics-..., watch-..., objects-...
     test: str
     place: str
     context: str
@@ -57,7 +57,7 @@ def forms(word: str) -> set[str]:
 
 
 def inside_base64(plain: bytes, before: int) -> tuple[str, str]:
-    """What is the same whatever stands before (that many bytes past a group of three) and behind it; in both alphabets."""
+    """The base64 text that is the same whatever precedes it (`before` bytes past a group of three) and follows it; in both alphabets."""
     begin = (0, 2, 3)[before]
     padded = bytes(before) + plain
     end = len(base64.b64encode(padded).rstrip(b"=")) - (1 if len(padded) % 3 else 0)
@@ -67,12 +67,12 @@ def inside_base64(plain: bytes, before: int) -> tuple[str, str]:
 
 
 def clouds(folder: Path) -> dict[Path, dict]:
-    """What is known of each cloud that told something, and was not killed meanwhile."""
+    """The description of each recorded cloud, except those that were killed."""
     return {path.parent: json.loads(path.read_text()) for path in sorted(folder.glob("*/about.json"))}
 
 
 def find(folder: Path, words: set[str]) -> list[Leak]:
-    """Every place in which one of them, or a token, stands."""
+    """Every place that contains one of the words, or a token."""
     files = [path for cloud in clouds(folder) for path in sorted(cloud.glob("*.gz"))]
     by_form = {form: word for word in words for form in forms(word)}
     seen = grep(files, "-F", by_form) | grep(files, "-E", TOKENS)
@@ -80,7 +80,7 @@ def find(folder: Path, words: set[str]) -> list[Leak]:
 
 
 def grep(files: list[Path], how: str, patterns) -> set[str]:
-    """What of the patterns is in any of the files: one pass over all, as there can be a gigabyte of them."""
+    """The matches of the patterns in all files: one pass, as the files can add up to a gigabyte."""
     if not files or not patterns:
         return set()
     with NamedTemporaryFile("w") as listed:
@@ -91,8 +91,8 @@ def grep(files: list[Path], how: str, patterns) -> set[str]:
         environment = {**os.environ, "LC_ALL": "C"}
         found = subprocess.run(command, stdin=unpacked.stdout, stdout=subprocess.PIPE, env=environment, check=False)
         unpacked.stdout.close()
-        assert unpacked.wait() == 0, "what was told cannot be read"
-    # 1: nothing was found.
+        assert unpacked.wait() == 0, "the recording cannot be read"
+    # 1: no match.
     assert found.returncode in (0, 1), command
     return set(found.stdout.decode(errors="replace").splitlines())
 

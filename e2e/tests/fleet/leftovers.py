@@ -1,4 +1,4 @@
-"""The network of one cluster, and what its workload leaves in it."""
+"""The network of one cluster, and the resources that its workload leaves behind."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from .account import CLUSTER, RESOURCE, Account
 
 
 class Network:
-    """The VPC of one cluster, and what somebody else puts into it."""
+    """The VPC of one cluster."""
 
     def __init__(self, account: Account, name: str):
         self.account, self.ec2, self.name = account, account.ec2, name
-        mine = {i: t for i, t in account.tagged().items() if t[CLUSTER] == f"default/{name}"}
-        by_resource = {tags[RESOURCE]: i for i, tags in mine.items()}
+        tags_by_id = {i: t for i, t in account.tagged().items() if t[CLUSTER] == f"default/{name}"}
+        by_resource = {tags[RESOURCE]: i for i, tags in tags_by_id.items()}
         self.vpc = by_resource["vpc"]
         self.subnet = by_resource[f"subnet/private/{REGION}a"]
 
@@ -22,7 +22,7 @@ class Network:
 
 
 def leave(network: Network) -> list[str]:
-    """What the VPC CNI and load balancers' controllers make, tagged as they do."""
+    """Creates network interfaces and security groups as the VPC CNI and load balancer controllers do, with their tags."""
     ec2, name = network.ec2, network.name
     tags = {"node.k8s.amazonaws.com/instance_id": "i-0123456789abcdef0", "cluster.k8s.amazonaws.com/name": name}
     enis = [
@@ -31,10 +31,10 @@ def leave(network: Network) -> list[str]:
     ]
     groups = []
     for number, tag in enumerate(({f"kubernetes.io/cluster/{name}": "owned"}, {"elbv2.k8s.aws/cluster": name})):
-        made = ec2.create_security_group(
+        response = ec2.create_security_group(
             GroupName=f"k8s-elb-{number}", Description="of a load balancer", VpcId=network.vpc, TagSpecifications=tagged("security-group", tag)
         )
-        groups.append(made["GroupId"])
+        groups.append(response["GroupId"])
     for group, other in (groups, reversed(groups)):
         rule = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 80, "UserIdGroupPairs": [{"GroupId": other}]}
         ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])

@@ -1,4 +1,4 @@
-"""Objects as people write them. Pure."""
+"""Manifests as users write them. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from keelson_harness.aws import REGION
 from . import API
 
 VERSION = "1.34"
-# By which the owner of a Secret allows that clusters get a copy.
+# The label with which the owner of a Secret allows its use by clusters.
 SECRET_USE = "keelson.dev/use"
-# Every cluster gets these when it names none.
+# The add-ons of a cluster that lists none.
 DEFAULT_ADDONS = ("coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni")
 
 
 def cluster(
     name: str, namespace: str = "default", upgrade: dict | None = None, **spec: object
 ) -> dict:
-    # Most stages have no workload cluster whose nodes an upgrade could read.
+    # Most test environments have no workload cluster whose nodes an upgrade could read.
     upgrade = {"unreadableNodes": "Ignore", **(upgrade or {})}
     return {
         "apiVersion": API,
@@ -43,12 +43,12 @@ ALLOWLISTS = (
     "allowedKmsKeyArns",
     "allowedLaunchTemplateIds",
 )
-# Of an account that several tenants share: each names only what it made itself.
+# For an account that several tenants share: a spec may name only resources that its tenant created.
 CLOSED: dict[str, list[str]] = {name: [] for name in ALLOWLISTS}
 
 
 def account(name: str, account_id: str, **spec: object) -> dict:
-    """An account of one tenant, which may name whatever is in it; unless `spec` has other allowlists."""
+    """An account of one tenant, which may name anything in it, unless `spec` has other allowlists."""
     allowed = {name: ["*"] for name in ("allowedNamespaces", *ALLOWLISTS)}
     return {
         "apiVersion": API,
@@ -59,7 +59,7 @@ def account(name: str, account_id: str, **spec: object) -> dict:
 
 
 def secret(name: str, namespace: str = "default", use: str | None = "git", **data: str) -> dict:
-    """use: what its owner allows it for; None: nothing."""
+    """use: the use that its owner allows; None: no use."""
     labels = {"labels": {SECRET_USE: use}} if use else {}
     return {
         "apiVersion": "v1",
@@ -74,17 +74,17 @@ def namespace(name: str) -> dict:
 
 
 def flux(url: str, path: str = "clusters/demo", **git: object) -> dict:
-    """spec.gitops: Flux following that repository."""
+    """spec.gitops: Flux syncs from that repository."""
     source = {"git": {"url": url, "ref": {"branch": "main"}, **git}}
     return {"flux": {"source": source, "path": path}}
 
 
 def existing(*subnet_ids: str) -> dict:
-    """spec.network: subnets that somebody else made."""
+    """spec.network: existing subnets, not created by Keelson."""
     return {"existing": {"subnetIds": list(subnet_ids)}}
 
 
 def key_of(item: dict) -> tuple[str, str, str, str]:
-    """(apiVersion, kind, name, namespace), as the harness's KubeApi asks for it."""
+    """(apiVersion, kind, name, namespace): the arguments of the harness's KubeApi."""
     meta = item["metadata"]
     return item["apiVersion"], item["kind"], meta["name"], meta.get("namespace", "default")

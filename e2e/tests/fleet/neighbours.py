@@ -1,4 +1,4 @@
-"""A network that belongs to others, and what they have in it: as Terraform, kops and controllers tag things."""
+"""Another team's network and its resources, tagged as Terraform, kops and controllers tag them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def now(ahead: float = 0) -> str:
 
 
 class Neighbours:
-    """Somebody else's VPC. Everything here carries the name of a cluster, and each is made by somebody else."""
+    """Another team's VPC. Everything in it carries the name of a cluster, and Keelson created none of it."""
 
     def __init__(self, account: Account, cluster: str, cidr: str = "10.9.0.0/16"):
         self.account, self.ec2, self.cluster = account, account.ec2, cluster
@@ -22,17 +22,17 @@ class Neighbours:
         self.vpc = found[0]["VpcId"]
 
     def group(self, name: str, tags: dict[str, str], description: str = "made by others") -> str:
-        asked = {"GroupName": name, "Description": description, "VpcId": self.vpc}
+        request = {"GroupName": name, "Description": description, "VpcId": self.vpc}
         if tags:
-            asked["TagSpecifications"] = tagged("security-group", tags)
-        return self.ec2.create_security_group(**asked)["GroupId"]
+            request["TagSpecifications"] = tagged("security-group", tags)
+        return self.ec2.create_security_group(**request)["GroupId"]
 
     def terraform_group(self, name: str) -> str:
-        """As terraform-aws-eks makes its node group's, and kops its own."""
+        """As terraform-aws-eks and kops create them for nodes."""
         return self.group(name, {f"kubernetes.io/cluster/{self.cluster}": "owned", "Name": name})
 
     def load_balancer_group(self, name: str) -> str:
-        """As the AWS Load Balancer Controller of a cluster of that name makes them."""
+        """As the AWS Load Balancer Controller of a cluster of that name creates them."""
         tags = {"elbv2.k8s.aws/cluster": self.cluster, "elbv2.k8s.aws/resource": "backend-sg"}
         return self.group(name, tags, "[k8s] Shared Backend SecurityGroup for LoadBalancer")
 
@@ -41,15 +41,15 @@ class Neighbours:
         self.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
 
     def interface(self, tags: dict[str, str], description: str, *groups: str) -> str:
-        asked = {"SubnetId": self.subnets[0], "Description": description}
+        request = {"SubnetId": self.subnets[0], "Description": description}
         if groups:
-            asked["Groups"] = list(groups)
+            request["Groups"] = list(groups)
         specification = tagged("network-interface", tags)
-        made = self.ec2.create_network_interface(**asked, TagSpecifications=specification)
-        return made["NetworkInterface"]["NetworkInterfaceId"]
+        response = self.ec2.create_network_interface(**request, TagSpecifications=specification)
+        return response["NetworkInterface"]["NetworkInterfaceId"]
 
     def node_interface(self, instance: str, created: str, *groups: str) -> str:
-        """As the VPC CNI of a cluster of that name makes them."""
+        """As the VPC CNI of a cluster of that name creates them."""
         tags = {
             "cluster.k8s.amazonaws.com/name": self.cluster,
             "node.k8s.amazonaws.com/instance_id": instance,
@@ -58,12 +58,12 @@ class Neighbours:
         return self.interface(tags, f"aws-K8S-{instance}", *groups)
 
     def node(self) -> str:
-        """An instance that runs."""
-        asked = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small"}
-        return self.ec2.run_instances(**asked, SubnetId=self.subnets[1])["Instances"][0]["InstanceId"]
+        """A running instance."""
+        request = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "InstanceType": "t3.small"}
+        return self.ec2.run_instances(**request, SubnetId=self.subnets[1])["Instances"][0]["InstanceId"]
 
     def groups(self) -> dict[str, tuple]:
-        """Rules by group of all that are in the VPC."""
+        """Rules by id of all security groups in the VPC."""
         by_vpc = [{"Name": "vpc-id", "Values": [self.vpc]}]
         found = self.ec2.describe_security_groups(Filters=by_vpc)["SecurityGroups"]
         return {g["GroupId"]: (g["IpPermissions"], g["IpPermissionsEgress"]) for g in found}

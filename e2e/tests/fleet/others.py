@@ -1,4 +1,4 @@
-"""Clusters that somebody else made, by boto3 and with odd settings; and a picture of all there is of them."""
+"""Clusters that another team created with boto3 and unusual settings; and a snapshot of everything about them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ VIEW = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1234"
 OURS = "keelson.dev/"
-# Writes that change nothing but whose a thing is.
+# Writes that change only tags.
 TAGGING = {"TagResource", "TagRole", "TagOpenIDConnectProvider", "CreateTags"}
 
 
 class Others:
-    """Somebody else in an account: makes clusters, and knows nothing of Keelson."""
+    """Another team in an account: creates clusters without Keelson."""
 
     def __init__(self, account: Account):
         self.account = account
@@ -36,20 +36,20 @@ class Others:
         node = {"Service": "ec2.amazonaws.com"}
         self.node_role = account.role("their-nodes", node, "AmazonEKSWorkerNodePolicy")
 
-    def cluster(self, name: str, **asked: object) -> str:
-        network = asked.pop("network", {})
+    def cluster(self, name: str, **arguments: object) -> str:
+        network = arguments.pop("network", {})
         vpc = {"subnetIds": self.subnets, **network}
-        self.eks.create_cluster(name=name, roleArn=self.cluster_role, resourcesVpcConfig=vpc, **asked)
+        self.eks.create_cluster(name=name, roleArn=self.cluster_role, resourcesVpcConfig=vpc, **arguments)
         until(lambda: self.status(name) == "ACTIVE", 30, f"cluster {name}")
         return name
 
     def status(self, name: str) -> str:
         return self.eks.describe_cluster(name=name)["cluster"]["status"]
 
-    def addon(self, cluster: str, name: str, **asked: object) -> None:
-        self.eks.create_addon(clusterName=cluster, addonName=name, **asked)
+    def addon(self, cluster: str, name: str, **arguments: object) -> None:
+        self.eks.create_addon(clusterName=cluster, addonName=name, **arguments)
         described = {"clusterName": cluster, "addonName": name}
-        # What needs nodes may be DEGRADED until they are there.
+        # An add-on that needs nodes may be DEGRADED until there are some.
         settled = ("ACTIVE", "DEGRADED")
         until(
             lambda: self.eks.describe_addon(**described)["addon"]["status"] in settled,
@@ -57,9 +57,9 @@ class Others:
             f"add-on {name}",
         )
 
-    def node_group(self, cluster: str, name: str, **asked: object) -> None:
-        asked = {"subnets": self.subnets[:2], "nodeRole": self.node_role, **asked}
-        self.eks.create_nodegroup(clusterName=cluster, nodegroupName=name, **asked)
+    def node_group(self, cluster: str, name: str, **arguments: object) -> None:
+        arguments = {"subnets": self.subnets[:2], "nodeRole": self.node_role, **arguments}
+        self.eks.create_nodegroup(clusterName=cluster, nodegroupName=name, **arguments)
         described = {"clusterName": cluster, "nodegroupName": name}
         until(
             lambda: self.eks.describe_nodegroup(**described)["nodegroup"]["status"] == "ACTIVE",
@@ -77,21 +77,21 @@ class Others:
         )
 
     def launch_template(self, **data: object) -> str:
-        made = self.account.ec2.create_launch_template(
+        response = self.account.ec2.create_launch_template(
             LaunchTemplateName=f"theirs-{len(data)}", LaunchTemplateData=data
         )
-        return made["LaunchTemplate"]["LaunchTemplateId"]
+        return response["LaunchTemplate"]["LaunchTemplateId"]
 
     # Kinds of clusters
 
     def bare(self) -> str:
-        """What boto3 makes of the least: the ConfigMap mode, a public endpoint, self-managed add-ons only."""
+        """A cluster from minimal boto3 arguments: ConfigMap mode, public endpoint, self-managed add-ons only."""
         name = self.cluster("Bare_One")
         self.node_group(name, "default")
         return name
 
     def odd(self) -> str:
-        """A bit of everything, none of it as Keelson would make it."""
+        """A cluster that uses many settings, none as Keelson would set them."""
         account, eks = self.account, self.eks
         root = {"AWS": f"arn:aws:iam::{account.id}:root"}
         admins, viewers = account.role("admins", root), account.role("viewers", root)
@@ -178,7 +178,7 @@ class Others:
         )
 
     def small(self, name: str = "small") -> str:
-        """One of each kind that can be taken over."""
+        """A cluster with one resource of each kind that can be adopted."""
         pods = {"Service": "pods.eks.amazonaws.com"}
         dns = self.account.role("dns", pods)
         self.cluster(name, accessConfig={"authenticationMode": "API"}, bootstrapSelfManagedAddons=False)
@@ -195,7 +195,7 @@ class Others:
         return name
 
     def private(self) -> str:
-        """An IPv6 cluster whose endpoint is private only, without an OIDC provider."""
+        """An IPv6 cluster with only a private endpoint and without an OIDC provider."""
         return self.cluster(
             "private-six",
             network={"endpointPublicAccess": False, "endpointPrivateAccess": True},
@@ -205,36 +205,36 @@ class Others:
 
 
 def picture(account: Account, without_ours: bool = False) -> dict:
-    """Everything that AWS tells of the account's clusters, roles and network, tags included, as comparable text."""
+    """Everything that AWS returns about the account's clusters, roles and network, tags included, as comparable text."""
     eks, iam, ec2 = account.eks, account.iam, account.ec2
-    seen: dict = {}
+    found: dict = {}
     for name in eks.list_clusters()["clusters"]:
         of = {"clusterName": name}
-        seen[f"cluster {name}"] = eks.describe_cluster(name=name)["cluster"]
+        found[f"cluster {name}"] = eks.describe_cluster(name=name)["cluster"]
         for addon in eks.list_addons(**of)["addons"]:
-            seen[f"{name} add-on {addon}"] = eks.describe_addon(addonName=addon, **of)["addon"]
+            found[f"{name} add-on {addon}"] = eks.describe_addon(addonName=addon, **of)["addon"]
         for group in eks.list_nodegroups(**of)["nodegroups"]:
             described = eks.describe_nodegroup(nodegroupName=group, **of)["nodegroup"]
-            seen[f"{name} node group {group}"] = described
-        mode = seen[f"cluster {name}"]["accessConfig"]["authenticationMode"]
+            found[f"{name} node group {group}"] = described
+        mode = found[f"cluster {name}"]["accessConfig"]["authenticationMode"]
         entries = [] if mode == "CONFIG_MAP" else eks.list_access_entries(**of)["accessEntries"]
         for principal in entries:
             entry = eks.describe_access_entry(principalArn=principal, **of)["accessEntry"]
             policies = eks.list_associated_access_policies(principalArn=principal, **of)
-            seen[f"{name} entry {principal}"] = [entry, policies["associatedAccessPolicies"]]
+            found[f"{name} entry {principal}"] = [entry, policies["associatedAccessPolicies"]]
         for one in eks.list_pod_identity_associations(**of)["associations"]:
             described = eks.describe_pod_identity_association(
                 associationId=one["associationId"], **of
             )
-            seen[f"{name} pod identity {one['associationId']}"] = described["association"]
+            found[f"{name} pod identity {one['associationId']}"] = described["association"]
     for provider in iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]:
         arn = provider["Arn"]
-        seen[arn] = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
-    seen["roles"] = account.roles()
+        found[arn] = iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+    found["roles"] = account.roles()
     for page in ec2.get_paginator("describe_tags").paginate():
         for tag in page["Tags"]:
-            seen.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
-    text = json.loads(json.dumps(seen, default=str, sort_keys=True))
+            found.setdefault(tag["ResourceId"], {})[tag["Key"]] = tag["Value"]
+    text = json.loads(json.dumps(found, default=str, sort_keys=True))
     for value in text.values():
         if isinstance(value, dict):
             value.pop("ResponseMetadata", None)
@@ -243,8 +243,8 @@ def picture(account: Account, without_ours: bool = False) -> dict:
 
 def without_tags_of_ours(value: object) -> object:
     if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if not k.startswith(OURS)}
-        return {key: without_tags_of_ours(item) for key, item in kept.items()}
+        remaining = {k: v for k, v in value.items() if not k.startswith(OURS)}
+        return {key: without_tags_of_ours(item) for key, item in remaining.items()}
     if isinstance(value, list):
         ours = [i for i in value if isinstance(i, dict) and str(i.get("Key", "")).startswith(OURS)]
         return [without_tags_of_ours(item) for item in value if item not in ours]
@@ -252,7 +252,7 @@ def without_tags_of_ours(value: object) -> object:
 
 
 def assert_released(account: Account, before: dict, cluster: str) -> None:
-    """All is as it was, but for the tag that names the EksCluster (`namespace/name`) that retained it."""
+    """Everything is as before, except for the tag with the EksCluster (`namespace/name`) that retained it."""
     now = picture(account)
     assert without_tags_of_ours(now) == before
     assert set(tags_of_ours(now)) == {("keelson.dev/cluster", cluster)}
@@ -273,14 +273,14 @@ def tags_of_ours(value: object) -> Iterator[tuple[str, str]]:
 
 
 def rests(on: Stage, account: Account, looks: int = 8) -> None:
-    """The operator looks at the cluster that many times, and writes nothing."""
+    """The operator observes the cluster that many times and writes nothing."""
     since = on.mark()
 
     def looked() -> bool:
         calls = on.calls(since, account.id)
         return sum(call["action"] == "DescribeCluster" for call in calls) >= looks
 
-    until(looked, 60, f"{looks} looks")
+    until(looked, 60, f"{looks} observations")
     assert actions(on.writes(since, account.id)) == []
 
 
@@ -288,7 +288,7 @@ def rests(on: Stage, account: Account, looks: int = 8) -> None:
 
 
 def keelson(on: Stage, account: Account, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A verb with that account's credentials."""
+    """Runs a command with that account's credentials."""
     env = {**on.aws.env(), "AWS_ACCESS_KEY_ID": account.id, "PATH": "/usr/bin:/bin"}
     return subprocess.run(
         [str(keelson_binary()), *arguments],
@@ -301,7 +301,7 @@ def keelson(on: Stage, account: Account, *arguments: str) -> subprocess.Complete
 
 
 def adopting(account: Account, **adoption: object) -> dict:
-    """An AwsAccount that allows to adopt what is in it."""
+    """An AwsAccount that allows adoption."""
     return aws_account(f"account-{account.id}", account.id, adoption={"policy": "Allow", **adoption})
 
 
@@ -311,18 +311,18 @@ def reference(account: Account) -> dict:
 
 
 def imported(on: Stage, account: Account, *arguments: str) -> list[dict]:
-    """The objects that `keelson import` writes for the account's clusters, and the AwsAccount that lets them be adopted."""
+    """Applies an AwsAccount that allows adoption. Returns the objects that `keelson import` writes for the account's clusters."""
     on.apply(adopting(account))
     placed = ("--namespace=default", f"--account-ref={reference(account)['name']}")
-    done = keelson(on, account, "import", f"--region={REGION}", *placed, *arguments)
-    assert done.returncode == 0, done.stderr
-    return [item for item in yaml.safe_load_all(done.stdout) if item]
+    result = keelson(on, account, "import", f"--region={REGION}", *placed, *arguments)
+    assert result.returncode == 0, result.stderr
+    return [item for item in yaml.safe_load_all(result.stdout) if item]
 
 
 def live_plan(on: Stage, account: Account, directory: Path, items: list[dict]) -> str:
-    """What `keelson plan --live` says of the objects."""
+    """The output of `keelson plan --live` for the objects."""
     path = directory / "manifest.yaml"
     path.write_text(yaml.safe_dump_all(items))
-    done = keelson(on, account, "plan", "-f", str(path), "--live")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    result = keelson(on, account, "plan", "-f", str(path), "--live")
+    assert result.returncode == 0, result.stderr
+    return result.stdout

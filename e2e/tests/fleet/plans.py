@@ -1,4 +1,4 @@
-"""`status.plan` against the call log: which step of a plan each write belongs to."""
+"""Compares `status.plan` with the call log: which plan step each write belongs to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 
 from .account import RESOURCE, Account
 
-# The write that makes a thing, by the kind of its key in the graph.
+# The kind of resource that each write creates, as in the resource keys of the graph.
 MAKES = {
     "CreateVpc": "vpc",
     "CreateSubnet": "subnet",
@@ -28,7 +28,7 @@ MAKES = {
     "CreatePodIdentityAssociation": "podIdentity",
     "CreateFargateProfile": "fargateProfile",
 }
-# Of the cluster itself, whatever else the call names.
+# Writes to the cluster itself, whatever else the call names.
 OF_CLUSTER = {"UpdateClusterConfig", "UpdateClusterVersion", "AssociateEncryptionConfig", "DeleteCluster"}
 
 
@@ -48,7 +48,7 @@ def kinds_made(writes: list[dict]) -> Counter[str]:
 
 
 def keys_written(account: Account, writes: list[dict]) -> set[str]:
-    """The keys in the graph that the writes were to. One that nothing tells the key of stands for itself."""
+    """The resource keys that the writes changed. A write whose key is unknown stands for itself."""
     by_id = {i: tags[RESOURCE] for i, tags in account.tagged().items()}
     by_id |= {name: tags[RESOURCE] for name, tags in account.roles().items() if RESOURCE in tags}
     return {_key(write, by_id) for write in writes}

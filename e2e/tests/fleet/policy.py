@@ -1,4 +1,4 @@
-"""The operator's IAM policies under deploy/: several, as IAM takes no larger one."""
+"""The operator's IAM policies under deploy/: several, as IAM limits the size of one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from keelson_harness.places import CHECKOUT
 
 DEPLOY = CHECKOUT / "deploy"
 POLICIES = tuple(sorted(DEPLOY.glob("iam-policy*.json")))
-# Attached only while clusters of others are taken over.
+# Attached only while existing clusters are adopted.
 ADOPTION = DEPLOY / "iam-policy-adoption.json"
-# On every role that the operator creates.
+# The permissions boundary of every role that the operator creates.
 BOUNDARY = DEPLOY / "iam-boundary.json"
-# Of the organization: for its accounts, not for the operator.
+# A service control policy: for the accounts of the organization, not for the operator.
 TAG_PROTECTION = DEPLOY / "scp-protect-tags.json"
-# Statements of what AWS checks when it acts for the operator: never called by name.
+# Statements for actions that AWS checks on the operator's behalf: the operator never calls them itself.
 CHECKED_BY_AWS = "CheckedByAws"
 
 
@@ -32,11 +32,11 @@ def actions(statement: dict) -> set[str]:
 
 
 def permission(action: str) -> str:
-    """What IAM asks for: of SQS's batches, that of the single call."""
+    """The IAM permission of an action: SQS batch actions need that of the single action."""
     return action.removesuffix("Batch") if action.startswith("sqs:") else action
 
 
 def allowed() -> set[str]:
-    """All that the operator itself may call."""
+    """All actions that the operator itself may call."""
     own = (s for s in STATEMENTS if not s["Sid"].startswith(CHECKED_BY_AWS))
     return {action for statement in own for action in actions(statement)}

@@ -1,8 +1,8 @@
-"""What IAM decides about a request, from policy documents alone. Pure.
+"""Evaluates IAM policies offline. Pure.
 
-Follows IAM's evaluation logic within one account: an explicit Deny beats every Allow, and what nothing allows is denied; a
-permissions boundary must allow it as well. It knows the elements and operators that the policies under deploy/ use, and refuses to
-evaluate any other, so that a policy with something new in it fails here rather than passing by chance.
+Follows IAM's evaluation logic within one account: an explicit Deny overrides every Allow, and the default is deny; a
+permissions boundary must allow the request as well. It supports the elements and operators that the policies under deploy/ use and
+fails on any other, so that a policy with a new element fails here instead of passing by chance.
 
 Written for these tests, as nothing on PyPI does this: moto evaluates actions and resources and ignores conditions, policyuniverse
 and policy_sentry read policies without evaluating them, and principalmapper, which does, has had no release since 2022.
@@ -28,16 +28,16 @@ ARN_PARTS = 6
 
 
 class UnknownElement(ValueError):
-    """Something in a policy that is not evaluated here."""
+    """A policy element that this evaluator does not support."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One check of IAM's: an action on one resource. A call with several resources is several checks."""
+    """One IAM check: an action on one resource. A call with several resources is several checks."""
 
     action: str
     resource: str = "*"
-    # Condition keys and values, beside those of tags.
+    # Condition keys and values, except those of tags.
     context: Mapping[str, str | list[str]] = field(default_factory=dict)
     request_tags: Mapping[str, str] = field(default_factory=dict)
     resource_tags: Mapping[str, str] = field(default_factory=dict)
@@ -45,12 +45,12 @@ class Request:
     def keys(self) -> dict[str, list[str]]:
         """All condition keys of the request, in lower case as IAM compares them, with their values.
 
-        So `aws:ResourceTag/owner` is of a tag `Owner` too. The keys in `aws:TagKeys` are values: how they are compared is up to the operator,
-        and StringEquals and StringLike tell upper from lower case. Of two tags that differ in case only, AWS does not say which counts.
+        `aws:ResourceTag/owner` therefore also matches a tag `Owner`. The keys in `aws:TagKeys` are values: the condition operator decides how
+        they are compared, and StringEquals and StringLike are case-sensitive. AWS does not say which of two tags that differ only in case counts.
         """
         for tags in (self.request_tags, self.resource_tags):
             if len({key.lower() for key in tags}) < len(tags):
-                raise ValueError(f"tags that differ in case only: {', '.join(sorted(tags))}")
+                raise ValueError(f"tags that differ only in case: {', '.join(sorted(tags))}")
         keys = {key.lower(): [value] if isinstance(value, str) else list(value) for key, value in self.context.items()}
         service = self.action.partition(":")[0]
         for key, value in self.request_tags.items():
@@ -66,12 +66,12 @@ class Request:
 @dataclass(frozen=True)
 class Decision:
     allowed: bool
-    # Sids of the statements that decided it; none: nothing allows it.
+    # Sids of the deciding statements; empty: nothing allows it.
     by: tuple[str, ...] = ()
 
 
 def decide(request: Request, statements: Iterable[dict], boundary: Iterable[dict] | None = None) -> Decision:
-    """IAM's decision by the statements of all policies of a principal."""
+    """IAM's decision, given the statements of all policies of a principal."""
     matching = [s for s in statements if matches(s, request)]
     denials = [s for s in matching if s["Effect"] == "Deny"]
     if denials:
@@ -86,7 +86,7 @@ def sids(statements: Iterable[dict]) -> tuple[str, ...]:
 
 
 def matches(statement: dict, request: Request) -> bool:
-    """Whether a statement speaks about a request."""
+    """Whether a statement applies to a request."""
     if unknown := set(statement) - ELEMENTS:
         raise UnknownElement(f"{statement.get('Sid')}: {', '.join(sorted(unknown))}")
     if "NotAction" in statement:
@@ -102,7 +102,7 @@ def matches(statement: dict, request: Request) -> bool:
 
 
 def holds(operator: str, wanted: Mapping[str, object], keys: Mapping[str, list[str]]) -> bool:
-    """Whether a condition holds for every key that it names."""
+    """Whether a condition is true for every key that it names."""
     return all(holds_for(operator, keys.get(key.lower()), texts(values), keys) for key, values in wanted.items())
 
 
@@ -133,7 +133,7 @@ def holds_for(operator: str, values: list[str] | None, wanted: list[str], keys: 
 
 
 def fill(text: str, keys: Mapping[str, list[str]]) -> str | None:
-    """A value with its policy variables; None when the request lacks one: then nothing equals it."""
+    """A value with its policy variables replaced; None when the request lacks one: then nothing equals it."""
     for name in VARIABLE.findall(text):
         if (found := keys.get(name.lower())) is None:
             return None
@@ -146,13 +146,13 @@ def texts(value: object) -> list[str]:
 
 
 def like(value: str, pattern: str) -> bool:
-    """IAM's wildcards: `*` is any text, slashes and colons too, and `?` one character."""
+    """IAM's wildcards: `*` matches any text, including slashes and colons, and `?` one character."""
     expression = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in pattern)
     return re.fullmatch(expression, value, re.DOTALL) is not None
 
 
 def arn_like(value: str, pattern: str) -> bool:
-    """As `like`, but part by part: a wildcard does not reach over a colon of an ARN."""
+    """As `like`, but part by part: a wildcard does not match across a colon of an ARN."""
     values, patterns = value.split(":", ARN_PARTS - 1), pattern.split(":", ARN_PARTS - 1)
     return len(values) == len(patterns) and all(map(like, values, patterns))
 

@@ -1,4 +1,4 @@
-"""A management cluster that is lost and comes back: what is left of the objects, and what an operator has to go by then."""
+"""Loss and restore of a management cluster: the objects and ConfigMaps that are left for the operator."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def installation(on: Stage) -> str:
 
 
 def lose(on: Stage, *items: dict) -> list[str]:
-    """The management cluster is gone with its objects, and nothing is done in AWS. Returns their UIDs."""
+    """Loses the management cluster's objects without any action in AWS. Returns their UIDs."""
     uids = [uid_of(on, item) for item in items]
     on.forget(*items)
     for item in items:
@@ -37,12 +37,12 @@ def lose(on: Stage, *items: dict) -> list[str]:
 
 
 def from_git(on: Stage, *items: dict) -> None:
-    """Applied anew: no status, no finalizer, another UID."""
+    """Applies the objects again: no status, no finalizer, another UID."""
     on.apply(*items)
 
 
 def from_velero(on: Stage, backup: list[dict], with_status: bool = False) -> None:
-    """As Velero restores: what the server made of an object is stripped, and its status, unless that was asked for."""
+    """Restores as Velero does: without the server's metadata fields, and without status unless requested."""
     for found in copy.deepcopy(backup):
         status = found.pop("status", {})
         for field in ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields"):
@@ -59,14 +59,14 @@ def backup_of(on: Stage, *items: dict) -> list[dict]:
 
 
 def forget_config(on: Stage, *names: str) -> None:
-    """ConfigMaps of the operator, and its Lease, are lost."""
+    """Loses the operator's ConfigMaps and its Lease."""
     for name in names or KEPT:
         on.api.delete("v1", "ConfigMap", name, NAMESPACE)
     on.api.delete("coordination.k8s.io/v1", "Lease", "keelson", NAMESPACE)
 
 
 def owners(account: Account) -> dict[str, dict[str, str]]:
-    """Tags of all that carries an owner's, by id."""
+    """Tags of all resources with an owner tag, by id."""
     found = dict(account.tagged())
     found.update({name: tags for name, tags in account.roles().items() if OWNER in tags})
     eks = account.eks
@@ -85,5 +85,5 @@ def owners(account: Account) -> dict[str, dict[str, str]]:
 
 
 def owned_by(account: Account, cluster: str) -> set[str]:
-    """The UIDs that are on what belongs to the EksCluster `namespace/name`."""
+    """The owner UIDs in the tags of the resources of the EksCluster `namespace/name`."""
     return {tags[OWNER] for tags in owners(account).values() if tags[CLUSTER] == cluster}

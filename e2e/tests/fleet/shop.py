@@ -1,4 +1,4 @@
-"""A small cluster in an account of its own, with a policy: what the tests of plans, approvals and drift play on."""
+"""A small cluster in its own account, with a change policy: for the tests of plans, approvals and drift."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .upgrading import current, reach
 APPROVE = "keelson.dev/approve"
 RELEASE = "keelson.dev/release-deletion"
 LOOK_NOW = "keelson.dev/reconcile-at"
-# What would be written after a look is written by then.
+# Time in which a write that follows an observation would have happened.
 A_MOMENT = 0.7
 ONE_ADDON = [{"name": "vpc-cni"}]
 _numbers = itertools.count(1)
 
 
 class Shop:
-    """A cluster in an account of its own, in a network of others; and perhaps a node group."""
+    """A cluster in its own account, in an existing network; optionally with a node group."""
 
     def __init__(self, on: Stage, nodes: bool = False, by_role: bool = True, **spec: object):
-        """by_role: for an operator of another account, which assumes a role in this one."""
+        """by_role: the operator runs in another account and assumes a role in this one."""
         self.on = on
         self.account: Account = on.account(fresh_account())
         self.name = f"shop-{next(_numbers)}"
@@ -43,7 +43,7 @@ class Shop:
         self.on.apply(*self.reference, *self.items)
 
     def make(self) -> None:
-        """As if it had been Automatic so far; its policy holds from now on."""
+        """Creates it under policy Automatic, then sets its own policy."""
         policy = self.cluster["spec"].get("changePolicy", "Automatic")
         automatic = {**self.cluster, "spec": {**self.cluster["spec"], "changePolicy": "Automatic"}}
         self.on.apply(*self.reference, automatic, *self.items[1:])
@@ -67,7 +67,7 @@ class Shop:
         return [call for call in self.on.writes(since, self.account.id) if call["status"] < 400]
 
     def asks(self, item: dict | None = None, other_than: str = "") -> dict:
-        """Waits until the object asks for an approval of a plan of its newest generation. The status."""
+        """Waits until the object waits for the approval of a plan of its newest generation. Returns its status."""
         item = item or self.cluster
 
         def asked() -> dict | None:
@@ -82,28 +82,28 @@ class Shop:
         try:
             return until(asked, 40, "WaitingForApproval")
         except AssertionError:
-            raise AssertionError(f"does not ask: {self.on.story(item)}") from None
+            raise AssertionError(f"does not ask for approval: {self.on.story(item)}") from None
 
     def approve(self, hash_: str, item: dict | None = None) -> None:
         annotation = {"metadata": {"annotations": {APPROVE: hash_}}}
         self.on.api.patch(*key_of(item or self.cluster)[:3], annotation)
 
     def nothing_is_written(self, since: int | None = None) -> None:
-        """Although all is looked at once more."""
+        """Asserts that another observation of all objects leads to no write."""
         self.look_again()
         assert actions(self.writes(since)) == []
 
     def look_again(self) -> None:
-        """All of its objects are compared with AWS, and what would follow has its time."""
+        """Triggers a reconcile of all its objects, and waits for writes that would follow."""
         mark = self.on.mark()
         for item in self.items:
             self.on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {LOOK_NOW: str(mark)}}})
-        until(lambda: self.on.calls(mark, self.account.id), 30, "a look")
+        until(lambda: self.on.calls(mark, self.account.id), 30, "an observation")
         time.sleep(A_MOMENT)
 
     def in_sync(self) -> bool:
         return all(current(self.found(item)) for item in self.items)
 
     def go_away(self) -> None:
-        """Without AWS's own time for it."""
+        """Without waiting for AWS."""
         self.on.forget(*reversed(self.items), *self.reference)

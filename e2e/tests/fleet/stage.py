@@ -1,4 +1,4 @@
-"""The stage of a test: a local cloud with the CRDs in it, operators on it, and what is seen from outside."""
+"""The environment of a test: a local cloud with the CRDs installed, operators, and what can be observed from outside."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from . import API, called
 from .account import Account
 from .manifests import key_of
 
-# As short as the emulator's states can be told apart.
+# The shortest durations at which the emulator's states are distinguishable.
 QUICK = Durations(1, 1, 1, 1, 0.5, 0.5)
-# The emulator's reads do not lag its writes unless a fault says so.
+# The emulator's reads do not lag its writes, unless a fault makes them.
 SETTLE = "--settle=1s"
 
 
 class Stage:
-    """A local cloud and the operators on it."""
+    """A local cloud and its operators."""
 
     def __init__(self, cloud: LocalCloud):
         self.cloud = cloud
@@ -45,16 +45,16 @@ class Stage:
         wait: bool = True,
         secrets_everywhere: bool = True,
     ) -> Controller:
-        """A replica that is the Pod `name` with the account's own credentials.
+        """Starts a replica as Pod `name` with the account's own credentials.
 
-        secrets_everywhere: as `deploy/secrets-cluster-wide` lets it; otherwise it reads Secrets where a RoleBinding lets it.
+        secrets_everywhere: may read all Secrets, as `deploy/secrets-cluster-wide` allows; otherwise only where a RoleBinding allows it.
         """
         if self._kubeconfig is None:
             self._kubeconfig = self.cloud.operator_account(secrets_everywhere)
         controller = self.cloud.operator(
             settle,
             *args,
-            # A test deletes more in an hour than anybody should: the guard has a test of its own.
+            # A test deletes more per hour than a user would: the deletion guard has its own test.
             env={
                 "AWS_ACCESS_KEY_ID": account,
                 "POD_NAME": name,
@@ -74,7 +74,7 @@ class Stage:
 
     @contextmanager
     def operator(self, *args: str, **options) -> Iterator[Controller]:
-        """An operator for a block: the next one finds the lease free."""
+        """Runs an operator for a block, and stops it so that the next one finds the lease free."""
         controller = self.start(*args, **options)
         try:
             yield controller
@@ -110,7 +110,7 @@ class Stage:
             raise AssertionError(f"no {wanted} in {timeout:.0f} s: {self.story(item)}") from None
 
     def story(self, item: dict) -> str:
-        """What an object says of itself, for a failed assertion."""
+        """The conditions and plan steps of an object, for a failed assertion."""
         found = self.api.find(*key_of(item)) or {}
         lines = [f"{item['kind']} {item['metadata']['name']}"]
         lines += [
@@ -126,14 +126,14 @@ class Stage:
             self.await_condition(item, timeout=timeout)
 
     def delete(self, *items: dict, timeout: float = 60) -> None:
-        """Deletes, and waits until the last finalizer is gone."""
+        """Deletes, and waits until the objects are gone."""
         for item in items:
             self.api.delete(*key_of(item))
         for item in items:
             self.api.wait_gone(*key_of(item), timeout)
 
     def forget(self, *items: dict) -> None:
-        """Takes objects away without their finalizers' work, so that a test that failed leaves none to the next."""
+        """Removes objects without running their finalizers, so that a failed test leaves none for the next."""
         for item in items:
             if self.api.find(*key_of(item)):
                 version, kind, name, namespace = key_of(item)
@@ -141,7 +141,7 @@ class Stage:
                 self.api.delete(*key_of(item))
 
     def events(self, item: dict) -> list[dict]:
-        """Of one object, by name: also after it is gone."""
+        """The events of one object, by name: also after it is deleted."""
         _, kind, name, namespace = key_of(item)
         return [
             event
@@ -155,7 +155,7 @@ class Stage:
         return Account(self.aws, account_id, region)
 
     def mark(self) -> int:
-        """A place in the call log."""
+        """The current position in the call log."""
         return self.aws.last_call()
 
     def calls(self, since: int = 0, account: str | None = None) -> list[dict]:
@@ -167,7 +167,7 @@ class Stage:
 
 @contextmanager
 def stage(crds: bool = True, **options) -> Iterator[Stage]:
-    """A stage on a cloud of its own. `options` are LocalCloud's; crds=False: the CRDs come another way."""
+    """An environment with its own cloud. `options` are LocalCloud's; crds=False: does not install the CRDs."""
     options.setdefault("durations", QUICK)
     with LocalCloud(**options) as cloud:
         if crds:
@@ -182,26 +182,26 @@ def stage(crds: bool = True, **options) -> Iterator[Stage]:
 
 
 def actions(calls: list[dict]) -> list[str]:
-    """`service:Action resource` of each, to read in a failed assertion."""
+    """`service:Action resource` of each, for failed assertions."""
     return [f"{c['service']}:{c['action']} {c['resource']}".strip() for c in calls]
 
 
 def until(holds: Callable[[], object], seconds: float = 30, what: str = "it") -> object:
-    """Polls what can only be asked: AWS, logs, processes."""
+    """Polls what cannot be watched: AWS, logs, processes."""
     deadline = time.monotonic() + seconds
     while True:
         found = holds()
         if found:
             return found
-        assert time.monotonic() < deadline, f"{what} did not come about in {seconds:.0f} s"
+        assert time.monotonic() < deadline, f"{what}: timed out after {seconds:.0f} s"
         time.sleep(0.05)
 
 
 def stays(holds: Callable[[], object], seconds: float, what: str = "it") -> None:
-    """Polls for that long what must hold all the time."""
+    """Polls for that long a condition that must hold all the time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        assert holds(), f"{what} did not stay for {seconds:.0f} s"
+        assert holds(), f"{what} did not hold for {seconds:.0f} s"
         time.sleep(0.2)
 
 

@@ -1,4 +1,4 @@
-"""A cluster that can be upgraded from 1.31 to 1.35 with all that there is on the way, and an eye on it while it goes."""
+"""A cluster that is upgraded from 1.31 to 1.35 with add-ons and node groups, and a sampler of its state meanwhile."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .manifests import account, cluster, key_of, node_group
 from .stage import Stage
 
 START, GOAL = "1.31", "1.35"
-# EKS allows a kubelet to be that much older than its control plane.
+# EKS allows a kubelet to be this many minors older than its control plane.
 SKEW = 3
-# The least that nodes can be in: what is upgraded is not the network.
+# The smallest network for nodes: these tests upgrade nothing in it.
 SMALL = {"network": {"vpc": {"zoneCount": 2, "nat": "None"}}, "oidcProvider": False}
 ADDONS = ("vpc-cni", "kube-proxy", "coredns", "eks-pod-identity-agent", "snapshot-controller")
-# Default for the first two minors and not to be had after them: the one that has to go before a step.
+# The default for the first two minors and unavailable after them: it must be updated before the next step.
 OLD_SNAPSHOT_CONTROLLER = "v8.2.0-eksbuild.1"
 
-# What the emulator offers as defaults, in the order in which it has to be asked for.
+# The updates to the emulator's default versions, in the required order.
 STEPS = [
     "UpdateClusterVersion 1.32",
     "UpdateAddon kube-proxy v1.32.6-eksbuild.12",
-    # It does not work with 1.33, so it goes before.
+    # It does not support 1.33, so it is updated before.
     "UpdateAddon snapshot-controller v8.3.0-eksbuild.1",
     "UpdateClusterVersion 1.33",
     "UpdateAddon kube-proxy v1.33.3-eksbuild.10",
@@ -38,7 +38,7 @@ STEPS = [
     "UpdateAddon coredns v1.12.4-eksbuild.1",
     # 1.31 would be four minors behind 1.35.
     "UpdateNodegroupVersion follower 1.34",
-    # A person has given it a new version of its own.
+    # A user has set its own version.
     "UpdateNodegroupVersion fixed 1.34",
     "UpdateClusterVersion 1.35",
     "UpdateAddon kube-proxy v1.35.0-eksbuild.2",
@@ -49,16 +49,16 @@ BEFORE_THE_EDIT = STEPS.index("UpdateNodegroupVersion fixed 1.34")
 
 
 def far_window() -> dict:
-    """A maintenance window that opens in half a year, whenever that is asked."""
+    """A maintenance window that opens in half a year from now."""
     month = (datetime.datetime.now(datetime.timezone.utc).month + 5) % 12 + 1
     return {"schedule": f"0 3 1 {month} *", "duration": "1h"}
 
 
 class Shop:
-    """Five add-ons and two node groups, one of which has a version of its own."""
+    """A cluster with five add-ons and two node groups, one of which has its own version."""
 
     def __init__(self, on: Stage, by_role: bool = False, version: str = START, **spec: object):
-        """by_role: for an operator of another account, which assumes a role in this one."""
+        """by_role: the operator runs in another account and assumes a role in this one."""
         self.on = on
         self.account: Account = on.account(fresh_account())
         on.aws.publish(
@@ -101,11 +101,11 @@ class Shop:
         self.edit(self.fixed, version="1.34")
 
     def go_away(self) -> None:
-        """Without AWS's own time for it: the next test has an account of its own."""
+        """Without waiting for AWS: the next test has its own account."""
         self.on.forget(*reversed(self.items), *self._reference)
         self.on.aws.forget(self.account.id)
 
-    # What is seen
+    # Observations
 
     def found(self, item: dict) -> dict:
         return self.on.api.get(*key_of(item))
@@ -118,12 +118,12 @@ class Shop:
         return ready.get("reason") == "UpgradeBlocked" and "fixed" in ready.get("message", "")
 
     def there(self) -> bool:
-        """The operator says so, and EKS says the same."""
+        """Whether both the operator and EKS report the target versions."""
         ready = all(current(self.found(item)) for item in self.items)
         return ready and self.versions() == {"cluster": GOAL, "follower": GOAL, "fixed": "1.34"}
 
     def go_on(self) -> bool:
-        """Has the person do what the block asks for, when it is there. Whether it is at the goal."""
+        """Edits the fixed group as a user would when it blocks the upgrade. Returns whether the target is reached."""
         if self.found(self.fixed)["spec"]["version"] == START and self.blocked_by_the_fixed_group():
             self.free_the_fixed_group()
         return self.there()
@@ -144,14 +144,14 @@ class Shop:
         }
 
     def writes(self, since: int) -> list[dict]:
-        """Those that AWS took; one that it refused changed nothing."""
+        """The writes that AWS accepted; a refused one changed nothing."""
         return [c for c in self.on.writes(since, self.account.id) if c["status"] < 400]
 
     def steps(self, since: int) -> list[str]:
         return [step(call) for call in self.writes(since)]
 
     def updates(self) -> list[dict]:
-        """Every update that EKS knows of, with `of`: the node group or add-on, empty for the cluster."""
+        """Every update in EKS, with `of`: the node group or add-on, empty for the cluster."""
         eks, found = self.account.eks, []
         owners = [{}]
         owners += [{"nodegroupName": n} for n in eks.list_nodegroups(clusterName=self.name)["nodegroups"]]
@@ -178,14 +178,14 @@ class Shop:
 
 
 def reach(on: Stage, theirs: Account, name: str) -> list[dict]:
-    """An AwsAccount for the operator's own credentials to act in that account."""
+    """An AwsAccount with a role through which the operator acts in that account."""
     operator = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     role = theirs.role("keelson", operator, "AdministratorAccess")
     return [account(name, theirs.id, roleArn=role)]
 
 
 def current(item: dict) -> bool:
-    """Ready, and not of an older spec."""
+    """Ready, for the current generation."""
     ready = conditions(item).get("Ready", {})
     generation = item["metadata"]["generation"]
     return ready.get("status") == "True" and ready.get("observedGeneration") == generation
@@ -198,12 +198,12 @@ def step(call: dict) -> str:
 
 
 def minor(version: str) -> int:
-    """Of `1.34` and of a kubelet's `v1.34.4-eks-ecaa3a6`."""
+    """The minor of `1.34` and of a kubelet's `v1.34.4-eks-ecaa3a6`."""
     return int(version.lstrip("v").split(".")[1])
 
 
 def breaches(seen: dict) -> list[str]:
-    """Kubelets that are newer than their control plane, or too old for it or for what it is being updated to."""
+    """Kubelets that are newer than their control plane, or too old for it or for its next version."""
     versions = [minor(seen["version"])]
     if seen["updatingTo"]:
         versions.append(minor(seen["updatingTo"]))
@@ -216,14 +216,14 @@ def breaches(seen: dict) -> list[str]:
 
 @dataclass
 class Eye:
-    """Sees, many times a second, what there is of a cluster and of its object, until it is shut."""
+    """Samples a cluster in AWS and its object many times a second, until it is closed."""
 
     shop: Shop
     breaches: list[str] = field(default_factory=list)
-    # Every status of the EksCluster that differs from the one before, with what kubectl shows.
+    # Every status of the EksCluster that differs from the one before, and its kubectl columns.
     seen: list[dict] = field(default_factory=list)
     columns: list[tuple[str, str]] = field(default_factory=list)
-    # Numbers of nodes by node group, minor and cordoned, wherever that changed.
+    # Node counts by node group, minor and cordon state, whenever they changed.
     nodes: list[dict] = field(default_factory=list)
 
     def __enter__(self) -> Eye:
@@ -261,10 +261,10 @@ class Eye:
             if not self.columns or self.columns[-1] != shown:
                 self.columns.append(shown)
 
-    # What was seen
+    # Results
 
     def conditions(self, kind: str) -> list[dict]:
-        """Every one of that type, as it changed."""
+        """Every distinct condition of that type, in order."""
         found: list[dict] = []
         for status in self.seen:
             for entry in status.get("conditions", []):
@@ -276,7 +276,7 @@ class Eye:
         return [status["upgrade"] for status in self.seen if status.get("upgrade")]
 
     def each(self, name: str) -> list:
-        """The values of one field of status.upgrade, without repetition."""
+        """The successive values of one field of status.upgrade."""
         found: list = []
         for upgrade in self.upgrades():
             value = upgrade.get(name)
@@ -286,7 +286,7 @@ class Eye:
 
 
 def arrive(shop: Shop, timeout: float = 240) -> None:
-    """Waits until it is at the goal; frees the fixed group on the way."""
+    """Waits until the target is reached; unblocks the fixed group on the way."""
     deadline = time.monotonic() + timeout
     while not shop.go_on():
         late = time.monotonic() > deadline

@@ -1,4 +1,4 @@
-"""Small clusters whose upgrade something stands in the way of; `test_upgrade_gates.py` plays and judges them, all at once."""
+"""Small clusters whose upgrade is blocked or held by a gate; `test_upgrade_gates.py` runs them concurrently and checks the results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keelson_harness.kubeapi import conditions
 
 @dataclass(frozen=True)
 class Gate:
-    """`first` is done to the account before the cluster is made, `before` when it is there; then the edit to `to` is made."""
+    """`first` runs before the cluster is created, `before` when it exists; then its version is set to `to`."""
 
     name: str
     upgrade: dict = field(default_factory=dict)
@@ -25,18 +25,18 @@ class Gate:
     to: str = "1.34"
     addons: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
-    first: Callable[[Played], None] = lambda _: None
-    before: Callable[[Played], None] = lambda _: None
-    # In subnets of sixteen addresses that somebody else made, instead of a network of its own.
+    first: Callable[[GateScenario], None] = lambda _: None
+    before: Callable[[GateScenario], None] = lambda _: None
+    # In existing subnets of sixteen addresses, instead of a network that Keelson creates.
     small_subnets: bool = False
-    # What is edited beside the version.
+    # Spec fields that are edited together with the version.
     also: Callable[[], dict] = dict
-    # Rules of the emulator's faults: match beside the account, then.
+    # Fault rules of the emulator: (match within the account, effect).
     faults: tuple[tuple[dict, dict], ...] = ()
 
 
-class Played:
-    """A gate on the stage."""
+class GateScenario:
+    """The cluster of a gate in the test environment."""
 
     def __init__(self, on: Stage, gate: Gate):
         self.on, self.gate = on, gate
@@ -60,20 +60,20 @@ class Played:
         return node_group(self.name, f"{self.name}-{name}", nodeGroupName=name, scaling=scaling)
 
     def edit(self, **spec: object) -> None:
-        """Merged into the cluster's spec; the version of the gate when nothing is named."""
+        """Merges `spec` into the cluster's spec; without arguments, the gate's version."""
         self.mark = self.on.mark()
         version, kind, name, namespace = key_of(self.cluster)
         wanted = spec or {"version": self.gate.to, **self.gate.also()}
         self.on.api.patch(version, kind, name, {"spec": wanted}, namespace)
 
-    def look_now(self, item: dict | None = None) -> None:
-        """As a person does who has put something right."""
+    def reconcile_now(self, item: dict | None = None) -> None:
+        """Requests a reconcile, as a user does after fixing something."""
         version, kind, name, namespace = key_of(item or self.cluster)
-        asked = {"keelson.dev/reconcile-at": datetime.datetime.now().isoformat()}
-        patch = {"metadata": {"annotations": asked}}
+        annotations = {"keelson.dev/reconcile-at": datetime.datetime.now().isoformat()}
+        patch = {"metadata": {"annotations": annotations}}
         self.on.api.patch(version, kind, name, patch, namespace)
 
-    # What is seen
+    # Observations
 
     def found(self, item: dict | None = None) -> dict:
         return self.on.api.get(*key_of(item or self.cluster))
@@ -85,7 +85,7 @@ class Played:
         return self.found()["status"].get("upgrade", {})
 
     def verdict(self, check: str) -> tuple[str, str]:
-        """Of the last preflight: verdict and message."""
+        """Verdict and message of a check of the last preflight."""
         for entry in self.upgrade().get("preflight", []):
             if entry["check"] == check:
                 return entry["verdict"], entry.get("message", "")
@@ -95,31 +95,31 @@ class Played:
         return self.account.eks.describe_cluster(name=self.name)["cluster"]["version"]
 
     def calls(self) -> list[dict]:
-        """Writes since the edit, also those that AWS refused."""
+        """Writes since the edit, including those that AWS refused."""
         return self.on.writes(self.mark, self.account.id)
 
     def steps(self) -> list[str]:
         return [step(call) for call in self.calls() if call["status"] < 400]
 
-    def blocked(self, *named: str, item: dict | None = None) -> dict:
-        """Waits until a person is called; the message names all that they need. Returns the Ready condition."""
-        it = item or self.cluster
-        self.on.await_condition(it, "Stalled", timeout=40)
-        # What the workload cluster says of it is read after that.
+    def blocked(self, *expected: str, item: dict | None = None) -> dict:
+        """Waits until it is Stalled and the message contains all of `named`. Returns the Ready condition."""
+        waiting = item or self.cluster
+        self.on.await_condition(waiting, "Stalled", timeout=40)
+        # The state of the workload cluster is read after that.
         deadline = time.monotonic() + 15
-        while (ready := self.conditions(it)["Ready"]) and not all(t in ready["message"] for t in named):
-            assert time.monotonic() < deadline, f"{named} not all in: {ready['message']}"
+        while (ready := self.conditions(waiting)["Ready"]) and not all(t in ready["message"] for t in expected):
+            assert time.monotonic() < deadline, f"{expected} not all in: {ready['message']}"
             time.sleep(0.2)
         assert ready["status"] == "False", ready
         return ready
 
     def messages(self) -> str:
-        """All that the conditions of the cluster say."""
+        """The messages of all conditions of the cluster."""
         return "\n".join(c.get("message", "") for c in self.conditions().values())
 
     def insight(self, name: str, status: str, **more: str) -> None:
-        """What EKS says of the cluster's readiness for its next minor."""
+        """Adds an EKS upgrade insight about the cluster."""
         insight = {"name": name, "insightStatus": {"status": status, "reason": f"{name} says so"}}
-        where = {"account": self.account.id, "region": REGION, "cluster": self.name}
-        body = {**where, "insights": [{**insight, **more}]}
+        target = {"account": self.account.id, "region": REGION, "cluster": self.name}
+        body = {**target, "insights": [{**insight, **more}]}
         self.on.aws.control("POST", "insights", json=body)

@@ -1,4 +1,4 @@
-"""What `flux bootstrap` would commit for a cluster, and what of an object is still ours."""
+"""What `flux bootstrap` would commit for a cluster, and which fields of an object Keelson still owns."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from keelson_harness.kubeapi import documents
 from keelson_harness.places import CHECKOUT
 
 FLUX = "flux-system"
-OURS = "keelson"
+FIELD_MANAGER = "keelson"
 NEWER, OLDER = "v2.9.5", "v2.7.5"
 SOURCE = ("source.toolkit.fluxcd.io/v1", "GitRepository")
 KUSTOMIZATION = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization")
-PRUNE = "kustomize.toolkit.fluxcd.io/prune"
-ADOPTED = "kustomize.toolkit.fluxcd.io/name"
-# What stays ours of what Git has adopted: that nothing is wiped out when its file leaves Git.
-KEPT = {f"metadata.annotations.{PRUNE}", "spec.deletionPolicy"}
+PRUNE_ANNOTATION = "kustomize.toolkit.fluxcd.io/prune"
+ADOPTION_LABEL = "kustomize.toolkit.fluxcd.io/name"
+# The fields that Keelson keeps of objects that Git has adopted: they prevent deletion when the file leaves Git.
+RETAINED_FIELDS = {f"metadata.annotations.{PRUNE_ANNOTATION}", "spec.deletionPolicy"}
 
 
 def components(version: str = NEWER) -> list[dict]:
-    """gotk-components.yaml: the agent itself, as the Flux authors ship it and without a word of ours."""
+    """gotk-components.yaml: the agent as the Flux authors ship it, without Keelson's changes."""
     folder = CHECKOUT / "deploy" / "flux" / version
     return [item for path in sorted(folder.glob("*.yaml")) for item in documents(path)]
 
@@ -52,8 +52,8 @@ def sync(url: str, path: str) -> list[dict]:
     return [source, root]
 
 
-def files(path: str, agent: list[dict], synced: list[dict]) -> dict[str, str]:
-    """As they lie in the repository."""
+def repository_files(path: str, agent: list[dict], synced: list[dict]) -> dict[str, str]:
+    """The files as they are in the repository."""
     resources = {"gotk-components.yaml": agent, "gotk-sync.yaml": synced}
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -65,16 +65,16 @@ def files(path: str, agent: list[dict], synced: list[dict]) -> dict[str, str]:
     return {f"{path}/{FLUX}/{name}": text for name, text in texts.items()}
 
 
-def place(item: dict) -> tuple[str, str, str, str | None]:
+def object_key(item: dict) -> tuple[str, str, str, str | None]:
     meta = item["metadata"]
     return item["apiVersion"], item["kind"], meta["name"], meta.get("namespace")
 
 
-def ours(item: dict) -> set[str]:
-    """The fields that are ours by managedFields, as dotted paths."""
+def owned_fields(item: dict) -> set[str]:
+    """The fields that Keelson owns according to managedFields, as dotted paths."""
     found: set[str] = set()
     for entry in item["metadata"].get("managedFields", []):
-        if entry["manager"] == OURS:
+        if entry["manager"] == FIELD_MANAGER:
             found |= _leaves(entry["fieldsV1"])
     return found
 
@@ -84,6 +84,6 @@ def _leaves(fields: dict, path: tuple[str, ...] = ()) -> set[str]:
     for key, below in fields.items():
         if key == ".":
             continue
-        here = (*path, key.removeprefix("f:"))
-        found |= _leaves(below, here) if below else {".".join(here)}
+        key_path = (*path, key.removeprefix("f:"))
+        found |= _leaves(below, key_path) if below else {".".join(key_path)}
     return found

@@ -1,8 +1,8 @@
-"""Kills the operator while the workload cluster's API server takes one of its writes: nobody hears the answer.
+"""Kills the operator while the workload cluster's API server handles one of its writes: nobody receives the response.
 
-An admission webhook sees every write before it is stored. The operator is stopped there, and killed when the write is
-stored: had its connection gone before, the API server would have given it up. Only those writes count that change
-something: an operator that starts anew applies all it finds, and what is as it should be stays so.
+An admission webhook sees every write before it is stored. There the operator is stopped (SIGSTOP), and killed once the write
+is stored: with its connection closed earlier, the API server would have aborted the write. Only writes that change something
+count: a restarted operator applies everything again, and objects that match stay unchanged.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from fleet.stage import Stage
 
-from . import OURS
+from . import FIELD_MANAGER
 
 HOOK = ("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "killer")
-# Until what was let through is stored.
-STORED = 0.05
+# Seconds until an admitted write is stored.
+SECONDS_UNTIL_STORED = 0.05
 RULES = {
     "": ["namespaces", "resourcequotas", "serviceaccounts", "services", "secrets", "configmaps"],
     "apps": ["deployments"],
@@ -50,19 +50,19 @@ class Killer:
         with self._lock:
             self._pid = pid
 
-    def hear(self, request: dict) -> None:
-        if request.get("options", {}).get("fieldManager") != OURS or not changes(request):
+    def intercept(self, request: dict) -> None:
+        if request.get("options", {}).get("fieldManager") != FIELD_MANAGER or not changes(request):
             return
         with self._lock:
             if self._pid is None:
                 return
             os.kill(self._pid, signal.SIGSTOP)
-            threading.Timer(STORED, os.kill, (self._pid, signal.SIGKILL)).start()
+            threading.Timer(SECONDS_UNTIL_STORED, os.kill, (self._pid, signal.SIGKILL)).start()
             self._pid = None
             self.points.append(f"{request['operation']} {request['kind']['kind']} {request['name']}")
 
     def run(self, on: Stage, done: Callable[[], bool], timeout: float = 90) -> list[str]:
-        """Operators until `done`, each killed at its first write that changes something."""
+        """Runs operators until `done`, each killed at its first write that changes something."""
         before = len(self.points)
         deadline = time.monotonic() + timeout
         while not done():
@@ -80,11 +80,11 @@ class Killer:
 
 
 def changes(request: dict) -> bool:
-    return told(request.get("oldObject")) != told(request.get("object"))
+    return comparable(request.get("oldObject")) != comparable(request.get("object"))
 
 
-def told(item: dict | None) -> dict:
-    """An object without what any write changes."""
+def comparable(item: dict | None) -> dict:
+    """An object without the fields that every write changes."""
     item = json.loads(json.dumps(item or {}))
     meta = item.get("metadata", {})
     meta.pop("resourceVersion", None)
@@ -95,7 +95,7 @@ def told(item: dict | None) -> dict:
 
 @contextmanager
 def killer(on: Stage) -> Iterator[Killer]:
-    """Installed in the workload cluster for a block."""
+    """Installs the webhook in the workload cluster for a block."""
     plane = on.cloud.workload
     found = Killer()
 
@@ -106,7 +106,7 @@ def killer(on: Stage) -> Iterator[Killer]:
             review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             request = review["request"]
             with contextlib.suppress(ProcessLookupError):
-                found.hear(request)
+                found.intercept(request)
             answer = {
                 "apiVersion": review["apiVersion"],
                 "kind": review["kind"],
@@ -120,7 +120,7 @@ def killer(on: Stage) -> Iterator[Killer]:
             self.wfile.write(body)
 
         def log_message(self, *_args: object) -> None:
-            """What is worth knowing is in `points`."""
+            """Nothing: `points` has what matters."""
 
     pair = plane.authority.serving("killer", ())
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

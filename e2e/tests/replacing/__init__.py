@@ -1,4 +1,4 @@
-"""One version of Keelson in place of another, over the same objects: what the older one left, and what the newer one may not touch."""
+"""An upgrade of Keelson over the same objects: the state that the older version left, and what the newer one must not change."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from keelson_harness.kubeapi import ApiError, KubeApi
 from keelson_harness.recording import Recording
 
-# What the version before left: `python -m replacing.record` writes it.
+# The state that the previous version left: written by `python -m replacing.record`.
 BEFORE = Recording(Path(__file__).parent / "before")
-# What others write all the time.
-LEFT_OUT = ("status",)
-OURS = "keelson"
+# Fields that others write all the time.
+IGNORED_FIELDS = ("status",)
+FIELD_MANAGER_PREFIX = "keelson"
 
 
 def kinds(api: KubeApi) -> Iterator[tuple[str, str]]:
-    """Every kind that can be listed, at the versions that the server prefers."""
+    """Every kind that can be listed, in the server's preferred versions."""
     groups = api.request("GET", "/apis").json()["groups"]
     versions = ["v1", *(group["preferredVersion"]["groupVersion"] for group in groups)]
     for version in versions:
@@ -26,36 +26,36 @@ def kinds(api: KubeApi) -> Iterator[tuple[str, str]]:
                 yield version, found["kind"]
 
 
-def is_ours(item: dict) -> bool:
+def is_written_by_keelson(item: dict) -> bool:
     managers = [entry["manager"] for entry in item["metadata"].get("managedFields", [])]
-    return any(manager.startswith(OURS) for manager in managers)
+    return any(manager.startswith(FIELD_MANAGER_PREFIX) for manager in managers)
 
 
 def content(item: dict) -> dict:
-    """All of an object that a person or an operator writes. What we own of it counts, with when we wrote it."""
+    """The fields of an object that a user or an operator writes. Includes Keelson's managedFields with their times."""
     metadata = {key: value for key, value in item["metadata"].items() if key not in ("resourceVersion", "managedFields")}
     written = [entry for entry in item["metadata"].get("managedFields", []) if not entry.get("subresource")]
-    metadata["managedFields"] = [entry for entry in written if entry["manager"].startswith(OURS)]
-    return {**{key: value for key, value in item.items() if key not in LEFT_OUT}, "metadata": metadata}
+    metadata["managedFields"] = [entry for entry in written if entry["manager"].startswith(FIELD_MANAGER_PREFIX)]
+    return {**{key: value for key, value in item.items() if key not in IGNORED_FIELDS}, "metadata": metadata}
 
 
-def ours(api: KubeApi) -> dict[str, dict]:
-    """What Keelson has written into a cluster, by kind and name."""
+def objects_of_keelson(api: KubeApi) -> dict[str, dict]:
+    """The objects that Keelson has written in a cluster, by kind and name."""
     found = {}
     for version, kind in kinds(api):
         try:
             items = api.list(version, kind)
         except ApiError as error:
-            # What is served and cannot be listed is nobody's here.
+            # Some kinds are served but cannot be listed.
             if error.code not in (404, 405):
                 raise
             continue
-        for item in filter(is_ours, items):
+        for item in filter(is_written_by_keelson, items):
             meta = item["metadata"]
             found[f"{version} {kind} {meta.get('namespace', '')}/{meta['name']}"] = content(item)
     return found
 
 
 def changed(before: dict[str, dict], after: dict[str, dict]) -> list[str]:
-    """What was made, written or deleted in between."""
+    """What was created, changed or deleted in between."""
     return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))

@@ -1,8 +1,8 @@
-"""Records what a Keelson leaves, for the tests of the versions after it:
+"""Records the state that a version of Keelson leaves, for the tests of later versions:
 
     PYTHONPATH=e2e/harness:e2e/tests python -m replacing.record [--binary PATH]
 
-from the top of a checkout of the very version that the binary is of, as CRDs and roles are those of the checkout.
+Run it in the root of a checkout of the binary's version, as CRDs and roles are taken from the checkout.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from keelson_harness.places import CHECKOUT, keelson_binary
 from . import BEFORE
 from .scene import Scene
 
-# What is written of itself once all is ready: how long AWS takes, and the last look of each agent.
-RESTS = 15
+# After everything is ready, the operator still writes durations of AWS and the last observation of each agent.
+SECONDS_UNTIL_STEADY = 15
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, default=None, help="the operator (default: KEELSON_BIN, or the newest build)")
-    parser.add_argument("--commit", default="", help="what the binary is of (default: what is checked out)")
+    parser.add_argument("--commit", default="", help="commit of the binary (default: HEAD of the checkout)")
     options = parser.parse_args()
     binary = options.binary or keelson_binary()
     commit = options.commit or subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=CHECKOUT, text=True).strip()
@@ -36,7 +36,7 @@ def main() -> None:
         scene = Scene(on)
         scene.apply()
         scene.edit()
-        time.sleep(RESTS)
+        time.sleep(SECONDS_UNTIL_STEADY)
         controller.stop()
         about = {
             "version": version,

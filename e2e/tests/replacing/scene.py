@@ -1,4 +1,4 @@
-"""What a platform team has in one management cluster: clusters under every policy, and one thing waiting of each kind."""
+"""A platform team's management cluster: clusters under every change policy, and one pending change of each kind."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from keelson_harness.aws import ACCOUNT
 
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 PATH = "clusters/whole"
-# Older by one than what they are asked to go to.
+# One minor older than the version that the edit asks for.
 OLD, NEW = "1.33", "1.34"
 
 
 class Scene:
-    """`apply` makes it, `edit` leaves something waiting, `settled` says whether nothing more is going on."""
+    """`apply` creates the clusters, `edit` makes changes that stay pending."""
 
     def __init__(self, on: Stage):
         self.on = on
@@ -60,7 +60,7 @@ class Scene:
         self.on.ready(*self.clusters, *self.groups, timeout=180)
 
     def edit(self) -> None:
-        """Something waits for an approval, something for a window, and something is only told."""
+        """One change waits for approval, one for a maintenance window, and one is only reported."""
         self._edit("approving", changePolicy="Approval", logging=["audit"])
         self._edit("observed", changePolicy="Observe", logging=["audit"])
         self._edit("waiting", version=NEW)

@@ -1,1 +1,1 @@
-"""What the tests of Flux's sources need and no package brings: secrets as age and SOPS encrypt them, signatures, a GitHub."""
+"""Helpers for the tests of Flux sources that no package provides: age and SOPS encryption, signatures, a GitHub API."""

@@ -18,7 +18,7 @@ CHUNK = 64 * 1024
 
 
 def bech32(prefix: str, data: bytes) -> str:
-    """BIP 173, without its limit of length."""
+    """BIP 173, without its length limit."""
     bits = int.from_bytes(data, "big") << 4
     words = [bits >> shift & 31 for shift in range(255, -1, -5)]
     checksum = 1
@@ -36,7 +36,7 @@ def bech32(prefix: str, data: bytes) -> str:
 
 
 def identity(filled_with: int) -> str:
-    """A private key; kustomize-controller refuses any other text."""
+    """A valid private key, as kustomize-controller checks it."""
     return bech32("age-secret-key-", bytes([filled_with]) * 32).upper()
 
 
@@ -59,7 +59,7 @@ def _text(data: bytes) -> bytes:
 
 
 def encrypt(plain: bytes, filled_with: int) -> str:
-    """An armored file that the identity can read. `plain` is at most one chunk."""
+    """An armored file that the identity can decrypt. `plain` is at most one chunk."""
     assert len(plain) <= CHUNK
     file_key, ephemeral = os.urandom(16), X25519PrivateKey.generate()
     public = _public(filled_with)

@@ -1,6 +1,6 @@
-"""ECR as far as a pull needs it: an identity by pod identity, a login for it, and a registry of ECR's name behind a proxy.
+"""The parts of ECR that a pull needs: credentials by EKS Pod Identity, a login, and a registry with ECR's host name behind a proxy.
 
-The names are AWS's own, so all of it is behind one proxy that knows where each of them is on this machine.
+The host names are AWS's own, so one proxy maps each of them to its address on this machine.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ API = f"api.ecr.{REGION}.amazonaws.com"
 KEY_ID, SECRET_KEY = "ASIAPULLER", "secret-key-of-the-role-71c3"
 AGENT_TOKEN = "token-of-the-pod-a2e8"
 PASSWORD = "ecr-token-9b41f2"
-# Of that password, by bcrypt.
+# The bcrypt hash of that password.
 HTPASSWD = "AWS:$2b$05$keelsonkeelsonkeelson.RfrL57tMdzNGY6BbNqklK9GfJnVkf0e"
 
 
 class Ecr:
-    """`login_of` tells the key of who asked for a login; `url` is the registry's, as people write it."""
+    """`logins` has the access key of each login; `url` is the registry's, as users write it."""
 
     def __init__(self, tool: Path, directory: Path, authority: Authority):
         confidential.note(SECRET_KEY, AGENT_TOKEN, PASSWORD)
@@ -43,7 +43,7 @@ class Ecr:
         self._agent = _serve(self._credentials, "GET")
         api = _serve(self._login, "POST", tls)
         registry = self.registry.address.split(":")
-        self._places = {HOST: (registry[0], int(registry[1])), API: api.server_address}
+        self._addresses = {HOST: (registry[0], int(registry[1])), API: api.server_address}
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._servers = [self._agent, api]
         self.proxy = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -53,13 +53,13 @@ class Ecr:
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{self._agent.server_port}/v1/credentials",
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": AGENT_TOKEN,
             "SSL_CERT_FILE": str(authority.cert_file),
-            # That of whoever runs the tests: with it, AWS's SDK takes none of Flux's clients.
+            # Unset the variable of whoever runs the tests: with it, AWS's SDK accepts none of Flux's HTTP clients.
             "AWS_CA_BUNDLE": "",
         }
         threading.Thread(target=self._accept, daemon=True).start()
 
     def identity_where(self, associated: Callable[[], object]) -> Callable[[], dict[str, str]]:
-        """The environment of a Pod that starts: with an identity only if its account has one by then."""
+        """The environment of a starting Pod: with credentials only if its service account has a pod identity by then."""
         return lambda: self._environment if associated() else {"AWS_EC2_METADATA_DISABLED": "true"}
 
     def stop(self) -> None:
@@ -71,8 +71,8 @@ class Ecr:
     def _credentials(self, headers: dict[str, str]) -> tuple[int, dict]:
         if headers.get("Authorization") != AGENT_TOKEN:
             return 403, {"message": "no such Pod"}
-        given = {"AccessKeyId": KEY_ID, "SecretAccessKey": SECRET_KEY, "Token": AGENT_TOKEN}
-        return 200, {**given, "Expiration": "2099-01-01T00:00:00Z"}
+        credentials = {"AccessKeyId": KEY_ID, "SecretAccessKey": SECRET_KEY, "Token": AGENT_TOKEN}
+        return 200, {**credentials, "Expiration": "2099-01-01T00:00:00Z"}
 
     def _login(self, headers: dict[str, str]) -> tuple[int, dict]:
         signed = headers.get("Authorization", "")
@@ -98,16 +98,16 @@ class Ecr:
                     return
                 head += part
             name = head.split()[1].decode().rpartition(":")[0]
-            if name not in self._places:
+            if name not in self._addresses:
                 client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
                 return
-            with socket.create_connection(self._places[name]) as server:
+            with socket.create_connection(self._addresses[name]) as server:
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                _carry(client, server)
+                _forward(client, server)
 
 
-def _carry(one: socket.socket, other: socket.socket) -> None:
-    """Both ways, until either hangs up."""
+def _forward(one: socket.socket, other: socket.socket) -> None:
+    """Forwards in both directions until either side closes."""
     while True:
         for source in select.select([one, other], [], [])[0]:
             data = source.recv(65536)
@@ -131,7 +131,7 @@ def _serve(
             self.wfile.write(text)
 
         def log_message(self, *_args: object) -> None:
-            """Nothing: what is worth knowing is remembered."""
+            """Nothing: `logins` has what matters."""
 
     setattr(Handler, f"do_{method}", Handler.reply)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

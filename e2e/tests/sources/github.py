@@ -1,4 +1,4 @@
-"""As much of GitHub's API as a GitHub App needs to get a token: whoever holds the App's key gets one."""
+"""The part of GitHub's API with which a GitHub App gets a token: whoever has the App's key gets one."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ APP, INSTALLATION = "1271", "4711"
 
 
 class GitHub:
-    """`token` is what it hands out; a repository's server takes it as the password of `x-access-token`."""
+    """`token` is the token that it issues; the Git server accepts it as the password of `x-access-token`."""
 
     def __init__(self, port: int, token: str):
         self.url, self.token = f"http://127.0.0.1:{port}", token
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self._key = rsa.generate_private_key(65537, 2048)
 
     def secret(self) -> dict[str, str]:
-        """What Flux needs of it, by the keys of its Secret."""
+        """The data of the Secret that Flux needs."""
         pem = self._key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.TraditionalOpenSSL,
@@ -41,7 +41,7 @@ class GitHub:
         }
 
     def is_app(self, token: str) -> bool:
-        """Whether this JWT says that it is the App, with the App's signature, and holds now."""
+        """Whether this JWT names the App, has the App's signature, and is valid now."""
         signed, _, signature = token.rpartition(".")
         try:
             self._key.public_key().verify(
@@ -61,14 +61,14 @@ def _decoded(text: str) -> bytes:
 def github(token: str) -> Iterator[GitHub]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            here.asked.append(self.path)
+            github_api.requested.append(self.path)
             kind, _, jwt = self.headers.get("Authorization", "").partition(" ")
             if self.path != f"/app/installations/{INSTALLATION}/access_tokens":
                 self.answer(404, {"message": "Not Found"})
-            elif kind != "Bearer" or not here.is_app(jwt):
+            elif kind != "Bearer" or not github_api.is_app(jwt):
                 self.answer(401, {"message": "A JSON web token could not be decoded"})
             else:
-                self.answer(201, {"token": here.token, "expires_at": "2099-01-01T00:00:00Z"})
+                self.answer(201, {"token": github_api.token, "expires_at": "2099-01-01T00:00:00Z"})
 
         def answer(self, status: int, body: dict) -> None:
             text = json.dumps(body).encode()
@@ -79,12 +79,12 @@ def github(token: str) -> Iterator[GitHub]:
             self.wfile.write(text)
 
         def log_message(self, *_args: object) -> None:
-            """Nothing: `asked` has it."""
+            """Nothing: `requested` has it."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    here = GitHub(server.server_address[1], token)
+    github_api = GitHub(server.server_address[1], token)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield here
+        yield github_api
     finally:
         server.shutdown()

@@ -18,7 +18,7 @@ SIGNATURE = "dev.cosignproject.cosign/signature"
 
 
 class Author:
-    """Someone who signs commits."""
+    """Signs commits with an SSH key."""
 
     def __init__(self, directory: Path, name: str):
         key = ed25519.Ed25519PrivateKey.generate()
@@ -38,7 +38,7 @@ class Author:
 
 
 class Cosigner:
-    """Someone who signs artifacts with a key of their own."""
+    """Signs artifacts with its own key."""
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())

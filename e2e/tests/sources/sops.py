@@ -1,4 +1,4 @@
-"""SOPS's format of a manifest, encrypted to one age recipient. Pure."""
+"""Manifests in the SOPS format, encrypted to one age recipient. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _seal(key: bytes, node: dict | str, path: tuple[str, ...]) -> dict | str:
 def encrypt(manifest: dict, filled_with: int) -> dict:
     """The manifest of a Secret with its values encrypted to that age identity. All values must be strings."""
     key = os.urandom(32)
-    # Over every value in its order, the open ones too.
+    # Over every value in order, including the unencrypted ones.
     mac = hashlib.sha512("".join(_leaves(manifest)).encode()).hexdigest().upper()
     about = {
         "age": [{"recipient": age.recipient(filled_with), "enc": age.encrypt(key, filled_with)}],

@@ -1,4 +1,4 @@
-"""What a tenant tries against another's account, Secrets and machines; `test_tenancy.py` runs it."""
+"""Attempts of a tenant to reach another tenant's account, Secrets and machines; `test_tenancy.py` runs them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Attempt:
-    """`item` ends in a refusal at admission (`reason` empty) or in a condition of that reason; each of `says` is in its words."""
+    """`item` is refused at admission (`reason` empty) or gets a condition with that reason; the message has all of `message_contains`."""
 
     what: str
     item: dict
-    says: tuple[str, ...]
+    message_contains: tuple[str, ...]
     reason: str = ""
-    # Set beside it by the tenant.
+    # Other objects that the tenant applies with it.
     needs: tuple[dict, ...] = ()
 
     def __str__(self) -> str:

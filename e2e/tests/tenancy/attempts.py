@@ -1,4 +1,4 @@
-"""The attempts of a tenant of the namespace `team-search`: on the account of `team-vault`, and on whatever else a spec can name."""
+"""The attempts of a tenant of the namespace `team-search`: against the account of `team-vault`, and anything else that a spec can name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TENANT, VICTIM = "team-search", "team-vault"
 OWN, THEIRS, CLOSED = "search", "vault", "closed"
 HTTPS = "https://git.example.com/fleet"
 PAYLOADS = ("$(id)", "`id`", "a; rm -rf /", "a\nb", "{{ .Values }}", "a' or '1'='1", "../../etc/passwd", "a\u0000b", "a b", "-o=x")
-# Each of these is where a machine keeps credentials, or a file, or the machine itself; in notations that resolvers take.
+# Metadata and credential endpoints, files, commands and the machine itself, in notations that resolvers accept.
 URLS = (
     "http://169.254.169.254/latest/meta-data/iam/security-credentials",
     "http://2852039166/latest/meta-data",
@@ -32,7 +32,7 @@ LOCAL_URLS = ("http://127.0.0.1/x", "https://127.0.0.1/x", "https://localhost/x"
 
 
 def own(name: str, **spec: object) -> dict:
-    """A cluster in the tenant's own namespace and, unless told otherwise, its own account."""
+    """A cluster in the tenant's own namespace and, by default, its own account."""
     return cluster(name, TENANT, **{"accountRef": {"name": OWN}, **spec})
 
 
@@ -41,7 +41,7 @@ def without_account(name: str, **spec: object) -> dict:
 
 
 def accounts() -> list[Attempt]:
-    """Faults 47 and 48: an account or role that the namespace may not use; a guessed external id is the platform's to set."""
+    """Faults 47 and 48: an account or role that the namespace may not use; only the platform team can set an external id."""
     return [
         Attempt(
             "the account of another namespace",
@@ -50,13 +50,13 @@ def accounts() -> list[Attempt]:
             "AccessDenied",
         ),
         Attempt(
-            "an account that allows nobody",
+            "an account that allows no namespace",
             own("closed", accountRef={"name": CLOSED}),
             (CLOSED, f'"{TENANT}"', "allowedNamespaces"),
             "AccessDenied",
         ),
         Attempt(
-            "an account that is not there",
+            "an account that does not exist",
             own("nowhere", accountRef={"name": "nobodys"}),
             ("nobodys", "does not exist"),
             "AccessDenied",
@@ -124,7 +124,7 @@ def secrets() -> list[Attempt]:
             (f"{reference}.namespace", "unknown field"),
         ),
         Attempt(
-            "another namespace's token by a Secret of one's own that is half made",
+            "another namespace's token through an incomplete Secret of its own",
             by("secret-half", name="half"),
             (reference, f"{TENANT}/half", "username"),
             "SyncFailed",
@@ -134,7 +134,7 @@ def secrets() -> list[Attempt]:
 
 
 def injections() -> list[Attempt]:
-    """Fault 51: what a shell, a template, a path or a query would act on, wherever a spec takes free text."""
+    """Fault 51: text that a shell, template, path or query would interpret, in every free-text field of a spec."""
     places = {
         "region": lambda text: {"region": text},
         "version": lambda text: {"version": text},
@@ -159,6 +159,6 @@ def injections() -> list[Attempt]:
     for text in in_tags:
         found.append(Attempt(f"{text!r} as key of a tag", own("injection", tags={text: "x"}), ("spec.tags",)))
         found.append(Attempt(f"{text!r} as value of a tag", own("injection", tags={"team": text}), ("spec.tags",)))
-    ours = ("keelson.dev/owner", "keelson.dev/cluster", "aws:eks:cluster-name", "kubernetes.io/cluster/vault", "Name")
-    found += [Attempt(f"the tag {key}", own("injection", tags={key: "x"}), ("spec.tags", "choose another key")) for key in ours]
+    reserved = ("keelson.dev/owner", "keelson.dev/cluster", "aws:eks:cluster-name", "kubernetes.io/cluster/vault", "Name")
+    found += [Attempt(f"the tag {key}", own("injection", tags={key: "x"}), ("spec.tags", "choose another key")) for key in reserved]
     return found
