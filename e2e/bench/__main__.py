@@ -9,9 +9,9 @@ import time
 import traceback
 from pathlib import Path
 
-from keelson_harness.places import CHECKOUT, NotBuilt, keelson_binary
+from keelson_harness.paths import CHECKOUT, NotBuilt, keelson_binary
 
-from . import crash, gitops, many, one, upgrade
+from . import crash, gitops, many_clusters, single_cluster, upgrade
 from .figures import Figure, table
 
 ROWS = {
@@ -57,9 +57,9 @@ def measure(options: argparse.Namespace, say) -> tuple[list[Figure], bool]:
     groups = [
         (
             {"create", "memory", "rest"},
-            lambda: one.rows(of_one, options.rest_seconds, options.rest_scale, say),
+            lambda: single_cluster.rows(of_one, options.rest_seconds, options.rest_scale, say),
         ),
-        ({"at-once", "memory"}, lambda: many.rows(wanted, options.clusters, say)),
+        ({"at-once", "memory"}, lambda: many_clusters.rows(wanted, options.clusters, say)),
         ({"crash"}, lambda: crash.rows(say)),
         ({"gitops"}, lambda: gitops.rows(say)),
         ({"upgrade"}, lambda: upgrade.rows(say)),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from fleet.killing import killed_at
-from fleet.stage import stage
+from fleet.environment import environment
 from test_crash import LIFE, Pair
 
 from .figures import Figure
 
 
 def rows(say) -> list[Figure]:
-    with stage(workload=False, git=False, durations=LIFE) as on:
+    with environment(workload=False, git=False, durations=LIFE) as on:
         made = Pair(on)
         made.apply()
         create = killed_at(on, made.account.id, made.ready)

@@ -10,12 +10,12 @@ import yaml
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster, existing, flux
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
 from .figures import Figure
-from .load import memory_mb
+from .resource_usage import memory_mb
 
 DURATIONS = Durations(
     cluster_create=8, cluster_update=2, cluster_delete=1, nodegroup=2, addon=1, nat=1
@@ -32,12 +32,12 @@ WATCHED_GOAL_MB = 2
 
 
 def rows(say) -> list[Figure]:
-    with stage(durations=DURATIONS) as on:
+    with environment(durations=DURATIONS) as on:
         account = on.account(fresh_account())
         subnets = account.network("abc", "10.0.0.0/16", bits=18)
         repository = on.cloud.git.repository("bench")
         commit(repository, 0)
-        operator = on.start(account=account.id, settle="--settle=10s")
+        operator = on.start(account=account.id, window="--read-after-write-window=10s")
         item = agent_of("bench", repository, subnets)
         say("a cluster with Flux, from nothing")
         figures = [bootstrap(on, item), commits(on, item, repository, say)]
@@ -90,7 +90,7 @@ class First:
         return self.at
 
 
-def bootstrap(on: Stage, item: dict) -> Figure:
+def bootstrap(on: Environment, item: dict) -> Figure:
     name = item["metadata"]["name"]
     workload = on.cloud.workload.api
 
@@ -121,7 +121,7 @@ def bootstrap(on: Stage, item: dict) -> Figure:
     )
 
 
-def commits(on: Stage, item: dict, repository, say) -> Figure:
+def commits(on: Environment, item: dict, repository, say) -> Figure:
     on.ready(item, timeout=60)
     took = []
     for number in range(1, COMMITS + 1):
@@ -146,9 +146,9 @@ def commits(on: Stage, item: dict, repository, say) -> Figure:
     )
 
 
-def watched(on: Stage, account: str, repository, subnets: list[str], say) -> Figure:
+def watched(on: Environment, account: str, repository, subnets: list[str], say) -> Figure:
     items = [agent_of(f"watched-{number:02}", repository, subnets) for number in range(WATCHED)]
-    with on.operator(account=account, settle="--settle=10s", name="keelson-making"):
+    with on.operator(account=account, window="--read-after-write-window=10s", name="keelson-making"):
         on.apply(*items)
         on.ready(*items, timeout=300)
     say(f"{WATCHED} clusters with Flux are Ready")
@@ -156,7 +156,7 @@ def watched(on: Stage, account: str, repository, subnets: list[str], say) -> Fig
     # One life of the operator as long as the other, and of the same clusters.
     for name, most in (("polled", 0), ("watched", WATCHED + 1)):
         args = (f"--max-watches={most}",)
-        with on.operator(*args, account=account, settle="--settle=10s", name=f"keelson-{name}") as operator:
+        with on.operator(*args, account=account, window="--read-after-write-window=10s", name=f"keelson-{name}") as operator:
             on.ready(*items, timeout=120)
             time.sleep(30)
             at_rest[name] = memory_mb(operator.process)

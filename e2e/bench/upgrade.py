@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from fleet.upgrading import current, step
 from keelson_harness.aws import Durations
 
@@ -48,9 +48,9 @@ class Upgrade:
 
 
 def rows(say) -> list[Figure]:
-    with stage(git=False, flux=False, durations=DURATIONS) as on:
+    with environment(git=False, flux=False, durations=DURATIONS) as on:
         account = fresh_account()
-        on.start(account=account, settle="--settle=10s")
+        on.start(account=account, window="--read-after-write-window=10s")
         runs = {}
         for name in ("cold", "learned"):
             say(f"an upgrade from {FROM} to {TO}, {name}: about {CRITICAL_PATH:.0f} s")
@@ -59,7 +59,7 @@ def rows(say) -> list[Figure]:
     return [figure(runs)]
 
 
-def upgrade(on: Stage, account: str, name: str) -> Upgrade:
+def upgrade(on: Environment, account: str, name: str) -> Upgrade:
     item = cluster(name, version=FROM)
     groups = [node_group(name, f"{name}-{group}", nodeGroupName=group) for group in ("blue", "green")]
     on.apply(item, *groups)
@@ -72,7 +72,7 @@ def upgrade(on: Stage, account: str, name: str) -> Upgrade:
         found = [on.api.get(*key_of(each)) for each in (item, *groups)]
         return all(current(each) and each["status"].get("version") == TO for each in found)
 
-    until(there, CRITICAL_PATH + 120, f"{TO}: {on.story(item)}")
+    until(there, CRITICAL_PATH + 120, f"{TO}: {on.describe(item)}")
     seconds = time.monotonic() - began
     calls = on.calls(mark, account)
     made = [step(call) for call in calls if call["write"]]

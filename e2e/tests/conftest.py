@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fleet import called
-from keelson_harness import told
+from keelson_harness import recorder
 
 LAST = ("test_iam_policy.py", "test_no_secrets_told.py")
 
@@ -19,16 +19,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def folder_of_what_is_told(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Where this process runs all tests by itself; `side_by_side.py` names one for all of its processes."""
+    """Where this process runs all tests by itself; `run_all.py` names one for all of its processes."""
     searched = any(item.path.name == LAST[-1] for item in request.session.items)
-    if told.FOLDER in os.environ or not searched:
+    if recorder.RECORD_DIR in os.environ or not searched:
         yield
         return
-    os.environ[told.FOLDER] = tempfile.mkdtemp(prefix="keelson-told-")
+    os.environ[recorder.RECORD_DIR] = tempfile.mkdtemp(prefix="keelson-told-")
     try:
         yield
     finally:
-        shutil.rmtree(os.environ.pop(told.FOLDER), ignore_errors=True)
+        shutil.rmtree(os.environ.pop(recorder.RECORD_DIR), ignore_errors=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -11,21 +11,21 @@ from fleet.account import Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import cluster, existing, key_of, node_group
 from fleet.others import TAGGING, Others, assert_released, imported, picture, reference, rests
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
         yield started
 
 
 class Theirs:
     """A cluster of somebody else's, and the manifest that `keelson import` writes of it."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.account: Account = on.account(fresh_account())
         self.others = Others(self.account)
@@ -54,10 +54,10 @@ def theirs(on) -> Iterator[Theirs]:
     made = Theirs(on)
     yield made
     on.aws.clear_faults()
-    on.forget(*made.items)
+    on.force_delete(*made.items)
 
 
-def stalls(on: Stage, theirs: Theirs, item: dict, *says: str, reason: str) -> None:
+def stalls(on: Environment, theirs: Theirs, item: dict, *says: str, reason: str) -> None:
     """It comes to nothing, nor does its node group, and says why; and AWS is as it was."""
     since = on.mark()
     with on.operator("--drift-interval=2s", account=theirs.account.id):
@@ -251,7 +251,7 @@ def test_what_keelson_made_and_let_go_of_stays_and_can_be_taken_over_again(on, t
             writes = [c for c in on.writes(since, account.id) if c["status"] < 400]
             assert {call["action"] for call in writes} <= TAGGING, actions(writes)
     finally:
-        on.forget(made, nodes, *again)
+        on.force_delete(made, nodes, *again)
 
 
 def test_a_cluster_that_is_not_there_is_made(on, theirs):
@@ -274,4 +274,4 @@ def test_a_cluster_that_is_not_there_is_made(on, theirs):
             assert [name for name in account.roles() if name.startswith("keelson-")] == []
             on.delete(item)
     finally:
-        on.forget(item)
+        on.force_delete(item)

@@ -20,10 +20,10 @@ import yaml
 
 from fleet import API
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import KubeApi, conditions
-from keelson_harness.places import keelson_binary
+from keelson_harness.paths import keelson_binary
 
 APPROVE = "keelson.dev/approve"
 RELEASE = "keelson.dev/release-deletion"
@@ -308,8 +308,8 @@ def test_kinds_without_plans_are_refused(shop):
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[Stage]:
-    with stage(workload=False, git=False) as started:
+def on() -> Iterator[Environment]:
+    with environment(workload=False, git=False) as started:
         yield started
 
 
@@ -362,7 +362,7 @@ def test_the_approver_sees_what_the_live_plan_shows_and_the_approval_is_taken_up
         until(lambda: gone(on, made, group, approve), 60, "the end of both")
 
 
-def gone(on: Stage, made: dict, group: dict, approve) -> bool:
+def gone(on: Environment, made: dict, group: dict, approve) -> bool:
     """Approves the node group's deletion once it waits."""
     found = on.api.find(*key_of(group))
     if found and conditions(found)["Ready"]["reason"] == "WaitingForApproval":
@@ -370,7 +370,7 @@ def gone(on: Stage, made: dict, group: dict, approve) -> bool:
     return not on.api.find(*key_of(made))
 
 
-def ready(on: Stage, made: dict, group: dict, approve) -> bool:
+def ready(on: Environment, made: dict, group: dict, approve) -> bool:
     """Approves the node group's plan once it waits."""
     if on.condition(group).get("reason") == "WaitingForApproval":
         approve("--yes")

@@ -17,11 +17,11 @@ import yaml
 
 from fleet import API
 from fleet.manifests import cluster, secret
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 from keelson_harness.git import GitServer
 from keelson_harness.kubeapi import documents
-from keelson_harness.places import DEPLOY, EXAMPLES
+from keelson_harness.paths import DEPLOY, EXAMPLES
 
 ARGO = "argoproj.io/v1alpha1"
 ARGOCD = "argocd"
@@ -41,7 +41,7 @@ def config_map(name: str, **data: str) -> str:
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(flux=False, argocd=True) as started:
+    with environment(flux=False, argocd=True) as started:
         started.start("--drift-interval=2s")
         yield started
 
@@ -62,7 +62,7 @@ def fleet(git):
 
 
 @pytest.fixture(scope="module")
-def demo(on: Stage, fleet) -> dict:
+def demo(on: Environment, fleet) -> dict:
     """`examples/argocd.yaml`, but for where its repository is and how often it is asked; Ready."""
     items = documents(EXAMPLES / "argocd.yaml")
     items[0]["spec"]["gitops"]["argocd"]["source"]["git"].update(url=fleet.url, interval="2s")
@@ -71,15 +71,15 @@ def demo(on: Stage, fleet) -> dict:
     return items[0]
 
 
-def workload(on: Stage, version: str, kind: str, name: str, namespace: str = ARGOCD) -> dict:
+def workload(on: Environment, version: str, kind: str, name: str, namespace: str = ARGOCD) -> dict:
     return on.cloud.workload.api.get(version, kind, name, namespace)
 
 
-def gitops(on: Stage, item: dict) -> dict:
+def gitops(on: Environment, item: dict) -> dict:
     return on.status(item).get("gitops", {})
 
 
-def await_applied(on: Stage, item: dict, commit: str, timeout: float = 90) -> dict:
+def await_applied(on: Environment, item: dict, commit: str, timeout: float = 90) -> dict:
     def applied() -> bool:
         said = on.condition(item, "GitOpsReady")
         return gitops(on, item).get("lastAppliedRevision") == commit and said["status"] == "True"
@@ -87,11 +87,11 @@ def await_applied(on: Stage, item: dict, commit: str, timeout: float = 90) -> di
     try:
         until(applied, timeout)
     except AssertionError:
-        raise AssertionError(f"{commit} was not applied: {on.story(item)}") from None
+        raise AssertionError(f"{commit} was not applied: {on.describe(item)}") from None
     return gitops(on, item)
 
 
-def await_failed(on: Stage, item: dict, *words: str) -> dict:
+def await_failed(on: Environment, item: dict, *words: str) -> dict:
     """GitOpsReady says SyncFailed with these words; returns status.gitops."""
 
     def failed() -> bool:
@@ -101,7 +101,7 @@ def await_failed(on: Stage, item: dict, *words: str) -> dict:
     try:
         until(failed, 90)
     except AssertionError:
-        raise AssertionError(f"no failure that says {words}: {on.story(item)}") from None
+        raise AssertionError(f"no failure that says {words}: {on.describe(item)}") from None
     return gitops(on, item)
 
 
@@ -226,7 +226,7 @@ def test_a_password_that_changes_reaches_the_cluster(on, git, fleet, demo):
     assert data_of(found)["password"] == NEXT_PASSWORD
 
 
-def own_manifests(on: Stage) -> str:
+def own_manifests(on: Environment) -> str:
     """Argo CD's manifest and what points it at the repository, as a person would commit them, with the interval that is set."""
     items = [json.loads(line) for line in gzip.decompress(install()).splitlines()]
     for item in items:
@@ -290,7 +290,7 @@ def test_nothing_is_wiped_out_when_its_manifests_leave_git(on, fleet, demo):
     assert everything(on) == before
 
 
-def everything(on: Stage) -> dict[tuple, str]:
+def everything(on: Environment) -> dict[tuple, str]:
     """UIDs of all that the manifest holds, and of what points it at the repository."""
     items = [json.loads(line) for line in gzip.decompress(install()).splitlines()]
     places = [(item["apiVersion"], item["kind"], item["metadata"]["name"]) for item in items]

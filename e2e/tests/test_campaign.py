@@ -24,7 +24,7 @@ from campaign.manifests import World, bases
 from campaign.player import Player
 from campaign.schema import names, spec_schema
 from fleet.manifests import secret
-from fleet.stage import Stage, stage
+from fleet.environment import Environment, environment
 from keelson_harness.aws import Durations
 from keelson_harness.controller import Controller
 
@@ -55,7 +55,7 @@ BASES = bases(World())
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with environment(workload=False, git=False, durations=LIFE) as started:
         yield started
 
 
@@ -83,7 +83,7 @@ class Campaign:
 
 
 @pytest.fixture(scope="module")
-def campaign(on: Stage) -> Iterator[Campaign]:
+def campaign(on: Environment) -> Iterator[Campaign]:
     """First all of them without an operator, then what was taken with one."""
     began = time.monotonic()
     run = Campaign({(base.kind, base.name): ask(on.api, base, edits(base)) for base in BASES})
@@ -155,7 +155,7 @@ def test_no_string_takes_an_injection(campaign):
 
 
 def test_the_operator_never_panicked_nor_was_started_anew(campaign):
-    assert campaign.operator.alive and campaign.operator.lives == 1
+    assert campaign.operator.alive and campaign.operator.starts == 1
     log = campaign.operator.log.read_text()
     assert "panicked" not in log and "RUST_BACKTRACE" not in log
 

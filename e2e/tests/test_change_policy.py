@@ -11,7 +11,7 @@ from fleet import plans
 from fleet.killing import killed_at
 from fleet.manifests import DEFAULT_ADDONS, key_of
 from fleet.shop import APPROVE, ONE_ADDON, Shop
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from fleet.upgrading import current
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
@@ -19,12 +19,12 @@ from keelson_harness.kubeapi import conditions
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def running(on: Stage) -> None:
+def running(on: Environment) -> None:
     """For tests that need no operator of their own. Drift is looked for all the time."""
     with on.operator("--drift-interval=2s"):
         yield
@@ -60,7 +60,7 @@ def test_killed_after_each_write_it_does_what_was_approved_and_asks_no_more(on, 
         print(f"  {run.told('an approved edit')}")
     written = plans.keys_written(shop.account, shop.writes(mark))
     assert written - approved == set() and {"cluster", "addon/kube-proxy"} <= written
-    on.forget(shop.cluster)
+    on.force_delete(shop.cluster)
 
 
 # Observe
@@ -135,7 +135,7 @@ def test_nothing_is_written_before_the_annotation_names_the_plan_and_then_all_of
     # What was approved is used up.
     assert not shop.plan().get("approved")
     shop.nothing_is_written(on.mark())
-    on.forget(shop.cluster)
+    on.force_delete(shop.cluster)
     shop.go_away()
 
 
@@ -290,7 +290,7 @@ def test_an_upgrade_is_approved_as_a_whole(on, running):
     try:
         until(arrived, 90, "1.35")
     except AssertionError:
-        raise AssertionError("\n".join(map(on.story, shop.items))) from None
+        raise AssertionError("\n".join(map(on.describe, shop.items))) from None
     order = [write["action"] for write in shop.writes()]
     assert order.count("UpdateClusterVersion") == 2 and "UpdateNodegroupVersion" in order
     assert approvals <= 2

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -24,7 +24,7 @@ NEW_RELEASE = "1.33.7-20261106"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(git=False, flux=False, durations=Durations(1, 1, 1, 1.5, 0.3, 0.5)) as started:
+    with environment(git=False, flux=False, durations=Durations(1, 1, 1, 1.5, 0.3, 0.5)) as started:
         yield started
 
 
@@ -42,7 +42,7 @@ def template(account) -> str:
 
 
 @pytest.fixture(scope="module")
-def shop(on: Stage, account, template) -> dict:
+def shop(on: Environment, account, template) -> dict:
     """A cluster with a node group, and one with a launch template. Drift is not looked for in the meantime."""
     on.start("--drift-interval=1h", account=account.id)
     on.apply(SHOP, WEB, node_group("shop", "own", launchTemplate={"id": template, "version": "1"}))
@@ -54,7 +54,7 @@ def described(account: Account, name: str = "web") -> dict:
     return account.eks.describe_nodegroup(clusterName="shop", nodegroupName=name)["nodegroup"]
 
 
-def settled(on: Stage, item: dict) -> bool:
+def settled(on: Environment, item: dict) -> bool:
     found = on.api.get(*key_of(item))
     says = conditions(found)
     return all(
@@ -63,16 +63,16 @@ def settled(on: Stage, item: dict) -> bool:
     )
 
 
-def edit(on: Stage, spec: dict, name: str = "web") -> int:
+def edit(on: Environment, spec: dict, name: str = "web") -> int:
     """Edits the node group, waits until it is as asked, and returns the place in the call log before the edit."""
     item = node_group("shop", name)
     mark = on.mark()
     on.api.patch(*key_of(item)[:3], {"spec": spec})
-    until(lambda: settled(on, item), 40, f"{spec} in AWS: {on.story(item)}")
+    until(lambda: settled(on, item), 40, f"{spec} in AWS: {on.describe(item)}")
     return mark
 
 
-def look_again(on: Stage, account: Account, name: str = "web") -> list[str]:
+def look_again(on: Environment, account: Account, name: str = "web") -> list[str]:
     """Everything is compared anew. Returns what was written."""
     mark = on.mark()
     annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(mark)}}}
@@ -278,7 +278,7 @@ def test_pods_that_cannot_be_evicted_are_named_and_nothing_is_forced(on, shop, a
         message = on.condition(kept, "Stalled").get("message", "")
         return "PodEvictionFailure" in message and "pod default/stubborn" in message and "budget" in message.lower()
 
-    until(named, 40, f"the pod's name: {on.story(kept)}")
+    until(named, 40, f"the pod's name: {on.describe(kept)}")
     assert actions(on.writes(mark, account.id)) == ["eks:UpdateNodegroupVersion shop/kept"]
     on.aws.clear_faults()
     annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": "again"}}}

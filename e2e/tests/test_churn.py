@@ -10,7 +10,7 @@ import pytest
 
 from fleet.account import OWNER, Account, fresh_account
 from fleet.manifests import cluster, flux, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from fleet.upgrading import reach
 from keelson_harness.kubeapi import conditions
 
@@ -19,7 +19,7 @@ EDITS = 400
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 
@@ -45,7 +45,7 @@ def of(name: str, **spec: object) -> dict:
     return {"accountRef": {"name": name}, "addons": [{"name": "vpc-cni"}], "oidcProvider": False, **spec}
 
 
-def test_hundreds_of_edits_cost_a_handful_of_writes_and_events(on: Stage, tenant):
+def test_hundreds_of_edits_cost_a_handful_of_writes_and_events(on: Environment, tenant):
     name, aws = tenant
     item = cluster(name, **of(name))
     on.apply(item)
@@ -75,7 +75,7 @@ def test_hundreds_of_edits_cost_a_handful_of_writes_and_events(on: Stage, tenant
     print(f"{EDITS} edits in {seconds:.0f} s: {sum(writes.values())} writes {dict(writes)}, {len(events)} events")
 
 
-def test_an_edit_by_itself_is_carried_out_at_once(on: Stage, tenant):
+def test_an_edit_by_itself_is_carried_out_at_once(on: Environment, tenant):
     name, aws = tenant
     item = cluster(name, **of(name))
     on.apply(item)
@@ -87,7 +87,7 @@ def test_an_edit_by_itself_is_carried_out_at_once(on: Stage, tenant):
     assert time.monotonic() - began < 5
 
 
-def test_of_two_clusters_of_one_name_the_later_is_told_before_it_pays_for_anything(on: Stage, tenant):
+def test_of_two_clusters_of_one_name_the_later_is_told_before_it_pays_for_anything(on: Environment, tenant):
     name, aws = tenant
     before = aws.inventory()
     names = [f"{name}-{letter}" for letter in "ab"]
@@ -116,7 +116,7 @@ def test_of_two_clusters_of_one_name_the_later_is_told_before_it_pays_for_anythi
     assert aws.inventory() == before
 
 
-def test_of_two_node_groups_of_one_name_the_later_is_told(on: Stage, tenant):
+def test_of_two_node_groups_of_one_name_the_later_is_told(on: Environment, tenant):
     name, aws = tenant
     item = cluster(name, **of(name))
     groups = [node_group(name, f"{name}-{letter}", nodeGroupName="workers") for letter in "ab"]
@@ -134,7 +134,7 @@ def test_of_two_node_groups_of_one_name_the_later_is_told(on: Stage, tenant):
     assert first["metadata"]["name"] in on.condition(second)["message"]
 
 
-def test_a_name_that_somebody_elses_cluster_has_in_eks_costs_nothing(on: Stage, tenant):
+def test_a_name_that_somebody_elses_cluster_has_in_eks_costs_nothing(on: Environment, tenant):
     name, aws = tenant
     theirs = cluster(f"{name}-theirs", clusterName="taken", **of(name, deletionPolicy="Retain"))
     on.apply(theirs)
@@ -148,7 +148,7 @@ def test_a_name_that_somebody_elses_cluster_has_in_eks_costs_nothing(on: Stage, 
     assert actions(on.writes(mark, aws.id)) == []
 
 
-def test_a_failure_whose_words_differ_at_each_try_is_written_once(on: Stage, tenant):
+def test_a_failure_whose_words_differ_at_each_try_is_written_once(on: Environment, tenant):
     """Flux names the temporary folder that it unpacked Git into, another one each time."""
     name, _ = tenant
     repository = on.cloud.git.repository(name)

@@ -15,7 +15,7 @@ import pytest
 from fleet.account import EC2_ID, Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import DEFAULT_ADDONS, cluster, key_of, node_group
-from fleet.stage import Stage, stage
+from fleet.environment import Environment, environment
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import ApiError, conditions
@@ -52,7 +52,7 @@ LIFE = Durations(1, 1, 0.5, 0.5, 0.2, 0.5)
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with environment(workload=False, git=False, durations=LIFE) as started:
         yield started
 
 
@@ -62,13 +62,13 @@ def pair(on):
     made = Pair(on)
     yield made
     on.aws.clear_faults()
-    on.forget(*made.items)
+    on.force_delete(*made.items)
 
 
 class Pair:
     """A cluster with everything that takes an AWS write to make, and its node group, in an account of its own."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.account: Account = on.account(fresh_account())
         name = f"crash-{self.account.id[-3:]}"
@@ -158,12 +158,12 @@ def test_killed_with_several_writes_in_flight_it_makes_one_of_each(on, pair, cap
     assert run.points
 
 
-def poked_until(on: Stage, pair: Pair, done: Callable[[], bool], seconds: float) -> None:
+def poked_until(on: Environment, pair: Pair, done: Callable[[], bool], seconds: float) -> None:
     """Each change of an annotation of ours asks for a reconcile at once: after a panic the operator would wait a minute by itself."""
     deadline = time.monotonic() + seconds
     number = 0
     while not done():
-        assert time.monotonic() < deadline, "\n".join(map(on.story, pair.items))
+        assert time.monotonic() < deadline, "\n".join(map(on.describe, pair.items))
         number += 1
         for item in pair.found():
             version, kind, meta = item["apiVersion"], item["kind"], item["metadata"]
@@ -216,7 +216,7 @@ def test_reads_that_lag_two_seconds_double_nothing(on, pair):
     on.aws.add_fault({"write": False, "account": pair.account.id}, {"stale": 2})
     try:
         pair.apply()
-        with on.operator(account=pair.account.id, settle="--settle=4s"):
+        with on.operator(account=pair.account.id, window="--read-after-write-window=4s"):
             on.ready(*pair.items, timeout=120)
             on.aws.clear_faults()
             pair.assert_one_of_each()

@@ -7,7 +7,7 @@ import pytest
 from faults import SMALL
 from fleet.account import fresh_account
 from fleet.manifests import cluster
-from fleet.stage import Stage, stage
+from fleet.environment import Environment, environment
 from keelson_harness.kubeapi import conditions
 
 WRONG = "ASIAWRONGWRONGWRONGW"
@@ -15,11 +15,11 @@ WRONG = "ASIAWRONGWRONGWRONGW"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False) as started:
+    with environment(workload=False, git=False) as started:
         yield started
 
 
-def test_wrong_credentials_are_told_and_right_ones_taken_up(on: Stage):
+def test_wrong_credentials_are_told_and_right_ones_taken_up(on: Environment):
     account = on.account(fresh_account())
     item = cluster("keyless", **SMALL)
     on.apply(item)

@@ -9,7 +9,7 @@ import pytest
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, key_of, namespace
 from fleet.shop import APPROVE, RELEASE
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.cloud import NAMESPACE
 from keelson_harness.controller import Controller
@@ -22,7 +22,7 @@ NEIGHBOURS = "neighbours"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
         yield started
 
 
@@ -40,7 +40,7 @@ def small(name: str, subnets: list[str], **spec: object) -> dict:
     return cluster(name, network=existing(*subnets), addons=[], oidcProvider=False, **spec)
 
 
-def start(on: Stage, account: Account) -> Controller:
+def start(on: Environment, account: Account) -> Controller:
     return on.start(f"--max-deletions={MOST}", account=account.id)
 
 
@@ -67,7 +67,7 @@ def there(account: Account) -> set[str]:
     return set(account.inventory().get("clusters", []))
 
 
-def waiting(on: Stage, fleet: dict[str, dict]) -> dict[str, str]:
+def waiting(on: Environment, fleet: dict[str, dict]) -> dict[str, str]:
     """The message of each cluster that waits to be deleted, by name."""
     found = {}
     for name, item in fleet.items():
@@ -77,7 +77,7 @@ def waiting(on: Stage, fleet: dict[str, dict]) -> dict[str, str]:
     return found
 
 
-def restart(on: Stage, account: Account) -> None:
+def restart(on: Environment, account: Account) -> None:
     (old,) = on.operators
     old.kill()
     on.operators = [start(on, account)]

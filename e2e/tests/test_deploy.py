@@ -12,13 +12,13 @@ import requests
 import yaml
 
 import kustomize
-from fleet.stage import until
+from fleet.environment import until
 from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import ApiError, KubeApi, documents
 from keelson_harness.kubernetes import ControlPlane, write_kubeconfig
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 DEPLOY = CHECKOUT / "deploy"
 NAMESPACE = "keelson-system"
@@ -376,7 +376,7 @@ def test_leases_are_written_in_the_operators_own_namespace_only(asked):
 def test_of_all_config_maps_only_those_beside_the_lease_are_touched(asked):
     touched = [e["objectRef"] for e in asked if e.get("objectRef", {}).get("resource") == "configmaps"]
     assert {(c["namespace"], c.get("name")) for c in touched} == {
-        (NAMESPACE, "keelson-expectations"),
+        (NAMESPACE, "keelson-duration-estimates"),
         (NAMESPACE, "keelson-deletions"),
         (NAMESPACE, "keelson-installation"),
     }

@@ -11,7 +11,7 @@ import pytest
 
 from fleet.account import RESOURCE
 from fleet.shop import ONE_ADDON, Shop
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -23,12 +23,12 @@ ANYWHERE = "0.0.0.0/0"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
         started.start(f"--drift-interval={INTERVAL}")
         yield started
 
 
-def make(on: Stage, **spec: object) -> Shop:
+def make(on: Environment, **spec: object) -> Shop:
     shop = Shop(on, nodes=True, **{**VPC, "logging": ["audit"], "tags": {"team": "shop"}, "addons": ONE_ADDON, **spec})
     shop.nodes["spec"] |= {"labels": {"workload": "batch"}, "scaling": {"min": 1, "max": 3}}
     shop.make()
@@ -115,7 +115,7 @@ def id_of_role(shop: Shop, resource: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def reported(on: Stage) -> Shop:
+def reported(on: Environment) -> Shop:
     """All hands at once on a cluster whose drift is only reported."""
     shop = make(on, driftPolicy="Report")
     for hand in HANDS:
@@ -135,7 +135,7 @@ def comes(shop: Shop, holds: Callable[[], object], seconds: float = 40) -> objec
     try:
         return until(holds, seconds)
     except AssertionError:
-        told = [shop.on.story(item) + f"\n  drift: {shop.found(item)['status'].get('drift')}" for item in shop.items]
+        told = [shop.on.describe(item) + f"\n  drift: {shop.found(item)['status'].get('drift')}" for item in shop.items]
         written = actions(shop.writes())
         raise AssertionError("\n".join([f"not in {seconds} s", *told, f"written: {written}"])) from None
 
@@ -237,7 +237,7 @@ def test_switched_to_correct_all_of_it_is_put_back(on, reported):
 
 
 @pytest.fixture(scope="module")
-def corrected(on: Stage) -> Shop:
+def corrected(on: Environment) -> Shop:
     return make(on, driftPolicy="Correct")
 
 

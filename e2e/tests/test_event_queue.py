@@ -10,7 +10,7 @@ import pytest
 
 from fleet.account import RESOURCE, Account, fresh_account
 from fleet.manifests import cluster, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 
 # From the change by hand to what is said or done about it.
@@ -21,7 +21,7 @@ ANYWHERE = "0.0.0.0/0"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
         yield started
 
 
@@ -33,7 +33,7 @@ def account(on) -> Account:
 class Queue:
     """The queue of the operator's account, which is told of every write."""
 
-    def __init__(self, on: Stage, account: Account):
+    def __init__(self, on: Environment, account: Account):
         self.on = on
         self.sqs = account.client("sqs")
         self.url = self.sqs.create_queue(QueueName="keelson-events")["QueueUrl"]
@@ -75,7 +75,7 @@ def bank(on, account, operator) -> dict:
     return running(on, cluster("bank", network={"vpc": {"zoneCount": 2}}, logging=["audit"], driftPolicy="Report"), node_group("bank"))
 
 
-def running(on: Stage, item: dict, nodes: dict) -> dict:
+def running(on: Environment, item: dict, nodes: dict) -> dict:
     on.apply(item, nodes)
     on.ready(item, nodes)
     for one in (item, nodes):
@@ -83,7 +83,7 @@ def running(on: Stage, item: dict, nodes: dict) -> dict:
     return item
 
 
-def at_rest(on: Stage, queue: Queue) -> int:
+def at_rest(on: Environment, queue: Queue) -> int:
     """Waits until nothing is under way; a place in the call log."""
     queue.drained()
 
@@ -96,7 +96,7 @@ def at_rest(on: Stage, queue: Queue) -> int:
     return on.mark()
 
 
-def looks(on: Stage, since: int) -> list[dict]:
+def looks(on: Environment, since: int) -> list[dict]:
     """Calls to AWS but those to the queue."""
     return [call for call in on.calls(since) if call["service"] != "sqs"]
 
@@ -209,7 +209,7 @@ def test_a_deleted_route_is_reported_and_stays_deleted(on, account, queue, bank,
     assert actions(writes) == [f"ec2:DeleteRoute {table}"], "that of the test alone"
 
 
-def drifted(on: Stage, item: dict, text: str) -> bool:
+def drifted(on: Environment, item: dict, text: str) -> bool:
     says = on.condition(item, "InSync")
     return says.get("status") == "False" and says.get("reason") == "Drifted" and text in says["message"]
 
@@ -268,7 +268,7 @@ def test_garbage_is_deleted_and_harms_nothing(on, account, queue, operator, shop
 
 
 def counted(operator, result: str) -> int:
-    line = f'keelson_events_total{{result="{result}"}} '
+    line = f'keelson_cloudtrail_messages_total{{result="{result}"}} '
     found = [one for one in operator.metrics().splitlines() if one.startswith(line)]
     return int(found[0].removeprefix(line)) if found else 0
 

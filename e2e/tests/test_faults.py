@@ -9,7 +9,7 @@ import pytest
 from faults import Played, play
 from faults.scenes import SCENES
 from fleet.manifests import key_of, node_group
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -18,7 +18,7 @@ STORM_SECONDS = 8
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
         yield started
 
 
@@ -28,15 +28,15 @@ def operator(on):
 
 
 @pytest.fixture(scope="module")
-def played(on: Stage, operator) -> dict[str, Played]:
+def played(on: Environment, operator) -> dict[str, Played]:
     return {scene.name: play(on, scene) for scene in SCENES}
 
 
-def calls(on: Stage, scene: Played, action: str) -> list[dict]:
+def calls(on: Environment, scene: Played, action: str) -> list[dict]:
     return [c for c in on.calls(0, scene.account.id) if c["action"] == action]
 
 
-def made(on: Stage, scene: Played, action: str) -> int:
+def made(on: Environment, scene: Played, action: str) -> int:
     """How often it was called and went well."""
     return sum(call["status"] < 400 for call in calls(on, scene, action))
 
@@ -64,7 +64,7 @@ def storms(on, played) -> dict[str, tuple[dict, int]]:
     return {name: (told[name], asked[name]) for name in STORMS}
 
 
-def end(on: Stage, scene: Played) -> None:
+def end(on: Environment, scene: Played) -> None:
     for rule in scene.rules:
         on.aws.control("DELETE", "faults", params={"id": rule})
 

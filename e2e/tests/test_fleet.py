@@ -15,11 +15,11 @@ import yaml
 
 from fleet import API
 from fleet.manifests import key_of, secret
-from fleet.stage import SETTLE, Stage, stage, until
+from fleet.environment import READ_AFTER_WRITE_WINDOW, Environment, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 from keelson_harness.git import Repository
 from keelson_harness.kubeapi import conditions
-from keelson_harness.places import CRDS, DEPLOY, EXAMPLES
+from keelson_harness.paths import CRDS, DEPLOY, EXAMPLES
 
 FLEET = EXAMPLES / "fleet"
 FLUX = "flux-system"
@@ -41,7 +41,7 @@ SECONDS = 90
 class Fleet:
     """The repository, and what is seen of it on the management cluster."""
 
-    on: Stage
+    on: Environment
     repository: Repository
 
     def text(self, path: str) -> str:
@@ -107,7 +107,7 @@ class Fleet:
         return found["spec"]["template"]["spec"]["containers"][0]
 
 
-def with_gates(on: Stage) -> bool:
+def with_gates(on: Environment) -> bool:
     """Whether the Flux that runs is the one that takes up a commit while the one before it waits."""
     found = on.api.get("apps/v1", "Deployment", "kustomize-controller", FLUX)
     status = found["status"]
@@ -121,15 +121,15 @@ def one(kind: str, name: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[Stage]:
-    with stage(crds=False, management_pods=True) as started:
-        started.cloud.operator_flags = (SETTLE, "--drift-interval=2s", f"--log-level={MOST}")
+def on() -> Iterator[Environment]:
+    with environment(crds=False, management_pods=True) as started:
+        started.cloud.operator_flags = (READ_AFTER_WRITE_WINDOW, "--drift-interval=2s", f"--log-level={MOST}")
         started.cloud.kubelet.namespaces.add("shop")
         yield started
 
 
 @pytest.fixture(scope="module")
-def fleet(on: Stage) -> Fleet:
+def fleet(on: Environment) -> Fleet:
     """The example without any cluster, bootstrapped; and the operator that it asks for."""
     operator = on.cloud.git.repository("keelson")
     operator.commit_directory(CRDS, "crds")
@@ -150,7 +150,7 @@ def fleet(on: Stage) -> Fleet:
 
 
 @pytest.fixture(scope="module")
-def forgotten(on: Stage, fleet: Fleet) -> dict:
+def forgotten(on: Environment, fleet: Fleet) -> dict:
     """A commit that adds staging and forgets its nodes, for which the cluster then waits, and its Kustomization with it."""
     files = fleet.of("staging")
     only_cluster, _ = files[MANIFEST].split("---\n")
@@ -248,7 +248,7 @@ def test_a_commit_takes_it_away_and_the_kustomization_stays_until_aws_is_empty(o
 
 
 @pytest.fixture(scope="module")
-def production(on: Stage, fleet: Fleet) -> Iterator[list[dict]]:
+def production(on: Environment, fleet: Fleet) -> Iterator[list[dict]]:
     """After staging has gone."""
     fleet.repository.commit({**fleet.of("production"), LIST: fleet.listing("staging")}, message="Add production")
     items = [one("EksCluster", "production"), one("NodeGroup", "production-default")]

@@ -13,7 +13,7 @@ import pytest
 from fleet.account import RESOURCE
 from fleet.manifests import key_of, node_group
 from fleet.shop import Shop
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -27,7 +27,7 @@ ENOUGH = 60
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
         started.operators = [started.start(INTERVAL)]
         yield started
 
@@ -36,7 +36,7 @@ def boundary(shop: Shop) -> str:
     return f"arn:aws:iam::{shop.account.id}:policy/keelson-boundary"
 
 
-def make(on: Stage, nodes: bool = True, bounded: bool = True, **spec: object) -> Shop:
+def make(on: Environment, nodes: bool = True, bounded: bool = True, **spec: object) -> Shop:
     """A cluster in a network of its own, in an account that puts a boundary on roles."""
     shop = Shop(on, nodes=nodes, **{**VPC, "tags": {"team": "shop"}, **spec})
     shop.account.iam.create_policy(PolicyName="keelson-boundary", PolicyDocument=ANYTHING)
@@ -174,7 +174,7 @@ def comes(shop: Shop, holds: Callable[[], object], seconds: float = ENOUGH, what
     try:
         return until(holds, seconds, what)
     except AssertionError as error:
-        told = [shop.on.story(item) + f"\n  drift: {shop.found(item)['status'].get('drift')}" for item in shop.items]
+        told = [shop.on.describe(item) + f"\n  drift: {shop.found(item)['status'].get('drift')}" for item in shop.items]
         raise AssertionError("\n".join([str(error), *told, f"written: {actions(shop.writes())}"])) from None
 
 
@@ -184,7 +184,7 @@ def drift(shop: Shop, hand: ByHand) -> dict | None:
 
 
 @pytest.fixture(scope="module")
-def reported(on: Stage) -> Shop:
+def reported(on: Environment) -> Shop:
     """All hands at once on a cluster whose drift is only reported."""
     shop = make(on, driftPolicy="Report")
     until(lambda: NODE_ENTRY in [line["key"] for line in shop.found()["status"]["resources"]], 30, "the entry on record")
@@ -211,7 +211,7 @@ def test_under_report_nothing_of_it_is_put_right(on, reported):
 
 
 @pytest.fixture(scope="module")
-def corrected(on: Stage) -> Shop:
+def corrected(on: Environment) -> Shop:
     return make(on)
 
 
@@ -319,7 +319,7 @@ def tag_by_hand(shop: Shop, key: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def tagged(on: Stage) -> Shop:
+def tagged(on: Environment) -> Shop:
     shop = make(on, tags={"team": "shop", "env": "prod", "stage": "blue"}, driftPolicy="Report")
     for key in ("karpenter.sh/discovery", "kubernetes.io/cluster/other"):
         tag_by_hand(shop, key)

@@ -12,7 +12,7 @@ import requests
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import SETTLE, Stage, stage, until
+from fleet.environment import READ_AFTER_WRITE_WINDOW, Environment, environment, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.cloud import NAMESPACE
 from keelson_harness.controller import Controller
@@ -28,11 +28,11 @@ SILENT_SECONDS = 18
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with environment(workload=False, git=False, durations=LIFE) as started:
         yield started
 
 
-def holder(on: Stage) -> str:
+def holder(on: Environment) -> str:
     lease = on.api.find(*LEASE) or {}
     return lease.get("spec", {}).get("holderIdentity", "")
 
@@ -60,11 +60,11 @@ def pair(name: str) -> tuple[dict, dict]:
 
 
 def two_replicas(
-    on: Stage, account: str, settle: str = SETTLE
+    on: Environment, account: str, window: str = READ_AFTER_WRITE_WINDOW
 ) -> tuple[Controller, Controller]:
-    first = on.start(*SHORT_LEASE, account=account, name="keelson-a", settle=settle)
+    first = on.start(*SHORT_LEASE, account=account, name="keelson-a", window=window)
     until(lambda: holder(on) == "keelson-a", what="the first replica's lease")
-    return first, on.start(*SHORT_LEASE, account=account, name="keelson-b", settle=settle)
+    return first, on.start(*SHORT_LEASE, account=account, name="keelson-b", window=window)
 
 
 def test_standby_looks_at_nothing_and_takes_over_at_once_when_the_leader_stops(on):
@@ -148,7 +148,7 @@ def test_creates_that_aws_carries_out_after_a_takeover_are_made_once(on):
     """The worst case of creates without a client token: sent by a leader that loses its lease, and done by AWS only then."""
     account = fresh_account()
     # The window of the successor ends after the slow calls do: 8 s of the lease, and 4 s.
-    first, second = two_replicas(on, account, settle="--settle=4s")
+    first, second = two_replicas(on, account, window="--read-after-write-window=4s")
     network = {"vpc": {"zoneCount": 2, "endpoints": ["s3", "ecr.api"]}}
     made = cluster("slow-creates", network=network)
     slow = {"delay": 10}
@@ -191,12 +191,12 @@ def test_creates_that_aws_carries_out_after_a_takeover_are_made_once(on):
     second.stop()
 
 
-def allow_config_maps_of(on: Stage, name: str) -> None:
+def allow_config_maps_of(on: Environment, name: str) -> None:
     """What deploy/rbac.yaml gives for the usual name, for another."""
     (role,) = [r for r in on.api.list("rbac.authorization.k8s.io/v1", "Role", NAMESPACE) if "configmaps" in str(r["rules"])]
     for rule in role["rules"]:
         if rule["resources"] == ["configmaps"]:
-            rule["resourceNames"] += [f"{name}-{what}" for what in ("expectations", "deletions", "installation")]
+            rule["resourceNames"] += [f"{name}-{what}" for what in ("duration-estimates", "deletions", "installation")]
     on.api.patch(*key_of(role)[:3], {"rules": role["rules"]}, NAMESPACE)
 
 

@@ -11,10 +11,10 @@ from fleet.account import fresh_account
 from fleet.killing import killed_at
 from fleet.leftovers import Network, leave
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import documents
-from keelson_harness.places import DEPLOY
+from keelson_harness.paths import DEPLOY
 
 FINALIZER = "test.keelson.dev/load-balancer"
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io/v1"
@@ -24,7 +24,7 @@ KUSTOMIZE = "kustomize.toolkit.fluxcd.io/v1"
 def on():
     # More than three are deleted here, by operators that share a Lease.
     os.environ["KEELSON_MAX_DELETIONS"] = "100"
-    with stage(git=False, flux=False, durations=Durations(1, 1, 0.5, 0.5, 0.2, 0.5)) as started:
+    with environment(git=False, flux=False, durations=Durations(1, 1, 0.5, 0.5, 0.2, 0.5)) as started:
         # Of Flux only what its objects need to be kept.
         crds = [item for item in documents(DEPLOY / "flux" / "v2.9.5" / "kustomize-controller.yaml") if item["kind"] == "CustomResourceDefinition"]
         started.cloud.workload.api.apply_all(crds)
@@ -33,7 +33,7 @@ def on():
 
 
 @pytest.fixture
-def shop(on: Stage):
+def shop(on: Environment):
     """A cluster with a node group in an account of its own, ready; the operator that made it is gone."""
     account = on.account(fresh_account())
     name = f"shop-{account.id[-3:]}"
@@ -42,8 +42,8 @@ def shop(on: Stage):
     with on.operator(account=account.id):
         on.ready(*items)
     yield account, *items
-    on.forget(*items)
-    on.aws.forget(account.id)
+    on.force_delete(*items)
+    on.aws.reset_account(account.id)
     for kind in ("Service", "Ingress"):
         for one in exposed(on, kind):
             release(on, one)
@@ -69,23 +69,23 @@ def kustomization(name: str, **spec: object) -> dict:
     return {"apiVersion": KUSTOMIZE, "kind": "Kustomization", "metadata": meta, "spec": spec}
 
 
-def exposed(on: Stage, kind: str) -> list[dict]:
+def exposed(on: Environment, kind: str) -> list[dict]:
     """Services of type LoadBalancer, or all Ingresses."""
     version = "v1" if kind == "Service" else "networking.k8s.io/v1"
     found = on.cloud.workload.api.list(version, kind)
     return [{**one, "apiVersion": version, "kind": kind} for one in found if kind == "Ingress" or one["spec"]["type"] == "LoadBalancer"]
 
 
-def release(on: Stage, item: dict) -> None:
+def release(on: Environment, item: dict) -> None:
     """What its controller does once the load balancer is gone."""
     on.cloud.workload.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": None}}, "default")
 
 
-def message(on: Stage, item: dict) -> str:
+def message(on: Environment, item: dict) -> str:
     return on.condition(item).get("message", "")
 
 
-def deletes(on: Stage, mark: int, account) -> list[str]:
+def deletes(on: Environment, mark: int, account) -> list[str]:
     found = actions(on.writes(mark, account.id))
     return [a for a in found if a.split(":")[1].startswith("Delete") and "DeleteTags" not in a]
 
@@ -97,7 +97,7 @@ def test_they_go_first_and_nothing_puts_them_back(on, shop):
     mark = on.mark()
     for one in (nodes, item):
         on.api.delete(*key_of(one))
-    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
+    with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "5m"}):
         until(lambda: "Service default/web, Ingress default/site" in message(on, item), 20, "the message")
         assert "load balancers of the workload go first" in message(on, item)
         until(lambda: "load balancers of its cluster's workload go first" in message(on, nodes), 10, "the node group's")
@@ -122,7 +122,7 @@ def test_one_that_does_not_go_is_told_of_and_left(on, shop):
     for one in (nodes, item):
         on.api.delete(*key_of(one))
     began = time.monotonic()
-    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "6s"}):
+    with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "6s"}):
         until(lambda: "Service default/stuck to be gone; at " in message(on, item), 20, "the message")
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
@@ -141,7 +141,7 @@ def test_without_a_control_plane_there_is_nobody_to_ask(on, shop):
     account.eks.delete_cluster(name=name)
     for one in (nodes, item):
         on.api.delete(*key_of(one))
-    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
+    with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "5m"}):
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
     (stuck,) = exposed(on, "Service")
@@ -156,7 +156,7 @@ def test_what_is_to_stay_keeps_its_load_balancers(on, shop):
     mark = on.mark()
     for one in (nodes, item):
         on.api.delete(*key_of(one))
-    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
+    with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "5m"}):
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
     assert deletes(on, mark, account) == []

@@ -19,12 +19,12 @@ from fleet.killing import killed_at
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, flux, key_of, node_group, secret
 from fleet.others import TAGGING, picture
-from fleet.stage import SETTLE, Stage, actions, stage, until
+from fleet.environment import READ_AFTER_WRITE_WINDOW, Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import KubeApi, conditions, documents
 from keelson_harness.kubernetes import BASE_CONTROLLERS, ControlPlane
-from keelson_harness.places import CRDS, DEPLOY, keelson_binary
+from keelson_harness.paths import CRDS, DEPLOY, keelson_binary
 
 OPERATOR = f"system:serviceaccount:{restore.NAMESPACE}:keelson"
 SERVICE_ACCOUNTS = ("system:serviceaccounts", f"system:serviceaccounts:{restore.NAMESPACE}")
@@ -33,14 +33,14 @@ QUICK = ("--drift-interval=2s",)
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.5, 0.5, 0.5, 0.2, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.5, 0.5, 0.5, 0.2, 0.2)) as started:
         yield started
 
 
 class There:
-    """Another management cluster, with an API server of its own. Like a Stage, as far as operators are started in it."""
+    """Another management cluster, with an API server of its own. Like an Environment, as far as operators are started in it."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on, self.aws = on, on.aws
         self.plane: ControlPlane = on.cloud._control_plane("management-2", BASE_CONTROLLERS)
         on.cloud._bring_up(self.plane)()
@@ -53,7 +53,7 @@ class There:
 
     def start(self, account: str, wait: bool = True) -> Controller:
         env = {"AWS_ACCESS_KEY_ID": account, "POD_NAME": "keelson-there"}
-        started = self.on.cloud.operator(SETTLE, *QUICK, env=env, kubeconfig=self.kubeconfig)
+        started = self.on.cloud.operator(READ_AFTER_WRITE_WINDOW, *QUICK, env=env, kubeconfig=self.kubeconfig)
         if wait:
             self.on.await_ready(started)
         return started
@@ -70,12 +70,12 @@ def there(on) -> There:
     return There(on)
 
 
-def command(on: Stage, there: There, *arguments: str) -> tuple[list[str], dict[str, str]]:
+def command(on: Environment, there: There, *arguments: str) -> tuple[list[str], dict[str, str]]:
     env = {"KUBECONFIG": str(on.cloud.management.kubeconfig), "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     return [str(keelson_binary()), "move", f"--to={there.plane.kubeconfig}", "--namespace=default", *arguments], env
 
 
-def move(on: Stage, there: There, *arguments: str) -> str:
+def move(on: Environment, there: There, *arguments: str) -> str:
     words, env = command(on, there, *arguments)
     done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -86,7 +86,7 @@ def move(on: Stage, there: There, *arguments: str) -> str:
 class Made:
     """A cluster with a node group, Ready here, and no operator anywhere."""
 
-    on: Stage
+    on: Environment
     there: There
     account: Account
     items: tuple[dict, dict]
@@ -132,7 +132,7 @@ def made(on, there) -> Iterator[Made]:
     made = Made(on, there, account, items, name)
     yield made
     on.aws.clear_faults()
-    on.forget(*items)
+    on.force_delete(*items)
     for item in made.found(there.api):
         version, kind, name, namespace = key_of(item)
         there.api.patch(version, kind, name, {"metadata": {"finalizers": None}}, namespace)

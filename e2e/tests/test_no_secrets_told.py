@@ -1,6 +1,6 @@
 """Nothing that the operator tells holds a secret: not a log line, event, status or metric of any test before this one.
 
-Runs last, over what all clouds left (`keelson_harness/told.py`); the secrets are those that the tests gave to anybody, and the
+Runs last, over what all clouds left (`keelson_harness/recorder.py`); the secrets are those that the tests gave to anybody, and the
 tokens that were handed out. It begins with a cloud of its own, in which something that is told stands for a secret.
 """
 
@@ -18,8 +18,8 @@ import pytest
 from fleet import called, leaks
 from fleet.account import fresh_account
 from fleet.manifests import cluster, existing, key_of, secret
-from fleet.stage import stage, until
-from keelson_harness import confidential, told
+from fleet.environment import environment, until
+from keelson_harness import confidential, recorder
 
 WORD = "p4ss/w\"rd+ of a kind"
 HERE = Path(__file__).parent
@@ -31,23 +31,23 @@ KINDS = ("k8s-aws-v1.", "keelson-session-", "AGE-SECRET-KEY-1", "eyJhbGciOi", "k
 def planted(tmp_path_factory) -> Iterator[list[leaks.Leak]]:
     """The account's number, which the operator tells everywhere, taken for a secret; and a true one, put into an event."""
     folder = tmp_path_factory.mktemp("planted")
-    before, os.environ[told.FOLDER] = os.environ.get(told.FOLDER), str(folder)
+    before, os.environ[recorder.RECORD_DIR] = os.environ.get(recorder.RECORD_DIR), str(folder)
     account = fresh_account()
     try:
-        with stage(workload=False, git=False) as on:
+        with environment(workload=False, git=False) as on:
             operator = on.start("--log-level=debug", account=account)
             item = cluster("told", network=existing(*on.account(account).network()))
             on.apply(secret("given", password=WORD), item)
             on.await_condition(item, "ControlPlaneReady")
             on.api.create(event(item, base64.b64encode(b"password=" + WORD.encode()).decode()))
             until(lambda: account in operator.metrics(), 20, "a metric of the account")
-            on.forget(item)
+            on.force_delete(item)
             until(lambda: on.api.find(*key_of(item)) is None, 20, "its end")
     finally:
         if before is None:
-            del os.environ[told.FOLDER]
+            del os.environ[recorder.RECORD_DIR]
         else:
-            os.environ[told.FOLDER] = before
+            os.environ[recorder.RECORD_DIR] = before
     about = next(iter(leaks.clouds(folder).values()))
     assert WORD in about["confidential"]
     yield leaks.find(folder, {account, WORD})
@@ -107,15 +107,15 @@ def test_a_secret_is_known_in_every_form(written, around):
     ids=["git", "ssh", "pull", "short"],
 )
 def test_of_a_secret_only_what_is_secret_is_looked_for(item, words, monkeypatch):
-    monkeypatch.setattr(confidential, "_noted", set())
-    confidential.note_secret(item)
-    given = {word for word in confidential.noted() if not re.fullmatch("[A-Za-z0-9+/]+=*", word) or word in words}
+    monkeypatch.setattr(confidential, "_known", set())
+    confidential.add_secret(item)
+    given = {word for word in confidential.known() if not re.fullmatch("[A-Za-z0-9+/]+=*", word) or word in words}
     assert given == words
 
 
 @pytest.fixture(scope="module")
 def clouds() -> dict[Path, dict]:
-    found = leaks.clouds(Path(os.environ[told.FOLDER]))
+    found = leaks.clouds(Path(os.environ[recorder.RECORD_DIR]))
     if not found:
         pytest.skip("no other test has told anything: run the whole folder")
     return found
@@ -124,7 +124,7 @@ def clouds() -> dict[Path, dict]:
 def test_every_test_left_what_its_clouds_told(clouds, request):
     """And what would be found if it were there: secrets of each kind, logs of each level."""
     ran = {item.path.name for item in request.session.items} | called.take_over()
-    with_clouds = {path.name for path in HERE.glob("test_*.py") if re.search(r"\b(stage|\w*Cloud)\(", path.read_text())}
+    with_clouds = {path.name for path in HERE.glob("test_*.py") if re.search(r"\b(environment|\w*Cloud)\(", path.read_text())}
     if missing := with_clouds - ran:
         pytest.skip(f"needs what {', '.join(sorted(missing))} told: run the whole folder")
     told_by = {about["test"].partition("::")[0] for about in clouds.values()}
@@ -137,5 +137,5 @@ def test_every_test_left_what_its_clouds_told(clouds, request):
 
 def test_no_secret_and_no_token_is_told(clouds):
     words = {word for about in clouds.values() for word in about["confidential"]}
-    found = leaks.find(Path(os.environ[told.FOLDER]), words)
+    found = leaks.find(Path(os.environ[recorder.RECORD_DIR]), words)
     assert found == [], "\n".join(map(str, found[:20]))

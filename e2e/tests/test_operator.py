@@ -11,16 +11,16 @@ import yaml
 from fleet.account import fresh_account
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
-from keelson_harness.places import keelson_binary
+from keelson_harness.paths import keelson_binary
 
 LIFE = Durations(2, 1, 1.5, 1, 0.3, 0.5)
 
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with environment(workload=False, git=False, durations=LIFE) as started:
         yield started
 
 
@@ -28,12 +28,12 @@ def pair(name: str, **spec) -> tuple[dict, dict]:
     return cluster(name, **spec), node_group(name)
 
 
-def change(on: Stage, item: dict, body: dict) -> None:
+def change(on: Environment, item: dict, body: dict) -> None:
     version, kind, name, namespace = key_of(item)
     on.api.patch(version, kind, name, body, namespace)
 
 
-def restart_api_server(on: Stage, away: float) -> None:
+def restart_api_server(on: Environment, away: float) -> None:
     plane = on.cloud.management
     plane.apiserver.kill()
     time.sleep(away)
@@ -49,7 +49,7 @@ def test_api_server_away_for_longer_than_the_lease_is_waited_for(on):
         on.await_condition(made[0], "ControlPlaneReady", "False", "Creating")
         restart_api_server(on, away=12)
         on.ready(*made)
-        assert operator.lives == 1 and operator.alive
+        assert operator.starts == 1 and operator.alive
         on.account(account).resources()
         on.delete(*made)
         assert on.account(account).inventory() == {}
@@ -127,7 +127,7 @@ def test_cluster_whose_account_object_is_gone_says_so_and_goes_when_it_is_back(o
         on.await_condition(made, "ControlPlaneReady")
         on.api.delete(*key_of(prod))
         on.await_condition(prod, status="False", reason="DeletionBlocked")
-        on.forget(prod)
+        on.force_delete(prod)
         on.api.wait_gone(*key_of(prod), 10)
         on.api.delete(*key_of(made))
         blocked = on.await_condition(made, "Ready", "False", "DeletionBlocked")

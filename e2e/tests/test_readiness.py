@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.controller import Controller
 from keelson_harness.kubernetes import write_kubeconfig
-from keelson_harness.places import CRDS
+from keelson_harness.paths import CRDS
 from keelson_harness.processes import free_port
 
 RBAC = "rbac.authorization.k8s.io"
@@ -24,7 +24,7 @@ ROLE = (f"{RBAC}/v1", "Role", "keelson", "keelson-system")
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(crds=False, workload=False, git=False) as started:
+    with environment(crds=False, workload=False, git=False) as started:
         yield started
 
 
@@ -46,12 +46,12 @@ def alive(replica: Controller) -> bool:
 
 
 @contextmanager
-def replica(on: Stage, name: str, **options) -> Iterator[Controller]:
+def replica(on: Environment, name: str, **options) -> Iterator[Controller]:
     with on.operator("--leader-election", name=name, wait=False, **options) as started:
         yield started
 
 
-def account_without(on: Stage, name: str, resource: str, verb: str) -> Path:
+def account_without(on: Environment, name: str, resource: str, verb: str) -> Path:
     """A kubeconfig of an account that has the operator's rights but for one verb on one resource: a rollout with broken RBAC."""
     user = {"kind": "User", "name": name, "apiGroup": RBAC}
     items = []
@@ -139,4 +139,4 @@ def test_api_server_that_goes_away_later_leaves_both_replicas_ready_and_alive(on
         until(lambda: any("keelson_leader 1" in each.metrics() for each in (one, two)), 40, "a leader")
         for each in (one, two):
             says(each, "200 ok", 20)
-            assert each.lives == 1
+            assert each.starts == 1

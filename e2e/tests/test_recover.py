@@ -18,17 +18,17 @@ from fleet.killing import killed_at
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, key_of, node_group
 from fleet.others import TAGGING, picture, rests
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.kubeapi import conditions, documents
-from keelson_harness.places import DEPLOY, keelson_binary
+from keelson_harness.paths import DEPLOY, keelson_binary
 
 APPROVE = "keelson.dev/approve"
 
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.5, 0.5, 0.5, 0.2, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.5, 0.5, 0.5, 0.2, 0.2)) as started:
         yield started
 
 
@@ -36,7 +36,7 @@ def on():
 class Made:
     """A cluster with a network, roles and a node group of its own, Ready; and no operator."""
 
-    on: Stage
+    on: Environment
     account: Account
     access: dict
     cluster: dict
@@ -79,10 +79,10 @@ def made(on) -> Iterator[Made]:
         on.ready(*made.items)
     yield made
     on.aws.clear_faults()
-    on.forget(*made.items)
+    on.force_delete(*made.items)
 
 
-def told_of_old(on: Stage, item: dict, uid: str) -> str:
+def told_of_old(on: Environment, item: dict, uid: str) -> str:
     """The message that names the earlier object, and the command."""
 
     def found() -> str | None:
@@ -93,7 +93,7 @@ def told_of_old(on: Stage, item: dict, uid: str) -> str:
     return until(found, 40, f"{item['metadata']['name']} to name UID {uid}")
 
 
-def run_command(on: Stage, message: str) -> None:
+def run_command(on: Environment, message: str) -> None:
     """Does what the message says, word for word."""
     said = re.search(r"kubectl annotate (\w+)/([\w.-]+) -n ([\w-]+) --overwrite (\S+?)=([\w/-]+)", message)
     assert said, message
@@ -204,7 +204,7 @@ def test_a_lost_lease_and_lost_configmaps_write_nothing(on, made):
     assert picture(made.account) == before
 
 
-def set_status(on: Stage, item: dict, status: dict) -> None:
+def set_status(on: Environment, item: dict, status: dict) -> None:
     version, kind, name, namespace = key_of(item)
     on.api.patch(version, kind, name, {"status": status}, namespace, subresource="status")
 
@@ -296,7 +296,7 @@ def test_suspended_it_takes_over_and_nothing_else_is_done_before_it_is_resumed(o
 RBAC = "rbac.authorization.k8s.io"
 
 
-def recoverer(on: Stage) -> str:
+def recoverer(on: Environment) -> str:
     """A kubeconfig of somebody who has what `deploy/` has for this verb, and nothing else."""
     roles = [o for o in documents(DEPLOY / "rbac-users.yaml") if o["metadata"]["name"] == "keelson-recover"]
     user = {"kind": "User", "name": "recoverer", "apiGroup": RBAC}
@@ -313,7 +313,7 @@ def recoverer(on: Stage) -> str:
     return str(on.cloud.management.kubeconfig_for("recoverer"))
 
 
-def recover(on: Stage, account: Account, *arguments: str) -> str:
+def recover(on: Environment, account: Account, *arguments: str) -> str:
     aws = {**on.cloud.operator_env(), "AWS_ACCESS_KEY_ID": account.id, "KUBECONFIG": recoverer(on)}
     env = {**aws, "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     command = [str(keelson_binary()), "recover", *arguments]

@@ -9,7 +9,7 @@ import pytest
 from fleet.account import OWNER, RESOURCE, Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import ApiError, conditions
 
@@ -19,12 +19,12 @@ ALL = {"zoneCount": 2, "nat": "PerZone", "endpoints": ["s3", "ecr.api", "sts"]}
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=QUICK) as started:
+    with environment(workload=False, git=False, durations=QUICK) as started:
         yield started
 
 
 class Shop:
-    def __init__(self, on: Stage, name: str, **spec: object):
+    def __init__(self, on: Environment, name: str, **spec: object):
         self.on, self.account = on, on.account(fresh_account())
         self.item = cluster(name, addons=[], network={"vpc": dict(ALL)}, **spec)
 
@@ -51,7 +51,7 @@ class Shop:
         )
 
     def await_settled(self, seconds: float = 60) -> None:
-        until(self.settled, seconds, self.on.story(self.item))
+        until(self.settled, seconds, self.on.describe(self.item))
 
     def writes(self, mark: int) -> list[str]:
         return [action.split(" ")[0] for action in actions(self.on.writes(mark, self.account.id))]
@@ -64,7 +64,7 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(on: Stage) -> Shop:
+def shop(on: Environment) -> Shop:
     return Shop(on, "shop").made()
 
 
@@ -209,7 +209,7 @@ def test_killed_after_every_write_of_it_it_ends_the_same(on):
 
 
 @pytest.fixture(scope="module")
-def nodes(on: Stage) -> tuple[Account, dict]:
+def nodes(on: Environment) -> tuple[Account, dict]:
     account = on.account(fresh_account())
     on.start(account=account.id)
     small = cluster("small", addons=[], network={"vpc": {"zoneCount": 2, "nat": "None"}})
@@ -219,7 +219,7 @@ def nodes(on: Stage) -> tuple[Account, dict]:
     return account, group
 
 
-def scale(on: Stage, group: dict, replicas: int) -> dict:
+def scale(on: Environment, group: dict, replicas: int) -> dict:
     """As `kubectl scale` does."""
     version, kind, name, namespace = key_of(group)
     return on.api.patch(version, kind, name, {"spec": {"replicas": replicas}}, namespace, subresource="scale")

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from fleet import API
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.kubeapi import ApiError, conditions
 from replacing import BEFORE, changed, content, ours
 
@@ -24,7 +24,7 @@ A_WHILE = 6
 class Taken:
     """What was there before this version started, and what is there now."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.objects = self.now()
         self.workload = ours(on.cloud.workload.api)
@@ -55,7 +55,7 @@ class Taken:
 @pytest.fixture(scope="module")
 def on():
     # Without the controllers of Flux: what they have applied stands as it is.
-    with stage(crds=False, flux=False, git=False, recording=BEFORE) as started:
+    with environment(crds=False, flux=False, git=False, snapshot=BEFORE) as started:
         yield started
 
 

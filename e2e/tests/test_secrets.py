@@ -14,7 +14,7 @@ import yaml
 
 from fleet import API
 from fleet.manifests import cluster, flux, secret
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.git import GitServer
 from sources import age
 
@@ -28,7 +28,7 @@ GOAL = 5.0
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 
@@ -58,7 +58,7 @@ def pull(word: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def item(on: Stage, repository) -> dict:
+def item(on: Environment, repository) -> dict:
     on.start("--drift-interval=2s")
     gitops = flux(repository.url, "clusters/secrets", interval="2s", secretRef={"name": "fleet"})
     gitops["flux"] |= {
@@ -78,12 +78,12 @@ def item(on: Stage, repository) -> dict:
     return made
 
 
-def copy(on: Stage, name: str) -> dict[str, str]:
+def copy(on: Environment, name: str) -> dict[str, str]:
     found = on.cloud.workload.api.find("v1", "Secret", name, FLUX) or {}
     return {key: base64.b64decode(value).decode() for key, value in (found.get("data") or {}).items()}
 
 
-def arrival(on: Stage, changed: dict, name: str) -> float:
+def arrival(on: Environment, changed: dict, name: str) -> float:
     """Seconds from the answer to the write until the copy is the same, in every key."""
     on.apply(changed)
     began = time.monotonic()
@@ -91,7 +91,7 @@ def arrival(on: Stage, changed: dict, name: str) -> float:
     return time.monotonic() - began
 
 
-def refused(on: Stage, item: dict, *words: str) -> dict:
+def refused(on: Environment, item: dict, *words: str) -> dict:
     """GitOpsReady=False with SyncFailed and all those words."""
 
     def told() -> dict | None:
@@ -125,7 +125,7 @@ def test_a_rotated_password_is_used_as_soon_as_it_is_there(on, git, repository, 
     on.ready(item)
 
 
-def applied(on: Stage, item: dict) -> str | None:
+def applied(on: Environment, item: dict) -> str | None:
     return on.status(item)["gitops"].get("lastAppliedRevision")
 
 
@@ -145,7 +145,7 @@ def test_a_deleted_secret_is_named_and_the_agent_goes_on_with_the_last_good_one(
     refused(on, item, "Secret default/fleet")
 
 
-def team(on: Stage) -> str | None:
+def team(on: Environment) -> str | None:
     return on.account().eks.describe_cluster(name="secrets")["cluster"]["tags"].get("team")
 
 

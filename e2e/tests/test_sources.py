@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from fleet.manifests import cluster, key_of, secret
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness import confidential
 from keelson_harness.git import GitServer, Repository
 from keelson_harness.pki import Authority
-from keelson_harness.places import tools
+from keelson_harness.paths import tools
 from keelson_harness.registry import Registry
 from keelson_harness.ssh import SshServer
 from sources import age, sops
@@ -44,7 +44,7 @@ DOCKER = "kubernetes.io/dockerconfigjson"
 class Follower:
     """The cluster, whose source is exchanged."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.item = self.with_source({})
         self._hurried = time.monotonic()
@@ -71,7 +71,7 @@ class Follower:
         try:
             return until(applied, 40, f"{revision} of {url}")
         except AssertionError as late:
-            raise AssertionError(f"{late}: {self.on.story(self.item)}") from None
+            raise AssertionError(f"{late}: {self.on.describe(self.item)}") from None
 
     def fails(
         self, source: dict, *words: str, secrets: tuple[dict, ...] = (), **flux: object
@@ -94,7 +94,7 @@ class Follower:
         try:
             return until(told, 40, f"SyncFailed with {words}")
         except AssertionError as late:
-            raise AssertionError(f"{late}: {self.on.story(self.item)}") from None
+            raise AssertionError(f"{late}: {self.on.describe(self.item)}") from None
 
     def hurry(self) -> None:
         """As `flux reconcile source` does, and its like of ours: after failures both pause before they look again."""
@@ -139,7 +139,7 @@ def manifests(word: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         started.start("--drift-interval=2s")
         yield started
 
@@ -220,7 +220,7 @@ def test_a_bearer_token(cluster_, served, authority):
 def test_a_github_app(cluster_, served, authority):
     repository = served("app", credentials=("x-access-token", APP_TOKEN))
     commit = repository.commit(manifests("by GitHub App"))
-    confidential.note(APP_TOKEN)
+    confidential.add(APP_TOKEN)
     with github(APP_TOKEN) as hub:
         app = secret("app", **hub.secret(), **{"ca.crt": authority.cert_file.read_text()})
         cluster_.follow(git(repository, **named("app")), commit, app)
@@ -238,7 +238,7 @@ def test_ssh_with_the_hosts_key(on, cluster_):
     server = SshServer(on.cloud.git.directory / "served")
     source = {"git": {"url": server.url("by-ssh"), "ref": BRANCH, **named("deploy-key")}}
     try:
-        wrong = secret("deploy-key", identity=server.identity, known_hosts=server.known_wrongly())
+        wrong = secret("deploy-key", identity=server.identity, known_hosts=server.wrong_known_hosts())
         cluster_.fails(source, "knownhosts: key mismatch", secrets=(wrong,))
         right = secret("deploy-key", identity=server.identity, known_hosts=server.known_hosts)
         cluster_.follow(source, commit, right)
@@ -461,7 +461,7 @@ def ecr(on, authority):
     running.stop()
 
 
-def associations(on: Stage) -> list[dict]:
+def associations(on: Environment) -> list[dict]:
     return on.account().eks.list_pod_identity_associations(clusterName="sources")["associations"]
 
 

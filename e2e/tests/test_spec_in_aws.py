@@ -8,7 +8,7 @@ import pytest
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import CLOSED, account, cluster, existing, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 
 EXTERNAL_ID = "6f1e2c0a-fleet"
@@ -21,7 +21,7 @@ CONFIGURATION = {"env": {"ENABLE_PREFIX_DELEGATION": "true"}}
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False) as started:
+    with environment(workload=False, git=False) as started:
         yield started
 
 
@@ -110,7 +110,7 @@ SPOT = node_group(
 
 
 @pytest.fixture(scope="module")
-def payments_ready(on: Stage, operator, second) -> dict:
+def payments_ready(on: Environment, operator, second) -> dict:
     item = payments(second)
     on.apply(
         account(
@@ -311,7 +311,7 @@ def test_cluster_deleted_alone_takes_its_node_groups_and_nothing_of_others(
 
 
 @pytest.fixture(scope="module")
-def given(on: Stage, operator) -> tuple[dict, list[str]]:
+def given(on: Environment, operator) -> tuple[dict, list[str]]:
     theirs = on.account()
     subnets = theirs.network("ab")
     return cluster("billing", network=existing(*subnets)), subnets

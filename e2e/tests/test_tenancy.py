@@ -15,7 +15,7 @@ from fleet import API
 from fleet.account import Account, fresh_account
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, flux, key_of, namespace, node_group, secret
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import ApiError, KubeApi, conditions
@@ -33,7 +33,7 @@ SESSION_SECONDS = 8
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
         yield started
 
 
@@ -50,7 +50,7 @@ class Tenants:
     mark: int
 
 
-def reach(on: Stage, theirs: Account, name: str, *namespaces: str, **spec: object) -> dict:
+def reach(on: Environment, theirs: Account, name: str, *namespaces: str, **spec: object) -> dict:
     """An AwsAccount that the operator assumes a role in, by external id."""
     role = theirs.role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess", external_id=EXTERNAL_ID)
     given = {"roleArn": role, "externalId": EXTERNAL_ID, "allowedNamespaces": list(namespaces), **spec}
@@ -58,7 +58,7 @@ def reach(on: Stage, theirs: Account, name: str, *namespaces: str, **spec: objec
 
 
 @pytest.fixture(scope="module")
-def tenants(on: Stage) -> Tenants:
+def tenants(on: Environment) -> Tenants:
     search, vault, closed = (on.account(fresh_account()) for _ in range(3))
     on.apply(namespace(TENANT), namespace(VICTIM))
     on.apply(
@@ -73,7 +73,7 @@ def tenants(on: Stage) -> Tenants:
     return Tenants(operator, search, vault, closed, mallory(on), on.mark())
 
 
-def mallory(on: Stage) -> KubeApi:
+def mallory(on: Environment) -> KubeApi:
     """A person whom deploy/rbac-users.yaml lets edit clusters in `team-search`, and who may make Secrets there."""
     plane = on.cloud.management
     rules = [
@@ -261,7 +261,7 @@ def test_an_account_that_is_closed_stalls_its_own_clusters_only(on, tenants, bot
     on.await_condition(vault, "InSync", timeout=60)
 
 
-def poke(on: Stage, item: dict) -> None:
+def poke(on: Environment, item: dict) -> None:
     version, kind, name, where = key_of(item)
     annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(on.mark())}}}
     on.api.patch(version, kind, name, annotation, where)

@@ -13,7 +13,7 @@ import pytest
 
 from fleet.account import CLUSTER, Account, fresh_account
 from fleet.manifests import CLOSED, account, cluster, existing, namespace, node_group
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.kubeapi import conditions
 
@@ -60,7 +60,7 @@ class Tenant:
         return ours | {*self.subnets, self.vpc, self.role}
 
 
-def pair(on: Stage, number: int) -> tuple[Tenant, Tenant]:
+def pair(on: Environment, number: int) -> tuple[Tenant, Tenant]:
     shared = on.account(fresh_account())
     operator_role = shared.role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess")
     made = []
@@ -100,7 +100,7 @@ def attempt(chance: random.Random, number: int, me: Tenant, other: Tenant) -> tu
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with environment(workload=False, git=False, durations=LIFE) as started:
         yield started
 
 
@@ -121,11 +121,11 @@ def pairs(on) -> list[tuple[Tenant, Tenant]]:
     on.apply(*(item for tenant in tenants for item, _ in tenant.tries))
     for tenant in tenants:
         for item, _ in tenant.tries:
-            until(lambda item=item: on.condition(item, "InSync").get("status") == "True" or denied(on, item), 60, on.story(item))
+            until(lambda item=item: on.condition(item, "InSync").get("status") == "True" or denied(on, item), 60, on.describe(item))
     return made
 
 
-def denied(on: Stage, item: dict) -> bool:
+def denied(on: Environment, item: dict) -> bool:
     stalled = conditions(on.api.get(item["apiVersion"], item["kind"], item["metadata"]["name"], item["metadata"]["namespace"]))
     return stalled.get("Stalled", {}).get("reason") == "AccessDenied"
 
@@ -133,7 +133,7 @@ def denied(on: Stage, item: dict) -> bool:
 def test_who_names_its_own_gets_it_and_who_names_the_others_is_denied(on, pairs):
     tries = [one for both in pairs for tenant in both for one in tenant.tries]
     assert {right for _, right in tries} == {True, False}
-    wrong = [on.story(item) for item, right in tries if denied(on, item) == right]
+    wrong = [on.describe(item) for item, right in tries if denied(on, item) == right]
     assert wrong == []
 
 

@@ -9,7 +9,7 @@ import pytest
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, key_of, namespace, node_group
 from fleet.shop import LOOK_NOW, RELEASE
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -20,7 +20,7 @@ TEAM, OTHER, GUARDED = "team-search", "team-vault", "team-guarded"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
         yield started
 
 
@@ -30,7 +30,7 @@ def account(on) -> Account:
 
 
 @pytest.fixture(scope="module")
-def made(on: Stage, account: Account) -> dict[str, list[dict]]:
+def made(on: Environment, account: Account) -> dict[str, list[dict]]:
     """A cluster with a node group in each of two namespaces, Ready."""
     subnets = account.network()[:2]
     on.apply(namespace(TEAM), namespace(OTHER))
@@ -45,7 +45,7 @@ def made(on: Stage, account: Account) -> dict[str, list[dict]]:
     return found
 
 
-def held(on: Stage, item: dict) -> str:
+def held(on: Environment, item: dict) -> str:
     """The message of an object whose deletion waits for a person."""
 
     def found() -> str | None:
@@ -57,7 +57,7 @@ def held(on: Stage, item: dict) -> str:
     return until(found, 30, f"the deletion of {item['metadata']['name']} to be held")
 
 
-def deletions(on: Stage, mark: int, account: Account) -> list[str]:
+def deletions(on: Environment, mark: int, account: Account) -> list[str]:
     return [one for one in actions(on.writes(mark, account.id)) if ":Delete" in one]
 
 

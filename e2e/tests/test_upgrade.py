@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from fleet.stage import Stage, stage, until
-from fleet.upgrading import ADDONS, BEFORE_THE_EDIT, GOAL, STEPS, Eye, Shop, arrive
+from fleet.environment import Environment, environment, until
+from fleet.upgrading import ADDONS, BEFORE_THE_EDIT, GOAL, STEPS, StateSampler, Shop, arrive
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -22,7 +22,7 @@ QUIET_SECONDS = 3
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(git=False, flux=False, durations=Durations(1, 1.5, 1, 1.5, 0.3, 0.5)) as started:
+    with environment(git=False, flux=False, durations=Durations(1, 1.5, 1, 1.5, 0.3, 0.5)) as started:
         yield started
 
 
@@ -31,7 +31,7 @@ class Run:
     """One upgrade, from the edit to the end."""
 
     shop: Shop
-    eye: Eye
+    sampler: StateSampler
     # Places in the call log: the edit, and when it had stood blocked for a while.
     began: int
     freed: int
@@ -44,13 +44,13 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(on: Stage) -> Run:
+def run(on: Environment) -> Run:
     shop = Shop(on)
     on.start("--drift-interval=5s", account=shop.account.id)
     shop.make()
     assert shop.versions() == {"cluster": "1.31", "follower": "1.31", "fixed": "1.31"}
     began = on.mark()
-    with Eye(shop) as eye:
+    with StateSampler(shop) as sampler:
         shop.upgrade()
         until(shop.blocked_by_the_fixed_group, 90, "the block")
         until(lambda: shop.versions()["follower"] == "1.34", 20, "the group that follows")
@@ -61,7 +61,7 @@ def run(on: Stage) -> Run:
         shop.free_the_fixed_group()
         arrive(shop)
         time.sleep(1)
-    return Run(shop, eye, began, freed, blocked, fixed)
+    return Run(shop, sampler, began, freed, blocked, fixed)
 
 
 def test_every_write_comes_in_its_order_and_there_is_no_other(run):
@@ -69,9 +69,9 @@ def test_every_write_comes_in_its_order_and_there_is_no_other(run):
 
 
 def test_no_kubelet_is_ever_newer_than_its_control_plane_or_more_than_three_minors_older(run):
-    assert run.eye.breaches == []
+    assert run.sampler.breaches == []
     # It was looked at while nodes were being replaced: both versions, and old nodes cordoned.
-    mixed = [seen for seen in run.eye.nodes if len({n["kubelet"] for n in seen["nodes"]}) > 1]
+    mixed = [seen for seen in run.sampler.nodes if len({n["kubelet"] for n in seen["nodes"]}) > 1]
     assert any(node["cordoned"] for seen in mixed for node in seen["nodes"])
 
 
@@ -104,12 +104,12 @@ def test_everything_ends_at_the_goal(run):
 
 
 def test_status_tells_from_where_to_where_and_which_step(run):
-    eye = run.eye
-    assert "1.31" in eye.each("from") and eye.each("to")[0] == GOAL
-    assert PATH in eye.each("path")
-    steps = eye.each("step")
+    sampler = run.sampler
+    assert "1.31" in sampler.each("from") and sampler.each("to")[0] == GOAL
+    assert PATH in sampler.each("path")
+    steps = sampler.each("step")
     assert steps == sorted(steps) and set(steps) >= {1, 2, 3, 4}
-    assert [status["version"] for status in one_each(eye.seen, "version")] == ["1.31", *PATH]
+    assert [status["version"] for status in one_each(sampler.seen, "version")] == ["1.31", *PATH]
 
 
 def one_each(statuses: list[dict], name: str) -> list[dict]:
@@ -122,14 +122,14 @@ def one_each(statuses: list[dict], name: str) -> list[dict]:
 
 def test_status_names_each_update_of_the_control_plane_while_it_runs(run):
     ours = [u["id"] for u in run.shop.updates() if u["type"] == "VersionUpdate" and not u["of"]]
-    told = run.eye.each("updateId")
+    told = run.sampler.each("updateId")
     assert len(ours) == 4 and set(ours) <= set(told)
-    messages = [c["message"] for c in run.eye.conditions("Upgrading") if c["status"] == "True"]
+    messages = [c["message"] for c in run.sampler.conditions("Upgrading") if c["status"] == "True"]
     assert any(update in message for update in ours for message in messages), messages
 
 
 def test_the_checks_stand_in_status_before_anything_is_written(run):
-    checked = next(status for status in run.eye.seen if status.get("upgrade", {}).get("preflight"))
+    checked = next(status for status in run.sampler.seen if status.get("upgrade", {}).get("preflight"))
     assert checked["version"] == "1.31"
     verdicts = {c["check"]: c["verdict"] for c in checked["upgrade"]["preflight"]}
     assert verdicts["Insights"] == "Passed"
@@ -144,15 +144,15 @@ def test_past_steps_stand_in_history_with_their_durations(run):
 
 
 def test_upgrading_is_told_with_step_k_of_n_and_ready_says_why_it_is_not(run):
-    upgrading = [c for c in run.eye.conditions("Upgrading") if c["status"] == "True"]
+    upgrading = [c for c in run.sampler.conditions("Upgrading") if c["status"] == "True"]
     assert any(" of " in c["message"] for c in upgrading), [c["message"] for c in upgrading]
-    reasons = {c["reason"] for c in run.eye.conditions("Ready") if c["status"] == "False"}
+    reasons = {c["reason"] for c in run.sampler.conditions("Ready") if c["status"] == "False"}
     assert reasons >= {"Upgrading", "UpgradeBlocked"}
     assert reasons <= {"Upgrading", "UpgradeBlocked", "Updating"}, reasons
 
 
 def test_the_columns_version_and_target_move(run):
-    assert [pair for pair in run.eye.columns if pair[1] == GOAL] == [
+    assert [pair for pair in run.sampler.columns if pair[1] == GOAL] == [
         (version, GOAL) for version in ("1.31", *PATH)
     ]
     head, row = run.shop.on.api.table(

@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from fleet.killing import killed_at
-from fleet.stage import Stage, stage, until
-from fleet.upgrading import STEPS, Eye, Shop, arrive
+from fleet.environment import Environment, environment, until
+from fleet.upgrading import STEPS, StateSampler, Shop, arrive
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -23,7 +23,7 @@ LONG_SECONDS = 5
 def on():
     """Without the workload cluster, which all clusters would share: nodes of others would be in the way."""
     durations = Durations(1, UPDATE_SECONDS, 0.5, 0.8, 0.2, 0.5)
-    with stage(workload=False, git=False, durations=durations) as started:
+    with environment(workload=False, git=False, durations=durations) as started:
         yield started
 
 
@@ -39,12 +39,12 @@ def test_killed_after_every_write_it_ends_the_same_and_no_update_is_issued_twice
     with on.operator(account=shop.account.id):
         shop.make()
     mark = on.mark()
-    with Eye(shop) as eye:
+    with StateSampler(shop) as sampler:
         shop.upgrade()
         run = killed_at(on, shop.account.id, shop.go_on, timeout=240)
     with capsys.disabled():
         print(f"\n  {run.told('upgrade')}")
-    assert eye.breaches == []
+    assert sampler.breaches == []
     assert_each_update_was_made_once(shop)
     assert [write for write in run.writes if write not in run.points] == []
     # A call that was repeated with its token made no second update.
@@ -84,7 +84,7 @@ def told(shop: Shop, update: str) -> bool:
 class Played:
     """A shop on its way to the goal, and where in the call log it was edited."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.shop = Shop(on, by_role=True)
         self.mark = 0
@@ -97,7 +97,7 @@ class Played:
         return self.shop.steps(self.mark)
 
 
-def fail_each_once(on: Stage, shop: Shop) -> None:
+def fail_each_once(on: Environment, shop: Shop) -> None:
     """Every other update comes to nothing, whatever it is of: the first try of each."""
     for action, resource, times in (
         ("UpdateClusterVersion", "*", 4),
@@ -115,7 +115,7 @@ def fail_each_once(on: Stage, shop: Shop) -> None:
             )
 
 
-def begin_theirs(on: Stage, begin) -> str:
+def begin_theirs(on: Environment, begin) -> str:
     """An update by hand that takes longer than ours do. Returns its id."""
     on.aws.control("POST", "settings", json={"CLUSTER_UPDATE_SECONDS": LONG_SECONDS})
     try:
@@ -125,7 +125,7 @@ def begin_theirs(on: Stage, begin) -> str:
 
 
 @pytest.fixture(scope="module")
-def played(on: Stage) -> dict[str, Played]:
+def played(on: Environment) -> dict[str, Played]:
     scenes = {name: Played(on) for name in ("failing", "theirs", "by-hand", "cancelled")}
     on.start("--drift-interval=5s")
     for scene in scenes.values():
@@ -139,7 +139,7 @@ def played(on: Stage) -> dict[str, Played]:
 
 
 @pytest.fixture(scope="module")
-def waited(on: Stage, played) -> list[str]:
+def waited(on: Environment, played) -> list[str]:
     """What was seen of somebody else's update, before it ended."""
     shop = played["theirs"].shop
     eks, logs = shop.account.eks, {"clusterLogging": [{"types": ["api"], "enabled": True}]}

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster, key_of
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from fleet.upgrading import SMALL, reach
 from gates import Played
 from gates.scenes import BROKEN, ENDING, FAR, INSIGHT, SCENES
@@ -23,12 +23,12 @@ UPGRADED = ["UpdateClusterVersion 1.34"]
 @pytest.fixture(scope="module")
 def on():
     """Without the workload cluster, which all would share: nodes of others would be in the way."""
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.3, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.3, 0.5)) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def played(on: Stage) -> dict[str, Played]:
+def played(on: Environment) -> dict[str, Played]:
     """Every cluster there and edited."""
     on.start("--drift-interval=3s")
     scenes = [Played(on, gate) for gate in [*SCENES, *ENDING]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from gates import Gate, Played
 from gates.scenes import STUCK
 from keelson_harness.aws import Durations
@@ -16,12 +16,12 @@ LABELS = {"app": "payments"}
 @pytest.fixture(scope="module")
 def on():
     durations = Durations(1, 1, 1, NODEGROUP_SECONDS, 0.3, 0.5)
-    with stage(git=False, flux=False, durations=durations) as started:
+    with environment(git=False, flux=False, durations=durations) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def scene(on: Stage) -> Played:
+def scene(on: Environment) -> Played:
     """A node group of two with a pod on each node; its cluster's version is edited beside a budget that allows nothing."""
     on.start("--drift-interval=2s")
     made = Played(on, Gate("budget", groups=("web",)))
@@ -33,12 +33,12 @@ def scene(on: Stage) -> Played:
     return made
 
 
-def nodes(on: Stage) -> list[str]:
+def nodes(on: Environment) -> list[str]:
     found = on.cloud.workload.api.list("v1", "Node")
     return [n["metadata"]["name"] for n in found if "eks.amazonaws.com/nodegroup" in n["metadata"]["labels"]]
 
 
-def run_a_pod(on: Stage, name: str, node: str) -> None:
+def run_a_pod(on: Environment, name: str, node: str) -> None:
     container = {"name": "main", "image": "payments"}
     on.cloud.workload.api.create(
         {
@@ -50,7 +50,7 @@ def run_a_pod(on: Stage, name: str, node: str) -> None:
     )
 
 
-def guard(on: Stage, name: str, bounds: dict) -> None:
+def guard(on: Environment, name: str, bounds: dict) -> None:
     """A budget for those pods. Its status is the disruption controller's, which does not run here."""
     api = on.cloud.workload.api
     spec = {"selector": {"matchLabels": LABELS}, **bounds}

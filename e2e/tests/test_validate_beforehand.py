@@ -13,9 +13,9 @@ import yaml
 from bad_input import Mistake
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
-from keelson_harness.places import keelson_binary
+from keelson_harness.paths import keelson_binary
 from keelson_harness.kubeapi import conditions
 
 PODS = {"Service": "pods.eks.amazonaws.com"}
@@ -27,7 +27,7 @@ READS = {"DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "GetRole", "G
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=SLOW) as started:
+    with environment(workload=False, git=False, durations=SLOW) as started:
         yield started
 
 
@@ -45,7 +45,7 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(on: Stage) -> World:
+def world(on: Environment) -> World:
     account = on.account(fresh_account())
     subnets = account.network()
     vpc = account.ec2.describe_subnets(SubnetIds=subnets[:1])["Subnets"][0]["VpcId"]
@@ -110,13 +110,13 @@ def groups(w: World, of: str) -> list[Mistake]:
 
 
 @pytest.fixture(scope="module")
-def told(on: Stage, world: World) -> tuple[int, list[Mistake]]:
+def told(on: Environment, world: World) -> tuple[int, list[Mistake]]:
     mark, mistakes = on.mark(), clusters(world)
     on.apply(*(mistake.item for mistake in mistakes))
     return mark, mistakes
 
 
-def refused(on: Stage, mistake: Mistake, timeout: float = 15) -> None:
+def refused(on: Environment, mistake: Mistake, timeout: float = 15) -> None:
     found = conditions(on.await_condition(mistake.item, "Stalled", "True", "InvalidSpec", timeout))
     for words in mistake.says:
         assert words in found["Stalled"]["message"], f"{words!r} is not in {found['Stalled']['message']!r}"
@@ -133,7 +133,7 @@ def test_a_cluster_that_names_what_is_not_there_is_told_so_and_nothing_is_writte
 
 
 @pytest.fixture(scope="module")
-def shop(on: Stage, world: World, told) -> dict:
+def shop(on: Environment, world: World, told) -> dict:
     item = cluster("shop", network=existing(*world.subnets[:2]), addons=[{"name": "vpc-cni"}])
     on.apply(item)
     return item
@@ -145,7 +145,7 @@ def test_a_node_group_is_told_while_its_cluster_is_still_being_made(on, world, s
     for mistake in mistakes:
         refused(on, mistake)
     on.await_condition(good, status="False", reason="WaitingForCluster", timeout=10)
-    assert on.condition(shop)["reason"] == "Creating", on.story(shop)
+    assert on.condition(shop)["reason"] == "Creating", on.describe(shop)
     on.delete(*(mistake.item for mistake in mistakes))
     # Neither did the cluster take a policy that there is not from them.
     on.ready(shop, good)

@@ -1,7 +1,7 @@
 """How the operator reaches a workload cluster: a certificate authority that is rotated, an endpoint that moves or is out
 of reach, and a proxy on the way.
 
-The door before the workload cluster's API server is the test's own (`fleet/doors.py`); the API server, Flux and what goes
+The door before the workload cluster's API server is the test's own (`fleet/proxies.py`); the API server, Flux and what goes
 through are real.
 """
 
@@ -12,9 +12,9 @@ import time
 import pytest
 import yaml
 
-from fleet.doors import Door, Tunnel
+from fleet.proxies import TlsProxy, ConnectProxy
 from fleet.manifests import cluster, flux
-from fleet.stage import stage, until
+from fleet.environment import environment, until
 
 # Only a proxy knows it.
 INSIDE = "api.inside.acme.example"
@@ -23,18 +23,18 @@ USER, PASSWORD = "egress", "tunnel-password-77aa"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def door(on):
-    opened = Door(on.cloud.workload, on.cloud.directory)
+    opened = TlsProxy(on.cloud.workload, on.cloud.directory)
     yield opened
     opened.close()
 
 
-def moved(on, opened: Door) -> None:
+def moved(on, opened: TlsProxy) -> None:
     """EKS answers with that door from now on."""
     settings = {"workload_endpoint": opened.url, "workload_ca_file": str(opened.ca_file)}
     on.aws.control("POST", "settings", json=settings)
@@ -82,7 +82,7 @@ def shows(on, item: dict, revision: str, seconds: float = 40) -> float:
             f"{revision[:7]} in status.gitops",
         )
     except AssertionError as error:
-        raise AssertionError(f"{error}: {on.story(item)} {on.status(item).get('gitops')}") from None
+        raise AssertionError(f"{error}: {on.describe(item)} {on.status(item).get('gitops')}") from None
     return time.monotonic() - began
 
 
@@ -102,7 +102,7 @@ def test_another_certificate_authority_is_picked_up_without_a_restart(on, door, 
 def test_another_endpoint_is_picked_up_without_a_restart(on, door, reached, repository):
     (operator,) = on.cloud.controllers
     pid = operator.pid
-    other = Door(on.cloud.workload, on.cloud.directory)
+    other = TlsProxy(on.cloud.workload, on.cloud.directory)
     try:
         door.close()
         moved(on, other)
@@ -146,12 +146,12 @@ def test_a_cluster_out_of_reach_is_said_and_aws_goes_on(on, door, reached, repos
 @pytest.fixture
 def inside(on):
     """The cluster's API under a name that nobody but a proxy knows."""
-    opened = Door(on.cloud.workload, on.cloud.directory, INSIDE)
+    opened = TlsProxy(on.cloud.workload, on.cloud.directory, INSIDE)
     yield opened
     opened.close()
 
 
-def through(tunnel: Tunnel, password: str = PASSWORD) -> str:
+def through(tunnel: ConnectProxy, password: str = PASSWORD) -> str:
     return f"--workload-proxy=http://{USER}:{password}@127.0.0.1:{tunnel.port}"
 
 
@@ -160,7 +160,7 @@ def test_a_cluster_is_reached_through_the_proxy_that_the_operator_is_given(
 ):
     for operator in on.cloud.controllers:
         operator.stop()
-    tunnel = Tunnel(USER, PASSWORD, {INSIDE: inside.port})
+    tunnel = ConnectProxy(USER, PASSWORD, {INSIDE: inside.port})
     try:
         moved(on, inside)
         with on.operator(through(tunnel), name="keelson-wrong", env={}) as operator:
@@ -180,7 +180,7 @@ def test_a_cluster_is_reached_through_the_proxy_that_the_operator_is_given(
 
 
 def test_what_no_proxy_names_is_reached_directly(on, door, reached, repository):
-    tunnel = Tunnel(USER, PASSWORD, {})
+    tunnel = ConnectProxy(USER, PASSWORD, {})
     try:
         moved(on, door)
         env = {"NO_PROXY": "10.0.0.0/8,127.0.0.1"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import boto3
 import requests
 
-from .places import AWS_PACKAGE
+from .paths import AWS_PACKAGE
 from .processes import Process, free_port
 
 REGION = "eu-west-1"
@@ -135,7 +135,7 @@ class Aws:
         """Each cluster of an account with its version and its nodes' kubelets, all of one instant."""
         return self.control("GET", "nodes", params={"account": account})["clusters"]
 
-    def forget(self, account: str) -> None:
+    def reset_account(self, account: str) -> None:
         """EKS has nothing more of an account, so that its nodes leave the one workload cluster that all share."""
         self.control("POST", "reset", params={"account": account})
 

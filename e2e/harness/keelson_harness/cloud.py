@@ -25,11 +25,11 @@ from .git import GitServer, Repository
 from .kubeapi import documents
 from .kubelet import POD, Kubelet, Runner
 from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Etcd, Stopwatch
-from .places import CRDS, DEPLOY, keelson_binary, run_directory, tools
+from .paths import CRDS, DEPLOY, keelson_binary, run_directory, tools
 from .processes import Process, free_port
-from .recording import Recording
-from .told import Told, telling
-from .workloads import Workloads
+from .recorder import Recorder, recorder_from_environment
+from .snapshot import Snapshot
+from .workload_clusters import WorkloadClusters
 
 NAMESPACE = "keelson-system"
 KUBERNETES_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager")
@@ -58,7 +58,7 @@ class LocalCloud:
         durations: Durations | None = None,
         aws_env: dict[str, str] | None = None,
         keep: bool = False,
-        recording: Recording | None = None,
+        snapshot: Snapshot | None = None,
         say: Callable[[str], None] | None = None,
     ):
         self._with_aws = aws
@@ -70,11 +70,11 @@ class LocalCloud:
         self._management_pods = management_pods
         self._durations = durations
         self._aws_env = aws_env or {}
-        self._recording = recording
+        self._snapshot = snapshot
         self._keep = keep or bool(os.environ.get("KEELSON_KEEP"))
         self._say = say or (lambda _: None)
         self._closing = contextlib.ExitStack()
-        self.started_in: dict[str, float] = {}
+        self.startup_seconds: dict[str, float] = {}
         self.controllers: list[Controller] = []
         # Two pods may start one at the same moment.
         self._numbers = itertools.count(1)
@@ -84,13 +84,13 @@ class LocalCloud:
         self.aws: Aws | None = None
         self.management: ControlPlane
         self.workload: ControlPlane | None = None
-        self.workloads: Workloads | None = None
+        self.workloads: WorkloadClusters | None = None
         self.git: GitServer | None = None
         # Environment of the next Pod of source-controller: what EKS gives it by pod identity.
         self.source_identity: Callable[[], dict[str, str]] = dict
         self.kubelet: Kubelet | None = None
         self.management_kubelet: Kubelet | None = None
-        self.told: Told | None = None
+        self.recorder: Recorder | None = None
 
     def __enter__(self) -> "LocalCloud":
         names = KUBERNETES_TOOLS
@@ -109,8 +109,8 @@ class LocalCloud:
 
     def __exit__(self, kind, error, trace) -> None:
         try:
-            if self.told:
-                self.told.keep()
+            if self.recorder:
+                self.recorder.save()
         finally:
             self._closing.close()
         # Ctrl-C and SIGTERM are no reason to read logs.
@@ -134,20 +134,20 @@ class LocalCloud:
             self.git = GitServer(self.directory / "git")
             self._closing.callback(self.git.stop)
         self._await({"etcd": self.etcd.wait_ready})
-        if self._recording:
-            self._recording.load_objects(self.etcd.url, {plane.name: plane.url for plane in self.clusters()})
+        if self._snapshot:
+            self._snapshot.load_objects(self.etcd.url, {plane.name: plane.url for plane in self.clusters()})
         waits = {f"{plane.name} cluster": self._bring_up(plane) for plane in self.clusters()}
         if self.aws:
             waits["AWS emulator"] = self.aws.wait_ready
         self._await(waits)
-        if self._recording:
-            self._recording.load_aws(self.aws)
+        if self._snapshot:
+            self._snapshot.load_aws(self.aws)
         if self.workload:
             self.kubelet = self._workload_kubelet(self.workload)
             self.kubelet.start()
             self._closing.callback(self.kubelet.stop)
         if self._workload_each:
-            self.workloads = Workloads(
+            self.workloads = WorkloadClusters(
                 self.aws, self.tools, self.directory, self.etcd.url, self._workload_kubelet, self._say
             )
             self._closing.callback(self.workloads.stop)
@@ -156,8 +156,8 @@ class LocalCloud:
             runners = flux_runners(self.tools, self.management.directory)
             runners["keelson"] = self._run_operator
             self.management_kubelet = self._kubelet(self.management, runners, NAMESPACE)
-        self.told = telling(self)
-        self.started_in["everything"] = float(watch)
+        self.recorder = recorder_from_environment(self)
+        self.startup_seconds["everything"] = float(watch)
 
     def _workload_kubelet(self, plane: ControlPlane) -> Kubelet:
         """What plays the nodes of a workload cluster."""
@@ -179,7 +179,7 @@ class LocalCloud:
 
     def clusters(self) -> list[ControlPlane]:
         shared = [self.workload] if self.workload else []
-        return [self.management, *shared, *(self.workloads.planes() if self.workloads else [])]
+        return [self.management, *shared, *(self.workloads.control_planes() if self.workloads else [])]
 
     def _control_plane(self, name: str, controllers: list[str]) -> ControlPlane:
         plane = ControlPlane(name, self.tools, self.directory / name, controllers=controllers)
@@ -217,8 +217,8 @@ class LocalCloud:
         with ThreadPoolExecutor(len(waits)) as pool:
             running = {name: pool.submit(wait) for name, wait in waits.items()}
             for name, future in running.items():
-                self.started_in[name] = future.result()
-                self._say(f"{name} ready after {self.started_in[name]:.1f} s")
+                self.startup_seconds[name] = future.result()
+                self._say(f"{name} ready after {self.startup_seconds[name]:.1f} s")
 
     # The operator
 
@@ -228,14 +228,14 @@ class LocalCloud:
             [item for path in sorted(directory.glob("*.yaml")) for item in documents(path)]
         )
 
-    def operator_account(self, secrets_everywhere: bool = True) -> Path:
+    def operator_account(self, cluster_wide_secrets: bool = True) -> Path:
         """Applies the RBAC of `deploy/`; returns a kubeconfig of the service account it is for.
 
-        What is missing from those rules then fails here, and not at a user's. secrets_everywhere: with the component that is
+        What is missing from those rules then fails here, and not at a user's. cluster_wide_secrets: with the component that is
         installed on request; otherwise the operator reads Secrets only where a RoleBinding lets it.
         """
         names = ["namespace.yaml", "service-account.yaml", "rbac.yaml"]
-        if secrets_everywhere:
+        if cluster_wide_secrets:
             names.append("secrets-cluster-wide/rbac.yaml")
         self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
         return self.management.kubeconfig_for(
@@ -276,7 +276,7 @@ class LocalCloud:
                 "POD_NAMESPACE": NAMESPACE,
                 "POD_NAME": f"keelson-{number}",
                 # Without a workload cluster there is nobody to ask for its load balancers.
-                "KEELSON_TIMEOUT": "10s" if self._with_workload else "0s",
+                "KEELSON_LOAD_BALANCER_TIMEOUT": "10s" if self._with_workload else "0s",
                 **(env or {}),
             },
             args,
@@ -328,7 +328,7 @@ class LocalCloud:
         lines = [f"export {key}={value}" for key, value in sorted(env.items())]
         if self.workload:
             lines.append(f"# workload cluster: KUBECONFIG={self.workload.kubeconfig}")
-        for plane in self.workloads.planes() if self.workloads else []:
+        for plane in self.workloads.control_planes() if self.workloads else []:
             lines.append(f"# {plane.name}: KUBECONFIG={plane.kubeconfig}")
         if self.git:
             lines.append(f"# Git: {self.git.url}")

@@ -29,19 +29,19 @@ VARIABLES = ("SECRET", "TOKEN", "PASSWORD")
 PASSWORD = re.compile(r"://[^/@:]*:([^/@]+)@")
 
 _lock = threading.Lock()
-_noted: set[str] = set()
+_known: set[str] = set()
 
 
-def note(*words: str) -> None:
+def add(*words: str) -> None:
     """Each as a whole; of several lines, such as a key's, each that is long enough as well."""
     with _lock:
         for word in words:
-            _noted.update(pieces(word))
+            _known.update(pieces(word))
 
 
-def noted() -> set[str]:
+def known() -> set[str]:
     with _lock:
-        return set(_noted)
+        return set(_known)
 
 
 def pieces(word: str) -> set[str]:
@@ -51,26 +51,26 @@ def pieces(word: str) -> set[str]:
     return {word.strip()} if len(word.strip()) >= LEAST else set()
 
 
-def note_start(arguments: list[str], variables: dict[str, str]) -> None:
+def add_process(arguments: list[str], variables: dict[str, str]) -> None:
     """Of a process: variables that are called so, and passwords in URLs."""
-    note(*(value for name, value in variables.items() if any(part in name for part in VARIABLES)))
-    note(*(found for text in (*arguments, *variables.values()) for found in PASSWORD.findall(text)))
+    add(*(value for name, value in variables.items() if any(part in name for part in VARIABLES)))
+    add(*(found for text in (*arguments, *variables.values()) for found in PASSWORD.findall(text)))
 
 
-def note_secret(item: dict) -> None:
+def add_secret(item: dict) -> None:
     """A Secret as it is given to an API server, or comes from one."""
     for key, value in (item.get("stringData") or {}).items():
-        note(*values(key, str(value)))
+        add(*values(key, str(value)))
     for key, value in (item.get("data") or {}).items():
         try:
-            note(*values(key, base64.b64decode(value or "").decode()))
+            add(*values(key, base64.b64decode(value or "").decode()))
         except (binascii.Error, UnicodeDecodeError):
             # Helm's releases and the like; what was given as text is noted from there.
             continue
     user = {**(item.get("stringData") or {})}
     if "username" in user and "password" in user:
         # As HTTP sends it.
-        note(base64.b64encode(f"{user['username']}:{user['password']}".encode()).decode())
+        add(base64.b64encode(f"{user['username']}:{user['password']}".encode()).decode())
 
 
 def values(key: str, text: str) -> Iterator[str]:
@@ -100,7 +100,7 @@ def leaves(parsed: object) -> Iterator[str]:
         yield parsed
 
 
-def note_request(path: str, options: dict) -> None:
+def add_request(path: str, options: dict) -> None:
     """A request to an API server: the Secret in it, if there is one."""
     if "/secrets" not in path:
         return
@@ -110,4 +110,4 @@ def note_request(path: str, options: dict) -> None:
     except ValueError:
         return
     if isinstance(item, dict):
-        note_secret(item)
+        add_secret(item)

@@ -29,14 +29,14 @@ class Controller:
         self.env = dict(env)
         self.args = list(args)
         self._binary = binary
-        self.lives = 0
+        self.starts = 0
         # As it last was in each life that was told to stop.
         self.metrics_seen: list[str] = []
-        confidential.note_start(self.args, self.env)
+        confidential.add_process(self.args, self.env)
         self.process = self._start()
 
     def _start(self) -> Process:
-        self.lives += 1
+        self.starts += 1
         return Process(
             self.name, [self._binary, "controller", *self.args], self.log, env=self.env
         )

@@ -18,9 +18,9 @@ from .cloud import LocalCloud
 from .git import Repository
 from .kubeapi import ApiError, Timeout, documents
 from .kubernetes import ControlPlane
-from .places import CHECKOUT, CRDS, DEPLOY, EXAMPLES, NotBuilt, keelson_binary
+from .paths import CHECKOUT, CRDS, DEPLOY, EXAMPLES, NotBuilt, keelson_binary
 from .processes import NotReady
-from .story import CommandFailed, Conditions, Kubectl, Story
+from .transcript import CommandFailed, Conditions, Kubectl, Transcript
 
 API = "keelson.dev/v1alpha1"
 CLUSTER = (API, "EksCluster", "demo")
@@ -58,7 +58,7 @@ def minimal_manifest(url: str) -> list[dict]:
 
 
 class Demo:
-    def __init__(self, story: Story, cloud: LocalCloud):
+    def __init__(self, story: Transcript, cloud: LocalCloud):
         self.story = story
         self.cloud = cloud
         self.api = cloud.management.api
@@ -107,7 +107,7 @@ class Demo:
         self.kubectl.get(CLUSTER[:2], wide=True)
 
     def follow_git(self) -> None:
-        story, plane = self.story, self.cloud.workloads.of(CLUSTER[2])
+        story, plane = self.story, self.cloud.workloads.control_plane(CLUSTER[2])
         workload_kubectl = self.kubectl_of(plane)
         story.chapter("The workload cluster has what Git says")
         workload_kubectl.get_yaml(*GREETING)
@@ -207,7 +207,7 @@ def missing_parts() -> list[str]:
 
 
 def tell(stay: bool) -> None:
-    story = Story()
+    story = Transcript()
     if missing := missing_parts():
         raise NotBuilt("; ".join(missing))
     keelson_binary()

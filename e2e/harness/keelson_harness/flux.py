@@ -15,7 +15,7 @@ from .git import BRANCH, Repository
 from .kubeapi import documents
 from .kubelet import POD, Runner
 from .kubernetes import ControlPlane
-from .places import DEPLOY
+from .paths import DEPLOY
 from .processes import Process, free_port
 
 FLUX_TOOLS = ("source-controller", "kustomize-controller")

@@ -144,7 +144,7 @@ class GitServer:
 
     def expect(self, user: str, password: str) -> None:
         """Serves from now on only who knows these."""
-        confidential.note(password)
+        confidential.add(password)
         encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._expected = f"Basic {encoded}"
 

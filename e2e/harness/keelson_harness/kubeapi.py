@@ -88,7 +88,7 @@ class KubeApi:
 
     def request(self, method: str, path: str, **options) -> requests.Response:
         options.setdefault("timeout", REQUEST_SECONDS)
-        confidential.note_request(path, options)
+        confidential.add_request(path, options)
         deadline = time.monotonic() + RETRY_SECONDS
         while True:
             answer = self._session().request(method, self.server + path, **options)
@@ -369,7 +369,7 @@ class KubeApi:
             "spec": {"expirationSeconds": seconds},
         }
         token = self.request("POST", path, json=body).json()["status"]["token"]
-        confidential.note(token)
+        confidential.add(token)
         return token
 
     def table(

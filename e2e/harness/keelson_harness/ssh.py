@@ -23,7 +23,7 @@ class SshServer:
         self.identity = client_key.export_private_key().decode()
         self._authorized = asyncssh.import_authorized_keys(client_key.export_public_key().decode())
         self._port = free_port()
-        self.known_hosts = self.known_as(self._host_key)
+        self.known_hosts = self.known_hosts_line(self._host_key)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="ssh", daemon=True).start()
         self._listener = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
@@ -31,12 +31,12 @@ class SshServer:
     def url(self, name: str) -> str:
         return f"ssh://git@127.0.0.1:{self._port}/{name}.git"
 
-    def known_as(self, key: asyncssh.SSHKey) -> str:
+    def known_hosts_line(self, key: asyncssh.SSHKey) -> str:
         """The line of known_hosts of a server at this address with that key."""
         return f"[127.0.0.1]:{self._port} {key.export_public_key().decode()}"
 
-    def known_wrongly(self) -> str:
-        return self.known_as(asyncssh.generate_private_key("ssh-ed25519"))
+    def wrong_known_hosts(self) -> str:
+        return self.known_hosts_line(asyncssh.generate_private_key("ssh-ed25519"))
 
     def stop(self) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)

@@ -15,7 +15,7 @@ from keelson_harness.kubernetes import (
     ControlPlane,
     Etcd,
 )
-from keelson_harness.places import tools as find_tools
+from keelson_harness.paths import tools as find_tools
 
 KUBERNETES = ("etcd", "kube-apiserver", "kube-controller-manager")
 

@@ -19,7 +19,7 @@ from keelson_harness.kubernetes import (
     ControlPlane,
     Etcd,
 )
-from keelson_harness.places import CHECKOUT, tools as made
+from keelson_harness.paths import CHECKOUT, tools as made
 
 MANIFESTS = CHECKOUT / "deploy" / "argocd" / "install.jsonl.gz"
 API = "argoproj.io/v1alpha1"

@@ -105,7 +105,7 @@ def test_the_operator_s_process_can_be_killed_and_restarted(cloud, tmp_path):
     assert not controller.alive
     controller.restart()
     controller.process.wait_ready(lambda: controller.log.read_text().count("\n") == 2)
-    assert controller.alive and controller.pid != first and controller.lives == 2
+    assert controller.alive and controller.pid != first and controller.starts == 2
     expected = f"controller --flag {cloud.aws.url} {cloud.operator_account()}"
     assert controller.log.read_text().splitlines() == [expected] * 2
 
@@ -151,7 +151,7 @@ def test_each_cluster_has_its_own_api_server_that_goes_with_it():
     with LocalCloud(workload_each=True, flux=False, git=False, durations=INSTANT) as cloud:
         for name in ("one", "two"):
             make_cluster(cloud, name)
-        until(lambda: len(cloud.workloads.planes()) == 2, "two API servers")
+        until(lambda: len(cloud.workloads.control_planes()) == 2, "two API servers")
         eks = cloud.aws.client("eks")
         one, two = cloud.workloads.of("one"), cloud.workloads.of("two")
         described = eks.describe_cluster(name="one")["cluster"]
@@ -165,7 +165,7 @@ def test_each_cluster_has_its_own_api_server_that_goes_with_it():
         with pytest.raises(ApiError, match="401|Unauthorized"):
             KubeApi(two.url, two.ca_file, token=token).get("v1", "Namespace", "default", None)
         eks.delete_cluster(name="one")
-        until(lambda: cloud.workloads.planes() == [two], "one API server less")
+        until(lambda: cloud.workloads.control_planes() == [two], "one API server less")
         until(lambda: not one.apiserver.alive, "the end of its API server")
 
 

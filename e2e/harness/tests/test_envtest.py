@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from keelson_harness.places import BUILD_SCRIPT
+from keelson_harness.paths import BUILD_SCRIPT
 
 sys.path.insert(0, str(BUILD_SCRIPT.parent))
 import envtest  # noqa: E402

@@ -9,7 +9,7 @@ from keelson_harness.flux import NAMESPACE, flux_runners
 from keelson_harness.git import GitServer
 from keelson_harness.kubeapi import conditions, documents
 from keelson_harness.kubelet import Kubelet
-from keelson_harness.places import DEPLOY
+from keelson_harness.paths import DEPLOY
 
 CONTROLLERS = ("source-controller", "kustomize-controller")
 SOURCE = ("source.toolkit.fluxcd.io/v1", "GitRepository", "fleet", NAMESPACE)

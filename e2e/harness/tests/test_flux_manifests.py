@@ -16,7 +16,7 @@ from keelson_harness.kubernetes import (
     ControlPlane,
     Etcd,
 )
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 VERSIONS = sorted(path.name for path in (CHECKOUT / "deploy" / "flux").iterdir() if path.is_dir())
 

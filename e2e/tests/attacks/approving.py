@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attacks.tenant import Tenant
 from fleet.manifests import key_of
-from fleet.stage import Stage, until
+from fleet.environment import Environment, until
 from keelson_harness.kubeapi import ApiError, conditions
 
 
@@ -13,7 +13,7 @@ def approval(people: Tenant, name: str, cluster_name: str, hash_: str, **spec: s
     return people.object("PlanApproval", name, {"clusterRef": {"name": cluster_name}, "hash": hash_, **spec})
 
 
-def waits(on: Stage, item: dict, other_than: str = "") -> str:
+def waits(on: Environment, item: dict, other_than: str = "") -> str:
     """What an approval of the object has to name."""
 
     def asked() -> str | None:

@@ -13,7 +13,7 @@ from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import Account, fresh_account
 from fleet.manifests import account as aws_account
 from fleet.others import Others, picture, tags_of_ours
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -27,7 +27,7 @@ HIDDEN_TAG = "tag-of-the-owner"
 class Scene:
     """An account in which somebody made a cluster called `legacy`, open to two namespaces."""
 
-    on: Stage
+    on: Environment
     account: Account
     others: Others
     attacker: Tenant
@@ -65,7 +65,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as on:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as on:
         account = on.account(fresh_account())
         others = Others(account)
         api, tags = {"authenticationMode": "API"}, {"secret": HIDDEN_TAG}
@@ -164,7 +164,7 @@ def test_adopt_is_refused_at_admission_where_the_account_forbids_it(scene):
     def refused() -> str | None:
         refusal = scene.attacker.refusal(item)
         if refusal is None:
-            on.forget(item)
+            on.force_delete(item)
         return refusal
 
     said = until(refused, 30, "the refusal at admission")

@@ -16,7 +16,7 @@ from fleet import plans
 from fleet.account import fresh_account
 from fleet.manifests import cluster, existing, flux, key_of
 from fleet.shop import APPROVE, RELEASE, Shop
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import ApiError, conditions
 
@@ -24,8 +24,8 @@ FAST = Durations(0.3, 0.3, 0.4, 0.2, 0.1, 0.1)
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[Stage]:
-    with stage(git=False, flux=False, durations=FAST) as started:
+def on() -> Iterator[Environment]:
+    with environment(git=False, flux=False, durations=FAST) as started:
         install_admission(started)
         yield started
 
@@ -33,7 +33,7 @@ def on() -> Iterator[Stage]:
 # Annotations
 
 
-def annotate(on: Stage, item: dict, **annotations: str) -> None:
+def annotate(on: Environment, item: dict, **annotations: str) -> None:
     words = {"approve": APPROVE, "release": RELEASE}
     marks = {words[name]: text for name, text in annotations.items()}
     on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": marks}})
@@ -65,7 +65,7 @@ def test_annotations_placed_in_advance_do_not_pass_the_guard_against_mass_deleti
         deleted = [call for call in on.writes(mark, account.id) if call["action"] == "DeleteCluster"]
         assert len(deleted) == 1, actions(deleted)
         assert len({on.status(item)["plan"]["hash"] for item in others} | {status["plan"]["hash"]}) == 3
-    on.forget(*others)
+    on.force_delete(*others)
 
 
 def test_the_approval_of_one_new_cluster_is_none_of_another_just_like_it(on):
@@ -83,7 +83,7 @@ def test_the_approval_of_one_new_cluster_is_none_of_another_just_like_it(on):
         on.ready(one)
         on.await_condition(two, status="False", reason="WaitingForApproval")
         assert account.inventory()["clusters"] == ["twin-1"]
-    on.forget(one, two)
+    on.force_delete(one, two)
 
 
 # The agent
@@ -93,7 +93,7 @@ REPOSITORY = "https://git.example.com/fleet"
 AGENT = "gitOpsAgent"
 
 
-def followed(on: Stage) -> tuple[str, str] | None:
+def followed(on: Environment) -> tuple[str, str] | None:
     """Repository and path that the agent in the workload cluster follows."""
     api = on.cloud.workload.api
     source = api.find("source.toolkit.fluxcd.io/v1", "GitRepository", "flux-system", "flux-system")
@@ -143,7 +143,7 @@ def people(on) -> tuple[Tenant, Tenant]:
     return editor, tenant(on, "team", ("keelson-approve",), name="approver")
 
 
-def state(on: Stage, item: dict) -> str | None:
+def state(on: Environment, item: dict) -> str | None:
     return on.api.get(*key_of(item)).get("status", {}).get("state")
 
 
@@ -210,4 +210,4 @@ def test_an_editor_cannot_approve_by_any_way_and_an_approver_can(on, people):
         assert editor.refusal(automatic) is None
         waits(on, item)
         assert actions(on.writes(remade, account.id)) == []
-    on.forget(item)
+    on.force_delete(item)

@@ -14,7 +14,7 @@ from attacks.approving import approval, refusal_of_create, waits
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import Account, fresh_account
 from fleet.manifests import existing, key_of
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 
 FAST = Durations(0.3, 0.3, 0.4, 0.2, 0.1, 0.1)
@@ -22,8 +22,8 @@ OURS = "keelson.dev/aws"
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[Stage]:
-    with stage(workload=False, git=False, flux=False, durations=FAST) as started:
+def on() -> Iterator[Environment]:
+    with environment(workload=False, git=False, flux=False, durations=FAST) as started:
         # Without those that would stop some of it before anything is stored, as on a Kubernetes before 1.30.
         install_admission(started, without=("keelson-limits", "keelson-finalizers"))
         yield started
@@ -67,11 +67,11 @@ def approve(people: Tenant, item: dict, hash_: str, name: str) -> None:
     assert refusal_of_create(people, one) is None
 
 
-def written(on: Stage, account: Account, mark: int, action: str) -> list[str]:
+def written(on: Environment, account: Account, mark: int, action: str) -> list[str]:
     return [one for one in actions(on.writes(mark, account.id)) if action in one]
 
 
-def looked_at(on: Stage, item: dict, account: Account) -> None:
+def looked_at(on: Environment, item: dict, account: Account) -> None:
     """The operator has looked at AWS for the object after all that was done to it."""
     mark = on.mark()
     on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(mark)}}}, "team")

@@ -13,7 +13,7 @@ import pytest
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import OWNER, RESOURCE, Account, fresh_account
 from fleet.manifests import ALLOWLISTS, CLOSED, account, cluster, existing, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, REGION, Durations
 from keelson_harness.kubeapi import conditions
 
@@ -27,7 +27,7 @@ NODES = {"scaling": {"min": 1, "max": 2}}
 
 @dataclass
 class Scene:
-    on: Stage
+    on: Environment
     account: Account
     # Who attacks, and who has what is wanted.
     search: Tenant
@@ -65,7 +65,7 @@ def parts(theirs: Account, name: str) -> dict:
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with environment(workload=False, git=False, durations=LIFE) as started:
         yield started
 
 

@@ -9,10 +9,10 @@ import yaml
 
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet.manifests import account as aws_account
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.kubeapi import conditions, documents
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 MINE, OTHERS = "team-a", "team-b"
 NETWORK = {"vpc": {"zoneCount": 2, "nat": "None", "publicSubnets": False}}
@@ -22,7 +22,7 @@ DEFAULT = aws_account("default", ACCOUNT, allowedNamespaces=[OTHERS], allowedReg
 
 @dataclass
 class Scene:
-    on: Stage
+    on: Environment
     tenant: Tenant
     # The place in the call log before the first attempt.
     mark: int
@@ -30,7 +30,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as on:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as on:
         install_admission(on)
         attacker = tenant(on, MINE)
         on.start(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
@@ -60,7 +60,7 @@ def test_on_request_an_object_that_names_no_account_is_refused_at_admission(scen
     def refusal() -> str | None:
         said = scene.tenant.refusal(item)
         if said is None:
-            scene.on.forget(item)
+            scene.on.force_delete(item)
         return said if said and "is required here" in said else None
 
     said = until(refusal, 30, "the refusal at admission")
@@ -95,7 +95,7 @@ def test_the_default_account_is_open_to_those_it_names(scene):
     def refusal_at_admission() -> str | None:
         refusal = scene.tenant.refusal(after)
         if refusal is None:
-            on.forget(after)
+            on.force_delete(after)
         return refusal
 
     said = until(refusal_at_admission, 30, "the refusal at admission")

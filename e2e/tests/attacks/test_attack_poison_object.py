@@ -14,7 +14,7 @@ from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import fresh_account
 from fleet.manifests import account as aws_account
 from fleet.manifests import key_of
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.kubeapi import ApiError
 
@@ -25,7 +25,7 @@ GAUGE = 'keelson_objects_unreadable{kind="EksCluster"} '
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
         yield started
 
 
@@ -74,7 +74,7 @@ def gauge(operator) -> str:
     return next((line.removeprefix(GAUGE) for line in operator.metrics().splitlines() if line.startswith(GAUGE)), "")
 
 
-def isolated(on: Stage, item: dict, words: str) -> None:
+def isolated(on: Environment, item: dict, words: str) -> None:
     on.await_condition(item, "Stalled", reason="InvalidSpec", timeout=20)
     message = on.condition(item, "Ready")["message"]
     assert "cannot be read" in message and words in message, message
@@ -143,7 +143,7 @@ def test_node_group_that_cannot_be_read_holds_the_deletion_of_its_cluster(on, op
     assert "held" not in on.account(account).eks.list_clusters()["clusters"]
 
 
-def broken(on: Stage, group: dict) -> bool:
+def broken(on: Environment, group: dict) -> bool:
     version, kind, name, namespace = key_of(group)
     try:
         on.api.patch(version, kind, name, {"spec": {"labels": "none"}}, namespace)

@@ -11,7 +11,7 @@ from fleet import restore
 from fleet.account import CLUSTER, OWNER, RESOURCE, Account, fresh_account
 from fleet.manifests import VERSION, cluster, key_of, namespace
 from fleet.manifests import account as aws_account
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 
 from .tenant import Tenant, tenant
@@ -21,7 +21,7 @@ LIFE = Durations(0.5, 0.5, 0.5, 0.5, 0.2, 0.2)
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with environment(workload=False, git=False, durations=LIFE) as started:
         yield started
 
 
@@ -53,7 +53,7 @@ def mine(shop: Tenant, name: str, uid: str | None, **spec: object) -> dict:
     return shop.object("EksCluster", name, spec, annotations=annotations)
 
 
-def is_refused(on: Stage, account: Account, shop: Tenant, item: dict, *says: str) -> str:
+def is_refused(on: Environment, account: Account, shop: Tenant, item: dict, *says: str) -> str:
     """It takes nothing over, says so, and its deletion takes nothing along."""
     mark = on.mark()
     assert shop.refusal(item) is None

@@ -13,7 +13,7 @@ import yaml
 from attacks.tenant import RBAC, Tenant, tenant
 from fleet.manifests import SECRET_USE, VERSION, flux, key_of, secret
 from fleet.manifests import account as aws_account
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 from keelson_harness.cloud import NAMESPACE
 from keelson_harness.git import GitServer
@@ -28,12 +28,12 @@ TOKEN = "service-account-token-5d1e"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def repository(on: Stage):
+def repository(on: Environment):
     server = GitServer(on.cloud.directory / "private", credentials=(USER, PASSWORD))
     made = server.repository("search")
     greeting = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": "default"}}
@@ -43,10 +43,10 @@ def repository(on: Stage):
 
 
 @pytest.fixture(scope="module")
-def search(on: Stage) -> Tenant:
+def search(on: Environment) -> Tenant:
     """The tenant, beside Secrets that others put into the namespace: none of them may be read by him."""
     team = tenant(on, TEAM)
-    on.start("--drift-interval=2s", secrets_everywhere=False)
+    on.start("--drift-interval=2s", cluster_wide_secrets=False)
     token = secret("default-token", TEAM, **{"ca.crt": "certificate", "token": TOKEN})
     token["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "tenant"}
     bootstrap = secret("bootstrap", TEAM, username="x", password=TOKEN)
@@ -71,13 +71,13 @@ def naming(team: Tenant, repository, secret_name: str, **more) -> dict:
     return team.object("EksCluster", "search", {**spec, "gitops": gitops})
 
 
-def in_workload(on: Stage) -> str:
+def in_workload(on: Environment) -> str:
     """Every value of every Secret in the tenant's cluster."""
     found = on.cloud.workload.api.list("v1", "Secret")
     return " ".join(base64.b64decode(v).decode() for s in found for v in (s.get("data") or {}).values())
 
 
-def refused(on: Stage, item: dict, kind: str, *words: str) -> str:
+def refused(on: Environment, item: dict, kind: str, *words: str) -> str:
     def holds() -> str | None:
         found = conditions(on.api.find(*key_of(item)) or {}).get(kind, {})
         message = found.get("message", "")

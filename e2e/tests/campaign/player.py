@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fleet import API
 from fleet.account import Account, fresh_account
-from fleet.stage import Stage, actions, until
+from fleet.environment import Environment, actions, until
 from keelson_harness.aws import ACCOUNT
 from keelson_harness.kubeapi import ApiError
 
@@ -31,7 +31,7 @@ PODS = {"Service": "pods.eks.amazonaws.com"}
 class Player:
     """`base` is what it edits: of its kind and name; the other objects of the account stay as they are."""
 
-    on: Stage
+    on: Environment
     board: Board
     kind: str
     base_name: str
@@ -96,7 +96,7 @@ class Player:
             return said if stalled or said is None or said[0] is not End.STALLED else None
 
         end = self.board.wait(each, generation, ending, patience, steady)
-        assert end, f"no end in {patience} s: {self.on.story(each)}"
+        assert end, f"no end in {patience} s: {self.on.describe(each)}"
         return end
 
     def _write(self, spec: dict) -> int:

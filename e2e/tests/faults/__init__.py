@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import account, cluster, node_group
-from fleet.stage import Stage
+from fleet.environment import Environment
 from keelson_harness.aws import ACCOUNT
 
 # The least that makes a cluster: a fault in one of its calls is all that differs from scene to scene.
@@ -38,7 +38,7 @@ class Played:
         return [item for item in (self.cluster, self.nodes) if item]
 
 
-def play(on: Stage, scene: Scene) -> Played:
+def play(on: Environment, scene: Scene) -> Played:
     """Makes the account, arms the faults, applies the objects."""
     theirs = on.account(fresh_account())
     operator = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}

@@ -3,7 +3,7 @@
 The tests call AWS themselves, to prepare and to look. Their calls are counted as they leave,
 and only what the logs have beyond those is the operator's. `test_iam_policy.py` reads it.
 
-Where the files are run in processes of their own (`../../side_by_side.py`) each keeps its counts in a folder.
+Where the files are run in processes of their own (`../../run_all.py`) each keeps its counts in a folder.
 """
 
 from __future__ import annotations

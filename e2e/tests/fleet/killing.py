@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .stage import Stage
+from .environment import Environment
 
 SIGKILL = 9
 
@@ -32,7 +32,7 @@ class Killings:
 
 
 def killed_at(
-    stage: Stage,
+    environment: Environment,
     account: str,
     done: Callable[[], bool],
     stride: int = 1,
@@ -46,12 +46,12 @@ def killed_at(
     were in flight beside the first find nobody either.
     """
     killings = Killings()
-    start = stage.mark()
+    start = environment.mark()
     began = time.monotonic()
 
     def sum_up() -> Killings:
         # One that AWS refuses changes nothing, so nothing hangs on its answer.
-        writes = [call for call in stage.writes(start, account) if call["status"] < 400]
+        writes = [call for call in environment.writes(start, account) if call["status"] < 400]
         killings.writes = [named(call) for call in writes]
         killings.points = [named(call) for call in writes if "signal" in call.get("fault", "")]
         killings.seconds = time.monotonic() - began
@@ -63,9 +63,9 @@ def killed_at(
 
     while not done():
         in_time()
-        operator = stage.start(account=account, wait=False)
+        operator = environment.start(account=account, wait=False)
         killings.lives += 1
-        rule = stage.aws.add_fault(
+        rule = environment.aws.add_fault(
             {"write": True, "account": account, "after_calls": stride - 1},
             {"signal": {"pid": operator.pid, "signal": SIGKILL, "when": when}},
         )
@@ -75,7 +75,7 @@ def killed_at(
                 time.sleep(0.02)
         finally:
             # The number may be another process's by and by.
-            stage.aws.control("DELETE", "faults", params={"id": rule})
+            environment.aws.control("DELETE", "faults", params={"id": rule})
             if operator.alive:
                 operator.stop()
     return sum_up()

@@ -1,4 +1,4 @@
-"""Looks for what must not be told in what was told: `keelson_harness/told.py` kept it, `test_no_secrets_told.py` asks.
+"""Looks for what must not be told in what was told: `keelson_harness/recorder.py` kept it, `test_no_secrets_told.py` asks.
 
 A secret counts in any form in which it could have come out: as it is, escaped, in base64 (also as a part of something
 longer), as numbers, as Rust prints bytes. What only looks like a token counts as well.

@@ -11,11 +11,11 @@ from pathlib import Path
 import yaml
 
 from keelson_harness.aws import REGION
-from keelson_harness.places import keelson_binary
+from keelson_harness.paths import keelson_binary
 
 from .account import Account
 from .manifests import account as aws_account
-from .stage import Stage, actions, until
+from .environment import Environment, actions, until
 
 VIEW = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
@@ -272,7 +272,7 @@ def tags_of_ours(value: object) -> Iterator[tuple[str, str]]:
             yield from tags_of_ours(item)
 
 
-def rests(on: Stage, account: Account, looks: int = 8) -> None:
+def rests(on: Environment, account: Account, looks: int = 8) -> None:
     """The operator looks at the cluster that many times, and writes nothing."""
     since = on.mark()
 
@@ -287,7 +287,7 @@ def rests(on: Stage, account: Account, looks: int = 8) -> None:
 # The command line
 
 
-def keelson(on: Stage, account: Account, *arguments: str) -> subprocess.CompletedProcess[str]:
+def keelson(on: Environment, account: Account, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A verb with that account's credentials."""
     env = {**on.aws.env(), "AWS_ACCESS_KEY_ID": account.id, "PATH": "/usr/bin:/bin"}
     return subprocess.run(
@@ -310,7 +310,7 @@ def reference(account: Account) -> dict:
     return {"name": adopting(account)["metadata"]["name"]}
 
 
-def imported(on: Stage, account: Account, *arguments: str) -> list[dict]:
+def imported(on: Environment, account: Account, *arguments: str) -> list[dict]:
     """The objects that `keelson import` writes for the account's clusters, and the AwsAccount that lets them be adopted."""
     on.apply(adopting(account))
     placed = ("--namespace=default", f"--account-ref={reference(account)['name']}")
@@ -319,7 +319,7 @@ def imported(on: Stage, account: Account, *arguments: str) -> list[dict]:
     return [item for item in yaml.safe_load_all(done.stdout) if item]
 
 
-def live_plan(on: Stage, account: Account, directory: Path, items: list[dict]) -> str:
+def live_plan(on: Environment, account: Account, directory: Path, items: list[dict]) -> str:
     """What `keelson plan --live` says of the objects."""
     path = directory / "manifest.yaml"
     path.write_text(yaml.safe_dump_all(items))

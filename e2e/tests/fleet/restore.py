@@ -6,42 +6,42 @@ import copy
 
 from .account import CLUSTER, OWNER, Account
 from .manifests import key_of
-from .stage import Stage
+from .environment import Environment
 
 NAMESPACE = "keelson-system"
 RECOVER = "keelson.dev/recover"
 INSTALLATION = "keelson.dev/installation"
-KEPT = ("keelson-expectations", "keelson-deletions", "keelson-installation")
+KEPT = ("keelson-duration-estimates", "keelson-deletions", "keelson-installation")
 
 
-def uid_of(on: Stage, item: dict) -> str:
+def uid_of(on: Environment, item: dict) -> str:
     return on.api.get(*key_of(item))["metadata"]["uid"]
 
 
-def annotate(on: Stage, item: dict, text: str | None) -> None:
+def annotate(on: Environment, item: dict, text: str | None) -> None:
     version, kind, name, namespace = key_of(item)
     on.api.patch(version, kind, name, {"metadata": {"annotations": {RECOVER: text}}}, namespace)
 
 
-def installation(on: Stage) -> str:
+def installation(on: Environment) -> str:
     return on.api.get("v1", "ConfigMap", "keelson-installation", NAMESPACE)["data"]["id"]
 
 
-def lose(on: Stage, *items: dict) -> list[str]:
+def lose(on: Environment, *items: dict) -> list[str]:
     """The management cluster is gone with its objects, and nothing is done in AWS. Returns their UIDs."""
     uids = [uid_of(on, item) for item in items]
-    on.forget(*items)
+    on.force_delete(*items)
     for item in items:
         on.api.wait_gone(*key_of(item), 30)
     return uids
 
 
-def from_git(on: Stage, *items: dict) -> None:
+def from_git(on: Environment, *items: dict) -> None:
     """Applied anew: no status, no finalizer, another UID."""
     on.apply(*items)
 
 
-def from_velero(on: Stage, backup: list[dict], with_status: bool = False) -> None:
+def from_velero(on: Environment, backup: list[dict], with_status: bool = False) -> None:
     """As Velero restores: what the server made of an object is stripped, and its status, unless that was asked for."""
     for found in copy.deepcopy(backup):
         status = found.pop("status", {})
@@ -54,11 +54,11 @@ def from_velero(on: Stage, backup: list[dict], with_status: bool = False) -> Non
             on.api.patch(version, kind, name, {"status": status}, namespace, subresource="status")
 
 
-def backup_of(on: Stage, *items: dict) -> list[dict]:
+def backup_of(on: Environment, *items: dict) -> list[dict]:
     return [on.api.get(*key_of(item)) for item in items]
 
 
-def forget_config(on: Stage, *names: str) -> None:
+def forget_config(on: Environment, *names: str) -> None:
     """ConfigMaps of the operator, and its Lease, are lost."""
     for name in names or KEPT:
         on.api.delete("v1", "ConfigMap", name, NAMESPACE)

@@ -13,7 +13,7 @@ from keelson_harness.kubeapi import conditions
 
 from .account import Account, fresh_account
 from .manifests import account, cluster, key_of, node_group
-from .stage import Stage
+from .environment import Environment
 
 START, GOAL = "1.31", "1.35"
 # EKS allows a kubelet to be that much older than its control plane.
@@ -57,7 +57,7 @@ def far_window() -> dict:
 class Shop:
     """Five add-ons and two node groups, one of which has a version of its own."""
 
-    def __init__(self, on: Stage, by_role: bool = False, version: str = START, **spec: object):
+    def __init__(self, on: Environment, by_role: bool = False, version: str = START, **spec: object):
         """by_role: for an operator of another account, which assumes a role in this one."""
         self.on = on
         self.account: Account = on.account(fresh_account())
@@ -102,8 +102,8 @@ class Shop:
 
     def go_away(self) -> None:
         """Without AWS's own time for it: the next test has an account of its own."""
-        self.on.forget(*reversed(self.items), *self._reference)
-        self.on.aws.forget(self.account.id)
+        self.on.force_delete(*reversed(self.items), *self._reference)
+        self.on.aws.reset_account(self.account.id)
 
     # What is seen
 
@@ -177,7 +177,7 @@ class Shop:
         return found
 
 
-def reach(on: Stage, theirs: Account, name: str) -> list[dict]:
+def reach(on: Environment, theirs: Account, name: str) -> list[dict]:
     """An AwsAccount for the operator's own credentials to act in that account."""
     operator = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     role = theirs.role("keelson", operator, "AdministratorAccess")
@@ -215,7 +215,7 @@ def breaches(seen: dict) -> list[str]:
 
 
 @dataclass
-class Eye:
+class StateSampler:
     """Sees, many times a second, what there is of a cluster and of its object, until it is shut."""
 
     shop: Shop
@@ -226,7 +226,7 @@ class Eye:
     # Numbers of nodes by node group, minor and cordoned, wherever that changed.
     nodes: list[dict] = field(default_factory=list)
 
-    def __enter__(self) -> Eye:
+    def __enter__(self) -> StateSampler:
         self._shut = threading.Event()
         self._threads = [
             threading.Thread(target=self._look, args=(look,), daemon=True)
@@ -291,6 +291,6 @@ def arrive(shop: Shop, timeout: float = 240) -> None:
     while not shop.go_on():
         late = time.monotonic() > deadline
         assert not late, f"not at {GOAL}: {shop.versions()}\n" + "\n".join(
-            map(shop.on.story, shop.items)
+            map(shop.on.describe, shop.items)
         )
         time.sleep(0.1)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keelson_harness.kubeapi import ApiError, KubeApi
-from keelson_harness.recording import Recording
+from keelson_harness.snapshot import Snapshot
 
 # What the version before left: `python -m replacing.record` writes it.
-BEFORE = Recording(Path(__file__).parent / "before")
+BEFORE = Snapshot(Path(__file__).parent / "before")
 # What others write all the time.
 LEFT_OUT = ("status",)
 OURS = "keelson"

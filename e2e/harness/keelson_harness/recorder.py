@@ -1,7 +1,7 @@
 """Keeps what a local cloud tells, for a search of all tests' words once they have run: each operator's log and metrics,
 every state of our objects, every event. And beside it what must not be in there (`confidential.py`).
 
-Only where KEELSON_TOLD names a folder. I/O: that folder, and watches of the API servers.
+Only where KEELSON_RECORD_DIR names a folder. I/O: that folder, and watches of the API servers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .kubeapi import ApiError, KubeApi
 if TYPE_CHECKING:
     from .cloud import LocalCloud
 
-FOLDER = "KEELSON_TOLD"
+RECORD_DIR = "KEELSON_RECORD_DIR"
 API = "keelson.dev/v1alpha1"
 WATCHED = ((API, "EksCluster"), (API, "NodeGroup"), (API, "AwsAccount"), ("events.k8s.io/v1", "Event"))
 # What the operator writes in the clusters that it makes, and beside its Lease.
@@ -41,13 +41,13 @@ WATCH_SECONDS = 600
 LEVEL = 1
 
 
-def telling(cloud: LocalCloud) -> Told | None:
-    named = os.environ.get(FOLDER)
-    return Told(cloud, Path(named)) if named else None
+def recorder_from_environment(cloud: LocalCloud) -> Recorder | None:
+    named = os.environ.get(RECORD_DIR)
+    return Recorder(cloud, Path(named)) if named else None
 
 
-class Told:
-    """What one cloud told. From its start to `keep`."""
+class Recorder:
+    """What one cloud told. From its start to `save`."""
 
     def __init__(self, cloud: LocalCloud, folder: Path):
         self._cloud = cloud
@@ -56,7 +56,7 @@ class Told:
         self._test = os.environ.get("PYTEST_CURRENT_TEST", "")
         self._streams = [_Stream(cloud.management.api, kind, self.folder) for kind in WATCHED]
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """While the API servers and the emulator still answer. Nothing that fails here fails a test: what it missed is in the streams."""
         for stream in self._streams:
             stream.close()
@@ -71,13 +71,13 @@ class Told:
                 shutil.copyfileobj(log, kept)
         if self._cloud.aws:
             with contextlib.suppress(requests.RequestException, RuntimeError):
-                confidential.note(*self._cloud.aws.control("GET", "confidential")["confidential"])
+                confidential.add(*self._cloud.aws.control("GET", "confidential")["confidential"])
         for key in self._cloud.directory.rglob("*.key"):
-            confidential.note(key.read_text())
+            confidential.add(key.read_text())
         about = {
             "test": self._test,
             "levels": sorted({controller.log_level for controller in self._cloud.controllers}),
-            "confidential": sorted(confidential.noted()),
+            "confidential": sorted(confidential.known()),
         }
         (self.folder / "about.json").write_text(json.dumps(about))
 
@@ -89,7 +89,7 @@ class Told:
                 found += api.list(version, kind)
         with contextlib.suppress(ApiError, requests.RequestException):
             for item in api.list("v1", "Secret"):
-                confidential.note_secret(item)
+                confidential.add_secret(item)
         return "\n".join(map(json.dumps, found))
 
     def _write(self, name: str, text: str) -> None:

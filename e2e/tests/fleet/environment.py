@@ -21,10 +21,10 @@ from .manifests import key_of
 # As short as the emulator's states can be told apart.
 QUICK = Durations(1, 1, 1, 1, 0.5, 0.5)
 # The emulator's reads do not lag its writes unless a fault says so.
-SETTLE = "--settle=1s"
+READ_AFTER_WRITE_WINDOW = "--read-after-write-window=1s"
 
 
-class Stage:
+class Environment:
     """A local cloud and the operators on it."""
 
     def __init__(self, cloud: LocalCloud):
@@ -41,18 +41,18 @@ class Stage:
         account: str = ACCOUNT,
         env: dict[str, str] | None = None,
         name: str = "keelson-0",
-        settle: str = SETTLE,
+        window: str = READ_AFTER_WRITE_WINDOW,
         wait: bool = True,
-        secrets_everywhere: bool = True,
+        cluster_wide_secrets: bool = True,
     ) -> Controller:
         """A replica that is the Pod `name` with the account's own credentials.
 
-        secrets_everywhere: as `deploy/secrets-cluster-wide` lets it; otherwise it reads Secrets where a RoleBinding lets it.
+        cluster_wide_secrets: as `deploy/secrets-cluster-wide` lets it; otherwise it reads Secrets where a RoleBinding lets it.
         """
         if self._kubeconfig is None:
-            self._kubeconfig = self.cloud.operator_account(secrets_everywhere)
+            self._kubeconfig = self.cloud.operator_account(cluster_wide_secrets)
         controller = self.cloud.operator(
-            settle,
+            window,
             *args,
             # A test deletes more in an hour than anybody should: the guard has a test of its own.
             env={
@@ -107,9 +107,9 @@ class Stage:
             )
         except Timeout:
             wanted = f"{kind}={status}" + (f" ({reason})" if reason else "")
-            raise AssertionError(f"no {wanted} in {timeout:.0f} s: {self.story(item)}") from None
+            raise AssertionError(f"no {wanted} in {timeout:.0f} s: {self.describe(item)}") from None
 
-    def story(self, item: dict) -> str:
+    def describe(self, item: dict) -> str:
         """What an object says of itself, for a failed assertion."""
         found = self.api.find(*key_of(item)) or {}
         lines = [f"{item['kind']} {item['metadata']['name']}"]
@@ -132,7 +132,7 @@ class Stage:
         for item in items:
             self.api.wait_gone(*key_of(item), timeout)
 
-    def forget(self, *items: dict) -> None:
+    def force_delete(self, *items: dict) -> None:
         """Takes objects away without their finalizers' work, so that a test that failed leaves none to the next."""
         for item in items:
             if self.api.find(*key_of(item)):
@@ -166,14 +166,14 @@ class Stage:
 
 
 @contextmanager
-def stage(crds: bool = True, **options) -> Iterator[Stage]:
+def environment(crds: bool = True, **options) -> Iterator[Environment]:
     """A stage on a cloud of its own. `options` are LocalCloud's; crds=False: the CRDs come another way."""
     options.setdefault("durations", QUICK)
     with LocalCloud(**options) as cloud:
         if crds:
             cloud.install_crds()
         try:
-            yield Stage(cloud)
+            yield Environment(cloud)
         finally:
             for controller in cloud.controllers:
                 if controller.alive:
@@ -205,4 +205,4 @@ def stays(holds: Callable[[], object], seconds: float, what: str = "it") -> None
         time.sleep(0.2)
 
 
-__all__ = ["API", "QUICK", "SETTLE", "Stage", "actions", "stage", "stays", "until"]
+__all__ = ["API", "QUICK", "READ_AFTER_WRITE_WINDOW", "Environment", "actions", "environment", "stays", "until"]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster, node_group
-from fleet.stage import Stage, stage
+from fleet.environment import Environment, environment
 from keelson_harness.aws import Durations
 from keelson_harness.controller import Controller
 
 from .figures import Figure, by_action, by_service
-from .load import memory_mb, peak_mb
+from .resource_usage import memory_mb, peak_mb
 
 # EKS control plane, then node group, then the add-on that needs nodes; NAT hides under the first.
 DURATIONS = Durations(
@@ -41,7 +41,7 @@ def pair(name: str) -> tuple[dict, dict]:
     return cluster(name), node_group(name)
 
 
-def create(on: Stage, account: str, name: str) -> Creation:
+def create(on: Environment, account: str, name: str) -> Creation:
     items = pair(name)
     mark = on.mark()
     began = time.monotonic()
@@ -53,10 +53,10 @@ def create(on: Stage, account: str, name: str) -> Creation:
 
 def rows(wanted: set[str], rest_seconds: float, rest_scale: float, say) -> list[Figure]:
     figures: list[Figure] = []
-    with stage(workload=False, git=False, durations=DURATIONS) as on:
+    with environment(workload=False, git=False, durations=DURATIONS) as on:
         account = fresh_account()
         # As in production: no flag but where it listens.
-        operator = on.start(account=account, settle="--settle=10s")
+        operator = on.start(account=account, window="--read-after-write-window=10s")
         say(f"one cluster, cold operator: about {CRITICAL_PATH:.0f} s")
         cold = create(on, account, "cold")
         say(f"Ready after {cold.seconds:.1f} s with {len(cold.calls)} calls")
@@ -72,7 +72,7 @@ def rows(wanted: set[str], rest_seconds: float, rest_scale: float, say) -> list[
         operator.stop()
         if "create" in wanted:
             say(f"one cluster, operator that was just started again: about {CRITICAL_PATH:.0f} s")
-            with on.operator(account=account, settle="--settle=10s"):
+            with on.operator(account=account, window="--read-after-write-window=10s"):
                 # Its first looks at the cluster that is there are none of the new one's.
                 time.sleep(5)
                 restarted = create(on, account, "restarted")
@@ -125,7 +125,7 @@ def memory_figure(at_rest: float, operator: Controller) -> Figure:
     )
 
 
-def rest_figure(on: Stage, account: str, seconds: float, scale: float, say) -> Figure:
+def rest_figure(on: Environment, account: str, seconds: float, scale: float, say) -> Figure:
     """Counts over a window in which all intervals are `scale` times shorter, and reckons it up to an hour."""
     drift = DEFAULT_DRIFT_SECONDS / scale
     args = () if scale == 1 else (f"--drift-interval={drift:g}s",)

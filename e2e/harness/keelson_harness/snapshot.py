@@ -24,7 +24,7 @@ SECONDS = 30
 
 
 @dataclass(frozen=True)
-class Recording:
+class Snapshot:
     """A folder with what was left."""
 
     directory: Path
@@ -34,7 +34,7 @@ class Recording:
         """Who left it, and when."""
         return json.loads((self.directory / ABOUT).read_text())
 
-    def record(self, etcd_url: str, planes: dict[str, str], aws: Aws, about: dict[str, str]) -> None:
+    def save(self, etcd_url: str, planes: dict[str, str], aws: Aws, about: dict[str, str]) -> None:
         """While nothing is under way, and no operator runs. planes: the URL of each control plane by name."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for plane in planes:

@@ -6,13 +6,13 @@ import time
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, node_group
-from fleet.stage import Stage, stage
+from fleet.environment import Environment, environment
 from keelson_harness.aws import Durations
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import conditions
 
 from .figures import Figure, by_action, by_service
-from .load import Busy, memory_mb, metrics, peak_mb, total
+from .resource_usage import Busy, memory_mb, metrics, peak_mb, total
 
 DURATIONS = Durations(
     cluster_create=5, cluster_update=2, cluster_delete=1, nodegroup=3, addon=1, nat=1
@@ -31,16 +31,16 @@ def items(count: int, subnets: list[str]) -> list[dict]:
     return made
 
 
-def ready(on: Stage, kind: str) -> int:
+def ready(on: Environment, kind: str) -> int:
     found = on.api.list("keelson.dev/v1alpha1", kind)
     return sum(conditions(item).get("Ready", {}).get("status") == "True" for item in found)
 
 
 def rows(wanted: set[str], count: int, say) -> list[Figure]:
-    with stage(workload=False, git=False, durations=DURATIONS) as on:
+    with environment(workload=False, git=False, durations=DURATIONS) as on:
         account = on.account(fresh_account())
         subnets = account.network("abc", "10.0.0.0/16", bits=18)
-        operator = on.start(account=account.id, settle="--settle=10s")
+        operator = on.start(account=account.id, window="--read-after-write-window=10s")
         figures = [at_once(on, account, operator, items(count, subnets), count, say)]
         time.sleep(10)
         memory = memory_figure(operator, count)
@@ -53,7 +53,7 @@ def rows(wanted: set[str], count: int, say) -> list[Figure]:
 
 
 def at_once(
-    on: Stage, account: Account, operator: Controller, made: list[dict], count: int, say
+    on: Environment, account: Account, operator: Controller, made: list[dict], count: int, say
 ) -> Figure:
     mark = on.mark()
     emulator, process = Busy(on.aws.process), Busy(operator.process)
@@ -124,7 +124,7 @@ def memory_figure(operator: Controller, count: int) -> Figure:
     )
 
 
-def rest(on: Stage, account: Account, count: int, say) -> Figure:
+def rest(on: Environment, account: Account, count: int, say) -> Figure:
     drift = 600 / SCALE
     with on.operator(f"--drift-interval={drift:g}s", account=account.id) as operator:
         time.sleep(2 * drift + 20)

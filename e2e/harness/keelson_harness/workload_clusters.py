@@ -19,7 +19,7 @@ from .kubelet import Kubelet
 POLL_SECONDS = 0.2
 
 
-class Workloads:
+class WorkloadClusters:
     """Follows the emulator's clusters from `start` to `stop`. `kubelet` plays the nodes of a control plane."""
 
     def __init__(
@@ -51,7 +51,7 @@ class Workloads:
         for key in list(self._running):
             self._stop_one(key)
 
-    def planes(self) -> list[ControlPlane]:
+    def control_planes(self) -> list[ControlPlane]:
         with self._lock:
             return [plane for plane, _ in self._running.values()]
 
@@ -59,7 +59,7 @@ class Workloads:
         with self._lock:
             return [kubelet for _, kubelet in self._running.values()]
 
-    def of(self, cluster: str, account: str | None = None) -> ControlPlane:
+    def control_plane(self, cluster: str, account: str | None = None) -> ControlPlane:
         """The control plane of the EKS cluster of that name."""
         with self._lock:
             for (of_account, _, name, _), (plane, _) in self._running.items():

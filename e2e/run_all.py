@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "harness"))
 
 from keelson_harness.processes import Process  # noqa: E402
-from keelson_harness.told import FOLDER as TOLD  # noqa: E402
+from keelson_harness.recorder import RECORD_DIR  # noqa: E402
 
 LAST = ("test_iam_policy.py", "test_no_secrets_told.py")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keelson"
@@ -62,7 +62,7 @@ class Run:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["-c", str(self.configuration), "--rootdir", str(self.configuration.parent)]
         command += [f"--junitxml={self._report}", "-o", "junit_duration_report=total", str(self.tests)]
-        self.process = Process(self.name, command, self._log, env={CALLS: str(left / "calls"), TOLD: str(left / "told")})
+        self.process = Process(self.name, command, self._log, env={CALLS: str(left / "calls"), RECORD_DIR: str(left / "records")})
 
     @property
     def _log(self) -> Path:
@@ -177,7 +177,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="keelson-tests-") as made:
         directory = Path(made)
-        for folder in ("calls", "told"):
+        for folder in ("calls", "records"):
             (directory / folder).mkdir()
         all_runs = runs(directory, options.runs)
         last = [run for run in all_runs if run.tests.name in LAST]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT / "e2e"))
 
-import side_by_side  # noqa: E402
+import run_all  # noqa: E402
 
 ONLY_ONCE = """
 from pathlib import Path
@@ -28,14 +28,14 @@ def play(tmp_path):
     left = tmp_path / "left"
     left.mkdir()
 
-    def play(**texts: str) -> dict[str, side_by_side.Run]:
-        def run(name: str, text: str) -> side_by_side.Run:
+    def play(**texts: str) -> dict[str, run_all.Run]:
+        def run(name: str, text: str) -> run_all.Run:
             path: Path = tmp_path / f"test_{name}.py"
             path.write_text(text)
-            return side_by_side.Run(name, ini, path, left)
+            return run_all.Run(name, ini, path, left)
 
-        done = side_by_side.play([run(*item) for item in texts.items()], 2, left)
-        done = side_by_side.second_tries(done, left)
+        done = run_all.play([run(*item) for item in texts.items()], 2, left)
+        done = run_all.second_tries(done, left)
         return {(found.first or found).name: found for found in done}
 
     return play
@@ -52,5 +52,5 @@ def test_what_fails_once_passes_and_is_named_and_what_fails_twice_fails(play):
 
 
 def test_when_much_fails_nothing_is_tried_again(play):
-    done = play(**{f"shaky{number}": ONLY_ONCE for number in range(side_by_side.SECOND_TRIES + 1)})
+    done = play(**{f"shaky{number}": ONLY_ONCE for number in range(run_all.SECOND_TRIES + 1)})
     assert not any(run.well for run in done.values())

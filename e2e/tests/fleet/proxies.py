@@ -1,6 +1,6 @@
 """Ways into the workload cluster that a test can close, move, give another certificate, or put a proxy before.
 
-Door ends TLS under an authority of its own and hands the bytes on to the real API server. Tunnel is an HTTP proxy
+TlsProxy ends TLS under an authority of its own and hands the bytes on to the real API server. ConnectProxy is an HTTP proxy
 that only does CONNECT. Each runs in a thread of the test's process.
 """
 
@@ -19,7 +19,7 @@ from keelson_harness.pki import Authority
 from keelson_harness.processes import free_port
 
 CHUNK = 65536
-HERE = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 class Listener:
@@ -41,7 +41,7 @@ class Listener:
     def open(self) -> None:
         async def work() -> None:
             self._server = await asyncio.start_server(
-                self._accepted, HERE, self.port, ssl=self.tls, reuse_address=True
+                self._accepted, LOOPBACK, self.port, ssl=self.tls, reuse_address=True
             )
 
         self._run(work())
@@ -80,8 +80,8 @@ class Listener:
 
 async def join(reader: StreamReader, writer: StreamWriter, port: int, tls: ssl.SSLContext | None) -> None:
     """Both directions until either side ends."""
-    name = HERE if tls else None
-    there, back = await asyncio.open_connection(HERE, port, ssl=tls, server_hostname=name)
+    name = LOOPBACK if tls else None
+    there, back = await asyncio.open_connection(LOOPBACK, port, ssl=tls, server_hostname=name)
 
     async def pump(source: StreamReader, sink: StreamWriter) -> None:
         while data := await source.read(CHUNK):
@@ -98,10 +98,10 @@ async def join(reader: StreamReader, writer: StreamWriter, port: int, tls: ssl.S
         back.transport.abort()
 
 
-class Door(Listener):
+class TlsProxy(Listener):
     """An endpoint of the workload cluster's API under `host`, with a certificate of its own authority."""
 
-    def __init__(self, plane: ControlPlane, directory: Path, host: str = HERE):
+    def __init__(self, plane: ControlPlane, directory: Path, host: str = LOOPBACK):
         self._plane, self._directory, self._host = plane, directory, host
         self._authorities = 0
         self.handshakes = 0
@@ -132,7 +132,7 @@ class Door(Listener):
         await join(reader, writer, self._plane.port, trust)
 
 
-class Tunnel(Listener):
+class ConnectProxy(Listener):
     """A proxy for those who know the password. It alone knows where `names` are."""
 
     def __init__(self, user: str, password: str, names: dict[str, int]):

@@ -20,7 +20,7 @@ class CommandFailed(Exception):
     """A command of the story failed; holds what it said."""
 
 
-class Story:
+class Transcript:
     """Prints to stdout; every line carries the seconds since the beginning."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Story:
 class Conditions:
     """Tells each condition of some objects when its status, reason or message moves."""
 
-    def __init__(self, story: Story, api: KubeApi, objects: list[tuple[str, str, str]]):
+    def __init__(self, story: Transcript, api: KubeApi, objects: list[tuple[str, str, str]]):
         self._story = story
         self._api = api
         self._objects = objects
@@ -85,7 +85,7 @@ class Conditions:
 class Kubectl:
     """The real kubectl when it is installed; else the same asked of the API server by us."""
 
-    def __init__(self, story: Story, kubeconfig: Path, api: KubeApi, cache: Path):
+    def __init__(self, story: Transcript, kubeconfig: Path, api: KubeApi, cache: Path):
         self._story = story
         self._api = api
         self._binary = shutil.which("kubectl")
