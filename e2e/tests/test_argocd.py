@@ -217,7 +217,7 @@ def test_objects_that_the_cluster_refuses_fail_by_name_and_a_commit_mends_it(on,
 
 
 def test_a_password_that_changes_reaches_the_cluster(on, git, fleet, demo):
-    git.expect("keelson", NEXT_PASSWORD)
+    git.require_credentials("keelson", NEXT_PASSWORD)
     commit = fleet.commit(message="behind another password")
     await_failed(on, demo, "ComparisonError")
     on.apply(secret("fleet", username="keelson", password=NEXT_PASSWORD))

@@ -103,7 +103,7 @@ def refused(on: Environment, item: dict, *words: str) -> dict:
 
 
 def test_a_changed_secret_is_in_the_workload_cluster_within_seconds(on, git, item, capsys):
-    git.expect(USER, SECOND)
+    git.require_credentials(USER, SECOND)
     changed = {
         "fleet": secret("fleet", username=USER, password=SECOND),
         "mirror": pull("pull-second-9d"),
@@ -117,7 +117,7 @@ def test_a_changed_secret_is_in_the_workload_cluster_within_seconds(on, git, ite
 
 
 def test_a_rotated_password_is_used_as_soon_as_it_is_there(on, git, repository, item):
-    git.expect(USER, RENEWED)
+    git.require_credentials(USER, RENEWED)
     head = repository.commit({"clusters/secrets/two.yaml": greeting("two")})
     refused(on, item, "GitRepository")
     arrival(on, secret("fleet", username=USER, password=RENEWED), FLUX)

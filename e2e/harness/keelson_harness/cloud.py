@@ -1,8 +1,8 @@
-"""`LocalCloud`: all that Keelson talks to, on this machine, started side by side.
+"""`LocalCloud`: everything that Keelson talks to, on this machine.
 
-AWS (the emulator), the management cluster's API server, the workload cluster's API
-server whose tokens the emulator reviews (one for all EKS clusters, or one for each), Git over HTTP, and the kubelet's part
-that runs the real Flux and Argo CD controllers. Pieces that a test does not need can be left out.
+AWS (the emulator), the management cluster's API server, the workload API server whose tokens the emulator
+reviews (one shared by all EKS clusters, or one for each), Git over HTTP, and the simulated kubelet that runs
+the real Flux and Argo CD controllers. A test can leave out the components that it does not need.
 """
 
 import contextlib
@@ -36,14 +36,13 @@ KUBERNETES_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager")
 
 
 class LocalCloud:
-    """A context manager: inside, everything runs; after it, nothing does.
+    """A context manager: starts everything on entry and stops it on exit.
 
-    workload=False leaves out the workload cluster with its kubelet and agents; workload_each=True starts an API server for
-    each EKS cluster (`workloads`) in place of the one that all share (`workload`); flux=False
-    only Flux, argocd=True adds Argo CD; git=False leaves out the Git server, aws=False the
-    emulator and with it the workload cluster. management_pods=True lets pods run on the management cluster as well, those of
-    Flux and of the operator: `bootstrap`. recording: what an operator left that ran elsewhere is there from the beginning. The run directory is removed unless an error came
-    up or keep=True (or KEELSON_KEEP is set).
+    workload=False: no workload cluster, kubelet or GitOps agents. workload_each=True: an API server for each EKS cluster
+    (`workloads`) instead of a shared one (`workload`). flux=False: no Flux. argocd=True: adds Argo CD. git=False: no Git
+    server. aws=False: no emulator, and therefore no workload cluster. management_pods=True: pods of Flux and of the operator
+    run on the management cluster as well (see `bootstrap`). snapshot: starts from the saved state of another operator's run.
+    The run directory is removed unless an exception occurs or keep=True (or KEELSON_KEEP is set).
     """
 
     def __init__(
@@ -76,9 +75,9 @@ class LocalCloud:
         self._closing = contextlib.ExitStack()
         self.startup_seconds: dict[str, float] = {}
         self.controllers: list[Controller] = []
-        # Two pods may start one at the same moment.
+        # Two pods may start an operator at the same time.
         self._numbers = itertools.count(1)
-        # Of replicas that run in pods.
+        # Flags of replicas that run in pods.
         self.operator_flags: tuple[str, ...] = ()
         self.etcd: Etcd
         self.aws: Aws | None = None
@@ -86,7 +85,7 @@ class LocalCloud:
         self.workload: ControlPlane | None = None
         self.workloads: WorkloadClusters | None = None
         self.git: GitServer | None = None
-        # Environment of the next Pod of source-controller: what EKS gives it by pod identity.
+        # Environment that EKS Pod Identity adds to the next Pod of source-controller.
         self.source_identity: Callable[[], dict[str, str]] = dict
         self.kubelet: Kubelet | None = None
         self.management_kubelet: Kubelet | None = None
@@ -113,7 +112,7 @@ class LocalCloud:
                 self.recorder.save()
         finally:
             self._closing.close()
-        # Ctrl-C and SIGTERM are no reason to read logs.
+        # After Ctrl-C and SIGTERM nobody needs the logs.
         if self._keep or isinstance(error, Exception):
             print(f"logs and data are in {self.directory}", file=sys.stderr)
         else:
@@ -123,10 +122,10 @@ class LocalCloud:
         watch = Stopwatch()
         self.etcd = Etcd(self.tools["etcd"], self.directory / "etcd")
         self._closing.callback(self.etcd.stop)
-        of_pods = WORKLOAD_CONTROLLERS if self._management_pods else []
-        self.management = self._control_plane("management", BASE_CONTROLLERS + of_pods)
+        pod_controllers = WORKLOAD_CONTROLLERS if self._management_pods else []
+        self.management = self._control_plane("management", BASE_CONTROLLERS + pod_controllers)
         if self._with_workload and not self._workload_each:
-            # Its address and certificates are fixed now, for the emulator to be told of.
+            # Its address and certificates are fixed now: the emulator needs them at its start.
             self.workload = self._control_plane("workload", BASE_CONTROLLERS + WORKLOAD_CONTROLLERS)
         if self._with_aws:
             self._start_aws()
@@ -160,8 +159,8 @@ class LocalCloud:
         self.startup_seconds["everything"] = float(watch)
 
     def _workload_kubelet(self, plane: ControlPlane) -> Kubelet:
-        """What plays the nodes of a workload cluster."""
-        # One that all share keeps the logs of its controllers where tests look for them.
+        """The simulated kubelet of a workload cluster's nodes."""
+        # Tests read the controllers' logs of the shared cluster from the run directory.
         logs = plane.directory if self._workload_each else self.directory
         runners = {}
         if self._with_flux:
@@ -229,10 +228,10 @@ class LocalCloud:
         )
 
     def operator_account(self, cluster_wide_secrets: bool = True) -> Path:
-        """Applies the RBAC of `deploy/`; returns a kubeconfig of the service account it is for.
+        """Applies the RBAC of `deploy/`; returns a kubeconfig of the operator's service account.
 
-        What is missing from those rules then fails here, and not at a user's. cluster_wide_secrets: with the component that is
-        installed on request; otherwise the operator reads Secrets only where a RoleBinding lets it.
+        So a missing permission fails in the tests, not for a user. cluster_wide_secrets: with the optional component
+        `secrets-cluster-wide`; without it the operator reads Secrets only where a RoleBinding allows it.
         """
         names = ["namespace.yaml", "service-account.yaml", "rbac.yaml"]
         if cluster_wide_secrets:
@@ -244,7 +243,7 @@ class LocalCloud:
         )
 
     def operator_env(self) -> dict[str, str]:
-        """Environment of an operator, or of a person's shell: AWS and the management cluster."""
+        """Environment of an operator or of a shell: AWS and the management cluster."""
         aws = self.aws.env() if self.aws else {}
         return {**aws, "KUBECONFIG": str(self.management.kubeconfig)}
 
@@ -255,10 +254,10 @@ class LocalCloud:
         env: dict[str, str] | None = None,
         kubeconfig: Path | None = None,
     ) -> Controller:
-        """Starts a replica of the operator as `deploy/` would, with its RBAC; stopped with the cloud.
+        """Starts a replica of the operator as `deploy/` does, with its RBAC. It stops with the cloud.
 
-        Git over HTTP is allowed, as there is no other here; so are ambient credentials, so that a test that is not about
-        accounts needs none. Flags in `args` win.
+        Allows Git over HTTP, the only one here, and ambient credentials, so that most tests need no AwsAccount.
+        Flags in `args` take precedence.
         """
         number = next(self._numbers)
         port = free_port()
@@ -271,11 +270,11 @@ class LocalCloud:
                 "KEELSON_LISTEN": f"127.0.0.1:{port}",
                 "KEELSON_ALLOW_HTTP_GIT": "true",
                 "KEELSON_ALLOW_AMBIENT_ACCOUNT": "true",
-                # On loopback, for tests and people that read them by hand.
+                # On loopback, for tests and manual requests.
                 "KEELSON_METRICS_AUTH": "false",
                 "POD_NAMESPACE": NAMESPACE,
                 "POD_NAME": f"keelson-{number}",
-                # Without a workload cluster there is nobody to ask for its load balancers.
+                # Without a workload cluster its load balancers cannot be listed.
                 "KEELSON_LOAD_BALANCER_TIMEOUT": "10s" if self._with_workload else "0s",
                 **(env or {}),
             },
@@ -288,41 +287,41 @@ class LocalCloud:
         return controller
 
     def _run_operator(self, kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]:
-        """What the kubelet runs in a pod of the operator: a replica under the pod's own account and name."""
+        """The process of an operator pod: a replica with the pod's own service account and name."""
         name = json.loads((directory / POD).read_text())["metadata"]["name"]
         env = {"POD_NAME": name, "KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"}
         controller = self.operator(*self.operator_flags, kubeconfig=kubeconfig, env=env)
         return controller.process, controller.ready
 
     def bootstrap(self, repository: Repository, path: str, interval: str) -> None:
-        """The management cluster follows that path of the repository, as after `flux bootstrap`."""
+        """Makes the management cluster sync that path of the repository, as `flux bootstrap` does."""
         bootstrap_flux(self.management, repository, path, interval)
 
-    # What people ask
+    # Information
 
     def processes(self) -> list[Process]:
-        """Everything of ours that runs as a process now."""
+        """All processes that run now."""
         found = [self.etcd.process, *([self.aws.process] if self.aws else [])]
         for plane in self.clusters():
             found += [p for p in (plane.apiserver, plane.controller_manager) if p]
-        of_each = self.workloads.kubelets() if self.workloads else []
-        for kubelet in (self.kubelet, self.management_kubelet, *of_each):
+        workload_kubelets = self.workloads.kubelets() if self.workloads else []
+        for kubelet in (self.kubelet, self.management_kubelet, *workload_kubelets):
             found += kubelet.processes() if kubelet else []
         return [*found, *(controller.process for controller in self.controllers)]
 
     def install_policies(self) -> None:
-        """What `deploy/` has beside the operator: the admission policies, and the roles for people."""
+        """Applies the admission policies and the user roles of `deploy/`."""
         listed = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["resources"]
-        # One role for people is in the operator's namespace.
+        # One user role is in the operator's namespace.
         wanted = ("namespace.yaml", "rbac-users.yaml")
         names = [name for name in listed if name.startswith("admission-") or name in wanted]
         self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
 
     def describe(self) -> str:
-        """Endpoints and kubeconfigs, ready to be pasted into a shell."""
+        """Endpoints and kubeconfigs as shell commands to paste."""
         env = self.operator_env()
         if self.aws:
-            # Of the AWS CLI, whose first version knows the other name only.
+            # AWS CLI v1 reads only this variable.
             env["AWS_DEFAULT_REGION"] = env["AWS_REGION"]
         env["PATH"] = f"{keelson_binary().parent}:$PATH"
         lines = [f"export {key}={value}" for key, value in sorted(env.items())]

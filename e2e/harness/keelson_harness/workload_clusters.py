@@ -1,6 +1,6 @@
-"""An API server of its own for each EKS cluster of the emulator: started when the cluster is created, stopped when it is gone.
+"""Runs one API server for each EKS cluster of the emulator: starts it when the cluster is created, stops it when the cluster is deleted.
 
-All keep their objects in the one etcd. The emulator holds a cluster in CREATING until its API server is posted to it.
+All store their objects in one etcd. The emulator keeps a cluster in CREATING until its API server is posted to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.2
 
 
 class WorkloadClusters:
-    """Follows the emulator's clusters from `start` to `stop`. `kubelet` plays the nodes of a control plane."""
+    """Follows the emulator's clusters from `start` to `stop`. `kubelet` creates the simulated kubelet of a control plane."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class WorkloadClusters:
         self._aws, self._tools, self._directory, self._etcd_url = aws, tools, directory, etcd_url
         self._kubelet = kubelet
         self._say = say
-        # A name that was deleted and taken again finds none of the old objects in etcd.
+        # A number in the name: a cluster recreated with the same name does not see the old objects in etcd.
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._running: dict[tuple[str, str, str, float], tuple[ControlPlane, Kubelet]] = {}
@@ -70,11 +70,11 @@ class WorkloadClusters:
     def _follow(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
             try:
-                found = self._aws.control("GET", "clusters")["clusters"]
+                clusters = self._aws.control("GET", "clusters")["clusters"]
             except (requests.RequestException, RuntimeError):
                 # Tests stop and start the emulator.
                 continue
-            wanted = {(c["account"], c["region"], c["cluster"], c["createdAt"]) for c in found if c["status"] != "FAILED"}
+            wanted = {(c["account"], c["region"], c["cluster"], c["createdAt"]) for c in clusters if c["status"] != "FAILED"}
             for key in set(self._running) - wanted:
                 self._stop_one(key)
             new = sorted(wanted - set(self._running))

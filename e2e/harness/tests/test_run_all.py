@@ -1,4 +1,4 @@
-"""What fails for want of a processor is tried once more, and what is broken stays broken."""
+"""`run_all.py`: a test that fails once is retried, a broken test fails."""
 
 import sys
 from pathlib import Path
@@ -11,46 +11,46 @@ sys.path.insert(0, str(CHECKOUT / "e2e"))
 
 import run_all  # noqa: E402
 
-ONLY_ONCE = """
+FAILS_ONCE = """
 from pathlib import Path
 
 def test_it():
-    mark = Path(__file__).with_suffix(".seen")
-    seen, _ = mark.exists(), mark.touch()
-    assert seen
+    marker = Path(__file__).with_suffix(".ran")
+    ran_before, _ = marker.exists(), marker.touch()
+    assert ran_before
 """
 
 
 @pytest.fixture
-def play(tmp_path):
+def execute(tmp_path):
     ini = tmp_path / "pytest.ini"
     ini.write_text("[pytest]\n")
-    left = tmp_path / "left"
-    left.mkdir()
+    records = tmp_path / "records"
+    records.mkdir()
 
-    def play(**texts: str) -> dict[str, run_all.Run]:
+    def execute(**texts: str) -> dict[str, run_all.Run]:
         def run(name: str, text: str) -> run_all.Run:
             path: Path = tmp_path / f"test_{name}.py"
             path.write_text(text)
-            return run_all.Run(name, ini, path, left)
+            return run_all.Run(name, ini, path, records)
 
-        done = run_all.play([run(*item) for item in texts.items()], 2, left)
-        done = run_all.second_tries(done, left)
-        return {(found.first or found).name: found for found in done}
+        done = run_all.execute([run(*item) for item in texts.items()], 2, records)
+        done = run_all.retry_failed(done, records)
+        return {(run.retry_of or run).name: run for run in done}
 
-    return play
+    return execute
 
 
-def test_what_fails_once_passes_and_is_named_and_what_fails_twice_fails(play):
-    done = play(well="def test_it(): pass", broken="def test_it(): assert False", shaky=ONLY_ONCE)
-    assert {name: run.well for name, run in done.items()} == {
-        "well": True,
+def test_run_that_fails_once_passes_as_retried_and_run_that_fails_twice_fails(execute):
+    done = execute(good="def test_it(): pass", broken="def test_it(): assert False", flaky=FAILS_ONCE)
+    assert {name: run.passed for name, run in done.items()} == {
+        "good": True,
         "broken": False,
-        "shaky": True,
+        "flaky": True,
     }
-    assert [name for name, run in done.items() if run.first] == ["shaky"]
+    assert [name for name, run in done.items() if run.retry_of] == ["flaky"]
 
 
-def test_when_much_fails_nothing_is_tried_again(play):
-    done = play(**{f"shaky{number}": ONLY_ONCE for number in range(run_all.SECOND_TRIES + 1)})
-    assert not any(run.well for run in done.values())
+def test_nothing_is_retried_when_many_runs_fail(execute):
+    done = execute(**{f"flaky{number}": FAILS_ONCE for number in range(run_all.MAX_RETRIES + 1)})
+    assert not any(run.passed for run in done.values())
