@@ -1,4 +1,4 @@
-"""The row on crashes: the crash test of `make test`, once, for its numbers."""
+"""The crash row: runs the crash test of `make test` once, for its numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rows(say) -> list[Figure]:
             "every write, nothing lost",
             points == writes,
             ("0 of 10 runs clean", "orphan route tables", "2 of 3 clusters stuck"),
-            "killed after each AWS write in turn, before its answer; one of each, then an empty account",
+            "killed after each AWS write in turn, before the response; exactly one of each resource, then an empty account",
             {"create": points[0], "delete": points[1], "writes": writes},
         )
     ]
