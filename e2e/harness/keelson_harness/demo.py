@@ -72,7 +72,7 @@ class Demo:
     def bring_up(self) -> None:
         """Applies the manifest and waits until the cluster has applied the commit."""
         transcript = self.transcript
-        transcript.chapter("The fleet repository gets a path for the cluster")
+        transcript.chapter("A directory for the cluster is committed to the fleet repository")
         commit = self.fleet.commit(greeting("hello from Git"), message="Add clusters/demo")
         transcript.say(f"committed {commit[:8]} to {self.fleet.url}")
         for name, text in greeting("hello from Git").items():
@@ -87,13 +87,13 @@ class Demo:
         path = self.cloud.directory / "cluster.yaml"
         path.write_text(yaml.safe_dump_all(manifest, sort_keys=False))
         transcript.say(f"keelson runs as process {controller.pid}, log {controller.log}")
-        transcript.say("examples/account.yaml says who may use the AWS account:")
+        transcript.say("examples/account.yaml defines which namespaces may use the AWS account:")
         self.kubectl.apply(EXAMPLES / "account.yaml")
         transcript.say("examples/minimal.yaml, with the local Git repository in it:")
         transcript.show(path.read_text())
         self.kubectl.apply(path)
 
-        transcript.chapter("Conditions move until both are Ready")
+        transcript.chapter("Conditions change until both are Ready")
 
         def both_ready(now: dict) -> bool:
             if not controller.alive:
@@ -109,10 +109,10 @@ class Demo:
     def follow_git(self) -> None:
         transcript, plane = self.transcript, self.cloud.workloads.control_plane(CLUSTER[2])
         workload_kubectl = self.kubectl_of(plane)
-        transcript.chapter("The workload cluster has what Git says")
+        transcript.chapter("The workload cluster has the objects from Git")
         workload_kubectl.get_yaml(*GREETING)
-        transcript.chapter("A commit is pushed, and arrives")
-        commit = self.fleet.commit(greeting("hello again"), message="Say it again")
+        transcript.chapter("A commit is pushed and applied")
+        commit = self.fleet.commit(greeting("hello again"), message="Change the greeting")
         transcript.say(f"pushed {commit[:8]}")
         plane.api.wait(
             *GREETING[:3],
@@ -133,7 +133,7 @@ class Demo:
         transcript.chapter("Both are deleted")
         self.kubectl.delete([NODES, CLUSTER])
         self.conditions.until(lambda now: not any(now.values()), GONE_SECONDS)
-        transcript.say("gone")
+        transcript.say("deleted")
         transcript.chapter("The AWS account is empty")
         for question, answer in account_contents(self.cloud).items():
             transcript.say(f"{question:20} {', '.join(answer) or 'none'}")
@@ -217,7 +217,7 @@ def run(stay: bool) -> None:
         demo.bring_up()
         demo.follow_git()
         if stay:
-            transcript.chapter("Everything stays until Ctrl-C")
+            transcript.chapter("Everything keeps running until Ctrl-C")
             print(cloud.describe(), flush=True)
             threading.Event().wait()
         demo.tear_down()
