@@ -49,7 +49,7 @@ def arguments() -> argparse.Namespace:
     return options
 
 
-def measure(options: argparse.Namespace, say) -> tuple[list[Figure], bool]:
+def measure(options: argparse.Namespace, log) -> tuple[list[Figure], bool]:
     """The figures, and whether all groups succeeded. A failed group does not stop the others."""
     wanted = options.rows
     # The steady state is measured with the cluster of `create`.
@@ -57,12 +57,12 @@ def measure(options: argparse.Namespace, say) -> tuple[list[Figure], bool]:
     groups = [
         (
             {"create", "memory", "steady"},
-            lambda: single_cluster.rows(for_single_cluster, options.steady_seconds, options.steady_scale, say),
+            lambda: single_cluster.rows(for_single_cluster, options.steady_seconds, options.steady_scale, log),
         ),
-        ({"concurrent", "memory"}, lambda: many_clusters.rows(wanted, options.clusters, say)),
-        ({"crash"}, lambda: crash.rows(say)),
-        ({"gitops"}, lambda: gitops.rows(say)),
-        ({"upgrade"}, lambda: upgrade.rows(say)),
+        ({"concurrent", "memory"}, lambda: many_clusters.rows(wanted, options.clusters, log)),
+        ({"crash"}, lambda: crash.rows(log)),
+        ({"gitops"}, lambda: gitops.rows(log)),
+        ({"upgrade"}, lambda: upgrade.rows(log)),
     ]
     figures: list[Figure] = []
     complete = True
@@ -81,7 +81,7 @@ def main() -> None:
     options = arguments()
     began = time.monotonic()
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         print(f"[{time.monotonic() - began:5.0f} s] {text}", file=sys.stderr, flush=True)
 
     try:
@@ -89,8 +89,8 @@ def main() -> None:
     except NotBuilt as error:
         sys.exit(str(error))
     if "release" not in binary.parts:
-        say(f"{binary} is not a release build: memory and time are not representative")
-    figures, complete = measure(options, say)
+        log(f"{binary} is not a release build: memory and time are not representative")
+    figures, complete = measure(options, log)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     results = {"binary": str(binary), "figures": [figure.as_dict() for figure in figures]}
     options.json.write_text(json.dumps(results, indent=2) + "\n")

@@ -31,7 +31,7 @@ WATCHED = 50
 WATCHED_GOAL_MB = 2
 
 
-def rows(say) -> list[Figure]:
+def rows(log) -> list[Figure]:
     with environment(durations=DURATIONS) as on:
         account = on.account(fresh_account())
         subnets = account.network("abc", "10.0.0.0/16", bits=18)
@@ -39,10 +39,10 @@ def rows(say) -> list[Figure]:
         commit(repository, 0)
         operator = on.start(account=account.id, window="--read-after-write-window=10s")
         item = agent_of("bench", repository, subnets)
-        say("creating a cluster with Flux")
-        figures = [bootstrap(on, item), commits(on, item, repository, say)]
+        log("creating a cluster with Flux")
+        figures = [bootstrap(on, item), commits(on, item, repository, log)]
         operator.stop()
-        figures.append(watched(on, account.id, repository, subnets, say))
+        figures.append(watched(on, account.id, repository, subnets, log))
     return figures
 
 
@@ -121,7 +121,7 @@ def bootstrap(on: Environment, item: dict) -> Figure:
     )
 
 
-def commits(on: Environment, item: dict, repository, say) -> Figure:
+def commits(on: Environment, item: dict, repository, log) -> Figure:
     on.ready(item, timeout=60)
     took = []
     for number in range(1, COMMITS + 1):
@@ -135,7 +135,7 @@ def commits(on: Environment, item: dict, repository, say) -> Figure:
             "the commit in status.gitops",
         )
         took.append(time.monotonic() - began)
-    say(f"{COMMITS} commits")
+    log(f"{COMMITS} commits")
     return Figure(
         f"commit to status.gitops, with Flux polling every {INTERVAL} s",
         f"at most {max(took):.1f} s (median {statistics.median(took):.1f} s)",
@@ -146,12 +146,12 @@ def commits(on: Environment, item: dict, repository, say) -> Figure:
     )
 
 
-def watched(on: Environment, account: str, repository, subnets: list[str], say) -> Figure:
+def watched(on: Environment, account: str, repository, subnets: list[str], log) -> Figure:
     items = [agent_of(f"watched-{number:02}", repository, subnets) for number in range(WATCHED)]
     with on.operator(account=account, window="--read-after-write-window=10s", name="keelson-creating"):
         on.apply(*items)
         on.ready(*items, timeout=300)
-    say(f"{WATCHED} clusters with Flux are Ready")
+    log(f"{WATCHED} clusters with Flux are Ready")
     steady = {}
     # Two operator processes with the same runtime and the same clusters.
     for name, most in (("polled", 0), ("watched", WATCHED + 1)):

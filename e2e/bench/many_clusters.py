@@ -36,24 +36,24 @@ def count_ready(on: Environment, kind: str) -> int:
     return sum(conditions(item).get("Ready", {}).get("status") == "True" for item in found)
 
 
-def rows(wanted: set[str], count: int, say) -> list[Figure]:
+def rows(wanted: set[str], count: int, log) -> list[Figure]:
     with environment(workload=False, git=False, durations=DURATIONS) as on:
         account = on.account(fresh_account())
         subnets = account.network("abc", "10.0.0.0/16", bits=18)
         operator = on.start(account=account.id, window="--read-after-write-window=10s")
-        figures = [create_all(on, account, operator, items(count, subnets), count, say)]
+        figures = [create_all(on, account, operator, items(count, subnets), count, log)]
         time.sleep(10)
         memory = memory_figure(operator, count)
         if "memory" in wanted:
             figures.insert(0, memory)
         if "steady" in wanted:
             operator.stop()
-            figures.append(steady_calls(on, account, count, say))
+            figures.append(steady_calls(on, account, count, log))
     return figures
 
 
 def create_all(
-    on: Environment, account: Account, operator: Controller, manifests: list[dict], count: int, say
+    on: Environment, account: Account, operator: Controller, manifests: list[dict], count: int, log
 ) -> Figure:
     mark = on.mark()
     emulator, process = CpuUsage(on.aws.process), CpuUsage(operator.process)
@@ -61,7 +61,7 @@ def create_all(
     for item in manifests:
         on.api.create(item)
     applied = time.monotonic() - began
-    say(f"{count} clusters and their node groups applied in {applied:.0f} s")
+    log(f"{count} clusters and their node groups applied in {applied:.0f} s")
     deadline = began + 900
     reported_at = 0.0
     while (clusters := count_ready(on, "EksCluster")) < count or count_ready(on, "NodeGroup") < count:
@@ -69,7 +69,7 @@ def create_all(
             break
         if time.monotonic() - reported_at > 15:
             reported_at = time.monotonic()
-            say(f"{clusters} of {count} Ready after {reported_at - began:.0f} s")
+            log(f"{clusters} of {count} Ready after {reported_at - began:.0f} s")
         time.sleep(0.5)
     seconds = time.monotonic() - began
     busy = {"emulator": emulator.share(), "operator": process.share()}
@@ -124,11 +124,11 @@ def memory_figure(operator: Controller, count: int) -> Figure:
     )
 
 
-def steady_calls(on: Environment, account: Account, count: int, say) -> Figure:
+def steady_calls(on: Environment, account: Account, count: int, log) -> Figure:
     drift = 600 / SCALE
     with on.operator(f"--drift-interval={drift:g}s", account=account.id) as operator:
         time.sleep(2 * drift + 20)
-        say(f"{count} clusters in the steady state: counting for {STEADY_SECONDS} s with a drift interval of {drift:g} s")
+        log(f"{count} clusters in the steady state: counting for {STEADY_SECONDS} s with a drift interval of {drift:g} s")
         mark, busy = on.mark(), CpuUsage(operator.process)
         time.sleep(STEADY_SECONDS)
         calls = on.calls(mark, account.id)

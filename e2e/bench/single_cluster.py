@@ -51,36 +51,36 @@ def create(on: Environment, account: str, name: str) -> Creation:
     return Creation(seconds, on.calls(mark, account))
 
 
-def rows(wanted: set[str], steady_seconds: float, steady_scale: float, say) -> list[Figure]:
+def rows(wanted: set[str], steady_seconds: float, steady_scale: float, log) -> list[Figure]:
     figures: list[Figure] = []
     with environment(workload=False, git=False, durations=DURATIONS) as on:
         account = fresh_account()
         # As in production: default flags except the listen address.
         operator = on.start(account=account, window="--read-after-write-window=10s")
-        say(f"first cluster: about {CRITICAL_PATH:.0f} s")
+        log(f"first cluster: about {CRITICAL_PATH:.0f} s")
         first = create(on, account, "first")
-        say(f"Ready after {first.seconds:.1f} s with {len(first.calls)} calls")
+        log(f"Ready after {first.seconds:.1f} s with {len(first.calls)} calls")
         steady = steady_memory(operator)
         learned = None
         if "create" in wanted:
             on.delete(*pair("first"), timeout=120)
-            say(f"second cluster, with durations learned: about {CRITICAL_PATH:.0f} s")
+            log(f"second cluster, with durations learned: about {CRITICAL_PATH:.0f} s")
             learned = create(on, account, "learned")
-            say(f"Ready after {learned.seconds:.1f} s with {len(learned.calls)} calls")
+            log(f"Ready after {learned.seconds:.1f} s with {len(learned.calls)} calls")
         if "memory" in wanted:
             figures.append(memory_figure(steady, operator))
         operator.stop()
         if "create" in wanted:
-            say(f"another cluster, after a restart of the operator: about {CRITICAL_PATH:.0f} s")
+            log(f"another cluster, after a restart of the operator: about {CRITICAL_PATH:.0f} s")
             with on.operator(account=account, window="--read-after-write-window=10s"):
                 # Its first reads of the existing cluster must not count for the new one.
                 time.sleep(5)
                 restarted = create(on, account, "restarted")
-                say(f"Ready after {restarted.seconds:.1f} s with {len(restarted.calls)} calls")
+                log(f"Ready after {restarted.seconds:.1f} s with {len(restarted.calls)} calls")
                 on.delete(*pair("restarted"), timeout=120)
             figures[:0] = creation_figures({"first": first, "learned": learned, "restarted": restarted})
         if "steady" in wanted:
-            figures.append(steady_figure(on, account, steady_seconds, steady_scale, say))
+            figures.append(steady_figure(on, account, steady_seconds, steady_scale, log))
     return figures
 
 
@@ -125,7 +125,7 @@ def memory_figure(steady: float, operator: Controller) -> Figure:
     )
 
 
-def steady_figure(on: Environment, account: str, seconds: float, scale: float, say) -> Figure:
+def steady_figure(on: Environment, account: str, seconds: float, scale: float, log) -> Figure:
     """Counts calls while all intervals are `scale` times shorter, and extrapolates to an hour."""
     drift = DEFAULT_DRIFT_SECONDS / scale
     args = () if scale == 1 else (f"--drift-interval={drift:g}s",)
@@ -133,7 +133,7 @@ def steady_figure(on: Environment, account: str, seconds: float, scale: float, s
         on.ready(*pair("learned"), timeout=60)
         # Skips the reads of a new process, and one more interval.
         time.sleep(min(2 * drift, 60))
-        say(f"steady state: counting for {seconds:.0f} s with a drift interval of {drift:g} s")
+        log(f"steady state: counting for {seconds:.0f} s with a drift interval of {drift:g} s")
         mark = on.mark()
         time.sleep(seconds)
         calls = on.calls(mark, account)

@@ -47,15 +47,15 @@ class Upgrade:
         return self.over / SEQUENTIAL_STEPS
 
 
-def rows(say) -> list[Figure]:
+def rows(log) -> list[Figure]:
     with environment(git=False, flux=False, durations=DURATIONS) as on:
         account = fresh_account()
         on.start(account=account, window="--read-after-write-window=10s")
         runs = {}
         for name in ("first", "learned"):
-            say(f"an upgrade from {FROM} to {TO}, {name}: about {CRITICAL_PATH:.0f} s")
+            log(f"an upgrade from {FROM} to {TO}, {name}: about {CRITICAL_PATH:.0f} s")
             runs[name] = upgrade(on, account, name)
-            say(f"upgraded after {runs[name].seconds:.1f} s with {len(runs[name].calls)} calls")
+            log(f"upgraded after {runs[name].seconds:.1f} s with {len(runs[name].calls)} calls")
     return [figure(runs)]
 
 
@@ -75,8 +75,8 @@ def upgrade(on: Environment, account: str, name: str) -> Upgrade:
     until(upgraded, CRITICAL_PATH + 120, f"{TO}: {on.describe(item)}")
     seconds = time.monotonic() - began
     calls = on.calls(mark, account)
-    made = [step(call) for call in calls if call["write"]]
-    assert made[:6] == STEPS[:6] and sorted(made) == sorted(STEPS), f"unexpected steps: {made}"
+    steps = [step(call) for call in calls if call["write"]]
+    assert steps[:6] == STEPS[:6] and sorted(steps) == sorted(STEPS), f"unexpected steps: {steps}"
     # Otherwise its nodes would stay in the shared workload cluster.
     on.delete(*groups, item, timeout=120)
     return Upgrade(seconds, calls)

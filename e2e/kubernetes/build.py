@@ -101,7 +101,7 @@ def tools_dir() -> Path:
     return cache_dir() / "tools"
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
@@ -113,7 +113,7 @@ def locked(name: str):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"  {name}: another process is building it, waiting")
+            log(f"  {name}: another process is building it, waiting")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -145,13 +145,13 @@ def build(tool: Tool, jobs: int) -> Path:
     command += ["-ldflags", f"-s -w {tool.version_flags}".strip()]
     command += ["-o", str(unfinished), tool.package]
     started = time.monotonic()
-    say(f"  {tool.name} {tool.version}: building with Go (takes minutes the first time)")
+    log(f"  {tool.name} {tool.version}: building with Go (takes minutes the first time)")
     try:
         run_with_progress(tool, command, started)
         unfinished.rename(target)
     finally:
         unfinished.unlink(missing_ok=True)
-    say(f"  {tool.name} {tool.version}: built in {time.monotonic() - started:.0f} s")
+    log(f"  {tool.name} {tool.version}: built in {time.monotonic() - started:.0f} s")
     return target
 
 
@@ -172,7 +172,7 @@ def run_with_progress(tool: Tool, command: list[str], started: float) -> None:
 
     def report() -> None:
         while not done.wait(15):
-            say(
+            log(
                 f"  {tool.name}: {time.monotonic() - started:4.0f} s, "
                 f"{downloaded} modules downloaded, {compiled} packages compiled"
             )
@@ -204,7 +204,7 @@ def ensure(tool: Tool, jobs: int) -> Path:
         path = find(tool)
         if not path and tool.in_envtest:
             with locked("envtest"):
-                envtest.download(tools_dir(), KUBERNETES, say)
+                envtest.download(tools_dir(), KUBERNETES, log)
             path = find(tool)
         return path or build(tool, jobs)
 
@@ -222,7 +222,7 @@ def main() -> None:
     wanted = [known[name] for name in args.tools] or TOOLS
     missing = [tool.name for tool in wanted if not find(tool)]
     if missing:
-        say(f"building {', '.join(missing)} in {tools_dir()}")
+        log(f"building {', '.join(missing)} in {tools_dir()}")
     paths = {tool.name: str(ensure(tool, args.jobs)) for tool in wanted}
     if args.json:
         print(json.dumps(paths))

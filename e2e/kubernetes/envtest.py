@@ -61,7 +61,7 @@ def newest(index: str, version: str) -> tuple[str, str] | None:
 
 
 @functools.cache  # one attempt per run, for all tools
-def download(tools: Path, version: str, say) -> None:
+def download(tools: Path, version: str, log) -> None:
     if folder(tools, version).exists():
         return
     try:
@@ -70,17 +70,17 @@ def download(tools: Path, version: str, say) -> None:
         ) as answer:
             choice = newest(answer.read().decode(), version)
         if not choice:
-            say(f"  envtest has no {minor(version)} for this machine")
+            log(f"  envtest has no {minor(version)} for this machine")
             return
         url, expected = choice
-        say(f"  envtest: downloading {url}")
+        log(f"  envtest: downloading {url}")
         with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as answer:
             archive = answer.read()
     except (urllib.error.URLError, OSError) as error:
-        say(f"  envtest's downloads cannot be reached ({error})")
+        log(f"  envtest's downloads cannot be reached ({error})")
         return
     if hashlib.sha512(archive).hexdigest() != expected:
-        say(f"  envtest: {url} does not match the SHA-512 of the index, not used")
+        log(f"  envtest: {url} does not match the SHA-512 of the index, not used")
         return
     unpack(archive, folder(tools, version))
 

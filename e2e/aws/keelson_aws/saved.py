@@ -41,8 +41,8 @@ class Loader(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> AWSManagedPolicy:
         account, arn, attached = pid
         if account not in self.policies:
-            made = iam_backends[account]["aws"].managed_policies
-            self.policies[account] = {arn: policy for arn, policy in made.items() if isinstance(policy, AWSManagedPolicy)}
+            current = iam_backends[account]["aws"].managed_policies
+            self.policies[account] = {arn: policy for arn, policy in current.items() if isinstance(policy, AWSManagedPolicy)}
         policy = self.policies[account][arn]
         policy.attachment_count = attached
         return policy
@@ -68,9 +68,9 @@ def load(emulator: Emulator, saved: bytes) -> None:
     found = Loader(io.BytesIO(gzip.decompress(saved))).load()
     for service, backends in found["backends"].items():
         for (account, region), backend in backends.items():
-            made = BACKENDS[service][account]
-            backend.__dict__.update({**made[region].__dict__, **backend.__dict__})
-            made[region] = backend
+            current = BACKENDS[service][account]
+            backend.__dict__.update({**current[region].__dict__, **backend.__dict__})
+            current[region] = backend
     set_missing_fields(found["eks"])
     emulator.eks.regions.update(found["eks"])
 
@@ -80,8 +80,8 @@ def set_missing_fields(item: Any) -> None:
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         for field in dataclasses.fields(item):
             if not hasattr(item, field.name):
-                made = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-                object.__setattr__(item, field.name, made)
+                current = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+                object.__setattr__(item, field.name, current)
             set_missing_fields(getattr(item, field.name))
     elif isinstance(item, dict | list | tuple):
         for inner in item.values() if isinstance(item, dict) else item:

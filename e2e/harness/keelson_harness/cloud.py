@@ -58,7 +58,7 @@ class LocalCloud:
         aws_env: dict[str, str] | None = None,
         keep: bool = False,
         snapshot: Snapshot | None = None,
-        say: Callable[[str], None] | None = None,
+        log: Callable[[str], None] | None = None,
     ):
         self._with_aws = aws
         self._with_workload = workload and aws
@@ -71,7 +71,7 @@ class LocalCloud:
         self._aws_env = aws_env or {}
         self._snapshot = snapshot
         self._keep = keep or bool(os.environ.get("KEELSON_KEEP"))
-        self._say = say or (lambda _: None)
+        self._log = log or (lambda _: None)
         self._closing = contextlib.ExitStack()
         self.startup_seconds: dict[str, float] = {}
         self.controllers: list[Controller] = []
@@ -147,7 +147,7 @@ class LocalCloud:
             self._closing.callback(self.kubelet.stop)
         if self._workload_each:
             self.workloads = WorkloadClusters(
-                self.aws, self.tools, self.directory, self.etcd.url, self._workload_kubelet, self._say
+                self.aws, self.tools, self.directory, self.etcd.url, self._workload_kubelet, self._log
             )
             self._closing.callback(self.workloads.stop)
             self.workloads.start()
@@ -217,7 +217,7 @@ class LocalCloud:
             running = {name: pool.submit(wait) for name, wait in waits.items()}
             for name, future in running.items():
                 self.startup_seconds[name] = future.result()
-                self._say(f"{name} ready after {self.startup_seconds[name]:.1f} s")
+                self._log(f"{name} ready after {self.startup_seconds[name]:.1f} s")
 
     # The operator
 

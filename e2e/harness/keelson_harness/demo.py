@@ -74,7 +74,7 @@ class Demo:
         transcript = self.transcript
         transcript.chapter("A directory for the cluster is committed to the fleet repository")
         commit = self.fleet.commit(greeting("hello from Git"), message="Add clusters/demo")
-        transcript.say(f"committed {commit[:8]} to {self.fleet.url}")
+        transcript.log(f"committed {commit[:8]} to {self.fleet.url}")
         for name, text in greeting("hello from Git").items():
             transcript.command(f"cat {name}")
             transcript.show(text)
@@ -86,10 +86,10 @@ class Demo:
         manifest = minimal_manifest(self.fleet.url)
         path = self.cloud.directory / "cluster.yaml"
         path.write_text(yaml.safe_dump_all(manifest, sort_keys=False))
-        transcript.say(f"keelson runs as process {controller.pid}, log {controller.log}")
-        transcript.say("examples/account.yaml defines which namespaces may use the AWS account:")
+        transcript.log(f"keelson runs as process {controller.pid}, log {controller.log}")
+        transcript.log("examples/account.yaml defines which namespaces may use the AWS account:")
         self.kubectl.apply(EXAMPLES / "account.yaml")
-        transcript.say("examples/minimal.yaml, with the local Git repository in it:")
+        transcript.log("examples/minimal.yaml, with the local Git repository in it:")
         transcript.show(path.read_text())
         self.kubectl.apply(path)
 
@@ -102,7 +102,7 @@ class Demo:
             return all(item and _ready(item) for item in now.values())
 
         self.conditions.until(both_ready, READY_SECONDS)
-        transcript.say("Ready")
+        transcript.log("Ready")
         self.kubectl.get(CLUSTER[:2], NODES[:2])
         self.kubectl.get(CLUSTER[:2], wide=True)
 
@@ -113,7 +113,7 @@ class Demo:
         workload_kubectl.get_yaml(*GREETING)
         transcript.chapter("A commit is pushed and applied")
         commit = self.fleet.commit(greeting("hello again"), message="Change the greeting")
-        transcript.say(f"pushed {commit[:8]}")
+        transcript.log(f"pushed {commit[:8]}")
         plane.api.wait(
             *GREETING[:3],
             lambda item: item["data"]["text"] == "hello again",
@@ -121,7 +121,7 @@ class Demo:
             SYNC_SECONDS,
             f"commit {commit[:8]}",
         )
-        transcript.say("applied")
+        transcript.log("applied")
         workload_kubectl.get_yaml(*GREETING)
         self.conditions.until(
             lambda now: commit in _applied_revision(now["EksCluster/demo"]), SYNC_SECONDS
@@ -133,16 +133,16 @@ class Demo:
         transcript.chapter("Both are deleted")
         self.kubectl.delete([NODES, CLUSTER])
         self.conditions.until(lambda now: not any(now.values()), GONE_SECONDS)
-        transcript.say("deleted")
+        transcript.log("deleted")
         transcript.chapter("The AWS account is empty")
         for question, answer in account_contents(self.cloud).items():
-            transcript.say(f"{question:20} {', '.join(answer) or 'none'}")
+            transcript.log(f"{question:20} {', '.join(answer) or 'none'}")
         left = self.cloud.aws.inventory()
         if not left["empty"]:
             raise Timeout(f"the account is not empty:\n{json.dumps(left['accounts'], indent=2)}")
         calls = self.cloud.aws.calls()
         writes = sum(1 for call in calls if call["write"])
-        transcript.say(f"in all {len(calls)} AWS calls, {writes} of them writes")
+        transcript.log(f"in all {len(calls)} AWS calls, {writes} of them writes")
 
 
 def _ready(item: dict) -> bool:
@@ -212,7 +212,7 @@ def run(stay: bool) -> None:
         raise NotBuilt("; ".join(missing))
     keelson_binary()
     transcript.chapter("The local cloud starts: AWS, the management cluster's API server, Git")
-    with LocalCloud(durations=Durations(), workload_each=True, say=transcript.say) as cloud:
+    with LocalCloud(durations=Durations(), workload_each=True, log=transcript.log) as cloud:
         demo = Demo(transcript, cloud)
         demo.bring_up()
         demo.follow_git()
@@ -221,7 +221,7 @@ def run(stay: bool) -> None:
             print(cloud.describe(), flush=True)
             threading.Event().wait()
         demo.tear_down()
-        transcript.say("done")
+        transcript.log("done")
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ class Transcript:
     def elapsed(self) -> float:
         return time.monotonic() - self._start
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         print(f"[{self.elapsed():5.1f} s] {text}", flush=True)
 
     def chapter(self, title: str) -> None:
@@ -76,7 +76,7 @@ class Conditions:
             if self._seen.get((title, kind)) != current:
                 self._seen[(title, kind)] = current
                 message = " ".join(entry.get("message", "").split())
-                self._transcript.say(
+                self._transcript.log(
                     f"{title:22} {kind:17} {entry['status']:7} {entry.get('reason', ''):20} "
                     f"{textwrap.shorten(message, MESSAGE_WIDTH, placeholder=' ...')}".rstrip()
                 )

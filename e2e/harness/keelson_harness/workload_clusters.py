@@ -29,11 +29,11 @@ class WorkloadClusters:
         directory: Path,
         etcd_url: str,
         kubelet: Callable[[ControlPlane], Kubelet],
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ):
         self._aws, self._tools, self._directory, self._etcd_url = aws, tools, directory, etcd_url
         self._kubelet = kubelet
-        self._say = say
+        self._log = log
         # A number in the name: a cluster recreated with the same name does not see the old objects in etcd.
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -99,7 +99,7 @@ class WorkloadClusters:
         plane.start_controller_manager()
         plane.wait_controller_manager()
         kubelet.start()
-        self._say(f"API server of EKS cluster {cluster} in {account} ready after {seconds:.1f} s: {plane.kubeconfig}")
+        self._log(f"API server of EKS cluster {cluster} in {account} ready after {seconds:.1f} s: {plane.kubeconfig}")
         server = {"endpoint": plane.url, "caFile": str(plane.ca_file), "kubeconfig": str(plane.kubeconfig)}
         self._aws.control(
             "POST", "api-servers", json={"account": account, "region": region, "cluster": cluster, **server}

@@ -21,13 +21,13 @@ SUMMARY = ("id", "name", "category", "kubernetesVersion", "lastRefreshTime", "la
 def current_insights(context: Context, cluster: Cluster) -> dict[str, dict[str, Any]]:
     """The cluster's insights for its next version: created on first use, recreated when the version has changed."""
     version = next_version(cluster)
-    kept = {i: v for i, v in cluster.insights.items() if v.get("posted") or v["kubernetesVersion"] == version}
-    if not any(not v.get("posted") for v in kept.values()):
+    valid = {i: v for i, v in cluster.insights.items() if v.get("posted") or v["kubernetesVersion"] == version}
+    if not any(not v.get("posted") for v in valid.values()):
         for name, description in CHECKS.items():
             insight = new_insight(context.now, version, {"name": name, "description": description})
-            kept[insight["id"]] = insight
-    cluster.insights = kept
-    return kept
+            valid[insight["id"]] = insight
+    cluster.insights = valid
+    return valid
 
 
 def next_version(cluster: Cluster) -> str:
