@@ -15,11 +15,11 @@ def rows(say) -> list[Figure]:
         made.apply()
         create = killed_at(on, made.account.id, made.ready)
         made.assert_one_of_each()
-        say(create.told("create"))
+        say(create.summary("create"))
         made.ask_to_go()
         delete = killed_at(on, made.account.id, made.gone)
         made.assert_nothing_left()
-        say(delete.told("delete"))
+        say(delete.summary("delete"))
     points, writes = (
         [len(getattr(run, what)) for run in (create, delete)] for what in ("points", "writes")
     )

@@ -160,7 +160,7 @@ def test_killed_at_every_write_it_is_taken_over_and_let_go_of_as_if_nothing_had_
     on.apply(*theirs.items)
     run = killed_at(on, theirs.account.id, theirs.is_ready)
     with capsys.disabled():
-        print(f"\n  {run.told('adoption')}")
+        print(f"\n  {run.summary('adoption')}")
     assert len(run.points) >= 5
     assert picture(theirs.account, without_ours=True) == theirs.before
     owned = [k for k, value in picture(theirs.account).items() if "keelson.dev/owner" in str(value)]
@@ -171,7 +171,7 @@ def test_killed_at_every_write_it_is_taken_over_and_let_go_of_as_if_nothing_had_
         on.api.delete(*key_of(item))
     run = killed_at(on, theirs.account.id, lambda: not theirs.found())
     with capsys.disabled():
-        print(f"\n  {run.told('release')}")
+        print(f"\n  {run.summary('release')}")
     assert len(run.points) >= 5
     assert_released(theirs.account, theirs.before, f"default/{theirs.name}")
 
@@ -184,7 +184,7 @@ def test_killed_at_every_write_of_a_taking_over_with_changes_it_comes_to_the_sam
     on.apply(*theirs.items)
     run = killed_at(on, theirs.account.id, theirs.is_ready)
     with capsys.disabled():
-        print(f"\n  {run.told('adoption with changes')}")
+        print(f"\n  {run.summary('adoption with changes')}")
     assert len(run.points) >= 10
     described = theirs.described()
     assert described["logging"]["clusterLogging"][0] == {"types": ["api"], "enabled": True}

@@ -42,7 +42,7 @@ def test_killed_after_each_write_it_does_what_was_approved_and_asks_no_more(on, 
     shop.approve(status["plan"]["hash"])
     run = killed_at(on, shop.account.id, lambda: current(shop.found()))
     with capsys.disabled():
-        print(f"\n  {run.told('an approved create')}")
+        print(f"\n  {run.summary('an approved create')}")
     assert plans.kinds_made(shop.writes()) == plans.kinds_to_make(status)
     assert len(run.points) >= 20
     shop.account.resources()
@@ -57,7 +57,7 @@ def test_killed_after_each_write_it_does_what_was_approved_and_asks_no_more(on, 
     shop.approve(status["plan"]["hash"])
     run = killed_at(on, shop.account.id, lambda: current(shop.found()))
     with capsys.disabled():
-        print(f"  {run.told('an approved edit')}")
+        print(f"  {run.summary('an approved edit')}")
     written = plans.keys_written(shop.account, shop.writes(mark))
     assert written - approved == set() and {"cluster", "addon/kube-proxy"} <= written
     on.force_delete(shop.cluster)

@@ -126,19 +126,19 @@ def test_killed_after_every_write_of_a_create_it_makes_one_of_each(on, pair, cap
     pair.apply()
     run = killed_at(on, pair.account.id, pair.ready)
     with capsys.disabled():
-        print(f"\n  {run.told('create')}")
+        print(f"\n  {run.summary('create')}")
     pair.assert_one_of_each()
     # Not one write was heard of, so every one of them was a kill point.
     assert [write for write in run.writes if write not in run.points] == []
-    assert len(run.points) >= 40 and run.lives >= 10
+    assert len(run.points) >= 40 and run.starts >= 10
 
     pair.ask_to_go()
     run = killed_at(on, pair.account.id, pair.gone)
     with capsys.disabled():
-        print(f"\n  {run.told('delete')}")
+        print(f"\n  {run.summary('delete')}")
     pair.assert_nothing_left()
     assert [write for write in run.writes if write not in run.points] == []
-    assert len(run.points) >= 24 and run.lives >= 8
+    assert len(run.points) >= 24 and run.starts >= 8
 
 
 @pytest.mark.parametrize(("stride", "when"), [(4, "after"), (7, "before")])
@@ -146,14 +146,14 @@ def test_killed_with_several_writes_in_flight_it_makes_one_of_each(on, pair, cap
     pair.apply()
     run = killed_at(on, pair.account.id, pair.ready, stride, when)
     with capsys.disabled():
-        print(f"\n  {run.told(f'create, each life killed at write {stride}')}")
+        print(f"\n  {run.summary(f'create, each life killed at write {stride}')}")
     pair.assert_one_of_each()
     assert run.points
 
     pair.ask_to_go()
     run = killed_at(on, pair.account.id, pair.gone, stride, when)
     with capsys.disabled():
-        print(f"\n  {run.told(f'delete, each life killed at write {stride}')}")
+        print(f"\n  {run.summary(f'delete, each life killed at write {stride}')}")
     pair.assert_nothing_left()
     assert run.points
 
@@ -237,7 +237,7 @@ def test_killed_while_reads_lag_it_makes_one_of_each(on, pair, capsys):
     finally:
         on.aws.control("DELETE", "faults", params={"id": rule})
     with capsys.disabled():
-        print(f"\n  {run.told('create, with reads that lag 0.7 s')}")
+        print(f"\n  {run.summary('create, with reads that lag 0.7 s')}")
     pair.assert_one_of_each()
     pair.ask_to_go()
     with on.operator(account=pair.account.id):

@@ -172,7 +172,7 @@ def test_killed_after_every_write_of_a_deletion_with_load_balancers_and_leftover
         on.api.delete(*key_of(item))
     run = killed_at(on, account.id, lambda: not any(on.api.find(*key_of(item)) for item in items))
     with capsys.disabled():
-        print(f"\n  {run.told('delete, with load balancers and leftovers')}")
+        print(f"\n  {run.summary('delete, with load balancers and leftovers')}")
     assert account.inventory() == {}
     assert exposed(on, "Service") == [] and exposed(on, "Ingress") == []
     assert [write for write in run.writes if write not in run.points] == []

@@ -208,11 +208,11 @@ def test_both_operators_killed_at_every_write_it_ends_the_same(on, there, made, 
     process = subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     run = killed_at(on, made.account.id, made.handed_over)
     with capsys.disabled():
-        print(f"\n  {run.told('hand-over')}")
+        print(f"\n  {run.summary('hand-over')}")
     assert len(run.points) >= 10
     run = killed_at(there, made.account.id, made.is_ready_there)
     with capsys.disabled():
-        print(f"\n  {run.told('take-over')}")
+        print(f"\n  {run.summary('take-over')}")
     assert len(run.points) >= 10
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out

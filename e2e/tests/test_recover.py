@@ -162,7 +162,7 @@ def test_killed_at_every_write_it_is_taken_over_as_if_nothing_had_been(on, made,
         restore.annotate(on, item, uid)
     run = killed_at(on, made.account.id, made.is_ready)
     with capsys.disabled():
-        print(f"\n  {run.told('recovery')}")
+        print(f"\n  {run.summary('recovery')}")
     assert len(run.points) >= 15
     assert {point.split(" ")[0].partition(":")[2] for point in run.writes} <= TAGGING, run.writes
     assert_taken_over(made, before, restore.installation(on))

@@ -196,7 +196,7 @@ def test_killed_after_every_write_of_it_it_ends_the_same(on):
     shop.operator.stop()
     shop.network(nat="None", endpoints=None)
     killings = killed_at(on, shop.account.id, shop.settled)
-    print(killings.told("removals"))
+    print(killings.summary("removals"))
     # Two routes, two gateways, two addresses, three endpoints, a group.
     assert len(killings.writes) >= 10 and len(killings.points) >= 5
     assert shop.keys("natGateway", "elasticIp", "vpcEndpoint", "securityGroup") == []

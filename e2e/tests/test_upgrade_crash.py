@@ -43,7 +43,7 @@ def test_killed_after_every_write_it_ends_the_same_and_no_update_is_issued_twice
         shop.upgrade()
         run = killed_at(on, shop.account.id, shop.go_on, timeout=240)
     with capsys.disabled():
-        print(f"\n  {run.told('upgrade')}")
+        print(f"\n  {run.summary('upgrade')}")
     assert sampler.breaches == []
     assert_each_update_was_made_once(shop)
     assert [write for write in run.writes if write not in run.points] == []

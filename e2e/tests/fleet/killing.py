@@ -19,15 +19,15 @@ class Killings:
     # The writes whose answer no living operator heard, as "service:Action resource".
     points: list[str] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
-    lives: int = 0
+    starts: int = 0
     seconds: float = 0
 
-    def told(self, what: str) -> str:
+    def summary(self, what: str) -> str:
         kinds = Counter(point.split(" ")[0].partition(":")[2] for point in self.points)
         named = ", ".join(f"{kind} {times}" for kind, times in sorted(kinds.items()))
         return (
             f"{what}: {len(self.points)} of {len(self.writes)} writes were kill points, "
-            f"{self.lives} lives, {self.seconds:.0f} s ({named})"
+            f"{self.starts} starts, {self.seconds:.0f} s ({named})"
         )
 
 
@@ -59,12 +59,12 @@ def killed_at(
 
     def in_time() -> None:
         late = time.monotonic() - began > timeout
-        assert not late, f"not done: {sum_up().told('so far')}; last {killings.writes[-3:]}"
+        assert not late, f"not done: {sum_up().summary('so far')}; last {killings.writes[-3:]}"
 
     while not done():
         in_time()
         operator = environment.start(account=account, wait=False)
-        killings.lives += 1
+        killings.starts += 1
         rule = environment.aws.add_fault(
             {"write": True, "account": account, "after_calls": stride - 1},
             {"signal": {"pid": operator.pid, "signal": SIGKILL, "when": when}},
