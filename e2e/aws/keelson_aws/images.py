@@ -34,7 +34,7 @@ def releases_of(account: str, version: str, ami_type: str) -> list[str]:
 def newest_announced(account: str, version: str, ami_type: str) -> str:
     """The newest release in SSM; EKS may not accept it yet."""
     if ami_type.startswith("AL2023"):
-        return CATALOG.newest_announced(account, version)[0]
+        return CATALOG.announced(account, version)[0]
     return releases_of(account, version, ami_type)[0]
 
 
