@@ -44,7 +44,7 @@ def main() -> None:
             "recorded": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         planes = {plane.name: plane.url for plane in on.cloud.clusters()}
-        BEFORE.record(on.cloud.etcd.url, planes, on.aws, about)
+        BEFORE.save(on.cloud.etcd.url, planes, on.aws, about)
     print(f"{version} at {commit[:12]}: recorded in {BEFORE.directory}")
 
 
