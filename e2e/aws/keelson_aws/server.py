@@ -24,7 +24,7 @@ from .ec2.base import Guard
 from .eks.service import Eks
 from .errors import AwsError, error_reply
 from .events import event_of
-from .faults import Faults, FaultEffects, send_signal
+from .faults import FaultEffects, Faults, send_signal
 from .http import Reply, Request, serve
 from .moto_bridge import MotoBridge
 from .rates import Rates
