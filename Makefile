@@ -52,7 +52,7 @@ test-unit: need-rust ## tests that need only Rust
 	cargo test --locked
 
 test-e2e: need-rust tools build ## real API servers, real Flux and Argo CD, the AWS emulator
-	$(PYTHON) e2e/side_by_side.py
+	$(PYTHON) e2e/run_all.py
 
 crds: build ## regenerate crds/ from the types
 	UPDATE_CRDS=1 cargo test --locked --test crds

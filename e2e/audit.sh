@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# `make audit`: licences, bans, sources and advisories of every crate, as deny.toml says. Installs cargo-deny into the cache.
-# Where the advisories cannot be fetched it says so and passes; for a release (--strict, or KEELSON_RELEASE=1) it fails.
+# `make audit`: checks licences, bans, sources and advisories of every crate against deny.toml. Installs cargo-deny into the cache.
+# If the advisories cannot be fetched, it prints a warning and passes; for a release (--strict, or KEELSON_RELEASE=1) it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,8 +20,8 @@ deny=$tools/bin/cargo-deny
 if [ ! -x "$deny" ]; then
     log=$tools/build.log
     mkdir -p "$tools"
-    echo "building cargo-deny $version, once (several minutes; log in $log)"
-    # With the checkout's pinned toolchain, but apart from its target/.
+    echo "building cargo-deny $version (only once, takes several minutes; log: $log)"
+    # With the checkout's pinned toolchain, but in a separate target directory.
     nice -n 15 cargo install cargo-deny --version "$version" --locked --root "$tools" \
         --target-dir "$tools/target" >"$log" 2>&1 || {
         tail -20 "$log" >&2
@@ -31,20 +31,20 @@ if [ ! -x "$deny" ]; then
 fi
 
 "$deny" --log-level warn check licenses bans sources
-echo "licences, bans, sources: as deny.toml asks"
+echo "licences, bans, sources: no violation of deny.toml"
 
-# The advisories are a Git repository on GitHub, which is not to be had everywhere.
+# The advisories are a Git repository on GitHub, which is not reachable everywhere.
 database=https://github.com/RustSec/advisory-db
 offline=
 if [ "${KEELSON_AUDIT_OFFLINE:-}" ]; then
     offline="KEELSON_AUDIT_OFFLINE is set"
 elif ! GIT_TERMINAL_PROMPT=0 timeout 20 git ls-remote --quiet --exit-code "$database" HEAD >/dev/null 2>&1; then
-    offline="$database cannot be reached from here"
+    offline="$database is not reachable"
 fi
 if [ "$offline" ]; then
-    echo "ADVISORIES WERE NOT CHECKED: $offline. Run \`make audit\` where it can." >&2
+    echo "ADVISORIES WERE NOT CHECKED: $offline. Run \`make audit\` with access to it." >&2
     if [ "$strict" ]; then
-        echo "A release needs them: failed." >&2
+        echo "A release requires them: failed." >&2
         exit 1
     fi
     exit 0

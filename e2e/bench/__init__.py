@@ -1,6 +1,6 @@
-"""The benchmark: the operator against the emulator, with the figures of its peers beside ours. `make bench`.
+"""The benchmark (`make bench`): measures the operator against the emulator, beside the figures of other tools.
 
-It plays on the same stage as the end-to-end tests (`e2e/tests/fleet`).
+It uses the environment of the end-to-end tests (`e2e/tests/fleet`).
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""`python -m bench`: measures and prints the table. About twenty minutes; single rows take less."""
+"""`python -m bench`: measures and prints the table. All rows take about twenty minutes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import time
 import traceback
 from pathlib import Path
 
-from keelson_harness.places import CHECKOUT, NotBuilt, keelson_binary
+from keelson_harness.paths import CHECKOUT, NotBuilt, keelson_binary
 
-from . import crash, gitops, many, one, upgrade
+from . import crash, gitops, many_clusters, single_cluster, upgrade
 from .figures import Figure, table
 
 ROWS = {
-    "create": "one cluster: time to Ready and calls: cold, learned, restarted (about 5 min)",
-    "memory": "resident memory with one cluster, and with --clusters (with create or at-once, else about 3 min)",
-    "rest": "calls an hour at rest, of one cluster and of --clusters",
-    "at-once": "--clusters at once: time, calls, and what bounds it",
-    "crash": "killed after every write",
-    "gitops": "from the control plane to the first applied revision, from a commit to status, memory of a watched cluster (about 5 min)",
-    "upgrade": "by two minors with two node groups: time over AWS's own (about 3 min)",
+    "create": "one cluster: time to Ready and calls: first, with durations learned, after a restart (about 5 min)",
+    "memory": "resident memory with one cluster, and with --clusters (with create or concurrent; alone about 3 min)",
+    "steady": "calls per hour in the steady state, with one cluster and with --clusters",
+    "concurrent": "--clusters created at once: time, calls, and the limiting factor",
+    "crash": "the operator is killed after every write",
+    "gitops": "time from the control plane to the first applied revision, from a commit to status; memory per watched cluster (about 5 min)",
+    "upgrade": "upgrade by two minor versions with two node groups: time beyond AWS's own (about 3 min)",
 }
 
 
@@ -31,57 +31,57 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", default=",".join(ROWS), help=f"which rows, comma-separated: {rows}")
     parser.add_argument("--clusters", type=int, default=200, help="how many at once (default: 200)")
     parser.add_argument(
-        "--rest-scale",
+        "--steady-scale",
         type=float,
         default=30,
-        help="how many times shorter the intervals at rest are (default: 30; 1: a real window at the defaults)",
+        help="factor by which intervals are shortened in the steady state (default: 30; 1: the default intervals)",
     )
     parser.add_argument(
-        "--rest-seconds", type=float, default=120, help="the window at rest (default: 120, at 30 an hour)"
+        "--steady-seconds", type=float, default=120, help="duration of the measurement in the steady state (default: 120, with scale 30 equal to an hour)"
     )
     parser.add_argument(
-        "--json", type=Path, default=CHECKOUT / "target" / "bench.json", help="where results are kept"
+        "--json", type=Path, default=CHECKOUT / "target" / "bench.json", help="output file of the results"
     )
     options = parser.parse_args()
     options.rows = set(options.rows.split(","))
     if unknown := options.rows - set(ROWS):
-        parser.error(f"unknown rows {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
+        parser.error(f"unknown rows {', '.join(sorted(unknown))}; known: {', '.join(ROWS)}")
     return options
 
 
-def measure(options: argparse.Namespace, say) -> tuple[list[Figure], bool]:
-    """The figures, and whether all were had: what fails takes none of the others along."""
+def measure(options: argparse.Namespace, log) -> tuple[list[Figure], bool]:
+    """The figures, and whether all groups succeeded. A failed group does not stop the others."""
     wanted = options.rows
-    # The calls at rest are of the second cluster.
-    of_one = wanted | ({"create"} if "rest" in wanted else set())
+    # The steady state is measured with the cluster of `create`.
+    for_single_cluster = wanted | ({"create"} if "steady" in wanted else set())
     groups = [
         (
-            {"create", "memory", "rest"},
-            lambda: one.rows(of_one, options.rest_seconds, options.rest_scale, say),
+            {"create", "memory", "steady"},
+            lambda: single_cluster.rows(for_single_cluster, options.steady_seconds, options.steady_scale, log),
         ),
-        ({"at-once", "memory"}, lambda: many.rows(wanted, options.clusters, say)),
-        ({"crash"}, lambda: crash.rows(say)),
-        ({"gitops"}, lambda: gitops.rows(say)),
-        ({"upgrade"}, lambda: upgrade.rows(say)),
+        ({"concurrent", "memory"}, lambda: many_clusters.rows(wanted, options.clusters, log)),
+        ({"crash"}, lambda: crash.rows(log)),
+        ({"gitops"}, lambda: gitops.rows(log)),
+        ({"upgrade"}, lambda: upgrade.rows(log)),
     ]
     figures: list[Figure] = []
-    whole = True
+    complete = True
     for rows, run in groups:
         if not wanted & rows:
             continue
         try:
             figures += run()
         except Exception:
-            whole = False
+            complete = False
             traceback.print_exc()
-    return figures, whole
+    return figures, complete
 
 
 def main() -> None:
     options = arguments()
     began = time.monotonic()
 
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         print(f"[{time.monotonic() - began:5.0f} s] {text}", file=sys.stderr, flush=True)
 
     try:
@@ -89,14 +89,14 @@ def main() -> None:
     except NotBuilt as error:
         sys.exit(str(error))
     if "release" not in binary.parts:
-        say(f"{binary} is no release build: memory and time are not what they would be")
-    figures, whole = measure(options, say)
+        log(f"{binary} is not a release build: memory and time are not representative")
+    figures, complete = measure(options, log)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     results = {"binary": str(binary), "figures": [figure.as_dict() for figure in figures]}
     options.json.write_text(json.dumps(results, indent=2) + "\n")
     print(table(figures))
     print(f"\nnumbers: {options.json}")
-    sys.exit(0 if whole else 1)
+    sys.exit(0 if complete else 1)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""The row on crashes: the crash test of `make test`, once, for its numbers."""
+"""The crash row: runs the crash test of `make test` once, for its numbers."""
 
 from __future__ import annotations
 
 from fleet.killing import killed_at
-from fleet.stage import stage
+from fleet.environment import environment
 from test_crash import LIFE, Pair
 
 from .figures import Figure
 
 
 def rows(say) -> list[Figure]:
-    with stage(workload=False, git=False, durations=LIFE) as on:
+    with environment(workload=False, git=False, durations=LIFE) as on:
         made = Pair(on)
         made.apply()
         create = killed_at(on, made.account.id, made.ready)
@@ -19,7 +19,7 @@ def rows(say) -> list[Figure]:
         made.request_deletion()
         delete = killed_at(on, made.account.id, made.gone)
         made.assert_nothing_left()
-        say(delete.told("delete"))
+        say(delete.summary("delete"))
     points, writes = (
         [len(getattr(run, what)) for run in (create, delete)] for what in ("points", "writes")
     )
@@ -30,7 +30,7 @@ def rows(say) -> list[Figure]:
             "every write, nothing lost",
             points == writes,
             ("0 of 10 runs clean", "orphan route tables", "2 of 3 clusters stuck"),
-            "killed after each AWS write in turn, before its answer; one of each, then an empty account",
+            "killed after each AWS write in turn, before the response; exactly one of each resource, then an empty account",
             {"create": points[0], "delete": points[1], "writes": writes},
         )
     ]

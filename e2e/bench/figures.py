@@ -1,38 +1,38 @@
-"""A figure with its goal and its peers', and how the table of them looks. Pure.
+"""Figures with their goals and the figures of other tools, and their table. Pure.
 
-The peers were measured on the same emulator: Terraform's AWS provider 5.100, Cluster API AWS 2.13 and
-ACK 1.20, each making one cluster of the same shape.
+The other tools were measured on the same emulator: Terraform's AWS provider 5.100, Cluster API AWS 2.13 and
+ACK 1.20, each creating one cluster of the same shape.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-PEERS = ("Terraform", "Cluster API AWS", "ACK")
+OTHER_TOOLS = ("Terraform", "Cluster API AWS", "ACK")
 
 
 @dataclass
 class Figure:
-    """One row of the table. `met` is None where there is no goal to meet by a number."""
+    """One row of the table. `met` is None if there is no numeric goal."""
 
     name: str
     measured: str
     goal: str = ""
     met: bool | None = None
-    # In the order of PEERS.
+    # In the order of OTHER_TOOLS.
     peers: tuple[str, str, str] = ("", "", "")
-    # How it was measured, and what of it needs explaining.
+    # How it was measured, and explanations.
     note: str = ""
-    # The numbers behind it, for machines.
+    # The raw numbers, for the JSON output.
     numbers: dict[str, object] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
-        return {**asdict(self), "peers": dict(zip(PEERS, self.peers, strict=True))}
+        return {**asdict(self), "peers": dict(zip(OTHER_TOOLS, self.peers, strict=True))}
 
 
 def table(figures: list[Figure]) -> str:
-    """The figures side by side, then the notes."""
-    head = ["figure", *PEERS, "goal", "Keelson", "met"]
+    """The table of figures, then the notes."""
+    head = ["figure", *OTHER_TOOLS, "goal", "Keelson", "met"]
     rows = [head]
     for figure in figures:
         met = {True: "yes", False: "NO", None: ""}[figure.met]

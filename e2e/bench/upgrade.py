@@ -1,4 +1,4 @@
-"""An upgrade: how long over what AWS itself takes for two minors and two node groups, and what it costs in calls."""
+"""An upgrade by two minor versions with two node groups: time beyond AWS's own, and calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from fleet.upgrading import current, step
 from keelson_harness.aws import Durations
 
@@ -17,7 +17,7 @@ DURATIONS = Durations(
     cluster_create=3, cluster_update=20, cluster_delete=1, nodegroup=10, addon=1.5, nat=1
 )
 FROM, TO = "1.32", "1.34"
-# One upon another; the node groups side by side at the end.
+# Sequential, except the two node groups at the end, which run concurrently.
 STEPS = [
     "UpdateClusterVersion 1.33",
     "UpdateAddon kube-proxy v1.33.3-eksbuild.10",
@@ -28,7 +28,7 @@ STEPS = [
     "UpdateNodegroupVersion blue 1.34",
     "UpdateNodegroupVersion green 1.34",
 ]
-ONE_UPON_ANOTHER = 7
+SEQUENTIAL_STEPS = 7
 CRITICAL_PATH = 2 * DURATIONS.cluster_update + 4 * DURATIONS.addon + DURATIONS.nodegroup
 GOAL_SECONDS = 2
 
@@ -44,22 +44,22 @@ class Upgrade:
 
     @property
     def each(self) -> float:
-        return self.over / ONE_UPON_ANOTHER
+        return self.over / SEQUENTIAL_STEPS
 
 
-def rows(say) -> list[Figure]:
-    with stage(git=False, flux=False, durations=DURATIONS) as on:
+def rows(log) -> list[Figure]:
+    with environment(git=False, flux=False, durations=DURATIONS) as on:
         account = fresh_account()
-        on.start(account=account, settle="--settle=10s")
+        on.start(account=account, window="--read-after-write-window=10s")
         runs = {}
-        for name in ("cold", "learned"):
-            say(f"an upgrade from {FROM} to {TO}, {name}: about {CRITICAL_PATH:.0f} s")
+        for name in ("first", "learned"):
+            log(f"an upgrade from {FROM} to {TO}, {name}: about {CRITICAL_PATH:.0f} s")
             runs[name] = upgrade(on, account, name)
-            say(f"there after {runs[name].seconds:.1f} s with {len(runs[name].calls)} calls")
+            log(f"upgraded after {runs[name].seconds:.1f} s with {len(runs[name].calls)} calls")
     return [figure(runs)]
 
 
-def upgrade(on: Stage, account: str, name: str) -> Upgrade:
+def upgrade(on: Environment, account: str, name: str) -> Upgrade:
     item = cluster(name, version=FROM)
     groups = [node_group(name, f"{name}-{group}", nodeGroupName=group) for group in ("blue", "green")]
     on.apply(item, *groups)
@@ -68,28 +68,28 @@ def upgrade(on: Stage, account: str, name: str) -> Upgrade:
     began = time.monotonic()
     on.api.patch(*key_of(item)[:3], {"spec": {"version": TO}})
 
-    def there() -> bool:
+    def upgraded() -> bool:
         found = [on.api.get(*key_of(each)) for each in (item, *groups)]
         return all(current(each) and each["status"].get("version") == TO for each in found)
 
-    until(there, CRITICAL_PATH + 120, f"{TO}: {on.story(item)}")
+    until(upgraded, CRITICAL_PATH + 120, f"{TO}: {on.describe(item)}")
     seconds = time.monotonic() - began
     calls = on.calls(mark, account)
-    made = [step(call) for call in calls if call["write"]]
-    assert made[:6] == STEPS[:6] and sorted(made) == sorted(STEPS), f"not the path reckoned with: {made}"
-    # Its nodes would be in the next one's workload cluster.
+    steps = [step(call) for call in calls if call["write"]]
+    assert steps[:6] == STEPS[:6] and sorted(steps) == sorted(STEPS), f"unexpected steps: {steps}"
+    # Otherwise its nodes would stay in the shared workload cluster.
     on.delete(*groups, item, timeout=120)
     return Upgrade(seconds, calls)
 
 
 def figure(runs: dict[str, Upgrade]) -> Figure:
     return Figure(
-        "upgrade by two minors, two node groups: over AWS's own time, a step",
+        "upgrade by two minor versions, two node groups: beyond AWS's own time, per step",
         ", ".join(f"+{run.each:.1f} s {name}" for name, run in runs.items()),
         f"<= {GOAL_SECONDS} s",
         max(run.each for run in runs.values()) <= GOAL_SECONDS,
         note=(
-            f"{ONE_UPON_ANOTHER} steps one upon another, critical path {CRITICAL_PATH:.0f} s, in all "
+            f"{SEQUENTIAL_STEPS} sequential steps, critical path {CRITICAL_PATH:.0f} s, in all "
             + ", ".join(f"+{run.over:.1f} s with {len(run.calls)} calls {name}" for name, run in runs.items())
         ),
         numbers={

@@ -1,4 +1,4 @@
-"""Makes the virtual environment of venv.sh: once, whole or not at all, one run at a time."""
+"""Creates the virtual environment of venv.sh, under a lock; an incomplete one is recreated."""
 
 import fcntl
 import hashlib
@@ -14,25 +14,25 @@ def main() -> None:
     digest.update(f"{sys.version_info.major}.{sys.version_info.minor}".encode())
     target = cache / f"venv-{digest.hexdigest()[:12]}"
     python = target / "bin" / "python"
-    # Written last: an environment without it was interrupted, and is made anew.
+    # Written last: an environment without it is incomplete and is recreated.
     complete = target / "complete"
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / ".lock-venv", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not complete.exists():
-            make(target, python, requirements)
+            create(target, python, requirements)
             complete.touch()
     print(python)
 
 
-def make(target: Path, python: Path, requirements: Path) -> None:
+def create(target: Path, python: Path, requirements: Path) -> None:
     started = time.monotonic()
     print(f"Python packages: installing into {target}", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(target)], check=True)
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     install += ["--require-hashes", "--requirement", str(requirements)]
     if subprocess.run(install, stdout=sys.stderr).returncode:
-        sys.exit(f"could not install {requirements}; pip's message is above")
+        sys.exit(f"could not install {requirements}; see pip's message above")
     seconds = time.monotonic() - started
     print(f"Python packages: installed in {seconds:.0f} s", file=sys.stderr, flush=True)
 

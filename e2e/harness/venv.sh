@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the Python of the end-to-end environment; makes the environment first when its
-# requirements changed. It lives in the cache, named after a hash of requirements.txt.
+# Prints the Python of the end-to-end environment; creates the environment first if its
+# requirements changed. It is in the cache, named after a hash of requirements.txt.
 set -eu
 requirements=$(cd "$(dirname "$0")/../aws" && pwd)/requirements.txt
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/keelson
@@ -18,7 +18,7 @@ if [ -z "$python" ]; then
     exit 1
 fi
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    echo "$python cannot make virtual environments: apt install python3-venv" >&2
+    echo "$python cannot create virtual environments: apt install python3-venv" >&2
     exit 1
 fi
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Takes away what up.sh made.
+# Deletes what up.sh created.
 set -euo pipefail
 state=${XDG_CACHE_HOME:-$HOME/.cache}/keelson/kind
 docker rm --force keelson-aws >/dev/null 2>&1 || true

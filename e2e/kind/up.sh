@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two kind clusters and the AWS emulator. Not run in our CI: see README.md.
+# Creates two kind clusters and runs the AWS emulator and the operator. Not run in CI: see README.md.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 checkout=$(cd "$here/../.." && pwd)
@@ -13,7 +13,7 @@ for tool in docker kind kubectl; do
         exit 1
     }
 done
-docker info >/dev/null 2>&1 || { echo "the Docker daemon does not answer: start it, or see 'docker info'" >&2; exit 1; }
+docker info >/dev/null 2>&1 || { echo "the Docker daemon does not respond: start it, or see 'docker info'" >&2; exit 1; }
 mkdir -p "$state"
 
 echo "== management cluster"
@@ -22,7 +22,7 @@ kind create cluster --name keelson-management --kubeconfig "$state/management.ku
 if [ -z "${AWS_ENDPOINT:-}" ]; then
     echo "== AWS emulator"
     docker build --quiet --tag keelson-aws --file "$here/Dockerfile.aws" "$checkout/e2e/aws"
-    # The CA is written once the workload cluster is there; the emulator reads it each time.
+    # The CA is written when the workload cluster exists; the emulator reads the file on each use.
     : >"$state/workload-ca.crt"
     docker run --detach --name "$emulator" --network kind --publish 127.0.0.1:4566:4566 \
         --volume "$state/workload-ca.crt:/workload-ca.crt:ro" \
@@ -61,7 +61,7 @@ nodes:
 EOT
     kind create cluster --name keelson-workload --config "$state/workload.yaml" \
         --kubeconfig "$state/workload.kubeconfig" --wait 2m
-    # Written in place: a new file would not be seen through the container's mount.
+    # Written in place: the container's bind mount would not show a new file.
     kubectl --kubeconfig "$state/workload.kubeconfig" config view --raw --minify --flatten \
         --output 'jsonpath={.clusters[0].cluster.certificate-authority-data}' |
         base64 --decode >"$state/workload-ca.crt"
@@ -73,7 +73,7 @@ kind load docker-image keelson:kind --name keelson-management
 export KUBECONFIG=$state/management.kubeconfig
 kubectl apply --server-side -k "$checkout/crds"
 kubectl apply --server-side -k "$checkout/deploy"
-# The emulator listens on a port that no AWS API has.
+# The NetworkPolicy allows only the AWS APIs' port, not the emulator's.
 kubectl --namespace keelson-system delete networkpolicy keelson default-deny
 kubectl --namespace keelson-system set image deployment/keelson "*=keelson:kind"
 kubectl --namespace keelson-system set env deployment/keelson \
@@ -83,7 +83,7 @@ kubectl --namespace keelson-system rollout status deployment/keelson --timeout 2
 
 cat <<EOT
 
-Ready. Put the https URL of a repository of yours into examples/minimal.yaml, then:
+Ready. Set the https URL of your Git repository in examples/minimal.yaml, then:
 
   export KUBECONFIG=$state/management.kubeconfig
   kubectl apply -f examples/minimal.yaml

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Finds or makes the real Kubernetes, Flux and Argo CD binaries that the end-to-end tests run.
+"""Finds or builds the Kubernetes, Flux and Argo CD binaries that the end-to-end tests run.
 
-A tool is looked for in KUBEBUILDER_ASSETS, then in the cache; one that envtest
-publishes is downloaded where its index can be reached; what is left is built with
-Go from the module proxy. Progress goes to stderr; `--json` prints {tool: path}.
+It looks in KUBEBUILDER_ASSETS, then in the cache. It downloads what envtest publishes
+if its index is reachable, and builds the rest with Go from the module proxy. Progress
+goes to stderr; `--json` prints {tool: path}.
 """
 
 import argparse
@@ -40,7 +40,7 @@ class Tool:
         return HERE / "build" / self.module
 
     def cached(self) -> Path:
-        """The name holds all that decides the binary, so a changed go.mod is a new tool."""
+        """The path contains a hash of all inputs, so a changed go.mod gives a new binary."""
         digest = hashlib.sha256()
         for part in ("go.mod", "go.sum", *sorted(p.name for p in self.module_dir().glob("*.go"))):
             digest.update((self.module_dir() / part).read_bytes())
@@ -79,7 +79,7 @@ TOOLS = [
         "github.com/fluxcd/kustomize-controller",
     ),
     Tool("registry", "v3.1.2", "registry", "github.com/distribution/distribution/v3/cmd/registry"),
-    # One binary: the name that it is started by says which part of Argo CD it is.
+    # One binary: argv[0] selects the Argo CD component.
     Tool(
         "argocd",
         "v3.2.11",
@@ -87,7 +87,7 @@ TOOLS = [
         "github.com/argoproj/argo-cd/v3/cmd",
         "-X github.com/argoproj/argo-cd/v3/common.version=3.2.11",
     ),
-    # What Argo CD's parts share: a program of ours around a server that is a Go library.
+    # Argo CD's cache: a small program around a Go library that implements the Redis protocol.
     Tool("redis", "v2.40.0", "redis", "."),
 ]
 
@@ -101,19 +101,19 @@ def tools_dir() -> Path:
     return cache_dir() / "tools"
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def locked(name: str):
-    """One build of a tool at a time on this machine; others wait and use its result."""
+    """Allows one build of a tool at a time on this machine; others wait and use its result."""
     tools_dir().mkdir(parents=True, exist_ok=True)
     with open(tools_dir() / f".lock-{name}", "w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"  {name}: another run is making it, waiting")
+            log(f"  {name}: another process is building it, waiting")
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -133,25 +133,25 @@ def find(tool: Tool) -> Path | None:
 def build(tool: Tool, jobs: int) -> Path:
     if not shutil.which("go"):
         sys.exit(
-            f"{tool.name}: not cached, and `go` to build it with is not installed.\n"
+            f"{tool.name}: not in the cache, and Go to build it is not installed.\n"
             "Install Go 1.26 or newer: https://go.dev/doc/install, or your "
             "distribution's package `golang`."
         )
     target = tool.cached()
     target.parent.mkdir(parents=True, exist_ok=True)
-    # The rename at the end is what makes a half-written binary impossible.
+    # Renamed when complete, so that no incomplete binary is ever used.
     unfinished = target.with_name(f".{tool.name}.{os.getpid()}")
     command = ["go", "build", "-v", "-mod=readonly", "-trimpath", "-p", str(jobs)]
     command += ["-ldflags", f"-s -w {tool.version_flags}".strip()]
     command += ["-o", str(unfinished), tool.package]
     started = time.monotonic()
-    say(f"  {tool.name} {tool.version}: building with Go (minutes the first time)")
+    log(f"  {tool.name} {tool.version}: building with Go (takes minutes the first time)")
     try:
         run_with_progress(tool, command, started)
         unfinished.rename(target)
     finally:
         unfinished.unlink(missing_ok=True)
-    say(f"  {tool.name} {tool.version}: built in {time.monotonic() - started:.0f} s")
+    log(f"  {tool.name} {tool.version}: built in {time.monotonic() - started:.0f} s")
     return target
 
 
@@ -170,14 +170,14 @@ def run_with_progress(tool: Tool, command: list[str], started: float) -> None:
     compiled = downloaded = 0
     done = threading.Event()
 
-    def tell() -> None:
+    def report() -> None:
         while not done.wait(15):
-            say(
+            log(
                 f"  {tool.name}: {time.monotonic() - started:4.0f} s, "
                 f"{downloaded} modules downloaded, {compiled} packages compiled"
             )
 
-    threading.Thread(target=tell, daemon=True).start()
+    threading.Thread(target=report, daemon=True).start()
     try:
         for line in process.stderr:
             if line.startswith("go: downloading"):
@@ -204,25 +204,25 @@ def ensure(tool: Tool, jobs: int) -> Path:
         path = find(tool)
         if not path and tool.in_envtest:
             with locked("envtest"):
-                envtest.download(tools_dir(), KUBERNETES, say)
+                envtest.download(tools_dir(), KUBERNETES, log)
             path = find(tool)
         return path or build(tool, jobs)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tools", nargs="*", help="names; all unless told otherwise")
+    parser.add_argument("tools", nargs="*", help="names (default: all)")
     parser.add_argument("--json", action="store_true", help="print {tool: path}")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     args = parser.parse_args()
     known = {tool.name: tool for tool in TOOLS}
     unknown = set(args.tools) - set(known)
     if unknown:
-        sys.exit(f"unknown tool {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
+        sys.exit(f"unknown tool {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     wanted = [known[name] for name in args.tools] or TOOLS
     missing = [tool.name for tool in wanted if not find(tool)]
     if missing:
-        say(f"tools to make: {', '.join(missing)}, into {tools_dir()}")
+        log(f"building {', '.join(missing)} in {tools_dir()}")
     paths = {tool.name: str(ensure(tool, args.jobs)) for tool in wanted}
     if args.json:
         print(json.dumps(paths))

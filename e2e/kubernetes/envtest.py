@@ -1,7 +1,7 @@
-"""Downloads kube-apiserver and etcd as controller-tools publishes them for envtest.
+"""Downloads the kube-apiserver and etcd that controller-tools publishes for envtest.
 
-Saves minutes of compiling where GitHub can be reached; says so and gives up within
-seconds where it cannot. An archive is used only when its SHA-512 is the index's.
+Saves minutes of compiling. If GitHub is unreachable, it reports that and gives up within
+seconds. An archive is used only if its SHA-512 matches the index.
 """
 
 import functools
@@ -19,7 +19,7 @@ from pathlib import Path
 INDEX = (
     "https://raw.githubusercontent.com/kubernetes-sigs/controller-tools/HEAD/envtest-releases.yaml"
 )
-REACH_SECONDS = 3
+CONNECT_SECONDS = 3
 DOWNLOAD_SECONDS = 60
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -38,7 +38,7 @@ def cached(tools: Path, version: str, name: str) -> Path | None:
 
 
 def entries(index: str) -> dict[str, tuple[str, str]]:
-    """{archive name: (url, sha512)} of the index, whose two levels need no YAML library."""
+    """{archive name: (url, sha512)} of the index, parsed without a YAML library."""
     found: dict[str, dict[str, str]] = {}
     name = ""
     for line in index.splitlines():
@@ -52,7 +52,7 @@ def entries(index: str) -> dict[str, tuple[str, str]]:
 
 
 def newest(index: str, version: str) -> tuple[str, str] | None:
-    """The index's newest patch release of that minor version, for this machine."""
+    """The newest patch release of that minor version in the index, for this machine."""
     arch = MACHINES.get(platform.machine(), platform.machine())
     pattern = rf"envtest-{re.escape(minor(version))}\.(\d+)-{sys.platform}-{arch}\.tar\.gz"
     known = entries(index)
@@ -60,27 +60,27 @@ def newest(index: str, version: str) -> tuple[str, str] | None:
     return known[patches[max(patches)]] if patches else None
 
 
-@functools.cache  # one attempt a run: out of reach for one tool is out of reach for the next
-def download(tools: Path, version: str, say) -> None:
+@functools.cache  # one attempt per run, for all tools
+def download(tools: Path, version: str, log) -> None:
     if folder(tools, version).exists():
         return
     try:
         with urllib.request.urlopen(
-            os.environ.get("KEELSON_ENVTEST_INDEX", INDEX), timeout=REACH_SECONDS
+            os.environ.get("KEELSON_ENVTEST_INDEX", INDEX), timeout=CONNECT_SECONDS
         ) as answer:
             choice = newest(answer.read().decode(), version)
         if not choice:
-            say(f"  envtest has no {minor(version)} for this machine")
+            log(f"  envtest has no {minor(version)} for this machine")
             return
         url, expected = choice
-        say(f"  envtest: downloading {url}")
+        log(f"  envtest: downloading {url}")
         with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as answer:
             archive = answer.read()
     except (urllib.error.URLError, OSError) as error:
-        say(f"  envtest's downloads cannot be reached ({error})")
+        log(f"  envtest's downloads cannot be reached ({error})")
         return
     if hashlib.sha512(archive).hexdigest() != expected:
-        say(f"  envtest: {url} does not have the SHA-512 of the index, not used")
+        log(f"  envtest: {url} does not match the SHA-512 of the index, not used")
         return
     unpack(archive, folder(tools, version))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fleet import called
-from keelson_harness import told
+from keelson_harness import recorder
 
 LAST = ("test_iam_policy.py", "test_no_secrets_told.py")
 
@@ -24,11 +24,11 @@ def recording_folder(request: pytest.FixtureRequest) -> Iterator[None]:
     if told.FOLDER in os.environ or not includes_secret_search:
         yield
         return
-    os.environ[told.FOLDER] = tempfile.mkdtemp(prefix="keelson-told-")
+    os.environ[recorder.RECORD_DIR] = tempfile.mkdtemp(prefix="keelson-told-")
     try:
         yield
     finally:
-        shutil.rmtree(os.environ.pop(told.FOLDER), ignore_errors=True)
+        shutil.rmtree(os.environ.pop(recorder.RECORD_DIR), ignore_errors=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

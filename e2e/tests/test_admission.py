@@ -11,7 +11,7 @@ import pytest
 from admission import API, Rejected, account, cluster, gitops, merged, node_group, plan_approval
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import ApiError, KubeApi, documents
-from keelson_harness.places import CRDS, EXAMPLES
+from keelson_harness.paths import CRDS, EXAMPLES
 
 TABLES = {
     "EksCluster": [(table, table.BASE) for table in (cluster, gitops)],

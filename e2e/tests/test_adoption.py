@@ -11,21 +11,21 @@ from fleet.account import Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import cluster, existing, key_of, node_group
 from fleet.others import TAGGING, Others, assert_released, imported, picture, reference, rests
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
         yield started
 
 
 class ForeignCluster:
     """A cluster that Keelson did not create, and the manifest that `keelson import` writes for it."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.account: Account = on.account(fresh_account())
         self.others = Others(self.account)
@@ -160,7 +160,7 @@ def test_adoption_and_release_survive_a_kill_at_every_write(
     on.apply(*foreign.items)
     run = killed_at(on, foreign.account.id, foreign.is_ready)
     with capsys.disabled():
-        print(f"\n  {run.told('adoption')}")
+        print(f"\n  {run.summary('adoption')}")
     assert len(run.points) >= 5
     assert picture(foreign.account, without_ours=True) == foreign.before
     owned = [k for k, value in picture(foreign.account).items() if "keelson.dev/owner" in str(value)]
@@ -171,7 +171,7 @@ def test_adoption_and_release_survive_a_kill_at_every_write(
         on.api.delete(*key_of(item))
     run = killed_at(on, foreign.account.id, lambda: not foreign.found())
     with capsys.disabled():
-        print(f"\n  {run.told('release')}")
+        print(f"\n  {run.summary('release')}")
     assert len(run.points) >= 5
     assert_released(foreign.account, foreign.before, f"default/{foreign.name}")
 
@@ -184,7 +184,7 @@ def test_adoption_with_changes_survives_a_kill_at_every_write(
     on.apply(*foreign.items)
     run = killed_at(on, foreign.account.id, foreign.is_ready)
     with capsys.disabled():
-        print(f"\n  {run.told('adoption with changes')}")
+        print(f"\n  {run.summary('adoption with changes')}")
     assert len(run.points) >= 10
     described = foreign.described()
     assert described["logging"]["clusterLogging"][0] == {"types": ["api"], "enabled": True}
@@ -274,4 +274,4 @@ def test_adopt_policy_creates_a_missing_cluster(on, foreign):
             assert [name for name in account.roles() if name.startswith("keelson-")] == []
             on.delete(item)
     finally:
-        on.forget(item)
+        on.force_delete(item)

@@ -12,7 +12,7 @@ from admission import API, merged
 from advice import BASES, CURES, NO_EDIT, Cure, advice
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import KubeApi, documents
-from keelson_harness.places import DEPLOY
+from keelson_harness.paths import DEPLOY
 from test_admission import TABLES
 
 FINALIZER = {"metadata": {"finalizers": ["keelson.dev/finalizer"]}}

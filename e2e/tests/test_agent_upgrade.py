@@ -11,7 +11,7 @@ import pytest
 
 from fleet.manifests import cluster, flux, key_of
 from fleet.shop import APPROVE
-from fleet.stage import stage, stays, until
+from fleet.environment import environment, stays, until
 from fleet.upgrading import far_window
 from handover import FLUX, KUSTOMIZATION, NEWER, OLDER, components
 from keelson_harness.kubeapi import conditions
@@ -83,7 +83,7 @@ def image_of(version: str) -> str:
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(flux=False, git=False) as started:
+    with environment(flux=False, git=False) as started:
         yield started
 
 

@@ -20,10 +20,10 @@ import yaml
 
 from fleet import API
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import KubeApi, conditions
-from keelson_harness.places import keelson_binary
+from keelson_harness.paths import keelson_binary
 
 APPROVE = "keelson.dev/approve"
 RELEASE = "keelson.dev/release-deletion"
@@ -308,8 +308,8 @@ def test_kinds_without_plans_are_rejected(shop):
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[Stage]:
-    with stage(workload=False, git=False) as started:
+def on() -> Iterator[Environment]:
+    with environment(workload=False, git=False) as started:
         yield started
 
 

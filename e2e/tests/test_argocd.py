@@ -17,11 +17,11 @@ import yaml
 
 from fleet import API
 from fleet.manifests import cluster, secret
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 from keelson_harness.git import GitServer
 from keelson_harness.kubeapi import documents
-from keelson_harness.places import DEPLOY, EXAMPLES
+from keelson_harness.paths import DEPLOY, EXAMPLES
 
 ARGO = "argoproj.io/v1alpha1"
 ARGOCD = "argocd"
@@ -41,7 +41,7 @@ def config_map(name: str, **data: str) -> str:
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(flux=False, argocd=True) as started:
+    with environment(flux=False, argocd=True) as started:
         started.start("--drift-interval=2s")
         yield started
 
@@ -71,15 +71,15 @@ def demo(on: Stage, fleet) -> dict:
     return items[0]
 
 
-def workload(on: Stage, version: str, kind: str, name: str, namespace: str = ARGOCD) -> dict:
+def workload(on: Environment, version: str, kind: str, name: str, namespace: str = ARGOCD) -> dict:
     return on.cloud.workload.api.get(version, kind, name, namespace)
 
 
-def gitops(on: Stage, item: dict) -> dict:
+def gitops(on: Environment, item: dict) -> dict:
     return on.status(item).get("gitops", {})
 
 
-def await_applied(on: Stage, item: dict, commit: str, timeout: float = 90) -> dict:
+def await_applied(on: Environment, item: dict, commit: str, timeout: float = 90) -> dict:
     def applied() -> bool:
         condition = on.condition(item, "GitOpsReady")
         return gitops(on, item).get("lastAppliedRevision") == commit and condition["status"] == "True"
@@ -87,7 +87,7 @@ def await_applied(on: Stage, item: dict, commit: str, timeout: float = 90) -> di
     try:
         until(applied, timeout)
     except AssertionError:
-        raise AssertionError(f"{commit} was not applied: {on.story(item)}") from None
+        raise AssertionError(f"{commit} was not applied: {on.describe(item)}") from None
     return gitops(on, item)
 
 

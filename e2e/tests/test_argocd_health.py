@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from fleet import API
-from keelson_harness.places import EXAMPLES, tools
+from keelson_harness.paths import EXAMPLES, tools
 
 HEALTH = EXAMPLES / "argocd-health.yaml"
 KINDS = ("EksCluster", "NodeGroup", "AwsAccount")

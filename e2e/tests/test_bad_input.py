@@ -10,7 +10,7 @@ from bad_input import Mistake
 from bad_input.admission import REJECTED
 from bad_input.conditions import mistakes
 from fleet.manifests import key_of, secret
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT
 from keelson_harness.kubeapi import ApiError, conditions
 
@@ -20,7 +20,7 @@ NAMES = [mistake.what for mistake in mistakes(["subnet-a"], ["subnet-b"], [])]
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False) as started:
+    with environment(workload=False, git=False) as started:
         yield started
 
 

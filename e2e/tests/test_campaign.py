@@ -24,7 +24,7 @@ from campaign.manifests import World, bases
 from campaign.player import Player
 from campaign.schema import names, spec_schema
 from fleet.manifests import secret
-from fleet.stage import Stage, stage
+from fleet.environment import Environment, environment
 from keelson_harness.aws import Durations
 from keelson_harness.controller import Controller
 

@@ -11,7 +11,7 @@ from fleet import plans
 from fleet.killing import killed_at
 from fleet.manifests import DEFAULT_ADDONS, key_of
 from fleet.shop import APPROVE, ONE_ADDON, Shop
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from fleet.upgrading import current
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
@@ -19,7 +19,7 @@ from keelson_harness.kubeapi import conditions
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
         yield started
 
 
@@ -42,7 +42,7 @@ def test_approved_plan_completes_after_kills_without_another_approval(on, capsys
     shop.approve(status["plan"]["hash"])
     run = killed_at(on, shop.account.id, lambda: current(shop.found()))
     with capsys.disabled():
-        print(f"\n  {run.told('an approved create')}")
+        print(f"\n  {run.summary('an approved create')}")
     assert plans.kinds_made(shop.writes()) == plans.kinds_to_make(status)
     assert len(run.points) >= 20
     shop.account.resources()
@@ -57,10 +57,10 @@ def test_approved_plan_completes_after_kills_without_another_approval(on, capsys
     shop.approve(status["plan"]["hash"])
     run = killed_at(on, shop.account.id, lambda: current(shop.found()))
     with capsys.disabled():
-        print(f"  {run.told('an approved edit')}")
+        print(f"  {run.summary('an approved edit')}")
     written = plans.keys_written(shop.account, shop.writes(mark))
     assert written - approved == set() and {"cluster", "addon/kube-proxy"} <= written
-    on.forget(shop.cluster)
+    on.force_delete(shop.cluster)
 
 
 # Observe
@@ -135,7 +135,7 @@ def test_plan_is_applied_completely_and_only_after_its_hash_is_approved(on, runn
     # The approval is consumed.
     assert not shop.plan().get("approved")
     shop.nothing_is_written(on.mark())
-    on.forget(shop.cluster)
+    on.force_delete(shop.cluster)
     shop.go_away()
 
 
@@ -290,7 +290,7 @@ def test_upgrade_is_approved_as_a_whole(on, running):
     try:
         until(upgraded, 90, "1.35")
     except AssertionError:
-        raise AssertionError("\n".join(map(on.story, shop.items))) from None
+        raise AssertionError("\n".join(map(on.describe, shop.items))) from None
     order = [write["action"] for write in shop.writes()]
     assert order.count("UpdateClusterVersion") == 2 and "UpdateNodegroupVersion" in order
     assert approvals <= 2

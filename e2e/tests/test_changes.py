@@ -12,7 +12,7 @@ import pytest
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, key_of
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -27,7 +27,7 @@ UPDATE = "eks:UpdateClusterConfig shop"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
         yield started
 
 
@@ -56,7 +56,7 @@ def format_write(write: dict) -> str:
 class Shop:
     """The cluster and its manifest; applies edits and checks the resulting writes."""
 
-    def __init__(self, on: Stage, account: Account, item: dict):
+    def __init__(self, on: Environment, account: Account, item: dict):
         self.on, self.account, self.item = on, account, item
         self.updates = 0
 
@@ -79,7 +79,7 @@ class Shop:
         try:
             until(holds, TIMEOUT, "InSync")
         except AssertionError:
-            raise AssertionError(self.on.story(self.item)) from None
+            raise AssertionError(self.on.describe(self.item)) from None
 
     def edit(self, *expected: str, concurrent: bool = False, **spec: object) -> None:
         """Edits, and compares the resulting writes with `expected`: in order, or as a set where they run concurrently."""
@@ -117,7 +117,7 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(on: Stage, account, network) -> Shop:
+def shop(on: Environment, account, network) -> Shop:
     item = cluster(
         "shop",
         network=existing(*network[:2]),

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -23,7 +23,7 @@ NEW_RELEASE = "1.33.7-20261106"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(git=False, flux=False, durations=Durations(1, 1, 1, 1.5, 0.3, 0.5)) as started:
+    with environment(git=False, flux=False, durations=Durations(1, 1, 1, 1.5, 0.3, 0.5)) as started:
         yield started
 
 

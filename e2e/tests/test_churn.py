@@ -10,7 +10,7 @@ import pytest
 
 from fleet.account import OWNER, Account, fresh_account
 from fleet.manifests import cluster, flux, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from fleet.upgrading import reach
 from keelson_harness.kubeapi import conditions
 
@@ -19,7 +19,7 @@ EDITS = 400
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 

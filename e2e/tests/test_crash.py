@@ -15,7 +15,7 @@ import pytest
 from fleet.account import EC2_ID, Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import DEFAULT_ADDONS, cluster, key_of, node_group
-from fleet.stage import Stage, stage
+from fleet.environment import Environment, environment
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import ApiError, conditions
@@ -52,7 +52,7 @@ LIFE = Durations(1, 1, 0.5, 0.5, 0.2, 0.5)
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with environment(workload=False, git=False, durations=LIFE) as started:
         yield started
 
 
@@ -68,7 +68,7 @@ def pair(on):
 class Pair:
     """A cluster with one of everything that needs an AWS write, and its node group, in an account of its own."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.account: Account = on.account(fresh_account())
         name = f"crash-{self.account.id[-3:]}"
@@ -126,19 +126,19 @@ def test_kill_after_every_write_creates_each_resource_exactly_once(on, pair, cap
     pair.apply()
     run = killed_at(on, pair.account.id, pair.ready)
     with capsys.disabled():
-        print(f"\n  {run.told('create')}")
+        print(f"\n  {run.summary('create')}")
     pair.assert_one_of_each()
     # No write was ever answered, so each of them was a kill point.
     assert [write for write in run.writes if write not in run.points] == []
-    assert len(run.points) >= 40 and run.lives >= 10
+    assert len(run.points) >= 40 and run.starts >= 10
 
     pair.request_deletion()
     run = killed_at(on, pair.account.id, pair.gone)
     with capsys.disabled():
-        print(f"\n  {run.told('delete')}")
+        print(f"\n  {run.summary('delete')}")
     pair.assert_nothing_left()
     assert [write for write in run.writes if write not in run.points] == []
-    assert len(run.points) >= 24 and run.lives >= 8
+    assert len(run.points) >= 24 and run.starts >= 8
 
 
 @pytest.mark.parametrize(("stride", "when"), [(4, "after"), (7, "before")])
@@ -163,7 +163,7 @@ def trigger_reconciles_until(on: Stage, pair: Pair, done: Callable[[], bool], se
     deadline = time.monotonic() + seconds
     number = 0
     while not done():
-        assert time.monotonic() < deadline, "\n".join(map(on.story, pair.items))
+        assert time.monotonic() < deadline, "\n".join(map(on.describe, pair.items))
         number += 1
         for item in pair.found():
             version, kind, meta = item["apiVersion"], item["kind"], item["metadata"]

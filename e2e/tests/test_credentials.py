@@ -7,7 +7,7 @@ import pytest
 from faults import SMALL
 from fleet.account import fresh_account
 from fleet.manifests import cluster
-from fleet.stage import Stage, stage
+from fleet.environment import Environment, environment
 from keelson_harness.kubeapi import conditions
 
 WRONG = "ASIAWRONGWRONGWRONGW"
@@ -15,7 +15,7 @@ WRONG = "ASIAWRONGWRONGWRONGW"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False) as started:
+    with environment(workload=False, git=False) as started:
         yield started
 
 

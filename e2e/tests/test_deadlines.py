@@ -8,7 +8,7 @@ import pytest
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, flux, key_of, node_group
-from fleet.stage import Stage, stage, stays, until
+from fleet.environment import Environment, environment, stays, until
 from fleet.upgrading import far_window, reach
 
 # 600 s, the minimum deadline, becomes 6 s; an hour becomes 36 s.
@@ -18,7 +18,7 @@ FARGATE = [{"name": "system", "selectors": [{"namespace": "kube-system"}]}]
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False) as started:
+    with environment(workload=False, git=False) as started:
         yield started
 
 
@@ -30,7 +30,7 @@ def operator(on):
 class Tenant:
     """An account of its own, and the objects that use it."""
 
-    def __init__(self, on: Stage, name: str):
+    def __init__(self, on: Environment, name: str):
         self.on, self.name = on, name
         self.account: Account = on.account(fresh_account())
         on.apply(*reach(on, self.account, name))
@@ -57,11 +57,11 @@ def await_stalled(on: Stage, item: dict, reason: str = "Timeout", timeout: float
     return by_type["Stalled"]["message"]
 
 
-def edit(on: Stage, item: dict, **spec: object) -> None:
+def edit(on: Environment, item: dict, **spec: object) -> None:
     on.api.patch(*key_of(item)[:3], {"spec": spec})
 
 
-def warnings(on: Stage, item: dict, reason: str) -> list[str]:
+def warnings(on: Environment, item: dict, reason: str) -> list[str]:
     return [e["note"] for e in on.events(item) if e["type"] == "Warning" and e["reason"] == reason]
 
 

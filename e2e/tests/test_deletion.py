@@ -11,7 +11,7 @@ from fleet.account import Account, fresh_account
 from fleet.leftovers import Network, leave
 from fleet.manifests import cluster, key_of, node_group
 from fleet.neighbours import Neighbours, now
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 
 LIFE = Durations(1, 1, 0.5, 0.5, 0.2, 0.5)
@@ -19,7 +19,7 @@ LIFE = Durations(1, 1, 0.5, 0.5, 0.2, 0.5)
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=LIFE) as started:
+    with environment(workload=False, git=False, durations=LIFE) as started:
         yield started
 
 
@@ -157,7 +157,7 @@ class Blocked:
         return blocked_by(self.on, self.item)
 
 
-def blocked_by(on: Stage, item: dict) -> str:
+def blocked_by(on: Environment, item: dict) -> str:
     ready = on.condition(item)
     return ready["message"] if ready.get("reason") == "DeletionBlocked" else ""
 

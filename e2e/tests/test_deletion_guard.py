@@ -9,7 +9,7 @@ import pytest
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, key_of, namespace
 from fleet.shop import APPROVE, RELEASE
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.cloud import NAMESPACE
 from keelson_harness.controller import Controller
@@ -22,7 +22,7 @@ NEIGHBOURS = "neighbours"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
         yield started
 
 
@@ -77,7 +77,7 @@ def held(on: Stage, fleet: dict[str, dict]) -> dict[str, str]:
     return found
 
 
-def restart(on: Stage, account: Account) -> None:
+def restart(on: Environment, account: Account) -> None:
     (old,) = on.operators
     old.kill()
     on.operators = [start(on, account)]

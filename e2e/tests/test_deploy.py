@@ -12,13 +12,13 @@ import requests
 import yaml
 
 import kustomize
-from fleet.stage import until
+from fleet.environment import until
 from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import ApiError, KubeApi, documents
 from keelson_harness.kubernetes import ControlPlane, write_kubeconfig
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 DEPLOY = CHECKOUT / "deploy"
 NAMESPACE = "keelson-system"
@@ -375,7 +375,7 @@ def test_leases_are_written_only_in_the_operators_namespace(audit_entries):
 def test_only_the_operators_own_config_maps_are_accessed(audit_entries):
     touched = [e["objectRef"] for e in audit_entries if e.get("objectRef", {}).get("resource") == "configmaps"]
     assert {(c["namespace"], c.get("name")) for c in touched} == {
-        (NAMESPACE, "keelson-expectations"),
+        (NAMESPACE, "keelson-duration-estimates"),
         (NAMESPACE, "keelson-deletions"),
         (NAMESPACE, "keelson-installation"),
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from keelson_harness.places import CHECKOUT, keelson_binary
+from keelson_harness.paths import CHECKOUT, keelson_binary
 
 PAGES = [
     *(CHECKOUT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),

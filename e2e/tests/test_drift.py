@@ -9,7 +9,7 @@ import pytest
 
 from fleet.account import CLUSTER, RESOURCE, Account, fresh_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.aws import REGION, Durations
 
 TIMEOUT = 30
@@ -18,7 +18,7 @@ ANYWHERE = "0.0.0.0/0"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
         yield started
 
 

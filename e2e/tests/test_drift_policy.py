@@ -11,7 +11,7 @@ import pytest
 
 from fleet.account import RESOURCE
 from fleet.shop import ONE_ADDON, Shop
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -23,7 +23,7 @@ ANYWHERE = "0.0.0.0/0"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
         started.start(f"--drift-interval={INTERVAL}")
         yield started
 

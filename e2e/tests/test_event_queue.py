@@ -10,7 +10,7 @@ import pytest
 
 from fleet.account import RESOURCE, Account, fresh_account
 from fleet.manifests import cluster, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 
 # From the manual change to its report or its revert.
@@ -21,7 +21,7 @@ ANYWHERE = "0.0.0.0/0"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
         yield started
 
 
@@ -33,7 +33,7 @@ def account(on) -> Account:
 class Queue:
     """The queue of the operator's account, which receives an event for every write."""
 
-    def __init__(self, on: Stage, account: Account):
+    def __init__(self, on: Environment, account: Account):
         self.on = on
         self.sqs = account.client("sqs")
         self.url = self.sqs.create_queue(QueueName="keelson-events")["QueueUrl"]

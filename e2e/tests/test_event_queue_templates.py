@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 FOLDER = CHECKOUT / "deploy" / "event-queue"
 TEMPLATES = sorted(FOLDER.glob("*.yaml"))

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster
-from fleet.stage import stage, until
+from fleet.environment import environment, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.cloud import NAMESPACE
 
@@ -18,7 +18,7 @@ CONFIG_MAP = ("v1", "ConfigMap", "keelson-duration-estimates", NAMESPACE)
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(SECONDS, 1, 1, 1, 0.3, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(SECONDS, 1, 1, 1, 0.3, 0.5)) as started:
         yield started
 
 

@@ -9,7 +9,7 @@ import pytest
 from faults import Played, play
 from faults.scenes import SCENES
 from fleet.manifests import key_of, node_group
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -18,7 +18,7 @@ OUTAGE_SECONDS = 8
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
         yield started
 
 
@@ -32,7 +32,7 @@ def scenes(on: Stage, operator) -> dict[str, Played]:
     return {scene.name: play(on, scene) for scene in SCENES}
 
 
-def calls(on: Stage, scene: Played, action: str) -> list[dict]:
+def calls(on: Environment, scene: Played, action: str) -> list[dict]:
     return [c for c in on.calls(0, scene.account.id) if c["action"] == action]
 
 

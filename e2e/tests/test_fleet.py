@@ -15,11 +15,11 @@ import yaml
 
 from fleet import API
 from fleet.manifests import key_of, secret
-from fleet.stage import SETTLE, Stage, stage, until
+from fleet.environment import READ_AFTER_WRITE_WINDOW, Environment, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 from keelson_harness.git import Repository
 from keelson_harness.kubeapi import conditions
-from keelson_harness.places import CRDS, DEPLOY, EXAMPLES
+from keelson_harness.paths import CRDS, DEPLOY, EXAMPLES
 
 FLEET = EXAMPLES / "fleet"
 FLUX = "flux-system"
@@ -41,7 +41,7 @@ SECONDS = 90
 class Fleet:
     """The repository, and its effects on the management cluster."""
 
-    on: Stage
+    on: Environment
     repository: Repository
 
     def text(self, path: str) -> str:

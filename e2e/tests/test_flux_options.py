@@ -15,7 +15,7 @@ import yaml
 
 from fleet import API
 from fleet.manifests import cluster, flux, secret
-from fleet.stage import stage, until
+from fleet.environment import environment, until
 from sources import age
 
 FLUX = "flux-system"
@@ -74,7 +74,7 @@ def forwarding_proxy() -> Iterator[Proxy]:
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from fleet.manifests import cluster, flux, secret
-from fleet.stage import stage, until
+from fleet.environment import environment, until
 from handover import (
     ADOPTION_LABEL,
     FLUX,
@@ -126,7 +126,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 

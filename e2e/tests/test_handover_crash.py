@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from fleet.manifests import cluster, flux, secret
-from fleet.stage import stage, until
+from fleet.environment import environment, until
 from handover import (
     ADOPTION_LABEL,
     FLUX,
@@ -43,7 +43,7 @@ def installed() -> list[dict]:
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 

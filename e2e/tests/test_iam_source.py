@@ -5,7 +5,7 @@ import json
 import re
 
 from fleet.policy import BOUNDARY, CHECKED_BY_AWS, POLICIES, STATEMENTS, TAG_PROTECTION, actions, allowed, permission, statements_of
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 # The size limit of a managed policy in IAM, without white space.
 MAX_POLICY_CHARACTERS = 6144

@@ -21,7 +21,7 @@ from fleet.others import (
     picture,
     rests,
 )
-from fleet.stage import Stage, actions, stage
+from fleet.environment import Environment, actions, environment
 from keelson_harness.aws import REGION, Durations
 
 ONLY_ADOPTION = re.compile(r"\b0 to create, 0 to update, 0 to delete, (\d+) to adopt", re.M)
@@ -31,7 +31,7 @@ KINDS = ("bare", "odd", "private")
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.5, 0.5)) as started:
         yield started
 
 
@@ -125,5 +125,5 @@ def test_applying_imported_manifests_only_tags_and_then_writes_nothing(on: Stage
             # After its release, everything is as before.
             on.delete(*reversed(items))
     finally:
-        on.forget(*items)
+        on.force_delete(*items)
     assert_released(account, before, f"default/{items[0]['metadata']['name']}")

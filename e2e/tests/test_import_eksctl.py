@@ -13,7 +13,7 @@ import yaml
 
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import KubeApi
-from keelson_harness.places import CHECKOUT, keelson_binary
+from keelson_harness.paths import CHECKOUT, keelson_binary
 
 FILES = sorted((CHECKOUT / "src/cli/import/eksctl/testdata").glob("*.yaml"))
 MINIMAL = {

@@ -13,7 +13,7 @@ import pytest
 from fleet.account import RESOURCE
 from fleet.manifests import key_of, node_group
 from fleet.shop import Shop
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -27,7 +27,7 @@ TIMEOUT = 60
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.4, 0.4, 0.4, 0.1, 0.2)) as started:
         started.operators = [started.start(INTERVAL)]
         yield started
 
@@ -211,7 +211,7 @@ def test_drift_policy_report_corrects_nothing(on, reported):
 
 
 @pytest.fixture(scope="module")
-def corrected(on: Stage) -> Shop:
+def corrected(on: Environment) -> Shop:
     return make(on)
 
 
@@ -319,7 +319,7 @@ def tag_by_hand(shop: Shop, key: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def tagged(on: Stage) -> Shop:
+def tagged(on: Environment) -> Shop:
     shop = make(on, tags={"team": "shop", "env": "prod", "stage": "blue"}, driftPolicy="Report")
     for key in ("karpenter.sh/discovery", "kubernetes.io/cluster/other"):
         tag_by_hand(shop, key)

@@ -12,7 +12,7 @@ import requests
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import SETTLE, Stage, stage, until
+from fleet.environment import READ_AFTER_WRITE_WINDOW, Environment, environment, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.cloud import NAMESPACE
 from keelson_harness.controller import Controller
@@ -32,7 +32,7 @@ def on():
         yield started
 
 
-def holder(on: Stage) -> str:
+def holder(on: Environment) -> str:
     lease = on.api.find(*LEASE) or {}
     return lease.get("spec", {}).get("holderIdentity", "")
 
@@ -60,11 +60,11 @@ def pair(name: str) -> tuple[dict, dict]:
 
 
 def two_replicas(
-    on: Stage, account: str, settle: str = SETTLE
+    on: Environment, account: str, window: str = READ_AFTER_WRITE_WINDOW
 ) -> tuple[Controller, Controller]:
-    first = on.start(*SHORT_LEASE, account=account, name="keelson-a", settle=settle)
+    first = on.start(*SHORT_LEASE, account=account, name="keelson-a", window=window)
     until(lambda: holder(on) == "keelson-a", what="the first replica's lease")
-    return first, on.start(*SHORT_LEASE, account=account, name="keelson-b", settle=settle)
+    return first, on.start(*SHORT_LEASE, account=account, name="keelson-b", window=window)
 
 
 def test_standby_observes_nothing_and_takes_over_at_once_when_leader_stops(on):
@@ -196,7 +196,7 @@ def allow_config_maps_of(on: Stage, name: str) -> None:
     (role,) = [r for r in on.api.list("rbac.authorization.k8s.io/v1", "Role", NAMESPACE) if "configmaps" in str(r["rules"])]
     for rule in role["rules"]:
         if rule["resources"] == ["configmaps"]:
-            rule["resourceNames"] += [f"{name}-{what}" for what in ("expectations", "deletions", "installation")]
+            rule["resourceNames"] += [f"{name}-{what}" for what in ("duration-estimates", "deletions", "installation")]
     on.api.patch(*key_of(role)[:3], {"rules": role["rules"]}, NAMESPACE)
 
 

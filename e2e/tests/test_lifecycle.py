@@ -14,10 +14,10 @@ import yaml
 from fleet import API
 from fleet.account import EC2_ID, OWNER
 from fleet.manifests import DEFAULT_ADDONS, key_of, secret
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 from keelson_harness.kubeapi import conditions, documents
-from keelson_harness.places import EXAMPLES
+from keelson_harness.paths import EXAMPLES
 
 CLUSTER = (API, "EksCluster", "demo")
 GREETING = {
@@ -42,7 +42,7 @@ ALL_RESOURCES = {
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 
@@ -74,7 +74,7 @@ def manifest(on, fleet) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def demo(on: Stage, operator, manifest) -> dict:
+def demo(on: Environment, operator, manifest) -> dict:
     """The cluster of the manifest, Ready."""
     on.apply(secret("fleet", username="keelson", password=PASSWORD), *manifest)
     on.ready(*manifest)

@@ -11,10 +11,10 @@ from fleet.account import fresh_account
 from fleet.killing import killed_at
 from fleet.leftovers import Network, leave
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import documents
-from keelson_harness.places import DEPLOY
+from keelson_harness.paths import DEPLOY
 
 FINALIZER = "test.keelson.dev/load-balancer"
 KUSTOMIZE = "kustomize.toolkit.fluxcd.io/v1"
@@ -42,8 +42,8 @@ def shop(on: Stage):
     with on.operator(account=account.id):
         on.ready(*items)
     yield account, *items
-    on.forget(*items)
-    on.aws.forget(account.id)
+    on.force_delete(*items)
+    on.aws.reset_account(account.id)
     for kind in ("Service", "Ingress"):
         for one in load_balancer_objects(on, kind):
             remove_finalizers(on, one)
@@ -81,7 +81,7 @@ def remove_finalizers(on: Stage, item: dict) -> None:
     on.cloud.workload.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": None}}, "default")
 
 
-def message(on: Stage, item: dict) -> str:
+def message(on: Environment, item: dict) -> str:
     return on.condition(item).get("message", "")
 
 
@@ -97,7 +97,7 @@ def test_load_balancers_are_deleted_first_and_not_recreated(on, shop):
     mark = on.mark()
     for one in (nodes, item):
         on.api.delete(*key_of(one))
-    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
+    with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "5m"}):
         until(lambda: "Service default/web, Ingress default/site" in message(on, item), 20, "the message")
         assert "load balancers of the workload go first" in message(on, item)
         until(lambda: "load balancers of its cluster's workload go first" in message(on, nodes), 10, "the message of the node group")
@@ -141,7 +141,7 @@ def test_missing_control_plane_skips_load_balancer_cleanup(on, shop):
     account.eks.delete_cluster(name=name)
     for one in (nodes, item):
         on.api.delete(*key_of(one))
-    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
+    with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "5m"}):
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
     (stuck,) = load_balancer_objects(on, "Service")
@@ -156,7 +156,7 @@ def test_retained_cluster_keeps_its_load_balancers(on, shop):
     mark = on.mark()
     for one in (nodes, item):
         on.api.delete(*key_of(one))
-    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "5m"}):
+    with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "5m"}):
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)
     assert delete_calls(on, mark, account) == []
@@ -172,7 +172,7 @@ def test_deletion_with_load_balancers_and_leftovers_completes_when_killed_after_
         on.api.delete(*key_of(item))
     run = killed_at(on, account.id, lambda: not any(on.api.find(*key_of(item)) for item in items))
     with capsys.disabled():
-        print(f"\n  {run.told('delete, with load balancers and leftovers')}")
+        print(f"\n  {run.summary('delete, with load balancers and leftovers')}")
     assert account.inventory() == {}
     assert load_balancer_objects(on, "Service") == [] and load_balancer_objects(on, "Ingress") == []
     assert [write for write in run.writes if write not in run.points] == []

@@ -19,12 +19,12 @@ from fleet.killing import killed_at
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, flux, key_of, node_group, secret
 from fleet.others import TAGGING, picture
-from fleet.stage import SETTLE, Stage, actions, stage, until
+from fleet.environment import READ_AFTER_WRITE_WINDOW, Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import KubeApi, conditions, documents
 from keelson_harness.kubernetes import BASE_CONTROLLERS, ControlPlane
-from keelson_harness.places import CRDS, DEPLOY, keelson_binary
+from keelson_harness.paths import CRDS, DEPLOY, keelson_binary
 
 OPERATOR = f"system:serviceaccount:{restore.NAMESPACE}:keelson"
 SERVICE_ACCOUNTS = ("system:serviceaccounts", f"system:serviceaccounts:{restore.NAMESPACE}")
@@ -33,14 +33,14 @@ QUICK = ("--drift-interval=2s",)
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.5, 0.5, 0.5, 0.2, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.5, 0.5, 0.5, 0.2, 0.2)) as started:
         yield started
 
 
 class SecondManagementCluster:
     """Another management cluster with its own API server. Has the methods of a Stage that start operators."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on, self.aws = on, on.aws
         self.plane: ControlPlane = on.cloud._control_plane("management-2", BASE_CONTROLLERS)
         on.cloud._bring_up(self.plane)()
@@ -53,7 +53,7 @@ class SecondManagementCluster:
 
     def start(self, account: str, wait: bool = True) -> Controller:
         env = {"AWS_ACCESS_KEY_ID": account, "POD_NAME": "keelson-there"}
-        started = self.on.cloud.operator(SETTLE, *QUICK, env=env, kubeconfig=self.kubeconfig)
+        started = self.on.cloud.operator(READ_AFTER_WRITE_WINDOW, *QUICK, env=env, kubeconfig=self.kubeconfig)
         if wait:
             self.on.await_ready(started)
         return started
@@ -208,11 +208,11 @@ def test_move_ends_the_same_when_both_operators_are_killed_at_every_write(on, se
     process = subprocess.Popen(command_line, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     run = killed_at(on, moving.account.id, moving.handed_over)
     with capsys.disabled():
-        print(f"\n  {run.told('hand-over')}")
+        print(f"\n  {run.summary('hand-over')}")
     assert len(run.points) >= 10
     run = killed_at(second, moving.account.id, moving.is_ready_in_second)
     with capsys.disabled():
-        print(f"\n  {run.told('take-over')}")
+        print(f"\n  {run.summary('take-over')}")
     assert len(run.points) >= 10
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out

@@ -18,8 +18,8 @@ import pytest
 from fleet import called, leaks
 from fleet.account import fresh_account
 from fleet.manifests import cluster, existing, key_of, secret
-from fleet.stage import stage, until
-from keelson_harness import confidential, told
+from fleet.environment import environment, until
+from keelson_harness import confidential, recorder
 
 PLANTED_SECRET = "p4ss/w\"rd+ of a kind"
 HERE = Path(__file__).parent
@@ -31,10 +31,10 @@ KINDS = ("k8s-aws-v1.", "keelson-session-", "AGE-SECRET-KEY-1", "eyJhbGciOi", "k
 def planted(tmp_path_factory) -> Iterator[list[leaks.Leak]]:
     """The leaks of two values: the account id, which the operator prints everywhere, and a secret that is put into an event."""
     folder = tmp_path_factory.mktemp("planted")
-    before, os.environ[told.FOLDER] = os.environ.get(told.FOLDER), str(folder)
+    before, os.environ[recorder.RECORD_DIR] = os.environ.get(recorder.RECORD_DIR), str(folder)
     account = fresh_account()
     try:
-        with stage(workload=False, git=False) as on:
+        with environment(workload=False, git=False) as on:
             operator = on.start("--log-level=debug", account=account)
             item = cluster("told", network=existing(*on.account(account).network()))
             on.apply(secret("given", password=PLANTED_SECRET), item)
@@ -45,9 +45,9 @@ def planted(tmp_path_factory) -> Iterator[list[leaks.Leak]]:
             until(lambda: on.api.find(*key_of(item)) is None, 20, "the deletion")
     finally:
         if before is None:
-            del os.environ[told.FOLDER]
+            del os.environ[recorder.RECORD_DIR]
         else:
-            os.environ[told.FOLDER] = before
+            os.environ[recorder.RECORD_DIR] = before
     about = next(iter(leaks.clouds(folder).values()))
     assert PLANTED_SECRET in about["confidential"]
     yield leaks.find(folder, {account, PLANTED_SECRET})
@@ -115,7 +115,7 @@ def test_only_confidential_values_of_a_secret_are_searched(item, words, monkeypa
 
 @pytest.fixture(scope="module")
 def clouds() -> dict[Path, dict]:
-    found = leaks.clouds(Path(os.environ[told.FOLDER]))
+    found = leaks.clouds(Path(os.environ[recorder.RECORD_DIR]))
     if not found:
         pytest.skip("no other test has recorded anything: run all tests of the folder")
     return found
@@ -124,7 +124,7 @@ def clouds() -> dict[Path, dict]:
 def test_every_test_file_with_a_cloud_has_recordings(clouds, request):
     """And they contain what the search needs: secrets of each kind, logs of each level."""
     ran = {item.path.name for item in request.session.items} | called.take_over()
-    with_clouds = {path.name for path in HERE.glob("test_*.py") if re.search(r"\b(stage|\w*Cloud)\(", path.read_text())}
+    with_clouds = {path.name for path in HERE.glob("test_*.py") if re.search(r"\b(environment|\w*Cloud)\(", path.read_text())}
     if missing := with_clouds - ran:
         pytest.skip(f"needs the recordings of {', '.join(sorted(missing))}: run all tests of the folder")
     recorded_files = {about["test"].partition("::")[0] for about in clouds.values()}
@@ -137,5 +137,5 @@ def test_every_test_file_with_a_cloud_has_recordings(clouds, request):
 
 def test_no_output_contains_a_secret_or_token(clouds):
     words = {word for about in clouds.values() for word in about["confidential"]}
-    found = leaks.find(Path(os.environ[told.FOLDER]), words)
+    found = leaks.find(Path(os.environ[recorder.RECORD_DIR]), words)
     assert found == [], "\n".join(map(str, found[:20]))

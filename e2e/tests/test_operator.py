@@ -11,9 +11,9 @@ import yaml
 from fleet.account import fresh_account
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
-from keelson_harness.places import keelson_binary
+from keelson_harness.paths import keelson_binary
 
 DURATIONS = Durations(2, 1, 1.5, 1, 0.3, 0.5)
 
@@ -127,7 +127,7 @@ def test_cluster_deletion_waits_for_missing_account_object_and_completes_when_it
         on.await_condition(item, "ControlPlaneReady")
         on.api.delete(*key_of(prod))
         on.await_condition(prod, status="False", reason="DeletionBlocked")
-        on.forget(prod)
+        on.force_delete(prod)
         on.api.wait_gone(*key_of(prod), 10)
         on.api.delete(*key_of(item))
         blocked = on.await_condition(item, "Ready", "False", "DeletionBlocked")

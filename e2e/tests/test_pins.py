@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT / "e2e"))
 import pins  # noqa: E402

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.controller import Controller
 from keelson_harness.kubernetes import write_kubeconfig
-from keelson_harness.places import CRDS
+from keelson_harness.paths import CRDS
 from keelson_harness.processes import free_port
 
 RBAC = "rbac.authorization.k8s.io"
@@ -24,7 +24,7 @@ ROLE = (f"{RBAC}/v1", "Role", "keelson", "keelson-system")
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(crds=False, workload=False, git=False) as started:
+    with environment(crds=False, workload=False, git=False) as started:
         yield started
 
 
@@ -46,7 +46,7 @@ def alive(replica: Controller) -> bool:
 
 
 @contextmanager
-def replica(on: Stage, name: str, **options) -> Iterator[Controller]:
+def replica(on: Environment, name: str, **options) -> Iterator[Controller]:
     with on.operator("--leader-election", name=name, wait=False, **options) as started:
         yield started
 

@@ -18,17 +18,17 @@ from fleet.killing import killed_at
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, key_of, node_group
 from fleet.others import TAGGING, picture, rests
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.kubeapi import conditions, documents
-from keelson_harness.places import DEPLOY, keelson_binary
+from keelson_harness.paths import DEPLOY, keelson_binary
 
 APPROVE = "keelson.dev/approve"
 
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.5, 0.5, 0.5, 0.2, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.5, 0.5, 0.5, 0.2, 0.2)) as started:
         yield started
 
 
@@ -36,7 +36,7 @@ def on():
 class RecoverableCluster:
     """A Ready cluster with its own network, roles and node group; no operator is running."""
 
-    on: Stage
+    on: Environment
     account: Account
     account_object: dict
     cluster: dict
@@ -162,7 +162,7 @@ def test_takeover_completes_when_killed_at_every_write(on, recoverable, capsys):
         restore.annotate(on, item, uid)
     run = killed_at(on, recoverable.account.id, recoverable.is_ready)
     with capsys.disabled():
-        print(f"\n  {run.told('recovery')}")
+        print(f"\n  {run.summary('recovery')}")
     assert len(run.points) >= 15
     assert {point.split(" ")[0].partition(":")[2] for point in run.writes} <= TAGGING, run.writes
     assert_taken_over(recoverable, before, restore.installation(on))
@@ -204,7 +204,7 @@ def test_lost_lease_and_configmaps_cause_no_aws_writes(on, recoverable):
     assert picture(recoverable.account) == before
 
 
-def set_status(on: Stage, item: dict, status: dict) -> None:
+def set_status(on: Environment, item: dict, status: dict) -> None:
     version, kind, name, namespace = key_of(item)
     on.api.patch(version, kind, name, {"status": status}, namespace, subresource="status")
 
@@ -313,7 +313,7 @@ def recoverer(on: Stage) -> str:
     return str(on.cloud.management.kubeconfig_for("recoverer"))
 
 
-def recover(on: Stage, account: Account, *arguments: str) -> str:
+def recover(on: Environment, account: Account, *arguments: str) -> str:
     aws = {**on.cloud.operator_env(), "AWS_ACCESS_KEY_ID": account.id, "KUBECONFIG": recoverer(on)}
     env = {**aws, "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     command = [str(keelson_binary()), "recover", *arguments]

@@ -9,7 +9,7 @@ import pytest
 from fleet.account import OWNER, RESOURCE, Account, fresh_account
 from fleet.killing import killed_at
 from fleet.manifests import cluster, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import ApiError, conditions
 
@@ -19,12 +19,12 @@ FULL_NETWORK = {"zoneCount": 2, "nat": "PerZone", "endpoints": ["s3", "ecr.api",
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=QUICK) as started:
+    with environment(workload=False, git=False, durations=QUICK) as started:
         yield started
 
 
 class Shop:
-    def __init__(self, on: Stage, name: str, **spec: object):
+    def __init__(self, on: Environment, name: str, **spec: object):
         self.on, self.account = on, on.account(fresh_account())
         self.item = cluster(name, addons=[], network={"vpc": dict(FULL_NETWORK)}, **spec)
 
@@ -209,7 +209,7 @@ def test_removals_end_the_same_when_killed_after_every_write(on):
 
 
 @pytest.fixture(scope="module")
-def nodes(on: Stage) -> tuple[Account, dict]:
+def nodes(on: Environment) -> tuple[Account, dict]:
     account = on.account(fresh_account())
     on.start(account=account.id)
     small_cluster = cluster("small", addons=[], network={"vpc": {"zoneCount": 2, "nat": "None"}})

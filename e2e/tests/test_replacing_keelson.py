@@ -11,7 +11,7 @@ import time
 import pytest
 
 from fleet import API
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.kubeapi import ApiError, conditions
 from replacing import BEFORE, changed, content, objects_of_keelson
 
@@ -24,7 +24,7 @@ SECONDS_AFTER_OBSERVATION = 6
 class KeelsonUpgrade:
     """The state before this version started, and the state now."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.objects = self.now()
         self.workload = objects_of_keelson(on.cloud.workload.api)

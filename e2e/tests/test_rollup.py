@@ -10,7 +10,7 @@ import yaml
 
 from fleet import API
 from fleet.manifests import cluster, flux
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.kubeapi import conditions
 
 FLUX = "flux-system"
@@ -23,7 +23,7 @@ INTERVAL = 3
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 
@@ -40,7 +40,7 @@ def repository(on):
 
 
 @pytest.fixture(scope="module")
-def item(on: Stage, operator, repository) -> dict:
+def item(on: Environment, operator, repository) -> dict:
     gitops = flux(repository.url, PATH, interval=f"{INTERVAL}s")
     created = cluster("rollup", addons=[{"name": "vpc-cni"}], gitops=gitops)
     on.apply(created)
@@ -72,7 +72,7 @@ def kustomization(name: str, **spec: object) -> str:
     return yaml.safe_dump(body)
 
 
-def gitops(on: Stage) -> dict:
+def gitops(on: Environment) -> dict:
     return on.api.get(*NAMED)["status"]["gitops"]
 
 
@@ -86,12 +86,12 @@ def await_watch(operator, count: int = 1) -> None:
     until(lambda: metric(operator, "watches") == count, 30, f"{count} watches")
 
 
-def await_applied(on: Stage, head: str, seconds: float = 30) -> None:
+def await_applied(on: Environment, head: str, seconds: float = 30) -> None:
     wanted = f"main@sha1:{head}"
     until(lambda: gitops(on).get("lastAppliedRevision") == wanted, seconds, f"{head} in status")
 
 
-def failing(on: Stage) -> list[tuple[str, str, str]]:
+def failing(on: Environment) -> list[tuple[str, str, str]]:
     return [(f["kind"], f["name"], f["reason"]) for f in gitops(on).get("failing", [])]
 
 

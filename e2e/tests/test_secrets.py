@@ -14,7 +14,7 @@ import yaml
 
 from fleet import API
 from fleet.manifests import cluster, flux, secret
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.git import GitServer
 from sources import age
 
@@ -28,7 +28,7 @@ MAX_COPY_SECONDS = 5.0
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 
@@ -58,7 +58,7 @@ def pull(word: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def item(on: Stage, repository) -> dict:
+def item(on: Environment, repository) -> dict:
     on.start("--drift-interval=2s")
     gitops = flux(repository.url, "clusters/secrets", interval="2s", secretRef={"name": "fleet"})
     gitops["flux"] |= {
@@ -78,7 +78,7 @@ def item(on: Stage, repository) -> dict:
     return created
 
 
-def copy(on: Stage, name: str) -> dict[str, str]:
+def copy(on: Environment, name: str) -> dict[str, str]:
     found = on.cloud.workload.api.find("v1", "Secret", name, FLUX) or {}
     return {key: base64.b64decode(value).decode() for key, value in (found.get("data") or {}).items()}
 
@@ -125,7 +125,7 @@ def test_rotated_password_is_used_once_copied(on, git, repository, item):
     on.ready(item)
 
 
-def applied(on: Stage, item: dict) -> str | None:
+def applied(on: Environment, item: dict) -> str | None:
     return on.status(item)["gitops"].get("lastAppliedRevision")
 
 
@@ -145,7 +145,7 @@ def test_deleted_secret_is_named_and_agent_keeps_last_valid_copy(on, repository,
     wait_for_sync_failure(on, item, "Secret default/fleet")
 
 
-def team(on: Stage) -> str | None:
+def team(on: Environment) -> str | None:
     return on.account().eks.describe_cluster(name="secrets")["cluster"]["tags"].get("team")
 
 

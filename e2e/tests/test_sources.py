@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from fleet.manifests import cluster, key_of, secret
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness import confidential
 from keelson_harness.git import GitServer, Repository
 from keelson_harness.pki import Authority
-from keelson_harness.places import tools
+from keelson_harness.paths import tools
 from keelson_harness.registry import Registry
 from keelson_harness.ssh import SshServer
 from sources import age, sops
@@ -44,7 +44,7 @@ DOCKER = "kubernetes.io/dockerconfigjson"
 class SourceCluster:
     """The cluster whose source is changed."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.item = self.with_source({})
         self._requested_at = time.monotonic()
@@ -71,7 +71,7 @@ class SourceCluster:
         try:
             return until(applied, 40, f"{revision} of {url}")
         except AssertionError as late:
-            raise AssertionError(f"{late}: {self.on.story(self.item)}") from None
+            raise AssertionError(f"{late}: {self.on.describe(self.item)}") from None
 
     def fails(
         self, source: dict, *words: str, secrets: tuple[dict, ...] = (), **flux: object
@@ -94,7 +94,7 @@ class SourceCluster:
         try:
             return until(failure, 40, f"SyncFailed with {words}")
         except AssertionError as late:
-            raise AssertionError(f"{late}: {self.on.story(self.item)}") from None
+            raise AssertionError(f"{late}: {self.on.describe(self.item)}") from None
 
     def request_reconcile(self) -> None:
         """Requests a reconcile of Keelson and of Flux (as `flux reconcile source` does): after failures both back off."""
@@ -139,7 +139,7 @@ def manifests(text: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         started.start("--drift-interval=2s")
         yield started
 
@@ -220,7 +220,7 @@ def test_git_with_bearer_token(source_cluster, served, authority):
 def test_git_with_github_app(source_cluster, served, authority):
     repository = served("app", credentials=("x-access-token", APP_TOKEN))
     commit = repository.commit(manifests("by GitHub App"))
-    confidential.note(APP_TOKEN)
+    confidential.add(APP_TOKEN)
     with github(APP_TOKEN) as hub:
         app = secret("app", **hub.secret(), **{"ca.crt": authority.cert_file.read_text()})
         source_cluster.sync_from(git(repository, **secret_ref("app")), commit, app)
@@ -461,7 +461,7 @@ def ecr(on, authority):
     running.stop()
 
 
-def associations(on: Stage) -> list[dict]:
+def associations(on: Environment) -> list[dict]:
     return on.account().eks.list_pod_identity_associations(clusterName="sources")["associations"]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import CLOSED, account, cluster, existing, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 
 EXTERNAL_ID = "6f1e2c0a-fleet"
@@ -21,7 +21,7 @@ CONFIGURATION = {"env": {"ENABLE_PREFIX_DELEGATION": "true"}}
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False) as started:
+    with environment(workload=False, git=False) as started:
         yield started
 
 

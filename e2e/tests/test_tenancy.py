@@ -15,7 +15,7 @@ from fleet import API
 from fleet.account import Account, fresh_account
 from fleet.manifests import account as aws_account
 from fleet.manifests import cluster, flux, key_of, namespace, node_group, secret
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.controller import Controller
 from keelson_harness.kubeapi import ApiError, KubeApi, conditions
@@ -33,7 +33,7 @@ SESSION_SECONDS = 8
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
         yield started
 
 
@@ -58,7 +58,7 @@ def reach(on: Stage, target: Account, name: str, *namespaces: str, **spec: objec
 
 
 @pytest.fixture(scope="module")
-def tenants(on: Stage) -> Tenants:
+def tenants(on: Environment) -> Tenants:
     search, vault, closed = (on.account(fresh_account()) for _ in range(3))
     on.apply(namespace(TENANT), namespace(VICTIM))
     on.apply(

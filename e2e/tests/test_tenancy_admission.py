@@ -12,7 +12,7 @@ import kustomize
 from fleet import API
 from keelson_harness.cloud import LocalCloud
 from keelson_harness.kubeapi import ApiError, KubeApi
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 POLICY = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 NUMBER = "123456789012"

@@ -13,7 +13,7 @@ import pytest
 
 from fleet.account import CLUSTER, Account, fresh_account
 from fleet.manifests import CLOSED, account, cluster, existing, namespace, node_group
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.kubeapi import conditions
 
@@ -60,7 +60,7 @@ class Tenant:
         return owned | {*self.subnets, self.vpc, self.role}
 
 
-def pair(on: Stage, number: int) -> tuple[Tenant, Tenant]:
+def pair(on: Environment, number: int) -> tuple[Tenant, Tenant]:
     shared = on.account(fresh_account())
     operator_role = shared.role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess")
     created = []
@@ -125,7 +125,7 @@ def pairs(on) -> list[tuple[Tenant, Tenant]]:
     return created
 
 
-def denied(on: Stage, item: dict) -> bool:
+def denied(on: Environment, item: dict) -> bool:
     stalled = conditions(on.api.get(item["apiVersion"], item["kind"], item["metadata"]["name"], item["metadata"]["namespace"]))
     return stalled.get("Stalled", {}).get("reason") == "AccessDenied"
 

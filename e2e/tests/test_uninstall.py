@@ -9,7 +9,7 @@ import pytest
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, key_of, namespace, node_group
 from fleet.shop import LOOK_NOW, RELEASE
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -20,7 +20,7 @@ TEAM, OTHER, GUARDED = "team-search", "team-vault", "team-guarded"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.3, 0.2, 0.5, 0.2, 0.1, 0.1)) as started:
         yield started
 
 

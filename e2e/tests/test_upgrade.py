@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from fleet.stage import Stage, stage, until
-from fleet.upgrading import ADDONS, BEFORE_THE_EDIT, GOAL, STEPS, Eye, Shop, arrive
+from fleet.environment import Environment, environment, until
+from fleet.upgrading import ADDONS, BEFORE_THE_EDIT, GOAL, STEPS, StateSampler, Shop, arrive
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -22,7 +22,7 @@ QUIET_SECONDS = 3
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(git=False, flux=False, durations=Durations(1, 1.5, 1, 1.5, 0.3, 0.5)) as started:
+    with environment(git=False, flux=False, durations=Durations(1, 1.5, 1, 1.5, 0.3, 0.5)) as started:
         yield started
 
 
@@ -44,13 +44,13 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def run(on: Stage) -> Run:
+def run(on: Environment) -> Run:
     shop = Shop(on)
     on.start("--drift-interval=5s", account=shop.account.id)
     shop.make()
     assert shop.versions() == {"cluster": "1.31", "follower": "1.31", "fixed": "1.31"}
     began = on.mark()
-    with Eye(shop) as eye:
+    with StateSampler(shop) as sampler:
         shop.upgrade()
         until(shop.blocked_by_the_fixed_group, 90, "the block")
         until(lambda: shop.versions()["follower"] == "1.34", 20, "the upgrade of the group without its own version")
@@ -146,7 +146,7 @@ def test_history_lists_past_steps_with_durations(run):
 def test_upgrading_condition_shows_step_k_of_n_and_ready_shows_reason(run):
     upgrading = [c for c in run.eye.conditions("Upgrading") if c["status"] == "True"]
     assert any(" of " in c["message"] for c in upgrading), [c["message"] for c in upgrading]
-    reasons = {c["reason"] for c in run.eye.conditions("Ready") if c["status"] == "False"}
+    reasons = {c["reason"] for c in run.sampler.conditions("Ready") if c["status"] == "False"}
     assert reasons >= {"Upgrading", "UpgradeBlocked"}
     assert reasons <= {"Upgrading", "UpgradeBlocked", "Updating"}, reasons
 

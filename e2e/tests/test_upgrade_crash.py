@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 
 from fleet.killing import killed_at
-from fleet.stage import Stage, stage, until
-from fleet.upgrading import STEPS, Eye, Shop, arrive
+from fleet.environment import Environment, environment, until
+from fleet.upgrading import STEPS, StateSampler, Shop, arrive
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -23,7 +23,7 @@ LONG_SECONDS = 5
 def on():
     """Without a workload cluster, as all clusters would share it and see each other's nodes."""
     durations = Durations(1, UPDATE_SECONDS, 0.5, 0.8, 0.2, 0.5)
-    with stage(workload=False, git=False, durations=durations) as started:
+    with environment(workload=False, git=False, durations=durations) as started:
         yield started
 
 
@@ -39,7 +39,7 @@ def test_upgrade_completes_without_duplicate_updates_when_killed_after_every_wri
     with on.operator(account=shop.account.id):
         shop.make()
     mark = on.mark()
-    with Eye(shop) as eye:
+    with StateSampler(shop) as sampler:
         shop.upgrade()
         run = killed_at(on, shop.account.id, shop.go_on, timeout=240)
     with capsys.disabled():
@@ -84,7 +84,7 @@ def is_reported(shop: Shop, update: str) -> bool:
 class Upgrade:
     """A cluster that is upgraded, and the position of its edit in the call log."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.shop = Shop(on, by_role=True)
         self.mark = 0

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster, key_of
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from fleet.upgrading import SMALL, reach
 from gates import GateScenario
 from gates.scenes import ENDING_SUPPORT, FAR_MONTH, INSIGHT, SCENES, UPDATE_FAILURE

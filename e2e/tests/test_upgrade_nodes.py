@@ -16,7 +16,7 @@ LABELS = {"app": "payments"}
 @pytest.fixture(scope="module")
 def on():
     durations = Durations(1, 1, 1, NODEGROUP_SECONDS, 0.3, 0.5)
-    with stage(git=False, flux=False, durations=durations) as started:
+    with environment(git=False, flux=False, durations=durations) as started:
         yield started
 
 
@@ -33,7 +33,7 @@ def scenario(on: Stage) -> GateScenario:
     return created
 
 
-def nodes(on: Stage) -> list[str]:
+def nodes(on: Environment) -> list[str]:
     found = on.cloud.workload.api.list("v1", "Node")
     return [n["metadata"]["name"] for n in found if "eks.amazonaws.com/nodegroup" in n["metadata"]["labels"]]
 

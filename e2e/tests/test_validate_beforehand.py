@@ -13,9 +13,9 @@ import yaml
 from bad_input import Mistake
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, key_of, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
-from keelson_harness.places import keelson_binary
+from keelson_harness.paths import keelson_binary
 from keelson_harness.kubeapi import conditions
 
 PODS = {"Service": "pods.eks.amazonaws.com"}
@@ -27,7 +27,7 @@ READS = {"DescribeInstanceTypes", "DescribeInstanceTypeOfferings", "GetRole", "G
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=SLOW) as started:
+    with environment(workload=False, git=False, durations=SLOW) as started:
         yield started
 
 
@@ -145,7 +145,7 @@ def test_node_group_is_validated_while_its_cluster_is_being_created(on, aws_setu
     for mistake in mistakes:
         assert_invalid(on, mistake)
     on.await_condition(good, status="False", reason="WaitingForCluster", timeout=10)
-    assert on.condition(shop)["reason"] == "Creating", on.story(shop)
+    assert on.condition(shop)["reason"] == "Creating", on.describe(shop)
     on.delete(*(mistake.item for mistake in mistakes))
     # Nor did the node role get the missing policy of one of them.
     on.ready(shop, good)

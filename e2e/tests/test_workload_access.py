@@ -12,9 +12,9 @@ import time
 import pytest
 import yaml
 
-from fleet.doors import Door, Tunnel
+from fleet.proxies import TlsProxy, ConnectProxy
 from fleet.manifests import cluster, flux
-from fleet.stage import stage, until
+from fleet.environment import environment, until
 
 # Only the proxy resolves this name.
 INTERNAL_HOST = "api.inside.acme.example"
@@ -23,13 +23,13 @@ USER, PASSWORD = "egress", "tunnel-password-77aa"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def door(on):
-    opened = Door(on.cloud.workload, on.cloud.directory)
+    opened = TlsProxy(on.cloud.workload, on.cloud.directory)
     yield opened
     opened.close()
 
@@ -102,7 +102,7 @@ def test_rotated_certificate_authority_is_used_without_a_restart(on, door, reach
 def test_changed_endpoint_is_used_without_a_restart(on, door, reached, repository):
     (operator,) = on.cloud.controllers
     pid = operator.pid
-    other = Door(on.cloud.workload, on.cloud.directory)
+    other = TlsProxy(on.cloud.workload, on.cloud.directory)
     try:
         door.close()
         point_eks_to(on, other)

@@ -1,1 +1,1 @@
-"""A local AWS for Keelson's tests: moto, with the EKS and EC2 behaviour it lacks."""
+"""A local AWS for Keelson's tests: moto plus the EKS and EC2 behaviour that it lacks."""

@@ -1,9 +1,9 @@
-"""`python -m keelson_aws`. The environment is set before moto is imported: it reads it then."""
+"""`python -m keelson_aws`. Sets the environment before importing moto, which reads it on import."""
 
 import os
 
 os.environ.setdefault("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
-# moto looks at the credentials it is itself run with; the caller's are not its business.
+# moto also reads the credentials of its own process, which must not affect callers.
 for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "MOTO_ACCOUNT_ID"):
     os.environ.pop(name, None)
 

@@ -1,8 +1,8 @@
-"""Who calls: accounts, their static keys, and the sessions STS gave out.
+"""Callers: accounts, their static keys, and the sessions that STS issued.
 
-An access key id of twelve digits is the account's id. Any other static key belongs to the default account, unless IAM's
-CreateAccessKey made it. Secrets of static keys are not checked, as nobody set them; where a key's calls are signed with one
-of the secrets people use locally, that is remembered, so that tokens made with it can be checked.
+A 12-digit access key id is the account id. Any other static key belongs to the default account, unless IAM's
+CreateAccessKey created it. Secrets of static keys are not verified, because none is configured. If a call is signed with one
+of the usual local secrets, that secret is stored for the key, so that tokens signed with it can be verified.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .signature import signed_with
 DEFAULT_ACCOUNT = "123456789012"
 ACCOUNT_KEY = re.compile(r"\d{12}")
 COMMON_SECRETS = ("test", "keelson", "secret", "testing", "local", "keelson-harness-secret-key-5c1f")
-# How many calls of a key are looked at before its secret counts as unknown.
-LOOKS = 10
+# After this many calls of a key that match no common secret, its secret counts as unknown.
+MAX_SIGNATURE_CHECKS = 10
 UPPER = string.ascii_uppercase + "234567"
 
 
@@ -50,7 +50,7 @@ class Caller:
     account: str
     arn: str
     user_id: str
-    # The IAM principal behind it: for a session its role.
+    # The IAM principal: for a session, its role.
     principal_arn: str
     session: Session | None = None
 
@@ -59,20 +59,20 @@ class Accounts:
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
         self.secrets: dict[str, str] = {}
-        self._looks: dict[str, int] = {}
-        # Sessions' keys and tokens, and EKS tokens that were shown: a search for what must not be told asks. Outlives a reset.
+        self._signature_checks: dict[str, int] = {}
+        # Secret keys and tokens of sessions, and received EKS tokens, for the tests that search output for secrets. Kept on reset.
         self.confidential: set[str] = set()
 
     def reset(self) -> None:
         self.sessions.clear()
         self.secrets.clear()
-        self._looks.clear()
+        self._signature_checks.clear()
 
-    def learn(self, access_key: str, request: Request) -> None:
-        """Find out the secret of a static key from a call signed with it."""
-        if access_key in self.secrets or access_key in self.sessions or self._looks.get(access_key, 0) >= LOOKS:
+    def learn_secret(self, access_key: str, request: Request) -> None:
+        """Determines the secret of a static key from a call signed with it."""
+        if access_key in self.secrets or access_key in self.sessions or self._signature_checks.get(access_key, 0) >= MAX_SIGNATURE_CHECKS:
             return
-        self._looks[access_key] = self._looks.get(access_key, 0) + 1
+        self._signature_checks[access_key] = self._signature_checks.get(access_key, 0) + 1
         for secret in COMMON_SECRETS:
             if signed_with(request, secret):
                 self.secrets[access_key] = secret
@@ -98,7 +98,7 @@ class Accounts:
         return session
 
     def caller(self, access_key: str, token: str | None = None, service: str = "sts") -> Caller:
-        """Who holds this key. Raises what AWS answers for keys that are unknown or no longer valid."""
+        """The caller with this key. Raises AWS's error for an unknown or expired key."""
         session = self.sessions.get(access_key)
         if session is not None:
             if token is not None and token != session.token:
@@ -121,7 +121,7 @@ class Accounts:
 
 
 def administrator(account: str) -> Caller:
-    """The user behind an account's static key. It stands in no IAM list, as it is there before anything is made."""
+    """The user of an account's static key. IAM does not list it, so that a new account is empty."""
     arn = f"arn:aws:iam::{account}:user/administrator"
     return Caller(account, arn, "AIDA" + account.ljust(17, "A"), arn)
 

@@ -1,5 +1,5 @@
-"""What IAM would check of a write: actions, resources, and the condition keys that the emulator knows. Nothing is decided here: the call
-log keeps it, and tests hold it against policies. Read before the call is applied, so that resources are as IAM sees them.
+"""The IAM authorization checks of a write: actions, resources, and the condition keys that the emulator knows. It decides nothing: the
+call log records the checks, and tests evaluate policies on them. Computed before the call is applied, as IAM does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .call import Call
 from .eks.service import Eks
 from .eks.state import Cluster, Part
 
-# How an SDK application names itself.
+# The application id in the SDK's user agent.
 APPLICATION = "app/keelson"
 CREATES = {
     "AllocateAddress": "elastic-ip",
@@ -28,13 +28,13 @@ KINDS = {
     "eipalloc": "elastic-ip", "eni": "network-interface", "igw": "internet-gateway", "nat": "natgateway", "rtb": "route-table",
     "sg": "security-group", "subnet": "subnet", "vpc": "vpc", "vpce": "vpc-endpoint",
 }
-# Parameters that name what EC2 checks; a gateway in a route, or a group in a rule, is not checked.
+# Parameters with resources that EC2 checks. It does not check a gateway in a route or a group in a rule.
 EC2_IDS = re.compile(
     r"(?:Add)?(?:VpcId|SubnetId|RouteTableId|InternetGatewayId|GroupId|SecurityGroupId|AllocationId|NatGatewayId|NetworkInterfaceId"
     r"|VpcEndpointId|ResourceId)(?:\.\d+)?"
 )
 EC2_TAG = re.compile(r"(?:TagSpecification\.\d+\.)?Tag\.\d+\.Key")
-# Of a call of EKS: the parameter that names the part, the parts of a cluster, and where a part has its ARN.
+# For EKS calls: the parameter with the part's name, the cluster attribute with such parts, the part's ARN key, the ARN's resource type.
 PARTS = (
     ("nodegroupName", "nodegroups", "nodegroupArn", "nodegroup"),
     ("addonName", "addons", "addonArn", "addon"),
@@ -42,7 +42,7 @@ PARTS = (
     ("principalArn", "access_entries", "accessEntryArn", "access-entry"),
     ("associationId", "pod_identities", "associationArn", "podidentityassociation"),
 )
-PASSED = {
+PASSED_ROLES = {
     "CreateCluster": ("roleArn", "eks.amazonaws.com"),
     "CreateNodegroup": ("nodeRole", "ec2.amazonaws.com"),
     "CreateFargateProfile": ("podExecutionRoleArn", "eks-fargate-pods.amazonaws.com"),
@@ -57,7 +57,7 @@ def is_by_keelson(call: Call) -> bool:
 
 
 def checks_of(call: Call, eks: Eks) -> list[Check]:
-    """Each as action, resource, context, requestTags and resourceTags; of services that are not known here none."""
+    """Checks as action, resource, context, requestTags and resourceTags; none for other services."""
     if call.service == "ec2":
         return ec2_checks(call)
     if call.service == "iam":
@@ -98,11 +98,11 @@ def iam_checks(call: Call) -> list[Check]:
         for name, value in params.items()
         if re.fullmatch(r"Tags\.member\.\d+\.Key", name)
     }
-    at = f"arn:aws:iam::{call.account}"
+    prefix = f"arn:aws:iam::{call.account}"
     if "InstanceProfileName" in params:
-        return [check(action, f"{at}:instance-profile/{params['InstanceProfileName']}", {}, {})]
+        return [check(action, f"{prefix}:instance-profile/{params['InstanceProfileName']}", {}, {})]
     if call.action == "CreateRole":
-        arn = f"{at}:role{params.get('Path', '/')}{params['RoleName']}"
+        arn = f"{prefix}:role{params.get('Path', '/')}{params['RoleName']}"
         boundary = params.get("PermissionsBoundary")
         context = {"iam:PermissionsBoundary": boundary} if boundary else {}
         return [{**check(action, arn, request, {}), "context": context}, check("iam:TagRole", arn, request, {})]
@@ -112,16 +112,16 @@ def iam_checks(call: Call) -> list[Check]:
         context = {"iam:PolicyARN": params["PolicyArn"]} if "PolicyArn" in params else {}
         if "PermissionsBoundary" in params:
             context["iam:PermissionsBoundary"] = params["PermissionsBoundary"]
-        return [{**check(action, role.arn, request, plain(role.tags)), "context": context}] if role else []
+        return [{**check(action, role.arn, request, plain_tags(role.tags)), "context": context}] if role else []
     if call.action == "CreateOpenIDConnectProvider":
-        arn = f"{at}:oidc-provider/{params['Url'].partition('://')[2]}"
+        arn = f"{prefix}:oidc-provider/{params['Url'].partition('://')[2]}"
         return [check(action, arn, request, {}), check("iam:TagOpenIDConnectProvider", arn, request, {})]
     provider = cloud.iam(call.account).open_id_providers.get(params.get("OpenIDConnectProviderArn", ""))
-    return [check(action, provider.arn, request, plain(provider.tags))] if provider else []
+    return [check(action, provider.arn, request, plain_tags(provider.tags))] if provider else []
 
 
-def plain(tags: Any) -> dict[str, str]:
-    """Tags as IAM's backends hold them: a list, or one by key."""
+def plain_tags(tags: Any) -> dict[str, str]:
+    """Tags of a moto IAM object, a list or a dict, as a plain dict."""
     return {tag["Key"]: tag["Value"] for tag in (tags.values() if isinstance(tags, dict) else tags or [])}
 
 
@@ -132,7 +132,7 @@ def eks_checks(call: Call, eks: Eks) -> list[Check]:
     if "resourceArn" in params:
         return [check(action, params["resourceArn"], request, tags_of(region.clusters, params["resourceArn"]))]
     name = params.get("name") or params.get("clusterName") or ""
-    found = [check("iam:PassRole", arn, {}, {}) | {"context": {"iam:PassedToService": service}} for arn, service in passed(call)]
+    found = [check("iam:PassRole", arn, {}, {}) | {"context": {"iam:PassedToService": service}} for arn, service in passed_roles(call)]
     if call.action == "CreateCluster":
         arn = region.arn(f"cluster/{name}")
         return [*found, check(action, "*", request, {}), check("eks:TagResource", arn, request, {})]
@@ -147,14 +147,14 @@ def eks_checks(call: Call, eks: Eks) -> list[Check]:
     return [*found, check(action, cluster.body["arn"], request, dict(cluster.body.get("tags") or {}))]
 
 
-def passed(call: Call) -> list[tuple[str, str]]:
-    parameter, service = PASSED.get(call.action, ("", ""))
+def passed_roles(call: Call) -> list[tuple[str, str]]:
+    parameter, service = PASSED_ROLES.get(call.action, ("", ""))
     arn = call.params.get(parameter)
     return [(arn, service)] if arn else []
 
 
 def part_of(cluster: Cluster, params: dict[str, Any]) -> tuple[str, dict[str, str]] | None:
-    """ARN and tags of the part that a call names, where it is there."""
+    """ARN and tags of the part that a call names, if it exists."""
     for key, attribute, arn, _ in PARTS:
         parts: dict[str, Part] = getattr(cluster, attribute)
         if part := parts.get(params.get(key, "")):

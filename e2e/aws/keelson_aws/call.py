@@ -1,4 +1,4 @@
-"""One AWS call, read from its HTTP request: who calls which action of which service on what. No state is touched."""
+"""An AWS call, parsed from its HTTP request: caller, service, action, parameters, resource. Pure."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ READ_ONLY = re.compile(
     r"(Describe|List|Get|Receive|Lookup|Simulate|Search|Check|Decode|Head|BatchGet|Query|Scan|AssumeRole|GenerateCredentialReport)"
 )
 CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_request")
-# What names the thing a call is about, in the order in which it is looked for in the parameters.
+# Parameters that identify the resource of a call, in order of precedence.
 RESOURCE_PARAMETERS = (
     "NatGatewayId", "SubnetId", "RouteTableId", "InternetGatewayId", "GroupId", "AllocationId", "AssociationId",
     "NetworkInterfaceId", "VpcEndpointId", "LaunchTemplateId", "LaunchTemplateName", "InstanceId", "VpcId", "VpcEndpointId.1",
     "ResourceId.1", "RoleName", "InstanceProfileName", "PolicyArn", "OpenIDConnectProviderArn", "RoleArn", "UserName",
     "AutoScalingGroupName", "GroupName", "Url",
 )
-# What else it may name: ids of EC2, and ARNs.
+# EC2 ids and ARNs anywhere in the request.
 NAME = re.compile(r"\b(?:(?:vpc|subnet|sg|rtb|igw|nat|eipalloc|vpce|lt|eni)-[0-9a-f]{8,17}\b|arn:aws[a-z-]*:(?:iam|kms|eks):[\w:/+=,.@-]+)")
 QUERY_SERVICES = {"ec2", "iam", "sts", "autoscaling", "elasticloadbalancing", "cloudformation", "sns", "sqs"}
 
@@ -37,9 +37,9 @@ class Call:
     account: str = ""
     caller_arn: str = ""
     resource: str = ""
-    # Set by a fault: how the thing that is made shall turn out (see faults.py).
+    # Set by a fault: how the operation ends (see faults.py).
     outcome: dict[str, Any] = field(default_factory=dict)
-    # Of a write by Keelson: what IAM would check (see authorization.py).
+    # For writes by Keelson: the IAM authorization checks (see authorization.py).
     checks: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -48,13 +48,13 @@ class Call:
 
     @property
     def names(self) -> list[str]:
-        """Every id of EC2's and every ARN in the request, whatever the parameter: `resource` is one of many."""
+        """All EC2 ids and ARNs in the request, of any parameter; `resource` is only one of them."""
         text = unquote(f"{self.request.target} {self.request.body.decode('utf-8', 'replace')}")
         return sorted(set(NAME.findall(text)))
 
 
 def read_call(request: Request) -> Call | None:
-    """The call in a request; None when it is not signed and no service can be told from it."""
+    """The call in a request; None if it is unsigned and its service cannot be determined."""
     found = CREDENTIAL.search(request.headers.get("authorization", ""))
     if found is None and "X-Amz-Credential" in request.query:
         found = CREDENTIAL.search("Credential=" + unquote(dict(parse_qsl(request.query)).get("X-Amz-Credential", "")))

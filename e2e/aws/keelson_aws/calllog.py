@@ -1,4 +1,4 @@
-"""The call log: every AWS call as one line of JSON, in a file when CALL_LOG names one and in memory always."""
+"""The call log: every AWS call as a line of JSON, in memory and, if CALL_LOG is set, in a file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, TextIO
 
 from .call import Call
 
-KEPT_IN_MEMORY = 200_000
-# What was asked for, of EKS's writes: an order of updates says little without it.
-ASKED = ("version", "addonVersion", "releaseVersion", "force", "clientRequestToken")
+MAX_ENTRIES = 200_000
+# Request parameters of EKS writes that the log includes, e.g. to check the order of updates.
+LOGGED_PARAMETERS = ("version", "addonVersion", "releaseVersion", "force", "clientRequestToken")
 
 
 class CallLog:
     def __init__(self, path: str = "") -> None:
         self._path = ""
         self._file: TextIO | None = None
-        self._entries: deque[dict[str, Any]] = deque(maxlen=KEPT_IN_MEMORY)
+        self._entries: deque[dict[str, Any]] = deque(maxlen=MAX_ENTRIES)
         self._number = 0
         self.open(path)
 
@@ -29,7 +29,7 @@ class CallLog:
         if self._file:
             self._file.close()
         self._path = path
-        # Line-buffered: a reader, or a killed emulator, loses nothing.
+        # Line-buffered: no entry is lost when the emulator is killed.
         self._file = open(path, "a", buffering=1) if path else None
 
     def write(self, call: Call, status: int, error: str, fault: str) -> None:
@@ -46,9 +46,9 @@ class CallLog:
             "error": error,
             "write": call.write,
         }
-        asked = {name: call.params[name] for name in ASKED if name in call.params} if call.service == "eks" and call.write else {}
-        if asked:
-            entry["asked"] = asked
+        parameters = {name: call.params[name] for name in LOGGED_PARAMETERS if name in call.params} if call.service == "eks" and call.write else {}
+        if parameters:
+            entry["asked"] = parameters
         if names := call.names:
             entry["names"] = names
         if ":assumed-role/" in call.caller_arn:
@@ -63,15 +63,15 @@ class CallLog:
 
     @property
     def last(self) -> int:
-        """The number of the newest call."""
+        """The number of the latest call."""
         return self._number
 
     def since(self, number: int) -> list[dict[str, Any]]:
-        """Every call with a higher number, oldest first."""
-        # Counted from the end, so that a reader who looks often pays for what is new only.
+        """Every call with a number above this one, oldest first."""
+        # Iterates from the end, so that frequent polling only reads new entries.
         new = min(self._number - number, len(self._entries))
         return list(islice(reversed(self._entries), new))[::-1] if new > 0 else []
 
     def clear(self) -> None:
-        """Forget what is in memory; numbers go on, so that a reader's `since` stays true."""
+        """Clears the entries in memory. Numbering continues, so that a reader's `since` stays valid."""
         self._entries.clear()

@@ -1,6 +1,6 @@
-"""What EKS offers in an account: the versions of `versions.py`, and what a test has published since. No I/O.
+"""The versions and releases that EKS offers in an account: those of `versions.py`, and those that a test has published. No I/O.
 
-One catalogue for the process, as moto's EC2 and SSM reach it from places that nothing is handed to.
+One global catalogue, because moto's EC2 and SSM code has no way to pass it in.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from .versions import ADDONS, MINORS, Addon, AddonVersion, Minor, minor_number
 RELEASE = re.compile(r"(\d+\.\d+)\.\d+-\d{8}")
 SUPPORT_DATES = {"endOfStandardSupportDate": "standard_ends", "endOfExtendedSupportDate": "extended_ends"}
 STATES = {"STANDARD_SUPPORT": False, "EXTENDED_SUPPORT": True}
-EVERYWHERE = ""
+ALL_ACCOUNTS = ""
 
 
 class CatalogError(ValueError):
-    """What is to be published cannot be understood."""
+    """The posted release is invalid."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Newer than all that `versions.py` has; `account` EVERYWHERE for all of them."""
+    """A published entry, newer than those of `versions.py`; `account` is ALL_ACCOUNTS or one account."""
 
     account: str
-    # Of AMI releases and support dates; an add-on's minors stand in its version.
+    # For AMI releases and support dates; an add-on version has its own minors.
     minor: str = ""
     release: str = ""
-    # SSM names it, and EKS does not take it yet.
+    # SSM lists it, but EKS rejects it.
     refused: bool = False
     addon: str = ""
     addon_version: AddonVersion | None = None
@@ -49,43 +49,43 @@ class Catalog:
         entry = read_addon(posted) if "addon" in posted else read_release(posted) if "amiRelease" in posted else read_support(posted)
         self._published.insert(0, entry)
 
-    def _of(self, account: str) -> list[Published]:
+    def _visible_in(self, account: str) -> list[Published]:
         """Newest first."""
-        return [entry for entry in self._published if entry.account in (EVERYWHERE, account)]
+        return [entry for entry in self._published if entry.account in (ALL_ACCOUNTS, account)]
 
     def minor(self, account: str, version: str) -> Minor:
         found = MINORS[version]
-        for entry in reversed(self._of(account)):
+        for entry in reversed(self._visible_in(account)):
             if entry.support and entry.minor == version:
                 found = replace(found, **dict(entry.support))
         return found
 
     def releases(self, account: str, version: str) -> list[str]:
-        """AMI releases of a minor that EKS takes, newest first, in the form of Amazon Linux: 1.34.4-20261106."""
+        """AMI releases of a minor that EKS accepts, newest first, in the format of Amazon Linux: 1.34.4-20261106."""
         refused = self._refused(account, version)
         return [release for release in self.announced(account, version) if release not in refused]
 
     def announced(self, account: str, version: str) -> list[str]:
-        """The same as SSM names them, which may be some time before EKS takes them (awslabs/amazon-eks-ami#559)."""
+        """AMI releases that SSM lists, possibly before EKS accepts them (awslabs/amazon-eks-ami#559)."""
         minor = MINORS[version]
         built_in = [f"{minor.patch}-{date}" for date in (minor.ami_date, *minor.older_ami_dates)]
-        published = [entry.release for entry in self._of(account) if entry.release and entry.minor == version]
+        published = [entry.release for entry in self._visible_in(account) if entry.release and entry.minor == version]
         return list(dict.fromkeys(published + built_in))
 
     def _refused(self, account: str, version: str) -> set[str]:
-        """What was published last of a release counts: what was refused can be taken later."""
-        said: dict[str, bool] = {}
-        for entry in self._of(account):
+        """The latest entry of a release counts: a refused release can be published again as accepted."""
+        latest: dict[str, bool] = {}
+        for entry in self._visible_in(account):
             if entry.release and entry.minor == version:
-                said.setdefault(entry.release, entry.refused)
-        return {release for release, refused in said.items() if refused}
+                latest.setdefault(entry.release, entry.refused)
+        return {release for release, refused in latest.items() if refused}
 
     def all_releases(self, version: str) -> list[str]:
-        """Those of every account: an image is found by whoever knows its id."""
-        return list(dict.fromkeys(r for entry in [EVERYWHERE, *{e.account for e in self._published}] for r in self.announced(entry, version)))
+        """Releases of all accounts: anyone with its id can describe an image."""
+        return list(dict.fromkeys(r for entry in [ALL_ACCOUNTS, *{e.account for e in self._published}] for r in self.announced(entry, version)))
 
     def all_versions(self, account: str, addon: Addon) -> list[AddonVersion]:
-        newer = [entry.addon_version for entry in self._of(account) if entry.addon_version and entry.addon == addon.name]
+        newer = [entry.addon_version for entry in self._visible_in(account) if entry.addon_version and entry.addon == addon.name]
         return [*newer, *addon.versions]
 
     def addon_versions(self, account: str, addon: Addon, version: str) -> list[AddonVersion]:
@@ -100,7 +100,7 @@ class Catalog:
 def known_minor(posted: dict[str, Any]) -> str:
     version = str(posted.get("version"))
     if version not in MINORS:
-        raise CatalogError(f"there is no version {version}; there are {', '.join(MINORS)}")
+        raise CatalogError(f"unknown version {version}; known: {', '.join(MINORS)}")
     return version
 
 
@@ -108,8 +108,8 @@ def read_release(posted: dict[str, Any]) -> Published:
     version, release = known_minor(posted), str(posted["amiRelease"])
     found = RELEASE.fullmatch(release)
     if not found or found[1] != version:
-        raise CatalogError(f"{release} is no release of {version}: one looks like {MINORS[version].patch}-20270101")
-    return Published(posted.get("account", EVERYWHERE), version, release=release, refused=bool(posted.get("refused")))
+        raise CatalogError(f"{release} is not a release of {version}; format: {MINORS[version].patch}-20270101")
+    return Published(posted.get("account", ALL_ACCOUNTS), version, release=release, refused=bool(posted.get("refused")))
 
 
 def read_support(posted: dict[str, Any]) -> Published:
@@ -121,17 +121,17 @@ def read_support(posted: dict[str, Any]) -> Published:
     if "versionStatus" in posted:
         support.append(("extended", STATES[posted["versionStatus"]]))
     if not support:
-        raise CatalogError("nothing is published: there is neither addon, amiRelease nor a support date")
-    return Published(posted.get("account", EVERYWHERE), version, support=tuple(support))
+        raise CatalogError("nothing to publish: addon, amiRelease or a support date is required")
+    return Published(posted.get("account", ALL_ACCOUNTS), version, support=tuple(support))
 
 
 def read_addon(posted: dict[str, Any]) -> Published:
     if posted["addon"] not in ADDONS:
-        raise CatalogError(f"there is no add-on {posted['addon']}")
+        raise CatalogError(f"unknown add-on {posted['addon']}")
     minors = [minor_number(version) for version in posted["kubernetesVersions"]]
     default_for = tuple(minors) if posted.get("default") else ()
     version = AddonVersion(str(posted["addonVersion"]), min(minors), max(minors), default_for)
-    return Published(posted.get("account", EVERYWHERE), addon=posted["addon"], addon_version=version)
+    return Published(posted.get("account", ALL_ACCOUNTS), addon=posted["addon"], addon_version=version)
 
 
 CATALOG = Catalog()

@@ -1,4 +1,4 @@
-"""What EKS sees of the rest of the account: its subnets, security groups and roles, as moto holds them."""
+"""Access to the account's EC2 and IAM state in moto, for EKS: subnets, security groups, roles."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def account_of(arn: str) -> str:
 
 
 def find_role(arn: str) -> Any | None:
-    """The IAM role of an ARN, in whichever account it is; None when there is none."""
+    """The IAM role of an ARN, of any account; None if it does not exist."""
     account = account_of(arn)
     if not arn.startswith("arn:aws:iam::") or ":role/" not in arn or account not in iam_backends:
         return None

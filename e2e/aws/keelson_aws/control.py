@@ -1,4 +1,4 @@
-"""The emulator's own interface under /_keelson/: health, calls, inventory, faults, rates, settings, insights, releases, nodes,
+"""The emulator's control API under /_keelson/: health, calls, inventory, faults, rates, settings, insights, releases, nodes,
 clusters, api-servers, confidential, saved, reset."""
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Control:
         handler = self.verbs.get((request.method, verb))
         if handler is None:
             known = ", ".join(sorted(f"{method} {name}" for method, name in self.verbs))
-            return Reply.json(404, {"message": f"no {request.method} {verb}; there are {known}"})
+            return Reply.json(404, {"message": f"unknown: {request.method} {verb}; known: {known}"})
         try:
             body = json.loads(request.body) if request.body else None
             return Reply.json(200, handler(dict(parse_qsl(request.query)), body))
@@ -63,14 +63,14 @@ class Control:
         return {"status": "ok"}
 
     def calls(self, query: dict[str, str], body: Any) -> Any:
-        """Those with a higher number than `since`, of one account when it is named; and the newest's number."""
+        """Calls with a number above `since`, optionally of one account; and the number of the latest call."""
         log = self.emulator.call_log
         calls = log.since(int(query.get("since", "0")))
         return {"calls": [c for c in calls if query.get("account") in (None, c["account"])], "last": log.last}
 
     def reset(self, query: dict[str, str], body: Any) -> Any:
         if "account" in query:
-            self.emulator.eks.forget(query["account"])
+            self.emulator.eks.reset_account(query["account"])
         else:
             self.emulator.reset()
         return {"status": "ok"}
@@ -83,7 +83,7 @@ class Control:
 
     def add_faults(self, query: dict[str, str], body: Any) -> Any:
         rules = [self.emulator.faults.add(posted) for posted in (body if isinstance(body, list) else [body])]
-        self.emulator.keep_history()
+        self.emulator.record_history()
         return {"faults": [rule.as_dict() for rule in rules]}
 
     def remove_faults(self, query: dict[str, str], body: Any) -> Any:
@@ -106,19 +106,19 @@ class Control:
         return self.emulator.settings.as_dict()
 
     def post_insights(self, query: dict[str, str], body: Any) -> Any:
-        """{"account", "region", "cluster", "insights": [...]}: what ListInsights shall say of a cluster."""
+        """{"account", "region", "cluster", "insights": [...]}: sets insights that ListInsights returns for a cluster."""
         cluster = self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]]
         post_insights(cluster, self.emulator.timeline.now(), body["insights"])
         return {"status": "ok"}
 
     def publish(self, query: dict[str, str], body: Any) -> Any:
-        """What EKS offers from now on: AMI releases, add-on versions, support dates; see `catalog.py`."""
+        """Publishes AMI releases, add-on versions, support dates; see `catalog.py`."""
         for posted in body if isinstance(body, list) else [body]:
             CATALOG.publish(posted)
         return {"status": "ok"}
 
     def clusters(self, query: dict[str, str], body: Any) -> Any:
-        """Every cluster of every account, with its ARN and when it was created: a name can be taken again."""
+        """Every cluster of every account, with its creation time: a name can be reused."""
         return {
             "clusters": [
                 {
@@ -131,26 +131,26 @@ class Control:
         }
 
     def post_api_server(self, query: dict[str, str], body: Any) -> Any:
-        """{"account", "region", "cluster", "endpoint", "caFile", "kubeconfig"}: what serves one cluster's API."""
+        """{"account", "region", "cluster", "endpoint", "caFile", "kubeconfig"}: sets the API server of one cluster."""
         cluster = self.emulator.eks.region(body["account"], body["region"]).clusters[body["cluster"]]
         cluster.api_server = ApiServer(body["endpoint"], body["caFile"], body["kubeconfig"])
         return {"status": "ok"}
 
     def confidential(self, query: dict[str, str], body: Any) -> Any:
-        """What nobody but its holder may ever see: sessions' secret keys and tokens, EKS tokens."""
+        """Values that must not occur in any output: secret keys and tokens of sessions, EKS tokens."""
         return {"confidential": sorted(self.emulator.accounts.confidential)}
 
     def save(self, query: dict[str, str], body: Any) -> Any:
-        """All that is in the cloud, for another emulator to load."""
+        """The state of the whole cloud, for another emulator to load."""
         return {"saved": base64.b64encode(saved.save(self.emulator)).decode()}
 
     def load(self, query: dict[str, str], body: Any) -> Any:
-        """{"saved"}: in place of what is in the cloud. Only what was saved here is to be loaded: it is code as much as data."""
+        """{"saved"}: replaces the state of the cloud. Load only trusted data: it is a pickle, which can execute code."""
         saved.load(self.emulator, base64.b64decode(body["saved"]))
         return {"status": "ok"}
 
     def nodes(self, query: dict[str, str], body: Any) -> Any:
-        """The control planes' versions and their nodes', all of one instant."""
+        """Versions of control planes and nodes, as one consistent snapshot."""
         regions = self.emulator.eks.regions.values()
         clusters = [
             {

@@ -1,4 +1,4 @@
-"""AWS errors in the three forms they take on the wire. The text is AWS's own where it is known."""
+"""AWS errors in the three wire formats. The text is AWS's own where it is known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .http import Reply
 
 
 class AwsError(Exception):
-    """An answer of an AWS service that is an error: code, message, HTTP status and the members its shape has."""
+    """An AWS error response: code, message, HTTP status and the members of its shape."""
 
     def __init__(self, code: str, message: str, status: int = 400, **members: Any) -> None:
         super().__init__(f"{code}: {message}")
@@ -22,7 +22,7 @@ class AwsError(Exception):
 
 
 def error_reply(service: str, error: AwsError) -> Reply:
-    """The error as the given service's protocol writes it."""
+    """The error in the protocol of the service."""
     request_id = str(uuid.uuid4())
     if service == "ec2":
         body = (
@@ -39,7 +39,7 @@ def error_reply(service: str, error: AwsError) -> Reply:
         )
         return Reply(error.status, body.encode(), {"Content-Type": "text/xml", "x-amzn-RequestId": request_id})
     if service == "eks":
-        # rest-json: the code is in a header, and the body has exactly the members of the error's shape.
+        # rest-json: the code is in a header; the body has exactly the members of the error's shape.
         return Reply.json(
             error.status, {**error.members, "message": error.message}, **{"x-amzn-ErrorType": error.code, "x-amzn-RequestId": request_id}
         )

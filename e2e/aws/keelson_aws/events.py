@@ -1,7 +1,7 @@
-"""What CloudTrail tells EventBridge of each write, and an EventBridge rule would put into a queue. Pure.
+"""The CloudTrail event of each write, as an EventBridge rule delivers it to a queue. Pure.
 
-The shapes are CloudTrail's: EKS's parameters as they were sent; EC2's in camel case with lists as sets of items, its younger
-actions wrapped in the name of their request; IAM's in camel case.
+The formats are CloudTrail's: EKS parameters as sent; EC2 parameters in camel case with lists as sets of items, those of newer
+actions wrapped in the name of the request; IAM parameters in camel case.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from .call import Call
 from .http import Reply
 
 SOURCES = ("ec2", "eks", "iam")
-# Where the events of a service without regions come to.
+# The region of events of global services.
 GLOBAL_REGION = "us-east-1"
-# EC2's actions that CloudTrail wraps, and leaves in AWS's own case.
+# EC2 actions that CloudTrail wraps, with parameters in their original case.
 WRAPPED = re.compile(r"(Create|Delete|Modify)(NatGateway|VpcEndpoints?|LaunchTemplate\w*|EgressOnlyInternetGateway|FlowLogs)$")
-NOT_PARAMETERS = ("Action", "Version", "clientRequestToken")
+EXCLUDED_PARAMETERS = ("Action", "Version", "clientRequestToken")
 
 
 def event_of(call: Call, reply: Reply) -> dict[str, Any] | None:
-    """The event of a call that went well; None when none is told."""
+    """The event of a successful write; None for other calls."""
     if call.service not in SOURCES or not call.write or reply.status >= 300:
         return None
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -65,10 +65,10 @@ def event_of(call: Call, reply: Reply) -> dict[str, Any] | None:
 
 def request_parameters(call: Call) -> dict[str, Any]:
     if call.service == "eks":
-        return {name: value for name, value in call.params.items() if name not in NOT_PARAMETERS}
-    flat = {name: value for name, value in call.params.items() if name not in NOT_PARAMETERS}
+        return {name: value for name, value in call.params.items() if name not in EXCLUDED_PARAMETERS}
+    flat = {name: value for name, value in call.params.items() if name not in EXCLUDED_PARAMETERS}
     if call.service == "ec2" and WRAPPED.match(call.action):
-        return {f"{call.action}Request": tagged(nested(flat))}
+        return {f"{call.action}Request": number_items(nested(flat))}
     if call.action in ("CreateTags", "DeleteTags"):
         names = {"ResourceId": "resourcesSet", "Tag": "tagSet"}
         return {names.get(name, name): in_camel_case({name: value})[set_name(name)] for name, value in nested(flat).items()}
@@ -82,8 +82,8 @@ def nested(flat: dict[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in flat.items():
         at = found
-        *way, last = name.split(".")
-        for part in way:
+        *path, last = name.split(".")
+        for part in path:
             at = at.setdefault(part, {})
         at[last] = value
     return {name: with_lists(value) for name, value in found.items()}
@@ -92,18 +92,18 @@ def nested(flat: dict[str, str]) -> dict[str, Any]:
 def with_lists(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
-    kept = {name: with_lists(one) for name, one in value.items()}
-    if kept.keys() == {"member"}:
-        return kept["member"]
-    return [kept[number] for number in sorted(kept, key=int)] if all(name.isdigit() for name in kept) else kept
+    items_by_name = {name: with_lists(one) for name, one in value.items()}
+    if items_by_name.keys() == {"member"}:
+        return items_by_name["member"]
+    return [items_by_name[number] for number in sorted(items_by_name, key=int)] if all(name.isdigit() for name in items_by_name) else items_by_name
 
 
-def tagged(value: Any) -> Any:
-    """As CloudTrail writes the lists of wrapped requests: {"tag": 1, "content": ...} for each."""
+def number_items(value: Any) -> Any:
+    """CloudTrail's format for lists of wrapped requests: {"tag": 1, "content": ...} for each item."""
     if isinstance(value, dict):
-        return {name: tagged(one) for name, one in value.items()}
+        return {name: number_items(one) for name, one in value.items()}
     if isinstance(value, list):
-        items = [{"tag": number, **(one if isinstance(one, dict) else {"content": one})} for number, one in enumerate(map(tagged, value), 1)]
+        items = [{"tag": number, **(one if isinstance(one, dict) else {"content": one})} for number, one in enumerate(map(number_items, value), 1)]
         return items[0] if len(items) == 1 else items
     return value
 

@@ -1,7 +1,7 @@
-"""Faults: rules that say which calls go wrong, and how.
+"""Fault injection: rules that select calls and define how they fail.
 
-A rule matches before the call is applied. Rules are tried in the order in which they were posted and every one that
-matches takes part: a delay and an error can stand side by side. What the first of them decides wins.
+Rules are matched before the call is applied, in the order in which they were posted. The effects of all matching rules are
+combined, e.g. a delay and an error. If two rules set the same effect, the first one wins.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ THEN_KEYS = {"delay", "error", "drop", "hang", "signal", "stale", "health_issue"
 
 
 class FaultError(ValueError):
-    """A rule that cannot be understood."""
+    """An invalid rule."""
 
 
 @dataclass
@@ -53,8 +53,8 @@ class Rule:
 
 
 @dataclass
-class Verdict:
-    """All that the matching rules ask for, together."""
+class FaultEffects:
+    """The combined effects of the matching rules."""
 
     delay: float = 0.0
     error: AwsError | None = None
@@ -79,7 +79,7 @@ class Faults:
         for keys, known, where in ((match, MATCH_KEYS, "match"), (then, THEN_KEYS, "then")):
             unknown = set(keys) - known
             if unknown:
-                raise FaultError(f"unknown in {where}: {', '.join(sorted(unknown))}; known are {', '.join(sorted(known))}")
+                raise FaultError(f"unknown in {where}: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
         if "error" in then and not {"code"} <= set(then["error"]):
             raise FaultError("then.error needs a code")
         if "signal" in then and "pid" not in then["signal"]:
@@ -92,43 +92,43 @@ class Faults:
         self.rules = [] if rule_id is None else [rule for rule in self.rules if rule.id != rule_id]
 
     @property
-    def wants_history(self) -> bool:
+    def needs_history(self) -> bool:
         return any("stale" in rule.then for rule in self.rules)
 
-    def judge(self, call: Call) -> Verdict | None:
+    def effects_of(self, call: Call) -> FaultEffects | None:
         if not self.rules:
             return None
         matching = [rule for rule in self.rules if rule.matches(call)]
         if not matching:
             return None
-        verdict = Verdict()
+        effects = FaultEffects()
         for rule in matching:
             then = rule.then
-            verdict.names.extend(name for name in then if name != "status")
-            verdict.delay += float(then.get("delay", 0))
-            verdict.stale = max(verdict.stale, float(then.get("stale", 0)))
-            verdict.drop = verdict.drop or bool(then.get("drop"))
-            if "hang" in then and verdict.hang is None:
-                verdict.hang = float(then["hang"])
-            if "error" in then and verdict.error is None:
+            effects.names.extend(name for name in then if name != "status")
+            effects.delay += float(then.get("delay", 0))
+            effects.stale = max(effects.stale, float(then.get("stale", 0)))
+            effects.drop = effects.drop or bool(then.get("drop"))
+            if "hang" in then and effects.hang is None:
+                effects.hang = float(then["hang"])
+            if "error" in then and effects.error is None:
                 error = then["error"]
                 members = {k: v for k, v in error.items() if k not in ("code", "message", "status")}
-                verdict.error = AwsError(error["code"], error.get("message", error["code"]), int(error.get("status", 400)), **members)
+                effects.error = AwsError(error["code"], error.get("message", error["code"]), int(error.get("status", 400)), **members)
             if "signal" in then:
                 signal = then["signal"]
                 target = (int(signal["pid"]), int(signal.get("signal", 9)))
                 if signal.get("when", "after") == "before":
-                    verdict.kill_before = verdict.kill_before or target
+                    effects.kill_before = effects.kill_before or target
                 else:
-                    verdict.kill_after = verdict.kill_after or target
+                    effects.kill_after = effects.kill_after or target
             for name in ("health_issue", "fail", "cancel", "status"):
                 if name in then:
-                    verdict.outcome.setdefault(name, then[name])
-        return verdict
+                    effects.outcome.setdefault(name, then[name])
+        return effects
 
 
 def send_signal(target: tuple[int, int]) -> None:
     try:
         os.kill(*target)
     except ProcessLookupError:
-        pass  # It is gone already, which is what the rule was after.
+        pass  # The process has already exited.

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on asyncio: one thread, each call answered as it arrives.
+"""HTTP/1.1 server on asyncio: one thread answers all calls as they arrive.
 
-Answering is pure computation, so a thread per connection would only wait for the interpreter lock.
-Nothing of AWS is known here. A reply says how it leaves: late, never, or with the connection reset.
+Handlers only compute, so a thread per connection would only wait for the interpreter lock.
+Nothing here is specific to AWS. A reply can be delayed, or replaced by a connection reset.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 MAX_BODY = 16 * 1024 * 1024
-LOOK_AGAIN_SECONDS = 0.02
+POLL_SECONDS = 0.02
 REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 409: "Conflict", 429: "Too Many Requests",
            500: "Internal Server Error", 503: "Service Unavailable"}
 
@@ -29,7 +29,7 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path as it was sent, still percent-encoded."""
+        """The path as sent, percent-encoded."""
         return self.target.partition("?")[0]
 
     @property
@@ -46,8 +46,8 @@ class Reply:
     drop: bool = False
     before_send: Callable[[], None] | None = None
     after_send: Callable[[], None] | None = None
-    # Asked again and again for the reply that is to be sent instead, until there is one: a long poll.
-    later: Callable[[], Reply | None] | None = None
+    # For a long poll: called repeatedly until it returns the reply to send instead.
+    poll: Callable[[], Reply | None] | None = None
 
     @classmethod
     def json(cls, status: int, value: object, **headers: str) -> Reply:
@@ -71,7 +71,7 @@ Handler = Callable[[Request], Reply]
 
 
 class Connection(asyncio.Protocol):
-    """One client's connection. Requests on it are answered one after the other."""
+    """A client connection. Its requests are answered one after the other."""
 
     def __init__(self, handle: Handler) -> None:
         self.handle = handle
@@ -93,9 +93,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        self.work()
+        self.process_requests()
 
-    def work(self) -> None:
+    def process_requests(self) -> None:
         while self.transport is not None and not self.busy:
             try:
                 request = self.next_request()
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         end = self.buffer.find(b"\r\n\r\n")
         if end < 0:
             if len(self.buffer) > 64 * 1024:
-                raise BadRequest("the request's head is too long")
+                raise BadRequest("the request head is too long")
             return None
         lines = bytes(self.buffer[:end]).decode("latin-1").split("\r\n")
         parts = lines[0].split(" ")
@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
             except ValueError as error:
                 raise BadRequest("bad Content-Length") from error
             if not 0 <= length <= MAX_BODY:
-                raise BadRequest("the request's body is too long")
+                raise BadRequest("the request body is too long")
             after = start + length
             if len(self.buffer) < after:
                 if headers.get("expect", "").lower() == "100-continue" and len(self.buffer) == start and self.transport:
@@ -155,7 +155,7 @@ class Connection(asyncio.Protocol):
                 raise BadRequest("bad chunk") from error
             at = line_end + 2
             if len(body) + size > MAX_BODY:
-                raise BadRequest("the request's body is too long")
+                raise BadRequest("the request body is too long")
             if len(self.buffer) < at + size + 2:
                 return None
             if size == 0:
@@ -166,9 +166,9 @@ class Connection(asyncio.Protocol):
     def answer(self, request: Request) -> None:
         reply = self.handle(request)
         keep_alive = request.headers.get("connection", "").lower() != "close"
-        if reply.later:
+        if reply.poll:
             self.busy = True
-            self.look_again(reply.later, request, keep_alive)
+            self.poll_reply(reply.poll, request, keep_alive)
             return
         if reply.delay > 0:
             self.busy = True
@@ -176,12 +176,12 @@ class Connection(asyncio.Protocol):
             return
         self.send(reply, request, keep_alive)
 
-    def look_again(self, later: Callable[[], Reply | None], request: Request, keep_alive: bool) -> None:
+    def poll_reply(self, poll: Callable[[], Reply | None], request: Request, keep_alive: bool) -> None:
         if self.transport is None:
             return
-        reply = later()
+        reply = poll()
         if reply is None:
-            asyncio.get_running_loop().call_later(LOOK_AGAIN_SECONDS, self.look_again, later, request, keep_alive)
+            asyncio.get_running_loop().call_later(POLL_SECONDS, self.poll_reply, poll, request, keep_alive)
         else:
             self.send(reply, request, keep_alive)
 
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             return
         if self.buffer:
-            asyncio.get_running_loop().call_soon(self.work)
+            asyncio.get_running_loop().call_soon(self.process_requests)
 
 
 async def serve(handle: Handler, host: str, port: int) -> asyncio.Server:

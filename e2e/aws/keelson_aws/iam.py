@@ -1,4 +1,4 @@
-"""IAM's answers: moto's, with trust policies checked as IAM checks them when they are written."""
+"""IAM responses: moto's, plus IAM's validation of trust policies on write."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PRINCIPAL = re.compile(r"\d{12}|arn:aws:iam::\d{12}:root|\*")
 
 @cache
 def managed_policies() -> list[AWSManagedPolicy]:
-    """AWS's managed policies, read once."""
+    """AWS managed policies, parsed once."""
     return [AWSManagedPolicy.from_data(name, "", "aws", data) for name, data in json.loads(aws_managed_policies_data).items()]
 
 
-def policies_for(self: IAMBackend) -> list[AWSManagedPolicy]:
-    """An account counts its attachments itself, so it gets copies; their documents are shared."""
+def init_aws_policies(self: IAMBackend) -> list[AWSManagedPolicy]:
+    """Copies of the policies for one account, which has its own attachment counts; the documents are shared."""
     policies = []
     for template in managed_policies():
         policy = copy.copy(template)
@@ -37,8 +37,8 @@ def policies_for(self: IAMBackend) -> list[AWSManagedPolicy]:
 
 
 def apply() -> None:
-    """moto parses three megabytes of policies anew for each account."""
-    IAMBackend._init_aws_policies = policies_for  # type: ignore[method-assign,assignment]
+    """Replaces moto's loader, which parses three megabytes of policies for each account."""
+    IAMBackend._init_aws_policies = init_aws_policies  # type: ignore[method-assign,assignment]
     managed_policies()
 
 
@@ -53,7 +53,7 @@ class IamResponse(MotoIamResponse):
 
     def add_client_id_to_open_id_connect_provider(self) -> ActionResult:
         audiences = self.audiences()
-        # Idempotent, as IAM says of it.
+        # Idempotent, as documented by IAM.
         if self._get_param("ClientID") not in audiences:
             audiences.append(self._get_param("ClientID"))
         return ActionResult({})
@@ -65,7 +65,7 @@ class IamResponse(MotoIamResponse):
         return ActionResult({})
 
     def get_user(self) -> ActionResult:
-        """The administrator that callers are without credentials of their own is a user as well."""
+        """Also returns the administrator user behind static keys."""
         name = self._get_param("UserName")
         if administrator(self.current_account).arn.endswith(f":user/{name}") and name not in self.backend.users:
             return ActionResult({"User": User(self.current_account, region_name=self.region, name=name)})
@@ -101,7 +101,7 @@ def check_trust_policy(text: str | None) -> None:
 
 
 def exists(name: str) -> bool:
-    """Whether a principal may be named: an account, or a role or user that is there."""
+    """Whether a principal is valid: an account, or an existing role or user."""
     if PRINCIPAL.fullmatch(name):
         return True
     if ":assumed-role/" in name:

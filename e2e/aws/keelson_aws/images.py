@@ -1,4 +1,4 @@
-"""The machine images of EKS's own node groups: their ids, and what DescribeImages and SSM say of them. No I/O."""
+"""The EKS-optimized AMIs: their ids, and their values in DescribeImages and SSM. No I/O."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import datetime
 import hashlib
 from typing import Any
 
-from .catalog import CATALOG, EVERYWHERE
+from .catalog import CATALOG, ALL_ACCOUNTS
 from .versions import MINORS
 
-# They are in no list: only who knows an id, from SSM or an instance, finds one.
-EKS_IMAGE = "ami-0e45"
+# Prefix of their ids. DescribeImages returns them only by id, as known from SSM or an instance.
+EKS_IMAGE_PREFIX = "ami-0e45"
 OWNER = "602401143452"
-MADE = datetime.datetime(2026, 11, 6)
+CREATION_DATE = datetime.datetime(2026, 11, 6)
 TYPES = (
     *(f"AL2023_{kind}" for kind in ("x86_64_STANDARD", "ARM_64_STANDARD", "x86_64_NEURON", "x86_64_NVIDIA", "ARM_64_NVIDIA")),
     *(f"BOTTLEROCKET_{kind}" for kind in ("x86_64", "ARM_64", "x86_64_NVIDIA", "ARM_64_NVIDIA", "x86_64_FIPS", "ARM_64_FIPS")),
@@ -23,7 +23,7 @@ BOTTLEROCKET_RELEASES = ["1.51.0-47438798", "1.50.0-cacc4ce9"]
 
 
 def releases_of(account: str, version: str, ami_type: str) -> list[str]:
-    """Releases of EKS's images of that type, newest first."""
+    """Releases of EKS images of that type, newest first."""
     if ami_type.startswith("BOTTLEROCKET"):
         return BOTTLEROCKET_RELEASES
     if ami_type.startswith("WINDOWS"):
@@ -31,17 +31,17 @@ def releases_of(account: str, version: str, ami_type: str) -> list[str]:
     return CATALOG.releases(account, version)
 
 
-def announced(account: str, version: str, ami_type: str) -> str:
-    """The newest release as SSM names it: EKS may not take it yet."""
+def newest_announced(account: str, version: str, ami_type: str) -> str:
+    """The newest release in SSM; EKS may not accept it yet."""
     if ami_type.startswith("AL2023"):
         return CATALOG.announced(account, version)[0]
     return releases_of(account, version, ami_type)[0]
 
 
 def image_id(version: str, ami_type: str, release: str = "") -> str:
-    """A stable AMI id for each minor, AMI type and release, so that an upgrade changes it. Without a release: of the newest built in."""
-    release = release or releases_of(EVERYWHERE, version, ami_type)[0]
-    return EKS_IMAGE + hashlib.sha256(f"{version} {ami_type} {release}".encode()).hexdigest()[:13]
+    """A stable AMI id for each minor, AMI type and release, so that an upgrade changes it. Default: the newest built-in release."""
+    release = release or releases_of(ALL_ACCOUNTS, version, ami_type)[0]
+    return EKS_IMAGE_PREFIX + hashlib.sha256(f"{version} {ami_type} {release}".encode()).hexdigest()[:13]
 
 
 def known_images() -> dict[str, tuple[str, str, str]]:
@@ -62,8 +62,8 @@ def image_name(version: str, ami_type: str, release: str) -> str:
 
 
 def describe_image(ami_id: str) -> dict[str, Any] | None:
-    """An image as DescribeImages shows it; None for one that is not EKS's."""
-    found = known_images().get(ami_id) if ami_id.startswith(EKS_IMAGE) else None
+    """An image in the format of DescribeImages; None if it is not an EKS image."""
+    found = known_images().get(ami_id) if ami_id.startswith(EKS_IMAGE_PREFIX) else None
     if found is None:
         return None
     version, ami_type, release = found
@@ -78,5 +78,5 @@ def describe_image(ami_id: str) -> dict[str, Any] | None:
         "Architecture": "arm64" if "ARM_64" in ami_type else "x86_64", "State": "available", "Public": True, "ImageType": "machine",
         "RootDeviceName": "/dev/xvda", "RootDeviceType": "ebs", "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": disk}],
         "VirtualizationType": "hvm", "Hypervisor": "xen", "EnaSupport": True, "SriovNetSupport": "simple",
-        "PlatformDetails": "Linux/UNIX", "CreationDate": MADE,
+        "PlatformDetails": "Linux/UNIX", "CreationDate": CREATION_DATE,
     }

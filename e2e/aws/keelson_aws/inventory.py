@@ -1,4 +1,4 @@
-"""What is left in the cloud: everything that a person would have to delete to leave an account empty."""
+"""The remaining resources: everything that must be deleted to empty an account."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ GLOBAL = "global"
 
 
 def inventory(eks: Eks, account: str | None = None, region: str | None = None) -> dict[str, Any]:
-    """Per account and region the ids of what is there, kinds with nothing left out; `empty` says whether there is anything at all."""
+    """Resource ids by account, region and kind, without empty kinds; `empty`: whether there is none at all."""
     found: dict[str, dict[str, dict[str, list[str]]]] = {}
 
-    def put(owner: str, place: str, kinds: dict[str, list[str]]) -> None:
-        if account not in (None, owner) or region not in (None, place, *(() if place != GLOBAL else (region,))):
+    def add(owner: str, region_name: str, kinds: dict[str, list[str]]) -> None:
+        if account not in (None, owner) or region not in (None, region_name, *(() if region_name != GLOBAL else (region,))):
             return
-        kept = {kind: sorted(ids) for kind, ids in kinds.items() if ids}
-        if kept:
-            found.setdefault(owner, {}).setdefault(place, {}).update(kept)
+        nonempty = {kind: sorted(ids) for kind, ids in kinds.items() if ids}
+        if nonempty:
+            found.setdefault(owner, {}).setdefault(region_name, {}).update(nonempty)
 
     for owner, name, backend in list(ec2_backends.iter_backends()):
-        put(owner, name, ec2_kinds(backend))
+        add(owner, name, ec2_kinds(backend))
     for owner, regions in list(autoscaling_backends.items()):
         for name, groups in regions.items():
-            put(owner, name, {"autoScalingGroups": list(groups.autoscaling_groups)})
+            add(owner, name, {"autoScalingGroups": list(groups.autoscaling_groups)})
     for owner, name, backend in list(iam_backends.iter_backends()):
         if name == "aws":
-            put(owner, GLOBAL, iam_kinds(backend))
-    for place in eks.regions.values():
-        clusters = place.clusters.values()
-        put(
-            place.account,
-            place.name,
+            add(owner, GLOBAL, iam_kinds(backend))
+    for region_name in eks.regions.values():
+        clusters = region_name.clusters.values()
+        add(
+            region_name.account,
+            region_name.name,
             {
                 "clusters": [c.name for c in clusters],
                 "nodegroups": [f"{c.name}/{n}" for c in clusters for n in c.nodegroups],

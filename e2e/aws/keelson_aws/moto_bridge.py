@@ -1,7 +1,7 @@
-"""From a call to moto and back: the services that moto answers.
+"""Passes calls to moto: the services that moto answers.
 
-EC2, IAM, Auto Scaling and STS go straight to their response classes, which saves Flask and the search through all of moto's
-services. The rest (SSM, KMS, S3, ...) takes moto's own way in.
+EC2, IAM, Auto Scaling and STS go directly to their response classes, without Flask and moto's service dispatch. Other
+services (SSM, KMS, S3, ...) go through moto's own application.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ class MotoBridge:
         except AwsError:
             raise
         except NotImplementedError as error:
-            raise AwsError("InvalidAction", f"The emulator does not have {call.service} {call.action}: {error}", 501) from error
+            raise AwsError("InvalidAction", f"The emulator does not implement {call.service} {call.action}: {error}", 501) from error
         except Exception as error:
             log.exception("%s %s failed", call.service, call.action)
             code = "InternalError" if call.service == "ec2" else "InternalFailure"
-            raise AwsError(code, f"The emulator failed in {call.action}: {error!r}", 500) from error
+            raise AwsError(code, f"The emulator failed on {call.action}: {error!r}", 500) from error
         data = body.encode() if isinstance(body, str) else bytes(body or b"")
-        kept = {k: str(v) for k, v in headers.items() if k.lower() not in ("content-length", "status", "server", "date")}
-        kept.setdefault("Content-Type", "text/xml")
-        return Reply(int(status), data, kept)
+        reply_headers = {k: str(v) for k, v in headers.items() if k.lower() not in ("content-length", "status", "server", "date")}
+        reply_headers.setdefault("Content-Type", "text/xml")
+        return Reply(int(status), data, reply_headers)
 
     def through_application(self, environ: dict[str, Any]) -> Reply:
         if self._application is None:
@@ -85,7 +85,7 @@ class MotoBridge:
 
 
 def make_environ(request: Request, account: str) -> dict[str, Any]:
-    """A WSGI environment. The account travels in the header in which moto looks first."""
+    """A WSGI environment. A header that moto checks first carries the account."""
     headers = request.headers
     environ: dict[str, Any] = {
         "REQUEST_METHOD": request.method,

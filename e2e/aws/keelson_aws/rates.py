@@ -1,4 +1,4 @@
-"""Rate limits as AWS keeps them: a token bucket for each account, region and action. Off until set."""
+"""Rate limits like AWS's: a token bucket for each account, region and action. Off by default."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Rates:
         self._buckets: dict[tuple[str, str, str, str], tuple[float, float]] = {}
 
     def set(self, limits: list[dict[str, Any]]) -> None:
-        """Each limit: service (glob), action (glob), burst, refill (tokens a second). The first that matches counts."""
+        """Each limit: service (glob), action (glob), burst, refill (tokens a second). The first match applies."""
         for limit in limits:
             float(limit["burst"]), float(limit["refill"])
         self.limits = limits

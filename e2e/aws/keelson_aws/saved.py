@@ -1,6 +1,6 @@
-"""All that the emulator holds, as bytes, and back: a cloud that one operator left is there for the next, in another process.
+"""Saves and loads the emulator's state, so that another process can continue with the cloud that an operator left.
 
-What is under way is not in it: it is saved at rest. Settings, faults and sessions stay those of the process that loads.
+Operations in progress cannot be saved. Settings, faults and sessions are not part of it: the loading process keeps its own.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from .server import Emulator
 
 BACKENDS = {"ec2": ec2_backends, "autoscaling": autoscaling_backends, "iam": iam_backends}
-# Of pickle: read by every Python that the emulator runs on.
+# Pickle protocol that every supported Python can read.
 PROTOCOL = 4
 
 
 class Saver(pickle.Pickler):
     def persistent_id(self, obj: Any) -> Any:
-        """AWS's managed policies are megabytes in each account, and the same in all: only their names and counts are saved."""
+        """AWS managed policies are megabytes per account and the same in all: only their names and attachment counts are saved."""
         if isinstance(obj, AWSManagedPolicy):
             return obj.account_id, obj.arn, obj.attachment_count
         return None
 
 
 class Loader(pickle.Unpickler):
-    """Makes the policies of an account once, so that roles and the account's list have the same ones."""
+    """Loads the managed policies of an account once, so that roles and the account's list share the objects."""
 
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
@@ -41,48 +41,48 @@ class Loader(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> AWSManagedPolicy:
         account, arn, attached = pid
         if account not in self.policies:
-            made = iam_backends[account]["aws"].managed_policies
-            self.policies[account] = {arn: policy for arn, policy in made.items() if isinstance(policy, AWSManagedPolicy)}
+            current = iam_backends[account]["aws"].managed_policies
+            self.policies[account] = {arn: policy for arn, policy in current.items() if isinstance(policy, AWSManagedPolicy)}
         policy = self.policies[account][arn]
         policy.attachment_count = attached
         return policy
 
 
 def save(emulator: Emulator) -> bytes:
-    """Everything in every account."""
+    """The state of all accounts."""
     if emulator.timeline.is_busy():
-        raise ValueError("something is under way in the cloud: save it at rest")
+        raise ValueError("operations are in progress: save when the cloud is idle")
     backends = {
         service: {(account, region): backend for account, regions in of.items() for region, backend in regions.items()}
         for service, of in BACKENDS.items()
     }
     file = io.BytesIO()
     Saver(file, PROTOCOL).dump({"eks": emulator.eks.regions, "backends": backends})
-    # Without a time, so that the same cloud makes the same file.
+    # No timestamp: the same state gives the same bytes.
     return gzip.compress(file.getvalue(), mtime=0)
 
 
 def load(emulator: Emulator, saved: bytes) -> None:
-    """In place of what is there. What an older emulator did not keep is as in a new account."""
+    """Replaces the state. Fields that an older emulator did not save are as in a new account."""
     emulator.reset()
     found = Loader(io.BytesIO(gzip.decompress(saved))).load()
     for service, backends in found["backends"].items():
         for (account, region), backend in backends.items():
-            made = BACKENDS[service][account]
-            backend.__dict__.update({**made[region].__dict__, **backend.__dict__})
-            made[region] = backend
-    complete(found["eks"])
+            current = BACKENDS[service][account]
+            backend.__dict__.update({**current[region].__dict__, **backend.__dict__})
+            current[region] = backend
+    set_missing_fields(found["eks"])
     emulator.eks.regions.update(found["eks"])
 
 
-def complete(item: Any) -> None:
-    """Fields that have come to EKS's dataclasses since get their defaults."""
+def set_missing_fields(item: Any) -> None:
+    """Sets defaults for fields that were added to the EKS dataclasses since the state was saved."""
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         for field in dataclasses.fields(item):
             if not hasattr(item, field.name):
-                made = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-                object.__setattr__(item, field.name, made)
-            complete(getattr(item, field.name))
+                current = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+                object.__setattr__(item, field.name, current)
+            set_missing_fields(getattr(item, field.name))
     elif isinstance(item, dict | list | tuple):
         for inner in item.values() if isinstance(item, dict) else item:
-            complete(inner)
+            set_missing_fields(inner)

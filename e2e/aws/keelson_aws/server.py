@@ -1,4 +1,4 @@
-"""The emulator: takes each HTTP request to the service that answers it, with faults, rates and the call log around."""
+"""The emulator: dispatches each HTTP request to its service, with rate limits, fault injection and the call log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .ec2.base import Guard
 from .eks.service import Eks
 from .errors import AwsError, error_reply
 from .events import event_of
-from .faults import Faults, Verdict, send_signal
+from .faults import FaultEffects, Faults, send_signal
 from .http import Reply, Request, serve
 from .moto_bridge import MotoBridge
 from .rates import Rates
@@ -33,7 +33,7 @@ from .stale import History
 from .sts import StsResponse
 from .timeline import Timeline
 from .tokenreview import review
-from .workload import LOOK_SECONDS, Workloads
+from .workload import SYNC_SECONDS, WorkloadClusters
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 0.02
@@ -44,7 +44,7 @@ class Emulator:
     def __init__(self, settings: Settings) -> None:
         patches.apply()
         iam.apply()
-        # Read now, so that the first call is no slower than the next.
+        # Loaded now, so that the first call is not slower.
         get_service_model("ec2")
         self.settings = settings
         self.timeline = Timeline()
@@ -61,13 +61,13 @@ class Emulator:
         self.apply_settings()
 
     def apply_settings(self) -> None:
-        """Take over the settings that are not read anew for each use."""
+        """Applies the settings that are not read on each use."""
         self.call_log.open(self.settings.call_log)
         StsResponse.shortest_session = int(self.settings.sts_min_session_seconds)
         StsResponse.longest_session = self.settings.sts_max_session_seconds
 
     def reset(self) -> None:
-        """An empty cloud without faults or limits. Settings stay."""
+        """Empties the cloud and removes faults and rate limits. Keeps the settings."""
         self.timeline.clear()
         self.eks.reset()
         self.accounts.reset()
@@ -94,38 +94,38 @@ class Emulator:
         call = read_call(request)
         if call is None:
             return Reply.json(403, {"message": "Missing Authentication Token"}, **{"x-amzn-ErrorType": "MissingAuthenticationTokenException"})
-        verdict: Verdict | None = None
+        effects: FaultEffects | None = None
         code = ""
         try:
             caller = None
             if call.access_key:
                 caller = self.accounts.caller(call.access_key, request.headers.get("x-amz-security-token"), call.service)
                 call.account, call.caller_arn = caller.account, caller.arn
-                self.accounts.learn(call.access_key, request)
+                self.accounts.learn_secret(call.access_key, request)
             if call.service == "eks":
                 self.eks.read(call)
             limited = self.rates.check(call)
             if limited:
                 raise limited
-            verdict = self.faults.judge(call)
-            if verdict:
-                if verdict.hang is not None:
+            effects = self.faults.effects_of(call)
+            if effects:
+                if effects.hang is not None:
                     self.call_log.write(call, 0, "", "hang")
-                    return Reply(200, b"", delay=verdict.hang, drop=True)
-                if verdict.error:
-                    raise verdict.error
-                call.outcome = verdict.outcome
+                    return Reply(200, b"", delay=effects.hang, drop=True)
+                if effects.error:
+                    raise effects.error
+                call.outcome = effects.outcome
             if call.write and authorization.is_by_keelson(call):
                 call.checks = authorization.checks_of(call, self.eks)
-            reply = self.apply(call, caller, verdict.stale if verdict and not call.write else 0.0)
+            reply = self.apply(call, caller, effects.stale if effects and not call.write else 0.0)
         except AwsError as error:
             reply, code = error_reply(call.service, error), error.code
         if reply.status >= 400 and not code:
             found = XML_CODE.search(reply.body)
             code = found[1].decode() if found else reply.headers.get("x-amzn-ErrorType", "")
-        self.call_log.write(call, reply.status, code, ",".join(verdict.names) if verdict else "")
-        if verdict:
-            arm(reply, verdict)
+        self.call_log.write(call, reply.status, code, ",".join(effects.names) if effects else "")
+        if effects:
+            apply_effects(reply, effects)
         return reply
 
     def apply(self, call: Call, caller: Caller | None, stale: float) -> Reply:
@@ -138,39 +138,39 @@ class Emulator:
         else:
             reply = self.moto.answer(call)
             if call.action == "SendMessage" and caller is not None and reply.status < 300:
-                queues.note_sender(call, caller)
+                queues.set_sender(call, caller)
             if stale:
                 reply = self.history.filter(call, reply, stale)
         if call.write and reply.status < 300:
-            self.history.note(call, reply)
-            self.keep_history()
-            self.tell(call, reply)
+            self.history.record_creations(call, reply)
+            self.record_history()
+            self.send_event(call, reply)
         return reply
 
-    def tell(self, call: Call, reply: Reply) -> None:
-        """Of a write, what CloudTrail and EventBridge would bring to the queue."""
+    def send_event(self, call: Call, reply: Reply) -> None:
+        """Sends the CloudTrail event of a write to the event queue, as EventBridge does."""
         event = event_of(call, reply) if self.settings.event_queue_url else None
         if event:
             try:
                 queues.send(self.settings.event_queue_url, json.dumps(event))
             except queues.QueueError as error:
-                log.warning("no event: %s", error)
+                log.warning("cannot send event: %s", error)
 
-    def keep_history(self) -> None:
-        if self.faults.wants_history:
-            self.history.keep(self.eks.regions)
-        elif self.history.keeping:
-            self.history.stop()
+    def record_history(self) -> None:
+        if self.faults.needs_history:
+            self.history.record_states(self.eks.regions)
+        elif self.history.recording:
+            self.history.stop_recording()
 
     async def run(self, host: str, port: int) -> None:
-        # A collection in the midst of a burst costs more than the memory it brings: state is small and long-lived.
+        # Rarer garbage collection: the state is small and long-lived, and a collection would delay bursts of calls.
         gc.freeze()
         gc.set_threshold(50_000, 20, 50)
         server = await serve(self.handle, host, port)
         asyncio.get_running_loop().call_later(TICK_SECONDS, self.tick)
         if self.settings.workload_kubeconfig or self.settings.workload_each:
-            self.workloads = Workloads(self.settings.workload_kubeconfig)
-            self.look_at_workloads()
+            self.workloads = WorkloadClusters(self.settings.workload_kubeconfig)
+            self.sync_workloads()
         bound = server.sockets[0].getsockname()[1]
         print(f"keelson-aws ready on http://{host}:{bound}", flush=True)
         async with server:
@@ -178,19 +178,19 @@ class Emulator:
 
     def tick(self) -> None:
         self.timeline.run_due()
-        self.keep_history()
+        self.record_history()
         asyncio.get_running_loop().call_later(TICK_SECONDS, self.tick)
 
-    def look_at_workloads(self) -> None:
-        self.workloads.look(self.eks)
-        asyncio.get_running_loop().call_later(LOOK_SECONDS, self.look_at_workloads)
+    def sync_workloads(self) -> None:
+        self.workloads.sync(self.eks)
+        asyncio.get_running_loop().call_later(SYNC_SECONDS, self.sync_workloads)
 
 
-def arm(reply: Reply, verdict: Verdict) -> None:
-    """Make the reply leave as the faults say."""
-    reply.delay = verdict.delay
-    reply.drop = verdict.drop
-    before, after = verdict.kill_before, verdict.kill_after
+def apply_effects(reply: Reply, effects: FaultEffects) -> None:
+    """Applies the effects of faults to the reply."""
+    reply.delay = effects.delay
+    reply.drop = effects.drop
+    before, after = effects.kill_before, effects.kill_after
     if before:
         reply.before_send = lambda: send_signal(before)
     if after:

@@ -1,4 +1,4 @@
-"""What can be set: from the environment at start, by POST /_keelson/settings later. No other I/O."""
+"""Settings: from the environment at start, later by POST /_keelson/settings. No other I/O."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, fields
 
 
 class SettingsError(ValueError):
-    """A setting has a name or a value that cannot be used."""
+    """Unknown setting or invalid value."""
 
 
 @dataclass
 class Settings:
-    """Durations are in seconds. Names are those of the environment, in lower case."""
+    """Durations are in seconds. Names are the environment variables in lower case."""
 
     cluster_create_seconds: float = 8.0
     cluster_update_seconds: float = 8.0
@@ -24,7 +24,7 @@ class Settings:
     workload_endpoint: str = ""
     workload_ca_file: str = ""
     workload_kubeconfig: str = ""
-    # Not empty: each cluster has an API server of its own, which somebody else starts and posts to /_keelson/api-servers.
+    # Not empty: each cluster has its own API server, which the harness starts and posts to /_keelson/api-servers.
     # Until then the cluster stays CREATING.
     workload_each: str = ""
     oidc_issuer_url: str = ""
@@ -32,7 +32,7 @@ class Settings:
     clusters_per_region: float = 1000
     nodegroups_per_cluster: float = 30
     sts_min_session_seconds: float = 900
-    # 0: as long as was asked for.
+    # 0: no limit below the requested duration.
     sts_max_session_seconds: float = 0
 
     @classmethod
@@ -44,13 +44,13 @@ class Settings:
         return settings
 
     def change(self, values: dict[str, object]) -> None:
-        """Take over every value given, or none of them."""
+        """Applies all given values, or none if one is invalid."""
         checked: dict[str, object] = {}
         kinds = {f.name: f.type for f in fields(self)}
         for name, value in values.items():
             key = name.lower()
             if key not in kinds:
-                raise SettingsError(f"unknown setting {name!r}; known are {', '.join(sorted(kinds))}")
+                raise SettingsError(f"unknown setting {name!r}; known: {', '.join(sorted(kinds))}")
             if kinds[key] != "float":
                 checked[key] = str(value)
                 continue
@@ -59,7 +59,7 @@ class Settings:
             except ValueError as error:
                 raise SettingsError(f"{name}={value!r} is not a number of seconds") from error
             if seconds < 0:
-                raise SettingsError(f"{name}={value!r} is below zero")
+                raise SettingsError(f"{name}={value!r} is negative")
             checked[key] = seconds
         for key, checked_value in checked.items():
             setattr(self, key, checked_value)

@@ -1,4 +1,4 @@
-"""Signature Version 4, recomputed: whether a call was signed with a secret, and for which header values a URL was. Pure."""
+"""Recomputes Signature Version 4: of a call, with a given secret, and of a presigned URL, with given header values. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AUTHORIZATION = re.compile(
 
 
 def presigned_signature(url: str, headers: dict[str, str], secret: str) -> str:
-    """The signature that `secret` gives for GET `url` with these signed headers besides host."""
+    """The signature of GET `url` with `secret` and these signed headers besides host."""
     parts = urlsplit(url)
     query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if k != "X-Amz-Signature"]
     values = dict(query)
@@ -37,7 +37,7 @@ def presigned_signature(url: str, headers: dict[str, str], secret: str) -> str:
 
 
 def signed_with(request: Request, secret: str) -> bool:
-    """Whether a call's Authorization header was made with this secret."""
+    """Whether a call's Authorization header was signed with this secret."""
     found = AUTHORIZATION.match(request.headers.get("authorization", ""))
     if not found:
         return False

@@ -1,4 +1,4 @@
-"""SSM's public parameters of EKS's node images, which moto lacks. Everything else of SSM is moto's."""
+"""SSM public parameters of the EKS node images, which moto lacks. moto answers all other SSM calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from .call import Call
 from .http import Reply
-from .images import announced, image_id, image_name
+from .images import newest_announced, image_id, image_name
 from .versions import MINORS
 
 AL2023 = re.compile(
@@ -23,14 +23,14 @@ ARCHITECTURES = {"arm64": "ARM_64", "x86_64": "x86_64"}
 
 
 def answer(call: Call) -> Reply | None:
-    """The answer to a call that asks for such parameters only; None for every other one."""
+    """The reply to a call that requests only such parameters; None for any other call."""
     if call.action not in ("GetParameter", "GetParameters"):
         return None
     try:
-        asked = json.loads(call.request.body)
+        request = json.loads(call.request.body)
     except ValueError:
         return None
-    names = [asked.get("Name")] if call.action == "GetParameter" else asked.get("Names") or []
+    names = [request.get("Name")] if call.action == "GetParameter" else request.get("Names") or []
     found = [parameter(call, str(name)) for name in names]
     if not found or not all(found):
         return None
@@ -52,7 +52,7 @@ def value_of(account: str, name: str) -> str | None:
     found = AL2023.fullmatch(name)
     if found and found["minor"] in MINORS:
         ami_type = f"AL2023_{ARCHITECTURES[found['arch']]}_{found['flavour'].upper()}"
-        release = announced(account, found["minor"], ami_type)
+        release = newest_announced(account, found["minor"], ami_type)
         values = {
             "image_id": image_id(found["minor"], ami_type, release),
             "image_name": image_name(found["minor"], ami_type, release),
@@ -62,6 +62,6 @@ def value_of(account: str, name: str) -> str | None:
     found = BOTTLEROCKET.fullmatch(name)
     if found and found["minor"] in MINORS:
         ami_type = f"BOTTLEROCKET_{ARCHITECTURES[found['arch']]}"
-        release = announced(account, found["minor"], ami_type)
+        release = newest_announced(account, found["minor"], ami_type)
         return release if found["what"] == "image_version" else image_id(found["minor"], ami_type, release)
     return None

@@ -1,7 +1,7 @@
-"""Stale reads: what a describe would have said some seconds ago.
+"""Stale reads: the response that a read would have had some seconds ago.
 
-EKS's state is ours, so it is kept as it was and the call is answered from that. Of EC2 and IAM only what has been made since is
-hidden: states and tags are those of now.
+For EKS, past states are recorded and the call is answered from one of them. For EC2 and IAM, only resources created since
+then are hidden: states and tags are current.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from .http import Reply
 from .timeline import Timeline
 
 IDS = re.compile(rb"\b(?:vpc|subnet|igw|eigw|rtb|nat|eipalloc|eipassoc|rtbassoc|sg|vpce|eni|lt|i)-[0-9a-f]{17}\b")
-MAKES = re.compile(r"(Create|Allocate|Run|Associate|Attach)")
-KEPT = 600
+CREATES = re.compile(r"(Create|Allocate|Run|Associate|Attach)")
+MAX_STATES = 600
 NOT_FOUND = {
     "vpc": "InvalidVpcID.NotFound", "subnet": "InvalidSubnetID.NotFound", "igw": "InvalidInternetGatewayID.NotFound",
     "rtb": "InvalidRouteTableID.NotFound", "nat": "NatGatewayNotFound", "eipalloc": "InvalidAllocationID.NotFound",
@@ -29,67 +29,67 @@ NOT_FOUND = {
 
 
 class History:
-    """What was made when, and how EKS looked: the latter only while a rule asks for stale reads."""
+    """Creation times of resources, and past states of EKS, the latter only while a fault rule needs stale reads."""
 
     def __init__(self, timeline: Timeline) -> None:
         self.timeline = timeline
-        self.made: dict[str, float] = {}
+        self.created_at: dict[str, float] = {}
         self.regions: dict[tuple[str, str], deque[tuple[float, bytes]]] = {}
-        self.keeping = False
+        self.recording = False
 
     def clear(self) -> None:
-        self.made.clear()
-        self.stop()
+        self.created_at.clear()
+        self.stop_recording()
 
-    def note(self, call: Call, reply: Reply) -> None:
-        """Remember what a call made. Called for every write that went well."""
-        if not MAKES.match(call.action):
+    def record_creations(self, call: Call, reply: Reply) -> None:
+        """Records what a call created. Called for every successful write."""
+        if not CREATES.match(call.action):
             return
         now = self.timeline.now()
         if call.service == "ec2":
             for found in set(IDS.findall(reply.body)):
-                self.made.setdefault(found.decode(), now)
+                self.created_at.setdefault(found.decode(), now)
         elif call.service == "iam" and call.action.startswith("Create"):
             name = call.params.get("RoleName") or call.params.get("InstanceProfileName")
             if name:
-                self.made[f"{call.account}/{name}"] = now
+                self.created_at[f"{call.account}/{name}"] = now
             elif call.action == "CreateOpenIDConnectProvider":
                 found_arn = re.search(rb"<OpenIDConnectProviderArn>([^<]+)<", reply.body)
                 if found_arn:
-                    self.made[f"{call.account}/{found_arn[1].decode()}"] = now
+                    self.created_at[f"{call.account}/{found_arn[1].decode()}"] = now
 
-    def keep(self, regions: dict[tuple[str, str], Region]) -> None:
-        """Keep EKS as it is now, where it has changed."""
+    def record_states(self, regions: dict[tuple[str, str], Region]) -> None:
+        """Records the current state of each EKS region, if it has changed."""
         for key, region in regions.items():
-            kept = self.regions.setdefault(key, deque(maxlen=KEPT))
-            if not kept and self.keeping:
-                # The region has come up since: before that it was empty.
-                kept.append((0.0, pickle.dumps(Region(*key))))
+            states = self.regions.setdefault(key, deque(maxlen=MAX_STATES))
+            if not states and self.recording:
+                # The region is new: before that it was empty.
+                states.append((0.0, pickle.dumps(Region(*key))))
             state = pickle.dumps(region)
-            if not kept or kept[-1][1] != state:
-                kept.append((self.timeline.now(), state))
-        self.keeping = True
+            if not states or states[-1][1] != state:
+                states.append((self.timeline.now(), state))
+        self.recording = True
 
-    def stop(self) -> None:
-        """No rule asks for it any more."""
+    def stop_recording(self) -> None:
+        """Discards the recorded states: no rule needs them any more."""
         self.regions.clear()
-        self.keeping = False
+        self.recording = False
 
     def region(self, key: tuple[str, str], seconds: float) -> Region:
-        """The region as it was; the oldest that is kept when it was not kept for so long."""
-        kept = self.regions.get(key)
-        if not kept:
+        """The region as it was then, or its oldest recorded state."""
+        states = self.regions.get(key)
+        if not states:
             return Region(*key)
         then = self.timeline.now() - seconds
-        state = next((s for at, s in reversed(kept) if at <= then), kept[0][1])
+        state = next((s for at, s in reversed(states) if at <= then), states[0][1])
         region = pickle.loads(state)
         assert isinstance(region, Region)
         return region
 
     def filter(self, call: Call, reply: Reply, seconds: float) -> Reply:
-        """The answer without what is younger than that. Raises when the call names something that young."""
+        """The reply without resources younger than that. Raises if the call names such a resource."""
         oldest = self.timeline.now() - seconds
-        young = {name for name, at in self.made.items() if at > oldest}
+        young = {name for name, at in self.created_at.items() if at > oldest}
         if not young or reply.status != 200:
             return reply
         if call.service == "iam":
@@ -105,27 +105,27 @@ class History:
 
 
 def without(body: bytes, names: set[str]) -> bytes:
-    """XML without the list items that are called, by their first text, one of these names."""
+    """XML without the list items that have one of these ids."""
     root = ElementTree.fromstring(body)
     if root.tag.startswith("{"):
         ElementTree.register_namespace("", root.tag[1:].partition("}")[0])
     changed = False
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag.rpartition("}")[2] in ("item", "member") and named(child) & names:
+            if child.tag.rpartition("}")[2] in ("item", "member") and item_id(child) & names:
                 parent.remove(child)
                 changed = True
     return ElementTree.tostring(root, encoding="utf-8", xml_declaration=True) if changed else body
 
 
-# The member that names an item, most telling first: an item of DescribeSubnets has a vpcId too.
+# Members that identify an item, the most specific first: an item of DescribeSubnets has a vpcId too.
 OWN_IDS = (
     "resourceId", "RoleName", "InstanceProfileName", "Arn", "natGatewayId", "vpcEndpointId", "routeTableId", "internetGatewayId",
     "allocationId", "networkInterfaceId", "instanceId", "launchTemplateId", "groupId", "subnetId", "vpcId",
 )
 
 
-def named(item: ElementTree.Element) -> set[str]:
-    """What an item is: its own id, and not those of what it belongs to or holds."""
+def item_id(item: ElementTree.Element) -> set[str]:
+    """The item's own id, not the ids of its parents or children."""
     texts = {child.tag.rpartition("}")[2]: (child.text or "").strip() for child in item}
     return next(({texts[tag]} for tag in OWN_IDS if texts.get(tag)), set())

@@ -1,4 +1,4 @@
-"""STS: sessions of assumed roles, with the role's trust policy and external id checked as AWS checks them."""
+"""STS: sessions of assumed roles, with AWS's checks of the trust policy and the external id."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLE_ARN = re.compile(r"arn:aws:iam::\d{12}:role/.+")
 
 
 class StsResponse(TokenResponse):
-    # The server sets it: who holds which key outlives a single request.
+    # Set by the server: sessions outlive a request.
     accounts: Accounts
 
     def caller(self) -> Caller:
@@ -93,24 +93,24 @@ class StsResponse(TokenResponse):
                 "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
             )
             raise AwsError("ValidationError", why)
-        lasts = min(seconds, self.longest_session or seconds)
-        session = self.accounts.start_session(account_of(arn), arn, role.id, name, lasts)
+        duration = min(seconds, self.longest_session or seconds)
+        session = self.accounts.start_session(account_of(arn), arn, role.id, name, duration)
         return ActionResult({
             "Credentials": credentials(session),
             "AssumedRoleUser": {"AssumedRoleId": f"{role.id}:{name}", "Arn": session.arn},
             "PackedPolicySize": 0,
         })
 
-    # AWS's least is 900 s; tests of expiry set it lower (POST /_keelson/settings, sts_min_session_seconds).
+    # AWS's minimum is 900 s; tests of expiry lower it (POST /_keelson/settings, sts_min_session_seconds).
     shortest_session = 900
-    # And have sessions end sooner than they were asked for (sts_max_session_seconds).
+    # Sessions end after this, even if a longer duration was requested (sts_max_session_seconds).
     longest_session: float = 0
 
     def get_session_token(self) -> ActionResult:
         caller = self.caller()
         if caller.session:
             raise AwsError("AccessDenied", "Cannot call GetSessionToken with session credentials", 403)
-        raise AwsError("InvalidAction", "The emulator does not have GetSessionToken: use AssumeRole", 501)
+        raise AwsError("InvalidAction", "The emulator does not implement GetSessionToken: use AssumeRole", 501)
 
 
 def credentials(session: Session) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def access_key_of(headers: Any, request: Any) -> str:
 
 
 def read_claims(token: str) -> dict[str, Any]:
-    """The claims of a JWT. Its signature is not checked: the issuer is a name only, its keys are nowhere."""
+    """The claims of a JWT. The signature is not verified: the issuer has no keys."""
     try:
         part = token.split(".")[1]
         value = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

@@ -1,6 +1,6 @@
-"""What happens later: EKS and EC2 finish their work when its time has come.
+"""Scheduled steps: the ends of EKS and EC2 operations.
 
-Due steps run before each call is answered, and from a timer of the server, always in order of their time.
+Due steps run before each call is answered, and from a timer of the server, always in order of their due time.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Timeline:
             try:
                 step()
             except Exception:
-                # One broken step must not keep every later one from happening.
+                # A failed step must not block later ones.
                 log.exception("a step of the timeline failed")
 
     def is_busy(self) -> bool:
-        """Whether something is still to come."""
+        """Whether steps are pending."""
         return bool(self._heap)
 
     def clear(self) -> None:

@@ -1,12 +1,12 @@
-"""The TokenReview webhook: who holds a `k8s-aws-v1.` token, as EKS's authenticator would say.
+"""The TokenReview webhook: authenticates `k8s-aws-v1.` tokens like EKS's authenticator.
 
-In AWS access policies are enforced by an authorizer of their own. Here a principal with AmazonEKSClusterAdminPolicy on the
-whole cluster is put in system:masters, and the other policies have no effect.
+In AWS a separate authorizer enforces access policies. Here a principal with AmazonEKSClusterAdminPolicy on the whole cluster
+is added to system:masters, and other policies have no effect.
 
-EKS runs one authenticator for each cluster; this one serves all. Which cluster a token is for is in its signature only:
-it is found by recomputing that for each cluster. Where the secret is not known (a static key of the caller's own choosing)
-the first cluster that lets the caller in counts, unless the webhook's URL names one: /tokenreview/ACCOUNT/REGION/CLUSTER, or
-/tokenreview?cluster=NAME (API servers drop the query of a webhook's URL).
+EKS runs one authenticator per cluster; this one serves all clusters. Only the signature of a token depends on the cluster, so
+it is recomputed for each cluster. If the secret is unknown (an arbitrary static key), the first cluster that admits the
+caller counts, unless the webhook URL names one: /tokenreview/ACCOUNT/REGION/CLUSTER, or /tokenreview?cluster=NAME (API
+servers drop the query of a webhook URL).
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 
 PREFIX = "k8s-aws-v1."
 MAX_AGE = 15 * 60
-# Clocks of client and server may differ by this much, as with AWS.
+# Allowed clock difference of client and server, as in AWS.
 CLOCK_SKEW = 5 * 60
 
 
-class Refused(Exception):
-    """The token is not good; why."""
+class Rejected(Exception):
+    """The token is rejected; holds the reason."""
 
 
 def review(emulator: Emulator, request: Request) -> Reply:
     try:
-        asked = json.loads(request.body)
-        token = asked["spec"]["token"]
+        token_review = json.loads(request.body)
+        token = token_review["spec"]["token"]
     except (ValueError, KeyError, TypeError):
         return Reply.json(400, {"message": "not a TokenReview"})
     emulator.accounts.confidential.add(str(token))
     try:
-        status: dict[str, Any] = {"authenticated": True, "user": identify(emulator, str(token), served_by(request))}
-    except Refused as error:
+        status: dict[str, Any] = {"authenticated": True, "user": identify(emulator, str(token), cluster_of_webhook(request))}
+    except Rejected as error:
         status = {"authenticated": False, "error": str(error)}
-    return Reply.json(200, {"apiVersion": asked.get("apiVersion", "authentication.k8s.io/v1"), "kind": "TokenReview", "status": status})
+    return Reply.json(200, {"apiVersion": token_review.get("apiVersion", "authentication.k8s.io/v1"), "kind": "TokenReview", "status": status})
 
 
-def served_by(request: Request) -> dict[str, str]:
-    """Which cluster's API server asks, as far as the webhook's URL says."""
-    place = request.path.strip("/").split("/")[1:]
-    named = dict(zip(("account", "region", "cluster"), place, strict=False))
+def cluster_of_webhook(request: Request) -> dict[str, str]:
+    """The cluster of the calling API server, as far as the webhook URL identifies it."""
+    segments = request.path.strip("/").split("/")[1:]
+    named = dict(zip(("account", "region", "cluster"), segments, strict=False))
     return named or {key: value for key, value in parse_qsl(request.query) if key == "cluster"}
 
 
@@ -63,18 +63,18 @@ def identify(emulator: Emulator, token: str, webhook: dict[str, str]) -> dict[st
     url = decode(token)
     query = dict(parse_qsl(urlsplit(url).query))
     if query.get("Action") != "GetCallerIdentity":
-        raise Refused("the token is no presigned GetCallerIdentity")
+        raise Rejected("the token is not a presigned GetCallerIdentity")
     check_time(query)
-    # The cluster is named in a signed header, whose value is not in the token: the client signed for one cluster only.
+    # The cluster name is a signed header whose value is not in the token: the token is signed for one cluster only.
     if "x-k8s-aws-id" not in query.get("X-Amz-SignedHeaders", "").split(";"):
-        raise Refused("x-k8s-aws-id is not among the signed headers")
+        raise Rejected("x-k8s-aws-id is not among the signed headers")
     key, _, scope = query.get("X-Amz-Credential", "").partition("/")
     if len(scope.split("/")) != 4 or scope.split("/")[2] != "sts" or not query.get("X-Amz-Signature"):
-        raise Refused("the token is not signed for sts")
+        raise Rejected("the token is not signed for sts")
     try:
         caller = emulator.accounts.caller(key, query.get("X-Amz-Security-Token"))
     except AwsError as error:
-        raise Refused(error.message) from error
+        raise Rejected(error.message) from error
     clusters = [
         cluster
         for region in emulator.eks.regions.values()
@@ -85,42 +85,42 @@ def identify(emulator: Emulator, token: str, webhook: dict[str, str]) -> dict[st
     ]
     clusters = signed_for(url, query["X-Amz-Signature"], emulator.accounts.secret(key), clusters)
     if not clusters:
-        raise Refused("the token is for no cluster that is ACTIVE")
+        raise Rejected("the token is for no cluster that is ACTIVE")
     for cluster in clusters:
         part = cluster.access_entries.get(caller.principal_arn)
         if part is not None and is_valid(part):
             return user(caller, part)
-    raise Refused(f"{caller.principal_arn} has no access entry in {', '.join(sorted(c.name for c in clusters))}")
+    raise Rejected(f"{caller.principal_arn} has no access entry in {', '.join(sorted(c.name for c in clusters))}")
 
 
 def decode(token: str) -> str:
     if not token.startswith(PREFIX):
-        raise Refused(f"the token does not begin with {PREFIX}")
+        raise Rejected(f"the token does not start with {PREFIX}")
     text = token[len(PREFIX):]
     try:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
     except ValueError as error:
-        raise Refused("the token is not base64") from error
+        raise Rejected("the token is not base64") from error
 
 
 def check_time(query: dict[str, str]) -> None:
     try:
-        made = datetime.datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+        signed_at = datetime.datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
         lifetime = int(query["X-Amz-Expires"])
     except (KeyError, ValueError) as error:
-        raise Refused("the token has no X-Amz-Date or X-Amz-Expires") from error
+        raise Rejected("the token has no X-Amz-Date or X-Amz-Expires") from error
     now = time.time()
     if not 0 <= lifetime <= MAX_AGE:
-        raise Refused("X-Amz-Expires is over 15 minutes")
-    # EKS takes a token for 15 minutes from its signing, whatever shorter X-Amz-Expires says.
-    if now > made + MAX_AGE:
-        raise Refused("the token is expired")
-    if made > now + CLOCK_SKEW:
-        raise Refused("the token is signed in the future")
+        raise Rejected("X-Amz-Expires is over 15 minutes")
+    # EKS accepts a token for 15 minutes after signing, even if X-Amz-Expires is shorter.
+    if now > signed_at + MAX_AGE:
+        raise Rejected("the token is expired")
+    if signed_at > now + CLOCK_SKEW:
+        raise Rejected("the token is signed in the future")
 
 
 def signed_for(url: str, signature: str, secret: str | None, clusters: list[Cluster]) -> list[Cluster]:
-    """The clusters that the token may be meant for: those of one name where the secret is known."""
+    """The clusters that the token may be signed for: if the secret is known, those with the matching name."""
     if secret is None:
         return clusters
     return [c for c in clusters if presigned_signature(url, {"x-k8s-aws-id": c.name}, secret) == signature]

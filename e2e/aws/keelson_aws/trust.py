@@ -1,4 +1,4 @@
-"""Trust policies: whether a role may be assumed by somebody. Pure."""
+"""Evaluates trust policies: whether a caller may assume a role. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .cloud import as_list, trust_policy
 
 
 def principal_names(caller: Caller) -> list[str]:
-    """All the ways in which a policy's principal may mean this caller."""
+    """All principals in a policy that match this caller."""
     names = [caller.principal_arn, f"arn:aws:iam::{caller.account}:root", caller.account]
     return [caller.arn, *names] if caller.session else names
 
 
 def allows(role: Any, action: str, kind: str, names: list[str], keys: dict[str, Any]) -> bool:
-    """Whether the role's trust policy lets one of these principals do the action. A Deny beats every Allow."""
+    """Whether the role's trust policy allows one of these principals the action. A Deny overrides every Allow."""
     allowed = False
     for statement in as_list(trust_policy(role).get("Statement")):
         if not any(fnmatchcase(action.lower(), str(pattern).lower()) for pattern in as_list(statement.get("Action"))):
@@ -66,7 +66,7 @@ def condition_holds(operator: str, wanted: dict[str, Any], keys: dict[str, Any])
         elif base == "StringEqualsIgnoreCase":
             good = str(value).lower() in [choice.lower() for choice in choices]
         else:
-            return False  # An operator that is not known here grants nothing.
+            return False  # An unknown operator grants nothing.
         if not good:
             return False
     return True

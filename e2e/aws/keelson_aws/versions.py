@@ -1,6 +1,6 @@
 """Kubernetes versions and add-on versions that EKS offers; `catalog.py` adds what tests publish.
 
-Support states do not move with the clock: a test gives the same answer next year. Dates are those of AWS's calendar.
+Support states do not depend on the clock, so that tests stay deterministic. Dates are from AWS's calendar.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MINORS: dict[str, Minor] = {
     "1.35": Minor("1.35.2", 6, "20261106", ("20260923",), "2026-01-27", "2027-03-27", "2028-03-27", False),
     "1.36": Minor("1.36.2", 4, "20261106", ("20260923",), "2026-06-02", "2027-08-02", "2028-08-02", False),
 }
-# Of a cluster whose request names none.
+# For CreateCluster without a version.
 DEFAULT_VERSION = list(MINORS)[-1]
 
 
@@ -89,7 +89,7 @@ ADDONS: dict[str, Addon] = {
                     (32, "v1.32.9-eksbuild.2", "v1.32.6-eksbuild.12"),
                     (31, "v1.31.13-eksbuild.2", "v1.31.10-eksbuild.12"),
                 )
-                # kube-proxy may be up to three minors behind the API server, never ahead of it.
+                # kube-proxy may be up to three minors older than the API server, never newer.
                 for version in (
                     AddonVersion(new, minor, min(minor + 3, LAST), () if old else (minor,)),
                     *((AddonVersion(old, minor, min(minor + 3, LAST), (minor,)),) if old else ()),

@@ -1,8 +1,8 @@
-"""What EKS puts into a cluster: Node objects of its instances, and aws-node, kube-proxy and coredns.
+"""The objects that EKS creates in a cluster: Nodes of its instances, and aws-node, kube-proxy and coredns.
 
-With WORKLOAD_KUBECONFIG, an administrator's, all clusters of the emulator share that one API server; with WORKLOAD_EACH every
-cluster has its own. What is wanted is worked out on the emulator's thread; for each API server a thread of its own talks to it,
-as it may be slow or away.
+With WORKLOAD_KUBECONFIG (an administrator's), all clusters of the emulator share one API server; with WORKLOAD_EACH each
+cluster has its own. The emulator's thread computes the desired objects. Each API server has its own thread that applies
+them, because it may be slow or unavailable.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ import yaml
 from moto.autoscaling.models import autoscaling_backends
 
 from .eks import fleet
-from .eks.access import lets_nodes_in
+from .eks.access import admits_nodes
 from .eks.service import Eks
 from .eks.state import Cluster, Part, Region
 from .images import image_id
 
 log = logging.getLogger(__name__)
-LOOK_SECONDS = 0.25
+SYNC_SECONDS = 0.25
 Objects = dict[str, dict[str, Any]]
 
 
-class Workloads:
-    """The API servers behind the clusters: one that all share, or one for each."""
+class WorkloadClusters:
+    """The API servers of the clusters: a shared one, or one per cluster."""
 
     def __init__(self, shared_kubeconfig: str) -> None:
-        self._shared = Workload(shared_kubeconfig) if shared_kubeconfig else None
-        self._own: dict[str, Workload] = {}
+        self._shared = WorkloadCluster(shared_kubeconfig) if shared_kubeconfig else None
+        self._own: dict[str, WorkloadCluster] = {}
 
-    def look(self, eks: Eks) -> None:
-        """Hand over to each what has to be there now."""
+    def sync(self, eks: Eks) -> None:
+        """Passes the desired objects to each API server."""
         if self._shared:
-            self._shared.look(eks.regions.values())
+            self._shared.sync(eks.regions.values())
             return
         servers = {cluster.api_server.kubeconfig for cluster in eks.clusters() if cluster.api_server}
         for kubeconfig in self._own.keys() - servers:
@@ -51,67 +51,67 @@ class Workloads:
                     kubeconfig = cluster.api_server.kubeconfig
                     only = Region(region.account, region.name, {cluster.name: cluster})
                     if kubeconfig not in self._own:
-                        self._own[kubeconfig] = Workload(kubeconfig)
-                    self._own[kubeconfig].look([only])
+                        self._own[kubeconfig] = WorkloadCluster(kubeconfig)
+                    self._own[kubeconfig].sync([only])
 
 
-class Workload:
+class WorkloadCluster:
     """One API server."""
 
     def __init__(self, kubeconfig: str) -> None:
         self._api = Api(kubeconfig)
-        self._wanted: queue.Queue[Objects] = queue.Queue(maxsize=1)
+        self._desired: queue.Queue[Objects] = queue.Queue(maxsize=1)
         self._applied: Objects = {}
-        self._told = False
+        self._error_logged = False
         self._clusters: set[tuple[str, str, str]] = set()
-        self._gone = threading.Event()
+        self._cluster_deleted = threading.Event()
         self._stopped = threading.Event()
-        threading.Thread(target=self._work, name="workload", daemon=True).start()
+        threading.Thread(target=self._apply_loop, name="workload", daemon=True).start()
 
-    def look(self, regions: Iterable[Region]) -> None:
-        """Hand over what has to be there now, unless the last list is still being worked on."""
+    def sync(self, regions: Iterable[Region]) -> None:
+        """Passes the desired objects to the thread, unless the last list is still queued."""
         regions = list(regions)
         clusters = {(region.account, region.name, name) for region in regions for name in region.clusters}
         if self._clusters - clusters:
-            self._gone.set()
+            self._cluster_deleted.set()
         self._clusters = clusters
-        if self._wanted.empty():
-            self._wanted.put_nowait(wanted_objects(regions))
+        if self._desired.empty():
+            self._desired.put_nowait(desired_objects(regions))
 
     def stop(self) -> None:
-        """The API server goes away: nothing more is written to it."""
+        """Stops writing: the API server is being removed."""
         self._stopped.set()
-        if self._wanted.empty():
-            self._wanted.put_nowait({})
+        if self._desired.empty():
+            self._desired.put_nowait({})
 
-    def _work(self) -> None:
+    def _apply_loop(self) -> None:
         while True:
-            wanted = self._wanted.get()
+            desired = self._desired.get()
             if self._stopped.is_set():
                 return
             try:
-                for path in [path for path in self._applied if path not in wanted]:
+                for path in [path for path in self._applied if path not in desired]:
                     self._api.delete(path)
                     del self._applied[path]
-                for path, body in wanted.items():
+                for path, body in desired.items():
                     if path not in self._applied:
                         self._api.create(path, body)
                     elif self._applied[path] != body:
-                        self._api.change(path, self._applied[path], body)
+                        self._api.update(path, self._applied[path], body)
                     self._applied[path] = body
-                if self._gone.is_set():
+                if self._cluster_deleted.is_set():
                     self._api.resume_flux()
-                    self._gone.clear()
-                self._told = False
+                    self._cluster_deleted.clear()
+                self._error_logged = False
             except (requests.RequestException, OSError, ValueError) as error:
-                # It may not be up yet, or be down for a test. Said once; tried again with the next list.
-                if not self._told:
-                    log.warning("the workload cluster cannot be reached: %s", error)
-                    self._told = True
+                # It may not be up yet, or a test has stopped it. Logged once; retried with the next list.
+                if not self._error_logged:
+                    log.warning("cannot reach the workload cluster: %s", error)
+                    self._error_logged = True
 
 
 class Api:
-    """Just enough of a Kubernetes client: create, change and delete with a kubeconfig's credentials."""
+    """A minimal Kubernetes client: create, update and delete with a kubeconfig's credentials."""
 
     def __init__(self, kubeconfig: str) -> None:
         self._kubeconfig = kubeconfig
@@ -123,8 +123,8 @@ class Api:
         if answer.status_code not in (200, 201, 409):
             raise ValueError(f"create {path}: {answer.status_code} {answer.text[:300]}")
 
-    def change(self, path: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-        """Only what differs, so that what others wrote stays; status goes by its own way."""
+    def update(self, path: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+        """Patches only the differences, so that fields of other writers stay; status uses its subresource."""
         for part, suffix in (("metadata", ""), ("spec", ""), ("status", "/status")):
             if old.get(part) == new.get(part):
                 continue
@@ -132,7 +132,7 @@ class Api:
             headers = {"Content-Type": "application/merge-patch+json"}
             answer = self._connect().patch(self._server + path + suffix, json=patch, headers=headers, timeout=5)
             if answer.status_code not in (200, 404):
-                raise ValueError(f"change {path}: {answer.status_code} {answer.text[:300]}")
+                raise ValueError(f"update {path}: {answer.status_code} {answer.text[:300]}")
 
     def delete(self, path: str) -> None:
         answer = self._connect().delete(self._server + path, timeout=5)
@@ -140,7 +140,7 @@ class Api:
             raise ValueError(f"delete {path}: {answer.status_code} {answer.text[:300]}")
 
     def resume_flux(self) -> None:
-        """What was suspended for a cluster that is gone runs again: the next cluster would have an API server of its own."""
+        """Resumes objects that were suspended for a deleted cluster: in AWS the next cluster would have a new API server."""
         for kind in ("kustomize.toolkit.fluxcd.io/v1/kustomizations", "helm.toolkit.fluxcd.io/v2/helmreleases"):
             answer = self._connect().get(f"{self._server}/apis/{kind}", timeout=5)
             for item in answer.json()["items"] if answer.status_code == 200 else []:
@@ -151,7 +151,7 @@ class Api:
                     self._session.patch(self._server + path, json={"spec": {"suspend": False}}, headers=headers, timeout=5)  # type: ignore[union-attr]
 
     def _connect(self) -> requests.Session:
-        # Read when first needed: the file may be written after the emulator has started.
+        # Read on first use: the file may be written after the emulator starts.
         if self._session is None:
             with open(self._kubeconfig) as file:
                 config = yaml.safe_load(file)
@@ -159,10 +159,10 @@ class Api:
             session = requests.Session()
             session.trust_env = False
             self._server = cluster["server"].rstrip("/")
-            session.verify = file_of(cluster, "certificate-authority") or True
+            session.verify = credential_file(cluster, "certificate-authority") or True
             if "token" in user:
                 session.headers["Authorization"] = f"Bearer {user['token']}"
-            certificate, key = file_of(user, "client-certificate"), file_of(user, "client-key")
+            certificate, key = credential_file(user, "client-certificate"), credential_file(user, "client-key")
             if certificate and key:
                 session.cert = (certificate, key)
             self._session = session
@@ -170,7 +170,7 @@ class Api:
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """A merge patch: what is gone is null."""
+    """A merge patch: removed keys are null."""
     patch: dict[str, Any] = {key: None for key in old if key not in new}
     for key, value in new.items():
         if old.get(key) != value:
@@ -179,7 +179,7 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     return patch
 
 
-def file_of(entry: dict[str, str], name: str) -> str | None:
+def credential_file(entry: dict[str, str], name: str) -> str | None:
     if name in entry:
         return entry[name]
     if f"{name}-data" not in entry:
@@ -189,17 +189,17 @@ def file_of(entry: dict[str, str], name: str) -> str | None:
     return file.name
 
 
-def wanted_objects(regions: Iterable[Region]) -> Objects:
-    """Every object that has to be in the workload cluster, by its path."""
-    wanted: Objects = {}
+def desired_objects(regions: Iterable[Region]) -> Objects:
+    """The desired objects of the workload cluster, by path."""
+    desired: Objects = {}
     for region in regions:
         for cluster in region.clusters.values():
             if cluster.status in ("ACTIVE", "UPDATING"):
-                wanted.update(system_objects())
+                desired.update(system_objects())
             for part in cluster.nodegroups.values():
                 for node in nodes(region, part):
-                    wanted[f"/api/v1/nodes/{node['metadata']['name']}"] = node
-    return wanted
+                    desired[f"/api/v1/nodes/{node['metadata']['name']}"] = node
+    return desired
 
 
 def nodes(region: Region, part: Part) -> list[dict[str, Any]]:
@@ -210,7 +210,7 @@ def nodes(region: Region, part: Part) -> list[dict[str, Any]]:
 
 
 def nodes_of(region: Region, cluster: Cluster) -> list[dict[str, Any]]:
-    """The same in short, for tests."""
+    """A summary of the nodes, for tests."""
     return [
         {
             "name": node["metadata"]["name"], "nodegroup": name, "kubelet": node["status"]["nodeInfo"]["kubeletVersion"],
@@ -222,7 +222,7 @@ def nodes_of(region: Region, cluster: Cluster) -> list[dict[str, Any]]:
 
 
 def image_of_node(ami_type: str, image: fleet.Image) -> str:
-    # Of the caller's own images the release is the id.
+    # For custom AMIs the release is the AMI id.
     return image.release if ami_type == "CUSTOM" else image_id(image.version, ami_type, image.release)
 
 
@@ -252,7 +252,7 @@ def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
     ready = ("True", "KubeletReady", "kubelet is posting ready status")
     if joining:
         ready = ("False", "KubeletNotReady", "container runtime network not ready")
-    elif not lets_nodes_in(region.clusters[body["clusterName"]], part):
+    elif not admits_nodes(region.clusters[body["clusterName"]], part):
         ready = ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
     return {
         "apiVersion": "v1",
@@ -277,7 +277,7 @@ def node_object(region: Region, part: Part, instance: Any) -> dict[str, Any]:
 
 
 def system_objects() -> Objects:
-    """As a cluster has them from its start; what is inside the pods does not matter, there is no kubelet."""
+    """The system workloads of a new cluster. The pod contents do not matter, because no kubelet runs them."""
 
     def workload(kind: str, name: str, label: dict[str, str], **spec: Any) -> dict[str, Any]:
         container = {"name": name, "image": f"602401143452.dkr.ecr.eu-west-1.amazonaws.com/eks/{name}:local"}

@@ -1,4 +1,4 @@
-"""A started emulator, and what every test does with it. Each test has an account of its own, so none sees another's things."""
+"""Fixtures and helpers: a running emulator, and one account per test, so that tests are isolated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from shapes import check_eks_answer
 
 PACKAGE = Path(__file__).parent.parent
-# Short, and long enough for a test to see the state in between.
+# Short, but long enough for a test to observe intermediate states.
 DURATIONS = {
     "CLUSTER_CREATE_SECONDS": "0.15", "CLUSTER_UPDATE_SECONDS": "0.12", "CLUSTER_DELETE_SECONDS": "0.12", "NODEGROUP_SECONDS": "0.12",
     "ADDON_SECONDS": "0.06", "NAT_SECONDS": "0.12",
@@ -30,7 +30,7 @@ ACCOUNTS = itertools.count(200000000001)
 
 
 class Server:
-    """The emulator as a process on a port of its own."""
+    """The emulator as a process on its own port."""
 
     def __init__(self, directory: Path, **environment: str) -> None:
         self.call_log = directory / "calls.jsonl"
@@ -68,7 +68,7 @@ class Server:
 
 
 class Cloud:
-    """One account of the emulator: clients, and things made in one line."""
+    """One account of the emulator: clients, and shortcuts to create resources."""
 
     def __init__(
         self, server: Server, account: str, region: str = "eu-west-1", credentials: dict[str, str] | None = None, timeout: float = 5
@@ -86,7 +86,7 @@ class Cloud:
                 service,
                 endpoint_url=self.server.url,
                 region_name=self.region,
-                # What is wrong has to be said by the server, not by boto3.
+                # The server must validate the parameters, not boto3.
                 config=Config(retries={"max_attempts": 0}, read_timeout=self.timeout, parameter_validation=False),
                 **self.credentials,
             )
@@ -135,7 +135,7 @@ class Cloud:
         return vpc_id, subnets
 
     def cluster(self, name: str = "demo", wait: bool = True, **more: Any) -> dict[str, Any]:
-        """A cluster with a network and a role of its own, ACTIVE unless told otherwise."""
+        """Creates a cluster with its own network and role. Waits until it is ACTIVE unless wait=False."""
         self.vpc_id, self.subnets = self.vpc()
         asked = {
             "name": name,
@@ -144,8 +144,8 @@ class Cloud:
             "accessConfig": {"authenticationMode": "API"},
             **more,
         }
-        made = self.eks.create_cluster(**asked)["cluster"]
-        return self.until(lambda: self.status(name) == "ACTIVE" and self.describe(name)) if wait else made
+        created = self.eks.create_cluster(**asked)["cluster"]
+        return self.until(lambda: self.status(name) == "ACTIVE" and self.describe(name)) if wait else created
 
     def describe(self, name: str = "demo") -> dict[str, Any]:
         found: dict[str, Any] = self.eks.describe_cluster(name=name)["cluster"]
@@ -158,15 +158,15 @@ class Cloud:
         asked = {"clusterName": cluster, "nodegroupName": name, "subnets": self.subnets, **more}
         if "nodeRole" not in asked:
             asked["nodeRole"] = self.node_role()
-        made: dict[str, Any] = self.eks.create_nodegroup(**asked)["nodegroup"]
-        return self.until(lambda: (n := self.describe_nodegroup(name, cluster))["status"] != "CREATING" and n) if wait else made
+        created: dict[str, Any] = self.eks.create_nodegroup(**asked)["nodegroup"]
+        return self.until(lambda: (n := self.describe_nodegroup(name, cluster))["status"] != "CREATING" and n) if wait else created
 
     def describe_nodegroup(self, name: str = "nodes", cluster: str = "demo") -> dict[str, Any]:
         found: dict[str, Any] = self.eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
         return found
 
     def nodes(self, nodegroup: str = "nodes", cluster: str = "demo") -> list[dict[str, Any]]:
-        """Nodes of a node group as the emulator has them at this instant."""
+        """The current nodes of a node group in the emulator."""
         (found,) = [c for c in self.server.get("nodes", account=self.account)["clusters"] if c["cluster"] == cluster]
         return [node for node in found["nodes"] if node["nodegroup"] == nodegroup]
 
@@ -188,7 +188,7 @@ class Cloud:
             if value:
                 return value
             time.sleep(0.02)
-        raise AssertionError("it did not come about in time")
+        raise AssertionError(f"condition not met in {seconds:.0f} s")
 
     def gone(self, call: Callable[..., Any], **parameters: Any) -> None:
         def missing() -> bool:
@@ -206,8 +206,8 @@ class Cloud:
         return found
 
 
-class Refused:
-    """What `refused()` caught."""
+class CaughtError:
+    """The error that `expect_error` caught."""
 
     def __init__(self) -> None:
         self.code = ""
@@ -216,13 +216,13 @@ class Refused:
         self.body: dict[str, Any] = {}
 
 
-class refused:
-    """`with refused("Code") as error:` the call inside has to fail with that code."""
+class expect_error:
+    """`with expect_error("Code") as error:` the call inside must fail with that code."""
 
     def __init__(self, code: str, text: str = "") -> None:
-        self.code, self.text, self.caught = code, text, Refused()
+        self.code, self.text, self.caught = code, text, CaughtError()
 
-    def __enter__(self) -> Refused:
+    def __enter__(self) -> CaughtError:
         return self.caught
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Every EKS answer in every test is held against AWS's own model: no member it does not have, no value of another type."""
+"""Validates every EKS response in every test against AWS's model: no unknown member, no value of another type."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def check(shape: Shape, value: Any, where: str) -> None:
     if value is None:
         return
     if isinstance(shape, StructureShape):
-        assert isinstance(value, dict), f"{where} is no structure: {value!r}"
+        assert isinstance(value, dict), f"{where} is not a structure: {value!r}"
         names = {member.serialization.get("name", name): member for name, member in shape.members.items()}
         for name, item in value.items():
-            assert name in names, f"{where} has no member {name}: AWS does not answer it"
+            assert name in names, f"{where} has no member {name}: AWS does not return it"
             check(names[name], item, f"{where}.{name}")
     elif isinstance(shape, ListShape):
-        assert isinstance(value, list), f"{where} is no list: {value!r}"
+        assert isinstance(value, list), f"{where} is not a list: {value!r}"
         for item in value:
             check(shape.member, item, where)
     elif isinstance(shape, MapShape):
-        assert isinstance(value, dict), f"{where} is no map: {value!r}"
+        assert isinstance(value, dict), f"{where} is not a map: {value!r}"
     else:
         kinds = TYPES.get(shape.type_name)
         right = not kinds or (isinstance(value, kinds) and (isinstance(value, bool) == (bool in kinds)))
-        assert right, f"{where} is no {shape.type_name}: {value!r}"
+        assert right, f"{where} is not a {shape.type_name}: {value!r}"
         if shape.metadata.get("enum"):
-            assert value in shape.metadata["enum"], f"{where} is none of {shape.metadata['enum']}: {value!r}"
+            assert value in shape.metadata["enum"], f"{where} is not one of {shape.metadata['enum']}: {value!r}"

@@ -1,4 +1,4 @@
-"""Add-ons: versions by Kubernetes version, and those that stay DEGRADED until there are nodes."""
+"""Add-ons: versions by Kubernetes version, configuration, and those that are DEGRADED without nodes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Cloud, Server, refused
+from conftest import Cloud, Server, expect_error
 
 OURS = ("vpc-cni", "coredns", "kube-proxy", "eks-pod-identity-agent", "aws-ebs-csi-driver", "metrics-server")
 
@@ -22,10 +22,10 @@ def test_each_minor_has_one_default_version_of_each_addon(cloud: Cloud, minor: s
         assert [c["defaultVersion"] for c in compatible].count(True) == 1
 
 
-def test_addon_versions_of_unknown_things(cloud: Cloud) -> None:
-    with refused("ResourceNotFoundException"):
+def test_addon_versions_of_unknown_addons_and_versions(cloud: Cloud) -> None:
+    with expect_error("ResourceNotFoundException"):
         cloud.eks.describe_addon_versions(addonName="nonsense")
-    with refused("InvalidParameterException"):
+    with expect_error("InvalidParameterException"):
         cloud.eks.describe_addon_versions(kubernetesVersion="1.99")
 
 
@@ -36,18 +36,18 @@ def test_addon_configuration_schema_is_json(cloud: Cloud) -> None:
     assert answer["podIdentityConfiguration"][0]["serviceAccount"] == "aws-node"
 
 
-def test_an_addon_that_needs_no_node_becomes_active(cloud: Cloud) -> None:
+def test_addon_without_pods_on_nodes_becomes_active(cloud: Cloud) -> None:
     cloud.cluster(version="1.34")
-    made = cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni", tags={"a": "b"})["addon"]
-    assert made["status"] == "CREATING" and made["tags"] == {"a": "b"}
+    created = cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni", tags={"a": "b"})["addon"]
+    assert created["status"] == "CREATING" and created["tags"] == {"a": "b"}
     cloud.until(lambda: cloud.addon_status("vpc-cni") == "ACTIVE")
     (info,) = cloud.eks.describe_addon_versions(kubernetesVersion="1.34", addonName="vpc-cni")["addons"]
     default = [v["addonVersion"] for v in info["addonVersions"] if v["compatibilities"][0]["defaultVersion"]]
-    assert [made["addonVersion"]] == default
+    assert [created["addonVersion"]] == default
 
 
 @pytest.mark.parametrize("name", ["coredns", "aws-ebs-csi-driver", "metrics-server"])
-def test_an_addon_that_needs_nodes_is_degraded_until_there_are_some(cloud: Cloud, name: str) -> None:
+def test_addon_that_needs_nodes_is_degraded_until_nodes_exist(cloud: Cloud, name: str) -> None:
     cloud.cluster()
     cloud.eks.create_addon(clusterName="demo", addonName=name)
     cloud.until(lambda: cloud.addon_status(name) == "DEGRADED")
@@ -64,12 +64,12 @@ def test_an_addon_that_needs_nodes_is_degraded_until_there_are_some(cloud: Cloud
     [
         ({"namespace": "kube-system"}, '{"computeType": "Fargate"}', "ACTIVE"),
         ({"namespace": "kube-*", "labels": {"k8s-app": "kube-dns"}}, '{"computeType": "fargate"}', "ACTIVE"),
-        # Its pods are annotated for EC2 unless told otherwise.
+        # Its pods need EC2 nodes by default.
         ({"namespace": "kube-system"}, "", "DEGRADED"),
         ({"namespace": "batch"}, '{"computeType": "Fargate"}', "DEGRADED"),
     ],
 )
-def test_coredns_runs_on_fargate_when_told_so_and_chosen_by_a_profile(
+def test_coredns_runs_on_fargate_with_compute_type_and_matching_profile(
     cloud: Cloud, selector: dict[str, Any], configuration: str, status: str
 ) -> None:
     cloud.cluster()
@@ -77,33 +77,33 @@ def test_coredns_runs_on_fargate_when_told_so_and_chosen_by_a_profile(
     of = {"clusterName": "demo", "fargateProfileName": "system"}
     cloud.eks.create_fargate_profile(**of, podExecutionRoleArn=role, subnets=cloud.subnets, selectors=[selector])
     cloud.until(lambda: cloud.eks.describe_fargate_profile(**of)["fargateProfile"]["status"] == "ACTIVE")
-    asked = {"configurationValues": configuration} if configuration else {}
-    cloud.eks.create_addon(clusterName="demo", addonName="coredns", **asked)
+    parameters = {"configurationValues": configuration} if configuration else {}
+    cloud.eks.create_addon(clusterName="demo", addonName="coredns", **parameters)
     cloud.until(lambda: cloud.addon_status("coredns") == status)
 
 
-def test_versions_have_to_fit_the_cluster(cloud: Cloud) -> None:
+def test_incompatible_addon_versions_are_rejected(cloud: Cloud) -> None:
     cloud.cluster(version="1.34")
-    with refused("InvalidParameterException", "Addon version specified is not supported"):
+    with expect_error("InvalidParameterException", "Addon version specified is not supported"):
         cloud.eks.create_addon(clusterName="demo", addonName="coredns", addonVersion="v1.11.1-eksbuild.27")
-    with refused("InvalidParameterException", "is not supported in 1.34 kubernetes version"):
+    with expect_error("InvalidParameterException", "is not supported in 1.34 kubernetes version"):
         cloud.eks.create_addon(clusterName="demo", addonName="nonsense")
 
 
-def test_configuration_has_to_fit_the_schema(cloud: Cloud) -> None:
+def test_configuration_must_match_the_schema(cloud: Cloud) -> None:
     cloud.cluster()
     for bad in ('{"env": {"A": 1}}', '{"nonsense": true}', "{"):
-        with refused("InvalidParameterException", "ConfigurationValue provided in request is not supported"):
+        with expect_error("InvalidParameterException", "ConfigurationValue provided in request is not supported"):
             cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni", configurationValues=bad)
     good = '{"env": {"ENABLE_PREFIX_DELEGATION": "true"}}'
-    made = cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni", configurationValues=good)["addon"]
-    assert made["configurationValues"] == good
+    created = cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni", configurationValues=good)["addon"]
+    assert created["configurationValues"] == good
 
 
-def test_an_addon_is_updated_then_deleted(cloud: Cloud) -> None:
+def test_addon_update_and_delete(cloud: Cloud) -> None:
     cloud.cluster(version="1.34")
     cloud.eks.create_addon(clusterName="demo", addonName="kube-proxy")
-    with refused("ResourceInUseException", "CREATING"):
+    with expect_error("ResourceInUseException", "CREATING"):
         cloud.eks.update_addon(clusterName="demo", addonName="kube-proxy", addonVersion="v1.34.3-eksbuild.2")
     cloud.until(lambda: cloud.addon_status("kube-proxy") == "ACTIVE")
     update = cloud.eks.update_addon(
@@ -117,7 +117,7 @@ def test_an_addon_is_updated_then_deleted(cloud: Cloud) -> None:
     cloud.gone(cloud.eks.describe_addon, clusterName="demo", addonName="kube-proxy")
 
 
-def test_an_update_that_conflicts_fails(cloud: Cloud, server: Server) -> None:
+def test_conflicting_update_fails(cloud: Cloud, server: Server) -> None:
     cloud.cluster()
     cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni")
     cloud.until(lambda: cloud.addon_status("vpc-cni") == "ACTIVE")
@@ -128,36 +128,36 @@ def test_an_update_that_conflicts_fails(cloud: Cloud, server: Server) -> None:
     assert cloud.addon_status("vpc-cni") == "UPDATE_FAILED"
 
 
-def test_a_fault_fails_the_creation(cloud: Cloud, server: Server) -> None:
+def test_fault_fails_the_creation(cloud: Cloud, server: Server) -> None:
     cloud.cluster()
     server.post("faults", {"match": {"account": cloud.account, "action": "CreateAddon"}, "then": {"fail": "no"}})
     cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni")
     cloud.until(lambda: cloud.addon_status("vpc-cni") == "CREATE_FAILED")
 
 
-def test_tokens_names_and_states(cloud: Cloud) -> None:
+def test_client_tokens_names_and_states(cloud: Cloud) -> None:
     cloud.cluster(wait=False)
-    with refused("InvalidRequestException", "is not in ACTIVE status"):
+    with expect_error("InvalidRequestException", "is not in ACTIVE status"):
         cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni")
     cloud.until(lambda: cloud.status() == "ACTIVE")
     first = cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni", clientRequestToken="t")["addon"]
     assert cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni", clientRequestToken="t")["addon"]["addonArn"] == first["addonArn"]
-    with refused("ResourceInUseException", "Addon already exists.") as error:
+    with expect_error("ResourceInUseException", "Addon already exists.") as error:
         cloud.eks.create_addon(clusterName="demo", addonName="vpc-cni")
     assert (error.body["clusterName"], error.body["addonName"]) == ("demo", "vpc-cni")
-    with refused("ResourceNotFoundException", "No addon: coredns found in cluster: demo"):
+    with expect_error("ResourceNotFoundException", "No addon: coredns found in cluster: demo"):
         cloud.eks.describe_addon(clusterName="demo", addonName="coredns")
     assert cloud.eks.list_addons(clusterName="demo")["addons"] == ["vpc-cni"]
 
 
-def test_pod_identities_of_an_addon_belong_to_it(cloud: Cloud) -> None:
+def test_addon_owns_its_pod_identity_associations(cloud: Cloud) -> None:
     cloud.cluster()
     role = cloud.role("cni", "pods.eks.amazonaws.com", "AmazonEKS_CNI_Policy")
-    made = cloud.eks.create_addon(
+    created = cloud.eks.create_addon(
         clusterName="demo", addonName="vpc-cni", podIdentityAssociations=[{"serviceAccount": "aws-node", "roleArn": role}]
     )["addon"]
     (association,) = cloud.eks.list_pod_identity_associations(clusterName="demo")["associations"]
-    assert made["podIdentityAssociations"] == [association["associationArn"]] and association["ownerArn"] == made["addonArn"]
+    assert created["podIdentityAssociations"] == [association["associationArn"]] and association["ownerArn"] == created["addonArn"]
     cloud.until(lambda: cloud.addon_status("vpc-cni") == "ACTIVE")
     cloud.eks.delete_addon(clusterName="demo", addonName="vpc-cni")
     cloud.gone(cloud.eks.describe_addon, clusterName="demo", addonName="vpc-cni")

@@ -1,4 +1,4 @@
-"""What the call log keeps of a write by Keelson for those who hold it against IAM policies."""
+"""The authorization checks that the call log records for writes by Keelson."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from conftest import Cloud, Server
+from conftest import Server
 
 ACCOUNT = "300000000009"
 OWNER = {"Key": "keelson.dev/owner", "Value": "u"}
@@ -27,7 +27,7 @@ def last(server: Server, action: str) -> list[dict[str, Any]]:
     return next(call for call in reversed(calls) if call["action"] == action).get("checks", [])
 
 
-def test_a_create_with_tags_is_checked_as_itself_and_as_tagging(server: Server) -> None:
+def test_create_with_tags_is_checked_as_create_and_as_tagging(server: Server) -> None:
     ec2 = client(server, "ec2")
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=[{"ResourceType": "vpc", "Tags": [OWNER]}])["Vpc"]["VpcId"]
     arn = f"arn:aws:ec2:eu-west-1:{ACCOUNT}:vpc/*"
@@ -39,7 +39,7 @@ def test_a_create_with_tags_is_checked_as_itself_and_as_tagging(server: Server) 
     assert in_vpc["resource"] == arn.replace("*", vpc) and in_vpc["resourceTags"] == {"keelson.dev/owner": "u"}
 
 
-def test_a_role_is_checked_with_its_tags_its_boundary_and_the_policy(server: Server) -> None:
+def test_role_is_checked_with_tags_boundary_and_policy(server: Server) -> None:
     iam = client(server, "iam")
     boundary = iam.create_policy(
         PolicyName="boundary", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
@@ -56,6 +56,6 @@ def test_a_role_is_checked_with_its_tags_its_boundary_and_the_policy(server: Ser
     assert attach["context"] == {"iam:PolicyARN": policy}
 
 
-def test_what_others_call_is_not_kept(server: Server) -> None:
+def test_checks_of_other_applications_are_not_recorded(server: Server) -> None:
     client(server, "ec2", "terraform").create_vpc(CidrBlock="10.0.0.0/16")
     assert last(server, "CreateVpc") == []

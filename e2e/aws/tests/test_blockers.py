@@ -1,4 +1,4 @@
-"""What other people leave in a VPC keeps it, until they take it away."""
+"""Resources of others in a VPC block its deletion until they are removed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Cloud, refused
+from conftest import Cloud, expect_error
 
 
 def found(describe: Any, **filters: str) -> list[dict[str, Any]]:
@@ -16,13 +16,13 @@ def found(describe: Any, **filters: str) -> list[dict[str, Any]]:
 
 def peering(cloud: Cloud, mine: str, theirs: str, way: str) -> tuple[Any, dict[str, str]]:
     ends = {"VpcId": mine, "PeerVpcId": theirs} if way == "requester" else {"VpcId": theirs, "PeerVpcId": mine}
-    made = cloud.ec2.create_vpc_peering_connection(**ends)["VpcPeeringConnection"]["VpcPeeringConnectionId"]
-    return cloud.ec2.delete_vpc_peering_connection, {"VpcPeeringConnectionId": made}
+    created = cloud.ec2.create_vpc_peering_connection(**ends)["VpcPeeringConnection"]["VpcPeeringConnectionId"]
+    return cloud.ec2.delete_vpc_peering_connection, {"VpcPeeringConnectionId": created}
 
 
 @pytest.mark.parametrize("way", ["requester", "accepter"])
 @pytest.mark.parametrize("accepted", [False, True])
-def test_a_peering_connection_keeps_the_vpc_on_either_side(cloud: Cloud, way: str, accepted: bool) -> None:
+def test_peering_connection_blocks_vpc_deletion_on_both_sides(cloud: Cloud, way: str, accepted: bool) -> None:
     (mine, _), (theirs, _) = cloud.vpc(""), cloud.vpc("", "10.1.0.0/16")
     delete, connection = peering(cloud, mine, theirs, way)
     if accepted:
@@ -32,40 +32,40 @@ def test_a_peering_connection_keeps_the_vpc_on_either_side(cloud: Cloud, way: st
     (one,) = found(describe, **by_end, status_code="active" if accepted else "pending-acceptance")
     assert one["VpcPeeringConnectionId"] == connection["VpcPeeringConnectionId"]
     assert found(describe, **{f"{way}_vpc_info__vpc_id": theirs}) == []
-    with refused("DependencyViolation", f"The vpc '{mine}' has dependencies"):
+    with expect_error("DependencyViolation", f"The vpc '{mine}' has dependencies"):
         cloud.ec2.delete_vpc(VpcId=mine)
     delete(**connection)
     assert found(describe, **by_end, status_code="active") == []
     cloud.ec2.delete_vpc(VpcId=mine)
 
 
-def test_a_virtual_private_gateway_keeps_the_vpc(cloud: Cloud) -> None:
+def test_virtual_private_gateway_blocks_vpc_deletion(cloud: Cloud) -> None:
     vpc, _ = cloud.vpc("")
     gateway = cloud.ec2.create_vpn_gateway(Type="ipsec.1")["VpnGateway"]["VpnGatewayId"]
     cloud.ec2.attach_vpn_gateway(VpcId=vpc, VpnGatewayId=gateway)
     (one,) = found(cloud.ec2.describe_vpn_gateways, attachment__vpc_id=vpc)
     assert one["VpnGatewayId"] == gateway
-    with refused("DependencyViolation"):
+    with expect_error("DependencyViolation"):
         cloud.ec2.delete_vpc(VpcId=vpc)
     cloud.ec2.detach_vpn_gateway(VpcId=vpc, VpnGatewayId=gateway)
     cloud.ec2.delete_vpc(VpcId=vpc)
 
 
-def test_an_instance_keeps_its_subnet_and_says_so_by_its_interface(cloud: Cloud) -> None:
+def test_instance_interface_blocks_subnet_deletion(cloud: Cloud) -> None:
     vpc, (subnet,) = cloud.vpc("a")
-    asked = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "SubnetId": subnet, "InstanceType": "t3.small"}
-    instance = cloud.ec2.run_instances(**asked)["Instances"][0]["InstanceId"]
+    parameters = {"ImageId": "ami-12345678", "MinCount": 1, "MaxCount": 1, "SubnetId": subnet, "InstanceType": "t3.small"}
+    instance = cloud.ec2.run_instances(**parameters)["Instances"][0]["InstanceId"]
     (interface,) = found(cloud.ec2.describe_network_interfaces, vpc_id=vpc)
     assert interface["Attachment"]["InstanceId"] == instance
     for delete, thing in ((cloud.ec2.delete_subnet, {"SubnetId": subnet}), (cloud.ec2.delete_vpc, {"VpcId": vpc})):
-        with refused("DependencyViolation"):
+        with expect_error("DependencyViolation"):
             delete(**thing)
     cloud.ec2.terminate_instances(InstanceIds=[instance])
     cloud.ec2.delete_subnet(SubnetId=subnet)
     cloud.ec2.delete_vpc(VpcId=vpc)
 
 
-def test_groups_whose_rules_name_each_other_go_once_the_rules_are_gone(cloud: Cloud) -> None:
+def test_groups_that_reference_each_other_can_be_deleted_after_their_rules(cloud: Cloud) -> None:
     ec2 = cloud.ec2
     vpc, _ = cloud.vpc("")
     one, other = (ec2.create_security_group(GroupName=n, Description="x", VpcId=vpc)["GroupId"] for n in ("one", "other"))
@@ -73,7 +73,7 @@ def test_groups_whose_rules_name_each_other_go_once_the_rules_are_gone(cloud: Cl
     for group, named in rules.items():
         ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": named}]}])
     for group in rules:
-        with refused("DependencyViolation", f"resource {group} has a dependent object"):
+        with expect_error("DependencyViolation", f"resource {group} has a dependent object"):
             ec2.delete_security_group(GroupId=group)
     (seen,) = found(ec2.describe_security_groups, group_id=one)
     ec2.revoke_security_group_ingress(GroupId=one, IpPermissions=seen["IpPermissions"])

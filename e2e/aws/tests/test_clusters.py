@@ -1,4 +1,4 @@
-"""Clusters: made, described, listed, deleted; and what EKS refuses."""
+"""Clusters: create, describe, list, delete; and EKS's validation."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from conftest import Cloud, Server, refused
+from conftest import Cloud, Server, expect_error
 
 
-def test_a_cluster_is_creating_then_active(cloud: Cloud) -> None:
-    made = cloud.cluster(wait=False, version="1.34", tags={"team": "a"})
-    assert made["status"] == "CREATING"
-    assert made["version"] == "1.34"
-    assert made["resourcesVpcConfig"]["vpcId"] == cloud.vpc_id
+def test_cluster_is_creating_then_active(cloud: Cloud) -> None:
+    created = cloud.cluster(wait=False, version="1.34", tags={"team": "a"})
+    assert created["status"] == "CREATING"
+    assert created["version"] == "1.34"
+    assert created["resourcesVpcConfig"]["vpcId"] == cloud.vpc_id
     cloud.until(lambda: cloud.status() == "ACTIVE")
 
 
-def test_endpoint_ca_and_issuer_are_withheld_while_creating(cloud: Cloud) -> None:
+def test_endpoint_ca_and_issuer_are_absent_while_creating(cloud: Cloud) -> None:
     cloud.cluster(wait=False)
     creating = cloud.describe()
     assert creating["status"] == "CREATING"
@@ -29,15 +29,15 @@ def test_endpoint_ca_and_issuer_are_withheld_while_creating(cloud: Cloud) -> Non
     assert active["identity"]["oidc"]["issuer"].startswith("https://oidc.eks.eu-west-1.amazonaws.com/id/")
 
 
-def test_each_cluster_has_an_issuer_of_its_own(cloud: Cloud) -> None:
+def test_each_cluster_has_its_own_issuer(cloud: Cloud) -> None:
     first = cloud.cluster("one")
     cloud.eks.create_cluster(name="two", roleArn=first["roleArn"], resourcesVpcConfig={"subnetIds": cloud.subnets})
     second = cloud.until(lambda: cloud.status("two") == "ACTIVE" and cloud.describe("two"))
     assert first["identity"] != second["identity"]
 
 
-def test_what_was_asked_for_is_answered(cloud: Cloud) -> None:
-    asked: dict[str, Any] = {
+def test_describe_returns_the_requested_values(cloud: Cloud) -> None:
+    parameters: dict[str, Any] = {
         "version": "1.35",
         "upgradePolicy": {"supportType": "STANDARD"},
         "deletionProtection": True,
@@ -48,9 +48,9 @@ def test_what_was_asked_for_is_answered(cloud: Cloud) -> None:
         "controlPlaneScalingConfig": {"tier": "tier-xl"},
         "logging": {"clusterLogging": [{"types": ["api", "audit"], "enabled": True}]},
     }
-    cluster = cloud.cluster(**asked)
+    cluster = cloud.cluster(**parameters)
     for key in ("version", "upgradePolicy", "deletionProtection", "zonalShiftConfig", "accessConfig", "encryptionConfig", "controlPlaneScalingConfig"):
-        assert cluster[key] == asked[key]
+        assert cluster[key] == parameters[key]
     assert cluster["kubernetesNetworkConfig"]["serviceIpv4Cidr"] == "172.30.0.0/16"
     assert cluster["logging"]["clusterLogging"] == [
         {"types": ["api", "audit"], "enabled": True},
@@ -66,64 +66,64 @@ def test_defaults_are_those_of_eks(cloud: Cloud) -> None:
     assert cluster["accessConfig"]["authenticationMode"] == "CONFIG_MAP"
     assert cluster["upgradePolicy"] == {"supportType": "EXTENDED"}
     assert cluster["kubernetesNetworkConfig"]["ipFamily"] == "ipv4"
-    # Terraform would see an answer to what it has not asked for as a difference.
+    # Terraform would treat members that it did not set as a difference.
     assert not {"computeConfig", "storageConfig", "zonalShiftConfig", "encryptionConfig", "remoteNetworkConfig"} & set(cluster)
 
 
-def test_the_service_range_avoids_the_vpc(cloud: Cloud) -> None:
+def test_default_service_cidr_does_not_overlap_the_vpc(cloud: Cloud) -> None:
     _, subnets = cloud.vpc(cidr="172.20.0.0/16")
     cluster = cloud.eks.create_cluster(name="c", roleArn=cloud.cluster_role(), resourcesVpcConfig={"subnetIds": subnets})["cluster"]
     assert cluster["kubernetesNetworkConfig"]["serviceIpv4Cidr"] == "10.100.0.0/16"
 
 
-def test_eks_makes_a_tagged_security_group_and_takes_it_away(cloud: Cloud) -> None:
+def test_eks_creates_a_tagged_security_group_and_deletes_it(cloud: Cloud) -> None:
     cluster = cloud.cluster(tags={"keelson.dev/owner": "u"})
     group_id = cluster["resourcesVpcConfig"]["clusterSecurityGroupId"]
     group = cloud.ec2.describe_security_groups(Filters=[{"Name": "tag:aws:eks:cluster-name", "Values": ["demo"]}])["SecurityGroups"][0]
     tags = {tag["Key"]: tag["Value"] for tag in group["Tags"]}
     assert group["GroupId"] == group_id
     assert tags["aws:eks:cluster-name"] == "demo" and tags["kubernetes.io/cluster/demo"] == "owned"
-    # A cluster's own tags do not spread to what EKS makes for it.
+    # A cluster's own tags are not copied to the resources that EKS creates for it.
     assert "keelson.dev/owner" not in tags
     assert group["IpPermissions"][0]["UserIdGroupPairs"][0]["GroupId"] == group_id
     cloud.eks.delete_cluster(name="demo")
     cloud.gone(cloud.eks.describe_cluster, name="demo")
-    with refused("InvalidGroup.NotFound"):
+    with expect_error("InvalidGroup.NotFound"):
         cloud.ec2.describe_security_groups(GroupIds=[group_id])
 
 
-def test_the_control_plane_has_interfaces_in_two_zones(cloud: Cloud) -> None:
+def test_control_plane_has_interfaces_in_two_zones(cloud: Cloud) -> None:
     cloud.cluster()
     found = cloud.ec2.describe_network_interfaces(Filters=[{"Name": "description", "Values": ["Amazon EKS demo"]}])["NetworkInterfaces"]
     assert {interface["SubnetId"] for interface in found} == set(cloud.subnets)
     assert all(interface["Status"] == "in-use" and interface["RequesterManaged"] for interface in found)
-    with refused("DependencyViolation"):
+    with expect_error("DependencyViolation"):
         cloud.ec2.delete_subnet(SubnetId=cloud.subnets[0])
     cloud.eks.delete_cluster(name="demo")
     cloud.gone(cloud.eks.describe_cluster, name="demo")
     cloud.ec2.delete_subnet(SubnetId=cloud.subnets[0])
 
 
-def test_deleting_is_a_state_before_gone(cloud: Cloud) -> None:
+def test_cluster_is_deleting_then_not_found(cloud: Cloud) -> None:
     cloud.cluster()
     assert cloud.eks.delete_cluster(name="demo")["cluster"]["status"] == "DELETING"
     assert cloud.status() == "DELETING"
     cloud.gone(cloud.eks.describe_cluster, name="demo")
 
 
-def test_the_same_token_gives_the_same_cluster(cloud: Cloud) -> None:
+def test_same_client_token_returns_the_same_cluster(cloud: Cloud) -> None:
     _, subnets = cloud.vpc()
-    asked = {"name": "c", "roleArn": cloud.cluster_role(), "resourcesVpcConfig": {"subnetIds": subnets}, "clientRequestToken": "t-1"}
-    first = cloud.eks.create_cluster(**asked)["cluster"]
-    assert cloud.eks.create_cluster(**asked)["cluster"]["createdAt"] == first["createdAt"]
-    with refused("InvalidParameterException", "other parameters"):
-        cloud.eks.create_cluster(**{**asked, "version": "1.33"})
-    with refused("ResourceInUseException", "Cluster already exists with name: c") as error:
-        cloud.eks.create_cluster(**{**asked, "clientRequestToken": "t-2"})
+    parameters = {"name": "c", "roleArn": cloud.cluster_role(), "resourcesVpcConfig": {"subnetIds": subnets}, "clientRequestToken": "t-1"}
+    first = cloud.eks.create_cluster(**parameters)["cluster"]
+    assert cloud.eks.create_cluster(**parameters)["cluster"]["createdAt"] == first["createdAt"]
+    with expect_error("InvalidParameterException", "other parameters"):
+        cloud.eks.create_cluster(**{**parameters, "version": "1.33"})
+    with expect_error("ResourceInUseException", "Cluster already exists with name: c") as error:
+        cloud.eks.create_cluster(**{**parameters, "clientRequestToken": "t-2"})
     assert error.status == 409 and error.body["clusterName"] == "c"
 
 
-def test_a_token_does_not_bring_back_what_was_deleted(cloud: Cloud) -> None:
+def test_client_token_does_not_return_a_deleted_cluster(cloud: Cloud) -> None:
     first = cloud.cluster(clientRequestToken="t")
     cloud.eks.delete_cluster(name="demo")
     cloud.gone(cloud.eks.describe_cluster, name="demo")
@@ -134,14 +134,14 @@ def test_a_token_does_not_bring_back_what_was_deleted(cloud: Cloud) -> None:
     assert again["status"] == "CREATING"
 
 
-def test_an_unknown_cluster_is_said_as_aws_says_it(cloud: Cloud) -> None:
-    with refused("ResourceNotFoundException") as error:
+def test_unknown_cluster_returns_the_error_of_aws(cloud: Cloud) -> None:
+    with expect_error("ResourceNotFoundException") as error:
         cloud.describe("nowhere")
     assert error.message == "No cluster found for name: nowhere."
     assert error.status == 404
 
 
-def test_lists_are_paged(cloud: Cloud) -> None:
+def test_lists_are_paginated(cloud: Cloud) -> None:
     first = cloud.cluster("c0", wait=False)
     for i in range(1, 5):
         cloud.eks.create_cluster(name=f"c{i}", roleArn=first["roleArn"], resourcesVpcConfig={"subnetIds": cloud.subnets})
@@ -150,12 +150,12 @@ def test_lists_are_paged(cloud: Cloud) -> None:
     assert [name for page in pages for name in page["clusters"]] == [f"c{i}" for i in range(5)]
 
 
-def test_regions_are_apart(cloud: Cloud) -> None:
+def test_regions_are_isolated(cloud: Cloud) -> None:
     cloud.cluster()
     assert Cloud(cloud.server, cloud.account, "eu-central-1").eks.list_clusters()["clusters"] == []
 
 
-def test_a_creator_gets_an_access_entry_unless_told_otherwise(cloud: Cloud) -> None:
+def test_creator_gets_an_access_entry_by_default(cloud: Cloud) -> None:
     cloud.cluster()
     arn = cloud.sts.get_caller_identity()["Arn"]
     assert cloud.eks.list_access_entries(clusterName="demo")["accessEntries"] == [arn]
@@ -170,23 +170,23 @@ def test_no_access_entry_without_bootstrap(cloud: Cloud) -> None:
 
 def test_deletion_protection_blocks_deletion(cloud: Cloud) -> None:
     cloud.cluster(deletionProtection=True)
-    with refused("InvalidRequestException", "deletion protection"):
+    with expect_error("InvalidRequestException", "deletion protection"):
         cloud.eks.delete_cluster(name="demo")
     cloud.update_done(cloud.eks.update_cluster_config(name="demo", deletionProtection=False))
     assert cloud.eks.delete_cluster(name="demo")["cluster"]["status"] == "DELETING"
 
 
-def test_a_cluster_is_not_deleted_while_it_is_made(cloud: Cloud) -> None:
+def test_creating_cluster_cannot_be_deleted(cloud: Cloud) -> None:
     cloud.cluster(wait=False)
-    with refused("ResourceInUseException", "in progress"):
+    with expect_error("ResourceInUseException", "in progress"):
         cloud.eks.delete_cluster(name="demo")
 
 
-def test_the_quota_is_said(server: Server, cloud: Cloud) -> None:
+def test_quota_error(server: Server, cloud: Cloud) -> None:
     server.post("settings", {"CLUSTERS_PER_REGION": 1})
     try:
         first = cloud.cluster("one", wait=False)
-        with refused("ResourceLimitExceededException"):
+        with expect_error("ResourceLimitExceededException"):
             cloud.eks.create_cluster(name="two", roleArn=first["roleArn"], resourcesVpcConfig={"subnetIds": cloud.subnets})
     finally:
         server.post("settings", {"CLUSTERS_PER_REGION": 1000})
@@ -209,23 +209,23 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_bad_parameters_are_refused(cloud: Cloud, what: str) -> None:
+def test_invalid_parameters_are_rejected(cloud: Cloud, what: str) -> None:
     more, text = BAD[what]
-    with refused("InvalidParameterException", text):
+    with expect_error("InvalidParameterException", text):
         cloud.cluster(wait=False, **more)
     assert cloud.eks.list_clusters()["clusters"] == []
 
 
-def test_one_zone_is_not_enough(cloud: Cloud) -> None:
+def test_subnets_must_be_in_two_zones(cloud: Cloud) -> None:
     _, subnets = cloud.vpc(zones="aa")
-    with refused("InvalidParameterException", "at least two different AZs"):
+    with expect_error("InvalidParameterException", "at least two different AZs"):
         cloud.cluster(wait=False, resourcesVpcConfig={"subnetIds": subnets})
 
 
-def test_subnets_are_of_one_vpc(cloud: Cloud) -> None:
+def test_subnets_must_be_in_one_vpc(cloud: Cloud) -> None:
     _, here = cloud.vpc("a")
     _, there = cloud.vpc("b", "10.1.0.0/16")
-    with refused("InvalidParameterException", "same VPC"):
+    with expect_error("InvalidParameterException", "same VPC"):
         cloud.cluster(wait=False, resourcesVpcConfig={"subnetIds": [*here, *there]})
 
 
@@ -234,37 +234,37 @@ def test_subnets_need_five_free_addresses(cloud: Cloud) -> None:
     small = cloud.ec2.create_subnet(VpcId=vpc_id, CidrBlock="10.0.9.0/28", AvailabilityZone="eu-west-1b")["Subnet"]["SubnetId"]
     for _ in range(7):
         cloud.ec2.create_network_interface(SubnetId=small)
-    with refused("InvalidParameterException", "free IP addresses"):
+    with expect_error("InvalidParameterException", "free IP addresses"):
         cloud.cluster(wait=False, resourcesVpcConfig={"subnetIds": [*subnets, small]})
 
 
-def test_security_groups_are_of_the_same_vpc(cloud: Cloud) -> None:
+def test_security_groups_must_be_in_the_same_vpc(cloud: Cloud) -> None:
     _, subnets = cloud.vpc()
     other, _ = cloud.vpc("a", "10.1.0.0/16")
     group = cloud.ec2.create_security_group(GroupName="x", Description="x", VpcId=other)["GroupId"]
-    with refused("InvalidParameterException", "not in the same VPC"):
+    with expect_error("InvalidParameterException", "not in the same VPC"):
         cloud.cluster(wait=False, resourcesVpcConfig={"subnetIds": subnets, "securityGroupIds": [group]})
 
 
-def test_the_role_has_to_trust_eks(cloud: Cloud) -> None:
+def test_role_must_trust_eks(cloud: Cloud) -> None:
     role = cloud.role("wrong", "ec2.amazonaws.com", "AmazonEKSClusterPolicy")
-    with refused("InvalidParameterException", "Role could not be assumed because the trusted entity is not correct"):
+    with expect_error("InvalidParameterException", "Role could not be assumed because the trusted entity is not correct"):
         cloud.cluster(wait=False, roleArn=role)
 
 
-def test_the_role_needs_its_policy(cloud: Cloud) -> None:
+def test_role_must_have_its_policy(cloud: Cloud) -> None:
     role = cloud.role("bare", "eks.amazonaws.com")
-    with refused("InvalidParameterException", "doesn't have the Amazon EKS Managed Policies"):
+    with expect_error("InvalidParameterException", "doesn't have the Amazon EKS Managed Policies"):
         cloud.cluster(wait=False, roleArn=role)
 
 
-def test_both_endpoints_off_is_refused(cloud: Cloud) -> None:
+def test_disabling_both_endpoints_is_rejected(cloud: Cloud) -> None:
     _, subnets = cloud.vpc()
-    with refused("InvalidParameterException", "Private and public endpoint access cannot be false"):
+    with expect_error("InvalidParameterException", "Private and public endpoint access cannot be false"):
         cloud.cluster(wait=False, resourcesVpcConfig={"subnetIds": subnets, "endpointPublicAccess": False, "endpointPrivateAccess": False})
 
 
-def test_auto_mode_is_taken_whole(cloud: Cloud) -> None:
+def test_auto_mode_must_be_enabled_completely(cloud: Cloud) -> None:
     cluster = cloud.cluster(
         computeConfig={"enabled": True, "nodePools": ["general-purpose", "system"], "nodeRoleArn": cloud.node_role()},
         storageConfig={"blockStorage": {"enabled": True}},

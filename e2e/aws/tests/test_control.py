@@ -1,4 +1,4 @@
-"""The emulator itself: its start, call log, inventory, settings, reset, and how it takes a crowd."""
+"""The emulator itself: start, call log, inventory, settings, reset, concurrency."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from conftest import Cloud, Server, refused
+from conftest import Cloud, Server, expect_error
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Server]:
-    """A server of the test's own, for what would disturb the others."""
+    """A separate server, for tests that would affect others."""
     running = Server(tmp_path, WORKLOAD_ENDPOINT="https://127.0.0.1:6443", WORKLOAD_CA_FILE=str(tmp_path / "ca.crt"))
     yield running
     running.stop()
 
 
-def test_it_says_when_it_is_ready(server: Server) -> None:
+def test_ready_line_is_printed(server: Server) -> None:
     assert server.ready_line == f"keelson-aws ready on {server.url}\n"
     assert server.get("health") == {"status": "ok"}
 
 
-def test_the_workload_cluster_is_what_describe_cluster_answers(own: Server, tmp_path: Path) -> None:
+def test_describe_cluster_returns_the_workload_cluster(own: Server, tmp_path: Path) -> None:
     (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\none\n")
     cluster = Cloud(own, "300000000001").cluster()
     assert cluster["endpoint"] == "https://127.0.0.1:6443"
@@ -38,13 +38,13 @@ def test_the_workload_cluster_is_what_describe_cluster_answers(own: Server, tmp_
     assert base64.b64decode(Cloud(own, "300000000001").describe()["certificateAuthority"]["data"]).decode().endswith("two\n")
     (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\nthree\n")
     own.post("reset")
-    with refused("ResourceNotFoundException"):
+    with expect_error("ResourceNotFoundException"):
         Cloud(own, "300000000001").describe()
     assert own.get("inventory") == {"empty": True, "accounts": {}}
     Cloud(own, "300000000001").cluster()
 
 
-def test_a_logged_call_has_every_id_and_arn_that_it_named(cloud: Cloud, server: Server) -> None:
+def test_logged_call_contains_all_ids_and_arns(cloud: Cloud, server: Server) -> None:
     vpc = cloud.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnet = cloud.ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.0.0/24")["Subnet"]["SubnetId"]
     before = server.get("calls")["last"]
@@ -59,9 +59,9 @@ def test_a_logged_call_has_every_id_and_arn_that_it_named(cloud: Cloud, server: 
 def test_every_call_is_logged(cloud: Cloud, server: Server) -> None:
     before = server.get("calls")["last"]
     cloud.ec2.create_vpc(CidrBlock="10.0.0.0/16")
-    with refused("ResourceNotFoundException"):
+    with expect_error("ResourceNotFoundException"):
         cloud.describe_nodegroup("nodes", "demo")
-    with refused("NoSuchEntity"):
+    with expect_error("NoSuchEntity"):
         cloud.iam.get_role(RoleName="none")
     answer = server.get("calls", since=before)
     kept = ("account", "region", "service", "action", "resource", "status", "error", "write")
@@ -75,12 +75,12 @@ def test_every_call_is_logged(cloud: Cloud, server: Server) -> None:
     assert [call["number"] for call in answer["calls"]] == [before + 1, before + 2, before + 3]
 
 
-def test_a_call_without_a_signature_is_refused(server: Server) -> None:
+def test_unsigned_call_is_rejected(server: Server) -> None:
     answer = requests.get(server.url + "/clusters", timeout=5)
     assert answer.status_code == 403 and answer.headers["x-amzn-ErrorType"] == "MissingAuthenticationTokenException"
 
 
-def test_inventory_counts_what_is_left(cloud: Cloud) -> None:
+def test_inventory_lists_remaining_resources(cloud: Cloud) -> None:
     cloud.cluster()
     cloud.nodegroup()
     found = cloud.inventory()
@@ -89,16 +89,16 @@ def test_inventory_counts_what_is_left(cloud: Cloud) -> None:
     assert len(found["eu-west-1"]["instances"]) == 2 and len(found["eu-west-1"]["autoScalingGroups"]) == 1
 
 
-def test_eks_of_one_account_can_be_forgotten(cloud: Cloud, other_account: Cloud, server: Server) -> None:
+def test_eks_state_of_one_account_can_be_reset(cloud: Cloud, other_account: Cloud, server: Server) -> None:
     for account in (cloud, other_account):
         account.cluster()
     requests.post(f"{server.url}/_keelson/reset?account={cloud.account}", timeout=5).raise_for_status()
-    with refused("ResourceNotFoundException"):
+    with expect_error("ResourceNotFoundException"):
         cloud.describe()
     assert other_account.status() == "ACTIVE"
 
 
-def test_settings_change_at_run_time_or_not_at_all(server: Server) -> None:
+def test_settings_change_atomically_at_run_time(server: Server) -> None:
     before = server.get("settings")
     for bad in ({"nonsense": 1}, {"NAT_SECONDS": "soon"}, {"NAT_SECONDS": -1}):
         assert requests.post(server.url + "/_keelson/settings", json={"ADDON_SECONDS": 9, **bad}, timeout=5).status_code == 400
@@ -106,14 +106,14 @@ def test_settings_change_at_run_time_or_not_at_all(server: Server) -> None:
     assert server.post("settings", {"ADDON_SECONDS": before["addon_seconds"]}) == before
 
 
-def test_unknown_paths_are_said(server: Server, cloud: Cloud) -> None:
+def test_unknown_paths_return_404(server: Server, cloud: Cloud) -> None:
     assert "GET inventory" in requests.get(server.url + "/_keelson/nonsense", timeout=5).json()["message"]
     signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={cloud.account}/20260101/eu-west-1/eks/aws4_request, Signature=x"}
     answer = requests.get(server.url + "/nonsense", headers=signed, timeout=5)
     assert answer.status_code == 404 and answer.headers["x-amzn-ErrorType"] == "UnknownOperationException"
 
 
-def test_requests_in_pieces_and_in_a_row(server: Server) -> None:
+def test_fragmented_and_pipelined_requests(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
         request = b"GET /_keelson/health HTTP/1.1\r\nHost: x\r\n\r\n"
         chunked = b"POST /_keelson/rates HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n"
@@ -126,14 +126,14 @@ def test_requests_in_pieces_and_in_a_row(server: Server) -> None:
             answer += data
 
 
-def test_a_crowd_of_clients_is_served(server: Server, cloud: Cloud) -> None:
-    """200 clusters at once over 16 connections each take their own turn, and every one becomes ACTIVE."""
+def test_200_concurrent_creations(server: Server, cloud: Cloud) -> None:
+    """200 clusters are created concurrently over 16 connections, and all become ACTIVE."""
     first = cloud.cluster("c0")
 
     def make(i: int) -> str:
         client = Cloud(server, cloud.account).eks
-        made: str = client.create_cluster(name=f"c{i}", roleArn=first["roleArn"], resourcesVpcConfig={"subnetIds": cloud.subnets})["cluster"]["status"]
-        return made
+        created: str = client.create_cluster(name=f"c{i}", roleArn=first["roleArn"], resourcesVpcConfig={"subnetIds": cloud.subnets})["cluster"]["status"]
+        return created
 
     with ThreadPoolExecutor(16) as pool:
         assert set(pool.map(make, range(1, 200))) == {"CREATING"}

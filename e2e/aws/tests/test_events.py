@@ -1,4 +1,4 @@
-"""SQS, and what CloudTrail and EventBridge bring to a queue of what was changed."""
+"""SQS, and the CloudTrail events of writes that EventBridge delivers to a queue."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCOUNT = "300000000001"
 
 
 class Watched(Cloud):
-    """An account whose changes are told to a queue of another."""
+    """An account whose events are sent to a queue in another account."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(server, ACCOUNT, timeout=30)
@@ -55,7 +55,7 @@ def watched(own: Server) -> Iterator[Watched]:
     yield Watched(own)
 
 
-def test_an_event_says_who_did_what_where(watched: Watched) -> None:
+def test_event_contains_caller_action_and_region(watched: Watched) -> None:
     vpc = watched.ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     event = watched.event()
     assert (event["detail-type"], event["source"]) == ("AWS API Call via CloudTrail", "aws.ec2")
@@ -69,7 +69,7 @@ def test_an_event_says_who_did_what_where(watched: Watched) -> None:
     assert detail["responseElements"]["vpc"]["vpcId"] == vpc
 
 
-def test_ec2s_parameters_are_as_cloudtrail_writes_them(watched: Watched) -> None:
+def test_ec2_parameters_have_the_format_of_cloudtrail(watched: Watched) -> None:
     vpc, subnets = watched.vpc("a")
     group = watched.ec2.create_security_group(GroupName="web", Description="web", VpcId=vpc)["GroupId"]
     watched.events()
@@ -79,38 +79,38 @@ def test_ec2s_parameters_are_as_cloudtrail_writes_them(watched: Watched) -> None
     }
     rule = {"IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "IpRanges": [{"CidrIp": "10.0.0.0/16"}]}
     watched.ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[rule])
-    asked = watched.event()["detail"]["requestParameters"]
-    assert asked["groupId"] == group
-    assert asked["ipPermissionsSet"]["items"][0]["ipRangesSet"] == {"items": [{"cidrIp": "10.0.0.0/16"}]}
+    parameters = watched.event()["detail"]["requestParameters"]
+    assert parameters["groupId"] == group
+    assert parameters["ipPermissionsSet"]["items"][0]["ipRangesSet"] == {"items": [{"cidrIp": "10.0.0.0/16"}]}
     watched.ec2.create_vpc_endpoint(VpcId=vpc, ServiceName="com.amazonaws.eu-west-1.s3")
     assert watched.event()["detail"]["requestParameters"]["CreateVpcEndpointRequest"]["VpcId"] == vpc
     (endpoint,) = watched.ec2.describe_vpc_endpoints()["VpcEndpoints"]
     watched.ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint["VpcEndpointId"]])
-    asked = watched.event()["detail"]["requestParameters"]
-    assert asked == {"DeleteVpcEndpointsRequest": {"VpcEndpointId": {"tag": 1, "content": endpoint["VpcEndpointId"]}}}
+    parameters = watched.event()["detail"]["requestParameters"]
+    assert parameters == {"DeleteVpcEndpointsRequest": {"VpcEndpointId": {"tag": 1, "content": endpoint["VpcEndpointId"]}}}
 
 
-def test_ekss_parameters_are_as_they_were_sent_and_iams_come_from_one_region(watched: Watched) -> None:
-    made = watched.cluster()
+def test_eks_parameters_are_unchanged_and_iam_events_have_the_global_region(watched: Watched) -> None:
+    created = watched.cluster()
     watched.events()
-    watched.eks.tag_resource(resourceArn=made["arn"], tags={"team": "x"})
+    watched.eks.tag_resource(resourceArn=created["arn"], tags={"team": "x"})
     event = watched.event()
     assert (event["source"], event["detail"]["eventName"]) == ("aws.eks", "TagResource")
-    assert event["detail"]["requestParameters"] == {"resourceArn": made["arn"], "tags": {"team": "x"}}
+    assert event["detail"]["requestParameters"] == {"resourceArn": created["arn"], "tags": {"team": "x"}}
     watched.iam.detach_role_policy(RoleName="cluster", PolicyArn="arn:aws:iam::aws:policy/AmazonEKSClusterPolicy")
     event = watched.event()
     assert (event["source"], event["region"]) == ("aws.iam", "us-east-1")
     assert event["detail"]["requestParameters"]["roleName"] == "cluster"
 
 
-def test_reads_and_what_was_refused_are_not_told(watched: Watched) -> None:
+def test_reads_and_failed_writes_have_no_event(watched: Watched) -> None:
     watched.ec2.describe_vpcs()
     with pytest.raises(watched.ec2.exceptions.ClientError):
         watched.ec2.delete_vpc(VpcId="vpc-00000000000000000")
     assert watched.events() == []
 
 
-def test_without_a_queue_everything_goes_on(own: Server, watched: Watched) -> None:
+def test_writes_succeed_without_the_queue(own: Server, watched: Watched) -> None:
     own.post("settings", {"EVENT_QUEUE_URL": "http://127.0.0.1/300000000002/none"})
     watched.ec2.create_vpc(CidrBlock="10.0.0.0/16")
     own.post("settings", {"EVENT_QUEUE_URL": ""})
@@ -118,7 +118,7 @@ def test_without_a_queue_everything_goes_on(own: Server, watched: Watched) -> No
     assert watched.events() == []
 
 
-def test_a_long_poll_ends_with_the_first_message_and_holds_up_nobody(own: Server, watched: Watched) -> None:
+def test_long_poll_returns_with_the_first_message_and_blocks_no_other_call(own: Server, watched: Watched) -> None:
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
         waiting = pool.submit(watched.receive, 20)
@@ -134,25 +134,25 @@ def test_a_long_poll_ends_with_the_first_message_and_holds_up_nobody(own: Server
     assert 1 <= time.monotonic() - began < 2
 
 
-def test_a_message_that_is_not_deleted_comes_again(watched: Watched) -> None:
+def test_message_that_is_not_deleted_is_redelivered(watched: Watched) -> None:
     watched.sqs.send_message(QueueUrl=watched.queue, MessageBody="one")
-    asked = {"QueueUrl": watched.queue, "VisibilityTimeout": 1}
-    assert len(watched.sqs.receive_message(**asked)["Messages"]) == 1
-    assert "Messages" not in watched.sqs.receive_message(**asked)
+    parameters = {"QueueUrl": watched.queue, "VisibilityTimeout": 1}
+    assert len(watched.sqs.receive_message(**parameters)["Messages"]) == 1
+    assert "Messages" not in watched.sqs.receive_message(**parameters)
     assert watched.receive(3)[0]["Body"] == "one"
 
 
-def test_polls_are_no_writes(own: Server, tmp_path: Path, watched: Watched) -> None:
+def test_polls_are_not_writes(own: Server, tmp_path: Path, watched: Watched) -> None:
     since = own.get("calls")["last"]
     watched.receive()
     assert [(call["action"], call["write"]) for call in own.get("calls", since=since)["calls"]] == [("ReceiveMessage", False)]
 
 
-def test_sqs_notes_who_sent_a_message(watched: Watched) -> None:
-    """EventBridge is one sender, and whoever calls SendMessage another."""
+def test_messages_have_the_sender_id_of_the_caller(watched: Watched) -> None:
+    """EventBridge and callers of SendMessage have different sender ids."""
     watched.ec2.create_vpc(CidrBlock="10.0.0.0/16")
     watched.sqs.send_message(QueueUrl=watched.queue, MessageBody="forged")
-    asked = {"QueueUrl": watched.queue, "MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ["SenderId"]}
-    senders = [message["Attributes"]["SenderId"] for message in watched.sqs.receive_message(**asked)["Messages"]]
+    parameters = {"QueueUrl": watched.queue, "MaxNumberOfMessages": 10, "MessageSystemAttributeNames": ["SenderId"]}
+    senders = [message["Attributes"]["SenderId"] for message in watched.sqs.receive_message(**parameters)["Messages"]]
     assert len(senders) == 2 and senders[0] != senders[1]
     assert senders[0] == "AIDAEVENTBRIDGEEXAMPLE"

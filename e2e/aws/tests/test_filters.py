@@ -1,4 +1,4 @@
-"""EC2's filters: any value of one filter, all filters together; for each describe that the operator and its peers use."""
+"""EC2 filters: any value of a filter, all filters; for each describe call that the operator, Terraform and Cluster API use."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from conftest import Cloud, refused
+from conftest import Cloud, expect_error
 
 OWNER = "tag:keelson.dev/owner"
-# Filters that every kind takes, and whether they find what is tagged owner=u1, b=2.
+# Filters that every resource type supports, and whether they match a resource tagged owner=u1, b=2.
 TAGS: list[tuple[dict[str, list[str]], bool]] = [
     ({OWNER: ["u0", "u1"]}, True),
     ({OWNER: ["u0"]}, False),
@@ -27,7 +27,7 @@ def tagged(kind: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def things(cloud: Cloud) -> dict[str, str]:
-    """One of each kind, by the name of its describe."""
+    """One resource of each type, by the name of its describe call."""
     ec2 = cloud.ec2
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", TagSpecifications=tagged("vpc"))["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(
@@ -57,7 +57,7 @@ def things(cloud: Cloud) -> dict[str, str]:
     }
 
 
-def test_filters_find_what_fits(cloud: Cloud, things: dict[str, str]) -> None:
+def test_filters_return_matching_resources(cloud: Cloud, things: dict[str, str]) -> None:
     vpc, subnet, group = things["vpcs"], things["subnets"], things["security_groups"]
     own: dict[str, list[tuple[dict[str, list[str]], bool]]] = {
         "vpcs": [({"vpc-id": [vpc, "vpc-0"]}, True), ({"state": ["available"]}, True), ({"is-default": ["true"]}, False)],
@@ -83,12 +83,12 @@ def test_filters_find_what_fits(cloud: Cloud, things: dict[str, str]) -> None:
             assert any(thing in item.values() for item in found) is wanted, (kind, filters)
 
 
-def test_an_unknown_filter_is_refused(cloud: Cloud, things: dict[str, str]) -> None:
-    with refused("InvalidParameterValue", "nonsense"):
+def test_unknown_filter_is_rejected(cloud: Cloud, things: dict[str, str]) -> None:
+    with expect_error("InvalidParameterValue", "nonsense"):
         cloud.ec2.describe_vpcs(Filters=[{"Name": "nonsense", "Values": ["x"]}])
 
 
-def test_instance_types_are_those_of_the_region_and_found_by_family(cloud: Cloud) -> None:
+def test_instance_types_of_the_region_can_be_filtered_by_family(cloud: Cloud) -> None:
     def names(pattern: str) -> set[str]:
         found = cloud.ec2.describe_instance_types(Filters=[{"Name": "instance-type", "Values": [pattern]}])["InstanceTypes"]
         return {one["InstanceType"] for one in found}
@@ -96,7 +96,7 @@ def test_instance_types_are_those_of_the_region_and_found_by_family(cloud: Cloud
     assert {"m7i.large", "m7i.xlarge"} <= names("m7i.*") and all(name.startswith("m7i.") for name in names("m7i.*"))
     assert names("m7i.lrge") == set()
     assert names("trn1.*") == set(), "not in eu-west-1"
-    with refused("InvalidInstanceType"):
+    with expect_error("InvalidInstanceType"):
         cloud.ec2.describe_instance_types(InstanceTypes=["m7i.lrge"])
     filters = [{"Name": "instance-type", "Values": ["m7i.*"]}, {"Name": "location", "Values": ["eu-west-1a"]}]
     offers = cloud.ec2.describe_instance_type_offerings(LocationType="availability-zone", Filters=filters)["InstanceTypeOfferings"]

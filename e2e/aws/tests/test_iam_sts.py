@@ -1,4 +1,4 @@
-"""IAM as the operator uses it; STS with trust policies, external ids and sessions that end."""
+"""The IAM calls that the operator uses; STS with trust policies, external ids and session expiry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Cloud, Server, refused
+from conftest import Cloud, Server, expect_error
 
 
 INLINE = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]})
@@ -21,20 +21,20 @@ def trust(principal: str, external_id: str = "", effect: str = "Allow") -> dict[
 
 
 def assume(cloud: Cloud, role: str, **more: Any) -> Cloud:
-    made = cloud.sts.assume_role(RoleArn=role, RoleSessionName="keelson", **more)["Credentials"]
+    created = cloud.sts.assume_role(RoleArn=role, RoleSessionName="keelson", **more)["Credentials"]
     keys = {
-        "aws_access_key_id": made["AccessKeyId"], "aws_secret_access_key": made["SecretAccessKey"], "aws_session_token": made["SessionToken"],
+        "aws_access_key_id": created["AccessKeyId"], "aws_secret_access_key": created["SecretAccessKey"], "aws_session_token": created["SessionToken"],
     }
     return Cloud(cloud.server, role.split(":")[4], credentials=keys)
 
 
-def test_a_key_of_twelve_digits_is_its_account(cloud: Cloud, server: Server) -> None:
+def test_12_digit_access_key_is_the_account(cloud: Cloud, server: Server) -> None:
     assert cloud.sts.get_caller_identity()["Account"] == cloud.account
     other = Cloud(server, "x", credentials={"aws_access_key_id": "test", "aws_secret_access_key": "test"})
     assert other.sts.get_caller_identity()["Account"] == "123456789012"
 
 
-def test_a_key_that_iam_made_belongs_to_its_user(cloud: Cloud) -> None:
+def test_access_key_created_by_iam_belongs_to_its_user(cloud: Cloud) -> None:
     cloud.iam.create_user(UserName="ann")
     key = cloud.iam.create_access_key(UserName="ann")["AccessKey"]
     keys = {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}
@@ -44,7 +44,7 @@ def test_a_key_that_iam_made_belongs_to_its_user(cloud: Cloud) -> None:
     assert len(cloud.ec2.describe_vpcs()["Vpcs"]) == 1
 
 
-def test_a_session_acts_in_the_role_s_account(cloud: Cloud, other_account: Cloud) -> None:
+def test_session_acts_in_the_account_of_the_role(cloud: Cloud, other_account: Cloud) -> None:
     role = other_account.role("keelson", "", trust=trust(f"arn:aws:iam::{cloud.account}:root"))
     session = assume(cloud, role)
     identity = session.sts.get_caller_identity()
@@ -54,51 +54,51 @@ def test_a_session_acts_in_the_role_s_account(cloud: Cloud, other_account: Cloud
     assert len(other_account.ec2.describe_vpcs()["Vpcs"]) == 1 and cloud.ec2.describe_vpcs()["Vpcs"] == []
 
 
-def test_a_missing_role_is_denied_as_aws_denies_it(cloud: Cloud) -> None:
+def test_assuming_a_missing_role_is_denied(cloud: Cloud) -> None:
     role = f"arn:aws:iam::{cloud.account}:role/none"
     caller = f"arn:aws:iam::{cloud.account}:user/administrator"
-    with refused("AccessDenied", f"User: {caller} is not authorized to perform: sts:AssumeRole on resource: {role}") as error:
+    with expect_error("AccessDenied", f"User: {caller} is not authorized to perform: sts:AssumeRole on resource: {role}") as error:
         assume(cloud, role)
     assert error.status == 403
 
 
-def test_a_role_that_trusts_somebody_else_is_denied(cloud: Cloud, other_account: Cloud) -> None:
+def test_assuming_a_role_that_trusts_another_principal_is_denied(cloud: Cloud, other_account: Cloud) -> None:
     role = other_account.role("keelson", "", trust=trust("arn:aws:iam::999999999999:root"))
-    with refused("AccessDenied"):
+    with expect_error("AccessDenied"):
         assume(cloud, role)
-    with refused("AccessDenied"):
+    with expect_error("AccessDenied"):
         assume(cloud, other_account.role("service", "eks.amazonaws.com"))
 
 
-def test_the_external_id_has_to_be_right(cloud: Cloud, other_account: Cloud) -> None:
+def test_external_id_must_match(cloud: Cloud, other_account: Cloud) -> None:
     role = other_account.role("keelson", "", trust=trust(cloud.account, "fleet-1"))
-    with refused("AccessDenied"):
+    with expect_error("AccessDenied"):
         assume(cloud, role)
-    with refused("AccessDenied"):
+    with expect_error("AccessDenied"):
         assume(cloud, role, ExternalId="fleet-2")
     assert assume(cloud, role, ExternalId="fleet-1").sts.get_caller_identity()["Account"] == other_account.account
 
 
-def test_a_deny_beats_an_allow(cloud: Cloud, other_account: Cloud) -> None:
+def test_deny_overrides_allow(cloud: Cloud, other_account: Cloud) -> None:
     policy = trust("*")
     policy["Statement"] += trust(cloud.account, effect="Deny")["Statement"]
-    with refused("AccessDenied"):
+    with expect_error("AccessDenied"):
         assume(cloud, other_account.role("keelson", "", trust=policy))
 
 
-def test_roles_chain_by_the_role_not_the_session(cloud: Cloud, other_account: Cloud) -> None:
+def test_role_chaining_checks_the_role_not_the_session(cloud: Cloud, other_account: Cloud) -> None:
     first = cloud.role("first", "", trust=trust(cloud.account))
     second = other_account.role("second", "", trust=trust(first))
     assert assume(assume(cloud, first), second).sts.get_caller_identity()["Account"] == other_account.account
-    with refused("AccessDenied"):
+    with expect_error("AccessDenied"):
         assume(cloud, second)
 
 
-def test_a_session_ends(cloud: Cloud, server: Server) -> None:
+def test_session_expires(cloud: Cloud, server: Server) -> None:
     role = cloud.role("keelson", "", trust=trust(cloud.account))
-    with refused("ValidationError", "durationSeconds"):
+    with expect_error("ValidationError", "durationSeconds"):
         assume(cloud, role, DurationSeconds=899)
-    with refused("ValidationError", "MaxSessionDuration"):
+    with expect_error("ValidationError", "MaxSessionDuration"):
         assume(cloud, role, DurationSeconds=7200)
     server.post("settings", {"STS_MIN_SESSION_SECONDS": 1})
     try:
@@ -116,20 +116,20 @@ def test_a_session_ends(cloud: Cloud, server: Server) -> None:
         return False
 
     cloud.until(ended)
-    with refused("ExpiredToken") as error:
+    with expect_error("ExpiredToken") as error:
         session.sts.get_caller_identity()
     assert error.status == 403
-    with refused("RequestExpired"):
+    with expect_error("RequestExpired"):
         session.ec2.describe_vpcs()
 
 
-def test_a_wrong_session_token_is_refused(cloud: Cloud) -> None:
+def test_wrong_session_token_is_rejected(cloud: Cloud) -> None:
     session = assume(cloud, cloud.role("keelson", "", trust=trust(cloud.account)))
     forged = Cloud(cloud.server, cloud.account, credentials={**session.credentials, "aws_session_token": "nonsense"})
-    with refused("InvalidClientTokenId"):
+    with expect_error("InvalidClientTokenId"):
         forged.sts.get_caller_identity()
     unknown = Cloud(cloud.server, cloud.account, credentials={**session.credentials, "aws_access_key_id": "ASIAAAAAAAAAAAAAAAAA"})
-    with refused("UnrecognizedClientException"):
+    with expect_error("UnrecognizedClientException"):
         unknown.eks.list_clusters()
 
 
@@ -150,42 +150,42 @@ def test_roles_are_listed_with_tags_and_policies(cloud: Cloud) -> None:
     assert cloud.iam.get_role(RoleName="r")["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"] == boundary
 
 
-def test_iam_says_what_stands_in_the_way(cloud: Cloud) -> None:
+def test_iam_deletion_conflicts(cloud: Cloud) -> None:
     cloud.role("r", "eks.amazonaws.com", "AmazonEKSClusterPolicy")
-    with refused("EntityAlreadyExists") as error:
+    with expect_error("EntityAlreadyExists") as error:
         cloud.role("r", "eks.amazonaws.com")
     assert error.status == 409
-    with refused("DeleteConflict"):
+    with expect_error("DeleteConflict"):
         cloud.iam.delete_role(RoleName="r")
-    with refused("NoSuchEntity") as error:
+    with expect_error("NoSuchEntity") as error:
         cloud.iam.get_role(RoleName="none")
     assert error.status == 404
-    with refused("NoSuchEntity"):
+    with expect_error("NoSuchEntity"):
         cloud.iam.attach_role_policy(RoleName="r", PolicyArn="arn:aws:iam::aws:policy/Nonsense")
-    with refused("MalformedPolicyDocument"):
+    with expect_error("MalformedPolicyDocument"):
         cloud.iam.create_role(RoleName="bad", AssumeRolePolicyDocument="{")
     cloud.iam.put_role_policy(RoleName="r", PolicyName="inline", PolicyDocument=INLINE)
     cloud.iam.detach_role_policy(RoleName="r", PolicyArn="arn:aws:iam::aws:policy/AmazonEKSClusterPolicy")
-    with refused("DeleteConflict"):
+    with expect_error("DeleteConflict"):
         cloud.iam.delete_role(RoleName="r")
 
 
-def test_a_trust_policy_may_not_name_a_principal_that_is_not_there(cloud: Cloud) -> None:
-    with refused("MalformedPolicyDocument", "Invalid principal in policy"):
+def test_trust_policy_with_an_unknown_principal_is_rejected(cloud: Cloud) -> None:
+    with expect_error("MalformedPolicyDocument", "Invalid principal in policy"):
         cloud.role("r", "", trust=trust(f"arn:aws:iam::{cloud.account}:role/none"))
 
 
 def test_oidc_providers(cloud: Cloud) -> None:
     url = "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC"
-    asked = {"Url": url, "ClientIDList": ["sts.amazonaws.com"], "ThumbprintList": ["a" * 40], "Tags": [{"Key": "k", "Value": "v"}]}
-    arn = cloud.iam.create_open_id_connect_provider(**asked)["OpenIDConnectProviderArn"]
+    parameters = {"Url": url, "ClientIDList": ["sts.amazonaws.com"], "ThumbprintList": ["a" * 40], "Tags": [{"Key": "k", "Value": "v"}]}
+    arn = cloud.iam.create_open_id_connect_provider(**parameters)["OpenIDConnectProviderArn"]
     assert arn == f"arn:aws:iam::{cloud.account}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
-    with refused("EntityAlreadyExists"):
-        cloud.iam.create_open_id_connect_provider(**asked)
+    with expect_error("EntityAlreadyExists"):
+        cloud.iam.create_open_id_connect_provider(**parameters)
     found = cloud.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
-    assert (found["Url"], found["ClientIDList"], found["Tags"]) == (url.removeprefix("https://"), ["sts.amazonaws.com"], asked["Tags"])
+    assert (found["Url"], found["ClientIDList"], found["Tags"]) == (url.removeprefix("https://"), ["sts.amazonaws.com"], parameters["Tags"])
     assert cloud.iam.list_open_id_connect_providers()["OpenIDConnectProviderList"] == [{"Arn": arn}]
-    assert cloud.iam.list_open_id_connect_provider_tags(OpenIDConnectProviderArn=arn)["Tags"] == asked["Tags"]
+    assert cloud.iam.list_open_id_connect_provider_tags(OpenIDConnectProviderArn=arn)["Tags"] == parameters["Tags"]
     audiences = lambda: cloud.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)["ClientIDList"]  # noqa: E731
     first = audiences()
     for _ in range(2):
@@ -194,17 +194,17 @@ def test_oidc_providers(cloud: Cloud) -> None:
     cloud.iam.remove_client_id_from_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID="other")
     assert audiences() == first
     cloud.iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=arn)
-    with refused("NoSuchEntity"):
+    with expect_error("NoSuchEntity"):
         cloud.iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
-    without = {k: v for k, v in asked.items() if k != "ThumbprintList"}
+    without = {k: v for k, v in parameters.items() if k != "ThumbprintList"}
     assert cloud.iam.create_open_id_connect_provider(**without)["OpenIDConnectProviderArn"] == arn
 
 
 @pytest.mark.parametrize("name", ["amazon-linux-2023/x86_64/standard", "amazon-linux-2023/arm64/standard"])
-def test_ssm_knows_the_node_images(cloud: Cloud, name: str) -> None:
+def test_ssm_has_parameters_of_the_node_images(cloud: Cloud, name: str) -> None:
     path = f"/aws/service/eks/optimized-ami/1.34/{name}/recommended"
     image = cloud.client("ssm").get_parameter(Name=path + "/image_id")["Parameter"]["Value"]
     assert image.startswith("ami-")
     assert cloud.client("ssm").get_parameter(Name=path + "/release_version")["Parameter"]["Value"].startswith("1.34.")
-    with refused("ParameterNotFound"):
+    with expect_error("ParameterNotFound"):
         cloud.client("ssm").get_parameter(Name=path.replace("1.34", "1.99") + "/image_id")

@@ -1,4 +1,4 @@
-"""A version update replaces the nodes of a group one by one, with more of them in between; and what is left when it fails."""
+"""Version updates of node groups: rolling replacement of the nodes, and the state after a failure."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 import pytest
 
-from conftest import Cloud, Server, refused
+from conftest import Cloud, Server, expect_error
 from test_nodegroups import instances
 
-# Each state lasts a fifth of it: long enough to be seen on a busy machine.
+# Each state lasts a fifth of it: long enough to be observed on a busy machine.
 SECONDS = 2
 STUCK = {"code": "PodEvictionFailure", "message": "Reached max retries while trying to evict pods from nodes"}
 
 
 @pytest.fixture(autouse=True)
-def slow(server: Server) -> Iterator[None]:
-    """Long enough to see the states in between, once the group is there."""
+def restore_duration(server: Server) -> Iterator[None]:
+    """Restores the short duration, which upgraded_control_plane raises, after the test."""
     yield
     server.post("settings", {"NODEGROUP_SECONDS": 0.12})
 
 
 def upgraded_control_plane(cloud: Cloud, **nodegroup: Any) -> None:
-    """A control plane a minor ahead of its node group of three."""
+    """A control plane one minor newer than its node group of three."""
     cloud.cluster(version="1.33")
     cloud.nodegroup(scalingConfig={"minSize": 3, "maxSize": 3, "desiredSize": 3}, **nodegroup)
     cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.34"))
@@ -37,11 +37,11 @@ def begin(cloud: Cloud, version: str = "1.34", **more: Any) -> dict[str, Any]:
 
 
 def watched(cloud: Cloud, update: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """Every picture of the nodes there was until the update's end."""
+    """All observed states of the nodes until the end of the update."""
     pictures: list[list[dict[str, Any]]] = []
     while True:
         now = cloud.nodes()
-        # Asked after the picture was taken: one of what came after the end is none.
+        # Checked after the observation, so that no state after the end is included.
         described = cloud.eks.describe_update(name="demo", updateId=update["update"]["id"], nodegroupName="nodes")
         if described["update"]["status"] != "InProgress":
             return pictures
@@ -58,11 +58,11 @@ def new(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [node for node in nodes if node["kubelet"].startswith("v1.34.")]
 
 
-def test_more_nodes_come_first_then_the_old_ones_go_one_by_one(cloud: Cloud) -> None:
+def test_additional_nodes_are_launched_before_old_ones_are_terminated_one_by_one(cloud: Cloud) -> None:
     upgraded_control_plane(cloud)
     pictures = watched(cloud, begin(cloud))
     assert (len(old(pictures[0])), len(new(pictures[0]))) == (3, 0)
-    # Twice the zones more; they are not ready at first, and nothing is cordoned before they are.
+    # Additional nodes: twice the number of zones. They are not ready at first, and no node is cordoned before they are.
     launched = next(p for p in pictures if new(p))
     assert len(new(launched)) == 4 and not any(n["ready"] for n in new(launched)) and not any(n["cordoned"] for n in launched)
     after = pictures[pictures.index(launched) + 1 :]
@@ -76,19 +76,19 @@ def test_more_nodes_come_first_then_the_old_ones_go_one_by_one(cloud: Cloud) -> 
     assert (group["DesiredCapacity"], group["MaxSize"]) == (3, 3)
 
 
-def test_max_unavailable_go_together(cloud: Cloud) -> None:
+def test_max_unavailable_nodes_are_terminated_together(cloud: Cloud) -> None:
     upgraded_control_plane(cloud, updateConfig={"maxUnavailable": 2})
     left = [len(old(picture)) for picture in watched(cloud, begin(cloud))]
     assert sorted(set(left), reverse=True) == [3, 1, 0]
 
 
-def test_the_minimal_strategy_launches_none_before(cloud: Cloud) -> None:
+def test_minimal_strategy_launches_no_additional_nodes(cloud: Cloud) -> None:
     upgraded_control_plane(cloud, updateConfig={"maxUnavailable": 1, "updateStrategy": "MINIMAL"})
     assert {len(picture) for picture in watched(cloud, begin(cloud))} == {3}
     assert len(new(cloud.nodes())) == 3
 
 
-def test_pods_that_cannot_be_evicted_fail_it_and_the_nodes_are_named(cloud: Cloud, server: Server) -> None:
+def test_eviction_failure_fails_the_update_and_names_the_nodes(cloud: Cloud, server: Server) -> None:
     upgraded_control_plane(cloud)
     server.post("faults", {"match": {"account": cloud.account, "action": "UpdateNodegroupVersion"}, "then": {"health_issue": STUCK}})
     update = begin(cloud)
@@ -98,13 +98,13 @@ def test_pods_that_cannot_be_evicted_fail_it_and_the_nodes_are_named(cloud: Clou
     assert done["errors"][0]["resourceIds"] == [stuck["name"]]
     assert not stuck["cordoned"] and len(cloud.nodes()) == 3, "what was replaced stays new, the rest is let be"
     assert (cloud.describe_nodegroup()["status"], cloud.describe_nodegroup()["version"]) == ("ACTIVE", "1.33")
-    # Force gets past it, and replaces the one that is left only.
+    # Force overrides it and replaces only the remaining node.
     kept = {n["name"] for n in new(cloud.nodes())}
     assert cloud.update_done(begin(cloud, force=True), nodegroupName="nodes")["status"] == "Successful"
     assert len(new(cloud.nodes())) == 3 and kept <= {n["name"] for n in cloud.nodes()}
 
 
-def test_nodes_that_do_not_become_ready_leave_the_old_ones_alone(cloud: Cloud, server: Server) -> None:
+def test_old_nodes_are_kept_if_new_ones_do_not_become_ready(cloud: Cloud, server: Server) -> None:
     upgraded_control_plane(cloud)
     before = cloud.nodes()
     issue = {"code": "NodeCreationFailure", "message": "Couldn't proceed with upgrade process as new nodes are not joining node group nodes"}
@@ -115,7 +115,7 @@ def test_nodes_that_do_not_become_ready_leave_the_old_ones_alone(cloud: Cloud, s
     assert not any(n["ready"] for p in pictures for n in new(p)) and cloud.nodes() == before
 
 
-def test_a_group_without_nodes_changes_its_version(cloud: Cloud) -> None:
+def test_version_of_a_group_without_nodes_is_updated(cloud: Cloud) -> None:
     cloud.cluster(version="1.33")
     cloud.nodegroup(scalingConfig={"minSize": 0, "maxSize": 2, "desiredSize": 0})
     cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.34"))
@@ -127,7 +127,7 @@ def test_a_group_without_nodes_changes_its_version(cloud: Cloud) -> None:
     assert len(new(cloud.nodes())) == 1
 
 
-def test_an_instance_that_an_autoscaler_adds_after_a_failure_is_of_the_old_version(cloud: Cloud, server: Server) -> None:
+def test_instance_added_by_an_autoscaler_after_a_failure_has_the_old_version(cloud: Cloud, server: Server) -> None:
     upgraded_control_plane(cloud)
     server.post("faults", {"match": {"account": cloud.account, "action": "UpdateNodegroupVersion"}, "then": {"health_issue": STUCK}})
     cloud.update_done(begin(cloud), nodegroupName="nodes")
@@ -136,10 +136,10 @@ def test_an_instance_that_an_autoscaler_adds_after_a_failure_is_of_the_old_versi
     assert (len(old(cloud.nodes())), len(new(cloud.nodes()))) == (2, 2)
 
 
-def test_an_update_of_nodes_waits_for_the_cluster_s(cloud: Cloud) -> None:
+def test_node_update_is_rejected_during_a_cluster_update(cloud: Cloud) -> None:
     cloud.cluster(version="1.33")
     cloud.nodegroup(version="1.32")
     first = cloud.eks.update_cluster_version(name="demo", version="1.34")
-    with refused("InvalidRequestException", "is not in ACTIVE status"):
+    with expect_error("InvalidRequestException", "is not in ACTIVE status"):
         begin(cloud, version="1.33")
     cloud.update_done(first)

@@ -1,4 +1,4 @@
-"""Node groups: with real instances behind them, and the defaults on which Terraform and Cluster API rely."""
+"""Node groups: their instances, and the defaults that Terraform and Cluster API rely on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Cloud, Server, refused
+from conftest import Cloud, Server, expect_error
 
 
 def instances(cloud: Cloud, *states: str) -> list[dict[str, Any]]:
@@ -29,17 +29,17 @@ def test_defaults_are_those_of_eks(cloud: Cloud) -> None:
     assert "remoteAccess" not in nodes and "launchTemplate" not in nodes
 
 
-def test_arm_instances_need_an_arm_image_by_name(cloud: Cloud) -> None:
-    """What EKS takes by itself is x86_64, whatever the instance types are."""
+def test_arm_instances_need_an_explicit_arm_ami_type(cloud: Cloud) -> None:
+    """The default AMI type is x86_64, regardless of the instance types."""
     cloud.cluster()
     of = {"clusterName": "demo", "nodegroupName": "n", "subnets": cloud.subnets, "nodeRole": cloud.node_role(), "instanceTypes": ["m7g.large"]}
-    with refused("InvalidParameterException", "[m7g.large] is not a valid instance type for requested amiType AL2023_x86_64_STANDARD"):
+    with expect_error("InvalidParameterException", "[m7g.large] is not a valid instance type for requested amiType AL2023_x86_64_STANDARD"):
         cloud.eks.create_nodegroup(**of)
-    made = cloud.eks.create_nodegroup(**of, amiType="AL2023_ARM_64_STANDARD")["nodegroup"]
-    assert (made["amiType"], made["instanceTypes"]) == ("AL2023_ARM_64_STANDARD", ["m7g.large"])
+    created = cloud.eks.create_nodegroup(**of, amiType="AL2023_ARM_64_STANDARD")["nodegroup"]
+    assert (created["amiType"], created["instanceTypes"]) == ("AL2023_ARM_64_STANDARD", ["m7g.large"])
 
 
-def test_instances_of_a_real_auto_scaling_group_spread_over_the_subnets(cloud: Cloud) -> None:
+def test_instances_are_distributed_over_the_subnets(cloud: Cloud) -> None:
     cloud.cluster()
     nodes = cloud.nodegroup(scalingConfig={"minSize": 1, "maxSize": 5, "desiredSize": 4})
     group_name = nodes["resources"]["autoScalingGroups"][0]["name"]
@@ -70,31 +70,31 @@ def test_deletion_terminates_the_instances_and_frees_the_subnets(cloud: Cloud) -
     assert set(cloud.inventory()) == {"global"}
 
 
-def test_a_node_group_that_is_deleting_blocks_its_cluster(cloud: Cloud) -> None:
+def test_deleting_node_group_blocks_cluster_deletion(cloud: Cloud) -> None:
     cloud.cluster()
     cloud.nodegroup()
     cloud.eks.delete_nodegroup(clusterName="demo", nodegroupName="nodes")
-    with refused("ResourceInUseException", "Cluster has nodegroups attached") as error:
+    with expect_error("ResourceInUseException", "Cluster has nodegroups attached") as error:
         cloud.eks.delete_cluster(name="demo")
     assert error.body["clusterName"] == "demo" and error.body["nodegroupName"] == "nodes"
-    with refused("ResourceInUseException", "DELETING"):
+    with expect_error("ResourceInUseException", "DELETING"):
         cloud.eks.delete_nodegroup(clusterName="demo", nodegroupName="nodes")
 
 
-def test_a_cluster_that_is_not_active_takes_no_node_group(cloud: Cloud) -> None:
+def test_inactive_cluster_rejects_node_groups(cloud: Cloud) -> None:
     cloud.cluster(wait=False)
-    with refused("InvalidRequestException", "is not in ACTIVE status"):
+    with expect_error("InvalidRequestException", "is not in ACTIVE status"):
         cloud.nodegroup(wait=False)
 
 
-def test_tokens_and_names(cloud: Cloud) -> None:
+def test_client_tokens_and_names(cloud: Cloud) -> None:
     cloud.cluster()
-    asked = {"nodeRole": cloud.node_role(), "clientRequestToken": "n"}
-    first = cloud.nodegroup(wait=False, **asked)
-    assert cloud.nodegroup(wait=False, **asked)["nodegroupArn"] == first["nodegroupArn"]
-    with refused("ResourceInUseException", "NodeGroup already exists with name nodes and cluster name demo"):
-        cloud.nodegroup(wait=False, **{**asked, "clientRequestToken": "m"})
-    with refused("ResourceNotFoundException") as error:
+    parameters = {"nodeRole": cloud.node_role(), "clientRequestToken": "n"}
+    first = cloud.nodegroup(wait=False, **parameters)
+    assert cloud.nodegroup(wait=False, **parameters)["nodegroupArn"] == first["nodegroupArn"]
+    with expect_error("ResourceInUseException", "NodeGroup already exists with name nodes and cluster name demo"):
+        cloud.nodegroup(wait=False, **{**parameters, "clientRequestToken": "m"})
+    with expect_error("ResourceNotFoundException") as error:
         cloud.describe_nodegroup("none")
     assert error.message == "No node group found for name: none." and error.body["nodegroupName"] == "none"
 
@@ -108,13 +108,13 @@ SIZES = {
 
 
 @pytest.mark.parametrize("what", SIZES)
-def test_bad_sizes_are_refused(cloud: Cloud, what: str) -> None:
+def test_invalid_sizes_are_rejected(cloud: Cloud, what: str) -> None:
     cloud.cluster()
-    with refused("InvalidParameterException"):
+    with expect_error("InvalidParameterException"):
         cloud.nodegroup(wait=False, scalingConfig=SIZES[what])
 
 
-def test_bad_parameters_are_refused(cloud: Cloud) -> None:
+def test_invalid_parameters_are_rejected(cloud: Cloud) -> None:
     cloud.cluster(version="1.33")
     role = cloud.node_role()
     for more, text in (
@@ -130,25 +130,25 @@ def test_bad_parameters_are_refused(cloud: Cloud) -> None:
         ({"updateConfig": {"maxUnavailable": 1, "maxUnavailablePercentage": 10}}, "Only one of"),
         ({"nodegroupName": "x" * 64}, "63"),
     ):
-        with refused("InvalidParameterException", text):
+        with expect_error("InvalidParameterException", text):
             cloud.eks.create_nodegroup(**{"clusterName": "demo", "nodegroupName": "n", "subnets": cloud.subnets, "nodeRole": role, **more})
 
 
-def test_subnets_are_of_the_cluster_s_vpc(cloud: Cloud) -> None:
+def test_subnets_must_be_in_the_vpc_of_the_cluster(cloud: Cloud) -> None:
     cloud.cluster()
     _, other = cloud.vpc("a", "10.1.0.0/16")
-    with refused("InvalidParameterException", "VPC"):
+    with expect_error("InvalidParameterException", "VPC"):
         cloud.nodegroup(wait=False, subnets=other)
 
 
-def test_a_role_without_its_policies_cannot_join(cloud: Cloud) -> None:
+def test_nodes_with_a_role_without_policies_cannot_join(cloud: Cloud) -> None:
     cloud.cluster()
     nodes = cloud.nodegroup(nodeRole=cloud.role("bare", "ec2.amazonaws.com"))
     assert nodes["status"] == "CREATE_FAILED"
     assert nodes["health"]["issues"][0]["code"] == "NodeCreationFailure"
 
 
-def test_public_subnets_have_to_give_out_public_addresses(cloud: Cloud) -> None:
+def test_public_subnets_must_assign_public_addresses(cloud: Cloud) -> None:
     cloud.cluster()
     gateway = cloud.ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
     cloud.ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=cloud.vpc_id)
@@ -162,7 +162,7 @@ def test_public_subnets_have_to_give_out_public_addresses(cloud: Cloud) -> None:
     }
 
 
-def test_faults_fail_a_node_group_and_it_can_be_made_again(cloud: Cloud, server: Server) -> None:
+def test_node_group_can_be_recreated_after_a_fault(cloud: Cloud, server: Server) -> None:
     cloud.cluster()
     issue = {"code": "IamThrottling", "message": "Rate exceeded"}
     server.post("faults", {"match": {"account": cloud.account, "action": "CreateNodegroup", "times": 1}, "then": {"health_issue": issue}})
@@ -186,7 +186,7 @@ def test_configuration_is_updated(cloud: Cloud) -> None:
     )
     assert update["update"]["type"] == "ConfigUpdate"
     assert cloud.describe_nodegroup()["status"] == "UPDATING"
-    with refused("ResourceInUseException", update["update"]["id"]):
+    with expect_error("ResourceInUseException", update["update"]["id"]):
         cloud.eks.update_nodegroup_config(clusterName="demo", nodegroupName="nodes", scalingConfig={"desiredSize": 2})
     assert cloud.update_done(update, nodegroupName="nodes")["status"] == "Successful"
     nodes = cloud.describe_nodegroup()
@@ -195,7 +195,7 @@ def test_configuration_is_updated(cloud: Cloud) -> None:
     assert len(instances(cloud)) == 3
 
 
-def test_an_autoscaler_s_size_is_answered(cloud: Cloud) -> None:
+def test_size_set_by_an_autoscaler_is_returned(cloud: Cloud) -> None:
     cloud.cluster()
     nodes = cloud.nodegroup(scalingConfig={"minSize": 1, "maxSize": 5, "desiredSize": 1})
     name = nodes["resources"]["autoScalingGroups"][0]["name"]
@@ -203,13 +203,13 @@ def test_an_autoscaler_s_size_is_answered(cloud: Cloud) -> None:
     assert cloud.describe_nodegroup()["scalingConfig"]["desiredSize"] == 4
 
 
-def test_a_version_follows_the_cluster_s(cloud: Cloud) -> None:
+def test_node_group_version_follows_the_cluster(cloud: Cloud) -> None:
     cloud.cluster(version="1.33")
     cloud.nodegroup()
     before = {i["InstanceId"] for i in instances(cloud)}
-    with refused("InvalidParameterException", "not compatible"):
+    with expect_error("InvalidParameterException", "not compatible"):
         cloud.eks.update_nodegroup_version(clusterName="demo", nodegroupName="nodes", version="1.34")
-    with refused("InvalidParameterException", "already at the desired configuration"):
+    with expect_error("InvalidParameterException", "already at the desired configuration"):
         cloud.eks.update_nodegroup_version(clusterName="demo", nodegroupName="nodes")
     cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.34"))
     assert cloud.describe_nodegroup()["version"] == "1.33"
@@ -221,7 +221,7 @@ def test_a_version_follows_the_cluster_s(cloud: Cloud) -> None:
     assert len(instances(cloud)) == 2 and not before & {i["InstanceId"] for i in instances(cloud)}
 
 
-def test_a_failed_version_update_says_why(cloud: Cloud, server: Server) -> None:
+def test_failed_version_update_has_an_error(cloud: Cloud, server: Server) -> None:
     cloud.cluster(version="1.33")
     cloud.nodegroup()
     cloud.update_done(cloud.eks.update_cluster_version(name="demo", version="1.34"))
@@ -232,10 +232,10 @@ def test_a_failed_version_update_says_why(cloud: Cloud, server: Server) -> None:
     assert (cloud.describe_nodegroup()["status"], cloud.describe_nodegroup()["version"]) == ("ACTIVE", "1.33")
 
 
-def test_a_launch_template_is_used(cloud: Cloud) -> None:
+def test_launch_template_is_used(cloud: Cloud) -> None:
     cloud.cluster()
     template = cloud.ec2.create_launch_template(LaunchTemplateName="mine", LaunchTemplateData={"InstanceType": "m5.large"})["LaunchTemplate"]
-    with refused("InvalidParameterException", "Disk size must be specified within the launch template."):
+    with expect_error("InvalidParameterException", "Disk size must be specified within the launch template."):
         cloud.nodegroup(wait=False, nodeRole=cloud.node_role(), launchTemplate={"id": template["LaunchTemplateId"]}, diskSize=30)
     role = cloud.iam.get_role(RoleName="node")["Role"]["Arn"]
     nodes = cloud.nodegroup(nodeRole=role, launchTemplate={"id": template["LaunchTemplateId"], "version": "1"})
@@ -250,7 +250,7 @@ def test_a_launch_template_is_used(cloud: Cloud) -> None:
     assert {i["InstanceType"] for i in instances(cloud)} == {"m5.xlarge"}
 
 
-def test_the_node_role_gets_an_access_entry_that_goes_with_the_last_group(cloud: Cloud) -> None:
+def test_access_entry_of_the_node_role_is_deleted_with_the_last_group(cloud: Cloud) -> None:
     cloud.cluster()
     role = cloud.nodegroup()["nodeRole"]
     entry = cloud.eks.describe_access_entry(clusterName="demo", principalArn=role)["accessEntry"]
@@ -260,11 +260,11 @@ def test_the_node_role_gets_an_access_entry_that_goes_with_the_last_group(cloud:
     assert role not in cloud.eks.list_access_entries(clusterName="demo")["accessEntries"]
 
 
-def test_thirty_node_groups_are_the_limit(cloud: Cloud) -> None:
+def test_limit_of_thirty_node_groups(cloud: Cloud) -> None:
     cloud.cluster()
     role = cloud.node_role()
     for i in range(30):
         cloud.nodegroup(f"n{i}", wait=False, nodeRole=role, scalingConfig={"minSize": 0, "maxSize": 1, "desiredSize": 0})
-    with refused("ResourceLimitExceededException"):
+    with expect_error("ResourceLimitExceededException"):
         cloud.nodegroup("n30", wait=False, nodeRole=role)
     assert len(cloud.eks.list_nodegroups(clusterName="demo")["nodegroups"]) == 30

@@ -1,4 +1,4 @@
-"""What EKS publishes while a test runs: AMI releases, add-on versions, other support dates; in one account or in all."""
+"""Publishing AMI releases, add-on versions and support dates at run time, in one account or in all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from conftest import Cloud, Server, refused
+from conftest import Cloud, Server, expect_error
 
 NEWER = "1.34.5-20261201"
 PATH = "/aws/service/eks/optimized-ami/1.34/amazon-linux-2023/x86_64/standard/recommended"
@@ -17,7 +17,7 @@ def parameter(cloud: Cloud, what: str) -> str:
     return str(cloud.client("ssm").get_parameter(Name=f"{PATH}/{what}")["Parameter"]["Value"])
 
 
-def test_a_newer_ami_release_is_what_ssm_names_and_groups_can_go_to(cloud: Cloud, other_account: Cloud, server: Server) -> None:
+def test_published_ami_release_is_in_ssm_and_accepted_by_node_groups(cloud: Cloud, other_account: Cloud, server: Server) -> None:
     cloud.cluster(version="1.34")
     before = cloud.nodegroup()["releaseVersion"]
     image = parameter(cloud, "image_id")
@@ -33,20 +33,20 @@ def test_a_newer_ami_release_is_what_ssm_names_and_groups_can_go_to(cloud: Cloud
     assert {node["kubelet"] for node in cloud.nodes()} == {"v1.34.5-eks-ecaa3a6"}
     running = [i for r in cloud.ec2.describe_instances()["Reservations"] for i in r["Instances"] if i["State"]["Name"] == "running"]
     assert {i["ImageId"] for i in running} == {parameter(cloud, "image_id")}
-    with refused("InvalidParameterException", f"cannot be lowered from {NEWER} to {before}"):
+    with expect_error("InvalidParameterException", f"cannot be lowered from {NEWER} to {before}"):
         cloud.eks.update_nodegroup_version(clusterName="demo", nodegroupName="nodes", releaseVersion=before)
 
 
-def test_a_release_that_ssm_names_before_eks_takes_it(cloud: Cloud, server: Server) -> None:
+def test_refused_release_is_in_ssm_but_rejected_by_eks(cloud: Cloud, server: Server) -> None:
     cloud.cluster(version="1.34")
     before = cloud.nodegroup()["releaseVersion"]
     published = {"account": cloud.account, "version": "1.34", "amiRelease": NEWER}
     server.post("releases", {**published, "refused": True})
     assert parameter(cloud, "release_version") == NEWER
     who = {"clusterName": "demo", "nodegroupName": "nodes"}
-    with refused("InvalidParameterException", f"Requested release version {NEWER} is not valid for kubernetes version 1.34."):
+    with expect_error("InvalidParameterException", f"Requested release version {NEWER} is not valid for kubernetes version 1.34."):
         cloud.eks.update_nodegroup_version(**who, releaseVersion=NEWER)
-    with refused("InvalidParameterException", "already at the desired configuration"):
+    with expect_error("InvalidParameterException", "already at the desired configuration"):
         cloud.eks.update_nodegroup_version(**who)
     assert cloud.nodegroup("others", nodeRole=cloud.describe_nodegroup()["nodeRole"])["releaseVersion"] == before
     server.post("releases", published)
@@ -54,7 +54,7 @@ def test_a_release_that_ssm_names_before_eks_takes_it(cloud: Cloud, server: Serv
     assert {"type": "ReleaseVersion", "value": NEWER} in update["update"]["params"]
 
 
-def test_an_image_of_ones_own_has_no_version_to_be_told(cloud: Cloud) -> None:
+def test_custom_ami_rejects_a_version(cloud: Cloud) -> None:
     cloud.cluster(version="1.34")
     data = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "m5.large"}
     template = cloud.ec2.create_launch_template(LaunchTemplateName="own", LaunchTemplateData=data)["LaunchTemplate"]["LaunchTemplateId"]
@@ -62,11 +62,11 @@ def test_an_image_of_ones_own_has_no_version_to_be_told(cloud: Cloud) -> None:
     assert cloud.nodegroup(launchTemplate={"id": template, "version": "1"})["amiType"] == "CUSTOM"
     who = {"clusterName": "demo", "nodegroupName": "nodes"}
     newer = {"id": template, "version": "2"}
-    with refused("InvalidParameterException", "You cannot specify the field kubernetesVersion when using custom AMIs."):
+    with expect_error("InvalidParameterException", "You cannot specify the field kubernetesVersion when using custom AMIs."):
         cloud.eks.update_nodegroup_version(**who, launchTemplate=newer, version="1.34")
-    with refused("InvalidParameterException", "releaseVersion when using custom AMIs"):
+    with expect_error("InvalidParameterException", "releaseVersion when using custom AMIs"):
         cloud.eks.update_nodegroup_version(**who, launchTemplate=newer, releaseVersion=NEWER)
-    with refused("InvalidParameterException", "Launch template details can't be null"):
+    with expect_error("InvalidParameterException", "Launch template details can't be null"):
         cloud.eks.update_nodegroup_version(**who)
     cloud.eks.update_nodegroup_version(**who, launchTemplate=newer)
 
@@ -76,13 +76,13 @@ def offered(cloud: Cloud, minor: str) -> dict[str, bool]:
     return {v["addonVersion"]: v["compatibilities"][0]["defaultVersion"] for v in info["addonVersions"]}
 
 
-def test_a_newer_default_of_an_add_on(cloud: Cloud, other_account: Cloud, server: Server) -> None:
+def test_published_default_addon_version(cloud: Cloud, other_account: Cloud, server: Server) -> None:
     before = offered(cloud, "1.34")
     newer = "v1.14.0-eksbuild.1"
-    asked = {"account": cloud.account, "addon": "coredns", "addonVersion": newer, "kubernetesVersions": ["1.34", "1.35"]}
-    server.post("releases", asked)
+    parameters = {"account": cloud.account, "addon": "coredns", "addonVersion": newer, "kubernetesVersions": ["1.34", "1.35"]}
+    server.post("releases", parameters)
     assert offered(cloud, "1.34") == {newer: False, **before}
-    server.post("releases", {**asked, "addonVersion": "v1.14.1-eksbuild.1", "default": True})
+    server.post("releases", {**parameters, "addonVersion": "v1.14.1-eksbuild.1", "default": True})
     assert [v for v, default in offered(cloud, "1.34").items() if default] == ["v1.14.1-eksbuild.1"]
     assert newer not in offered(cloud, "1.33") and offered(other_account, "1.34") == before
     cloud.cluster(version="1.34")
@@ -114,5 +114,5 @@ WRONG: tuple[dict[str, Any], ...] = (
 
 
 @pytest.mark.parametrize("posted", WRONG)
-def test_what_cannot_be_published_is_said(server: Server, posted: dict[str, Any]) -> None:
+def test_invalid_publications_are_rejected(server: Server, posted: dict[str, Any]) -> None:
     assert requests.post(f"{server.url}/_keelson/releases", json=posted, timeout=5).status_code == 400

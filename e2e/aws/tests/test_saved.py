@@ -1,4 +1,4 @@
-"""A cloud that is saved and loaded is the same cloud, and goes on."""
+"""Saved state can be loaded and used in another emulator."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def seen(cloud: Cloud) -> list[object]:
     ]
 
 
-def test_what_is_saved_is_there_in_another_emulator_and_goes_on(tmp_path: Path) -> None:
+def test_saved_state_works_in_another_emulator(tmp_path: Path) -> None:
     first, second = (Server(tmp_path) for _ in range(2))
     try:
         before = Cloud(first, ACCOUNT)
-        made = filled(before)
+        created = filled(before)
         kept = first.get("saved")
-        # In place of what is there.
+        # Existing state is replaced.
         Cloud(second, "388888888888").ec2.create_vpc(CidrBlock="10.1.0.0/16")
         second.post("saved", kept)
         after = Cloud(second, ACCOUNT)
         assert seen(after) == seen(before)
-        more = after.ec2.create_subnet(VpcId=made["vpc"], CidrBlock="10.0.9.0/24")["Subnet"]["SubnetId"]
+        more = after.ec2.create_subnet(VpcId=created["vpc"], CidrBlock="10.0.9.0/24")["Subnet"]["SubnetId"]
         interface = after.ec2.create_network_interface(SubnetId=more)["NetworkInterface"]
         assert interface["PrivateIpAddress"].startswith("10.0.9.")
         after.iam.detach_role_policy(RoleName="control", PolicyArn="arn:aws:iam::aws:policy/AmazonEKSClusterPolicy")
@@ -63,25 +63,25 @@ def test_what_is_saved_is_there_in_another_emulator_and_goes_on(tmp_path: Path) 
         second.stop()
 
 
-def test_what_an_older_emulator_did_not_keep_is_as_in_a_new_account() -> None:
+def test_fields_missing_in_older_saved_state_get_defaults() -> None:
     older = Cluster("kept", {}, "arn")
     del older.insights
     region = Region(ACCOUNT, "eu-west-1", {"kept": older})
-    saved.complete({("a", "b"): region})
+    saved.set_missing_fields({("a", "b"): region})
     assert older.insights == {}
 
 
-def test_what_is_under_way_is_not_saved(tmp_path: Path) -> None:
+def test_state_with_operations_in_progress_cannot_be_saved(tmp_path: Path) -> None:
     server = Server(tmp_path, NAT_SECONDS="60")
     try:
         cloud = Cloud(server, ACCOUNT)
-        made = filled(cloud)
+        created = filled(cloud)
         address = cloud.ec2.allocate_address(Domain="vpc")["AllocationId"]
-        cloud.ec2.create_nat_gateway(SubnetId=made["subnet"], AllocationId=address)
+        cloud.ec2.create_nat_gateway(SubnetId=created["subnet"], AllocationId=address)
         try:
             server.get("saved")
         except AssertionError as refused:
-            assert "under way" in str(refused)
+            assert "in progress" in str(refused)
         else:
             raise AssertionError("a NAT gateway that is still pending was saved")
     finally:

@@ -1,4 +1,4 @@
-"""The TokenReview webhook: tokens as `aws eks get-token` makes them."""
+"""The TokenReview webhook, with tokens like those of `aws eks get-token`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def token(cloud: Cloud, cluster: str | None = "demo", expires: int = 60, age: in
     headers = {"x-k8s-aws-id": cluster} if cluster else {}
     request = AWSRequest("GET", f"https://sts.{cloud.region}.amazonaws.com/?{query}", headers=headers)
     if age:
-        made = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=age)
-        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: made, raising=False)
+        created = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=age)
+        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_, **__: created, raising=False)
     SigV4QueryAuth(credentials, "sts", cloud.region, expires=expires).add_auth(request)
     return "k8s-aws-v1." + base64.urlsafe_b64encode(request.url.encode()).decode().rstrip("=")
 
@@ -42,7 +42,7 @@ def review(cloud: Cloud, value: str, query: str = "") -> dict[str, Any]:
     return status
 
 
-def test_the_creator_is_an_administrator(cloud: Cloud) -> None:
+def test_creator_is_an_administrator(cloud: Cloud) -> None:
     cloud.cluster()
     status = review(cloud, token(cloud))
     assert status["authenticated"] is True
@@ -51,7 +51,7 @@ def test_the_creator_is_an_administrator(cloud: Cloud) -> None:
     assert status["user"]["extra"]["canonicalArn"] == [f"arn:aws:iam::{cloud.account}:user/administrator"]
 
 
-def test_a_session_is_mapped_by_its_role(cloud: Cloud) -> None:
+def test_session_is_mapped_by_its_role(cloud: Cloud) -> None:
     cloud.cluster()
     role = cloud.role("viewer", "", trust=trust(cloud.account))
     session = assume(cloud, role)
@@ -63,7 +63,7 @@ def test_a_session_is_mapped_by_its_role(cloud: Cloud) -> None:
     assert user["extra"]["arn"] == [f"arn:aws:sts::{cloud.account}:assumed-role/viewer/keelson"]
 
 
-def test_only_the_cluster_wide_admin_policy_makes_a_master(cloud: Cloud) -> None:
+def test_only_the_cluster_wide_admin_policy_grants_system_masters(cloud: Cloud) -> None:
     cloud.cluster()
     role = cloud.role("someone", "", trust=trust(cloud.account))
     session = assume(cloud, role)
@@ -76,7 +76,7 @@ def test_only_the_cluster_wide_admin_policy_makes_a_master(cloud: Cloud) -> None
     assert review(cloud, token(session))["user"]["groups"] == ["system:masters"]
 
 
-def test_a_token_is_good_for_one_cluster(cloud: Cloud) -> None:
+def test_token_is_valid_for_one_cluster_only(cloud: Cloud) -> None:
     cluster = cloud.cluster("demo")
     cloud.eks.create_cluster(
         name="other", roleArn=cluster["roleArn"], resourcesVpcConfig={"subnetIds": cloud.subnets},
@@ -92,18 +92,18 @@ def test_a_token_is_good_for_one_cluster(cloud: Cloud) -> None:
     assert review(cloud, token(session, "none"))["authenticated"] is False
 
 
-def test_a_static_key_s_token_is_checked_once_its_secret_is_known(cloud: Cloud) -> None:
+def test_token_of_a_static_key_is_verified_if_its_secret_is_known(cloud: Cloud) -> None:
     cloud.cluster()
     assert review(cloud, token(cloud, "demo"))["authenticated"] is True
     assert review(cloud, token(cloud, "other"))["authenticated"] is False
 
 
-def test_a_cluster_that_is_creating_takes_nobody(cloud: Cloud) -> None:
+def test_creating_cluster_accepts_no_token(cloud: Cloud) -> None:
     cloud.cluster(wait=False)
     assert review(cloud, token(cloud))["authenticated"] is False
 
 
-def test_the_cluster_has_to_be_signed(cloud: Cloud) -> None:
+def test_cluster_header_must_be_signed(cloud: Cloud) -> None:
     cloud.cluster()
     assert "x-k8s-aws-id" in review(cloud, token(cloud, cluster=None))["error"]
 
@@ -115,17 +115,17 @@ def test_tokens_expire(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "future" in review(cloud, token(cloud, age=-10 * 60, monkeypatch=monkeypatch))["error"]
 
 
-def test_a_lifetime_over_fifteen_minutes_is_refused(cloud: Cloud) -> None:
+def test_lifetime_over_15_minutes_is_rejected(cloud: Cloud) -> None:
     cloud.cluster()
     assert "15 minutes" in review(cloud, token(cloud, expires=3600))["error"]
 
 
 @pytest.mark.parametrize("bad", ["", "nonsense", "k8s-aws-v1.", "k8s-aws-v1.%%%", "k8s-aws-v1.aHR0cHM6Ly9leGFtcGxlLmNvbS8"])
-def test_nonsense_is_refused(cloud: Cloud, bad: str) -> None:
+def test_malformed_tokens_are_rejected(cloud: Cloud, bad: str) -> None:
     assert review(cloud, bad)["authenticated"] is False
 
 
-def test_a_forged_session_token_is_refused(cloud: Cloud) -> None:
+def test_forged_session_token_is_rejected(cloud: Cloud) -> None:
     cloud.cluster()
     role = cloud.role("someone", "", trust=trust(cloud.account))
     cloud.eks.create_access_entry(clusterName="demo", principalArn=role)
@@ -135,7 +135,7 @@ def test_a_forged_session_token_is_refused(cloud: Cloud) -> None:
     assert review(cloud, token(forged))["authenticated"] is False
 
 
-def test_boto3_s_own_presigned_url_works(cloud: Cloud) -> None:
+def test_presigned_url_of_boto3_is_accepted(cloud: Cloud) -> None:
     cloud.cluster()
     sts = boto3.client("sts", region_name="eu-west-1", aws_access_key_id=cloud.account, aws_secret_access_key="test")
     sts.meta.events.register("before-sign.sts.GetCallerIdentity", lambda request, **_: request.headers.add_header("x-k8s-aws-id", "demo"))
@@ -144,8 +144,8 @@ def test_boto3_s_own_presigned_url_works(cloud: Cloud) -> None:
     assert review(cloud, value)["authenticated"] is True
 
 
-def test_what_must_not_be_told_is_known(cloud: Cloud) -> None:
-    """For whoever searches what was told for it."""
+def test_confidential_values_are_listed(cloud: Cloud) -> None:
+    """For the tests that search output for secrets."""
     cloud.cluster()
     role = cloud.role("searched", "", trust=trust(cloud.account))
     session = assume(cloud, role)

@@ -1,4 +1,4 @@
-"""Nodes and system workloads in the workload cluster's API, of which a small server plays the part here."""
+"""Nodes and system workloads in the workload cluster, whose API server is a small fake here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conftest import Cloud, Server
 
 
 class FakeApi(ThreadingHTTPServer):
-    """Keeps what is created, by path, until it is deleted; asks for the token."""
+    """Stores created objects by path until they are deleted; requires the token."""
 
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}
@@ -76,7 +76,7 @@ def kubeconfig_of(api: FakeApi, path: Path) -> str:
     return str(path)
 
 
-def test_nodes_come_and_go_with_their_instances(api: FakeApi, tmp_path: Path) -> None:
+def test_nodes_are_created_and_deleted_with_their_instances(api: FakeApi, tmp_path: Path) -> None:
     server = Server(tmp_path, WORKLOAD_KUBECONFIG=kubeconfig_of(api, tmp_path / "kubeconfig"))
     try:
         cloud = Cloud(server, "300000000002")
@@ -103,7 +103,7 @@ def test_nodes_come_and_go_with_their_instances(api: FakeApi, tmp_path: Path) ->
         update = cloud.eks.update_nodegroup_version(clusterName="demo", nodegroupName="nodes", version="1.35")
 
         def in_the_middle() -> bool:
-            """Old nodes are cordoned beside new ones; labels and the rest are as before."""
+            """Old nodes are cordoned, new ones exist; labels are unchanged."""
             cordoned = [n for n in of_kind("Node") if n["spec"]["unschedulable"]]
             new = [n for n in of_kind("Node") if n["status"]["nodeInfo"]["kubeletVersion"].startswith("v1.35.")]
             return bool(cordoned and new) and all(n["metadata"]["labels"]["a"] == "b" for n in [*cordoned, *new])
@@ -124,13 +124,13 @@ def test_nodes_come_and_go_with_their_instances(api: FakeApi, tmp_path: Path) ->
         server.stop()
 
 
-def test_each_cluster_has_an_api_server_of_its_own_and_is_creating_until_then(api: FakeApi, tmp_path: Path) -> None:
+def test_cluster_is_creating_until_its_own_api_server_is_posted(api: FakeApi, tmp_path: Path) -> None:
     other = FakeApi()
     threading.Thread(target=other.serve_forever, daemon=True).start()
     server = Server(tmp_path, WORKLOAD_EACH="true")
     (tmp_path / "ca.crt").write_text("a certificate")
     try:
-        # Of the same name, in two accounts.
+        # Same name, in two accounts.
         clouds = [Cloud(server, account) for account in ("300000000003", "300000000004")]
         for cloud in clouds:
             cloud.cluster(wait=False)

@@ -1,8 +1,8 @@
-"""Argo CD's real parts, as what the kubelet runs in their pods: what applies, what renders, what generates, and what they share.
+"""Runs Argo CD's real components as the processes of their pods: application controller, repo server, ApplicationSet controller and Redis.
 
-The operator installs the manifests; these processes start when the pods appear, carry the
+The operator installs the manifests. These processes start when the pods appear, use the
 pods' service accounts, and get the environment and ConfigMaps that their pod specs name.
-The pods of argocd-server, dex and notifications only look alive: they serve people.
+The pods of argocd-server, dex and notifications run no process: they only report ready.
 """
 
 import base64
@@ -15,15 +15,15 @@ from pathlib import Path
 
 import requests
 
-from .kubelet import POD, NotYet, Runner
+from .kubelet import POD, DependencyMissing, Runner
 from .kubernetes import ControlPlane
 from .processes import Process, free_port
 
 ARGOCD_TOOLS = ("argocd", "redis")
 NAMESPACE = "argocd"
-# A process, and whether it is ready.
+# A process and its readiness probe.
 Running = tuple[Process, Callable[[], bool]]
-PARTS = ("application-controller", "applicationset-controller", "repo-server")
+COMPONENTS = ("application-controller", "applicationset-controller", "repo-server")
 
 
 def argocd_runners(
@@ -33,7 +33,7 @@ def argocd_runners(
 
 
 class _Pod:
-    """What a kubelet would make of a pod's spec."""
+    """The environment and mounts that a kubelet derives from a pod's spec."""
 
     def __init__(self, cluster: ControlPlane, kubeconfig: Path, directory: Path):
         self._api = cluster.api
@@ -43,28 +43,28 @@ class _Pod:
         self._env = item["spec"]["containers"][0].get("env") or []
 
     def environment(self) -> dict[str, str]:
-        """What its first container asks for, from ConfigMaps and Secrets as they are now."""
-        found = {}
+        """The environment of its first container, from the current ConfigMaps and Secrets."""
+        variables = {}
         for entry in self._env:
             value = entry.get("value")
             for source, reference in (entry.get("valueFrom") or {}).items():
                 if source in ("configMapKeyRef", "secretKeyRef"):
                     value = self._value(source, reference)
             if value is not None:
-                found[entry["name"]] = value
-        return found
+                variables[entry["name"]] = value
+        return variables
 
     def _value(self, source: str, reference: dict) -> str | None:
         kind = "Secret" if source == "secretKeyRef" else "ConfigMap"
         value = self._data(kind, reference["name"]).get(reference["key"])
         if value is None and not reference.get("optional"):
-            raise NotYet(f"{kind} {reference['name']} has no {reference['key']}")
+            raise DependencyMissing(f"{kind} {reference['name']} has no {reference['key']}")
         if value is None or kind == "ConfigMap":
             return value
         return base64.b64decode(value).decode()
 
     def config_map(self, name: str) -> dict[str, str]:
-        """What would be mounted from it; nothing when it is not there."""
+        """The files that a mount of it has; empty if it does not exist."""
         return self._data("ConfigMap", name)
 
     def _data(self, kind: str, name: str) -> dict[str, str]:
@@ -73,17 +73,17 @@ class _Pod:
 
 
 class _Installation:
-    """One Argo CD: its parts know each other by these addresses, as elsewhere by Services."""
+    """One Argo CD installation: its components reach each other at these addresses, instead of through Services."""
 
     def __init__(self, cluster: ControlPlane, tools: dict[str, Path], logs: Path):
         self._cluster, self._logs = cluster, logs
         self._redis = f"127.0.0.1:{free_port()}"
         self._repo_server_port = free_port()
         self._redis_binary = tools["redis"]
-        # One binary: the name that it is called by says which part it is.
+        # One binary: argv[0] selects the component.
         self._bin = logs / "argocd-bin"
         self._bin.mkdir(exist_ok=True)
-        for name in ("argocd", *(f"argocd-{part}" for part in PARTS)):
+        for name in ("argocd", *(f"argocd-{part}" for part in COMPONENTS)):
             (self._bin / name).symlink_to(tools["argocd"])
 
     def runners(self) -> dict[str, Runner]:
@@ -99,8 +99,8 @@ class _Installation:
         return lambda kubeconfig, directory: run(_Pod(self._cluster, kubeconfig, directory))
 
     def _run_redis(self, pod: _Pod) -> Running:
-        # Its init container's work: the password that all parts read.
-        made = subprocess.run(
+        # What its init container does: creates the password that all components read.
+        completed = subprocess.run(
             [
                 self._bin / "argocd",
                 "admin",
@@ -112,8 +112,8 @@ class _Installation:
             capture_output=True,
             text=True,
         )
-        if made.returncode:
-            raise NotYet(made.stderr)
+        if completed.returncode:
+            raise DependencyMissing(completed.stderr)
         address = self._redis
         process = Process(
             "redis",
@@ -121,7 +121,7 @@ class _Installation:
             self._logs / "argocd-redis.log",
             env=pod.environment(),
         )
-        return process, lambda: _listens(address)
+        return process, lambda: _is_listening(address)
 
     def _run_repo_server(self, pod: _Pod) -> Running:
         directory = pod.directory
@@ -133,7 +133,7 @@ class _Installation:
             (directory / name).mkdir(exist_ok=True)
             for key, text in pod.config_map(config_map).items():
                 (directory / name / key).write_text(text)
-        return self._part(
+        return self._component(
             "repo-server",
             pod,
             "metrics-port",
@@ -151,7 +151,7 @@ class _Installation:
         )
 
     def _run_application_controller(self, pod: _Pod) -> Running:
-        return self._part(
+        return self._component(
             "application-controller",
             pod,
             "metrics-port",
@@ -159,13 +159,13 @@ class _Installation:
             f"--repo-server=127.0.0.1:{self._repo_server_port}",
             "--repo-server-plaintext",
             f"--redis={self._redis}",
-            # Its own cluster is where its kubeconfig leads: there is no pod with a token mounted.
+            # The kubeconfig selects its own cluster: no pod mounts a token.
             env={"ARGOCD_FAKE_IN_CLUSTER": "true"},
         )
 
     def _run_applicationset_controller(self, pod: _Pod) -> Running:
         metrics = free_port()
-        process, _ = self._part(
+        process, _ = self._component(
             "applicationset-controller",
             pod,
             "",
@@ -176,9 +176,9 @@ class _Installation:
             f"--argocd-repo-server=127.0.0.1:{self._repo_server_port}",
             "--repo-server-plaintext",
         )
-        return process, lambda: _healthy(metrics, "metrics")
+        return process, lambda: _is_healthy(metrics, "metrics")
 
-    def _part(
+    def _component(
         self,
         name: str,
         pod: _Pod,
@@ -204,14 +204,14 @@ class _Installation:
                 **(env or {}),
             },
         )
-        return process, lambda: _healthy(port, "healthz")
+        return process, lambda: _is_healthy(port, "healthz")
 
 
-def _healthy(port: int, path: str) -> bool:
+def _is_healthy(port: int, path: str) -> bool:
     return requests.get(f"http://127.0.0.1:{port}/{path}", timeout=2).ok
 
 
-def _listens(address: str) -> bool:
+def _is_listening(address: str) -> bool:
     host, port = address.split(":")
     with socket.create_connection((host, int(port)), timeout=2):
         return True

@@ -1,4 +1,4 @@
-"""The AWS emulator as a process, and what tests ask of it: its call log, faults, inventory."""
+"""Runs the AWS emulator as a process; client of its control API: call log, faults, inventory."""
 
 import os
 import sys
@@ -8,21 +8,21 @@ from pathlib import Path
 import boto3
 import requests
 
-from .places import AWS_PACKAGE
+from .paths import AWS_PACKAGE
 from .processes import Process, free_port
 
 REGION = "eu-west-1"
-# The emulator takes a key of twelve digits for that account's administrator. It knows this
-# secret, and so can tell for which cluster a token was signed.
+# The emulator treats a 12-digit access key as that account's administrator. It knows this
+# secret, so it can verify for which cluster a token was signed.
 ACCOUNT = "123456789012"
 SECRET_KEY = "keelson-harness-secret-key-5c1f"
-# More than any call's number.
+# Higher than the number of any call.
 NEVER_REACHED = 10**12
 
 
 @dataclass(frozen=True)
 class Durations:
-    """How long AWS takes for each, in seconds."""
+    """How long AWS takes for each operation, in seconds."""
 
     cluster_create: float = 6
     cluster_update: float = 6
@@ -77,7 +77,7 @@ class Aws:
         self.process.kill()
 
     def env(self) -> dict[str, str]:
-        """What the AWS SDKs read, so that every client of ours talks to the emulator only."""
+        """Environment variables that point the AWS SDKs at the emulator only."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": ACCOUNT,
@@ -87,7 +87,7 @@ class Aws:
         }
 
     def client(self, service: str, region: str = REGION, account: str = ACCOUNT):
-        """boto3's client of a service: an independent reader of what is in the account."""
+        """A boto3 client: reads the account independently of the operator."""
         return boto3.client(
             service,
             region_name=region,
@@ -97,16 +97,16 @@ class Aws:
         )
 
     def control(self, method: str, path: str, **options) -> dict:
-        """The control API under /_keelson/; its verbs stand in `keelson_aws/control.py`."""
+        """Calls the control API under /_keelson/ (see `keelson_aws/control.py`)."""
         answer = requests.request(method, f"{self.url}/_keelson/{path}", timeout=30, **options)
         if not answer.ok:
             raise RuntimeError(f"emulator: {method} {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json()
 
     def calls(self, since: int = 0, account: str | None = None) -> list[dict]:
-        """Every call with a higher number: time, account, region, service, action, resource, status, write."""
-        of = {"account": account} if account else {}
-        return self.control("GET", "calls", params={"since": since, **of})["calls"]
+        """Every call with a number above `since`: time, account, region, service, action, resource, status, write."""
+        filters = {"account": account} if account else {}
+        return self.control("GET", "calls", params={"since": since, **filters})["calls"]
 
     def last_call(self) -> int:
         """The number of the newest call."""
@@ -116,7 +116,7 @@ class Aws:
         return [call for call in self.calls(since) if call["write"]]
 
     def inventory(self) -> dict:
-        """What a person would have to delete to leave every account empty: `empty`, `accounts`."""
+        """What remains to be deleted in every account: `empty`, `accounts`."""
         return self.control("GET", "inventory")
 
     def add_fault(self, match: dict, then: dict) -> int:
@@ -128,17 +128,17 @@ class Aws:
         self.control("DELETE", "faults")
 
     def publish(self, **release) -> None:
-        """EKS offers something new: an AMI release, an add-on version, other support dates (`keelson_aws/catalog.py`)."""
+        """Publishes an AMI release, an add-on version or other support dates (`keelson_aws/catalog.py`)."""
         self.control("POST", "releases", json=release)
 
     def nodes(self, account: str) -> list[dict]:
-        """Each cluster of an account with its version and its nodes' kubelets, all of one instant."""
+        """Each cluster of an account with its version and the kubelet versions of its nodes, as one consistent snapshot."""
         return self.control("GET", "nodes", params={"account": account})["clusters"]
 
-    def forget(self, account: str) -> None:
-        """EKS has nothing more of an account, so that its nodes leave the one workload cluster that all share."""
+    def reset_account(self, account: str) -> None:
+        """Empties EKS of one account, so that its nodes leave the shared workload cluster."""
         self.control("POST", "reset", params={"account": account})
 
     def reset(self) -> None:
-        """Empty accounts, no faults."""
+        """Empties all accounts and removes all faults."""
         self.control("POST", "reset")

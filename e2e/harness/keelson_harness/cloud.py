@@ -1,8 +1,8 @@
-"""`LocalCloud`: all that Keelson talks to, on this machine, started side by side.
+"""`LocalCloud`: everything that Keelson talks to, on this machine.
 
-AWS (the emulator), the management cluster's API server, the workload cluster's API
-server whose tokens the emulator reviews (one for all EKS clusters, or one for each), Git over HTTP, and the kubelet's part
-that runs the real Flux and Argo CD controllers. Pieces that a test does not need can be left out.
+AWS (the emulator), the management cluster's API server, the workload API server whose tokens the emulator
+reviews (one shared by all EKS clusters, or one for each), Git over HTTP, and the simulated kubelet that runs
+the real Flux and Argo CD controllers. A test can leave out the components that it does not need.
 """
 
 import contextlib
@@ -25,25 +25,24 @@ from .git import GitServer, Repository
 from .kubeapi import documents
 from .kubelet import POD, Kubelet, Runner
 from .kubernetes import BASE_CONTROLLERS, WORKLOAD_CONTROLLERS, ControlPlane, Etcd, Stopwatch
-from .places import CRDS, DEPLOY, keelson_binary, run_directory, tools
+from .paths import CRDS, DEPLOY, keelson_binary, run_directory, tools
 from .processes import Process, free_port
-from .recording import Recording
-from .told import Told, telling
-from .workloads import Workloads
+from .recorder import Recorder, recorder_from_environment
+from .snapshot import Snapshot
+from .workload_clusters import WorkloadClusters
 
 NAMESPACE = "keelson-system"
 KUBERNETES_TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager")
 
 
 class LocalCloud:
-    """A context manager: inside, everything runs; after it, nothing does.
+    """A context manager: starts everything on entry and stops it on exit.
 
-    workload=False leaves out the workload cluster with its kubelet and agents; workload_each=True starts an API server for
-    each EKS cluster (`workloads`) in place of the one that all share (`workload`); flux=False
-    only Flux, argocd=True adds Argo CD; git=False leaves out the Git server, aws=False the
-    emulator and with it the workload cluster. management_pods=True lets pods run on the management cluster as well, those of
-    Flux and of the operator: `bootstrap`. recording: what an operator left that ran elsewhere is there from the beginning. The run directory is removed unless an error came
-    up or keep=True (or KEELSON_KEEP is set).
+    workload=False: no workload cluster, kubelet or GitOps agents. workload_each=True: an API server for each EKS cluster
+    (`workloads`) instead of a shared one (`workload`). flux=False: no Flux. argocd=True: adds Argo CD. git=False: no Git
+    server. aws=False: no emulator, and therefore no workload cluster. management_pods=True: pods of Flux and of the operator
+    run on the management cluster as well (see `bootstrap`). snapshot: starts from the saved state of another operator's run.
+    The run directory is removed unless an exception occurs or keep=True (or KEELSON_KEEP is set).
     """
 
     def __init__(
@@ -58,8 +57,8 @@ class LocalCloud:
         durations: Durations | None = None,
         aws_env: dict[str, str] | None = None,
         keep: bool = False,
-        recording: Recording | None = None,
-        say: Callable[[str], None] | None = None,
+        snapshot: Snapshot | None = None,
+        log: Callable[[str], None] | None = None,
     ):
         self._with_aws = aws
         self._with_workload = workload and aws
@@ -70,27 +69,27 @@ class LocalCloud:
         self._management_pods = management_pods
         self._durations = durations
         self._aws_env = aws_env or {}
-        self._recording = recording
+        self._snapshot = snapshot
         self._keep = keep or bool(os.environ.get("KEELSON_KEEP"))
-        self._say = say or (lambda _: None)
+        self._log = log or (lambda _: None)
         self._closing = contextlib.ExitStack()
-        self.started_in: dict[str, float] = {}
+        self.startup_seconds: dict[str, float] = {}
         self.controllers: list[Controller] = []
-        # Two pods may start one at the same moment.
+        # Two pods may start an operator at the same time.
         self._numbers = itertools.count(1)
-        # Of replicas that run in pods.
+        # Flags of replicas that run in pods.
         self.operator_flags: tuple[str, ...] = ()
         self.etcd: Etcd
         self.aws: Aws | None = None
         self.management: ControlPlane
         self.workload: ControlPlane | None = None
-        self.workloads: Workloads | None = None
+        self.workloads: WorkloadClusters | None = None
         self.git: GitServer | None = None
-        # Environment of the next Pod of source-controller: what EKS gives it by pod identity.
+        # Environment that EKS Pod Identity adds to the next Pod of source-controller.
         self.source_identity: Callable[[], dict[str, str]] = dict
         self.kubelet: Kubelet | None = None
         self.management_kubelet: Kubelet | None = None
-        self.told: Told | None = None
+        self.recorder: Recorder | None = None
 
     def __enter__(self) -> "LocalCloud":
         names = KUBERNETES_TOOLS
@@ -109,11 +108,11 @@ class LocalCloud:
 
     def __exit__(self, kind, error, trace) -> None:
         try:
-            if self.told:
-                self.told.keep()
+            if self.recorder:
+                self.recorder.save()
         finally:
             self._closing.close()
-        # Ctrl-C and SIGTERM are no reason to read logs.
+        # After Ctrl-C and SIGTERM nobody needs the logs.
         if self._keep or isinstance(error, Exception):
             print(f"logs and data are in {self.directory}", file=sys.stderr)
         else:
@@ -123,10 +122,10 @@ class LocalCloud:
         watch = Stopwatch()
         self.etcd = Etcd(self.tools["etcd"], self.directory / "etcd")
         self._closing.callback(self.etcd.stop)
-        of_pods = WORKLOAD_CONTROLLERS if self._management_pods else []
-        self.management = self._control_plane("management", BASE_CONTROLLERS + of_pods)
+        pod_controllers = WORKLOAD_CONTROLLERS if self._management_pods else []
+        self.management = self._control_plane("management", BASE_CONTROLLERS + pod_controllers)
         if self._with_workload and not self._workload_each:
-            # Its address and certificates are fixed now, for the emulator to be told of.
+            # Its address and certificates are fixed now: the emulator needs them at its start.
             self.workload = self._control_plane("workload", BASE_CONTROLLERS + WORKLOAD_CONTROLLERS)
         if self._with_aws:
             self._start_aws()
@@ -134,21 +133,21 @@ class LocalCloud:
             self.git = GitServer(self.directory / "git")
             self._closing.callback(self.git.stop)
         self._await({"etcd": self.etcd.wait_ready})
-        if self._recording:
-            self._recording.load_objects(self.etcd.url, {plane.name: plane.url for plane in self.clusters()})
+        if self._snapshot:
+            self._snapshot.load_objects(self.etcd.url, {plane.name: plane.url for plane in self.clusters()})
         waits = {f"{plane.name} cluster": self._bring_up(plane) for plane in self.clusters()}
         if self.aws:
             waits["AWS emulator"] = self.aws.wait_ready
         self._await(waits)
-        if self._recording:
-            self._recording.load_aws(self.aws)
+        if self._snapshot:
+            self._snapshot.load_aws(self.aws)
         if self.workload:
             self.kubelet = self._workload_kubelet(self.workload)
             self.kubelet.start()
             self._closing.callback(self.kubelet.stop)
         if self._workload_each:
-            self.workloads = Workloads(
-                self.aws, self.tools, self.directory, self.etcd.url, self._workload_kubelet, self._say
+            self.workloads = WorkloadClusters(
+                self.aws, self.tools, self.directory, self.etcd.url, self._workload_kubelet, self._log
             )
             self._closing.callback(self.workloads.stop)
             self.workloads.start()
@@ -156,12 +155,12 @@ class LocalCloud:
             runners = flux_runners(self.tools, self.management.directory)
             runners["keelson"] = self._run_operator
             self.management_kubelet = self._kubelet(self.management, runners, NAMESPACE)
-        self.told = telling(self)
-        self.started_in["everything"] = float(watch)
+        self.recorder = recorder_from_environment(self)
+        self.startup_seconds["everything"] = float(watch)
 
     def _workload_kubelet(self, plane: ControlPlane) -> Kubelet:
-        """What plays the nodes of a workload cluster."""
-        # One that all share keeps the logs of its controllers where tests look for them.
+        """The simulated kubelet of a workload cluster's nodes."""
+        # Tests read the controllers' logs of the shared cluster from the run directory.
         logs = plane.directory if self._workload_each else self.directory
         runners = {}
         if self._with_flux:
@@ -179,7 +178,7 @@ class LocalCloud:
 
     def clusters(self) -> list[ControlPlane]:
         shared = [self.workload] if self.workload else []
-        return [self.management, *shared, *(self.workloads.planes() if self.workloads else [])]
+        return [self.management, *shared, *(self.workloads.control_planes() if self.workloads else [])]
 
     def _control_plane(self, name: str, controllers: list[str]) -> ControlPlane:
         plane = ControlPlane(name, self.tools, self.directory / name, controllers=controllers)
@@ -217,8 +216,8 @@ class LocalCloud:
         with ThreadPoolExecutor(len(waits)) as pool:
             running = {name: pool.submit(wait) for name, wait in waits.items()}
             for name, future in running.items():
-                self.started_in[name] = future.result()
-                self._say(f"{name} ready after {self.started_in[name]:.1f} s")
+                self.startup_seconds[name] = future.result()
+                self._log(f"{name} ready after {self.startup_seconds[name]:.1f} s")
 
     # The operator
 
@@ -228,14 +227,14 @@ class LocalCloud:
             [item for path in sorted(directory.glob("*.yaml")) for item in documents(path)]
         )
 
-    def operator_account(self, secrets_everywhere: bool = True) -> Path:
-        """Applies the RBAC of `deploy/`; returns a kubeconfig of the service account it is for.
+    def operator_account(self, cluster_wide_secrets: bool = True) -> Path:
+        """Applies the RBAC of `deploy/`; returns a kubeconfig of the operator's service account.
 
-        What is missing from those rules then fails here, and not at a user's. secrets_everywhere: with the component that is
-        installed on request; otherwise the operator reads Secrets only where a RoleBinding lets it.
+        So a missing permission fails in the tests, not for a user. cluster_wide_secrets: with the optional component
+        `secrets-cluster-wide`; without it the operator reads Secrets only where a RoleBinding allows it.
         """
         names = ["namespace.yaml", "service-account.yaml", "rbac.yaml"]
-        if secrets_everywhere:
+        if cluster_wide_secrets:
             names.append("secrets-cluster-wide/rbac.yaml")
         self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
         return self.management.kubeconfig_for(
@@ -244,7 +243,7 @@ class LocalCloud:
         )
 
     def operator_env(self) -> dict[str, str]:
-        """Environment of an operator, or of a person's shell: AWS and the management cluster."""
+        """Environment of an operator or of a shell: AWS and the management cluster."""
         aws = self.aws.env() if self.aws else {}
         return {**aws, "KUBECONFIG": str(self.management.kubeconfig)}
 
@@ -255,10 +254,10 @@ class LocalCloud:
         env: dict[str, str] | None = None,
         kubeconfig: Path | None = None,
     ) -> Controller:
-        """Starts a replica of the operator as `deploy/` would, with its RBAC; stopped with the cloud.
+        """Starts a replica of the operator as `deploy/` does, with its RBAC. It stops with the cloud.
 
-        Git over HTTP is allowed, as there is no other here; so are ambient credentials, so that a test that is not about
-        accounts needs none. Flags in `args` win.
+        Allows Git over HTTP, the only one here, and ambient credentials, so that most tests need no AwsAccount.
+        Flags in `args` take precedence.
         """
         number = next(self._numbers)
         port = free_port()
@@ -271,12 +270,12 @@ class LocalCloud:
                 "KEELSON_LISTEN": f"127.0.0.1:{port}",
                 "KEELSON_ALLOW_HTTP_GIT": "true",
                 "KEELSON_ALLOW_AMBIENT_ACCOUNT": "true",
-                # On loopback, for tests and people that read them by hand.
+                # On loopback, for tests and manual requests.
                 "KEELSON_METRICS_AUTH": "false",
                 "POD_NAMESPACE": NAMESPACE,
                 "POD_NAME": f"keelson-{number}",
-                # Without a workload cluster there is nobody to ask for its load balancers.
-                "KEELSON_TIMEOUT": "10s" if self._with_workload else "0s",
+                # Without a workload cluster its load balancers cannot be listed.
+                "KEELSON_LOAD_BALANCER_TIMEOUT": "10s" if self._with_workload else "0s",
                 **(env or {}),
             },
             args,
@@ -288,47 +287,47 @@ class LocalCloud:
         return controller
 
     def _run_operator(self, kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]:
-        """What the kubelet runs in a pod of the operator: a replica under the pod's own account and name."""
+        """The process of an operator pod: a replica with the pod's own service account and name."""
         name = json.loads((directory / POD).read_text())["metadata"]["name"]
         env = {"POD_NAME": name, "KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"}
         controller = self.operator(*self.operator_flags, kubeconfig=kubeconfig, env=env)
         return controller.process, controller.ready
 
     def bootstrap(self, repository: Repository, path: str, interval: str) -> None:
-        """The management cluster follows that path of the repository, as after `flux bootstrap`."""
+        """Makes the management cluster sync that path of the repository, as `flux bootstrap` does."""
         bootstrap_flux(self.management, repository, path, interval)
 
-    # What people ask
+    # Information
 
     def processes(self) -> list[Process]:
-        """Everything of ours that runs as a process now."""
+        """All processes that run now."""
         found = [self.etcd.process, *([self.aws.process] if self.aws else [])]
         for plane in self.clusters():
             found += [p for p in (plane.apiserver, plane.controller_manager) if p]
-        of_each = self.workloads.kubelets() if self.workloads else []
-        for kubelet in (self.kubelet, self.management_kubelet, *of_each):
+        workload_kubelets = self.workloads.kubelets() if self.workloads else []
+        for kubelet in (self.kubelet, self.management_kubelet, *workload_kubelets):
             found += kubelet.processes() if kubelet else []
         return [*found, *(controller.process for controller in self.controllers)]
 
     def install_policies(self) -> None:
-        """What `deploy/` has beside the operator: the admission policies, and the roles for people."""
+        """Applies the admission policies and the user roles of `deploy/`."""
         listed = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["resources"]
-        # One role for people is in the operator's namespace.
+        # One user role is in the operator's namespace.
         wanted = ("namespace.yaml", "rbac-users.yaml")
         names = [name for name in listed if name.startswith("admission-") or name in wanted]
         self.management.api.apply_all([item for name in names for item in documents(DEPLOY / name)])
 
     def describe(self) -> str:
-        """Endpoints and kubeconfigs, ready to be pasted into a shell."""
+        """Endpoints and kubeconfigs as shell commands to paste."""
         env = self.operator_env()
         if self.aws:
-            # Of the AWS CLI, whose first version knows the other name only.
+            # AWS CLI v1 reads only this variable.
             env["AWS_DEFAULT_REGION"] = env["AWS_REGION"]
         env["PATH"] = f"{keelson_binary().parent}:$PATH"
         lines = [f"export {key}={value}" for key, value in sorted(env.items())]
         if self.workload:
             lines.append(f"# workload cluster: KUBECONFIG={self.workload.kubeconfig}")
-        for plane in self.workloads.planes() if self.workloads else []:
+        for plane in self.workloads.control_planes() if self.workloads else []:
             lines.append(f"# {plane.name}: KUBECONFIG={plane.kubeconfig}")
         if self.git:
             lines.append(f"# Git: {self.git.url}")

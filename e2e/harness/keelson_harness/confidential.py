@@ -1,6 +1,6 @@
-"""What a run uses and nobody may ever tell: passwords, keys and tokens, noted as they are used. Pure, but for what it remembers.
+"""The registry of confidential values that a run uses: passwords, keys and tokens, added when they are used. No I/O.
 
-Who searches what was told for them is `told.py`'s reader, once all tests have run.
+`recorder.py` saves them beside the recorded output, which a test searches for them after all other tests.
 """
 
 from __future__ import annotations
@@ -12,96 +12,96 @@ import re
 import threading
 from collections.abc import Iterator
 
-# Shorter ones are words that stand in any text.
-LEAST = 8
+# Shorter values occur in any text by chance.
+MIN_LENGTH = 8
 # A line of a key, apart from its first and last.
-LEAST_LINE = 16
-# Keys of Secrets, and of the JSON in them, whose values anybody may see.
+MIN_LINE_LENGTH = 16
+# Keys of Secrets, and of JSON in them, whose values are not confidential.
 PUBLIC = {
     *("address", "auths", "caData", "caFile", "certFile", "clusterName", "email", "insecure"),
     *("githubAppBaseURL", "githubAppID", "githubAppInstallationID", "githubAppInstallationOwner", "enableOCI"),
     *("known_hosts", "name", "namespace", "project", "roleARN", "server", "serverName", "trustpolicy.json", "type", "url", "username"),
 }
-# So end keys whose values are public keys and certificates.
-PUBLIC_ENDS = (".asc", ".crt", ".pub", ".sshpub")
-# Parts of the names of environment variables that hold what is confidential.
+# Suffixes of keys whose values are public keys and certificates.
+PUBLIC_SUFFIXES = (".asc", ".crt", ".pub", ".sshpub")
+# An environment variable with one of these in its name is confidential.
 VARIABLES = ("SECRET", "TOKEN", "PASSWORD")
 PASSWORD = re.compile(r"://[^/@:]*:([^/@]+)@")
 
 _lock = threading.Lock()
-_noted: set[str] = set()
+_known: set[str] = set()
 
 
-def note(*words: str) -> None:
-    """Each as a whole; of several lines, such as a key's, each that is long enough as well."""
+def add(*words: str) -> None:
+    """Adds each value; of a multi-line value, such as a key, its lines that are long enough."""
     with _lock:
         for word in words:
-            _noted.update(pieces(word))
+            _known.update(pieces(word))
 
 
-def noted() -> set[str]:
+def known() -> set[str]:
     with _lock:
-        return set(_noted)
+        return set(_known)
 
 
 def pieces(word: str) -> set[str]:
     lines = [line.strip() for line in word.strip().splitlines()]
     if len(lines) > 1:
-        return {line for line in lines if len(line) >= LEAST_LINE and not line.startswith(("-----", "#"))}
-    return {word.strip()} if len(word.strip()) >= LEAST else set()
+        return {line for line in lines if len(line) >= MIN_LINE_LENGTH and not line.startswith(("-----", "#"))}
+    return {word.strip()} if len(word.strip()) >= MIN_LENGTH else set()
 
 
-def note_start(arguments: list[str], variables: dict[str, str]) -> None:
-    """Of a process: variables that are called so, and passwords in URLs."""
-    note(*(value for name, value in variables.items() if any(part in name for part in VARIABLES)))
-    note(*(found for text in (*arguments, *variables.values()) for found in PASSWORD.findall(text)))
+def add_process(arguments: list[str], variables: dict[str, str]) -> None:
+    """Adds a process's confidential environment variables, and the passwords in its URLs."""
+    add(*(value for name, value in variables.items() if any(part in name for part in VARIABLES)))
+    add(*(found for text in (*arguments, *variables.values()) for found in PASSWORD.findall(text)))
 
 
-def note_secret(item: dict) -> None:
-    """A Secret as it is given to an API server, or comes from one."""
+def add_secret(item: dict) -> None:
+    """Adds a Secret's values, as sent to or read from an API server."""
     for key, value in (item.get("stringData") or {}).items():
-        note(*values(key, str(value)))
+        add(*values(key, str(value)))
     for key, value in (item.get("data") or {}).items():
         try:
-            note(*values(key, base64.b64decode(value or "").decode()))
+            add(*values(key, base64.b64decode(value or "").decode()))
         except (binascii.Error, UnicodeDecodeError):
-            # Helm's releases and the like; what was given as text is noted from there.
+            # Binary, such as Helm releases. Text values are added from stringData.
             continue
-    user = {**(item.get("stringData") or {})}
+    user = item.get("stringData") or {}
     if "username" in user and "password" in user:
-        # As HTTP sends it.
-        note(base64.b64encode(f"{user['username']}:{user['password']}".encode()).decode())
+        # As in HTTP basic authentication.
+        add(base64.b64encode(f"{user['username']}:{user['password']}".encode()).decode())
 
 
 def values(key: str, text: str) -> Iterator[str]:
-    """The confidential part of one value: all of it, or of a JSON text the leaves that are."""
-    if key in PUBLIC or key.endswith(PUBLIC_ENDS):
+    """The confidential parts of one value: all of it, or the confidential strings of a JSON object."""
+    if key in PUBLIC or key.endswith(PUBLIC_SUFFIXES):
         return
     try:
         parsed = json.loads(text)
     except ValueError:
         parsed = None
     if isinstance(parsed, dict):
-        yield from leaves(parsed)
+        yield from confidential_strings(parsed)
     else:
         yield text
 
 
-def leaves(parsed: object) -> Iterator[str]:
+def confidential_strings(parsed: object) -> Iterator[str]:
     if isinstance(parsed, dict):
         for key, value in parsed.items():
-            # Below `auths` are the names of registries.
+            # The keys below `auths` are registry names.
             if key not in PUBLIC or isinstance(value, dict):
-                yield from leaves(value)
+                yield from confidential_strings(value)
     elif isinstance(parsed, list):
         for value in parsed:
-            yield from leaves(value)
+            yield from confidential_strings(value)
     elif isinstance(parsed, str):
         yield parsed
 
 
-def note_request(path: str, options: dict) -> None:
-    """A request to an API server: the Secret in it, if there is one."""
+def add_request(path: str, options: dict) -> None:
+    """Adds the Secret in a request to an API server, if there is one."""
     if "/secrets" not in path:
         return
     body = options.get("json") or options.get("data")
@@ -110,4 +110,4 @@ def note_request(path: str, options: dict) -> None:
     except ValueError:
         return
     if isinstance(item, dict):
-        note_secret(item)
+        add_secret(item)

@@ -1,4 +1,4 @@
-"""The operator's own process: `keelson controller`, to be started, killed and started again."""
+"""The operator as a process: starts, kills and restarts `keelson controller`."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from .processes import Process
 
 
 class Controller:
-    """One replica. All its lives write to one log, in order."""
+    """One replica. All its processes append to one log."""
 
     def __init__(
         self,
@@ -22,21 +22,21 @@ class Controller:
         name: str = "keelson",
         url: str = "",
     ):
-        """url: where it answers /healthz, /readyz and /metrics."""
+        """url: where it serves /healthz, /readyz and /metrics."""
         self.name = name
         self.url = url
         self.log = log
         self.env = dict(env)
         self.args = list(args)
         self._binary = binary
-        self.lives = 0
-        # As it last was in each life that was told to stop.
-        self.metrics_seen: list[str] = []
-        confidential.note_start(self.args, self.env)
+        self.starts = 0
+        # The last metrics of each process, scraped before SIGTERM.
+        self.recorded_metrics: list[str] = []
+        confidential.add_process(self.args, self.env)
         self.process = self._start()
 
     def _start(self) -> Process:
-        self.lives += 1
+        self.starts += 1
         return Process(
             self.name, [self._binary, "controller", *self.args], self.log, env=self.env
         )
@@ -50,38 +50,38 @@ class Controller:
         return self.process.alive
 
     def kill(self) -> None:
-        """SIGKILL: what a node that loses power does to it."""
+        """SIGKILL, as when the node loses power."""
         self.process.kill()
 
     def stop(self, timeout: float = 30) -> int:
-        """SIGTERM; returns the exit code, -9 when it did not go in time."""
+        """SIGTERM; returns the exit code, -9 after the timeout."""
         if self.alive:
-            self.remember_metrics()
+            self.record_metrics()
         return self.process.stop(timeout)
 
     def restart(self) -> None:
-        """A new life, after killing the old one if it still runs."""
+        """Starts a new process; kills the old one first if it still runs."""
         if self.alive:
             self.kill()
         self.process = self._start()
 
     def wait_ready(self, timeout: float = 30) -> float:
-        """Until /readyz says so; returns the seconds since this life began."""
+        """Waits for /readyz; returns the seconds since the process started."""
         return self.process.wait_ready(self.ready, timeout)
 
     def ready(self) -> bool:
         return requests.get(f"{self.url}/readyz", timeout=2).ok
 
     def metrics(self, timeout: float = 10) -> str:
-        """Prometheus's text format."""
+        """In Prometheus text format."""
         answer = requests.get(f"{self.url}/metrics", timeout=timeout)
         answer.raise_for_status()
         return answer.text
 
-    def remember_metrics(self) -> None:
-        # One that is paused, or was just started, does not answer.
+    def record_metrics(self) -> None:
+        # A paused or just started process does not answer.
         with contextlib.suppress(requests.RequestException):
-            self.metrics_seen.append(self.metrics(timeout=1))
+            self.recorded_metrics.append(self.metrics(timeout=1))
 
     @property
     def log_level(self) -> str:

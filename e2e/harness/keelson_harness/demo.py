@@ -1,7 +1,7 @@
-"""`make demo` and `make dev`: one manifest to a running cluster that follows Git, and away again.
+"""`make demo` and `make dev`: creates a cluster that syncs Git from one manifest, and deletes it again.
 
-Nothing is shown that was not read back: from the management API, the workload cluster,
-or the AWS account by boto3. `--stay` stops in the middle and keeps everything running.
+Everything shown is read back from the management API, the workload cluster, or the AWS
+account (boto3). `--stay` pauses before the deletion and leaves everything running.
 """
 
 import argparse
@@ -18,9 +18,9 @@ from .cloud import LocalCloud
 from .git import Repository
 from .kubeapi import ApiError, Timeout, documents
 from .kubernetes import ControlPlane
-from .places import CHECKOUT, CRDS, DEPLOY, EXAMPLES, NotBuilt, keelson_binary
+from .paths import CHECKOUT, CRDS, DEPLOY, EXAMPLES, NotBuilt, keelson_binary
 from .processes import NotReady
-from .story import CommandFailed, Conditions, Kubectl, Story
+from .transcript import CommandFailed, Conditions, Kubectl, Transcript
 
 API = "keelson.dev/v1alpha1"
 CLUSTER = (API, "EksCluster", "demo")
@@ -29,12 +29,12 @@ GREETING = ("v1", "ConfigMap", "greeting", "shop")
 READY_SECONDS = 180
 GONE_SECONDS = 120
 SYNC_SECONDS = 60
-# In real life a minute; here nobody wants to watch one pass.
+# A minute in the example; shorter here, to keep the demo short.
 GIT_INTERVAL = "2s"
 
 
 def greeting(text: str) -> dict[str, str]:
-    """The fleet repository's folder for this cluster."""
+    """The files of this cluster in the fleet repository."""
     namespace, name = GREETING[3], GREETING[2]
     items = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
@@ -49,7 +49,7 @@ def greeting(text: str) -> dict[str, str]:
 
 
 def minimal_manifest(url: str) -> list[dict]:
-    """`examples/minimal.yaml`, its Git source at that URL and asked more often."""
+    """`examples/minimal.yaml` with this Git URL and a shorter interval."""
     items = documents(EXAMPLES / "minimal.yaml")
     for item in items:
         if item["kind"] == "EksCluster":
@@ -58,42 +58,42 @@ def minimal_manifest(url: str) -> list[dict]:
 
 
 class Demo:
-    def __init__(self, story: Story, cloud: LocalCloud):
-        self.story = story
+    def __init__(self, transcript: Transcript, cloud: LocalCloud):
+        self.transcript = transcript
         self.cloud = cloud
         self.api = cloud.management.api
         self.kubectl = self.kubectl_of(cloud.management)
         self.fleet: Repository = cloud.git.repository("fleet")
-        self.conditions = Conditions(story, self.api, [CLUSTER, NODES])
+        self.conditions = Conditions(transcript, self.api, [CLUSTER, NODES])
 
     def kubectl_of(self, plane: ControlPlane) -> Kubectl:
-        return Kubectl(self.story, plane.kubeconfig, plane.api, self.cloud.directory / "kubectl")
+        return Kubectl(self.transcript, plane.kubeconfig, plane.api, self.cloud.directory / "kubectl")
 
     def bring_up(self) -> None:
-        """From a commit and a manifest to a cluster that has applied that commit."""
-        story = self.story
-        story.chapter("The fleet repository gets a path for the cluster")
+        """Applies the manifest and waits until the cluster has applied the commit."""
+        transcript = self.transcript
+        transcript.chapter("A directory for the cluster is committed to the fleet repository")
         commit = self.fleet.commit(greeting("hello from Git"), message="Add clusters/demo")
-        story.say(f"committed {commit[:8]} to {self.fleet.url}")
+        transcript.log(f"committed {commit[:8]} to {self.fleet.url}")
         for name, text in greeting("hello from Git").items():
-            story.command(f"cat {name}")
-            story.show(text)
+            transcript.command(f"cat {name}")
+            transcript.show(text)
 
-        story.chapter("The operator starts, and the manifest is applied")
+        transcript.chapter("The operator starts, and the manifest is applied")
         self.cloud.install_crds()
         self.cloud.install_policies()
         controller = self.cloud.operator(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
         manifest = minimal_manifest(self.fleet.url)
         path = self.cloud.directory / "cluster.yaml"
         path.write_text(yaml.safe_dump_all(manifest, sort_keys=False))
-        story.say(f"keelson runs as process {controller.pid}, log {controller.log}")
-        story.say("examples/account.yaml says who may use the AWS account:")
+        transcript.log(f"keelson runs as process {controller.pid}, log {controller.log}")
+        transcript.log("examples/account.yaml defines which namespaces may use the AWS account:")
         self.kubectl.apply(EXAMPLES / "account.yaml")
-        story.say("examples/minimal.yaml, with the local Git repository in it:")
-        story.show(path.read_text())
+        transcript.log("examples/minimal.yaml, with the local Git repository in it:")
+        transcript.show(path.read_text())
         self.kubectl.apply(path)
 
-        story.chapter("Conditions move until both are Ready")
+        transcript.chapter("Conditions change until both are Ready")
 
         def both_ready(now: dict) -> bool:
             if not controller.alive:
@@ -102,18 +102,18 @@ class Demo:
             return all(item and _ready(item) for item in now.values())
 
         self.conditions.until(both_ready, READY_SECONDS)
-        story.say("Ready")
+        transcript.log("Ready")
         self.kubectl.get(CLUSTER[:2], NODES[:2])
         self.kubectl.get(CLUSTER[:2], wide=True)
 
     def follow_git(self) -> None:
-        story, plane = self.story, self.cloud.workloads.of(CLUSTER[2])
+        transcript, plane = self.transcript, self.cloud.workloads.control_plane(CLUSTER[2])
         workload_kubectl = self.kubectl_of(plane)
-        story.chapter("The workload cluster has what Git says")
+        transcript.chapter("The workload cluster has the objects from Git")
         workload_kubectl.get_yaml(*GREETING)
-        story.chapter("A commit is pushed, and arrives")
-        commit = self.fleet.commit(greeting("hello again"), message="Say it again")
-        story.say(f"pushed {commit[:8]}")
+        transcript.chapter("A commit is pushed and applied")
+        commit = self.fleet.commit(greeting("hello again"), message="Change the greeting")
+        transcript.log(f"pushed {commit[:8]}")
         plane.api.wait(
             *GREETING[:3],
             lambda item: item["data"]["text"] == "hello again",
@@ -121,28 +121,28 @@ class Demo:
             SYNC_SECONDS,
             f"commit {commit[:8]}",
         )
-        story.say("applied")
+        transcript.log("applied")
         workload_kubectl.get_yaml(*GREETING)
         self.conditions.until(
             lambda now: commit in _applied_revision(now["EksCluster/demo"]), SYNC_SECONDS
         )
         self.kubectl.get(CLUSTER[:2])
 
-    def take_away(self) -> None:
-        story = self.story
-        story.chapter("Both are deleted")
+    def tear_down(self) -> None:
+        transcript = self.transcript
+        transcript.chapter("Both are deleted")
         self.kubectl.delete([NODES, CLUSTER])
         self.conditions.until(lambda now: not any(now.values()), GONE_SECONDS)
-        story.say("gone")
-        story.chapter("The AWS account is empty")
+        transcript.log("deleted")
+        transcript.chapter("The AWS account is empty")
         for question, answer in account_contents(self.cloud).items():
-            story.say(f"{question:20} {', '.join(answer) or 'none'}")
+            transcript.log(f"{question:20} {', '.join(answer) or 'none'}")
         left = self.cloud.aws.inventory()
         if not left["empty"]:
             raise Timeout(f"the account is not empty:\n{json.dumps(left['accounts'], indent=2)}")
         calls = self.cloud.aws.calls()
         writes = sum(1 for call in calls if call["write"])
-        story.say(f"in all {len(calls)} AWS calls, {writes} of them writes")
+        transcript.log(f"in all {len(calls)} AWS calls, {writes} of them writes")
 
 
 def _ready(item: dict) -> bool:
@@ -156,23 +156,23 @@ def _applied_revision(item: dict | None) -> str:
 
 
 def account_contents(cloud: LocalCloud) -> dict[str, list[str]]:
-    """What boto3 finds in the account besides what AWS puts into every account."""
+    """What boto3 finds in the account, without what every AWS account has by default."""
     ec2, eks, iam = (cloud.aws.client(name) for name in ("ec2", "eks", "iam"))
-    made = [{"Name": "is-default", "Values": ["false"]}]
-    made_subnets = [{"Name": "default-for-az", "Values": ["false"]}]
-    kept_gateways = [
+    not_default = [{"Name": "is-default", "Values": ["false"]}]
+    not_default_subnets = [{"Name": "default-for-az", "Values": ["false"]}]
+    existing_gateways = [
         {"Name": "state", "Values": ["pending", "available", "deleting", "failed"]},
     ]
     providers = iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
     return {
         "EKS clusters": eks.list_clusters()["clusters"],
-        "VPCs": [vpc["VpcId"] for vpc in ec2.describe_vpcs(Filters=made)["Vpcs"]],
+        "VPCs": [vpc["VpcId"] for vpc in ec2.describe_vpcs(Filters=not_default)["Vpcs"]],
         "subnets": [
-            subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=made_subnets)["Subnets"]
+            subnet["SubnetId"] for subnet in ec2.describe_subnets(Filters=not_default_subnets)["Subnets"]
         ],
         "NAT gateways": [
             gateway["NatGatewayId"]
-            for gateway in ec2.describe_nat_gateways(Filters=kept_gateways)["NatGateways"]
+            for gateway in ec2.describe_nat_gateways(Filters=existing_gateways)["NatGateways"]
         ],
         "internet gateways": [
             gateway["InternetGatewayId"]
@@ -191,7 +191,7 @@ def account_contents(cloud: LocalCloud) -> dict[str, list[str]]:
 
 
 def missing_parts() -> list[str]:
-    """What of the checkout the demo cannot do without."""
+    """Files that the demo needs and the checkout lacks."""
     parts = {
         CRDS: "the CRDs",
         DEPLOY / "rbac.yaml": "the operator's roles",
@@ -206,33 +206,33 @@ def missing_parts() -> list[str]:
     ]
 
 
-def tell(stay: bool) -> None:
-    story = Story()
+def run(stay: bool) -> None:
+    transcript = Transcript()
     if missing := missing_parts():
         raise NotBuilt("; ".join(missing))
     keelson_binary()
-    story.chapter("The local cloud starts: AWS, the management cluster's API server, Git")
-    with LocalCloud(durations=Durations(), workload_each=True, say=story.say) as cloud:
-        demo = Demo(story, cloud)
+    transcript.chapter("The local cloud starts: AWS, the management cluster's API server, Git")
+    with LocalCloud(durations=Durations(), workload_each=True, log=transcript.log) as cloud:
+        demo = Demo(transcript, cloud)
         demo.bring_up()
         demo.follow_git()
         if stay:
-            story.chapter("Everything stays until Ctrl-C")
+            transcript.chapter("Everything keeps running until Ctrl-C")
             print(cloud.describe(), flush=True)
             threading.Event().wait()
-        demo.take_away()
-        story.say("done")
+        demo.tear_down()
+        transcript.log("done")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="keelson-demo", description=__doc__.splitlines()[0])
-    parser.add_argument("--stay", action="store_true", help="keep everything running, to play with")
+    parser.add_argument("--stay", action="store_true", help="leave everything running until Ctrl-C")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # A shell that starts us in the background has SIGINT ignored, which Python would keep.
+    # A shell starts background processes with SIGINT ignored, which Python would keep.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        tell(args.stay)
+        run(args.stay)
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(0 if args.stay else 130)

@@ -1,7 +1,7 @@
-"""Flux's real source-controller and kustomize-controller, as what the kubelet runs in their pods.
+"""Runs Flux's real source-controller and kustomize-controller as the processes of their pods.
 
-The operator installs the Deployments; these processes start when the pods appear and
-carry the pods' service accounts. Helm- and notification-controller pods only look alive.
+The operator installs the Deployments. These processes start when the pods appear and use the
+pods' service accounts. Pods of helm-controller and notification-controller run no process: they only report ready.
 """
 
 import json
@@ -15,7 +15,7 @@ from .git import BRANCH, Repository
 from .kubeapi import documents
 from .kubelet import POD, Runner
 from .kubernetes import ControlPlane
-from .places import DEPLOY
+from .paths import DEPLOY
 from .processes import Process, free_port
 
 FLUX_TOOLS = ("source-controller", "kustomize-controller")
@@ -25,8 +25,8 @@ NAMESPACE = "flux-system"
 def flux_runners(
     tools: dict[str, Path], logs: Path, identity: Callable[[], dict[str, str]] = dict
 ) -> dict[str, Runner]:
-    """`identity` is the environment that EKS gives a new Pod of source-controller by pod identity."""
-    # The same for every pod that comes after another, as the name of its Service would be: it stands in the artifacts' URLs.
+    """`identity`: the environment that EKS Pod Identity adds to a new Pod of source-controller."""
+    # Fixed across pod restarts, like the Service name in a cluster: artifact URLs contain it.
     address = f"127.0.0.1:{free_port()}"
 
     def storage(directory: Path) -> list[str]:
@@ -51,7 +51,7 @@ def _storage(directory: Path, address: str) -> list[str]:
 
 
 def _feature_gates(directory: Path) -> list[str]:
-    """Those that the Deployment asks for; its addresses are not for here."""
+    """The feature gates of the Deployment; its addresses do not apply here."""
     [container] = json.loads((directory / POD).read_text())["spec"]["containers"]
     return [arg for arg in container.get("args", []) if arg.startswith("--feature-gates=")]
 
@@ -91,9 +91,9 @@ def _runner(
 
 
 def bootstrap_flux(plane: ControlPlane, repository: Repository, path: str, interval: str) -> None:
-    """What `flux bootstrap --path` does: Flux's own manifests in the repository, and applied once.
+    """Does what `flux bootstrap --path` does: commits Flux's manifests to the repository and applies them once.
 
-    A kustomization that is there already is left as it is, and its patches come when Flux applies it.
+    An existing kustomization.yaml stays unchanged; Flux applies its patches later.
     """
     meta = {"name": NAMESPACE, "namespace": NAMESPACE}
     sync = [
@@ -116,7 +116,7 @@ def bootstrap_flux(plane: ControlPlane, repository: Repository, path: str, inter
             },
         },
     ]
-    components = [item for file in _install() for item in documents(file)]
+    components = [item for file in _manifests() for item in documents(file)]
     written = {"gotk-components.yaml": components, "gotk-sync.yaml": sync}
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -132,7 +132,7 @@ def bootstrap_flux(plane: ControlPlane, repository: Repository, path: str, inter
         plane.api.apply_all(items)
 
 
-def _install() -> list[Path]:
-    """The newest Flux under deploy/, those of its controllers that run here."""
+def _manifests() -> list[Path]:
+    """Manifests of the newest Flux in deploy/, only those of the controllers that run here."""
     names = (NAMESPACE, *FLUX_TOOLS)
     return [sorted(DEPLOY.glob(f"flux/**/{name}.yaml"))[-1] for name in names]

@@ -1,7 +1,7 @@
 """Git repositories over HTTP(S), served by Git's own `git http-backend`.
 
-The server only calls the CGI program; commits are made in a work tree beside each bare
-repository and pushed by path, so that the server may be down or refuse while Git moves on.
+The server only calls the CGI program. Commits are made in a work tree beside each bare
+repository and pushed by path, so they work while the server is down or refuses requests.
 """
 
 import base64
@@ -22,8 +22,8 @@ BRANCH = "main"
 
 
 def git(*args: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
-    """Runs git without the configuration of whoever runs the tests; returns what it prints."""
-    done = subprocess.run(
+    """Runs git without the user's configuration; returns its output."""
+    completed = subprocess.run(
         ["git", *args],
         cwd=cwd,
         env={**os.environ, **_own_configuration(), **(env or {})},
@@ -32,9 +32,9 @@ def git(*args: str, cwd: Path | None = None, env: dict[str, str] | None = None) 
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise RuntimeError(f"git {' '.join(args)} failed: {done.stderr.strip()}")
-    return done.stdout.strip()
+    if completed.returncode:
+        raise RuntimeError(f"git {' '.join(args)} failed: {completed.stderr.strip()}")
+    return completed.stdout.strip()
 
 
 def _own_configuration() -> dict[str, str]:
@@ -56,7 +56,7 @@ def _own_configuration() -> dict[str, str]:
 class Repository:
     """A bare repository with a work tree to commit from.
 
-    `signing_key` is the file of the SSH key that commits and tags are signed with from then on.
+    `signing_key`: file of an SSH key; once set, it signs commits and tags.
     """
 
     def __init__(self, bare: Path, work: Path, url: str):
@@ -74,7 +74,7 @@ class Repository:
         message: str = "change",
         tag: str | None = None,
     ) -> str:
-        """Writes and deletes files (paths in the repository), pushes; returns the commit."""
+        """Writes and deletes files (paths in the repository), commits and pushes; returns the commit."""
         for name, text in (files or {}).items():
             path = self.work / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ class Repository:
         return self._push(message, tag)
 
     def commit_directory(self, source: Path, into: str, message: str = "change") -> str:
-        """Makes the folder `into` of the repository a copy of a directory; returns the commit."""
+        """Replaces the folder `into` of the repository with a copy of a directory; returns the commit."""
         target = self.work / into
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(source, target)
@@ -106,10 +106,10 @@ class Repository:
 
 
 class GitServer:
-    """Serves every repository under its directory; with credentials, to who knows them.
+    """Serves every repository under its directory; with credentials, only to clients that send them.
 
-    `refuse` makes it answer that status to everything, `requests` tells what was asked.
-    `authorization` is that header as it must be, where it is not a user's and a password's.
+    `refuse`: the status that answers every request. `requests`: the requests so far.
+    `authorization`: the required Authorization header, where it is not basic authentication.
     """
 
     def __init__(
@@ -122,9 +122,9 @@ class GitServer:
         self.directory = directory
         self.refuse: int | None = None
         self.requests: list[str] = []
-        self._expected = authorization
+        self._required_authorization = authorization
         if credentials:
-            self.expect(*credentials)
+            self.require_credentials(*credentials)
         (directory / "served").mkdir(parents=True)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -132,7 +132,7 @@ class GitServer:
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(tls.cert, tls.key)
-            # The handshake is left to the connection's own thread: a client that stalls holds up no other.
+            # The handshake runs in the connection's own thread, so a stalled client blocks no other.
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -142,11 +142,11 @@ class GitServer:
             target=self._server.serve_forever, args=(0.05,), name="git", daemon=True
         ).start()
 
-    def expect(self, user: str, password: str) -> None:
-        """Serves from now on only who knows these."""
-        confidential.note(password)
+    def require_credentials(self, user: str, password: str) -> None:
+        """Requires these credentials from now on."""
+        confidential.add(password)
         encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
-        self._expected = f"Basic {encoded}"
+        self._required_authorization = f"Basic {encoded}"
 
     def repository(self, name: str) -> Repository:
         bare = self.directory / "served" / f"{name}.git"
@@ -172,7 +172,7 @@ class GitServer:
                 server.requests.append(f"{self.command} {self.path}")
                 if server.refuse:
                     self._plain(server.refuse)
-                elif server._expected and self.headers.get("Authorization") != server._expected:
+                elif server._required_authorization and self.headers.get("Authorization") != server._required_authorization:
                     self._plain(401, ("WWW-Authenticate", 'Basic realm="git"'))
                 else:
                     self._cgi(body)
@@ -198,7 +198,7 @@ class GitServer:
 
             def _cgi(self, body: bytes) -> None:
                 url = urlsplit(self.path)
-                done = subprocess.run(
+                completed = subprocess.run(
                     ["git", "http-backend"],
                     input=body,
                     stdout=subprocess.PIPE,
@@ -218,7 +218,7 @@ class GitServer:
                     },
                     check=False,
                 )
-                head, _, content = done.stdout.partition(b"\r\n\r\n")
+                head, _, content = completed.stdout.partition(b"\r\n\r\n")
                 if not head:
                     self._plain(500)
                     return
@@ -231,6 +231,6 @@ class GitServer:
                 self.wfile.write(content)
 
             def log_message(self, *_args: object) -> None:
-                """`requests` has it all; the terminal is for the story."""
+                """No output: `requests` has them."""
 
         return Handler

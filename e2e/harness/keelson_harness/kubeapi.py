@@ -1,10 +1,10 @@
-"""A small client of the Kubernetes API: what the tests and the demo ask of an API server.
+"""A small Kubernetes API client for the tests and the demo.
 
-Kinds are named as in manifests (apiVersion and kind) and looked up by discovery.
-Waiting is by watch, so that every change is seen, also one that lasts a moment.
+Kinds are named as in manifests (apiVersion and kind) and resolved by discovery.
+Waits use watches, so that they also see a short-lived state.
 """
 
-from __future__ import annotations  # `list` is a verb of KubeApi
+from __future__ import annotations  # `list` is a method of KubeApi
 
 import json
 import threading
@@ -25,7 +25,7 @@ RETRY_SECONDS = 10
 
 
 class ApiError(Exception):
-    """The API server's refusal, as it worded it."""
+    """An error response of the API server."""
 
     def __init__(self, code: int, reason: str, message: str):
         super().__init__(f"{code} {reason}: {message}")
@@ -35,7 +35,7 @@ class ApiError(Exception):
 
 
 class Timeout(Exception):
-    """What was waited for did not come; holds the object as it was last seen."""
+    """A wait timed out; holds the last observed state of the object."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class KubeApi:
         self._kinds: dict[tuple[str, str], Kind] = {}
 
     def _session(self) -> requests.Session:
-        # requests' sessions are not made for several threads.
+        # A requests.Session is not thread-safe.
         session = getattr(self._local, "session", None)
         if session is None:
             session = requests.Session()
@@ -88,11 +88,11 @@ class KubeApi:
 
     def request(self, method: str, path: str, **options) -> requests.Response:
         options.setdefault("timeout", REQUEST_SECONDS)
-        confidential.note_request(path, options)
+        confidential.add_request(path, options)
         deadline = time.monotonic() + RETRY_SECONDS
         while True:
             answer = self._session().request(method, self.server + path, **options)
-            # A CRD's storage is not open the moment it is served: the server asks us to come again.
+            # The storage of a CRD opens after it is served; until then the server answers 429.
             if answer.status_code != 429 or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
@@ -114,7 +114,7 @@ class KubeApi:
     # Paths
 
     def resolve(self, api_version: str, kind: str) -> Kind:
-        """Looks a kind up by discovery; 404 until its CRD is served."""
+        """Resolves a kind by discovery; 404 until its CRD is served."""
         known = self._kinds.get((api_version, kind))
         if known:
             return known
@@ -157,7 +157,7 @@ class KubeApi:
     def find(
         self, api_version: str, kind: str, name: str, namespace: str | None = "default"
     ) -> dict | None:
-        """Like get; None when the object, or its kind, is not there."""
+        """Like get; None if the object or its kind does not exist."""
         try:
             return self.get(api_version, kind, name, namespace)
         except ApiError as error:
@@ -180,7 +180,7 @@ class KubeApi:
         return self.request("POST", path, json=item).json()
 
     def apply(self, item: dict, field_manager: str = FIELD_MANAGER, dry_run: bool = False) -> dict:
-        """Server-side apply, taking over fields others own, as `kubectl apply` by hand does."""
+        """Server-side apply with force: takes over fields of other managers."""
         params = {"fieldManager": field_manager, "force": "true"}
         if dry_run:
             params["dryRun"] = "All"
@@ -193,7 +193,7 @@ class KubeApi:
         ).json()
 
     def apply_all(self, items: list[dict]) -> None:
-        """Applies manifests in an order that works: namespaces and CRDs first, and served."""
+        """Applies namespaces and CRDs first, waits until the CRDs are served, then applies the rest."""
         first = [item for item in items if item["kind"] in ("Namespace", "CustomResourceDefinition")]
         for item in first:
             self.apply(item)
@@ -207,7 +207,7 @@ class KubeApi:
                 self.apply(item)
 
     def _wait_served(self, crd: dict) -> None:
-        """Established comes a moment before discovery shows the kind."""
+        """A CRD is Established shortly before discovery lists its kind."""
         spec = crd["spec"]
         version = next(v["name"] for v in spec["versions"] if v.get("served"))
         deadline = time.monotonic() + 30
@@ -240,7 +240,7 @@ class KubeApi:
     def delete(
         self, api_version: str, kind: str, name: str, namespace: str | None = "default"
     ) -> None:
-        """Asks for deletion; an object already gone is fine."""
+        """Requests deletion; ignores an object that does not exist."""
         try:
             self.request("DELETE", self.path(api_version, kind, name, namespace))
         except ApiError as error:
@@ -257,9 +257,9 @@ class KubeApi:
         name: str = "",
         timeout: float = 300,
     ) -> Iterator[tuple[str, dict]]:
-        """What is there now as ADDED, then every change, until the timeout.
+        """Existing objects as ADDED, then every change, until the timeout.
 
-        A broken or expired watch begins anew, so an object may be ADDED twice.
+        A broken or expired watch restarts, so an object may be ADDED twice.
         """
         deadline = time.monotonic() + timeout
         path = self.path(api_version, kind, namespace=namespace)
@@ -300,16 +300,16 @@ class KubeApi:
         holds: Callable[[dict], bool],
         namespace: str | None = "default",
         timeout: float = 60,
-        what: str = "what was waited for",
+        what: str = "the expected state",
     ) -> dict:
-        """Waits until the object is there and `holds` is true of it."""
+        """Waits until the object exists and `holds` is true of it."""
         last: dict | None = None
         for event, item in self.watch(api_version, kind, namespace, name, timeout):
             last = item if event != "DELETED" else None
             if last is not None and holds(last):
                 return last
-        shown = json.dumps((last or {}).get("status"), indent=2) if last else "it is not there"
-        raise Timeout(f"{kind} {name}: {what} did not come in {timeout:.0f} s; status: {shown}")
+        shown = json.dumps((last or {}).get("status"), indent=2) if last else "it does not exist"
+        raise Timeout(f"{kind} {name}: {what} not reached in {timeout:.0f} s; status: {shown}")
 
     def wait_condition(
         self,
@@ -322,7 +322,7 @@ class KubeApi:
         status: str = "True",
         reason: str | None = None,
     ) -> dict:
-        """Waits for a condition that speaks of the newest generation."""
+        """Waits for a condition of the current generation."""
 
         def holds(item: dict) -> bool:
             found = conditions(item).get(condition)
@@ -330,8 +330,8 @@ class KubeApi:
                 return False
             if reason and found.get("reason") != reason:
                 return False
-            # As kstatus reads it. Flux sets Ready in one patch and the object's own
-            # observedGeneration, with lastAppliedRevision, in the next.
+            # As kstatus does. Flux sets Ready in one patch, and the object's
+            # observedGeneration with lastAppliedRevision in the next.
             generation = item["metadata"].get("generation", 0)
             seen = (found, item["status"])
             return all(part.get("observedGeneration", generation) >= generation for part in seen)
@@ -349,19 +349,19 @@ class KubeApi:
     ) -> None:
         until = time.monotonic() + timeout
         while (last := self.find(api_version, kind, name, namespace)) and time.monotonic() < until:
-            # Briefly, and then asked again: what went before the watch began is told by no event.
+            # A short watch, then a read: a deletion before the watch started produces no event.
             for event, _ in self.watch(api_version, kind, namespace, name, 2):
                 if event == "DELETED" or not self.find(api_version, kind, name, namespace):
                     return
         if not last:
             return
         raise Timeout(
-            f"{kind} {name}: still there after {timeout:.0f} s, finalizers "
+            f"{kind} {name}: still exists after {timeout:.0f} s, finalizers "
             f"{last['metadata'].get('finalizers')}, status {json.dumps(last.get('status'), indent=2)}"
         )
 
     def service_account_token(self, namespace: str, name: str, seconds: int = 86400) -> str:
-        """A token as a kubelet would mount it."""
+        """A token like the one a kubelet mounts."""
         path = self.path("v1", "ServiceAccount", name, namespace, "token")
         body = {
             "apiVersion": "authentication.k8s.io/v1",
@@ -369,7 +369,7 @@ class KubeApi:
             "spec": {"expirationSeconds": seconds},
         }
         token = self.request("POST", path, json=body).json()["status"]["token"]
-        confidential.note(token)
+        confidential.add(token)
         return token
 
     def table(
@@ -380,7 +380,7 @@ class KubeApi:
         name: str = "",
         wide: bool = False,
     ) -> str:
-        """The server's own columns, laid out as `kubectl get` does."""
+        """The server's printer columns, formatted like `kubectl get`."""
         path = self.path(api_version, kind, name, namespace)
         answer = self.request("GET", path, headers={"Accept": TABLE}).json()
         shown = [

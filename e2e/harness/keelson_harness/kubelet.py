@@ -1,8 +1,8 @@
-"""Plays the scheduler and the kubelets: pods of chosen namespaces run and become ready.
+"""Simulates the scheduler and the kubelets: pods of selected namespaces run and become ready.
 
-The Deployments, ReplicaSets and their status are the real controllers' work; this only
-does to a Pod what a kubelet would. A pod for which there is a runner is a real process
-on this machine, ready when the process is, started again when it ends.
+The real controllers manage Deployments, ReplicaSets and their status; this only does to a
+Pod what a kubelet does. A pod with a runner is a real process on this machine: ready when
+the process is, restarted when it exits.
 """
 
 import contextlib
@@ -23,20 +23,20 @@ POD = "pod.json"
 
 
 class Runner(Protocol):
-    """How one kind of pod runs as a process, and when that is ready.
+    """Runs one kind of pod as a process; returns it with its readiness probe.
 
-    The Pod as it was made is `pod.json` in its directory.
+    The Pod as created is `pod.json` in its directory.
     """
 
     def __call__(self, kubeconfig: Path, directory: Path) -> tuple[Process, Callable[[], bool]]: ...
 
 
-class NotYet(Exception):
-    """What a runner needs of the cluster is not there: it is asked again."""
+class DependencyMissing(Exception):
+    """The cluster lacks something that a runner needs; the kubelet retries."""
 
 
 class Kubelet:
-    """Watches one cluster's pods. `runners` are by the pod's label `app` or `app.kubernetes.io/name`."""
+    """Watches one cluster's pods. Keys of `runners`: the pod's label `app` or `app.kubernetes.io/name`."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class Kubelet:
                     if self._stopping.is_set():
                         return
                     if item["metadata"]["namespace"] in self.namespaces:
-                        self._seen(event, item)
-            except Exception:  # the API server may be down for a test; its pods run on
+                        self._handle_event(event, item)
+            except Exception:  # a test may stop the API server; its pods keep running
                 self._stopping.wait(POLL_SECONDS)
 
-    def _seen(self, event: str, item: dict) -> None:
+    def _handle_event(self, event: str, item: dict) -> None:
         uid = item["metadata"]["uid"]
         gone = event == "DELETED" or item["metadata"].get("deletionTimestamp")
         with self._lock:
@@ -108,7 +108,7 @@ def _app(pod: dict) -> str:
 
 
 class _Pod:
-    """One pod's life, in a thread of its own."""
+    """Runs one pod, in its own thread."""
 
     def __init__(self, cluster: ControlPlane, item: dict, directory: Path, runner: Runner | None):
         meta = item["metadata"]
@@ -135,7 +135,7 @@ class _Pod:
         restarts = 0
         while not self._gone.is_set():
             ready = self._start()
-            while not self._gone.is_set() and not self._holds(ready):
+            while not self._gone.is_set() and not self._is_ready(ready):
                 if self.process and not self.process.alive:
                     break
                 self._gone.wait(POLL_SECONDS)
@@ -154,7 +154,7 @@ class _Pod:
             return lambda: True
         kubeconfig = self._kubeconfig()
         while kubeconfig is not None:
-            with self._lock, contextlib.suppress(NotYet):
+            with self._lock, contextlib.suppress(DependencyMissing):
                 if self._gone.is_set():
                     break
                 self.process, ready = self._runner(kubeconfig, self._directory)
@@ -163,7 +163,7 @@ class _Pod:
         return lambda: False
 
     def _kubeconfig(self) -> Path | None:
-        """As its own service account, so that the RBAC that was installed is what it gets."""
+        """For its own service account, so that it has exactly the installed RBAC."""
         self._directory.mkdir(parents=True, exist_ok=True)
         (self._directory / POD).write_text(json.dumps(self._item))
         while not self._gone.is_set():
@@ -177,10 +177,10 @@ class _Pod:
         return None
 
     @staticmethod
-    def _holds(ready: Callable[[], bool]) -> bool:
+    def _is_ready(ready: Callable[[], bool]) -> bool:
         try:
             return ready()
-        except Exception:  # refused connections, until it listens
+        except Exception:  # connections are refused until it listens
             return False
 
     def _report(self, ready: bool, restarts: int) -> None:
@@ -217,5 +217,5 @@ class _Pod:
                 if error.code == 404:
                     return
             except OSError:
-                pass  # the API server is down: a kubelet tries again too
+                pass  # the API server is down: retry, as a kubelet does
             self._gone.wait(POLL_SECONDS)

@@ -1,7 +1,7 @@
-"""A real Kubernetes control plane as processes: etcd, kube-apiserver, kube-controller-manager.
+"""Runs a real Kubernetes control plane as processes: etcd, kube-apiserver, kube-controller-manager.
 
-No kubelet and no scheduler: `kubelet.py` plays those. Several control planes share one
-etcd, each under a prefix of its own.
+No kubelet and no scheduler: `kubelet.py` simulates those. Several control planes share one
+etcd, each with its own key prefix.
 """
 
 import time
@@ -16,7 +16,7 @@ from .pki import Authority, Pair
 from .processes import Process, free_port
 
 SERVICE_ISSUER = "https://kubernetes.default.svc"
-# What makes namespaces, owner references, service accounts and roles behave as they do anywhere.
+# Needed for namespaces, owner references, service accounts and aggregated roles.
 BASE_CONTROLLERS = [
     "namespace-controller",
     "garbage-collector-controller",
@@ -57,7 +57,7 @@ def write_kubeconfig(
 
 
 class Etcd:
-    """One etcd without fsync: its data need not outlive the run."""
+    """One etcd without fsync: its data is discarded after the run."""
 
     def __init__(self, binary: Path, directory: Path):
         self.directory = directory
@@ -95,8 +95,8 @@ class Etcd:
 class ControlPlane:
     """One API server with its controller-manager, certificates and kubeconfigs.
 
-    The port is fixed at the beginning, so that others may be told of it before it serves
-    and so that the API server can be stopped and started again under its clients.
+    The port is chosen at construction, so that clients can be configured before the API server
+    serves, and it can be stopped and restarted without reconfiguring them.
     """
 
     name: str
@@ -121,7 +121,7 @@ class ControlPlane:
         self.api = KubeApi(self.url, self.ca_file, (self._admin.cert, self._admin.key))
 
     def kubeconfig_for(self, user: str, groups: tuple[str, ...] = ()) -> Path:
-        """A kubeconfig for any user, to see what RBAC leaves to it.
+        """A kubeconfig for any user, to test its RBAC permissions.
 
         A service account is the user `system:serviceaccount:NAMESPACE:NAME`.
         """
@@ -156,7 +156,7 @@ class ControlPlane:
             arguments += [
                 f"--authentication-token-webhook-config-file={self._webhook_config()}",
                 "--authentication-token-webhook-version=v1",
-                # Short, so that an access entry taken away shuts the door within a test.
+                # Short, so that removing an access entry takes effect within a test.
                 "--authentication-token-webhook-cache-ttl=2s",
             ]
         self.apiserver = Process(
@@ -198,7 +198,7 @@ class ControlPlane:
         )
 
     def wait_controller_manager(self) -> float:
-        """Ready when its service-account controller has done its first work."""
+        """Ready when its service-account controller has created the first ServiceAccount."""
         return self.controller_manager.wait_ready(
             lambda: self.api.find("v1", "ServiceAccount", "default") is not None
         )
@@ -206,12 +206,12 @@ class ControlPlane:
     def stop(self) -> None:
         for process in (self.controller_manager, self.apiserver):
             if process:
-                # Nothing here is kept, and a graceful API server takes a minute over open watches.
+                # Its data is discarded, and a graceful stop takes a minute with open watches.
                 process.kill()
 
 
 class Stopwatch:
-    """Seconds since it was made."""
+    """Seconds since its creation."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()

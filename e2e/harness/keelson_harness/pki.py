@@ -1,6 +1,6 @@
-"""The run's own certificate authority: serving and client certificates, service-account key.
+"""The certificate authority of a run: serving and client certificates, service-account key.
 
-Everything lives for a day and only in the run directory. No network.
+Certificates are valid for a day; all files are in the run directory. No network.
 """
 
 import datetime
@@ -14,13 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = datetime.timedelta(days=1)
-# A clock set back a little must not make a fresh certificate "not yet valid".
+# So that a new certificate is valid even if the clock is set back a little.
 BACKDATED = datetime.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Files of a certificate and its key."""
+    """The files of a certificate and its key."""
 
     cert: Path
     key: Path
@@ -90,7 +90,7 @@ class Authority:
         return pair
 
     def serving(self, file_name: str, names: tuple[str, ...] = ()) -> Pair:
-        """A server certificate for this machine's loopback and the names given."""
+        """A server certificate for loopback and the given names."""
         alternatives: list[x509.GeneralName] = [
             x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
             *(x509.DNSName(name) for name in ("localhost", *names)),

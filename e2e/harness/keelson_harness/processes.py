@@ -1,8 +1,8 @@
-"""Child processes that are ready when they say so and gone when we are.
+"""Child processes with readiness probes, which never outlive the harness.
 
-Each child asks the kernel to be killed when its parent dies (Linux), so that a
-SIGKILL of the harness leaves nothing behind. The kernel means the *thread* that
-forked, so one thread that lives as long as the program starts all of them.
+Each child asks the kernel to kill it when its parent dies (Linux), so that a SIGKILL of
+the harness leaves no process behind. For the kernel the parent is the *thread* that
+forked, so one thread that lives as long as the program starts all children.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _requests: queue.SimpleQueue = queue.SimpleQueue()
 _spawner_lock = threading.Lock()
 _spawner: threading.Thread | None = None
-# Of ports that were given out; elsewhere than on Linux they hold nothing.
+# Sockets that reserve the ports of free_port, on Linux only.
 _holders: list[socket.socket] = []
 
 
@@ -35,10 +35,10 @@ class NotReady(Exception):
 
 
 def free_port() -> int:
-    """A TCP port that nobody else gets while this program runs, so that a server can come back to it.
+    """Reserves a TCP port while this program runs, so that a server can restart on it.
 
-    It is held by a socket that is bound and does not listen: Linux lets a server that asks for
-    SO_REUSEADDR, as all of ours do, listen beside it, and hands the port to no one who takes any.
+    A bound socket that does not listen reserves it: on Linux a server with SO_REUSEADDR, as all of
+    ours have, can listen beside it, and the kernel does not assign the port to anyone else.
     """
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,7 +54,7 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
     def prepare() -> None:
         if _libc is not None:
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before we asked
+            if os.getppid() != parent:  # the parent died before prctl
                 os._exit(1)
 
     return prepare
@@ -65,7 +65,7 @@ def _serve_spawns() -> None:
         future, argv, options = _requests.get()
         try:
             future.set_result(subprocess.Popen(argv, **options))
-        except BaseException as error:  # handed to the caller, whatever it is
+        except BaseException as error:  # passed on to the caller
             future.set_exception(error)
 
 
@@ -103,7 +103,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
                 cwd=cwd,
-                # A session of its own: Ctrl-C reaches only us, and we stop all in order.
+                # Its own session: Ctrl-C reaches only the harness, which stops all in order.
                 start_new_session=True,
                 preexec_fn=_die_with_parent(os.getpid()),
             )
@@ -121,14 +121,14 @@ class Process:
         return self._child.poll() is None
 
     def wait_ready(self, probe: Callable[[], bool], timeout: float = 60) -> float:
-        """Polls until the probe holds; returns the seconds since the start.
+        """Polls until the probe is true; returns the seconds since the start.
 
-        A probe that raises counts as not ready yet: connections are refused at first.
+        An exception of the probe counts as not ready: connections are refused at first.
         """
         last: BaseException | None = None
         while time.monotonic() - self.started < timeout:
             if not self.alive:
-                raise NotReady(f"{self.name} ended with {self.returncode}\n{self.tail()}")
+                raise NotReady(f"{self.name} exited with {self.returncode}\n{self.tail()}")
             try:
                 if probe():
                     return time.monotonic() - self.started
@@ -144,7 +144,7 @@ class Process:
         return f"end of {self.log}:\n" + "\n".join(f"  {line}" for line in text)
 
     def resident_bytes(self) -> int:
-        """Resident memory now, as the kernel counts it."""
+        """Current resident memory (VmRSS)."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
@@ -155,7 +155,7 @@ class Process:
             self._child.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL, and waits until it is gone."""
+        """SIGKILL; waits until it has exited."""
         self.signal(signal.SIGKILL)
         self._child.wait()
 

@@ -1,4 +1,4 @@
-"""An OCI registry: the real one that most people run, as a process, and artifacts as Flux pushes them."""
+"""Runs the CNCF Distribution registry as a process; pushes artifacts as Flux does."""
 
 import gzip
 import hashlib
@@ -21,8 +21,8 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 class Registry:
     """One registry on this machine's loopback.
 
-    `htpasswd` is a line of such a file: only who knows that password may read and write.
-    `credentials` and `ca_file` are for those who push here.
+    `htpasswd`: a line of an htpasswd file; then reading and writing need that password.
+    `credentials` and `ca_file`: used by `push`.
     """
 
     def __init__(
@@ -98,12 +98,12 @@ class Registry:
         return digest(text)
 
     def push_blob(self, repository: str, blob: bytes) -> bytes:
-        """Uploads it, and returns it: a manifest refers to it by its digest."""
-        begun = self._call("POST", f"{self._base}/{repository}/blobs/uploads/")
-        begun.raise_for_status()
+        """Uploads a blob and returns it: a manifest refers to it by its digest."""
+        upload = self._call("POST", f"{self._base}/{repository}/blobs/uploads/")
+        upload.raise_for_status()
         answer = self._call(
             "PUT",
-            begun.headers["Location"],
+            upload.headers["Location"],
             params={"digest": digest(blob)},
             data=blob,
             headers={"Content-Type": "application/octet-stream"},

@@ -1,4 +1,4 @@
-"""The repositories of a GitServer over SSH, for who holds the key."""
+"""Serves the repositories of a GitServer over SSH."""
 
 import asyncio
 import shlex
@@ -11,9 +11,9 @@ from .processes import free_port
 
 
 class SshServer:
-    """Serves the repositories under `served`, to be read, to the holder of one key.
+    """Serves the repositories under `served`, read-only, to the holder of one key.
 
-    `identity` and `known_hosts` are what a client needs, as Flux wants them in a Secret.
+    `identity` and `known_hosts`: the client's values, as in a Flux Secret.
     """
 
     def __init__(self, served: Path):
@@ -23,7 +23,7 @@ class SshServer:
         self.identity = client_key.export_private_key().decode()
         self._authorized = asyncssh.import_authorized_keys(client_key.export_public_key().decode())
         self._port = free_port()
-        self.known_hosts = self.known_as(self._host_key)
+        self.known_hosts = self.known_hosts_line(self._host_key)
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="ssh", daemon=True).start()
         self._listener = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
@@ -31,12 +31,12 @@ class SshServer:
     def url(self, name: str) -> str:
         return f"ssh://git@127.0.0.1:{self._port}/{name}.git"
 
-    def known_as(self, key: asyncssh.SSHKey) -> str:
-        """The line of known_hosts of a server at this address with that key."""
+    def known_hosts_line(self, key: asyncssh.SSHKey) -> str:
+        """The known_hosts line for this address and that key."""
         return f"[127.0.0.1]:{self._port} {key.export_public_key().decode()}"
 
-    def known_wrongly(self) -> str:
-        return self.known_as(asyncssh.generate_private_key("ssh-ed25519"))
+    def wrong_known_hosts(self) -> str:
+        return self.known_hosts_line(asyncssh.generate_private_key("ssh-ed25519"))
 
     def stop(self) -> None:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
@@ -55,16 +55,16 @@ class SshServer:
 
     async def _close(self) -> None:
         self._listener.close()
-        under_way = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in under_way:
+        running = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in running:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
 
     async def _run(self, process: asyncssh.SSHServerProcess) -> None:
         program, path = shlex.split(process.command or "none none")[:2]
         bare = (self._served / path.lstrip("/")).resolve()
         if program != "git-upload-pack" or self._served.resolve() not in bare.parents:
-            process.stderr.write(b"only repositories of this server, and to be read\n")
+            process.stderr.write(b"only repositories of this server, read-only\n")
             process.exit(1)
             return
         reader = await asyncio.create_subprocess_exec(

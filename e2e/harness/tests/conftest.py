@@ -1,4 +1,4 @@
-"""One etcd and one real API server for all tests of the harness."""
+"""Fixtures: one etcd and one real API server for all tests of the harness."""
 
 import json
 import threading
@@ -15,13 +15,13 @@ from keelson_harness.kubernetes import (
     ControlPlane,
     Etcd,
 )
-from keelson_harness.places import tools as find_tools
+from keelson_harness.paths import tools as find_tools
 
 KUBERNETES = ("etcd", "kube-apiserver", "kube-controller-manager")
 
 
 class TokenReviewer:
-    """A webhook that knows the tokens in `known`: {token: (user, groups)}."""
+    """A TokenReview webhook that accepts the tokens in `known`: {token: (user, groups)}."""
 
     def __init__(self) -> None:
         self.known: dict[str, tuple[str, list[str]]] = {}

@@ -1,7 +1,7 @@
-"""deploy/argocd, which the operator installs: a real API server takes all of it, and Argo CD's real parts run on it.
+"""deploy/argocd, which the operator installs: a real API server accepts all of it, and Argo CD's real components run with it.
 
-The manifests are applied as they stand, into the namespace that they are written for. argocd-server and
-dex, which serve people, are not run: their pods only look alive.
+The manifests are applied unchanged, into their own namespace. argocd-server and dex run no process: their pods only
+report ready.
 """
 
 import gzip
@@ -19,7 +19,7 @@ from keelson_harness.kubernetes import (
     ControlPlane,
     Etcd,
 )
-from keelson_harness.places import CHECKOUT, tools as made
+from keelson_harness.paths import CHECKOUT, tools as find_tools
 
 MANIFESTS = CHECKOUT / "deploy" / "argocd" / "install.jsonl.gz"
 API = "argoproj.io/v1alpha1"
@@ -36,7 +36,7 @@ def manifests() -> list[dict]:
 
 @pytest.fixture(scope="module")
 def installed(tools, tmp_path_factory) -> Iterator[ControlPlane]:
-    """A cluster that has seen no other test's CRDs."""
+    """A cluster without CRDs of other tests."""
     directory = tmp_path_factory.mktemp("fresh")
     etcd = Etcd(tools["etcd"], directory / "etcd")
     plane = ControlPlane(
@@ -60,7 +60,7 @@ def installed(tools, tmp_path_factory) -> Iterator[ControlPlane]:
 def running(installed, tmp_path_factory) -> Iterator[ControlPlane]:
     directory = tmp_path_factory.mktemp("argocd")
     kubelet = Kubelet(
-        installed, directory / "kubelet", argocd_runners(installed, made(*ARGOCD_TOOLS), directory)
+        installed, directory / "kubelet", argocd_runners(installed, find_tools(*ARGOCD_TOOLS), directory)
     )
     kubelet.start()
     try:
@@ -69,7 +69,7 @@ def running(installed, tmp_path_factory) -> Iterator[ControlPlane]:
         kubelet.stop()
 
 
-def test_every_part_becomes_ready_with_the_roles_that_are_shipped(running):
+def test_every_component_becomes_ready_with_the_shipped_roles(running):
     for name in ("argocd-redis", "argocd-repo-server", "argocd-applicationset-controller"):
         running.api.wait_condition("apps/v1", "Deployment", name, "Available", NAMESPACE)
     running.api.wait(
@@ -81,7 +81,7 @@ def test_every_part_becomes_ready_with_the_roles_that_are_shipped(running):
     )
 
 
-def test_a_commit_is_applied(running, tmp_path):
+def test_commit_is_applied(running, tmp_path):
     git = GitServer(tmp_path)
     try:
         repository = git.repository("fleet")

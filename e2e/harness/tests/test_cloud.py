@@ -1,4 +1,4 @@
-"""The whole local cloud: it starts, EKS's tokens open the workload cluster, and it leaves nothing behind."""
+"""The whole local cloud: it starts, the workload cluster accepts EKS tokens, and no process remains."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ def cloud():
 
 
 def eks_token(url: str, cluster: str, account: str = ACCOUNT) -> str:
-    """As `aws eks get-token` makes it."""
+    """A token like that of `aws eks get-token`."""
     request = AWSRequest(
         "GET",
         f"{url}/?Action=GetCallerIdentity&Version=2011-06-15",
@@ -74,7 +74,7 @@ def make_cluster(cloud: LocalCloud, name: str) -> dict:
     return eks.describe_cluster(name=name)["cluster"]
 
 
-def test_the_creators_token_is_an_administrator_where_eks_says_the_cluster_is(cloud, tmp_path):
+def test_token_of_cluster_creator_is_admin_at_the_endpoint_of_describe_cluster(cloud, tmp_path):
     described = make_cluster(cloud, "tokens")
     ca = tmp_path / "ca.crt"
     ca.write_bytes(base64.b64decode(described["certificateAuthority"]["data"]))
@@ -82,10 +82,10 @@ def test_the_creators_token_is_an_administrator_where_eks_says_the_cluster_is(cl
     assert api.list("v1", "Secret", "kube-system") == []
 
 
-def test_a_stranger_s_token_is_turned_away(cloud):
-    make_cluster(cloud, "strangers")
+def test_token_of_another_account_and_forged_token_are_rejected(cloud):
+    make_cluster(cloud, "other-account")
     for token in (
-        eks_token(cloud.aws.url, "strangers", account="999999999999"),
+        eks_token(cloud.aws.url, "other-account", account="999999999999"),
         "k8s-aws-v1.forged",
     ):
         api = KubeApi(cloud.workload.url, cloud.workload.ca_file, token=token)
@@ -94,7 +94,7 @@ def test_a_stranger_s_token_is_turned_away(cloud):
         assert refused.value.code == 401
 
 
-def test_the_operator_s_process_can_be_killed_and_restarted(cloud, tmp_path):
+def test_operator_process_can_be_killed_and_restarted(cloud, tmp_path):
     binary = tmp_path / "keelson"
     binary.write_text('#!/bin/sh\necho "$1 $2 $AWS_ENDPOINT_URL $KUBECONFIG"; exec sleep 600\n')
     binary.chmod(0o755)
@@ -105,12 +105,12 @@ def test_the_operator_s_process_can_be_killed_and_restarted(cloud, tmp_path):
     assert not controller.alive
     controller.restart()
     controller.process.wait_ready(lambda: controller.log.read_text().count("\n") == 2)
-    assert controller.alive and controller.pid != first and controller.lives == 2
+    assert controller.alive and controller.pid != first and controller.starts == 2
     expected = f"controller --flag {cloud.aws.url} {cloud.operator_account()}"
     assert controller.log.read_text().splitlines() == [expected] * 2
 
 
-def test_the_operator_s_account_may_what_deploy_says_and_no_more(cloud):
+def test_operator_account_has_only_the_rbac_of_deploy(cloud):
     kubeconfig = yaml.safe_load(cloud.operator_account().read_text())
     user = kubeconfig["users"][0]["user"]
     pair = (Path(user["client-certificate"]), Path(user["client-key"]))
@@ -122,8 +122,8 @@ def test_the_operator_s_account_may_what_deploy_says_and_no_more(cloud):
     assert "system:serviceaccount:keelson-system:keelson" in refused.value.message
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
-def test_a_cloud_that_is_killed_leaves_no_process(tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl(PR_SET_PDEATHSIG)")
+def test_killed_cloud_leaves_no_process(tmp_path):
     script = (
         "import time\n"
         "from keelson_harness.cloud import LocalCloud\n"
@@ -142,18 +142,18 @@ def test_a_cloud_that_is_killed_leaves_no_process(tmp_path):
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     deadline = time.monotonic() + 10
-    while left := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < deadline, f"still running: {left}"
+    while remaining := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"still running: {remaining}"
         time.sleep(0.05)
 
 
-def test_each_cluster_has_its_own_api_server_that_goes_with_it():
+def test_each_cluster_has_its_own_api_server_until_it_is_deleted():
     with LocalCloud(workload_each=True, flux=False, git=False, durations=INSTANT) as cloud:
         for name in ("one", "two"):
             make_cluster(cloud, name)
-        until(lambda: len(cloud.workloads.planes()) == 2, "two API servers")
+        until(lambda: len(cloud.workloads.control_planes()) == 2, "two API servers")
         eks = cloud.aws.client("eks")
-        one, two = cloud.workloads.of("one"), cloud.workloads.of("two")
+        one, two = cloud.workloads.control_plane("one"), cloud.workloads.control_plane("two")
         described = eks.describe_cluster(name="one")["cluster"]
         assert described["endpoint"] == one.url != two.url
         assert base64.b64decode(described["certificateAuthority"]["data"]) == one.ca_file.read_bytes()
@@ -161,16 +161,16 @@ def test_each_cluster_has_its_own_api_server_that_goes_with_it():
         marker = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-one", "namespace": "default"}}
         KubeApi(one.url, one.ca_file, token=token).apply(marker)
         assert two.api.find("v1", "ConfigMap", "of-one") is None
-        # A token is for one cluster.
+        # A token is valid for one cluster only.
         with pytest.raises(ApiError, match="401|Unauthorized"):
             KubeApi(two.url, two.ca_file, token=token).get("v1", "Namespace", "default", None)
         eks.delete_cluster(name="one")
-        until(lambda: cloud.workloads.planes() == [two], "one API server less")
-        until(lambda: not one.apiserver.alive, "the end of its API server")
+        until(lambda: cloud.workloads.control_planes() == [two], "removal of one API server")
+        until(lambda: not one.apiserver.alive, "exit of its API server")
 
 
 def until(holds, what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < deadline, f"{what} did not come about in {seconds:.0f} s"
+        assert time.monotonic() < deadline, f"{what} not observed in {seconds:.0f} s"
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""envtest's downloads: the newest patch for this machine, and never one with a wrong checksum."""
+"""envtest downloads: the newest patch release for this machine, never one with a wrong checksum."""
 
 import hashlib
 import io
@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from keelson_harness.places import BUILD_SCRIPT
+from keelson_harness.paths import BUILD_SCRIPT
 
 sys.path.insert(0, str(BUILD_SCRIPT.parent))
 import envtest  # noqa: E402
@@ -36,13 +36,13 @@ def mirror(tmp_path, monkeypatch):
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
 
-    def publish(checksums_right: bool = True) -> None:
+    def publish(valid_checksums: bool = True) -> None:
         index = "releases:\n"
         for version in ("v1.36.2", "v1.36.10", "v1.37.0"):
             name = f"envtest-{version}-linux-amd64.tar.gz"
             content = archive(version.encode())
             (tmp_path / name).write_bytes(content)
-            digest = hashlib.sha512(content if checksums_right else b"else").hexdigest()
+            digest = hashlib.sha512(content if valid_checksums else b"else").hexdigest()
             index += f"  {version}:\n    {name}:\n      hash: {digest}\n      selfLink: {url}/{name}\n"
         (tmp_path / "index.yaml").write_text(index)
 
@@ -54,24 +54,24 @@ def mirror(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_the_newest_patch_of_the_minor_is_unpacked(mirror, tmp_path):
+def test_newest_patch_of_the_minor_version_is_unpacked(mirror, tmp_path):
     mirror()
     envtest.download(tmp_path / "tools", "v1.36.3", lambda _: None)
     found = envtest.cached(tmp_path / "tools", "v1.36.3", "etcd")
     assert found.read_bytes() == b"v1.36.10"
 
 
-def test_a_wrong_checksum_is_not_used(mirror, tmp_path):
-    mirror(checksums_right=False)
-    said: list[str] = []
-    envtest.download(tmp_path / "tools", "v1.36.3", said.append)
+def test_archive_with_wrong_checksum_is_not_used(mirror, tmp_path):
+    mirror(valid_checksums=False)
+    messages: list[str] = []
+    envtest.download(tmp_path / "tools", "v1.36.3", messages.append)
     assert envtest.cached(tmp_path / "tools", "v1.36.3", "etcd") is None
-    assert "SHA-512" in said[-1]
+    assert "SHA-512" in messages[-1]
 
 
-def test_out_of_reach_is_said_and_not_fatal(monkeypatch, tmp_path):
+def test_unreachable_index_is_reported_and_not_fatal(monkeypatch, tmp_path):
     monkeypatch.setenv("KEELSON_ENVTEST_INDEX", "http://127.0.0.1:9/index.yaml")
     envtest.download.cache_clear()
-    said: list[str] = []
-    envtest.download(tmp_path / "tools", "v1.36.3", said.append)
-    assert "cannot be reached" in said[0]
+    messages: list[str] = []
+    envtest.download(tmp_path / "tools", "v1.36.3", messages.append)
+    assert "cannot be reached" in messages[0]

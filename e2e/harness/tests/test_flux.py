@@ -1,4 +1,4 @@
-"""Real Flux controllers, run by the harness's kubelet, apply a path of a real repository."""
+"""Real Flux controllers, run by the simulated kubelet, apply a path of a real repository."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from keelson_harness.flux import NAMESPACE, flux_runners
 from keelson_harness.git import GitServer
 from keelson_harness.kubeapi import conditions, documents
 from keelson_harness.kubelet import Kubelet
-from keelson_harness.places import DEPLOY
+from keelson_harness.paths import DEPLOY
 
 CONTROLLERS = ("source-controller", "kustomize-controller")
 SOURCE = ("source.toolkit.fluxcd.io/v1", "GitRepository", "fleet", NAMESPACE)
@@ -17,7 +17,7 @@ SYNC = ("kustomize.toolkit.fluxcd.io/v1", "Kustomization", "fleet", NAMESPACE)
 
 
 def flux_manifests() -> list[dict]:
-    """What the operator installs."""
+    """The manifests that the operator installs."""
     paths = sorted((DEPLOY / "flux" / "v2.9.5").glob("*.yaml"))
     return [item for path in paths for item in documents(path)]
 
@@ -73,7 +73,7 @@ def flux(cluster, tools, tmp_path_factory):
     kubelet.stop()
 
 
-def test_a_deployment_is_available_only_once_its_process_is_ready(cluster, flux):
+def test_deployment_is_available_only_when_its_process_is_ready(cluster, flux):
     for name in CONTROLLERS:
         assert flux.process(name).alive
         deployment = cluster.api.get("apps/v1", "Deployment", name, NAMESPACE)
@@ -81,7 +81,7 @@ def test_a_deployment_is_available_only_once_its_process_is_ready(cluster, flux)
         assert conditions(deployment)["Progressing"]["reason"] == "NewReplicaSetAvailable"
 
 
-def test_a_path_of_git_is_applied_and_followed(cluster, flux, git):
+def test_path_of_a_repository_is_applied_and_synced(cluster, flux, git):
     fleet = git.repository("fleet")
     first = fleet.commit(greeting("hello"))
     cluster.api.apply_all(sync_manifests(fleet.url))
@@ -96,7 +96,7 @@ def test_a_path_of_git_is_applied_and_followed(cluster, flux, git):
     )
 
 
-def test_a_killed_controller_comes_back(cluster, flux):
+def test_killed_controller_is_restarted(cluster, flux):
     killed = flux.process("kustomize-controller")
     killed.kill()
     cluster.api.wait(
@@ -113,7 +113,7 @@ def test_a_killed_controller_comes_back(cluster, flux):
     assert flux.process("kustomize-controller").pid != killed.pid
 
 
-def test_a_deleted_deployment_stops_its_process(cluster, flux):
+def test_deleting_a_deployment_stops_its_process(cluster, flux):
     process = flux.process("source-controller")
     cluster.api.delete("apps/v1", "Deployment", "source-controller", NAMESPACE)
     deadline = time.monotonic() + 20

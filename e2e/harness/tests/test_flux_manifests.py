@@ -1,6 +1,6 @@
-"""deploy/flux, which the operator installs: a real API server takes all of it, and the real controllers run on it.
+"""deploy/flux, which the operator installs: a real API server accepts all of it, and the real controllers run with it.
 
-Each version in turn in one cluster, the oldest first, as an upgrade would.
+One cluster gets each version in turn, the oldest first, as in an upgrade.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from keelson_harness.kubernetes import (
     ControlPlane,
     Etcd,
 )
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 VERSIONS = sorted(path.name for path in (CHECKOUT / "deploy" / "flux").iterdir() if path.is_dir())
 
@@ -26,14 +26,14 @@ def manifests(version: str) -> list[dict]:
     return [item for path in sorted(folder.glob("*.yaml")) for item in documents(path)]
 
 
-def place(item: dict) -> tuple:
+def object_key(item: dict) -> tuple:
     meta = item["metadata"]
     return item["apiVersion"], item["kind"], meta["name"], meta.get("namespace")
 
 
 @pytest.fixture(scope="module")
 def fresh(tools, tmp_path_factory) -> Iterator[ControlPlane]:
-    """A cluster that has seen no other test's CRDs."""
+    """A cluster without CRDs of other tests."""
     directory = tmp_path_factory.mktemp("fresh")
     etcd = Etcd(tools["etcd"], directory / "etcd")
     plane = ControlPlane(
@@ -62,29 +62,29 @@ def installed(fresh, version) -> ControlPlane:
     return fresh
 
 
-def test_every_object_is_taken_and_every_definition_established(installed, version):
+def test_every_object_is_accepted_and_every_crd_established(installed, version):
     items = manifests(version)
     assert len(items) == 32
     for item in items:
-        found = installed.api.get(*place(item))
+        found = installed.api.get(*object_key(item))
         if item["kind"] == "CustomResourceDefinition":
-            said = conditions(found)
-            assert said["Established"]["status"] == "True"
-            # A schema that is not structural would be served all the same, and prune nothing.
-            assert "NonStructuralSchema" not in said
+            current = conditions(found)
+            assert current["Established"]["status"] == "True"
+            # A non-structural schema is served too, but without pruning.
+            assert "NonStructuralSchema" not in current
 
 
-def test_applying_again_changes_nothing(installed, version):
-    def still(item: dict) -> bool:
-        before = installed.api.get(*place(item))["metadata"]
+def test_reapplying_changes_nothing(installed, version):
+    def unchanged(item: dict) -> bool:
+        before = installed.api.get(*object_key(item))["metadata"]
         installed.api.apply(item)
-        after = installed.api.get(*place(item))["metadata"]
+        after = installed.api.get(*object_key(item))["metadata"]
         return before.get("generation") == after.get("generation")
 
-    assert [item["metadata"]["name"] for item in manifests(version) if not still(item)] == []
+    assert [item["metadata"]["name"] for item in manifests(version) if not unchanged(item)] == []
 
 
-def test_the_real_controllers_become_ready_with_the_roles_that_are_shipped(
+def test_real_controllers_become_ready_with_the_shipped_roles(
     installed, tools, tmp_path_factory
 ):
     directory = tmp_path_factory.mktemp("kubelet")

@@ -1,4 +1,4 @@
-"""Git over HTTP as Git's own client sees it."""
+"""Git over HTTP, tested with the Git client."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def server(tmp_path):
     started.stop()
 
 
-def test_what_is_committed_can_be_cloned_over_http(server, tmp_path):
+def test_commit_can_be_cloned_over_http(server, tmp_path):
     fleet = server.repository("fleet")
     commit = fleet.commit({"clusters/demo/a.yaml": "a: 1\n"}, tag="v1.0.0")
     git("clone", "--quiet", "--depth=1", fleet.url, str(tmp_path / "clone"))
@@ -33,7 +33,7 @@ def test_deleted_and_copied_files_are_pushed(server, tmp_path):
     assert git("ls-files", cwd=tmp_path / "clone") == "clusters/demo/new"
 
 
-def test_credentials_are_asked_for_and_tls_is_checked(tmp_path):
+def test_credentials_are_required_and_tls_is_verified(tmp_path):
     authority = Authority(tmp_path / "pki", "git-ca")
     server = GitServer(tmp_path / "git", authority.serving("git"), ("fleet", "s3cret"))
     try:
@@ -48,7 +48,7 @@ def test_credentials_are_asked_for_and_tls_is_checked(tmp_path):
         server.stop()
 
 
-def test_a_refusing_server_is_seen_as_such_and_recovers(server):
+def test_refusing_server_returns_an_error_and_recovers(server):
     fleet = server.repository("fleet")
     fleet.commit({"a": "1"})
     server.refuse = 503

@@ -1,4 +1,4 @@
-"""The control plane is the real thing: admission, RBAC, garbage collection, tokens."""
+"""The control plane behaves like a real one: admission, RBAC, garbage collection, tokens."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def config_map(name: str, namespace: str = "default", **data: str) -> dict:
     }
 
 
-def test_a_crd_is_served_with_its_schema_defaults_and_columns(cluster):
+def test_crd_is_served_with_schema_defaults_and_printer_columns(cluster):
     cluster.api.apply_all([CRD, boat("sloop", masts=1)])
     assert cluster.api.get(*BOAT, "sloop")["spec"]["hull"] == "oak"
     with pytest.raises(ApiError) as refused:
@@ -76,7 +76,7 @@ def test_a_crd_is_served_with_its_schema_defaults_and_columns(cluster):
     assert cluster.api.table(*BOAT, wide=True).splitlines()[1].split() == ["sloop", "1", "oak"]
 
 
-def test_waiting_sees_a_condition_of_the_newest_generation_only(cluster):
+def test_wait_condition_ignores_conditions_of_an_older_generation(cluster):
     cluster.api.apply_all([CRD, boat("yawl", masts=2)])
     old = {"type": "Ready", "status": "True", "reason": "Afloat", "observedGeneration": 1}
     cluster.api.patch(*BOAT, "yawl", {"status": {"conditions": [old]}}, subresource="status")
@@ -86,14 +86,14 @@ def test_waiting_sees_a_condition_of_the_newest_generation_only(cluster):
         cluster.api.wait_condition(*BOAT, "yawl", "Ready", timeout=1)
 
 
-def test_a_deleted_namespace_takes_its_contents(cluster):
+def test_deleting_a_namespace_deletes_its_objects(cluster):
     cluster.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "brief"}})
     cluster.api.apply(config_map("note", "brief"))
     cluster.api.delete("v1", "Namespace", "brief")
     cluster.api.wait_gone("v1", "Namespace", "brief", timeout=30)
 
 
-def test_owned_objects_go_with_their_owner(cluster):
+def test_owned_objects_are_garbage_collected_with_their_owner(cluster):
     owner = cluster.api.apply(config_map("owner"))
     owned = config_map("owned")
     owned["metadata"]["ownerReferences"] = [
@@ -104,7 +104,7 @@ def test_owned_objects_go_with_their_owner(cluster):
     cluster.api.wait_gone("v1", "ConfigMap", "owned", timeout=30)
 
 
-def test_the_webhook_decides_who_a_token_is_and_rbac_what_it_may(cluster, reviewer):
+def test_webhook_authenticates_a_token_and_rbac_authorizes_it(cluster, reviewer):
     reviewer.known["k8s-aws-v1.sailor"] = ("arn:aws:iam::123456789012:role/sailor", ["sailors"])
     api = KubeApi(cluster.url, cluster.ca_file, token="k8s-aws-v1.sailor")
     with pytest.raises(ApiError) as refused:
@@ -127,15 +127,15 @@ def test_the_webhook_decides_who_a_token_is_and_rbac_what_it_may(cluster, review
     assert reviewer.reviews[0]["apiVersion"] == "authentication.k8s.io/v1"
 
 
-def test_an_unknown_token_is_turned_away(cluster):
+def test_unknown_token_is_rejected(cluster):
     api = KubeApi(cluster.url, cluster.ca_file, token="k8s-aws-v1.stowaway")
     with pytest.raises(ApiError) as refused:
         api.list("v1", "ConfigMap", "default")
     assert refused.value.code == 401
 
 
-def test_a_watch_goes_on_over_a_restart_of_the_api_server(cluster):
-    def seen(item: dict) -> bool:
+def test_watch_continues_after_a_restart_of_the_api_server(cluster):
+    def is_second(item: dict) -> bool:
         return item.get("data", {}).get("turn") == "second"
 
     cluster.api.apply(config_map("watched", turn="first"))
@@ -146,7 +146,7 @@ def test_a_watch_goes_on_over_a_restart_of_the_api_server(cluster):
     cluster.start_apiserver(etcd.split("=", 1)[1])
     cluster.wait_apiserver()
     cluster.api.apply(config_map("watched", turn="second"))
-    assert any(seen(item) for _, item in stream)
+    assert any(is_second(item) for _, item in stream)
 
 
 def assert_soon(holds, seconds: float = 10) -> None:

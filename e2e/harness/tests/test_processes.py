@@ -1,4 +1,4 @@
-"""No process outlives its parent, however the parent ends."""
+"""Child processes never outlive their parent."""
 
 import os
 import signal
@@ -32,8 +32,8 @@ def running(pid: int) -> bool:
         return False
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's help is Linux's")
-def test_a_killed_parent_leaves_no_child(tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl(PR_SET_PDEATHSIG)")
+def test_killed_parent_leaves_no_child(tmp_path):
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path)],
         stdout=subprocess.PIPE,
@@ -41,7 +41,7 @@ def test_a_killed_parent_leaves_no_child(tmp_path):
         env={**os.environ, "PYTHONPATH": str(HARNESS)},
     )
     child = int(parent.stdout.readline())
-    # The thread that asked for it has ended, and the child lives.
+    # The thread that requested it has ended; the child still runs.
     assert running(child)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
@@ -53,13 +53,13 @@ def test_a_killed_parent_leaves_no_child(tmp_path):
     pytest.fail(f"process {child} outlived its parent")
 
 
-def test_a_process_that_dies_says_why(tmp_path):
+def test_failed_process_reports_the_end_of_its_log(tmp_path):
     process = Process("broken", ["sh", "-c", "echo out of coal; exit 3"], tmp_path / "log")
-    with pytest.raises(NotReady, match="(?s)ended with 3.*out of coal"):
+    with pytest.raises(NotReady, match="(?s)exited with 3.*out of coal"):
         process.wait_ready(lambda: False, timeout=10)
 
 
-def test_stop_kills_what_does_not_listen(tmp_path):
+def test_stop_kills_a_process_that_ignores_sigterm(tmp_path):
     script = "trap '' TERM; echo up; while :; do sleep 0.1; done"
     process = Process("deaf", ["sh", "-c", script], tmp_path / "log")
     process.wait_ready(lambda: "up" in process.log.read_text())

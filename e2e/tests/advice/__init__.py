@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from admission import account, cluster, gitops, node_group
 from admission import at, merged
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 SOURCE = CHECKOUT / "src"
 # Messages of admission rules: `test_admission.py` has their tables.

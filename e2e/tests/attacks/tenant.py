@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import kustomize
 from fleet import API
-from fleet.stage import Stage
+from fleet.environment import Environment
 from keelson_harness.kubeapi import ApiError, KubeApi
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 ROLES = ("keelson-view", "keelson-edit")
 ADMISSION = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
@@ -43,11 +43,11 @@ def install_admission(stage: Stage, without: tuple[str, ...] = ()) -> None:
     """Installs the admission policies of `deploy/`; `without` some, to test that the operator is safe without them."""
     shipped = [item for item in kustomize.build(CHECKOUT / "deploy") if item["kind"] in ADMISSION]
     assert {item["metadata"]["name"] for item in shipped} >= set(without)
-    stage.apply(*[item for item in shipped if item["metadata"]["name"] not in without])
+    environment.apply(*[item for item in shipped if item["metadata"]["name"] not in without])
 
 
 def tenant(
-    stage: Stage, namespace: str, roles: tuple[str, ...] = ROLES, name: str = "tenant"
+    environment: Environment, namespace: str, roles: tuple[str, ...] = ROLES, name: str = "tenant"
 ) -> Tenant:
     """A service account in its own namespace, bound there to the shipped `roles` and to nothing else."""
     shipped = [
@@ -57,7 +57,7 @@ def tenant(
     ]
     assert {item["metadata"]["name"] for item in shipped} == set(roles)
     account = {"name": name, "namespace": namespace}
-    stage.apply(
+    environment.apply(
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account},
         *shipped,
@@ -72,6 +72,6 @@ def tenant(
             for role in roles
         ],
     )
-    management = stage.cloud.management
-    token = stage.api.service_account_token(namespace, name)
+    management = environment.cloud.management
+    token = environment.api.service_account_token(namespace, name)
     return Tenant(namespace, KubeApi(management.url, management.ca_file, token=token))

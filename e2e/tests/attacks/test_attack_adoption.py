@@ -13,7 +13,7 @@ from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import Account, fresh_account
 from fleet.manifests import account as aws_account
 from fleet.others import Others, picture, tags_of_ours
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import conditions
 
@@ -27,7 +27,7 @@ HIDDEN_TAG = "tag-of-the-owner"
 class Scenario:
     """An account with a foreign cluster called `legacy`, open to two namespaces."""
 
-    on: Stage
+    on: Environment
     account: Account
     others: Others
     attacker: Tenant

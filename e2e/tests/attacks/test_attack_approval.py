@@ -16,7 +16,7 @@ from fleet import plans
 from fleet.account import fresh_account
 from fleet.manifests import cluster, existing, flux, key_of
 from fleet.shop import APPROVE, RELEASE, Shop
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import ApiError, conditions
 
@@ -24,8 +24,8 @@ FAST = Durations(0.3, 0.3, 0.4, 0.2, 0.1, 0.1)
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[Stage]:
-    with stage(git=False, flux=False, durations=FAST) as started:
+def on() -> Iterator[Environment]:
+    with environment(git=False, flux=False, durations=FAST) as started:
         install_admission(started)
         yield started
 
@@ -65,7 +65,7 @@ def test_annotations_set_in_advance_do_not_pass_the_deletion_guard(on):
         deleted = [call for call in on.writes(mark, account.id) if call["action"] == "DeleteCluster"]
         assert len(deleted) == 1, actions(deleted)
         assert len({on.status(item)["plan"]["hash"] for item in others} | {status["plan"]["hash"]}) == 3
-    on.forget(*others)
+    on.force_delete(*others)
 
 
 def test_approval_of_a_new_cluster_is_not_valid_for_an_identical_one(on):
@@ -83,7 +83,7 @@ def test_approval_of_a_new_cluster_is_not_valid_for_an_identical_one(on):
         on.ready(one)
         on.await_condition(two, status="False", reason="WaitingForApproval")
         assert account.inventory()["clusters"] == ["twin-1"]
-    on.forget(one, two)
+    on.force_delete(one, two)
 
 
 # The agent
@@ -142,7 +142,7 @@ def people(on) -> tuple[Tenant, Tenant]:
     return editor, tenant(on, "team", ("keelson-approve",), name="approver")
 
 
-def state(on: Stage, item: dict) -> str | None:
+def state(on: Environment, item: dict) -> str | None:
     return on.api.get(*key_of(item)).get("status", {}).get("state")
 
 

@@ -14,7 +14,7 @@ from attacks.approvals import approval, create_error, await_pending_plan
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import Account, fresh_account
 from fleet.manifests import existing, key_of
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 
 FAST = Durations(0.3, 0.3, 0.4, 0.2, 0.1, 0.1)
@@ -67,7 +67,7 @@ def approve(user: Tenant, item: dict, hash_: str, name: str) -> None:
     assert create_error(user, one) is None
 
 
-def written(on: Stage, account: Account, mark: int, action: str) -> list[str]:
+def written(on: Environment, account: Account, mark: int, action: str) -> list[str]:
     return [one for one in actions(on.writes(mark, account.id)) if action in one]
 
 

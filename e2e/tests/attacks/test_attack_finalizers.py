@@ -14,7 +14,7 @@ from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import Account, fresh_account
 from fleet.manifests import account as aws_account
 from fleet.manifests import existing, flux, key_of
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import Durations
 from keelson_harness.kubeapi import ApiError
 
@@ -24,8 +24,8 @@ FAST = Durations(0.3, 0.3, 0.4, 0.2, 0.1, 0.1)
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[Stage]:
-    with stage(workload=False, git=False, flux=False, durations=FAST) as started:
+def on() -> Iterator[Environment]:
+    with environment(workload=False, git=False, flux=False, durations=FAST) as started:
         yield started
 
 
@@ -58,7 +58,7 @@ def apply(owner: Tenant, item: dict) -> dict:
     return item
 
 
-def finalizers(on: Stage, item: dict) -> list[str]:
+def finalizers(on: Environment, item: dict) -> list[str]:
     return on.api.get(*key_of(item))["metadata"].get("finalizers", [])
 
 
@@ -71,7 +71,7 @@ def set_finalizers(user: Tenant, item: dict, *names: str) -> str | None:
     return None
 
 
-def writes(on: Stage, account: Account, mark: int) -> list[str]:
+def writes(on: Environment, account: Account, mark: int) -> list[str]:
     return actions(on.writes(mark, account.id))
 
 
@@ -129,7 +129,7 @@ def admission(on, editor, account) -> None:
     def rejected() -> bool:
         if editor.apply_error(probe) is not None:
             return True
-        on.forget(probe)
+        on.force_delete(probe)
         return False
 
     # Policies take effect some moments after they are stored.

@@ -13,7 +13,7 @@ import pytest
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import OWNER, RESOURCE, Account, fresh_account
 from fleet.manifests import ALLOWLISTS, CLOSED, account, cluster, existing, node_group
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, REGION, Durations
 from keelson_harness.kubeapi import conditions
 

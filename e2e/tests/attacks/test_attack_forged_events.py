@@ -10,7 +10,7 @@ import pytest
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 from test_event_queue import Queue, await_idle, message_count, aws_calls, resource_id
 
@@ -24,7 +24,7 @@ BURST = 20
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
         yield started
 
 
@@ -65,7 +65,7 @@ def message(account: str, vpc: str, /, **changed: object) -> dict:
     return {**envelope, "detail": {**detail, **changed.pop("detail", {})}, **changed}
 
 
-def changed_events(on: Stage, item: dict) -> list[dict]:
+def changed_events(on: Environment, item: dict) -> list[dict]:
     return [event for event in on.events(item) if event["reason"] == "ChangedInAws"]
 
 

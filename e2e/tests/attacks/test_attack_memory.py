@@ -15,7 +15,7 @@ from fleet.account import fresh_account
 from fleet.hostile import HostileApi
 from fleet.manifests import account as aws_account
 from fleet.manifests import flux
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.controller import Controller
 
@@ -25,7 +25,7 @@ NUMBER = 12
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
         yield started
 
 
@@ -74,7 +74,7 @@ def test_large_objects_do_not_fill_the_memory(on):
 
 
 @pytest.fixture(scope="module")
-def hostile(on: Stage):
+def hostile(on: Environment):
     api = HostileApi(on.cloud.directory)
     on.aws.control("POST", "settings", json={"workload_endpoint": api.url, "workload_ca_file": str(api.ca_file)})
     yield api
@@ -122,5 +122,5 @@ def test_hostile_workload_cluster_does_not_fill_the_memory(on, hostile):
                 found.append(measure_peak(operator, attack))
             # AWS resources are not affected.
             assert on.condition(item, "ControlPlaneReady")["status"] == "True"
-    on.forget(item)
+    on.force_delete(item)
     assert_flat(found)

@@ -9,10 +9,10 @@ import yaml
 
 from attacks.tenant import Tenant, install_admission, tenant
 from fleet.manifests import account as aws_account
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, Durations
 from keelson_harness.kubeapi import conditions, documents
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 ATTACKER, OTHER_TEAM = "team-a", "team-b"
 NETWORK = {"vpc": {"zoneCount": 2, "nat": "None", "publicSubnets": False}}

@@ -14,7 +14,7 @@ from attacks.tenant import Tenant, install_admission, tenant
 from fleet.account import fresh_account
 from fleet.manifests import account as aws_account
 from fleet.manifests import key_of
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 from keelson_harness.kubeapi import ApiError
 
@@ -25,7 +25,7 @@ GAUGE = 'keelson_objects_unreadable{kind="EksCluster"} '
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as started:
         yield started
 
 

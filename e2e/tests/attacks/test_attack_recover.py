@@ -11,7 +11,7 @@ from fleet import restore
 from fleet.account import CLUSTER, OWNER, RESOURCE, Account, fresh_account
 from fleet.manifests import VERSION, cluster, key_of, namespace
 from fleet.manifests import account as aws_account
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import REGION, Durations
 
 from .tenant import Tenant, tenant

@@ -13,7 +13,7 @@ import yaml
 from attacks.tenant import RBAC, Tenant, tenant
 from fleet.manifests import SECRET_USE, VERSION, flux, key_of, secret
 from fleet.manifests import account as aws_account
-from fleet.stage import Stage, actions, stage, until
+from fleet.environment import Environment, actions, environment, until
 from keelson_harness.aws import ACCOUNT, REGION
 from keelson_harness.cloud import NAMESPACE
 from keelson_harness.git import GitServer
@@ -28,12 +28,12 @@ TOKEN = "service-account-token-5d1e"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage() as started:
+    with environment() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def repository(on: Stage):
+def repository(on: Environment):
     server = GitServer(on.cloud.directory / "private", credentials=(USER, PASSWORD))
     created = server.repository("search")
     greeting = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one", "namespace": "default"}}
@@ -46,7 +46,7 @@ def repository(on: Stage):
 def search(on: Stage) -> Tenant:
     """The tenant, in a namespace with Secrets of others that it may not read."""
     team = tenant(on, TEAM)
-    on.start("--drift-interval=2s", secrets_everywhere=False)
+    on.start("--drift-interval=2s", cluster_wide_secrets=False)
     token = secret("default-token", TEAM, **{"ca.crt": "certificate", "token": TOKEN})
     token["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "tenant"}
     bootstrap = secret("bootstrap", TEAM, username="x", password=TOKEN)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fleet import API
 from fleet.account import Account, fresh_account
-from fleet.stage import Stage, actions, until
+from fleet.environment import Environment, actions, until
 from keelson_harness.aws import ACCOUNT
 from keelson_harness.kubeapi import ApiError
 

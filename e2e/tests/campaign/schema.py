@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from keelson_harness.kubeapi import documents
-from keelson_harness.places import CRDS
+from keelson_harness.paths import CRDS
 
 # The value of a field that a spec does not set; None is YAML's null.
 ABSENT = object()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import account, cluster, node_group
-from fleet.stage import Stage
+from fleet.environment import Environment
 from keelson_harness.aws import ACCOUNT
 
 # A minimal cluster: scenarios differ only in the calls that fail.

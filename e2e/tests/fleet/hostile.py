@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from keelson_harness.pki import Authority
 
-from .doors import HERE, Listener
+from .proxies import LOOPBACK, Listener
 
 NUMBER = 180
 VALUES = "v" * 1_300_000
@@ -35,7 +35,7 @@ class HostileApi(Listener):
 
     @property
     def url(self) -> str:
-        return f"https://{HERE}:{self.port}"
+        return f"https://{LOOPBACK}:{self.port}"
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         while True:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .stage import Stage
+from .environment import Environment
 
 SIGKILL = 9
 
@@ -19,20 +19,20 @@ class Killings:
     # The writes whose response no running operator received, as "service:Action resource".
     points: list[str] = field(default_factory=list)
     writes: list[str] = field(default_factory=list)
-    lives: int = 0
+    starts: int = 0
     seconds: float = 0
 
-    def told(self, what: str) -> str:
+    def summary(self, what: str) -> str:
         kinds = Counter(point.split(" ")[0].partition(":")[2] for point in self.points)
         named = ", ".join(f"{kind} {times}" for kind, times in sorted(kinds.items()))
         return (
             f"{what}: {len(self.points)} of {len(self.writes)} writes were kill points, "
-            f"{self.lives} lives, {self.seconds:.0f} s ({named})"
+            f"{self.starts} starts, {self.seconds:.0f} s ({named})"
         )
 
 
 def killed_at(
-    stage: Stage,
+    environment: Environment,
     account: str,
     done: Callable[[], bool],
     stride: int = 1,
@@ -46,7 +46,7 @@ def killed_at(
     also those in flight concurrently with the first.
     """
     killings = Killings()
-    start = stage.mark()
+    start = environment.mark()
     began = time.monotonic()
 
     def sum_up() -> Killings:
@@ -59,13 +59,13 @@ def killed_at(
 
     def in_time() -> None:
         late = time.monotonic() - began > timeout
-        assert not late, f"not done: {sum_up().told('so far')}; last {killings.writes[-3:]}"
+        assert not late, f"not done: {sum_up().summary('so far')}; last {killings.writes[-3:]}"
 
     while not done():
         in_time()
-        operator = stage.start(account=account, wait=False)
-        killings.lives += 1
-        rule = stage.aws.add_fault(
+        operator = environment.start(account=account, wait=False)
+        killings.starts += 1
+        rule = environment.aws.add_fault(
             {"write": True, "account": account, "after_calls": stride - 1},
             {"signal": {"pid": operator.pid, "signal": SIGKILL, "when": when}},
         )

@@ -11,11 +11,11 @@ from pathlib import Path
 import yaml
 
 from keelson_harness.aws import REGION
-from keelson_harness.places import keelson_binary
+from keelson_harness.paths import keelson_binary
 
 from .account import Account
 from .manifests import account as aws_account
-from .stage import Stage, actions, until
+from .environment import Environment, actions, until
 
 VIEW = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"
 ADMIN = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"

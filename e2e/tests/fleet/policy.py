@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 DEPLOY = CHECKOUT / "deploy"
 POLICIES = tuple(sorted(DEPLOY.glob("iam-policy*.json")))

@@ -6,31 +6,31 @@ import copy
 
 from .account import CLUSTER, OWNER, Account
 from .manifests import key_of
-from .stage import Stage
+from .environment import Environment
 
 NAMESPACE = "keelson-system"
 RECOVER = "keelson.dev/recover"
 INSTALLATION = "keelson.dev/installation"
-KEPT = ("keelson-expectations", "keelson-deletions", "keelson-installation")
+KEPT = ("keelson-duration-estimates", "keelson-deletions", "keelson-installation")
 
 
-def uid_of(on: Stage, item: dict) -> str:
+def uid_of(on: Environment, item: dict) -> str:
     return on.api.get(*key_of(item))["metadata"]["uid"]
 
 
-def annotate(on: Stage, item: dict, text: str | None) -> None:
+def annotate(on: Environment, item: dict, text: str | None) -> None:
     version, kind, name, namespace = key_of(item)
     on.api.patch(version, kind, name, {"metadata": {"annotations": {RECOVER: text}}}, namespace)
 
 
-def installation(on: Stage) -> str:
+def installation(on: Environment) -> str:
     return on.api.get("v1", "ConfigMap", "keelson-installation", NAMESPACE)["data"]["id"]
 
 
 def lose(on: Stage, *items: dict) -> list[str]:
     """Loses the management cluster's objects without any action in AWS. Returns their UIDs."""
     uids = [uid_of(on, item) for item in items]
-    on.forget(*items)
+    on.force_delete(*items)
     for item in items:
         on.api.wait_gone(*key_of(item), 30)
     return uids
@@ -54,7 +54,7 @@ def from_velero(on: Stage, backup: list[dict], with_status: bool = False) -> Non
             on.api.patch(version, kind, name, {"status": status}, namespace, subresource="status")
 
 
-def backup_of(on: Stage, *items: dict) -> list[dict]:
+def backup_of(on: Environment, *items: dict) -> list[dict]:
     return [on.api.get(*key_of(item)) for item in items]
 
 

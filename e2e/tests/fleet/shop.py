@@ -9,7 +9,7 @@ from keelson_harness.kubeapi import conditions
 
 from .account import Account, fresh_account
 from .manifests import cluster, existing, key_of, node_group
-from .stage import Stage, actions, until
+from .environment import Environment, actions, until
 from .upgrading import current, reach
 
 APPROVE = "keelson.dev/approve"

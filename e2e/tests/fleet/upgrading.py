@@ -13,7 +13,7 @@ from keelson_harness.kubeapi import conditions
 
 from .account import Account, fresh_account
 from .manifests import account, cluster, key_of, node_group
-from .stage import Stage
+from .environment import Environment
 
 START, GOAL = "1.31", "1.35"
 # EKS allows a kubelet to be this many minors older than its control plane.
@@ -226,7 +226,7 @@ class Eye:
     # Node counts by node group, minor and cordon state, whenever they changed.
     nodes: list[dict] = field(default_factory=list)
 
-    def __enter__(self) -> Eye:
+    def __enter__(self) -> StateSampler:
         self._shut = threading.Event()
         self._threads = [
             threading.Thread(target=self._look, args=(look,), daemon=True)
@@ -291,6 +291,6 @@ def arrive(shop: Shop, timeout: float = 240) -> None:
     while not shop.go_on():
         late = time.monotonic() > deadline
         assert not late, f"not at {GOAL}: {shop.versions()}\n" + "\n".join(
-            map(shop.on.story, shop.items)
+            map(shop.on.describe, shop.items)
         )
         time.sleep(0.1)

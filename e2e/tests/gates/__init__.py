@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from fleet.account import Account, fresh_account
 from fleet.manifests import cluster, existing, key_of, node_group
-from fleet.stage import Stage
+from fleet.environment import Environment
 from fleet.upgrading import SMALL, reach, step
 from keelson_harness.aws import REGION
 from keelson_harness.kubeapi import conditions
@@ -38,7 +38,7 @@ class Gate:
 class GateScenario:
     """The cluster of a gate in the test environment."""
 
-    def __init__(self, on: Stage, gate: Gate):
+    def __init__(self, on: Environment, gate: Gate):
         self.on, self.gate = on, gate
         self.account: Account = on.account(fresh_account())
         self.name = gate.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import yaml
 
 from keelson_harness.kubeapi import documents
-from keelson_harness.places import CHECKOUT
+from keelson_harness.paths import CHECKOUT
 
 FLUX = "flux-system"
 FIELD_MANAGER = "keelson"

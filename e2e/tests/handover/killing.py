@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from fleet.stage import Stage
+from fleet.environment import Environment
 
 from . import FIELD_MANAGER
 
@@ -42,7 +42,7 @@ class Killer:
 
     def __init__(self) -> None:
         self.points: list[str] = []
-        self.lives = 0
+        self.starts = 0
         self._pid: int | None = None
         self._lock = threading.Lock()
 
@@ -67,11 +67,11 @@ class Killer:
         deadline = time.monotonic() + timeout
         while not done():
             operator = on.start(wait=False)
-            self.lives += 1
+            self.starts += 1
             self.arm(operator.pid)
             while operator.alive and not done():
                 late = time.monotonic() > deadline
-                assert not late, f"not done after {self.lives} lives, last {self.points[-3:]}"
+                assert not late, f"not done after {self.starts} starts, last {self.points[-3:]}"
                 time.sleep(0.02)
             self.arm(None)
             if operator.alive:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from keelson_harness.kubeapi import ApiError, KubeApi
-from keelson_harness.recording import Recording
+from keelson_harness.snapshot import Snapshot
 
 # The state that the previous version left: written by `python -m replacing.record`.
 BEFORE = Recording(Path(__file__).parent / "before")

@@ -12,8 +12,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from fleet.stage import stage
-from keelson_harness.places import CHECKOUT, keelson_binary
+from fleet.environment import environment
+from keelson_harness.paths import CHECKOUT, keelson_binary
 
 from . import BEFORE
 from .scene import Scene
@@ -30,8 +30,8 @@ def main() -> None:
     binary = options.binary or keelson_binary()
     commit = options.commit or subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=CHECKOUT, text=True).strip()
     version = subprocess.check_output([str(binary), "--version"], text=True).strip()
-    with stage() as on:
-        controller = on.cloud.operator("--settle=1s", "--drift-interval=2s", binary=binary)
+    with environment() as on:
+        controller = on.cloud.operator("--read-after-write-window=1s", "--drift-interval=2s", binary=binary)
         on.await_ready(controller)
         scene = Scene(on)
         scene.apply()
@@ -44,7 +44,7 @@ def main() -> None:
             "recorded": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         planes = {plane.name: plane.url for plane in on.cloud.clusters()}
-        BEFORE.record(on.cloud.etcd.url, planes, on.aws, about)
+        BEFORE.save(on.cloud.etcd.url, planes, on.aws, about)
     print(f"{version} at {commit[:12]}: recorded in {BEFORE.directory}")
 
 

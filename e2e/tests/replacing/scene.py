@@ -6,7 +6,7 @@ import yaml
 
 from fleet.account import fresh_account
 from fleet.manifests import account, cluster, existing, flux, node_group, secret
-from fleet.stage import Stage
+from fleet.environment import Environment
 from fleet.upgrading import far_window
 from keelson_harness.aws import ACCOUNT
 
@@ -19,7 +19,7 @@ OLD, NEW = "1.33", "1.34"
 class Scene:
     """`apply` creates the clusters, `edit` makes changes that stay pending."""
 
-    def __init__(self, on: Stage):
+    def __init__(self, on: Environment):
         self.on = on
         self.account = on.account(fresh_account())
         operator = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}

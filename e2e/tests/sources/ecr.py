@@ -34,7 +34,7 @@ class Ecr:
     """`logins` has the access key of each login; `url` is the registry's, as users write it."""
 
     def __init__(self, tool: Path, directory: Path, authority: Authority):
-        confidential.note(SECRET_KEY, AGENT_TOKEN, PASSWORD)
+        confidential.add(SECRET_KEY, AGENT_TOKEN, PASSWORD)
         tls = authority.serving("ecr", (HOST, API))
         login = ("AWS", PASSWORD)
         self.registry = Registry(tool, directory, tls, HTPASSWD, login, authority.cert_file)

@@ -1,4 +1,4 @@
-"""Elastic addresses and network interfaces: not released while they are in use."""
+"""Elastic IP addresses and network interfaces: cannot be released or deleted while in use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the guards share: the call's faults, the clock, idempotent creates. Nothing of a kind of resource."""
+"""Shared by the guards: the call's fault outcome, the timeline, idempotent creates. Nothing resource-specific."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Guard(EC2BaseResponse):
         assert isinstance(call, Call)
         return call.outcome
 
-    def once(self, action: str, make: Callable[[], str]) -> str:
-        """Honour ClientToken: the same token and parameters give the id that was made the first time."""
+    def create_once(self, action: str, create: Callable[[], str]) -> str:
+        """Honours ClientToken: the same token and parameters return the id that the first call created."""
         token = self._get_param("ClientToken")
         if not token:
-            return make()
-        asked = {k: v for k, v in self.querystring.items() if k not in ("ClientToken", "Action", "Version", "DryRun")}
-        fingerprint = json.dumps(asked, sort_keys=True)
+            return create()
+        parameters = {k: v for k, v in self.querystring.items() if k not in ("ClientToken", "Action", "Version", "DryRun")}
+        fingerprint = json.dumps(parameters, sort_keys=True)
         tokens = self.region_state.client_tokens
         known = tokens.get((action, token))
         if known:
@@ -48,9 +48,9 @@ class Guard(EC2BaseResponse):
                     "The client token you have provided is associated with a resource that is already created with different parameters.",
                 )
             return known[1]
-        made = make()
-        tokens[(action, token)] = (fingerprint, made)
-        return made
+        created_id = create()
+        tokens[(action, token)] = (fingerprint, created_id)
+        return created_id
 
 
 def has_dependencies(kind: str, resource_id: str) -> AwsError:

@@ -1,4 +1,4 @@
-"""VPC endpoints: gateway ones in route tables, interface ones with interfaces in subnets; both gone when deleted."""
+"""VPC endpoints: gateway endpoints with routes, interface endpoints with network interfaces; both removed on deletion."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .base import Guard
 
 class EndpointGuard(Guard, EC2Response):
     def create_vpc_endpoint(self) -> ActionResult:
-        made = self.once("CreateVpcEndpoint", self.make_endpoint)
-        endpoint = self.region_state.vpc_end_points.get(made)
+        created_id = self.create_once("CreateVpcEndpoint", self.create_endpoint)
+        endpoint = self.region_state.vpc_end_points.get(created_id)
         if endpoint is None:
-            raise not_found(made)
+            raise not_found(created_id)
         return ActionResult({"VpcEndpoint": endpoint, "ClientToken": self._get_param("ClientToken")})
 
-    def make_endpoint(self) -> str:
+    def create_endpoint(self) -> str:
         backend = self.region_state
         service = str(self._get_param("ServiceName"))
         kind = self._get_param("VpcEndpointType") or "Gateway"
@@ -37,7 +37,7 @@ class EndpointGuard(Guard, EC2Response):
         endpoint.vpc_endpoint_type = kind
         endpoint.subnet_ids = endpoint.subnet_ids or []
         if kind == "Interface":
-            self.dress(endpoint)
+            self.configure_interfaces(endpoint)
         else:
             endpoint.private_dns_enabled = False
         return str(endpoint.id)
@@ -63,14 +63,14 @@ class EndpointGuard(Guard, EC2Response):
             group = backend.get_security_group_from_id(group_id)
             if group is None or group.vpc_id != vpc.id:
                 raise AwsError("InvalidSecurityGroupId.NotFound", f"The security group '{group_id}' does not exist in VPC {vpc.id}")
-        if self._get_bool_param("PrivateDnsEnabled", True) and not (truthy(vpc.enable_dns_support) and truthy(vpc.enable_dns_hostnames)):
+        if self._get_bool_param("PrivateDnsEnabled", True) and not (is_true(vpc.enable_dns_support) and is_true(vpc.enable_dns_hostnames)):
             raise AwsError(
                 "InvalidParameter",
                 f"Enabling private DNS requires both enableDnsSupport and enableDnsHostnames VPC attributes set to true for {vpc.id}",
             )
 
-    def dress(self, endpoint: Any) -> None:
-        """Its interfaces get an address of their subnet and the endpoint's security groups."""
+    def configure_interfaces(self, endpoint: Any) -> None:
+        """Gives its interfaces an address of their subnet and the endpoint's security groups."""
         backend = self.region_state
         default = backend.get_default_security_group(endpoint.vpc_id)
         if not endpoint.security_group_ids and default is not None:
@@ -89,11 +89,11 @@ class EndpointGuard(Guard, EC2Response):
             endpoint.network_interface_ids[endpoint.network_interface_ids.index(interface_id)] = interface.id
         endpoint.state = "pending"
 
-        def settle() -> None:
+        def become_available() -> None:
             if endpoint.state == "pending":
                 endpoint.state = "available"
 
-        self.timeline.after(self.settings.nat_seconds, settle)
+        self.timeline.after(self.settings.nat_seconds, become_available)
 
     def delete_vpc_endpoints(self) -> ActionResult:
         backend = self.region_state
@@ -150,7 +150,7 @@ class EndpointGuard(Guard, EC2Response):
         if self._get_param("PrivateDnsEnabled") is not None:
             if endpoint.vpc_endpoint_type != "Interface":
                 raise AwsError("InvalidParameter", "Private DNS can only be set for interface endpoints")
-            endpoint.private_dns_enabled = truthy(self._get_param("PrivateDnsEnabled"))
+            endpoint.private_dns_enabled = is_true(self._get_param("PrivateDnsEnabled"))
         if endpoint.destination_prefix_list_id:
             for table_id in self._get_param("AddRouteTableIds", []):
                 backend.create_route(
@@ -161,7 +161,7 @@ class EndpointGuard(Guard, EC2Response):
         return result
 
 
-def truthy(value: Any) -> bool:
+def is_true(value: Any) -> bool:
     return str(value).lower() == "true"
 
 

@@ -1,4 +1,4 @@
-"""Instance types: those of the region only, and found by names with * and ?, as EC2's filters have it."""
+"""Instance types: only those of the region; filters support * and ?."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def offered_in(region: str) -> set[str]:
 
 class InstanceTypeGuard(Guard, EC2Response):
     def describe_instance_types(self) -> ActionResult:
-        there = offered_in(self.region_state.region_name)
+        offered = offered_in(self.region_state.region_name)
         result: dict[str, Any] = super().describe_instance_types().result  # type: ignore[assignment]
-        # A region that moto knows no offerings of has them all.
-        types: list[InstanceType] = [t for t in result["InstanceTypes"] if not there or t["InstanceType"] in there]
+        # If moto has no offerings for the region, all types are offered.
+        types: list[InstanceType] = [t for t in result["InstanceTypes"] if not offered or t["InstanceType"] in offered]
         return ActionResult({"InstanceTypes": types})
 
     def describe_instance_type_offerings(self) -> ActionResult:

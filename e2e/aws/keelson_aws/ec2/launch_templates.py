@@ -1,4 +1,4 @@
-"""Launch templates: made once for a token, and not found by EC2's own codes, on which clients tell "gone" from "broken"."""
+"""Launch templates: idempotent creation, and EC2's own not-found error codes, which clients rely on."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class LaunchTemplateGuard(Guard, EC2Response):
         return super().delete_launch_template()
 
     def create_launch_template(self) -> ActionResult:
-        made = self.once("CreateLaunchTemplate", self.make_launch_template)
-        template = self.region_state.get_launch_template(made)
+        created_id = self.create_once("CreateLaunchTemplate", self.create_template)
+        template = self.region_state.get_launch_template(created_id)
         return ActionResult(
             {
                 "LaunchTemplate": {
@@ -39,12 +39,12 @@ class LaunchTemplateGuard(Guard, EC2Response):
             }
         )
 
-    def make_launch_template(self) -> str:
+    def create_template(self) -> str:
         result: dict[str, Any] = super().create_launch_template().result  # type: ignore[assignment]
         template = self.region_state.get_launch_template(result["LaunchTemplate"]["LaunchTemplateId"])
-        # moto adds the template's own tags to what instances get, which Terraform then wants to take away.
+        # moto adds the template's own tags to the instance tags, which Terraform then plans to remove.
         data = template.latest_version().data
-        kept = [spec for spec in data.pop("TagSpecifications", []) if spec["ResourceType"] != "launch-template"]
-        if kept:
-            data["TagSpecifications"] = kept
+        specifications = [spec for spec in data.pop("TagSpecifications", []) if spec["ResourceType"] != "launch-template"]
+        if specifications:
+            data["TagSpecifications"] = specifications
         return str(template.id)

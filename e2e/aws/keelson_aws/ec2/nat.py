@@ -1,4 +1,4 @@
-"""NAT gateways: pending before available, deleting before deleted, and failed where AWS fails them."""
+"""NAT gateways: pending, then available or failed; deleting, then deleted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .region import Ec2Region
 
 
 class Gateway(NatGateway):
-    """A NAT gateway whose interface has an address of its subnet, and which goes through its states."""
+    """A NAT gateway with states and with an interface that has an address of its subnet."""
 
     def __init__(self, backend: Ec2Region, subnet_id: str, allocation_id: str | None, tags: dict[str, str], kind: str) -> None:
         subnet = backend.find_subnet(subnet_id)
@@ -38,7 +38,7 @@ class Gateway(NatGateway):
         self._eni.requester_managed = True
         self._eni.status = "in-use"
         self._eni.interface_type = "nat_gateway"
-        # A NAT gateway's interface is in no security group.
+        # A NAT gateway's interface has no security group.
         self._eni._group_set = []
         self.private_ip = str(self._eni.private_ip_address)
         address: dict[str, Any] = {"networkInterfaceId": self._eni.id, "privateIp": self.private_ip, "isPrimary": True, "status": "succeeded"}
@@ -56,7 +56,7 @@ class Gateway(NatGateway):
     def create_time(self) -> Any:
         return self._created_at.replace(microsecond=0)
 
-    def settle(self, state: str) -> None:
+    def leave_pending(self, state: str) -> None:
         if self.state == "pending":
             self.state = state
 
@@ -66,7 +66,7 @@ class Gateway(NatGateway):
             self.release()
 
     def release(self) -> None:
-        """Give the address and the interface back. Descriptions go on showing which they were."""
+        """Releases the address and the interface. Describe calls still show them."""
         for address in self.ec2_backend.addresses:
             if address.eni is self._eni:
                 address.eni = None
@@ -80,10 +80,10 @@ class Gateway(NatGateway):
 
 class NatGuard(Guard):
     def create_nat_gateway(self) -> ActionResult:
-        made = self.once("CreateNatGateway", self.make_gateway)
-        return ActionResult({"NatGateway": self.region_state.nat_gateways[made], "ClientToken": self._get_param("ClientToken")})
+        created_id = self.create_once("CreateNatGateway", self.create_gateway)
+        return ActionResult({"NatGateway": self.region_state.nat_gateways[created_id], "ClientToken": self._get_param("ClientToken")})
 
-    def make_gateway(self) -> str:
+    def create_gateway(self) -> str:
         backend = self.region_state
         kind = self._get_param("ConnectivityType") or "public"
         allocation_id = self._get_param("AllocationId")
@@ -107,7 +107,7 @@ class NatGuard(Guard):
             why = f"Network {gateway.vpc_id} has no Internet gateway attached"
             self.timeline.after(seconds, lambda: gateway.fail("Gateway.NotAttached", why))
         else:
-            self.timeline.after(seconds, lambda: gateway.settle("available"))
+            self.timeline.after(seconds, lambda: gateway.leave_pending("available"))
         return gateway.id
 
     def delete_nat_gateway(self) -> ActionResult:
@@ -124,12 +124,12 @@ class NatGuard(Guard):
 
     def describe_nat_gateways(self) -> ActionResult:
         gateways = list(self.region_state.nat_gateways.values())
-        wanted = self._get_param("NatGatewayIds") or []
-        for gateway_id in wanted:
+        requested_ids = self._get_param("NatGatewayIds") or []
+        for gateway_id in requested_ids:
             if gateway_id not in self.region_state.nat_gateways:
                 raise not_found(gateway_id)
-        if wanted:
-            gateways = [gateway for gateway in gateways if gateway.id in wanted]
+        if requested_ids:
+            gateways = [gateway for gateway in gateways if gateway.id in requested_ids]
         return ActionResult({"NatGateways": generic_filter(self._filters_from_querystring(), gateways)})
 
 

@@ -1,4 +1,4 @@
-"""VPCs, subnets, internet gateways, route tables: the order in which they can be made and taken away."""
+"""VPCs, subnets, internet gateways, route tables: the allowed order of creation and deletion."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class NetworkGuard(Guard, EC2Response):
 
     def create_subnet(self) -> ActionResult:
         zone = self._get_param("AvailabilityZone")
-        here = [z.name for z in RegionsAndZonesBackend.zones.get(self.region, [])]
-        if zone and zone not in here:
+        zones = [z.name for z in RegionsAndZonesBackend.zones.get(self.region, [])]
+        if zone and zone not in zones:
             raise AwsError(
                 "InvalidParameterValue",
                 f"Value ({zone}) for parameter availabilityZone is invalid. "
-                f"Subnets can currently only be created in the following availability zones: {', '.join(here)}.",
+                f"Subnets can currently only be created in the following availability zones: {', '.join(zones)}.",
             )
         return super().create_subnet()
 
@@ -57,7 +57,7 @@ class NetworkGuard(Guard, EC2Response):
         if any(eni.subnet.id == subnet_id for eni in backend.enis.values()):
             raise has_dependencies("subnet", subnet_id)
         backend.delete_subnet(subnet_id)
-        # Its association with a route table goes with it; else the table could never be deleted.
+        # Deletes its association with a route table too; otherwise the table could never be deleted.
         for table in backend.route_tables.values():
             for association, target in list(table._associations.items()):
                 if target == subnet_id:

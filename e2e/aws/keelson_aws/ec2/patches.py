@@ -1,4 +1,4 @@
-"""Repairs of moto that no subclass reaches: classes that moto names itself wherever it makes one."""
+"""Monkey patches of moto, where subclassing is not possible because moto instantiates its own classes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from moto.ec2.utils import format_timestamp, random_public_ip
 
 from ..errors import AwsError
 from .region import Ec2Region
-from .tags import fits, resource_type
+from .tags import matches_any, resource_type
 
 
 def get_tags(self: Any) -> list[dict[str, str]]:
-    """moto looks through all tags of the region, by regular expression, for each resource it shows."""
+    """Replaces moto's method, which searches all tags of the region by regular expression for each resource."""
     if not self.id:
         return []
     kind = resource_type(self.id)
@@ -72,7 +72,7 @@ def available_ip_address_count(self: Subnet) -> int:
 
 
 def ipv6_blocks(self: Subnet) -> list[dict[str, Any]]:
-    """moto nests the state of a subnet's block in itself, which reaches clients as the text of a Python dictionary."""
+    """moto nests the state of a subnet's block twice, so that clients receive the text of a Python dict."""
     return [
         {"AssociationId": block["associationId"], "Ipv6CidrBlock": block["ipv6CidrBlock"], "Ipv6CidrBlockState": {"State": "associated"}}
         for block in self.ipv6_cidr_block_associations.values()
@@ -80,11 +80,11 @@ def ipv6_blocks(self: Subnet) -> list[dict[str, Any]]:
     ]
 
 
-def launch_spread(self: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
-    """Instances of an Auto Scaling group go round its subnets; moto puts all of them in the first."""
+def launch_across_subnets(self: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
+    """Distributes the instances of an Auto Scaling group over its subnets; moto launches all in the first one."""
     subnets = self.vpc_zone_identifier.split(",") if self.vpc_zone_identifier else []
     if len(subnets) < 2:
-        launch_in_first(self, count_needed, propagated_tags)
+        launch_in_first_subnet(self, count_needed, propagated_tags)
         return
     taken = Counter(state.instance.subnet_id for state in self.instance_states)
     for _ in range(count_needed):
@@ -92,16 +92,16 @@ def launch_spread(self: Any, count_needed: int, propagated_tags: dict[str, str])
         taken[subnet] += 1
         self.vpc_zone_identifier = ",".join([subnet, *(s for s in subnets if s != subnet)])
         try:
-            launch_in_first(self, 1, propagated_tags)
+            launch_in_first_subnet(self, 1, propagated_tags)
         finally:
             self.vpc_zone_identifier = ",".join(subnets)
 
 
-launch_in_first = FakeAutoScalingGroup.replace_autoscaling_group_instances
+launch_in_first_subnet = FakeAutoScalingGroup.replace_autoscaling_group_instances
 
 
 def is_filter_matching(resource: Any, name: str, wanted: Any) -> bool:
-    """A filter holds if any of its values fits any of the resource's; moto asks for all of them at once."""
+    """A filter matches if any of its values matches any value of the resource; moto requires all of them."""
     if wanted is None:
         return False
     patterns = wanted if isinstance(wanted, list) else [wanted]
@@ -113,12 +113,12 @@ def is_filter_matching(resource: Any, name: str, wanted: Any) -> bool:
     if isinstance(value, (bool, int)):
         return str(value).lower() in patterns
     if isinstance(value, str):
-        return fits(value, patterns)
-    return any(fits(str(v), patterns) for v in value)
+        return matches_any(value, patterns)
+    return any(matches_any(str(v), patterns) for v in value)
 
 
 def route_state(self: Route) -> str:
-    """A route whose target is gone stays in its table, as a black hole."""
+    """A route whose target was deleted stays in its table as a blackhole."""
     backend = self.route_table.ec2_backend
     if self.nat_gateway is not None and self.nat_gateway.state in ("deleted", "failed"):
         return "blackhole"
@@ -129,7 +129,7 @@ def route_state(self: Route) -> str:
     return "active"
 
 
-# AWS's words for what is not there; moto has others, or names several things as a Python set.
+# AWS's not-found errors; moto's differ, or format several ids as a Python set.
 NOT_FOUND: dict[type[EC2ClientError], tuple[str, str]] = {
     InvalidVPCIdError: ("InvalidVpcID.NotFound", "The vpc ID '{}' does not exist"),
     InvalidAllocationIdError: ("InvalidAllocationID.NotFound", "The allocation ID '{}' does not exist"),
@@ -139,19 +139,19 @@ NOT_FOUND: dict[type[EC2ClientError], tuple[str, str]] = {
 
 def not_found(self: EC2ClientError, names: Any) -> None:
     code, text = NOT_FOUND[type(self)]
-    said = ", ".join(sorted(map(str, names))) if isinstance(names, (set, list)) else names
-    EC2ClientError.__init__(self, code, text.format(said))
+    ids = ", ".join(sorted(map(str, names))) if isinstance(names, (set, list)) else names
+    EC2ClientError.__init__(self, code, text.format(ids))
 
 
 def apply() -> None:
     ec2_backends.backend = Ec2Region
-    FakeAutoScalingGroup.replace_autoscaling_group_instances = launch_spread  # type: ignore[method-assign]
+    FakeAutoScalingGroup.replace_autoscaling_group_instances = launch_across_subnets  # type: ignore[method-assign]
     TaggedEC2Resource.get_tags = get_tags  # type: ignore[method-assign]
     TaggedEC2Resource.get_filter_value = get_filter_value  # type: ignore[method-assign]
-    # moto inspects the whole response class anew for each call.
+    # moto inspects the whole response class on each call.
     moto.core.responses.method_names_from_class = cache(moto.core.responses.method_names_from_class)
     moto.ec2.utils.is_filter_matching = is_filter_matching  # type: ignore[assignment]
-    # Not moto's 127.x, which clients may take for this machine.
+    # Not moto's 127.x addresses, which clients may take for loopback.
     elastic_ip_addresses.random_ip = random_public_ip  # type: ignore[attr-defined]
     Route.state = property(route_state)  # type: ignore[method-assign, assignment]
     for error in NOT_FOUND:

@@ -1,4 +1,4 @@
-"""VPC peering connections: found by filter, which moto does not look at."""
+"""VPC peering connections: supports filters, which moto ignores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from .base import Guard
 
 class PeeringGuard(Guard, EC2Response):
     def describe_vpc_peering_connections(self) -> ActionResult:
-        wanted = self._get_param("VpcPeeringConnectionIds", [])
-        found = self.region_state.describe_vpc_peering_connections(vpc_peering_ids=wanted)
+        requested_ids = self._get_param("VpcPeeringConnectionIds", [])
+        found = self.region_state.describe_vpc_peering_connections(vpc_peering_ids=requested_ids)
         return ActionResult({"VpcPeeringConnections": generic_filter(self._filters_from_querystring(), found)})

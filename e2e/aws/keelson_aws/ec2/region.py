@@ -1,6 +1,6 @@
-"""EC2 of one account and region: moto's, with what EKS and its clients rely on and moto does otherwise.
+"""The EC2 backend of one account and region: moto's, changed where EKS and its clients need other behaviour.
 
-A new account is empty: there is no default VPC (CreateDefaultVpc makes one), so "is anything left" needs no exceptions.
+A new account has no default VPC (CreateDefaultVpc creates one), so that an empty inventory needs no exceptions.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from moto.ec2.models.subnets import Subnet
 from moto.ec2.models.vpcs import AWS_ENDPOINT_SERVICES, VPC
 
 from ..errors import AwsError
-from ..images import EKS_IMAGE
+from ..images import EKS_IMAGE_PREFIX
 from .tags import find_tags
 
 
 def canonical(cidr: str) -> str:
-    """AWS takes 10.0.0.7/16 and makes it 10.0.0.0/16."""
+    """AWS normalizes 10.0.0.7/16 to 10.0.0.0/16."""
     try:
         return str(ipaddress.IPv4Network(cidr, strict=False))
     except ValueError:
@@ -27,7 +27,7 @@ def canonical(cidr: str) -> str:
 
 
 class Interfaces(dict[str, NetworkInterface]):
-    """Network interfaces by id, with how many addresses each subnet has given out: moto counts them all on each question."""
+    """Network interfaces by id, with the number of used addresses per subnet: moto counts all interfaces on each query."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,12 +57,12 @@ class Ec2Region(EC2Backend):
         super().__init__(region_name, account_id)
         self._starting = False
         self.enis = Interfaces()
-        # What a ClientToken made: (action, token) to (fingerprint of the parameters, id).
+        # Ids created with a ClientToken: (action, token) to (fingerprint of the parameters, id).
         self.client_tokens: dict[tuple[str, str], tuple[str, str]] = {}
         self._services: list[dict[str, Any]] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """For `saved.py`: an interface cannot count itself before its subnet is loaded."""
+        """For `saved.py`: while unpickling, an interface may be set before its subnet is loaded."""
         return {**self.__dict__, "enis": (dict(self.enis), self.enis.used)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -72,12 +72,12 @@ class Ec2Region(EC2Backend):
         self.enis.used = used
 
     def _load_amis(self) -> None:
-        """moto's images are made when somebody looks for one: a thousand objects in each account and region are slow to make."""
+        """Loads moto's images on first use: creating a thousand objects per account and region is slow."""
         self._amis_loaded = False
 
     def describe_images(self, ami_ids: Any = None, filters: Any = None, *args: Any, **kwargs: Any) -> Any:
         wanted = (filters or {}).get("image-id")
-        if isinstance(wanted, str) and wanted not in self.amis and (self._amis_loaded or wanted.startswith(EKS_IMAGE)):
+        if isinstance(wanted, str) and wanted not in self.amis and (self._amis_loaded or wanted.startswith(EKS_IMAGE_PREFIX)):
             return []
         if not self._amis_loaded:
             self._amis_loaded = True
@@ -97,7 +97,7 @@ class Ec2Region(EC2Backend):
             if not 16 <= prefix <= 28:
                 raise AwsError("InvalidSubnet.Range", f"The CIDR '{cidr_block}' is invalid.")
         subnet = super().create_subnet(vpc_id, cidr_block, *args, **kwargs)
-        # moto takes the first subnet of a zone for its default one.
+        # moto marks the first subnet of a zone as its default subnet.
         default = self.vpcs[vpc_id].is_default
         subnet.default_for_az = subnet.map_public_ip_on_launch = default
         return subnet
@@ -112,11 +112,11 @@ class Ec2Region(EC2Backend):
         return None
 
     def free_address(self, subnet: Subnet) -> str:
-        """An address of the subnet that nothing has yet."""
+        """A free address of the subnet."""
         return str(subnet.get_available_subnet_ip(None))  # type: ignore[arg-type]
 
     def is_public(self, subnet_id: str) -> bool:
-        """Whether the subnet's route table, or the VPC's main one, leads to an internet gateway."""
+        """Whether the subnet's route table, or the VPC's main one, has a route to an internet gateway."""
         subnet = self.find_subnet(subnet_id)
         if subnet is None:
             return False
@@ -125,7 +125,7 @@ class Ec2Region(EC2Backend):
         return any(r.gateway is not None and r.gateway.id.startswith("igw-") for t in own for r in t._routes.values())
 
     def group_users(self, group_id: str) -> list[str]:
-        """What keeps a security group from being deleted: interfaces that have it, rules of other groups that name it."""
+        """What blocks the deletion of a security group: interfaces with it, rules of other groups that refer to it."""
         users = [eni.id for eni in self.enis.values() if any(g.id == group_id for g in eni.group_set)]
         for groups in self.groups.values():
             for group in groups.values():
@@ -138,7 +138,7 @@ class Ec2Region(EC2Backend):
         return users
 
     def drop_security_group(self, group_id: str) -> None:
-        """Delete a group unless it is in use; its rules that name itself do not count."""
+        """Deletes a group unless it is in use; its own rules that refer to itself do not count."""
         users = self.group_users(group_id)
         if users:
             raise AwsError("DependencyViolation", f"resource {group_id} has a dependent object")
@@ -148,21 +148,21 @@ class Ec2Region(EC2Backend):
                 return
 
     def mapped_addresses(self, vpc_id: str) -> list[str]:
-        """Public addresses that lead into the VPC: of NAT gateways, instances, interfaces."""
+        """Public addresses mapped to the VPC: of NAT gateways, instances, interfaces."""
         return [str(eni.public_ip) for eni in self.enis.values() if eni.subnet.vpc_id == vpc_id and eni.public_ip]
 
     def peerings(self, vpc_id: str) -> list[Any]:
-        """Peering connections of the VPC that are there or asked for."""
-        alive = ("initiating-request", "pending-acceptance", "provisioning", "active")
-        return [p for p in self.vpc_pcxs.values() if p.status["Code"] in alive and vpc_id in (p.vpc.id, p.peer_vpc.id)]
+        """Active and pending peering connections of the VPC."""
+        existing = ("initiating-request", "pending-acceptance", "provisioning", "active")
+        return [p for p in self.vpc_pcxs.values() if p.status["Code"] in existing and vpc_id in (p.vpc.id, p.peer_vpc.id)]
 
     def vpn_gateways_of(self, vpc_id: str) -> list[Any]:
-        """Virtual private gateways that are attached to the VPC."""
+        """Virtual private gateways attached to the VPC."""
         attached = [(g, g.attachments.get(vpc_id)) for g in self.vpn_gateways.values() if g.state != "deleted"]
         return [gateway for gateway, attachment in attached if attachment is not None and attachment.state == "attached"]
 
     def endpoint_services(self) -> list[dict[str, Any]]:
-        """The services that have endpoints in this region: S3 and DynamoDB of both types, the others as interfaces."""
+        """The endpoint services of this region: S3 and DynamoDB with both types, the others with interfaces only."""
         if not self._services:
             zones = [zone.name for zone in self.describe_availability_zones()]
             for service in dict.fromkeys(AWS_ENDPOINT_SERVICES):
@@ -174,7 +174,7 @@ class Ec2Region(EC2Backend):
         return self._services
 
     def _collect_default_endpoint_services(self, account_id: str, region: str) -> list[dict[str, Any]]:  # type: ignore[override]
-        # moto asks every one of its services for theirs, and loads them all for that.
+        # moto loads all its services to collect theirs.
         return self.endpoint_services()
 
     def drop_endpoint_routes(self, endpoint: Any, table_ids: list[str]) -> None:
@@ -193,11 +193,11 @@ class Ec2Region(EC2Backend):
 
     def run_instances(self, *args: Any, **kwargs: Any) -> Any:
         reservation = super().run_instances(*args, **kwargs)
-        given = {int(nic.get("DeviceIndex", 0)): nic for nic in kwargs.get("nics") or []}
+        specifications = {int(nic.get("DeviceIndex", 0)): nic for nic in kwargs.get("nics") or []}
         for instance in reservation.instances:
             for index, interface in instance.nics.items():
-                spec = given.get(index, {})
-                # An interface that is made with its instance goes with it, unless the caller says otherwise.
+                spec = specifications.get(index, {})
+                # An interface created with its instance is deleted with it, unless the caller disables that.
                 if not spec.get("NetworkInterfaceId"):
                     interface.delete_on_termination = spec.get("DeleteOnTermination", True)
         return reservation

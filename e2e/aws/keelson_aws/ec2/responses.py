@@ -1,4 +1,4 @@
-"""EC2's answers: moto's, with the guards in front."""
+"""EC2 responses: moto's, with the guards' validation before them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .nat import NatGuard
 from .network import NetworkGuard
 from .peering import PeeringGuard
 from .security_groups import SecurityGroupGuard
-from .xml import HOT, write_answer
+from .xml import FAST_PATH, write_response
 
-# Deletes that take a resource's tags with it, and the parameter that names the resource.
-TAGGED = {
+# Delete actions that also delete the resource's tags, and the parameter with the resource id.
+DELETES_TAGS = {
     "DeleteVpc": "VpcId", "DeleteSubnet": "SubnetId", "DeleteInternetGateway": "InternetGatewayId", "DeleteRouteTable": "RouteTableId",
     "ReleaseAddress": "AllocationId", "DeleteNetworkInterface": "NetworkInterfaceId", "DeleteLaunchTemplate": "LaunchTemplateId",
 }
@@ -42,31 +42,31 @@ class Ec2Response(
 ):
     def call_action(self) -> Any:
         if str(self._get_param("DryRun", "false")).lower() == "true":
-            # Permissions are not modelled, so every dry run succeeds, which EC2 says by an error.
+            # Permissions are not modelled, so every dry run succeeds, which EC2 reports as an error.
             raise AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
-        self.refuse_reserved_tags()
-        answer = super().call_action()
+        self.reject_reserved_tags()
+        response = super().call_action()
         action = self._get_action()
-        if action in TAGGED and int(answer[0]) == 200:
-            resource_id = self._get_param(TAGGED[action])
+        if action in DELETES_TAGS and int(response[0]) == 200:
+            resource_id = self._get_param(DELETES_TAGS[action])
             if resource_id:
                 self.region_state.tags.pop(resource_id, None)
-        return answer
+        return response
 
     def serialized(self, action_result: ActionResult) -> Any:
         action = self._get_action()
-        if action not in HOT or isinstance(action_result.result, Exception):
+        if action not in FAST_PATH or isinstance(action_result.result, Exception):
             return super().serialized(action_result)
         request_id = str(uuid.uuid4())
-        body = write_answer(get_service_model("ec2").operation_model(action), action_result.result, request_id)
+        body = write_response(get_service_model("ec2").operation_model(action), action_result.result, request_id)
         return 200, {"Content-Type": "text/xml;charset=UTF-8", "x-amzn-RequestId": request_id}, body
 
     @staticmethod
     def _enrich_response(headers: dict[str, str], body: Any) -> tuple[dict[str, str], Any]:
-        # moto rewrites the request id by a regular expression over the whole answer.
+        # Skips moto's rewriting of the request id by a regular expression over the whole response.
         return headers, body
 
-    def refuse_reserved_tags(self) -> None:
+    def reject_reserved_tags(self) -> None:
         tags = list(self._get_param("Tags") or []) if self._get_action() in ("CreateTags", "DeleteTags") else []
         for specification in self._get_param("TagSpecifications") or []:
             tags += specification.get("Tags") or []

@@ -1,4 +1,4 @@
-"""Security groups: made in a VPC that exists, deleted when nothing refers to them."""
+"""Security groups: need an existing VPC; cannot be deleted while anything refers to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tags of EC2 resources, looked up by resource: moto searches all tags of the region by regular expression each time."""
+"""Tags of EC2 resources, indexed by resource: moto searches all tags of the region by regular expression."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 
-# Where moto's name for a type of resource is not AWS's.
+# Resource types whose name in moto differs from AWS's.
 RENAMED = {"nat-gateway": "natgateway"}
 FILTERS = ("key", "value", "resource-id", "resource-type")
 
@@ -21,21 +21,21 @@ def is_glob(pattern: str) -> bool:
     return "*" in pattern or "?" in pattern
 
 
-def fits(value: str, patterns: list[str]) -> bool:
+def matches_any(value: str, patterns: list[str]) -> bool:
     return value in patterns or any(is_glob(p) and fnmatchcase(value, p) for p in patterns)
 
 
 def find_tags(tags: dict[str, dict[str, str]], filters: dict[str, list[str]]) -> Iterator[dict[str, str]]:
-    """Every tag that fits all filters. Filters that AWS does not know are left out, as moto does."""
+    """Every tag that matches all filters. Ignores unknown filters, as moto does."""
     wanted = {name: values for name, values in filters.items() if name in FILTERS}
     ids = wanted.get("resource-id")
-    exact = ids is not None and not any(is_glob(i) for i in ids)
-    for resource_id in [i for i in ids if i in tags] if exact and ids is not None else list(tags):
-        if ids is not None and not exact and not fits(resource_id, ids):
+    ids_are_exact = ids is not None and not any(is_glob(i) for i in ids)
+    for resource_id in [i for i in ids if i in tags] if ids_are_exact and ids is not None else list(tags):
+        if ids is not None and not ids_are_exact and not matches_any(resource_id, ids):
             continue
         kind = resource_type(resource_id)
         if "resource-type" in wanted and kind not in wanted["resource-type"]:
             continue
         for key, value in tags[resource_id].items():
-            if ("key" not in wanted or fits(key, wanted["key"])) and ("value" not in wanted or fits(value, wanted["value"])):
+            if ("key" not in wanted or matches_any(key, wanted["key"])) and ("value" not in wanted or matches_any(value, wanted["value"])):
                 yield {"resource_id": resource_id, "key": key, "value": value, "resource_type": kind}

@@ -1,8 +1,8 @@
-"""EC2's XML written straight from moto's objects, for the describes that clients poll.
+"""A fast XML writer for the EC2 describe calls that clients poll, directly from moto's objects.
 
-moto finds each member of each object by trying a list of names on it, then builds dictionaries, then text; with a few
-hundred subnets that takes a tenth of a second. Here the names are tried once for each class and remembered. Which names
-there are is moto's rule (moto.core.serialize): a test holds both writers' answers against each other.
+moto finds each member of each object by trying a list of names on it, then builds dicts, then text; with a few hundred
+subnets that takes a tenth of a second. This writer tries the names once per class and caches the result. The names follow
+moto's rules (moto.core.serialize): a test compares the output of both writers.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from botocore import xform_name
 from botocore.model import ListShape, OperationModel, Shape, StructureShape
 
 MISSING = object()
-HOT = {
+FAST_PATH = {
     "DescribeVpcs", "DescribeSubnets", "DescribeNatGateways", "DescribeAddresses", "DescribeRouteTables", "DescribeTags",
     "DescribeInternetGateways", "DescribeVpcEndpoints", "DescribeSecurityGroups", "DescribeNetworkInterfaces",
 }
 
 
 class Member:
-    """One member of a structure: its name on the wire, and under which names an object may have it."""
+    """One member of a structure: its wire name, and the attribute names that an object may have for it."""
 
     def __init__(self, name: str, shape: Shape, parent: StructureShape) -> None:
         self.name = name
@@ -47,8 +47,8 @@ class Member:
         if self.name.lower().startswith(kind.__name__.lower()):
             names.append(self.name[len(kind.__name__):])
         names.append(self.wire)
-        forms = self.known_names[kind] = list(dict.fromkeys(form for name in names if name for form in (name, xform_name(name))))
-        return forms
+        variants = self.known_names[kind] = list(dict.fromkeys(variant for name in names if name for variant in (name, xform_name(name))))
+        return variants
 
     def value(self, source: Any) -> Any:
         kind = type(source)
@@ -87,7 +87,7 @@ class Structure:
 
     @property
     def members(self) -> list[Member]:
-        # Made when first needed: shapes may hold themselves.
+        # Created on first use: shapes can be recursive.
         if self._members is None:
             self._members = [Member(name, shape, self.shape) for name, shape in self.shape.members.items()]
         return self._members
@@ -139,8 +139,8 @@ def write_text(value: Any, out: list[str]) -> None:
 STRUCTURES: dict[str, Structure] = {}
 
 
-def write_answer(operation: OperationModel, result: Any, request_id: str) -> str:
-    """The whole answer of an operation."""
+def write_response(operation: OperationModel, result: Any, request_id: str) -> str:
+    """The whole response of an operation."""
     structure = STRUCTURES.get(operation.name)
     if structure is None:
         assert isinstance(operation.output_shape, StructureShape)

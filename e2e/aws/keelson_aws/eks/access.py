@@ -7,7 +7,7 @@ from typing import Any
 
 from ..accounts import administrator
 from ..cloud import account_of, find_role, find_user
-from .operations import Context, once, operation, page
+from .operations import Context, idempotent, operation, page
 from .state import Cluster, Part, bad_parameter, bad_request, in_use, new_id, not_found
 from .tags import check_tags
 
@@ -23,7 +23,7 @@ NODE_TYPES = {"EC2_LINUX", "EC2_WINDOWS", "FARGATE_LINUX", "EC2", "HYBRID_LINUX"
 PRINCIPAL = re.compile(r"arn:aws:iam::\d{12}:(user|role)/.+")
 
 
-def make_entry(
+def new_entry(
     context: Context,
     cluster: Cluster,
     principal_arn: str,
@@ -33,17 +33,17 @@ def make_entry(
     tags: dict[str, str] | None = None,
 ) -> Part:
     account, name = account_of(principal_arn), principal_arn.rpartition("/")[2]
-    what = "role" if ":role/" in principal_arn else "user"
+    principal_kind = "role" if ":role/" in principal_arn else "user"
     if username is None:
         if kind in NODE_TYPES:
             username = "system:node:{{EC2PrivateDNSName}}" if kind.startswith("EC2") else "system:node:{{SessionName}}"
         else:
-            username = f"arn:aws:sts::{account}:assumed-role/{name}/{{{{SessionName}}}}" if what == "role" else principal_arn
+            username = f"arn:aws:sts::{account}:assumed-role/{name}/{{{{SessionName}}}}" if principal_kind == "role" else principal_arn
     body = {
         "clusterName": cluster.name,
         "principalArn": principal_arn,
         "kubernetesGroups": groups if kind not in NODE_TYPES else ["system:nodes"],
-        "accessEntryArn": context.region.arn(f"access-entry/{cluster.name}/{what}/{account}/{name}/{new_id()}"),
+        "accessEntryArn": context.region.arn(f"access-entry/{cluster.name}/{principal_kind}/{account}/{name}/{new_id()}"),
         "createdAt": context.now,
         "modifiedAt": context.now,
         "tags": tags or {},
@@ -57,21 +57,21 @@ def make_entry(
 
 
 def principal_id(arn: str) -> str | None:
-    """The unique id of a role or user: one that is made anew under the same ARN has another."""
+    """The unique id of a role or user. A recreated one with the same ARN has another id."""
     found = find_role(arn) or find_user(arn)
     return None if found is None else str(found.id)
 
 
 def is_valid(part: Part) -> bool:
-    """EKS keeps the principal's unique id with the entry and shows it to nobody: an entry from before the principal was made anew
-    lets nobody in. See the data type AccessEntry in EKS's API reference."""
+    """EKS stores the principal's unique id with the entry but does not return it: after the principal is recreated, the entry
+    grants no access. See the data type AccessEntry in the EKS API reference."""
     now = principal_id(part.body["principalArn"])
-    # A cloud that was saved by an older emulator has none: the principal is as it was then.
+    # State saved by an older emulator has no id: assume that the principal is unchanged.
     return bool(part.data.setdefault("principal_id", now) == now)
 
 
-def lets_nodes_in(cluster: Cluster, part: Part) -> bool:
-    """Whether nodes of a node group can join: those that came by an entry need it as long as they run."""
+def admits_nodes(cluster: Cluster, part: Part) -> bool:
+    """Whether nodes of a node group can join: nodes that joined by an access entry need it as long as they run."""
     if not part.data.get("by_entry"):
         return True
     found = cluster.access_entries.get(part.body["nodeRole"])
@@ -79,18 +79,18 @@ def lets_nodes_in(cluster: Cluster, part: Part) -> bool:
 
 
 def bootstrap_creator(context: Context, cluster: Cluster) -> None:
-    """The creator becomes an administrator, as bootstrapClusterCreatorAdminPermissions asks."""
-    part = make_entry(context, cluster, cluster.creator_arn)
+    """Makes the creator an administrator, for bootstrapClusterCreatorAdminPermissions."""
+    part = new_entry(context, cluster, cluster.creator_arn)
     associate(context, part, CLUSTER_ADMIN, {"type": "cluster", "namespaces": []})
 
 
 def add_node_entry(context: Context, cluster: Cluster, role_arn: str, kind: str) -> bool:
-    """EKS adds the entry of a managed node group's, or a Fargate profile's, role by itself where entries are in use. Says whether
-    they are."""
+    """Adds the access entry that EKS creates for the role of a managed node group or Fargate profile. Returns False if the
+    cluster does not use access entries."""
     if cluster.body["accessConfig"]["authenticationMode"] == "CONFIG_MAP":
         return False
     if role_arn not in cluster.access_entries:
-        make_entry(context, cluster, role_arn, kind).data["managed"] = True
+        new_entry(context, cluster, role_arn, kind).data["managed"] = True
     return True
 
 
@@ -117,14 +117,14 @@ def cluster_with_entries(context: Context) -> Cluster:
     return cluster
 
 
-def changeable_cluster(context: Context) -> Cluster:
+def updatable_cluster(context: Context) -> Cluster:
     cluster = cluster_with_entries(context)
     if cluster.status not in ("ACTIVE", "UPDATING"):
         raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", clusterName=cluster.name)
     return cluster
 
 
-def entry(cluster: Cluster, principal_arn: str) -> Part:
+def find_entry(cluster: Cluster, principal_arn: str) -> Part:
     part = cluster.access_entries.get(principal_arn)
     if part is None:
         raise not_found(
@@ -153,11 +153,11 @@ def check_groups(groups: list[str] | None) -> list[str]:
 
 @operation
 def create_access_entry(context: Context) -> dict[str, Any]:
-    cluster = changeable_cluster(context)
+    cluster = updatable_cluster(context)
     params = context.params
     arn = params["principalArn"]
 
-    def make() -> Part:
+    def create() -> Part:
         if arn in cluster.access_entries:
             raise in_use("The specified access entry resource is already in use on this cluster.", clusterName=cluster.name)
         check_principal(arn)
@@ -172,15 +172,15 @@ def create_access_entry(context: Context) -> dict[str, Any]:
         if username and username.startswith(("system:", "eks:", "aws:", "amazon:", "iam:")):
             raise bad_parameter(f"The username {username} is invalid, it cannot start with system:, eks:, aws:, amazon: or iam:")
         groups = check_groups(params.get("kubernetesGroups"))
-        return make_entry(context, cluster, arn, kind, username, groups, check_tags(params.get("tags")))
+        return new_entry(context, cluster, arn, kind, username, groups, check_tags(params.get("tags")))
 
-    part = once(context, "CreateAccessEntry", make, lambda p: cluster.access_entries.get(arn) is p)
+    part = idempotent(context, "CreateAccessEntry", create, lambda p: cluster.access_entries.get(arn) is p)
     return {"accessEntry": dict(part.body)}
 
 
 @operation
 def describe_access_entry(context: Context) -> dict[str, Any]:
-    return {"accessEntry": dict(entry(cluster_with_entries(context), context.params["principalArn"]).body)}
+    return {"accessEntry": dict(find_entry(cluster_with_entries(context), context.params["principalArn"]).body)}
 
 
 @operation
@@ -193,7 +193,7 @@ def list_access_entries(context: Context) -> dict[str, Any]:
 
 @operation
 def update_access_entry(context: Context) -> dict[str, Any]:
-    part = entry(changeable_cluster(context), context.params["principalArn"])
+    part = find_entry(updatable_cluster(context), context.params["principalArn"])
     params = context.params
     if part.body["type"] in NODE_TYPES and (params.get("kubernetesGroups") is not None or params.get("username")):
         raise bad_parameter(f"You cannot change an access entry of type {part.body['type']}")
@@ -207,17 +207,17 @@ def update_access_entry(context: Context) -> dict[str, Any]:
 
 @operation
 def delete_access_entry(context: Context) -> dict[str, Any]:
-    cluster = changeable_cluster(context)
-    entry(cluster, context.params["principalArn"])
+    cluster = updatable_cluster(context)
+    find_entry(cluster, context.params["principalArn"])
     del cluster.access_entries[context.params["principalArn"]]
     return {}
 
 
 @operation
 def associate_access_policy(context: Context) -> dict[str, Any]:
-    cluster = changeable_cluster(context)
+    cluster = updatable_cluster(context)
     params = context.params
-    part = entry(cluster, params["principalArn"])
+    part = find_entry(cluster, params["principalArn"])
     if part.body["type"] in NODE_TYPES - {"EC2"}:
         raise bad_request(f"You cannot associate a policy with an access entry of type {part.body['type']}", clusterName=cluster.name)
     if params["policyArn"].removeprefix(POLICY_PREFIX) not in POLICIES:
@@ -229,13 +229,13 @@ def associate_access_policy(context: Context) -> dict[str, Any]:
         raise bad_parameter("accessScope.namespaces is required when the type is namespace")
     if scope["type"] == "cluster" and scope.get("namespaces"):
         raise bad_parameter("accessScope.namespaces is not allowed when the type is cluster")
-    done = associate(context, part, params["policyArn"], scope)
-    return {"clusterName": cluster.name, "principalArn": params["principalArn"], "associatedAccessPolicy": dict(done)}
+    policy = associate(context, part, params["policyArn"], scope)
+    return {"clusterName": cluster.name, "principalArn": params["principalArn"], "associatedAccessPolicy": dict(policy)}
 
 
 @operation
 def disassociate_access_policy(context: Context) -> dict[str, Any]:
-    part = entry(changeable_cluster(context), context.params["principalArn"])
+    part = find_entry(updatable_cluster(context), context.params["principalArn"])
     if part.data["policies"].pop(context.params["policyArn"], None) is None:
         raise not_found("The specified policyArn is not associated with the access entry.", clusterName=context.params["clusterName"])
     return {}
@@ -244,7 +244,7 @@ def disassociate_access_policy(context: Context) -> dict[str, Any]:
 @operation
 def list_associated_access_policies(context: Context) -> dict[str, Any]:
     cluster = cluster_with_entries(context)
-    part = entry(cluster, context.params["principalArn"])
+    part = find_entry(cluster, context.params["principalArn"])
     answer = page(context, list(part.data["policies"].values()), "associatedAccessPolicies")
     return {"clusterName": cluster.name, "principalArn": context.params["principalArn"], **answer}
 

@@ -1,4 +1,4 @@
-"""Configuration values of add-ons: their JSON schemas, and the check EKS makes of them."""
+"""Configuration values of add-ons: their JSON schemas and EKS's validation."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def schema(addon: Addon) -> dict[str, Any]:
     return found
 
 
-def schema_of(addon: Addon) -> str:
+def schema_text(addon: Addon) -> str:
     return json.dumps(schema(addon))
 
 
-def check_configuration(addon: Addon, text: str | None, who: dict[str, str]) -> None:
-    """Configuration comes as JSON or YAML, and has to fit the add-on's schema."""
+def check_configuration(addon: Addon, text: str | None, resource: dict[str, str]) -> None:
+    """Configuration values are JSON or YAML and must match the add-on's schema."""
     if not text:
         return
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise bad_parameter("ConfigurationValue provided in request is not supported: Invalid JSON or YAML", **who) from error
+        raise bad_parameter("ConfigurationValue provided in request is not supported: Invalid JSON or YAML", **resource) from error
     if value is None:
         return
     try:
@@ -69,5 +69,5 @@ def check_configuration(addon: Addon, text: str | None, who: dict[str, str]) -> 
     except jsonschema.ValidationError as error:
         path = "$" + "".join(f".{part}" for part in error.absolute_path)
         raise bad_parameter(
-            f"ConfigurationValue provided in request is not supported: Json schema validation failed with error: [{path}: {error.message}]", **who
+            f"ConfigurationValue provided in request is not supported: Json schema validation failed with error: [{path}: {error.message}]", **resource
         ) from error

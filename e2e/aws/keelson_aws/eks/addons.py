@@ -1,4 +1,4 @@
-"""Add-ons of a cluster, and the add-on versions EKS offers."""
+"""Add-ons of a cluster, and the add-on versions that EKS offers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import yaml
 from ..catalog import CATALOG
 from ..versions import ADDONS, MINORS, Addon, minor_number
 from . import pod_identity
-from .addon_configuration import check_configuration, schema_of
-from .operations import Context, once, operation, page, start_update
+from .addon_configuration import check_configuration, schema_text
+from .operations import Context, idempotent, operation, page, start_update
 from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use, new_id, not_found
 from .tags import check_tags
 
 
-# What Fargate profiles choose pods by, beside their namespace.
+# Pod labels that selectors of Fargate profiles match.
 POD_LABELS = {"coredns": {"k8s-app": "kube-dns", "eks.amazonaws.com/component": "coredns"}}
 
 
@@ -27,40 +27,40 @@ def find_addon(cluster: Cluster, name: str) -> Part:
     return part
 
 
-def choose_version(context: Context, cluster: Cluster, addon: Addon, asked: str | None) -> str:
+def choose_version(context: Context, cluster: Cluster, addon: Addon, requested: str | None) -> str:
     account = context.region.account
-    if asked is None:
+    if requested is None:
         return CATALOG.default_addon_version(account, addon, cluster.version)
-    if asked not in {v.version for v in CATALOG.addon_versions(account, addon, cluster.version)}:
+    if requested not in {v.version for v in CATALOG.addon_versions(account, addon, cluster.version)}:
         raise bad_parameter(
-            f"Addon version specified is not supported: {addon.name} {asked} on Kubernetes {cluster.version}",
+            f"Addon version specified is not supported: {addon.name} {requested} on Kubernetes {cluster.version}",
             clusterName=cluster.name,
             addonName=addon.name,
         )
-    return asked
+    return requested
 
 
 @operation
 def create_addon(context: Context) -> dict[str, Any]:
     cluster = context.cluster()
     name = context.params["addonName"]
-    part = once(context, "CreateAddon", lambda: make_addon(context, cluster), lambda p: cluster.addons.get(name) is p)
+    part = idempotent(context, "CreateAddon", lambda: new_addon(context, cluster), lambda p: cluster.addons.get(name) is p)
     return {"addon": dict(part.body)}
 
 
-def make_addon(context: Context, cluster: Cluster) -> Part:
+def new_addon(context: Context, cluster: Cluster) -> Part:
     params = context.params
     name = params["addonName"]
-    who = {"clusterName": cluster.name, "addonName": name}
+    resource = {"clusterName": cluster.name, "addonName": name}
     if name in cluster.addons:
-        raise in_use("Addon already exists.", **who)
+        raise in_use("Addon already exists.", **resource)
     if cluster.status != "ACTIVE":
-        raise bad_request(f"Cannot create addon: cluster '{cluster.name}' is not in ACTIVE status", **who)
+        raise bad_request(f"Cannot create addon: cluster '{cluster.name}' is not in ACTIVE status", **resource)
     addon = ADDONS.get(name)
     if addon is None or not CATALOG.addon_versions(context.region.account, addon, cluster.version):
-        raise bad_parameter(f"Addon {name} specified is not supported in {cluster.version} kubernetes version", **who)
+        raise bad_parameter(f"Addon {name} specified is not supported in {cluster.version} kubernetes version", **resource)
     version = choose_version(context, cluster, addon, params.get("addonVersion"))
-    check_configuration(addon, params.get("configurationValues"), who)
+    check_configuration(addon, params.get("configurationValues"), resource)
     body: dict[str, Any] = {
         "addonName": name,
         "clusterName": cluster.name,
@@ -86,19 +86,19 @@ def make_addon(context: Context, cluster: Cluster) -> Part:
 
 
 def associate(context: Context, cluster: Cluster, part: Part, wanted: list[dict[str, str]]) -> None:
-    """Pod identity associations of an add-on belong to it: they are made, replaced and removed with it."""
-    arns = []
+    """Replaces the pod identity associations that the add-on owns."""
+    association_arns = []
     for association_id in part.data.get("associations", []):
         cluster.pod_identities.pop(association_id, None)
     part.data["associations"] = []
     for item in wanted:
-        made = pod_identity.make_association(
+        association = pod_identity.new_association(
             context, cluster, part.body["namespaceConfig"]["namespace"], item["serviceAccount"], item["roleArn"], owner=part.body["addonArn"]
         )
-        part.data["associations"].append(made.body["associationId"])
-        arns.append(made.body["associationArn"])
-    if arns:
-        part.body["podIdentityAssociations"] = arns
+        part.data["associations"].append(association.body["associationId"])
+        association_arns.append(association.body["associationArn"])
+    if association_arns:
+        part.body["podIdentityAssociations"] = association_arns
     else:
         part.body.pop("podIdentityAssociations", None)
 
@@ -112,11 +112,11 @@ def finish_creation(context: Context, cluster: Cluster, part: Part) -> None:
         part.body["health"]["issues"] = [{"resourceIds": [], "code": "InternalFailure", "message": "", **issue}]
         part.body["status"] = outcome.get("status", "CREATE_FAILED")
         return
-    settle(context, cluster, part)
+    update_health(context, cluster, part)
 
 
 def runs_on_fargate(cluster: Cluster, part: Part) -> bool:
-    """Whether a profile takes its pods. Those of coredns are annotated for EC2 unless computeType says otherwise."""
+    """Whether a Fargate profile selects its pods. coredns pods need EC2 unless computeType is fargate."""
     name, namespace = part.body["addonName"], part.body["namespaceConfig"]["namespace"]
     configuration = yaml.safe_load(part.body.get("configurationValues") or "") or {}
     if name == "coredns" and str(configuration.get("computeType", "")).lower() != "fargate":
@@ -131,8 +131,8 @@ def runs_on_fargate(cluster: Cluster, part: Part) -> bool:
     )
 
 
-def settle(context: Context, cluster: Cluster, part: Part) -> None:
-    """ACTIVE, or DEGRADED while its pods find no node."""
+def update_health(context: Context, cluster: Cluster, part: Part) -> None:
+    """Sets ACTIVE, or DEGRADED while its pods cannot be scheduled."""
     part.body["modifiedAt"] = context.now
     if part.data["addon"].needs_nodes and not cluster.has_nodes() and not runs_on_fargate(cluster, part):
         part.body["status"] = "DEGRADED"
@@ -148,17 +148,17 @@ def settle(context: Context, cluster: Cluster, part: Part) -> None:
     part.body["health"]["issues"] = []
 
 
-def refresh(context: Context, cluster: Cluster) -> None:
-    """Nodes came or went: what needs them is looked at again a little later, when its pods have been placed."""
+def schedule_health_checks(context: Context, cluster: Cluster) -> None:
+    """Schedules health checks after nodes were added or removed, with a delay for pod scheduling."""
     for part in cluster.addons.values():
         if part.data["addon"].needs_nodes and part.body["status"] in ("ACTIVE", "DEGRADED"):
-            context.timeline.after(context.settings.addon_seconds, lambda p=part: look_again(context, cluster, p))  # type: ignore[misc]
+            context.timeline.after(context.settings.addon_seconds, lambda p=part: check_health(context, cluster, p))  # type: ignore[misc]
 
 
-def look_again(context: Context, cluster: Cluster, part: Part) -> None:
+def check_health(context: Context, cluster: Cluster, part: Part) -> None:
     issues = {issue["code"] for issue in part.body["health"]["issues"]}
     if part.body["status"] in ("ACTIVE", "DEGRADED") and issues <= {"InsufficientNumberOfReplicas"}:
-        settle(context, cluster, part)
+        update_health(context, cluster, part)
 
 
 @operation
@@ -173,7 +173,7 @@ def list_addons(context: Context) -> dict[str, Any]:
 
 @operation
 def update_addon(context: Context) -> dict[str, Any]:
-    return {"update": once(context, "UpdateAddon", lambda: change_addon(context)).body()}
+    return {"update": idempotent(context, "UpdateAddon", lambda: change_addon(context)).body()}
 
 
 def change_addon(context: Context) -> Update:
@@ -181,11 +181,11 @@ def change_addon(context: Context) -> Update:
     cluster = context.cluster()
     part = find_addon(cluster, params["addonName"])
     body, addon = part.body, part.data["addon"]
-    who = {"clusterName": cluster.name, "addonName": addon.name}
+    resource = {"clusterName": cluster.name, "addonName": addon.name}
     if body["status"] in ("CREATING", "UPDATING", "DELETING"):
-        raise in_use(f"Addon {addon.name} is currently in {body['status']} status", **who)
+        raise in_use(f"Addon {addon.name} is currently in {body['status']} status", **resource)
     if cluster.status != "ACTIVE":
-        raise bad_request(f"Cannot update addon: cluster '{cluster.name}' is not in ACTIVE status", **who)
+        raise bad_request(f"Cannot update addon: cluster '{cluster.name}' is not in ACTIVE status", **resource)
     new: dict[str, Any] = {}
     described: list[tuple[str, Any]] = []
     if params.get("addonVersion"):
@@ -195,7 +195,7 @@ def change_addon(context: Context) -> Update:
         if params.get(key) is not None:
             new[key] = params[key]
             described.append((name, params[key]))
-    check_configuration(addon, params.get("configurationValues"), who)
+    check_configuration(addon, params.get("configurationValues"), resource)
     described.append(("ResolveConflicts", params.get("resolveConflicts") or "NONE"))
     if params.get("podIdentityAssociations") is not None:
         described.append(("PodIdentityAssociations", params["podIdentityAssociations"]))
@@ -216,7 +216,7 @@ def change_addon(context: Context) -> Update:
                 body.pop(key, None)
         if params.get("podIdentityAssociations") is not None:
             associate(context, cluster, part, params["podIdentityAssociations"])
-        settle(context, cluster, part)
+        update_health(context, cluster, part)
 
     return start_update(context, cluster, "AddonUpdate", described, context.settings.addon_seconds, finish, addon=addon.name)
 
@@ -304,7 +304,7 @@ def describe_addon_configuration(context: Context) -> dict[str, Any]:
     if addon is None or params["addonVersion"] not in {v.version for v in CATALOG.all_versions(context.region.account, addon)}:
         raise not_found(f"Addon {params['addonName']} with version {params['addonVersion']} not found", addonName=params["addonName"])
     answer: dict[str, Any] = {
-        "addonName": addon.name, "addonVersion": params["addonVersion"], "configurationSchema": schema_of(addon), "podIdentityConfiguration": [],
+        "addonName": addon.name, "addonVersion": params["addonVersion"], "configurationSchema": schema_text(addon), "podIdentityConfiguration": [],
     }
     if addon.service_account:
         answer["podIdentityConfiguration"] = [

@@ -1,4 +1,4 @@
-"""A certificate authority for clusters that have no real API server behind them. Made once for each start."""
+"""A certificate authority for clusters without a real API server. Created once per process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 @cache
 def certificate_authority() -> str:
-    """Base64 of the PEM, as DescribeCluster answers it."""
+    """The PEM in Base64, as in DescribeCluster."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
     now = datetime.datetime.now(datetime.timezone.utc)

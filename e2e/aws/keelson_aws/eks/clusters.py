@@ -13,17 +13,17 @@ from .network import (
     check_cluster_subnets,
     check_public_access_cidrs,
     check_security_groups,
-    make_network_interfaces,
-    make_security_group,
+    create_network_interfaces,
+    create_security_group,
     remove_network_interfaces,
     remove_security_group,
     service_cidr,
 )
-from .operations import Context, once, operation, page
+from .operations import Context, idempotent, operation, page
 from .state import ApiServer, Cluster, bad_parameter, bad_request, in_use, limit_exceeded, new_hex
 from .tags import check_tags
 
-# How often a cluster asks whether the API server that it waits for is there.
+# Poll interval while a cluster waits for its API server.
 API_SERVER_SECONDS = 0.1
 LOG_TYPES = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 CLUSTER_POLICY = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
@@ -31,11 +31,11 @@ CLUSTER_POLICY = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
 
 @operation
 def create_cluster(context: Context) -> dict[str, Any]:
-    cluster = once(context, "CreateCluster", lambda: make_cluster(context), lambda c: context.region.clusters.get(c.name) is c)
-    return {"cluster": shown(cluster)}
+    cluster = idempotent(context, "CreateCluster", lambda: new_cluster(context), lambda c: context.region.clusters.get(c.name) is c)
+    return {"cluster": response_body(cluster)}
 
 
-def make_cluster(context: Context) -> Cluster:
+def new_cluster(context: Context) -> Cluster:
     params, region = context.params, context.region
     name = params["name"]
     if name in region.clusters:
@@ -84,7 +84,7 @@ def make_cluster(context: Context) -> Cluster:
     if access_config.get("bootstrapClusterCreatorAdminPermissions", True):
         access.bootstrap_creator(context, cluster)
     seconds = context.settings.cluster_create_seconds
-    context.timeline.after(seconds / 2, lambda: lay_network(context, cluster))
+    context.timeline.after(seconds / 2, lambda: create_network(context, cluster))
     context.timeline.after(seconds, lambda: finish_creation(context, cluster))
     return cluster
 
@@ -109,16 +109,16 @@ def check_cluster_role(arn: str) -> None:
 
 
 def network_config(context: Context) -> tuple[dict[str, Any], Any]:
-    asked = context.params["resourcesVpcConfig"]
-    subnet_ids = asked.get("subnetIds") or []
+    requested = context.params["resourcesVpcConfig"]
+    subnet_ids = requested.get("subnetIds") or []
     if not subnet_ids:
         raise bad_parameter("resourcesVpcConfig.subnetIds cannot be empty")
     subnets = check_cluster_subnets(context, subnet_ids)
     vpc_id = subnets[0].vpc_id
-    groups = asked.get("securityGroupIds") or []
+    groups = requested.get("securityGroupIds") or []
     check_security_groups(context, groups, vpc_id)
-    public = asked.get("endpointPublicAccess", True)
-    private = asked.get("endpointPrivateAccess", False)
+    public = requested.get("endpointPublicAccess", True)
+    private = requested.get("endpointPrivateAccess", False)
     if not public and not private:
         raise bad_parameter("Private and public endpoint access cannot be false")
     config = {
@@ -127,26 +127,26 @@ def network_config(context: Context) -> tuple[dict[str, Any], Any]:
         "vpcId": vpc_id,
         "endpointPublicAccess": public,
         "endpointPrivateAccess": private,
-        "publicAccessCidrs": check_public_access_cidrs(asked.get("publicAccessCidrs") or ["0.0.0.0/0"]) if public else [],
+        "publicAccessCidrs": check_public_access_cidrs(requested.get("publicAccessCidrs") or ["0.0.0.0/0"]) if public else [],
     }
     return config, ec2(context.region.account, context.region.name).get_vpc(vpc_id)
 
 
-def kubernetes_network(asked: dict[str, Any], vpc: Any) -> dict[str, Any]:
-    family = asked.get("ipFamily", "ipv4")
-    balancing = {"enabled": bool((asked.get("elasticLoadBalancing") or {}).get("enabled"))}
+def kubernetes_network(requested: dict[str, Any], vpc: Any) -> dict[str, Any]:
+    family = requested.get("ipFamily", "ipv4")
+    balancing = {"enabled": bool((requested.get("elasticLoadBalancing") or {}).get("enabled"))}
     if family == "ipv6":
-        if asked.get("serviceIpv4Cidr"):
+        if requested.get("serviceIpv4Cidr"):
             raise bad_parameter("serviceIpv4Cidr cannot be specified with ipFamily ipv6")
         return {"ipFamily": "ipv6", "serviceIpv6Cidr": f"fd{new_hex(2).lower()}:{new_hex(4).lower()}:{new_hex(4).lower()}::/108",
                 "elasticLoadBalancing": balancing}
-    return {"ipFamily": "ipv4", "serviceIpv4Cidr": service_cidr(asked.get("serviceIpv4Cidr"), vpc), "elasticLoadBalancing": balancing}
+    return {"ipFamily": "ipv4", "serviceIpv4Cidr": service_cidr(requested.get("serviceIpv4Cidr"), vpc), "elasticLoadBalancing": balancing}
 
 
-def logging_config(asked: dict[str, Any] | None) -> dict[str, Any]:
-    """Every log type, the enabled ones first: as DescribeCluster groups them."""
+def logging_config(requested: dict[str, Any] | None) -> dict[str, Any]:
+    """All log types, grouped as in DescribeCluster: the enabled ones first."""
     enabled: list[str] = []
-    for setup in (asked or {}).get("clusterLogging") or []:
+    for setup in (requested or {}).get("clusterLogging") or []:
         if setup.get("enabled"):
             enabled += setup.get("types") or []
     on = [kind for kind in LOG_TYPES if kind in enabled]
@@ -175,14 +175,14 @@ def auto_mode(params: dict[str, Any]) -> dict[str, Any]:
         mode = (params.get("accessConfig") or {}).get("authenticationMode", "CONFIG_MAP")
         if mode == "CONFIG_MAP":
             raise bad_parameter("EKS Auto Mode requires the authentication mode API or API_AND_CONFIG_MAP")
-    # Told only to who has asked: Terraform takes an answer that it did not ask for as a difference.
-    kept: dict[str, Any] = {}
+    # Returned only if requested: Terraform treats members that it did not set as a difference.
+    config: dict[str, Any] = {}
     if params.get("computeConfig"):
         roles = {k: compute[k] for k in ("nodePools", "nodeRoleArn") if compute.get(k)}
-        kept["computeConfig"] = {"enabled": bool(compute.get("enabled")), **roles}
+        config["computeConfig"] = {"enabled": bool(compute.get("enabled")), **roles}
     if params.get("storageConfig"):
-        kept["storageConfig"] = {"blockStorage": {"enabled": bool((storage.get("blockStorage") or {}).get("enabled"))}}
-    return kept
+        config["storageConfig"] = {"blockStorage": {"enabled": bool((storage.get("blockStorage") or {}).get("enabled"))}}
+    return config
 
 
 def check_encryption(config: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -196,11 +196,11 @@ def check_encryption(config: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return config
 
 
-def lay_network(context: Context, cluster: Cluster) -> None:
+def create_network(context: Context, cluster: Cluster) -> None:
     if cluster.status != "CREATING" or "fail" in context.outcome or "health_issue" in context.outcome:
         return
-    cluster.body["resourcesVpcConfig"]["clusterSecurityGroupId"] = make_security_group(context, cluster)
-    make_network_interfaces(context, cluster)
+    cluster.body["resourcesVpcConfig"]["clusterSecurityGroupId"] = create_security_group(context, cluster)
+    create_network_interfaces(context, cluster)
 
 
 def finish_creation(context: Context, cluster: Cluster) -> None:
@@ -225,15 +225,15 @@ def finish_creation(context: Context, cluster: Cluster) -> None:
 
 
 def api_server(context: Context, cluster: Cluster) -> ApiServer | None:
-    """The cluster's own, or the one that all share; None: there is none behind it."""
+    """The cluster's own API server, or the shared one; None if there is none."""
     settings = context.settings
     if settings.workload_each or not settings.workload_ca_file:
         return cluster.api_server
     return ApiServer(settings.workload_endpoint, settings.workload_ca_file, settings.workload_kubeconfig)
 
 
-def shown(cluster: Cluster) -> dict[str, Any]:
-    """The body as an answer; a copy, so that what was answered does not change later."""
+def response_body(cluster: Cluster) -> dict[str, Any]:
+    """A copy of the body, so that later changes do not affect the response."""
     return dict(cluster.body)
 
 
@@ -242,10 +242,10 @@ def describe_cluster(context: Context) -> dict[str, Any]:
     cluster = context.cluster("name")
     server = api_server(context, cluster)
     if cluster.status != "CREATING" and server and cluster.body["certificateAuthority"]:
-        # Tests rotate the workload cluster's CA under a running emulator, and move its endpoint.
+        # Tests rotate the workload cluster's CA and change its endpoint while the emulator runs.
         cluster.body["certificateAuthority"] = {"data": server.ca()}
         cluster.body["endpoint"] = server.endpoint or cluster.body["endpoint"]
-    return {"cluster": shown(cluster)}
+    return {"cluster": response_body(cluster)}
 
 
 @operation
@@ -273,7 +273,7 @@ def delete_cluster(context: Context) -> dict[str, Any]:
     seconds = context.settings.cluster_delete_seconds
     context.timeline.after(seconds / 2, lambda: remove_network_interfaces(context, cluster))
     context.timeline.after(seconds, lambda: finish_deletion(context, cluster))
-    return {"cluster": shown(cluster)}
+    return {"cluster": response_body(cluster)}
 
 
 def finish_deletion(context: Context, cluster: Cluster) -> None:

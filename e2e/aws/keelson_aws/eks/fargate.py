@@ -1,4 +1,4 @@
-"""Fargate profiles. Only one of a cluster is CREATING or DELETING at a time."""
+"""Fargate profiles. Only one per cluster can be CREATING or DELETING at a time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 from ..cloud import ec2, find_role, trusts_service
 from . import access, addons
 from .network import find_subnets
-from .operations import Context, once, operation, page
+from .operations import Context, idempotent, operation, page
 from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exceeded, new_id, not_found
 from .tags import check_tags
 
 
-def one_at_a_time(cluster: Cluster) -> None:
+def check_none_in_progress(cluster: Cluster) -> None:
     for name, part in cluster.fargate_profiles.items():
         if part.body["status"] in ("CREATING", "DELETING"):
             raise in_use(
@@ -25,31 +25,31 @@ def one_at_a_time(cluster: Cluster) -> None:
 def create_fargate_profile(context: Context) -> dict[str, Any]:
     cluster = context.cluster()
     name = context.params["fargateProfileName"]
-    part = once(context, "CreateFargateProfile", lambda: make_profile(context, cluster), lambda p: cluster.fargate_profiles.get(name) is p)
+    part = idempotent(context, "CreateFargateProfile", lambda: new_profile(context, cluster), lambda p: cluster.fargate_profiles.get(name) is p)
     return {"fargateProfile": dict(part.body)}
 
 
-def make_profile(context: Context, cluster: Cluster) -> Part:
+def new_profile(context: Context, cluster: Cluster) -> Part:
     params = context.params
     name = params["fargateProfileName"]
-    who = {"clusterName": cluster.name}
+    resource = {"clusterName": cluster.name}
     if name in cluster.fargate_profiles:
-        raise in_use("A Fargate Profile already exists with this name in this cluster.", **who)
+        raise in_use("A Fargate Profile already exists with this name in this cluster.", **resource)
     if cluster.status != "ACTIVE":
-        raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **who)
-    one_at_a_time(cluster)
+        raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **resource)
+    check_none_in_progress(cluster)
     if len(cluster.fargate_profiles) >= 10:
-        raise limit_exceeded("Cannot exceed 10 Fargate profiles per cluster", **who)
+        raise limit_exceeded("Cannot exceed 10 Fargate profiles per cluster", **resource)
     check_selectors(params.get("selectors") or [])
     role = find_role(params["podExecutionRoleArn"])
     if role is None or not trusts_service(role, "eks-fargate-pods.amazonaws.com"):
-        raise bad_parameter("Misconfigured PodExecutionRole Trust Policy; Please add the eks-fargate-pods.amazonaws.com Service Principal", **who)
+        raise bad_parameter("Misconfigured PodExecutionRole Trust Policy; Please add the eks-fargate-pods.amazonaws.com Service Principal", **resource)
     subnets = params.get("subnets") or [s for s in cluster.body["resourcesVpcConfig"]["subnetIds"] if not is_public(context, s)]
     for subnet in find_subnets(context, subnets):
         if subnet.vpc_id != cluster.vpc_id:
-            raise bad_parameter(f"Subnet {subnet.id} is not in the VPC of the cluster", **who)
+            raise bad_parameter(f"Subnet {subnet.id} is not in the VPC of the cluster", **resource)
         if is_public(context, subnet.id):
-            raise bad_parameter(f"Subnet {subnet.id} provided in Fargate Profile is not a private subnet", **who)
+            raise bad_parameter(f"Subnet {subnet.id} provided in Fargate Profile is not a private subnet", **resource)
     part = Part(
         {
             "fargateProfileName": name,
@@ -74,7 +74,7 @@ def make_profile(context: Context, cluster: Cluster) -> Part:
             if failed:
                 issue = context.outcome.get("health_issue") or {"code": "InternalFailure", "message": context.outcome["fail"]}
                 part.body["health"]["issues"] = [{"resourceIds": [], **issue}]
-            addons.refresh(context, cluster)
+            addons.schedule_health_checks(context, cluster)
 
     context.timeline.after(context.settings.nodegroup_seconds, finish)
     return part
@@ -118,12 +118,12 @@ def list_fargate_profiles(context: Context) -> dict[str, Any]:
 @operation
 def delete_fargate_profile(context: Context) -> dict[str, Any]:
     cluster, part = find_profile(context)
-    one_at_a_time(cluster)
+    check_none_in_progress(cluster)
     part.body["status"] = "DELETING"
 
     def finish() -> None:
         cluster.fargate_profiles.pop(part.body["fargateProfileName"], None)
-        addons.refresh(context, cluster)
+        addons.schedule_health_checks(context, cluster)
 
     context.timeline.after(context.settings.nodegroup_seconds, finish)
     return {"fargateProfile": dict(part.body)}

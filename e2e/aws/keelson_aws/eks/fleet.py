@@ -1,4 +1,4 @@
-"""The Auto Scaling group, launch template and instances behind a node group: real ones, that DescribeInstances shows."""
+"""The Auto Scaling group, launch template and instances of a node group, created in moto, so that e.g. DescribeInstances returns them."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..versions import MINORS
 from .operations import Context
 from .state import Cluster, Part, new_hex, new_id
 
-# Of Amazon Linux and Bottlerocket, and of Windows.
+# Of Amazon Linux and Bottlerocket; of Windows.
 ROOT_DEVICES = ("/dev/xvda", "/dev/sda1")
 
 
 @dataclass(frozen=True)
 class Image:
-    """What an instance of a node group was launched with."""
+    """The launch configuration of an instance of a node group."""
 
     version: str
     release: str
-    # The caller's launch template's content, where there is one.
+    # Content of the caller's launch template, if any.
     template: tuple[tuple[str, Any], ...] = ()
 
 
@@ -37,19 +37,19 @@ def current_image(part: Part) -> Image:
 
 
 def image_of(part: Part, instance_id: str) -> Image:
-    """Of an instance: what is noted down, else what the group launches now."""
+    """The recorded image of an instance, else the one that the group launches now."""
     rolling = part.data.get("rolling")
     found = part.data.get("images", {}).get(instance_id)
     return found or (rolling.new if rolling else current_image(part))
 
 
-def make_fleet(context: Context, cluster: Cluster, part: Part) -> None:
+def create_fleet(context: Context, cluster: Cluster, part: Part) -> None:
     region = context.region
     body = part.body
     name = f"eks-{body['nodegroupName']}-{new_id()}"
     backend = ec2(region.account, region.name)
     template = backend.create_launch_template(name, "", template_data(cluster, part, current_image(part)), {})
-    owned = {
+    tags_of_group = {
         "eks:cluster-name": cluster.name,
         "eks:nodegroup-name": body["nodegroupName"],
         "k8s.io/cluster-autoscaler/enabled": "true",
@@ -76,7 +76,7 @@ def make_fleet(context: Context, cluster: Cluster, part: Part) -> None:
         termination_policies=["AllocationStrategy", "OldestLaunchTemplate", "OldestInstance"],
         tags=[
             {"Key": key, "Value": value, "PropagateAtLaunch": True, "ResourceId": name, "ResourceType": "auto-scaling-group"}  # type: ignore[dict-item]
-            for key, value in owned.items()
+            for key, value in tags_of_group.items()
         ],
         capacity_rebalance=body["capacityType"] == "SPOT",
     )
@@ -95,32 +95,32 @@ def template_data(cluster: Cluster, part: Part, wanted: Image) -> dict[str, Any]
     if "remote_group" in part.data:
         data["SecurityGroupIds"] = [*data["SecurityGroupIds"], part.data["remote_group"]]
     if "BlockDeviceMappings" in data:
-        data["BlockDeviceMappings"] = [root_goes_too(mapping) for mapping in data["BlockDeviceMappings"]]
-    # moto asks for its own type of user data and for the market as a whole structure.
+        data["BlockDeviceMappings"] = [delete_root_on_termination(mapping) for mapping in data["BlockDeviceMappings"]]
+    # moto requires its own type for user data.
     data["UserData"] = Base64EncodedString.from_raw_string(f"# {cluster.name} {new_hex(4)}")
     return data
 
 
-def root_goes_too(mapping: dict[str, Any]) -> dict[str, Any]:
-    """A root volume goes with its instance unless the template says otherwise; moto would leave it behind."""
+def delete_root_on_termination(mapping: dict[str, Any]) -> dict[str, Any]:
+    """Deletes the root volume on termination unless the template disables it; moto would keep it."""
     if mapping.get("DeviceName") not in ROOT_DEVICES or "Ebs" not in mapping:
         return mapping
     return {**mapping, "Ebs": {"DeleteOnTermination": True, **mapping["Ebs"]}}
 
 
 def node_name(region: str, instance_id: str) -> str:
-    """The id in the name, as VPCs with the same range may share one API server: a form that EC2 has as well."""
+    """The resource name with the instance id, which EC2 also supports: IP-based names could clash, as clusters may share an API server."""
     return f"{instance_id}.{region}.compute.internal"
 
 
 def kubelet_version(part: Part, instance_id: str) -> str:
-    """As the node says it: v1.34.4-eks-ecaa3a6."""
+    """As in the Node status: v1.34.4-eks-ecaa3a6."""
     found = image_of(part, instance_id)
     patch = found.release.partition("-")[0] if part.body["amiType"].startswith("AL2023") else MINORS[found.version].patch
     return f"v{patch}-eks-ecaa3a6"
 
 
-def group_of(context: Context, part: Part) -> Any | None:
+def auto_scaling_group(context: Context, part: Part) -> Any | None:
     groups = (part.body.get("resources") or {}).get("autoScalingGroups") or []
     if not groups:
         return None
@@ -128,28 +128,28 @@ def group_of(context: Context, part: Part) -> Any | None:
 
 
 def resize(context: Context, part: Part) -> None:
-    group = group_of(context, part)
+    group = auto_scaling_group(context, part)
     if group is not None:
         scaling = part.body["scalingConfig"]
         group.min_size, group.max_size = scaling["minSize"], scaling["maxSize"]
         group.set_desired_capacity(scaling["desiredSize"])
 
 
-def take_size(context: Context, part: Part) -> None:
-    """An autoscaler sets the size of the group itself; EKS answers what it finds there."""
-    group = group_of(context, part)
+def read_desired_size(context: Context, part: Part) -> None:
+    """Updates desiredSize from the Auto Scaling group, which an autoscaler may have changed."""
+    group = auto_scaling_group(context, part)
     if group is not None and part.body["status"] == "ACTIVE":
         part.body["scalingConfig"]["desiredSize"] = group.desired_capacity
 
 
 def new_template_version(context: Context, cluster: Cluster, part: Part, wanted: Image) -> None:
-    """What is launched from now on."""
+    """Creates the launch template version for future launches."""
     backend = ec2(context.region.account, context.region.name)
     backend.launch_templates[part.data["template"]].create_version(template_data(cluster, part, wanted), "")
 
 
 def terminate(context: Context, part: Part) -> None:
-    group = group_of(context, part)
+    group = auto_scaling_group(context, part)
     if group is not None:
         group.set_desired_capacity(0)
 
@@ -157,7 +157,7 @@ def terminate(context: Context, part: Part) -> None:
 def remove_fleet(context: Context, part: Part) -> None:
     region = context.region
     backend = ec2(region.account, region.name)
-    group = group_of(context, part)
+    group = auto_scaling_group(context, part)
     if group is not None:
         autoscaling_backends[region.account][region.name].delete_auto_scaling_group(group.name)
     template = backend.launch_templates.get(part.data.get("template"))

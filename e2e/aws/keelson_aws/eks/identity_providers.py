@@ -1,4 +1,4 @@
-"""Identity provider configurations: an OIDC issuer whose users the cluster takes. A cluster has at most one."""
+"""Identity provider configurations: an OIDC issuer whose tokens the cluster accepts. At most one per cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def associate_identity_provider_config(context: Context) -> dict[str, Any]:
     if cluster.identity_providers:
         raise limit_exceeded("A cluster can have at most one identity provider config", clusterName=cluster.name)
     if not oidc["issuerUrl"].startswith("https://"):
-        raise bad_parameter("The issuerUrl must begin with https://", clusterName=cluster.name)
+        raise bad_parameter("The issuerUrl must start with https://", clusterName=cluster.name)
     tags = check_tags(context.params.get("tags"))
     name = oidc["identityProviderConfigName"]
     part = Part(
@@ -37,25 +37,25 @@ def associate_identity_provider_config(context: Context) -> dict[str, Any]:
         else:
             cluster.identity_providers.pop(name, None)
 
-    update = change(context, cluster, "AssociateIdentityProviderConfig", name, finish)
+    update = start_config_update(context, cluster, "AssociateIdentityProviderConfig", name, finish)
     return {"update": update.body(), "tags": tags}
 
 
-def change(context: Context, cluster: Cluster, kind: str, name: str, finish: Any) -> Update:
+def start_config_update(context: Context, cluster: Cluster, kind: str, name: str, finish: Any) -> Update:
     cluster.body["status"] = "UPDATING"
 
-    def end(update: Update) -> None:
+    def finish_update(update: Update) -> None:
         finish(update)
         if cluster.status == "UPDATING":
             cluster.body["status"] = "ACTIVE"
 
     described = {"type": "oidc", "name": name}
-    return start_update(context, cluster, kind, [("IdentityProviderConfig", described)], context.settings.cluster_update_seconds, end)
+    return start_update(context, cluster, kind, [("IdentityProviderConfig", described)], context.settings.cluster_update_seconds, finish_update)
 
 
 def find_config(context: Context, cluster: Cluster) -> Part:
-    asked = context.params["identityProviderConfig"]
-    part = cluster.identity_providers.get(asked["name"]) if asked["type"] == "oidc" else None
+    requested = context.params["identityProviderConfig"]
+    part = cluster.identity_providers.get(requested["name"]) if requested["type"] == "oidc" else None
     if part is None:
         raise not_found("Identity provider config not found", clusterName=cluster.name)
     return part
@@ -85,4 +85,4 @@ def disassociate_identity_provider_config(context: Context) -> dict[str, Any]:
         else:
             part.body["status"] = "ACTIVE"
 
-    return {"update": change(context, cluster, "DisassociateIdentityProviderConfig", name, finish).body()}
+    return {"update": start_config_update(context, cluster, "DisassociateIdentityProviderConfig", name, finish).body()}

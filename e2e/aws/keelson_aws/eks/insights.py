@@ -1,4 +1,4 @@
-"""Insights: what EKS says of a cluster's readiness to be upgraded. All pass unless a test says otherwise."""
+"""Upgrade insights of a cluster. All pass unless a test posts others."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ CHECKS = {
 SUMMARY = ("id", "name", "category", "kubernetesVersion", "lastRefreshTime", "lastTransitionTime", "description", "insightStatus")
 
 
-def current(context: Context, cluster: Cluster) -> dict[str, dict[str, Any]]:
-    """The cluster's insights for its next version: made when first asked for, made anew when the version has changed."""
+def current_insights(context: Context, cluster: Cluster) -> dict[str, dict[str, Any]]:
+    """The cluster's insights for its next version: created on first use, recreated when the version has changed."""
     version = next_version(cluster)
-    kept = {i: v for i, v in cluster.insights.items() if v.get("posted") or v["kubernetesVersion"] == version}
-    if not any(not v.get("posted") for v in kept.values()):
+    valid = {i: v for i, v in cluster.insights.items() if v.get("posted") or v["kubernetesVersion"] == version}
+    if not any(not v.get("posted") for v in valid.values()):
         for name, description in CHECKS.items():
-            insight = make_insight(context.now, version, {"name": name, "description": description})
-            kept[insight["id"]] = insight
-    cluster.insights = kept
-    return kept
+            insight = new_insight(context.now, version, {"name": name, "description": description})
+            valid[insight["id"]] = insight
+    cluster.insights = valid
+    return valid
 
 
 def next_version(cluster: Cluster) -> str:
-    following = f"1.{minor_number(cluster.version) + 1}"
-    return following if following in MINORS else cluster.version
+    candidate = f"1.{minor_number(cluster.version) + 1}"
+    return candidate if candidate in MINORS else cluster.version
 
 
-def make_insight(now: float, version: str, given: dict[str, Any]) -> dict[str, Any]:
+def new_insight(now: float, version: str, given: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": new_id(),
         "category": "UPGRADE_READINESS",
@@ -53,10 +53,10 @@ def make_insight(now: float, version: str, given: dict[str, Any]) -> dict[str, A
 
 
 def post_insights(cluster: Cluster, now: float, posted: list[dict[str, Any]]) -> None:
-    """A test's own insights, in place of earlier ones of the same name."""
+    """Adds insights posted by a test; they replace existing ones of the same name."""
     for given in posted:
         cluster.insights = {i: v for i, v in cluster.insights.items() if v["name"] != given.get("name")}
-        insight = make_insight(now, next_version(cluster), {**given, "posted": True})
+        insight = new_insight(now, next_version(cluster), {**given, "posted": True})
         cluster.insights[insight["id"]] = insight
 
 
@@ -66,7 +66,7 @@ def list_insights(context: Context) -> dict[str, Any]:
     wanted = context.params.get("filter") or {}
     found = [
         {key: insight[key] for key in SUMMARY}
-        for insight in current(context, cluster).values()
+        for insight in current_insights(context, cluster).values()
         if (not wanted.get("categories") or insight["category"] in wanted["categories"])
         and (not wanted.get("kubernetesVersions") or insight["kubernetesVersion"] in wanted["kubernetesVersions"])
         and (not wanted.get("statuses") or insight["insightStatus"]["status"] in wanted["statuses"])
@@ -77,7 +77,7 @@ def list_insights(context: Context) -> dict[str, Any]:
 @operation
 def describe_insight(context: Context) -> dict[str, Any]:
     cluster = context.cluster()
-    insight = current(context, cluster).get(context.params["id"])
+    insight = current_insights(context, cluster).get(context.params["id"])
     if insight is None:
         raise not_found(f"No insight found for ID: {context.params['id']}", clusterName=cluster.name)
     return {"insight": {key: value for key, value in insight.items() if key != "posted"}}
@@ -88,7 +88,7 @@ def start_insights_refresh(context: Context) -> dict[str, Any]:
     cluster = context.cluster()
     if cluster.status not in ("ACTIVE", "UPDATING"):
         raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", clusterName=cluster.name)
-    for insight in current(context, cluster).values():
+    for insight in current_insights(context, cluster).values():
         insight["lastRefreshTime"] = context.now
     return {"message": "Insights refresh started", "status": "IN_PROGRESS"}
 

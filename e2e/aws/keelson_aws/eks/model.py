@@ -1,6 +1,6 @@
-"""EKS's REST API from AWS's own service model: which operation a request is, and whether its parameters fit the shapes.
+"""EKS's REST API from AWS's service model: maps requests to operations and validates parameters against the shapes.
 
-The model comes with botocore, so an operation's path, its members and their limits are AWS's and not retyped here.
+The model is part of botocore, so that paths, members and limits are AWS's own.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Router:
             operation = model.operation_model(name)
             self.routes.setdefault(operation.http["method"], []).append(route_of(operation))
         for routes in self.routes.values():
-            # A literal segment beats a label: /addons/configuration-schemas is no add-on's name.
+            # A literal segment has precedence over a label: /addons/configuration-schemas is not an add-on name.
             routes.sort(key=lambda route: -route.literals)
 
     def match(self, request: Request) -> tuple[Route, dict[str, str]] | None:
@@ -58,14 +58,14 @@ def route_of(operation: OperationModel) -> Route:
     assert isinstance(shape, StructureShape)
     members = {m.serialization.get("name", n): n for n, m in shape.members.items() if m.serialization.get("location") == "uri"}
     labels = tuple(members[name] for name in LABEL.findall(uri))
-    # An ARN may arrive with its slashes unescaped; it is always the last part of /tags.
+    # An ARN may have unescaped slashes; it is always the last part of /tags.
     one = "(.+)" if uri.startswith("/tags/") else "([^/]+)"
     pattern = re.compile("".join(one if LABEL.fullmatch(part) else re.escape(part) for part in re.split(r"(\{\w+\+?\})", uri)))
     return Route(operation.name, pattern, labels, shape, sum(1 for part in uri.split("/") if part and not LABEL.fullmatch(part)))
 
 
 def read_parameters(route: Route, labels: dict[str, str], request: Request) -> dict[str, Any]:
-    """Everything the caller sent, under the members' names, checked against their shapes."""
+    """All parameters of the request by member name, validated against their shapes."""
     values: dict[str, Any] = dict(labels)
     query = parse_qs(request.query, keep_blank_values=True) if request.query else {}
     body: dict[str, Any] = {}
@@ -108,7 +108,7 @@ KINDS: dict[str, tuple[type, ...]] = {
 
 
 def check(shape: Shape, value: Any, where: str) -> None:
-    """Raise InvalidParameterException when a value does not fit its shape: required, type, limits, pattern, enumeration."""
+    """Raises InvalidParameterException if a value does not match its shape: required members, type, limits, pattern, enum."""
     if isinstance(shape, StructureShape):
         if not isinstance(value, dict):
             raise invalid(f"Value at '{where}' must be a structure")

@@ -1,4 +1,4 @@
-"""What a cluster has in its VPC: the checks of its subnets, its security group, and the control plane's network interfaces."""
+"""A cluster in its VPC: validation of subnets, the cluster security group, the control plane's network interfaces."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def find_subnets(context: Context, subnet_ids: list[str]) -> list[Any]:
 
 
 def check_cluster_subnets(context: Context, subnet_ids: list[str]) -> list[Any]:
-    """The subnets a control plane is put in: at least two zones, one VPC, free addresses."""
+    """Validates the subnets of a control plane: at least two zones, one VPC, free addresses."""
     if len(set(subnet_ids)) != len(subnet_ids):
         raise bad_parameter("Subnets specified must be unique")
     subnets = find_subnets(context, subnet_ids)
@@ -44,10 +44,10 @@ def check_cluster_subnets(context: Context, subnet_ids: list[str]) -> list[Any]:
 
 
 def check_free_addresses(subnets: list[Any], error: Any) -> None:
-    short = [subnet.id for subnet in subnets if subnet.available_ip_address_count < MIN_FREE_ADDRESSES]
-    if short:
+    exhausted = [subnet.id for subnet in subnets if subnet.available_ip_address_count < MIN_FREE_ADDRESSES]
+    if exhausted:
         raise error(
-            f"Subnets {', '.join(short)} do not have enough free IP addresses: "
+            f"Subnets {', '.join(exhausted)} do not have enough free IP addresses: "
             f"EKS requires at least {MIN_FREE_ADDRESSES} available IP addresses in each subnet"
         )
 
@@ -80,28 +80,28 @@ def check_public_access_cidrs(cidrs: list[str]) -> list[str]:
     return cidrs
 
 
-def service_cidr(asked: str | None, vpc: Any) -> str:
-    """The services' range: as asked, if EKS takes it, else one of EKS's two that the VPC does not use."""
+def service_cidr(requested: str | None, vpc: Any) -> str:
+    """The service CIDR: the requested one if valid; by default one of EKS's two that does not overlap the VPC."""
     ranges = [ipaddress.ip_network(a["cidr_block"], strict=False) for a in vpc.get_cidr_block_association_set()]
-    if asked is None:
+    if requested is None:
         for candidate in ("172.20.0.0/16", "10.100.0.0/16"):
             if not any(ipaddress.ip_network(candidate).overlaps(r) for r in ranges if r.version == 4):
                 return candidate
         return "172.20.0.0/16"
     try:
-        network = ipaddress.IPv4Network(asked)
+        network = ipaddress.IPv4Network(requested)
     except ValueError as error:
-        raise bad_parameter(f"Invalid serviceIpv4Cidr: {asked}") from error
+        raise bad_parameter(f"Invalid serviceIpv4Cidr: {requested}") from error
     private = any(network.subnet_of(ipaddress.IPv4Network(p)) for p in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
     if not private or not 12 <= network.prefixlen <= 24:
         raise bad_parameter("serviceIpv4Cidr must be within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, and between /24 and /12")
     if any(network.overlaps(r) for r in ranges if r.version == 4):
-        raise bad_parameter(f"The specified service CIDR {asked} overlaps with the CIDR block of the VPC")
-    return asked
+        raise bad_parameter(f"The specified service CIDR {requested} overlaps with the CIDR block of the VPC")
+    return requested
 
 
-def make_security_group(context: Context, cluster: Cluster) -> str:
-    """The security group EKS makes for the control plane and the nodes. It goes with the cluster."""
+def create_security_group(context: Context, cluster: Cluster) -> str:
+    """Creates the cluster security group of control plane and nodes. It is deleted with the cluster."""
     backend = ec2(context.region.account, context.region.name)
     name = f"eks-cluster-sg-{cluster.name}-{int(new_hex(7), 16) % 10**9}"
     group = backend.create_security_group(
@@ -118,8 +118,8 @@ def make_security_group(context: Context, cluster: Cluster) -> str:
     return str(group.id)
 
 
-def make_network_interfaces(context: Context, cluster: Cluster) -> None:
-    """The control plane's interfaces: in one subnet of each of two zones."""
+def create_network_interfaces(context: Context, cluster: Cluster) -> None:
+    """Creates the control plane's interfaces: in one subnet of each of two zones."""
     backend = ec2(context.region.account, context.region.name)
     config = cluster.body["resourcesVpcConfig"]
     zones: dict[str, Any] = {}
@@ -154,4 +154,4 @@ def remove_security_group(context: Context, cluster: Cluster) -> None:
     try:
         backend.drop_security_group(group_id)
     except AwsError:
-        pass  # Something else still uses it: EKS leaves it behind then, and so do we.
+        pass  # It is still in use. EKS leaves it in that case too.

@@ -1,4 +1,4 @@
-"""Changes of a node group: its configuration and its version."""
+"""Updates of a node group: configuration and version."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any
 from ..versions import minor_number
 from . import addons, fleet, rolling
 from .nodegroups import check_scaling, check_taints, check_update_config, check_version, find_nodegroup, releases_of, source_template
-from .operations import Context, once, operation, start_update
+from .operations import Context, idempotent, operation, start_update
 from .state import Cluster, Part, Update, bad_parameter, bad_request, in_use
 
 
 def idle_nodegroup(context: Context) -> tuple[Cluster, Part]:
     cluster = context.cluster()
     part = find_nodegroup(cluster, context.params["nodegroupName"])
-    who = {"clusterName": cluster.name, "nodegroupName": part.body["nodegroupName"]}
+    resource = {"clusterName": cluster.name, "nodegroupName": part.body["nodegroupName"]}
     for update in cluster.updates.values():
         if update.nodegroup == part.body["nodegroupName"] and update.status == "InProgress":
-            raise in_use(f"Nodegroup {update.nodegroup} currently has update {update.id} in progress", **who)
+            raise in_use(f"Nodegroup {update.nodegroup} currently has update {update.id} in progress", **resource)
     if part.body["status"] not in ("ACTIVE", "DEGRADED"):
-        raise in_use(f"Nodegroup {part.body['nodegroupName']} is not in ACTIVE status: {part.body['status']}", **who)
+        raise in_use(f"Nodegroup {part.body['nodegroupName']} is not in ACTIVE status: {part.body['status']}", **resource)
     return cluster, part
 
 
 @operation
 def update_nodegroup_config(context: Context) -> dict[str, Any]:
-    def make() -> Update:
+    def create() -> Update:
         cluster, part = idle_nodegroup(context)
-        new, params = changes(context, part)
+        new, params = requested_changes(context, part)
         if not params:
             raise bad_parameter("At least one of labels, taints, scalingConfig, updateConfig and nodeRepairConfig must be specified")
         part.body["status"] = "UPDATING"
@@ -37,95 +37,95 @@ def update_nodegroup_config(context: Context) -> dict[str, Any]:
                 part.body.update(new)
                 part.body["modifiedAt"] = context.now
                 fleet.resize(context, part)
-            settle(context, cluster, part)
+            leave_updating(context, cluster, part)
 
         return start_update(
             context, cluster, "ConfigUpdate", params, context.settings.nodegroup_seconds, finish, nodegroup=part.body["nodegroupName"]
         )
 
-    return {"update": once(context, "UpdateNodegroupConfig", make).body()}
+    return {"update": idempotent(context, "UpdateNodegroupConfig", create).body()}
 
 
-def settle(context: Context, cluster: Cluster, part: Part) -> None:
+def leave_updating(context: Context, cluster: Cluster, part: Part) -> None:
     if part.body["status"] == "UPDATING":
         part.body["status"] = "ACTIVE" if not part.body["health"]["issues"] else "DEGRADED"
-    addons.refresh(context, cluster)
+    addons.schedule_health_checks(context, cluster)
 
 
-def changes(context: Context, part: Part) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
-    """The new values, and what the update says of them."""
-    asked = context.params
+def requested_changes(context: Context, part: Part) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
+    """The new values, and the parameters of the update."""
+    requested = context.params
     new: dict[str, Any] = {}
     params: list[tuple[str, Any]] = []
-    if asked.get("scalingConfig"):
-        new["scalingConfig"] = check_scaling(part.body["scalingConfig"], asked["scalingConfig"])
-        params += [(key[0].upper() + key[1:], str(value)) for key, value in asked["scalingConfig"].items()]
-    if asked.get("labels"):
+    if requested.get("scalingConfig"):
+        new["scalingConfig"] = check_scaling(part.body["scalingConfig"], requested["scalingConfig"])
+        params += [(key[0].upper() + key[1:], str(value)) for key, value in requested["scalingConfig"].items()]
+    if requested.get("labels"):
         labels = dict(part.body["labels"])
-        labels.update(asked["labels"].get("addOrUpdateLabels") or {})
-        for key in asked["labels"].get("removeLabels") or []:
+        labels.update(requested["labels"].get("addOrUpdateLabels") or {})
+        for key in requested["labels"].get("removeLabels") or []:
             labels.pop(key, None)
         new["labels"] = labels
         for key, name in (("addOrUpdateLabels", "LabelsToAdd"), ("removeLabels", "LabelsToRemove")):
-            if asked["labels"].get(key):
-                params.append((name, asked["labels"][key]))
-    if asked.get("taints"):
+            if requested["labels"].get(key):
+                params.append((name, requested["labels"][key]))
+    if requested.get("taints"):
         taints = {(t["key"], t.get("effect")): t for t in part.body["taints"]}
-        for taint in asked["taints"].get("removeTaints") or []:
+        for taint in requested["taints"].get("removeTaints") or []:
             taints.pop((taint["key"], taint.get("effect")), None)
-        for taint in asked["taints"].get("addOrUpdateTaints") or []:
+        for taint in requested["taints"].get("addOrUpdateTaints") or []:
             taints[(taint["key"], taint.get("effect"))] = taint
         new["taints"] = check_taints(list(taints.values()))
         for key, name in (("addOrUpdateTaints", "TaintsToAdd"), ("removeTaints", "TaintsToRemove")):
-            if asked["taints"].get(key):
-                params.append((name, asked["taints"][key]))
-    if asked.get("updateConfig"):
-        new["updateConfig"] = check_update_config(asked["updateConfig"])
-        params += [(key[0].upper() + key[1:], str(value)) for key, value in asked["updateConfig"].items()]
-    if asked.get("nodeRepairConfig"):
-        new["nodeRepairConfig"] = asked["nodeRepairConfig"]
-        params.append(("NodeRepairConfig", asked["nodeRepairConfig"]))
+            if requested["taints"].get(key):
+                params.append((name, requested["taints"][key]))
+    if requested.get("updateConfig"):
+        new["updateConfig"] = check_update_config(requested["updateConfig"])
+        params += [(key[0].upper() + key[1:], str(value)) for key, value in requested["updateConfig"].items()]
+    if requested.get("nodeRepairConfig"):
+        new["nodeRepairConfig"] = requested["nodeRepairConfig"]
+        params.append(("NodeRepairConfig", requested["nodeRepairConfig"]))
     return new, params
 
 
 @operation
 def update_nodegroup_version(context: Context) -> dict[str, Any]:
-    return {"update": once(context, "UpdateNodegroupVersion", lambda: change_version(context)).body()}
+    return {"update": idempotent(context, "UpdateNodegroupVersion", lambda: change_version(context)).body()}
 
 
 def change_version(context: Context) -> Update:
     cluster, part = idle_nodegroup(context)
-    asked, body = context.params, part.body
-    who = {"clusterName": cluster.name, "nodegroupName": body["nodegroupName"]}
+    requested, body = context.params, part.body
+    resource = {"clusterName": cluster.name, "nodegroupName": body["nodegroupName"]}
     template = None
     if body["amiType"] == "CUSTOM":
-        check_own_image(asked, who)
-    if asked.get("launchTemplate"):
+        check_custom_image(requested, resource)
+    if requested.get("launchTemplate"):
         if not body.get("launchTemplate"):
-            raise bad_parameter("You cannot add a launch template to a node group that was created without one", **who)
-        template = source_template(context, asked["launchTemplate"], {})
+            raise bad_parameter("You cannot add a launch template to a node group that was created without one", **resource)
+        template = source_template(context, requested["launchTemplate"], {})
         assert template is not None
         if template["id"] != body["launchTemplate"]["id"]:
-            raise bad_parameter("The launch template of a node group cannot be replaced by another one", **who)
-    version = asked.get("version") or body["version"]
+            raise bad_parameter("The launch template of a node group cannot be replaced by another one", **resource)
+    version = requested.get("version") or body["version"]
     check_version(cluster, version)
     if minor_number(version) < minor_number(body["version"]):
-        raise bad_parameter(f"Nodegroup kubernetes version cannot be lowered from {body['version']} to {version}", **who)
+        raise bad_parameter(f"Nodegroup kubernetes version cannot be lowered from {body['version']} to {version}", **resource)
     source = template or {"data": part.data.get("source_template") or {}}
     releases = releases_of(context, version, body["amiType"], source)
-    release = asked.get("releaseVersion") or releases[0]
+    release = requested.get("releaseVersion") or releases[0]
     if release not in releases:
-        raise bad_parameter(f"Requested release version {release} is not valid for kubernetes version {version}.", **who)
-    if version == body["version"] and release != body["releaseVersion"] and older(release, body["releaseVersion"], releases):
-        raise bad_parameter(f"Nodegroup release version cannot be lowered from {body['releaseVersion']} to {release}", **who)
+        raise bad_parameter(f"Requested release version {release} is not valid for kubernetes version {version}.", **resource)
+    if version == body["version"] and release != body["releaseVersion"] and is_older(release, body["releaseVersion"], releases):
+        raise bad_parameter(f"Nodegroup release version cannot be lowered from {body['releaseVersion']} to {release}", **resource)
     if version == body["version"] and release == body["releaseVersion"] and template is None:
-        raise bad_parameter(f"Nodegroup is already at the desired configuration with version {version} and release version {release}", **who)
+        raise bad_parameter(f"Nodegroup is already at the desired configuration with version {version} and release version {release}", **resource)
     if cluster.status != "ACTIVE":
-        raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **who)
+        raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **resource)
     body["status"] = "UPDATING"
     issue = rolling.failure(context)
-    # Names the nodes that could not be emptied, as it is not known before which they are.
-    unnamed = issue is not None and issue.get("code") == "PodEvictionFailure" and not issue.get("resourceIds")
+    # The error then names the nodes that could not be drained, which are known only at the end.
+    name_remaining_nodes = issue is not None and issue.get("code") == "PodEvictionFailure" and not issue.get("resourceIds")
     if issue is None:
         context.outcome = {}
     params: list[tuple[str, Any]] = [("Version", version), ("ReleaseVersion", release)]
@@ -139,27 +139,27 @@ def change_version(context: Context) -> Update:
                 body["launchTemplate"] = {k: template[k] for k in ("id", "name", "version")}
                 part.data["source_template"] = template["data"]
             body["modifiedAt"] = context.now
-        elif unnamed and update.errors:
-            update.errors[0]["resourceIds"] = rolling.left(context, part)
+        elif name_remaining_nodes and update.errors:
+            update.errors[0]["resourceIds"] = rolling.remaining_nodes(context, part)
         rolling.finish(context, cluster, part, update.status == "Successful")
-        settle(context, cluster, part)
+        leave_updating(context, cluster, part)
 
     image = fleet.image(version, release, template["data"] if template else part.data.get("source_template"))
     seconds = context.settings.nodegroup_seconds
-    rolling.begin(context, cluster, part, image, seconds)
+    rolling.start(context, cluster, part, image, seconds)
     return start_update(context, cluster, "VersionUpdate", params, seconds, finish, nodegroup=body["nodegroupName"])
 
 
-def check_own_image(asked: dict[str, Any], who: dict[str, str]) -> None:
-    """The caller's own image brings its own kubelet, so EKS is not to be told a version (eksctl-io/eksctl#5748)."""
-    if asked.get("version"):
-        raise bad_parameter("You cannot specify the field kubernetesVersion when using custom AMIs.", **who)
-    if asked.get("releaseVersion"):
-        raise bad_parameter("You cannot specify the field releaseVersion when using custom AMIs.", **who)
-    if not asked.get("launchTemplate"):
-        raise bad_parameter("Launch template details can't be null for Custom ami type node group", **who)
+def check_custom_image(requested: dict[str, Any], resource: dict[str, str]) -> None:
+    """A custom AMI contains its own kubelet, so EKS rejects a version (eksctl-io/eksctl#5748)."""
+    if requested.get("version"):
+        raise bad_parameter("You cannot specify the field kubernetesVersion when using custom AMIs.", **resource)
+    if requested.get("releaseVersion"):
+        raise bad_parameter("You cannot specify the field releaseVersion when using custom AMIs.", **resource)
+    if not requested.get("launchTemplate"):
+        raise bad_parameter("Launch template details can't be null for Custom ami type node group", **resource)
 
 
-def older(release: str, than: str, releases: list[str]) -> bool:
-    """Whether it stands behind in the list, newest first; what is no longer offered is older than all."""
+def is_older(release: str, than: str, releases: list[str]) -> bool:
+    """Whether `release` comes after `than` in the list, newest first. A release that is no longer offered is older than all."""
     return than in releases and releases.index(release) > releases.index(than)

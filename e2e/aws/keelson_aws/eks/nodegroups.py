@@ -11,7 +11,7 @@ from ..cloud import attached_policies, ec2, find_role, has_inline_policies, trus
 from ..images import releases_of as image_releases
 from ..versions import MINORS, minor_number
 from . import access, addons, fleet
-from .operations import Context, once, operation, page
+from .operations import Context, idempotent, operation, page
 from .network import find_subnets
 from .state import Cluster, Part, bad_parameter, bad_request, in_use, limit_exceeded, new_id, not_found
 from .tags import check_tags
@@ -25,23 +25,23 @@ LAST_OF_AL2 = "1.32"
 def create_nodegroup(context: Context) -> dict[str, Any]:
     cluster = context.cluster()
     name = context.params["nodegroupName"]
-    part = once(context, "CreateNodegroup", lambda: make_nodegroup(context, cluster), lambda p: cluster.nodegroups.get(name) is p)
+    part = idempotent(context, "CreateNodegroup", lambda: new_nodegroup(context, cluster), lambda p: cluster.nodegroups.get(name) is p)
     return {"nodegroup": dict(part.body)}
 
 
-def make_nodegroup(context: Context, cluster: Cluster) -> Part:
+def new_nodegroup(context: Context, cluster: Cluster) -> Part:
     params = context.params
     name = params["nodegroupName"]
-    who = {"clusterName": cluster.name, "nodegroupName": name}
+    resource = {"clusterName": cluster.name, "nodegroupName": name}
     if name in cluster.nodegroups:
-        raise in_use(f"NodeGroup already exists with name {name} and cluster name {cluster.name}", **who)
+        raise in_use(f"NodeGroup already exists with name {name} and cluster name {cluster.name}", **resource)
     if cluster.status != "ACTIVE":
-        raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **who)
+        raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", **resource)
     if not NAME.fullmatch(name):
-        raise bad_parameter(f"The node group name {name} is not valid: up to 63 letters, digits, - and _", **who)
+        raise bad_parameter(f"The node group name {name} is not valid: up to 63 letters, digits, - and _", **resource)
     limit = int(context.settings.nodegroups_per_cluster)
     if len(cluster.nodegroups) >= limit:
-        raise limit_exceeded(f"Cannot exceed {limit} node groups per cluster", **who)
+        raise limit_exceeded(f"Cannot exceed {limit} node groups per cluster", **resource)
     template = source_template(context, params.get("launchTemplate"), params)
     version = params.get("version") or cluster.version
     check_version(cluster, version)
@@ -50,11 +50,11 @@ def make_nodegroup(context: Context, cluster: Cluster) -> Part:
     releases = releases_of(context, version, ami_type, template)
     release = params.get("releaseVersion") or releases[0]
     if release not in releases:
-        raise bad_parameter(f"Requested release version {release} is not valid for kubernetes version {version}.", **who)
+        raise bad_parameter(f"Requested release version {release} is not valid for kubernetes version {version}.", **resource)
     check_node_role(params["nodeRole"])
     subnets = find_subnets(context, params["subnets"])
     if any(subnet.vpc_id != cluster.vpc_id for subnet in subnets):
-        raise bad_parameter(f"Subnets are not in the VPC of the cluster: {cluster.vpc_id}", **who)
+        raise bad_parameter(f"Subnets are not in the VPC of the cluster: {cluster.vpc_id}", **resource)
     body: dict[str, Any] = {
         "nodegroupName": name,
         "nodegroupArn": context.region.arn(f"nodegroup/{cluster.name}/{name}/{new_id()}"),
@@ -71,7 +71,7 @@ def make_nodegroup(context: Context, cluster: Cluster) -> Part:
         "nodeRole": params["nodeRole"],
         "labels": params.get("labels") or {},
         "taints": check_taints(params.get("taints") or []),
-        # There from the start: Cluster API takes it for granted.
+        # Set from the start: Cluster API requires it.
         "resources": {"autoScalingGroups": []},
         "health": {"issues": []},
         "updateConfig": check_update_config(params.get("updateConfig") or {"maxUnavailable": 1}),
@@ -80,7 +80,7 @@ def make_nodegroup(context: Context, cluster: Cluster) -> Part:
     if template is None or not template["data"].get("InstanceType"):
         body["instanceTypes"] = check_instance_types(params.get("instanceTypes") or ["t3.medium"])
     elif params.get("instanceTypes"):
-        raise bad_parameter("Instance type cannot be specified both in the launch template and in the API request", **who)
+        raise bad_parameter("Instance type cannot be specified both in the launch template and in the API request", **resource)
     if template is None:
         body["diskSize"] = params.get("diskSize") or 20
     else:
@@ -99,18 +99,18 @@ def make_nodegroup(context: Context, cluster: Cluster) -> Part:
     return part
 
 
-def source_template(context: Context, asked: dict[str, Any] | None, params: dict[str, Any]) -> dict[str, Any] | None:
-    """The caller's launch template: which one, which version, and what is in it."""
-    if not asked:
+def source_template(context: Context, requested: dict[str, Any] | None, params: dict[str, Any]) -> dict[str, Any] | None:
+    """The caller's launch template: id, name, version and content."""
+    if not requested:
         return None
     backend = ec2(context.region.account, context.region.name)
-    if bool(asked.get("id")) == bool(asked.get("name")):
+    if bool(requested.get("id")) == bool(requested.get("name")):
         raise bad_parameter("Exactly one of launchTemplate.id and launchTemplate.name must be specified")
-    template_id = asked.get("id") or backend.launch_template_name_to_ids.get(asked["name"])
+    template_id = requested.get("id") or backend.launch_template_name_to_ids.get(requested["name"])
     template = backend.launch_templates.get(template_id)
     if template is None:
-        raise bad_parameter(f"Launch template not found: {asked.get('id') or asked.get('name')}")
-    wanted = asked.get("version") or str(template.default_version_number)
+        raise bad_parameter(f"Launch template not found: {requested.get('id') or requested.get('name')}")
+    wanted = requested.get("version") or str(template.default_version_number)
     number = {"$latest": template.latest_version_number, "$default": template.default_version_number}.get(wanted.lower(), wanted)
     version = next((v for v in template.versions if str(v.number) == str(number)), None)
     if version is None:
@@ -138,7 +138,7 @@ def choose_ami_type(params: dict[str, Any], template: dict[str, Any] | None) -> 
         if params.get("amiType") not in (None, "CUSTOM"):
             raise bad_parameter("You cannot specify an AMI Type when an image id is specified within the launch template.")
         return "CUSTOM"
-    # Whatever the instance types are.
+    # The default does not depend on the instance types.
     return str(params.get("amiType") or "AL2023_x86_64_STANDARD")
 
 
@@ -151,14 +151,14 @@ def check_ami_type(ami_type: str, version: str, types: list[str]) -> None:
         raise bad_parameter(f"Requested amiType {ami_type} is not supported for kubernetes version {version}")
     arch = "arm64" if "ARM_64" in ami_type else "x86_64"
     for name in types:
-        # Those that do not exist are told of by themselves.
+        # Unknown instance types are reported by check_instance_types.
         known = INSTANCE_TYPES.get(name)
-        if ami_type != "CUSTOM" and known and not (arch in known["ProcessorInfo"]["SupportedArchitectures"] and accelerates(known, ami_type)):
+        if ami_type != "CUSTOM" and known and not (arch in known["ProcessorInfo"]["SupportedArchitectures"] and has_accelerator(known, ami_type)):
             raise bad_parameter(f"[{name}] is not a valid instance type for requested amiType {ami_type}")
 
 
-def accelerates(instance_type: dict[str, Any], ami_type: str) -> bool:
-    """Whether it has what the image is for."""
+def has_accelerator(instance_type: dict[str, Any], ami_type: str) -> bool:
+    """Whether the instance type has the accelerator that the image requires."""
     nvidia = any(gpu["Manufacturer"] == "NVIDIA" for gpu in instance_type.get("GpuInfo", {}).get("Gpus", []))
     neuron = "NeuronInfo" in instance_type
     wants_nvidia, wants_neuron = "NVIDIA" in ami_type or ami_type.endswith("_GPU"), "NEURON" in ami_type or ami_type.endswith("_GPU")
@@ -181,9 +181,9 @@ def check_node_role(arn: str) -> None:
         )
 
 
-def check_scaling(now: dict[str, int], asked: dict[str, int]) -> dict[str, int]:
-    scaling = {**now, **asked}
-    if "desiredSize" not in asked and not scaling["minSize"] <= scaling["desiredSize"] <= scaling["maxSize"]:
+def check_scaling(now: dict[str, int], requested: dict[str, int]) -> dict[str, int]:
+    scaling = {**now, **requested}
+    if "desiredSize" not in requested and not scaling["minSize"] <= scaling["desiredSize"] <= scaling["maxSize"]:
         scaling["desiredSize"] = min(max(scaling["desiredSize"], scaling["minSize"]), scaling["maxSize"])
     if scaling["minSize"] > scaling["maxSize"]:
         raise bad_parameter(f"Minimum capacity {scaling['minSize']} can't be greater than maximum size {scaling['maxSize']}")
@@ -222,11 +222,11 @@ def check_instance_types(types: list[str]) -> list[str]:
 
 def launch(context: Context, cluster: Cluster, part: Part) -> None:
     if part.body["status"] == "CREATING" and "fail" not in context.outcome:
-        fleet.make_fleet(context, cluster, part)
+        fleet.create_fleet(context, cluster, part)
 
 
 def health_issue(context: Context, cluster: Cluster, part: Part) -> dict[str, Any] | None:
-    """Why the nodes do not come up, if they do not: a fault, or a role or subnet with which they cannot join."""
+    """The issue that keeps nodes from joining, if any: a fault, or an unsuitable role or subnet."""
     outcome = context.outcome
     if "health_issue" in outcome:
         return {"resourceIds": [], "code": "Unknown", "message": "", **outcome["health_issue"]}
@@ -235,24 +235,24 @@ def health_issue(context: Context, cluster: Cluster, part: Part) -> dict[str, An
     role = find_role(part.body["nodeRole"])
     if role is None:
         return {"code": "IamNodeRoleNotFound", "message": "The node role was not found", "resourceIds": [part.body["nodeRole"]]}
-    joins = attached_policies(role) & {"AmazonEKSWorkerNodePolicy", "AmazonEKSWorkerNodeMinimalPolicy", "AdministratorAccess"}
-    if not joins and not has_inline_policies(role):
+    join_policies = attached_policies(role) & {"AmazonEKSWorkerNodePolicy", "AmazonEKSWorkerNodeMinimalPolicy", "AdministratorAccess"}
+    if not join_policies and not has_inline_policies(role):
         why = "Instances failed to join the kubernetes cluster"
         return {"code": "NodeCreationFailure", "message": why, "resourceIds": instance_ids(context, part)}
     backend = ec2(context.region.account, context.region.name)
-    closed = [s for s in part.body["subnets"] if backend.is_public(s) and not backend.get_subnet(s).map_public_ip_on_launch]
-    if closed:
+    without_public_ips = [s for s in part.body["subnets"] if backend.is_public(s) and not backend.get_subnet(s).map_public_ip_on_launch]
+    if without_public_ips:
         return {
             "code": "Ec2SubnetInvalidConfiguration",
-            "message": f"One or more Amazon EC2 Subnets of [{', '.join(closed)}] for node group {part.body['nodegroupName']} does not "
+            "message": f"One or more Amazon EC2 Subnets of [{', '.join(without_public_ips)}] for node group {part.body['nodegroupName']} does not "
             "automatically assign public IP addresses to instances launched into it.",
-            "resourceIds": closed,
+            "resourceIds": without_public_ips,
         }
     return None
 
 
 def instance_ids(context: Context, part: Part) -> list[str]:
-    group = fleet.group_of(context, part)
+    group = fleet.auto_scaling_group(context, part)
     return [state.instance_id for state in group.instance_states] if group is not None else []
 
 
@@ -266,7 +266,7 @@ def finish_creation(context: Context, cluster: Cluster, part: Part) -> None:
     else:
         part.body["health"]["issues"] = [issue]
         part.body["status"] = context.outcome.get("status", "CREATE_FAILED")
-    addons.refresh(context, cluster)
+    addons.schedule_health_checks(context, cluster)
 
 
 def find_nodegroup(cluster: Cluster, name: str) -> Part:
@@ -279,7 +279,7 @@ def find_nodegroup(cluster: Cluster, name: str) -> Part:
 @operation
 def describe_nodegroup(context: Context) -> dict[str, Any]:
     part = find_nodegroup(context.cluster(), context.params["nodegroupName"])
-    fleet.take_size(context, part)
+    fleet.read_desired_size(context, part)
     return {"nodegroup": dict(part.body)}
 
 
@@ -319,4 +319,4 @@ def finish_deletion(context: Context, cluster: Cluster, part: Part) -> None:
     entry = cluster.access_entries.get(role)
     if entry and entry.data.get("managed") and not any(p.body["nodeRole"] == role for p in cluster.nodegroups.values()):
         del cluster.access_entries[role]
-    addons.refresh(context, cluster)
+    addons.schedule_health_checks(context, cluster)

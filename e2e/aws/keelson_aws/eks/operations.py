@@ -1,4 +1,4 @@
-"""The table of EKS operations: each is a function from a Context to the members of its answer."""
+"""The registry of EKS operations: each is a function from a Context to the members of its response."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .state import Cluster, Region, Update, bad_parameter, new_id
 
 @dataclass
 class Context:
-    """All that an operation needs: who calls with which parameters, and the state it works on."""
+    """The input of an operation: caller, parameters, and the state that it reads and changes."""
 
     region: Region
     params: dict[str, Any]
@@ -38,29 +38,29 @@ OPERATIONS: dict[str, Operation] = {}
 
 
 def operation(function: Operation) -> Operation:
-    """Register under the API's name: create_cluster is CreateCluster."""
+    """Registers a function under its API name: create_cluster as CreateCluster."""
     OPERATIONS["".join(word.capitalize() for word in function.__name__.split("_"))] = function
     return function
 
 
-def once(context: Context, action: str, make: Callable[[], Any], alive: Callable[[Any], bool] = lambda _: True) -> Any:
-    """Honour clientRequestToken: the same token and parameters give what was made the first time.
+def idempotent(context: Context, action: str, create: Callable[[], Any], exists: Callable[[Any], bool] = lambda _: True) -> Any:
+    """Honours clientRequestToken: the same token and parameters return the result of the first call.
 
-    `alive` says whether that still exists: a token does not bring back what was deleted since.
+    `exists`: whether that result still exists. A token does not return a deleted resource.
     """
     token = context.params.get("clientRequestToken")
     if not token:
-        return make()
+        return create()
     key = (action, token)
     fingerprint = json.dumps({k: v for k, v in context.params.items() if k != "clientRequestToken"}, sort_keys=True)
     known = context.region.tokens.get(key)
-    if known and alive(known[1]):
+    if known and exists(known[1]):
         if known[0] != fingerprint:
             raise bad_parameter(f"The client request token {token} was used before with other parameters.")
         return known[1]
-    made = make()
-    context.region.tokens[key] = (fingerprint, made)
-    return made
+    created = create()
+    context.region.tokens[key] = (fingerprint, created)
+    return created
 
 
 def start_update(
@@ -73,7 +73,7 @@ def start_update(
     nodegroup: str = "",
     addon: str = "",
 ) -> Update:
-    """Begin an update that ends after `seconds`. A fault that says so makes it Failed or Cancelled, and `finish` decides what that means."""
+    """Starts an update that ends after `seconds`. A fault can make it Failed or Cancelled; `finish` handles the result."""
     update = Update(
         id=new_id(),
         type=kind,
@@ -85,7 +85,7 @@ def start_update(
     cluster.updates[update.id] = update
     outcome = context.outcome
 
-    def end() -> None:
+    def finish_update() -> None:
         if update.status != "InProgress":
             return
         issue = outcome.get("health_issue") or ({"message": outcome["fail"]} if "fail" in outcome else None)
@@ -104,12 +104,12 @@ def start_update(
             update.status = "Successful"
         finish(update)
 
-    context.timeline.after(seconds, end)
+    context.timeline.after(seconds, finish_update)
     return update
 
 
 def page(context: Context, items: list[Any], key: str, default: int = 100) -> dict[str, Any]:
-    """One page of a list, with nextToken when there is more."""
+    """One page of a list, with nextToken if there is more."""
     size = context.params.get("maxResults") or default
     token = context.params.get("nextToken")
     start = 0

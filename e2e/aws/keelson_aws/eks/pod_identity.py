@@ -1,4 +1,4 @@
-"""Pod identity associations: which role the pods of a service account get."""
+"""Pod identity associations: the role of the pods of a service account."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 from typing import Any
 
 from ..cloud import account_of, find_role, trusts_service
-from .operations import Context, once, operation, page
+from .operations import Context, idempotent, operation, page
 from .state import Cluster, Part, bad_parameter, bad_request, in_use, new_hex, not_found
 from .tags import check_tags
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
-def make_association(
+def new_association(
     context: Context, cluster: Cluster, namespace: str, service_account: str, role_arn: str, owner: str = "", **more: Any
 ) -> Part:
     for part in cluster.pod_identities.values():
@@ -51,7 +51,7 @@ def check_role(context: Context, role_arn: str) -> None:
         raise bad_parameter("Trust policy of role provided in the request must allow pods.eks.amazonaws.com to assume it.")
 
 
-def changeable_cluster(context: Context) -> Cluster:
+def updatable_cluster(context: Context) -> Cluster:
     cluster = context.cluster()
     if cluster.status not in ("ACTIVE", "UPDATING"):
         raise bad_request(f"Cluster '{cluster.name}' is not in ACTIVE status", clusterName=cluster.name)
@@ -68,21 +68,21 @@ def find_association(context: Context) -> tuple[Cluster, Part]:
 
 @operation
 def create_pod_identity_association(context: Context) -> dict[str, Any]:
-    cluster = changeable_cluster(context)
+    cluster = updatable_cluster(context)
     params = context.params
 
-    def make() -> Part:
+    def create() -> Part:
         for key in ("namespace", "serviceAccount"):
             if not DNS_LABEL.fullmatch(params[key]):
                 raise bad_parameter(f"The {key} {params[key]} is not a valid Kubernetes name")
         more: dict[str, Any] = {k: params.get(k) for k in ("disableSessionTags", "targetRoleArn", "policy")}
         if params.get("targetRoleArn"):
             more["externalId"] = f"{context.region.name}/{context.region.account}/{cluster.name}/{params['namespace']}/{params['serviceAccount']}"
-        return make_association(
+        return new_association(
             context, cluster, params["namespace"], params["serviceAccount"], params["roleArn"], tags=check_tags(params.get("tags")), **more
         )
 
-    part = once(context, "CreatePodIdentityAssociation", make, lambda p: p.body["associationId"] in cluster.pod_identities)
+    part = idempotent(context, "CreatePodIdentityAssociation", create, lambda p: p.body["associationId"] in cluster.pod_identities)
     return {"association": dict(part.body)}
 
 
@@ -105,7 +105,7 @@ def list_pod_identity_associations(context: Context) -> dict[str, Any]:
 
 @operation
 def update_pod_identity_association(context: Context) -> dict[str, Any]:
-    changeable_cluster(context)
+    updatable_cluster(context)
     _, part = find_association(context)
     params = context.params
     if part.body.get("ownerArn"):
@@ -122,7 +122,7 @@ def update_pod_identity_association(context: Context) -> dict[str, Any]:
 
 @operation
 def delete_pod_identity_association(context: Context) -> dict[str, Any]:
-    changeable_cluster(context)
+    updatable_cluster(context)
     cluster, part = find_association(context)
     del cluster.pod_identities[part.body["associationId"]]
     return {"association": dict(part.body)}

@@ -1,7 +1,7 @@
-"""A node group's nodes make way for new ones, as EKS does it: more nodes first, then the old ones cordoned and taken away.
+"""Rolling replacement of a node group's nodes: EKS launches additional nodes first, then cordons and terminates the old ones.
 
-https://docs.aws.amazon.com/eks/latest/userguide/managed-node-update-behavior.html says the order. What stays after a failure is
-inference: nodes that were replaced stay new, the others are let be, and the additional ones go.
+The order is documented in https://docs.aws.amazon.com/eks/latest/userguide/managed-node-update-behavior.html. The state after a
+failure is our assumption: replaced nodes stay, other old nodes are left unchanged, additional nodes are terminated.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from . import fleet
 from .operations import Context
 from .state import Cluster, Part
 
-# When, as parts of the whole time, more nodes are launched, are ready, and the last old one is gone.
+# Times, as fractions of the duration: additional nodes are launched, they are ready, the last old node is terminated.
 LAUNCH, READY, DRAINED = 0.1, 0.3, 0.9
 
 
 @dataclass
 class Rolling:
-    """The replacement that is under way; it stands in the part's data while it is."""
+    """A replacement in progress, stored in the part's data."""
 
     new: fleet.Image
-    # Nodes to be replaced, how many there were to be, and how many may be away at once.
+    # Nodes to replace, the original sizes of the group, and how many nodes may be unavailable.
     old: list[str]
     size: int
     max_size: int
-    at_once: int
+    max_unavailable: int
     minimal: bool
     cordoned: list[str] = field(default_factory=list)
     joining: list[str] = field(default_factory=list)
 
 
-def begin(context: Context, cluster: Cluster, part: Part, new: fleet.Image, seconds: float) -> None:
-    """Lay out the steps before the update's end; `finish` does what is then left."""
-    group = fleet.group_of(context, part)
+def start(context: Context, cluster: Cluster, part: Part, new: fleet.Image, seconds: float) -> None:
+    """Schedules the steps before the end of the update; `finish` does the rest."""
+    group = fleet.auto_scaling_group(context, part)
     if group is None or not group.instance_states:
         return
-    old = [instance for instance in ids(group) if fleet.image_of(part, instance) != new]
-    at_once = unavailable(part.body["updateConfig"], len(old))
+    old = [instance for instance in instance_ids(group) if fleet.image_of(part, instance) != new]
+    max_unavailable = unavailable(part.body["updateConfig"], len(old))
     minimal = part.body["updateConfig"].get("updateStrategy") == "MINIMAL"
-    rolling = Rolling(new, old, group.desired_capacity, group.max_size, at_once, minimal)
+    rolling = Rolling(new, old, group.desired_capacity, group.max_size, max_unavailable, minimal)
     for instance in old:
         part.data.setdefault("images", {}).setdefault(instance, fleet.current_image(part))
     part.data["rolling"] = rolling
@@ -53,17 +53,17 @@ def begin(context: Context, cluster: Cluster, part: Part, new: fleet.Image, seco
     issue = failure(context)
     stuck = issue is not None and issue.get("code") == "PodEvictionFailure"
     if issue is not None and not stuck:
-        # Whatever it is, the new nodes never become ready, and so no old one is touched.
+        # With any other failure the new nodes never become ready, so no old node is replaced.
         return
-    timeline.after(seconds * READY, lambda: joined(part))
-    batches = [old[i : i + at_once] for i in range(0, len(old), at_once)]
+    timeline.after(seconds * READY, lambda: mark_ready(part))
+    batches = [old[i : i + max_unavailable] for i in range(0, len(old), max_unavailable)]
     for number, batch in enumerate(batches[: len(batches) - stuck], 1):
         share = READY + (DRAINED - READY) * number / len(batches)
         timeline.after(seconds * share, lambda batch=batch: replace(context, part, batch))  # type: ignore[misc]
 
 
 def failure(context: Context) -> dict[str, Any] | None:
-    """What will keep the update from succeeding. Force gets past pods that cannot be evicted, and past nothing else."""
+    """The failure of the update, if any. Force overrides only PodEvictionFailure."""
     outcome = context.outcome
     why = outcome.get("fail") or outcome.get("cancel")
     found = outcome.get("health_issue") or ({"message": why} if why else None)
@@ -77,31 +77,31 @@ def unavailable(config: dict[str, Any], size: int) -> int:
     return max(1, math.floor(size * percentage / 100)) if percentage else int(config.get("maxUnavailable") or 1)
 
 
-def ids(group: Any) -> list[str]:
+def instance_ids(group: Any) -> list[str]:
     return sorted(state.instance.id for state in group.instance_states)
 
 
 def launch(context: Context, cluster: Cluster, part: Part) -> None:
-    """A new template version and, unless the strategy is minimal, more nodes than there are to be afterwards."""
-    rolling, group = part.data.get("rolling"), fleet.group_of(context, part)
+    """Creates the new template version and, unless the strategy is MINIMAL, launches additional nodes."""
+    rolling, group = part.data.get("rolling"), fleet.auto_scaling_group(context, part)
     if rolling is None or group is None:
         return
     fleet.new_template_version(context, cluster, part, rolling.new)
     if rolling.minimal:
         return
     zones = {zone_of(context, subnet) for subnet in part.body["subnets"]}
-    more = max(2 * len(zones), rolling.at_once)
-    group.max_size += more
-    group.set_desired_capacity(rolling.size + more)
-    rolling.joining = [instance for instance in ids(group) if instance not in rolling.old]
+    additional = max(2 * len(zones), rolling.max_unavailable)
+    group.max_size += additional
+    group.set_desired_capacity(rolling.size + additional)
+    rolling.joining = [instance for instance in instance_ids(group) if instance not in rolling.old]
 
 
 def zone_of(context: Context, subnet: str) -> str:
     return str(ec2(context.region.account, context.region.name).get_subnet(subnet).availability_zone)
 
 
-def joined(part: Part) -> None:
-    """The new nodes are ready; from now on no pod is placed on an old one."""
+def mark_ready(part: Part) -> None:
+    """The new nodes are ready: cordons the old ones."""
     rolling = part.data.get("rolling")
     if rolling is not None:
         rolling.joining = []
@@ -109,31 +109,31 @@ def joined(part: Part) -> None:
 
 
 def replace(context: Context, part: Part, batch: list[str]) -> None:
-    rolling, group = part.data.get("rolling"), fleet.group_of(context, part)
+    rolling, group = part.data.get("rolling"), fleet.auto_scaling_group(context, part)
     if rolling is None or group is None:
         return
-    here = set(ids(group))
+    existing = set(instance_ids(group))
     for instance in batch:
-        if instance in here:
+        if instance in existing:
             terminate(context, part, instance, decrement=group.desired_capacity > rolling.size)
         rolling.old.remove(instance)
 
 
 def terminate(context: Context, part: Part, instance: str, decrement: bool) -> None:
-    """Without `decrement` the group launches another one in its place."""
+    """Without `decrement` the group launches a replacement."""
     autoscaling_backends[context.region.account][context.region.name].terminate_instance(instance, decrement)
     part.data.get("images", {}).pop(instance, None)
 
 
-def left(context: Context, part: Part) -> list[str]:
-    """Names of the nodes that have not been replaced."""
+def remaining_nodes(context: Context, part: Part) -> list[str]:
+    """Names of the nodes that were not replaced."""
     rolling = part.data.get("rolling")
     return [fleet.node_name(context.region.name, instance) for instance in rolling.old] if rolling else []
 
 
 def finish(context: Context, cluster: Cluster, part: Part, successful: bool) -> None:
-    """The size is again what it was; after a success no old node is left."""
-    rolling, group = part.data.get("rolling"), fleet.group_of(context, part)
+    """Restores the size; after a success no old node remains."""
+    rolling, group = part.data.get("rolling"), fleet.auto_scaling_group(context, part)
     if rolling is None or group is None:
         part.data.pop("rolling", None)
         return
@@ -142,11 +142,11 @@ def finish(context: Context, cluster: Cluster, part: Part, successful: bool) -> 
         replace(context, part, list(rolling.old))
     else:
         fleet.new_template_version(context, cluster, part, fleet.current_image(part))
-    # Those of an earlier try stay, the youngest go.
-    young = sorted((i for i in ids(group) if i not in rolling.old), key=lambda i: i not in images)
-    for instance in young[max(0, rolling.size - len(rolling.old)) :]:
+    # Keeps nodes of an earlier attempt, terminates the newest.
+    new_nodes = sorted((i for i in instance_ids(group) if i not in rolling.old), key=lambda i: i not in images)
+    for instance in new_nodes[max(0, rolling.size - len(rolling.old)) :]:
         terminate(context, part, instance, decrement=True)
     group.max_size = rolling.max_size
-    images.update({instance: rolling.new for instance in ids(group) if instance not in rolling.old})
+    images.update({instance: rolling.new for instance in instance_ids(group) if instance not in rolling.old})
     del part.data["rolling"]
     group.set_desired_capacity(rolling.size)

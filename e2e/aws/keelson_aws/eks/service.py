@@ -1,4 +1,4 @@
-"""EKS as a whole: a call in, an answer out. State is kept per account and region."""
+"""EKS: dispatches calls to operations. State is stored per account and region."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ for module in (
 ):
     import_module(f"{__package__}.{module}")
 
-# What names the thing a call is about, beside the cluster; for the call log and for faults.
+# Parameters that identify the resource of a call, besides the cluster; for the call log and for faults.
 PART_NAMES = ("nodegroupName", "addonName", "fargateProfileName", "principalArn", "associationId", "updateId", "resourceArn")
 
 
@@ -37,8 +37,8 @@ class Eks:
     def reset(self) -> None:
         self.regions.clear()
 
-    def forget(self, account: str) -> None:
-        """All that EKS has of an account, and with it its nodes in the workload cluster."""
+    def reset_account(self, account: str) -> None:
+        """Deletes all EKS state of an account, and with it its nodes in the workload cluster."""
         for key in [key for key in self.regions if key[0] == account]:
             del self.regions[key]
 
@@ -53,7 +53,7 @@ class Eks:
         return [cluster for region in self.regions.values() for cluster in region.clusters.values()]
 
     def read(self, call: Call) -> None:
-        """Fill in the call's action, parameters and resource from its path, query and body."""
+        """Sets the call's action, parameters and resource from its path, query and body."""
         found = self.router.match(call.request)
         if found is None:
             raise AwsError("UnknownOperationException", "No EKS operation has this method and path", 404)
@@ -64,10 +64,10 @@ class Eks:
         call.resource = resource_of(call.params)
 
     def answer(self, call: Call, caller: Caller, region: Region | None = None) -> Reply:
-        """The answer to a call; from another state of the region than today's, when one is given."""
+        """The reply to a call; optionally from a past state of the region."""
         function = OPERATIONS.get(call.action)
         if function is None:
-            raise AwsError("UnknownOperationException", f"The emulator does not have EKS's {call.action}", 501)
+            raise AwsError("UnknownOperationException", f"The emulator does not implement EKS {call.action}", 501)
         context = Context(
             region=region or self.region(call.account, call.region),
             params=call.params,

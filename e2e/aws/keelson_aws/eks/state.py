@@ -1,4 +1,6 @@
-"""What EKS keeps for an account in a region. Bodies are held as the API answers them; the rest is bookkeeping."""
+"""EKS state of an account in a region. Bodies have the format of API responses; other fields are internal.
+
+Saved snapshots (`saved.py`) contain these classes by name: renaming a class or field breaks them."""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from ..errors import AwsError
 
 @dataclass
 class Update:
-    """A change that is under way or over: of a cluster, or of one of its node groups or add-ons."""
+    """An update, in progress or finished, of a cluster or of one of its node groups or add-ons."""
 
     id: str
     type: str
@@ -23,7 +25,7 @@ class Update:
     addon: str = ""
     status: str = "InProgress"
     errors: list[dict[str, Any]] = field(default_factory=list)
-    # Only where somebody asked for it.
+    # Only if it was cancelled.
     cancellation: dict[str, str] = field(default_factory=dict)
 
     def body(self) -> dict[str, Any]:
@@ -40,16 +42,16 @@ class Update:
 
 @dataclass
 class Part:
-    """A node group, add-on, Fargate profile, access entry, ...: something that belongs to a cluster."""
+    """A subresource of a cluster: node group, add-on, Fargate profile, access entry, ..."""
 
     body: dict[str, Any]
-    # Bookkeeping of the kind of part: see the file of that kind.
+    # Internal data of this kind of part: see the module of the kind.
     data: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ApiServer:
-    """The API server behind one cluster."""
+    """The API server of one cluster."""
 
     endpoint: str
     ca_file: str
@@ -57,7 +59,7 @@ class ApiServer:
     kubeconfig: str
 
     def ca(self) -> str:
-        """As DescribeCluster answers it: base64 of the PEM. Read each time: tests rotate it."""
+        """The PEM in Base64, as in DescribeCluster. Read on each call: tests rotate it."""
         with open(self.ca_file, "rb") as file:
             return base64.b64encode(file.read()).decode()
 
@@ -76,9 +78,9 @@ class Cluster:
     insights: dict[str, dict[str, Any]] = field(default_factory=dict)
     updates: dict[str, Update] = field(default_factory=dict)
     network_interfaces: list[str] = field(default_factory=list)
-    # When and from which version it was upgraded in place: what a rollback may go back to.
+    # The version before the last upgrade, and when that was: the target of a rollback.
     upgraded_from: tuple[str, float] | None = None
-    # Where each cluster has one of its own (settings: WORKLOAD_EACH).
+    # Set if each cluster has its own API server (setting WORKLOAD_EACH).
     api_server: ApiServer | None = None
 
     @property
@@ -94,7 +96,7 @@ class Cluster:
         return str(self.body["resourcesVpcConfig"]["vpcId"])
 
     def running_update(self) -> Update | None:
-        """The cluster's own update that is under way; those of node groups and add-ons do not count."""
+        """The cluster's own update in progress, not those of node groups and add-ons."""
         for update in self.updates.values():
             if update.status == "InProgress" and not update.nodegroup and not update.addon:
                 return update

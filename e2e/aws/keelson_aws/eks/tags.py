@@ -1,4 +1,4 @@
-"""Tags of everything EKS makes: found by ARN, at most 50 each, none that begins with aws:."""
+"""Tags of EKS resources: by ARN, at most 50 per resource, none with the prefix aws:."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_TAGS = 50
 
 
 def check_tags(tags: dict[str, str] | None) -> dict[str, str]:
-    """The tags of a create call, or the error AWS answers for them."""
+    """Validates the tags of a create call."""
     tags = tags or {}
     if len(tags) > MAX_TAGS:
         raise bad_parameter(f"The number of tags exceeds the limit of {MAX_TAGS}")

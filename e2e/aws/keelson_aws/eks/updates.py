@@ -1,4 +1,4 @@
-"""Changes of a cluster: its configuration, its version, its encryption; and how updates are looked up."""
+"""Updates of a cluster: configuration, version, encryption; and the describe and list calls for updates."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .network import (
     check_public_access_cidrs,
     check_security_groups,
     find_subnets,
-    make_network_interfaces,
+    create_network_interfaces,
     remove_network_interfaces,
 )
-from .operations import Context, once, operation, page, start_update
+from .operations import Context, idempotent, operation, page, start_update
 from .state import Cluster, Update, bad_parameter, bad_request, in_use, not_found
 
 ROLLBACK_SECONDS = 7 * 24 * 3600
@@ -39,8 +39,8 @@ def idle_cluster(context: Context, action: str) -> Cluster:
     return cluster
 
 
-def begin(context: Context, cluster: Cluster, kind: str, params: list[tuple[str, Any]], apply: Callable[[], None]) -> Update:
-    """The cluster is UPDATING until the update ends, and ACTIVE again after it, even when it failed."""
+def start_cluster_update(context: Context, cluster: Cluster, kind: str, params: list[tuple[str, Any]], apply: Callable[[], None]) -> Update:
+    """Starts an update: the cluster is UPDATING until it ends, then ACTIVE, even if the update failed."""
     cluster.body["status"] = "UPDATING"
 
     def finish(update: Update) -> None:
@@ -54,7 +54,7 @@ def begin(context: Context, cluster: Cluster, kind: str, params: list[tuple[str,
 
 @operation
 def update_cluster_config(context: Context) -> dict[str, Any]:
-    def make() -> Update:
+    def create() -> Update:
         cluster = idle_cluster(context, "UpdateClusterConfig")
         changes = [change for find in CHANGES if (change := find(context, cluster)) is not None]
         if not changes:
@@ -62,26 +62,26 @@ def update_cluster_config(context: Context) -> dict[str, Any]:
         if len(changes) > 1:
             raise bad_parameter("Only one type of update can be allowed.", clusterName=cluster.name)
         kind, params, apply = changes[0]
-        return begin(context, cluster, kind, params, apply)
+        return start_cluster_update(context, cluster, kind, params, apply)
 
-    return {"update": once(context, "UpdateClusterConfig", make).body()}
+    return {"update": idempotent(context, "UpdateClusterConfig", create).body()}
 
 
 def vpc_change(context: Context, cluster: Cluster) -> Change | None:
-    asked = context.params.get("resourcesVpcConfig")
-    if not asked:
+    requested = context.params.get("resourcesVpcConfig")
+    if not requested:
         return None
     now = cluster.body["resourcesVpcConfig"]
-    placed = "subnetIds" in asked or "securityGroupIds" in asked
-    access_keys = [k for k in ("endpointPublicAccess", "endpointPrivateAccess", "publicAccessCidrs") if k in asked]
+    placed = "subnetIds" in requested or "securityGroupIds" in requested
+    access_keys = [k for k in ("endpointPublicAccess", "endpointPrivateAccess", "publicAccessCidrs") if k in requested]
     if placed and access_keys:
         raise bad_parameter("Only one type of update can be allowed.", clusterName=cluster.name)
-    return placement_change(context, cluster, asked, now) if placed else endpoint_change(cluster, asked, now)
+    return placement_change(context, cluster, requested, now) if placed else endpoint_change(cluster, requested, now)
 
 
-def placement_change(context: Context, cluster: Cluster, asked: dict[str, Any], now: dict[str, Any]) -> Change:
-    subnets = asked.get("subnetIds", now["subnetIds"])
-    groups = asked.get("securityGroupIds", now["securityGroupIds"])
+def placement_change(context: Context, cluster: Cluster, requested: dict[str, Any], now: dict[str, Any]) -> Change:
+    subnets = requested.get("subnetIds", now["subnetIds"])
+    groups = requested.get("securityGroupIds", now["securityGroupIds"])
     if set(subnets) == set(now["subnetIds"]) and set(groups) == set(now["securityGroupIds"]):
         raise bad_parameter(
             "Cluster is already at the desired configuration with the given subnets and security groups", clusterName=cluster.name
@@ -94,17 +94,17 @@ def placement_change(context: Context, cluster: Cluster, asked: dict[str, Any], 
     def apply() -> None:
         now["subnetIds"], now["securityGroupIds"] = subnets, groups
         remove_network_interfaces(context, cluster)
-        make_network_interfaces(context, cluster)
+        create_network_interfaces(context, cluster)
 
     return "VpcConfigUpdate", [("Subnets", subnets), ("SecurityGroups", groups)], apply
 
 
-def endpoint_change(cluster: Cluster, asked: dict[str, Any], now: dict[str, Any]) -> Change:
-    public = asked.get("endpointPublicAccess", now["endpointPublicAccess"])
-    private = asked.get("endpointPrivateAccess", now["endpointPrivateAccess"])
+def endpoint_change(cluster: Cluster, requested: dict[str, Any], now: dict[str, Any]) -> Change:
+    public = requested.get("endpointPublicAccess", now["endpointPublicAccess"])
+    private = requested.get("endpointPrivateAccess", now["endpointPrivateAccess"])
     if not public and not private:
         raise bad_parameter("Private and public endpoint access cannot be false", clusterName=cluster.name)
-    cidrs = check_public_access_cidrs(asked.get("publicAccessCidrs") or now["publicAccessCidrs"] or ["0.0.0.0/0"]) if public else []
+    cidrs = check_public_access_cidrs(requested.get("publicAccessCidrs") or now["publicAccessCidrs"] or ["0.0.0.0/0"]) if public else []
     if public == now["endpointPublicAccess"] and private == now["endpointPrivateAccess"] and set(cidrs) == set(now["publicAccessCidrs"]):
         raise bad_parameter(
             f"Cluster is already at the desired configuration with endpointPrivateAccess: {str(private).lower()} , "
@@ -122,12 +122,12 @@ def endpoint_change(cluster: Cluster, asked: dict[str, Any], now: dict[str, Any]
 
 
 def logging_change(context: Context, cluster: Cluster) -> Change | None:
-    asked = context.params.get("logging")
-    if not asked:
+    requested = context.params.get("logging")
+    if not requested:
         return None
     enabled = {t for group in cluster.body["logging"]["clusterLogging"] if group["enabled"] for t in group["types"]}
     wanted = set(enabled)
-    for setup in asked.get("clusterLogging") or []:
+    for setup in requested.get("clusterLogging") or []:
         types = set(setup.get("types") or [])
         wanted = wanted | types if setup.get("enabled") else wanted - types
     if wanted == enabled:
@@ -137,10 +137,10 @@ def logging_change(context: Context, cluster: Cluster) -> Change | None:
 
 
 def access_change(context: Context, cluster: Cluster) -> Change | None:
-    asked = context.params.get("accessConfig")
-    if not asked or not asked.get("authenticationMode"):
+    requested = context.params.get("accessConfig")
+    if not requested or not requested.get("authenticationMode"):
         return None
-    now, mode = cluster.body["accessConfig"]["authenticationMode"], asked["authenticationMode"]
+    now, mode = cluster.body["accessConfig"]["authenticationMode"], requested["authenticationMode"]
     if mode == now:
         raise bad_parameter(f"Cluster is already at the desired configuration with authenticationMode: {mode}", clusterName=cluster.name)
     if MODES.index(mode) != MODES.index(now) + 1:
@@ -155,17 +155,17 @@ def access_change(context: Context, cluster: Cluster) -> Change | None:
 
 
 def simple_change(key: str, kind: str, param: str, what: str) -> Callable[[Context, Cluster], Change | None]:
-    """A setting that is replaced as a whole."""
+    """A change that replaces a setting as a whole."""
 
     def find(context: Context, cluster: Cluster) -> Change | None:
-        asked = context.params.get(key)
-        if asked is None:
+        requested = context.params.get(key)
+        if requested is None:
             return None
-        if asked == cluster.body.get(key):
+        if requested == cluster.body.get(key):
             raise bad_parameter(f"No changes needed for the {what} provided", clusterName=cluster.name)
         if key == "upgradePolicy":
-            check_support(context, cluster.version, asked.get("supportType", "EXTENDED"))
-        return kind, [(param, str(asked).lower() if isinstance(asked, bool) else asked)], lambda: cluster.body.update({key: asked})
+            check_support(context, cluster.version, requested.get("supportType", "EXTENDED"))
+        return kind, [(param, str(requested).lower() if isinstance(requested, bool) else requested)], lambda: cluster.body.update({key: requested})
 
     return find
 
@@ -213,7 +213,7 @@ CHANGES: tuple[Callable[[Context, Cluster], Change | None], ...] = (
 
 @operation
 def update_cluster_version(context: Context) -> dict[str, Any]:
-    return {"update": once(context, "UpdateClusterVersion", lambda: change_version(context)).body()}
+    return {"update": idempotent(context, "UpdateClusterVersion", lambda: change_version(context)).body()}
 
 
 def change_version(context: Context) -> Update:
@@ -239,7 +239,7 @@ def change_version(context: Context) -> Update:
         cluster.upgraded_from = None if rollback else (old, context.timeline.now())
 
     kind = "VersionRollback" if rollback else "VersionUpdate"
-    return begin(context, cluster, kind, [("Version", new), ("PlatformVersion", platform_version(new))], apply)
+    return start_cluster_update(context, cluster, kind, [("Version", new), ("PlatformVersion", platform_version(new))], apply)
 
 
 def can_roll_back(context: Context, cluster: Cluster, version: str) -> bool:
@@ -248,7 +248,7 @@ def can_roll_back(context: Context, cluster: Cluster, version: str) -> bool:
 
 
 def check_skew(cluster: Cluster, version: str) -> None:
-    """No kubelet newer than the control plane, and none more than three minors older."""
+    """Checks that no kubelet is newer than the control plane or more than three minors older."""
     new = minor_number(version)
     old = sorted(n for n, p in cluster.nodegroups.items() if new - minor_number(p.body["version"]) > 3)
     if old:
@@ -278,23 +278,23 @@ def check_insights(cluster: Cluster, version: str, force: bool, category: str) -
 
 @operation
 def associate_encryption_config(context: Context) -> dict[str, Any]:
-    def make() -> Update:
+    def create() -> Update:
         cluster = idle_cluster(context, "AssociateEncryptionConfig")
         config = check_encryption(context.params["encryptionConfig"])
         if cluster.body.get("encryptionConfig"):
             raise bad_parameter("Encryption is already enabled on the cluster", clusterName=cluster.name)
-        return begin(
+        return start_cluster_update(
             context, cluster, "AssociateEncryptionConfig", [("EncryptionConfig", config)], lambda: cluster.body.update(encryptionConfig=config)
         )
 
-    return {"update": once(context, "AssociateEncryptionConfig", make).body()}
+    return {"update": idempotent(context, "AssociateEncryptionConfig", create).body()}
 
 
 @operation
 def describe_update(context: Context) -> dict[str, Any]:
     params = context.params
     update = context.cluster("name").updates.get(params["updateId"])
-    # AWS finds the update of a node group or add-on only under its name.
+    # AWS finds an update of a node group or add-on only if its name is given.
     if update is None or update.nodegroup != params.get("nodegroupName", "") or update.addon != params.get("addonName", ""):
         raise not_found(f"No update found for ID: {params['updateId']}", clusterName=params["name"])
     return {"update": update.body()}
@@ -302,9 +302,9 @@ def describe_update(context: Context) -> dict[str, Any]:
 
 @operation
 def cancel_update(context: Context) -> dict[str, Any]:
-    """EKS can do so with one kind of update only: a rollback of a cluster in Auto Mode, while its nodes are rolled back."""
+    """EKS can cancel only a rollback of a cluster in Auto Mode, while its nodes are rolled back."""
 
-    def make() -> Update:
+    def create() -> Update:
         cluster = context.cluster("name")
         update = cluster.updates.get(context.params["updateId"])
         if update is None or update.nodegroup or update.addon:
@@ -316,7 +316,7 @@ def cancel_update(context: Context) -> dict[str, Any]:
         cluster.body["status"] = "ACTIVE"
         return update
 
-    return {"update": once(context, "CancelUpdate", make).body()}
+    return {"update": idempotent(context, "CancelUpdate", create).body()}
 
 
 @operation

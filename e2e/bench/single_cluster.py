@@ -1,4 +1,4 @@
-"""One cluster: how long until it is Ready, what that costs in calls, what it costs at rest."""
+"""One cluster: time until Ready, calls until Ready, memory, and calls in the steady state."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from fleet.account import fresh_account
 from fleet.manifests import cluster, node_group
-from fleet.stage import Stage, stage
+from fleet.environment import Environment, environment
 from keelson_harness.aws import Durations
 from keelson_harness.controller import Controller
 
 from .figures import Figure, by_action, by_service
-from .load import memory_mb, peak_mb
+from .resource_usage import memory_mb, peak_mb
 
-# EKS control plane, then node group, then the add-on that needs nodes; NAT hides under the first.
+# Critical path: EKS control plane, node group, the add-on that needs nodes. NAT gateways run in parallel with the control plane.
 DURATIONS = Durations(
     cluster_create=60, cluster_update=2, cluster_delete=2, nodegroup=12, addon=1.5, nat=10.5
 )
@@ -37,11 +37,11 @@ class Creation:
 
 
 def pair(name: str) -> tuple[dict, dict]:
-    """Three zones, one NAT gateway, four add-ons, no GitOps: all of it by default."""
+    """The defaults: three zones, one NAT gateway, four add-ons, no GitOps."""
     return cluster(name), node_group(name)
 
 
-def create(on: Stage, account: str, name: str) -> Creation:
+def create(on: Environment, account: str, name: str) -> Creation:
     items = pair(name)
     mark = on.mark()
     began = time.monotonic()
@@ -51,89 +51,89 @@ def create(on: Stage, account: str, name: str) -> Creation:
     return Creation(seconds, on.calls(mark, account))
 
 
-def rows(wanted: set[str], rest_seconds: float, rest_scale: float, say) -> list[Figure]:
+def rows(wanted: set[str], steady_seconds: float, steady_scale: float, log) -> list[Figure]:
     figures: list[Figure] = []
-    with stage(workload=False, git=False, durations=DURATIONS) as on:
+    with environment(workload=False, git=False, durations=DURATIONS) as on:
         account = fresh_account()
-        # As in production: no flag but where it listens.
-        operator = on.start(account=account, settle="--settle=10s")
-        say(f"one cluster, cold operator: about {CRITICAL_PATH:.0f} s")
-        cold = create(on, account, "cold")
-        say(f"Ready after {cold.seconds:.1f} s with {len(cold.calls)} calls")
-        at_rest = settled_memory(operator)
+        # As in production: default flags except the listen address.
+        operator = on.start(account=account, window="--read-after-write-window=10s")
+        log(f"first cluster: about {CRITICAL_PATH:.0f} s")
+        first = create(on, account, "first")
+        log(f"Ready after {first.seconds:.1f} s with {len(first.calls)} calls")
+        steady = steady_memory(operator)
         learned = None
         if "create" in wanted:
-            on.delete(*pair("cold"), timeout=120)
-            say(f"one cluster, operator that has made one: about {CRITICAL_PATH:.0f} s")
+            on.delete(*pair("first"), timeout=120)
+            log(f"second cluster, with durations learned: about {CRITICAL_PATH:.0f} s")
             learned = create(on, account, "learned")
-            say(f"Ready after {learned.seconds:.1f} s with {len(learned.calls)} calls")
+            log(f"Ready after {learned.seconds:.1f} s with {len(learned.calls)} calls")
         if "memory" in wanted:
-            figures.append(memory_figure(at_rest, operator))
+            figures.append(memory_figure(steady, operator))
         operator.stop()
         if "create" in wanted:
-            say(f"one cluster, operator that was just started again: about {CRITICAL_PATH:.0f} s")
-            with on.operator(account=account, settle="--settle=10s"):
-                # Its first looks at the cluster that is there are none of the new one's.
+            log(f"another cluster, after a restart of the operator: about {CRITICAL_PATH:.0f} s")
+            with on.operator(account=account, window="--read-after-write-window=10s"):
+                # Its first reads of the existing cluster must not count for the new one.
                 time.sleep(5)
                 restarted = create(on, account, "restarted")
-                say(f"Ready after {restarted.seconds:.1f} s with {len(restarted.calls)} calls")
+                log(f"Ready after {restarted.seconds:.1f} s with {len(restarted.calls)} calls")
                 on.delete(*pair("restarted"), timeout=120)
-            figures[:0] = creation_figures({"cold": cold, "learned": learned, "restarted": restarted})
-        if "rest" in wanted:
-            figures.append(rest_figure(on, account, rest_seconds, rest_scale, say))
+            figures[:0] = creation_figures({"first": first, "learned": learned, "restarted": restarted})
+        if "steady" in wanted:
+            figures.append(steady_figure(on, account, steady_seconds, steady_scale, log))
     return figures
 
 
 def creation_figures(runs: dict[str, Creation]) -> list[Figure]:
     times = Figure(
-        "apply to Ready, over the critical path",
+        "apply to Ready, beyond the critical path",
         ", ".join(f"+{run.over:.1f} s {name}" for name, run in runs.items()),
         "<= 3 s",
         all(run.over <= 3 for run in runs.values()),
         ("+34 s", "+99 s", "+122 s"),
-        f"critical path {CRITICAL_PATH} s; cold: an operator that never saw a cluster made; learned: its second; "
-        "restarted: a new process after it",
+        f"critical path {CRITICAL_PATH} s; first: no duration is known yet; learned: the second cluster; "
+        "restarted: after a restart of the operator",
         {name: {"seconds": run.seconds, "over": run.over} for name, run in runs.items()},
     )
     calls = Figure(
-        "AWS calls until Ready (of them writes)",
+        "AWS calls until Ready (of these, writes)",
         ", ".join(f"{len(run.calls)} ({run.writes}) {name}" for name, run in runs.items()),
         "< 90",
         all(len(run.calls) < 90 for run in runs.values()),
         ("161", "212", "180"),
-        f"cold, by service: {by_service(runs['cold'].calls)}",
+        f"first, by service: {by_service(runs['first'].calls)}",
         {name: {"calls": by_action(run.calls), "writes": run.writes} for name, run in runs.items()},
     )
     return [times, calls]
 
 
-def settled_memory(operator: Controller) -> float:
+def steady_memory(operator: Controller) -> float:
     time.sleep(5)
     return memory_mb(operator.process)
 
 
-def memory_figure(at_rest: float, operator: Controller) -> Figure:
+def memory_figure(steady: float, operator: Controller) -> Figure:
     peak = peak_mb(operator.process)
     return Figure(
         "resident memory, 1 cluster",
-        f"{at_rest:.0f} MB (peak {peak:.0f})",
+        f"{steady:.0f} MB (peak {peak:.0f})",
         "<= 60 MB",
-        at_rest <= 60,
+        steady <= 60,
         ("821 MiB", "191 MiB", "194 MiB"),
-        f"VmRSS 5 s after Ready, VmHWM at the end, of {operator.process.name}'s process; MB = 10^6 bytes",
-        {"restMb": at_rest, "peakMb": peak},
+        f"VmRSS 5 s after Ready and VmHWM at the end, of {operator.process.name}; MB = 10^6 bytes",
+        {"steadyMb": steady, "peakMb": peak},
     )
 
 
-def rest_figure(on: Stage, account: str, seconds: float, scale: float, say) -> Figure:
-    """Counts over a window in which all intervals are `scale` times shorter, and reckons it up to an hour."""
+def steady_figure(on: Environment, account: str, seconds: float, scale: float, log) -> Figure:
+    """Counts calls while all intervals are `scale` times shorter, and extrapolates to an hour."""
     drift = DEFAULT_DRIFT_SECONDS / scale
     args = () if scale == 1 else (f"--drift-interval={drift:g}s",)
     with on.operator(*args, account=account):
         on.ready(*pair("learned"), timeout=60)
-        # The looks of a fresh process, and one round more.
+        # Skips the reads of a new process, and one more interval.
         time.sleep(min(2 * drift, 60))
-        say(f"at rest: counting for {seconds:.0f} s at intervals of {drift:g} s")
+        log(f"steady state: counting for {seconds:.0f} s with a drift interval of {drift:g} s")
         mark = on.mark()
         time.sleep(seconds)
         calls = on.calls(mark, account)
@@ -141,13 +141,13 @@ def rest_figure(on: Stage, account: str, seconds: float, scale: float, say) -> F
     hourly = {service: count / hours for service, count in by_service(calls).items()}
     eks = hourly.get("eks", 0)
     others = sum(count for service, count in hourly.items() if service != "eks")
-    window = "a real window" if scale == 1 else f"intervals {scale:g} times shorter, reckoned up"
+    window = "default intervals" if scale == 1 else f"extrapolated from intervals {scale:g} times shorter"
     return Figure(
-        "AWS calls an hour at rest: to EKS; EC2 and IAM",
+        "AWS calls per hour in the steady state: to EKS; to EC2 and IAM",
         f"{eks:.0f}; {others:.0f}",
         "<= 20 to EKS",
         eks <= 20 and not any(call["write"] for call in calls),
-        ("48 a plan", ">= 225", "0, drift unseen for 10 h"),
-        f"one node group, four add-ons, {seconds:.0f} s: {window}; EC2's and IAM's are for all clusters of the account",
+        ("48 a plan", ">= 225", "0, drift undetected for 10 h"),
+        f"one node group, four add-ons, {seconds:.0f} s: {window}; calls to EC2 and IAM are shared by all clusters of the account",
         {"perHour": hourly, "calls": by_action(calls), "windowSeconds": seconds, "scale": scale},
     )

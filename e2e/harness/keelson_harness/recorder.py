@@ -1,7 +1,7 @@
-"""Keeps what a local cloud tells, for a search of all tests' words once they have run: each operator's log and metrics,
-every state of our objects, every event. And beside it what must not be in there (`confidential.py`).
+"""Records the output of a local cloud, so that a test can search it for secrets after all other tests: each operator's log
+and metrics, every state of our objects, every event. Beside it the confidential values that must not occur in it (`confidential.py`).
 
-Only where KEELSON_TOLD names a folder. I/O: that folder, and watches of the API servers.
+Only where KEELSON_RECORD_DIR names a folder. I/O: that folder, and watches of the API servers.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .kubeapi import ApiError, KubeApi
 if TYPE_CHECKING:
     from .cloud import LocalCloud
 
-FOLDER = "KEELSON_TOLD"
+RECORD_DIR = "KEELSON_RECORD_DIR"
 API = "keelson.dev/v1alpha1"
 WATCHED = ((API, "EksCluster"), (API, "NodeGroup"), (API, "AwsAccount"), ("events.k8s.io/v1", "Event"))
-# What the operator writes in the clusters that it makes, and beside its Lease.
+# What the operator writes in the clusters that it creates, and beside its Lease.
 LISTED = (
     *WATCHED,
     ("v1", "ConfigMap"),
@@ -35,19 +35,19 @@ LISTED = (
     ("kustomize.toolkit.fluxcd.io/v1", "Kustomization"),
     ("argoproj.io/v1alpha1", "Application"),
 )
-AGAIN_SECONDS = 0.3
+RETRY_SECONDS = 0.3
 WATCH_SECONDS = 600
-# Speed before size: it is read once, and deleted.
-LEVEL = 1
+# Fast rather than small: it is read once and deleted.
+COMPRESSION_LEVEL = 1
 
 
-def telling(cloud: LocalCloud) -> Told | None:
-    named = os.environ.get(FOLDER)
-    return Told(cloud, Path(named)) if named else None
+def recorder_from_environment(cloud: LocalCloud) -> Recorder | None:
+    named = os.environ.get(RECORD_DIR)
+    return Recorder(cloud, Path(named)) if named else None
 
 
-class Told:
-    """What one cloud told. From its start to `keep`."""
+class Recorder:
+    """Records the output of one cloud, from its start to `save`."""
 
     def __init__(self, cloud: LocalCloud, folder: Path):
         self._cloud = cloud
@@ -56,8 +56,8 @@ class Told:
         self._test = os.environ.get("PYTEST_CURRENT_TEST", "")
         self._streams = [_Stream(cloud.management.api, kind, self.folder) for kind in WATCHED]
 
-    def keep(self) -> None:
-        """While the API servers and the emulator still answer. Nothing that fails here fails a test: what it missed is in the streams."""
+    def save(self) -> None:
+        """Call while the API servers and the emulator still answer. No failure here fails a test: the watches have recorded the objects."""
         for stream in self._streams:
             stream.close()
         for plane in self._cloud.clusters():
@@ -65,57 +65,57 @@ class Told:
         for controller in self._cloud.controllers:
             name = controller.log.stem
             if controller.alive:
-                controller.remember_metrics()
-            self._write(f"metrics-{name}", "\n".join(controller.metrics_seen))
-            with open(controller.log, "rb") as log, gzip.open(self.folder / f"log-{name}.gz", "wb", LEVEL) as kept:
-                shutil.copyfileobj(log, kept)
+                controller.record_metrics()
+            self._write(f"metrics-{name}", "\n".join(controller.recorded_metrics))
+            with open(controller.log, "rb") as log, gzip.open(self.folder / f"log-{name}.gz", "wb", COMPRESSION_LEVEL) as output:
+                shutil.copyfileobj(log, output)
         if self._cloud.aws:
             with contextlib.suppress(requests.RequestException, RuntimeError):
-                confidential.note(*self._cloud.aws.control("GET", "confidential")["confidential"])
+                confidential.add(*self._cloud.aws.control("GET", "confidential")["confidential"])
         for key in self._cloud.directory.rglob("*.key"):
-            confidential.note(key.read_text())
+            confidential.add(key.read_text())
         about = {
             "test": self._test,
             "levels": sorted({controller.log_level for controller in self._cloud.controllers}),
-            "confidential": sorted(confidential.noted()),
+            "confidential": sorted(confidential.known()),
         }
         (self.folder / "about.json").write_text(json.dumps(about))
 
     def _objects(self, api: KubeApi) -> str:
-        """As they are at the end; of Secrets only the values, which are noted."""
+        """The objects at the end. Secrets are not written; their values are added to the confidential ones."""
         found: list[dict] = []
         for version, kind in LISTED:
             with contextlib.suppress(ApiError, requests.RequestException):
                 found += api.list(version, kind)
         with contextlib.suppress(ApiError, requests.RequestException):
             for item in api.list("v1", "Secret"):
-                confidential.note_secret(item)
+                confidential.add_secret(item)
         return "\n".join(map(json.dumps, found))
 
     def _write(self, name: str, text: str) -> None:
-        with gzip.open(self.folder / f"{name}.gz", "wt", LEVEL) as kept:
-            kept.write(text)
+        with gzip.open(self.folder / f"{name}.gz", "wt", COMPRESSION_LEVEL) as output:
+            output.write(text)
 
 
 class _Stream:
-    """One kind of the management cluster, each state of each object as the API server sends it."""
+    """Watches one kind of the management cluster: each state of each object as the API server sends it."""
 
     def __init__(self, api: KubeApi, kind: tuple[str, str], folder: Path):
         self._api, self._kind = api, kind
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._kept = gzip.open(folder / f"watch-{kind[1]}.gz", "wb", LEVEL)
-        threading.Thread(target=self._run, name=f"told {kind[1]}", daemon=True).start()
+        self._file = gzip.open(folder / f"watch-{kind[1]}.gz", "wb", COMPRESSION_LEVEL)
+        threading.Thread(target=self._run, name=f"record {kind[1]}", daemon=True).start()
 
     def close(self) -> None:
         with self._lock:
             self._ended.set()
-            self._kept.close()
+            self._file.close()
 
     def _run(self) -> None:
         params = {"watch": "true", "timeoutSeconds": str(WATCH_SECONDS)}
         while not self._ended.is_set():
-            # Its CRD may not be there yet, and tests stop API servers.
+            # Its CRD may not exist yet, and tests stop API servers.
             with contextlib.suppress(ApiError, requests.RequestException, ValueError):
                 path = self._api.path(*self._kind, namespace=None)
                 with self._api.request("GET", path, params=params, stream=True, timeout=WATCH_SECONDS + 5) as answer:
@@ -123,5 +123,5 @@ class _Stream:
                         with self._lock:
                             if self._ended.is_set():
                                 return
-                            self._kept.write(line + b"\n")
-            self._ended.wait(AGAIN_SECONDS)
+                            self._file.write(line + b"\n")
+            self._ended.wait(RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""Where things are: the checkout, the cache, run directories, built binaries. Reads the disk only."""
+"""Paths: the checkout, run directories, built binaries."""
 
 import json
 import os
@@ -16,11 +16,11 @@ BUILD_SCRIPT = CHECKOUT / "e2e" / "kubernetes" / "build.py"
 
 
 class NotBuilt(Exception):
-    """Something the local cloud runs is not there; the message says how to make it."""
+    """A binary or file of the local cloud is missing; the message says how to build it."""
 
 
 def tools(*names: str) -> dict[str, Path]:
-    """Paths of the Kubernetes and Flux binaries, built first where they are missing."""
+    """Paths of the Kubernetes, Flux and Argo CD binaries; builds the missing ones first."""
     output = subprocess.run(
         [sys.executable, str(BUILD_SCRIPT), "--json", *names],
         stdout=subprocess.PIPE,
@@ -28,7 +28,7 @@ def tools(*names: str) -> dict[str, Path]:
         check=False,
     )
     if output.returncode:
-        raise NotBuilt(f"{BUILD_SCRIPT} could not make {', '.join(names) or 'the tools'}")
+        raise NotBuilt(f"{BUILD_SCRIPT} could not build {', '.join(names) or 'the tools'}")
     return {name: Path(path) for name, path in json.loads(output.stdout).items()}
 
 

@@ -41,18 +41,18 @@ class Stage:
         account: str = ACCOUNT,
         env: dict[str, str] | None = None,
         name: str = "keelson-0",
-        settle: str = SETTLE,
+        window: str = READ_AFTER_WRITE_WINDOW,
         wait: bool = True,
-        secrets_everywhere: bool = True,
+        cluster_wide_secrets: bool = True,
     ) -> Controller:
         """Starts a replica as Pod `name` with the account's own credentials.
 
         secrets_everywhere: may read all Secrets, as `deploy/secrets-cluster-wide` allows; otherwise only where a RoleBinding allows it.
         """
         if self._kubeconfig is None:
-            self._kubeconfig = self.cloud.operator_account(secrets_everywhere)
+            self._kubeconfig = self.cloud.operator_account(cluster_wide_secrets)
         controller = self.cloud.operator(
-            settle,
+            window,
             *args,
             # A test deletes more per hour than a user would: the deletion guard has its own test.
             env={
@@ -107,7 +107,7 @@ class Stage:
             )
         except Timeout:
             wanted = f"{kind}={status}" + (f" ({reason})" if reason else "")
-            raise AssertionError(f"no {wanted} in {timeout:.0f} s: {self.story(item)}") from None
+            raise AssertionError(f"no {wanted} in {timeout:.0f} s: {self.describe(item)}") from None
 
     def story(self, item: dict) -> str:
         """The conditions and plan steps of an object, for a failed assertion."""
@@ -173,7 +173,7 @@ def stage(crds: bool = True, **options) -> Iterator[Stage]:
         if crds:
             cloud.install_crds()
         try:
-            yield Stage(cloud)
+            yield Environment(cloud)
         finally:
             for controller in cloud.controllers:
                 if controller.alive:
@@ -205,4 +205,4 @@ def stays(holds: Callable[[], object], seconds: float, what: str = "it") -> None
         time.sleep(0.2)
 
 
-__all__ = ["API", "QUICK", "SETTLE", "Stage", "actions", "stage", "stays", "until"]
+__all__ = ["API", "QUICK", "READ_AFTER_WRITE_WINDOW", "Environment", "actions", "environment", "stays", "until"]

@@ -1,4 +1,4 @@
-"""How the demo tells what goes on: elapsed times, shell commands, conditions as they move."""
+"""The output of the demo: elapsed times, shell commands, condition changes."""
 
 import os
 import shutil
@@ -17,11 +17,11 @@ POLL_SECONDS = 0.2
 
 
 class CommandFailed(Exception):
-    """A command of the story failed; holds what it said."""
+    """A command failed; holds its error output."""
 
 
-class Story:
-    """Prints to stdout; every line carries the seconds since the beginning."""
+class Transcript:
+    """Prints to stdout, each line with the seconds since the start."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
@@ -29,7 +29,7 @@ class Story:
     def elapsed(self) -> float:
         return time.monotonic() - self._start
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         print(f"[{self.elapsed():5.1f} s] {text}", flush=True)
 
     def chapter(self, title: str) -> None:
@@ -43,25 +43,25 @@ class Story:
 
 
 class Conditions:
-    """Tells each condition of some objects when its status, reason or message moves."""
+    """Prints each condition of some objects when its status, reason or message changes."""
 
-    def __init__(self, story: Story, api: KubeApi, objects: list[tuple[str, str, str]]):
-        self._story = story
+    def __init__(self, transcript: Transcript, api: KubeApi, objects: list[tuple[str, str, str]]):
+        self._transcript = transcript
         self._api = api
         self._objects = objects
         self._seen: dict[tuple, tuple] = {}
 
     def until(self, holds: Callable[[dict[str, dict | None]], bool], timeout: float) -> None:
-        """Polls, since two kinds are watched at once; `holds` gets the objects by `Kind/name`."""
+        """Polls until `holds` is true of the objects, which it gets by `Kind/name`."""
         deadline = time.monotonic() + timeout
         while True:
             now = {f"{kind}/{name}": self._find(version, kind, name) for version, kind, name in self._objects}
             for title, item in now.items():
-                self._tell(title, item or {})
+                self._print_changes(title, item or {})
             if holds(now):
                 return
             if time.monotonic() > deadline:
-                raise Timeout(f"not there after {timeout:.0f} s; the conditions above say why")
+                raise Timeout(f"timed out after {timeout:.0f} s; see the conditions above")
             time.sleep(POLL_SECONDS)
 
     def _find(self, version: str, kind: str, name: str) -> dict | None:
@@ -70,46 +70,46 @@ class Conditions:
         except (ApiError, OSError):
             return None
 
-    def _tell(self, title: str, item: dict) -> None:
+    def _print_changes(self, title: str, item: dict) -> None:
         for kind, entry in conditions(item).items():
-            told = (entry["status"], entry.get("reason"), entry.get("message"))
-            if self._seen.get((title, kind)) != told:
-                self._seen[(title, kind)] = told
+            current = (entry["status"], entry.get("reason"), entry.get("message"))
+            if self._seen.get((title, kind)) != current:
+                self._seen[(title, kind)] = current
                 message = " ".join(entry.get("message", "").split())
-                self._story.say(
+                self._transcript.log(
                     f"{title:22} {kind:17} {entry['status']:7} {entry.get('reason', ''):20} "
                     f"{textwrap.shorten(message, MESSAGE_WIDTH, placeholder=' ...')}".rstrip()
                 )
 
 
 class Kubectl:
-    """The real kubectl when it is installed; else the same asked of the API server by us."""
+    """kubectl if it is installed, else the same requests by our own client."""
 
-    def __init__(self, story: Story, kubeconfig: Path, api: KubeApi, cache: Path):
-        self._story = story
+    def __init__(self, transcript: Transcript, kubeconfig: Path, api: KubeApi, cache: Path):
+        self._transcript = transcript
         self._api = api
         self._binary = shutil.which("kubectl")
         self._cache = cache
         self._env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
 
     def apply(self, path: Path) -> None:
-        def by_us() -> str:
+        def without_kubectl() -> str:
             items = documents(path)
             self._api.apply_all(items)
             return "\n".join(f"{i['kind'].lower()}/{i['metadata']['name']} applied" for i in items)
 
-        self._run(["apply", "-f", str(path)], by_us)
+        self._run(["apply", "-f", str(path)], without_kubectl)
 
     def delete(self, objects: list[tuple[str, str, str]]) -> None:
         """objects: (apiVersion, Kind, name). Returns at once."""
 
-        def by_us() -> str:
+        def without_kubectl() -> str:
             for version, kind, name in objects:
                 self._api.delete(version, kind, name)
             return ""
 
         names = [f"{kind.lower()}/{name}" for _, kind, name in objects]
-        self._run(["delete", "--wait=false", *names], by_us)
+        self._run(["delete", "--wait=false", *names], without_kubectl)
 
     def get(self, *kinds: tuple[str, str], wide: bool = False) -> None:
         """kinds: (apiVersion, Kind)."""
@@ -120,18 +120,18 @@ class Kubectl:
         )
 
     def get_yaml(self, api_version: str, kind: str, name: str, namespace: str) -> None:
-        def by_us() -> str:
+        def without_kubectl() -> str:
             item = self._api.get(api_version, kind, name, namespace)
             item["metadata"].pop("managedFields", None)
             return yaml.safe_dump(item)
 
-        self._run(["get", kind.lower(), name, "-n", namespace, "-o", "yaml"], by_us)
+        self._run(["get", kind.lower(), name, "-n", namespace, "-o", "yaml"], without_kubectl)
 
-    def _run(self, arguments: list[str], by_us: Callable[[], str]) -> None:
-        self._story.command("kubectl " + " ".join(arguments))
-        self._story.show(self._real(arguments) if self._binary else by_us())
+    def _run(self, arguments: list[str], without_kubectl: Callable[[], str]) -> None:
+        self._transcript.command("kubectl " + " ".join(arguments))
+        self._transcript.show(self._kubectl(arguments) if self._binary else without_kubectl())
 
-    def _real(self, arguments: list[str]) -> str:
+    def _kubectl(self, arguments: list[str]) -> str:
         done = subprocess.run(
             [self._binary, f"--cache-dir={self._cache}", *arguments],
             env=self._env,

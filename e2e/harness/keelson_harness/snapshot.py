@@ -1,5 +1,5 @@
-"""What one version of the operator left, as files, for another version to find: every object of the API servers as etcd holds it,
-and AWS as the emulator holds it. So objects keep their UIDs, status and managed fields.
+"""Saves the state that one version of the operator leaves, and loads it for another version: every object of the API servers
+as stored in etcd, and the state of the AWS emulator. Objects keep their UIDs, status and managed fields.
 
 I/O: the files, etcd, the emulator.
 """
@@ -18,48 +18,48 @@ import requests
 from .aws import Aws
 
 ABOUT, AWS = "about.json", "aws.pickle.gz"
-# Of the control planes themselves, and of one run.
-LEFT_OUT = ("events/", "leases/kube-", "masterleases/", "peerserverleases/")
-SECONDS = 30
+# Keys of the control planes themselves, and of one run.
+EXCLUDED = ("events/", "leases/kube-", "masterleases/", "peerserverleases/")
+REQUEST_SECONDS = 30
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A folder with what was left."""
+class Snapshot:
+    """A folder with the saved state."""
 
     directory: Path
 
     @property
     def about(self) -> dict:
-        """Who left it, and when."""
+        """Which version saved it, and when."""
         return json.loads((self.directory / ABOUT).read_text())
 
-    def record(self, etcd_url: str, planes: dict[str, str], aws: Aws, about: dict[str, str]) -> None:
-        """While nothing is under way, and no operator runs. planes: the URL of each control plane by name."""
+    def save(self, etcd_url: str, planes: dict[str, str], aws: Aws, about: dict[str, str]) -> None:
+        """Call while no operation is in progress and no operator runs. planes: the URL of each control plane by name."""
         self.directory.mkdir(parents=True, exist_ok=True)
         for plane in planes:
             lines = "".join(f"{json.dumps(entry)}\n" for entry in _read(etcd_url, plane))
-            # Without a time, so that the same contents make the same file.
+            # No timestamp: the same contents give the same file.
             self._objects(plane).write_bytes(gzip.compress(lines.encode(), mtime=0))
         saved = aws.control("GET", "saved")["saved"]
         (self.directory / AWS).write_bytes(base64.b64decode(saved))
         (self.directory / ABOUT).write_text(json.dumps({**about, "planes": planes}, indent=2) + "\n")
 
     def load_objects(self, etcd_url: str, planes: dict[str, str]) -> None:
-        """Before the API servers start. They have other addresses than they had: objects name the new ones, as if nothing had moved."""
-        moved = [(was.encode(), planes[name].encode()) for name, was in self.about["planes"].items()]
-        # Within Protobuf only what is as long can take its place.
-        assert all(len(was) == len(now) for was, now in moved), moved
+        """Call before the API servers start. Replaces their old addresses in the objects with the new ones."""
+        addresses = [(was.encode(), planes[name].encode()) for name, was in self.about["planes"].items()]
+        # Protobuf has length prefixes: the replacement must have the same length.
+        assert all(len(was) == len(now) for was, now in addresses), addresses
         for plane in planes:
             for line in gzip.decompress(self._objects(plane).read_bytes()).decode().splitlines():
                 entry = json.loads(line)
                 value = base64.b64decode(entry["value"])
-                for was, now in moved:
+                for was, now in addresses:
                     value = value.replace(was, now)
                 _call(etcd_url, "put", {**entry, "value": _text(value)})
 
     def load_aws(self, aws: Aws) -> None:
-        """In place of what the emulator holds."""
+        """Replaces the state of the emulator."""
         saved = base64.b64encode((self.directory / AWS).read_bytes()).decode()
         aws.control("POST", "saved", json={"saved": saved})
 
@@ -69,11 +69,11 @@ class Recording:
 
 def _read(etcd_url: str, plane: str) -> Iterator[dict[str, str]]:
     prefix = f"/{plane}/".encode()
-    # Until the first key that does not begin with it.
+    # The first key after all keys with this prefix.
     end = prefix[:-1] + bytes([prefix[-1] + 1])
     found = _call(etcd_url, "range", {"key": _text(prefix), "range_end": _text(end)})
     for entry in found.get("kvs", []):
-        if not base64.b64decode(entry["key"]).decode().removeprefix(prefix.decode()).startswith(LEFT_OUT):
+        if not base64.b64decode(entry["key"]).decode().removeprefix(prefix.decode()).startswith(EXCLUDED):
             yield {"key": entry["key"], "value": entry["value"]}
 
 
@@ -82,6 +82,6 @@ def _text(content: bytes) -> str:
 
 
 def _call(etcd_url: str, verb: str, body: dict) -> dict:
-    answer = requests.post(f"{etcd_url}/v3/kv/{verb}", json=body, timeout=SECONDS)
+    answer = requests.post(f"{etcd_url}/v3/kv/{verb}", json=body, timeout=REQUEST_SECONDS)
     answer.raise_for_status()
     return answer.json()

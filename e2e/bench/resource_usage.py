@@ -1,4 +1,4 @@
-"""What processes cost while something runs: memory and processor, from /proc; and the operator's own counters. Linux only."""
+"""Resource usage of processes: memory and CPU, from /proc; and the operator's metrics. Linux only."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def memory_mb(process: Process) -> float:
-    """Resident memory now, in units of 10^6 bytes, as the goals have it."""
+    """Current resident memory, in units of 10^6 bytes."""
     return process.resident_bytes() / MB
 
 
 def peak_mb(process: Process) -> float:
-    """The most it ever was."""
+    """Peak resident memory (VmHWM)."""
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / MB
     return 0.0
 
 
-class Busy:
-    """The share of one processor that a process used since this was made."""
+class CpuUsage:
+    """The share of one CPU that a process has used since the creation of this object."""
 
     def __init__(self, process: Process):
         self._process = process
@@ -46,7 +46,7 @@ class Busy:
 
 
 def metrics(controller: Controller, name: str) -> dict[str, float]:
-    """The samples of one metric of the operator, by their labels."""
+    """The samples of one metric of the operator, by labels."""
     found = {}
     for line in requests.get(f"{controller.url}/metrics", timeout=5).text.splitlines():
         sample, _, value = line.rpartition(" ")

@@ -19,7 +19,7 @@ from keelson_harness.pki import Authority
 from keelson_harness.processes import free_port
 
 CHUNK = 65536
-HERE = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 
 
 class Listener:
@@ -41,7 +41,7 @@ class Listener:
     def open(self) -> None:
         async def work() -> None:
             self._server = await asyncio.start_server(
-                self._accepted, HERE, self.port, ssl=self.tls, reuse_address=True
+                self._accepted, LOOPBACK, self.port, ssl=self.tls, reuse_address=True
             )
 
         self._run(work())
@@ -101,7 +101,7 @@ async def join(reader: StreamReader, writer: StreamWriter, port: int, tls: ssl.S
 class Door(Listener):
     """An endpoint of the workload cluster's API at `host`, with a certificate of its own CA."""
 
-    def __init__(self, plane: ControlPlane, directory: Path, host: str = HERE):
+    def __init__(self, plane: ControlPlane, directory: Path, host: str = LOOPBACK):
         self._plane, self._directory, self._host = plane, directory, host
         self._authorities = 0
         self.handshakes = 0

@@ -1,6 +1,6 @@
-"""An API server of its own for each EKS cluster of the emulator: started when the cluster is created, stopped when it is gone.
+"""Runs one API server for each EKS cluster of the emulator: starts it when the cluster is created, stops it when the cluster is deleted.
 
-All keep their objects in the one etcd. The emulator holds a cluster in CREATING until its API server is posted to it.
+All store their objects in one etcd. The emulator keeps a cluster in CREATING until its API server is posted to it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .kubelet import Kubelet
 POLL_SECONDS = 0.2
 
 
-class Workloads:
-    """Follows the emulator's clusters from `start` to `stop`. `kubelet` plays the nodes of a control plane."""
+class WorkloadClusters:
+    """Follows the emulator's clusters from `start` to `stop`. `kubelet` creates the simulated kubelet of a control plane."""
 
     def __init__(
         self,
@@ -29,12 +29,12 @@ class Workloads:
         directory: Path,
         etcd_url: str,
         kubelet: Callable[[ControlPlane], Kubelet],
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ):
         self._aws, self._tools, self._directory, self._etcd_url = aws, tools, directory, etcd_url
         self._kubelet = kubelet
-        self._say = say
-        # A name that was deleted and taken again finds none of the old objects in etcd.
+        self._log = log
+        # A number in the name: a cluster recreated with the same name does not see the old objects in etcd.
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._running: dict[tuple[str, str, str, float], tuple[ControlPlane, Kubelet]] = {}
@@ -51,7 +51,7 @@ class Workloads:
         for key in list(self._running):
             self._stop_one(key)
 
-    def planes(self) -> list[ControlPlane]:
+    def control_planes(self) -> list[ControlPlane]:
         with self._lock:
             return [plane for plane, _ in self._running.values()]
 
@@ -59,7 +59,7 @@ class Workloads:
         with self._lock:
             return [kubelet for _, kubelet in self._running.values()]
 
-    def of(self, cluster: str, account: str | None = None) -> ControlPlane:
+    def control_plane(self, cluster: str, account: str | None = None) -> ControlPlane:
         """The control plane of the EKS cluster of that name."""
         with self._lock:
             for (of_account, _, name, _), (plane, _) in self._running.items():
@@ -70,11 +70,11 @@ class Workloads:
     def _follow(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
             try:
-                found = self._aws.control("GET", "clusters")["clusters"]
+                clusters = self._aws.control("GET", "clusters")["clusters"]
             except (requests.RequestException, RuntimeError):
                 # Tests stop and start the emulator.
                 continue
-            wanted = {(c["account"], c["region"], c["cluster"], c["createdAt"]) for c in found if c["status"] != "FAILED"}
+            wanted = {(c["account"], c["region"], c["cluster"], c["createdAt"]) for c in clusters if c["status"] != "FAILED"}
             for key in set(self._running) - wanted:
                 self._stop_one(key)
             new = sorted(wanted - set(self._running))
@@ -99,7 +99,7 @@ class Workloads:
         plane.start_controller_manager()
         plane.wait_controller_manager()
         kubelet.start()
-        self._say(f"API server of EKS cluster {cluster} in {account} ready after {seconds:.1f} s: {plane.kubeconfig}")
+        self._log(f"API server of EKS cluster {cluster} in {account} ready after {seconds:.1f} s: {plane.kubeconfig}")
         server = {"endpoint": plane.url, "caFile": str(plane.ca_file), "kubeconfig": str(plane.kubeconfig)}
         self._aws.control(
             "POST", "api-servers", json={"account": account, "region": region, "cluster": cluster, **server}

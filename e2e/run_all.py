@@ -1,11 +1,11 @@
-"""Runs all end-to-end tests in several processes at once, as they wait most of the time: the emulator's and the
-harness's own, and each file of e2e/tests. What took longest the last time begins first.
+"""Runs all end-to-end tests in parallel processes: the emulator's and the harness's own, and each file of e2e/tests.
+The longest of the last run start first.
 
-A few that fail are run once more, each alone, and named at the end if they pass then: what fails only beside others
-for want of a processor must not hide a change, and what is broken fails twice.
+If only a few runs fail, each is retried once, alone, and reported if it then passes. So a test that fails only
+because the machine is busy does not fail the suite, and a broken test fails twice.
 
-`test_iam_policy.py` asks what all others called and `test_no_secrets_told.py` what they told, so these are run after them,
-over what they left in a folder.
+`test_iam_policy.py` checks the AWS calls of all other tests and `test_no_secrets_told.py` their output. These two run
+last, over what the others recorded in a folder.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "harness"))
 
 from keelson_harness.processes import Process  # noqa: E402
-from keelson_harness.told import FOLDER as TOLD  # noqa: E402
+from keelson_harness.recorder import RECORD_DIR  # noqa: E402
 
 LAST = ("test_iam_policy.py", "test_no_secrets_told.py")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "keelson"
-# By run: how long it took when it was last run here.
-SECONDS = CACHE / "e2e-seconds.json"
-# Where the tests of a process leave what was called: `tests/fleet/called.py`.
+# Seconds of each run when it last passed on this machine.
+DURATIONS = CACHE / "e2e-seconds.json"
+# The folder where each test process records its AWS calls: `tests/fleet/called.py`.
 CALLS = "KEELSON_CALLS"
 SLOWEST = 15
-# More than so many that fail are no matter of a busy machine.
-SECOND_TRIES = 3
+# With more failures than this, a busy machine is not the cause.
+MAX_RETRIES = 3
 WIDTH = 110
 INTERRUPTED = 2
 
@@ -54,15 +54,15 @@ class Run:
     # (seconds, name) of each test.
     times: list[tuple[float, str]] = field(default_factory=list)
     skipped: int = 0
-    # Of a second try: what failed before.
-    first: Run | None = None
+    # Of a retry: the failed run.
+    retry_of: Run | None = None
 
-    def start(self, left: Path) -> None:
+    def start(self, records: Path) -> None:
         self.began = time.monotonic()
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["-c", str(self.configuration), "--rootdir", str(self.configuration.parent)]
         command += [f"--junitxml={self._report}", "-o", "junit_duration_report=total", str(self.tests)]
-        self.process = Process(self.name, command, self._log, env={CALLS: str(left / "calls"), TOLD: str(left / "told")})
+        self.process = Process(self.name, command, self._log, env={CALLS: str(records / "calls"), RECORD_DIR: str(records / "output")})
 
     @property
     def _log(self) -> Path:
@@ -72,11 +72,11 @@ class Run:
     def _report(self) -> Path:
         return self.directory / f"{self.name}.xml"
 
-    def again(self) -> Run:
-        """The same, for a second try."""
-        return Run(f"{self.name}-again", self.configuration, self.tests, self.directory, first=self)
+    def retry(self) -> Run:
+        """The same run, for another attempt."""
+        return Run(f"{self.name}-retry", self.configuration, self.tests, self.directory, retry_of=self)
 
-    def ended(self) -> bool:
+    def poll_finished(self) -> bool:
         if self.process.alive:
             return False
         self.seconds = time.monotonic() - self.began
@@ -87,19 +87,19 @@ class Run:
         return True
 
     @property
-    def well(self) -> bool:
-        # pytest's 5: nothing was collected.
+    def passed(self) -> bool:
+        # An empty report means that no test was collected.
         return self.process.returncode == 0 and bool(self.times)
 
-    def tell(self) -> None:
-        """All that it printed, in one piece."""
-        verdict = "" if self.well else f", FAILED with {self.process.returncode}"
+    def print_output(self) -> None:
+        """Prints all its output at once."""
+        verdict = "" if self.passed else f", FAILED with {self.process.returncode}"
         print(f"== {self.name}: {self.seconds:.0f} s{verdict}")
         print(self._log.read_text(errors="replace").strip(), "\n", flush=True)
 
 
-def runs(directory: Path, only: list[str]) -> list[Run]:
-    """The longest first, and before them what was never run here."""
+def find_runs(directory: Path, only: list[str]) -> list[Run]:
+    """New runs first, then the longest."""
     found = [
         Run("aws", HERE / "aws" / "pyproject.toml", HERE / "aws" / "tests", directory),
         Run("harness", HERE / "harness" / "pytest.ini", HERE / "harness" / "tests", directory),
@@ -107,40 +107,40 @@ def runs(directory: Path, only: list[str]) -> list[Run]:
     ini = HERE / "tests" / "pytest.ini"
     tests = [path for pattern in ("test_*.py", "attacks/test_*.py") for path in (HERE / "tests").glob(pattern)]
     found += [Run(path.stem, ini, path, directory) for path in tests]
-    taken = known_seconds()
-    found.sort(key=lambda run: (-taken.get(run.name, float("inf")), run.name))
+    durations = load_durations()
+    found.sort(key=lambda run: (-durations.get(run.name, float("inf")), run.name))
     return [run for run in found if not only or run.name in only]
 
 
-def known_seconds() -> dict[str, float]:
+def load_durations() -> dict[str, float]:
     try:
-        return json.loads(SECONDS.read_text())
+        return json.loads(DURATIONS.read_text())
     except (OSError, ValueError):
         return {}
 
 
-def note_seconds(done: list[Run]) -> None:
-    taken = known_seconds() | {run.name: round(run.seconds, 1) for run in done if run.well and not run.first}
+def save_durations(done: list[Run]) -> None:
+    durations = load_durations() | {run.name: round(run.seconds, 1) for run in done if run.passed and not run.retry_of}
     CACHE.mkdir(parents=True, exist_ok=True)
-    # Other checkouts' runs read it at any time.
-    new = SECONDS.with_suffix(f".{os.getpid()}")
-    new.write_text(json.dumps(taken, indent=1, sort_keys=True))
-    new.replace(SECONDS)
+    # Atomic: runs of other checkouts read it at any time.
+    new = DURATIONS.with_suffix(f".{os.getpid()}")
+    new.write_text(json.dumps(durations, indent=1, sort_keys=True))
+    new.replace(DURATIONS)
 
 
-def play(waiting: list[Run], at_once: int, left: Path) -> list[Run]:
-    """Runs them all; those that have ended, in that order."""
+def execute(waiting: list[Run], jobs: int, records: Path) -> list[Run]:
+    """Executes all runs; returns them in the order in which they finished."""
     running: list[Run] = []
     done: list[Run] = []
     try:
         while waiting or running:
-            while waiting and len(running) < at_once:
+            while waiting and len(running) < jobs:
                 running.append(waiting.pop(0))
-                running[-1].start(left)
-            for run in [run for run in running if run.ended()]:
+                running[-1].start(records)
+            for run in [run for run in running if run.poll_finished()]:
                 running.remove(run)
                 done.append(run)
-                run.tell()
+                run.print_output()
             time.sleep(0.2)
     finally:
         for run in running:
@@ -150,51 +150,51 @@ def play(waiting: list[Run], at_once: int, left: Path) -> list[Run]:
     return done
 
 
-def second_tries(done: list[Run], left: Path) -> list[Run]:
-    """Plays the few that failed once more; where that goes well it counts."""
-    failed = [run for run in done if not run.well]
-    if len(failed) > SECOND_TRIES:
+def retry_failed(done: list[Run], records: Path) -> list[Run]:
+    """Retries failed runs if they are few; a retry that passes replaces its run."""
+    failed = [run for run in done if not run.passed]
+    if len(failed) > MAX_RETRIES:
         return done
-    tried = play([run.again() for run in failed], 1, left)
-    passed = {run.first.name: run for run in tried if run.well}
+    retried = execute([run.retry() for run in failed], 1, records)
+    passed = {run.retry_of.name: run for run in retried if run.passed}
     return [passed.get(run.name, run) for run in done]
 
 
-def tell_slowest(done: list[Run]) -> None:
+def print_slowest(done: list[Run]) -> None:
     slowest = sorted((time for run in done for time in run.times), reverse=True)[:SLOWEST]
-    print(f"== the slowest {len(slowest)} tests")
+    print(f"== slowest {len(slowest)} tests")
     for seconds, name in slowest:
         print(f"{seconds:6.1f} s  {name[:WIDTH]}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    # Each keeps less than half a core busy.
+    # Each uses less than half a core.
     default = 2 * (os.cpu_count() or 2)
-    parser.add_argument("--at-once", type=int, default=default, help="processes (default: two for each core)")
-    parser.add_argument("runs", nargs="*", help="aws, harness, or a file of e2e/tests without its ending (default: all)")
+    parser.add_argument("--jobs", type=int, default=default, help="parallel processes (default: two per core)")
+    parser.add_argument("runs", nargs="*", help="aws, harness, or a file of e2e/tests without .py (default: all)")
     options = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="keelson-tests-") as made:
-        directory = Path(made)
-        for folder in ("calls", "told"):
+    with tempfile.TemporaryDirectory(prefix="keelson-tests-") as temporary:
+        directory = Path(temporary)
+        for folder in ("calls", "output"):
             (directory / folder).mkdir()
-        all_runs = runs(directory, options.runs)
+        all_runs = find_runs(directory, options.runs)
         last = [run for run in all_runs if run.tests.name in LAST]
         try:
-            done = play([run for run in all_runs if run not in last], options.at_once, directory)
-            done = second_tries(done, directory)
-            done += play(last, 1, directory)
+            done = execute([run for run in all_runs if run not in last], options.jobs, directory)
+            done = retry_failed(done, directory)
+            done += execute(last, 1, directory)
         except KeyboardInterrupt:
             return INTERRUPTED
-    note_seconds(done)
-    tell_slowest(done)
-    failed = [run.name for run in done if not run.well]
+    save_durations(done)
+    print_slowest(done)
+    failed = [run.name for run in done if not run.passed]
     tests = sum(len(run.times) for run in done)
     skipped = sum(run.skipped for run in done)
     verdict = f"FAILED: {', '.join(failed)}" if failed else f"passed, {skipped} skipped"
-    if twice := [run.first.name for run in done if run.first]:
-        verdict += f"; only at the second try: {', '.join(twice)}"
+    if retried := [run.retry_of.name for run in done if run.retry_of]:
+        verdict += f"; passed only when retried: {', '.join(retried)}"
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     print(f"\n{tests} tests in {len(done)} runs, {minutes} min {seconds} s: {verdict}")
     return 1 if failed or not done else 0
