@@ -15,7 +15,7 @@ def rows(say) -> list[Figure]:
         made.apply()
         create = killed_at(on, made.account.id, made.ready)
         made.assert_one_of_each()
-        say(create.told("create"))
+        say(create.summary("create"))
         made.request_deletion()
         delete = killed_at(on, made.account.id, made.gone)
         made.assert_nothing_left()

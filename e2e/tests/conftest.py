@@ -19,9 +19,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def recording_folder(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The folder of the recordings when one process runs all tests; `side_by_side.py` sets one for all of its processes."""
+    """The folder of the recordings when one process runs all tests; `run_all.py` sets one for all of its processes."""
     includes_secret_search = any(item.path.name == LAST[-1] for item in request.session.items)
-    if told.FOLDER in os.environ or not includes_secret_search:
+    if recorder.RECORD_DIR in os.environ or not includes_secret_search:
         yield
         return
     os.environ[recorder.RECORD_DIR] = tempfile.mkdtemp(prefix="keelson-told-")

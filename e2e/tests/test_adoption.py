@@ -54,10 +54,10 @@ def foreign(on) -> Iterator[ForeignCluster]:
     created = ForeignCluster(on)
     yield created
     on.aws.clear_faults()
-    on.forget(*created.items)
+    on.force_delete(*created.items)
 
 
-def assert_stalled(on: Stage, foreign: ForeignCluster, item: dict, *texts: str, reason: str) -> None:
+def assert_stalled(on: Environment, foreign: ForeignCluster, item: dict, *texts: str, reason: str) -> None:
     """The cluster stalls with these texts in its message, its node group is not ready, and AWS is unchanged."""
     since = on.mark()
     with on.operator("--drift-interval=2s", account=foreign.account.id):
@@ -251,7 +251,7 @@ def test_retained_cluster_stays_and_can_be_adopted_again(on, foreign):
             writes = [c for c in on.writes(since, account.id) if c["status"] < 400]
             assert {call["action"] for call in writes} <= TAGGING, actions(writes)
     finally:
-        on.forget(created, nodes, *readopted)
+        on.force_delete(created, nodes, *readopted)
 
 
 def test_adopt_policy_creates_a_missing_cluster(on, foreign):

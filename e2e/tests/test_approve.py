@@ -362,7 +362,7 @@ def test_approve_shows_the_live_plan_and_the_operator_applies_it(on, tmp_path):
         until(lambda: gone(on, target, group, approve), 60, "the deletion of both")
 
 
-def gone(on: Stage, target: dict, group: dict, approve) -> bool:
+def gone(on: Environment, target: dict, group: dict, approve) -> bool:
     """Whether the cluster is gone; approves the node group's deletion once it is pending."""
     found = on.api.find(*key_of(group))
     if found and conditions(found)["Ready"]["reason"] == "WaitingForApproval":
@@ -370,7 +370,7 @@ def gone(on: Stage, target: dict, group: dict, approve) -> bool:
     return not on.api.find(*key_of(target))
 
 
-def ready(on: Stage, target: dict, group: dict, approve) -> bool:
+def ready(on: Environment, target: dict, group: dict, approve) -> bool:
     """Whether both are ready; approves the node group's plan once it is pending."""
     if on.condition(group).get("reason") == "WaitingForApproval":
         approve("--yes")

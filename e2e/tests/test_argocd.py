@@ -62,7 +62,7 @@ def fleet(git):
 
 
 @pytest.fixture(scope="module")
-def demo(on: Stage, fleet) -> dict:
+def demo(on: Environment, fleet) -> dict:
     """The cluster of `examples/argocd.yaml`, Ready, with the test's repository and a short interval."""
     items = documents(EXAMPLES / "argocd.yaml")
     items[0]["spec"]["gitops"]["argocd"]["source"]["git"].update(url=fleet.url, interval="2s")
@@ -91,7 +91,7 @@ def await_applied(on: Environment, item: dict, commit: str, timeout: float = 90)
     return gitops(on, item)
 
 
-def await_failed(on: Stage, item: dict, *words: str) -> dict:
+def await_failed(on: Environment, item: dict, *words: str) -> dict:
     """Waits for GitOpsReady with reason SyncFailed and these words; returns status.gitops."""
 
     def failed() -> bool:
@@ -101,7 +101,7 @@ def await_failed(on: Stage, item: dict, *words: str) -> dict:
     try:
         until(failed, 90)
     except AssertionError:
-        raise AssertionError(f"no failure with {words}: {on.story(item)}") from None
+        raise AssertionError(f"no failure with {words}: {on.describe(item)}") from None
     return gitops(on, item)
 
 
@@ -217,7 +217,7 @@ def test_rejected_object_is_named_and_a_commit_fixes_it(on, fleet, demo):
 
 
 def test_changed_password_reaches_the_cluster(on, git, fleet, demo):
-    git.expect("keelson", NEXT_PASSWORD)
+    git.require_credentials("keelson", NEXT_PASSWORD)
     commit = fleet.commit(message="behind another password")
     await_failed(on, demo, "ComparisonError")
     on.apply(secret("fleet", username="keelson", password=NEXT_PASSWORD))
@@ -226,7 +226,7 @@ def test_changed_password_reaches_the_cluster(on, git, fleet, demo):
     assert data_of(found)["password"] == NEXT_PASSWORD
 
 
-def own_manifests(on: Stage) -> str:
+def own_manifests(on: Environment) -> str:
     """Argo CD's manifests, its AppProject and Application, as a user would commit them, with the configured interval."""
     items = [json.loads(line) for line in gzip.decompress(install_manifest()).splitlines()]
     for item in items:
@@ -290,7 +290,7 @@ def test_removing_the_agent_manifests_from_git_deletes_nothing(on, fleet, demo):
     assert agent_uids(on) == before
 
 
-def agent_uids(on: Stage) -> dict[tuple, str]:
+def agent_uids(on: Environment) -> dict[tuple, str]:
     """UIDs of all objects of the manifest, and of the Application and AppProject."""
     items = [json.loads(line) for line in gzip.decompress(install_manifest()).splitlines()]
     places = [(item["apiVersion"], item["kind"], item["metadata"]["name"]) for item in items]

@@ -34,7 +34,7 @@ class Scenario:
 
 
 @pytest.fixture(scope="module")
-def scenario(on: Stage) -> Scenario:
+def scenario(on: Environment) -> Scenario:
     """Applies all cases at once, under one operator."""
     foreign = on.account()
     foreign.role("guarded", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, external_id="the-right-one")

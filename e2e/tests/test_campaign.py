@@ -55,7 +55,7 @@ BASES = bases(World())
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=DURATIONS) as started:
+    with environment(workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 
@@ -83,7 +83,7 @@ class Campaign:
 
 
 @pytest.fixture(scope="module")
-def campaign(on: Stage) -> Iterator[Campaign]:
+def campaign(on: Environment) -> Iterator[Campaign]:
     """First asks admission about all edits without an operator, then plays the accepted ones with an operator."""
     started_at = time.monotonic()
     run = Campaign({(base.kind, base.name): ask(on.api, base, edits(base)) for base in BASES})
@@ -154,7 +154,7 @@ def test_no_string_field_accepts_an_injection(campaign):
 
 
 def test_operator_never_panicked_or_restarted(campaign):
-    assert campaign.operator.alive and campaign.operator.lives == 1
+    assert campaign.operator.alive and campaign.operator.starts == 1
     log = campaign.operator.log.read_text()
     assert "panicked" not in log and "RUST_BACKTRACE" not in log
 

@@ -24,7 +24,7 @@ def on():
 
 
 @pytest.fixture(scope="module")
-def running(on: Stage) -> None:
+def running(on: Environment) -> None:
     """One operator for the tests that do not start their own, with frequent drift detection."""
     with on.operator("--drift-interval=2s"):
         yield

@@ -41,7 +41,7 @@ def template(account) -> str:
 
 
 @pytest.fixture(scope="module")
-def shop(on: Stage, account, template) -> dict:
+def shop(on: Environment, account, template) -> dict:
     """A cluster with a node group and one with a launch template. Drift detection is effectively off."""
     on.start("--drift-interval=1h", account=account.id)
     on.apply(SHOP, WEB, node_group("shop", "own", launchTemplate={"id": template, "version": "1"}))
@@ -53,7 +53,7 @@ def described(account: Account, name: str = "web") -> dict:
     return account.eks.describe_nodegroup(clusterName="shop", nodegroupName=name)["nodegroup"]
 
 
-def is_in_sync(on: Stage, item: dict) -> bool:
+def is_in_sync(on: Environment, item: dict) -> bool:
     found = on.api.get(*key_of(item))
     by_type = conditions(found)
     return all(
@@ -62,16 +62,16 @@ def is_in_sync(on: Stage, item: dict) -> bool:
     )
 
 
-def edit(on: Stage, spec: dict, name: str = "web") -> int:
+def edit(on: Environment, spec: dict, name: str = "web") -> int:
     """Edits the node group, waits until it is in sync, and returns the call log position before the edit."""
     item = node_group("shop", name)
     mark = on.mark()
     on.api.patch(*key_of(item)[:3], {"spec": spec})
-    until(lambda: is_in_sync(on, item), 40, f"{spec} in AWS: {on.story(item)}")
+    until(lambda: is_in_sync(on, item), 40, f"{spec} in AWS: {on.describe(item)}")
     return mark
 
 
-def reconcile_and_list_writes(on: Stage, account: Account, name: str = "web") -> list[str]:
+def reconcile_and_list_writes(on: Environment, account: Account, name: str = "web") -> list[str]:
     """Triggers a full reconcile and returns its writes."""
     mark = on.mark()
     annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(mark)}}}
@@ -277,7 +277,7 @@ def test_blocking_pods_are_named_and_no_eviction_is_forced(on, shop, account):
         message = on.condition(blocked, "Stalled").get("message", "")
         return "PodEvictionFailure" in message and "pod default/stubborn" in message and "budget" in message.lower()
 
-    until(named, 40, f"the pod's name: {on.story(blocked)}")
+    until(named, 40, f"the pod's name: {on.describe(blocked)}")
     assert actions(on.writes(mark, account.id)) == ["eks:UpdateNodegroupVersion shop/blocked"]
     on.aws.clear_faults()
     annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": "again"}}}

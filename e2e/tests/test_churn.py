@@ -45,7 +45,7 @@ def spec_of(name: str, **spec: object) -> dict:
     return {"accountRef": {"name": name}, "addons": [{"name": "vpc-cni"}], "oidcProvider": False, **spec}
 
 
-def test_many_edits_cause_few_writes_and_events(on: Stage, tenant):
+def test_many_edits_cause_few_writes_and_events(on: Environment, tenant):
     name, aws = tenant
     item = cluster(name, **spec_of(name))
     on.apply(item)
@@ -75,7 +75,7 @@ def test_many_edits_cause_few_writes_and_events(on: Stage, tenant):
     print(f"{EDITS} edits in {seconds:.0f} s: {sum(writes.values())} writes {dict(writes)}, {len(events)} events")
 
 
-def test_single_edit_is_applied_immediately(on: Stage, tenant):
+def test_single_edit_is_applied_immediately(on: Environment, tenant):
     name, aws = tenant
     item = cluster(name, **spec_of(name))
     on.apply(item)
@@ -87,7 +87,7 @@ def test_single_edit_is_applied_immediately(on: Stage, tenant):
     assert time.monotonic() - start < 5
 
 
-def test_second_cluster_of_the_same_name_is_refused_before_any_cost(on: Stage, tenant):
+def test_second_cluster_of_the_same_name_is_refused_before_any_cost(on: Environment, tenant):
     name, aws = tenant
     before = aws.inventory()
     names = [f"{name}-{letter}" for letter in "ab"]
@@ -116,7 +116,7 @@ def test_second_cluster_of_the_same_name_is_refused_before_any_cost(on: Stage, t
     assert aws.inventory() == before
 
 
-def test_second_node_group_of_the_same_name_is_refused(on: Stage, tenant):
+def test_second_node_group_of_the_same_name_is_refused(on: Environment, tenant):
     name, aws = tenant
     item = cluster(name, **spec_of(name))
     groups = [node_group(name, f"{name}-{letter}", nodeGroupName="workers") for letter in "ab"]
@@ -134,7 +134,7 @@ def test_second_node_group_of_the_same_name_is_refused(on: Stage, tenant):
     assert first["metadata"]["name"] in on.condition(second)["message"]
 
 
-def test_name_of_a_foreign_eks_cluster_causes_no_writes(on: Stage, tenant):
+def test_name_of_a_foreign_eks_cluster_causes_no_writes(on: Environment, tenant):
     name, aws = tenant
     retained = cluster(f"{name}-retained", clusterName="taken", **spec_of(name, deletionPolicy="Retain"))
     on.apply(retained)
@@ -148,7 +148,7 @@ def test_name_of_a_foreign_eks_cluster_causes_no_writes(on: Stage, tenant):
     assert actions(on.writes(mark, aws.id)) == []
 
 
-def test_failure_with_a_varying_message_is_written_once(on: Stage, tenant):
+def test_failure_with_a_varying_message_is_written_once(on: Environment, tenant):
     """Flux's message names the temporary folder of the checkout, a new one at each try."""
     name, _ = tenant
     repository = on.cloud.git.repository(name)

@@ -62,7 +62,7 @@ def pair(on):
     created = Pair(on)
     yield created
     on.aws.clear_faults()
-    on.forget(*created.items)
+    on.force_delete(*created.items)
 
 
 class Pair:
@@ -146,19 +146,19 @@ def test_kill_with_several_writes_in_flight_creates_each_resource_exactly_once(o
     pair.apply()
     run = killed_at(on, pair.account.id, pair.ready, stride, when)
     with capsys.disabled():
-        print(f"\n  {run.told(f'create, each process killed at write {stride}')}")
+        print(f"\n  {run.summary(f'create, each process killed at write {stride}')}")
     pair.assert_one_of_each()
     assert run.points
 
     pair.request_deletion()
     run = killed_at(on, pair.account.id, pair.gone, stride, when)
     with capsys.disabled():
-        print(f"\n  {run.told(f'delete, each process killed at write {stride}')}")
+        print(f"\n  {run.summary(f'delete, each process killed at write {stride}')}")
     pair.assert_nothing_left()
     assert run.points
 
 
-def trigger_reconciles_until(on: Stage, pair: Pair, done: Callable[[], bool], seconds: float) -> None:
+def trigger_reconciles_until(on: Environment, pair: Pair, done: Callable[[], bool], seconds: float) -> None:
     """Each change of a Keelson annotation triggers a reconcile; otherwise the operator waits a minute after a panic."""
     deadline = time.monotonic() + seconds
     number = 0
@@ -216,7 +216,7 @@ def test_stale_reads_create_no_duplicates(on, pair):
     on.aws.add_fault({"write": False, "account": pair.account.id}, {"stale": 2})
     try:
         pair.apply()
-        with on.operator(account=pair.account.id, settle="--read-after-write-window=4s"):
+        with on.operator(account=pair.account.id, window="--read-after-write-window=4s"):
             on.ready(*pair.items, timeout=120)
             on.aws.clear_faults()
             pair.assert_one_of_each()
@@ -237,7 +237,7 @@ def test_kill_during_stale_reads_creates_each_resource_exactly_once(on, pair, ca
     finally:
         on.aws.control("DELETE", "faults", params={"id": rule})
     with capsys.disabled():
-        print(f"\n  {run.told('create, with reads stale by 0.7 s')}")
+        print(f"\n  {run.summary('create, with reads stale by 0.7 s')}")
     pair.assert_one_of_each()
     pair.request_deletion()
     with on.operator(account=pair.account.id):

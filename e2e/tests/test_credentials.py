@@ -19,7 +19,7 @@ def on():
         yield started
 
 
-def test_wrong_credentials_are_reported_and_valid_ones_are_used(on: Stage):
+def test_wrong_credentials_are_reported_and_valid_ones_are_used(on: Environment):
     account = on.account(fresh_account())
     item = cluster("keyless", **SMALL)
     on.apply(item)

@@ -48,7 +48,7 @@ def tenant(on, operator, request) -> Tenant:
     return Tenant(on, request.node.name.removeprefix("test_").replace("_", "-")[:40].strip("-"))
 
 
-def await_stalled(on: Stage, item: dict, reason: str = "Timeout", timeout: float = 60) -> str:
+def await_stalled(on: Environment, item: dict, reason: str = "Timeout", timeout: float = 60) -> str:
     """Waits until the object is Stalled, and returns the message."""
     found = on.await_condition(item, "Stalled", reason=reason, timeout=timeout)
     by_type = {c["type"]: c for c in found["status"]["conditions"]}

@@ -148,7 +148,7 @@ BLOCKERS = {
 class Blocked:
     """A cluster that is being deleted, and the resource that blocks it."""
 
-    def __init__(self, on: Stage, network: Network, blocker: Callable[[Network], Blocker]):
+    def __init__(self, on: Environment, network: Network, blocker: Callable[[Network], Blocker]):
         self.on = on
         self.item = cluster(network.name)
         self.id, self.pattern, self.remove = blocker(network)
@@ -163,7 +163,7 @@ def blocked_by(on: Environment, item: dict) -> str:
 
 
 @pytest.fixture(scope="module")
-def blocked(on: Stage, account, operator) -> dict[str, Blocked]:
+def blocked(on: Environment, account, operator) -> dict[str, Blocked]:
     """One cluster per kind of blocker, all deleted at once."""
     network = {"vpc": {"zoneCount": 2, "nat": "None", "endpoints": ["s3"]}}
     items = {name: cluster(name, network=network, oidcProvider=False, addons=[]) for name in BLOCKERS}

@@ -40,7 +40,7 @@ def small(name: str, subnets: list[str], **spec: object) -> dict:
     return cluster(name, network=existing(*subnets), addons=[], oidcProvider=False, **spec)
 
 
-def start(on: Stage, account: Account) -> Controller:
+def start(on: Environment, account: Account) -> Controller:
     return on.start(f"--max-deletions={MAX_DELETIONS}", account=account.id)
 
 
@@ -67,7 +67,7 @@ def existing_clusters(account: Account) -> set[str]:
     return set(account.inventory().get("clusters", []))
 
 
-def held(on: Stage, fleet: dict[str, dict]) -> dict[str, str]:
+def held(on: Environment, fleet: dict[str, dict]) -> dict[str, str]:
     """Messages of the clusters whose deletion is held, by name."""
     found = {}
     for name, item in fleet.items():

@@ -28,7 +28,7 @@ def account(on) -> Account:
 
 
 @pytest.fixture(scope="module")
-def shop(on: Stage, account) -> dict:
+def shop(on: Environment, account) -> dict:
     """A cluster with some of everything, checked for drift every two seconds."""
     operators = account.role("operators", {"AWS": f"arn:aws:iam::{account.id}:root"})
     csi = account.role("csi", {"Service": "pods.eks.amazonaws.com"})

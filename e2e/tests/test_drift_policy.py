@@ -28,7 +28,7 @@ def on():
         yield started
 
 
-def create_shop(on: Stage, **spec: object) -> Shop:
+def create_shop(on: Environment, **spec: object) -> Shop:
     shop = Shop(on, nodes=True, **{**VPC, "logging": ["audit"], "tags": {"team": "shop"}, "addons": ONE_ADDON, **spec})
     shop.nodes["spec"] |= {"labels": {"workload": "batch"}, "scaling": {"min": 1, "max": 3}}
     shop.make()
@@ -115,7 +115,7 @@ def role_name(shop: Shop, resource: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def reported(on: Stage) -> Shop:
+def reported(on: Environment) -> Shop:
     """A cluster with Report, after all manual changes at once."""
     shop = create_shop(on, driftPolicy="Report")
     for change in CHANGES:
@@ -135,7 +135,7 @@ def await_or_explain(shop: Shop, holds: Callable[[], object], seconds: float = 4
     try:
         return until(holds, seconds)
     except AssertionError:
-        details = [shop.on.story(item) + f"\n  drift: {shop.found(item)['status'].get('drift')}" for item in shop.items]
+        details = [shop.on.describe(item) + f"\n  drift: {shop.found(item)['status'].get('drift')}" for item in shop.items]
         written = actions(shop.writes())
         raise AssertionError("\n".join([f"not in {seconds} s", *details, f"written: {written}"])) from None
 
@@ -237,7 +237,7 @@ def test_switching_to_correct_reverts_all_drift(on, reported):
 
 
 @pytest.fixture(scope="module")
-def corrected(on: Stage) -> Shop:
+def corrected(on: Environment) -> Shop:
     return create_shop(on, driftPolicy="Correct")
 
 

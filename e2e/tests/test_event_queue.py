@@ -75,7 +75,7 @@ def bank(on, account, operator) -> dict:
     return create_in_sync(on, cluster("bank", network={"vpc": {"zoneCount": 2}}, logging=["audit"], driftPolicy="Report"), node_group("bank"))
 
 
-def create_in_sync(on: Stage, item: dict, nodes: dict) -> dict:
+def create_in_sync(on: Environment, item: dict, nodes: dict) -> dict:
     on.apply(item, nodes)
     on.ready(item, nodes)
     for one in (item, nodes):
@@ -83,7 +83,7 @@ def create_in_sync(on: Stage, item: dict, nodes: dict) -> dict:
     return item
 
 
-def await_idle(on: Stage, queue: Queue) -> int:
+def await_idle(on: Environment, queue: Queue) -> int:
     """Waits until the operator is idle; returns the position in the call log."""
     queue.await_drained()
 
@@ -96,7 +96,7 @@ def await_idle(on: Stage, queue: Queue) -> int:
     return on.mark()
 
 
-def aws_calls(on: Stage, since: int) -> list[dict]:
+def aws_calls(on: Environment, since: int) -> list[dict]:
     """Calls to AWS, except those to the queue."""
     return [call for call in on.calls(since) if call["service"] != "sqs"]
 
@@ -209,7 +209,7 @@ def test_deleted_route_is_reported_and_not_restored(on, account, queue, bank, ca
     assert actions(writes) == [f"ec2:DeleteRoute {table}"], "only the test's own write"
 
 
-def drifted(on: Stage, item: dict, text: str) -> bool:
+def drifted(on: Environment, item: dict, text: str) -> bool:
     condition = on.condition(item, "InSync")
     return condition.get("status") == "False" and condition.get("reason") == "Drifted" and text in condition["message"]
 

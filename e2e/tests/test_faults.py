@@ -28,7 +28,7 @@ def operator(on):
 
 
 @pytest.fixture(scope="module")
-def scenes(on: Stage, operator) -> dict[str, Played]:
+def scenes(on: Environment, operator) -> dict[str, Played]:
     return {scene.name: play(on, scene) for scene in SCENES}
 
 
@@ -36,7 +36,7 @@ def calls(on: Environment, scene: Played, action: str) -> list[dict]:
     return [c for c in on.calls(0, scene.account.id) if c["action"] == action]
 
 
-def succeeded_calls(on: Stage, scene: Played, action: str) -> int:
+def succeeded_calls(on: Environment, scene: Played, action: str) -> int:
     """How many calls of the action succeeded."""
     return sum(call["status"] < 400 for call in calls(on, scene, action))
 
@@ -64,7 +64,7 @@ def outages(on, scenes) -> dict[str, tuple[dict, int]]:
     return {name: (reported[name], call_counts[name]) for name in OUTAGES}
 
 
-def end_faults(on: Stage, scene: Played) -> None:
+def end_faults(on: Environment, scene: Played) -> None:
     for rule in scene.rules:
         on.aws.control("DELETE", "faults", params={"id": rule})
 

@@ -107,7 +107,7 @@ class Fleet:
         return found["spec"]["template"]["spec"]["containers"][0]
 
 
-def has_feature_gate(on: Stage) -> bool:
+def has_feature_gate(on: Environment) -> bool:
     """Whether the running Flux has the feature gate that applies a commit while the previous one still waits."""
     found = on.api.get("apps/v1", "Deployment", "kustomize-controller", FLUX)
     status = found["status"]
@@ -121,15 +121,15 @@ def object_reference(kind: str, name: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[Stage]:
-    with stage(crds=False, management_pods=True) as started:
-        started.cloud.operator_flags = (SETTLE, "--drift-interval=2s", f"--log-level={MOST_VERBOSE}")
+def on() -> Iterator[Environment]:
+    with environment(crds=False, management_pods=True) as started:
+        started.cloud.operator_flags = (READ_AFTER_WRITE_WINDOW, "--drift-interval=2s", f"--log-level={MOST_VERBOSE}")
         started.cloud.kubelet.namespaces.add("shop")
         yield started
 
 
 @pytest.fixture(scope="module")
-def fleet(on: Stage) -> Fleet:
+def fleet(on: Environment) -> Fleet:
     """The example without any cluster, bootstrapped, with its operator."""
     operator = on.cloud.git.repository("keelson")
     operator.commit_directory(CRDS, "crds")
@@ -150,7 +150,7 @@ def fleet(on: Stage) -> Fleet:
 
 
 @pytest.fixture(scope="module")
-def staging_without_nodes(on: Stage, fleet: Fleet) -> dict:
+def staging_without_nodes(on: Environment, fleet: Fleet) -> dict:
     """A commit that adds staging without its nodes: the cluster waits for them, and its Kustomization too."""
     files = fleet.of("staging")
     only_cluster, _ = files[MANIFEST].split("---\n")
@@ -248,7 +248,7 @@ def test_commit_deletes_cluster_and_kustomization_stays_until_aws_is_empty(on, f
 
 
 @pytest.fixture(scope="module")
-def production(on: Stage, fleet: Fleet) -> Iterator[list[dict]]:
+def production(on: Environment, fleet: Fleet) -> Iterator[list[dict]]:
     """Added after staging is deleted."""
     fleet.repository.commit({**fleet.of("production"), LIST: fleet.listing("staging")}, message="Add production")
     items = [object_reference("EksCluster", "production"), object_reference("NodeGroup", "production-default")]

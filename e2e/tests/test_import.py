@@ -103,7 +103,7 @@ def test_importing_a_missing_cluster_is_an_error(on, existing_clusters):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_applying_imported_manifests_only_tags_and_then_writes_nothing(on: Stage, existing_clusters, imported_manifests, kind, tmp_path):
+def test_applying_imported_manifests_only_tags_and_then_writes_nothing(on: Environment, existing_clusters, imported_manifests, kind, tmp_path):
     account, items = existing_clusters[kind], imported_manifests[kind]
     before, start = picture(account), on.mark()
     try:

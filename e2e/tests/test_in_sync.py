@@ -36,7 +36,7 @@ def boundary(shop: Shop) -> str:
     return f"arn:aws:iam::{shop.account.id}:policy/keelson-boundary"
 
 
-def make(on: Stage, nodes: bool = True, bounded: bool = True, **spec: object) -> Shop:
+def make(on: Environment, nodes: bool = True, bounded: bool = True, **spec: object) -> Shop:
     """A cluster with its own network, in an account with a permissions boundary for roles."""
     shop = Shop(on, nodes=nodes, **{**VPC, "tags": {"team": "shop"}, **spec})
     shop.account.iam.create_policy(PolicyName="keelson-boundary", PolicyDocument=ANYTHING)
@@ -174,7 +174,7 @@ def wait_for(shop: Shop, holds: Callable[[], object], seconds: float = TIMEOUT, 
     try:
         return until(holds, seconds, what)
     except AssertionError as error:
-        states = [shop.on.story(item) + f"\n  drift: {shop.found(item)['status'].get('drift')}" for item in shop.items]
+        states = [shop.on.describe(item) + f"\n  drift: {shop.found(item)['status'].get('drift')}" for item in shop.items]
         raise AssertionError("\n".join([str(error), *states, f"written: {actions(shop.writes())}"])) from None
 
 
@@ -184,7 +184,7 @@ def drift(shop: Shop, change: ManualChange) -> dict | None:
 
 
 @pytest.fixture(scope="module")
-def reported(on: Stage) -> Shop:
+def reported(on: Environment) -> Shop:
     """All manual changes at once, on a cluster whose drift is only reported."""
     shop = make(on, driftPolicy="Report")
     until(lambda: NODE_ENTRY in [line["key"] for line in shop.found()["status"]["resources"]], 30, "the entry in status.resources")

@@ -28,7 +28,7 @@ TAKEOVER_SECONDS = 18
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=DURATIONS) as started:
+    with environment(workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 
@@ -148,7 +148,7 @@ def test_creates_executed_by_aws_after_a_takeover_create_no_duplicates(on):
     """The worst case of creates without a client token: sent by a leader that loses its lease, and executed by AWS only then."""
     account = fresh_account()
     # The successor's read-after-write window ends after the slow calls: 8 s of the lease, and 4 s.
-    first, second = two_replicas(on, account, settle="--settle=4s")
+    first, second = two_replicas(on, account, window="--read-after-write-window=4s")
     network = {"vpc": {"zoneCount": 2, "endpoints": ["s3", "ecr.api"]}}
     item = cluster("slow-creates", network=network)
     slow = {"delay": 10}
@@ -191,7 +191,7 @@ def test_creates_executed_by_aws_after_a_takeover_create_no_duplicates(on):
     second.stop()
 
 
-def allow_config_maps_of(on: Stage, name: str) -> None:
+def allow_config_maps_of(on: Environment, name: str) -> None:
     """Grants for another name what deploy/rbac.yaml grants for the default name."""
     (role,) = [r for r in on.api.list("rbac.authorization.k8s.io/v1", "Role", NAMESPACE) if "configmaps" in str(r["rules"])]
     for rule in role["rules"]:

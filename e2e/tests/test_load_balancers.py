@@ -24,7 +24,7 @@ KUSTOMIZE = "kustomize.toolkit.fluxcd.io/v1"
 def on():
     # This file deletes more than three clusters, with operators that share a Lease.
     os.environ["KEELSON_MAX_DELETIONS"] = "100"
-    with stage(git=False, flux=False, durations=Durations(1, 1, 0.5, 0.5, 0.2, 0.5)) as started:
+    with environment(git=False, flux=False, durations=Durations(1, 1, 0.5, 0.5, 0.2, 0.5)) as started:
         # Only the CRDs of Flux, so that its objects can be stored.
         crds = [item for item in documents(DEPLOY / "flux" / "v2.9.5" / "kustomize-controller.yaml") if item["kind"] == "CustomResourceDefinition"]
         started.cloud.workload.api.apply_all(crds)
@@ -33,7 +33,7 @@ def on():
 
 
 @pytest.fixture
-def shop(on: Stage):
+def shop(on: Environment):
     """A ready cluster with a node group in its own account; the operator that created it is stopped."""
     account = on.account(fresh_account())
     name = f"shop-{account.id[-3:]}"
@@ -69,14 +69,14 @@ def kustomization(name: str, **spec: object) -> dict:
     return {"apiVersion": KUSTOMIZE, "kind": "Kustomization", "metadata": meta, "spec": spec}
 
 
-def load_balancer_objects(on: Stage, kind: str) -> list[dict]:
+def load_balancer_objects(on: Environment, kind: str) -> list[dict]:
     """Services of type LoadBalancer, or all Ingresses."""
     version = "v1" if kind == "Service" else "networking.k8s.io/v1"
     found = on.cloud.workload.api.list(version, kind)
     return [{**one, "apiVersion": version, "kind": kind} for one in found if kind == "Ingress" or one["spec"]["type"] == "LoadBalancer"]
 
 
-def remove_finalizers(on: Stage, item: dict) -> None:
+def remove_finalizers(on: Environment, item: dict) -> None:
     """Removes the finalizers, as its controller does once the load balancer is deleted."""
     on.cloud.workload.api.patch(*key_of(item)[:3], {"metadata": {"finalizers": None}}, "default")
 
@@ -85,7 +85,7 @@ def message(on: Environment, item: dict) -> str:
     return on.condition(item).get("message", "")
 
 
-def delete_calls(on: Stage, mark: int, account) -> list[str]:
+def delete_calls(on: Environment, mark: int, account) -> list[str]:
     found = actions(on.writes(mark, account.id))
     return [a for a in found if a.split(":")[1].startswith("Delete") and "DeleteTags" not in a]
 
@@ -122,7 +122,7 @@ def test_stuck_load_balancer_is_reported_and_skipped_after_timeout(on, shop):
     for one in (nodes, item):
         on.api.delete(*key_of(one))
     start = time.monotonic()
-    with on.operator(account=account.id, env={"KEELSON_TIMEOUT": "6s"}):
+    with on.operator(account=account.id, env={"KEELSON_LOAD_BALANCER_TIMEOUT": "6s"}):
         until(lambda: "Service default/stuck to be gone; at " in message(on, item), 20, "the message")
         for one in (nodes, item):
             on.api.wait_gone(*key_of(one), 60)

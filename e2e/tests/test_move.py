@@ -38,7 +38,7 @@ def on():
 
 
 class SecondManagementCluster:
-    """Another management cluster with its own API server. Has the methods of a Stage that start operators."""
+    """Another management cluster with its own API server. Has the methods of a Environment that start operators."""
 
     def __init__(self, on: Environment):
         self.on, self.aws = on, on.aws
@@ -70,12 +70,12 @@ def second(on) -> SecondManagementCluster:
     return SecondManagementCluster(on)
 
 
-def command(on: Stage, second: SecondManagementCluster, *arguments: str) -> tuple[list[str], dict[str, str]]:
+def command(on: Environment, second: SecondManagementCluster, *arguments: str) -> tuple[list[str], dict[str, str]]:
     env = {"KUBECONFIG": str(on.cloud.management.kubeconfig), "PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     return [str(keelson_binary()), "move", f"--to={second.plane.kubeconfig}", "--namespace=default", *arguments], env
 
 
-def move(on: Stage, second: SecondManagementCluster, *arguments: str) -> str:
+def move(on: Environment, second: SecondManagementCluster, *arguments: str) -> str:
     command_line, env = command(on, second, *arguments)
     result = subprocess.run(command_line, env=env, capture_output=True, text=True, timeout=180, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -86,7 +86,7 @@ def move(on: Stage, second: SecondManagementCluster, *arguments: str) -> str:
 class MovingCluster:
     """A cluster with a node group, Ready in the first management cluster; no operator is running."""
 
-    on: Stage
+    on: Environment
     second: SecondManagementCluster
     account: Account
     items: tuple[dict, dict]
@@ -132,7 +132,7 @@ def moving(on, second) -> Iterator[MovingCluster]:
     moving = MovingCluster(on, second, account, items, name)
     yield moving
     on.aws.clear_faults()
-    on.forget(*items)
+    on.force_delete(*items)
     for item in moving.found(second.api):
         version, kind, name, namespace = key_of(item)
         second.api.patch(version, kind, name, {"metadata": {"finalizers": None}}, namespace)

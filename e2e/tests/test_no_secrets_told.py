@@ -1,6 +1,6 @@
 """No output of the operator contains a secret: no log line, event, status or metric of any test before this one.
 
-Runs last, over the recordings of all clouds (`keelson_harness/told.py`). The secrets are those that the tests used, and the
+Runs last, over the recordings of all clouds (`keelson_harness/recorder.py`). The secrets are those that the tests used, and the
 tokens that were issued. First checks the search itself: in its own cloud, a value that the operator prints is treated as a secret.
 """
 
@@ -41,7 +41,7 @@ def planted(tmp_path_factory) -> Iterator[list[leaks.Leak]]:
             on.await_condition(item, "ControlPlaneReady")
             on.api.create(event(item, base64.b64encode(b"password=" + PLANTED_SECRET.encode()).decode()))
             until(lambda: account in operator.metrics(), 20, "a metric of the account")
-            on.forget(item)
+            on.force_delete(item)
             until(lambda: on.api.find(*key_of(item)) is None, 20, "the deletion")
     finally:
         if before is None:
@@ -107,9 +107,9 @@ def test_secret_is_recognized_in_every_encoding(encode, surrounding):
     ids=["git", "ssh", "pull", "short"],
 )
 def test_only_confidential_values_of_a_secret_are_searched(item, words, monkeypatch):
-    monkeypatch.setattr(confidential, "_noted", set())
-    confidential.note_secret(item)
-    noted = {word for word in confidential.noted() if not re.fullmatch("[A-Za-z0-9+/]+=*", word) or word in words}
+    monkeypatch.setattr(confidential, "_known", set())
+    confidential.add_secret(item)
+    noted = {word for word in confidential.known() if not re.fullmatch("[A-Za-z0-9+/]+=*", word) or word in words}
     assert noted == words
 
 

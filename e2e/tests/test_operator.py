@@ -20,7 +20,7 @@ DURATIONS = Durations(2, 1, 1.5, 1, 0.3, 0.5)
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=DURATIONS) as started:
+    with environment(workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 
@@ -28,12 +28,12 @@ def pair(name: str, **spec) -> tuple[dict, dict]:
     return cluster(name, **spec), node_group(name)
 
 
-def patch(on: Stage, item: dict, body: dict) -> None:
+def patch(on: Environment, item: dict, body: dict) -> None:
     version, kind, name, namespace = key_of(item)
     on.api.patch(version, kind, name, body, namespace)
 
 
-def restart_api_server(on: Stage, seconds_down: float) -> None:
+def restart_api_server(on: Environment, seconds_down: float) -> None:
     plane = on.cloud.management
     plane.apiserver.kill()
     time.sleep(seconds_down)
@@ -49,7 +49,7 @@ def test_operator_survives_api_server_outage_longer_than_the_lease(on):
         on.await_condition(items[0], "ControlPlaneReady", "False", "Creating")
         restart_api_server(on, seconds_down=12)
         on.ready(*items)
-        assert operator.lives == 1 and operator.alive
+        assert operator.starts == 1 and operator.alive
         on.account(account).resources()
         on.delete(*items)
         assert on.account(account).inventory() == {}

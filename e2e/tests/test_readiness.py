@@ -51,7 +51,7 @@ def replica(on: Environment, name: str, **options) -> Iterator[Controller]:
         yield started
 
 
-def user_without(on: Stage, name: str, resource: str, verb: str) -> Path:
+def user_without(on: Environment, name: str, resource: str, verb: str) -> Path:
     """A kubeconfig of a user with the operator's permissions except one verb on one resource: a rollout with broken RBAC."""
     user = {"kind": "User", "name": name, "apiGroup": RBAC}
     items = []
@@ -139,4 +139,4 @@ def test_api_server_outage_keeps_both_replicas_ready_and_alive(on, leader):
         until(lambda: any("keelson_leader 1" in each.metrics() for each in (first, second)), 40, "a leader")
         for each in (first, second):
             wait_for_readyz(each, "200 ok", 20)
-            assert each.lives == 1
+            assert each.starts == 1

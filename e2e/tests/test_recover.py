@@ -79,10 +79,10 @@ def recoverable(on) -> Iterator[RecoverableCluster]:
         on.ready(*recoverable.items)
     yield recoverable
     on.aws.clear_faults()
-    on.forget(*recoverable.items)
+    on.force_delete(*recoverable.items)
 
 
-def wait_for_recover_message(on: Stage, item: dict, uid: str) -> str:
+def wait_for_recover_message(on: Environment, item: dict, uid: str) -> str:
     """Waits for the message that names the earlier object and the command. Returns the message."""
 
     def found() -> str | None:
@@ -93,7 +93,7 @@ def wait_for_recover_message(on: Stage, item: dict, uid: str) -> str:
     return until(found, 40, f"{item['metadata']['name']} to name UID {uid}")
 
 
-def run_command(on: Stage, message: str) -> None:
+def run_command(on: Environment, message: str) -> None:
     """Does exactly what the command in the message does."""
     command = re.search(r"kubectl annotate (\w+)/([\w.-]+) -n ([\w-]+) --overwrite (\S+?)=([\w/-]+)", message)
     assert command, message
@@ -296,7 +296,7 @@ def test_suspended_object_takes_over_and_changes_nothing_else_until_resumed(on, 
 RBAC = "rbac.authorization.k8s.io"
 
 
-def recoverer(on: Stage) -> str:
+def recoverer(on: Environment) -> str:
     """A kubeconfig of a user with only the permissions that `deploy/` grants for `keelson recover`."""
     roles = [o for o in documents(DEPLOY / "rbac-users.yaml") if o["metadata"]["name"] == "keelson-recover"]
     user = {"kind": "User", "name": "recoverer", "apiGroup": RBAC}

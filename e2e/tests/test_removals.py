@@ -51,7 +51,7 @@ class Shop:
         )
 
     def wait_in_sync(self, seconds: float = 60) -> None:
-        until(self.is_in_sync, seconds, self.on.story(self.item))
+        until(self.is_in_sync, seconds, self.on.describe(self.item))
 
     def writes(self, mark: int) -> list[str]:
         return [action.split(" ")[0] for action in actions(self.on.writes(mark, self.account.id))]
@@ -64,7 +64,7 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(on: Stage) -> Shop:
+def shop(on: Environment) -> Shop:
     return Shop(on, "shop").create()
 
 
@@ -196,7 +196,7 @@ def test_removals_end_the_same_when_killed_after_every_write(on):
     shop.operator.stop()
     shop.network(nat="None", endpoints=None)
     killings = killed_at(on, shop.account.id, shop.is_in_sync)
-    print(killings.told("removals"))
+    print(killings.summary("removals"))
     # Two routes, two gateways, two addresses, three endpoints, a group.
     assert len(killings.writes) >= 10 and len(killings.points) >= 5
     assert shop.keys("natGateway", "elasticIp", "vpcEndpoint", "securityGroup") == []
@@ -219,7 +219,7 @@ def nodes(on: Environment) -> tuple[Account, dict]:
     return account, group
 
 
-def scale(on: Stage, group: dict, replicas: int) -> dict:
+def scale(on: Environment, group: dict, replicas: int) -> dict:
     """Patches the scale subresource, as `kubectl scale` does."""
     version, kind, name, namespace = key_of(group)
     return on.api.patch(version, kind, name, {"spec": {"replicas": replicas}}, namespace, subresource="scale")

@@ -55,7 +55,7 @@ class KeelsonUpgrade:
 @pytest.fixture(scope="module")
 def on():
     # Without the controllers of Flux: what they have applied stays unchanged.
-    with stage(crds=False, flux=False, git=False, recording=BEFORE) as started:
+    with environment(crds=False, flux=False, git=False, snapshot=BEFORE) as started:
         yield started
 
 

@@ -95,11 +95,11 @@ def failing(on: Environment) -> list[tuple[str, str, str]]:
     return [(f["kind"], f["name"], f["reason"]) for f in gitops(on).get("failing", [])]
 
 
-def event_notes(on: Stage, item: dict, reason: str, words: str = "") -> list[str]:
+def event_notes(on: Environment, item: dict, reason: str, words: str = "") -> list[str]:
     return [e["note"] for e in on.events(item) if e["reason"] == reason and words in e["note"]]
 
 
-def lag(on: Stage, repository, name: str) -> tuple[float, float]:
+def lag(on: Environment, repository, name: str) -> tuple[float, float]:
     """Seconds from a commit until status shows it as applied, and seconds since Flux itself reported it."""
     head = repository.commit({f"{PATH}/{name}.yaml": config_map(name)})
     start, wanted = time.monotonic(), f"main@sha1:{head}"

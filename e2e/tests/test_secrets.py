@@ -83,7 +83,7 @@ def copy(on: Environment, name: str) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in (found.get("data") or {}).items()}
 
 
-def arrival(on: Stage, changed: dict, name: str) -> float:
+def arrival(on: Environment, changed: dict, name: str) -> float:
     """Seconds from the response to the write until all keys of the copy match."""
     on.apply(changed)
     start = time.monotonic()
@@ -91,7 +91,7 @@ def arrival(on: Stage, changed: dict, name: str) -> float:
     return time.monotonic() - start
 
 
-def wait_for_sync_failure(on: Stage, item: dict, *words: str) -> dict:
+def wait_for_sync_failure(on: Environment, item: dict, *words: str) -> dict:
     """Waits for GitOpsReady=False with SyncFailed and all those words in the message."""
 
     def failure() -> dict | None:
@@ -103,7 +103,7 @@ def wait_for_sync_failure(on: Stage, item: dict, *words: str) -> dict:
 
 
 def test_changed_secret_is_copied_to_workload_cluster_within_seconds(on, git, item, capsys):
-    git.expect(USER, SECOND)
+    git.require_credentials(USER, SECOND)
     changed = {
         "fleet": secret("fleet", username=USER, password=SECOND),
         "mirror": pull("pull-second-9d"),
@@ -117,7 +117,7 @@ def test_changed_secret_is_copied_to_workload_cluster_within_seconds(on, git, it
 
 
 def test_rotated_password_is_used_once_copied(on, git, repository, item):
-    git.expect(USER, RENEWED)
+    git.require_credentials(USER, RENEWED)
     head = repository.commit({"clusters/secrets/two.yaml": greeting("two")})
     wait_for_sync_failure(on, item, "GitRepository")
     arrival(on, secret("fleet", username=USER, password=RENEWED), FLUX)

@@ -238,7 +238,7 @@ def test_git_over_ssh_with_host_key(on, source_cluster):
     server = SshServer(on.cloud.git.directory / "served")
     source = {"git": {"url": server.url("by-ssh"), "ref": BRANCH, **secret_ref("deploy-key")}}
     try:
-        wrong = secret("deploy-key", identity=server.identity, known_hosts=server.known_wrongly())
+        wrong = secret("deploy-key", identity=server.identity, known_hosts=server.wrong_known_hosts())
         source_cluster.fails(source, "knownhosts: key mismatch", secrets=(wrong,))
         right = secret("deploy-key", identity=server.identity, known_hosts=server.known_hosts)
         source_cluster.sync_from(source, commit, right)

@@ -110,7 +110,7 @@ SPOT = node_group(
 
 
 @pytest.fixture(scope="module")
-def payments_ready(on: Stage, operator, second_account) -> dict:
+def payments_ready(on: Environment, operator, second_account) -> dict:
     item = payments(second_account)
     on.apply(
         account(
@@ -311,7 +311,7 @@ def test_cluster_deletion_deletes_its_node_groups_and_no_foreign_resources(
 
 
 @pytest.fixture(scope="module")
-def existing_network(on: Stage, operator) -> tuple[dict, list[str]]:
+def existing_network(on: Environment, operator) -> tuple[dict, list[str]]:
     owner = on.account()
     subnets = owner.network("ab")
     return cluster("billing", network=existing(*subnets)), subnets

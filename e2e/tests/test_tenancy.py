@@ -50,7 +50,7 @@ class Tenants:
     mark: int
 
 
-def reach(on: Stage, target: Account, name: str, *namespaces: str, **spec: object) -> dict:
+def reach(on: Environment, target: Account, name: str, *namespaces: str, **spec: object) -> dict:
     """An AwsAccount in which the operator assumes a role with an external id."""
     role = target.role("keelson", {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}, "AdministratorAccess", external_id=EXTERNAL_ID)
     settings = {"roleArn": role, "externalId": EXTERNAL_ID, "allowedNamespaces": list(namespaces), **spec}
@@ -73,7 +73,7 @@ def tenants(on: Environment) -> Tenants:
     return Tenants(operator, search, vault, closed, mallory(on), on.mark())
 
 
-def mallory(on: Stage) -> KubeApi:
+def mallory(on: Environment) -> KubeApi:
     """A user who may edit clusters in `team-search`, as with deploy/rbac-users.yaml, and create Secrets there."""
     plane = on.cloud.management
     rules = [
@@ -261,7 +261,7 @@ def test_inaccessible_account_stalls_only_its_own_clusters(on, tenants, both):
     on.await_condition(vault, "InSync", timeout=60)
 
 
-def request_reconcile(on: Stage, item: dict) -> None:
+def request_reconcile(on: Environment, item: dict) -> None:
     version, kind, name, namespace_ = key_of(item)
     annotation = {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(on.mark())}}}
     on.api.patch(version, kind, name, annotation, namespace_)

@@ -100,7 +100,7 @@ def attempt(rng: random.Random, number: int, tenant: Tenant, other: Tenant) -> t
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=DURATIONS) as started:
+    with environment(workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 
@@ -121,7 +121,7 @@ def pairs(on) -> list[tuple[Tenant, Tenant]]:
     on.apply(*(item for tenant in tenants for item, _ in tenant.attempts))
     for tenant in tenants:
         for item, _ in tenant.attempts:
-            until(lambda item=item: on.condition(item, "InSync").get("status") == "True" or denied(on, item), 60, on.story(item))
+            until(lambda item=item: on.condition(item, "InSync").get("status") == "True" or denied(on, item), 60, on.describe(item))
     return created
 
 
@@ -133,7 +133,7 @@ def denied(on: Environment, item: dict) -> bool:
 def test_own_resources_are_allowed_and_foreign_resources_denied(on, pairs):
     attempts = [one for both in pairs for tenant in both for one in tenant.attempts]
     assert {own_only for _, own_only in attempts} == {True, False}
-    unexpected = [on.story(item) for item, own_only in attempts if denied(on, item) == own_only]
+    unexpected = [on.describe(item) for item, own_only in attempts if denied(on, item) == own_only]
     assert unexpected == []
 
 

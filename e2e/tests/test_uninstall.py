@@ -30,7 +30,7 @@ def account(on) -> Account:
 
 
 @pytest.fixture(scope="module")
-def clusters(on: Stage, account: Account) -> dict[str, list[dict]]:
+def clusters(on: Environment, account: Account) -> dict[str, list[dict]]:
     """A cluster with a node group in each of two namespaces, Ready."""
     subnets = account.network()[:2]
     on.apply(namespace(TEAM), namespace(OTHER))
@@ -45,7 +45,7 @@ def clusters(on: Stage, account: Account) -> dict[str, list[dict]]:
     return found
 
 
-def wait_for_held_deletion(on: Stage, item: dict) -> str:
+def wait_for_held_deletion(on: Environment, item: dict) -> str:
     """Waits until the deletion of an object waits for a user. Returns the message."""
 
     def found() -> str | None:
@@ -57,7 +57,7 @@ def wait_for_held_deletion(on: Stage, item: dict) -> str:
     return until(found, 30, f"the deletion of {item['metadata']['name']} to be held")
 
 
-def delete_calls(on: Stage, mark: int, account: Account) -> list[str]:
+def delete_calls(on: Environment, mark: int, account: Account) -> list[str]:
     return [one for one in actions(on.writes(mark, account.id)) if ":Delete" in one]
 
 

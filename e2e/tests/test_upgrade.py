@@ -31,7 +31,7 @@ class Run:
     """One upgrade, from the edit to its end."""
 
     shop: Shop
-    eye: Eye
+    sampler: StateSampler
     # Positions in the call log: at the edit, and after it had been blocked for a while.
     began: int
     unblocked: int
@@ -61,7 +61,7 @@ def run(on: Environment) -> Run:
         shop.free_the_fixed_group()
         arrive(shop)
         time.sleep(1)
-    return Run(shop, eye, began, unblocked, blocked, fixed)
+    return Run(shop, sampler, began, unblocked, blocked, fixed)
 
 
 def test_writes_are_exactly_the_expected_steps_in_order(run):
@@ -69,9 +69,9 @@ def test_writes_are_exactly_the_expected_steps_in_order(run):
 
 
 def test_kubelets_are_never_newer_or_more_than_three_minors_older_than_control_plane(run):
-    assert run.eye.breaches == []
+    assert run.sampler.breaches == []
     # Sampled while nodes were being replaced: both versions, and old nodes cordoned.
-    mixed = [seen for seen in run.eye.nodes if len({n["kubelet"] for n in seen["nodes"]}) > 1]
+    mixed = [seen for seen in run.sampler.nodes if len({n["kubelet"] for n in seen["nodes"]}) > 1]
     assert any(node["cordoned"] for seen in mixed for node in seen["nodes"])
 
 
@@ -104,12 +104,12 @@ def test_upgrade_reaches_target_versions(run):
 
 
 def test_status_shows_from_to_path_and_step(run):
-    eye = run.eye
-    assert "1.31" in eye.each("from") and eye.each("to")[0] == GOAL
-    assert PATH in eye.each("path")
-    steps = eye.each("step")
+    sampler = run.sampler
+    assert "1.31" in sampler.each("from") and sampler.each("to")[0] == GOAL
+    assert PATH in sampler.each("path")
+    steps = sampler.each("step")
     assert steps == sorted(steps) and set(steps) >= {1, 2, 3, 4}
-    assert [status["version"] for status in changes_of(eye.seen, "version")] == ["1.31", *PATH]
+    assert [status["version"] for status in changes_of(sampler.seen, "version")] == ["1.31", *PATH]
 
 
 def changes_of(statuses: list[dict], name: str) -> list[dict]:
@@ -122,14 +122,14 @@ def changes_of(statuses: list[dict], name: str) -> list[dict]:
 
 def test_status_names_each_control_plane_update_in_progress(run):
     update_ids = [u["id"] for u in run.shop.updates() if u["type"] == "VersionUpdate" and not u["of"]]
-    reported = run.eye.each("updateId")
+    reported = run.sampler.each("updateId")
     assert len(update_ids) == 4 and set(update_ids) <= set(reported)
-    messages = [c["message"] for c in run.eye.conditions("Upgrading") if c["status"] == "True"]
+    messages = [c["message"] for c in run.sampler.conditions("Upgrading") if c["status"] == "True"]
     assert any(update in message for update in update_ids for message in messages), messages
 
 
 def test_preflight_checks_are_in_status_before_the_first_write(run):
-    checked = next(status for status in run.eye.seen if status.get("upgrade", {}).get("preflight"))
+    checked = next(status for status in run.sampler.seen if status.get("upgrade", {}).get("preflight"))
     assert checked["version"] == "1.31"
     verdicts = {c["check"]: c["verdict"] for c in checked["upgrade"]["preflight"]}
     assert verdicts["Insights"] == "Passed"
@@ -144,7 +144,7 @@ def test_history_lists_past_steps_with_durations(run):
 
 
 def test_upgrading_condition_shows_step_k_of_n_and_ready_shows_reason(run):
-    upgrading = [c for c in run.eye.conditions("Upgrading") if c["status"] == "True"]
+    upgrading = [c for c in run.sampler.conditions("Upgrading") if c["status"] == "True"]
     assert any(" of " in c["message"] for c in upgrading), [c["message"] for c in upgrading]
     reasons = {c["reason"] for c in run.sampler.conditions("Ready") if c["status"] == "False"}
     assert reasons >= {"Upgrading", "UpgradeBlocked"}
@@ -152,7 +152,7 @@ def test_upgrading_condition_shows_step_k_of_n_and_ready_shows_reason(run):
 
 
 def test_version_and_target_columns_change(run):
-    assert [pair for pair in run.eye.columns if pair[1] == GOAL] == [
+    assert [pair for pair in run.sampler.columns if pair[1] == GOAL] == [
         (version, GOAL) for version in ("1.31", *PATH)
     ]
     head, row = run.shop.on.api.table(

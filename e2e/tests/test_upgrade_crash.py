@@ -43,8 +43,8 @@ def test_upgrade_completes_without_duplicate_updates_when_killed_after_every_wri
         shop.upgrade()
         run = killed_at(on, shop.account.id, shop.go_on, timeout=240)
     with capsys.disabled():
-        print(f"\n  {run.told('upgrade')}")
-    assert eye.breaches == []
+        print(f"\n  {run.summary('upgrade')}")
+    assert sampler.breaches == []
     assert_each_update_was_issued_once(shop)
     assert [write for write in run.writes if write not in run.points] == []
     # A call repeated with its client token started no second update.
@@ -97,7 +97,7 @@ class Upgrade:
         return self.shop.steps(self.mark)
 
 
-def fail_each_once(on: Stage, shop: Shop) -> None:
+def fail_each_once(on: Environment, shop: Shop) -> None:
     """The first attempt of each update fails, whatever it updates."""
     for action, resource, times in (
         ("UpdateClusterVersion", "*", 4),
@@ -115,7 +115,7 @@ def fail_each_once(on: Stage, shop: Shop) -> None:
             )
 
 
-def start_manual_update(on: Stage, start) -> str:
+def start_manual_update(on: Environment, start) -> str:
     """Starts a manual update that takes longer than the operator's. Returns its id."""
     on.aws.control("POST", "settings", json={"CLUSTER_UPDATE_SECONDS": LONG_SECONDS})
     try:
@@ -125,7 +125,7 @@ def start_manual_update(on: Stage, start) -> str:
 
 
 @pytest.fixture(scope="module")
-def upgrades(on: Stage) -> dict[str, Upgrade]:
+def upgrades(on: Environment) -> dict[str, Upgrade]:
     created = {name: Upgrade(on) for name in ("failing", "theirs", "by-hand", "cancelled")}
     on.start("--drift-interval=5s")
     for upgrade in created.values():
@@ -139,7 +139,7 @@ def upgrades(on: Stage) -> dict[str, Upgrade]:
 
 
 @pytest.fixture(scope="module")
-def steps_during_foreign_update(on: Stage, upgrades) -> list[str]:
+def steps_during_foreign_update(on: Environment, upgrades) -> list[str]:
     """The operator's steps while the update by others is in progress, once the status names that update."""
     shop = upgrades["theirs"].shop
     eks, logs = shop.account.eks, {"clusterLogging": [{"types": ["api"], "enabled": True}]}

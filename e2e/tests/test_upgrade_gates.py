@@ -23,12 +23,12 @@ UPGRADED = ["UpdateClusterVersion 1.34"]
 @pytest.fixture(scope="module")
 def on():
     """Without a workload cluster, as all clusters would share it and see each other's nodes."""
-    with stage(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.3, 0.5)) as started:
+    with environment(workload=False, git=False, durations=Durations(1, 1, 1, 1, 0.3, 0.5)) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def scenarios(on: Stage) -> dict[str, GateScenario]:
+def scenarios(on: Environment) -> dict[str, GateScenario]:
     """The clusters of all scenes, created and edited."""
     on.start("--drift-interval=3s")
     created = [GateScenario(on, gate) for gate in [*SCENES, *ENDING_SUPPORT]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.stage import Stage, stage, until
+from fleet.environment import Environment, environment, until
 from gates import Gate, GateScenario
 from gates.scenes import EVICTION_FAILURE
 from keelson_harness.aws import Durations
@@ -21,7 +21,7 @@ def on():
 
 
 @pytest.fixture(scope="module")
-def scenario(on: Stage) -> GateScenario:
+def scenario(on: Environment) -> GateScenario:
     """A node group of two with a pod on each node and a budget that allows no eviction; the cluster's version is edited."""
     on.start("--drift-interval=2s")
     created = GateScenario(on, Gate("budget", groups=("web",)))
@@ -38,7 +38,7 @@ def nodes(on: Environment) -> list[str]:
     return [n["metadata"]["name"] for n in found if "eks.amazonaws.com/nodegroup" in n["metadata"]["labels"]]
 
 
-def run_pod(on: Stage, name: str, node: str) -> None:
+def run_pod(on: Environment, name: str, node: str) -> None:
     container = {"name": "main", "image": "payments"}
     on.cloud.workload.api.create(
         {
@@ -50,7 +50,7 @@ def run_pod(on: Stage, name: str, node: str) -> None:
     )
 
 
-def create_budget(on: Stage, name: str, bounds: dict) -> None:
+def create_budget(on: Environment, name: str, bounds: dict) -> None:
     """A budget for those pods. Also writes its status, as no disruption controller runs here."""
     api = on.cloud.workload.api
     spec = {"selector": {"matchLabels": LABELS}, **bounds}

@@ -45,7 +45,7 @@ class AwsSetup:
 
 
 @pytest.fixture(scope="module")
-def aws_setup(on: Stage) -> AwsSetup:
+def aws_setup(on: Environment) -> AwsSetup:
     account = on.account(fresh_account())
     subnets = account.network()
     vpc = account.ec2.describe_subnets(SubnetIds=subnets[:1])["Subnets"][0]["VpcId"]
@@ -110,13 +110,13 @@ def groups(setup: AwsSetup, of: str) -> list[Mistake]:
 
 
 @pytest.fixture(scope="module")
-def invalid_clusters(on: Stage, aws_setup: AwsSetup) -> tuple[int, list[Mistake]]:
+def invalid_clusters(on: Environment, aws_setup: AwsSetup) -> tuple[int, list[Mistake]]:
     mark, mistakes = on.mark(), clusters(aws_setup)
     on.apply(*(mistake.item for mistake in mistakes))
     return mark, mistakes
 
 
-def assert_invalid(on: Stage, mistake: Mistake, timeout: float = 15) -> None:
+def assert_invalid(on: Environment, mistake: Mistake, timeout: float = 15) -> None:
     found = conditions(on.await_condition(mistake.item, "Stalled", "True", "InvalidSpec", timeout))
     for words in mistake.says:
         assert words in found["Stalled"]["message"], f"{words!r} is not in {found['Stalled']['message']!r}"
@@ -133,7 +133,7 @@ def test_cluster_with_missing_references_is_invalid_and_nothing_is_written(on, a
 
 
 @pytest.fixture(scope="module")
-def shop(on: Stage, aws_setup: AwsSetup, invalid_clusters) -> dict:
+def shop(on: Environment, aws_setup: AwsSetup, invalid_clusters) -> dict:
     item = cluster("shop", network=existing(*aws_setup.subnets[:2]), addons=[{"name": "vpc-cni"}])
     on.apply(item)
     return item

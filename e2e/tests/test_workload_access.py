@@ -1,7 +1,7 @@
 """How the operator reaches a workload cluster: a rotated certificate authority, an endpoint that moves or is unreachable, and a
 proxy.
 
-The test puts its own TLS proxy in front of the workload cluster's API server (`fleet/doors.py`); the API server, Flux and the
+The test puts its own TLS proxy in front of the workload cluster's API server (`fleet/proxies.py`); the API server, Flux and the
 traffic are real.
 """
 
@@ -34,7 +34,7 @@ def door(on):
     opened.close()
 
 
-def point_eks_to(on, opened: Door) -> None:
+def point_eks_to(on, opened: TlsProxy) -> None:
     """Makes EKS return the endpoint of that door."""
     settings = {"workload_endpoint": opened.url, "workload_ca_file": str(opened.ca_file)}
     on.aws.control("POST", "settings", json=settings)
@@ -82,7 +82,7 @@ def wait_for_commit_in_status(on, item: dict, revision: str, seconds: float = 40
             f"{revision[:7]} in status.gitops",
         )
     except AssertionError as error:
-        raise AssertionError(f"{error}: {on.story(item)} {on.status(item).get('gitops')}") from None
+        raise AssertionError(f"{error}: {on.describe(item)} {on.status(item).get('gitops')}") from None
     return time.monotonic() - start
 
 
@@ -146,12 +146,12 @@ def test_unreachable_cluster_is_reported_and_aws_is_still_reconciled(on, door, r
 @pytest.fixture
 def internal_door(on):
     """The cluster's API under a host name that only the proxy resolves."""
-    opened = Door(on.cloud.workload, on.cloud.directory, INTERNAL_HOST)
+    opened = TlsProxy(on.cloud.workload, on.cloud.directory, INTERNAL_HOST)
     yield opened
     opened.close()
 
 
-def proxy_flag(tunnel: Tunnel, password: str = PASSWORD) -> str:
+def proxy_flag(tunnel: ConnectProxy, password: str = PASSWORD) -> str:
     return f"--workload-proxy=http://{USER}:{password}@127.0.0.1:{tunnel.port}"
 
 
@@ -160,7 +160,7 @@ def test_cluster_is_reached_through_the_configured_proxy(
 ):
     for operator in on.cloud.controllers:
         operator.stop()
-    tunnel = Tunnel(USER, PASSWORD, {INTERNAL_HOST: internal_door.port})
+    tunnel = ConnectProxy(USER, PASSWORD, {INTERNAL_HOST: internal_door.port})
     try:
         point_eks_to(on, internal_door)
         with on.operator(proxy_flag(tunnel), name="keelson-wrong", env={}) as operator:
@@ -180,7 +180,7 @@ def test_cluster_is_reached_through_the_configured_proxy(
 
 
 def test_no_proxy_addresses_are_reached_directly(on, door, reached, repository):
-    tunnel = Tunnel(USER, PASSWORD, {})
+    tunnel = ConnectProxy(USER, PASSWORD, {})
     try:
         point_eks_to(on, door)
         env = {"NO_PROXY": "10.0.0.0/8,127.0.0.1"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attacks.tenant import Tenant
 from fleet.manifests import key_of
-from fleet.stage import Stage, until
+from fleet.environment import Environment, until
 from keelson_harness.kubeapi import ApiError, conditions
 
 
@@ -13,7 +13,7 @@ def approval(tenant: Tenant, name: str, cluster_name: str, hash_: str, **spec: s
     return tenant.object("PlanApproval", name, {"clusterRef": {"name": cluster_name}, "hash": hash_, **spec})
 
 
-def await_pending_plan(on: Stage, item: dict, other_than: str = "") -> str:
+def await_pending_plan(on: Environment, item: dict, other_than: str = "") -> str:
     """Waits for a pending plan of the object; returns its hash, which an approval must contain."""
 
     def pending_hash() -> str | None:

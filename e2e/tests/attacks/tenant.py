@@ -39,7 +39,7 @@ class Tenant:
         return None
 
 
-def install_admission(stage: Stage, without: tuple[str, ...] = ()) -> None:
+def install_admission(environment: Environment, without: tuple[str, ...] = ()) -> None:
     """Installs the admission policies of `deploy/`; `without` some, to test that the operator is safe without them."""
     shipped = [item for item in kustomize.build(CHECKOUT / "deploy") if item["kind"] in ADMISSION]
     assert {item["metadata"]["name"] for item in shipped} >= set(without)

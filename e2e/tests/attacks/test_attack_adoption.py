@@ -65,7 +65,7 @@ class Scenario:
 
 @pytest.fixture(scope="module")
 def scenario() -> Iterator[Scenario]:
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as on:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as on:
         account = on.account(fresh_account())
         others = Others(account)
         api, tags = {"authenticationMode": "API"}, {"secret": HIDDEN_TAG}
@@ -164,7 +164,7 @@ def test_adoption_forbidden_by_the_account_is_rejected_at_admission(scenario):
     def rejected() -> str | None:
         error = scenario.attacker.apply_error(item)
         if error is None:
-            on.forget(item)
+            on.force_delete(item)
         return error
 
     output = until(rejected, 30, "the rejection at admission")

@@ -33,7 +33,7 @@ def on() -> Iterator[Environment]:
 # Annotations
 
 
-def annotate(on: Stage, item: dict, **annotations: str) -> None:
+def annotate(on: Environment, item: dict, **annotations: str) -> None:
     keys = {"approve": APPROVE, "release": RELEASE}
     values = {keys[name]: text for name, text in annotations.items()}
     on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": values}})
@@ -93,7 +93,7 @@ REPOSITORY = "https://git.example.com/fleet"
 AGENT = "gitOpsAgent"
 
 
-def followed_source(on: Stage) -> tuple[str, str] | None:
+def followed_source(on: Environment) -> tuple[str, str] | None:
     """Repository and path that the agent in the workload cluster follows."""
     api = on.cloud.workload.api
     source = api.find("source.toolkit.fluxcd.io/v1", "GitRepository", "flux-system", "flux-system")
@@ -209,4 +209,4 @@ def test_only_an_approver_can_approve(on, people):
         assert editor.apply_error(automatic) is None
         await_pending_plan(on, item)
         assert actions(on.writes(recreated, account.id)) == []
-    on.forget(item)
+    on.force_delete(item)

@@ -22,8 +22,8 @@ FINALIZER = "keelson.dev/aws"
 
 
 @pytest.fixture(scope="module")
-def on() -> Iterator[Stage]:
-    with stage(workload=False, git=False, flux=False, durations=FAST) as started:
+def on() -> Iterator[Environment]:
+    with environment(workload=False, git=False, flux=False, durations=FAST) as started:
         # Without the policies that would reject some of it at admission, as on Kubernetes before 1.30.
         install_admission(started, without=("keelson-limits", "keelson-finalizers"))
         yield started
@@ -71,7 +71,7 @@ def written(on: Environment, account: Account, mark: int, action: str) -> list[s
     return [one for one in actions(on.writes(mark, account.id)) if action in one]
 
 
-def await_reconcile(on: Stage, item: dict, account: Account) -> None:
+def await_reconcile(on: Environment, item: dict, account: Account) -> None:
     """Waits until the operator has reconciled the object after the changes so far."""
     mark = on.mark()
     on.api.patch(*key_of(item)[:3], {"metadata": {"annotations": {"keelson.dev/reconcile-at": str(mark)}}}, "team")

@@ -27,7 +27,7 @@ NODES = {"scaling": {"min": 1, "max": 2}}
 
 @dataclass
 class Scenario:
-    on: Stage
+    on: Environment
     account: Account
     # Attacker and victim.
     search: Tenant
@@ -44,7 +44,7 @@ class Scenario:
     @property
     def names(self) -> list[str]:
         """Names that a message must not reveal."""
-        return [self.victim["vpc"], self.victim["name"], "team-vault"]
+        return [self.victim_account["vpc"], self.victim_account["name"], "team-vault"]
 
 
 def resources_of(victim_account: Account, name: str) -> dict:
@@ -65,7 +65,7 @@ def resources_of(victim_account: Account, name: str) -> dict:
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=DURATIONS) as started:
+    with environment(workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 
@@ -125,18 +125,18 @@ def by_selector(vpc: str) -> dict:
 
 
 ATTEMPTS = [
-    Attempt("network", lambda s: {"network": existing(*s.victim["subnets"])}, "spec.network.existing.subnetIds", "allowedVpcIds"),
-    Attempt("selector", lambda s: by_selector(s.victim["vpc"]), "spec.network.existing.vpcId", "allowedVpcIds"),
+    Attempt("network", lambda s: {"network": existing(*s.victim_account["subnets"])}, "spec.network.existing.subnetIds", "allowedVpcIds"),
+    Attempt("selector", lambda s: by_selector(s.victim_account["vpc"]), "spec.network.existing.vpcId", "allowedVpcIds"),
     Attempt("missing-network", lambda s: {"network": existing("subnet-0a", "subnet-0b")}, "spec.network.existing.subnetIds", "allowedVpcIds"),
-    Attempt("group", lambda s: in_landing_zone(s, s.victim["group"]), "spec.network.existing.securityGroupIds", "allowedSecurityGroupIds"),
-    Attempt("cluster-role", lambda s: {"roleArn": s.victim["cluster_role"]}, "spec.roleArn", "allowedRoleArns"),
-    Attempt("identity-of-nodes", lambda s: identity(s.victim["node_role"]), "spec.podIdentities[kube-system/dns].roleArn", "allowedRoleArns"),
+    Attempt("group", lambda s: in_landing_zone(s, s.victim_account["group"]), "spec.network.existing.securityGroupIds", "allowedSecurityGroupIds"),
+    Attempt("cluster-role", lambda s: {"roleArn": s.victim_account["cluster_role"]}, "spec.roleArn", "allowedRoleArns"),
+    Attempt("identity-of-nodes", lambda s: identity(s.victim_account["node_role"]), "spec.podIdentities[kube-system/dns].roleArn", "allowedRoleArns"),
     Attempt("identity", lambda s: identity(s.dns_role), "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("addon-role", lambda s: {"addons": [{"name": "vpc-cni", "podIdentityRoleArn": s.dns_role}]}, "vault-dns", "allowedRoleArns", at_admission=True),
     Attempt("key", lambda s: {"secretsEncryption": {"kmsKeyArn": s.key}}, "spec.secretsEncryption.kmsKeyArn", "allowedKmsKeyArns", at_admission=True),
     Attempt("tags", lambda s: {"tags": {"Cost-Center": "free"}}, "spec.tags", "enforcedTags", at_admission=True),
-    Attempt("node-role", lambda s: {"roleArn": s.victim["node_role"]}, "spec.roleArn", "allowedRoleArns", nodes=True),
-    Attempt("node-network", lambda s: {"subnets": {"ids": s.victim["subnets"][:1]}}, "spec.subnets.ids", "allowedVpcIds", nodes=True),
+    Attempt("node-role", lambda s: {"roleArn": s.victim_account["node_role"]}, "spec.roleArn", "allowedRoleArns", nodes=True),
+    Attempt("node-network", lambda s: {"subnets": {"ids": s.victim_account["subnets"][:1]}}, "spec.subnets.ids", "allowedVpcIds", nodes=True),
     Attempt("administrator", lambda s: {"additionalRolePolicies": [ADMIN]}, "spec.additionalRolePolicies", "allowedPolicyArns", nodes=True),
     Attempt("cluster-policy", lambda s: {"additionalRolePolicies": ["arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"]}, "spec.additionalRolePolicies", "allowedPolicyArns", nodes=True),
     Attempt("template", lambda s: {"launchTemplate": {"id": s.template}}, "spec.launchTemplate.id", "allowedLaunchTemplateIds", nodes=True),
@@ -220,17 +220,17 @@ def test_deletion_does_not_touch_a_network_set_by_a_later_edit(on, scenario):
     group = scenario.account.ec2.create_security_group(
         GroupName="victims",
         Description="of the victim",
-        VpcId=scenario.victim["vpc"],
+        VpcId=scenario.victim_account["vpc"],
         TagSpecifications=[{"ResourceType": "security-group", "Tags": tags}],
     )["GroupId"]
-    item["spec"]["network"] = existing(*scenario.victim["subnets"])
+    item["spec"]["network"] = existing(*scenario.victim_account["subnets"])
     assert scenario.search.apply_error(item) is None
     on.await_condition(item, "Stalled", reason="AccessDenied", timeout=30)
     mark = on.mark()
     on.delete(item, timeout=60)
     assert "turned" not in scenario.account.eks.list_clusters()["clusters"]
     assert scenario.account.ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
-    named = [call for call in on.calls(mark, scenario.account.id) if scenario.victim["vpc"] in (call["resource"], *call.get("names", ()))]
+    named = [call for call in on.calls(mark, scenario.account.id) if scenario.victim_account["vpc"] in (call["resource"], *call.get("names", ()))]
     assert actions([call for call in named if call.get("session")]) == []
     scenario.account.ec2.delete_security_group(GroupId=group)
 
@@ -251,6 +251,6 @@ def test_narrowed_allowlist_stalls_without_changes_and_allows_deletion(on, scena
 
 
 def test_victims_resources_are_unchanged(scenario):
-    assert resources_of(scenario.account, "vault") == scenario.victim
-    group = scenario.account.ec2.describe_security_groups(GroupIds=[scenario.victim["group"]])["SecurityGroups"][0]
+    assert resources_of(scenario.account, "vault") == scenario.victim_account
+    group = scenario.account.ec2.describe_security_groups(GroupIds=[scenario.victim_account["group"]])["SecurityGroups"][0]
     assert "search" not in json.dumps(group)

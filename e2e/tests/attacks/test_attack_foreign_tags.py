@@ -22,7 +22,7 @@ ZONE = f"{REGION}a"
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=DURATIONS) as started:
+    with environment(workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 

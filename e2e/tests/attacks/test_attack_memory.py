@@ -69,7 +69,7 @@ def test_large_objects_do_not_fill_the_memory(on):
         counted = re.compile(rf'keelson_objects(_unreadable)?{{[^}}]*"EksCluster"[^}}]*}} {NUMBER}\n')
         until(lambda: counted.search(operator.metrics()), 30, "all objects")
         found.append(measure_peak(operator, "after a restart"))
-    on.forget(*items)
+    on.force_delete(*items)
     assert_flat(found)
 
 

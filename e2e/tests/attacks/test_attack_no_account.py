@@ -22,7 +22,7 @@ DEFAULT = aws_account("default", ACCOUNT, allowedNamespaces=[OTHER_TEAM], allowe
 
 @dataclass
 class Scenario:
-    on: Stage
+    on: Environment
     tenant: Tenant
     # Position in the call log before the first attempt.
     mark: int
@@ -30,7 +30,7 @@ class Scenario:
 
 @pytest.fixture(scope="module")
 def scenario():
-    with stage(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as on:
+    with environment(workload=False, git=False, durations=Durations(0.5, 0.3, 0.3, 0.3, 0.1, 0.2)) as on:
         install_admission(on)
         attacker = tenant(on, ATTACKER)
         on.start(env={"KEELSON_ALLOW_AMBIENT_ACCOUNT": "false"})
@@ -60,7 +60,7 @@ def test_require_account_ref_component_rejects_objects_without_an_account(scenar
     def rejection() -> str | None:
         error = scenario.tenant.apply_error(item)
         if error is None:
-            scenario.on.forget(item)
+            scenario.on.force_delete(item)
         return error if error and "is required here" in error else None
 
     error = until(rejection, 30, "the rejection at admission")
@@ -95,7 +95,7 @@ def test_default_account_is_limited_to_its_allowed_namespaces(scenario):
     def rejection_at_admission() -> str | None:
         error = scenario.tenant.apply_error(after)
         if error is None:
-            on.forget(after)
+            on.force_delete(after)
         return error
 
     error = until(rejection_at_admission, 30, "the rejection at admission")

@@ -74,7 +74,7 @@ def gauge(operator) -> str:
     return next((line.removeprefix(GAUGE) for line in operator.metrics().splitlines() if line.startswith(GAUGE)), "")
 
 
-def await_isolated(on: Stage, item: dict, text: str) -> None:
+def await_isolated(on: Environment, item: dict, text: str) -> None:
     on.await_condition(item, "Stalled", reason="InvalidSpec", timeout=20)
     message = on.condition(item, "Ready")["message"]
     assert "cannot be read" in message and text in message, message
@@ -143,7 +143,7 @@ def test_unreadable_node_group_blocks_deletion_of_its_cluster(on, operator, mall
     assert "held" not in on.account(account).eks.list_clusters()["clusters"]
 
 
-def store_invalid_labels(on: Stage, group: dict) -> bool:
+def store_invalid_labels(on: Environment, group: dict) -> bool:
     version, kind, name, namespace = key_of(group)
     try:
         on.api.patch(version, kind, name, {"spec": {"labels": "none"}}, namespace)

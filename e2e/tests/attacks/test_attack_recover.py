@@ -21,7 +21,7 @@ DURATIONS = Durations(0.5, 0.5, 0.5, 0.5, 0.2, 0.2)
 
 @pytest.fixture(scope="module")
 def on():
-    with stage(workload=False, git=False, durations=DURATIONS) as started:
+    with environment(workload=False, git=False, durations=DURATIONS) as started:
         yield started
 
 
@@ -53,7 +53,7 @@ def tenant_cluster(shop: Tenant, name: str, uid: str | None, **spec: object) -> 
     return shop.object("EksCluster", name, spec, annotations=annotations)
 
 
-def assert_refused(on: Stage, account: Account, shop: Tenant, item: dict, *texts: str) -> str:
+def assert_refused(on: Environment, account: Account, shop: Tenant, item: dict, *texts: str) -> str:
     """It recovers nothing, reports that, and its deletion deletes nothing."""
     mark = on.mark()
     assert shop.apply_error(item) is None

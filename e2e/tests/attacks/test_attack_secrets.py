@@ -43,7 +43,7 @@ def repository(on: Environment):
 
 
 @pytest.fixture(scope="module")
-def search(on: Stage) -> Tenant:
+def search(on: Environment) -> Tenant:
     """The tenant, in a namespace with Secrets of others that it may not read."""
     team = tenant(on, TEAM)
     on.start("--drift-interval=2s", cluster_wide_secrets=False)
@@ -71,13 +71,13 @@ def cluster_with_secret(team: Tenant, repository, secret_name: str, **fields) ->
     return team.object("EksCluster", "search", {**spec, "gitops": gitops})
 
 
-def workload_secret_values(on: Stage) -> str:
+def workload_secret_values(on: Environment) -> str:
     """Every value of every Secret in the tenant's cluster."""
     found = on.cloud.workload.api.list("v1", "Secret")
     return " ".join(base64.b64decode(v).decode() for s in found for v in (s.get("data") or {}).values())
 
 
-def await_message(on: Stage, item: dict, kind: str, *words: str) -> str:
+def await_message(on: Environment, item: dict, kind: str, *words: str) -> str:
     def holds() -> str | None:
         found = conditions(on.api.find(*key_of(item)) or {}).get(kind, {})
         message = found.get("message", "")

@@ -31,7 +31,7 @@ PODS = {"Service": "pods.eks.amazonaws.com"}
 class Player:
     """Edits the object of one base, given by kind and name; the other objects of the account do not change."""
 
-    on: Stage
+    on: Environment
     cache: ObjectCache
     kind: str
     base_name: str
@@ -96,7 +96,7 @@ class Player:
             return outcome if stalled or outcome is None or outcome[0] is not OutcomeType.STALLED else None
 
         outcome = self.cache.wait(each, generation, evaluate, timeout, steady)
-        assert outcome, f"no outcome in {timeout} s: {self.on.story(each)}"
+        assert outcome, f"no outcome in {timeout} s: {self.on.describe(each)}"
         return outcome
 
     def _write(self, spec: dict) -> int:

@@ -38,7 +38,7 @@ class Played:
         return [item for item in (self.cluster, self.nodes) if item]
 
 
-def play(on: Stage, scene: Scene) -> Played:
+def play(on: Environment, scene: Scene) -> Played:
     """Creates the account, adds the fault rules, applies the objects."""
     aws_account = on.account(fresh_account())
     operator = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}

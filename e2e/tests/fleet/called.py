@@ -3,7 +3,7 @@
 The tests call AWS too, to prepare and to observe. Their calls are counted when they are sent;
 the operator's are those that the logs have in addition. `test_iam_policy.py` reads the result.
 
-When `../../side_by_side.py` runs each file in its own process, each process writes its counts to a folder.
+When `../../run_all.py` runs each file in its own process, each process writes its counts to a folder.
 """
 
 from __future__ import annotations

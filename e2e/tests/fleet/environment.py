@@ -21,10 +21,10 @@ from .manifests import key_of
 # The shortest durations at which the emulator's states are distinguishable.
 QUICK = Durations(1, 1, 1, 1, 0.5, 0.5)
 # The emulator's reads do not lag its writes, unless a fault makes them.
-SETTLE = "--settle=1s"
+READ_AFTER_WRITE_WINDOW = "--read-after-write-window=1s"
 
 
-class Stage:
+class Environment:
     """A local cloud and its operators."""
 
     def __init__(self, cloud: LocalCloud):
@@ -47,7 +47,7 @@ class Stage:
     ) -> Controller:
         """Starts a replica as Pod `name` with the account's own credentials.
 
-        secrets_everywhere: may read all Secrets, as `deploy/secrets-cluster-wide` allows; otherwise only where a RoleBinding allows it.
+        cluster_wide_secrets: may read all Secrets, as `deploy/secrets-cluster-wide` allows; otherwise only where a RoleBinding allows it.
         """
         if self._kubeconfig is None:
             self._kubeconfig = self.cloud.operator_account(cluster_wide_secrets)
@@ -109,7 +109,7 @@ class Stage:
             wanted = f"{kind}={status}" + (f" ({reason})" if reason else "")
             raise AssertionError(f"no {wanted} in {timeout:.0f} s: {self.describe(item)}") from None
 
-    def story(self, item: dict) -> str:
+    def describe(self, item: dict) -> str:
         """The conditions and plan steps of an object, for a failed assertion."""
         found = self.api.find(*key_of(item)) or {}
         lines = [f"{item['kind']} {item['metadata']['name']}"]
@@ -132,7 +132,7 @@ class Stage:
         for item in items:
             self.api.wait_gone(*key_of(item), timeout)
 
-    def forget(self, *items: dict) -> None:
+    def force_delete(self, *items: dict) -> None:
         """Removes objects without running their finalizers, so that a failed test leaves none for the next."""
         for item in items:
             if self.api.find(*key_of(item)):
@@ -166,7 +166,7 @@ class Stage:
 
 
 @contextmanager
-def stage(crds: bool = True, **options) -> Iterator[Stage]:
+def environment(crds: bool = True, **options) -> Iterator[Environment]:
     """An environment with its own cloud. `options` are LocalCloud's; crds=False: does not install the CRDs."""
     options.setdefault("durations", QUICK)
     with LocalCloud(**options) as cloud:

@@ -51,7 +51,7 @@ def killed_at(
 
     def sum_up() -> Killings:
         # A write that AWS refuses changes nothing, so its response does not matter.
-        writes = [call for call in stage.writes(start, account) if call["status"] < 400]
+        writes = [call for call in environment.writes(start, account) if call["status"] < 400]
         killings.writes = [named(call) for call in writes]
         killings.points = [named(call) for call in writes if "signal" in call.get("fault", "")]
         killings.seconds = time.monotonic() - began
@@ -75,7 +75,7 @@ def killed_at(
                 time.sleep(0.02)
         finally:
             # The pid may be reused by another process.
-            stage.aws.control("DELETE", "faults", params={"id": rule})
+            environment.aws.control("DELETE", "faults", params={"id": rule})
             if operator.alive:
                 operator.stop()
     return sum_up()

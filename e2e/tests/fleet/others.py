@@ -272,7 +272,7 @@ def tags_of_ours(value: object) -> Iterator[tuple[str, str]]:
             yield from tags_of_ours(item)
 
 
-def rests(on: Stage, account: Account, looks: int = 8) -> None:
+def rests(on: Environment, account: Account, looks: int = 8) -> None:
     """The operator observes the cluster that many times and writes nothing."""
     since = on.mark()
 
@@ -287,7 +287,7 @@ def rests(on: Stage, account: Account, looks: int = 8) -> None:
 # The command line
 
 
-def keelson(on: Stage, account: Account, *arguments: str) -> subprocess.CompletedProcess[str]:
+def keelson(on: Environment, account: Account, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs a command with that account's credentials."""
     env = {**on.aws.env(), "AWS_ACCESS_KEY_ID": account.id, "PATH": "/usr/bin:/bin"}
     return subprocess.run(
@@ -310,7 +310,7 @@ def reference(account: Account) -> dict:
     return {"name": adopting(account)["metadata"]["name"]}
 
 
-def imported(on: Stage, account: Account, *arguments: str) -> list[dict]:
+def imported(on: Environment, account: Account, *arguments: str) -> list[dict]:
     """Applies an AwsAccount that allows adoption. Returns the objects that `keelson import` writes for the account's clusters."""
     on.apply(adopting(account))
     placed = ("--namespace=default", f"--account-ref={reference(account)['name']}")
@@ -319,7 +319,7 @@ def imported(on: Stage, account: Account, *arguments: str) -> list[dict]:
     return [item for item in yaml.safe_load_all(result.stdout) if item]
 
 
-def live_plan(on: Stage, account: Account, directory: Path, items: list[dict]) -> str:
+def live_plan(on: Environment, account: Account, directory: Path, items: list[dict]) -> str:
     """The output of `keelson plan --live` for the objects."""
     path = directory / "manifest.yaml"
     path.write_text(yaml.safe_dump_all(items))

@@ -1,6 +1,6 @@
 """Endpoints of the workload cluster that a test can close, move, give another certificate, or put behind a proxy.
 
-Door terminates TLS with a certificate of its own CA and forwards to the real API server. Tunnel is an HTTP proxy
+TlsProxy terminates TLS with a certificate of its own CA and forwards to the real API server. ConnectProxy is an HTTP proxy
 that only supports CONNECT. Each runs in a thread of the test's process.
 """
 
@@ -80,8 +80,8 @@ class Listener:
 
 async def join(reader: StreamReader, writer: StreamWriter, port: int, tls: ssl.SSLContext | None) -> None:
     """Forwards in both directions until either side closes."""
-    name = HERE if tls else None
-    upstream_reader, upstream_writer = await asyncio.open_connection(HERE, port, ssl=tls, server_hostname=name)
+    name = LOOPBACK if tls else None
+    upstream_reader, upstream_writer = await asyncio.open_connection(LOOPBACK, port, ssl=tls, server_hostname=name)
 
     async def pump(source: StreamReader, sink: StreamWriter) -> None:
         while data := await source.read(CHUNK):
@@ -98,7 +98,7 @@ async def join(reader: StreamReader, writer: StreamWriter, port: int, tls: ssl.S
         upstream_writer.transport.abort()
 
 
-class Door(Listener):
+class TlsProxy(Listener):
     """An endpoint of the workload cluster's API at `host`, with a certificate of its own CA."""
 
     def __init__(self, plane: ControlPlane, directory: Path, host: str = LOOPBACK):
@@ -132,7 +132,7 @@ class Door(Listener):
         await join(reader, writer, self._plane.port, trust)
 
 
-class Tunnel(Listener):
+class ConnectProxy(Listener):
     """A proxy with a password. Only it can resolve `names`."""
 
     def __init__(self, user: str, password: str, names: dict[str, int]):

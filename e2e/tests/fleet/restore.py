@@ -27,7 +27,7 @@ def installation(on: Environment) -> str:
     return on.api.get("v1", "ConfigMap", "keelson-installation", NAMESPACE)["data"]["id"]
 
 
-def lose(on: Stage, *items: dict) -> list[str]:
+def lose(on: Environment, *items: dict) -> list[str]:
     """Loses the management cluster's objects without any action in AWS. Returns their UIDs."""
     uids = [uid_of(on, item) for item in items]
     on.force_delete(*items)
@@ -36,12 +36,12 @@ def lose(on: Stage, *items: dict) -> list[str]:
     return uids
 
 
-def from_git(on: Stage, *items: dict) -> None:
+def from_git(on: Environment, *items: dict) -> None:
     """Applies the objects again: no status, no finalizer, another UID."""
     on.apply(*items)
 
 
-def from_velero(on: Stage, backup: list[dict], with_status: bool = False) -> None:
+def from_velero(on: Environment, backup: list[dict], with_status: bool = False) -> None:
     """Restores as Velero does: without the server's metadata fields, and without status unless requested."""
     for found in copy.deepcopy(backup):
         status = found.pop("status", {})
@@ -58,7 +58,7 @@ def backup_of(on: Environment, *items: dict) -> list[dict]:
     return [on.api.get(*key_of(item)) for item in items]
 
 
-def forget_config(on: Stage, *names: str) -> None:
+def forget_config(on: Environment, *names: str) -> None:
     """Loses the operator's ConfigMaps and its Lease."""
     for name in names or KEPT:
         on.api.delete("v1", "ConfigMap", name, NAMESPACE)

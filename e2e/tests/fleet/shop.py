@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 class Shop:
     """A cluster in its own account, in an existing network; optionally with a node group."""
 
-    def __init__(self, on: Stage, nodes: bool = False, by_role: bool = True, **spec: object):
+    def __init__(self, on: Environment, nodes: bool = False, by_role: bool = True, **spec: object):
         """by_role: the operator runs in another account and assumes a role in this one."""
         self.on = on
         self.account: Account = on.account(fresh_account())
@@ -82,7 +82,7 @@ class Shop:
         try:
             return until(asked, 40, "WaitingForApproval")
         except AssertionError:
-            raise AssertionError(f"does not ask for approval: {self.on.story(item)}") from None
+            raise AssertionError(f"does not ask for approval: {self.on.describe(item)}") from None
 
     def approve(self, hash_: str, item: dict | None = None) -> None:
         annotation = {"metadata": {"annotations": {APPROVE: hash_}}}
@@ -106,4 +106,4 @@ class Shop:
 
     def go_away(self) -> None:
         """Without waiting for AWS."""
-        self.on.forget(*reversed(self.items), *self.reference)
+        self.on.force_delete(*reversed(self.items), *self.reference)

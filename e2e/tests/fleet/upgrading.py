@@ -57,7 +57,7 @@ def far_window() -> dict:
 class Shop:
     """A cluster with five add-ons and two node groups, one of which has its own version."""
 
-    def __init__(self, on: Stage, by_role: bool = False, version: str = START, **spec: object):
+    def __init__(self, on: Environment, by_role: bool = False, version: str = START, **spec: object):
         """by_role: the operator runs in another account and assumes a role in this one."""
         self.on = on
         self.account: Account = on.account(fresh_account())
@@ -102,8 +102,8 @@ class Shop:
 
     def go_away(self) -> None:
         """Without waiting for AWS: the next test has its own account."""
-        self.on.forget(*reversed(self.items), *self._reference)
-        self.on.aws.forget(self.account.id)
+        self.on.force_delete(*reversed(self.items), *self._reference)
+        self.on.aws.reset_account(self.account.id)
 
     # Observations
 
@@ -177,7 +177,7 @@ class Shop:
         return found
 
 
-def reach(on: Stage, theirs: Account, name: str) -> list[dict]:
+def reach(on: Environment, theirs: Account, name: str) -> list[dict]:
     """An AwsAccount with a role through which the operator acts in that account."""
     operator = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
     role = theirs.role("keelson", operator, "AdministratorAccess")
@@ -215,7 +215,7 @@ def breaches(seen: dict) -> list[str]:
 
 
 @dataclass
-class Eye:
+class StateSampler:
     """Samples a cluster in AWS and its object many times a second, until it is closed."""
 
     shop: Shop

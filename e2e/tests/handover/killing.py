@@ -61,7 +61,7 @@ class Killer:
             self._pid = None
             self.points.append(f"{request['operation']} {request['kind']['kind']} {request['name']}")
 
-    def run(self, on: Stage, done: Callable[[], bool], timeout: float = 90) -> list[str]:
+    def run(self, on: Environment, done: Callable[[], bool], timeout: float = 90) -> list[str]:
         """Runs operators until `done`, each killed at its first write that changes something."""
         before = len(self.points)
         deadline = time.monotonic() + timeout
@@ -94,7 +94,7 @@ def comparable(item: dict | None) -> dict:
 
 
 @contextmanager
-def killer(on: Stage) -> Iterator[Killer]:
+def killer(on: Environment) -> Iterator[Killer]:
     """Installs the webhook in the workload cluster for a block."""
     plane = on.cloud.workload
     found = Killer()

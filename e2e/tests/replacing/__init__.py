@@ -9,7 +9,7 @@ from keelson_harness.kubeapi import ApiError, KubeApi
 from keelson_harness.snapshot import Snapshot
 
 # The state that the previous version left: written by `python -m replacing.record`.
-BEFORE = Recording(Path(__file__).parent / "before")
+BEFORE = Snapshot(Path(__file__).parent / "before")
 # Fields that others write all the time.
 IGNORED_FIELDS = ("status",)
 FIELD_MANAGER_PREFIX = "keelson"
