@@ -142,9 +142,15 @@ pub fn denied(refusal: Refusal) -> Failure {
     Failure::new(Class::Denied, refusal.message)
 }
 
-/// Whether nothing is left to write.
-pub fn is_done(report: &Report) -> bool {
+/// Whether every tag is written.
+fn is_written(report: &Report) -> bool {
     report.plan.settled() && report.violations.is_empty()
+}
+
+/// Whether every tag is written and shows in all reads: only then can what belongs to the tagged resources, and carries no tag
+/// itself, be found by its owner.
+pub fn is_done(report: &Report, memory: &Memory, now: Timestamp) -> bool {
+    is_written(report) && memory.writes_visible_at().is_none_or(|at| at <= now)
 }
 
 impl RecoveryRequest {
@@ -159,8 +165,9 @@ impl RecoveryRequest {
     ) -> (Overall, Next) {
         let plan = &report.plan;
         let reconciling = |message| Overall::Reconciling(ConditionValue::false_(Reason::Updating, message));
-        if is_done(report) {
-            return (reconciling(self.describe(selection)), Next::at(now));
+        if is_written(report) {
+            let next = memory.writes_visible_at().map_or(now, |at| at.max(now));
+            return (reconciling(self.describe(selection)), Next::at(next));
         }
         if agreed.is_new {
             return (reconciling(format!("plan {} is approved", agreed.hash)), Next::at(now).of(report));

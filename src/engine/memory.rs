@@ -187,6 +187,12 @@ impl Memory {
         refs
     }
 
+    /// When reads of everything that this process wrote are current; `None`: it wrote nothing.
+    pub fn writes_visible_at(&self) -> Option<Timestamp> {
+        let last = self.entries.values().filter_map(|entry| entry.written_at).max()?;
+        last.saturating_add(span(self.read_after_write_window)).ok()
+    }
+
     /// What is left when a reconcile ended in the middle of something: ids, intents and counts. All else is observed anew, by
     /// reads that begin after `now`.
     pub fn restart(&mut self, now: Timestamp) {

@@ -224,3 +224,14 @@ fn a_change_that_never_shows_is_made_ever_more_rarely_and_looked_for_no_more_oft
     drop(script);
     assert!(matches!(play.last, Some(Verdict::Pending(..))), "{:?}", play.last);
 }
+
+#[test]
+fn writes_are_visible_a_window_after_the_last_one() {
+    let at = |second| Timestamp::from_second(second).unwrap();
+    let mut memory = Memory::new(at(0), Duration::from_secs(10), []);
+    assert_eq!(memory.writes_visible_at(), None);
+    for (name, second) in [("a", 5), ("b", 20), ("c", 7)] {
+        memory.entry(&Key::named("thing", name)).written_at = Some(at(second));
+    }
+    assert_eq!(memory.writes_visible_at(), Some(at(30)));
+}

@@ -2,6 +2,7 @@
 
 use super::cloud::{Cloud, Tagged};
 use super::removals::{Detail, Found, Removals, route_key};
+use super::vpc_endpoint::delete_endpoint;
 use super::{oidc_provider, vpc};
 use crate::aws::snapshots::network::{NatGatewayState, RouteState};
 use crate::aws::snapshots::{Address, NatGateway, RouteTable, RouteTarget};
@@ -217,10 +218,7 @@ async fn delete(cloud: &Cloud, id: &str) -> Result<(), AwsError> {
             let request = aws.ec2.release_address().allocation_id(id);
             aws.call(Service::Ec2, "ReleaseAddress", id, request.send()).await.map(drop)
         }
-        Some("vpce") => {
-            let request = aws.ec2.delete_vpc_endpoints().vpc_endpoint_ids(id);
-            aws.call(Service::Ec2, "DeleteVpcEndpoints", id, request.send()).await.map(drop)
-        }
+        Some("vpce") => delete_endpoint(aws, id).await,
         Some("sg") => {
             let request = aws.ec2.delete_security_group().group_id(id);
             aws.call(Service::Ec2, "DeleteSecurityGroup", id, request.send()).await.map(drop)

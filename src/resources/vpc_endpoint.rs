@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_ec2::types::{ResourceType, VpcEndpointType};
+use aws_sdk_ec2::types::{ResourceType, UnsuccessfulItem, VpcEndpointType};
 
 use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
 use super::proof::{Claim, find};
@@ -17,7 +17,8 @@ use super::{cluster, security_group, subnet, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
-use crate::aws::{AwsError, Service, snapshots};
+use crate::aws::errors::class::classify;
+use crate::aws::{AwsError, Service, Session, snapshots};
 use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
@@ -251,8 +252,7 @@ impl Resource for VpcEndpoint {
     }
 
     async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.ec2.delete_vpc_endpoints().vpc_endpoint_ids(&seen.id);
-        cloud.aws.call(Service::Ec2, "DeleteVpcEndpoints", &seen.id, request.send()).await?;
+        delete_endpoint(&cloud.aws, &seen.id).await?;
         // Its addresses go some time after the answer.
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..seen.clone() }))
@@ -260,5 +260,48 @@ impl Resource for VpcEndpoint {
 
     async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
         cloud.release_ec2(&seen.id).await
+    }
+}
+/// Deletes one endpoint. EC2 answers 200 for a deletion that it refuses, and says so in the answer.
+///
+/// # Errors
+/// EC2's, whichever way it reports it. An endpoint that no longer exists is no error.
+pub(super) async fn delete_endpoint(aws: &Session, id: &str) -> Result<(), AwsError> {
+    const ACTION: &str = "DeleteVpcEndpoints";
+    let request = aws.ec2.delete_vpc_endpoints().vpc_endpoint_ids(id);
+    let answer = aws.call(Service::Ec2, ACTION, id, request.send()).await?;
+    match refusal(answer.unsuccessful.unwrap_or_default()) {
+        None | Some((Class::NotFound, _)) => Ok(()),
+        Some((class, message)) => Err(aws.failure(Service::Ec2, ACTION, id, class, message)),
+    }
+}
+
+/// What EC2 refused, from an answer whose status is 200.
+fn refusal(unsuccessful: Vec<UnsuccessfulItem>) -> Option<(Class, String)> {
+    let error = unsuccessful.into_iter().find_map(|item| item.error)?;
+    let (code, message) = (error.code.unwrap_or_default(), error.message.unwrap_or_default());
+    Some((classify(Service::Ec2, Some(&code), &message, None), format!("{code}: {message}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::UnsuccessfulItemError;
+
+    use super::*;
+
+    #[test]
+    fn refused_deletion_with_status_200_is_an_error_of_its_class() {
+        let item = |code: &str, message: &str| {
+            let error = UnsuccessfulItemError::builder().code(code).message(message).build();
+            UnsuccessfulItem::builder().resource_id("vpce-1").error(error).build()
+        };
+        assert_eq!(refusal(Vec::new()), None);
+        assert_eq!(refusal(vec![UnsuccessfulItem::builder().build()]), None);
+        let (class, message) = refusal(vec![item("InvalidVpcEndpointId.NotFound", "vpce-1 does not exist")]).unwrap();
+        assert_eq!((class, message.as_str()), (Class::NotFound, "InvalidVpcEndpointId.NotFound: vpce-1 does not exist"));
+        let (class, _) = refusal(vec![item("UnauthorizedOperation", "You are not authorized")]).unwrap();
+        assert_eq!(class, Class::Denied);
+        let (class, _) = refusal(vec![item("DependencyViolation", "in use")]).unwrap();
+        assert_eq!(class, Class::Busy);
     }
 }

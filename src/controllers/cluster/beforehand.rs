@@ -16,8 +16,9 @@ use crate::resources::expand::NodeRole;
 pub(super) struct Checked {
     /// The generation of the spec that nothing was wrong with.
     generation: Option<i64>,
-    /// Policies that node groups ask for and that are not there.
-    missing_policies: BTreeSet<String>,
+    /// The policies of the node role that exist; `None` before the first check. A NodeGroup that appears after the check waits for
+    /// the next one: attaching a policy that does not exist fails the role for all groups.
+    node_policies: Option<BTreeSet<String>>,
 }
 
 impl Checked {
@@ -26,9 +27,9 @@ impl Checked {
         *self = Self::default();
     }
 
-    /// Whether there is no such policy.
-    pub(super) fn is_missing(&self, policy: &str) -> bool {
-        self.missing_policies.contains(policy)
+    /// Whether the node role can get this policy.
+    pub(super) fn is_attachable(&self, policy: &str) -> bool {
+        self.node_policies.as_ref().is_none_or(|existing| existing.contains(policy))
     }
 }
 
@@ -44,7 +45,9 @@ impl Reconcile<'_> {
         let generation = self.cluster.metadata.generation;
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
         let policies = NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(|one| grant.allows_policy(one));
-        self.state.kind.checked.missing_policies = beforehand::missing_policies(aws, &policies.policies).await?;
+        let missing = beforehand::missing_policies(aws, &policies.policies).await?;
+        let existing = policies.policies.into_iter().filter(|policy| !missing.contains(policy)).collect();
+        self.state.kind.checked.node_policies = Some(existing);
         if self.state.kind.checked.generation == generation || was_in_sync(previous, generation) {
             return Ok(());
         }

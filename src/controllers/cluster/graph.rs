@@ -58,7 +58,7 @@ impl Reconcile<'_> {
     /// that is not there, says so itself, and does not get it.
     pub(super) fn node_role(&self, grant: &Grant) -> NodeRole {
         let groups = self.ctx.node_groups_of(&self.namespace, &kube::ResourceExt::name_any(self.cluster));
-        let may_have = |policy: &str| grant.allows_policy(policy) && !self.state.kind.checked.is_missing(policy);
+        let may_have = |policy: &str| grant.allows_policy(policy) && self.state.kind.checked.is_attachable(policy);
         let of_groups = NodeRole::of(groups.iter().map(|group| &group.spec)).with_only(may_have);
         NodeRole { node_groups: groups.iter().map(|group| group.node_group_name()).collect(), ..of_groups }
     }

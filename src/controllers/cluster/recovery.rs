@@ -87,7 +87,7 @@ impl Reconcile<'_> {
         let agreed = execution_policy::agree(&policy, proposal, &self.approvals(), previous.plan.as_ref());
         let ConditionValue { message: waits, .. } = self.waits(&agreed, &plan.summary());
         let (overall, next) = word.standing(&report, &selection, (&agreed, &waits), &self.state.memory, self.now);
-        let is_done = recovery::is_done(&report);
+        let is_done = recovery::is_done(&report, &self.state.memory, self.now);
         if is_done {
             self.ctx.events.publish(self.cluster, vec![word.done_event(&selection)]);
         }

@@ -94,7 +94,7 @@ impl Reconcile<'_> {
         let plan = word.plan(plan_status::plan_status(input, agreed));
         let mut outcome = self.unseen(previous, overall, next);
         outcome.status.plan = Some(plan);
-        if recovery::is_done(&report) {
+        if recovery::is_done(&report, &self.state.memory, self.now) {
             self.ctx.events.publish(self.group, vec![word.done_event(&selection)]);
             match word.done(selection.items.len(), self.now) {
                 Done::Recovered(done) => outcome.status.recovery = Some(done),
