@@ -24,6 +24,7 @@ from xml.etree import ElementTree
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "harness"))
 
+from keelson_harness import processor_time  # noqa: E402
 from keelson_harness.processes import Process  # noqa: E402
 from keelson_harness.recorder import RECORD_DIR  # noqa: E402
 
@@ -62,7 +63,8 @@ class Run:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         command += ["-c", str(self.configuration), "--rootdir", str(self.configuration.parent)]
         command += [f"--junitxml={self._report}", "-o", "junit_duration_report=total", str(self.tests)]
-        self.process = Process(self.name, command, self._log, env={CALLS: str(records / "calls"), RECORD_DIR: str(records / "output")})
+        folders = {CALLS: "calls", RECORD_DIR: "output", processor_time.FOLDER: "times"}
+        self.process = Process(self.name, command, self._log, env={name: str(records / folder) for name, folder in folders.items()})
 
     @property
     def _log(self) -> Path:
@@ -177,7 +179,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="keelson-tests-") as temporary:
         directory = Path(temporary)
-        for folder in ("calls", "output"):
+        for folder in ("calls", "output", "times"):
             (directory / folder).mkdir()
         all_runs = find_runs(directory, options.runs)
         last = [run for run in all_runs if run.tests.name in LAST]
@@ -187,8 +189,11 @@ def main() -> int:
             done += execute(last, 1, directory)
         except KeyboardInterrupt:
             return INTERRUPTED
+        times = processor_time.total(directory / "times")
     save_durations(done)
     print_slowest(done)
+    print(f"== processor time: {sum(times.values()) / 60:.1f} min")
+    print("  " + ", ".join(f"{program} {seconds / 60:.1f}" for program, seconds in times.most_common()))
     failed = [run.name for run in done if not run.passed]
     tests = sum(len(run.times) for run in done)
     skipped = sum(run.skipped for run in done)

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
+from . import processor_time
+
 PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.05
 
@@ -94,6 +96,10 @@ class Process:
         self.name = name
         self.log = log
         self.started = time.monotonic()
+        # The program's time counts once it exited.
+        self._counted = False
+        is_module = len(argv) > 2 and argv[1] == "-m"
+        self._program = str(argv[2]) if is_module else Path(argv[0]).name
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as output:
             self._child = _spawn(
@@ -114,11 +120,30 @@ class Process:
 
     @property
     def returncode(self) -> int | None:
+        self._count_time()
         return self._child.poll()
 
     @property
     def alive(self) -> bool:
-        return self._child.poll() is None
+        return self.returncode is None
+
+    def _count_time(self) -> None:
+        if not self._counted and (seconds := processor_time.of_exited(self.pid)) is not None:
+            self._counted = True
+            processor_time.add(self._program, seconds)
+
+    def _wait(self, timeout: float | None = None) -> int:
+        """Waits as Popen.wait does, and counts the time of the process before its entry in /proc is gone."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self._child.returncode is None and not self._counted:
+            self._count_time()
+            if not self._counted:
+                if self._child.poll() is not None:
+                    break
+                if deadline is not None and time.monotonic() > deadline:
+                    raise subprocess.TimeoutExpired(self._child.args, timeout)
+                time.sleep(0.01)
+        return self._child.wait()
 
     def wait_ready(self, probe: Callable[[], bool], timeout: float = 60) -> float:
         """Polls until the probe is true; returns the seconds since the start.
@@ -157,13 +182,13 @@ class Process:
     def kill(self) -> None:
         """SIGKILL; waits until it has exited."""
         self.signal(signal.SIGKILL)
-        self._child.wait()
+        self._wait()
 
     def stop(self, timeout: float = 10) -> int:
         """SIGTERM, then SIGKILL after the timeout; returns the exit code."""
         self.signal(signal.SIGTERM)
         try:
-            return self._child.wait(timeout)
+            return self._wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
             return self._child.returncode

@@ -234,13 +234,17 @@ impl Reconcile<'_> {
             expectations: &expectations,
             clock: &clock,
         };
-        prune::notice(&mut self.state.memory, graph);
-        if goal == Goal::Present {
+        // The graph of a recovery holds only what carries tags: what it lacks is not removed from the spec.
+        let is_of_spec = policy.recovers.is_none();
+        if is_of_spec {
+            prune::notice(&mut self.state.memory, graph);
+        }
+        if is_of_spec && goal == Goal::Present {
             removals::notice(&mut self.state.memory, graph, Timestamp::now());
         }
         // Boxed: large, and the compiler cannot see through it that it may move between threads.
         let report = crate::engine::reconcile(&run, &mut self.state.memory).boxed().await;
-        if goal == Goal::Present {
+        if is_of_spec && goal == Goal::Present {
             removals::forget_gone(&mut self.state.memory, graph, ctx.settings.intervals.drift, Timestamp::now());
         }
         if let Err(failure) = crate::engine::Journal::record(&journal, &self.state.memory).await {
