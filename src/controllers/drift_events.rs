@@ -24,8 +24,8 @@ use crate::aws::events::queue::Received;
 use crate::aws::events::{Event, Message, Queue, RejectedMessage};
 use crate::aws::{AwsError, Service};
 use crate::engine::Key;
-use crate::resources::prune::Kind as Unlisted;
-use crate::resources::{access_entry, addon, existing_network, fargate_profile, pod_identity_association};
+use crate::resources::kind::{self, InCluster};
+use crate::resources::{access_entry, existing_network, node_group, pod_identity_association};
 use crate::telemetry::events::MessageOutcome;
 
 /// While the queue cannot be read: first, and at most.
@@ -298,27 +298,19 @@ struct About {
     ids: BTreeSet<String>,
 }
 
-/// Fields that name something in a cluster.
-const PARTS: [(&str, &str); 4] = [
-    ("addonName", addon::KIND),
-    ("fargateProfileName", fargate_profile::KIND),
-    ("nodegroupName", NODE_GROUP),
-    ("principalArn", access_entry::KIND),
-];
-const NODE_GROUP: &str = "nodeGroup";
-
 impl About {
     fn of(event: &Event) -> Self {
         let mut about = About::default();
         let clusters = ["clusterName", "name"].into_iter().flat_map(|field| event.field(field));
         about.clusters.extend(clusters.map(str::to_owned));
-        for (field, kind) in PARTS {
-            about.parts.extend(event.field(field).map(|name| Key::named(kind, name)));
+        for (kind, in_cluster) in in_clusters() {
+            let names = in_cluster.parameter.into_iter().flat_map(|parameter| event.field(parameter));
+            about.parts.extend(names.map(|name| kind.named(name)));
         }
         about.ids.extend(event.field("associationId").map(str::to_owned));
         for namespace in event.field("namespace") {
             let names = event.field("serviceAccount").map(|account| format!("{namespace}/{account}"));
-            about.parts.extend(names.map(|name| Key::named(pod_identity_association::KIND, name)));
+            about.parts.extend(names.map(|name| pod_identity_association::KIND.named(name)));
         }
         event.field("resourceArn").for_each(|arn| about.arn(arn));
         about
@@ -331,14 +323,14 @@ impl About {
         let path: Vec<&str> = path.split('/').collect();
         let [kind, cluster, rest @ ..] = path.as_slice() else { return };
         self.clusters.insert((*cluster).to_owned());
-        match (*kind, rest) {
-            ("addon", [name, ..]) => self.parts.extend([Key::named(addon::KIND, *name)]),
-            ("fargateprofile", [name, ..]) => self.parts.extend([Key::named(fargate_profile::KIND, *name)]),
-            ("nodegroup", [name, ..]) => self.parts.extend([Key::named(NODE_GROUP, *name)]),
-            ("access-entry", [kind, account, name, ..]) => {
+        let found =
+            in_clusters().find(|(_, in_cluster)| in_cluster.arn_type == *kind && in_cluster.parameter.is_some());
+        match (found.map(|(kind, _)| kind), rest) {
+            (Some(known), [kind, account, name, ..]) if known.name == access_entry::KIND.name => {
                 let principal = format!("arn:{partition}:iam::{account}:{kind}/{name}");
-                self.parts.extend([Key::named(access_entry::KIND, principal)]);
+                self.parts.extend([access_entry::KIND.named(principal)]);
             }
+            (Some(known), [name, ..]) => self.parts.extend([known.named(*name)]),
             (_, [id, ..]) => self.ids.extend([(*id).to_owned()]),
             (_, []) => {}
         }
@@ -358,7 +350,7 @@ fn of_eks(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
     if parts.is_empty() && ids.is_empty() {
         return BTreeSet::from([cluster_key()]);
     }
-    parts.retain(|key| key.kind() != NODE_GROUP);
+    parts.retain(|key| !node_group::KIND.is_of(key));
     parts.extend(inventory(cluster).filter(|(_, id)| ids.contains(*id)).map(|(key, _)| key));
     parts.extend(beside(&event.action));
     parts
@@ -366,14 +358,13 @@ fn of_eks(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
 
 /// What is made by hand may be what is to go for not being listed.
 fn beside(action: &str) -> Option<Key> {
-    let kind = match action {
-        "CreateAccessEntry" => Unlisted::AccessEntries,
-        "CreateAddon" => Unlisted::Addons,
-        "CreatePodIdentityAssociation" => Unlisted::PodIdentities,
-        "CreateFargateProfile" => Unlisted::FargateProfiles,
-        _ => return None,
-    };
-    Some(kind.key())
+    let mut pruning = in_clusters().filter_map(|(_, in_cluster)| in_cluster.pruning);
+    pruning.find(|(create, _)| *create == action).map(|(_, kind)| kind.key())
+}
+
+/// The kinds that exist within a cluster.
+fn in_clusters() -> impl Iterator<Item = (&'static kind::Kind, &'static InCluster)> {
+    kind::ALL.iter().filter_map(|kind| Some((*kind, kind.in_eks()?)))
 }
 
 /// Whether an event is about a node group.

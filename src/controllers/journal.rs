@@ -11,11 +11,13 @@ use crate::api::EksCluster;
 use crate::api::status::{MAX_RESOURCES, ResourceStatus};
 use crate::aws::WriteGate;
 use crate::engine::{Class, Failure, Journal, Key, Memory, Presence, Recorded};
-use crate::resources::leftovers;
+use crate::resources::{kind, leftovers};
 use jiff::Timestamp;
 
-/// Kinds that EKS lists by cluster: the first to be left out when the inventory is full.
-const FOUND_BY_CLUSTER: [&str; 4] = ["accessEntry", "addon", "podIdentity", "fargateProfile"];
+/// Whether EKS lists the kind by cluster: the first to be left out when the inventory is full.
+fn is_found_by_cluster(key: &Key) -> bool {
+    kind::find(key.kind()).is_some_and(|kind| kind.in_eks().is_some())
+}
 
 /// The inventory as it is to stand in status: what is ours, and creates that were about to be sent (without an id).
 pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
@@ -31,7 +33,7 @@ pub fn inventory(memory: &Memory) -> Vec<ResourceStatus> {
             let (id, update_id) = (recorded.id.clone(), recorded.operation.clone());
             let update_attempts = update_attempts(recorded);
             let line = ResourceStatus { key: key.to_string(), id, state, update_id, update_attempts };
-            Some((FOUND_BY_CLUSTER.contains(&key.kind()), line))
+            Some((is_found_by_cluster(key), line))
         })
         .collect();
     lines.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));

@@ -9,6 +9,7 @@ use super::reasons;
 use crate::api::Reason;
 use crate::engine::failure::Failed;
 use crate::engine::{Action, Block, Class, Goal, HoldReason, Item, Key, Step, Verdict, WaitingOn};
+use crate::resources::kind;
 
 /// Where one resource stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,35 +232,10 @@ pub fn rough(duration: Duration) -> String {
 /// A resource as people call it.
 pub fn label(key: &Key) -> String {
     let kind = match key.kind() {
-        "cluster" => "control plane",
-        "vpc" => "VPC",
-        "subnet" => "subnet",
-        "internetGateway" => "internet gateway",
-        "elasticIp" => "elastic IP",
-        "natGateway" => "NAT gateway",
-        "routeTable" => "route table",
-        "route" => "route",
-        "routeTableAssociation" => "route table association",
-        "vpcEndpoint" => "VPC endpoint",
-        "securityGroup" => "security group",
-        "existingNetwork" => "existing network",
-        "role" => "IAM role",
-        "oidcProvider" => "OIDC provider",
-        "accessEntry" => "access entry",
-        "addon" => "add-on",
-        "nodeGroup" => "node group",
         "nodeGroups" => "the cluster's node groups",
         "nodes" => "nodes",
-        "podIdentity" => "pod identity",
-        "fargateProfile" => "Fargate profile",
         "gitOpsAgent" => "GitOps agent",
-        "changePolicy" => "changePolicy",
-        "removals" => "what is no longer asked for",
-        "accessEntryPruning" => "access entries that are not listed",
-        "addonPruning" => "add-ons that are not listed",
-        "podIdentityPruning" => "pod identities that are not listed",
-        "fargateProfilePruning" => "Fargate profiles that are not listed",
-        other => other,
+        other => kind::find(other).map_or(other, |kind| kind.label),
     };
     if key.name().is_empty() { kind.to_owned() } else { format!("{kind} {}", key.name()) }
 }

@@ -9,12 +9,23 @@ use aws_sdk_eks::types::{AccessScope, AccessScopeType};
 
 use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use super::cluster;
+use super::kind::{Area, InCluster, Kind};
 use super::ownership::{self, untagged};
+use super::prune;
 use crate::api::access::{AccessEntry as Wanted, AccessScope as WantedScope, ScopeType};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("accessEntry", "access entry", Area::ControlPlane)
+    .in_cluster(InCluster {
+        parameter: Some("principalArn"),
+        arn_type: "access-entry",
+        pruning: Some(("CreateAccessEntry", &prune::ACCESS_ENTRIES)),
+    })
+    .after_nodes();
 
 /// An entry that the spec lists. In a cluster of ours, an entry that is listed is ours to keep as listed.
 pub struct AccessEntry {
@@ -35,12 +46,9 @@ pub struct Detail {
     untagged: bool,
 }
 
-/// Its kind in the graph.
-pub const KIND: &str = "accessEntry";
-
 /// Its name in the graph.
 pub fn key(principal: &str) -> Key {
-    Key::named(KIND, principal)
+    KIND.named(principal)
 }
 
 impl AccessEntry {

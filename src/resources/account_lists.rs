@@ -8,7 +8,7 @@ use crate::aws::snapshots::{InternetGateway, NatGateway, Role, RouteTable, Secur
 use crate::aws::{AwsError, MaxStaleness, Session};
 
 /// The lists of one account and region.
-pub(super) struct AccountLists {
+pub struct AccountLists {
     pub vpcs: Arc<Vec<Vpc>>,
     pub subnets: Arc<Vec<Subnet>>,
     pub internet_gateways: Arc<Vec<InternetGateway>>,

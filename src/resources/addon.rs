@@ -13,7 +13,9 @@ use jiff::Timestamp;
 use super::addon_diff::{Detail, configuration};
 use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use super::cluster;
+use super::kind::{Area, InCluster, Kind};
 use super::ownership::{self, untagged};
+use super::prune;
 use super::updates::{self, Updated};
 use crate::api::addons::{Addon as Wanted, Conflicts};
 use crate::aws::tags::Tags;
@@ -23,6 +25,13 @@ use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 use crate::upgrade::addons::{Offer, choose};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("addon", "add-on", Area::Addons).in_cluster(InCluster {
+    parameter: Some("addonName"),
+    arn_type: "addon",
+    pruning: Some(("CreateAddon", &prune::ADDONS)),
+});
 
 /// Add-ons that run on the nodes' own network or only as DaemonSets: ACTIVE without a node, and needed by the first one.
 const BEFORE_COMPUTE: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];
@@ -42,12 +51,9 @@ pub struct Addon {
     intervals: Intervals,
 }
 
-/// Its kind in the graph.
-pub const KIND: &str = "addon";
-
 /// Its name in the graph.
 pub fn key(name: &str) -> Key {
-    Key::named(KIND, name)
+    KIND.named(name)
 }
 
 /// The gate that opens when there are nodes to run on.

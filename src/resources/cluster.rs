@@ -13,6 +13,7 @@ use super::adoption::Adoption;
 use super::cloud::{Cloud, Intervals, ResourceContext, arn};
 use super::cluster_diff::{self, Detail, Part};
 use super::cluster_request::{self as request, logging};
+use super::kind::{Area, Kind};
 use super::role::{self, Purpose};
 use super::survey;
 use super::updates::{self, Updated};
@@ -24,6 +25,9 @@ use crate::aws::{MaxStaleness, Service, snapshots};
 use crate::engine::{
     Action, Change, Class, Failure, Goal, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("cluster", "control plane", Area::ControlPlane);
 
 /// The control plane of a cluster.
 pub struct Cluster {
@@ -39,7 +43,7 @@ pub struct Cluster {
 
 /// Its name in the graph.
 pub fn key() -> Key {
-    Key::single("cluster")
+    KIND.key()
 }
 
 /// The name of the output that lists subnets of an existing network.

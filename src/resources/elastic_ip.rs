@@ -4,11 +4,16 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{DomainType, ResourceType};
 
 use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
+use super::kind::{Area, Kind, as_placed};
 use super::proof::{Claim, PlacedAddress, find};
 use super::{internet_gateway, vpc};
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind =
+    Kind::new("elasticIp", "elastic IP", Area::Network).in_ec2(|lists| as_placed(&lists.addresses)).removable();
 
 /// An Elastic IP address.
 pub struct ElasticIp {
@@ -22,7 +27,7 @@ pub type Detail = Tags;
 
 /// Its name in the graph.
 pub fn key(zone: &str) -> Key {
-    Key::named("elasticIp", zone)
+    KIND.named(zone)
 }
 
 impl ElasticIp {

@@ -8,11 +8,15 @@ use async_trait::async_trait;
 
 use super::cloud::{Cloud, Intervals, ResourceContext, fresh};
 use super::cluster::{self, SUBNET_IDS};
+use super::kind::{Area, Kind};
 use crate::api::network::{ExistingNetwork as Wanted, ExistingSubnets};
 use crate::aws::snapshots::Subnet;
 use crate::engine::{
     Change, Class, Failure, Goal, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
 };
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("existingNetwork", "existing network", Area::Network);
 
 /// EKS takes no subnet with fewer free addresses.
 const FREE_ADDRESSES: i32 = 5;
@@ -25,7 +29,7 @@ pub struct ExistingNetwork {
 
 /// Its name in the graph.
 pub fn key() -> Key {
-    Key::single("existingNetwork")
+    KIND.key()
 }
 
 impl ExistingNetwork {

@@ -12,7 +12,7 @@ use super::super::expand_node_group::node_subnets;
 use super::*;
 use crate::api::NodeGroupSpec;
 use crate::engine::{AnyObservation, ExecutionPolicy, Expectations, Goal, Memory, Observation, Presence, check, plan};
-use crate::resources::prune;
+use crate::resources::{kind, prune};
 
 fn spec(more: Value) -> EksClusterSpec {
     let mut spec = json!({"region": "eu-west-1", "version": "1.34"});
@@ -65,8 +65,9 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     let now = Timestamp::UNIX_EPOCH;
     let mut memory = Memory::new(now, Duration::ZERO, []);
     // Where none is listed, none is there.
-    let no_profiles = graph.nodes().iter().all(|node| node.key().kind() != fargate_profile::KIND);
+    let no_profiles = graph.nodes().iter().all(|node| !fargate_profile::KIND.is_of(&node.key()));
     for node in graph.nodes() {
+        assert!(kind::find(node.key().kind()).is_some(), "{} is not in kind::ALL", node.key());
         let borrowed = node.key() == existing_network::key() || prune::is_never_made(&node.key());
         memory.record_observation(
             &node.key(),

@@ -13,7 +13,9 @@ use serde::Deserialize;
 
 use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, tag_changes};
 use super::cluster;
+use super::kind::{Area, InCluster, Kind};
 use super::ownership;
+use super::prune;
 use super::role::{self, Purpose};
 use crate::api::addons::{FargateProfile as Wanted, FargateSelector};
 use crate::aws::Service;
@@ -23,8 +25,14 @@ use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 
-/// Its kind in the graph.
-pub const KIND: &str = "fargateProfile";
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("fargateProfile", "Fargate profile", Area::ControlPlane)
+    .in_cluster(InCluster {
+        parameter: Some("fargateProfileName"),
+        arn_type: "fargateprofile",
+        pruning: Some(("CreateFargateProfile", &prune::FARGATE_PROFILES)),
+    })
+    .after_nodes();
 
 /// A profile that the spec lists.
 pub struct FargateProfile {
@@ -47,7 +55,7 @@ pub struct Detail {
 
 /// Its name in the graph.
 pub fn key(name: &str) -> Key {
-    Key::named(KIND, name)
+    KIND.named(name)
 }
 
 /// The subnets of an existing network, as it lists them.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
 use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
+use super::kind::{Area, Kind, as_placed};
 use super::proof::{Claim, find};
 use super::{cluster, vpc};
 use crate::aws::Service;
@@ -11,6 +12,10 @@ use crate::aws::tags::Tags;
 use crate::engine::{
     Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
+
+/// Its row in the table of kinds.
+pub const KIND: Kind =
+    Kind::new("internetGateway", "internet gateway", Area::Network).in_ec2(|lists| as_placed(&lists.internet_gateways));
 
 /// The VPC's way to and from the internet.
 pub struct InternetGateway {
@@ -27,7 +32,7 @@ pub struct Detail {
 
 /// Its name in the graph.
 pub fn key() -> Key {
-    Key::single("internetGateway")
+    KIND.key()
 }
 
 impl InternetGateway {

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use super::blockers::{self, Part};
 use super::cloud::{Cloud, Intervals, ResourceContext};
+use super::kind::{Area, Kind};
 use super::marks::{self, Found, Network, Search};
 use super::{cluster, subnet};
 use crate::api::node_group::SubnetTier;
@@ -26,6 +27,9 @@ use crate::engine::{
     Action, Allowed, Change, Class, Failure, Goal, Key, Mark, Observation, ObserveOptions, PollPolicy, Presence, Proof,
     Refs, Resource, Scope, Sweep, Swept, Target,
 };
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("leftovers", "leftovers", Area::Network);
 
 /// What the cluster may have left in a VPC.
 pub struct Leftovers {
@@ -49,7 +53,7 @@ pub struct Detail {
 
 /// Its name in the graph.
 pub fn key() -> Key {
-    Key::single("leftovers")
+    KIND.key()
 }
 
 /// Whether a baseline was taken in that VPC: its id stands among what was there.

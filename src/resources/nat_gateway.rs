@@ -7,6 +7,7 @@ use aws_sdk_ec2::types::{NatGatewayState, ResourceType};
 use jiff::Timestamp;
 
 use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
+use super::kind::{Area, Kind, as_placed};
 use super::proof::{Claim, find};
 use super::{cluster, elastic_ip, internet_gateway, subnet, vpc};
 use crate::api::node_group::SubnetTier;
@@ -16,6 +17,10 @@ use crate::aws::{Service, snapshots};
 use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
+
+/// Its row in the table of kinds.
+pub const KIND: Kind =
+    Kind::new("natGateway", "NAT gateway", Area::Network).in_ec2(|lists| as_placed(&lists.nat_gateways)).removable();
 
 /// A public NAT gateway in a zone's public subnet.
 pub struct NatGateway {
@@ -29,7 +34,7 @@ pub type Detail = Tags;
 
 /// Its name in the graph.
 pub fn key(zone: &str) -> Key {
-    Key::named("natGateway", zone)
+    KIND.named(zone)
 }
 
 impl NatGateway {

@@ -43,7 +43,7 @@ const TYPE: &str = "type";
 
 /// Its name in the graph.
 pub fn key(purpose: Purpose) -> Key {
-    Key::named(KIND, role::key(purpose).to_string())
+    KIND.named(role::key(purpose).to_string())
 }
 
 /// The type that EKS gives to the entry, and what the types begin with that do.

@@ -9,12 +9,16 @@ use async_trait::async_trait;
 
 use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
 use super::cluster;
+use super::kind::{Area, Kind};
 use super::ownership;
 use crate::aws::tags::{Ownership, Tags};
 use crate::aws::{Service, Session};
 use crate::engine::{
     Change, Class, Failure, Goal, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
 };
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("oidcProvider", "OIDC provider", Area::ControlPlane).removable().after_nodes();
 
 /// Who may ask for credentials with the provider's tokens.
 const AUDIENCE: &str = "sts.amazonaws.com";
@@ -36,7 +40,7 @@ pub struct Detail {
 
 /// Its name in the graph.
 pub fn key() -> Key {
-    Key::single("oidcProvider")
+    KIND.key()
 }
 
 impl OidcProvider {

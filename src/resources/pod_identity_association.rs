@@ -8,7 +8,9 @@ use aws_sdk_eks::types::PodIdentityAssociation as Association;
 
 use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use super::cluster;
+use super::kind::{Area, InCluster, Kind};
 use super::ownership::{self, untagged};
+use super::prune;
 use super::role::{self, Purpose};
 use crate::api::access::PodIdentity as Wanted;
 use crate::aws::Service;
@@ -16,8 +18,14 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
-/// Its kind in the graph.
-pub const KIND: &str = "podIdentity";
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("podIdentity", "pod identity", Area::ControlPlane)
+    .in_cluster(InCluster {
+        parameter: None,
+        arn_type: "podidentityassociation",
+        pruning: Some(("CreatePodIdentityAssociation", &prune::POD_IDENTITIES)),
+    })
+    .after_nodes();
 
 /// An association that the spec lists, or that something else in the spec needs. In a cluster of ours, what is listed is ours to
 /// keep as listed.
@@ -49,7 +57,7 @@ pub struct Detail {
 
 /// Its name in the graph.
 pub fn key(namespace: &str, service_account: &str) -> Key {
-    Key::named(KIND, format!("{namespace}/{service_account}"))
+    KIND.named(format!("{namespace}/{service_account}"))
 }
 
 impl PodIdentityAssociation {

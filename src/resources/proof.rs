@@ -29,6 +29,21 @@ pub trait Placed: Tagged {
     fn vpc(&self) -> Option<&str>;
 }
 
+impl Tagged for &dyn Placed {
+    fn id(&self) -> &str {
+        (**self).id()
+    }
+    fn tags(&self) -> &crate::aws::tags::Tags {
+        (**self).tags()
+    }
+}
+
+impl Placed for &dyn Placed {
+    fn vpc(&self) -> Option<&str> {
+        (**self).vpc()
+    }
+}
+
 macro_rules! placed {
     ($($kind:ident),* $(,)?) => {$(
         impl Placed for snapshots::$kind {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::cloud::{Cloud, Intervals, ResourceContext};
+use super::kind::{self, Area};
 use super::role::{self, Purpose};
 use super::{access_entry, addon, cluster, fargate_profile, pod_identity_association};
 use crate::aws::tags::Tags;
@@ -17,6 +18,18 @@ use crate::engine::{
     Action, Allowed, Change, Class, Failure, Goal, Graph, Key, Memory, Observation, ObserveOptions, Phase, PollPolicy,
     Presence, Proof, Refs, Resource, Scope, Sweep, Swept, Target,
 };
+
+/// Deletes access entries.
+pub const ACCESS_ENTRIES: kind::Kind =
+    kind::Kind::new("accessEntryPruning", "access entries that are not listed", Area::ControlPlane);
+/// Deletes add-ons.
+pub const ADDONS: kind::Kind = kind::Kind::new("addonPruning", "add-ons that are not listed", Area::Addons);
+/// Deletes pod identity associations.
+pub const POD_IDENTITIES: kind::Kind =
+    kind::Kind::new("podIdentityPruning", "pod identities that are not listed", Area::ControlPlane);
+/// Deletes Fargate profiles.
+pub const FARGATE_PROFILES: kind::Kind =
+    kind::Kind::new("fargateProfilePruning", "Fargate profiles that are not listed", Area::ControlPlane);
 
 /// What can be in a cluster beside what is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,23 +47,27 @@ pub enum Kind {
 impl Kind {
     const ALL: [Kind; 4] = [Kind::AccessEntries, Kind::Addons, Kind::PodIdentities, Kind::FargateProfiles];
 
+    fn row(self) -> &'static kind::Kind {
+        match self {
+            Kind::AccessEntries => &ACCESS_ENTRIES,
+            Kind::Addons => &ADDONS,
+            Kind::PodIdentities => &POD_IDENTITIES,
+            Kind::FargateProfiles => &FARGATE_PROFILES,
+        }
+    }
+
     /// Its name in the graph.
     pub fn key(self) -> Key {
-        Key::single(match self {
-            Kind::AccessEntries => "accessEntryPruning",
-            Kind::Addons => "addonPruning",
-            Kind::PodIdentities => "podIdentityPruning",
-            Kind::FargateProfiles => "fargateProfilePruning",
-        })
+        self.row().key()
     }
 
     /// The kind, in the graph, of one that is listed.
     fn listed(self) -> &'static str {
         match self {
-            Kind::AccessEntries => access_entry::KIND,
-            Kind::Addons => addon::KIND,
-            Kind::PodIdentities => pod_identity_association::KIND,
-            Kind::FargateProfiles => fargate_profile::KIND,
+            Kind::AccessEntries => access_entry::KIND.name,
+            Kind::Addons => addon::KIND.name,
+            Kind::PodIdentities => pod_identity_association::KIND.name,
+            Kind::FargateProfiles => fargate_profile::KIND.name,
         }
     }
 

@@ -6,10 +6,9 @@ use aws_sdk_eks::types::Cluster;
 
 use super::account_lists::AccountLists;
 use super::eks_lists::{all_pages, still_there};
-use super::oidc_provider;
 use super::proof::Placed;
 use super::recovery::{ControlPlane, Found, Handle, Inventory, Place};
-use super::role;
+use super::{kind, oidc_provider, role, vpc};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::Failure;
@@ -32,14 +31,17 @@ pub async fn in_account(aws: &Session, fresh: MaxStaleness) -> Result<Vec<Found>
     let in_use = |id: &str| {
         all.addresses.iter().any(|one| one.address.allocation_id == id && one.address.association_id.is_some())
     };
-    let of_addresses = placed(&all.addresses).map(|one| match one.place {
-        Place::Unused if in_use(&one.id) => Found { place: Place::Itself, ..one },
-        _ => one,
+    let found = kind::ALL.iter().flat_map(|kind| {
+        let is_vpc = kind.name == vpc::KIND.name;
+        placed(&kind.listed(&all)).map(move |one| (is_vpc, one)).collect::<Vec<_>>()
     });
-    let mut found: Vec<Found> = placed(&all.vpcs).map(|vpc| Found { place: Place::Itself, ..vpc }).collect();
-    found.extend(placed(&all.subnets).chain(placed(&all.internet_gateways)).chain(of_addresses));
-    found.extend(placed(&all.nat_gateways).chain(placed(&all.route_tables)));
-    found.extend(placed(&all.vpc_endpoints).chain(placed(&all.security_groups)));
+    let mut found: Vec<Found> = found
+        .map(|(is_vpc, one)| match one.place {
+            _ if is_vpc => Found { place: Place::Itself, ..one },
+            Place::Unused if in_use(&one.id) => Found { place: Place::Itself, ..one },
+            _ => one,
+        })
+        .collect();
     found.extend(all.roles.iter().map(|role| Found {
         // As the role itself is recorded: a name is not enough for where there is a path.
         id: if role.arn.ends_with(&format!(":role/{}", role.name)) { role.name.clone() } else { role.arn.clone() },

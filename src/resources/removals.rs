@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::cloud::{Cloud, Intervals, ResourceContext};
+use super::kind::{self, Area, Kind};
 use super::proof::Owned;
 use super::route;
 use super::route_table::Table;
@@ -21,8 +22,8 @@ use crate::engine::{
     Proof, Refs, Resource, Scope, Sweep, Swept, Target,
 };
 
-/// Kinds of which a spec may ask for fewer than before.
-const KINDS: [&str; 6] = ["natGateway", "elasticIp", "route", "vpcEndpoint", "securityGroup", "oidcProvider"];
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("removals", "what is no longer asked for", Area::Cleanup);
 
 /// What is asked for no more.
 pub struct Removals {
@@ -67,7 +68,7 @@ pub struct Detail {
 
 /// Its name in the graph.
 pub fn key() -> Key {
-    Key::single("removals")
+    KIND.key()
 }
 
 /// The field that asked for it.
@@ -83,7 +84,7 @@ fn field(key: &Key) -> String {
 impl Removals {
     /// Of `made`, what none of `nodes` (keys of the graph) stands for; `None` when that is nothing.
     pub fn new(making: &ResourceContext<'_>, made: &[Owned], nodes: &BTreeSet<Key>) -> Option<Self> {
-        let dropped = |(key, _): &&Owned| KINDS.contains(&key.kind()) && !nodes.contains(key);
+        let dropped = |(key, _): &&Owned| is_of_removable_kind(key) && !nodes.contains(key);
         let things: Vec<Owned> = made.iter().filter(dropped).cloned().collect();
         let instead = |key: &&Key| matches!(key.kind(), "vpc" | "vpcEndpoint" | "natGateway" | "route");
         (!things.is_empty()).then(|| Self {
@@ -141,15 +142,19 @@ fn list(found: &[Found]) -> Sweep {
     sweep
 }
 
+fn is_of_removable_kind(key: &Key) -> bool {
+    kind::find(key.kind()).is_some_and(|kind| kind.is_removable)
+}
+
 /// Whether something of that kind is taken away by itself, and not only with the cluster.
 pub fn is_removable(key: &Key) -> bool {
-    KINDS.contains(&key.kind()) && key.kind() != "route"
+    is_of_removable_kind(key) && key.kind() != "route"
 }
 
 /// What is in the graph no more is known by its record only: should it be asked for again, it is looked at by reads that begin then.
 /// What was looked for last is looked for anew when there is more of it.
 pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>, now: Timestamp) {
-    let dropped = memory.iter().map(|(key, _)| key).filter(|key| KINDS.contains(&key.kind()));
+    let dropped = memory.iter().map(|(key, _)| key).filter(|key| is_of_removable_kind(key));
     let dropped: Vec<Key> = dropped.filter(|key| graph.node(key).is_none()).cloned().collect();
     let seen = memory.observed(&key()).and_then(|seen| seen.detail.downcast_ref::<Detail>()).cloned();
     let found = seen.unwrap_or_default().found;
@@ -186,7 +191,7 @@ pub fn forget_gone(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Durati
             (_, None) => !is_known && now >= after(read_after_write_window + survey_age),
         }
     };
-    let dropped = memory.iter().filter(|(key, _)| KINDS.contains(&key.kind()) && graph.node(key).is_none());
+    let dropped = memory.iter().filter(|(key, _)| is_of_removable_kind(key) && graph.node(key).is_none());
     let over: Vec<Key> = dropped.filter(|(key, entry)| is_over(key, entry)).map(|(key, _)| key.clone()).collect();
     for key in over {
         // Lists that were read before it went do not count should it be made again.

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::cloud::{AccountSettings, Cloud, Intervals, ResourceContext, fresh};
 use super::eks_lists::all_pages;
+use super::kind::{Area, Kind};
 use super::ownership;
 use super::role_diff::Detail;
 use crate::aws::tags::Tags;
@@ -17,6 +18,9 @@ use crate::aws::{AwsError, Service, Session, snapshots};
 use crate::engine::{
     Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("role", "IAM role", Area::ControlPlane).in_iam().after_nodes();
 
 /// Who takes on the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +102,7 @@ pub const CREATED_AT: &str = "createdAt";
 
 /// Its name in the graph.
 pub fn key(purpose: Purpose) -> Key {
-    Key::named("role", purpose.as_str())
+    KIND.named(purpose.as_str())
 }
 
 /// What the names of all roles begin with that Keelson makes.

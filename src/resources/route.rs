@@ -4,11 +4,15 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::RouteState;
 
 use super::cloud::{Cloud, Intervals, ResourceContext, fresh};
+use super::kind::{Area, Kind};
 use super::route_table::Table;
 use super::{internet_gateway, nat_gateway};
 use crate::aws::Service;
 use crate::aws::snapshots::RouteTarget;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("route", "route", Area::Network).removable();
 
 /// Everything that is not in the VPC.
 const ANYWHERE: &str = "0.0.0.0/0";
@@ -30,7 +34,7 @@ pub struct Detail {
 
 /// Its name in the graph.
 pub fn key(table: &Table) -> Key {
-    Key::named("route", table.name())
+    KIND.named(table.name())
 }
 
 impl Route {

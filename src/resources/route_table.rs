@@ -5,12 +5,17 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
 use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
+use super::kind::{Area, Kind, as_placed};
 use super::proof::{Claim, find};
 use super::vpc;
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind =
+    Kind::new("routeTable", "route table", Area::Network).in_ec2(|lists| as_placed(&lists.route_tables));
 
 /// Which route table: all public subnets share one, each private subnet has its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +45,7 @@ impl Table {
 
     /// Its name in the graph.
     pub fn key(&self) -> Key {
-        Key::named("routeTable", self.name())
+        KIND.named(self.name())
     }
 
     /// The table that a key of a table, route or association names.

@@ -3,11 +3,15 @@
 use async_trait::async_trait;
 
 use super::cloud::{Cloud, Intervals, ResourceContext, fresh};
+use super::kind::{Area, Kind};
 use super::route_table::Table;
 use super::subnet;
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("routeTableAssociation", "route table association", Area::Network);
 
 /// A subnet's tie to its route table.
 pub struct RouteTableAssociation {
@@ -21,7 +25,7 @@ pub type Detail = String;
 
 /// Its name in the graph.
 pub fn key(tier: SubnetTier, zone: &str) -> Key {
-    Key::named("routeTableAssociation", subnet::key(tier, zone).name())
+    KIND.named(subnet::key(tier, zone).name())
 }
 
 impl RouteTableAssociation {

@@ -4,11 +4,17 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType};
 
 use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
+use super::kind::{Area, Kind, as_placed};
 use super::proof::{Claim, find};
 use super::vpc;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("securityGroup", "security group", Area::Network)
+    .in_ec2(|lists| as_placed(&lists.security_groups))
+    .removable();
 
 const HTTPS: i32 = 443;
 
@@ -29,7 +35,7 @@ pub struct Detail {
 
 /// Its name in the graph.
 pub fn key() -> Key {
-    Key::named("securityGroup", "endpoints")
+    KIND.named("endpoints")
 }
 
 impl SecurityGroup {

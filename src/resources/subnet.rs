@@ -9,12 +9,16 @@ use ipnet::Ipv4Net;
 
 use super::blockers::{self, Part};
 use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
+use super::kind::{Area, Kind, as_placed};
 use super::proof::{Claim, find};
 use super::{cluster, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("subnet", "subnet", Area::Network).in_ec2(|lists| as_placed(&lists.subnets));
 
 /// A subnet of the cluster's own VPC.
 pub struct Subnet {
@@ -37,7 +41,7 @@ pub struct Detail {
 
 /// Its name in the graph.
 pub fn key(tier: SubnetTier, zone: &str) -> Key {
-    Key::named("subnet", format!("{}/{zone}", tier_name(tier)))
+    KIND.named(format!("{}/{zone}", tier_name(tier)))
 }
 
 /// As in keys.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::account_lists::AccountLists;
 use super::cloud::Cloud;
 use super::proof::{Owned, Records};
-use super::{layout, removals, role, subnet};
+use super::{kind, layout, removals, role, subnet};
 use crate::api::SpecError;
 use crate::api::network::{Vpc, Zones};
 use crate::aws::snapshots::catalogue::AvailabilityZoneState;
@@ -83,17 +83,8 @@ async fn tagged(cloud: &Cloud, fresh: MaxStaleness, records: &Records) -> Result
     let lists = AccountLists::read(&cloud.aws, fresh).await?;
     let of_vpcs = records.sort(cloud, &lists.vpcs, &BTreeSet::new());
     let places: BTreeSet<String> = of_vpcs.0.iter().map(|(_, id)| id.clone()).collect();
-    let all = [
-        of_vpcs,
-        records.sort(cloud, &lists.subnets, &places),
-        records.sort(cloud, &lists.internet_gateways, &places),
-        records.sort(cloud, &lists.addresses, &places),
-        records.sort(cloud, &lists.nat_gateways, &places),
-        records.sort(cloud, &lists.route_tables, &places),
-        records.sort(cloud, &lists.vpc_endpoints, &places),
-        records.sort(cloud, &lists.security_groups, &places),
-    ];
-    let (ours, claims): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    let sorted = kind::ALL.iter().map(|kind| records.sort(cloud, &kind.listed(&lists), &places));
+    let (ours, claims): (Vec<_>, Vec<_>) = sorted.unzip();
     let (mut ours, mut claims) = (ours.concat(), claims.concat());
     for role in lists.roles.iter().filter(|role| role.tags.is_owned_by(&cloud.owner.uid)) {
         let Some(key) = role.tags.resource().map(Key::parse) else { continue };

@@ -7,10 +7,14 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, ResourceType};
 
 use super::blockers::{self, Part};
 use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
+use super::kind::{Area, Kind, as_placed};
 use super::proof::{Claim, find};
 use crate::aws::tags::Tags;
 use crate::aws::{MaxStaleness, Service};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource};
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("vpc", "VPC", Area::Network).in_ec2(|lists| as_placed(&lists.vpcs));
 
 /// A VPC of the cluster's own.
 pub struct Vpc {
@@ -30,7 +34,7 @@ pub struct Detail {
 
 /// Its name in the graph.
 pub fn key() -> Key {
-    Key::single("vpc")
+    KIND.key()
 }
 
 impl Vpc {

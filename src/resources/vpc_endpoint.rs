@@ -11,17 +11,22 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{ResourceType, UnsuccessfulItem, VpcEndpointType};
 
 use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
+use super::kind::{Area, Kind, as_placed};
 use super::proof::{Claim, find};
 use super::route_table::Table;
 use super::{cluster, security_group, subnet, vpc};
 use crate::api::node_group::SubnetTier;
+use crate::aws::errors::class::classify;
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
-use crate::aws::errors::class::classify;
 use crate::aws::{AwsError, Service, Session, snapshots};
 use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
+
+/// Its row in the table of kinds.
+pub const KIND: Kind =
+    Kind::new("vpcEndpoint", "VPC endpoint", Area::Network).in_ec2(|lists| as_placed(&lists.vpc_endpoints)).removable();
 
 /// How EC2 names an endpoint that is not there.
 const GONE: &str = "InvalidVpcEndpointId.NotFound";
@@ -54,7 +59,7 @@ const PRIVATE_DNS: &str = "privateDnsEnabled";
 
 /// Its name in the graph.
 pub fn key(service: &str) -> Key {
-    Key::named("vpcEndpoint", service)
+    KIND.named(service)
 }
 
 /// Whether a service has a gateway endpoint, and so needs neither addresses nor a security group.
@@ -298,7 +303,10 @@ mod tests {
         assert_eq!(refusal(Vec::new()), None);
         assert_eq!(refusal(vec![UnsuccessfulItem::builder().build()]), None);
         let (class, message) = refusal(vec![item("InvalidVpcEndpointId.NotFound", "vpce-1 does not exist")]).unwrap();
-        assert_eq!((class, message.as_str()), (Class::NotFound, "InvalidVpcEndpointId.NotFound: vpce-1 does not exist"));
+        assert_eq!(
+            (class, message.as_str()),
+            (Class::NotFound, "InvalidVpcEndpointId.NotFound: vpce-1 does not exist")
+        );
         let (class, _) = refusal(vec![item("UnauthorizedOperation", "You are not authorized")]).unwrap();
         assert_eq!(class, Class::Denied);
         let (class, _) = refusal(vec![item("DependencyViolation", "in use")]).unwrap();

@@ -6,9 +6,7 @@ use std::time::Duration;
 use super::Planned;
 use crate::controllers::cluster::agent::steps;
 use crate::engine::{Action, Key, Step, Verdict};
-
-/// What nodes do not wait for.
-const AFTER_THE_CLUSTER: [&str; 5] = ["role", "oidcProvider", "accessEntry", "podIdentity", "fargateProfile"];
+use crate::resources::kind;
 
 /// When a step begins, how long it takes, and what it waited for last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +35,7 @@ impl Timeline {
         let Some((cluster, groups)) = all.split_first() else { return timeline };
         // Add-ons that need nodes come after the node groups, and those after the cluster.
         timeline.add(cluster, &|key| key.kind() != "addon", &BTreeMap::new());
-        let ready = timeline.last(|key| !AFTER_THE_CLUSTER.contains(&key.kind()));
+        let ready = timeline.last(|key| kind::find(key.kind()).is_none_or(|kind| kind.is_before_nodes));
         let gate = ready.map(|key| (Key::single("cluster"), key)).into_iter().collect();
         for group in groups {
             timeline.add(group, &|_| true, &gate);
@@ -95,7 +93,7 @@ impl Timeline {
         let key = steps::key();
         let Some(Verdict::Step(step)) = cluster.plan.verdict(&key) else { return };
         let nodes = self.last(|key| key.kind() == "nodeGroup");
-        let after = nodes.or_else(|| self.last(|key| !AFTER_THE_CLUSTER.contains(&key.kind())));
+        let after = nodes.or_else(|| self.last(|key| kind::find(key.kind()).is_none_or(|kind| kind.is_before_nodes)));
         let begins = after.as_ref().and_then(|after| self.slot(after)).map_or(Duration::ZERO, Slot::ends);
         let takes = steps::expected(step.action);
         self.slots.insert(key, Slot { begins, takes, after });

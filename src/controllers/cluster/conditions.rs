@@ -9,6 +9,7 @@ use crate::api::conditions::{ConditionStatus, ConditionType};
 use crate::controllers::conditions::{ConditionValue, Conditions, Overall, in_sync, part, part_says, whole};
 use crate::engine::check::Violation;
 use crate::engine::{Goal, Item, Memory, Plan};
+use crate::resources::kind::{self, Area};
 use crate::upgrade::Decision;
 
 const PARTS: [ConditionType; 3] =
@@ -16,17 +17,15 @@ const PARTS: [ConditionType; 3] =
 
 /// The part that a kind of resource belongs to.
 fn part_of(kind: &str) -> ConditionType {
-    match kind {
-        "vpc" | "subnet" | "internetGateway" | "elasticIp" | "natGateway" | "routeTable" | "route" => {
-            ConditionType::NetworkReady
-        }
-        "routeTableAssociation" | "vpcEndpoint" | "securityGroup" | "existingNetwork" | "leftovers" => {
-            ConditionType::NetworkReady
-        }
-        "addon" | "addonPruning" => ConditionType::AddonsReady,
-        // Parts of the plan that are nothing in AWS; and what nothing waits for.
-        "gitOpsAgent" | "changePolicy" | "removals" => ConditionType::GitOpsReady,
-        _ => ConditionType::ControlPlaneReady,
+    match kind::find(kind).map(|kind| kind.area) {
+        Some(Area::Network) => ConditionType::NetworkReady,
+        Some(Area::Addons) => ConditionType::AddonsReady,
+        // Nothing waits for it.
+        Some(Area::Cleanup) => ConditionType::GitOpsReady,
+        Some(Area::ControlPlane) => ConditionType::ControlPlaneReady,
+        // Of the plan, and no resource in AWS.
+        None if matches!(kind, "gitOpsAgent" | "changePolicy") => ConditionType::GitOpsReady,
+        None => ConditionType::ControlPlaneReady,
     }
 }
 

@@ -73,7 +73,7 @@ impl Reconcile<'_> {
         };
         let lines = self.cluster.status.iter().flat_map(|status| &status.resources);
         let runs_pods = |line: &ResourceStatus| {
-            Key::parse(&line.key).kind() == fargate_profile::KIND && line.state.as_deref() == Some("ACTIVE")
+            fargate_profile::KIND.is_of(&Key::parse(&line.key)) && line.state.as_deref() == Some("ACTIVE")
         };
         let nodes = groups.iter().any(|group| has_nodes(group)).then_some(Purpose::Node);
         let fargate = lines.into_iter().any(runs_pods).then_some(Purpose::Fargate);

@@ -18,6 +18,7 @@ use aws_sdk_eks::types::{
 };
 
 use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, is_tag, tag_changes};
+use super::kind::{Area, InCluster, Kind};
 use super::ownership;
 use super::updates::{self, Updated};
 use crate::api::node_group::{NodeGroupSpec, ReleaseVersion};
@@ -29,6 +30,13 @@ use crate::engine::{
     Presence, Refs, Resource,
 };
 use newest::Newest;
+
+/// Its row in the table of kinds.
+pub const KIND: Kind = Kind::new("nodeGroup", "node group", Area::ControlPlane).in_cluster(InCluster {
+    parameter: Some("nodegroupName"),
+    arn_type: "nodegroup",
+    pruning: None,
+});
 pub use newest::pending_release;
 pub use observation::Detail;
 pub use target::{Held, Target};
@@ -52,7 +60,7 @@ pub struct NodeGroup {
 
 /// Its name in the graph.
 pub fn key(name: &str) -> Key {
-    Key::named("nodeGroup", name)
+    KIND.named(name)
 }
 
 /// The gate that opens when the cluster can take nodes.
