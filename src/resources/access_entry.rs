@@ -1,4 +1,4 @@
-//! An access entry with its policy associations: who may use the cluster's API, and as what.
+//! An access entry and its policy associations: which principal may use the cluster's API, with which rights.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/access-entries.html>.
 
@@ -16,7 +16,7 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
-/// An entry that the spec lists. In a cluster of ours, an entry that is listed is ours to keep as listed.
+/// An access entry from the spec. In a cluster owned by the object, Keelson manages every listed entry.
 pub struct AccessEntry {
     cluster: String,
     wanted: Wanted,
@@ -24,27 +24,27 @@ pub struct AccessEntry {
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of an access entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     groups: BTreeSet<String>,
-    /// Scope by policy ARN, as a person would write it.
+    /// Scope by policy ARN, formatted for messages.
     policies: BTreeMap<String, String>,
     tags: Tags,
-    /// It carries no owner tag and is ours all the same, as the spec lists it in a cluster of ours: it gets our tags.
+    /// The entry has no owner tag, but the spec lists it in a cluster that this object owns: it gets our tags.
     untagged: bool,
 }
 
-/// Its kind in the graph.
+/// The kind in the graph.
 pub const KIND: &str = "accessEntry";
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(principal: &str) -> Key {
     Key::named(KIND, principal)
 }
 
 impl AccessEntry {
-    /// An entry of the cluster.
+    /// Creates the resource for an entry of the cluster.
     pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
         let tags = making.tags(&key(&wanted.principal_arn));
         Self { cluster: making.cluster_name.into(), wanted: wanted.clone(), tags, intervals: making.intervals }
@@ -54,7 +54,8 @@ impl AccessEntry {
         self.wanted.policies.iter().flatten().map(|policy| (policy.policy_arn.as_str(), &policy.scope))
     }
 
-    /// Policies that the entry has and the spec does not list: where it lists any (or `[]`), it lists all.
+    /// Policies that the entry has but the spec does not list. If the spec sets `policies` (even to `[]`), the list is
+    /// complete.
     fn not_wanted<'s>(&self, seen: &'s Detail) -> Vec<(&'s str, &'s str)> {
         let Some(listed) = &self.wanted.policies else { return Vec::new() };
         let there = seen.policies.iter().map(|(arn, scope)| (arn.as_str(), scope.as_str()));
@@ -222,7 +223,8 @@ impl Resource for AccessEntry {
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateAccessEntry", principal, request.send()).await;
         let answer = match answer {
-            // There already, by hand or by EKS for the cluster's creator: the next look takes it up.
+            // The entry exists already, created by hand or by EKS for the cluster's creator: the next observation picks
+            // it up.
             Err(error) if error.class() == Class::Conflict => {
                 return Err(Failure::new(Class::NoChange, error.to_string()));
             }
@@ -247,7 +249,7 @@ impl Resource for AccessEntry {
     ) -> Result<Observation<Detail>, Failure> {
         let principal = &self.wanted.principal_arn;
         let mut detail = seen.detail.clone();
-        // First the tags: the operator's policy lets it change only what carries them.
+        // Tags first: the operator's IAM policy allows changes only to tagged entries.
         cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
         if changes_field(changes, "kubernetesGroups")
             && let Some(groups) = &self.wanted.kubernetes_groups
@@ -278,7 +280,7 @@ impl Resource for AccessEntry {
             cloud.aws.call(Service::Eks, "AssociateAccessPolicy", principal, request.send()).await?;
             detail.policies.insert(arn.to_owned(), told(&scope(wanted)));
         }
-        // Last, so that the principal is never without what it keeps.
+        // Last, so that the principal never loses a policy that it keeps.
         for (arn, _) in self.not_wanted(&seen.detail) {
             let request = cloud
                 .aws
@@ -324,7 +326,7 @@ mod tests {
     const VIEW: &str = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy";
     const EDIT: &str = "arn:aws:eks::aws:cluster-access-policy/AmazonEKSEditPolicy";
 
-    /// What changes between what is there and what is listed, as "field: from -> to".
+    /// The changes between the current policies and the listed ones, as "field: from -> to".
     fn changes(there: Value, groups: &[&str], listed: Value) -> Vec<String> {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
         let making = ResourceContext {

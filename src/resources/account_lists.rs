@@ -1,4 +1,4 @@
-//! What EC2 and IAM list of an account and region, of all the kinds that carry an owner's tag. I/O: shared reads.
+//! All resources of an account and region that can carry an owner tag, as EC2 and IAM list them. I/O: shared reads.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ pub(super) struct AccountLists {
     pub vpcs: Arc<Vec<Vpc>>,
     pub subnets: Arc<Vec<Subnet>>,
     pub internet_gateways: Arc<Vec<InternetGateway>>,
-    /// Each with the VPC of the gateway that has it.
+    /// Each with the VPC of the gateway that uses it.
     pub addresses: Vec<PlacedAddress>,
-    /// Without those that are only a record of one that is gone.
+    /// Without deleted and failed ones.
     pub nat_gateways: Vec<NatGateway>,
     pub route_tables: Arc<Vec<RouteTable>>,
     pub vpc_endpoints: Arc<Vec<VpcEndpoint>>,
@@ -23,10 +23,10 @@ pub(super) struct AccountLists {
 }
 
 impl AccountLists {
-    /// Reads them.
+    /// Reads all lists.
     ///
     /// # Errors
-    /// Of the first read that fails: a part proves nothing.
+    /// The error of the first read that fails: a partial list proves nothing.
     pub async fn read(aws: &Session, fresh: MaxStaleness) -> Result<Self, AwsError> {
         let reads = &aws.snapshots;
         let (vpcs, subnets, internet_gateways, addresses, nats, route_tables, vpc_endpoints, security_groups, roles) =

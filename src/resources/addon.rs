@@ -1,5 +1,5 @@
-//! An EKS add-on. Those that nodes need to join come before compute; the others wait for nodes, as they stay DEGRADED
-//! without (CoreDNS and whatever else runs as a Deployment).
+//! An EKS add-on. Add-ons that nodes need to join are created before compute. The others (CoreDNS and everything else
+//! that runs as a Deployment) wait for nodes, because they stay DEGRADED without them.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/eks-add-ons.html>.
 
@@ -24,33 +24,33 @@ use crate::engine::{
 };
 use crate::upgrade::addons::{Offer, choose};
 
-/// Add-ons that run on the nodes' own network or only as DaemonSets: ACTIVE without a node, and needed by the first one.
+/// Add-ons that use the host network or run only as DaemonSets: ACTIVE without a node, and required by the first node.
 const BEFORE_COMPUTE: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];
 
-/// The versions of add-ons that EKS offers change a few times a month.
+/// How long the list of add-on versions is cached: EKS changes it a few times a month.
 const CATALOGUE_BELIEVED: Duration = Duration::from_secs(6 * 3600);
 
-/// An add-on that the spec lists.
+/// An add-on from the spec.
 pub struct Addon {
     cluster: String,
     pub(super) wanted: Wanted,
-    /// The version it is to have now.
+    /// The version to install now.
     pub(super) target: Option<String>,
     pub(super) tags: Tags,
-    /// The Fargate profile that it runs on, where it needs no nodes.
+    /// The Fargate profile that it runs on, if it needs no nodes.
     fargate: Option<Key>,
     intervals: Intervals,
 }
 
-/// Its kind in the graph.
+/// The kind in the graph.
 pub const KIND: &str = "addon";
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(name: &str) -> Key {
     Key::named(KIND, name)
 }
 
-/// The gate that opens when there are nodes to run on.
+/// The gate that opens when nodes exist.
 pub fn nodes_gate() -> Key {
     Key::single("nodes")
 }
@@ -61,15 +61,15 @@ pub fn needs_nodes(name: &str) -> bool {
 }
 
 impl Addon {
-    /// An add-on of the cluster. `target` is the version it is to have now; `None`: the one it has, or the one that the spec
-    /// asks for where it has to be made.
+    /// Creates the resource for an add-on of the cluster. `target` is the version to install now. `None` keeps the
+    /// current version; a new add-on gets the version of the spec.
     pub fn new(making: &ResourceContext<'_>, wanted: &Wanted, target: Option<String>) -> Self {
         let tags = making.tags(&key(&wanted.name));
         let (cluster, wanted, intervals) = (making.cluster_name.into(), wanted.clone(), making.intervals);
         Self { cluster, wanted, target, tags, fargate: None, intervals }
     }
 
-    /// The same where it runs on a Fargate profile, if on one.
+    /// Sets the Fargate profile that the add-on runs on.
     pub fn on_fargate(self, profile: Option<Key>) -> Self {
         Self { fargate: profile, ..self }
     }
@@ -99,7 +99,7 @@ impl Addon {
         })
     }
 
-    /// The service account that is to get the role: the add-on itself says which.
+    /// The service accounts that get the role, as the add-on's own configuration lists them.
     async fn pod_identity(
         &self,
         cloud: &Cloud,
@@ -125,7 +125,7 @@ impl Addon {
 }
 
 impl Addon {
-    /// The roles that an add-on has by pod identity: it tells only the associations.
+    /// The roles that the add-on uses through pod identity: DescribeAddon returns only the association ids.
     async fn pod_identity_roles(
         &self,
         cloud: &Cloud,
@@ -176,7 +176,8 @@ fn observed(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
         Some(AddonStatus::CreateFailed | AddonStatus::UpdateFailed | AddonStatus::DeleteFailed) => {
             Phase::Failed { reason: format!("{status}: {}", issues.join("; ")), class: Class::Unknown, recreate: false }
         }
-        // It often passes by itself (no node yet); the issues say what it is. It was made long ago.
+        // Often resolves by itself (no node yet); the issues say why. The add-on was created long ago, so it has no
+        // start time.
         Some(AddonStatus::Degraded) => busy(Action::Create, None),
         _ => busy(Action::Create, since),
     };
@@ -209,7 +210,7 @@ impl Resource for Addon {
         [cluster::key()].into_iter().chain(nodes).collect()
     }
 
-    /// Whatever nodes it runs on.
+    /// Adoption does not depend on nodes.
     fn adopted_after(&self) -> Vec<Key> {
         vec![cluster::key()]
     }
@@ -226,7 +227,7 @@ impl Resource for Addon {
         vec![("version", self.wanted.version.clone())]
     }
 
-    /// 8 to 56 s, as measured by others.
+    /// 8 to 56 s according to published measurements.
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(30)
     }
@@ -302,7 +303,7 @@ impl Resource for Addon {
         let (name, there) = (&self.wanted.name, &seen.detail);
         let version = self.target.as_ref().unwrap_or(&there.version);
         let pod_identity = if changed("podIdentityRoleArn") { self.pod_identity(cloud, version).await? } else { None };
-        // Without it EKS takes the role away, so it is sent whatever changes.
+        // EKS removes the role if the request omits it, so it is always sent.
         let role = self.wanted.service_account_role_arn.as_ref().or(there.service_account_role_arn.as_ref());
         let configuration = self.configuration().filter(|_| changed("configuration"));
         let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();

@@ -1,4 +1,4 @@
-//! How an add-on differs from what is asked for. Pure.
+//! How an add-on differs from the spec. Pure.
 
 use std::collections::BTreeSet;
 
@@ -7,26 +7,26 @@ use super::ownership;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Observation, Phase};
 
-/// What is seen of it.
+/// What Keelson observes of an add-on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     pub(super) version: String,
     pub(super) configuration: Option<serde_json::Value>,
     pub(super) service_account_role_arn: Option<String>,
-    /// Roles that it gets by pod identity: looked at only where the spec asks for one.
+    /// Roles through pod identity; read only if the spec sets one.
     pub(super) pod_identity_roles: BTreeSet<String>,
     pub(super) tags: Tags,
-    /// It carries no owner tag and is ours all the same, as the spec lists it in a cluster of ours: it gets our tags.
+    /// The add-on has no owner tag, but the spec lists it in a cluster that this object owns: it gets our tags.
     pub(super) untagged: bool,
 }
 
 impl Addon {
-    /// The settings that the spec names.
+    /// The settings in the spec.
     pub(super) fn configuration(&self) -> Option<serde_json::Value> {
         self.wanted.configuration.clone().map(serde_json::Value::Object)
     }
 
-    /// Every field that differs.
+    /// All fields that differ.
     pub(super) fn differences(&self, there: &Detail) -> Vec<Change> {
         let mut changes = ownership::tag_changes_of_listed(&self.tags, &there.tags, there.untagged);
         if let Some(target) = &self.target
@@ -55,14 +55,15 @@ impl Addon {
         changes
     }
 
-    /// An add-on that is not well, and of which the spec asks for something else, is changed: that may be the cure.
+    /// Treats a failed or degraded add-on as ready if the spec differs from it, so that it is updated: the update may
+    /// repair it.
     pub(super) fn changeable(&self, seen: Observation<Detail>) -> Observation<Detail> {
         let unwell = matches!(seen.state.as_str(), "UPDATE_FAILED" | "DEGRADED");
         if unwell && !self.differences(&seen.detail).is_empty() { seen.phase(Phase::Ready) } else { seen }
     }
 }
 
-/// Whoever set it may have written YAML.
+/// Parses configuration values, which may be JSON or YAML.
 pub(super) fn configuration(text: &str) -> Option<serde_json::Value> {
     serde_json::from_str(text).ok().or_else(|| serde_saphyr::from_str(text).ok())
 }

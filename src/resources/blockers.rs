@@ -1,7 +1,8 @@
-//! Who holds up a deletion: EC2 only says that something depends on it, so we look what. I/O: reads of EC2, and only once a
+//! Finds what blocks a deletion: EC2 only reports that some resource depends on it. I/O: reads of EC2, and only after a
 //! deletion was refused.
 //!
-//! What is named here is somebody else's, or made by AWS for something that is: it is never touched.
+//! The resources listed here are not owned by Keelson, or AWS created them for such a resource: Keelson never changes
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +14,10 @@ use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service};
 use crate::engine::{Class, Failure};
 
-/// Most blockers named; the rest are counted.
+/// Most blockers in one message; the rest are counted.
 const MOST_NAMED: usize = 5;
 
-/// What is being deleted.
+/// The resource being deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'a> {
     /// The VPC.
@@ -25,11 +26,11 @@ pub enum Part<'a> {
     Subnet(&'a str),
     /// A security group.
     SecurityGroup(&'a str),
-    /// The way to the internet, which public addresses hold.
+    /// The internet gateway, which public addresses block.
     InternetGateway,
 }
 
-/// Something in the way, as a person can find it.
+/// A blocking resource, described so that a user can find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Blocker {
     id: String,
@@ -37,7 +38,7 @@ struct Blocker {
 }
 
 impl Blocker {
-    /// `kind` is AWS's own word; `about` says more: its type, whose it is, how it is called.
+    /// `kind` is AWS's name for it; `about` adds details: type, owner, name.
     fn new<'a>(kind: &str, id: &str, about: impl IntoIterator<Item = Option<&'a str>>) -> Self {
         let about: Vec<_> = about.into_iter().flatten().filter(|text| !text.is_empty()).collect();
         let about = if about.is_empty() { String::new() } else { format!(" ({})", about.join(", ")) };
@@ -45,13 +46,13 @@ impl Blocker {
     }
 }
 
-/// Adds to a refusal by dependency what it is that depends, with type, owner and description.
+/// Adds the dependent resources to a dependency error, with type, owner and description.
 pub async fn named(cloud: &Cloud, vpc: &str, part: Part<'_>, failure: Failure) -> Failure {
     if failure.class != Class::Busy {
         return failure;
     }
     let mut held = services(cloud, vpc, part).await;
-    // What cannot be looked at is not named; the refusal stands as it is.
+    // What cannot be read is not listed; the error stays as it is.
     if let Ok(interfaces) = cloud.aws.snapshots.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await {
         held.extend(interfaces.iter().filter(|one| holds(one, part)).map(interface));
     }
@@ -63,7 +64,7 @@ pub async fn named(cloud: &Cloud, vpc: &str, part: Part<'_>, failure: Failure) -
     tell(failure, &without_their_own(held))
 }
 
-/// What services and people put into the VPC, beside interfaces and groups.
+/// Dependent resources of services and users, other than interfaces and groups.
 async fn services(cloud: &Cloud, vpc: &str, part: Part<'_>) -> Vec<Blocker> {
     let in_subnet = |subnet: &str| match part {
         Part::Subnet(id) => subnet == id,
@@ -107,7 +108,7 @@ async fn nat_gateways(cloud: &Cloud, vpc: &str) -> Result<Vec<NatGateway>, AwsEr
     Ok(answer.nat_gateways.unwrap_or_default())
 }
 
-/// Of either side: filters are joined by "and", so each side is asked for by itself.
+/// Of both sides. Filters are combined with "and", so each side needs its own request.
 async fn peering_connections(cloud: &Cloud, vpc: &str) -> Result<Vec<VpcPeeringConnection>, AwsError> {
     let side = async |side: &'static str| {
         let there = by("status-code", &["initiating-request", "pending-acceptance", "provisioning", "active"]);
@@ -125,7 +126,7 @@ async fn vpn_gateways(cloud: &Cloud, vpc: &str) -> Result<Vec<VpnGateway>, AwsEr
     Ok(answer.vpn_gateways.unwrap_or_default())
 }
 
-/// Those that are not ours.
+/// Those that the object does not own.
 async fn subnets_and_tables(cloud: &Cloud, vpc: &str) -> Result<Vec<Blocker>, AwsError> {
     let subnets = cloud.aws.ec2.describe_subnets().filters(by("vpc-id", &[vpc]));
     let tables = cloud.aws.ec2.describe_route_tables().filters(by("vpc-id", &[vpc]));
@@ -155,7 +156,7 @@ fn owned_by(owner: Option<&str>) -> String {
     format!("owner {}", owner.unwrap_or("unknown"))
 }
 
-/// As people call it.
+/// The value of the tag `Name`.
 fn called(tags: &[Tag]) -> Option<String> {
     Tags::from_ec2(tags).get("Name").map(|name| format!("{name:?}"))
 }
@@ -205,7 +206,8 @@ fn holds(interface: &NetworkInterface, part: Part<'_>) -> bool {
 fn interface(interface: &NetworkInterface) -> Blocker {
     let kind = interface.kind.as_deref().unwrap_or("interface");
     let instance = interface.instance_id.as_ref().map(|id| format!("of instance {id}"));
-    // Who made it for somebody is a service; else it is the principal that happened to call.
+    // If a service created the interface, the requester is that service; otherwise it is only the principal that made
+    // the call.
     let service = interface.requester_id.as_deref().filter(|_| interface.requester_managed);
     let owner = owned_by(service.or(interface.owner_id.as_deref()));
     let address = interface.public_ip.as_ref().map(|address| format!("public address {address}"));
@@ -214,12 +216,12 @@ fn interface(interface: &NetworkInterface) -> Blocker {
     Blocker::new("network interface", &interface.id, about)
 }
 
-/// A security group as a person can find it.
+/// Describes a security group so that a user can find it.
 pub fn describe_group(group: &SecurityGroup) -> String {
     security_group(group).told
 }
 
-/// A network interface as a person can find it.
+/// Describes a network interface so that a user can find it.
 pub fn describe_interface(one: &NetworkInterface) -> String {
     interface(one).told
 }
@@ -238,7 +240,7 @@ fn security_group(group: &SecurityGroup) -> Blocker {
     Blocker::new("security group", &group.id, [Some(name.as_str()), Some(owner.as_str()), Some(description.as_str())])
 }
 
-/// An interface whose description names what it belongs to says nothing new beside that.
+/// Omits an interface whose description names another blocker.
 fn without_their_own(held: Vec<Blocker>) -> Vec<String> {
     let ids: BTreeSet<String> = held.iter().map(|one| one.id.clone()).filter(|id| !id.starts_with("eni-")).collect();
     let said = |one: &Blocker| one.id.starts_with("eni-") && ids.iter().any(|id| one.told.contains(id.as_str()));
@@ -251,7 +253,7 @@ fn tell(mut failure: Failure, held: &[String]) -> Failure {
         let more = held.len().saturating_sub(MOST_NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         failure.message =
-            format!("{} Held up by {named}{more}: delete what is not Keelson's by hand.", failure.message);
+            format!("{} Blocked by {named}{more}: delete what Keelson does not own by hand.", failure.message);
     }
     failure
 }

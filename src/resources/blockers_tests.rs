@@ -1,4 +1,4 @@
-//! How blockers are told.
+//! Tests of the descriptions of blockers.
 
 use aws_sdk_ec2::types::{VpcEndpointType, VpcPeeringConnectionVpcInfo};
 
@@ -9,7 +9,7 @@ fn a_few_are_named_and_the_rest_counted() {
     let busy = Failure::new(Class::Busy, "ec2:DeleteVpc: DependencyViolation.");
     let held: Vec<_> = (0..7).map(|n| format!("eni-{n}")).collect();
     let told = tell(busy.clone(), &held).message;
-    assert!(told.contains("Held up by eni-0; eni-1; eni-2; eni-3; eni-4 and 2 more"), "{told}");
+    assert!(told.contains("Blocked by eni-0; eni-1; eni-2; eni-3; eni-4 and 2 more"), "{told}");
     assert_eq!(tell(busy.clone(), &[]), busy);
 }
 

@@ -1,7 +1,7 @@
 //! The EKS control plane.
 //!
-//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html>. Made without EKS's self-managed
-//! add-ons: ours are EKS add-ons, and the two would be in each other's way.
+//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateCluster.html>. Created without EKS's
+//! self-managed add-ons, which would conflict with the EKS add-ons.
 
 use std::time::Duration;
 
@@ -29,36 +29,36 @@ use crate::engine::{
 pub struct Cluster {
     pub(super) name: String,
     pub(super) spec: Box<EksClusterSpec>,
-    /// The version to be at now; `None`: the one it has.
+    /// The version to be at now; `None` keeps the current one.
     pub(super) version: Option<String>,
-    /// What says in which subnets it is: subnets of ours, or the existing network.
+    /// The resources that provide the subnets: own subnets, or the existing network.
     network: Vec<Key>,
     pub(super) tags: Tags,
     intervals: Intervals,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     Key::single("cluster")
 }
 
-/// The name of the output that lists subnets of an existing network.
+/// The output that lists subnets of an existing network.
 pub const SUBNET_IDS: &str = "subnetIds";
 
-/// The name of the output that holds the id of the security group that EKS made for it.
+/// The output with the id of the security group that EKS created for the cluster.
 const SECURITY_GROUP: &str = "securityGroupId";
 
-/// The name of the output that holds the authentication mode, as EKS writes it.
+/// The output with the authentication mode, in EKS's notation.
 const AUTHENTICATION: &str = "authenticationMode";
 
-/// Whether the cluster, as it is, has no access entries: EKS refuses even to be asked for one.
+/// Whether the cluster's current mode supports no access entries: EKS then refuses even to describe one.
 pub fn has_no_access_entries(refs: &Refs) -> bool {
     refs.output(&key(), AUTHENTICATION) == Some(cluster_diff::CONFIG_MAP)
 }
 
 impl Cluster {
-    /// The control plane that `spec` asks for, in the subnets that `network` names. `version`: that it is to be at now, on its
-    /// way to the spec's; `None`: the one it has.
+    /// The control plane of `spec`, in the subnets that `network` provides. `version` is the version to be at now, a
+    /// step towards the spec's; `None` keeps the current one.
     pub fn new(
         making: &ResourceContext<'_>,
         spec: &EksClusterSpec,
@@ -91,7 +91,7 @@ impl Cluster {
         self.spec.network.existing.as_ref().and_then(|existing| existing.security_group_ids.clone())
     }
 
-    /// Whether EKS Auto Mode makes nodes of its own, which need a role.
+    /// Whether EKS Auto Mode creates nodes, which need a role.
     pub(super) fn makes_nodes(&self) -> bool {
         makes_nodes(&self.spec)
     }
@@ -102,7 +102,7 @@ impl Cluster {
         let busy = |action, since| Phase::Busy { action, since, note: String::new() };
         let phase = match cluster.status() {
             Some(ClusterStatus::Active) => Phase::Ready,
-            // The endpoint stays usable, but EKS takes no other change meanwhile.
+            // The endpoint stays usable, but EKS accepts no other update meanwhile.
             Some(ClusterStatus::Updating) => busy(Action::Update, None),
             Some(ClusterStatus::Deleting) => busy(Action::Delete, None),
             Some(ClusterStatus::Failed) => {
@@ -135,7 +135,7 @@ impl Cluster {
     }
 }
 
-/// Whether EKS Auto Mode is to make nodes of its own.
+/// Whether EKS Auto Mode is to create nodes.
 pub fn makes_nodes(spec: &EksClusterSpec) -> bool {
     spec.auto_mode.as_ref().is_some_and(|auto| !auto.node_pools.is_empty())
 }
@@ -179,7 +179,7 @@ impl Resource for Cluster {
         vec![("version", self.spec.version.clone()), ("endpoint", access.into())]
     }
 
-    /// 8 to 13 min to create, as measured by others.
+    /// 8 to 13 min to create, according to published measurements.
     fn expected(&self, action: Action) -> Duration {
         Duration::from_secs(match action {
             Action::Create => 560,
@@ -189,7 +189,7 @@ impl Resource for Cluster {
         })
     }
 
-    /// As measured by others; those that change the API servers roll them one by one.
+    /// According to published measurements. Updates that change the API servers replace them one by one.
     fn expected_operation(&self, kind: &str) -> Duration {
         Duration::from_secs(match kind {
             "VersionUpdate" | "VersionRollback" => 510,
@@ -203,7 +203,7 @@ impl Resource for Cluster {
         self.intervals.single()
     }
 
-    /// Its name is anybody's, and its tags prove nothing.
+    /// Anybody can choose its name, and its tags prove nothing.
     fn records_create(&self) -> bool {
         true
     }
@@ -214,8 +214,8 @@ impl Resource for Cluster {
 
     fn irreplaceable(&self) -> Option<String> {
         Some(format!(
-            "cluster {} was deleted outside Keelson, with everything that ran in it, and is not made again by itself: \
-             delete this EksCluster to clear away what is left, and apply it again",
+            "cluster {} was deleted outside Keelson, with everything that ran in it, and is not recreated automatically: \
+             delete this EksCluster to remove what is left, and apply it again",
             self.name
         ))
     }
@@ -224,7 +224,7 @@ impl Resource for Cluster {
         self.differences(&seen.detail, refs)
     }
 
-    /// Tags at once; then one type of change, as EKS takes no two together.
+    /// Tags together with one type of change: EKS accepts only one update at a time.
     fn batch(&self, changes: &[Change]) -> Vec<Change> {
         Part::batch(changes)
     }
@@ -240,7 +240,7 @@ impl Resource for Cluster {
         let answer = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.name, request.send()).await {
             Err(error) if error.class() == Class::NotFound => {
                 if options.goal == Goal::Present {
-                    // Before the network is made that it would go into.
+                    // Checked before the network is created for it.
                     survey::offered(cloud, &self.spec.version).await?;
                 }
                 return Ok(Presence::Absent);
@@ -260,7 +260,7 @@ impl Resource for Cluster {
             }
             Presence::Unowned(seen) => {
                 if options.goal == Goal::Present {
-                    // Before anything is made that it would not be in.
+                    // Checked before anything is created that the cluster cannot use.
                     self.fits(cloud, options, &seen).await?;
                 }
                 Ok(Presence::Unowned(updates::follow(cloud, Updated::Cluster(&self.name), seen, options, last).await?))
@@ -273,14 +273,14 @@ impl Resource for Cluster {
         let spec = &self.spec;
         let access = CreateAccessConfigRequest::builder()
             .authentication_mode(cluster_diff::mode(spec.access.authentication_mode).into())
-            // The operator's own way in, to bootstrap the GitOps agent.
+            // The operator's own access, to bootstrap the GitOps agent.
             .bootstrap_cluster_creator_admin_permissions(true)
             .build();
         let support = spec.support_type.map(|support| cluster_diff::support(support).into());
         let auto = self.auto_mode(refs, None)?;
         let role = refs.need(&role::key(Purpose::Cluster), "arn")?;
         let subnets = self.subnet_ids(refs)?.join(",");
-        // An edit between two tries is another request: EKS refuses a token with other parameters.
+        // An edit between two attempts is another request: EKS rejects a token with other parameters.
         let step = format!("cluster {spec:?} {role} {subnets}");
         let request = cloud
             .aws
@@ -322,7 +322,8 @@ impl Resource for Cluster {
 
     async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         if seen.detail.deletion_protection {
-            // The object is being deleted, and its deletionPolicy says that the cluster goes: lift EKS's own guard first.
+            // The object is being deleted, and its deletionPolicy deletes the cluster: lift EKS's deletion protection
+            // first.
             return self.lift_protection(cloud, seen).await.map(Presence::Ours);
         }
         let request = cloud.aws.eks.delete_cluster().name(&self.name);
@@ -340,7 +341,7 @@ impl Resource for Cluster {
     }
 
     async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        // First the security group that EKS made: it has the tags that the cluster was made with.
+        // First the security group that EKS created: it has the cluster's tags.
         let groups = cloud.aws.snapshots.security_groups(MaxStaleness::now()).await?;
         let made_by_eks = |group: &&snapshots::SecurityGroup| Some(&group.id) == seen.outputs.get(SECURITY_GROUP);
         if let Some(group) = groups.iter().find(made_by_eks).filter(|group| group.tags.is_owned_by(&cloud.owner.uid)) {

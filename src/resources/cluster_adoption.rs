@@ -1,7 +1,7 @@
-//! Whether the control plane that is there can be taken over as the spec is written. I/O: reads of EC2 and IAM.
+//! Whether an existing control plane can be adopted with this spec. I/O: reads of EC2 and IAM.
 //!
-//! A cluster keeps its network and its role for life. Where the spec asks for ones of its own, they would be made and never
-//! used, so nothing is made at all.
+//! A cluster keeps its network and its role for life. If the spec asks for its own, they would be created and never
+//! used, so nothing is created.
 
 use super::cloud::{Cloud, fresh};
 use super::cluster::Cluster;
@@ -10,7 +10,7 @@ use crate::engine::{Failure, Observation, ObserveOptions};
 
 impl Cluster {
     /// # Errors
-    /// What to write into the spec.
+    /// What to set in the spec.
     pub(super) async fn fits(
         &self,
         cloud: &Cloud,
@@ -38,16 +38,16 @@ impl Cluster {
             return Ok(());
         }
         Err(Failure::invalid(format!(
-            "cluster {} is there and keeps its network and its role, so it cannot be taken over with others, and these fields of an \
+            "cluster {} exists and keeps its network and its role, so it cannot be adopted with others, and these fields of an \
              object cannot change: delete this EksCluster, which owns nothing yet, and apply it again with {} (keelson import \
-             writes it all)",
+             writes the complete spec)",
             self.name,
             to_write.join(", ")
         )))
     }
 }
 
-/// As the spec has it.
+/// In the notation of the spec.
 fn network(there: &Detail) -> String {
     let list = |ids: &std::collections::BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(", ");
     let mut existing = format!("subnetIds: [{}]", list(&there.subnets));

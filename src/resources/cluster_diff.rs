@@ -1,4 +1,4 @@
-//! How a control plane differs from what is asked for, and which differences EKS settles in one update. Pure.
+//! How a control plane differs from the spec, and which differences one EKS update resolves. Pure.
 //!
 //! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateClusterConfig.html>: one type of change at a time.
 
@@ -14,11 +14,11 @@ use crate::api::network::IpFamily;
 use crate::aws::tags::Tags;
 use crate::engine::{Change, Refs};
 
-/// What to do about a value that neither EKS nor admission lets anybody change.
-const ANEW: &str = "delete this EksCluster with deletionPolicy: Retain, which leaves AWS as it is, and apply it again with the value that is \
-                    there";
+/// What to do about a value that neither EKS nor admission allows to change.
+const ANEW: &str = "delete this EksCluster with deletionPolicy: Retain, which leaves AWS as it is, and apply it again with the actual \
+                    value";
 
-/// What is seen of a control plane.
+/// What Keelson observes of a control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
     pub(super) version: String,
@@ -37,14 +37,14 @@ pub struct Detail {
     pub(super) service_cidr: Option<String>,
     pub(super) zonal_shift: bool,
     pub(super) tier: String,
-    /// The node pools of Auto Mode, where it is on.
+    /// The node pools of Auto Mode, if it is on.
     pub(super) auto_mode: Option<BTreeSet<String>>,
     pub(super) auto_mode_role: Option<String>,
     pub(super) tags: Tags,
 }
 
-/// What EKS changes in one update, in the order in which we ask for it: first what guards the cluster, last the version,
-/// which the others may be in the way of.
+/// What EKS changes in one update, in the order in which Keelson requests it: cluster protection first, the version
+/// last because the other changes may block it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Part {
     DeletionProtection,
@@ -78,30 +78,30 @@ const PARTS: [(&str, Part); 14] = [
 ];
 
 impl Part {
-    /// The part that a change belongs to; `None`: it is of tags.
+    /// The part that a change belongs to; `None` for a tag.
     fn of(change: &Change) -> Option<Self> {
         PARTS.iter().find(|(field, _)| *field == change.field).map(|(_, part)| *part)
     }
 
-    /// What is settled at once: tags, and the first part that is to change.
+    /// The changes to apply in one step: tags, and the first part that changes.
     pub(super) fn batch(changes: &[Change]) -> Vec<Change> {
         let first = changes.iter().filter_map(Self::of).min();
         let at_once = |change: &&Change| Self::of(change).is_none() || Self::of(change) == first;
         changes.iter().filter(at_once).cloned().collect()
     }
 
-    /// The first part that is to change, with its changes.
+    /// The first part that changes, with its changes.
     pub(super) fn first(changes: &[Change]) -> Option<(Self, Vec<&Change>)> {
         let part = changes.iter().filter_map(Self::of).min()?;
         Some((part, changes.iter().filter(|change| Self::of(change) == Some(part)).collect()))
     }
 }
 
-/// The authentication mode of clusters that have no access entries.
+/// The authentication mode without access entries.
 pub(super) const CONFIG_MAP: &str = "CONFIG_MAP";
 const BOTH: &str = "API_AND_CONFIG_MAP";
 
-/// As EKS writes it.
+/// In EKS's notation.
 pub(super) fn mode(mode: AuthenticationMode) -> &'static str {
     match mode {
         AuthenticationMode::Api => "API",
@@ -110,7 +110,7 @@ pub(super) fn mode(mode: AuthenticationMode) -> &'static str {
     }
 }
 
-/// As EKS writes it.
+/// In EKS's notation.
 pub(super) fn ip_family(family: IpFamily) -> &'static str {
     match family {
         IpFamily::IPv4 => "ipv4",
@@ -118,7 +118,7 @@ pub(super) fn ip_family(family: IpFamily) -> &'static str {
     }
 }
 
-/// As EKS writes it.
+/// In EKS's notation.
 pub(super) fn support(support: SupportType) -> &'static str {
     match support {
         SupportType::Standard => "STANDARD",
@@ -126,7 +126,7 @@ pub(super) fn support(support: SupportType) -> &'static str {
     }
 }
 
-/// The next authentication mode on the way to the wanted one: EKS goes from CONFIG_MAP to API by way of both.
+/// The next authentication mode towards the wanted one: EKS goes from CONFIG_MAP to API through API_AND_CONFIG_MAP.
 fn next_mode<'a>(there: &str, wanted: &'a str) -> &'a str {
     if there == CONFIG_MAP && wanted != CONFIG_MAP { BOTH } else { wanted }
 }
@@ -159,7 +159,7 @@ impl Differences {
 }
 
 impl Cluster {
-    /// Every field that differs.
+    /// All fields that differ.
     pub(super) fn differences(&self, there: &Detail, refs: &Refs) -> Vec<Change> {
         let mut all = Differences(tag_changes(&self.tags, &there.tags));
         self.fixed(&mut all, there, refs);
@@ -201,17 +201,17 @@ impl Cluster {
         all.0
     }
 
-    /// What EKS never changes. Admission refuses such an edit too; this is for what was made or changed by others.
+    /// What EKS never changes. Admission rejects such an edit, too; this covers clusters created or changed by others.
     fn fixed(&self, all: &mut Differences, there: &Detail, refs: &Refs) {
         let family = ip_family(self.spec.kubernetes_network.ip_family);
-        let why = format!("EKS never changes the address family: {ANEW}");
+        let why = format!("EKS cannot change the address family: {ANEW}");
         all.refuse("kubernetesNetwork.ipFamily", &there.ip_family, family, &why);
         if let (Some(wanted), Some(there)) = (&self.spec.kubernetes_network.service_cidr, &there.service_cidr) {
-            let why = format!("EKS never changes the range of Services: {ANEW}");
+            let why = format!("EKS cannot change the Service CIDR: {ANEW}");
             all.refuse("kubernetesNetwork.serviceCidr", there, wanted, &why);
         }
         if let Some(arn) = refs.output(&role::key(Purpose::Cluster), "arn") {
-            let why = format!("EKS never changes the role of a cluster: {ANEW}");
+            let why = format!("EKS cannot change the role of a cluster: {ANEW}");
             all.refuse("roleArn", &there.role_arn, arn, &why);
         }
     }
@@ -220,7 +220,7 @@ impl Cluster {
         let (field, wanted) = ("access.authenticationMode", mode(self.spec.access.authentication_mode));
         let back = there.authentication == "API" || there.authentication == BOTH && wanted == CONFIG_MAP;
         if back {
-            let why = "EKS goes from ConfigMap to ApiAndConfigMap to Api and never back: set the authenticationMode that is there";
+            let why = "EKS changes the mode only from ConfigMap to ApiAndConfigMap to Api: set authenticationMode to the actual value";
             all.refuse(field, &there.authentication, wanted, why);
         } else {
             all.read_after_write_window(field, &there.authentication, next_mode(&there.authentication, wanted));
@@ -233,13 +233,13 @@ impl Cluster {
         match &there.kms_key {
             None => all.read_after_write_window(field, "", &wanted.kms_key_arn),
             Some(key) => {
-                let why = format!("EKS can add the encryption of Secrets, but never change its key: {ANEW}");
+                let why = format!("EKS can add encryption of Secrets, but cannot change its key: {ANEW}");
                 all.refuse(field, key, &wanted.kms_key_arn, &why);
             }
         }
     }
 
-    /// Compared only when all subnets are known.
+    /// Compared only if all subnets are known.
     fn placement(&self, all: &mut Differences, there: &Detail, refs: &Refs) {
         if let Ok(ids) = self.subnet_ids(refs) {
             all.read_after_write_window("network.subnetIds", list(&there.subnets), list(&set(&ids)));
@@ -249,10 +249,10 @@ impl Cluster {
         }
     }
 
-    /// One minor up or down: whatever else is asked for has to wait for the steps before it.
+    /// One minor version up or down; a later version waits for the steps before it.
     ///
-    /// Down only where a person asks for it: a version that was decided on an older look, while an update by somebody else or by
-    /// a process that is no more came to its end, is lower too, and must not become a rollback.
+    /// Down only if the user asks for it. A version that was chosen from an older observation, while an update by
+    /// somebody else or by a previous process ended, is lower as well and must not become a rollback.
     fn version_step(&self, all: &mut Differences, there: &Detail) {
         let Some(wanted) = &self.version else { return };
         let (Ok(from), Ok(to)) = (there.version.parse::<KubernetesVersion>(), wanted.parse::<KubernetesVersion>())
@@ -264,24 +264,24 @@ impl Cluster {
             Some(..0) if !self.goes_back(from) => {}
             Some(1 | -1) => all.read_after_write_window("version", from, to),
             Some(2..) => {
-                let why = "EKS goes a minor at a time: the steps before it come first";
+                let why = "EKS upgrades one minor version at a time: the earlier versions come first";
                 all.refuse("version", &there.version, wanted, why);
             }
             _ => {
-                let why = "EKS only goes back by one minor, soon after an upgrade: set version to what is there";
+                let why = "EKS rolls back only one minor version, soon after an upgrade: set version to the actual value";
                 all.refuse("version", &there.version, wanted, why);
             }
         }
     }
 
-    /// Whether the spec wants a lower version than the one that is there, and says that this is meant.
+    /// Whether the spec asks for a lower version than the current one and allows a rollback.
     fn goes_back(&self, from: KubernetesVersion) -> bool {
         let goal = self.spec.version.parse::<KubernetesVersion>();
         self.spec.upgrade.allow_rollback && goal.is_ok_and(|goal| goal < from)
     }
 }
 
-/// What of a description counts.
+/// Extracts the fields that Keelson compares.
 pub(super) fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Detail {
     let vpc = cluster.resources_vpc_config();
     let network = cluster.kubernetes_network_config();
@@ -310,7 +310,7 @@ pub(super) fn seen(cluster: &aws_sdk_eks::types::Cluster) -> Detail {
         ip_family: network.and_then(|n| n.ip_family()).map_or("ipv4", |family| family.as_str()).to_owned(),
         service_cidr: network.and_then(|n| n.service_ipv4_cidr()).map(str::to_owned),
         zonal_shift: cluster.zonal_shift_config().and_then(|shift| shift.enabled()).unwrap_or(false),
-        // Clusters from before there were tiers tell none.
+        // Clusters older than the tiers report none.
         tier: tier.map_or("standard", |tier| tier.as_str()).to_owned(),
         auto_mode: auto.map(|compute| set(compute.node_pools())),
         auto_mode_role: auto.and_then(|compute| compute.node_role_arn()).map(str::to_owned),

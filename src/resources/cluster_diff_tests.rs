@@ -1,4 +1,4 @@
-//! What of an edit becomes which change, and which of them go together.
+//! Which edit becomes which change, and which changes are applied together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ fn cluster(more: Value, target: Option<&str>) -> Cluster {
     Cluster::new(&making, &serde_json::from_value(spec).unwrap(), network, target.map(str::to_owned))
 }
 
-/// As EKS makes it of `{}`.
+/// What EKS creates from `{}`.
 fn there() -> Detail {
     Detail {
         version: "1.34".into(),
@@ -52,7 +52,7 @@ fn refs() -> Refs {
     refs
 }
 
-/// "field: from -> to", with an exclamation mark where it cannot be settled.
+/// "field: from -> to", with an exclamation mark if it cannot be changed.
 fn told(cluster: &Cluster, there: &Detail) -> Vec<String> {
     let mark = |how: &How| if *how == How::InPlace { "" } else { "!" };
     let all = cluster.differences(there, &refs());
@@ -87,7 +87,7 @@ fn each_field_of_the_spec_becomes_its_change() {
             json!({"access": {"authenticationMode": "ApiAndConfigMap"}}),
             vec!["!access.authenticationMode: API -> API_AND_CONFIG_MAP"],
         ),
-        // Whether it may begin is decided elsewhere.
+        // The upgrade decides when it may start.
         (json!({"version": "1.35"}), vec![]),
     ] {
         assert_eq!(told(&cluster(more.clone(), None), &there()), expected, "{more}");
@@ -110,7 +110,7 @@ fn what_was_decided_before_an_update_ended_is_no_rollback() {
         told(&cluster(spec, Some(target)), &there())
     };
     assert_eq!(back("1.36", false, "1.33"), [""; 0]);
-    assert_eq!(back("1.36", true, "1.33"), [""; 0], "a person allows it, and does not ask for it");
+    assert_eq!(back("1.36", true, "1.33"), [""; 0], "a rollback is allowed, but not requested");
     assert_eq!(back("1.34", true, "1.33"), [""; 0]);
     assert_eq!(back("1.33", false, "1.33"), [""; 0]);
     assert_eq!(back("1.33", true, "1.33"), ["version: 1.34 -> 1.33"]);
@@ -129,7 +129,7 @@ fn what_others_changed_is_put_back_or_named() {
     let key = back(&|seen| seen.kms_key = Some("other".into()), json!({"secretsEncryption": {"kmsKeyArn": KEY}}));
     assert_eq!(key, [format!("!secretsEncryption.kmsKeyArn: other -> {KEY}")]);
     let map = back(&|seen| seen.authentication = "CONFIG_MAP".into(), json!({}));
-    assert_eq!(map, ["access.authenticationMode: CONFIG_MAP -> API_AND_CONFIG_MAP"], "by way of both");
+    assert_eq!(map, ["access.authenticationMode: CONFIG_MAP -> API_AND_CONFIG_MAP"], "through both");
     let both = back(&|seen| seen.authentication = "API_AND_CONFIG_MAP".into(), json!({}));
     assert_eq!(both, ["access.authenticationMode: API_AND_CONFIG_MAP -> API"]);
     let config_map = || json!({"access": {"authenticationMode": "ConfigMap"}});
@@ -138,7 +138,7 @@ fn what_others_changed_is_put_back_or_named() {
     assert_eq!(never_back, ["!access.authenticationMode: API_AND_CONFIG_MAP -> CONFIG_MAP"]);
     let family = back(&|seen| seen.ip_family = "ipv6".into(), json!({}));
     assert_eq!(family, ["!kubernetesNetwork.ipFamily: ipv6 -> ipv4"]);
-    // Switched off, the endpoint's ranges are of no account.
+    // With the public endpoint off, its CIDRs do not matter.
     let closed = json!({"endpointAccess": {"public": false}});
     assert_eq!(back(&|seen| (seen.public, seen.public_cidrs) = (false, BTreeSet::new()), closed), [""; 0]);
     let role = back(&|seen| seen.role_arn = "arn:aws:iam::123456789012:role/other".into(), json!({}));
@@ -156,7 +156,7 @@ fn one_type_of_change_goes_at_a_time_and_the_version_last() {
     let mut rounds = Vec::new();
     loop {
         let mut left = wanted.differences(&seen, &refs());
-        // What an update settled before is not there any more.
+        // Drops what an earlier update resolved.
         let done: Vec<String> = rounds.concat();
         left.retain(|change| !done.contains(&change.field));
         let batch = Part::batch(&left);
@@ -168,7 +168,7 @@ fn one_type_of_change_goes_at_a_time_and_the_version_last() {
     }
     let tags = ["keelson.dev/cluster", "keelson.dev/owner", "keelson.dev/resource"];
     let first: Vec<_> = tags.iter().map(|tag| format!("tags.{tag}")).chain(["deletionProtection".into()]).collect();
-    assert_eq!(rounds[0], first, "tags are no update and go along");
+    assert_eq!(rounds[0], first, "tags are no update and are applied together with one");
     assert_eq!(
         rounds[1..],
         [

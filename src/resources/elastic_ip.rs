@@ -17,10 +17,10 @@ pub struct ElasticIp {
     intervals: Intervals,
 }
 
-/// Its tags are all that can differ.
+/// Only its tags can differ.
 pub type Detail = Tags;
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(zone: &str) -> Key {
     Key::named("elasticIp", zone)
 }
@@ -41,12 +41,12 @@ impl Resource for ElasticIp {
         key(&self.zone)
     }
 
-    /// Nothing to make it, but while it is mapped the gateway cannot be detached.
+    /// Creation does not need it, but EC2 cannot detach the gateway while an address is mapped.
     fn holds(&self) -> Vec<Key> {
         vec![internet_gateway::key()]
     }
 
-    /// What a gateway in our VPC has is ours by that.
+    /// An address used by a gateway in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }

@@ -1,6 +1,6 @@
-//! A network that the user brings: nothing is made in it; its subnets are found and checked.
+//! A network that the user provides: Keelson creates nothing in it, but finds and checks its subnets.
 //!
-//! What EKS asks of subnets: <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html>.
+//! Requirements of EKS: <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html>.
 
 use std::collections::BTreeSet;
 
@@ -14,47 +14,48 @@ use crate::engine::{
     Change, Class, Failure, Goal, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
 };
 
-/// EKS takes no subnet with fewer free addresses.
+/// EKS rejects a subnet with fewer free addresses.
 const FREE_ADDRESSES: i32 = 5;
 
-/// Subnets that exist.
+/// The existing subnets of a cluster.
 pub struct ExistingNetwork {
     wanted: Wanted,
     intervals: Intervals,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     Key::single("existingNetwork")
 }
 
 impl ExistingNetwork {
-    /// The subnets that `wanted` names or selects.
+    /// The subnets that `wanted` lists or selects.
     pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
         Self { wanted: wanted.clone(), intervals: making.intervals }
     }
 }
 
-/// Why the subnets will not do, if so. Free addresses matter before the cluster is made, not after: it has taken its own.
+/// Why the subnets cannot be used, if so. Free addresses matter only before the cluster exists: afterwards it has taken
+/// its own.
 fn refusal(subnets: &[Subnet], asked: &[String], cluster_exists: bool) -> Option<String> {
     let found: BTreeSet<_> = subnets.iter().map(|subnet| subnet.id.as_str()).collect();
     let missing: Vec<_> = asked.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
     if !missing.is_empty() {
-        return Some(format!("there is no subnet {} in this account and region", missing.join(", ")));
+        return Some(format!("subnet {} does not exist in this account and region", missing.join(", ")));
     }
     if subnets.is_empty() {
-        return Some("no subnet carries the tags of subnetSelector".into());
+        return Some("no subnet matches the tags of subnetSelector".into());
     }
     let vpcs: BTreeSet<_> = subnets.iter().map(|subnet| subnet.vpc_id.as_str()).collect();
     if vpcs.len() > 1 {
         let vpcs: Vec<_> = vpcs.into_iter().collect();
-        return Some(format!("the subnets lie in several VPCs ({}): EKS takes one", vpcs.join(", ")));
+        return Some(format!("the subnets are in several VPCs ({}): EKS needs a single VPC", vpcs.join(", ")));
     }
     let zones: BTreeSet<_> = subnets.iter().map(|subnet| subnet.zone.as_str()).collect();
     if zones.len() < 2 {
         let zones: Vec<_> = zones.into_iter().collect();
         return Some(format!(
-            "the subnets lie in one availability zone ({}): EKS needs subnets in at least two",
+            "the subnets are in one availability zone ({}): EKS needs subnets in at least two",
             zones.join(", ")
         ));
     }
@@ -95,7 +96,7 @@ impl Resource for ExistingNetwork {
         key()
     }
 
-    /// Once the cluster is there its own addresses count as taken.
+    /// Once the cluster exists, its own addresses count as used.
     fn observed_after(&self) -> Option<Key> {
         Some(cluster::key())
     }
@@ -109,7 +110,7 @@ impl Resource for ExistingNetwork {
             Ok(ExistingSubnets::Ids(ids)) => vec![("subnets", ids.join(", "))],
             Ok(ExistingSubnets::Tagged { vpc_id, tags }) => {
                 let tags: Vec<_> = tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                vec![("subnets", format!("those of {vpc_id} with {}", tags.join(", ")))]
+                vec![("subnets", format!("subnets of {vpc_id} with {}", tags.join(", ")))]
             }
             Err(_) => Vec::new(),
         }
@@ -131,14 +132,14 @@ impl Resource for ExistingNetwork {
         _: Option<&Observation<()>>,
     ) -> Result<Presence<()>, Failure> {
         let kind = self.wanted.subnets().map_err(|error| Failure::invalid(error.to_string()))?;
-        // Whoever made it may have taken it away, or changed it: that keeps nobody from deleting a cluster.
+        // The network's owner may have deleted or changed it: that must not block the deletion of a cluster.
         let goes = options.goal == Goal::Deleted;
         let (subnets, asked): (Vec<Subnet>, &[String]) = match kind {
             ExistingSubnets::Ids(ids) => {
                 let answer = cloud.aws.snapshots.subnets_by_id(ids, fresh(options)).await;
                 let all = match answer {
                     Err(error) if error.class() == Class::NotFound && goes => return Ok(Presence::Absent),
-                    // EC2 refuses the whole question for one unknown id.
+                    // EC2 rejects the whole request for one unknown id.
                     Err(error) if error.class() == Class::NotFound => {
                         return Err(Failure::invalid(format!("network.existing.subnetIds: {error}")));
                     }
@@ -160,7 +161,7 @@ impl Resource for ExistingNetwork {
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<()>, Failure> {
-        Err(Failure::invalid("an existing network is never made"))
+        Err(Failure::invalid("an existing network is never created"))
     }
 
     async fn update(&self, _: &Cloud, _: &Refs, _: &Observation<()>, _: &[Change]) -> Result<Observation<()>, Failure> {
@@ -198,7 +199,7 @@ mod tests {
         let asked = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
         assert_eq!(refusal(&[a.clone(), b.clone()], &asked(&["s-a", "s-b"]), false), None);
         for (subnets, ids, says) in [
-            (vec![a.clone()], vec!["s-a", "s-x"], "no subnet s-x"),
+            (vec![a.clone()], vec!["s-a", "s-x"], "subnet s-x does not exist"),
             (vec![], vec![], "subnetSelector"),
             (vec![a.clone(), subnet("s-c", "w", "z2", 100)], vec![], "several VPCs (v, w)"),
             (vec![a.clone(), subnet("s-c", "v", "z1", 100)], vec![], "one availability zone (z1)"),

@@ -1,4 +1,4 @@
-//! From a spec to the graph of what must exist. Pure.
+//! Expands a spec to the graph of resources that must exist. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,65 +42,66 @@ use crate::engine::{Gate, Graph, Key, erased};
 /// A node of the graph.
 pub(super) type Node = Arc<dyn erased::Node<Cloud>>;
 
-/// Whether there are nodes for add-ons to run on.
+/// Whether nodes exist that add-ons can run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Nodes {
-    /// There are.
+    /// They do.
     Ready,
-    /// Not yet. Holds why.
+    /// Not yet, and why.
     NotYet(String),
 }
 
-/// The versions that may be there now, as decided for the upgrade under way.
+/// The versions to install now, as the upgrade in progress chose them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Versions {
-    /// Of the control plane; `None`: the one it has, or the spec's when it is made.
+    /// Of the control plane; `None` keeps the current one, or uses the spec's on creation.
     pub control_plane: Option<String>,
-    /// Of add-ons, by name; one that is not in here keeps the one it has, or gets the spec's when it is made.
+    /// Of add-ons, by name. An add-on that is missing here keeps its current version, or gets the spec's on creation.
     pub addons: BTreeMap<String, String>,
 }
 
-/// What a cluster's graph is expanded from.
+/// The input for a cluster's graph.
 #[derive(Clone, Debug)]
 pub struct ClusterInput<'a> {
-    /// What is asked for.
+    /// The spec.
     pub spec: &'a EksClusterSpec,
-    /// Its name in EKS.
+    /// The name in EKS.
     pub cluster_name: &'a str,
-    /// Its region.
+    /// The region.
     pub region: &'a str,
     /// The EksCluster.
     pub owner: &'a Owner,
-    /// What the account adds.
+    /// The settings of the account.
     pub account: &'a AccountSettings,
     /// The zones of the VPC's subnets.
     pub zones: &'a [String],
-    /// What its NodeGroups want of the node role.
+    /// What its NodeGroups require of the node role.
     pub node_role: &'a NodeRole,
-    /// Whether there are nodes.
+    /// Whether nodes exist.
     pub nodes: Nodes,
-    /// Node groups that are still in AWS: they hold the cluster on deletion.
+    /// Node groups that still exist in AWS: they block the cluster's deletion.
     pub node_groups_left: &'a [String],
-    /// What is in AWS with the object's tag: what the spec no longer names goes with the rest.
+    /// What exists in AWS with the object's tag: resources that the spec no longer lists are deleted with the cluster.
     pub owned: &'a [Key],
-    /// Keys of tags that were asked for so far, as status keeps them.
+    /// Tag keys requested so far, from status.
     pub tag_keys: &'a [String],
-    /// Roles that something runs with: EKS made their access entries.
+    /// Roles that nodes use: EKS created their access entries.
     pub used_roles: &'a [Purpose],
-    /// The same with ids, where what the spec no longer names is taken away now; `None`: it is all to go, in its order.
+    /// The same with ids, if resources that the spec no longer lists are removed now; `None`: everything is deleted, in
+    /// order.
     pub removes: Option<&'a [Owned]>,
-    /// The versions that may be there now.
+    /// The versions to install now.
     pub versions: &'a Versions,
-    /// How long what was seen is believed.
+    /// How long observations stay valid.
     pub intervals: Intervals,
 }
 
 pub(super) fn graph(nodes: Vec<Node>, gates: Vec<Gate>) -> Result<Graph<Cloud>, SpecError> {
-    // No spec leads here: the tests expand every combination.
+    // Cannot fail for any spec: the tests expand every combination.
     Graph::new(nodes, gates).map_err(|error| SpecError::new("spec", error.to_string()))
 }
 
-/// The graph of a cluster.
+/// Builds the graph of a cluster.
 pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     let ClusterInput { spec, owner, account, zones, .. } = input;
     let making = ResourceContext {
@@ -163,12 +164,13 @@ pub fn cluster(input: &ClusterInput<'_>) -> Result<Graph<Cloud>, SpecError> {
     graph(nodes, gates(input))
 }
 
-/// Whether something of an earlier spec is there and is deleted with the rest: else it is taken away by itself.
+/// Whether a resource of an earlier spec exists and is deleted with the cluster; otherwise [`Removals`] removes it
+/// separately.
 fn goes_with_the_rest(input: &ClusterInput<'_>, key: &Key) -> bool {
     input.removes.is_none() && input.owned.contains(key)
 }
 
-/// Adds what hangs off the control plane and is done in a moment.
+/// Adds the resources inside the control plane that take little time.
 fn in_cluster(nodes: &mut Vec<Node>, making: &ResourceContext<'_>, spec: &EksClusterSpec, versions: &Versions) {
     for entry in &spec.access.entries {
         nodes.push(Arc::new(AccessEntry::new(making, entry)));
@@ -193,7 +195,7 @@ fn in_cluster(nodes: &mut Vec<Node>, making: &ResourceContext<'_>, spec: &EksClu
     }
 }
 
-/// Adds the Fargate profiles, each after the one before it.
+/// Adds the Fargate profiles, each after the previous one.
 fn fargate_profiles(nodes: &mut Vec<Node>, making: &ResourceContext<'_>, spec: &EksClusterSpec, network: &[Key]) {
     let mut before = None;
     for wanted in &spec.fargate_profiles {
@@ -216,13 +218,13 @@ fn gates(input: &ClusterInput<'_>) -> Vec<Gate> {
             key: Key::single("nodeGroups"),
             open: left.is_empty(),
             why: format!("node groups {} to be deleted", left.join(", ")),
-            // Nodes that are being drained still need their role.
+            // Nodes still need their role while they are drained.
             holds: vec![cluster::key(), role::key(Purpose::Node)],
         },
     ]
 }
 
-/// Adds the VPC and all in it. Returns what the control plane goes into.
+/// Adds the VPC and everything in it. Returns the resources that the control plane depends on.
 fn own_network(
     nodes: &mut Vec<Node>,
     making: &ResourceContext<'_>,
@@ -231,12 +233,12 @@ fn own_network(
     input: &ClusterInput<'_>,
 ) -> Result<Vec<Key>, SpecError> {
     let made_in = |kind: &'static str, zone: &String| goes_with_the_rest(input, &Key::named(kind, zone));
-    // Public subnets stay until the cluster goes, and then go with it.
+    // Public subnets stay until the cluster is deleted, and are deleted with it.
     let public_made = input.owned.iter().any(|key| matches!(subnet::zone_of(key), Some((SubnetTier::Public, _))));
     let public = spec.public_subnets || public_made;
     let layout = layout::layout(&spec.cidr, zones.len(), public)?;
     if spec.nat != Nat::None && !spec.public_subnets {
-        let why = "a NAT gateway lies in a public subnet: set nat: None, or publicSubnets: true";
+        let why = "a NAT gateway needs a public subnet: set nat: None, or publicSubnets: true";
         return Err(SpecError::new("spec.network.vpc.nat", why));
     }
     nodes.push(Arc::new(Vpc::new(making, &spec.cidr)));
@@ -278,7 +280,7 @@ fn own_network(
     Ok(private)
 }
 
-/// Adds the endpoints that the spec lists; and when all goes, those that were made when it listed more.
+/// Adds the endpoints of the spec and, when the cluster is deleted, those of earlier specs.
 fn endpoints(
     nodes: &mut Vec<Node>,
     making: &ResourceContext<'_>,

@@ -1,4 +1,5 @@
-//! Every shape of a spec expands to a graph that can be made and can be deleted, in the order that EKS asks for.
+//! Every valid combination of network settings expands to a graph that can be created and deleted, in the order that
+//! EKS requires.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -60,11 +61,11 @@ fn there() -> AnyObservation {
     Observation::ready("id", "there", Arc::new(()) as Arc<dyn Any + Send + Sync>)
 }
 
-/// Follows the plan of the real planner, held by the real checker, and returns what was done at the same time.
+/// Follows the plans of the real planner and checker, and returns the steps that run concurrently, wave by wave.
 fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     let now = Timestamp::UNIX_EPOCH;
     let mut memory = Memory::new(now, Duration::ZERO, []);
-    // Where none is listed, none is there.
+    // If no profile is listed, none exists.
     let no_profiles = graph.nodes().iter().all(|node| node.key().kind() != fargate_profile::KIND);
     for node in graph.nodes() {
         let borrowed = node.key() == existing_network::key() || prune::is_never_made(&node.key());
@@ -121,18 +122,18 @@ fn every_shape_of_a_network_can_be_made_and_deleted() {
                     let network = json!({"vpc": {"nat": nat, "publicSubnets": public, "endpoints": endpoints}});
                     let spec = spec(json!({"network": network, "oidcProvider": oidc}));
                     let Ok(graph) = expanded(&spec, &[], &[]) else {
-                        assert!(nat != "None" && !public, "{network} was refused");
+                        assert!(nat != "None" && !public, "{network} was rejected");
                         continue;
                     };
                     shapes += 1;
                     let made: usize = follow(&graph, Goal::Present).iter().map(Vec::len).sum();
                     let never = graph.nodes().iter().filter(|node| prune::is_never_made(&node.key())).count();
-                    assert_eq!(made, graph.nodes().len() - never, "all but what is only cleaned away: {network}");
+                    assert_eq!(made, graph.nodes().len() - never, "all except the resources that are only deleted: {network}");
                     let deleted = place(&follow(&graph, Goal::Deleted));
                     let along = graph.nodes().iter().filter(|node| node.deleted_with().is_some()).count();
-                    // No Fargate profile is there to be cleaned away.
+                    // No Fargate profile exists to be pruned.
                     assert_eq!(deleted.len(), graph.nodes().len() - along - 1, "{network}");
-                    assert_eq!(deleted["vpc"], *deleted.values().max().unwrap(), "the VPC goes last: {network}");
+                    assert_eq!(deleted["vpc"], *deleted.values().max().unwrap(), "the VPC is deleted last: {network}");
                     let before_the_cluster: Vec<_> =
                         deleted.iter().filter(|(_, wave)| **wave < deleted["cluster"]).collect();
                     assert!(before_the_cluster.is_empty() || before_the_cluster == [(&"role/node".to_owned(), &0)]);
@@ -277,9 +278,9 @@ fn a_source_in_ecr_has_an_identity_of_its_own_unless_the_spec_lists_one() {
     let graph = expanded(&spec(json!({"gitops": oci("aws")})), &[], &[]).unwrap();
     let made = place(&follow(&graph, Goal::Present));
     let at = |key: &Key| made[&key.to_string()];
-    assert!(at(&role) < at(&association), "EKS associates no role that is not there");
+    assert!(at(&role) < at(&association), "EKS rejects an association with a missing role");
     assert!(made["cluster"] < at(&association));
-    // The association goes with the cluster.
+    // The association is deleted with the cluster.
     assert!(place(&follow(&graph, Goal::Deleted)).contains_key(&role.to_string()));
 }
 

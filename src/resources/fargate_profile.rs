@@ -1,8 +1,8 @@
 //! A Fargate profile: which Pods run on Fargate, in the cluster's private subnets.
 //!
-//! See <https://docs.aws.amazon.com/eks/latest/userguide/fargate-profile.html>. EKS makes and deletes one profile of a
-//! cluster at a time, so each waits for the one before it in the list. What the spec no longer lists is deleted by
-//! [`super::prune`].
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/fargate-profile.html>. EKS creates and deletes one profile of
+//! a cluster at a time, so each waits for the previous one in the list. [`super::prune`] deletes profiles that the spec
+//! no longer lists.
 
 use std::time::Duration;
 
@@ -23,34 +23,34 @@ use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 
-/// Its kind in the graph.
+/// The kind in the graph.
 pub const KIND: &str = "fargateProfile";
 
-/// A profile that the spec lists.
+/// A profile from the spec.
 pub struct FargateProfile {
     cluster: String,
     wanted: Wanted,
-    /// What says which subnets are private: subnets of ours, or the existing network.
+    /// The resources that provide the private subnets: own subnets, or the existing network.
     network: Vec<Key>,
-    /// The one before it in the list.
+    /// The previous profile in the list.
     before: Option<Key>,
     tags: Tags,
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     selectors: Vec<FargateSelector>,
     tags: Tags,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(name: &str) -> Key {
     Key::named(KIND, name)
 }
 
-/// The subnets of an existing network, as it lists them.
+/// A subnet in the output of an existing network.
 #[derive(Deserialize)]
 struct Lent {
     id: String,
@@ -58,7 +58,7 @@ struct Lent {
 }
 
 impl FargateProfile {
-    /// A profile of the cluster whose private subnets are those of `network`. `before` is made, and deleted, first.
+    /// A profile of the cluster in the private subnets of `network`. `before` is created, and deleted, first.
     pub fn new(making: &ResourceContext<'_>, wanted: &Wanted, network: Vec<Key>, before: Option<Key>) -> Self {
         let tags = making.tags(&key(&wanted.name));
         let (cluster, intervals) = (making.cluster_name.into(), making.intervals);
@@ -92,13 +92,13 @@ impl FargateProfile {
     }
 }
 
-/// Ids of the private ones.
+/// Ids of the private subnets.
 fn private(listed: &str) -> Vec<String> {
     let all: Vec<Lent> = serde_json::from_str(listed).unwrap_or_default();
     all.into_iter().filter(|subnet| subnet.tier == "Private").map(|subnet| subnet.id).collect()
 }
 
-/// What EKS says is wrong with it.
+/// The health issues that EKS reports.
 pub fn health(profile: &Profile) -> String {
     let issues = profile.health().map_or(&[][..], |health| health.issues());
     let told = issues.iter().map(|issue| {
@@ -118,8 +118,8 @@ fn observed(profile: &Profile) -> Observation<Detail> {
         Some(FargateProfileStatus::Deleting) => Phase::Busy { action: Action::Delete, since: None, note },
         Some(FargateProfileStatus::CreateFailed) => Phase::Failed {
             reason: format!(
-                "{status}: {note}; when the cause is mended, delete the profile (aws eks delete-fargate-profile) and it is \
-                 made again"
+                "{status}: {note}; fix the cause and delete the profile (aws eks delete-fargate-profile); Keelson then \
+                 recreates it"
             ),
             class: Class::Unknown,
             recreate: false,
@@ -140,7 +140,7 @@ fn observed(profile: &Profile) -> Observation<Detail> {
         .output("arn", profile.fargate_profile_arn().unwrap_or_default())
 }
 
-/// "batch {fargate=true}, jobs-*", whatever the order.
+/// "batch {fargate=true}, jobs-*", sorted.
 fn told(selectors: &[FargateSelector]) -> String {
     let selector = |FargateSelector { namespace, labels }: &FargateSelector| {
         let labels: Vec<_> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -169,7 +169,7 @@ impl Resource for FargateProfile {
         Some(cluster::key())
     }
 
-    /// EKS deletes no cluster that has profiles.
+    /// EKS does not delete a cluster that has profiles.
     fn holds(&self) -> Vec<Key> {
         vec![cluster::key(), role::key(Purpose::Fargate)]
     }
@@ -186,7 +186,7 @@ impl Resource for FargateProfile {
         vec![("selectors", told(&self.wanted.selectors))]
     }
 
-    /// About a minute or two, as others saw it.
+    /// One to two minutes according to published measurements.
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(90)
     }
@@ -199,7 +199,7 @@ impl Resource for FargateProfile {
         let mut changes = tag_changes(&self.tags, &seen.detail.tags);
         let (there, wanted) = (told(&seen.detail.selectors), told(&self.wanted.selectors));
         if there != wanted {
-            let why = "the selectors of a Fargate profile cannot change: list a profile under a new name, and remove this one";
+            let why = "the selectors of a Fargate profile are immutable: add a profile with a new name, and remove this one";
             changes.push(Change::forbidden("selectors", there, wanted, why));
         }
         changes

@@ -1,4 +1,4 @@
-//! A role that the spec names: looked up, never changed.
+//! A role that the spec names: used, never changed.
 
 use async_trait::async_trait;
 
@@ -6,7 +6,7 @@ use super::cloud::{Cloud, Intervals, ResourceContext};
 use super::role::{Purpose, key};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
-/// A role that the user names: used as it is.
+/// A role that the user manages.
 pub struct GivenRole {
     purpose: Purpose,
     arn: String,
@@ -14,7 +14,7 @@ pub struct GivenRole {
 }
 
 impl GivenRole {
-    /// A role named in the spec.
+    /// Creates the resource for a role named in the spec.
     pub fn new(making: &ResourceContext<'_>, purpose: Purpose, arn: &str) -> Self {
         Self { purpose, arn: arn.into(), intervals: making.intervals }
     }
@@ -41,7 +41,7 @@ impl Resource for GivenRole {
         Vec::new()
     }
 
-    /// Taken at the user's word: the operator may not be allowed to look at it, and EKS checks it.
+    /// Not read: the operator may lack the permission, and EKS validates the role.
     async fn observe(
         &self,
         _: &Cloud,
@@ -67,5 +67,5 @@ impl Resource for GivenRole {
 }
 
 fn never(what: &str) -> Failure {
-    Failure::invalid(format!("{what} is not ours to change"))
+    Failure::invalid(format!("{what} is not managed by Keelson"))
 }

@@ -12,26 +12,26 @@ use crate::engine::{
     Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 
-/// The VPC's way to and from the internet.
+/// The VPC's connection to the internet.
 pub struct InternetGateway {
     tags: Tags,
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     attached_to: Option<String>,
     tags: Tags,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     Key::single("internetGateway")
 }
 
 impl InternetGateway {
-    /// An internet gateway for the VPC.
+    /// Creates the resource for the VPC's internet gateway.
     pub fn new(making: &ResourceContext<'_>) -> Self {
         Self { tags: making.tags(&key()), intervals: making.intervals }
     }
@@ -58,12 +58,12 @@ impl Resource for InternetGateway {
         vec![vpc::key()]
     }
 
-    /// As with NAT gateways: the network stays until the cluster is gone.
+    /// As with NAT gateways: the network stays until the cluster is deleted.
     fn deleted_after(&self) -> Vec<Key> {
         vec![cluster::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// A gateway in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -139,7 +139,7 @@ impl Resource for InternetGateway {
         if let Some(vpc) = &seen.detail.attached_to {
             let request = cloud.aws.ec2.detach_internet_gateway().internet_gateway_id(&seen.id).vpc_id(vpc);
             let answer = cloud.aws.call(Service::Ec2, "DetachInternetGateway", &seen.id, request.send()).await;
-            // Detached by an earlier try whose answer was lost.
+            // Detached by an earlier attempt whose response was lost.
             if let Err(error) = answer.map(drop)
                 && error.class() != Class::NotFound
             {

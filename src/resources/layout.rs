@@ -1,20 +1,21 @@
-//! Where subnets lie in the VPC's address range. Pure.
+//! The address ranges of the subnets in the VPC. Pure.
 //!
-//! The range is cut into eight blocks. The first six are the private subnets of up to six zones, so that most addresses go to
-//! where nodes and pods live; the seventh is left free for the team; the last is cut in eight again for the public
-//! subnets, which hold load balancers and NAT gateways. A zone's place depends on its position only, so it never moves.
+//! The VPC's range is split into eight blocks. The first six are the private subnets of up to six zones, so that nodes
+//! and pods get most addresses; the seventh stays free for the team; the last is split into eight again for the public
+//! subnets, which hold load balancers and NAT gateways. A zone's blocks depend only on its position, so they never
+//! move.
 
 use ipnet::Ipv4Net;
 
 use crate::api::SpecError;
 
-/// Most zones a layout has room for.
+/// The maximum number of zones.
 pub const MOST_ZONES: usize = 6;
-/// EC2 makes no subnet smaller than /28 and no VPC larger than /16.
+/// EC2's limits: no subnet smaller than /28, no VPC larger than /16.
 const SMALLEST_SUBNET: u8 = 28;
 const LARGEST_VPC: u8 = 16;
 
-/// The address range of one zone's subnets.
+/// The address ranges of one zone's subnets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneLayout {
     /// For nodes and pods.
@@ -23,7 +24,7 @@ pub struct ZoneLayout {
     pub public: Option<Ipv4Net>,
 }
 
-/// Lays out `zones` zones in `cidr`.
+/// Assigns ranges in `cidr` to `zones` zones.
 pub fn layout(cidr: &str, zones: usize, public: bool) -> Result<Vec<ZoneLayout>, SpecError> {
     let refuse = |why: String| SpecError::new("spec.network.vpc.cidr", why);
     let range = parse(cidr).map_err(&refuse)?;
@@ -41,7 +42,7 @@ pub fn layout(cidr: &str, zones: usize, public: bool) -> Result<Vec<ZoneLayout>,
     if !(2..=MOST_ZONES).contains(&zones) {
         return Err(SpecError::new(
             "spec.network.vpc.zoneCount",
-            format!("{zones} zones asked for: EKS needs at least 2, and there is room for {MOST_ZONES}"),
+            format!("{zones} zones requested: EKS needs at least 2, and the layout supports at most {MOST_ZONES}"),
         ));
     }
     let too_small = |_| refuse(format!("{cidr} is too small"));
@@ -53,7 +54,7 @@ pub fn layout(cidr: &str, zones: usize, public: bool) -> Result<Vec<ZoneLayout>,
     Ok((0..zones).map(zone).collect())
 }
 
-/// Refuses a service range that the VPC's overlaps: pods could not tell one from the other.
+/// Rejects a Service CIDR that overlaps the VPC's: traffic could not be routed unambiguously.
 pub fn apart(vpc: &str, service: &str) -> Result<(), SpecError> {
     let refuse = |field, why: String| SpecError::new(field, why);
     let vpc_range = parse(vpc).map_err(|why| refuse("spec.network.vpc.cidr", why))?;
@@ -68,9 +69,9 @@ pub fn apart(vpc: &str, service: &str) -> Result<(), SpecError> {
 }
 
 fn parse(cidr: &str) -> Result<Ipv4Net, String> {
-    let range: Ipv4Net = cidr.parse().map_err(|_| format!("{cidr:?} is no IPv4 range like 10.0.0.0/16"))?;
+    let range: Ipv4Net = cidr.parse().map_err(|_| format!("{cidr:?} is not an IPv4 CIDR like 10.0.0.0/16"))?;
     if range.trunc() != range {
-        return Err(format!("{cidr} has bits set behind its prefix: write {}", range.trunc()));
+        return Err(format!("{cidr} has host bits set: write {}", range.trunc()));
     }
     Ok(range)
 }
@@ -93,9 +94,9 @@ mod tests {
             ("10.0.0.0/24", 3, "too small"),
             ("10.0.0.0/8", 3, "too large"),
             ("10.0.0.1/16", 3, "write 10.0.0.0/16"),
-            ("10.0.0/16", 3, "no IPv4 range"),
+            ("10.0.0/16", 3, "not an IPv4 CIDR"),
             ("10.0.0.0/16", 1, "at least 2"),
-            ("10.0.0.0/16", 7, "room for 6"),
+            ("10.0.0.0/16", 7, "at most 6"),
         ] {
             let error = layout(cidr, zones, true).unwrap_err();
             assert!(error.to_string().contains(says), "{cidr}: {error}");

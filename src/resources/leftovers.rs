@@ -1,9 +1,10 @@
-//! What a cluster leaves behind in its VPC: network interfaces of its nodes, security groups of its load balancers.
+//! What a cluster leaves behind in its VPC: network interfaces of its nodes, and security groups of its load balancers.
 //!
-//! There is nothing of it to make; when the cluster is gone, what [`super::marks`] recognises as its own is swept
-//! (amazon-vpc-cni-k8s#608). In a network of others that is only what appeared after the cluster: what carried its name before
-//! is written down when the network is first seen, as the [`Baseline`] in `status.resources`. A baseline that is taken late, or
-//! was lost, excludes more and never less. What is not swept there is named, and keeps nobody from deleting.
+//! Keelson creates none of it. When the cluster is deleted, what [`super::marks`] recognises as the cluster's is swept
+//! (amazon-vpc-cni-k8s#608). In an existing network, only what appeared after the cluster is swept: what had the
+//! cluster's name before is recorded when the network is first observed, as the [`Baseline`] in `status.resources`. A
+//! late or lost baseline excludes more, never less. What is not swept there is reported and does not block the
+//! deletion.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,38 +28,39 @@ use crate::engine::{
     Refs, Resource, Scope, Sweep, Swept, Target,
 };
 
-/// What the cluster may have left in a VPC.
+/// What the cluster may have left behind in a VPC.
 pub struct Leftovers {
     cluster: String,
     owner: String,
-    /// What knows the VPC: the VPC of ours, or the existing network.
+    /// The resource that provides the VPC: our VPC, or the existing network.
     network: Key,
-    /// Groups of others that the spec names.
+    /// External security groups that the spec names.
     spared: Vec<String>,
-    /// What cannot go before they are swept.
+    /// Resources that can only be deleted after the sweep.
     holds: Vec<Key>,
     intervals: Intervals,
 }
 
-/// The VPC they are in, and what was in it before the cluster.
+/// The VPC to sweep, and what it contained before the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
     vpc: String,
     baseline: Option<Baseline>,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     Key::single("leftovers")
 }
 
-/// Whether a baseline was taken in that VPC: its id stands among what was there.
+/// Whether a baseline belongs to that VPC: its ids include the VPC's.
 fn is_of(baseline: &Baseline, vpc: &str) -> bool {
     baseline.before.as_ref().is_none_or(|before| before.contains(vpc))
 }
 
 impl Leftovers {
-    /// What the cluster leaves in the VPC that `network` knows, whose subnets lie in `zones`. `spared`: groups of others.
+    /// Creates the resource for the VPC that `network` provides, with its `subnets`. `spared` lists external security
+    /// groups.
     pub fn new(
         making: &ResourceContext<'_>,
         network: Key,
@@ -76,7 +78,7 @@ impl Leftovers {
         if self.network == super::vpc::key() { Network::Ours } else { Network::Theirs }
     }
 
-    /// Whether the name is that of a cluster of somebody else's, so that what carries it is theirs.
+    /// Whether the cluster with this name belongs to another owner, so that resources with its name are not ours.
     async fn is_of_another(&self, cloud: &Cloud) -> Result<bool, Failure> {
         let request = cloud.aws.eks.describe_cluster().name(&self.cluster);
         let there = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.cluster, request.send()).await {
@@ -86,14 +88,14 @@ impl Leftovers {
         let tags = there.as_ref().and_then(|cluster| cluster.tags());
         let going = there.as_ref().and_then(|cluster| cluster.status()) == Some(&ClusterStatus::Deleting);
         match Ownership::of(&Tags::from_eks(tags), &cloud.owner.uid) {
-            // Tagged as ours, and not on record as ours: else it would be on its way out.
+            // Tagged as ours but not recorded as ours; a recorded one would be deleting.
             Ownership::Ours if self.whose() == Network::Theirs && !going => Ok(true),
-            Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not gone yet", self.cluster))),
+            Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not deleted yet", self.cluster))),
             Ownership::Nobody | Ownership::Other { .. } => Ok(true),
         }
     }
 
-    /// What carries the cluster's name in a network of others before there is such a cluster.
+    /// What carries the cluster's name in an existing network before the cluster exists.
     async fn baseline(&self, cloud: &Cloud, vpc: &str) -> Result<Baseline, Failure> {
         let now = Timestamp::now();
         let groups = cloud.aws.snapshots.security_groups_of_vpc(vpc, MaxStaleness::now()).await?;
@@ -110,7 +112,7 @@ impl Leftovers {
         Target { id: id.to_owned(), what, proof, in_use: false, referred_to_by: Vec::new() }
     }
 
-    /// The targets, in the order in which they can go.
+    /// The targets, in the order of deletion.
     fn targets(&self, vpc: &str, found: &Found<'_>, groups: &[snapshots::SecurityGroup]) -> Vec<Target> {
         let interfaces = found.interfaces.iter().map(|(interface, mark)| {
             let what = format!("network interface {}", interface.id);
@@ -176,8 +178,7 @@ impl Resource for Leftovers {
         Vec::new()
     }
 
-    /// While the cluster is to stay there is nothing to look for but what was there before it; when it goes, whatever it left is
-    /// there until swept.
+    /// Until deletion, only the baseline is read. On deletion, leftovers count as existing until swept.
     async fn observe(
         &self,
         cloud: &Cloud,
@@ -186,7 +187,7 @@ impl Resource for Leftovers {
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
         let vpc = refs.output(&self.network, "vpcId").or_else(|| refs.get(&self.network));
-        // Of another VPC, after an edit, it says nothing of what was in this one.
+        // After an edit, the record of another VPC does not apply to this one.
         let recorded = options.recorded_id.as_deref().and_then(Baseline::parse);
         let recorded = recorded.filter(|baseline| vpc.is_some_and(|vpc| is_of(baseline, vpc)));
         let known = |vpc: &str, baseline: Baseline| {
@@ -213,7 +214,7 @@ impl Resource for Leftovers {
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
-        Err(Failure::invalid("leftovers are never made"))
+        Err(Failure::invalid("leftovers are never created"))
     }
 
     async fn update(
@@ -227,7 +228,7 @@ impl Resource for Leftovers {
     }
 
     async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        Err(Failure::invalid("leftovers are swept"))
+        Err(Failure::invalid("leftovers are deleted by a sweep"))
     }
 
     async fn list_sweep(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
@@ -252,7 +253,7 @@ impl Resource for Leftovers {
         let pending = (!going.is_empty()).then(|| format!("network interfaces still in use: {}", going.join(", ")));
         let targets = self.targets(vpc, &found, &groups);
         Ok(match self.whose() {
-            // The VPC cannot go before them.
+            // They block the deletion of the VPC.
             Network::Ours => {
                 let blocked = match found.held.first().filter(|_| pending.is_none()) {
                     Some(group) => Some(held(cloud, vpc, &group.id).await),
@@ -266,15 +267,15 @@ impl Resource for Leftovers {
                 let groups = groups.map(|group| blockers::describe_group(group));
                 let interfaces =
                     found.unproven_interfaces.iter().map(|interface| blockers::describe_interface(interface));
-                // While something is on its way out, what it holds is no news.
+                // While interfaces are being released, the groups that they use are not reported yet.
                 let left = if pending.is_some() { Vec::new() } else { groups.chain(interfaces).collect() };
                 Sweep { targets, pending, blocked: None, left }
             }
         })
     }
 
-    /// Interfaces first: they use the groups. Groups whose rules name each other would hold each other for ever, so such rules go
-    /// before any group.
+    /// Interfaces first: they use the groups. Rules that reference other swept groups are revoked before any group is
+    /// deleted: groups that reference each other would block each other forever.
     async fn sweep(
         &self,
         cloud: &Cloud,
@@ -310,9 +311,9 @@ impl Resource for Leftovers {
     }
 }
 
-/// Of the instances those that are there and not on their way out.
+/// The instances that exist and are not terminating.
 async fn living(cloud: &Cloud, ids: &BTreeSet<&str>) -> Result<BTreeSet<String>, Failure> {
-    /// EC2 takes this many values in a filter.
+    /// EC2's limit of values in a filter.
     const MOST: usize = 200;
     let mut living = BTreeSet::new();
     let ids: Vec<&str> = ids.iter().copied().collect();
@@ -321,7 +322,7 @@ async fn living(cloud: &Cloud, ids: &BTreeSet<&str>) -> Result<BTreeSet<String>,
             let values = values.iter().map(|value| (*value).to_owned()).collect();
             Filter::builder().name(name).set_values(Some(values)).build()
         };
-        // A filter, unlike ids, does not make EC2 refuse the question for one that is gone.
+        // With a filter instead of ids, EC2 does not reject the request for one terminated instance.
         let states = by("instance-state-name", &["pending", "running", "stopping", "stopped"]);
         let mut next = None;
         loop {
@@ -339,7 +340,7 @@ async fn living(cloud: &Cloud, ids: &BTreeSet<&str>) -> Result<BTreeSet<String>,
     Ok(living)
 }
 
-/// What holds a group that cannot go.
+/// What blocks the deletion of a group.
 async fn held(cloud: &Cloud, vpc: &str, group: &str) -> Failure {
     let message = format!("security group {group} cannot be deleted: it has dependents.");
     blockers::named(cloud, vpc, Part::SecurityGroup(group), Failure::new(Class::Busy, message)).await
@@ -355,7 +356,7 @@ async fn delete_group(cloud: &Cloud, group: &Allowed) -> Result<(), Failure> {
     gone_is_fine(cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", group.id(), request.send()).await)
 }
 
-/// Takes the rules out of a group that name others of `groups`: all of them go.
+/// Revokes the rules of a group that reference others of `groups`: all of them are deleted.
 async fn revoke_rules_among(
     cloud: &Cloud,
     group: &Allowed,
@@ -379,7 +380,7 @@ async fn revoke_rules_among(
     Ok(())
 }
 
-/// Of `rules`, the parts that name others of `doomed` than `own`.
+/// The parts of `rules` that reference groups of `doomed` other than `own`.
 fn naming(rules: &[Permission], own: &str, doomed: &[&str]) -> Vec<IpPermission> {
     let part = |rule: &Permission| {
         let named = rule.group_ids.iter().filter(|id| id.as_str() != own && doomed.contains(&id.as_str()));

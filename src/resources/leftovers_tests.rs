@@ -1,4 +1,4 @@
-//! Which rules a sweep takes out.
+//! Which rules a sweep revokes.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn only_the_rules_among_what_is_swept_are_taken_out() {
 fn what_was_recorded_of_another_vpc_says_nothing_of_this_one() {
     let taken = Baseline::new(Timestamp::UNIX_EPOCH, ["vpc-1".to_owned(), "sg-1".to_owned()]);
     assert!(is_of(&taken, "vpc-1") && !is_of(&taken, "vpc-2"));
-    // A line of an older Keelson names none; one that spares everything holds anywhere.
+    // A record of an older Keelson contains no VPC; one that spares everything applies to all VPCs.
     assert!(!is_of(&Baseline::new(Timestamp::UNIX_EPOCH, ["sg-1".to_owned()]), "vpc-1"));
     assert!(is_of(&Baseline::unknown(Timestamp::UNIX_EPOCH), "vpc-2"));
 }

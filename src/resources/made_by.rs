@@ -1,4 +1,5 @@
-//! What certain objects made in an account and region, by their owner tags: who names something of theirs names nothing foreign.
+//! What certain objects created in an account and region, by owner tags: a reference to their resources is not a
+//! reference to foreign ones.
 //!
 //! I/O: reads of EC2 and IAM, shared with all clusters there.
 
@@ -8,7 +9,7 @@ use super::cloud::Tagged;
 use crate::aws::{MaxStaleness, Session};
 use crate::engine::Failure;
 
-/// What objects made that others may name, and where certain subnets lie.
+/// Resources of objects that other objects may reference, and the VPCs of certain subnets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MadeBy {
     /// Ids of VPCs.
@@ -19,14 +20,14 @@ pub struct MadeBy {
     pub security_groups: BTreeSet<String>,
     /// ARNs of roles.
     pub roles: BTreeSet<String>,
-    /// The VPC of each subnet that was asked about, whoever made it.
+    /// The VPC of each requested subnet, whoever created it.
     pub vpc_of_subnet: BTreeMap<String, String>,
 }
 
-/// Looks for what the objects with these UIDs made, and in which VPC each of `subnets` lies.
+/// Finds what the objects with these UIDs created, and the VPC of each of `subnets`.
 ///
 /// # Errors
-/// As the reads.
+/// The errors of the reads.
 pub async fn made_by(
     aws: &Session,
     uids: &BTreeSet<String>,
@@ -35,7 +36,7 @@ pub async fn made_by(
 ) -> Result<MadeBy, Failure> {
     let reads = &aws.snapshots;
     let where_they_lie = async {
-        // Nothing foreign is looked at when nobody asks.
+        // Foreign subnets are read only on request.
         if subnets.is_empty() { Ok(None) } else { reads.subnets_by_id(subnets, fresh).await.map(Some) }
     };
     let (vpcs, tagged, groups, roles, asked) = futures::try_join!(

@@ -1,13 +1,16 @@
-//! What AWS's services and the usual controllers mark as a cluster's, and what of it may be swept. Pure.
+//! How AWS services and common controllers mark resources as a cluster's, and which of them may be swept. Pure.
 //!
-//! | who | marks | by |
+//! | Who | Marks | With |
 //! |---|---|---|
-//! | EKS | its cluster security group | the tag `aws:eks:cluster-name`: `aws:` is a prefix that nobody but AWS can write |
+//! | EKS | its cluster security group | the tag `aws:eks:cluster-name`: only AWS can write keys with the prefix `aws:`
+//! |
 //! | Amazon VPC CNI | interfaces of nodes | the tags `cluster.k8s.amazonaws.com/name`, `node.k8s.amazonaws.com/instance_id` and `createdAt`, and the description `aws-K8S-INSTANCE` |
-//! | AWS Load Balancer Controller | security groups | the tags `elbv2.k8s.aws/cluster` and `.../resource`, and a description that begins with `[k8s]` |
-//! | the cloud provider in Kubernetes | security groups of load balancers | the tag `kubernetes.io/cluster/NAME=owned` and the name `k8s-elb-...` |
+//! | AWS Load Balancer Controller | security groups | the tags `elbv2.k8s.aws/cluster` and `.../resource`, and a
+//! description that starts with `[k8s]` |
+//! | Kubernetes cloud provider | security groups of load balancers | the tag `kubernetes.io/cluster/NAME=owned` and the
+//! name `k8s-elb-...` |
 //!
-//! Terraform modules, kops and people write `kubernetes.io/cluster/NAME=owned` as well: that tag counts only in a VPC of ours.
+//! Terraform modules, kops and users write `kubernetes.io/cluster/NAME=owned` as well: that tag counts only in our VPC.
 
 use std::collections::BTreeSet;
 
@@ -23,16 +26,16 @@ const CREATED: &str = "node.k8s.amazonaws.com/createdAt";
 const CNI_CLUSTER: &str = "cluster.k8s.amazonaws.com/name";
 const EKS_CLUSTER: &str = "aws:eks:cluster-name";
 const LOAD_BALANCER_CLUSTER: &str = "elbv2.k8s.aws/cluster";
-/// What the load balancer controller says a group is for.
+/// Tags in which the load balancer controller states a group's purpose.
 const LOAD_BALANCER_RESOURCES: [&str; 3] =
     ["elbv2.k8s.aws/resource", "ingress.k8s.aws/resource", "service.k8s.aws/resource"];
 
-/// In whose network something lies.
+/// Who owns the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// In a VPC that we made for the cluster: whatever is marked there came with it.
+    /// A VPC that Keelson created for the cluster: everything marked in it came with the cluster.
     Ours,
-    /// In somebody else's.
+    /// A VPC of somebody else.
     Theirs,
 }
 
@@ -44,7 +47,7 @@ fn is_owned(tags: &Tags, cluster: &str) -> bool {
     tags.get(&format!("kubernetes.io/cluster/{cluster}")) == Some("owned")
 }
 
-/// Who marked a security group as the cluster's.
+/// What marks a security group as the cluster's.
 pub fn of_group(group: &SecurityGroup, cluster: &str, network: Network) -> Option<Mark> {
     let has = |tag: &str| group.tags.get(tag) == Some(cluster);
     if has(EKS_CLUSTER) {
@@ -59,13 +62,13 @@ pub fn of_group(group: &SecurityGroup, cluster: &str, network: Network) -> Optio
     (network == Network::Ours && of_provider).then(|| mark("Kubernetes' cloud provider", Some(cluster)))
 }
 
-/// Whether a security group carries the cluster's name at all: it was there before the cluster, or is somebody's, or is its own.
+/// Whether a security group carries the cluster's name at all, for whatever reason.
 pub fn names_cluster(tags: &Tags, cluster: &str) -> bool {
     let named = [EKS_CLUSTER, LOAD_BALANCER_CLUSTER, CNI_CLUSTER];
     named.iter().any(|tag| tags.get(tag) == Some(cluster)) || is_owned(tags, cluster)
 }
 
-/// Who marked a network interface as the cluster's.
+/// What marks a network interface as the cluster's.
 pub fn of_interface(interface: &NetworkInterface, cluster: &str, network: Network) -> Option<Mark> {
     let tags = &interface.tags;
     if tags.get(EKS_CLUSTER) == Some(cluster) {
@@ -86,47 +89,47 @@ pub fn of_interface(interface: &NetworkInterface, cluster: &str, network: Networ
     }
 }
 
-/// The node that an interface was made for.
+/// The node that an interface was created for.
 pub fn instance(interface: &NetworkInterface) -> Option<&str> {
     interface.tags.get(INSTANCE).filter(|id| id.starts_with("i-"))
 }
 
-/// When the VPC CNI made an interface.
+/// When the VPC CNI created an interface.
 pub fn created(interface: &NetworkInterface) -> Option<Timestamp> {
     interface.tags.get(CREATED)?.parse().ok()
 }
 
-/// What in a VPC is the cluster's, by how it may go.
+/// The cluster's resources in a VPC, by whether they can be deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found<'a> {
-    /// Interfaces that nothing uses.
+    /// Interfaces that are not in use.
     pub interfaces: Vec<(&'a NetworkInterface, Mark)>,
-    /// Interfaces that are about to be of no use: their node is gone.
+    /// Interfaces in use whose node is gone: they will be released.
     pub going: Vec<&'a NetworkInterface>,
-    /// Security groups that nothing uses, and nothing that stays names.
+    /// Security groups that are neither used nor referenced by anything that stays.
     pub groups: Vec<(&'a SecurityGroup, Mark)>,
-    /// Security groups that are held by something that stays.
+    /// Security groups that something blocks that stays.
     pub held: Vec<&'a SecurityGroup>,
-    /// What carries the cluster's name, and by nothing that proves it.
+    /// Resources that carry the cluster's name without proof of ownership.
     pub unproven_groups: Vec<&'a SecurityGroup>,
-    /// The same.
+    /// The same for interfaces.
     pub unproven_interfaces: Vec<&'a NetworkInterface>,
 }
 
-/// What is looked for, and where.
+/// What to search for, and where.
 #[derive(Clone, Copy, Debug)]
 pub struct Search<'a> {
     /// The cluster's name.
     pub cluster: &'a str,
-    /// Whose network it is.
+    /// Who owns the network.
     pub network: Network,
-    /// The account: what others have in a shared VPC is theirs.
+    /// The account: in a shared VPC, resources of other accounts are not ours.
     pub account: &'a str,
     /// Groups that the spec names.
     pub spared: &'a [String],
-    /// Instances that are there and are not on their way out.
+    /// Instances that exist and are not terminating.
     pub living: &'a BTreeSet<String>,
-    /// What the network had before the cluster, in a network of others.
+    /// What an existing network contained before the cluster.
     pub baseline: Option<&'a crate::engine::sweep::Baseline>,
 }
 
@@ -135,7 +138,7 @@ impl Search<'_> {
         owner.is_some_and(|owner| owner != self.account)
     }
 
-    /// Whether it was not there before the cluster, as far as is known.
+    /// Whether it was created after the cluster, as far as is known.
     fn is_new(&self, mark: &Mark, id: &str, at: Option<Timestamp>) -> bool {
         if self.network == Network::Ours {
             return true;
@@ -147,7 +150,7 @@ impl Search<'_> {
         })
     }
 
-    /// Sorts what is in the VPC.
+    /// Classifies the resources in the VPC.
     pub fn sort<'a>(&self, interfaces: &'a [NetworkInterface], groups: &'a [SecurityGroup]) -> Found<'a> {
         let mut found = Found::default();
         for interface in interfaces.iter().filter(|one| !one.requester_managed) {
@@ -157,7 +160,7 @@ impl Search<'_> {
             let available = interface.status == Some(NetworkInterfaceStatus::Available);
             let lives = instance(interface).is_some_and(|id| self.living.contains(id));
             match mark {
-                // Whatever the cluster was, its node is there, and somebody's.
+                // Its node still exists, so it is not a leftover.
                 Some(_) if lives && (available || self.network == Network::Theirs) => {
                     found.unproven_interfaces.push(interface);
                 }
@@ -190,7 +193,7 @@ impl Search<'_> {
     }
 }
 
-/// Of the marked groups those that can go together: none is used, and only such as go name them. The rest are held.
+/// The marked groups that can be deleted together: not used, and referenced only by each other. The rest is blocked.
 fn deletable<'a>(
     mut marked: Vec<(&'a SecurityGroup, Mark)>,
     all: &[SecurityGroup],

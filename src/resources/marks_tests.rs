@@ -71,7 +71,7 @@ fn of_node(id: &str, instance: &str, created: &str) -> NetworkInterface {
 const LATER: &str = "2026-11-28T21:00:00Z";
 const EARLIER: &str = "2026-11-28T19:00:00Z";
 
-/// Ids that go, that are held, and that are left alone.
+/// Ids that are swept, that are blocked, and that are left alone.
 fn sorted(network: Network, interfaces: &[NetworkInterface], groups: &[SecurityGroup]) -> [Vec<String>; 3] {
     let living = BTreeSet::from(["i-living".to_owned()]);
     let baseline = Baseline::parse("2026-11-28T20:00:00Z sg-before");

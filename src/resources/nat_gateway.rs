@@ -1,4 +1,4 @@
-//! A NAT gateway: the way out for private subnets.
+//! A NAT gateway: internet access for private subnets.
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ pub struct NatGateway {
     intervals: Intervals,
 }
 
-/// Its tags are all that can differ.
+/// Only its tags can differ.
 pub type Detail = Tags;
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(zone: &str) -> Key {
     Key::named("natGateway", zone)
 }
@@ -48,7 +48,7 @@ fn observed(gateway: &snapshots::NatGateway) -> Observation<Detail> {
             reason: format!(
                 "{}: {}",
                 gateway.failure_code.as_deref().unwrap_or("unknown"),
-                gateway.failure_message.as_deref().unwrap_or("AWS says no more")
+                gateway.failure_message.as_deref().unwrap_or("no message from AWS")
             ),
             class: Class::Unknown,
             recreate: true,
@@ -59,8 +59,8 @@ fn observed(gateway: &snapshots::NatGateway) -> Observation<Detail> {
     Observation::ready(&gateway.id, state, gateway.tags.clone()).phase(phase)
 }
 
-/// How many there have been of that name. A failed or deleted one stays visible for an hour, and its client token would
-/// be answered with it: each attempt takes a token of its own.
+/// How many gateways with that name have existed. A failed or deleted one stays visible for an hour, and its client
+/// token would return it: each attempt uses its own token.
 async fn attempts(cloud: &Cloud, key: &Key, vpc: &str) -> Result<(u64, Option<snapshots::NatGateway>), Failure> {
     let filter = |name: String, value: &str| aws_sdk_ec2::types::Filter::builder().name(name).values(value).build();
     let request = cloud
@@ -91,12 +91,12 @@ impl Resource for NatGateway {
         vec![elastic_ip::key(&self.zone), subnet::key(SubnetTier::Public, &self.zone), internet_gateway::key()]
     }
 
-    /// Until the cluster is gone it may need its network: a deletion that is held up must not be an outage before its time.
+    /// The cluster may need its network until it is deleted: a blocked deletion must not cause an outage.
     fn deleted_after(&self) -> Vec<Key> {
         vec![cluster::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// A gateway in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -105,7 +105,7 @@ impl Resource for NatGateway {
         vec![("zone", self.zone.clone())]
     }
 
-    /// 85 to 125 s, as measured by others.
+    /// 85 to 125 s according to published measurements.
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(100)
     }
@@ -138,7 +138,7 @@ impl Resource for NatGateway {
         if let Some(living) = living {
             return Ok(observed(&living));
         }
-        // One that was taken away with its address and is asked for again has another address, and so a token of its own.
+        // A gateway that was removed with its address and is requested again has another address, and so another token.
         let address = refs.id(&elastic_ip::key(&self.zone))?;
         let token = client_token(&cloud.owner.uid, attempt, &format!("{key} {address}"));
         let request = cloud
@@ -171,7 +171,7 @@ impl Resource for NatGateway {
         let request = cloud.aws.ec2.delete_nat_gateway().nat_gateway_id(&seen.id);
         cloud.aws.call(Service::Ec2, "DeleteNatGateway", &seen.id, request.send()).await?;
         if matches!(seen.phase, Phase::Failed { .. }) {
-            // A failed one is only a record, and holds nothing.
+            // A failed gateway is only a record and blocks nothing.
             return Ok(Presence::Absent);
         }
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };

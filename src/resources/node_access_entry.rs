@@ -1,8 +1,8 @@
-//! The access entry of the role that we make for nodes, or for Fargate. EKS makes it with the first node group or profile that
-//! takes the role; nothing makes it anew when it is deleted, nor when the role is.
+//! The access entry of the role that Keelson creates for nodes or for Fargate. EKS creates it with the first node group
+//! or profile that uses the role, but does not recreate it after the entry or the role was deleted.
 //!
-//! EKS keeps the role's unique id with an entry and shows it to nobody: an entry from before its role was made anew has the right
-//! ARN and lets nobody in. So one that is older than the role is replaced. See
+//! EKS stores the role's unique id with an entry and does not show it: an entry older than a recreated role has the
+//! right ARN but grants no access. So an entry that is older than its role is replaced. See
 //! <https://docs.aws.amazon.com/eks/latest/APIReference/API_AccessEntry.html>, `principalArn`.
 
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
-/// An entry is made no sooner after its role: EKS must see the new role, not the one before it.
+/// The minimum age of the role before its entry is created: EKS must see the new role, not the previous one.
 const VISIBLE_AFTER: Duration = Duration::from_secs(10);
 
-/// The entry of a role of ours.
+/// The entry of a role that Keelson created.
 pub struct NodeAccessEntry {
     purpose: Purpose,
     cluster: String,
@@ -30,7 +30,7 @@ pub struct NodeAccessEntry {
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of an entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
     kind: String,
@@ -41,12 +41,12 @@ pub struct Detail {
 const PRINCIPAL: &str = "principal";
 const TYPE: &str = "type";
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(purpose: Purpose) -> Key {
     Key::named(KIND, role::key(purpose).to_string())
 }
 
-/// The type that EKS gives to the entry, and what the types begin with that do.
+/// The type that EKS gives to the entry, and the prefix of all types that work.
 fn types(purpose: Purpose) -> (&'static str, &'static str) {
     match purpose {
         Purpose::Fargate => ("FARGATE_LINUX", "FARGATE"),
@@ -55,7 +55,7 @@ fn types(purpose: Purpose) -> (&'static str, &'static str) {
 }
 
 impl NodeAccessEntry {
-    /// The entry of the cluster's role for nodes, or for Fargate.
+    /// The entry of the cluster's role for nodes or for Fargate.
     pub fn new(making: &ResourceContext<'_>, purpose: Purpose) -> Self {
         let tags = making.tags(&key(purpose));
         Self { purpose, cluster: making.cluster_name.into(), tags, intervals: making.intervals }
@@ -69,26 +69,26 @@ impl NodeAccessEntry {
         refs.output(&self.role(), role::CREATED_AT)?.parse().ok()
     }
 
-    /// Whether EKS sees the role that is there now, as far as can be known.
+    /// Whether EKS sees the current role, as far as is known.
     fn role_is_visible(&self, refs: &Refs) -> Result<(), Failure> {
         let since = self.role_made(refs).map(|role| Timestamp::now().duration_since(role).unsigned_abs());
         if since.is_some_and(|since| since < VISIBLE_AFTER) {
             let role = self.role();
-            let message = format!("the access entry of {role} waits until EKS can see that role, made a moment ago");
+            let message = format!("the access entry of {role} waits until EKS can see the newly created role");
             return Err(Failure::new(Class::Busy, message));
         }
         Ok(())
     }
 
-    /// Every field that differs. `role_made`: when the role was made, to the second, where that is known. Tags are none of them:
-    /// EKS makes the entry, and without any.
+    /// All fields that differ. `role_made` is the time of the role's creation to the second, if known. Tags are not
+    /// compared: EKS creates the entry without any.
     fn differences(&self, there: &Detail, role_made: Option<Timestamp>) -> Vec<Change> {
         let mut changes = Vec::new();
         if let (Some(entry), Some(role)) = (there.made, role_made)
             && entry < role
         {
-            let from = format!("the role before the one that was made {role}");
-            changes.push(Change::in_place(PRINCIPAL, from, "the role that is there"));
+            let from = format!("a role older than the current one, created {role}");
+            changes.push(Change::in_place(PRINCIPAL, from, "the current role"));
         }
         let (kind, prefix) = types(self.purpose);
         if !there.kind.starts_with(prefix) {
@@ -107,18 +107,19 @@ impl NodeAccessEntry {
             .cluster_name(&self.cluster)
             .principal_arn(principal)
             .r#type(types(self.purpose).0)
-            // Without tags, as EKS makes it: it goes with the cluster, and is nothing to let go of.
+            // Without tags, as EKS creates it: it is deleted with the cluster, and there is nothing to release.
             .client_request_token(client_token(&cloud.owner.uid, 0, &step));
         let answer = cloud.aws.call(Service::Eks, "CreateAccessEntry", principal, request.send()).await;
         let answer = match answer {
-            // There already, by a try whose answer was lost or by EKS: the next look takes it up.
+            // The entry exists already, created by an attempt whose response was lost or by EKS: the next observation
+            // picks it up.
             Err(error) if error.class() == Class::Conflict => {
                 return Err(Failure::new(Class::NoChange, error.to_string()));
             }
             other => other?,
         };
         let Some(entry) = answer.access_entry else {
-            return Err(Failure::new(Class::NoChange, format!("EKS says nothing of the access entry of {principal}")));
+            return Err(Failure::new(Class::NoChange, format!("EKS returned no data for the access entry of {principal}")));
         };
         Ok(observed(principal, &entry))
     }
@@ -148,7 +149,7 @@ impl Resource for NodeAccessEntry {
         Some(cluster::key())
     }
 
-    /// The role's ARN is its name.
+    /// The role's ARN identifies the entry.
     fn observed_after(&self) -> Option<Key> {
         Some(self.role())
     }
@@ -176,8 +177,8 @@ impl Resource for NodeAccessEntry {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let not_looked_for = |id: &str| Presence::External(Observation::ready(id, "not looked for", Detail::default()));
-        // While the role is gone, the record leads to it.
+        let not_looked_for = |id: &str| Presence::External(Observation::ready(id, "not observed", Detail::default()));
+        // While the role does not exist, the record has its ARN.
         let Some(principal) = refs.output(&self.role(), "arn").or(options.recorded_id.as_deref()) else {
             return Ok(not_looked_for(""));
         };
@@ -187,7 +188,7 @@ impl Resource for NodeAccessEntry {
         let request = cloud.aws.eks.describe_access_entry().cluster_name(&self.cluster).principal_arn(principal);
         let answer = match cloud.aws.call(Service::Eks, "DescribeAccessEntry", principal, request.send()).await {
             Err(error) if error.class() == Class::NotFound => return Ok(Presence::Absent),
-            // The cluster has none, which was not seen yet.
+            // The cluster supports no access entries, which was not observed yet.
             Err(error) if error.class() == Class::Invalid => return Ok(not_looked_for(principal)),
             other => other?,
         };
@@ -204,7 +205,7 @@ impl Resource for NodeAccessEntry {
         self.make(cloud, refs).await
     }
 
-    /// EKS changes neither principal nor type: it goes, and another takes its place. It let nobody in.
+    /// EKS cannot change principal or type: the entry is deleted and recreated. It granted no access anyway.
     async fn update(
         &self,
         cloud: &Cloud,
@@ -217,7 +218,7 @@ impl Resource for NodeAccessEntry {
         }
         self.role_is_visible(refs)?;
         let (principal, mut tags) = (&seen.id, seen.detail.tags.clone());
-        // First the tags: the operator's policy lets it delete only what carries them.
+        // Tags first: the operator's IAM policy allows deletion only of tagged entries.
         let whose = self.tags.ownership().missing_from(&tags);
         cloud.tag_eks(arn(seen), &mut tags, whose).await?;
         let request = cloud.aws.eks.delete_access_entry().cluster_name(&self.cluster).principal_arn(principal);

@@ -1,25 +1,25 @@
-//! Whether a cluster needs a node role of its own, and what its NodeGroups want of it. Pure.
+//! Whether a cluster needs its own node role, and what its NodeGroups require of it. Pure.
 
 use std::collections::BTreeSet;
 
 use crate::api::policy::AdoptionPolicy;
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 
-/// What the NodeGroups of a cluster want of the node role that is made for it.
+/// What the NodeGroups of a cluster require of the cluster's node role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeRole {
-    /// Whether any NodeGroup takes it; `None`: there are no NodeGroups.
+    /// Whether any NodeGroup uses it; `None`: there are no NodeGroups.
     pub taken: Option<bool>,
-    /// Policies that they want on it, sorted.
+    /// Policies that they require, sorted.
     pub policies: Vec<String>,
-    /// Policies that they want on it and that the account does not allow: they are neither attached nor detached.
+    /// Policies that they require but the account does not allow: neither attached nor detached.
     pub refused_policies: Vec<String>,
-    /// Names that their node groups have in EKS.
+    /// The names of their node groups in EKS.
     pub node_groups: Vec<String>,
 }
 
 impl NodeRole {
-    /// What those NodeGroups want. One that names a role of its own wants nothing.
+    /// The requirements of these NodeGroups. One with its own role requires nothing.
     pub fn of<'g>(groups: impl IntoIterator<Item = &'g NodeGroupSpec>) -> Self {
         let (mut taken, mut policies) = (None, BTreeSet::new());
         for group in groups {
@@ -30,7 +30,7 @@ impl NodeRole {
         Self { taken, policies: policies.into_iter().collect(), ..Self::default() }
     }
 
-    /// The same with those policies only that `allowed` lets through.
+    /// Keeps only the policies that `allowed` accepts.
     #[must_use]
     pub fn with_only(mut self, allowed: impl Fn(&str) -> bool) -> Self {
         let (policies, refused) = self.policies.into_iter().partition(|policy| allowed(policy));
@@ -38,8 +38,8 @@ impl NodeRole {
         self
     }
 
-    /// Whether there is to be one: for nodes to come, it is made along with the control plane. A cluster that is taken over has
-    /// its nodes and their role already, as far as anybody knows.
+    /// Whether the role must exist. It is created together with the control plane, for future nodes. An adopted cluster
+    /// is assumed to have its nodes and their role already.
     pub(super) fn is_made(&self, spec: &EksClusterSpec) -> bool {
         self.taken.unwrap_or(spec.adoption_policy == AdoptionPolicy::Refuse)
     }

@@ -1,4 +1,4 @@
-//! The IAM OIDC provider of the cluster's issuer, for IAM roles for service accounts.
+//! The IAM OIDC provider for the cluster's issuer, for IAM roles for service accounts.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/enable-iam-roles-for-service-accounts.html>.
 
@@ -16,31 +16,32 @@ use crate::engine::{
     Change, Class, Failure, Goal, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource,
 };
 
-/// Who may ask for credentials with the provider's tokens.
+/// The audience of the provider's tokens.
 const AUDIENCE: &str = "sts.amazonaws.com";
 
-/// The provider of the cluster's issuer.
+/// The provider for the cluster's issuer.
 pub struct OidcProvider {
     tags: Tags,
     intervals: Intervals,
 }
 
-/// What is seen of it. Thumbprints are not: AWS goes by its own list of authorities for EKS's issuers.
+/// What Keelson observes of a provider. Thumbprints are not compared: AWS uses its own list of authorities for EKS's
+/// issuers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     audiences: BTreeSet<String>,
     tags: Tags,
-    /// It costs a call for each provider, so it is believed for a while.
+    /// When it was read. Each provider costs a call, so the result is cached for a while.
     read: Instant,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     Key::single("oidcProvider")
 }
 
 impl OidcProvider {
-    /// The provider of the cluster's issuer.
+    /// Creates the resource for the cluster's issuer.
     pub fn new(making: &ResourceContext<'_>) -> Self {
         Self { tags: making.tags(&key()), intervals: making.intervals }
     }
@@ -55,7 +56,7 @@ pub(super) fn arn(aws: &Session, issuer: &str) -> String {
     aws.iam_arn(&format!("oidc-provider/{}", issuer.trim_start_matches("https://")))
 }
 
-/// `None`: it is gone.
+/// `None` if it does not exist.
 async fn describe(aws: &Session, arn: &str) -> Result<Option<Detail>, Failure> {
     let read = Instant::now();
     let request = aws.iam.get_open_id_connect_provider().open_id_connect_provider_arn(arn);
@@ -69,7 +70,7 @@ async fn describe(aws: &Session, arn: &str) -> Result<Option<Detail>, Failure> {
     }
 }
 
-/// Tags of a provider; `None`: it is gone.
+/// Tags of a provider; `None` if it does not exist.
 pub(super) async fn tags_of(aws: &Session, arn: &str) -> Result<Option<Tags>, Failure> {
     Ok(describe(aws, arn).await?.map(|seen| seen.tags))
 }
@@ -95,8 +96,8 @@ async fn tag(cloud: &Cloud, seen: &Observation<Detail>, tags: Tags) -> Result<Ob
     Ok(observed(&seen.id, detail))
 }
 
-/// The one of `arns` that carries our tag: when the cluster is gone there is no issuer to tell its name. The list is older than
-/// the answers: what is gone meanwhile is somebody else's.
+/// The one of `arns` that carries our tag: after the cluster is deleted, no issuer leads to its name. A provider
+/// deleted since the list was read was not ours.
 async fn search(cloud: &Cloud, arns: &[String]) -> Result<Option<String>, Failure> {
     let eks = format!("oidc-provider/oidc.eks.{}.", cloud.aws.region);
     for arn in arns.iter().filter(|arn| arn.contains(&eks)) {
@@ -120,12 +121,12 @@ impl Resource for OidcProvider {
         vec![cluster::key()]
     }
 
-    /// The cluster's issuer is its name.
+    /// The cluster's issuer identifies the provider.
     fn observed_after(&self) -> Option<Key> {
         Some(cluster::key())
     }
 
-    /// What runs in the cluster may need it to clean up after itself.
+    /// Workloads in the cluster may need it until they are deleted.
     fn holds(&self) -> Vec<Key> {
         Vec::new()
     }
@@ -142,7 +143,7 @@ impl Resource for OidcProvider {
         self.intervals.shared()
     }
 
-    /// Once the cluster is gone, the record leads to it.
+    /// After the cluster is deleted, the record identifies it.
     fn records_create(&self) -> bool {
         true
     }
@@ -152,9 +153,9 @@ impl Resource for OidcProvider {
         let audiences = &seen.detail.audiences;
         if !audiences.contains(AUDIENCE) {
             let there = audiences.iter().cloned().collect::<Vec<_>>().join(", ");
-            // Not a right of the operator's: with it, a stolen credential could open roles to tokens that are meant for others.
+            // Not a permission of the operator: a stolen credential could then open roles to tokens meant for others.
             let why = format!(
-                "somebody took it away, and IAM roles for service accounts need it: aws iam \
+                "the audience was removed, and IAM roles for service accounts need it: aws iam \
                  add-client-id-to-open-id-connect-provider --open-id-connect-provider-arn {} --client-id {AUDIENCE}",
                 seen.id
             );
@@ -172,7 +173,7 @@ impl Resource for OidcProvider {
     ) -> Result<Presence<Detail>, Failure> {
         let issuer = refs.output(&cluster::key(), "oidcIssuer");
         let wanted = issuer.map(|issuer| arn(&cloud.aws, issuer)).or_else(|| options.recorded_id.clone());
-        // Without an issuer and a record there is no proof: a tag alone is anybody's.
+        // Without an issuer and a record there is no proof: anybody can write a tag.
         if wanted.is_none() && (options.goal == Goal::Present || !options.recorded) {
             return Ok(Presence::Absent);
         }
@@ -194,9 +195,9 @@ impl Resource for OidcProvider {
         let tags = seen.tags.clone();
         Ok(match Ownership::of(&tags, &cloud.owner.uid) {
             Ownership::Ours => Presence::Ours(observed(&arn, seen)),
-            // It came with the cluster that is taken over.
+            // It belongs to the cluster that is adopted.
             Ownership::Nobody if cloud.adoption.allows(&cloud.owner, &tags) => Presence::Unowned(observed(&arn, seen)),
-            // Made by hand for our cluster's issuer: it does the job, and is not ours to delete.
+            // Created by others for our cluster's issuer: usable, but not ours to delete.
             Ownership::Nobody | Ownership::Other { .. } => Presence::External(observed(&arn, seen)),
         })
     }

@@ -1,7 +1,7 @@
-//! A pod identity association: the IAM role that the Pods of a service account get.
+//! A pod identity association: the IAM role for the Pods of a service account.
 //!
-//! See <https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html>. What the spec no longer lists is deleted by
-//! [`super::prune`].
+//! See <https://docs.aws.amazon.com/eks/latest/userguide/pod-identities.html>. [`super::prune`] deletes associations
+//! that the spec no longer lists.
 
 use async_trait::async_trait;
 use aws_sdk_eks::types::PodIdentityAssociation as Association;
@@ -16,11 +16,11 @@ use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
-/// Its kind in the graph.
+/// The kind in the graph.
 pub const KIND: &str = "podIdentity";
 
-/// An association that the spec lists, or that something else in the spec needs. In a cluster of ours, what is listed is ours to
-/// keep as listed.
+/// An association that the spec lists, or that something else in the spec needs. In a cluster that this object owns, it
+/// manages all listed associations.
 pub struct PodIdentityAssociation {
     cluster: String,
     namespace: String,
@@ -30,36 +30,36 @@ pub struct PodIdentityAssociation {
     intervals: Intervals,
 }
 
-/// The role that the Pods get.
+/// The role for the Pods.
 enum PodRole {
-    /// The user's, by its ARN.
+    /// The user's role, by ARN.
     Existing(String),
-    /// One that we make.
+    /// A role that Keelson creates.
     Made(Purpose),
 }
 
-/// What is seen of it.
+/// What Keelson observes of an association.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     role_arn: String,
     tags: Tags,
-    /// It carries no owner tag and is ours all the same, as the spec lists it in a cluster of ours: it gets our tags.
+    /// The association has no owner tag, but the spec lists it in a cluster that this object owns: it gets our tags.
     untagged: bool,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(namespace: &str, service_account: &str) -> Key {
     Key::named(KIND, format!("{namespace}/{service_account}"))
 }
 
 impl PodIdentityAssociation {
-    /// An association that the spec lists.
+    /// Creates the resource for an association from the spec.
     pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
         let role = PodRole::Existing(wanted.role_arn.clone());
         Self::of(making, &wanted.namespace, &wanted.service_account, role)
     }
 
-    /// The association of a service account with a role that we make.
+    /// Creates the resource for a service account with a role that Keelson creates.
     pub fn with_role_of(
         making: &ResourceContext<'_>,
         namespace: &str,
@@ -91,7 +91,7 @@ impl PodIdentityAssociation {
         }
     }
 
-    /// EKS knows it by an id of its own; there is at most one of a service account.
+    /// Finds the EKS id. A service account has at most one association.
     async fn find(&self, cloud: &Cloud) -> Result<Option<String>, Failure> {
         let request = cloud
             .aws
@@ -157,7 +157,7 @@ impl Resource for PodIdentityAssociation {
 
     fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
         let mut changes = ownership::tag_changes_of_listed(&self.tags, &seen.detail.tags, seen.detail.untagged);
-        // A role of ours that is not there is made first.
+        // If our role does not exist yet, it is created first.
         if let Ok(wanted) = self.role_arn(refs)
             && seen.detail.role_arn != wanted
         {
@@ -213,7 +213,8 @@ impl Resource for PodIdentityAssociation {
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreatePodIdentityAssociation", &self.name(), request.send()).await;
         let answer = match answer {
-            // There already, by a try whose answer was lost or by hand: the next look takes it up.
+            // The association exists already, created by an attempt whose response was lost or by hand: the next
+            // observation picks it up.
             Err(error) if error.class() == Class::Conflict => {
                 return Err(Failure::new(Class::NoChange, error.to_string()));
             }
@@ -231,11 +232,12 @@ impl Resource for PodIdentityAssociation {
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
         let mut detail = seen.detail.clone();
-        // First the tags: the operator's policy lets it change only what carries them.
+        // Tags first: the operator's IAM policy allows changes only to tagged associations.
         cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
         if changes_field(changes, "roleArn") {
             let role_arn = self.role_arn(refs)?;
-            // No token of ours: done twice it is the same, and a token would make the way back and forth again a repetition.
+            // Without a client token: the update is idempotent, and with a token a change back and forth would count as
+            // a repetition.
             let request = cloud
                 .aws
                 .eks

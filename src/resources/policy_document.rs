@@ -1,16 +1,16 @@
-//! Whether two IAM policy documents say the same, whatever their order and spelling. Pure.
+//! Whether two IAM policy documents are equivalent, regardless of order and notation. Pure.
 //!
-//! IAM keeps a document as it was written, so one that differs by a space or by a list of one is the same all the same. See
-//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
+//! IAM stores a document as written, so a document that differs only in whitespace or in single-element lists is
+//! equivalent. See <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>.
 
 use serde_json::{Map, Value};
 
-/// Names without effect.
+/// Fields without effect.
 const REMARKS: [&str; 2] = ["Id", "Sid"];
-/// Names whose values are written in any case.
+/// Fields with case-insensitive values.
 const ACTIONS: [&str; 2] = ["Action", "NotAction"];
 
-/// Whether both say the same. What is no JSON is compared as text.
+/// Whether both are equivalent. Text that is not JSON is compared literally.
 pub fn same(one: &str, other: &str) -> bool {
     let parsed = |text: &str| serde_json::from_str(text).ok().map(canonical);
     match (parsed(one), parsed(other)) {
@@ -19,12 +19,12 @@ pub fn same(one: &str, other: &str) -> bool {
     }
 }
 
-/// The document on one line, for people.
+/// The document on one line, for messages.
 pub fn compact(text: &str) -> String {
     serde_json::from_str::<Value>(text).map_or_else(|_| text.to_owned(), |value| value.to_string())
 }
 
-/// The one form of all that say the same.
+/// The canonical form of equivalent documents.
 fn canonical(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -32,7 +32,7 @@ fn canonical(value: Value) -> Value {
             Value::Object(kept.map(field).collect::<Map<_, _>>())
         }
         Value::Array(items) => set(items.into_iter().map(canonical)),
-        // Conditions take "true" and true alike.
+        // Conditions treat "true" and true alike.
         Value::Bool(_) | Value::Number(_) => Value::String(value.to_string()),
         Value::Null | Value::String(_) => value,
     }
@@ -56,7 +56,7 @@ fn lower_case(value: Value) -> Value {
     }
 }
 
-/// Every list of a policy is a set, and one of one is what is in it.
+/// Every list of a policy is a set, and a single-element list equals its element.
 fn set(items: impl Iterator<Item = Value>) -> Value {
     let mut items: Vec<Value> = items.collect();
     items.sort_by_key(Value::to_string);
@@ -92,7 +92,7 @@ mod tests {
         for there in [
             OURS.replace("ec2.amazonaws.com", "lambda.amazonaws.com"),
             OURS.replace(r#""ec2.amazonaws.com""#, r#"["ec2.amazonaws.com","ssm.amazonaws.com"]"#),
-            // What IAM makes of a principal that was deleted.
+            // What IAM substitutes for a deleted principal.
             OURS.replace(
                 r#"{"Service":"ec2.amazonaws.com"}"#,
                 r#"{"Service":"ec2.amazonaws.com","AWS":"AROAEXAMPLE"}"#,

@@ -1,8 +1,8 @@
-//! By what something that carries our tags is ours indeed. Pure.
+//! Proof that a resource with our tags is ours. Pure.
 //!
-//! Anybody who may tag can write our tags on anything, so tags alone prove nothing. Ours is what carries them *and* is on
-//! record in `status.resources`, or lies in a VPC that is. While a create is on record whose answer is not known, its tags do.
-//! What only claims to be ours is never changed or deleted.
+//! Anybody with tagging permissions can write our tags to any resource, so tags alone prove nothing. A resource is ours
+//! if it carries the tags *and* is recorded in `status.resources`, or is in a recorded VPC. While a create is recorded
+//! whose result is unknown, the tags are sufficient. A resource without proof is never changed or deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,20 +12,20 @@ use crate::aws::snapshots;
 use crate::aws::tags::OWNER;
 use crate::engine::{Goal, Key, Memory, ObserveOptions, Presence, Refs};
 
-/// What was found of a resource.
+/// The result of a search for a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim<'a, T> {
-    /// Nothing carries its tags, or only what is not ours does while ours is on record.
+    /// Nothing carries its tags, or only unproven resources do while ours is recorded.
     Nothing,
-    /// It is ours.
+    /// The resource is ours.
     Ours(&'a T),
-    /// Only something without proof carries its tags, and nothing is on record. Holds what a person does.
+    /// Only an unproven resource carries its tags, and nothing is recorded. Contains what to do.
     Unproven(String),
 }
 
-/// The place of ours that something lies in.
+/// A resource with a location that may prove ownership.
 pub trait Placed: Tagged {
-    /// The VPC that it is in, if it is in one.
+    /// The VPC that it is in, if any.
     fn vpc(&self) -> Option<&str>;
 }
 
@@ -42,7 +42,7 @@ macro_rules! placed {
 placed!(Subnet, NatGateway, RouteTable, VpcEndpoint, SecurityGroup);
 
 impl Placed for snapshots::Vpc {
-    /// Nothing of ours holds it: its own id must be on record.
+    /// A VPC has no location: its own id must be recorded.
     fn vpc(&self) -> Option<&str> {
         None
     }
@@ -54,17 +54,17 @@ impl Placed for snapshots::InternetGateway {
     }
 }
 
-/// An address, and the VPC of the NAT gateway that has it.
+/// An address, and the VPC of the NAT gateway that uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlacedAddress {
     /// The address.
     pub address: snapshots::Address,
-    /// Where it is used.
+    /// The VPC where it is used.
     pub vpc: Option<String>,
 }
 
 impl PlacedAddress {
-    /// Addresses with the VPCs of the gateways that have them.
+    /// Combines addresses with the VPCs of the gateways that use them.
     pub fn all(addresses: &[snapshots::Address], gateways: &[snapshots::NatGateway]) -> Vec<Self> {
         let vpc = |address: &snapshots::Address| {
             let has = |gateway: &&snapshots::NatGateway| gateway.allocation_ids.contains(&address.allocation_id);
@@ -89,8 +89,8 @@ impl Placed for PlacedAddress {
     }
 }
 
-/// Finds the object's resource `key` among what carries its tags. Should there be two with proof, the one on record, else the
-/// first by id.
+/// Finds the object's resource `key` among the resources with its tags. If two have proof, the recorded one wins,
+/// otherwise the first by id.
 pub fn find<'a, T: Placed>(
     cloud: &Cloud,
     all: &'a [T],
@@ -127,8 +127,8 @@ fn claim<'a, T: Placed>(
 }
 
 impl<T> Claim<'_, T> {
-    /// What is there of the resource when none of it is ours: nothing to use or delete, or something in the way of a create that
-    /// might make a second one.
+    /// The presence if none of the resources is ours: nothing to use or delete, or a conflict that blocks a create,
+    /// which might make a duplicate.
     pub fn not_ours<S>(self) -> Presence<S> {
         match self {
             Claim::Unproven(why) => Presence::Foreign(why),
@@ -137,23 +137,23 @@ impl<T> Claim<'_, T> {
     }
 }
 
-/// What a person does about something that only claims to be ours.
+/// What to do about an unproven resource.
 pub fn unproven(owner: &Owner, ids: &str) -> String {
     format!(
-        "{ids} carries this object's UID in the tag {OWNER} but is not on record in status.resources as made by it. If somebody \
-         else wrote the tag, remove it from {ids}. If the status was lost, as in a restore, put on record what carries the UID: {}",
+        "{ids} carries this object's UID in the tag {OWNER}, but status.resources does not record it. If somebody \
+         else wrote the tag, remove it from {ids}. If the status was lost, as after a restore, record the resources with this UID: {}",
         recovery::command(owner, &owner.uid)
     )
 }
 
-/// What is on record as ours, beside memory: for what is found by tags before there is a graph.
+/// What is recorded as ours, separate from memory: for searches by tag before a graph exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Records {
     lines: BTreeMap<Key, Option<String>>,
 }
 
 impl Records {
-    /// Of one object.
+    /// The records of one object.
     pub fn of(memory: &Memory) -> Self {
         let line = |(key, entry): (&Key, &crate::engine::memory::Entry)| {
             Some((key.clone(), entry.recorded.as_ref()?.id.clone()))
@@ -161,17 +161,17 @@ impl Records {
         Self { lines: memory.iter().filter_map(line).collect() }
     }
 
-    /// Keys and ids of all that is on record.
+    /// Keys and ids of all recorded resources.
     pub fn ids(&self) -> impl Iterator<Item = Owned> {
         self.lines.iter().filter_map(|(key, id)| Some((key.clone(), id.clone()?)))
     }
 
-    /// Whether `id` is on record as `key`, or a create of `key` whose answer is not known.
+    /// Whether `id` is recorded as `key`, or a create of `key` is recorded whose result is unknown.
     pub fn prove(&self, key: &Key, id: &str) -> bool {
         self.lines.get(key).is_some_and(|recorded| recorded.as_deref().is_none_or(|recorded| recorded == id))
     }
 
-    /// Those of `all` that are proven, by key and id; and those that only claim to be the object's.
+    /// The proven resources of `all`, by key and id, and the unproven ones.
     pub fn sort<T: Placed>(&self, cloud: &Cloud, all: &[T], places: &BTreeSet<String>) -> (Vec<Owned>, Vec<Owned>) {
         self.split(&cloud.owner.uid, cloud.trusts_tags, all, places)
     }
@@ -196,7 +196,7 @@ impl Records {
     }
 }
 
-/// A resource's key, and its id.
+/// A resource's key and id.
 pub type Owned = (Key, String);
 
 #[cfg(test)]

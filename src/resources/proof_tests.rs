@@ -1,4 +1,4 @@
-//! What proves that something is ours.
+//! What proves that a resource is ours.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn key() -> Key {
     Key::named("routeTable", "public")
 }
 
-/// `recorded`: `None`: not on record; `Some("")`: a create without an answer.
+/// `recorded`: `None`: not recorded; `Some("")`: a create without a known result.
 fn options(recorded: Option<&str>, goal: Goal) -> ObserveOptions {
     ObserveOptions {
         max_age: Duration::ZERO,
@@ -78,12 +78,12 @@ fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
         (&both[..], Some("rtb-2"), None, present, "rtb-2"),
         (&both[..], None, Some("vpc-1"), present, "rtb-2"),
         (&both[..], Some("rtb-2"), Some("vpc-1"), Goal::Deleted, "rtb-2"),
-        // A create without an answer: whatever carries the tags is what it made.
+        // A create without a known result: it made what carries the tags.
         (&both[..1], Some(""), None, present, "rtb-1"),
-        // Ours is on record and gone: the other does not take its place.
+        // Ours is recorded and deleted: the other one does not replace it.
         (&both[..1], Some("rtb-2"), Some("vpc-1"), present, "none"),
         (&both[..1], Some("rtb-2"), Some("vpc-1"), Goal::Deleted, "none"),
-        // Nothing is on record: making one might double it, deleting it might hit somebody else.
+        // Nothing is recorded: a create might make a duplicate, a delete might hit somebody else's resource.
         (&both[..1], None, Some("vpc-1"), present, "unproven"),
         (&both[..1], None, Some("vpc-1"), Goal::Deleted, "none"),
         (&both[..1], None, Some("vpc-1"), Goal::Retained, "none"),
@@ -95,7 +95,7 @@ fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
         RouteTable { tags: Tags::owned("uid-2", "a/b", "routeTable/public", "x", &Default::default()), ..ours };
     assert_eq!(found(&[others], None, Some("vpc-1"), present), "none");
     let trusted = claim(&owner(), true, &both[..1], &key(), &options(None, present), &refs(None));
-    assert!(matches!(trusted, Claim::Ours(_)), "who only reads has no record");
+    assert!(matches!(trusted, Claim::Ours(_)), "read-only commands have no record");
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn what_only_claims_to_be_the_objects_is_told_apart() {
     let lines = [(key(), recorded(Some("rtb-1"))), (Key::single("internetGateway"), recorded(None))];
     let records = Records::of(&Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, lines));
     assert!(records.prove(&key(), "rtb-1") && !records.prove(&key(), "rtb-2"));
-    assert!(records.prove(&Key::single("internetGateway"), "igw-1"), "its create has no answer yet");
+    assert!(records.prove(&Key::single("internetGateway"), "igw-1"), "the result of its create is unknown");
     assert!(!records.prove(&Key::single("vpc"), "vpc-1"));
     let all = [table("rtb-1", "vpc-9"), table("rtb-2", "vpc-1"), table("rtb-3", "vpc-9")];
     let (ours, claims) = records.split(UID, false, &all, &BTreeSet::from(["vpc-1".to_owned()]));

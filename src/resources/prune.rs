@@ -1,8 +1,8 @@
-//! What is in a cluster and the spec does not list: found by EKS's own lists, and deleted where that is asked for.
+//! Pruning: finds resources in a cluster that the spec does not list, and deletes them if the spec asks for it.
 //!
-//! Access entries and add-ons are anybody's, so they are deleted only with `access.prune` and `pruneAddons`. Pod identity
-//! associations and Fargate profiles have no such switch: of them only those go that carry our tag, which were made
-//! because the spec listed them. All others stay as they are.
+//! Access entries and add-ons may belong to anybody, so they are deleted only with `access.prune` and `pruneAddons`.
+//! Pod identity associations and Fargate profiles have no such switch: only those with our tag are deleted, which
+//! Keelson created when the spec listed them. All others stay.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,23 +18,23 @@ use crate::engine::{
     Presence, Proof, Refs, Resource, Scope, Sweep, Swept, Target,
 };
 
-/// What can be in a cluster beside what is listed.
+/// The kinds of resources that can be pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// With `access.prune`.
+    /// If `access.prune` is set.
     AccessEntries,
-    /// With `pruneAddons`.
+    /// If `pruneAddons` is set.
     Addons,
-    /// Those of ours.
+    /// Those with our tag.
     PodIdentities,
-    /// Those of ours.
+    /// Those with our tag.
     FargateProfiles,
 }
 
 impl Kind {
     const ALL: [Kind; 4] = [Kind::AccessEntries, Kind::Addons, Kind::PodIdentities, Kind::FargateProfiles];
 
-    /// Its name in the graph.
+    /// The key in the graph.
     pub fn key(self) -> Key {
         Key::single(match self {
             Kind::AccessEntries => "accessEntryPruning",
@@ -44,7 +44,7 @@ impl Kind {
         })
     }
 
-    /// The kind, in the graph, of one that is listed.
+    /// The graph kind of the listed resources.
     fn listed(self) -> &'static str {
         match self {
             Kind::AccessEntries => access_entry::KIND,
@@ -64,60 +64,60 @@ impl Kind {
         }
     }
 
-    /// EKS takes its time to delete it.
+    /// Whether EKS deletes it asynchronously.
     fn takes_time(self) -> bool {
         matches!(self, Kind::Addons | Kind::FargateProfiles)
     }
 }
 
-/// One kind of them in one cluster.
+/// Prunes one kind of resource in one cluster.
 pub struct Unlisted {
     pub(super) cluster: String,
     pub(super) kind: Kind,
-    /// Names of those that are listed.
+    /// Names of the listed resources.
     listed: BTreeSet<String>,
-    /// Put on what is not ours before it is deleted.
+    /// Tags for unowned resources, written before their deletion.
     pub(super) tags: Tags,
     intervals: Intervals,
 }
 
-/// One that is to go.
+/// A resource to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// As the spec would list it.
+    /// The name as in the spec.
     pub name: String,
-    /// As EKS knows it.
+    /// The id in EKS.
     pub id: String,
-    /// For its tags.
+    /// The ARN, for tagging.
     pub arn: String,
-    /// Its tags.
+    /// The tags.
     pub tags: Tags,
-    /// What a person is to know of it.
+    /// Details for messages.
     pub what: String,
-    /// It is going already.
+    /// Whether the deletion is in progress.
     pub deleting: bool,
 }
 
-/// What is seen of them.
+/// What Keelson observes of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
     found: Vec<Found>,
-    /// Ids of those that stay: they are not described again.
+    /// Ids of those to keep: they are not described again.
     stay: BTreeSet<String>,
 }
 
-/// What becomes of one that is not listed.
+/// The decision about a resource that the spec does not list.
 pub(super) enum Judged {
-    /// It is to go.
+    /// Delete it.
     Goes(Found),
-    /// It is not ours to delete.
+    /// Keep it: it is not ours to delete.
     Stays,
-    /// It is gone.
+    /// It no longer exists.
     Gone,
 }
 
 impl Unlisted {
-    /// All of a kind but those called `listed`.
+    /// Creates the resource that prunes everything of a kind except `listed`.
     pub fn new(making: &ResourceContext<'_>, kind: Kind, listed: impl IntoIterator<Item = String>) -> Self {
         Self {
             cluster: making.cluster_name.into(),
@@ -147,13 +147,13 @@ impl Unlisted {
         Ok(seen)
     }
 
-    /// Those that go now: of Fargate profiles one, as EKS deletes one at a time.
+    /// The resources to delete now. EKS deletes one Fargate profile at a time.
     fn goes_now<'s>(&self, seen: &'s Detail) -> impl Iterator<Item = &'s Found> {
         let most = if self.kind == Kind::FargateProfiles { 1 } else { usize::MAX };
         seen.found.iter().filter(|found| !found.deleting).take(most)
     }
 
-    /// Deletes what the checker let pass.
+    /// Deletes what the checker allowed.
     async fn remove(&self, cloud: &Cloud, seen: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
         let mut left = Detail { found: Vec::new(), stay: seen.stay.clone() };
         for found in &seen.found {
@@ -172,7 +172,7 @@ impl Unlisted {
     }
 }
 
-/// Where they stand: nothing more is begun while one is going.
+/// Builds the observation; it is busy while a deletion is in progress.
 fn observed(seen: Detail, action: Action) -> Observation<Detail> {
     let going: Vec<_> = seen.found.iter().filter(|found| found.deleting).map(|found| found.name.clone()).collect();
     let state = if seen.found.is_empty() { "none" } else { "found" };
@@ -183,12 +183,12 @@ fn observed(seen: Detail, action: Action) -> Observation<Detail> {
     all.phase(Phase::Busy { action, since: None, note: format!("deleting {}", going.join(", ")) })
 }
 
-/// Whether a key of the graph is of what is only ever cleaned away, and never made.
+/// Whether resources with this key are only ever deleted, never created.
 pub fn is_never_made(key: &Key) -> bool {
     *key == super::leftovers::key() || *key == super::removals::key() || Kind::ALL.iter().any(|kind| kind.key() == *key)
 }
 
-/// What was listed when it was seen last and is not any more is looked for now, and its own line is forgotten.
+/// Schedules pruning now for resources that were removed from the spec, and drops their own entries.
 pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>) {
     for kind in Kind::ALL {
         let of_kind = memory.iter().map(|(key, _)| key).filter(|key| key.kind() == kind.listed());
@@ -215,7 +215,7 @@ impl Resource for Unlisted {
         vec![cluster::key()]
     }
 
-    /// Not `inside` it: what was absent with the cluster would have to be made.
+    /// Not `inside` the cluster: an absent resource would then have to be created.
     fn observed_after(&self) -> Option<Key> {
         Some(cluster::key())
     }
@@ -224,7 +224,7 @@ impl Resource for Unlisted {
         (self.kind != Kind::FargateProfiles).then(cluster::key)
     }
 
-    /// EKS deletes no cluster that has Fargate profiles.
+    /// EKS does not delete a cluster that has Fargate profiles.
     fn holds(&self) -> Vec<Key> {
         match self.kind {
             Kind::FargateProfiles => vec![cluster::key(), role::key(Purpose::Fargate)],
@@ -232,7 +232,7 @@ impl Resource for Unlisted {
         }
     }
 
-    /// One at a time, and those that are listed first.
+    /// One at a time, after the listed ones.
     fn deleted_after(&self) -> Vec<Key> {
         match self.kind {
             Kind::FargateProfiles => self.listed.iter().map(|name| fargate_profile::key(name)).collect(),
@@ -277,9 +277,9 @@ impl Resource for Unlisted {
         let nothing = |seen| Ok(Presence::External(observed(seen, Action::Update)));
         let (may_be_there, action) = match options.goal {
             Goal::Present => (true, Action::Update),
-            // What is not listed is nobody's to let go of.
+            // Unlisted resources are not released.
             Goal::Retained => (false, Action::Release),
-            // All others go with the cluster.
+            // All others are deleted with the cluster.
             Goal::Deleted => (self.kind == Kind::FargateProfiles, Action::Delete),
         };
         if !may_be_there || refs.get(&cluster::key()).is_none() {
@@ -293,7 +293,7 @@ impl Resource for Unlisted {
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
-        Err(Failure::invalid(format!("{} are never made", self.kind.key())))
+        Err(Failure::invalid(format!("{} resources are never created", self.kind.key())))
     }
 
     async fn update(
@@ -303,11 +303,11 @@ impl Resource for Unlisted {
         _: &Observation<Detail>,
         _: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        Err(Failure::invalid(format!("{} are swept", self.kind.key())))
+        Err(Failure::invalid(format!("{} resources are deleted by a sweep", self.kind.key())))
     }
 
     async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        Err(Failure::invalid(format!("{} are swept", self.kind.key())))
+        Err(Failure::invalid(format!("{} resources are deleted by a sweep", self.kind.key())))
     }
 
     async fn list_sweep(&self, _: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
@@ -373,7 +373,7 @@ mod tests {
         let all = observed(seen.clone(), Action::Update);
         assert_eq!(all.phase, Phase::Ready);
         assert_eq!(fields(&profiles(&[]), &all), ["fargateProfiles[a]", "fargateProfiles[b]"]);
-        // Listed again since it was seen.
+        // Listed again since the observation.
         assert_eq!(fields(&profiles(&["a"]), &all), ["fargateProfiles[b]"]);
         let going = observed(Detail { found: vec![found("a", true), found("b", false)], ..seen }, Action::Update);
         assert!(matches!(&going.phase, Phase::Busy { note, .. } if note == "deleting a"));
@@ -383,7 +383,7 @@ mod tests {
     fn what_is_dropped_from_the_list_is_looked_for_at_once() {
         let now = Timestamp::UNIX_EPOCH;
         let unlisted = Kind::FargateProfiles.key();
-        // A gate stands for the cluster.
+        // A gate stands in for the cluster.
         let cluster = Gate { key: cluster::key(), open: true, why: String::new(), holds: Vec::new() };
         let graph = Graph::<Cloud>::new(vec![Arc::new(profiles(&[])) as _], vec![cluster]).unwrap();
         let mut memory = Memory::new(now, Duration::ZERO, []);
@@ -396,6 +396,6 @@ mod tests {
         memory.record_observation(&dropped, Presence::Ours(there()), now);
         notice(&mut memory, &graph);
         assert_eq!(memory.entry(&unlisted).due, None);
-        assert!(memory.get(&dropped).is_none(), "its line in status goes");
+        assert!(memory.get(&dropped).is_none(), "its status entry is removed");
     }
 }

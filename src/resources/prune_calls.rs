@@ -1,4 +1,4 @@
-//! How EKS lists, describes and deletes what [`super::prune`] is about. I/O: EKS.
+//! The EKS calls of [`super::prune`]: list, describe and delete. I/O: EKS.
 
 use super::cloud::Cloud;
 use super::prune::{Found, Judged, Kind, Unlisted};
@@ -10,7 +10,7 @@ use crate::engine::{Allowed, Class, Failure};
 type Named = (String, String);
 
 impl Unlisted {
-    /// All of the kind that EKS has.
+    /// Everything of the kind in the cluster.
     pub(super) async fn list(&self, cloud: &Cloud) -> Result<Vec<Named>, Failure> {
         let mut all = Vec::new();
         let mut next = None;
@@ -46,7 +46,7 @@ impl Unlisted {
             Kind::PodIdentities => {
                 let request = aws.eks.list_pod_identity_associations().cluster_name(name).set_next_token(next);
                 let answer = aws.call(Service::Eks, "ListPodIdentityAssociations", name, request.send()).await?;
-                // Those with an owner are an add-on's.
+                // Associations with an owner belong to an add-on.
                 let own = answer.associations().iter().filter(|one| one.owner_arn().is_none());
                 let named = own.filter_map(|one| {
                     let name = format!("{}/{}", one.namespace()?, one.service_account()?);
@@ -57,7 +57,7 @@ impl Unlisted {
         })
     }
 
-    /// Whether one that is not listed is to go.
+    /// Decides about a resource that the spec does not list.
     pub(super) async fn judge(&self, cloud: &Cloud, name: &str, id: &str) -> Result<Judged, Failure> {
         let found = match self.describe(cloud, name, id).await {
             Err(error) if error.class() == Class::NotFound => return Ok(Judged::Gone),
@@ -65,13 +65,13 @@ impl Unlisted {
         };
         let Some(found) = found else { return Ok(Judged::Stays) };
         let ours = found.tags.is_owned_by(&cloud.owner.uid);
-        // Another object's is never touched.
+        // A resource of another object is never changed.
         let nobodys = found.tags.owner().is_none();
         let prunes = matches!(self.kind, Kind::AccessEntries | Kind::Addons);
         Ok(if ours || prunes && nobodys { Judged::Goes(found) } else { Judged::Stays })
     }
 
-    /// `None`: EKS made it for itself, or the operator needs it.
+    /// `None` if EKS created it for its own use, or the operator needs it.
     async fn describe(&self, cloud: &Cloud, name: &str, id: &str) -> Result<Option<Found>, AwsError> {
         let (aws, cluster) = (&cloud.aws, &self.cluster);
         let found = |arn: Option<&str>, tags, what: &str, deleting| {
@@ -86,7 +86,7 @@ impl Unlisted {
                 let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(id);
                 let answer = aws.call(Service::Eks, "DescribeAccessEntry", name, request.send()).await?;
                 let Some(entry) = answer.access_entry else { return Ok(None) };
-                // All other types are nodes': EKS makes their entries with the node groups, profiles and pools.
+                // All other types are for nodes: EKS creates their entries with node groups, profiles and pools.
                 if entry.r#type() != Some("STANDARD") {
                     return Ok(None);
                 }
@@ -115,7 +115,8 @@ impl Unlisted {
         })
     }
 
-    /// Deletes one. What is not ours gets our tags first: the operator's policy lets it delete only what carries them.
+    /// Deletes one resource. If it is not ours, it gets our tags first: the operator's IAM policy allows deletion only
+    /// of tagged resources.
     pub(super) async fn delete_one(&self, cloud: &Cloud, found: &Found, allowed: &Allowed) -> Result<(), Failure> {
         let (aws, cluster, name, id) = (&cloud.aws, &self.cluster, &found.name, allowed.id());
         if !found.tags.is_owned_by(&cloud.owner.uid) {
@@ -143,12 +144,12 @@ impl Unlisted {
     }
 }
 
-/// A role that AWS made for a service of its own.
+/// A service-linked role.
 pub(super) fn is_service_role(principal: &str) -> bool {
     principal.contains(":role/aws-service-role/")
 }
 
-/// Whether the principal is the identity that asks. A session of a role names it without its path.
+/// Whether the principal is the operator's own identity. The ARN of a role session omits the role's path.
 fn is_caller(principal: &str, caller: &str) -> bool {
     let role = |arn: &str| {
         let mut parts = arn.splitn(6, ':');

@@ -1,5 +1,5 @@
-//! What AWS says before a version changes: the versions and add-ons it offers, its insights, free addresses. I/O: reads
-//! through [`crate::aws`], shared by all clusters of the region where AWS answers for the region.
+//! Data from AWS for an upgrade: versions and add-ons on offer, insights, free addresses. I/O: reads through
+//! [`crate::aws`], shared by all clusters of the region where the data is regional.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::upgrade::addons::Offer;
 use crate::upgrade::preflight::{Insight, InsightStatus};
 use crate::upgrade::support::SupportDates;
 
-/// Versions of Kubernetes and of add-ons come a few times a month.
+/// How long offers are cached: versions appear a few times a month.
 const OFFERS_BELIEVED: Duration = Duration::from_secs(6 * 3600);
 
-/// The Kubernetes versions that EKS offers in the region, and until when it supports them. A read may be as old as
-/// `age`, and never older than such things are believed.
+/// The Kubernetes versions that EKS offers in the region, with the end of their support. `age` limits how old the data
+/// may be.
 pub async fn versions(cloud: &Cloud, age: Duration) -> Result<BTreeMap<KubernetesVersion, SupportDates>, Failure> {
     let offered = cloud.aws.snapshots.cluster_versions(MaxStaleness::within(OFFERS_BELIEVED.min(age))).await?;
     let day = |time: Option<jiff::Timestamp>| time.map(|time| time.to_zoned(TimeZone::UTC).date());
@@ -30,7 +30,7 @@ pub async fn versions(cloud: &Cloud, age: Duration) -> Result<BTreeMap<Kubernete
     Ok(dates.collect())
 }
 
-/// The versions of an add-on that EKS offers, by the Kubernetes version they run on. `age` is as of [`versions`].
+/// The versions of an add-on that EKS offers, by Kubernetes version. For `age` see [`versions`].
 pub async fn addon_offers(
     cloud: &Cloud,
     addon: &str,
@@ -46,7 +46,7 @@ pub async fn addon_offers(
     Ok(on.iter().map(|kubernetes| (*kubernetes, of(kubernetes))).collect())
 }
 
-/// What EKS says of the cluster's readiness for an upgrade; of what is an error, with the resources it names.
+/// EKS's upgrade insights for the cluster; errors include the affected resources.
 pub async fn insights(cloud: &Cloud, cluster: &str) -> Result<Vec<Insight>, Failure> {
     let mut all = Vec::new();
     let mut next = None;
@@ -88,12 +88,12 @@ fn insight(one: &InsightSummary) -> Insight {
     }
 }
 
-/// Some of the resources that an insight speaks of: what there is to put right.
+/// Some of the resources that an insight lists.
 async fn named(cloud: &Cloud, cluster: &str, id: &str) -> Result<Vec<String>, Failure> {
     const MOST: usize = 5;
     let request = cloud.aws.eks.describe_insight().cluster_name(cluster).id(id);
     let insight = match cloud.aws.call(Service::Eks, "DescribeInsight", id, request.send()).await {
-        // It went after the list was read.
+        // The insight was removed after the list was read.
         Err(error) if error.class() == Class::NotFound => return Ok(Vec::new()),
         other => other?.insight,
     };

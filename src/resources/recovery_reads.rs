@@ -1,4 +1,5 @@
-//! What carries owners' tags in an account and region, and in a cluster: what a recovery chooses from. I/O: reads of EC2, IAM, EKS.
+//! Reads everything with an owner tag in an account, region and cluster, from which a recovery selects. I/O: reads of
+//! EC2, IAM, EKS.
 
 use std::collections::BTreeMap;
 
@@ -23,10 +24,10 @@ fn placed<T: Placed>(all: &[T]) -> impl Iterator<Item = Found> {
     })
 }
 
-/// Everything in EC2, and every role, that carries an owner's tag.
+/// Everything in EC2, and every role, that carries an owner tag.
 ///
 /// # Errors
-/// Of the first read that fails: a part is no inventory.
+/// The error of the first read that fails: a partial inventory is useless.
 pub async fn in_account(aws: &Session, fresh: MaxStaleness) -> Result<Vec<Found>, Failure> {
     let all = AccountLists::read(aws, fresh).await?;
     let in_use = |id: &str| {
@@ -41,7 +42,7 @@ pub async fn in_account(aws: &Session, fresh: MaxStaleness) -> Result<Vec<Found>
     found.extend(placed(&all.nat_gateways).chain(placed(&all.route_tables)));
     found.extend(placed(&all.vpc_endpoints).chain(placed(&all.security_groups)));
     found.extend(all.roles.iter().map(|role| Found {
-        // As the role itself is recorded: a name is not enough for where there is a path.
+        // As the role resource records it: for a role with a path, the name alone is ambiguous.
         id: if role.arn.ends_with(&format!(":role/{}", role.name)) { role.name.clone() } else { role.arn.clone() },
         handle: Handle::Role(role.name.clone()),
         tags: role.tags.clone(),
@@ -50,10 +51,11 @@ pub async fn in_account(aws: &Session, fresh: MaxStaleness) -> Result<Vec<Found>
     Ok(found)
 }
 
-/// The cluster of that name with what carries an owner's tag in it but its node groups; `None`: there is none.
+/// The cluster with that name and everything in it that carries an owner tag, except node groups; `None` if it does not
+/// exist.
 ///
 /// # Errors
-/// Of the first read that fails.
+/// The error of the first read that fails.
 pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlane, Vec<Found>)>, Failure> {
     let request = aws.eks.describe_cluster().name(name);
     let answer = still_there(aws.call(Service::Eks, "DescribeCluster", name, request.send()).await)?;
@@ -77,10 +79,10 @@ pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlan
     Ok(Some((control_plane, found)))
 }
 
-/// What an EksCluster can take over from, read anew.
+/// Everything that an EksCluster can select from for a takeover, freshly read.
 ///
 /// # Errors
-/// Of the first read that fails.
+/// The error of the first read that fails.
 pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, Failure> {
     let (mut found, in_eks) = futures::try_join!(in_account(aws, MaxStaleness::now()), in_cluster(aws, cluster_name))?;
     let control_plane = match in_eks {
@@ -99,7 +101,7 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, 
     Ok(Inventory { cluster_name: cluster_name.to_owned(), control_plane, own_network: false, found, role_descriptions })
 }
 
-/// What those of the roles say of themselves that have a name as Keelson gives them to roles of the cluster.
+/// The descriptions of the roles whose names match those that Keelson gives to the cluster's roles.
 async fn role_descriptions(
     aws: &Session,
     cluster_name: &str,
@@ -118,7 +120,7 @@ async fn role_descriptions(
     Ok(all)
 }
 
-/// What the role says of itself, if it has a name as Keelson gives them.
+/// The description of the role, if its name matches Keelson's scheme.
 async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<String>, Failure> {
     let name = arn.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
     let Some(name) = name.filter(|name| name.starts_with(role::NAME_PREFIX)) else { return Ok(None) };
@@ -127,10 +129,10 @@ async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<Str
     Ok(answer.and_then(|answer| answer.role).and_then(|role| role.description))
 }
 
-/// What a NodeGroup can take over: the node group of its name.
+/// What a NodeGroup can take over: the node group with its name.
 ///
 /// # Errors
-/// Of the read.
+/// The error of the read.
 pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Result<Inventory, Failure> {
     let found = Reader { aws, name: cluster_name }.node_group(name).await?;
     let found = found.filter(|one| one.key() == Some(crate::engine::Key::named("nodeGroup", name)));
@@ -138,10 +140,10 @@ pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Res
     Ok(Inventory { cluster_name: cluster_name.to_owned(), found, ..Inventory::default() })
 }
 
-/// The node groups of a cluster that carry an owner's tag: for whoever may list them.
+/// The node groups of a cluster that carry an owner tag; requires permission to list them.
 ///
 /// # Errors
-/// Of the first read that fails.
+/// The error of the first read that fails.
 pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<Found>, Failure> {
     let list = || aws.eks.list_nodegroups().cluster_name(cluster_name);
     let mut found = Vec::new();
@@ -152,10 +154,11 @@ pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<Found>
     Ok(found)
 }
 
-/// The providers of EKS in the region that carry an owner's tag: of a cluster that is gone there is no issuer to tell the name.
+/// EKS's providers in the region that carry an owner tag: after a cluster is deleted, no issuer leads to the provider's
+/// name.
 ///
 /// # Errors
-/// Of the first read that fails.
+/// The error of the first read that fails.
 pub async fn oidc_providers(aws: &Session) -> Result<Vec<Found>, Failure> {
     let of_region = format!("oidc-provider/oidc.eks.{}.", aws.region);
     let mut found = Vec::new();
@@ -177,7 +180,7 @@ async fn provider(aws: &Session, arn: &str) -> Result<Option<Found>, Failure> {
 
 struct Reader<'a> {
     aws: &'a Session,
-    /// Of the cluster.
+    /// The cluster's name.
     name: &'a str,
 }
 
@@ -221,7 +224,7 @@ impl Reader<'_> {
         let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
         let mut found = Vec::new();
         for one in all_pages!(aws, cluster, "ListPodIdentityAssociations", list(), associations) {
-            // An add-on's are its own.
+            // Associations with an owner belong to an add-on.
             let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
             let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
             let answer =

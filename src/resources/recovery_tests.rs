@@ -34,8 +34,7 @@ fn in_cluster(key: &str, id: &str) -> Found {
     found(key, id, Handle::Eks(format!("arn:{id}")), Place::Cluster("demo".into()))
 }
 
-/// A cluster with a network of its own, as an earlier object made it.
-/// Name of a role, and what it says of itself.
+/// Name and description of a role.
 fn describes(purpose: &str, of: &str) -> (String, String) {
     (format!("keelson-demo-00000000-{purpose}"), format!("EKS {purpose} role of {of}, made by Keelson"))
 }
@@ -68,7 +67,7 @@ fn inventory() -> Inventory {
     }
 }
 
-/// "key id" of what is taken over; or why nothing is.
+/// "key id" of what is taken over, or why nothing is.
 fn chosen(all: &Inventory) -> Result<Vec<String>, String> {
     let selection = select(all, &owner(), OLD, false, None)?;
     Ok(selection.items.iter().map(|item| format!("{} {}", item.key, item.found.id)).collect())
@@ -86,7 +85,7 @@ fn everything_of_the_earlier_object_is_taken_over_and_the_group_that_eks_made_wi
     assert_eq!((cluster.found.id.as_str(), cluster.along.as_slice()), ("demo", &["sg-eks".to_owned()][..]));
     let wanted = cluster.wanted(&owner());
     let missing = wanted.missing_from(&cluster.found.tags);
-    assert_eq!(missing, Tags::new().with(OWNER, "new"), "what says whose it is, and nothing else");
+    assert_eq!(missing, Tags::new().with(OWNER, "new"), "only the ownership tags");
 }
 
 #[test]
@@ -96,8 +95,8 @@ fn a_role_whose_tags_were_moved_stays_whose_it_is() {
     assert!(chosen(&all).unwrap().iter().all(|one| !one.starts_with("role/node")));
     assert!(left(&all)[0].contains("keelson-demo-00000000-node (its description is not"), "{:?}", left(&all));
     all.role_descriptions.remove("keelson-demo-00000000-node");
-    assert_eq!(left(&all).len(), 1, "nor one that says nothing");
-    // The owner of the account allows what only tags say.
+    assert_eq!(left(&all).len(), 1, "nor one without a description");
+    // The owner of the account accepts tags as the only evidence.
     let allowed = select(&all, &owner(), OLD, true, None).unwrap();
     assert_eq!(allowed.left, [""; 0]);
 }
@@ -114,7 +113,7 @@ fn nothing_of_another_namespace_or_object_is_taken_over_whatever_the_word_says()
         let mut all = inventory();
         all.control_plane.as_mut().unwrap().tags = tags("cluster").with(CLUSTER, cluster);
         let why = chosen(&all).unwrap_err();
-        assert!(!why.contains(cluster) || cluster == "demo", "of others nothing is told: {why}");
+        assert!(!why.contains(cluster) || cluster == "demo", "reveals nothing about others: {why}");
     }
     let mut all = inventory();
     all.found[1].tags = tags("subnet/private/a").with(OWNER, "another");
@@ -142,7 +141,7 @@ fn another_installations_claim_is_refused_and_what_has_no_installation_is_not() 
         one.tags = older(one);
     }
     assert_eq!(chosen(&all).unwrap().len(), 9);
-    // An installation without an id is none that could be the one named.
+    // An installation without an id cannot be the named one.
     let nameless = Owner { installation: None, ..owner() };
     assert!(select(&inventory(), &nameless, OLD, false, None).is_err());
 }
@@ -215,7 +214,7 @@ fn what_an_earlier_try_tagged_is_chosen_again_so_that_a_crash_loses_nothing() {
 fn what_only_tags_say_to_be_the_objects_takes_the_word_of_the_accounts_owner() {
     let cases: [(&str, Option<&str>); 3] = [
         ("a role of others", None),
-        ("made for another object", Some("EKS cluster role of vault/demo, made by Keelson")),
+        ("created for another object", Some("EKS cluster role of vault/demo, made by Keelson")),
         ("another role", Some("EKS node role of team/demo, made by Keelson")),
     ];
     for (what, description) in cases {
@@ -224,7 +223,7 @@ fn what_only_tags_say_to_be_the_objects_takes_the_word_of_the_accounts_owner() {
         assert!(chosen(&all).unwrap_err().contains("spec.adoption of the AwsAccount"), "{what}");
         assert_eq!(select(&all, &owner(), OLD, true, None).unwrap().items.len(), 9, "{what}");
     }
-    // Of a cluster that was not made yet, a role proves nothing of the network.
+    // Without a cluster, a role proves nothing about the network.
     let mut all = inventory();
     all.control_plane = None;
     all.found.retain(|one| !matches!(one.handle, Handle::Eks(_)));

@@ -1,4 +1,4 @@
-//! How what [`super::removals`] is about is found and deleted. I/O: EC2 and IAM.
+//! Finds and deletes the resources of [`super::removals`]. I/O: EC2 and IAM.
 
 use super::cloud::{Cloud, Tagged};
 use super::removals::{Detail, Found, Removals, route_key};
@@ -11,13 +11,13 @@ use crate::engine::{Allowed, Class, Failure, Key};
 /// Destination of the routes to NAT gateways.
 const ANYWHERE: &str = "0.0.0.0/0";
 
-/// Which NAT gateways still hold an address or answer a route.
+/// Whether a NAT gateway still uses an address or serves a route.
 fn lives(gateway: &NatGateway) -> bool {
     !matches!(gateway.state, Some(NatGatewayState::Deleted | NatGatewayState::Failed))
 }
 
 impl Removals {
-    /// What is there of them.
+    /// The resources that still exist.
     pub(super) async fn find(&self, cloud: &Cloud, fresh: MaxStaleness) -> Result<Detail, Failure> {
         let reads = &cloud.aws.snapshots;
         let (gateways, addresses, endpoints, groups) = futures::try_join!(
@@ -60,7 +60,7 @@ impl Removals {
         }
         for (key, id) in self.ids_of("securityGroup") {
             let Some(group) = groups.iter().find(|one| self.is(*one, id)) else { continue };
-            // Gateway endpoints have none, but that they go first costs nothing.
+            // Gateway endpoints use no group, but deleting them first does no harm.
             let used_by =
                 found.iter().filter(|one| one.key.kind() == "vpcEndpoint").map(|one| one.id.clone()).collect();
             found.push(Found { used_by, ..self.found(key, id, group.tags().owner(), Some(&group.vpc_id)) });
@@ -78,7 +78,8 @@ impl Removals {
         Ok(Detail { found, gone })
     }
 
-    /// Whether it is that one, and still carries our tag: without it, somebody keeps it.
+    /// Whether it is the resource with that id and still carries our tag; without the tag, somebody else has taken it
+    /// over.
     fn is<T: Tagged>(&self, one: &T, id: &str) -> bool {
         one.id() == id && one.tags().is_owned_by(&self.owner)
     }
@@ -95,7 +96,8 @@ impl Removals {
         }
     }
 
-    /// All route tables of the VPCs of those gateways, whoever made them: what leads to a gateway that goes leads nowhere.
+    /// All route tables in the VPCs of those gateways, whoever created them: a route to a deleted gateway leads
+    /// nowhere.
     async fn tables(&self, cloud: &Cloud, going: &[(&Key, &NatGateway)]) -> Result<Vec<RouteTable>, Failure> {
         let Some((_, gateway)) = going.first() else { return Ok(Vec::new()) };
         let filter = aws_sdk_ec2::types::Filter::builder().name("vpc-id").values(&gateway.vpc_id).build();
@@ -112,7 +114,8 @@ impl Removals {
         }
     }
 
-    /// Our routes to those gateways, or to gateways that are gone, which no node of the graph moves elsewhere.
+    /// Our routes to those gateways or to deleted gateways, except those that a resource of the graph moves to another
+    /// target.
     fn routes(&self, tables: &[RouteTable], going: &[(&Key, &NatGateway)]) -> Vec<Found> {
         let mut found = Vec::new();
         for table in tables.iter().filter(|table| table.tags.is_owned_by(&self.owner)) {
@@ -133,7 +136,7 @@ impl Removals {
         found
     }
 
-    /// Routes that lead to a gateway: ours, which go or are moved first; and one that is not ours.
+    /// The routes to a gateway: ours, which are removed or moved first, and one that is not ours.
     fn users(&self, gateway: &NatGateway, tables: &[RouteTable]) -> (Vec<String>, Option<String>) {
         let leads = |target: &RouteTarget| matches!(target, RouteTarget::NatGateway(id) if *id == gateway.id);
         let (mut ours, mut held) = (Vec::new(), None);
@@ -145,7 +148,7 @@ impl Removals {
                     ours.push(format!("{}:{ANYWHERE}", table.id));
                 } else {
                     held.get_or_insert(format!(
-                        "the route to {} in route table {}, which Keelson did not make, leads to it: remove that route",
+                        "the route to {} in route table {}, which Keelson did not create, uses it: remove that route",
                         route.destination, table.id
                     ));
                 }
@@ -154,7 +157,7 @@ impl Removals {
         (ours, held)
     }
 
-    /// Deletes what the checker let pass, routes before gateways. Returns what is left.
+    /// Deletes what the checker allowed, routes before gateways. Returns what is left.
     pub(super) async fn remove(&self, cloud: &Cloud, seen: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
         let mut failed = None;
         let mut left = seen.clone();
@@ -162,7 +165,7 @@ impl Removals {
             match delete(cloud, one.id()).await {
                 Err(error) if error.class() != Class::NotFound => {
                     failed.get_or_insert(Failure::from(error));
-                    // What it leads to is not taken from under it.
+                    // If a route cannot be deleted, its gateway stays.
                     if one.id().starts_with("rtb-") {
                         break;
                     }
@@ -186,13 +189,13 @@ impl Removals {
     }
 }
 
-/// The route of a table of ours, and the table.
+/// The key of a route in a table of ours, and the table's key.
 fn keys_of(table: &RouteTable) -> Option<(Key, Key)> {
     let table_key = Key::parse(table.tags.resource()?);
     Some((route_key(table_key.name())?, table_key))
 }
 
-/// What uses an address that is not a NAT gateway of ours.
+/// What uses an address, other than our NAT gateway.
 fn used_by_others(address: &Address, gateway: Option<&NatGateway>) -> Option<String> {
     address.association_id.as_ref().filter(|_| gateway.is_none()).map(|_| {
         let by = address.network_interface_id.as_deref().unwrap_or("something");
@@ -200,7 +203,7 @@ fn used_by_others(address: &Address, gateway: Option<&NatGateway>) -> Option<Str
     })
 }
 
-/// Deletes one, whose id says what it is.
+/// Deletes one resource; its kind follows from the id.
 async fn delete(cloud: &Cloud, id: &str) -> Result<(), AwsError> {
     let aws = &cloud.aws;
     match id.split_once(['-', ':']).map(|(kind, _)| kind) {

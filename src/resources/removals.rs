@@ -1,8 +1,9 @@
-//! What an earlier spec asked for, and this one does not any more: NAT gateways with their addresses and routes, VPC endpoints
-//! with their security group, the OIDC provider. It is taken away, in the order in which nothing loses what it still uses.
+//! Resources that an earlier spec requested and the current one does not: NAT gateways with their addresses and routes,
+//! VPC endpoints with their security group, the OIDC provider. They are deleted so that nothing loses what it still
+//! uses.
 //!
-//! What it is about stands in the survey: it carries our tags, and is on record or lies in our VPC. The checker holds each against
-//! the record once more ([`Proof::Made`]). The calls are in [`super::removal_calls`].
+//! The survey provides them: they carry our tags, and are recorded or in our VPC. The checker compares each with the
+//! record again ([`Proof::Made`]). The calls are in [`super::removal_calls`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,56 +22,56 @@ use crate::engine::{
     Proof, Refs, Resource, Scope, Sweep, Swept, Target,
 };
 
-/// Kinds of which a spec may ask for fewer than before.
+/// Kinds that a spec can stop requesting.
 const KINDS: [&str; 6] = ["natGateway", "elasticIp", "route", "vpcEndpoint", "securityGroup", "oidcProvider"];
 
-/// What is asked for no more.
+/// The resources that the spec no longer requests.
 pub struct Removals {
     cluster: String,
     pub(super) owner: String,
     /// Key and id of each.
     pub(super) things: Vec<Owned>,
-    /// Routes that the spec asks for: they are moved, not taken away.
+    /// Routes of the current spec: they are moved, not removed.
     pub(super) wanted_routes: BTreeSet<Key>,
-    /// What comes instead, and must be there first.
+    /// Replacements, which must exist first.
     after: Vec<Key>,
     intervals: Intervals,
 }
 
-/// One that is to go.
+/// A resource to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its name in the graph, when it was in it.
+    /// Its former key in the graph.
     pub key: Key,
-    /// Its id.
+    /// The id.
     pub id: String,
-    /// Its owner, as its tag (of a route: that of its table) has it.
+    /// The owner from the tag (for a route: from its table).
     pub owner: String,
-    /// The place of ours that it lies in.
+    /// The owned resource that contains it.
     pub place: Option<(Key, String)>,
-    /// AWS is deleting it.
+    /// Whether AWS is deleting it.
     pub deleting: bool,
-    /// What still uses it, and goes first.
+    /// What still uses it and is removed first.
     pub used_by: Vec<String>,
-    /// What uses it and is not ours to take away, for people.
+    /// What uses it and is not ours to remove, as a message.
     pub held_by: Option<String>,
 }
 
-/// What is seen of them.
+/// What Keelson observes of the resources to remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
-    /// What is still there.
+    /// What still exists.
     pub found: Vec<Found>,
-    /// What was to go and is gone.
+    /// What is already deleted.
     pub gone: Vec<Key>,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     Key::single("removals")
 }
 
-/// The field that asked for it.
+/// The field of the spec that requested it.
 fn field(key: &Key) -> String {
     match key.kind() {
         "vpcEndpoint" => format!("network.vpc.endpoints[{}]", key.name()),
@@ -81,7 +82,7 @@ fn field(key: &Key) -> String {
 }
 
 impl Removals {
-    /// Of `made`, what none of `nodes` (keys of the graph) stands for; `None` when that is nothing.
+    /// The resources of `made` that no resource of the graph (`nodes`) represents; `None` if there are none.
     pub fn new(making: &ResourceContext<'_>, made: &[Owned], nodes: &BTreeSet<Key>) -> Option<Self> {
         let dropped = |(key, _): &&Owned| KINDS.contains(&key.kind()) && !nodes.contains(key);
         let things: Vec<Owned> = made.iter().filter(dropped).cloned().collect();
@@ -101,7 +102,7 @@ impl Removals {
     }
 }
 
-/// Where they stand: nothing more is begun while one is going.
+/// Builds the observation; it is busy while a deletion is in progress.
 fn observed(seen: Detail) -> Observation<Detail> {
     let going: Vec<_> = seen.found.iter().filter(|found| found.deleting).map(|found| found.id.clone()).collect();
     let state = if seen.found.is_empty() { "none" } else { "found" };
@@ -112,14 +113,14 @@ fn observed(seen: Detail) -> Observation<Detail> {
     all.phase(Phase::Busy { action: Action::Update, since: None, note: format!("deleting {}", going.join(", ")) })
 }
 
-/// Those that can go now, those that wait for others of them, and what keeps one from going at all.
+/// What can be deleted now, what waits for others, and what blocks a deletion.
 fn list(found: &[Found]) -> Sweep {
     let mut sweep = Sweep::default();
     let going_now: BTreeSet<&str> =
         found.iter().filter(|one| one.used_by.is_empty() && !one.deleting).map(|one| one.id.as_str()).collect();
     let mut pending = Vec::new();
     for one in found.iter().filter(|one| !one.deleting) {
-        // A route goes in the same sweep, before its gateway.
+        // A route is deleted in the same sweep, before its gateway.
         let waits: Vec<_> = one
             .used_by
             .iter()
@@ -127,7 +128,7 @@ fn list(found: &[Found]) -> Sweep {
             .cloned()
             .collect();
         if let Some(holder) = &one.held_by {
-            let message = format!("{} {} is no longer asked for and cannot go: {holder}", one.key, one.id);
+            let message = format!("{} {} is no longer requested and cannot be deleted: {holder}", one.key, one.id);
             sweep.blocked.get_or_insert(Failure::new(Class::Conflict, message));
         } else if !waits.is_empty() {
             pending.push(format!("{} is used by {}", one.id, waits.join(", ")));
@@ -141,13 +142,13 @@ fn list(found: &[Found]) -> Sweep {
     sweep
 }
 
-/// Whether something of that kind is taken away by itself, and not only with the cluster.
+/// Whether resources of that kind are removed separately, not only with the cluster.
 pub fn is_removable(key: &Key) -> bool {
     KINDS.contains(&key.kind()) && key.kind() != "route"
 }
 
-/// What is in the graph no more is known by its record only: should it be asked for again, it is looked at by reads that begin then.
-/// What was looked for last is looked for anew when there is more of it.
+/// Reduces entries that left the graph to their records: if requested again, they are observed by new reads. If more
+/// resources left the graph since the last observation of removals, it is dropped.
 pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>, now: Timestamp) {
     let dropped = memory.iter().map(|(key, _)| key).filter(|key| KINDS.contains(&key.kind()));
     let dropped: Vec<Key> = dropped.filter(|key| graph.node(key).is_none()).cloned().collect();
@@ -165,8 +166,8 @@ pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>, now: Timestamp) {
     }
 }
 
-/// Lines of what went are dropped; of what was made a moment ago not before a look that cannot have missed it. A create whose
-/// answer was lost is found by its tags in a survey, which may be as old as `survey_age`.
+/// Drops the records of deleted resources; for a recently created one, not before an observation that cannot have
+/// missed it. A create with a lost response is found by its tags in a survey, which may be as old as `survey_age`.
 pub fn forget_gone(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Duration, now: Timestamp) {
     if graph.node(&key()).is_none() {
         memory.forget(&key());
@@ -180,7 +181,7 @@ pub fn forget_gone(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Durati
         let after = |pause: Duration| recorded.at.max(since).saturating_add(span(pause)).unwrap_or(Timestamp::MAX);
         let is_known = seen.found.iter().any(|found| found.key == *key);
         match (key.kind(), &recorded.id) {
-            // It is found in its table, with or without a record.
+            // A route is found in its table, with or without a record.
             ("route", _) => !is_known,
             (_, Some(_)) => seen.gone.contains(key) && looked_at.is_some_and(|at| at >= after(read_after_write_window)),
             (_, None) => !is_known && now >= after(read_after_write_window + survey_age),
@@ -189,7 +190,7 @@ pub fn forget_gone(memory: &mut Memory, graph: &Graph<Cloud>, survey_age: Durati
     let dropped = memory.iter().filter(|(key, _)| KINDS.contains(&key.kind()) && graph.node(key).is_none());
     let over: Vec<Key> = dropped.filter(|(key, entry)| is_over(key, entry)).map(|(key, _)| key.clone()).collect();
     for key in over {
-        // Lists that were read before it went do not count should it be made again.
+        // If it is created again, lists from before its deletion must not count.
         *memory.entry(&key) = Entry { written_at: Some(now), ..Entry::default() };
     }
 }
@@ -207,7 +208,7 @@ impl Resource for Removals {
         self.after.clone()
     }
 
-    /// It is in no graph of a deletion: there, each of them is a node of its own.
+    /// Not part of a deletion's graph: there, each resource has its own node.
     fn holds(&self) -> Vec<Key> {
         Vec::new()
     }
@@ -216,7 +217,7 @@ impl Resource for Removals {
         Vec::new()
     }
 
-    /// A NAT gateway takes about a minute to go.
+    /// A NAT gateway takes about a minute to delete.
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(60)
     }
@@ -242,7 +243,7 @@ impl Resource for Removals {
         options: &ObserveOptions,
         last: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        // What others read before the edit may not show what was made just before it.
+        // A read from before the edit may miss what was created just before it.
         let fresh = if last.is_none() { crate::aws::MaxStaleness::now() } else { super::cloud::fresh(options) };
         let seen = self.find(cloud, fresh).await?;
         let is_there = !seen.found.is_empty();
@@ -250,7 +251,7 @@ impl Resource for Removals {
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
-        Err(Failure::invalid("removals are never made"))
+        Err(Failure::invalid("removals are never created"))
     }
 
     async fn update(
@@ -260,14 +261,15 @@ impl Resource for Removals {
         _: &Observation<Detail>,
         _: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        Err(Failure::invalid("removals are swept"))
+        Err(Failure::invalid("removals are deleted by a sweep"))
     }
 
     async fn delete(&self, _: &Cloud, _: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        Err(Failure::invalid("removals are swept"))
+        Err(Failure::invalid("removals are deleted by a sweep"))
     }
 
-    /// What is there may have changed since it was seen; what was not seen then stood in no plan that anybody could approve.
+    /// The resources may have changed since the observation; what was not observed then was in no plan that could be
+    /// approved.
     async fn list_sweep(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
         let mut found = self.find(cloud, crate::aws::MaxStaleness::now()).await?.found;
         found.retain(|one| seen.detail.found.iter().any(|shown| shown.id == one.id && shown.key == one.key));
@@ -294,7 +296,7 @@ impl Resource for Removals {
     }
 }
 
-/// The key of a thing by its kind and name; `None`: of a kind that is not taken away.
+/// The key of the route in a table with that name; `None` if the name is not valid.
 pub(super) fn route_key(table: &str) -> Option<Key> {
     Some(route::key(&Table::named(table)?))
 }

@@ -1,4 +1,4 @@
-//! What goes when, and what is remembered of it. Pure.
+//! What is removed when, and which records are kept. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ fn what_was_made_and_is_in_the_graph_no_more_is_to_go_and_nothing_else() {
     assert_eq!(keys(removals(&made, &[vpc::key(), subnet.clone()]).unwrap()), all);
     assert_eq!(keys(removals(&made, &[vpc::key(), oidc_provider::key(), nat_gateway::key("b")]).unwrap()), all[1..4]);
     assert!(removals(&made, &made).is_none());
-    // Other kinds stay until the cluster goes.
+    // Other kinds stay until the cluster is deleted.
     assert!(removals(&[subnet, vpc::key()], &[]).is_none());
 }
 
@@ -69,7 +69,7 @@ fn routes_go_with_their_gateway_and_its_address_once_it_is_gone() {
     let sweep = list(&all);
     assert_eq!(ids(&sweep), ["rtb-a:0.0.0.0/0", "nat-a", "vpce-a"]);
     assert!(sweep.pending.unwrap().contains("eipalloc-a is used by nat-a"));
-    // While the gateway is going nothing more is.
+    // While the gateway is deleted, nothing else is.
     let going = vec![Found { deleting: true, ..all[1].clone() }, all[2].clone()];
     assert_eq!((ids(&list(&going)), list(&going).blocked), (vec![], None));
     assert!(
@@ -80,11 +80,11 @@ fn routes_go_with_their_gateway_and_its_address_once_it_is_gone() {
 
 #[test]
 fn a_gateway_that_something_else_leads_to_stays_and_what_that_is_is_told() {
-    // Of one that is moved to another gateway: it is not in what is found, and goes on its own.
+    // The route moves to another gateway: it is not among the removals and is updated on its own.
     let moved = Found { used_by: vec!["rtb-b:0.0.0.0/0".into()], ..found(&nat_gateway::key("b"), "nat-b") };
     let sweep = list(std::slice::from_ref(&moved));
     assert!(sweep.targets.is_empty() && sweep.pending.unwrap().contains("rtb-b"));
-    let held = Found { used_by: Vec::new(), held_by: Some("route table rtb-x leads to it".into()), ..moved };
+    let held = Found { used_by: Vec::new(), held_by: Some("route table rtb-x uses it".into()), ..moved };
     let blocked = list(&[held]).blocked.unwrap();
     assert_eq!(blocked.class, Class::Conflict);
     assert!(blocked.message.contains("natGateway/b nat-b") && blocked.message.contains("rtb-x"), "{}", blocked.message);
@@ -134,7 +134,7 @@ fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
         let lines = memory.iter().filter(|(_, entry)| entry.recorded.is_some());
         lines.map(|(key, _)| key.to_string()).collect::<Vec<_>>().join(" ")
     };
-    // A look that began a moment after it was made may have missed it.
+    // An observation that started just after the creation may have missed it.
     let looked = |memory: &mut Memory, second| {
         let detail = Detail { found: vec![found(&eip, "id"), found(&route("a"), "id")], gone: vec![nat.clone()] };
         memory.record_observation(&key(), Presence::Ours(any(detail)), at(second));
@@ -144,11 +144,11 @@ fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
     assert_eq!(left(&memory), "elasticIp/a elasticIp/b natGateway/a removals route/private/a vpc");
     looked(&mut memory, 110);
     assert_eq!(left(&memory), "elasticIp/a elasticIp/b removals route/private/a vpc");
-    // Without a look nothing with an id is dropped; a route is found in its table anyway.
+    // Without an observation, no record with an id is dropped; a route is found in its table anyway.
     forget_gone(&mut memory, &without, age, at(709));
     assert_eq!(left(&memory), "elasticIp/a elasticIp/b vpc");
     forget_gone(&mut memory, &without, age, at(710));
-    assert_eq!(left(&memory), "elasticIp/a vpc", "no survey showed a trace of it");
+    assert_eq!(left(&memory), "elasticIp/a vpc", "no survey found it");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn what_was_looked_for_last_is_looked_for_anew_when_there_is_more_of_it() {
         at(1),
     );
     notice(&mut memory, &graph, at(2));
-    assert!(memory.get(&key()).is_some(), "it covers all there is");
+    assert!(memory.get(&key()).is_some(), "it covers all resources");
     let entry = memory.get(&eip).unwrap();
     assert!(entry.presence.is_none() && entry.recorded.is_some() && entry.written_at == Some(at(2)));
     memory.record_observation(&nat, Presence::Ours(any(Detail::default())), at(3));

@@ -1,7 +1,7 @@
-//! The roles of the cluster, of its nodes, of its Fargate Pods and of Flux, with their policies; or a role that the user names.
+//! The roles of the cluster, its nodes, its Fargate Pods and Flux, with their policies.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/userguide/cluster-iam-role.html>, and `create-node-role.html`,
-//! `auto-create-node-role.html` and `pod-execution-role.html` beside it.
+//! `auto-create-node-role.html` and `pod-execution-role.html` in the same guide.
 
 use std::collections::BTreeSet;
 
@@ -18,22 +18,22 @@ use crate::engine::{
     Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 
-/// Who takes on the role.
+/// Who assumes the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// The control plane.
     Cluster,
-    /// Nodes of all node groups that name no role of their own.
+    /// Nodes of all node groups without their own role.
     Node,
-    /// Nodes that EKS Auto Mode makes.
+    /// Nodes of EKS Auto Mode.
     AutoNode,
-    /// What runs Pods on Fargate: it pulls their images.
+    /// The Fargate Pod execution role: it pulls images.
     Fargate,
-    /// Flux's source-controller: it pulls what the cluster follows from ECR.
+    /// Flux's source-controller: it pulls the cluster's source from ECR.
     Source,
 }
 
-/// What EKS Auto Mode asks of the cluster's role beside what every cluster's has: it makes nodes, volumes, load balancers.
+/// Policies of the cluster role that EKS Auto Mode requires in addition: it creates nodes, volumes and load balancers.
 pub(super) const AUTO_MODE: [&str; 4] = [
     "AmazonEKSComputePolicy",
     "AmazonEKSBlockStoragePolicy",
@@ -61,7 +61,7 @@ impl Purpose {
         }
     }
 
-    /// Names of AWS's own policies that every role of the purpose has.
+    /// Names of the AWS managed policies that every role of the purpose has.
     pub fn policies(self) -> &'static [&'static str] {
         match self {
             Purpose::Cluster => &["AmazonEKSClusterPolicy"],
@@ -75,64 +75,65 @@ impl Purpose {
     }
 }
 
-/// A role that we make.
+/// A role that Keelson creates.
 pub struct Role {
     pub(super) purpose: Purpose,
     pub(super) name: String,
     auto_mode: bool,
     more_policies: Vec<String>,
-    /// Attached or not, they stay so.
+    /// Policies that stay as they are, attached or not.
     pub(super) left_policies: Vec<String>,
     cluster_name: String,
-    /// Of a role of nodes: names of the node groups that a NodeGroup stands for.
+    /// For a node role: names of the node groups that have a NodeGroup.
     node_groups: Option<BTreeSet<String>>,
     pub(super) permissions_boundary: Option<String>,
-    /// Of a new one: IAM never changes it.
+    /// The path of a new role: IAM cannot change it.
     path: Option<String>,
     pub(super) tags: Tags,
     intervals: Intervals,
 }
 
-/// The output that holds when it was made: one that is made anew under its name is another to whatever refers to it.
+/// The output with the creation time: a role that is recreated with the same name is a different role for everything
+/// that refers to it.
 pub const CREATED_AT: &str = "createdAt";
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(purpose: Purpose) -> Key {
     Key::named("role", purpose.as_str())
 }
 
-/// What the names of all roles begin with that Keelson makes.
+/// The prefix of the names of all roles that Keelson creates.
 pub const NAME_PREFIX: &str = "keelson-";
-/// What stands for an object in the names of its roles.
+/// The part of a role name that identifies the object.
 fn name_hash(uid: &str) -> String {
     Sha256::digest(uid).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What a role says of itself, for good: what may only tag cannot change it.
+/// The permanent description of a role: tagging permissions cannot change it.
 pub fn description(purpose: &str, cluster: &str) -> String {
     format!("EKS {purpose} role of {cluster}, made by Keelson")
 }
 
-/// Whether a role has a name that only the object with that UID gives.
+/// Whether only the object with that UID gives a role this name.
 pub fn is_named_for(name: &str, uid: &str) -> bool {
     let hash = name_hash(uid);
     name.starts_with(NAME_PREFIX)
         && name.rsplit_once('-').is_some_and(|(start, _)| start.ends_with(&format!("-{hash}")))
 }
 
-/// What the names of a cluster's roles begin with. Those of another cluster whose name begins the same do, too.
+/// The prefix of the names of a cluster's roles. It also matches roles of clusters whose names start with this one's.
 pub(super) fn name_prefix(cluster: &str) -> String {
     let cluster: String = cluster.chars().take(38).collect();
     format!("{NAME_PREFIX}{cluster}-")
 }
 
-/// A name that is the object's alone: IAM knows no regions, so the cluster's name will not do. At most 64 characters.
+/// A name unique to the object: IAM is global, so the cluster's name alone is ambiguous. At most 64 characters.
 fn name(cluster: &str, uid: &str, purpose: Purpose) -> String {
     format!("{}{}-{}", name_prefix(cluster), name_hash(uid), purpose.as_str())
 }
 
 impl Role {
-    /// A role of the cluster, with policies beside those that EKS asks for.
+    /// A role of the cluster, with policies in addition to those that EKS requires.
     pub fn new(
         making: &ResourceContext<'_>,
         purpose: Purpose,
@@ -157,51 +158,52 @@ impl Role {
         }
     }
 
-    /// The same for a cluster in Auto Mode.
+    /// Adds what Auto Mode requires.
     pub fn for_auto_mode(self) -> Self {
         Self { auto_mode: true, ..self }
     }
 
-    /// The same, leaving these policies as they are: attached or not.
+    /// Leaves these policies as they are, attached or not.
     #[must_use]
     pub fn leaving(self, policies: &[String]) -> Self {
         Self { left_policies: policies.to_vec(), ..self }
     }
 
-    /// The same of the nodes' role of a cluster, all of whose NodeGroups are those: EKS's names of their node groups.
+    /// For a node role: sets the EKS names of the node groups of all NodeGroups of the cluster.
     #[must_use]
     pub fn of_node_groups(self, node_groups: &[String]) -> Self {
         Self { node_groups: Some(node_groups.iter().cloned().collect()), ..self }
     }
 
-    /// Node groups of the cluster that no NodeGroup stands for, and that may run with the role: an object that was not restored yet,
-    /// or is not moved yet, or was let go of. Asked only where something would be taken from the role.
+    /// Node groups of the cluster without a NodeGroup, which may use the role: their object is not restored or moved
+    /// yet, or was deleted with Retain. Read only if something would be removed from the role.
     async fn node_groups_of_nobody(&self, cloud: &Cloud, there: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
         let Some(known) = self.node_groups.as_ref().filter(|_| self.takes_away(there, partition_of(arn))) else {
             return Ok(Vec::new());
         };
         match node_groups(&cloud.aws, &self.cluster_name).await {
             Err(error) if error.class() == Class::NotFound => Ok(Vec::new()),
-            // A policy of an older Keelson: what cannot be known takes nothing away.
+            // The IAM policy of an older Keelson: without this knowledge, nothing is removed.
             Err(error) if error.class() == Class::Denied => Ok(vec![format!("unknown: {error}")]),
             all => Ok(all?.into_iter().filter(|name| !known.contains(name)).collect()),
         }
     }
 
-    /// Names of AWS's own policies.
+    /// Names of AWS managed policies.
     fn aws_policies(&self) -> impl Iterator<Item = &'static str> {
         let more: &[&str] = if self.auto_mode { &AUTO_MODE } else { &[] };
         self.purpose.policies().iter().chain(more).copied()
     }
 
-    /// ARNs of all policies, for the partition the account is in.
+    /// ARNs of all policies, in the account's partition.
     pub(super) fn policies(&self, partition: &str) -> Vec<String> {
         let ours = self.aws_policies().map(|name| format!("arn:{partition}:iam::aws:policy/{name}"));
         ours.chain(self.more_policies.iter().cloned()).collect()
     }
 
     pub(super) fn trust(&self) -> String {
-        // TagSession is what Auto Mode needs of the cluster's role, and pod identity of every role; it does no harm to the others.
+        // Auto Mode requires TagSession for the cluster role, and pod identity for every role; it does no harm to the
+        // others.
         serde_json::json!({
             "Version": "2012-10-17",
             "Statement": [{
@@ -231,7 +233,7 @@ impl Role {
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let complete = self.policies(partition).iter().all(|policy| detail.attached.contains(policy));
         let phase = if complete { Phase::Ready } else { Phase::Incomplete };
-        // Whoever has only the id makes the ARN of it, which a name is not enough for where there is a path.
+        // Users of the id build the ARN from it, which a name alone does not allow for a role with a path.
         let in_root = arn.is_empty() || arn.ends_with(&format!(":role/{}", self.name));
         let id = if in_root { &self.name } else { arn };
         Observation::ready(id, "available", detail).phase(phase).output("arn", arn)
@@ -295,7 +297,7 @@ impl Resource for Role {
             .set_permissions_boundary(self.permissions_boundary.clone())
             .set_tags(Some(self.tags.to_iam()));
         let answer = cloud.aws.call(Service::Iam, "CreateRole", &self.name, request.send()).await;
-        // Made by a try whose answer was lost: whose it is shows the next look.
+        // Created by an attempt whose response was lost: the next observation shows the owner.
         let answer = match answer {
             Err(error) if error.class() == Class::Conflict => {
                 return Err(Failure::new(Class::NoChange, error.to_string()));
@@ -326,7 +328,7 @@ impl Resource for Role {
     }
 
     async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        // What somebody attached to our role goes with it: IAM keeps no role with policies.
+        // Policies that others attached to our role are removed with it: IAM deletes no role with policies.
         let (iam, name) = (&cloud.aws.iam, &self.name);
         for policy in &seen.detail.attached {
             let request = iam.detach_role_policy().role_name(name).policy_arn(policy);

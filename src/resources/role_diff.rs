@@ -1,8 +1,8 @@
-//! How a role of ours differs from what is asked for, and the calls that put it right. The difference is pure.
+//! How a role that Keelson created differs from the spec, and the calls that correct it. The diff is pure.
 //!
-//! A role that we made is ours whole: a policy that nobody listed is a difference as much as one that is missing, as it changes
-//! what every node, or the control plane, may do. A boundary is compared where the account names one: where it names none, a
-//! person may have set one, and it only takes away.
+//! Keelson manages its roles completely: an unlisted policy is as much a difference as a missing one, because it
+//! changes the rights of every node or of the control plane. A boundary is compared only if the account sets one:
+//! otherwise a user may have set one, and it only restricts.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ use crate::aws::tags::Tags;
 use crate::aws::{Service, snapshots};
 use crate::engine::{Change, Failure};
 
-/// What is seen of it.
+/// What Keelson observes of a role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Detail {
     /// JSON.
     pub(super) trust: String,
     pub(super) attached: Vec<String>,
-    /// Policies inside the role, by name: JSON.
+    /// Inline policies by name, as JSON.
     pub(super) inline: BTreeMap<String, String>,
     pub(super) permissions_boundary: Option<String>,
     pub(super) instance_profiles: Vec<String>,
     pub(super) tags: Tags,
-    /// Node groups of the cluster that run, and no NodeGroup here says what they need.
+    /// Running node groups of the cluster whose requirements are unknown, because no NodeGroup here describes them.
     pub(super) node_groups_of_nobody: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ impl From<&snapshots::Role> for Detail {
 
 const TRUST: &str = "trustPolicy";
 const BOUNDARY: &str = "permissionsBoundary";
-/// Of policies that are missing.
+/// The field of missing policies.
 const POLICIES: &str = "policies";
 
 fn attached_field(arn: &str) -> String {
@@ -56,7 +56,7 @@ fn inline_field(name: &str) -> String {
 }
 
 impl Role {
-    /// Every field that differs.
+    /// All fields that differ.
     pub(super) fn differences(&self, there: &Detail, partition: &str) -> Vec<Change> {
         let Detail { trust, attached, inline, permissions_boundary, instance_profiles: _, tags, node_groups_of_nobody } =
             there;
@@ -73,7 +73,7 @@ impl Role {
         let wanted = self.policies(partition);
         let missing = wanted.iter().filter(|policy| !attached.contains(policy));
         changes.extend(missing.map(|policy| Change::in_place(POLICIES, "", policy)));
-        // What runs may need what its NodeGroup, once it is here, asks for.
+        // Running nodes may need policies that their NodeGroup requests once it is here.
         if node_groups_of_nobody.is_empty() {
             for policy in attached.iter().filter(|policy| !self.keeps(policy, &wanted)) {
                 changes.push(Change::in_place(attached_field(policy), "attached", "not attached"));
@@ -90,24 +90,24 @@ impl Role {
         wanted.contains(policy) || self.leaves(policy)
     }
 
-    /// Whether a policy is attached or written into it that is to go.
+    /// Whether an attached or inline policy would be removed.
     pub(super) fn takes_away(&self, there: &Detail, partition: &str) -> bool {
         let wanted = self.policies(partition);
         !there.inline.is_empty() || there.attached.iter().any(|policy| !self.keeps(policy, &wanted))
     }
 
-    /// Whether a policy that is attached stays, though it is not wanted: NodeGroups ask for it and the account does not allow it (any
-    /// more), or it is what Auto Mode needs, which stays on where the spec no longer names it.
+    /// Whether an attached policy stays although it is not wanted: NodeGroups request it but the account does not allow
+    /// it (any more), or Auto Mode needs it, which stays on after the spec no longer sets it.
     fn leaves(&self, policy: &str) -> bool {
         let name = policy.rsplit('/').next().unwrap_or_default();
         let auto_mode = self.purpose == Purpose::Cluster && policy.contains(":iam::aws:") && AUTO_MODE.contains(&name);
         auto_mode || self.left_policies.iter().any(|left| left == policy)
     }
 
-    /// Makes the changes, and `detail` as it is then.
+    /// Applies the changes, and updates `detail`.
     pub(super) async fn change(&self, cloud: &Cloud, detail: &mut Detail, changes: &[Change]) -> Result<(), Failure> {
         let (iam, name) = (&cloud.aws.iam, &self.name);
-        // First what takes rights away.
+        // Changes that restrict rights come first.
         if let Some(boundary) = self.permissions_boundary.as_ref().filter(|_| changes_field(changes, BOUNDARY)) {
             let request = iam.put_role_permissions_boundary().role_name(name).permissions_boundary(boundary);
             cloud.aws.call(Service::Iam, "PutRolePermissionsBoundary", name, request.send()).await?;
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(told(&cluster, attach(compute.clone())), Vec::<String>::new());
         let of_that_name = "arn:aws:iam::123456789012:policy/AmazonEKSComputePolicy".to_owned();
         assert_eq!(told(&cluster, attach(of_that_name)).len(), 1);
-        assert_eq!(told(&role(Purpose::Node, None), attach(compute)).len(), 1, "of nodes it is none");
+        assert_eq!(told(&role(Purpose::Node, None), attach(compute)).len(), 1, "not for node roles");
         let theirs = "arn:aws:iam::123456789012:policy/theirs".to_owned();
         let node = role(Purpose::Node, None).leaving(std::slice::from_ref(&theirs));
         assert_eq!(told(&node, attach(theirs)), Vec::<String>::new());

@@ -1,4 +1,4 @@
-//! The default route of a route table: to the internet gateway, or to a NAT gateway.
+//! The default route of a route table: to the internet gateway or to a NAT gateway.
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::RouteState;
@@ -10,25 +10,25 @@ use crate::aws::Service;
 use crate::aws::snapshots::RouteTarget;
 use crate::engine::{Change, Class, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
-/// Everything that is not in the VPC.
+/// All destinations outside the VPC.
 const ANYWHERE: &str = "0.0.0.0/0";
 
 /// The default route of a table.
 pub struct Route {
     table: Table,
-    /// The zone whose NAT gateway it leads to; `None`: to the internet gateway.
+    /// The zone of its NAT gateway; `None`: to the internet gateway.
     nat: Option<String>,
     intervals: Intervals,
 }
 
-/// Where it leads.
+/// The target of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     target: RouteTarget,
     blackhole: bool,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(table: &Table) -> Key {
     Key::named("route", table.name())
 }
@@ -125,7 +125,7 @@ impl Resource for Route {
             None => request.gateway_id(target),
         };
         let answer = cloud.aws.call(Service::Ec2, "CreateRoute", table, request.send()).await;
-        // RouteAlreadyExists: made by a try whose answer was lost. Whether it leads to the right place shows the next look.
+        // RouteAlreadyExists: created by an attempt whose response was lost. The next observation checks its target.
         match answer.map(drop) {
             Err(error) if error.class() == Class::Conflict => {
                 return Err(Failure::new(Class::NoChange, error.to_string()));

@@ -1,5 +1,5 @@
 //! A route table: one for all public subnets, one for the private subnet of each zone. Its routes and associations are
-//! resources of their own, and go with it and with the subnets.
+//! separate resources, deleted with the table and with the subnets.
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
@@ -15,14 +15,14 @@ use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolic
 /// Which route table: all public subnets share one, each private subnet has its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Table {
-    /// Of the public subnets.
+    /// For the public subnets.
     Public,
-    /// Of the private subnet of a zone.
+    /// For the private subnet of a zone.
     Private(String),
 }
 
 impl Table {
-    /// The table of a subnet.
+    /// The table for a subnet.
     pub fn of(tier: SubnetTier, zone: &str) -> Self {
         match tier {
             SubnetTier::Public => Table::Public,
@@ -30,7 +30,7 @@ impl Table {
         }
     }
 
-    /// The name behind the kind in keys.
+    /// The name part of keys.
     pub fn name(&self) -> String {
         match self {
             Table::Public => "public".into(),
@@ -38,12 +38,12 @@ impl Table {
         }
     }
 
-    /// Its name in the graph.
+    /// The key in the graph.
     pub fn key(&self) -> Key {
         Key::named("routeTable", self.name())
     }
 
-    /// The table that a key of a table, route or association names.
+    /// Parses the name part of a key of a table, route or association.
     pub fn named(name: &str) -> Option<Self> {
         match name.split_once('/') {
             None if name == "public" => Some(Table::Public),
@@ -60,11 +60,11 @@ pub struct RouteTable {
     intervals: Intervals,
 }
 
-/// Its tags are all that can differ.
+/// Only its tags can differ.
 pub type Detail = Tags;
 
 impl RouteTable {
-    /// A route table.
+    /// Creates the resource for a route table.
     pub fn new(making: &ResourceContext<'_>, table: Table) -> Self {
         Self { tags: making.tags(&table.key()), table, intervals: making.intervals }
     }
@@ -83,7 +83,7 @@ impl Resource for RouteTable {
         vec![vpc::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// A table in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }

@@ -1,4 +1,4 @@
-//! Which route table a subnet uses.
+//! The route table that a subnet uses.
 
 use async_trait::async_trait;
 
@@ -9,23 +9,23 @@ use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
-/// A subnet's tie to its route table.
+/// A subnet's association with its route table.
 pub struct RouteTableAssociation {
     tier: SubnetTier,
     zone: String,
     intervals: Intervals,
 }
 
-/// The table it leads to.
+/// The id of the table.
 pub type Detail = String;
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(tier: SubnetTier, zone: &str) -> Key {
     Key::named("routeTableAssociation", subnet::key(tier, zone).name())
 }
 
 impl RouteTableAssociation {
-    /// The tie of a zone's subnet.
+    /// The association of a zone's subnet.
     pub fn new(making: &ResourceContext<'_>, tier: SubnetTier, zone: &str) -> Self {
         Self { tier, zone: zone.into(), intervals: making.intervals }
     }
@@ -64,7 +64,7 @@ impl Resource for RouteTableAssociation {
         Some(self.subnet())
     }
 
-    /// A table cannot go while a subnet uses it.
+    /// EC2 does not delete a table that a subnet uses.
     fn holds(&self) -> Vec<Key> {
         vec![self.table()]
     }

@@ -1,4 +1,4 @@
-//! The security group of interface endpoints: HTTPS from the VPC. (The cluster's own security group is made by EKS.)
+//! The security group of interface endpoints: HTTPS from the VPC. (EKS creates the cluster's own security group.)
 
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType};
@@ -20,20 +20,20 @@ pub struct SecurityGroup {
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     lets_https_in: bool,
     tags: Tags,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     Key::named("securityGroup", "endpoints")
 }
 
 impl SecurityGroup {
-    /// A group that lets HTTPS in from the VPC.
+    /// A group that allows HTTPS from the VPC.
     pub fn new(making: &ResourceContext<'_>, vpc_cidr: &str) -> Self {
         let name = format!("keelson-{}-endpoints", making.cluster_name);
         Self { name, vpc_cidr: vpc_cidr.into(), tags: making.tags(&key()), intervals: making.intervals }
@@ -58,7 +58,7 @@ impl Resource for SecurityGroup {
         vec![vpc::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// A group in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -71,7 +71,7 @@ impl Resource for SecurityGroup {
         self.intervals.shared()
     }
 
-    /// Its name is taken once in a VPC, but the refusal does not tell the id.
+    /// Its name is unique in a VPC, but the error on a duplicate does not contain the id.
     fn records_intent(&self) -> bool {
         true
     }

@@ -1,6 +1,6 @@
 //! A subnet: private for nodes and pods, public for load balancers and NAT gateways.
 //!
-//! The tags tell load balancer controllers where to put what:
+//! The tags tell load balancer controllers which subnets to use:
 //! <https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html>.
 
 use async_trait::async_trait;
@@ -25,7 +25,7 @@ pub struct Subnet {
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of a subnet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     vpc: String,
@@ -35,12 +35,12 @@ pub struct Detail {
     tags: Tags,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(tier: SubnetTier, zone: &str) -> Key {
     Key::named("subnet", format!("{}/{zone}", tier_name(tier)))
 }
 
-/// As in keys.
+/// The tier's name in keys.
 pub fn tier_name(tier: SubnetTier) -> &'static str {
     match tier {
         SubnetTier::Private => "private",
@@ -48,7 +48,7 @@ pub fn tier_name(tier: SubnetTier) -> &'static str {
     }
 }
 
-/// The zone a subnet's key names.
+/// The tier and zone in a subnet's key.
 pub fn zone_of(key: &Key) -> Option<(SubnetTier, &str)> {
     let (tier, zone) = key.name().split_once('/')?;
     match (key.kind(), tier) {
@@ -99,12 +99,12 @@ impl Resource for Subnet {
         vec![vpc::key()]
     }
 
-    /// As with NAT gateways: the network stays until the cluster is gone.
+    /// As with NAT gateways: the network stays until the cluster is deleted.
     fn deleted_after(&self) -> Vec<Key> {
         vec![cluster::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// A subnet in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -124,14 +124,15 @@ impl Resource for Subnet {
     fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
         let Detail { vpc: _, zone, cidr, public_addresses, tags } = &seen.detail;
         let mut changes = tag_changes(&self.tags, tags);
-        let why = "a subnet keeps its place: make a new cluster in a new VPC";
+        let why = "a subnet cannot be moved: create a new cluster in a new VPC";
         if cidr != &self.cidr.to_string() {
             changes.push(Change::forbidden("cidr", cidr, self.cidr, why));
         }
         if zone != &self.zone {
             changes.push(Change::forbidden("zone", zone, &self.zone, why));
         }
-        // A private subnet that somebody made give public addresses is put right; that is what makes it private.
+        // A private subnet that others switched to public addresses is corrected: private means without public
+        // addresses.
         if *public_addresses != self.wants_public_addresses() {
             changes.push(Change::in_place("mapPublicIpOnLaunch", public_addresses, self.wants_public_addresses()));
         }

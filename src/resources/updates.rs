@@ -1,9 +1,9 @@
-//! EKS carries out most changes by itself once they were begun, as *updates* with an id: of a cluster, of a node group, of an
-//! add-on. Only DescribeUpdate says how one ended: a cluster is ACTIVE again after one that failed, and its status shows late
-//! that one began. I/O: EKS.
+//! Most EKS changes run asynchronously as *updates* with an id: of a cluster, a node group or an add-on. Only
+//! DescribeUpdate reports the result: a cluster is ACTIVE again after a failed update, and its status shows late that
+//! one started. I/O: EKS.
 //!
-//! A kind that is changed by updates calls [`follow`] in `observe`, sends [`token`] with each update, and returns [`begun`]
-//! from `update`. Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeUpdate.html>.
+//! A resource that is changed by updates calls [`follow`] in `observe`, sends [`token`] with each update, and returns
+//! [`begun`] from `update`. Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeUpdate.html>.
 
 use aws_sdk_eks::types::{ErrorDetail, Update, UpdateStatus};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use crate::aws::Service;
 use crate::aws::tokens::client_token;
 use crate::engine::{Action, Class, FailedOperation, Failure, Observation, ObserveOptions, Operation, Phase};
 
-/// What is updated. EKS finds the updates of node groups and add-ons only by their names.
+/// What is updated. EKS finds the updates of node groups and add-ons only by name.
 #[derive(Clone, Copy, Debug)]
 pub enum Updated<'a> {
     /// The cluster itself.
@@ -25,12 +25,12 @@ pub enum Updated<'a> {
     Addon(&'a str, &'a str),
 }
 
-/// Updates of unknown end that are described to find the one that is under way.
+/// Most updates to describe when looking for the one in progress.
 const MOST_DESCRIBED: usize = 20;
 
-/// The output that holds the id of the last update that is over.
+/// The output with the id of the last finished update.
 const LAST: &str = "lastUpdate";
-/// The output that says that the update under way was looked for in vain.
+/// The output that marks an unsuccessful search for the update in progress.
 const SOUGHT: &str = "soughtUpdate";
 
 impl<'a> Updated<'a> {
@@ -62,7 +62,7 @@ impl<'a> Updated<'a> {
         }
     }
 
-    /// `None`: EKS knows no such update (any more).
+    /// `None` if EKS does not know the update (any more).
     async fn describe(self, cloud: &Cloud, id: &str) -> Result<Option<Update>, Failure> {
         let request = cloud
             .aws
@@ -78,7 +78,8 @@ impl<'a> Updated<'a> {
         }
     }
 
-    /// The update that is under way, when its id is not known: begun by somebody else, or by a call whose answer was lost.
+    /// Finds the update in progress if its id is not known: started by somebody else, or by a call whose response was
+    /// lost.
     async fn find_running(self, cloud: &Cloud) -> Result<Option<Update>, Failure> {
         let (mut next, mut described) = (None, 0);
         loop {
@@ -109,7 +110,7 @@ impl<'a> Updated<'a> {
     }
 }
 
-/// Adds to what was seen of `updated` the update that is under way, or how the last one ended. `last` is what the last look saw.
+/// Adds to the observation the update in progress or the result of the last one. `last` is the previous observation.
 pub async fn follow<T>(
     cloud: &Cloud,
     updated: Updated<'_>,
@@ -124,7 +125,7 @@ pub async fn follow<T>(
         Some(operation) => Some(&operation.id),
         None => options.recorded_operation.as_ref(),
     };
-    // How it ended is known already, and does not change.
+    // The result of a finished update is known and does not change.
     let known = known.filter(|id| over.as_ref() != Some(id));
     let mut seen = Observation { failed_operation: known_failed, ..seen };
     if let Some(over) = over {
@@ -135,7 +136,8 @@ pub async fn follow<T>(
     {
         seen = noted(seen, updated, &update);
     }
-    // The status of what was just over shows late; and where EKS lists none, none is found by asking every few seconds.
+    // The status of a finished update shows late; and if EKS lists no update, a search every few seconds finds none
+    // either.
     let sought = last.is_some_and(|last| last.outputs.contains_key(SOUGHT));
     let watched = last.is_some_and(|last| last.operation.is_some());
     if !busy || seen.operation.is_some() || watched {
@@ -151,7 +153,7 @@ pub async fn follow<T>(
     Ok(seen)
 }
 
-/// What is seen right after an update was begun: EKS tells what has become of it where the same call was sent before.
+/// The observation right after the start of an update. For a repeated call, EKS returns the state of the first one.
 pub fn begun<T>(seen: Observation<T>, updated: Updated<'_>, update: Option<Update>) -> Observation<T> {
     match update {
         Some(update) => noted(seen, updated, &update),
@@ -159,8 +161,8 @@ pub fn begun<T>(seen: Observation<T>, updated: Updated<'_>, update: Option<Updat
     }
 }
 
-/// The client token of an update: the same when the call is repeated after a crash or a lost answer, another once an update
-/// before it is over or a person has changed something. `step` names what is changed from what to what.
+/// The client token of an update: the same when the call is repeated after a crash or a lost response, another one
+/// after the previous update finished or the user requested an action. `step` describes the changes.
 pub fn token<T>(cloud: &Cloud, seen: &Observation<T>, step: &str) -> String {
     let after = seen.outputs.get(LAST).map_or("", String::as_str);
     client_token(&cloud.owner.uid, 0, &format!("{step}, {}, after {after}", cloud.client_token_seed))
@@ -204,8 +206,8 @@ fn failed(updated: Updated<'_>, update: &Update) -> FailedOperation {
     message.push('.');
     if evicting {
         message.push_str(&format!(
-            " Let the pods be evicted (their PodDisruptionBudgets say which may not), then set the annotation \
-             {RECONCILE_AT_ANNOTATION} to a new value to try again"
+            " Allow the pods to be evicted (see their PodDisruptionBudgets), then set the annotation \
+             {RECONCILE_AT_ANNOTATION} to a new value to retry"
         ));
     }
     FailedOperation { id: id(update), kind: kind(update), failure: Failure::new(class, message) }

@@ -12,14 +12,14 @@ use crate::aws::tags::Tags;
 use crate::aws::{MaxStaleness, Service};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource};
 
-/// A VPC of the cluster's own.
+/// The cluster's own VPC.
 pub struct Vpc {
     cidr: String,
     tags: Tags,
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of the VPC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     cidr: String,
@@ -28,13 +28,13 @@ pub struct Detail {
     dns_hostnames: bool,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key() -> Key {
     Key::single("vpc")
 }
 
 impl Vpc {
-    /// A VPC with one range of addresses.
+    /// A VPC with one CIDR.
     pub fn new(making: &ResourceContext<'_>, cidr: &str) -> Self {
         Self { cidr: cidr.into(), tags: making.tags(&key()), intervals: making.intervals }
     }
@@ -71,7 +71,7 @@ impl Resource for Vpc {
         let Detail { cidr, tags, dns_support, dns_hostnames } = &seen.detail;
         let mut changes = tag_changes(&self.tags, tags);
         if cidr != &self.cidr {
-            let why = "a VPC keeps its range: make a new cluster in a new VPC";
+            let why = "a VPC's CIDR cannot change: create a new cluster in a new VPC";
             changes.push(Change::forbidden("network.vpc.cidr", cidr, &self.cidr, why));
         }
         for (field, on) in [("enableDnsSupport", dns_support), ("enableDnsHostnames", dns_hostnames)] {
@@ -95,7 +95,7 @@ impl Resource for Vpc {
             other => return Ok(other.not_ours()),
         };
         let known = last.is_some_and(|last| last.id == vpc.id && last.phase == Phase::Ready);
-        // Each VPC's attributes cost calls of their own: once seen as wanted they are believed for a while.
+        // The attributes cost extra calls per VPC: once correct, they are cached for a while.
         let dns_fresh = if known { MaxStaleness::within(self.intervals.seldom()) } else { fresh(options) };
         let dns = cloud.aws.snapshots.vpc_dns(&vpc.id, dns_fresh).await?;
         let detail = Detail {
@@ -117,7 +117,7 @@ impl Resource for Vpc {
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::Vpc));
         let answer = cloud.aws.call(Service::Ec2, "CreateVpc", &cloud.owner.cluster, request.send()).await?;
         let id = answer.vpc.and_then(|vpc| vpc.vpc_id).unwrap_or_default();
-        // A new VPC resolves names but gives none: EC2's defaults.
+        // EC2's defaults: a new VPC has DNS resolution, but no DNS hostnames.
         let detail =
             Detail { cidr: self.cidr.clone(), tags: self.tags.clone(), dns_support: true, dns_hostnames: false };
         Ok(self.observed(&id, "available", detail))
@@ -132,7 +132,7 @@ impl Resource for Vpc {
     ) -> Result<Observation<Detail>, Failure> {
         let mut detail = seen.detail.clone();
         let on = || AttributeBooleanValue::builder().value(true).build();
-        // One attribute a call, and names need support first.
+        // One attribute per call; hostnames need DNS support first.
         if !detail.dns_support {
             let request = cloud.aws.ec2.modify_vpc_attribute().vpc_id(&seen.id).enable_dns_support(on());
             cloud.aws.call(Service::Ec2, "ModifyVpcAttribute", &seen.id, request.send()).await?;

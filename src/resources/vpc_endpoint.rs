@@ -1,8 +1,7 @@
-//! A VPC endpoint: a way to an AWS service that does not pass the NAT gateway.
+//! A VPC endpoint: access to an AWS service without the NAT gateway.
 //!
-//! S3 and DynamoDB have gateway endpoints, which cost nothing and stand in route tables; all others are interface
-//! endpoints with addresses in the private subnets. See
-//! <https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html>.
+//! S3 and DynamoDB have gateway endpoints, which are free and use route tables; all others are interface endpoints with
+//! addresses in the private subnets. See <https://docs.aws.amazon.com/vpc/latest/privatelink/gateway-endpoints.html>.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,10 +21,10 @@ use crate::engine::{
     Action, Change, Class, Failure, Key, Observation, ObserveOptions, Phase, PollPolicy, Presence, Refs, Resource,
 };
 
-/// How EC2 names an endpoint that is not there.
+/// EC2's error code for a missing endpoint.
 const GONE: &str = "InvalidVpcEndpointId.NotFound";
 const OTHER: &str = "IdempotentParameterMismatch";
-/// How often one endpoint may have been deleted by others and made again within the life of a token.
+/// How often an endpoint may be deleted by others and recreated within the lifetime of a token.
 const MOST_ATTEMPTS: u64 = 20;
 
 /// An endpoint of the VPC.
@@ -36,13 +35,13 @@ pub struct VpcEndpoint {
     intervals: Intervals,
 }
 
-/// What is seen of it.
+/// What Keelson observes of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
     /// Route tables of a gateway endpoint, subnets of an interface endpoint.
     places: BTreeSet<String>,
     security_groups: BTreeSet<String>,
-    /// Whether the service's usual name leads to it.
+    /// Whether the service's default DNS name resolves to it.
     private_dns: bool,
     tags: Tags,
 }
@@ -51,12 +50,12 @@ const PLACES: &str = "places";
 const SECURITY_GROUP: &str = "securityGroup";
 const PRIVATE_DNS: &str = "privateDnsEnabled";
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(service: &str) -> Key {
     Key::named("vpcEndpoint", service)
 }
 
-/// Whether a service has a gateway endpoint, and so needs neither addresses nor a security group.
+/// Whether a service has a gateway endpoint, which needs neither addresses nor a security group.
 pub fn is_gateway(service: &str) -> bool {
     matches!(service, "s3" | "dynamodb")
 }
@@ -81,12 +80,12 @@ impl VpcEndpoint {
 fn observed(endpoint: &snapshots::VpcEndpoint) -> Observation<Detail> {
     let state = endpoint.state.as_ref().map_or("pending", |state| state.as_str()).to_owned();
     let busy = |action| Phase::Busy { action, since: None, note: String::new() };
-    // EC2 writes these states in both cases.
+    // EC2 returns these states in upper or lower case.
     let phase = match state.to_lowercase().as_str() {
         "available" => Phase::Ready,
         "deleting" => busy(Action::Delete),
         "failed" | "rejected" | "expired" | "partial" => Phase::Failed {
-            reason: endpoint.failure.clone().unwrap_or_else(|| format!("AWS says {state}")),
+            reason: endpoint.failure.clone().unwrap_or_else(|| format!("state {state}")),
             class: Class::Unknown,
             recreate: false,
         },
@@ -101,7 +100,7 @@ fn observed(endpoint: &snapshots::VpcEndpoint) -> Observation<Detail> {
     Observation::ready(&endpoint.id, state, detail).phase(phase)
 }
 
-/// Whether the token stands for another endpoint.
+/// Whether the token belongs to another endpoint.
 fn is_used_up(error: &AwsError) -> bool {
     [GONE, OTHER].map(Some).contains(&error.code.as_deref())
 }
@@ -120,12 +119,12 @@ impl Resource for VpcEndpoint {
         self.places().into_iter().chain(group).chain([vpc::key()]).collect()
     }
 
-    /// As with NAT gateways: the network stays until the cluster is gone.
+    /// As with NAT gateways: the network stays until the cluster is deleted.
     fn deleted_after(&self) -> Vec<Key> {
         vec![cluster::key()]
     }
 
-    /// What lies in our VPC is ours by that.
+    /// An endpoint in our VPC is ours.
     fn observed_after(&self) -> Option<Key> {
         Some(vpc::key())
     }
@@ -153,7 +152,7 @@ impl Resource for VpcEndpoint {
         if is_gateway(&self.service) {
             return changes;
         }
-        // Nodes call the service by its usual name, and their calls must be let in.
+        // Nodes call the service by its default name, and the group must allow their calls.
         if let Some(group) =
             refs.get(&security_group::key()).filter(|group| !seen.detail.security_groups.contains(*group))
         {
@@ -203,8 +202,9 @@ impl Resource for VpcEndpoint {
         let answer = loop {
             let request = request.clone().client_token(client_token(&cloud.owner.uid, attempt, &name));
             match cloud.aws.call(Service::Ec2, "CreateVpcEndpoint", &name, request.send()).await {
-                // The token stands for one that was made and is gone, or that was made of other subnets and groups, as one that was
-                // no longer asked for and was taken away: the next has a token of its own. One that is there was found by its tags.
+                // The token belongs to an endpoint that was deleted, or that had other subnets and groups and was
+                // removed when the spec no longer requested it: the next attempt has its own token. An existing
+                // endpoint would have been found by its tags.
                 Err(error) if is_used_up(&error) && attempt < MOST_ATTEMPTS => attempt += 1,
                 answer => break answer?,
             }
@@ -253,7 +253,7 @@ impl Resource for VpcEndpoint {
     async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request = cloud.aws.ec2.delete_vpc_endpoints().vpc_endpoint_ids(&seen.id);
         cloud.aws.call(Service::Ec2, "DeleteVpcEndpoints", &seen.id, request.send()).await?;
-        // Its addresses go some time after the answer.
+        // Its addresses are released some time after the response.
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..seen.clone() }))
     }

@@ -1,8 +1,9 @@
-//! What of a spec AWS can say beforehand, before the first write: whether there is what it names, and whether that fits together.
+//! Preflight checks, before the first write: whether the AWS resources that a spec names exist and fit together.
 //!
-//! [`claims`] derives from a spec what must hold, [`refusal`] decides by what was read; both are pure. This file reads. Reads are
-//! shared by all objects of the account and region and believed for hours; before something is refused it is read anew. What may
-//! not be read (`AccessDenied`) is not known, and so not refused: AWS itself says it later.
+//! [`claims`] derives the requirements from a spec, [`refusal`] evaluates them against what was read; both are pure.
+//! This file reads. Reads are shared by all objects of the account and region and cached for hours; before a spec is
+//! refused, the value is read again. If a read is denied (`AccessDenied`), the requirement counts as met and AWS
+//! reports the problem later.
 
 pub mod ami;
 pub mod claims;
@@ -23,23 +24,23 @@ use refusal::Fact;
 
 pub use claims::{Stage, of_cluster, of_node_group};
 
-/// How long is believed what was there, or was offered.
+/// How long a positive result is cached.
 const BELIEVED: Duration = Duration::from_secs(6 * 3600);
-/// How long it is believed that something is not there: somebody may just be making it.
+/// How long a missing resource is cached: it may just be being created.
 const MISSING_BELIEVED: Duration = Duration::from_secs(10);
-/// Reads side by side.
+/// Concurrent reads.
 const AT_ONCE: usize = 8;
-/// A message names so many mistakes.
+/// Most problems in one message.
 const MOST_TOLD: usize = 5;
 
-/// Checks what `claims` say against AWS.
+/// Checks the requirements against AWS.
 ///
 /// # Errors
-/// Of class [`Class::Invalid`]: what is wrong, each with its field, its value and what is valid. Of another class: AWS could not be
-/// asked just now.
+/// Class [`Class::Invalid`]: what is wrong, with field, value and valid values. Any other class: AWS could not be read;
+/// retry.
 pub async fn check(aws: &Session, claims: &[Claim]) -> Result<(), Failure> {
     let (versions, others): (Vec<_>, Vec<_>) = claims.iter().partition(|claim| matches!(claim.what, What::Version(_)));
-    // Of a version that there is not, nothing else can be right.
+    // If the version does not exist, no other check is meaningful.
     for some in [versions, others] {
         let reads: Vec<_> = some.into_iter().map(|claim| refuse(aws, claim)).collect();
         let answers: Vec<_> = futures::stream::iter(reads).buffered(AT_ONCE).collect().await;
@@ -57,10 +58,10 @@ pub async fn check(aws: &Session, claims: &[Claim]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Those of the policies that there are not, as far as can be known.
+/// The policies that do not exist, as far as the operator may read them.
 ///
 /// # Errors
-/// AWS could not be asked just now.
+/// AWS could not be read; retry.
 pub async fn missing_policies(aws: &Session, arns: &[String]) -> Result<BTreeSet<String>, Failure> {
     let mut missing = BTreeSet::new();
     for arn in arns {
@@ -72,7 +73,7 @@ pub async fn missing_policies(aws: &Session, arns: &[String]) -> Result<BTreeSet
     Ok(missing)
 }
 
-/// What is wrong with one claim, if anything.
+/// What is wrong with one requirement, if anything.
 async fn refuse(aws: &Session, claim: &Claim) -> Result<Option<String>, Failure> {
     let mut told = None;
     for age in [BELIEVED, MISSING_BELIEVED] {
@@ -80,7 +81,7 @@ async fn refuse(aws: &Session, claim: &Claim) -> Result<Option<String>, Failure>
             Ok(fact) => fact,
             Err(error) if passes(error.class()) => return Err(error.into()),
             Err(error) => {
-                tracing::debug!(field = claim.field, %error, "not checked beforehand");
+                tracing::debug!(field = claim.field, %error, "preflight check skipped");
                 return Ok(None);
             }
         };
@@ -92,7 +93,7 @@ async fn refuse(aws: &Session, claim: &Claim) -> Result<Option<String>, Failure>
     Ok(told)
 }
 
-/// Whether asking again in a moment may help.
+/// Whether a retry may help.
 fn passes(class: Class) -> bool {
     class.is_transient() || matches!(class, Class::CredentialsUnavailable | Class::WrongAccount)
 }
@@ -158,7 +159,7 @@ async fn look_up(aws: &Session, what: &What, fresh: MaxStaleness) -> Result<Fact
             };
             Fact::Instances { offered, zones, has_image }
         }
-        // What it says of itself is all there is to ask.
+        // Its name says everything.
         What::AmiType { .. } => Fact::Unknown,
     })
 }

@@ -1,4 +1,4 @@
-//! Claims and what is refused, as tables. Pure.
+//! Tables of requirements and refusals. Pure.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ fn a_new_cluster_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
         "spec.addons[vpc-cni].serviceAccountRoleArn",
         "spec.podIdentities[shop/till].roleArn",
     ];
-    // EKS keeps the entry of a principal that is gone: what is there already is not asked for.
+    // EKS keeps the entry of a deleted principal, so an edited cluster does not check principals.
     let principals = ["spec.access.entries[].principalArn"; 2];
     assert_eq!(fields(&of_cluster(&spec, Stage::Edited, Some("arn"))), edited);
     let new = of_cluster(&spec, Stage::New, Some("arn:aws:iam::123456789012:policy/boundary"));
@@ -78,7 +78,7 @@ fn a_new_node_group_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
     assert_eq!(fields(&new), all);
     assert!(matches!(&new[4].what, What::Instances { places: Places::Subnets(ids), .. } if ids == &["subnet-a"]));
     assert_eq!(fields(&of_node_group(&spec, Stage::Edited, &cluster, &view)), ["spec.launchTemplate"]);
-    // Its own version may be edited.
+    // Its own version is editable.
     let spec = group_spec(json!({"amiType": "AL2_x86_64", "version": "1.33", "additionalRolePolicies": ["arn:p"]}));
     let edited = of_node_group(&spec, Stage::Edited, &cluster, &view);
     assert_eq!(fields(&edited), ["spec.additionalRolePolicies", "spec.amiType"]);
@@ -94,7 +94,7 @@ fn instance(name: &str, architecture: &str, makers: &[&str], zones: &[&str]) -> 
     }
 }
 
-/// Types, AMI type, zones of the subnets; what the refusal says, or nothing.
+/// Types, AMI type, zones of the subnets, and the fragments of the refusal; none if accepted.
 #[test]
 fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
     let offered = vec![
@@ -104,7 +104,7 @@ fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
         instance("g5.xlarge", "x86_64", &["NVIDIA"], &["eu-west-1b"]),
         instance("inf2.xlarge", "x86_64", &["AWS"], &["eu-west-1b"]),
     ];
-    /// Instance types, AMI type, zones, and what the refusal says.
+    /// Instance types, AMI type, zones, and the fragments of the refusal.
     type Row<'a> = (&'a [&'a str], Option<&'a str>, &'a [&'a str], &'a [&'a str]);
     let table: [Row<'_>; 15] = [
         (&["m7i.large"], None, &["eu-west-1a"], &[]),
@@ -120,7 +120,7 @@ fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
         (&["inf2.xlarge"], Some("AL2023_x86_64_NEURON"), &[], &[]),
         (&["inf2.xlarge"], Some("AL2_x86_64_GPU"), &[], &[]),
         (&["g5.xlarge"], None, &["eu-west-1a"], &["does not offer g5.xlarge in eu-west-1a", "in eu-west-1b"]),
-        // One of them will do, somewhere.
+        // One offered type is enough.
         (&["g5.xlarge", "m7i.large"], None, &["eu-west-1a"], &[]),
         (&["m7g.large"], Some("CUSTOM"), &[], &[]),
     ];
@@ -133,7 +133,7 @@ fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
         let fact = Fact::Instances { offered: offered.clone(), zones, has_image: false };
         check(&claim, &fact, says);
     }
-    // The template says which AMI it is.
+    // The template sets the AMI.
     let what = What::Instances {
         types: vec!["m7g.large".into()],
         ami_type: None,
@@ -181,7 +181,7 @@ fn what_is_not_there_is_refused_and_what_is_not_known_is_not() {
     let found = Template::Found { has_image: false, has_instance_type: false };
     let version = claim(What::Version("1.63".into()));
     let table: [(&Claim, Fact, &[&str]); 19] = [
-        (&role(None), Fact::Role(None), &["no IAM role", ROLE]),
+        (&role(None), Fact::Role(None), &["IAM role", ROLE]),
         (&role(None), Fact::Role(Some(trusting(EC2))), &[]),
         (&role(Some(EKS)), Fact::Role(Some(trusting(EKS))), &[]),
         (&role(Some(EKS)), Fact::Role(Some(trusting("eks.amazonaws.com.cn"))), &[]),
@@ -190,15 +190,15 @@ fn what_is_not_there_is_refused_and_what_is_not_known_is_not() {
         (&role(Some(EKS)), Fact::Role(Some(moved)), &["role/team/own"]),
         (&role(Some(EC2)), Fact::Role(Some(unreadable)), &[]),
         (&role(Some(EC2)), Fact::Unknown, &[]),
-        (&user, Fact::User(None), &["no IAM user", USER]),
+        (&user, Fact::User(None), &["IAM user", USER]),
         (&user, Fact::User(Some(USER.into())), &[]),
-        (&policy, Fact::Policy(false), &["no IAM policy arn:aws:iam::aws:policy/X"]),
+        (&policy, Fact::Policy(false), &["IAM policy arn:aws:iam::aws:policy/X does not exist"]),
         (&policy, Fact::Policy(true), &[]),
-        (&groups, in_vpc(&[]), &["no security group sg-a in vpc-a"]),
+        (&groups, in_vpc(&[]), &["security group sg-a does not exist in vpc-a"]),
         (&groups, in_vpc(&["sg-a"]), &[]),
         (&template, Fact::Template(Template::Missing("EC2 says no".into())), &["version 9", "lt-1", "EC2 says no"]),
         (&template, Fact::Template(found), &[]),
-        (&version, Fact::Versions(vec!["1.35".into(), "1.34".into()]), &["no Kubernetes 1.63", "1.35, 1.34"]),
+        (&version, Fact::Versions(vec!["1.35".into(), "1.34".into()]), &["does not offer Kubernetes 1.63", "1.35, 1.34"]),
         (&version, Fact::Versions(Vec::new()), &[]),
     ];
     for (claim, fact, says) in table {
@@ -242,7 +242,7 @@ fn add_ons_and_ami_types_are_held_against_the_kubernetes_version() {
     check(
         &ami("AL2_x86_64", "1.33"),
         &Fact::Unknown,
-        &["AL2_x86_64", "1.33", "its last is 1.32", "AL2023_x86_64_STANDARD"],
+        &["AL2_x86_64", "1.33", "the last supported version is 1.32", "AL2023_x86_64_STANDARD"],
     );
     check(&ami("AL2_ARM_64", "1.34"), &Fact::Unknown, &["AL2023_ARM_64_STANDARD"]);
     check(&ami("AL2023_x86_64", "1.34"), &Fact::Unknown, &["no AMI type AL2023_x86_64;", "BOTTLEROCKET_x86_64"]);

@@ -12,20 +12,20 @@ use crate::resources::eks_lists::{all_pages, still_there};
 /// Names of the region's clusters.
 ///
 /// # Errors
-/// As of ListClusters.
+/// The errors of ListClusters.
 pub async fn clusters(aws: &Session) -> Result<Vec<String>, Failure> {
     Ok(all_pages!(aws, &aws.region, "ListClusters", aws.eks.list_clusters(), clusters))
 }
 
-/// Reads a cluster with all that is in it.
+/// Reads a cluster with everything in it.
 ///
 /// # Errors
-/// Of the first read that fails: a part of a cluster is no inventory.
+/// The error of the first read that fails: an inventory is never partial.
 pub async fn read(aws: &Session, name: &str) -> Result<Inventory, Failure> {
     let request = aws.eks.describe_cluster().name(name);
     let answer = aws.call(Service::Eks, "DescribeCluster", name, request.send()).await?;
     let Some(cluster) = answer.cluster else {
-        return Err(Failure::new(Class::NotFound, format!("EKS tells nothing of cluster {name}")));
+        return Err(Failure::new(Class::NotFound, format!("EKS returned no data for cluster {name}")));
     };
     let reader = Reader { aws, name };
     let mode = cluster.access_config().and_then(|access| access.authentication_mode()).map(|mode| mode.as_str());
@@ -100,7 +100,7 @@ impl Reader<'_> {
         Ok(all_pages!(aws, principal, "ListAssociatedAccessPolicies", list(), associated_access_policies))
     }
 
-    /// Those of people: an add-on's have an owner, and are told with it.
+    /// Associations without an owner; an add-on's are reported with the add-on.
     async fn pod_identities(&self) -> Result<Vec<aws_sdk_eks::types::PodIdentityAssociation>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
@@ -153,7 +153,7 @@ impl Reader<'_> {
         Ok(self.aws.snapshots.oidc_providers(MaxStaleness::any()).await?.contains(&arn))
     }
 
-    /// A filter, unlike ids, does not make EC2 refuse the question for one that is gone.
+    /// With a filter instead of ids, EC2 does not reject the request for one deleted subnet.
     async fn subnets_gone(&self, cluster: &Cluster) -> Result<Vec<String>, AwsError> {
         let asked = cluster.resources_vpc_config().map(|vpc| vpc.subnet_ids().to_vec()).unwrap_or_default();
         let filter = Filter::builder().name("subnet-id").set_values(Some(asked.clone())).build();
@@ -163,7 +163,7 @@ impl Reader<'_> {
         Ok(asked.into_iter().filter(|id| !there.contains(&id.as_str())).collect())
     }
 
-    /// Instances that say they are the cluster's, and that neither a node group nor Auto Mode says are its own.
+    /// Instances tagged as the cluster's that neither a node group nor Auto Mode owns.
     async fn other_instances(&self) -> Result<Vec<String>, AwsError> {
         let owned = Filter::builder().name(format!("tag:kubernetes.io/cluster/{}", self.name)).values("owned").build();
         let living = Filter::builder().name("instance-state-name").values("running").values("pending").build();

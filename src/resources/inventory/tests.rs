@@ -1,5 +1,4 @@
-//! What AWS has, and what of it the spec says. What the whole comes to as people read it stands in the snapshot of
-//! `keelson import`.
+//! Which settings the spec covers and which become notes. The complete output is in the snapshot of `keelson import`.
 
 use aws_sdk_eks::types::{AccessConfigResponse, AuthenticationMode, CapacityTypes, Nodegroup};
 use serde_json::{Value, json};
@@ -7,7 +6,7 @@ use serde_json::{Value, json};
 use super::fixture::{addon, map, odd, plain, role};
 use super::*;
 
-/// The spec's value at a path of JSON, and the notes.
+/// The spec's value at a JSON pointer, and the notes.
 fn said(of: &Inventory, path: &str) -> (Value, String) {
     let (spec, notes) = cluster::spec(of, "eu-west-1");
     let value = serde_json::to_value(spec).unwrap().pointer(path).cloned().unwrap_or_default();
@@ -119,7 +118,7 @@ fn a_node_group_that_cannot_be_said_is_named() {
     let block = found(CapacityTypes::CapacityBlock);
     assert!(block.spec.is_none() && block.notes[0].why.contains("CAPACITY_BLOCK"));
     let usual = found(CapacityTypes::OnDemand).spec.unwrap();
-    assert_eq!((usual.version, usual.release_version.as_str()), (None, "Pinned"), "it follows the control plane");
+    assert_eq!((usual.version, usual.release_version.as_str()), (None, "Pinned"), "the version follows the control plane");
 }
 
 #[test]

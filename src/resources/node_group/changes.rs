@@ -1,5 +1,5 @@
-//! How a node group differs from what is wanted, and what EKS is told to mend it: one UpdateNodegroupConfig for all settings,
-//! one UpdateNodegroupVersion for all that replaces nodes. Pure.
+//! How a node group differs from the spec, and the calls that resolve it: one UpdateNodegroupConfig for all settings,
+//! one UpdateNodegroupVersion for everything that replaces nodes. Pure.
 //!
 //! See <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateNodegroupConfig.html> and
 //! <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateNodegroupVersion.html>.
@@ -21,10 +21,10 @@ use crate::api::node_group::{
 use crate::api::version::KubernetesVersion;
 use crate::engine::Change;
 
-/// What EKS does when nothing is said.
+/// EKS's default.
 const DEFAULT_STRATEGY: &str = "DEFAULT";
 
-/// The size that it is to have, when it has `there`: an autoscaler's is moved only as far as the bounds force it.
+/// The desired size, given the current one: a size set by an autoscaler changes only as far as the bounds require.
 fn desired(scaling: &Scaling, there: i32) -> i32 {
     match scaling.desired_policy {
         DesiredPolicy::Enforce => scaling.initial(),
@@ -48,7 +48,7 @@ fn strategy(strategy: UpdateStrategy) -> NodegroupUpdateStrategies {
     }
 }
 
-/// As AWS writes it.
+/// In AWS's notation.
 pub fn capacity(capacity: CapacityType) -> &'static str {
     match capacity {
         CapacityType::OnDemand => "ON_DEMAND",
@@ -56,7 +56,7 @@ pub fn capacity(capacity: CapacityType) -> &'static str {
     }
 }
 
-/// A taint as EKS takes it.
+/// A taint in EKS's form.
 pub fn taint(taint: &WantedTaint) -> Taint {
     Taint::builder().key(&taint.key).set_value(taint.value.clone()).effect(effect(taint.effect)).build()
 }
@@ -66,7 +66,8 @@ fn taints_by_id(taints: &[WantedTaint]) -> BTreeMap<TaintId, String> {
     taints.iter().map(|taint| (id(taint), taint.value.clone().unwrap_or_default())).collect()
 }
 
-/// How nodes are replaced, over what is there. `None` when the spec does not say, or says what is there.
+/// How nodes are replaced, merged into the current settings. `None` if the spec sets nothing or equals the current
+/// settings.
 pub fn update_config(spec: &NodeGroupSpec, there: &Detail) -> Option<NodegroupUpdateConfig> {
     let update = spec.update.as_ref()?;
     let (nodes, percentage) = match update.max_unavailable() {
@@ -80,7 +81,7 @@ pub fn update_config(spec: &NodeGroupSpec, there: &Detail) -> Option<NodegroupUp
     if same && wanted.as_str() == seen {
         return None;
     }
-    // What the spec does not name goes along as it is: nobody says that EKS leaves it alone.
+    // The request repeats what the spec does not set: EKS does not document that it keeps omitted values.
     let strategy = (update.strategy.is_some() || there.strategy.is_some()).then_some(wanted);
     let config = NodegroupUpdateConfig::builder()
         .set_max_unavailable(nodes)
@@ -89,7 +90,7 @@ pub fn update_config(spec: &NodeGroupSpec, there: &Detail) -> Option<NodegroupUp
     Some(config.build())
 }
 
-/// What UpdateNodegroupConfig is told: only what differs.
+/// The input of UpdateNodegroupConfig: only what differs.
 #[derive(Debug, Default, PartialEq)]
 pub struct Config {
     pub scaling: Option<NodegroupScalingConfig>,
@@ -99,7 +100,7 @@ pub struct Config {
     pub repair: Option<NodeRepairConfig>,
 }
 
-/// The settings that differ; `None` when none does.
+/// The settings that differ; `None` if there are none.
 pub fn config(spec: &NodeGroupSpec, there: &Detail) -> Option<Config> {
     let repair = spec.repair.as_ref().filter(|repair| repair.enabled != there.repair);
     let config = Config {
@@ -112,7 +113,7 @@ pub fn config(spec: &NodeGroupSpec, there: &Detail) -> Option<Config> {
     (config != Config::default()).then_some(config)
 }
 
-/// The bounds go together. The size goes along only when it has to move: an autoscaler may be changing it this moment.
+/// The bounds are sent together. The size is sent only if it must change: an autoscaler may be changing it right now.
 fn scaling(wanted: &Scaling, there: &Detail) -> Option<NodegroupScalingConfig> {
     let desired = Some(desired(wanted, there.desired)).filter(|desired| *desired != there.desired);
     if (wanted.min, wanted.max) == (there.min, there.max) && desired.is_none() {
@@ -153,7 +154,7 @@ fn taints(spec: &NodeGroupSpec, there: &Detail) -> Option<UpdateTaintsPayload> {
     Some(payload.build())
 }
 
-/// What UpdateNodegroupVersion is told.
+/// The input of UpdateNodegroupVersion.
 #[derive(Debug, Default, PartialEq)]
 pub struct Replacement {
     pub version: Option<String>,
@@ -162,7 +163,7 @@ pub struct Replacement {
     pub launch_template: Option<LaunchTemplateSpecification>,
 }
 
-/// What replaces nodes and differs; `None` when nothing does, or nothing may be replaced now.
+/// The changes that replace nodes; `None` if there are none, or no replacement is allowed now.
 pub fn replacement(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<Replacement> {
     let version = next_version(spec, target, there);
     let release = next_release(spec, target, there);
@@ -170,19 +171,19 @@ pub fn replacement(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Opt
     if version.is_none() && release.is_none() && launch_template.is_none() {
         return None;
     }
-    // A template alone leaves the AMI as it is, which EKS would not when told nothing. An AMI in the template brings its own
-    // version, and EKS refuses to be told one.
+    // For a new template version alone, the request repeats the AMI release; EKS would update it otherwise. A custom
+    // AMI has its own version, and EKS rejects a release for it.
     let as_it_is = version.is_none() && there.ami_type != release::CUSTOM;
     let release = release.or_else(|| as_it_is.then(|| there.release.clone()));
     Some(Replacement { version, release, launch_template })
 }
 
-/// True when the change replaces nodes.
+/// Whether the change replaces nodes.
 pub fn replaces(change: &Change) -> bool {
     ["version", "releaseVersion", "launchTemplate.version"].contains(&change.field.as_str())
 }
 
-/// What waits until nodes may be replaced: for people.
+/// The changes that wait until nodes may be replaced, as a message.
 pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<String> {
     let now = Target { replace: true, ..target.clone() };
     let release = next_release(spec, &now, there).filter(|_| next_release(spec, target, there).is_none());
@@ -193,7 +194,7 @@ pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, there: &Detail) -
     (!waiting.is_empty()).then(|| format!("{} waits for a maintenance window", waiting.join(", ")))
 }
 
-/// The Kubernetes version to go to. Nodes are never taken back.
+/// The Kubernetes version to update to. Nodes are never downgraded.
 fn next_version(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<String> {
     let wanted = target.version.as_ref()?;
     let newer = match (wanted.parse::<KubernetesVersion>(), there.version.parse::<KubernetesVersion>()) {
@@ -203,7 +204,7 @@ fn next_version(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option
     if too_new(Some(wanted), target).is_some() {
         return None;
     }
-    // An AMI of one's own has whatever kubelet is in it; an exact release cannot have another than its own.
+    // The kubelet of a custom AMI comes with the AMI; an exact release supports only its own version.
     let possible = there.ami_type != release::CUSTOM && misfit(spec, target, there).is_none();
     (newer && possible).then(|| wanted.clone())
 }
@@ -213,10 +214,11 @@ pub fn too_new(version: Option<&str>, target: &Target) -> Option<String> {
     let parsed = |version: Option<&str>| version?.parse::<KubernetesVersion>().ok();
     let (wanted, control_plane) = (parsed(version)?, parsed(target.control_plane.as_deref())?);
     (wanted > control_plane)
-        .then(|| format!("Kubernetes {wanted} waits for the control plane, which has {control_plane}"))
+        .then(|| format!("Kubernetes {wanted} waits for the control plane, which runs {control_plane}"))
 }
 
-/// The AMI release to go to, by name. With a new version EKS takes its newest by itself, unless an exact one is asked for.
+/// The AMI release to update to, by name. With a new version, EKS uses its newest release unless the spec sets an exact
+/// one.
 fn next_release(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<String> {
     let version = next_version(spec, target, there);
     if there.ami_type == release::CUSTOM || !target.replace && version.is_none() {
@@ -235,7 +237,7 @@ fn next_release(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option
     }
 }
 
-/// The Kubernetes version of the exact release that is asked for, and the one that the nodes are to have, when they differ.
+/// The Kubernetes versions of the exact release and of the nodes, if they differ.
 fn misfit(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<(String, String)> {
     let ReleaseVersion::Exact(exact) = spec.release_version() else { return None };
     let of = release::kubernetes_version(exact, &there.ami_type)?;
@@ -252,7 +254,7 @@ fn next_template(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Optio
     differs.then(|| LaunchTemplateSpecification::builder().id(&wanted.id).version(version).build())
 }
 
-/// Every field that differs, tags aside.
+/// All fields that differ, except tags.
 pub fn changes(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Vec<Change> {
     let mut found = Found::default();
     found.settings(spec, there);
@@ -264,8 +266,8 @@ pub fn changes(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Vec<Cha
 #[derive(Default)]
 struct Found(Vec<Change>);
 
-const NEW_GROUP: &str = "make a new NodeGroup with the value of the spec and delete this one, or, to keep the nodes, delete \
-     this one with deletionPolicy: Retain and apply it again with the value that is there";
+const NEW_GROUP: &str = "create a new NodeGroup with the value of the spec and delete this one, or, to keep the nodes, delete \
+     this one with deletionPolicy: Retain and apply it again with the actual value";
 
 impl Found {
     fn in_place(&mut self, field: impl Into<String>, from: impl ToString, to: impl ToString) {
@@ -310,14 +312,14 @@ impl Found {
         for key in keys {
             let (from, to) = (there.get(key), wanted.get(key));
             if from != to {
-                // An empty value is not the same as none.
+                // An empty value differs from no value.
                 let told = |value: Option<&String>| value.map_or("(none)".to_owned(), |value| format!("{value:?}"));
                 self.in_place(format!("{field}.{}", name(key)), told(from), told(to));
             }
         }
     }
 
-    /// What replaces nodes.
+    /// The changes that replace nodes.
     fn nodes(&mut self, spec: &NodeGroupSpec, target: &Target, there: &Detail) {
         if let Some(version) = next_version(spec, target, there) {
             self.in_place("version", &there.version, version);
@@ -325,11 +327,11 @@ impl Found {
         if let Some(own) = &spec.version
             && let (Ok(own), Ok(seen)) = (own.parse::<KubernetesVersion>(), there.version.parse())
             && own < seen
-            // What an AMI of one's own runs is not what EKS says.
+            // EKS does not know which version a custom AMI runs.
             && there.ami_type != release::CUSTOM
         {
             let why = format!(
-                "nodes are never taken back: set version: \"{seen}\", or make a new NodeGroup of the lower version and delete \
+                "nodes are never downgraded: set version: \"{seen}\", or create a NodeGroup with the lower version and delete \
                  this one"
             );
             self.0.push(Change::forbidden("version", seen, own, why));
@@ -350,23 +352,23 @@ impl Found {
         }
     }
 
-    /// What is wrong with a release that is asked for by name.
+    /// Reports what is wrong with an exact release.
     fn exact_release(&mut self, exact: &str, misfit: Option<(String, String)>, there: &Detail) {
         let why = if there.ami_type == release::CUSTOM {
             "its AMI comes from the launch template: set releaseVersion: Latest, and choose the AMI there".to_owned()
         } else if let Some((of, nodes)) = misfit {
             format!(
-                "it is a release of Kubernetes {of}, and the nodes are to have {nodes}: name one of {nodes}, or Latest"
+                "it is a release for Kubernetes {of}, but the nodes are to run {nodes}: set a release for {nodes}, or Latest"
             )
         } else if release::is_newer(&there.release, exact) {
-            format!("nodes are never taken back: name {} or a newer one, or Latest", there.release)
+            format!("nodes are never downgraded: set {} or a newer release, or Latest", there.release)
         } else {
             return;
         };
         self.0.push(Change::forbidden("releaseVersion", &there.release, exact, why));
     }
 
-    /// What EKS cannot change. Admission refuses such edits; this is for what was made otherwise.
+    /// What EKS cannot change. Admission rejects such edits; this covers node groups created or changed otherwise.
     fn fixed(&mut self, spec: &NodeGroupSpec, there: &Detail) {
         let mut fixed = |field: &str, from: &str, to: &str| {
             if from != to {

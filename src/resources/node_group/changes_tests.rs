@@ -1,10 +1,10 @@
-//! Each field that can change: what differs, and what EKS is told.
+//! Each field that can change: the differences and the calls to EKS.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-/// A node group that is as `spec(json!({}))` asks.
+/// A node group that matches `spec(json!({}))`.
 fn there() -> Detail {
     Detail {
         version: "1.33".into(),
@@ -41,7 +41,7 @@ fn closed() -> Target {
     Target { replace: false, ..now(None) }
 }
 
-/// What differs, and the calls that mend it, for people.
+/// The differences and the calls that resolve them, as text.
 fn told(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> String {
     let mut lines: Vec<String> = Vec::new();
     for Change { field, from, to, how } in changes(spec, target, there) {
@@ -80,7 +80,8 @@ fn told(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> String {
     if lines.is_empty() { "  nothing".into() } else { lines.join("\n") }
 }
 
-/// A case: its name, the spec beyond the least one, the target, and how what is there differs from [`there`].
+/// A case: its name, the spec in addition to the minimal one, the target, and how the current state differs from
+/// [`there`].
 type Case = (&'static str, Value, Target, fn(&mut Detail));
 
 fn table(cases: Vec<Case>) -> String {
@@ -103,19 +104,19 @@ fn settings_go_in_one_call_that_holds_only_what_differs() {
     let taint = |taints: Value| json!({"taints": taints});
     let update = |update: Value| json!({"update": update});
     let told = table(vec![
-        ("as asked", json!({}), now(None), as_it_is),
-        ("more at most", size(2, 8), now(None), as_it_is),
-        ("an autoscaler's size is left alone", size(1, 9), now(None), |t| t.desired = 5),
-        ("fewest above the size: it moves up to there", size(4, 8), now(None), as_it_is),
-        ("most below the size: it moves down to there", size(0, 2), now(None), as_it_is),
+        ("as specified", json!({}), now(None), as_it_is),
+        ("larger maximum", size(2, 8), now(None), as_it_is),
+        ("an autoscaler's size is kept", size(1, 9), now(None), |t| t.desired = 5),
+        ("minimum above the size: it is raised to the minimum", size(4, 8), now(None), as_it_is),
+        ("maximum below the size: it is lowered to the maximum", size(0, 2), now(None), as_it_is),
         (
-            "kubectl scale does nothing to an autoscaler's size",
+            "kubectl scale does not change an autoscaler's size",
             json!({"scaling": {"min": 2, "max": 5, "desired": 5}}),
             now(None),
             as_it_is,
         ),
         ("enforced", enforced(4), now(None), as_it_is),
-        ("enforced and so", enforced(3), now(None), as_it_is),
+        ("enforced and equal", enforced(3), now(None), as_it_is),
         ("labels that are not managed", json!({}), now(None), as_it_is),
         ("labels", label(json!({"team": "bank", "tier": "web"})), now(None), as_it_is),
         ("labels removed", label(json!({"tier": "web"})), now(None), as_it_is),
@@ -138,8 +139,8 @@ fn settings_go_in_one_call_that_holds_only_what_differs() {
         ("taints removed", taint(json!([])), now(None), as_it_is),
         ("nodes at a time", update(json!({"maxUnavailable": 3})), now(None), as_it_is),
         ("percentage at a time", update(json!({"maxUnavailablePercentage": 33})), now(None), as_it_is),
-        ("strategy, beside what is there", update(json!({"strategy": "Minimal"})), now(None), as_it_is),
-        ("the strategy that EKS does not name", update(json!({"strategy": "Default"})), now(None), as_it_is),
+        ("strategy, merged into the current settings", update(json!({"strategy": "Minimal"})), now(None), as_it_is),
+        ("the default strategy, which EKS omits", update(json!({"strategy": "Default"})), now(None), as_it_is),
         ("force alone", update(json!({"force": true})), now(None), as_it_is),
         ("repair", json!({"repair": {"enabled": true}}), now(None), as_it_is),
         ("no repair", json!({"repair": {"enabled": false}}), now(None), as_it_is),
@@ -169,7 +170,7 @@ fn what_replaces_nodes_goes_in_another_and_never_back() {
     };
     let told = table(vec![
         ("version: EKS takes its newest release", json!({}), now(Some("1.34")), newer),
-        ("two versions on", json!({}), now(Some("1.35")), as_it_is),
+        ("two versions ahead", json!({}), now(Some("1.35")), as_it_is),
         ("version beyond the control plane's", json!({"version": "1.36"}), now(Some("1.36")), as_it_is),
         ("version behind", json!({}), now(Some("1.32")), as_it_is),
         ("own version behind", json!({"version": "1.32"}), now(Some("1.32")), as_it_is),
@@ -178,13 +179,13 @@ fn what_replaces_nodes_goes_in_another_and_never_back() {
         ("older release read before", json!({}), now(None), |t| t.newest_release = Some("1.33.6-20260801".into())),
         ("newest release not known", json!({}), now(None), |t| t.newest_release = None),
         ("pinned", release("Pinned"), now(None), newer),
-        ("pinned goes along with a version", release("Pinned"), now(Some("1.34")), newer),
+        ("pinned with a new version", release("Pinned"), now(Some("1.34")), newer),
         ("exact", release("1.33.7-20261106"), now(None), as_it_is),
         ("exact outside a window", release("1.33.7-20261106"), closed(), as_it_is),
-        ("exact and so", release("1.33.7-20260923"), now(None), newer),
+        ("exact and equal", release("1.33.7-20260923"), now(None), newer),
         ("exact and older", release("1.33.6-20260801"), now(None), as_it_is),
         ("exact of the next version", release("1.34.4-20261106"), now(Some("1.34")), as_it_is),
-        ("exact of this version holds up the next", release("1.33.7-20260923"), now(Some("1.34")), as_it_is),
+        ("exact of this version blocks the next", release("1.33.7-20260923"), now(Some("1.34")), as_it_is),
         ("exact of another version", release("1.34.4-20261106"), now(None), as_it_is),
         ("version of the launch template", template("4"), now(None), with_template),
         ("version of the launch template outside a window", template("4"), closed(), with_template),

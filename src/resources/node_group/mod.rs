@@ -1,7 +1,7 @@
 //! An EKS managed node group.
 //!
-//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html>. Its size belongs to whoever scales
-//! it: `desired` is only what it begins with.
+//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_CreateNodegroup.html>. An autoscaler or the user
+//! owns the size: `desired` is only the initial one.
 
 mod changes;
 mod newest;
@@ -33,12 +33,12 @@ pub use newest::pending_release;
 pub use observation::Detail;
 pub use target::{Held, Target};
 
-/// What else waits for a maintenance window, of a node group that was seen: for people.
+/// What else waits for a maintenance window in an observed node group, as a message.
 pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, seen: &AnyObservation) -> Option<String> {
     changes::waits_for_window(spec, target, seen.detail.downcast_ref::<Detail>()?)
 }
 
-/// A managed node group, with what its cluster says resolved.
+/// A managed node group, with everything from its cluster resolved.
 pub struct NodeGroup {
     cluster: String,
     name: String,
@@ -50,7 +50,7 @@ pub struct NodeGroup {
     intervals: Intervals,
 }
 
-/// Its name in the graph.
+/// The key in the graph.
 pub fn key(name: &str) -> Key {
     Key::named("nodeGroup", name)
 }
@@ -61,7 +61,7 @@ pub fn cluster_gate() -> Key {
 }
 
 impl NodeGroup {
-    /// A node group of the cluster, in `subnet_ids`, whose nodes take on `role_arn` and may become `target`.
+    /// A node group of the cluster in `subnet_ids`, whose nodes assume `role_arn` and may be updated to `target`.
     pub fn new(
         making: &ResourceContext<'_>,
         name: &str,
@@ -99,7 +99,7 @@ impl NodeGroup {
         Some(LaunchTemplateSpecification::builder().id(&wanted.id).set_version(wanted.version.clone()).build())
     }
 
-    /// What the launch template says itself: EKS refuses to be told it twice.
+    /// What the launch template sets itself: EKS rejects a request that sets it as well.
     async fn template(&self, cloud: &Cloud) -> Result<Template, Failure> {
         let Some(wanted) = &self.spec.launch_template else { return Ok(Template::default()) };
         let version = wanted.version.as_deref().unwrap_or("$Default");
@@ -107,7 +107,7 @@ impl NodeGroup {
             cloud.aws.ec2.describe_launch_template_versions().launch_template_id(&wanted.id).versions(version);
         let answer = cloud.aws.call(Service::Ec2, "DescribeLaunchTemplateVersions", &wanted.id, request.send());
         let answer = answer.await.map_err(|error| match error.class() {
-            // Of a create, this would be taken for something that is only not visible yet.
+            // In a create, NotFound would mean that a dependency is not visible yet.
             Class::NotFound => Failure::invalid(error.to_string()),
             _ => Failure::from(error),
         })?;
@@ -118,11 +118,11 @@ impl NodeGroup {
         })
     }
 
-    /// What is there now. The last look may be minutes old: meanwhile an autoscaler may have moved the size, and would lose
-    /// nodes by a write that goes by the old one.
+    /// Reads the current state. The last observation may be minutes old: an autoscaler may have changed the size since,
+    /// and a write based on the old size would remove nodes.
     async fn read_again(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Detail, Failure> {
         let Some(group) = self.describe(cloud).await? else {
-            return Err(Failure::new(Class::NotFound, format!("node group {} is not there any more", self.name)));
+            return Err(Failure::new(Class::NotFound, format!("node group {} no longer exists", self.name)));
         };
         if group.status() == Some(&NodegroupStatus::Updating) {
             let message = format!("node group {} is being updated: its settings wait for that", self.name);
@@ -154,7 +154,7 @@ impl NodeGroup {
         Ok(updates::begun(seen, self.updated(), answer.update))
     }
 
-    /// Lets EKS replace the nodes by others.
+    /// Starts the replacement of the nodes.
     async fn replace(&self, cloud: &Cloud, seen: Observation<Detail>) -> Result<Observation<Detail>, Failure> {
         let Some(nodes) = changes::replacement(&self.spec, &self.target, &seen.detail) else { return Ok(seen) };
         let force = self.spec.update.as_ref().is_some_and(|update| update.force);
@@ -173,7 +173,8 @@ impl NodeGroup {
             .client_request_token(self.token(cloud, &seen, &step));
         let answer = match cloud.aws.call(Service::Eks, "UpdateNodegroupVersion", &self.name, request.send()).await {
             Err(error) if newest.as_ref().is_some_and(|newest| release::is_refusal(&error.to_string(), newest)) => {
-                // Nobody named it: what runs is as asked, and the next look says what is pending.
+                // The user did not choose this release: the nodes are as specified, and the next observation reports
+                // the pending release.
                 let (ami_type, newest) = (&seen.detail.ami_type, newest.unwrap_or_default());
                 cloud.aws.snapshots.refused_releases().note(ami_type, &newest, error.to_string());
                 return Err(Failure::new(Class::NoChange, error.to_string()));
@@ -187,13 +188,14 @@ impl NodeGroup {
         Updated::NodeGroup(&self.cluster, &self.name)
     }
 
-    /// Of an update: another once anything has changed the node group, so that its size can be put back a second time.
+    /// The token of an update: it changes with every modification of the node group, so that the same size can be
+    /// restored twice.
     fn token(&self, cloud: &Cloud, seen: &Observation<Detail>, step: &str) -> String {
         updates::token(cloud, seen, &format!("nodeGroup/{} {step} {:?}", self.name, seen.detail.modified))
     }
 }
 
-/// What a launch template says itself.
+/// What a launch template sets itself.
 #[derive(Default)]
 struct Template {
     has_image: bool,
@@ -213,7 +215,7 @@ impl Resource for NodeGroup {
         vec![cluster_gate()]
     }
 
-    /// The gate is about what may be made; what is there may go whenever it is to.
+    /// The gate blocks creation only, not deletion.
     fn holds(&self) -> Vec<Key> {
         Vec::new()
     }
@@ -227,11 +229,11 @@ impl Resource for NodeGroup {
         let scaling = &self.spec.scaling;
         vec![
             ("instanceTypes", self.spec.instance_types.join(", ")),
-            ("scaling", format!("{}..{}, begins with {}", scaling.min, scaling.max, scaling.initial())),
+            ("scaling", format!("{}..{}, initially {}", scaling.min, scaling.max, scaling.initial())),
         ]
     }
 
-    /// 88 to 201 s, as measured by others.
+    /// 88 to 201 s according to published measurements.
     fn expected(&self, action: Action) -> Duration {
         Duration::from_secs(match action {
             Action::Create => 130,
@@ -255,7 +257,7 @@ impl Resource for NodeGroup {
         changes
     }
 
-    /// EKS takes one update of a node group at a time. The settings go first: they take seconds.
+    /// EKS accepts one update of a node group at a time. Settings go first: they take seconds.
     fn batch(&self, changes: &[Change]) -> Vec<Change> {
         let (nodes, settings): (Vec<_>, Vec<_>) = changes.iter().cloned().partition(changes::replaces);
         if settings.is_empty() { nodes } else { settings }

@@ -1,33 +1,35 @@
-//! AMI releases of node groups: which is newer, and of which Kubernetes version one is. Pure.
+//! AMI releases of node groups: their order and their Kubernetes version. Pure.
 //!
-//! `1.34.4-20261106` (Amazon Linux), `1.34-2026.11.12` (Windows), `1.51.0-47438798` (Bottlerocket: its own version and a commit).
+//! `1.34.4-20261106` (Amazon Linux), `1.34-2026.11.12` (Windows), `1.51.0-47438798` (Bottlerocket: its own version and
+//! a commit).
 
 use std::cmp::Ordering;
 
 use super::observation::Detail;
 use crate::api::KubernetesVersion;
 
-/// The node group's AMI is the user's own, out of its launch template: there are no releases of it.
+/// The AMI type of a custom AMI from the launch template: it has no releases.
 pub const CUSTOM: &str = "CUSTOM";
 
-/// Why nodes of the user's own AMI cannot get to the version `wanted`: EKS moves such to none, nor does anybody but their owner.
+/// Why nodes with a custom AMI cannot be updated to `wanted`: only their owner can change the AMI.
 pub fn own_ami_is_behind(wanted: Option<&str>, there: &Detail) -> Option<String> {
     let wanted: KubernetesVersion = wanted?.parse().ok()?;
     let behind = there.ami_type == CUSTOM && there.version.parse().is_ok_and(|at: KubernetesVersion| at < wanted);
     behind.then(|| {
         format!(
-            "its AMI comes from the launch template: make a version of that with an AMI of {wanted}, and set \
+            "its AMI comes from the launch template: create a template version with an AMI for {wanted}, and set \
              launchTemplate.version to it"
         )
     })
 }
 
-/// True when `release` came after `than`.
+/// Whether `release` is newer than `than`.
 pub fn is_newer(release: &str, than: &str) -> bool {
     compare(release, than) == Ordering::Greater
 }
 
-/// Whether EKS's answer says that it does not take the release: SSM names new ones some time before.
+/// Whether EKS's error says that it does not accept the release: SSM publishes new releases some time before EKS
+/// accepts them.
 pub fn is_refusal(answer: &str, release: &str) -> bool {
     answer.contains("release version") && answer.contains(release) && !answer.contains("lowered")
 }
@@ -35,7 +37,7 @@ pub fn is_refusal(answer: &str, release: &str) -> bool {
 fn compare(left: &str, right: &str) -> Ordering {
     let parts = |release: &str| {
         let (head, tail) = release.split_once('-').unwrap_or((release, ""));
-        // A date counts. A commit does not.
+        // A date is comparable, a commit is not.
         let date = tail.split(['.', '-']).map(str::parse::<u64>).collect::<Result<Vec<_>, _>>();
         (numbers(head), date.unwrap_or_default())
     };
@@ -46,7 +48,7 @@ fn numbers(text: &str) -> Vec<u64> {
     text.split('.').filter_map(|part| part.parse().ok()).collect()
 }
 
-/// The Kubernetes version that a release is of, where its name tells. Bottlerocket's has a version of its own.
+/// The Kubernetes version of a release, if its name contains it. Bottlerocket has its own versions.
 pub fn kubernetes_version<'r>(release: &'r str, ami_type: &str) -> Option<&'r str> {
     if ami_type.starts_with("BOTTLEROCKET") || ami_type == CUSTOM {
         return None;
