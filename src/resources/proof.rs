@@ -140,7 +140,7 @@ impl<T> Claim<'_, T> {
 /// What to do about an unproven resource.
 pub fn unproven(owner: &Owner, ids: &str) -> String {
     format!(
-        "{ids} carries this object's UID in the tag {OWNER}, but status.resources does not record it. If somebody \
+        "{ids} carries this object's UID in the tag {OWNER}, but is not recorded in status.resources. If somebody \
          else wrote the tag, remove it from {ids}. If the status was lost, as after a restore, record the resources with this UID: {}",
         recovery::command(owner, &owner.uid)
     )

@@ -185,7 +185,7 @@ pub fn select(
     if !by_tags && !is_proven(all, owner, &mine) {
         return Err(format!(
             "only tags indicate that the resources with UID {from} belong to {}, and anybody with tagging permissions could have written them: no role that \
-             Keelson created confirms it. The owner of the AWS account must allow it, in spec.adoption of the AwsAccount, with policy: \
+             Keelson created confirms it. The owner of the AWS account has to allow it, in spec.adoption of the AwsAccount, with policy: \
              Allow for this namespace and cluster {}",
             owner.cluster, all.cluster_name
         ));

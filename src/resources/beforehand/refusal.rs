@@ -112,7 +112,7 @@ fn role(arn: &str, service: Option<&'static str>, found: Option<&NamedRole>) -> 
     }
     let (role, service) = found.zip(service)?;
     (!trusts(&role.trust_policy, service)).then(|| {
-        format!("the trust policy of role {arn} does not allow {service} to assume it (sts:AssumeRole): allow that in the policy, or use another role")
+        format!("the trust policy of role {arn} does not allow {service} to assume it (sts:AssumeRole): allow that in the policy, or name another role")
     })
 }
 
