@@ -24,7 +24,7 @@ use crate::aws::events::queue::Received;
 use crate::aws::events::{Event, Message, Queue, RejectedMessage};
 use crate::aws::{AwsError, Service};
 use crate::engine::Key;
-use crate::resources::prune::Kind as Unlisted;
+use crate::resources::prune::PrunedKind;
 use crate::resources::{access_entry, addon, existing_network, fargate_profile, pod_identity_association};
 use crate::telemetry::events::MessageOutcome;
 
@@ -367,10 +367,10 @@ fn of_eks(event: &Event, cluster: &EksCluster) -> BTreeSet<Key> {
 /// What is made by hand may be what is to go for not being listed.
 fn beside(action: &str) -> Option<Key> {
     let kind = match action {
-        "CreateAccessEntry" => Unlisted::AccessEntries,
-        "CreateAddon" => Unlisted::Addons,
-        "CreatePodIdentityAssociation" => Unlisted::PodIdentities,
-        "CreateFargateProfile" => Unlisted::FargateProfiles,
+        "CreateAccessEntry" => PrunedKind::AccessEntries,
+        "CreateAddon" => PrunedKind::Addons,
+        "CreatePodIdentityAssociation" => PrunedKind::PodIdentities,
+        "CreateFargateProfile" => PrunedKind::FargateProfiles,
         _ => return None,
     };
     Some(kind.key())

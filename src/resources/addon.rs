@@ -14,7 +14,7 @@ use super::addon_diff::{Detail, configuration};
 use super::cloud::{Cloud, Intervals, ResourceContext, arn, changed_tags, changes_field};
 use super::cluster;
 use super::ownership::{self, untagged};
-use super::updates::{self, Updated};
+use super::updates::{self, UpdateTarget};
 use crate::api::addons::{Addon as Wanted, Conflicts};
 use crate::aws::tags::Tags;
 use crate::aws::tokens::client_token;
@@ -28,7 +28,7 @@ use crate::upgrade::addons::{Offer, choose};
 const BEFORE_COMPUTE: [&str; 4] = ["vpc-cni", "kube-proxy", "eks-pod-identity-agent", "eks-node-monitoring-agent"];
 
 /// How long the list of add-on versions is cached: EKS changes it a few times a month.
-const CATALOGUE_BELIEVED: Duration = Duration::from_secs(6 * 3600);
+const CATALOGUE_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
 
 /// An add-on from the spec.
 pub struct Addon {
@@ -63,9 +63,9 @@ pub fn needs_nodes(name: &str) -> bool {
 impl Addon {
     /// Creates the resource for an add-on of the cluster. `target` is the version to install now. `None` keeps the
     /// current version; a new add-on gets the version of the spec.
-    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted, target: Option<String>) -> Self {
-        let tags = making.tags(&key(&wanted.name));
-        let (cluster, wanted, intervals) = (making.cluster_name.into(), wanted.clone(), making.intervals);
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted, target: Option<String>) -> Self {
+        let tags = context.tags(&key(&wanted.name));
+        let (cluster, wanted, intervals) = (context.cluster_name.into(), wanted.clone(), context.intervals);
         Self { cluster, wanted, target, tags, fargate: None, intervals }
     }
 
@@ -74,8 +74,8 @@ impl Addon {
         Self { fargate: profile, ..self }
     }
 
-    fn updated(&self) -> Updated<'_> {
-        Updated::Addon(&self.cluster, &self.wanted.name)
+    fn update_target(&self) -> UpdateTarget<'_> {
+        UpdateTarget::Addon(&self.cluster, &self.wanted.name)
     }
 
     fn conflicts(&self) -> ResolveConflicts {
@@ -91,8 +91,8 @@ impl Addon {
         if let Some(target) = &self.target {
             return Ok(target.clone());
         }
-        let fresh = MaxStaleness::within(CATALOGUE_BELIEVED);
-        let offered = cloud.aws.snapshots.addon_versions(name, kubernetes, fresh).await?;
+        let staleness = MaxStaleness::within(CATALOGUE_MAX_AGE);
+        let offered = cloud.aws.snapshots.addon_versions(name, kubernetes, staleness).await?;
         let offered: Vec<_> = offered.iter().map(offer).collect();
         choose(&self.wanted.version().into(), &offered).map_err(|why| {
             Failure::invalid(format!("add-on {name} for Kubernetes {kubernetes} in {}: {why}", cloud.aws.region))
@@ -156,7 +156,7 @@ fn offer(offered: &snapshots::AddonVersion) -> Offer {
     Offer { version: offered.version.clone(), default: offered.default }
 }
 
-fn observed(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
+fn to_observation(addon: &aws_sdk_eks::types::Addon) -> Observation<Detail> {
     let status = addon.status().map_or("CREATING", AddonStatus::as_str);
     let since = addon.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
     let issues: Vec<String> = addon
@@ -236,8 +236,8 @@ impl Resource for Addon {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        self.differences(&seen.detail)
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        self.differences(&observed.detail)
     }
 
     async fn observe(
@@ -254,12 +254,14 @@ impl Resource for Addon {
             other => other?,
         };
         let Some(addon) = answer.addon else { return Ok(Presence::Absent) };
-        let mut seen = observed(&addon);
-        seen.detail.untagged = untagged(cloud, addon.tags());
-        seen.detail.pod_identity_roles = self.pod_identity_roles(cloud, &addon).await?;
-        let seen = updates::follow(cloud, self.updated(), self.changeable(seen), options, last).await?;
-        let tags = seen.detail.tags.clone();
-        Ok(ownership::presence_of_listed(cloud, &tags, seen, || format!("add-on {name} of cluster {}", self.cluster)))
+        let mut observed = to_observation(&addon);
+        observed.detail.untagged = untagged(cloud, addon.tags());
+        observed.detail.pod_identity_roles = self.pod_identity_roles(cloud, &addon).await?;
+        let observed = updates::follow(cloud, self.update_target(), self.changeable(observed), options, last).await?;
+        let tags = observed.detail.tags.clone();
+        Ok(ownership::presence_of_listed(cloud, &tags, observed, || {
+            format!("add-on {name} of cluster {}", self.cluster)
+        }))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -282,32 +284,32 @@ impl Resource for Addon {
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateAddon", name, request.send()).await?;
         let addon = answer.addon.unwrap_or_else(|| aws_sdk_eks::types::Addon::builder().addon_name(name).build());
-        Ok(observed(&addon))
+        Ok(to_observation(&addon))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.tag_eks(&arn, &mut observed.detail.tags, changed_tags(changes)).await?;
         let changed = |field| changes_field(changes, field);
         let fields = ["version", "configuration", "serviceAccountRoleArn", "podIdentityRoleArn"];
         if !fields.into_iter().any(changed) {
-            return Ok(seen);
+            return Ok(observed);
         }
-        let (name, there) = (&self.wanted.name, &seen.detail);
-        let version = self.target.as_ref().unwrap_or(&there.version);
+        let (name, current) = (&self.wanted.name, &observed.detail);
+        let version = self.target.as_ref().unwrap_or(&current.version);
         let pod_identity = if changed("podIdentityRoleArn") { self.pod_identity(cloud, version).await? } else { None };
         // EKS removes the role if the request omits it, so it is always sent.
-        let role = self.wanted.service_account_role_arn.as_ref().or(there.service_account_role_arn.as_ref());
+        let role = self.wanted.service_account_role_arn.as_ref().or(current.service_account_role_arn.as_ref());
         let configuration = self.configuration().filter(|_| changed("configuration"));
-        let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
-        let token = updates::token(cloud, &seen, &format!("addon {name} {}", told.join(", ")));
+        let descriptions: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
+        let token = updates::token(cloud, &observed, &format!("addon {name} {}", descriptions.join(", ")));
         let request = cloud
             .aws
             .eks
@@ -321,25 +323,25 @@ impl Resource for Addon {
             .set_configuration_values(configuration.map(|values| values.to_string()))
             .client_request_token(token);
         let update = cloud.aws.call(Service::Eks, "UpdateAddon", name, request.send()).await?.update;
-        Ok(updates::begun(seen, self.updated(), update))
+        Ok(updates::record_start(observed, self.update_target(), update))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let name = &self.wanted.name;
         let request = cloud.aws.eks.delete_addon().cluster_name(&self.cluster).addon_name(name);
         cloud.aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(seen.clone().phase(phase)))
+        Ok(Presence::Ours(observed.clone().phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(seen).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_eks(observed).await
     }
 }

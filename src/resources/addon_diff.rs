@@ -27,39 +27,39 @@ impl Addon {
     }
 
     /// All fields that differ.
-    pub(super) fn differences(&self, there: &Detail) -> Vec<Change> {
-        let mut changes = ownership::tag_changes_of_listed(&self.tags, &there.tags, there.untagged);
+    pub(super) fn differences(&self, current: &Detail) -> Vec<Change> {
+        let mut changes = ownership::tag_changes_of_listed(&self.tags, &current.tags, current.untagged);
         if let Some(target) = &self.target
-            && there.version != *target
+            && current.version != *target
         {
-            changes.push(Change::in_place("version", &there.version, target));
+            changes.push(Change::in_place("version", &current.version, target));
         }
         if let Some(wanted) = self.configuration()
-            && there.configuration.as_ref() != Some(&wanted)
+            && current.configuration.as_ref() != Some(&wanted)
         {
-            let there = there.configuration.as_ref().map(ToString::to_string).unwrap_or_default();
-            changes.push(Change::in_place("configuration", there, wanted));
+            let current = current.configuration.as_ref().map(ToString::to_string).unwrap_or_default();
+            changes.push(Change::in_place("configuration", current, wanted));
         }
         if let Some(wanted) = &self.wanted.service_account_role_arn
-            && there.service_account_role_arn.as_ref() != Some(wanted)
+            && current.service_account_role_arn.as_ref() != Some(wanted)
         {
-            let there = there.service_account_role_arn.clone().unwrap_or_default();
-            changes.push(Change::in_place("serviceAccountRoleArn", there, wanted));
+            let current = current.service_account_role_arn.clone().unwrap_or_default();
+            changes.push(Change::in_place("serviceAccountRoleArn", current, wanted));
         }
         if let Some(wanted) = &self.wanted.pod_identity_role_arn
-            && there.pod_identity_roles.iter().ne([wanted])
+            && current.pod_identity_roles.iter().ne([wanted])
         {
-            let there = there.pod_identity_roles.iter().cloned().collect::<Vec<_>>().join(", ");
-            changes.push(Change::in_place("podIdentityRoleArn", there, wanted));
+            let current = current.pod_identity_roles.iter().cloned().collect::<Vec<_>>().join(", ");
+            changes.push(Change::in_place("podIdentityRoleArn", current, wanted));
         }
         changes
     }
 
     /// Treats a failed or degraded add-on as ready if the spec differs from it, so that it is updated: the update may
     /// repair it.
-    pub(super) fn changeable(&self, seen: Observation<Detail>) -> Observation<Detail> {
-        let unwell = matches!(seen.state.as_str(), "UPDATE_FAILED" | "DEGRADED");
-        if unwell && !self.differences(&seen.detail).is_empty() { seen.phase(Phase::Ready) } else { seen }
+    pub(super) fn changeable(&self, observed: Observation<Detail>) -> Observation<Detail> {
+        let unwell = matches!(observed.state.as_str(), "UPDATE_FAILED" | "DEGRADED");
+        if unwell && !self.differences(&observed.detail).is_empty() { observed.phase(Phase::Ready) } else { observed }
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
 
     fn addon(more: Value, target: Option<&str>) -> Addon {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = ResourceContext {
+        let context = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: BTreeMap::new(),
@@ -91,10 +91,10 @@ mod tests {
         };
         let mut wanted = json!({"name": "vpc-cni"});
         wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        Addon::new(&making, &serde_json::from_value(wanted).unwrap(), target.map(str::to_owned))
+        Addon::new(&context, &serde_json::from_value(wanted).unwrap(), target.map(str::to_owned))
     }
 
-    fn there(of: &Addon) -> Detail {
+    fn current(of: &Addon) -> Detail {
         Detail {
             version: "v1".into(),
             configuration: Some(json!({"env": {"A": "1", "B": "2"}})),
@@ -119,7 +119,7 @@ mod tests {
             (json!({"podIdentityRoleArn": ROLE}), Some("v2"), vec!["version", "podIdentityRoleArn"]),
         ] {
             let addon = addon(more.clone(), target);
-            let fields: Vec<_> = addon.differences(&there(&addon)).into_iter().map(|change| change.field).collect();
+            let fields: Vec<_> = addon.differences(&current(&addon)).into_iter().map(|change| change.field).collect();
             assert_eq!(fields, expected, "{more} {target:?}");
         }
     }
@@ -135,8 +135,8 @@ mod tests {
         ] {
             let addon = addon(json!({}), target);
             let busy = Phase::Busy { action: Action::Create, since: None, note: String::new() };
-            let seen = Observation::ready("vpc-cni", state, there(&addon)).phase(busy);
-            assert_eq!(addon.changeable(seen).phase == Phase::Ready, changed, "{state} {target:?}");
+            let observed = Observation::ready("vpc-cni", state, current(&addon)).phase(busy);
+            assert_eq!(addon.changeable(observed).phase == Phase::Ready, changed, "{state} {target:?}");
         }
     }
 

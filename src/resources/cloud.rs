@@ -115,7 +115,7 @@ impl Intervals {
     }
 
     /// For data that changes a few times a month.
-    pub fn seldom(self) -> Duration {
+    pub fn rare(self) -> Duration {
         self.drift * self.slow_factor * self.slow_factor
     }
 
@@ -152,7 +152,7 @@ impl ResourceContext<'_> {
 }
 
 /// The maximum age of a shared read.
-pub fn fresh(options: &ObserveOptions) -> MaxStaleness {
+pub fn max_staleness(options: &ObserveOptions) -> MaxStaleness {
     MaxStaleness::within(options.max_age)
 }
 
@@ -198,26 +198,27 @@ tagged!(
 /// The tags that are missing or differ, and the formerly requested ones that still exist. Tags of others are left
 /// alone, and so is `Name` after creation: users cannot set it (see the rules of `tags`), and nothing depends on it.
 /// Ownership tags count only on resources that the object owns: adoption is a separate step.
-pub fn tag_changes(wanted: &Tags, seen: &Tags) -> Vec<Change> {
-    let ours = seen.owner().is_some();
-    let mut changes = changes_of_tags(wanted, seen, |name| name != NAME && (ours || !tags::is_ownership(name)));
-    let there = wanted.removed().filter(|name| ours && *name != NAME).filter_map(|name| Some((name, seen.get(name)?)));
-    changes.extend(there.map(|(name, value)| Change::in_place(format!("{TAG_FIELD}{name}"), value, NO_TAG)));
+pub fn tag_changes(wanted: &Tags, observed: &Tags) -> Vec<Change> {
+    let ours = observed.owner().is_some();
+    let mut changes = changes_of_tags(wanted, observed, |name| name != NAME && (ours || !tags::is_ownership(name)));
+    let current =
+        wanted.removed().filter(|name| ours && *name != NAME).filter_map(|name| Some((name, observed.get(name)?)));
+    changes.extend(current.map(|(name, value)| Change::in_place(format!("{TAG_FIELD}{name}"), value, NO_TAG)));
     changes
 }
 
 /// The same for an owned resource without an owner tag: the missing ownership tags are a difference, too.
-pub fn tag_changes_of_untagged(wanted: &Tags, seen: &Tags) -> Vec<Change> {
-    changes_of_tags(wanted, seen, |name| name != NAME)
+pub fn tag_changes_of_untagged(wanted: &Tags, observed: &Tags) -> Vec<Change> {
+    changes_of_tags(wanted, observed, |name| name != NAME)
 }
 
-fn changes_of_tags(wanted: &Tags, seen: &Tags, counts: impl Fn(&str) -> bool) -> Vec<Change> {
+fn changes_of_tags(wanted: &Tags, observed: &Tags, is_compared: impl Fn(&str) -> bool) -> Vec<Change> {
     let change = |(name, value): (&str, &str)| {
-        Change::in_place(format!("{TAG_FIELD}{name}"), seen.get(name).unwrap_or_default(), value)
+        Change::in_place(format!("{TAG_FIELD}{name}"), observed.get(name).unwrap_or_default(), value)
     };
     // Resources that an older Keelson created have no installation tag; an upgrade does not add one.
-    let counts = |name: &str| name != INSTALLATION && counts(name);
-    wanted.missing_from(seen).iter().filter(|(name, _)| counts(name)).map(change).collect()
+    let is_compared = |name: &str| name != INSTALLATION && is_compared(name);
+    wanted.missing_from(observed).iter().filter(|(name, _)| is_compared(name)).map(change).collect()
 }
 
 const TAG_FIELD: &str = "tags.";
@@ -247,8 +248,8 @@ pub fn changed_tags(changes: &[Change]) -> Tags {
 }
 
 /// The observed ARN; empty if AWS returns none.
-pub fn arn<T>(seen: &Observation<T>) -> &str {
-    seen.outputs.get("arn").map_or("", String::as_str)
+pub fn arn<T>(observed: &Observation<T>) -> &str {
+    observed.outputs.get("arn").map_or("", String::as_str)
 }
 
 /// `Ours` if found, otherwise `Absent`.
@@ -258,7 +259,7 @@ pub fn ours_or_absent<T>(found: Option<Observation<T>>) -> Presence<T> {
 
 impl Cloud {
     /// Applies `tags` to an EC2 resource, and updates `observed`, its tags so far.
-    pub async fn tag_ec2(&self, id: &str, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+    pub async fn tag_ec2(&self, id: &str, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
         let removed = tags.removed_from_ec2();
         if !removed.is_empty() {
             let request = self.aws.ec2.delete_tags().resources(id).set_tags(Some(removed));
@@ -268,12 +269,12 @@ impl Cloud {
             let request = self.aws.ec2.create_tags().resources(id).set_tags(Some(tags.to_ec2()));
             self.aws.call(Service::Ec2, "CreateTags", id, request.send()).await?;
         }
-        seen.apply(tags);
+        observed.apply(tags);
         Ok(())
     }
 
     /// Applies `tags` to an EKS resource, and updates `observed`, its tags so far.
-    pub async fn tag_eks(&self, arn: &str, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+    pub async fn tag_eks(&self, arn: &str, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
         let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
         if !removed.is_empty() {
             let request = self.aws.eks.untag_resource().resource_arn(arn).set_tag_keys(Some(removed));
@@ -283,7 +284,7 @@ impl Cloud {
             let request = self.aws.eks.tag_resource().resource_arn(arn).set_tags(Some(tags.to_eks()));
             self.aws.call(Service::Eks, "TagResource", arn, request.send()).await?;
         }
-        seen.apply(tags);
+        observed.apply(tags);
         Ok(())
     }
 }
@@ -305,32 +306,32 @@ mod tests {
     #[test]
     fn whose_a_thing_is_differs_only_of_what_is_ours_and_its_name_never() {
         let ours = Tags::new().with(OWNER, "uid-1").with(NAME, "by hand");
-        let whose = ["tags.keelson.dev/cluster", "tags.keelson.dev/resource", "tags.team"];
-        assert_eq!(fields(&tag_changes(&wanted(), &ours)), whose);
-        let nobodys = Tags::new().with(NAME, "by hand").with(CLUSTER, "default/other").with(RESOURCE, "subnet/x");
-        assert_eq!(fields(&tag_changes(&wanted(), &nobodys)), ["tags.team"]);
+        let ownership_fields = ["tags.keelson.dev/cluster", "tags.keelson.dev/resource", "tags.team"];
+        assert_eq!(fields(&tag_changes(&wanted(), &ours)), ownership_fields);
+        let unowned = Tags::new().with(NAME, "by hand").with(CLUSTER, "default/other").with(RESOURCE, "subnet/x");
+        assert_eq!(fields(&tag_changes(&wanted(), &unowned)), ["tags.team"]);
         let with_owner = fields(&tag_changes_of_untagged(&wanted(), &Tags::new())).len();
         assert_eq!(with_owner, 4);
     }
 
     #[test]
     fn what_was_asked_for_before_is_taken_away_and_nothing_of_others() {
-        let before = ["team", "env", "aws:x", "keelson.dev/owner", "Keelson.dev/Owner", NAME].map(str::to_owned);
-        let wanted = wanted().without(before);
-        let of_others = [("karpenter.sh/discovery", "demo"), ("kubernetes.io/cluster/demo", "owned"), ("aws:x", "y")];
-        let mut seen: Tags = wanted.iter().chain(of_others).chain([("env", "prod"), (NAME, "by hand")]).collect();
-        let changes = tag_changes(&wanted, &seen);
-        let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
-        assert_eq!(told, ["tags.env prod -> (none)"], "team is still requested");
-        let asked = changed_tags(&changes);
-        assert!(asked.is_empty() && !asked.changes_nothing());
-        assert_eq!(asked.removed().collect::<Vec<_>>(), ["env"]);
-        seen.apply(asked);
-        assert_eq!(tag_changes(&wanted, &seen), []);
-        assert_eq!(seen.get("karpenter.sh/discovery"), Some("demo"));
+        let former = ["team", "env", "aws:x", "keelson.dev/owner", "Keelson.dev/Owner", NAME].map(str::to_owned);
+        let wanted = wanted().without(former);
+        let foreign = [("karpenter.sh/discovery", "demo"), ("kubernetes.io/cluster/demo", "owned"), ("aws:x", "y")];
+        let mut observed: Tags = wanted.iter().chain(foreign).chain([("env", "prod"), (NAME, "by hand")]).collect();
+        let changes = tag_changes(&wanted, &observed);
+        let text: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
+        assert_eq!(text, ["tags.env prod -> (none)"], "team is still requested");
+        let requested = changed_tags(&changes);
+        assert!(requested.is_empty() && !requested.changes_nothing());
+        assert_eq!(requested.removed().collect::<Vec<_>>(), ["env"]);
+        observed.apply(requested);
+        assert_eq!(tag_changes(&wanted, &observed), []);
+        assert_eq!(observed.get("karpenter.sh/discovery"), Some("demo"));
         // From a resource without an owner, no tag is removed before adoption.
-        let nobodys = Tags::new().with("env", "prod").with("team", "a");
-        assert_eq!(tag_changes(&wanted, &nobodys), []);
+        let unowned = Tags::new().with("env", "prod").with("team", "a");
+        assert_eq!(tag_changes(&wanted, &unowned), []);
     }
 
     #[test]
@@ -349,11 +350,11 @@ mod tests {
 
     #[test]
     fn no_tag_is_written_that_is_not_named_in_the_changes() {
-        let seen = Tags::new().with(OWNER, "uid-1").with("theirs", "x");
+        let observed = Tags::new().with(OWNER, "uid-1").with("theirs", "x");
         let changes = [Change::in_place("version", "1", "2"), Change::in_place("tags.team", "", "a")];
         assert_eq!(changed_tags(&changes), Tags::new().with("team", "a"));
         assert!(changed_tags(&changes[..1]).is_empty());
-        let mut after = seen;
+        let mut after = observed;
         after.apply(changed_tags(&changes));
         assert_eq!((after.get("theirs"), after.get("team"), after.len()), (Some("x"), Some("a"), 3));
     }

@@ -15,7 +15,7 @@ use super::cluster_diff::{self, Detail, Part};
 use super::cluster_request::{self as request, logging};
 use super::role::{self, Purpose};
 use super::survey;
-use super::updates::{self, Updated};
+use super::updates::{self, UpdateTarget};
 use super::{ownership, proof};
 use crate::api::cluster::EksClusterSpec;
 use crate::aws::tags::Tags;
@@ -60,28 +60,28 @@ impl Cluster {
     /// The control plane of `spec`, in the subnets that `network` provides. `version` is the version to be at now, a
     /// step towards the spec's; `None` keeps the current one.
     pub fn new(
-        making: &ResourceContext<'_>,
+        context: &ResourceContext<'_>,
         spec: &EksClusterSpec,
         network: Vec<Key>,
         version: Option<String>,
     ) -> Self {
         let spec = EksClusterSpec { gitops: None, addons: Vec::new(), ..spec.clone() };
         Self {
-            name: making.cluster_name.into(),
+            name: context.cluster_name.into(),
             spec: Box::new(spec),
             network,
             version,
-            tags: making.tags(&key()),
-            intervals: making.intervals,
+            tags: context.tags(&key()),
+            intervals: context.intervals,
         }
     }
 
     pub(super) fn subnet_ids(&self, refs: &Refs) -> Result<Vec<String>, Failure> {
         let mut ids = Vec::new();
-        for place in &self.network {
-            match refs.output(place, SUBNET_IDS) {
+        for key in &self.network {
+            match refs.output(key, SUBNET_IDS) {
                 Some(several) => ids.extend(several.split(',').map(str::to_owned)),
-                None => ids.push(refs.id(place)?.to_owned()),
+                None => ids.push(refs.id(key)?.to_owned()),
             }
         }
         Ok(ids)
@@ -92,11 +92,11 @@ impl Cluster {
     }
 
     /// Whether EKS Auto Mode creates nodes, which need a role.
-    pub(super) fn makes_nodes(&self) -> bool {
-        makes_nodes(&self.spec)
+    pub(super) fn creates_nodes(&self) -> bool {
+        creates_nodes(&self.spec)
     }
 
-    fn observed(&self, cluster: &aws_sdk_eks::types::Cluster) -> Observation<Detail> {
+    fn to_observation(&self, cluster: &aws_sdk_eks::types::Cluster) -> Observation<Detail> {
         let status = cluster.status().map_or("CREATING", ClusterStatus::as_str);
         let since = cluster.created_at().and_then(|at| Timestamp::from_second(at.secs()).ok());
         let busy = |action, since| Phase::Busy { action, since, note: String::new() };
@@ -111,7 +111,7 @@ impl Cluster {
             _ => busy(Action::Create, since),
         };
         let vpc = cluster.resources_vpc_config();
-        let mut seen = Observation::ready(&self.name, status, cluster_diff::seen(cluster)).phase(phase);
+        let mut observed = Observation::ready(&self.name, status, cluster_diff::to_detail(cluster)).phase(phase);
         let outputs = [
             ("arn", cluster.arn()),
             ("endpoint", cluster.endpoint()),
@@ -125,31 +125,31 @@ impl Cluster {
         ];
         for (name, value) in outputs {
             if let Some(value) = value {
-                seen = seen.output(name, value);
+                observed = observed.output(name, value);
             }
         }
         if let Some(since) = since {
-            seen = seen.output("createdAt", since.to_string());
+            observed = observed.output("createdAt", since.to_string());
         }
-        seen
+        observed
     }
 }
 
 /// Whether EKS Auto Mode is to create nodes.
-pub fn makes_nodes(spec: &EksClusterSpec) -> bool {
+pub fn creates_nodes(spec: &EksClusterSpec) -> bool {
     spec.auto_mode.as_ref().is_some_and(|auto| !auto.node_pools.is_empty())
 }
 
 fn health(cluster: &aws_sdk_eks::types::Cluster) -> String {
     let issues = cluster.health().map_or(&[][..], |health| health.issues());
-    let told: Vec<_> = issues
+    let messages: Vec<_> = issues
         .iter()
         .map(|issue| {
             let code = issue.code().map_or("", |code| code.as_str());
             format!("{code}: {}", issue.message().unwrap_or_default())
         })
         .collect();
-    if told.is_empty() { "EKS gives no reason".into() } else { told.join("; ") }
+    if messages.is_empty() { "EKS gives no reason".into() } else { messages.join("; ") }
 }
 
 #[async_trait]
@@ -162,7 +162,7 @@ impl Resource for Cluster {
     }
 
     fn after(&self) -> Vec<Key> {
-        let auto_node = self.makes_nodes().then(|| role::key(Purpose::AutoNode));
+        let auto_node = self.creates_nodes().then(|| role::key(Purpose::AutoNode));
         self.network.iter().cloned().chain([role::key(Purpose::Cluster)]).chain(auto_node).collect()
     }
 
@@ -220,8 +220,8 @@ impl Resource for Cluster {
         ))
     }
 
-    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
-        self.differences(&seen.detail, refs)
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+        self.differences(&observed.detail, refs)
     }
 
     /// Tags together with one type of change: EKS accepts only one update at a time.
@@ -241,29 +241,31 @@ impl Resource for Cluster {
             Err(error) if error.class() == Class::NotFound => {
                 if options.goal == Goal::Present {
                     // Checked before the network is created for it.
-                    survey::offered(cloud, &self.spec.version).await?;
+                    survey::check_offered(cloud, &self.spec.version).await?;
                 }
                 return Ok(Presence::Absent);
             }
             other => other?,
         };
         let Some(cluster) = answer.cluster else { return Ok(Presence::Absent) };
-        let seen = self.observed(&cluster);
+        let observed = self.to_observation(&cluster);
         let what = || format!("cluster {} in account {}, {}", self.name, cloud.aws.account_id, cloud.aws.region);
         let proven = options.recorded || cloud.adoption != Adoption::Forbidden || cloud.trusts_tags;
-        if !proven && seen.detail.tags.is_owned_by(&cloud.owner.uid) {
-            return Ok(Presence::Foreign(proof::unproven(&cloud.owner, &self.name)));
+        if !proven && observed.detail.tags.is_owned_by(&cloud.owner.uid) {
+            return Ok(Presence::Foreign(proof::describe_unproven(&cloud.owner, &self.name)));
         }
-        match ownership::presence(cloud, &seen.detail.tags.clone(), seen, what) {
-            Presence::Ours(seen) => {
-                Ok(Presence::Ours(updates::follow(cloud, Updated::Cluster(&self.name), seen, options, last).await?))
-            }
-            Presence::Unowned(seen) => {
+        match ownership::presence(cloud, &observed.detail.tags.clone(), observed, what) {
+            Presence::Ours(observed) => Ok(Presence::Ours(
+                updates::follow(cloud, UpdateTarget::Cluster(&self.name), observed, options, last).await?,
+            )),
+            Presence::Unowned(observed) => {
                 if options.goal == Goal::Present {
                     // Checked before anything is created that the cluster cannot use.
-                    self.fits(cloud, options, &seen).await?;
+                    self.check_adoptable(cloud, options, &observed).await?;
                 }
-                Ok(Presence::Unowned(updates::follow(cloud, Updated::Cluster(&self.name), seen, options, last).await?))
+                Ok(Presence::Unowned(
+                    updates::follow(cloud, UpdateTarget::Cluster(&self.name), observed, options, last).await?,
+                ))
             }
             other => Ok(other),
         }
@@ -307,46 +309,46 @@ impl Resource for Cluster {
             .set_tags(Some(self.tags.to_eks()));
         let answer = cloud.aws.call(Service::Eks, "CreateCluster", &self.name, request.send()).await?;
         let cluster = answer.cluster.unwrap_or_else(|| aws_sdk_eks::types::Cluster::builder().build());
-        Ok(self.observed(&cluster))
+        Ok(self.to_observation(&cluster))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        self.change(cloud, refs, seen, changes).await
+        self.change(cloud, refs, observed, changes).await
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        if seen.detail.deletion_protection {
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        if observed.detail.deletion_protection {
             // The object is being deleted, and its deletionPolicy deletes the cluster: lift EKS's deletion protection
             // first.
-            return self.lift_protection(cloud, seen).await.map(Presence::Ours);
+            return self.lift_protection(cloud, observed).await.map(Presence::Ours);
         }
         let request = cloud.aws.eks.delete_cluster().name(&self.name);
         cloud.aws.call(Service::Eks, "DeleteCluster", &self.name, request.send()).await?;
-        let deleting = Observation { state: "DELETING".into(), ..seen.clone() };
+        let deleting = Observation { state: "DELETING".into(), ..observed.clone() };
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
         Ok(Presence::Ours(deleting.phase(phase)))
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
         // First the security group that EKS created: it has the cluster's tags.
         let groups = cloud.aws.snapshots.security_groups(MaxStaleness::now()).await?;
-        let made_by_eks = |group: &&snapshots::SecurityGroup| Some(&group.id) == seen.outputs.get(SECURITY_GROUP);
+        let made_by_eks = |group: &&snapshots::SecurityGroup| Some(&group.id) == observed.outputs.get(SECURITY_GROUP);
         if let Some(group) = groups.iter().find(made_by_eks).filter(|group| group.tags.is_owned_by(&cloud.owner.uid)) {
             cloud.release_ec2(&group.id).await?;
         }
-        cloud.release_eks(seen).await
+        cloud.release_eks(observed).await
     }
 }

@@ -13,7 +13,7 @@ use super::cloud::{Cloud, arn, changed_tags};
 use super::cluster::Cluster;
 use super::cluster_diff::{self, Detail, Part};
 use super::role::{self, Purpose};
-use super::updates::{self, Updated};
+use super::updates::{self, UpdateTarget};
 use crate::api::cluster::{ControlPlaneScaling, SecretsEncryption};
 use crate::api::network::{IpFamily, KubernetesNetwork};
 use crate::api::upgrade::InsightsPolicy;
@@ -70,18 +70,22 @@ impl Cluster {
     pub(super) fn network_config(&self, auto_mode: bool) -> Option<KubernetesNetworkConfigRequest> {
         let KubernetesNetwork { ip_family, service_cidr } = self.spec.kubernetes_network.clone();
         let family = (ip_family != IpFamily::default()).then(|| cluster_diff::ip_family(ip_family).into());
-        let asked = service_cidr.is_some() || family.is_some() || auto_mode;
+        let needed = service_cidr.is_some() || family.is_some() || auto_mode;
         let config =
             KubernetesNetworkConfigRequest::builder().set_ip_family(family).set_service_ipv4_cidr(service_cidr);
-        asked.then(|| config.set_elastic_load_balancing(auto_mode.then(load_balancing)).build())
+        needed.then(|| config.set_elastic_load_balancing(auto_mode.then(load_balancing)).build())
     }
 
-    /// The nodes of Auto Mode. `there` is their current role, which EKS cannot change.
-    pub(super) fn auto_mode(&self, refs: &Refs, there: Option<&str>) -> Result<Option<ComputeConfigRequest>, Failure> {
+    /// The nodes of Auto Mode. `current` is their current role, which EKS cannot change.
+    pub(super) fn auto_mode(
+        &self,
+        refs: &Refs,
+        current: Option<&str>,
+    ) -> Result<Option<ComputeConfigRequest>, Failure> {
         let Some(wanted) = &self.spec.auto_mode else { return Ok(None) };
-        let role = match there {
+        let role = match current {
             Some(role) => Some(role),
-            None if self.makes_nodes() => Some(refs.need(&role::key(Purpose::AutoNode), "arn")?),
+            None if self.creates_nodes() => Some(refs.need(&role::key(Purpose::AutoNode), "arn")?),
             None => None,
         };
         let compute = ComputeConfigRequest::builder()
@@ -96,15 +100,15 @@ impl Cluster {
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.tag_eks(&arn, &mut seen.detail.tags, changed_tags(changes)).await?;
-        let Some((part, changes)) = Part::first(changes) else { return Ok(seen) };
-        let told: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
-        let token = updates::token(cloud, &seen, &format!("cluster {}", told.join(", ")));
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.tag_eks(&arn, &mut observed.detail.tags, changed_tags(changes)).await?;
+        let Some((part, changes)) = Part::first(changes) else { return Ok(observed) };
+        let descriptions: Vec<_> = changes.iter().map(|c| format!("{} {} -> {}", c.field, c.from, c.to)).collect();
+        let token = updates::token(cloud, &observed, &format!("cluster {}", descriptions.join(", ")));
         let (eks, name) = (&cloud.aws.eks, &self.name);
         let update = match part {
             Part::Version => {
@@ -123,23 +127,23 @@ impl Cluster {
             }
             _ => {
                 let request = eks.update_cluster_config().name(name).client_request_token(token);
-                let request = self.config(part, &changes, request, refs, &seen.detail)?;
+                let request = self.config(part, &changes, request, refs, &observed.detail)?;
                 self.update_config(cloud, request).await?
             }
         };
-        Ok(updates::begun(seen, Updated::Cluster(name), update))
+        Ok(updates::record_start(observed, UpdateTarget::Cluster(name), update))
     }
 
     /// Disables EKS's deletion protection.
     pub(super) async fn lift_protection(
         &self,
         cloud: &Cloud,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
     ) -> Result<Observation<Detail>, Failure> {
-        let token = updates::token(cloud, seen, "cluster deletionProtection true -> false to delete it");
+        let token = updates::token(cloud, observed, "cluster deletionProtection true -> false to delete it");
         let request = cloud.aws.eks.update_cluster_config().name(&self.name).deletion_protection(false);
         let update = self.update_config(cloud, request.client_request_token(token)).await?;
-        Ok(updates::begun(seen.clone(), Updated::Cluster(&self.name), update))
+        Ok(updates::record_start(observed.clone(), UpdateTarget::Cluster(&self.name), update))
     }
 
     async fn update_config(&self, cloud: &Cloud, request: UpdateConfig) -> Result<Option<Update>, Failure> {
@@ -153,7 +157,7 @@ impl Cluster {
         changes: &[&Change],
         request: UpdateConfig,
         refs: &Refs,
-        there: &Detail,
+        current: &Detail,
     ) -> Result<UpdateConfig, Failure> {
         let spec = &self.spec;
         Ok(match part {
@@ -182,7 +186,7 @@ impl Cluster {
             }
             Part::Logging => {
                 let on = spec.logging.clone().unwrap_or_default();
-                let off: Vec<_> = there.logging.iter().filter(|log| !on.contains(log)).cloned().collect();
+                let off: Vec<_> = current.logging.iter().filter(|log| !on.contains(log)).cloned().collect();
                 request.logging(logging(&on, &off))
             }
             Part::SupportType => {
@@ -199,7 +203,7 @@ impl Cluster {
             Part::AutoMode => {
                 let network = KubernetesNetworkConfigRequest::builder().elastic_load_balancing(load_balancing());
                 request
-                    .set_compute_config(self.auto_mode(refs, there.auto_mode_role.as_deref())?)
+                    .set_compute_config(self.auto_mode(refs, current.auto_mode_role.as_deref())?)
                     .kubernetes_network_config(network.build())
                     .storage_config(block_storage())
             }

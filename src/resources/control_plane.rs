@@ -32,8 +32,8 @@ pub async fn api(cloud: &Cloud, name: &str) -> Result<Option<Api>, Failure> {
     };
     Ok(cluster.and_then(|cluster| {
         let ours = Ownership::of(&Tags::from_eks(cluster.tags()), &cloud.owner.uid) == Ownership::Ours;
-        let there = matches!(cluster.status(), Some(ClusterStatus::Active | ClusterStatus::Updating));
-        let endpoint = cluster.endpoint().filter(|_| ours && there)?.to_owned();
+        let usable = matches!(cluster.status(), Some(ClusterStatus::Active | ClusterStatus::Updating));
+        let endpoint = cluster.endpoint().filter(|_| ours && usable)?.to_owned();
         let certificate_authority = cluster.certificate_authority().and_then(|ca| ca.data())?.to_owned();
         Some(Api { arn: cluster.arn()?.to_owned(), endpoint, certificate_authority })
     }))

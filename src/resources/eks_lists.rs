@@ -22,7 +22,7 @@ macro_rules! all_pages {
 pub(super) use all_pages;
 
 /// The details of a listed item; `None` if it was deleted after the list was read.
-pub(super) fn still_there<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
+pub(super) fn if_exists<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
     match answer {
         Err(error) if error.class() == Class::NotFound => Ok(None),
         other => other.map(Some),

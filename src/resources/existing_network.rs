@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use super::cloud::{Cloud, Intervals, ResourceContext, fresh};
+use super::cloud::{Cloud, Intervals, ResourceContext, max_staleness};
 use super::cluster::{self, SUBNET_IDS};
 use crate::api::network::{ExistingNetwork as Wanted, ExistingSubnets};
 use crate::aws::snapshots::Subnet;
@@ -30,16 +30,16 @@ pub fn key() -> Key {
 
 impl ExistingNetwork {
     /// The subnets that `wanted` lists or selects.
-    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
-        Self { wanted: wanted.clone(), intervals: making.intervals }
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted) -> Self {
+        Self { wanted: wanted.clone(), intervals: context.intervals }
     }
 }
 
 /// Why the subnets cannot be used, if so. Free addresses matter only before the cluster exists: afterwards it has taken
 /// its own.
-fn refusal(subnets: &[Subnet], asked: &[String], cluster_exists: bool) -> Option<String> {
+fn find_problem(subnets: &[Subnet], requested: &[String], cluster_exists: bool) -> Option<String> {
     let found: BTreeSet<_> = subnets.iter().map(|subnet| subnet.id.as_str()).collect();
-    let missing: Vec<_> = asked.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
+    let missing: Vec<_> = requested.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
     if !missing.is_empty() {
         return Some(format!("subnet {} does not exist in this account and region", missing.join(", ")));
     }
@@ -70,10 +70,10 @@ fn refusal(subnets: &[Subnet], asked: &[String], cluster_exists: bool) -> Option
     None
 }
 
-fn observed(mut subnets: Vec<Subnet>) -> Observation<()> {
+fn to_observation(mut subnets: Vec<Subnet>) -> Observation<()> {
     subnets.sort_by(|a, b| (&a.zone, &a.id).cmp(&(&b.zone, &b.id)));
     let ids: Vec<_> = subnets.iter().map(|subnet| subnet.id.clone()).collect();
-    let listed: Vec<_> = subnets
+    let subnets_json: Vec<_> = subnets
         .iter()
         .map(|subnet| {
             let tier = if subnet.map_public_ip_on_launch { "Public" } else { "Private" };
@@ -84,7 +84,7 @@ fn observed(mut subnets: Vec<Subnet>) -> Observation<()> {
     Observation::ready(&vpc, "given", ())
         .output("vpcId", vpc)
         .output(SUBNET_IDS, ids.join(","))
-        .output("subnets", serde_json::Value::from(listed).to_string())
+        .output("subnets", serde_json::Value::from(subnets_json).to_string())
 }
 
 #[async_trait]
@@ -133,12 +133,12 @@ impl Resource for ExistingNetwork {
     ) -> Result<Presence<()>, Failure> {
         let kind = self.wanted.subnets().map_err(|error| Failure::invalid(error.to_string()))?;
         // The network's owner may have deleted or changed it: that must not block the deletion of a cluster.
-        let goes = options.goal == Goal::Deleted;
-        let (subnets, asked): (Vec<Subnet>, &[String]) = match kind {
+        let deleting = options.goal == Goal::Deleted;
+        let (subnets, requested): (Vec<Subnet>, &[String]) = match kind {
             ExistingSubnets::Ids(ids) => {
-                let answer = cloud.aws.snapshots.subnets_by_id(ids, fresh(options)).await;
+                let answer = cloud.aws.snapshots.subnets_by_id(ids, max_staleness(options)).await;
                 let all = match answer {
-                    Err(error) if error.class() == Class::NotFound && goes => return Ok(Presence::Absent),
+                    Err(error) if error.class() == Class::NotFound && deleting => return Ok(Presence::Absent),
                     // EC2 rejects the whole request for one unknown id.
                     Err(error) if error.class() == Class::NotFound => {
                         return Err(Failure::invalid(format!("network.existing.subnetIds: {error}")));
@@ -148,16 +148,16 @@ impl Resource for ExistingNetwork {
                 (all.iter().filter(|subnet| ids.contains(&subnet.id)).cloned().collect(), ids)
             }
             ExistingSubnets::Tagged { vpc_id, tags } => {
-                (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, fresh(options)).await?.to_vec(), &[])
+                (cloud.aws.snapshots.subnets_by_tags(vpc_id, tags, max_staleness(options)).await?.to_vec(), &[])
             }
         };
-        if goes && subnets.is_empty() {
+        if deleting && subnets.is_empty() {
             return Ok(Presence::Absent);
         }
-        if !goes && let Some(why) = refusal(&subnets, asked, refs.get(&cluster::key()).is_some()) {
+        if !deleting && let Some(why) = find_problem(&subnets, requested, refs.get(&cluster::key()).is_some()) {
             return Err(Failure::invalid(format!("network.existing: {why}")));
         }
-        Ok(Presence::External(observed(subnets)))
+        Ok(Presence::External(to_observation(subnets)))
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<()>, Failure> {
@@ -196,18 +196,18 @@ mod tests {
     #[test]
     fn what_will_not_do_is_refused_with_the_reason() {
         let (a, b) = (subnet("s-a", "v", "z1", 100), subnet("s-b", "v", "z2", 100));
-        let asked = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
-        assert_eq!(refusal(&[a.clone(), b.clone()], &asked(&["s-a", "s-b"]), false), None);
-        for (subnets, ids, says) in [
+        let requested = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        assert_eq!(find_problem(&[a.clone(), b.clone()], &requested(&["s-a", "s-b"]), false), None);
+        for (subnets, ids, expected) in [
             (vec![a.clone()], vec!["s-a", "s-x"], "subnet s-x does not exist"),
             (vec![], vec![], "subnetSelector"),
             (vec![a.clone(), subnet("s-c", "w", "z2", 100)], vec![], "several VPCs (v, w)"),
             (vec![a.clone(), subnet("s-c", "v", "z1", 100)], vec![], "one availability zone (z1)"),
             (vec![a.clone(), subnet("s-c", "v", "z2", 3)], vec![], "s-c has 3"),
         ] {
-            let why = refusal(&subnets, &asked(&ids), false).unwrap_or_default();
-            assert!(why.contains(says), "{why}");
+            let why = find_problem(&subnets, &requested(&ids), false).unwrap_or_default();
+            assert!(why.contains(expected), "{why}");
         }
-        assert_eq!(refusal(&[a, subnet("s-c", "v", "z2", 3)], &[], true), None);
+        assert_eq!(find_problem(&[a, subnet("s-c", "v", "z2", 3)], &[], true), None);
     }
 }

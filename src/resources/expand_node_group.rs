@@ -75,7 +75,7 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
     let NodeGroupInput { spec, owner, account, cluster, .. } = input;
     let user_tags = node_group_tags(spec, cluster, account);
     let former_tags = input.tag_keys.iter().cloned().collect();
-    let making = ResourceContext {
+    let context = ResourceContext {
         owner,
         cluster_name: &cluster.cluster_name,
         user_tags,
@@ -96,7 +96,7 @@ pub fn node_group(input: &NodeGroupInput<'_>) -> Result<Graph<Cloud>, SpecError>
         holds: Vec::new(),
     };
     let target = Target { control_plane: cluster.version.clone(), ..input.target.clone() };
-    let group = NodeGroup::new(&making, input.node_group_name, spec, target, subnets, role.unwrap_or_default());
+    let group = NodeGroup::new(&context, input.node_group_name, spec, target, subnets, role.unwrap_or_default());
     graph(vec![Arc::new(group)], vec![gate])
 }
 
@@ -114,16 +114,16 @@ pub(super) fn node_subnets(spec: &NodeGroupSpec, cluster: &ClusterView) -> Resul
             let Some(zones) = zones else {
                 return Ok(of_tier.iter().map(|subnet| subnet.id.clone()).collect());
             };
-            let without: Vec<_> =
+            let missing: Vec<_> =
                 zones.iter().filter(|zone| of_tier.iter().all(|subnet| subnet.zone != **zone)).cloned().collect();
-            if !without.is_empty() {
-                let there: Vec<_> = of_tier.iter().map(|subnet| subnet.zone.clone()).collect();
+            if !missing.is_empty() {
+                let available: Vec<_> = of_tier.iter().map(|subnet| subnet.zone.clone()).collect();
                 return refuse(
                     "spec.subnets.zones",
                     format!(
                         "the cluster has no {tier:?} subnet in {}; it has them in {}",
-                        without.join(", "),
-                        there.join(", ")
+                        missing.join(", "),
+                        available.join(", ")
                     ),
                 );
             }

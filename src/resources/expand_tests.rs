@@ -27,14 +27,14 @@ fn owner() -> Owner {
     Owner { uid: "7b1b4c5e".into(), cluster: "default/demo".into(), ..Owner::default() }
 }
 
-fn expanded(spec: &EksClusterSpec, left: &[String], owned: &[Key]) -> Result<Graph<Cloud>, SpecError> {
-    expanded_with(spec, &NodeRole::default(), left, owned)
+fn expanded(spec: &EksClusterSpec, remaining: &[String], owned: &[Key]) -> Result<Graph<Cloud>, SpecError> {
+    expanded_with(spec, &NodeRole::default(), remaining, owned)
 }
 
 fn expanded_with(
     spec: &EksClusterSpec,
     node_role: &NodeRole,
-    left: &[String],
+    remaining: &[String],
     owned: &[Key],
 ) -> Result<Graph<Cloud>, SpecError> {
     let zones: Vec<String> = ["a", "b", "c"].iter().map(|zone| format!("eu-west-1{zone}")).collect();
@@ -47,7 +47,7 @@ fn expanded_with(
         zones: &zones,
         node_role,
         nodes: Nodes::Ready,
-        node_groups_left: left,
+        node_groups_left: remaining,
         owned,
         tag_keys: &[],
         used_roles: &[],
@@ -57,7 +57,7 @@ fn expanded_with(
     })
 }
 
-fn there() -> AnyObservation {
+fn current() -> AnyObservation {
     Observation::ready("id", "there", Arc::new(()) as Arc<dyn Any + Send + Sync>)
 }
 
@@ -68,17 +68,19 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
     // If no profile is listed, none exists.
     let no_profiles = graph.nodes().iter().all(|node| node.key().kind() != fargate_profile::KIND);
     for node in graph.nodes() {
-        let borrowed = node.key() == existing_network::key() || prune::is_never_made(&node.key());
+        let external = node.key() == existing_network::key() || prune::is_never_created(&node.key());
         memory.record_observation(
             &node.key(),
             if goal == Goal::Deleted {
-                if node.key() == existing_network::key() || no_profiles && node.key() == Kind::FargateProfiles.key() {
-                    Presence::External(there())
+                if node.key() == existing_network::key()
+                    || no_profiles && node.key() == PrunedKind::FargateProfiles.key()
+                {
+                    Presence::External(current())
                 } else {
-                    Presence::Ours(there())
+                    Presence::Ours(current())
                 }
-            } else if borrowed {
-                Presence::External(there())
+            } else if external {
+                Presence::External(current())
             } else {
                 Presence::Absent
             },
@@ -95,19 +97,19 @@ fn follow(graph: &Graph<Cloud>, goal: Goal) -> Vec<Vec<String>> {
             return waves;
         }
         for key in &ready {
-            let presence = if goal == Goal::Deleted { Presence::Absent } else { Presence::Ours(there()) };
+            let presence = if goal == Goal::Deleted { Presence::Absent } else { Presence::Ours(current()) };
             memory.record_observation(key, presence, now);
-            for along in
+            for deleted_along in
                 graph.nodes().iter().filter(|n| goal == Goal::Deleted && n.deleted_with().as_ref() == Some(key))
             {
-                memory.record_observation(&along.key(), Presence::Absent, now);
+                memory.record_observation(&deleted_along.key(), Presence::Absent, now);
             }
         }
         waves.push(ready.iter().map(ToString::to_string).collect());
     }
 }
 
-fn place(waves: &[Vec<String>]) -> BTreeMap<String, usize> {
+fn positions(waves: &[Vec<String>]) -> BTreeMap<String, usize> {
     let each = waves.iter().enumerate();
     each.flat_map(|(n, wave)| wave.iter().map(move |key| (key.clone(), n))).collect()
 }
@@ -126,13 +128,18 @@ fn every_shape_of_a_network_can_be_made_and_deleted() {
                         continue;
                     };
                     shapes += 1;
-                    let made: usize = follow(&graph, Goal::Present).iter().map(Vec::len).sum();
-                    let never = graph.nodes().iter().filter(|node| prune::is_never_made(&node.key())).count();
-                    assert_eq!(made, graph.nodes().len() - never, "all except the resources that are only deleted: {network}");
-                    let deleted = place(&follow(&graph, Goal::Deleted));
-                    let along = graph.nodes().iter().filter(|node| node.deleted_with().is_some()).count();
+                    let created: usize = follow(&graph, Goal::Present).iter().map(Vec::len).sum();
+                    let never_created =
+                        graph.nodes().iter().filter(|node| prune::is_never_created(&node.key())).count();
+                    assert_eq!(
+                        created,
+                        graph.nodes().len() - never_created,
+                        "all except the resources that are only deleted: {network}"
+                    );
+                    let deleted = positions(&follow(&graph, Goal::Deleted));
+                    let deleted_along = graph.nodes().iter().filter(|node| node.deleted_with().is_some()).count();
                     // No Fargate profile exists to be pruned.
-                    assert_eq!(deleted.len(), graph.nodes().len() - along - 1, "{network}");
+                    assert_eq!(deleted.len(), graph.nodes().len() - deleted_along - 1, "{network}");
                     assert_eq!(deleted["vpc"], *deleted.values().max().unwrap(), "the VPC is deleted last: {network}");
                     let before_the_cluster: Vec<_> =
                         deleted.iter().filter(|(_, wave)| **wave < deleted["cluster"]).collect();
@@ -147,11 +154,11 @@ fn every_shape_of_a_network_can_be_made_and_deleted() {
 #[test]
 fn the_orders_of_the_minimal_cluster() {
     let graph = expanded(&spec(json!({})), &[], &[]).unwrap();
-    let show = |waves: Vec<Vec<String>>| {
+    let format_waves = |waves: Vec<Vec<String>>| {
         waves.iter().map(|wave| wave.join("\n    ")).collect::<Vec<_>>().join("\n  then\n    ")
     };
-    insta::assert_snapshot!("created", show(follow(&graph, Goal::Present)));
-    insta::assert_snapshot!("deleted", show(follow(&graph, Goal::Deleted)));
+    insta::assert_snapshot!("created", format_waves(follow(&graph, Goal::Present)));
+    insta::assert_snapshot!("deleted", format_waves(follow(&graph, Goal::Deleted)));
 }
 
 #[test]
@@ -180,7 +187,7 @@ fn what_the_spec_no_longer_names_goes_with_the_rest() {
         super::super::elastic_ip::key("eu-west-1c"),
     ];
     let graph = expanded(&spec(json!({})), &[], &owned).unwrap();
-    let deleted = place(&follow(&graph, Goal::Deleted));
+    let deleted = positions(&follow(&graph, Goal::Deleted));
     for key in owned {
         assert!(deleted.contains_key(&key.to_string()), "{key} would be left behind");
     }
@@ -190,12 +197,12 @@ fn what_the_spec_no_longer_names_goes_with_the_rest() {
 fn what_the_spec_no_longer_names_is_taken_away_by_itself_while_the_cluster_stays() {
     let zones: Vec<String> = ["a", "b"].iter().map(|zone| format!("eu-west-1{zone}")).collect();
     let key = super::super::nat_gateway::key;
-    let made: Vec<_> =
+    let created: Vec<_> =
         [key("eu-west-1a"), key("eu-west-1b"), vpc_endpoint::key("sqs"), super::super::oidc_provider::key()]
             .into_iter()
             .map(|key| (key, "id".to_owned()))
             .collect();
-    let owned: Vec<_> = made.iter().map(|(key, _)| key.clone()).collect();
+    let owned: Vec<_> = created.iter().map(|(key, _)| key.clone()).collect();
     let graph = |more: Value, removes: Option<&[Owned]>| {
         cluster(&ClusterInput {
             spec: &spec(more),
@@ -216,16 +223,16 @@ fn what_the_spec_no_longer_names_is_taken_away_by_itself_while_the_cluster_stays
         })
         .unwrap()
     };
-    let has = |graph: &Graph<Cloud>, key: &Key| graph.node(key).is_some();
+    let contains = |graph: &Graph<Cloud>, key: &Key| graph.node(key).is_some();
     let removals = super::super::removals::key();
     let less = || json!({"network": {"vpc": {"zoneCount": 2, "nat": "Single"}}, "oidcProvider": false});
-    let present = graph(less(), Some(&made));
-    assert!(has(&present, &removals) && has(&present, &owned[0]));
-    assert!(owned[1..].iter().all(|key| !has(&present, key)));
+    let present = graph(less(), Some(&created));
+    assert!(contains(&present, &removals) && contains(&present, &owned[0]));
+    assert!(owned[1..].iter().all(|key| !contains(&present, key)));
     let deleted = graph(less(), None);
-    assert!(!has(&deleted, &removals) && owned.iter().all(|key| has(&deleted, key)));
+    assert!(!contains(&deleted, &removals) && owned.iter().all(|key| contains(&deleted, key)));
     let all = json!({"network": {"vpc": {"zoneCount": 2, "nat": "PerZone", "endpoints": ["sqs"]}}});
-    assert!(!has(&graph(all, Some(&made)), &removals));
+    assert!(!contains(&graph(all, Some(&created)), &removals));
 }
 
 #[test]
@@ -233,12 +240,12 @@ fn fargate_profiles_are_made_and_deleted_one_after_the_other_and_before_the_clus
     let profile = |name: &str| json!({"name": name, "selectors": [{"namespace": name}]});
     let three = json!({"fargateProfiles": [profile("a"), profile("b"), profile("c")]});
     let graph = expanded(&spec(three), &[], &[]).unwrap();
-    let made = place(&follow(&graph, Goal::Present));
-    let deleted = place(&follow(&graph, Goal::Deleted));
+    let created = positions(&follow(&graph, Goal::Present));
+    let deleted = positions(&follow(&graph, Goal::Deleted));
     let at = |waves: &BTreeMap<String, usize>, keys: &[&str]| keys.iter().map(|key| waves[*key]).collect::<Vec<_>>();
-    let order = at(&made, &["cluster", "fargateProfile/a", "fargateProfile/b", "fargateProfile/c"]);
+    let order = at(&created, &["cluster", "fargateProfile/a", "fargateProfile/b", "fargateProfile/c"]);
     assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
-    assert!(made["role/fargate"] < made["fargateProfile/a"]);
+    assert!(created["role/fargate"] < created["fargateProfile/a"]);
     let keys = ["fargateProfile/a", "fargateProfile/b", "fargateProfile/c", "fargateProfilePruning", "cluster"];
     let order = at(&deleted, &keys);
     assert!(order.is_sorted_by(|a, b| a < b), "{order:?}");
@@ -251,7 +258,7 @@ fn the_role_of_fargate_profiles_goes_with_the_cluster_when_none_is_listed_any_mo
     let without = expanded(&spec(json!({})), &[], &[]).unwrap();
     assert!(without.node(&fargate).is_none());
     let graph = expanded(&spec(json!({})), &[], std::slice::from_ref(&fargate)).unwrap();
-    assert!(place(&follow(&graph, Goal::Deleted)).contains_key(&fargate.to_string()));
+    assert!(positions(&follow(&graph, Goal::Deleted)).contains_key(&fargate.to_string()));
 }
 
 #[test]
@@ -261,32 +268,32 @@ fn a_source_in_ecr_has_an_identity_of_its_own_unless_the_spec_lists_one() {
         json!({"flux": {"source": source, "path": "."}})
     };
     let (role, association) = (role::key(Purpose::Source), source_identity::key());
-    let has = |more: Value, owned: &[Key]| {
+    let contains = |more: Value, owned: &[Key]| {
         let graph = expanded(&spec(more), &[], owned).unwrap();
         (graph.node(&role).is_some(), graph.node(&association).is_some())
     };
-    assert_eq!(has(json!({"gitops": oci("generic")}), &[]), (false, false));
-    assert_eq!(has(json!({"gitops": oci("aws")}), &[]), (true, true));
-    assert_eq!(has(json!({"gitops": oci("generic")}), std::slice::from_ref(&role)), (true, false));
+    assert_eq!(contains(json!({"gitops": oci("generic")}), &[]), (false, false));
+    assert_eq!(contains(json!({"gitops": oci("aws")}), &[]), (true, true));
+    assert_eq!(contains(json!({"gitops": oci("generic")}), std::slice::from_ref(&role)), (true, false));
     let own = json!({
         "namespace": "flux-system",
         "serviceAccount": "source-controller",
         "roleArn": "arn:aws:iam::123456789012:role/own",
     });
-    assert_eq!(has(json!({"gitops": oci("aws"), "podIdentities": [own]}), &[]), (false, true));
+    assert_eq!(contains(json!({"gitops": oci("aws"), "podIdentities": [own]}), &[]), (false, true));
 
     let graph = expanded(&spec(json!({"gitops": oci("aws")})), &[], &[]).unwrap();
-    let made = place(&follow(&graph, Goal::Present));
-    let at = |key: &Key| made[&key.to_string()];
+    let created = positions(&follow(&graph, Goal::Present));
+    let at = |key: &Key| created[&key.to_string()];
     assert!(at(&role) < at(&association), "EKS rejects an association with a missing role");
-    assert!(made["cluster"] < at(&association));
+    assert!(created["cluster"] < at(&association));
     // The association is deleted with the cluster.
-    assert!(place(&follow(&graph, Goal::Deleted)).contains_key(&role.to_string()));
+    assert!(positions(&follow(&graph, Goal::Deleted)).contains_key(&role.to_string()));
 }
 
 #[test]
 fn nothing_that_is_not_listed_is_looked_for_but_what_is_ours_or_what_is_to_be_pruned() {
-    let unlisted = |more| {
+    let pruning_keys = |more| {
         let graph = expanded(&spec(more), &[], &[]).unwrap();
         let keys = graph.nodes().iter().map(|node| node.key().to_string());
         let mut keys: Vec<_> = keys.filter(|key| key.ends_with("Pruning")).collect();
@@ -294,8 +301,8 @@ fn nothing_that_is_not_listed_is_looked_for_but_what_is_ours_or_what_is_to_be_pr
         keys
     };
     let ours = ["fargateProfilePruning", "podIdentityPruning"];
-    assert_eq!(unlisted(json!({})), ours);
-    let pruned = unlisted(json!({"access": {"prune": true}, "pruneAddons": true}));
+    assert_eq!(pruning_keys(json!({})), ours);
+    let pruned = pruning_keys(json!({"access": {"prune": true}, "pruneAddons": true}));
     assert_eq!(pruned, ["accessEntryPruning", "addonPruning", ours[0], ours[1]]);
 }
 
@@ -320,8 +327,8 @@ fn addons_that_need_nodes_wait_for_them_and_the_others_do_not() {
         versions: &Versions::default(),
         intervals: Intervals::default(),
     });
-    let made = place(&follow(&graph.unwrap(), Goal::Present));
-    let addons: Vec<_> = made.keys().filter(|key| key.starts_with("addon/")).cloned().collect();
+    let created = positions(&follow(&graph.unwrap(), Goal::Present));
+    let addons: Vec<_> = created.keys().filter(|key| key.starts_with("addon/")).cloned().collect();
     assert_eq!(addons, ["addon/eks-pod-identity-agent", "addon/kube-proxy", "addon/vpc-cni"]);
 }
 
@@ -369,13 +376,13 @@ fn the_node_role_is_made_for_those_who_take_it_and_for_those_to_come() {
     };
     let own = || group(json!({"roleArn": "arn:aws:iam::123456789012:role/own"}));
     let node = role::key(Purpose::Node);
-    let is_made = |policy: &str, groups: &[NodeGroupSpec], owned: &[Key]| {
+    let is_created = |policy: &str, groups: &[NodeGroupSpec], owned: &[Key]| {
         let spec = spec(json!({"adoptionPolicy": policy}));
         let node_role = NodeRole::of(groups);
         let graph = expanded_with(&spec, &node_role, &[], owned).unwrap();
         graph.node(&node).is_some()
     };
-    for (policy, groups, owned, made) in [
+    for (policy, groups, owned, created) in [
         ("Refuse", vec![], vec![], true),
         ("Refuse", vec![own()], vec![], false),
         ("Refuse", vec![own(), group(json!({}))], vec![], true),
@@ -385,9 +392,9 @@ fn the_node_role_is_made_for_those_who_take_it_and_for_those_to_come() {
         ("Adopt", vec![group(json!({}))], vec![], true),
         ("Adopt", vec![], vec![node.clone()], true),
     ] {
-        assert_eq!(is_made(policy, &groups, &owned), made, "{policy} {} {owned:?}", groups.len());
+        assert_eq!(is_created(policy, &groups, &owned), created, "{policy} {} {owned:?}", groups.len());
     }
     let policies = |arns: &[&str]| group(json!({"additionalRolePolicies": arns}));
     let both = NodeRole::of(&[policies(&["b", "a"]), policies(&["a"]), own()]);
-    assert_eq!(both, NodeRole { taken: Some(true), policies: vec!["a".into(), "b".into()], ..NodeRole::default() });
+    assert_eq!(both, NodeRole { in_use: Some(true), policies: vec!["a".into(), "b".into()], ..NodeRole::default() });
 }

@@ -7,21 +7,21 @@ use super::role::{Purpose, key};
 use crate::engine::{Change, Failure, Key, Observation, ObserveOptions, PollPolicy, Presence, Refs, Resource};
 
 /// A role that the user manages.
-pub struct GivenRole {
+pub struct ExternalRole {
     purpose: Purpose,
     arn: String,
     intervals: Intervals,
 }
 
-impl GivenRole {
+impl ExternalRole {
     /// Creates the resource for a role named in the spec.
-    pub fn new(making: &ResourceContext<'_>, purpose: Purpose, arn: &str) -> Self {
-        Self { purpose, arn: arn.into(), intervals: making.intervals }
+    pub fn new(context: &ResourceContext<'_>, purpose: Purpose, arn: &str) -> Self {
+        Self { purpose, arn: arn.into(), intervals: context.intervals }
     }
 }
 
 #[async_trait]
-impl Resource for GivenRole {
+impl Resource for ExternalRole {
     type Cloud = Cloud;
     type Detail = ();
 
@@ -54,18 +54,18 @@ impl Resource for GivenRole {
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<()>, Failure> {
-        Err(never(&self.arn))
+        Err(read_only_error(&self.arn))
     }
 
     async fn update(&self, _: &Cloud, _: &Refs, _: &Observation<()>, _: &[Change]) -> Result<Observation<()>, Failure> {
-        Err(never(&self.arn))
+        Err(read_only_error(&self.arn))
     }
 
     async fn delete(&self, _: &Cloud, _: &Observation<()>) -> Result<Presence<()>, Failure> {
-        Err(never(&self.arn))
+        Err(read_only_error(&self.arn))
     }
 }
 
-fn never(what: &str) -> Failure {
+fn read_only_error(what: &str) -> Failure {
     Failure::invalid(format!("{what} is not managed by Keelson"))
 }

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use crate::api::SpecError;
 
 /// The maximum number of zones.
-pub const MOST_ZONES: usize = 6;
+pub const MAX_ZONES: usize = 6;
 /// EC2's limits: no subnet smaller than /28, no VPC larger than /16.
 const SMALLEST_SUBNET: u8 = 28;
 const LARGEST_VPC: u8 = 16;
@@ -28,34 +28,34 @@ pub struct ZoneLayout {
 pub fn layout(cidr: &str, zones: usize, public: bool) -> Result<Vec<ZoneLayout>, SpecError> {
     let refuse = |why: String| SpecError::new("spec.network.vpc.cidr", why);
     let range = parse(cidr).map_err(&refuse)?;
-    let deepest = if public { 6 } else { 3 };
+    let extra_bits = if public { 6 } else { 3 };
     if range.prefix_len() < LARGEST_VPC {
         return Err(refuse(format!("{cidr} is too large: a VPC has at most a /{LARGEST_VPC}")));
     }
-    if range.prefix_len() + deepest > SMALLEST_SUBNET {
+    if range.prefix_len() + extra_bits > SMALLEST_SUBNET {
         return Err(refuse(format!(
             "{cidr} is too small: {} needs at least a /{}",
             if public { "a VPC with public subnets" } else { "a VPC" },
-            SMALLEST_SUBNET - deepest
+            SMALLEST_SUBNET - extra_bits
         )));
     }
-    if !(2..=MOST_ZONES).contains(&zones) {
+    if !(2..=MAX_ZONES).contains(&zones) {
         return Err(SpecError::new(
             "spec.network.vpc.zoneCount",
-            format!("{zones} zones requested: EKS needs at least 2, and the layout supports at most {MOST_ZONES}"),
+            format!("{zones} zones requested: EKS needs at least 2, and the layout supports at most {MAX_ZONES}"),
         ));
     }
     let too_small = |_| refuse(format!("{cidr} is too small"));
     let blocks: Vec<_> = range.subnets(range.prefix_len() + 3).map_err(too_small)?.collect();
     let last = blocks[blocks.len() - 1];
-    let in_last: Vec<_> =
+    let public_blocks: Vec<_> =
         if public { last.subnets(last.prefix_len() + 3).map_err(too_small)?.collect() } else { Vec::new() };
-    let zone = |n: usize| ZoneLayout { private: blocks[n], public: in_last.get(n).copied() };
+    let zone = |n: usize| ZoneLayout { private: blocks[n], public: public_blocks.get(n).copied() };
     Ok((0..zones).map(zone).collect())
 }
 
 /// Rejects a Service CIDR that overlaps the VPC's: traffic could not be routed unambiguously.
-pub fn apart(vpc: &str, service: &str) -> Result<(), SpecError> {
+pub fn check_no_overlap(vpc: &str, service: &str) -> Result<(), SpecError> {
     let refuse = |field, why: String| SpecError::new(field, why);
     let vpc_range = parse(vpc).map_err(|why| refuse("spec.network.vpc.cidr", why))?;
     let service_range = parse(service).map_err(|why| refuse("spec.kubernetesNetwork.serviceCidr", why))?;
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn bad_ranges_are_refused_with_the_field() {
-        for (cidr, zones, says) in [
+        for (cidr, zones, expected) in [
             ("10.0.0.0/24", 3, "too small"),
             ("10.0.0.0/8", 3, "too large"),
             ("10.0.0.1/16", 3, "write 10.0.0.0/16"),
@@ -99,16 +99,16 @@ mod tests {
             ("10.0.0.0/16", 7, "at most 6"),
         ] {
             let error = layout(cidr, zones, true).unwrap_err();
-            assert!(error.to_string().contains(says), "{cidr}: {error}");
+            assert!(error.to_string().contains(expected), "{cidr}: {error}");
             assert!(error.field.starts_with("spec.network.vpc."));
         }
     }
 
     #[test]
     fn overlapping_service_ranges_are_refused() {
-        assert!(apart("10.0.0.0/16", "172.20.0.0/16").is_ok());
+        assert!(check_no_overlap("10.0.0.0/16", "172.20.0.0/16").is_ok());
         for service in ["10.0.128.0/20", "10.0.0.0/12", "10.0.0.0/16"] {
-            assert!(apart("10.0.0.0/16", service).is_err(), "{service}");
+            assert!(check_no_overlap("10.0.0.0/16", service).is_err(), "{service}");
         }
     }
 

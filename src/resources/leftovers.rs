@@ -54,7 +54,7 @@ pub fn key() -> Key {
 }
 
 /// Whether a baseline belongs to that VPC: its ids include the VPC's.
-fn is_of(baseline: &Baseline, vpc: &str) -> bool {
+fn is_for_vpc(baseline: &Baseline, vpc: &str) -> bool {
     baseline.before.as_ref().is_none_or(|before| before.contains(vpc))
 }
 
@@ -62,7 +62,7 @@ impl Leftovers {
     /// Creates the resource for the VPC that `network` provides, with its `subnets`. `spared` lists external security
     /// groups.
     pub fn new(
-        making: &ResourceContext<'_>,
+        context: &ResourceContext<'_>,
         network: Key,
         subnets: &[(SubnetTier, String)],
         spared: &[String],
@@ -70,33 +70,33 @@ impl Leftovers {
         let subnets = subnets.iter().map(|(tier, zone)| subnet::key(*tier, zone));
         let ours = network == super::vpc::key();
         let holds = if ours { subnets.chain([network.clone()]).collect() } else { Vec::new() };
-        let (cluster, owner) = (making.cluster_name.into(), making.owner.uid.clone());
-        Self { cluster, owner, network, spared: spared.to_vec(), holds, intervals: making.intervals }
+        let (cluster, owner) = (context.cluster_name.into(), context.owner.uid.clone());
+        Self { cluster, owner, network, spared: spared.to_vec(), holds, intervals: context.intervals }
     }
 
-    fn whose(&self) -> Network {
-        if self.network == super::vpc::key() { Network::Ours } else { Network::Theirs }
+    fn network_kind(&self) -> Network {
+        if self.network == super::vpc::key() { Network::Own } else { Network::External }
     }
 
     /// Whether the cluster with this name belongs to another owner, so that resources with its name are not ours.
-    async fn is_of_another(&self, cloud: &Cloud) -> Result<bool, Failure> {
+    async fn is_of_another_owner(&self, cloud: &Cloud) -> Result<bool, Failure> {
         let request = cloud.aws.eks.describe_cluster().name(&self.cluster);
-        let there = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.cluster, request.send()).await {
+        let current = match cloud.aws.call(Service::Eks, "DescribeCluster", &self.cluster, request.send()).await {
             Err(error) if error.class() == Class::NotFound => return Ok(false),
             other => other?.cluster,
         };
-        let tags = there.as_ref().and_then(|cluster| cluster.tags());
-        let going = there.as_ref().and_then(|cluster| cluster.status()) == Some(&ClusterStatus::Deleting);
+        let tags = current.as_ref().and_then(|cluster| cluster.tags());
+        let releasing = current.as_ref().and_then(|cluster| cluster.status()) == Some(&ClusterStatus::Deleting);
         match Ownership::of(&Tags::from_eks(tags), &cloud.owner.uid) {
             // Tagged as ours but not recorded as ours; a recorded one would be deleting.
-            Ownership::Ours if self.whose() == Network::Theirs && !going => Ok(true),
+            Ownership::Ours if self.network_kind() == Network::External && !releasing => Ok(true),
             Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not deleted yet", self.cluster))),
             Ownership::Nobody | Ownership::Other { .. } => Ok(true),
         }
     }
 
     /// What carries the cluster's name in an existing network before the cluster exists.
-    async fn baseline(&self, cloud: &Cloud, vpc: &str) -> Result<Baseline, Failure> {
+    async fn take_baseline(&self, cloud: &Cloud, vpc: &str) -> Result<Baseline, Failure> {
         let now = Timestamp::now();
         let groups = cloud.aws.snapshots.security_groups_of_vpc(vpc, MaxStaleness::now()).await?;
         let named = groups.iter().filter(|group| marks::names_cluster(&group.tags, &self.cluster));
@@ -105,9 +105,9 @@ impl Leftovers {
     }
 
     fn target(&self, vpc: &str, id: &str, what: String, mark: Mark, at: Option<Timestamp>) -> Target {
-        let proof = match self.whose() {
-            Network::Ours => Proof::InOurPlace { place: (self.network.clone(), vpc.to_owned()), mark },
-            Network::Theirs => Proof::Appeared { mark, at },
+        let proof = match self.network_kind() {
+            Network::Own => Proof::InOurPlace { place: (self.network.clone(), vpc.to_owned()), mark },
+            Network::External => Proof::Appeared { mark, at },
         };
         Target { id: id.to_owned(), what, proof, in_use: false, referred_to_by: Vec::new() }
     }
@@ -116,7 +116,7 @@ impl Leftovers {
     fn targets(&self, vpc: &str, found: &Found<'_>, groups: &[snapshots::SecurityGroup]) -> Vec<Target> {
         let interfaces = found.interfaces.iter().map(|(interface, mark)| {
             let what = format!("network interface {}", interface.id);
-            self.target(vpc, &interface.id, what, mark.clone(), marks::created(interface))
+            self.target(vpc, &interface.id, what, mark.clone(), marks::created_at(interface))
         });
         let of_groups = found.groups.iter().map(|(group, mark)| {
             let referring = groups.iter().filter(|other| other.id != group.id && other.refers_to(&group.id));
@@ -189,23 +189,23 @@ impl Resource for Leftovers {
         let vpc = refs.output(&self.network, "vpcId").or_else(|| refs.get(&self.network));
         // After an edit, the record of another VPC does not apply to this one.
         let recorded = options.recorded_id.as_deref().and_then(Baseline::parse);
-        let recorded = recorded.filter(|baseline| vpc.is_some_and(|vpc| is_of(baseline, vpc)));
+        let recorded = recorded.filter(|baseline| vpc.is_some_and(|vpc| is_for_vpc(baseline, vpc)));
         let known = |vpc: &str, baseline: Baseline| {
             let id = baseline.to_string();
             Presence::Ours(Observation::ready(id, "", Detail { vpc: vpc.to_owned(), baseline: Some(baseline) }))
         };
-        Ok(match (options.goal, vpc, self.whose()) {
-            (Goal::Deleted, Some(vpc), Network::Ours) => {
-                let seen = Detail { vpc: vpc.to_owned(), baseline: None };
-                Presence::Ours(Observation::ready(vpc, "to be swept", seen))
+        Ok(match (options.goal, vpc, self.network_kind()) {
+            (Goal::Deleted, Some(vpc), Network::Own) => {
+                let observed = Detail { vpc: vpc.to_owned(), baseline: None };
+                Presence::Ours(Observation::ready(vpc, "to be swept", observed))
             }
-            (Goal::Deleted, Some(vpc), Network::Theirs) => {
+            (Goal::Deleted, Some(vpc), Network::External) => {
                 known(vpc, recorded.unwrap_or_else(|| Baseline::unknown(Timestamp::now())))
             }
             (Goal::Deleted, None, _) => Presence::Absent,
-            (Goal::Present, Some(vpc), Network::Theirs) => match recorded {
+            (Goal::Present, Some(vpc), Network::External) => match recorded {
                 Some(baseline) => known(vpc, baseline),
-                None => known(vpc, self.baseline(cloud, vpc).await?),
+                None => known(vpc, self.take_baseline(cloud, vpc).await?),
             },
             (Goal::Present | Goal::Retained, ..) => {
                 Presence::External(Observation::ready("", "none", Detail::default()))
@@ -231,39 +231,40 @@ impl Resource for Leftovers {
         Err(Failure::invalid("leftovers are deleted by a sweep"))
     }
 
-    async fn list_sweep(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
-        if self.is_of_another(cloud).await? {
+    async fn list_sweep(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Sweep, Failure> {
+        if self.is_of_another_owner(cloud).await? {
             return Ok(Sweep::default());
         }
-        let Detail { vpc, baseline } = &seen.detail;
+        let Detail { vpc, baseline } = &observed.detail;
         let reads = &cloud.aws.snapshots;
         let interfaces = reads.network_interfaces_of_vpc(vpc, MaxStaleness::now()).await?;
         let groups = reads.security_groups_of_vpc(vpc, MaxStaleness::now()).await?;
         let nodes: BTreeSet<&str> = interfaces.iter().filter_map(marks::instance).collect();
         let search = Search {
             cluster: &self.cluster,
-            network: self.whose(),
+            network: self.network_kind(),
             account: &cloud.aws.account_id,
             spared: &self.spared,
-            living: &living(cloud, &nodes).await?,
+            live_instances: &live_instances(cloud, &nodes).await?,
             baseline: baseline.as_ref(),
         };
-        let found = search.sort(&interfaces, &groups);
-        let going: Vec<_> = found.going.iter().map(|interface| interface.id.clone()).collect();
-        let pending = (!going.is_empty()).then(|| format!("network interfaces still in use: {}", going.join(", ")));
+        let found = search.classify(&interfaces, &groups);
+        let releasing: Vec<_> = found.releasing.iter().map(|interface| interface.id.clone()).collect();
+        let pending =
+            (!releasing.is_empty()).then(|| format!("network interfaces still in use: {}", releasing.join(", ")));
         let targets = self.targets(vpc, &found, &groups);
-        Ok(match self.whose() {
+        Ok(match self.network_kind() {
             // They block the deletion of the VPC.
-            Network::Ours => {
-                let blocked = match found.held.first().filter(|_| pending.is_none()) {
-                    Some(group) => Some(held(cloud, vpc, &group.id).await),
+            Network::Own => {
+                let blocked = match found.blocked.first().filter(|_| pending.is_none()) {
+                    Some(group) => Some(blocked_failure(cloud, vpc, &group.id).await),
                     None => None,
                 };
                 Sweep { targets, pending, blocked, left: Vec::new() }
             }
-            Network::Theirs => {
+            Network::External => {
                 let groups =
-                    found.held.iter().chain(&found.unproven_groups).filter(|one| !self.spared.contains(&one.id));
+                    found.blocked.iter().chain(&found.unproven_groups).filter(|one| !self.spared.contains(&one.id));
                 let groups = groups.map(|group| blockers::describe_group(group));
                 let interfaces =
                     found.unproven_interfaces.iter().map(|interface| blockers::describe_interface(interface));
@@ -279,11 +280,11 @@ impl Resource for Leftovers {
     async fn sweep(
         &self,
         cloud: &Cloud,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         _: Action,
         swept: &Swept,
     ) -> Result<Presence<Detail>, Failure> {
-        let vpc = &seen.detail.vpc;
+        let vpc = &observed.detail.vpc;
         let (groups, interfaces): (Vec<_>, Vec<_>) =
             swept.allowed.iter().partition(|allowed| allowed.id().starts_with("sg-"));
         let mut failed = None;
@@ -292,13 +293,14 @@ impl Resource for Leftovers {
         }
         let all = cloud.aws.snapshots.security_groups_of_vpc(vpc, MaxStaleness::any()).await?;
         for group in &groups {
-            if let Some(there) = all.iter().find(|one| one.id == group.id()) {
-                failed = failed.or(revoke_rules_among(cloud, group, there, &groups).await.err());
+            if let Some(current) = all.iter().find(|one| one.id == group.id()) {
+                failed = failed.or(revoke_rules_among(cloud, group, current, &groups).await.err());
             }
         }
         for group in &groups {
             if let Err(failure) = delete_group(cloud, group).await {
-                failed = failed.or(Some(blockers::named(cloud, vpc, Part::SecurityGroup(group.id()), failure).await));
+                failed = failed
+                    .or(Some(blockers::with_blockers(cloud, vpc, Part::SecurityGroup(group.id()), failure).await));
             }
         }
         if let Some(failure) = failed.or_else(|| swept.blocked.clone()) {
@@ -312,78 +314,79 @@ impl Resource for Leftovers {
 }
 
 /// The instances that exist and are not terminating.
-async fn living(cloud: &Cloud, ids: &BTreeSet<&str>) -> Result<BTreeSet<String>, Failure> {
+async fn live_instances(cloud: &Cloud, ids: &BTreeSet<&str>) -> Result<BTreeSet<String>, Failure> {
     /// EC2's limit of values in a filter.
-    const MOST: usize = 200;
-    let mut living = BTreeSet::new();
+    const MAX_VALUES: usize = 200;
+    let mut live_instances = BTreeSet::new();
     let ids: Vec<&str> = ids.iter().copied().collect();
-    for some in ids.chunks(MOST) {
-        let by = |name: &str, values: &[&str]| {
+    for chunk in ids.chunks(MAX_VALUES) {
+        let filter_by = |name: &str, values: &[&str]| {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
             Filter::builder().name(name).set_values(Some(values)).build()
         };
         // With a filter instead of ids, EC2 does not reject the request for one terminated instance.
-        let states = by("instance-state-name", &["pending", "running", "stopping", "stopped"]);
+        let states = filter_by("instance-state-name", &["pending", "running", "stopping", "stopped"]);
         let mut next = None;
         loop {
-            let request = cloud.aws.ec2.describe_instances().filters(by("instance-id", some)).filters(states.clone());
+            let request =
+                cloud.aws.ec2.describe_instances().filters(filter_by("instance-id", chunk)).filters(states.clone());
             let request = request.set_next_token(next);
             let answer = cloud.aws.call(Service::Ec2, "DescribeInstances", "nodes", request.send()).await?;
             let instances = answer.reservations().iter().flat_map(|reservation| reservation.instances());
-            living.extend(instances.filter_map(|instance| instance.instance_id().map(str::to_owned)));
+            live_instances.extend(instances.filter_map(|instance| instance.instance_id().map(str::to_owned)));
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 break;
             }
         }
     }
-    Ok(living)
+    Ok(live_instances)
 }
 
 /// What blocks the deletion of a group.
-async fn held(cloud: &Cloud, vpc: &str, group: &str) -> Failure {
+async fn blocked_failure(cloud: &Cloud, vpc: &str, group: &str) -> Failure {
     let message = format!("security group {group} cannot be deleted: it has dependents.");
-    blockers::named(cloud, vpc, Part::SecurityGroup(group), Failure::new(Class::Busy, message)).await
+    blockers::with_blockers(cloud, vpc, Part::SecurityGroup(group), Failure::new(Class::Busy, message)).await
 }
 
 async fn delete_interface(cloud: &Cloud, interface: &Allowed) -> Result<(), Failure> {
     let request = cloud.aws.ec2.delete_network_interface().network_interface_id(interface.id());
-    gone_is_fine(cloud.aws.call(Service::Ec2, "DeleteNetworkInterface", interface.id(), request.send()).await)
+    ignore_not_found(cloud.aws.call(Service::Ec2, "DeleteNetworkInterface", interface.id(), request.send()).await)
 }
 
 async fn delete_group(cloud: &Cloud, group: &Allowed) -> Result<(), Failure> {
     let request = cloud.aws.ec2.delete_security_group().group_id(group.id());
-    gone_is_fine(cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", group.id(), request.send()).await)
+    ignore_not_found(cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", group.id(), request.send()).await)
 }
 
 /// Revokes the rules of a group that reference others of `groups`: all of them are deleted.
 async fn revoke_rules_among(
     cloud: &Cloud,
     group: &Allowed,
-    there: &snapshots::SecurityGroup,
+    current: &snapshots::SecurityGroup,
     groups: &[&Allowed],
 ) -> Result<(), Failure> {
     let ids: Vec<&str> = groups.iter().map(|group| group.id()).collect();
-    let [ingress, egress] = [&there.ingress, &there.egress].map(|rules| naming(rules, group.id(), &ids));
+    let [ingress, egress] = [&current.ingress, &current.egress].map(|rules| rules_between(rules, group.id(), &ids));
     if !ingress.is_empty() {
         let request =
             cloud.aws.ec2.revoke_security_group_ingress().group_id(group.id()).set_ip_permissions(Some(ingress));
         let answer = cloud.aws.call(Service::Ec2, "RevokeSecurityGroupIngress", group.id(), request.send()).await;
-        gone_is_fine(answer)?;
+        ignore_not_found(answer)?;
     }
     if !egress.is_empty() {
         let request =
             cloud.aws.ec2.revoke_security_group_egress().group_id(group.id()).set_ip_permissions(Some(egress));
         let answer = cloud.aws.call(Service::Ec2, "RevokeSecurityGroupEgress", group.id(), request.send()).await;
-        gone_is_fine(answer)?;
+        ignore_not_found(answer)?;
     }
     Ok(())
 }
 
-/// The parts of `rules` that reference groups of `doomed` other than `own`.
-fn naming(rules: &[Permission], own: &str, doomed: &[&str]) -> Vec<IpPermission> {
+/// The parts of `rules` that reference groups of `swept_ids` other than `own`.
+fn rules_between(rules: &[Permission], own: &str, swept_ids: &[&str]) -> Vec<IpPermission> {
     let part = |rule: &Permission| {
-        let named = rule.group_ids.iter().filter(|id| id.as_str() != own && doomed.contains(&id.as_str()));
+        let named = rule.group_ids.iter().filter(|id| id.as_str() != own && swept_ids.contains(&id.as_str()));
         let pairs: Vec<_> = named.map(|id| UserIdGroupPair::builder().group_id(id).build()).collect();
         (!pairs.is_empty()).then(|| {
             IpPermission::builder()
@@ -397,7 +400,7 @@ fn naming(rules: &[Permission], own: &str, doomed: &[&str]) -> Vec<IpPermission>
     rules.iter().filter_map(part).collect()
 }
 
-fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
+fn ignore_not_found<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
     match answer {
         Err(error) if error.class() != Class::NotFound => Err(error.into()),
         _ => Ok(()),

@@ -34,9 +34,9 @@ const LOAD_BALANCER_RESOURCES: [&str; 3] =
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// A VPC that Keelson created for the cluster: everything marked in it came with the cluster.
-    Ours,
+    Own,
     /// A VPC of somebody else.
-    Theirs,
+    External,
 }
 
 fn mark(by: &'static str, name: Option<&str>) -> Mark {
@@ -48,18 +48,18 @@ fn is_owned(tags: &Tags, cluster: &str) -> bool {
 }
 
 /// What marks a security group as the cluster's.
-pub fn of_group(group: &SecurityGroup, cluster: &str, network: Network) -> Option<Mark> {
+pub fn group_mark(group: &SecurityGroup, cluster: &str, network: Network) -> Option<Mark> {
     let has = |tag: &str| group.tags.get(tag) == Some(cluster);
     if has(EKS_CLUSTER) {
         return Some(mark("EKS", Some(cluster)));
     }
-    let made_whole = LOAD_BALANCER_RESOURCES.iter().any(|tag| group.tags.get(tag).is_some())
+    let has_all_marks = LOAD_BALANCER_RESOURCES.iter().any(|tag| group.tags.get(tag).is_some())
         && group.description.starts_with("[k8s]");
-    if has(LOAD_BALANCER_CLUSTER) && (network == Network::Ours || made_whole) {
+    if has(LOAD_BALANCER_CLUSTER) && (network == Network::Own || has_all_marks) {
         return Some(mark("AWS Load Balancer Controller", Some(cluster)));
     }
     let of_provider = group.name.starts_with("k8s-elb-") && is_owned(&group.tags, cluster);
-    (network == Network::Ours && of_provider).then(|| mark("Kubernetes' cloud provider", Some(cluster)))
+    (network == Network::Own && of_provider).then(|| mark("Kubernetes' cloud provider", Some(cluster)))
 }
 
 /// Whether a security group carries the cluster's name at all, for whatever reason.
@@ -69,7 +69,7 @@ pub fn names_cluster(tags: &Tags, cluster: &str) -> bool {
 }
 
 /// What marks a network interface as the cluster's.
-pub fn of_interface(interface: &NetworkInterface, cluster: &str, network: Network) -> Option<Mark> {
+pub fn interface_mark(interface: &NetworkInterface, cluster: &str, network: Network) -> Option<Mark> {
     let tags = &interface.tags;
     if tags.get(EKS_CLUSTER) == Some(cluster) {
         return Some(mark("EKS", Some(cluster)));
@@ -77,14 +77,14 @@ pub fn of_interface(interface: &NetworkInterface, cluster: &str, network: Networ
     let name = tags.get(CNI_CLUSTER);
     let described = instance(interface).is_some_and(|id| interface.description == format!("aws-K8S-{id}"));
     match network {
-        Network::Ours => {
+        Network::Own => {
             let of_node = instance(interface).is_some() && name.is_none();
             let of_pod = tags.get("eks:eni:owner").is_some() && is_owned(tags, cluster);
             (name == Some(cluster) || of_node || of_pod).then(|| mark("Amazon VPC CNI", name))
         }
-        Network::Theirs => {
-            let whole = name == Some(cluster) && described && created(interface).is_some();
-            whole.then(|| mark("Amazon VPC CNI", name))
+        Network::External => {
+            let has_all_marks = name == Some(cluster) && described && created_at(interface).is_some();
+            has_all_marks.then(|| mark("Amazon VPC CNI", name))
         }
     }
 }
@@ -95,7 +95,7 @@ pub fn instance(interface: &NetworkInterface) -> Option<&str> {
 }
 
 /// When the VPC CNI created an interface.
-pub fn created(interface: &NetworkInterface) -> Option<Timestamp> {
+pub fn created_at(interface: &NetworkInterface) -> Option<Timestamp> {
     interface.tags.get(CREATED)?.parse().ok()
 }
 
@@ -105,11 +105,11 @@ pub struct Found<'a> {
     /// Interfaces that are not in use.
     pub interfaces: Vec<(&'a NetworkInterface, Mark)>,
     /// Interfaces in use whose node is gone: they will be released.
-    pub going: Vec<&'a NetworkInterface>,
+    pub releasing: Vec<&'a NetworkInterface>,
     /// Security groups that are neither used nor referenced by anything that stays.
     pub groups: Vec<(&'a SecurityGroup, Mark)>,
     /// Security groups that something blocks that stays.
-    pub held: Vec<&'a SecurityGroup>,
+    pub blocked: Vec<&'a SecurityGroup>,
     /// Resources that carry the cluster's name without proof of ownership.
     pub unproven_groups: Vec<&'a SecurityGroup>,
     /// The same for interfaces.
@@ -128,19 +128,19 @@ pub struct Search<'a> {
     /// Groups that the spec names.
     pub spared: &'a [String],
     /// Instances that exist and are not terminating.
-    pub living: &'a BTreeSet<String>,
+    pub live_instances: &'a BTreeSet<String>,
     /// What an existing network contained before the cluster.
     pub baseline: Option<&'a crate::engine::sweep::Baseline>,
 }
 
 impl Search<'_> {
-    fn is_elsewhere(&self, owner: Option<&str>) -> bool {
+    fn is_in_other_account(&self, owner: Option<&str>) -> bool {
         owner.is_some_and(|owner| owner != self.account)
     }
 
     /// Whether it was created after the cluster, as far as is known.
     fn is_new(&self, mark: &Mark, id: &str, at: Option<Timestamp>) -> bool {
-        if self.network == Network::Ours {
+        if self.network == Network::Own {
             return true;
         }
         self.baseline.is_some_and(|baseline| match at {
@@ -151,21 +151,21 @@ impl Search<'_> {
     }
 
     /// Classifies the resources in the VPC.
-    pub fn sort<'a>(&self, interfaces: &'a [NetworkInterface], groups: &'a [SecurityGroup]) -> Found<'a> {
+    pub fn classify<'a>(&self, interfaces: &'a [NetworkInterface], groups: &'a [SecurityGroup]) -> Found<'a> {
         let mut found = Found::default();
         for interface in interfaces.iter().filter(|one| !one.requester_managed) {
-            let mark = of_interface(interface, self.cluster, self.network)
-                .filter(|mark| self.is_new(mark, &interface.id, created(interface)))
-                .filter(|_| !self.is_elsewhere(interface.owner_id.as_deref()));
+            let mark = interface_mark(interface, self.cluster, self.network)
+                .filter(|mark| self.is_new(mark, &interface.id, created_at(interface)))
+                .filter(|_| !self.is_in_other_account(interface.owner_id.as_deref()));
             let available = interface.status == Some(NetworkInterfaceStatus::Available);
-            let lives = instance(interface).is_some_and(|id| self.living.contains(id));
+            let is_live = instance(interface).is_some_and(|id| self.live_instances.contains(id));
             match mark {
                 // Its node still exists, so it is not a leftover.
-                Some(_) if lives && (available || self.network == Network::Theirs) => {
+                Some(_) if is_live && (available || self.network == Network::External) => {
                     found.unproven_interfaces.push(interface);
                 }
                 Some(mark) if available => found.interfaces.push((interface, mark)),
-                Some(_) => found.going.push(interface),
+                Some(_) => found.releasing.push(interface),
                 None if available && names_cluster(&interface.tags, self.cluster) => {
                     found.unproven_interfaces.push(interface);
                 }
@@ -174,44 +174,45 @@ impl Search<'_> {
         }
         let mut marked = Vec::new();
         for group in groups.iter().filter(|group| group.name != "default") {
-            let mark = of_group(group, self.cluster, self.network)
+            let mark = group_mark(group, self.cluster, self.network)
                 .filter(|mark| self.is_new(mark, &group.id, None))
                 .filter(|mark| mark.reserved || group.tags.get(OWNER).is_none())
-                .filter(|_| !self.is_elsewhere(group.owner_id.as_deref()) && !self.spared.contains(&group.id));
+                .filter(|_| !self.is_in_other_account(group.owner_id.as_deref()) && !self.spared.contains(&group.id));
             match mark {
                 Some(mark) => marked.push((group, mark)),
                 None if names_cluster(&group.tags, self.cluster) => found.unproven_groups.push(group),
                 None => {}
             }
         }
-        let goes: BTreeSet<&str> = found.interfaces.iter().map(|(interface, _)| interface.id.as_str()).collect();
-        let stays = interfaces.iter().filter(|interface| !goes.contains(interface.id.as_str()));
+        let deletable_ids: BTreeSet<&str> =
+            found.interfaces.iter().map(|(interface, _)| interface.id.as_str()).collect();
+        let remaining = interfaces.iter().filter(|interface| !deletable_ids.contains(interface.id.as_str()));
         let used: BTreeSet<&str> =
-            stays.flat_map(|interface| interface.security_group_ids.iter().map(String::as_str)).collect();
-        (found.groups, found.held) = deletable(marked, groups, &used);
+            remaining.flat_map(|interface| interface.security_group_ids.iter().map(String::as_str)).collect();
+        (found.groups, found.blocked) = split_deletable(marked, groups, &used);
         found
     }
 }
 
 /// The marked groups that can be deleted together: not used, and referenced only by each other. The rest is blocked.
-fn deletable<'a>(
+fn split_deletable<'a>(
     mut marked: Vec<(&'a SecurityGroup, Mark)>,
     all: &[SecurityGroup],
     used: &BTreeSet<&str>,
 ) -> (Vec<(&'a SecurityGroup, Mark)>, Vec<&'a SecurityGroup>) {
-    let mut held = Vec::new();
+    let mut blocked = Vec::new();
     loop {
-        let going: BTreeSet<&str> = marked.iter().map(|(group, _)| group.id.as_str()).collect();
-        let can_go = |group: &SecurityGroup| {
-            let stays = |other: &&SecurityGroup| !going.contains(other.id.as_str());
-            !used.contains(group.id.as_str()) && !all.iter().filter(stays).any(|other| other.refers_to(&group.id))
+        let candidates: BTreeSet<&str> = marked.iter().map(|(group, _)| group.id.as_str()).collect();
+        let is_deletable = |group: &SecurityGroup| {
+            let remaining = |other: &&SecurityGroup| !candidates.contains(other.id.as_str());
+            !used.contains(group.id.as_str()) && !all.iter().filter(remaining).any(|other| other.refers_to(&group.id))
         };
-        let (go, stay): (Vec<_>, Vec<_>) = marked.into_iter().partition(|(group, _)| can_go(group));
-        marked = go;
-        if stay.is_empty() {
-            return (marked, held);
+        let (deletable, blocked_now): (Vec<_>, Vec<_>) = marked.into_iter().partition(|(group, _)| is_deletable(group));
+        marked = deletable;
+        if blocked_now.is_empty() {
+            return (marked, blocked);
         }
-        held.extend(stay.into_iter().map(|(group, _)| group));
+        blocked.extend(blocked_now.into_iter().map(|(group, _)| group));
     }
 }
 

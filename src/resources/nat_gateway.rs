@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use aws_sdk_ec2::types::{NatGatewayState, ResourceType};
 use jiff::Timestamp;
 
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
-use super::proof::{Claim, find};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
+use super::proof::{SearchResult, find};
 use super::{cluster, elastic_ip, internet_gateway, subnet, vpc};
 use crate::api::node_group::SubnetTier;
 use crate::aws::tags::{OWNER, RESOURCE, Tags};
@@ -34,12 +34,12 @@ pub fn key(zone: &str) -> Key {
 
 impl NatGateway {
     /// The NAT gateway in `zone`.
-    pub fn new(making: &ResourceContext<'_>, zone: &str) -> Self {
-        Self { zone: zone.into(), tags: making.tags(&key(zone)), intervals: making.intervals }
+    pub fn new(context: &ResourceContext<'_>, zone: &str) -> Self {
+        Self { zone: zone.into(), tags: context.tags(&key(zone)), intervals: context.intervals }
     }
 }
 
-fn observed(gateway: &snapshots::NatGateway) -> Observation<Detail> {
+fn to_observation(gateway: &snapshots::NatGateway) -> Observation<Detail> {
     let since = gateway.created.and_then(|seconds| Timestamp::from_second(seconds).ok());
     let state = gateway.state.as_ref().map_or("pending", |state| state.as_str());
     let phase = match &gateway.state {
@@ -61,7 +61,7 @@ fn observed(gateway: &snapshots::NatGateway) -> Observation<Detail> {
 
 /// How many gateways with that name have existed. A failed or deleted one stays visible for an hour, and its client
 /// token would return it: each attempt uses its own token.
-async fn attempts(cloud: &Cloud, key: &Key, vpc: &str) -> Result<(u64, Option<snapshots::NatGateway>), Failure> {
+async fn count_attempts(cloud: &Cloud, key: &Key, vpc: &str) -> Result<(u64, Option<snapshots::NatGateway>), Failure> {
     let filter = |name: String, value: &str| aws_sdk_ec2::types::Filter::builder().name(name).values(value).build();
     let request = cloud
         .aws
@@ -72,10 +72,10 @@ async fn attempts(cloud: &Cloud, key: &Key, vpc: &str) -> Result<(u64, Option<sn
         .filter(filter(format!("tag:{RESOURCE}"), &key.to_string()));
     let name = key.to_string();
     let answer = cloud.aws.call(Service::Ec2, "DescribeNatGateways", &name, request.send()).await?;
-    let (over, living): (Vec<_>, Vec<_>) = answer.nat_gateways().iter().partition(|gateway| {
+    let (ended, live): (Vec<_>, Vec<_>) = answer.nat_gateways().iter().partition(|gateway| {
         matches!(gateway.state, Some(NatGatewayState::Failed | NatGatewayState::Deleted | NatGatewayState::Deleting))
     });
-    Ok((over.len() as u64, living.first().map(|gateway| snapshots::NatGateway::from(*gateway))))
+    Ok((ended.len() as u64, live.first().map(|gateway| snapshots::NatGateway::from(*gateway))))
 }
 
 #[async_trait]
@@ -114,8 +114,8 @@ impl Resource for NatGateway {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        tag_changes(&self.tags, &seen.detail)
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        tag_changes(&self.tags, &observed.detail)
     }
 
     async fn observe(
@@ -125,18 +125,18 @@ impl Resource for NatGateway {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let gateways = cloud.aws.snapshots.nat_gateways(fresh(options)).await?;
+        let gateways = cloud.aws.snapshots.nat_gateways(max_staleness(options)).await?;
         Ok(match find(cloud, &gateways, &key(&self.zone), options, refs) {
-            Claim::Ours(gateway) => Presence::Ours(observed(gateway)),
+            SearchResult::Ours(gateway) => Presence::Ours(to_observation(gateway)),
             other => other.not_ours(),
         })
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
         let key = key(&self.zone);
-        let (attempt, living) = attempts(cloud, &key, refs.id(&vpc::key())?).await?;
-        if let Some(living) = living {
-            return Ok(observed(&living));
+        let (attempt, live) = count_attempts(cloud, &key, refs.id(&vpc::key())?).await?;
+        if let Some(live) = live {
+            return Ok(to_observation(&live));
         }
         // A gateway that was removed with its address and is requested again has another address, and so another token.
         let address = refs.id(&elastic_ip::key(&self.zone))?;
@@ -152,33 +152,33 @@ impl Resource for NatGateway {
         let name = key.to_string();
         let answer = cloud.aws.call(Service::Ec2, "CreateNatGateway", &name, request.send()).await?;
         let gateway = answer.nat_gateway.unwrap_or_else(|| aws_sdk_ec2::types::NatGateway::builder().build());
-        Ok(observed(&snapshots::NatGateway::from(&gateway)))
+        Ok(to_observation(&snapshots::NatGateway::from(&gateway)))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        cloud.tag_ec2(&seen.id, &mut seen.detail, changed_tags(changes)).await?;
-        Ok(seen)
+        let mut observed = observed.clone();
+        cloud.tag_ec2(&observed.id, &mut observed.detail, changed_tags(changes)).await?;
+        Ok(observed)
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.ec2.delete_nat_gateway().nat_gateway_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "DeleteNatGateway", &seen.id, request.send()).await?;
-        if matches!(seen.phase, Phase::Failed { .. }) {
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.delete_nat_gateway().nat_gateway_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DeleteNatGateway", &observed.id, request.send()).await?;
+        if matches!(observed.phase, Phase::Failed { .. }) {
             // A failed gateway is only a record and blocks nothing.
             return Ok(Presence::Absent);
         }
         let phase = Phase::Busy { action: Action::Delete, since: None, note: String::new() };
-        Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..seen.clone() }))
+        Ok(Presence::Ours(Observation { state: "deleting".into(), phase, ..observed.clone() }))
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&seen.id).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
     }
 }

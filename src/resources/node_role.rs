@@ -9,7 +9,7 @@ use crate::api::{EksClusterSpec, NodeGroupSpec};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeRole {
     /// Whether any NodeGroup uses it; `None`: there are no NodeGroups.
-    pub taken: Option<bool>,
+    pub in_use: Option<bool>,
     /// Policies that they require, sorted.
     pub policies: Vec<String>,
     /// Policies that they require but the account does not allow: neither attached nor detached.
@@ -21,13 +21,13 @@ pub struct NodeRole {
 impl NodeRole {
     /// The requirements of these NodeGroups. One with its own role requires nothing.
     pub fn of<'g>(groups: impl IntoIterator<Item = &'g NodeGroupSpec>) -> Self {
-        let (mut taken, mut policies) = (None, BTreeSet::new());
+        let (mut in_use, mut policies) = (None, BTreeSet::new());
         for group in groups {
-            let takes = group.role_arn.is_none();
-            *taken.get_or_insert(false) |= takes;
-            policies.extend(group.additional_role_policies.iter().filter(|_| takes).cloned());
+            let uses_it = group.role_arn.is_none();
+            *in_use.get_or_insert(false) |= uses_it;
+            policies.extend(group.additional_role_policies.iter().filter(|_| uses_it).cloned());
         }
-        Self { taken, policies: policies.into_iter().collect(), ..Self::default() }
+        Self { in_use, policies: policies.into_iter().collect(), ..Self::default() }
     }
 
     /// Keeps only the policies that `allowed` accepts.
@@ -40,7 +40,7 @@ impl NodeRole {
 
     /// Whether the role must exist. It is created together with the control plane, for future nodes. An adopted cluster
     /// is assumed to have its nodes and their role already.
-    pub(super) fn is_made(&self, spec: &EksClusterSpec) -> bool {
-        self.taken.unwrap_or(spec.adoption_policy == AdoptionPolicy::Refuse)
+    pub(super) fn is_required(&self, spec: &EksClusterSpec) -> bool {
+        self.in_use.unwrap_or(spec.adoption_policy == AdoptionPolicy::Refuse)
     }
 }

@@ -13,11 +13,11 @@ use crate::aws::tags::{REMOVED_ON_RELEASE, Tags};
 use crate::engine::{Change, Failure, Observation, Presence};
 
 /// Who owns a resource found by name. `what` describes it in messages.
-pub fn presence<T>(cloud: &Cloud, tags: &Tags, seen: Observation<T>, what: impl FnOnce() -> String) -> Presence<T> {
+pub fn presence<T>(cloud: &Cloud, tags: &Tags, observed: Observation<T>, what: impl FnOnce() -> String) -> Presence<T> {
     if tags.is_owned_by(&cloud.owner.uid) {
-        Presence::Ours(seen)
+        Presence::Ours(observed)
     } else if cloud.adoption.allows(&cloud.owner, tags) {
-        Presence::Unowned(seen)
+        Presence::Unowned(observed)
     } else {
         Presence::Foreign(describe_foreign(&what(), tags, &cloud.owner, &cloud.existing))
     }
@@ -28,13 +28,13 @@ pub fn presence<T>(cloud: &Cloud, tags: &Tags, seen: Observation<T>, what: impl 
 pub fn presence_of_listed<T>(
     cloud: &Cloud,
     tags: &Tags,
-    seen: Observation<T>,
+    observed: Observation<T>,
     what: impl FnOnce() -> String,
 ) -> Presence<T> {
     if tags.owner().is_none() && cloud.adoption == Adoption::Forbidden {
-        Presence::Ours(seen)
+        Presence::Ours(observed)
     } else {
-        presence(cloud, tags, seen, what)
+        presence(cloud, tags, observed, what)
     }
 }
 
@@ -45,14 +45,14 @@ pub fn untagged(cloud: &Cloud, tags: Option<&HashMap<String, String>>) -> bool {
 }
 
 /// The tag differences of a listed resource. `untagged`: ownership tags count, too.
-pub fn tag_changes_of_listed(wanted: &Tags, seen: &Tags, untagged: bool) -> Vec<Change> {
-    if untagged { tag_changes_of_untagged(wanted, seen) } else { tag_changes(wanted, seen) }
+pub fn tag_changes_of_listed(wanted: &Tags, observed: &Tags, untagged: bool) -> Vec<Change> {
+    if untagged { tag_changes_of_untagged(wanted, observed) } else { tag_changes(wanted, observed) }
 }
 
 impl Cloud {
     /// Writes the ownership tags to an EKS resource, and to `observed`, its tags so far.
-    pub async fn adopt_eks(&self, arn: &str, seen: &mut Tags, wanted: &Tags) -> Result<(), Failure> {
-        self.tag_eks(arn, seen, wanted.ownership()).await
+    pub async fn adopt_eks(&self, arn: &str, observed: &mut Tags, wanted: &Tags) -> Result<(), Failure> {
+        self.tag_eks(arn, observed, wanted.ownership()).await
     }
 
     /// Removes the ownership tags from an EC2 resource.
@@ -64,8 +64,8 @@ impl Cloud {
     }
 
     /// Removes the ownership tags from an EKS resource.
-    pub async fn release_eks<T: Sync>(&self, seen: &Observation<T>) -> Result<(), Failure> {
-        let arn = arn(seen);
+    pub async fn release_eks<T: Sync>(&self, observed: &Observation<T>) -> Result<(), Failure> {
+        let arn = arn(observed);
         let request = self.aws.eks.untag_resource().resource_arn(arn).set_tag_keys(Some(released_keys()));
         self.aws.call(Service::Eks, "UntagResource", arn, request.send()).await?;
         Ok(())

@@ -35,7 +35,7 @@ enum PodRole {
     /// The user's role, by ARN.
     Existing(String),
     /// A role that Keelson creates.
-    Made(Purpose),
+    Created(Purpose),
 }
 
 /// What Keelson observes of an association.
@@ -54,29 +54,29 @@ pub fn key(namespace: &str, service_account: &str) -> Key {
 
 impl PodIdentityAssociation {
     /// Creates the resource for an association from the spec.
-    pub fn new(making: &ResourceContext<'_>, wanted: &Wanted) -> Self {
+    pub fn new(context: &ResourceContext<'_>, wanted: &Wanted) -> Self {
         let role = PodRole::Existing(wanted.role_arn.clone());
-        Self::of(making, &wanted.namespace, &wanted.service_account, role)
+        Self::of(context, &wanted.namespace, &wanted.service_account, role)
     }
 
     /// Creates the resource for a service account with a role that Keelson creates.
     pub fn with_role_of(
-        making: &ResourceContext<'_>,
+        context: &ResourceContext<'_>,
         namespace: &str,
         service_account: &str,
         purpose: Purpose,
     ) -> Self {
-        Self::of(making, namespace, service_account, PodRole::Made(purpose))
+        Self::of(context, namespace, service_account, PodRole::Created(purpose))
     }
 
-    fn of(making: &ResourceContext<'_>, namespace: &str, service_account: &str, role: PodRole) -> Self {
+    fn of(context: &ResourceContext<'_>, namespace: &str, service_account: &str, role: PodRole) -> Self {
         Self {
-            cluster: making.cluster_name.into(),
+            cluster: context.cluster_name.into(),
             namespace: namespace.into(),
             service_account: service_account.into(),
             role,
-            tags: making.tags(&key(namespace, service_account)),
-            intervals: making.intervals,
+            tags: context.tags(&key(namespace, service_account)),
+            intervals: context.intervals,
         }
     }
 
@@ -87,7 +87,7 @@ impl PodIdentityAssociation {
     fn role_arn<'a>(&'a self, refs: &'a Refs) -> Result<&'a str, Failure> {
         match &self.role {
             PodRole::Existing(arn) => Ok(arn),
-            PodRole::Made(purpose) => refs.need(&role::key(*purpose), "arn"),
+            PodRole::Created(purpose) => refs.need(&role::key(*purpose), "arn"),
         }
     }
 
@@ -113,7 +113,7 @@ impl PodIdentityAssociation {
     }
 }
 
-fn observed(association: &Association, untagged: bool) -> Observation<Detail> {
+fn to_observation(association: &Association, untagged: bool) -> Observation<Detail> {
     let role_arn = association.role_arn().unwrap_or_default().into();
     let detail = Detail { role_arn, tags: Tags::from_eks(association.tags()), untagged };
     let id = association.association_id().unwrap_or_default();
@@ -132,7 +132,7 @@ impl Resource for PodIdentityAssociation {
     fn after(&self) -> Vec<Key> {
         match &self.role {
             PodRole::Existing(_) => vec![cluster::key()],
-            PodRole::Made(purpose) => vec![cluster::key(), role::key(*purpose)],
+            PodRole::Created(purpose) => vec![cluster::key(), role::key(*purpose)],
         }
     }
 
@@ -147,7 +147,7 @@ impl Resource for PodIdentityAssociation {
     fn facts(&self) -> Vec<(&'static str, String)> {
         match &self.role {
             PodRole::Existing(arn) => vec![("roleArn", arn.clone())],
-            PodRole::Made(purpose) => vec![("role", role::key(*purpose).to_string())],
+            PodRole::Created(purpose) => vec![("role", role::key(*purpose).to_string())],
         }
     }
 
@@ -155,13 +155,13 @@ impl Resource for PodIdentityAssociation {
         self.intervals.slow()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
-        let mut changes = ownership::tag_changes_of_listed(&self.tags, &seen.detail.tags, seen.detail.untagged);
+    fn diff(&self, observed: &Observation<Detail>, refs: &Refs) -> Vec<Change> {
+        let mut changes = ownership::tag_changes_of_listed(&self.tags, &observed.detail.tags, observed.detail.untagged);
         // If our role does not exist yet, it is created first.
         if let Ok(wanted) = self.role_arn(refs)
-            && seen.detail.role_arn != wanted
+            && observed.detail.role_arn != wanted
         {
-            changes.push(Change::in_place("roleArn", &seen.detail.role_arn, wanted));
+            changes.push(Change::in_place("roleArn", &observed.detail.role_arn, wanted));
         }
         changes
     }
@@ -191,9 +191,9 @@ impl Resource for PodIdentityAssociation {
                 self.name()
             )),
             None => {
-                let seen = observed(&association, untagged(cloud, association.tags()));
+                let observed = to_observation(&association, untagged(cloud, association.tags()));
                 let what = || format!("the pod identity association of service account {}", self.name());
-                ownership::presence_of_listed(cloud, &Tags::from_eks(association.tags()), seen, what)
+                ownership::presence_of_listed(cloud, &Tags::from_eks(association.tags()), observed, what)
             }
         })
     }
@@ -221,19 +221,19 @@ impl Resource for PodIdentityAssociation {
             other => other?,
         };
         let association = answer.association.unwrap_or_else(|| Association::builder().build());
-        Ok(observed(&association, false))
+        Ok(to_observation(&association, false))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         refs: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut detail = seen.detail.clone();
+        let mut detail = observed.detail.clone();
         // Tags first: the operator's IAM policy allows changes only to tagged associations.
-        cloud.tag_eks(arn(seen), &mut detail.tags, changed_tags(changes)).await?;
+        cloud.tag_eks(arn(observed), &mut detail.tags, changed_tags(changes)).await?;
         if changes_field(changes, "roleArn") {
             let role_arn = self.role_arn(refs)?;
             // Without a client token: the update is idempotent, and with a token a change back and forth would count as
@@ -243,29 +243,29 @@ impl Resource for PodIdentityAssociation {
                 .eks
                 .update_pod_identity_association()
                 .cluster_name(&self.cluster)
-                .association_id(&seen.id)
+                .association_id(&observed.id)
                 .role_arn(role_arn);
             cloud.aws.call(Service::Eks, "UpdatePodIdentityAssociation", &self.name(), request.send()).await?;
             detail.role_arn = role_arn.into();
         }
-        Ok(Observation { detail, ..seen.clone() })
+        Ok(Observation { detail, ..observed.clone() })
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         let request =
-            cloud.aws.eks.delete_pod_identity_association().cluster_name(&self.cluster).association_id(&seen.id);
+            cloud.aws.eks.delete_pod_identity_association().cluster_name(&self.cluster).association_id(&observed.id);
         cloud.aws.call(Service::Eks, "DeletePodIdentityAssociation", &self.name(), request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        let arn = arn(&seen).to_owned();
-        cloud.adopt_eks(&arn, &mut seen.detail.tags, &self.tags).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        let arn = arn(&observed).to_owned();
+        cloud.adopt_eks(&arn, &mut observed.detail.tags, &self.tags).await?;
+        Ok(observed)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_eks(seen).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_eks(observed).await
     }
 }

@@ -6,12 +6,12 @@
 use serde_json::{Map, Value};
 
 /// Fields without effect.
-const REMARKS: [&str; 2] = ["Id", "Sid"];
+const IGNORED_FIELDS: [&str; 2] = ["Id", "Sid"];
 /// Fields with case-insensitive values.
-const ACTIONS: [&str; 2] = ["Action", "NotAction"];
+const CASE_INSENSITIVE_FIELDS: [&str; 2] = ["Action", "NotAction"];
 
 /// Whether both are equivalent. Text that is not JSON is compared literally.
-pub fn same(one: &str, other: &str) -> bool {
+pub fn is_equivalent(one: &str, other: &str) -> bool {
     let parsed = |text: &str| serde_json::from_str(text).ok().map(canonical);
     match (parsed(one), parsed(other)) {
         (Some(one), Some(other)) => one == other,
@@ -28,7 +28,7 @@ pub fn compact(text: &str) -> String {
 fn canonical(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let kept = fields.into_iter().filter(|(name, _)| !REMARKS.contains(&name.as_str()));
+            let kept = fields.into_iter().filter(|(name, _)| !IGNORED_FIELDS.contains(&name.as_str()));
             Value::Object(kept.map(field).collect::<Map<_, _>>())
         }
         Value::Array(items) => set(items.into_iter().map(canonical)),
@@ -44,7 +44,7 @@ fn field((name, value): (String, Value)) -> (String, Value) {
         other => other,
     };
     let value = canonical(value);
-    let value = if ACTIONS.contains(&name.as_str()) { lower_case(value) } else { value };
+    let value = if CASE_INSENSITIVE_FIELDS.contains(&name.as_str()) { lower_case(value) } else { value };
     (name, value)
 }
 
@@ -73,23 +73,23 @@ mod tests {
 
     #[test]
     fn order_lists_of_one_and_remarks_make_no_difference() {
-        for there in [
+        for other in [
             r#"{"Statement":{"Action":["sts:TagSession","sts:assumerole"],"Effect":"Allow","Sid":"Nodes",
                 "Principal":{"Service":["ec2.amazonaws.com"]}},"Version":"2012-10-17","Id":"x"}"#,
             r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},
                 "Action":["sts:AssumeRole","sts:TagSession","sts:AssumeRole"]}]}"#,
         ] {
-            assert!(same(OURS, there), "{there}");
+            assert!(is_equivalent(OURS, other), "{other}");
         }
         let condition =
             |value: &str| format!(r#"{{"Statement":{{"Condition":{{"Bool":{{"aws:SecureTransport":{value}}}}}}}}}"#);
-        assert!(same(&condition("true"), &condition(r#"["true"]"#)));
-        assert!(same(r#"{"Principal":"*"}"#, r#"{"Principal":{"AWS":["*"]}}"#));
+        assert!(is_equivalent(&condition("true"), &condition(r#"["true"]"#)));
+        assert!(is_equivalent(r#"{"Principal":"*"}"#, r#"{"Principal":{"AWS":["*"]}}"#));
     }
 
     #[test]
     fn whoever_else_may_take_on_the_role_is_a_difference() {
-        for there in [
+        for other in [
             OURS.replace("ec2.amazonaws.com", "lambda.amazonaws.com"),
             OURS.replace(r#""ec2.amazonaws.com""#, r#"["ec2.amazonaws.com","ssm.amazonaws.com"]"#),
             // What IAM substitutes for a deleted principal.
@@ -105,7 +105,7 @@ mod tests {
             "not JSON".to_owned(),
             String::new(),
         ] {
-            assert!(!same(OURS, &there), "{there}");
+            assert!(!is_equivalent(OURS, &other), "{other}");
         }
         assert_eq!(compact("{ \"a\" :1}"), r#"{"a":1}"#);
         assert_eq!(compact("not JSON"), "not JSON");

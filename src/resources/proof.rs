@@ -14,7 +14,7 @@ use crate::engine::{Goal, Key, Memory, ObserveOptions, Presence, Refs};
 
 /// The result of a search for a resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claim<'a, T> {
+pub enum SearchResult<'a, T> {
     /// Nothing carries its tags, or only unproven resources do while ours is recorded.
     Nothing,
     /// The resource is ours.
@@ -24,14 +24,14 @@ pub enum Claim<'a, T> {
 }
 
 /// A resource with a location that may prove ownership.
-pub trait Placed: Tagged {
+pub trait Located: Tagged {
     /// The VPC that it is in, if any.
     fn vpc(&self) -> Option<&str>;
 }
 
-macro_rules! placed {
+macro_rules! located {
     ($($kind:ident),* $(,)?) => {$(
-        impl Placed for snapshots::$kind {
+        impl Located for snapshots::$kind {
             fn vpc(&self) -> Option<&str> {
                 Some(&self.vpc_id)
             }
@@ -39,16 +39,16 @@ macro_rules! placed {
     )*};
 }
 
-placed!(Subnet, NatGateway, RouteTable, VpcEndpoint, SecurityGroup);
+located!(Subnet, NatGateway, RouteTable, VpcEndpoint, SecurityGroup);
 
-impl Placed for snapshots::Vpc {
+impl Located for snapshots::Vpc {
     /// A VPC has no location: its own id must be recorded.
     fn vpc(&self) -> Option<&str> {
         None
     }
 }
 
-impl Placed for snapshots::InternetGateway {
+impl Located for snapshots::InternetGateway {
     fn vpc(&self) -> Option<&str> {
         self.vpc_id.as_deref()
     }
@@ -56,14 +56,14 @@ impl Placed for snapshots::InternetGateway {
 
 /// An address, and the VPC of the NAT gateway that uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlacedAddress {
+pub struct LocatedAddress {
     /// The address.
     pub address: snapshots::Address,
     /// The VPC where it is used.
     pub vpc: Option<String>,
 }
 
-impl PlacedAddress {
+impl LocatedAddress {
     /// Combines addresses with the VPCs of the gateways that use them.
     pub fn all(addresses: &[snapshots::Address], gateways: &[snapshots::NatGateway]) -> Vec<Self> {
         let vpc = |address: &snapshots::Address| {
@@ -74,7 +74,7 @@ impl PlacedAddress {
     }
 }
 
-impl Tagged for PlacedAddress {
+impl Tagged for LocatedAddress {
     fn id(&self) -> &str {
         self.address.id()
     }
@@ -83,7 +83,7 @@ impl Tagged for PlacedAddress {
     }
 }
 
-impl Placed for PlacedAddress {
+impl Located for LocatedAddress {
     fn vpc(&self) -> Option<&str> {
         self.vpc.as_deref()
     }
@@ -91,54 +91,54 @@ impl Placed for PlacedAddress {
 
 /// Finds the object's resource `key` among the resources with its tags. If two have proof, the recorded one wins,
 /// otherwise the first by id.
-pub fn find<'a, T: Placed>(
+pub fn find<'a, T: Located>(
     cloud: &Cloud,
     all: &'a [T],
     key: &Key,
     options: &ObserveOptions,
     refs: &Refs,
-) -> Claim<'a, T> {
-    claim(&cloud.owner, cloud.trusts_tags, all, key, options, refs)
+) -> SearchResult<'a, T> {
+    search(&cloud.owner, cloud.trusts_tags, all, key, options, refs)
 }
 
-fn claim<'a, T: Placed>(
+fn search<'a, T: Located>(
     owner: &Owner,
     trusts_tags: bool,
     all: &'a [T],
     key: &Key,
     options: &ObserveOptions,
     refs: &Refs,
-) -> Claim<'a, T> {
+) -> SearchResult<'a, T> {
     let name = key.to_string();
-    let place = refs.get(&super::vpc::key());
+    let vpc = refs.get(&super::vpc::key());
     let tagged = |item: &&T| item.tags().is_owned_by(&owner.uid) && item.tags().resource() == Some(&name);
     let is_recorded = |item: &T| options.recorded_id.as_deref() == Some(item.id());
-    let intended = options.recorded && options.recorded_id.is_none();
-    let proven = |item: &&T| trusts_tags || is_recorded(item) || intended || place.is_some() && item.vpc() == place;
+    let create_pending = options.recorded && options.recorded_id.is_none();
+    let proven = |item: &&T| trusts_tags || is_recorded(item) || create_pending || vpc.is_some() && item.vpc() == vpc;
     let ours = all.iter().filter(tagged).filter(proven).min_by_key(|item| (!is_recorded(item), item.id().to_owned()));
     if let Some(ours) = ours {
-        return Claim::Ours(ours);
+        return SearchResult::Ours(ours);
     }
-    let claims: Vec<_> = all.iter().filter(tagged).map(Tagged::id).collect();
-    if claims.is_empty() || options.recorded || options.goal != Goal::Present {
-        return Claim::Nothing;
+    let candidates: Vec<_> = all.iter().filter(tagged).map(Tagged::id).collect();
+    if candidates.is_empty() || options.recorded || options.goal != Goal::Present {
+        return SearchResult::Nothing;
     }
-    Claim::Unproven(unproven(owner, &claims.join(", ")))
+    SearchResult::Unproven(describe_unproven(owner, &candidates.join(", ")))
 }
 
-impl<T> Claim<'_, T> {
+impl<T> SearchResult<'_, T> {
     /// The presence if none of the resources is ours: nothing to use or delete, or a conflict that blocks a create,
     /// which might make a duplicate.
     pub fn not_ours<S>(self) -> Presence<S> {
         match self {
-            Claim::Unproven(why) => Presence::Foreign(why),
-            Claim::Nothing | Claim::Ours(_) => Presence::Absent,
+            SearchResult::Unproven(why) => Presence::Foreign(why),
+            SearchResult::Nothing | SearchResult::Ours(_) => Presence::Absent,
         }
     }
 }
 
 /// What to do about an unproven resource.
-pub fn unproven(owner: &Owner, ids: &str) -> String {
+pub fn describe_unproven(owner: &Owner, ids: &str) -> String {
     format!(
         "{ids} carries this object's UID in the tag {OWNER}, but is not recorded in status.resources. If somebody \
          else wrote the tag, remove it from {ids}. If the status was lost, as after a restore, record the resources with this UID: {}",
@@ -149,50 +149,55 @@ pub fn unproven(owner: &Owner, ids: &str) -> String {
 /// What is recorded as ours, separate from memory: for searches by tag before a graph exists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Records {
-    lines: BTreeMap<Key, Option<String>>,
+    entries: BTreeMap<Key, Option<String>>,
 }
 
 impl Records {
     /// The records of one object.
     pub fn of(memory: &Memory) -> Self {
-        let line = |(key, entry): (&Key, &crate::engine::memory::Entry)| {
+        let entry_of = |(key, entry): (&Key, &crate::engine::memory::Entry)| {
             Some((key.clone(), entry.recorded.as_ref()?.id.clone()))
         };
-        Self { lines: memory.iter().filter_map(line).collect() }
+        Self { entries: memory.iter().filter_map(entry_of).collect() }
     }
 
     /// Keys and ids of all recorded resources.
     pub fn ids(&self) -> impl Iterator<Item = Owned> {
-        self.lines.iter().filter_map(|(key, id)| Some((key.clone(), id.clone()?)))
+        self.entries.iter().filter_map(|(key, id)| Some((key.clone(), id.clone()?)))
     }
 
     /// Whether `id` is recorded as `key`, or a create of `key` is recorded whose result is unknown.
-    pub fn prove(&self, key: &Key, id: &str) -> bool {
-        self.lines.get(key).is_some_and(|recorded| recorded.as_deref().is_none_or(|recorded| recorded == id))
+    pub fn proves(&self, key: &Key, id: &str) -> bool {
+        self.entries.get(key).is_some_and(|recorded| recorded.as_deref().is_none_or(|recorded| recorded == id))
     }
 
     /// The proven resources of `all`, by key and id, and the unproven ones.
-    pub fn sort<T: Placed>(&self, cloud: &Cloud, all: &[T], places: &BTreeSet<String>) -> (Vec<Owned>, Vec<Owned>) {
-        self.split(&cloud.owner.uid, cloud.trusts_tags, all, places)
+    pub fn classify<T: Located>(
+        &self,
+        cloud: &Cloud,
+        all: &[T],
+        owned_vpcs: &BTreeSet<String>,
+    ) -> (Vec<Owned>, Vec<Owned>) {
+        self.split(&cloud.owner.uid, cloud.trusts_tags, all, owned_vpcs)
     }
 
-    fn split<T: Placed>(
+    fn split<T: Located>(
         &self,
         uid: &str,
         trusts_tags: bool,
         all: &[T],
-        places: &BTreeSet<String>,
+        owned_vpcs: &BTreeSet<String>,
     ) -> (Vec<Owned>, Vec<Owned>) {
         let tagged = all.iter().filter(|item| item.tags().is_owned_by(uid));
         let owned = tagged.filter_map(|item| {
             let key = Key::parse(item.tags().resource()?);
-            let placed = item.vpc().is_some_and(|vpc| places.contains(vpc));
-            let proven = trusts_tags || placed || self.prove(&key, item.id());
+            let located = item.vpc().is_some_and(|vpc| owned_vpcs.contains(vpc));
+            let proven = trusts_tags || located || self.proves(&key, item.id());
             Some((proven, (key, item.id().to_owned())))
         });
-        let (proven, claimed): (Vec<_>, Vec<_>) = owned.partition(|(proven, _)| *proven);
-        let plain = |all: Vec<(bool, Owned)>| all.into_iter().map(|(_, owned)| owned).collect();
-        (plain(proven), plain(claimed))
+        let (proven, unproven): (Vec<_>, Vec<_>) = owned.partition(|(proven, _)| *proven);
+        let without_flag = |all: Vec<(bool, Owned)>| all.into_iter().map(|(_, owned)| owned).collect();
+        (without_flag(proven), without_flag(unproven))
     }
 }
 

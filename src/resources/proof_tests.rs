@@ -56,10 +56,10 @@ fn refs(vpc: Option<&str>) -> Refs {
 
 /// The id that is found, `none`, or `unproven`.
 fn found(all: &[RouteTable], recorded: Option<&str>, vpc: Option<&str>, goal: Goal) -> String {
-    match claim(&owner(), false, all, &key(), &options(recorded, goal), &refs(vpc)) {
-        Claim::Ours(table) => table.id.clone(),
-        Claim::Nothing => "none".into(),
-        Claim::Unproven(why) => {
+    match search(&owner(), false, all, &key(), &options(recorded, goal), &refs(vpc)) {
+        SearchResult::Ours(table) => table.id.clone(),
+        SearchResult::Nothing => "none".into(),
+        SearchResult::Unproven(why) => {
             assert!(
                 why.contains("kubectl annotate ekscluster/demo -n default --overwrite keelson.dev/recover=uid-1"),
                 "{why}"
@@ -94,8 +94,8 @@ fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
     let others =
         RouteTable { tags: Tags::owned("uid-2", "a/b", "routeTable/public", "x", &Default::default()), ..ours };
     assert_eq!(found(&[others], None, Some("vpc-1"), present), "none");
-    let trusted = claim(&owner(), true, &both[..1], &key(), &options(None, present), &refs(None));
-    assert!(matches!(trusted, Claim::Ours(_)), "read-only commands have no record");
+    let trusted = search(&owner(), true, &both[..1], &key(), &options(None, present), &refs(None));
+    assert!(matches!(trusted, SearchResult::Ours(_)), "read-only commands have no record");
 }
 
 #[test]
@@ -118,8 +118,8 @@ fn an_address_is_in_the_vpc_of_the_gateway_that_has_it() {
         failure_message: None,
         tags: tags("natGateway/a"),
     };
-    let placed = PlacedAddress::all(&[address("eipalloc-1"), address("eipalloc-2")], &[gateway]);
-    assert_eq!(placed.iter().map(Placed::vpc).collect::<Vec<_>>(), [Some("vpc-1"), None]);
+    let located = LocatedAddress::all(&[address("eipalloc-1"), address("eipalloc-2")], &[gateway]);
+    assert_eq!(located.iter().map(Located::vpc).collect::<Vec<_>>(), [Some("vpc-1"), None]);
 }
 
 #[test]
@@ -130,13 +130,13 @@ fn what_only_claims_to_be_the_objects_is_told_apart() {
         operations: 0,
         at: Timestamp::UNIX_EPOCH,
     };
-    let lines = [(key(), recorded(Some("rtb-1"))), (Key::single("internetGateway"), recorded(None))];
-    let records = Records::of(&Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, lines));
-    assert!(records.prove(&key(), "rtb-1") && !records.prove(&key(), "rtb-2"));
-    assert!(records.prove(&Key::single("internetGateway"), "igw-1"), "the result of its create is unknown");
-    assert!(!records.prove(&Key::single("vpc"), "vpc-1"));
+    let entries = [(key(), recorded(Some("rtb-1"))), (Key::single("internetGateway"), recorded(None))];
+    let records = Records::of(&Memory::new(Timestamp::UNIX_EPOCH, Duration::ZERO, entries));
+    assert!(records.proves(&key(), "rtb-1") && !records.proves(&key(), "rtb-2"));
+    assert!(records.proves(&Key::single("internetGateway"), "igw-1"), "the result of its create is unknown");
+    assert!(!records.proves(&Key::single("vpc"), "vpc-1"));
     let all = [table("rtb-1", "vpc-9"), table("rtb-2", "vpc-1"), table("rtb-3", "vpc-9")];
-    let (ours, claims) = records.split(UID, false, &all, &BTreeSet::from(["vpc-1".to_owned()]));
+    let (ours, unproven) = records.split(UID, false, &all, &BTreeSet::from(["vpc-1".to_owned()]));
     let ids = |owned: Vec<Owned>| owned.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
-    assert_eq!((ids(ours), ids(claims)), (vec!["rtb-1".into(), "rtb-2".into()], vec!["rtb-3".to_owned()]));
+    assert_eq!((ids(ours), ids(unproven)), (vec!["rtb-1".into(), "rtb-2".into()], vec!["rtb-3".to_owned()]));
 }

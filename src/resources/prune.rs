@@ -20,7 +20,7 @@ use crate::engine::{
 
 /// The kinds of resources that can be pruned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum PrunedKind {
     /// If `access.prune` is set.
     AccessEntries,
     /// If `pruneAddons` is set.
@@ -31,49 +31,50 @@ pub enum Kind {
     FargateProfiles,
 }
 
-impl Kind {
-    const ALL: [Kind; 4] = [Kind::AccessEntries, Kind::Addons, Kind::PodIdentities, Kind::FargateProfiles];
+impl PrunedKind {
+    const ALL: [PrunedKind; 4] =
+        [PrunedKind::AccessEntries, PrunedKind::Addons, PrunedKind::PodIdentities, PrunedKind::FargateProfiles];
 
     /// The key in the graph.
     pub fn key(self) -> Key {
         Key::single(match self {
-            Kind::AccessEntries => "accessEntryPruning",
-            Kind::Addons => "addonPruning",
-            Kind::PodIdentities => "podIdentityPruning",
-            Kind::FargateProfiles => "fargateProfilePruning",
+            PrunedKind::AccessEntries => "accessEntryPruning",
+            PrunedKind::Addons => "addonPruning",
+            PrunedKind::PodIdentities => "podIdentityPruning",
+            PrunedKind::FargateProfiles => "fargateProfilePruning",
         })
     }
 
     /// The graph kind of the listed resources.
     fn listed(self) -> &'static str {
         match self {
-            Kind::AccessEntries => access_entry::KIND,
-            Kind::Addons => addon::KIND,
-            Kind::PodIdentities => pod_identity_association::KIND,
-            Kind::FargateProfiles => fargate_profile::KIND,
+            PrunedKind::AccessEntries => access_entry::KIND,
+            PrunedKind::Addons => addon::KIND,
+            PrunedKind::PodIdentities => pod_identity_association::KIND,
+            PrunedKind::FargateProfiles => fargate_profile::KIND,
         }
     }
 
     /// The list in the spec.
     fn field(self) -> &'static str {
         match self {
-            Kind::AccessEntries => "access.entries",
-            Kind::Addons => "addons",
-            Kind::PodIdentities => "podIdentities",
-            Kind::FargateProfiles => "fargateProfiles",
+            PrunedKind::AccessEntries => "access.entries",
+            PrunedKind::Addons => "addons",
+            PrunedKind::PodIdentities => "podIdentities",
+            PrunedKind::FargateProfiles => "fargateProfiles",
         }
     }
 
     /// Whether EKS deletes it asynchronously.
-    fn takes_time(self) -> bool {
-        matches!(self, Kind::Addons | Kind::FargateProfiles)
+    fn is_deleted_asynchronously(self) -> bool {
+        matches!(self, PrunedKind::Addons | PrunedKind::FargateProfiles)
     }
 }
 
 /// Prunes one kind of resource in one cluster.
-pub struct Unlisted {
+pub struct Pruning {
     pub(super) cluster: String,
-    pub(super) kind: Kind,
+    pub(super) kind: PrunedKind,
     /// Names of the listed resources.
     listed: BTreeSet<String>,
     /// Tags for unowned resources, written before their deletion.
@@ -103,69 +104,69 @@ pub struct Found {
 pub struct Detail {
     found: Vec<Found>,
     /// Ids of those to keep: they are not described again.
-    stay: BTreeSet<String>,
+    kept: BTreeSet<String>,
 }
 
 /// The decision about a resource that the spec does not list.
-pub(super) enum Judged {
+pub(super) enum Decision {
     /// Delete it.
-    Goes(Found),
+    Delete(Found),
     /// Keep it: it is not ours to delete.
-    Stays,
+    Keep,
     /// It no longer exists.
     Gone,
 }
 
-impl Unlisted {
+impl Pruning {
     /// Creates the resource that prunes everything of a kind except `listed`.
-    pub fn new(making: &ResourceContext<'_>, kind: Kind, listed: impl IntoIterator<Item = String>) -> Self {
+    pub fn new(context: &ResourceContext<'_>, kind: PrunedKind, listed: impl IntoIterator<Item = String>) -> Self {
         Self {
-            cluster: making.cluster_name.into(),
+            cluster: context.cluster_name.into(),
             kind,
             listed: listed.into_iter().collect(),
-            tags: making.tags(&kind.key()),
-            intervals: making.intervals,
+            tags: context.tags(&kind.key()),
+            intervals: context.intervals,
         }
     }
 
     async fn find(&self, cloud: &Cloud, last: Option<&Observation<Detail>>) -> Result<Detail, Failure> {
-        let mut seen = Detail::default();
+        let mut observed = Detail::default();
         for (name, id) in self.list(cloud).await? {
             if self.listed.contains(&name) {
                 continue;
             }
-            if last.is_some_and(|last| last.detail.stay.contains(&id)) {
-                seen.stay.insert(id);
+            if last.is_some_and(|last| last.detail.kept.contains(&id)) {
+                observed.kept.insert(id);
                 continue;
             }
-            match self.judge(cloud, &name, &id).await? {
-                Judged::Goes(found) => seen.found.push(found),
-                Judged::Stays => drop(seen.stay.insert(id)),
-                Judged::Gone => {}
+            match self.decide(cloud, &name, &id).await? {
+                Decision::Delete(found) => observed.found.push(found),
+                Decision::Keep => drop(observed.kept.insert(id)),
+                Decision::Gone => {}
             }
         }
-        Ok(seen)
+        Ok(observed)
     }
 
     /// The resources to delete now. EKS deletes one Fargate profile at a time.
-    fn goes_now<'s>(&self, seen: &'s Detail) -> impl Iterator<Item = &'s Found> {
-        let most = if self.kind == Kind::FargateProfiles { 1 } else { usize::MAX };
-        seen.found.iter().filter(|found| !found.deleting).take(most)
+    fn to_delete_now<'s>(&self, observed: &'s Detail) -> impl Iterator<Item = &'s Found> {
+        let limit = if self.kind == PrunedKind::FargateProfiles { 1 } else { usize::MAX };
+        observed.found.iter().filter(|found| !found.deleting).take(limit)
     }
 
     /// Deletes what the checker allowed.
-    async fn remove(&self, cloud: &Cloud, seen: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
-        let mut left = Detail { found: Vec::new(), stay: seen.stay.clone() };
-        for found in &seen.found {
-            let goes_now = allowed.iter().find(|allowed| allowed.id() == found.id);
-            if let Some(allowed) = goes_now {
+    async fn remove(&self, cloud: &Cloud, observed: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
+        let mut left = Detail { found: Vec::new(), kept: observed.kept.clone() };
+        for found in &observed.found {
+            let to_delete_now = allowed.iter().find(|allowed| allowed.id() == found.id);
+            if let Some(allowed) = to_delete_now {
                 match self.delete_one(cloud, found, allowed).await {
                     Err(failure) if failure.class == Class::NotFound => continue,
                     other => other?,
                 }
             }
-            if self.kind.takes_time() || goes_now.is_none() {
-                left.found.push(Found { deleting: found.deleting || goes_now.is_some(), ..found.clone() });
+            if self.kind.is_deleted_asynchronously() || to_delete_now.is_none() {
+                left.found.push(Found { deleting: found.deleting || to_delete_now.is_some(), ..found.clone() });
             }
         }
         Ok(left)
@@ -173,24 +174,27 @@ impl Unlisted {
 }
 
 /// Builds the observation; it is busy while a deletion is in progress.
-fn observed(seen: Detail, action: Action) -> Observation<Detail> {
-    let going: Vec<_> = seen.found.iter().filter(|found| found.deleting).map(|found| found.name.clone()).collect();
-    let state = if seen.found.is_empty() { "none" } else { "found" };
-    let all = Observation::ready("list", state, seen);
-    if going.is_empty() {
+fn to_observation(observed: Detail, action: Action) -> Observation<Detail> {
+    let deleting: Vec<_> =
+        observed.found.iter().filter(|found| found.deleting).map(|found| found.name.clone()).collect();
+    let state = if observed.found.is_empty() { "none" } else { "found" };
+    let all = Observation::ready("list", state, observed);
+    if deleting.is_empty() {
         return all;
     }
-    all.phase(Phase::Busy { action, since: None, note: format!("deleting {}", going.join(", ")) })
+    all.phase(Phase::Busy { action, since: None, note: format!("deleting {}", deleting.join(", ")) })
 }
 
 /// Whether resources with this key are only ever deleted, never created.
-pub fn is_never_made(key: &Key) -> bool {
-    *key == super::leftovers::key() || *key == super::removals::key() || Kind::ALL.iter().any(|kind| kind.key() == *key)
+pub fn is_never_created(key: &Key) -> bool {
+    *key == super::leftovers::key()
+        || *key == super::removals::key()
+        || PrunedKind::ALL.iter().any(|kind| kind.key() == *key)
 }
 
 /// Schedules pruning now for resources that were removed from the spec, and drops their own entries.
-pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>) {
-    for kind in Kind::ALL {
+pub fn schedule_pruning(memory: &mut Memory, graph: &Graph<Cloud>) {
+    for kind in PrunedKind::ALL {
         let of_kind = memory.iter().map(|(key, _)| key).filter(|key| key.kind() == kind.listed());
         let dropped: Vec<Key> = of_kind.filter(|key| graph.node(key).is_none()).cloned().collect();
         for key in &dropped {
@@ -203,7 +207,7 @@ pub fn notice(memory: &mut Memory, graph: &Graph<Cloud>) {
 }
 
 #[async_trait]
-impl Resource for Unlisted {
+impl Resource for Pruning {
     type Cloud = Cloud;
     type Detail = Detail;
 
@@ -221,13 +225,13 @@ impl Resource for Unlisted {
     }
 
     fn deleted_with(&self) -> Option<Key> {
-        (self.kind != Kind::FargateProfiles).then(cluster::key)
+        (self.kind != PrunedKind::FargateProfiles).then(cluster::key)
     }
 
     /// EKS does not delete a cluster that has Fargate profiles.
     fn holds(&self) -> Vec<Key> {
         match self.kind {
-            Kind::FargateProfiles => vec![cluster::key(), role::key(Purpose::Fargate)],
+            PrunedKind::FargateProfiles => vec![cluster::key(), role::key(Purpose::Fargate)],
             _ => Vec::new(),
         }
     }
@@ -235,7 +239,7 @@ impl Resource for Unlisted {
     /// One at a time, after the listed ones.
     fn deleted_after(&self) -> Vec<Key> {
         match self.kind {
-            Kind::FargateProfiles => self.listed.iter().map(|name| fargate_profile::key(name)).collect(),
+            PrunedKind::FargateProfiles => self.listed.iter().map(|name| fargate_profile::key(name)).collect(),
             _ => Vec::new(),
         }
     }
@@ -246,9 +250,9 @@ impl Resource for Unlisted {
 
     fn expected(&self, _: Action) -> Duration {
         Duration::from_secs(match self.kind {
-            Kind::FargateProfiles => 90,
-            Kind::Addons => 30,
-            Kind::AccessEntries | Kind::PodIdentities => 1,
+            PrunedKind::FargateProfiles => 90,
+            PrunedKind::Addons => 30,
+            PrunedKind::AccessEntries | PrunedKind::PodIdentities => 1,
         })
     }
 
@@ -258,13 +262,16 @@ impl Resource for Unlisted {
 
     fn sweeps(&self) -> Option<Scope> {
         let owner = self.tags.owner().unwrap_or_default().to_owned();
-        let prunes = matches!(self.kind, Kind::AccessEntries | Kind::Addons);
+        let prunes = matches!(self.kind, PrunedKind::AccessEntries | PrunedKind::Addons);
         Some(Scope { subject: cluster::key(), name: self.cluster.clone(), owner, prunes })
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let to_go = seen.detail.found.iter().filter(|found| !found.deleting && !self.listed.contains(&found.name));
-        to_go.map(|found| Change::in_place(format!("{}[{}]", self.kind.field(), found.name), &found.what, "")).collect()
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let to_delete =
+            observed.detail.found.iter().filter(|found| !found.deleting && !self.listed.contains(&found.name));
+        to_delete
+            .map(|found| Change::in_place(format!("{}[{}]", self.kind.field(), found.name), &found.what, ""))
+            .collect()
     }
 
     async fn observe(
@@ -274,22 +281,26 @@ impl Resource for Unlisted {
         options: &ObserveOptions,
         last: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let nothing = |seen| Ok(Presence::External(observed(seen, Action::Update)));
-        let (may_be_there, action) = match options.goal {
+        let external = |observed| Ok(Presence::External(to_observation(observed, Action::Update)));
+        let (may_exist, action) = match options.goal {
             Goal::Present => (true, Action::Update),
             // Unlisted resources are not released.
             Goal::Retained => (false, Action::Release),
             // All others are deleted with the cluster.
-            Goal::Deleted => (self.kind == Kind::FargateProfiles, Action::Delete),
+            Goal::Deleted => (self.kind == PrunedKind::FargateProfiles, Action::Delete),
         };
-        if !may_be_there || refs.get(&cluster::key()).is_none() {
-            return nothing(Detail::default());
+        if !may_exist || refs.get(&cluster::key()).is_none() {
+            return external(Detail::default());
         }
-        let seen = match self.find(cloud, last).await {
+        let observed = match self.find(cloud, last).await {
             Err(failure) if failure.class == Class::NotFound => Detail::default(),
             other => other?,
         };
-        if seen.found.is_empty() { nothing(seen) } else { Ok(Presence::Ours(observed(seen, action))) }
+        if observed.found.is_empty() {
+            external(observed)
+        } else {
+            Ok(Presence::Ours(to_observation(observed, action)))
+        }
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -310,7 +321,7 @@ impl Resource for Unlisted {
         Err(Failure::invalid(format!("{} resources are deleted by a sweep", self.kind.key())))
     }
 
-    async fn list_sweep(&self, _: &Cloud, seen: &Observation<Detail>) -> Result<Sweep, Failure> {
+    async fn list_sweep(&self, _: &Cloud, observed: &Observation<Detail>) -> Result<Sweep, Failure> {
         let target = |found: &Found| {
             let part_of = cluster::key();
             let proof = match found.tags.owner() {
@@ -320,19 +331,19 @@ impl Resource for Unlisted {
             let what = format!("{}[{}]", self.kind.field(), found.name);
             Target { id: found.id.clone(), what, proof, in_use: false, referred_to_by: Vec::new() }
         };
-        Ok(Sweep { targets: self.goes_now(&seen.detail).map(target).collect(), ..Sweep::default() })
+        Ok(Sweep { targets: self.to_delete_now(&observed.detail).map(target).collect(), ..Sweep::default() })
     }
 
     async fn sweep(
         &self,
         cloud: &Cloud,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         action: Action,
         swept: &Swept,
     ) -> Result<Presence<Detail>, Failure> {
-        let left = self.remove(cloud, &seen.detail, &swept.allowed).await?;
+        let left = self.remove(cloud, &observed.detail, &swept.allowed).await?;
         let gone = action == Action::Delete && left.found.is_empty();
-        Ok(if gone { Presence::Absent } else { Presence::Ours(observed(left, action)) })
+        Ok(if gone { Presence::Absent } else { Presence::Ours(to_observation(left, action)) })
     }
 }
 
@@ -347,16 +358,16 @@ mod tests {
     use crate::engine::Gate;
     use crate::resources::cloud::Owner;
 
-    fn profiles(listed: &[&str]) -> Unlisted {
+    fn profiles(listed: &[&str]) -> Pruning {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
-        let making = ResourceContext {
+        let context = ResourceContext {
             owner: &owner,
             cluster_name: "demo",
             user_tags: BTreeMap::new(),
             former_tags: BTreeSet::new(),
             intervals: Intervals::default(),
         };
-        Unlisted::new(&making, Kind::FargateProfiles, listed.iter().map(|name| (*name).to_owned()))
+        Pruning::new(&context, PrunedKind::FargateProfiles, listed.iter().map(|name| (*name).to_owned()))
     }
 
     fn found(name: &str, deleting: bool) -> Found {
@@ -366,36 +377,37 @@ mod tests {
 
     #[test]
     fn what_is_found_and_not_listed_is_to_go_one_at_a_time() {
-        let seen = Detail { found: vec![found("a", false), found("b", false)], stay: BTreeSet::new() };
-        let fields = |of: &Unlisted, seen: &Observation<Detail>| {
-            of.diff(seen, &Refs::default()).into_iter().map(|change| change.field).collect::<Vec<_>>()
+        let observed = Detail { found: vec![found("a", false), found("b", false)], kept: BTreeSet::new() };
+        let fields = |of: &Pruning, observed: &Observation<Detail>| {
+            of.diff(observed, &Refs::default()).into_iter().map(|change| change.field).collect::<Vec<_>>()
         };
-        let all = observed(seen.clone(), Action::Update);
+        let all = to_observation(observed.clone(), Action::Update);
         assert_eq!(all.phase, Phase::Ready);
         assert_eq!(fields(&profiles(&[]), &all), ["fargateProfiles[a]", "fargateProfiles[b]"]);
         // Listed again since the observation.
         assert_eq!(fields(&profiles(&["a"]), &all), ["fargateProfiles[b]"]);
-        let going = observed(Detail { found: vec![found("a", true), found("b", false)], ..seen }, Action::Update);
-        assert!(matches!(&going.phase, Phase::Busy { note, .. } if note == "deleting a"));
+        let deleting =
+            to_observation(Detail { found: vec![found("a", true), found("b", false)], ..observed }, Action::Update);
+        assert!(matches!(&deleting.phase, Phase::Busy { note, .. } if note == "deleting a"));
     }
 
     #[test]
     fn what_is_dropped_from_the_list_is_looked_for_at_once() {
         let now = Timestamp::UNIX_EPOCH;
-        let unlisted = Kind::FargateProfiles.key();
+        let pruning = PrunedKind::FargateProfiles.key();
         // A gate stands in for the cluster.
         let cluster = Gate { key: cluster::key(), open: true, why: String::new(), holds: Vec::new() };
         let graph = Graph::<Cloud>::new(vec![Arc::new(profiles(&[])) as _], vec![cluster]).unwrap();
         let mut memory = Memory::new(now, Duration::ZERO, []);
-        let there = || Observation::ready("id", "ACTIVE", Arc::new(()) as Arc<dyn std::any::Any + Send + Sync>);
-        memory.record_observation(&unlisted, Presence::External(there()), now);
-        memory.entry(&unlisted).due = Some(Timestamp::MAX);
-        notice(&mut memory, &graph);
-        assert_eq!(memory.entry(&unlisted).due, Some(Timestamp::MAX), "nothing was dropped");
+        let observation = || Observation::ready("id", "ACTIVE", Arc::new(()) as Arc<dyn std::any::Any + Send + Sync>);
+        memory.record_observation(&pruning, Presence::External(observation()), now);
+        memory.entry(&pruning).due = Some(Timestamp::MAX);
+        schedule_pruning(&mut memory, &graph);
+        assert_eq!(memory.entry(&pruning).due, Some(Timestamp::MAX), "nothing was dropped");
         let dropped = fargate_profile::key("a");
-        memory.record_observation(&dropped, Presence::Ours(there()), now);
-        notice(&mut memory, &graph);
-        assert_eq!(memory.entry(&unlisted).due, None);
+        memory.record_observation(&dropped, Presence::Ours(observation()), now);
+        schedule_pruning(&mut memory, &graph);
+        assert_eq!(memory.entry(&pruning).due, None);
         assert!(memory.get(&dropped).is_none(), "its status entry is removed");
     }
 }

@@ -1,7 +1,7 @@
 //! The EKS calls of [`super::prune`]: list, describe and delete. I/O: EKS.
 
 use super::cloud::Cloud;
-use super::prune::{Found, Judged, Kind, Unlisted};
+use super::prune::{Decision, Found, PrunedKind, Pruning};
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, Service};
 use crate::engine::{Allowed, Class, Failure};
@@ -9,7 +9,7 @@ use crate::engine::{Allowed, Class, Failure};
 /// Name in the spec, and id in EKS.
 type Named = (String, String);
 
-impl Unlisted {
+impl Pruning {
     /// Everything of the kind in the cluster.
     pub(super) async fn list(&self, cloud: &Cloud) -> Result<Vec<Named>, Failure> {
         let mut all = Vec::new();
@@ -28,22 +28,22 @@ impl Unlisted {
         let (aws, name) = (&cloud.aws, &self.cluster);
         let same = |names: &[String]| names.iter().map(|name| (name.clone(), name.clone())).collect();
         Ok(match self.kind {
-            Kind::AccessEntries => {
+            PrunedKind::AccessEntries => {
                 let request = aws.eks.list_access_entries().cluster_name(name).set_next_token(next);
                 let answer = aws.call(Service::Eks, "ListAccessEntries", name, request.send()).await?;
                 (same(answer.access_entries()), answer.next_token)
             }
-            Kind::Addons => {
+            PrunedKind::Addons => {
                 let request = aws.eks.list_addons().cluster_name(name).set_next_token(next);
                 let answer = aws.call(Service::Eks, "ListAddons", name, request.send()).await?;
                 (same(answer.addons()), answer.next_token)
             }
-            Kind::FargateProfiles => {
+            PrunedKind::FargateProfiles => {
                 let request = aws.eks.list_fargate_profiles().cluster_name(name).set_next_token(next);
                 let answer = aws.call(Service::Eks, "ListFargateProfiles", name, request.send()).await?;
                 (same(answer.fargate_profile_names()), answer.next_token)
             }
-            Kind::PodIdentities => {
+            PrunedKind::PodIdentities => {
                 let request = aws.eks.list_pod_identity_associations().cluster_name(name).set_next_token(next);
                 let answer = aws.call(Service::Eks, "ListPodIdentityAssociations", name, request.send()).await?;
                 // Associations with an owner belong to an add-on.
@@ -58,17 +58,17 @@ impl Unlisted {
     }
 
     /// Decides about a resource that the spec does not list.
-    pub(super) async fn judge(&self, cloud: &Cloud, name: &str, id: &str) -> Result<Judged, Failure> {
+    pub(super) async fn decide(&self, cloud: &Cloud, name: &str, id: &str) -> Result<Decision, Failure> {
         let found = match self.describe(cloud, name, id).await {
-            Err(error) if error.class() == Class::NotFound => return Ok(Judged::Gone),
+            Err(error) if error.class() == Class::NotFound => return Ok(Decision::Gone),
             other => other?,
         };
-        let Some(found) = found else { return Ok(Judged::Stays) };
+        let Some(found) = found else { return Ok(Decision::Keep) };
         let ours = found.tags.is_owned_by(&cloud.owner.uid);
         // A resource of another object is never changed.
-        let nobodys = found.tags.owner().is_none();
-        let prunes = matches!(self.kind, Kind::AccessEntries | Kind::Addons);
-        Ok(if ours || prunes && nobodys { Judged::Goes(found) } else { Judged::Stays })
+        let unowned = found.tags.owner().is_none();
+        let prunes = matches!(self.kind, PrunedKind::AccessEntries | PrunedKind::Addons);
+        Ok(if ours || prunes && unowned { Decision::Delete(found) } else { Decision::Keep })
     }
 
     /// `None` if EKS created it for its own use, or the operator needs it.
@@ -79,7 +79,7 @@ impl Unlisted {
             Some(Found { name, id, arn, tags: Tags::from_eks(tags), what: what.into(), deleting })
         };
         Ok(match self.kind {
-            Kind::AccessEntries => {
+            PrunedKind::AccessEntries => {
                 if is_service_role(id) || is_caller(id, &aws.caller_arn) {
                     return Ok(None);
                 }
@@ -92,21 +92,21 @@ impl Unlisted {
                 }
                 found(entry.access_entry_arn(), entry.tags(), "present", false)
             }
-            Kind::Addons => {
+            PrunedKind::Addons => {
                 let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(id);
                 let answer = aws.call(Service::Eks, "DescribeAddon", name, request.send()).await?;
                 let Some(addon) = answer.addon else { return Ok(None) };
                 let deleting = addon.status().is_some_and(|status| status.as_str() == "DELETING");
                 found(addon.addon_arn(), addon.tags(), addon.addon_version().unwrap_or("present"), deleting)
             }
-            Kind::FargateProfiles => {
+            PrunedKind::FargateProfiles => {
                 let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(id);
                 let answer = aws.call(Service::Eks, "DescribeFargateProfile", name, request.send()).await?;
                 let Some(profile) = answer.fargate_profile else { return Ok(None) };
                 let deleting = profile.status().is_some_and(|status| status.as_str() == "DELETING");
                 found(profile.fargate_profile_arn(), profile.tags(), "present", deleting)
             }
-            Kind::PodIdentities => {
+            PrunedKind::PodIdentities => {
                 let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
                 let answer = aws.call(Service::Eks, "DescribePodIdentityAssociation", name, request.send()).await?;
                 let Some(one) = answer.association else { return Ok(None) };
@@ -123,19 +123,19 @@ impl Unlisted {
             cloud.tag_eks(&found.arn, &mut found.tags.clone(), self.tags.ownership()).await?;
         }
         match self.kind {
-            Kind::AccessEntries => {
+            PrunedKind::AccessEntries => {
                 let request = aws.eks.delete_access_entry().cluster_name(cluster).principal_arn(id);
                 aws.call(Service::Eks, "DeleteAccessEntry", name, request.send()).await?;
             }
-            Kind::Addons => {
+            PrunedKind::Addons => {
                 let request = aws.eks.delete_addon().cluster_name(cluster).addon_name(id);
                 aws.call(Service::Eks, "DeleteAddon", name, request.send()).await?;
             }
-            Kind::FargateProfiles => {
+            PrunedKind::FargateProfiles => {
                 let request = aws.eks.delete_fargate_profile().cluster_name(cluster).fargate_profile_name(id);
                 aws.call(Service::Eks, "DeleteFargateProfile", name, request.send()).await?;
             }
-            Kind::PodIdentities => {
+            PrunedKind::PodIdentities => {
                 let request = aws.eks.delete_pod_identity_association().cluster_name(cluster).association_id(id);
                 aws.call(Service::Eks, "DeletePodIdentityAssociation", name, request.send()).await?;
             }

@@ -16,12 +16,12 @@ use crate::upgrade::preflight::{Insight, InsightStatus};
 use crate::upgrade::support::SupportDates;
 
 /// How long offers are cached: versions appear a few times a month.
-const OFFERS_BELIEVED: Duration = Duration::from_secs(6 * 3600);
+const OFFERS_MAX_AGE: Duration = Duration::from_secs(6 * 3600);
 
 /// The Kubernetes versions that EKS offers in the region, with the end of their support. `age` limits how old the data
 /// may be.
 pub async fn versions(cloud: &Cloud, age: Duration) -> Result<BTreeMap<KubernetesVersion, SupportDates>, Failure> {
-    let offered = cloud.aws.snapshots.cluster_versions(MaxStaleness::within(OFFERS_BELIEVED.min(age))).await?;
+    let offered = cloud.aws.snapshots.cluster_versions(MaxStaleness::within(OFFERS_MAX_AGE.min(age))).await?;
     let day = |time: Option<jiff::Timestamp>| time.map(|time| time.to_zoned(TimeZone::UTC).date());
     let dates = offered.iter().filter_map(|one| {
         let dates = SupportDates { standard: day(one.standard_ends), extended: day(one.extended_ends) };
@@ -37,11 +37,11 @@ pub async fn addon_offers(
     on: &[KubernetesVersion],
     age: Duration,
 ) -> Result<BTreeMap<KubernetesVersion, Vec<Offer>>, Failure> {
-    let offers = cloud.aws.snapshots.addon_offers(addon, MaxStaleness::within(OFFERS_BELIEVED.min(age))).await?;
+    let offers = cloud.aws.snapshots.addon_offers(addon, MaxStaleness::within(OFFERS_MAX_AGE.min(age))).await?;
     let of = |kubernetes: &KubernetesVersion| {
         let name = kubernetes.to_string();
-        let there = offers.iter().filter_map(|offer| offer.for_kubernetes(&name));
-        there.map(|offer| Offer { version: offer.version, default: offer.default }).collect()
+        let available = offers.iter().filter_map(|offer| offer.for_kubernetes(&name));
+        available.map(|offer| Offer { version: offer.version, default: offer.default }).collect()
     };
     Ok(on.iter().map(|kubernetes| (*kubernetes, of(kubernetes))).collect())
 }
@@ -59,9 +59,9 @@ pub async fn insights(cloud: &Cloud, cluster: &str) -> Result<Vec<Insight>, Fail
             if insight.status == InsightStatus::Error
                 && let Some(id) = one.id()
             {
-                let named = named(cloud, cluster, id).await?;
-                if !named.is_empty() {
-                    insight.reason = format!("{} ({})", insight.reason, named.join(", "));
+                let resources_named = affected_resources(cloud, cluster, id).await?;
+                if !resources_named.is_empty() {
+                    insight.reason = format!("{} ({})", insight.reason, resources_named.join(", "));
                 }
             }
             all.push(insight);
@@ -89,8 +89,8 @@ fn insight(one: &InsightSummary) -> Insight {
 }
 
 /// Some of the resources that an insight lists.
-async fn named(cloud: &Cloud, cluster: &str, id: &str) -> Result<Vec<String>, Failure> {
-    const MOST: usize = 5;
+async fn affected_resources(cloud: &Cloud, cluster: &str, id: &str) -> Result<Vec<String>, Failure> {
+    const MAX_NAMED: usize = 5;
     let request = cloud.aws.eks.describe_insight().cluster_name(cluster).id(id);
     let insight = match cloud.aws.call(Service::Eks, "DescribeInsight", id, request.send()).await {
         // The insight was removed after the list was read.
@@ -98,13 +98,13 @@ async fn named(cloud: &Cloud, cluster: &str, id: &str) -> Result<Vec<String>, Fa
         other => other?.insight,
     };
     let resources = insight.as_ref().map_or(&[][..], |insight| insight.resources());
-    let named = resources.iter().filter_map(|one| one.kubernetes_resource_uri().or(one.arn()));
-    Ok(named.take(MOST).map(str::to_owned).collect())
+    let resources_named = resources.iter().filter_map(|one| one.kubernetes_resource_uri().or(one.arn()));
+    Ok(resources_named.take(MAX_NAMED).map(str::to_owned).collect())
 }
 
 /// Free addresses of subnets, by id.
 pub async fn free_addresses(cloud: &Cloud, subnets: &[String]) -> Result<Vec<(String, i32)>, Failure> {
-    let seen = cloud.aws.snapshots.subnets_by_id(subnets, MaxStaleness::now()).await?;
-    let ours = seen.iter().filter(|subnet| subnets.contains(&subnet.id));
+    let observed = cloud.aws.snapshots.subnets_by_id(subnets, MaxStaleness::now()).await?;
+    let ours = observed.iter().filter(|subnet| subnets.contains(&subnet.id));
     Ok(ours.map(|subnet| (subnet.id.clone(), subnet.free_addresses)).collect())
 }

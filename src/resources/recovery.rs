@@ -30,7 +30,7 @@ pub enum Handle {
 
 /// The location of a resource, as far as it is evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// In that VPC.
     Vpc(String),
     /// In the EKS cluster with that name.
@@ -43,7 +43,7 @@ pub enum Place {
 
 /// A resource that carries an owner tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct TaggedResource {
     /// The id, as in status.
     pub id: String,
     /// How to tag it.
@@ -51,10 +51,10 @@ pub struct Found {
     /// Its tags.
     pub tags: Tags,
     /// Its location.
-    pub place: Place,
+    pub location: Location,
 }
 
-impl Found {
+impl TaggedResource {
     /// The key in the graph, from its tag.
     pub fn key(&self) -> Option<Key> {
         self.tags.resource().map(Key::parse)
@@ -86,7 +86,7 @@ pub struct Inventory {
     /// Whether the spec asks for its own network and nothing indicates that the cluster uses an external one.
     pub own_network: bool,
     /// Resources that carry an owner tag.
-    pub found: Vec<Found>,
+    pub found: Vec<TaggedResource>,
     /// Descriptions of the roles that may be the cluster's, by name: tagging permissions cannot change them.
     pub role_descriptions: BTreeMap<String, String>,
 }
@@ -97,9 +97,9 @@ pub struct Item {
     /// The key in the graph.
     pub key: Key,
     /// The resource.
-    pub found: Found,
+    pub found: TaggedResource,
     /// EC2 ids of resources that carry the same tags because they were created with it.
-    pub along: Vec<String>,
+    pub extra_ids: Vec<String>,
 }
 
 /// What is taken over, and what carries the UID but is not.
@@ -112,7 +112,7 @@ pub struct Selection {
 }
 
 /// The UID in the annotation's value: up to a `/`, so that the same UID can be requested again.
-pub fn named(text: &str) -> &str {
+pub fn parse_uid(text: &str) -> &str {
     text.split('/').next().unwrap_or_default().trim()
 }
 
@@ -125,7 +125,7 @@ pub fn command(owner: &Owner, uid: &str) -> String {
 /// The message after "carries the tags of ... with UID `uid`", for resources of an earlier object with this name.
 /// `None` if that object exists.
 pub fn instructions(uid: &str, installation: Option<&str>, owner: &Owner, existing: &Existing) -> Option<String> {
-    if let Some(why) = elsewhere(installation, owner) {
+    if let Some(why) = other_installation(installation, owner) {
         return Some(why);
     }
     (!existing.has(uid)).then(|| {
@@ -138,12 +138,12 @@ pub fn instructions(uid: &str, installation: Option<&str>, owner: &Owner, existi
 }
 
 /// Why resources with the tag of `installation` are not this installation's; `None` if they are.
-fn elsewhere(installation: Option<&str>, owner: &Owner) -> Option<String> {
-    let theirs = installation.filter(|id| owner.installation.as_deref() != Some(*id))?;
-    let here = owner.installation.as_ref().map_or("has no id".to_owned(), |id| format!("is {id}"));
+fn other_installation(installation: Option<&str>, owner: &Owner) -> Option<String> {
+    let other = installation.filter(|id| owner.installation.as_deref() != Some(*id))?;
+    let this = owner.installation.as_ref().map_or("has no id".to_owned(), |id| format!("is {id}"));
     Some(format!(
-        " of installation {theirs}, and this one {here}: while that one runs, it owns these resources. If it is lost for \
-         good, start Keelson here with --installation-id {theirs}, or restore its ConfigMap keelson-installation"
+        " of installation {other}, and this one {this}: while that one runs, it owns these resources. If it is lost for \
+         good, start Keelson here with --installation-id {other}, or restore its ConfigMap keelson-installation"
     ))
 }
 
@@ -174,15 +174,15 @@ pub fn select(
             all.cluster_name, owner.cluster
         ));
     }
-    let mine: Vec<(Key, &Found)> =
+    let candidates: Vec<(Key, &TaggedResource)> =
         all.found.iter().filter(|one| is_of(&one.tags)).filter_map(|one| Some((one.key()?, one))).collect();
-    if let Some(why) = mine.iter().find_map(|(_, one)| {
+    if let Some(why) = candidates.iter().find_map(|(_, one)| {
         let installation = one.tags.installation();
-        if installation.is_some() && installation == also { None } else { elsewhere(installation, owner) }
+        if installation.is_some() && installation == also { None } else { other_installation(installation, owner) }
     }) {
         return Err(format!("resources with UID {from} carry the tag{why}"));
     }
-    if !by_tags && !is_proven(all, owner, &mine) {
+    if !by_tags && !is_proven(all, owner, &candidates) {
         return Err(format!(
             "only tags indicate that the resources with UID {from} belong to {}, and anybody with tagging permissions could have written them: no role that \
              Keelson created confirms it. The owner of the AWS account has to allow it, in spec.adoption of the AwsAccount, with policy: \
@@ -190,14 +190,14 @@ pub fn select(
             owner.cluster, all.cluster_name
         ));
     }
-    let came_along = |one: &Found| {
+    let is_cluster_group = |one: &TaggedResource| {
         let group = all.control_plane.as_ref().and_then(|control_plane| control_plane.security_group.as_ref());
         one.handle == Handle::Ec2 && group == Some(&one.id)
     };
-    let vpc = own_vpc(all, &mine)?;
+    let vpc = find_own_vpc(all, &candidates)?;
     let (mut items, mut selection): (BTreeMap<Key, Item>, _) = (BTreeMap::new(), Selection::default());
-    for (key, one) in &mine {
-        if came_along(one) {
+    for (key, one) in &candidates {
+        if is_cluster_group(one) {
             continue;
         }
         let is_cluster = *key == super::cluster::key();
@@ -205,17 +205,21 @@ pub fn select(
             // Belongs to a deleted cluster, or to another one.
             Handle::Ec2 if is_cluster => Err("EKS did not create it for the existing cluster".to_owned()),
             // An unused resource has no location.
-            Handle::Ec2 if one.place == Place::Unused && by_tags => Ok(()),
-            _ => proven(key, one, all, vpc.as_deref()).and_then(|()| says_so(key, one, all, owner, by_tags)),
+            Handle::Ec2 if one.location == Location::Unused && by_tags => Ok(()),
+            _ => check_location(key, one, all, vpc.as_deref())
+                .and_then(|()| check_description(key, one, all, owner, by_tags)),
         };
         if let Err(why) = proof {
             selection.left.push(format!("{key} {} ({why})", one.id));
             continue;
         }
-        let group = mine.iter().filter(|(_, other)| is_cluster && came_along(other)).map(|(_, other)| other.id.clone());
-        let item = Item { key: key.clone(), found: (*one).clone(), along: group.collect() };
+        let group = candidates
+            .iter()
+            .filter(|(_, other)| is_cluster && is_cluster_group(other))
+            .map(|(_, other)| other.id.clone());
+        let item = Item { key: key.clone(), found: (*one).clone(), extra_ids: group.collect() };
         if let Some(other) = items.insert(key.clone(), item) {
-            return Err(twice(key, &[&other.found.id, &one.id]));
+            return Err(duplicate_message(key, &[&other.found.id, &one.id]));
         }
     }
     selection.items = items.into_values().collect();
@@ -224,15 +228,15 @@ pub fn select(
 
 /// Whether evidence that tagging permissions cannot change shows that the cluster was created for an object with this
 /// name. The cluster of a node group belongs to the object already.
-fn is_proven(all: &Inventory, owner: &Owner, mine: &[(Key, &Found)]) -> bool {
-    if mine.iter().all(|(key, _)| key.kind() == "nodeGroup") {
+fn is_proven(all: &Inventory, owner: &Owner, candidates: &[(Key, &TaggedResource)]) -> bool {
+    if candidates.iter().all(|(key, _)| key.kind() == "nodeGroup") {
         return true;
     }
-    let says = super::role::description("cluster", &owner.cluster);
-    all.control_plane.as_ref().and_then(|control_plane| control_plane.role_description.as_ref()) == Some(&says)
+    let expected = super::role::description("cluster", &owner.cluster);
+    all.control_plane.as_ref().and_then(|control_plane| control_plane.role_description.as_ref()) == Some(&expected)
 }
 
-fn twice(key: &Key, ids: &[&str]) -> String {
+fn duplicate_message(key: &Key, ids: &[&str]) -> String {
     format!(
         "{} carry the same tags, all as {key}: remove the tags {OWNER}, {CLUSTER} and {RESOURCE} from those that are not this \
          cluster's",
@@ -241,28 +245,28 @@ fn twice(key: &Key, ids: &[&str]) -> String {
 }
 
 /// The VPC that Keelson created: the one that the cluster is in.
-fn own_vpc(all: &Inventory, mine: &[(Key, &Found)]) -> Result<Option<String>, String> {
+fn find_own_vpc(all: &Inventory, candidates: &[(Key, &TaggedResource)]) -> Result<Option<String>, String> {
     if !all.own_network {
         return Ok(None);
     }
     let key = super::vpc::key();
-    let tagged: Vec<&str> = mine.iter().filter(|(of, _)| *of == key).map(|(_, one)| one.id.as_str()).collect();
+    let tagged: Vec<&str> = candidates.iter().filter(|(of, _)| *of == key).map(|(_, one)| one.id.as_str()).collect();
     let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.vpc.as_deref());
     match (tagged.as_slice(), of_cluster) {
         (tagged, Some(vpc)) => Ok(tagged.contains(&vpc).then(|| vpc.to_owned())),
         ([], None) => Ok(None),
         ([one], None) => Ok(Some((*one).to_owned())),
-        (several, None) => Err(twice(&key, several)),
+        (several, None) => Err(duplicate_message(&key, several)),
     }
 }
 
 /// Whether a resource has the location and the name that Keelson gives it.
-fn proven(key: &Key, one: &Found, all: &Inventory, vpc: Option<&str>) -> Result<(), String> {
-    match (&one.handle, &one.place) {
-        (Handle::Ec2, Place::Vpc(place)) if vpc == Some(place.as_str()) => Ok(()),
-        (Handle::Ec2, Place::Itself) if vpc == Some(one.id.as_str()) => Ok(()),
+fn check_location(key: &Key, one: &TaggedResource, all: &Inventory, vpc: Option<&str>) -> Result<(), String> {
+    match (&one.handle, &one.location) {
+        (Handle::Ec2, Location::Vpc(location)) if vpc == Some(location.as_str()) => Ok(()),
+        (Handle::Ec2, Location::Itself) if vpc == Some(one.id.as_str()) => Ok(()),
         (Handle::Ec2, _) => Err("it is not in the cluster's VPC, or Keelson did not create that VPC".to_owned()),
-        (Handle::Eks(_), Place::Cluster(name)) if *name == all.cluster_name => Ok(()),
+        (Handle::Eks(_), Location::Cluster(name)) if *name == all.cluster_name => Ok(()),
         (Handle::Eks(_), _) => Err(format!("it does not belong to cluster {}", all.cluster_name)),
         (Handle::OidcProvider(_), _) => Ok(()),
         (Handle::Role(name), _) => {
@@ -270,8 +274,8 @@ fn proven(key: &Key, one: &Found, all: &Inventory, vpc: Option<&str>) -> Result<
                 && name.ends_with(&format!("-{}", key.name()));
             let of_cluster = all.control_plane.as_ref().and_then(|control_plane| control_plane.role_arn.as_deref());
             let role_of_cluster = of_cluster.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
-            let is_its = key.name() != "cluster" || role_of_cluster.is_none_or(|role| role == name);
-            if key.kind() == "role" && fits && is_its {
+            let is_current = key.name() != "cluster" || role_of_cluster.is_none_or(|role| role == name);
+            if key.kind() == "role" && fits && is_current {
                 Ok(())
             } else {
                 Err("Keelson creates no such role for it".to_owned())
@@ -282,13 +286,19 @@ fn proven(key: &Key, one: &Found, all: &Inventory, vpc: Option<&str>) -> Result<
 
 /// Whether a role's description names the object. Its tags may have been copied from another cluster's role; with
 /// `by_tags` the owner of the account accepts tags as the only evidence.
-fn says_so(key: &Key, one: &Found, all: &Inventory, owner: &Owner, by_tags: bool) -> Result<(), String> {
+fn check_description(
+    key: &Key,
+    one: &TaggedResource,
+    all: &Inventory,
+    owner: &Owner,
+    by_tags: bool,
+) -> Result<(), String> {
     let Handle::Role(name) = &one.handle else { return Ok(()) };
-    let says = super::role::description(key.name(), &owner.cluster);
-    if by_tags || all.role_descriptions.get(name) == Some(&says) {
+    let expected = super::role::description(key.name(), &owner.cluster);
+    if by_tags || all.role_descriptions.get(name) == Some(&expected) {
         return Ok(());
     }
-    Err(format!("its description is not {says:?}, so its tags are the only evidence of its owner"))
+    Err(format!("its description is not {expected:?}, so its tags are the only evidence of its owner"))
 }
 
 impl Item {
@@ -296,8 +306,8 @@ impl Item {
     pub fn wanted(&self, owner: &Owner) -> Tags {
         let tags =
             Tags::new().with(OWNER, &owner.uid).with(CLUSTER, &owner.cluster).with(RESOURCE, self.key.to_string());
-        let there = &self.found.tags;
-        match owner.installation.as_ref().filter(|_| there.installation().is_some() || there.has_room()) {
+        let tags_now = &self.found.tags;
+        match owner.installation.as_ref().filter(|_| tags_now.installation().is_some() || tags_now.has_room()) {
             Some(id) => tags.with(INSTALLATION, id),
             None => tags,
         }

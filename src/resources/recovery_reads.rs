@@ -6,21 +6,21 @@ use std::collections::BTreeMap;
 use aws_sdk_eks::types::Cluster;
 
 use super::account_lists::AccountLists;
-use super::eks_lists::{all_pages, still_there};
+use super::eks_lists::{all_pages, if_exists};
 use super::oidc_provider;
-use super::proof::Placed;
-use super::recovery::{ControlPlane, Found, Handle, Inventory, Place};
+use super::proof::Located;
+use super::recovery::{ControlPlane, Handle, Inventory, Location, TaggedResource};
 use super::role;
 use crate::aws::tags::Tags;
 use crate::aws::{AwsError, MaxStaleness, Service, Session};
 use crate::engine::Failure;
 
-fn placed<T: Placed>(all: &[T]) -> impl Iterator<Item = Found> {
-    all.iter().map(|one| Found {
+fn located<T: Located>(all: &[T]) -> impl Iterator<Item = TaggedResource> {
+    all.iter().map(|one| TaggedResource {
         id: one.id().to_owned(),
         handle: Handle::Ec2,
         tags: one.tags().clone(),
-        place: one.vpc().map_or(Place::Unused, |vpc| Place::Vpc(vpc.to_owned())),
+        location: one.vpc().map_or(Location::Unused, |vpc| Location::Vpc(vpc.to_owned())),
     })
 }
 
@@ -28,25 +28,26 @@ fn placed<T: Placed>(all: &[T]) -> impl Iterator<Item = Found> {
 ///
 /// # Errors
 /// The error of the first read that fails: a partial inventory is useless.
-pub async fn in_account(aws: &Session, fresh: MaxStaleness) -> Result<Vec<Found>, Failure> {
-    let all = AccountLists::read(aws, fresh).await?;
+pub async fn in_account(aws: &Session, staleness: MaxStaleness) -> Result<Vec<TaggedResource>, Failure> {
+    let all = AccountLists::read(aws, staleness).await?;
     let in_use = |id: &str| {
         all.addresses.iter().any(|one| one.address.allocation_id == id && one.address.association_id.is_some())
     };
-    let of_addresses = placed(&all.addresses).map(|one| match one.place {
-        Place::Unused if in_use(&one.id) => Found { place: Place::Itself, ..one },
+    let of_addresses = located(&all.addresses).map(|one| match one.location {
+        Location::Unused if in_use(&one.id) => TaggedResource { location: Location::Itself, ..one },
         _ => one,
     });
-    let mut found: Vec<Found> = placed(&all.vpcs).map(|vpc| Found { place: Place::Itself, ..vpc }).collect();
-    found.extend(placed(&all.subnets).chain(placed(&all.internet_gateways)).chain(of_addresses));
-    found.extend(placed(&all.nat_gateways).chain(placed(&all.route_tables)));
-    found.extend(placed(&all.vpc_endpoints).chain(placed(&all.security_groups)));
-    found.extend(all.roles.iter().map(|role| Found {
+    let mut found: Vec<TaggedResource> =
+        located(&all.vpcs).map(|vpc| TaggedResource { location: Location::Itself, ..vpc }).collect();
+    found.extend(located(&all.subnets).chain(located(&all.internet_gateways)).chain(of_addresses));
+    found.extend(located(&all.nat_gateways).chain(located(&all.route_tables)));
+    found.extend(located(&all.vpc_endpoints).chain(located(&all.security_groups)));
+    found.extend(all.roles.iter().map(|role| TaggedResource {
         // As the role resource records it: for a role with a path, the name alone is ambiguous.
         id: if role.arn.ends_with(&format!(":role/{}", role.name)) { role.name.clone() } else { role.arn.clone() },
         handle: Handle::Role(role.name.clone()),
         tags: role.tags.clone(),
-        place: Place::Itself,
+        location: Location::Itself,
     }));
     Ok(found)
 }
@@ -56,9 +57,9 @@ pub async fn in_account(aws: &Session, fresh: MaxStaleness) -> Result<Vec<Found>
 ///
 /// # Errors
 /// The error of the first read that fails.
-pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlane, Vec<Found>)>, Failure> {
+pub async fn in_cluster(aws: &Session, name: &str) -> Result<Option<(ControlPlane, Vec<TaggedResource>)>, Failure> {
     let request = aws.eks.describe_cluster().name(name);
-    let answer = still_there(aws.call(Service::Eks, "DescribeCluster", name, request.send()).await)?;
+    let answer = if_exists(aws.call(Service::Eks, "DescribeCluster", name, request.send()).await)?;
     let Some(cluster) = answer.and_then(|answer| answer.cluster) else { return Ok(None) };
     let reader = Reader { aws, name };
     let mut found = vec![reader.found(name, cluster.arn(), Tags::from_eks(cluster.tags()))];
@@ -105,7 +106,7 @@ pub async fn of_cluster(aws: &Session, cluster_name: &str) -> Result<Inventory, 
 async fn role_descriptions(
     aws: &Session,
     cluster_name: &str,
-    found: &[Found],
+    found: &[TaggedResource],
 ) -> Result<BTreeMap<String, String>, Failure> {
     let prefix = role::name_prefix(cluster_name);
     let mut all = BTreeMap::new();
@@ -125,7 +126,7 @@ async fn role_description(aws: &Session, arn: Option<&str>) -> Result<Option<Str
     let name = arn.map(|arn| arn.rsplit('/').next().unwrap_or(arn));
     let Some(name) = name.filter(|name| name.starts_with(role::NAME_PREFIX)) else { return Ok(None) };
     let request = aws.iam.get_role().role_name(name);
-    let answer = still_there(aws.call(Service::Iam, "GetRole", name, request.send()).await)?;
+    let answer = if_exists(aws.call(Service::Iam, "GetRole", name, request.send()).await)?;
     Ok(answer.and_then(|answer| answer.role).and_then(|role| role.description))
 }
 
@@ -144,13 +145,13 @@ pub async fn of_node_group(aws: &Session, cluster_name: &str, name: &str) -> Res
 ///
 /// # Errors
 /// The error of the first read that fails.
-pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<Found>, Failure> {
+pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<TaggedResource>, Failure> {
     let list = || aws.eks.list_nodegroups().cluster_name(cluster_name);
     let mut found = Vec::new();
     for name in all_pages!(aws, cluster_name, "ListNodegroups", list(), nodegroups) {
         found.extend(Reader { aws, name: cluster_name }.node_group(&name).await?);
     }
-    found.retain(|one: &Found| one.tags.owner().is_some());
+    found.retain(|one: &TaggedResource| one.tags.owner().is_some());
     Ok(found)
 }
 
@@ -159,7 +160,7 @@ pub async fn node_groups(aws: &Session, cluster_name: &str) -> Result<Vec<Found>
 ///
 /// # Errors
 /// The error of the first read that fails.
-pub async fn oidc_providers(aws: &Session) -> Result<Vec<Found>, Failure> {
+pub async fn oidc_providers(aws: &Session) -> Result<Vec<TaggedResource>, Failure> {
     let of_region = format!("oidc-provider/oidc.eks.{}.", aws.region);
     let mut found = Vec::new();
     for arn in aws.snapshots.oidc_providers(MaxStaleness::now()).await?.iter().filter(|arn| arn.contains(&of_region)) {
@@ -168,13 +169,13 @@ pub async fn oidc_providers(aws: &Session) -> Result<Vec<Found>, Failure> {
     Ok(found)
 }
 
-async fn provider(aws: &Session, arn: &str) -> Result<Option<Found>, Failure> {
+async fn provider(aws: &Session, arn: &str) -> Result<Option<TaggedResource>, Failure> {
     let tags = oidc_provider::tags_of(aws, arn).await?.filter(|tags| tags.owner().is_some());
-    Ok(tags.map(|tags| Found {
+    Ok(tags.map(|tags| TaggedResource {
         id: arn.to_owned(),
         handle: Handle::OidcProvider(arn.to_owned()),
         tags,
-        place: Place::Itself,
+        location: Location::Itself,
     }))
 }
 
@@ -185,24 +186,24 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn found(&self, id: &str, arn: Option<&str>, tags: Tags) -> Found {
+    fn found(&self, id: &str, arn: Option<&str>, tags: Tags) -> TaggedResource {
         let handle = Handle::Eks(arn.unwrap_or_default().to_owned());
-        Found { id: id.to_owned(), handle, tags, place: Place::Cluster(self.name.to_owned()) }
+        TaggedResource { id: id.to_owned(), handle, tags, location: Location::Cluster(self.name.to_owned()) }
     }
 
-    async fn addons(&self) -> Result<Vec<Found>, AwsError> {
+    async fn addons(&self) -> Result<Vec<TaggedResource>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let mut found = Vec::new();
         for name in all_pages!(aws, cluster, "ListAddons", aws.eks.list_addons().cluster_name(cluster), addons) {
             let request = aws.eks.describe_addon().cluster_name(cluster).addon_name(&name);
-            let answer = still_there(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribeAddon", &name, request.send()).await)?;
             let Some(addon) = answer.and_then(|answer| answer.addon) else { continue };
             found.push(self.found(&name, addon.addon_arn(), Tags::from_eks(addon.tags())));
         }
         Ok(found)
     }
 
-    async fn access_entries(&self, of: &Cluster) -> Result<Vec<Found>, AwsError> {
+    async fn access_entries(&self, of: &Cluster) -> Result<Vec<TaggedResource>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let mode = of.access_config().and_then(|access| access.authentication_mode()).map(|mode| mode.as_str());
         if mode == Some(super::cluster_diff::CONFIG_MAP) {
@@ -212,14 +213,14 @@ impl Reader<'_> {
         let mut found = Vec::new();
         for principal in all_pages!(aws, cluster, "ListAccessEntries", list(), access_entries) {
             let request = aws.eks.describe_access_entry().cluster_name(cluster).principal_arn(&principal);
-            let answer = still_there(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribeAccessEntry", &principal, request.send()).await)?;
             let Some(entry) = answer.and_then(|answer| answer.access_entry) else { continue };
             found.push(self.found(&principal, entry.access_entry_arn(), Tags::from_eks(entry.tags())));
         }
         Ok(found)
     }
 
-    async fn pod_identities(&self) -> Result<Vec<Found>, AwsError> {
+    async fn pod_identities(&self) -> Result<Vec<TaggedResource>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_pod_identity_associations().cluster_name(cluster);
         let mut found = Vec::new();
@@ -227,28 +228,27 @@ impl Reader<'_> {
             // Associations with an owner belong to an add-on.
             let (None, Some(id)) = (one.owner_arn(), one.association_id()) else { continue };
             let request = aws.eks.describe_pod_identity_association().cluster_name(cluster).association_id(id);
-            let answer =
-                still_there(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribePodIdentityAssociation", id, request.send()).await)?;
             let Some(one) = answer.and_then(|answer| answer.association) else { continue };
             found.push(self.found(id, one.association_arn(), Tags::from_eks(one.tags())));
         }
         Ok(found)
     }
 
-    async fn fargate_profiles(&self) -> Result<Vec<Found>, AwsError> {
+    async fn fargate_profiles(&self) -> Result<Vec<TaggedResource>, AwsError> {
         let (aws, cluster) = (self.aws, self.name);
         let list = || aws.eks.list_fargate_profiles().cluster_name(cluster);
         let mut found = Vec::new();
         for name in all_pages!(aws, cluster, "ListFargateProfiles", list(), fargate_profile_names) {
             let request = aws.eks.describe_fargate_profile().cluster_name(cluster).fargate_profile_name(&name);
-            let answer = still_there(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
+            let answer = if_exists(aws.call(Service::Eks, "DescribeFargateProfile", &name, request.send()).await)?;
             let Some(profile) = answer.and_then(|answer| answer.fargate_profile) else { continue };
             found.push(self.found(&name, profile.fargate_profile_arn(), Tags::from_eks(profile.tags())));
         }
         Ok(found)
     }
 
-    async fn oidc_provider(&self, cluster: &Cluster) -> Result<Option<Found>, Failure> {
+    async fn oidc_provider(&self, cluster: &Cluster) -> Result<Option<TaggedResource>, Failure> {
         let issuer = cluster.identity().and_then(|identity| identity.oidc()).and_then(|oidc| oidc.issuer());
         match issuer.filter(|issuer| !issuer.is_empty()) {
             Some(issuer) => provider(self.aws, &oidc_provider::arn(self.aws, issuer)).await,
@@ -256,9 +256,9 @@ impl Reader<'_> {
         }
     }
 
-    async fn node_group(&self, name: &str) -> Result<Option<Found>, AwsError> {
+    async fn node_group(&self, name: &str) -> Result<Option<TaggedResource>, AwsError> {
         let request = self.aws.eks.describe_nodegroup().cluster_name(self.name).nodegroup_name(name);
-        let answer = still_there(self.aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await)?;
+        let answer = if_exists(self.aws.call(Service::Eks, "DescribeNodegroup", name, request.send()).await)?;
         let group = answer.and_then(|answer| answer.nodegroup);
         Ok(group.map(|group| self.found(name, group.nodegroup_arn(), Tags::from_eks(group.tags()))))
     }

@@ -46,16 +46,16 @@ pub fn digest(items: &[Item], what: &str) -> String {
 }
 
 impl Retag {
-    fn observed(&self, tags: &Tags) -> Observation<Tags> {
+    fn to_observation(&self, tags: &Tags) -> Observation<Tags> {
         Observation::ready(&self.item.found.id, "", tags.clone())
     }
 
     fn presence(&self, tags: &Tags) -> Presence<Tags> {
-        let seen = self.observed(tags);
-        if self.wanted.missing_from(tags).is_empty() { Presence::Ours(seen) } else { Presence::Unowned(seen) }
+        let observed = self.to_observation(tags);
+        if self.wanted.missing_from(tags).is_empty() { Presence::Ours(observed) } else { Presence::Unowned(observed) }
     }
 
-    fn refused<T>(&self) -> Result<T, Failure> {
+    fn refuse<T>(&self) -> Result<T, Failure> {
         Err(Failure::invalid(format!("{} {} is taken over unchanged", self.item.key, self.item.found.id)))
     }
 }
@@ -99,7 +99,7 @@ impl Resource for Retag {
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Tags>, Failure> {
-        self.refused()
+        self.refuse()
     }
 
     async fn update(
@@ -109,22 +109,22 @@ impl Resource for Retag {
         _: &Observation<Tags>,
         _: &[Change],
     ) -> Result<Observation<Tags>, Failure> {
-        self.refused()
+        self.refuse()
     }
 
     async fn delete(&self, _: &Cloud, _: &Observation<Tags>) -> Result<Presence<Tags>, Failure> {
-        self.refused()
+        self.refuse()
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Tags>) -> Result<Observation<Tags>, Failure> {
-        let missing = self.wanted.missing_from(&seen.detail);
-        for id in &self.item.along {
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Tags>) -> Result<Observation<Tags>, Failure> {
+        let missing = self.wanted.missing_from(&observed.detail);
+        for id in &self.item.extra_ids {
             // The security group that EKS created with the cluster's tags.
             cloud.tag_ec2(id, &mut Tags::new(), self.wanted.clone()).await?;
         }
-        let mut tags = seen.detail.clone();
+        let mut tags = observed.detail.clone();
         match &self.item.found.handle {
-            Handle::Ec2 => cloud.tag_ec2(&seen.id, &mut tags, missing).await?,
+            Handle::Ec2 => cloud.tag_ec2(&observed.id, &mut tags, missing).await?,
             Handle::Eks(arn) => cloud.tag_eks(arn, &mut tags, missing).await?,
             Handle::Role(name) => {
                 let request = cloud.aws.iam.tag_role().role_name(name).set_tags(Some(missing.to_iam()));
@@ -138,6 +138,6 @@ impl Resource for Retag {
                 tags.apply(missing);
             }
         }
-        Ok(self.observed(&tags))
+        Ok(self.to_observation(&tags))
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
-use super::cloud::{AccountSettings, Cloud, Intervals, ResourceContext, fresh};
+use super::cloud::{AccountSettings, Cloud, Intervals, ResourceContext, max_staleness};
 use super::eks_lists::all_pages;
 use super::ownership;
 use super::role_diff::Detail;
@@ -80,9 +80,9 @@ pub struct Role {
     pub(super) purpose: Purpose,
     pub(super) name: String,
     auto_mode: bool,
-    more_policies: Vec<String>,
+    additional_policies: Vec<String>,
     /// Policies that stay as they are, attached or not.
-    pub(super) left_policies: Vec<String>,
+    pub(super) kept_policies: Vec<String>,
     cluster_name: String,
     /// For a node role: names of the node groups that have a NodeGroup.
     node_groups: Option<BTreeSet<String>>,
@@ -135,26 +135,26 @@ fn name(cluster: &str, uid: &str, purpose: Purpose) -> String {
 impl Role {
     /// A role of the cluster, with policies in addition to those that EKS requires.
     pub fn new(
-        making: &ResourceContext<'_>,
+        context: &ResourceContext<'_>,
         purpose: Purpose,
-        more_policies: &[String],
+        additional_policies: &[String],
         account: &AccountSettings,
     ) -> Self {
         Self {
             purpose,
-            name: making
+            name: context
                 .owner
                 .role_name(&key(purpose))
-                .unwrap_or_else(|| name(making.cluster_name, &making.owner.uid, purpose)),
+                .unwrap_or_else(|| name(context.cluster_name, &context.owner.uid, purpose)),
             auto_mode: false,
-            more_policies: more_policies.to_vec(),
-            left_policies: Vec::new(),
-            cluster_name: making.cluster_name.to_owned(),
+            additional_policies: additional_policies.to_vec(),
+            kept_policies: Vec::new(),
+            cluster_name: context.cluster_name.to_owned(),
             node_groups: None,
             permissions_boundary: account.permissions_boundary.clone(),
             path: account.role_path.clone(),
-            tags: making.tags(&key(purpose)),
-            intervals: making.intervals,
+            tags: context.tags(&key(purpose)),
+            intervals: context.intervals,
         }
     }
 
@@ -165,20 +165,21 @@ impl Role {
 
     /// Leaves these policies as they are, attached or not.
     #[must_use]
-    pub fn leaving(self, policies: &[String]) -> Self {
-        Self { left_policies: policies.to_vec(), ..self }
+    pub fn with_kept_policies(self, policies: &[String]) -> Self {
+        Self { kept_policies: policies.to_vec(), ..self }
     }
 
     /// For a node role: sets the EKS names of the node groups of all NodeGroups of the cluster.
     #[must_use]
-    pub fn of_node_groups(self, node_groups: &[String]) -> Self {
+    pub fn with_node_groups(self, node_groups: &[String]) -> Self {
         Self { node_groups: Some(node_groups.iter().cloned().collect()), ..self }
     }
 
     /// Node groups of the cluster without a NodeGroup, which may use the role: their object is not restored or moved
     /// yet, or was deleted with Retain. Read only if something would be removed from the role.
-    async fn node_groups_of_nobody(&self, cloud: &Cloud, there: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
-        let Some(known) = self.node_groups.as_ref().filter(|_| self.takes_away(there, partition_of(arn))) else {
+    async fn unmanaged_node_groups(&self, cloud: &Cloud, current: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
+        let Some(known) = self.node_groups.as_ref().filter(|_| self.has_extra_policies(current, partition_of(arn)))
+        else {
             return Ok(Vec::new());
         };
         match node_groups(&cloud.aws, &self.cluster_name).await {
@@ -198,7 +199,7 @@ impl Role {
     /// ARNs of all policies, in the account's partition.
     pub(super) fn policies(&self, partition: &str) -> Vec<String> {
         let ours = self.aws_policies().map(|name| format!("arn:{partition}:iam::aws:policy/{name}"));
-        ours.chain(self.more_policies.iter().cloned()).collect()
+        ours.chain(self.additional_policies.iter().cloned()).collect()
     }
 
     pub(super) fn trust(&self) -> String {
@@ -215,7 +216,7 @@ impl Role {
         .to_string()
     }
 
-    pub(super) async fn tag(&self, cloud: &Cloud, seen: &mut Tags, tags: Tags) -> Result<(), Failure> {
+    pub(super) async fn tag(&self, cloud: &Cloud, observed: &mut Tags, tags: Tags) -> Result<(), Failure> {
         let removed: Vec<String> = tags.removed().map(str::to_owned).collect();
         if !removed.is_empty() {
             let request = cloud.aws.iam.untag_role().role_name(&self.name).set_tag_keys(Some(removed));
@@ -225,11 +226,11 @@ impl Role {
             let request = cloud.aws.iam.tag_role().role_name(&self.name).set_tags(Some(tags.to_iam()));
             cloud.aws.call(Service::Iam, "TagRole", &self.name, request.send()).await?;
         }
-        seen.apply(tags);
+        observed.apply(tags);
         Ok(())
     }
 
-    fn observed(&self, arn: &str, detail: Detail) -> Observation<Detail> {
+    fn to_observation(&self, arn: &str, detail: Detail) -> Observation<Detail> {
         let partition = arn.split(':').nth(1).unwrap_or("aws");
         let complete = self.policies(partition).iter().all(|policy| detail.attached.contains(policy));
         let phase = if complete { Phase::Ready } else { Phase::Incomplete };
@@ -239,11 +240,11 @@ impl Role {
         Observation::ready(id, "available", detail).phase(phase).output("arn", arn)
     }
 
-    fn seen(&self, role: &snapshots::Role) -> Observation<Detail> {
-        let seen = self.observed(&role.arn, Detail::from(role));
+    fn observation_of(&self, role: &snapshots::Role) -> Observation<Detail> {
+        let observed = self.to_observation(&role.arn, Detail::from(role));
         match role.created {
-            Some(created) => seen.output(CREATED_AT, created.to_string()),
-            None => seen,
+            Some(created) => observed.output(CREATED_AT, created.to_string()),
+            None => observed,
         }
     }
 }
@@ -258,7 +259,7 @@ impl Resource for Role {
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let more = self.more_policies.iter().map(|arn| arn.rsplit('/').next().unwrap_or(arn).to_owned());
+        let more = self.additional_policies.iter().map(|arn| arn.rsplit('/').next().unwrap_or(arn).to_owned());
         let policies: Vec<_> = self.aws_policies().map(str::to_owned).chain(more).collect();
         vec![("name", self.name.clone()), ("policies", policies.join(", "))]
     }
@@ -267,8 +268,8 @@ impl Resource for Role {
         self.intervals.shared()
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        self.differences(&seen.detail, partition_of(seen.outputs.get("arn").map_or("", String::as_str)))
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        self.differences(&observed.detail, partition_of(observed.outputs.get("arn").map_or("", String::as_str)))
     }
 
     async fn observe(
@@ -278,11 +279,11 @@ impl Resource for Role {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let roles = cloud.aws.snapshots.roles(fresh(options)).await?;
+        let roles = cloud.aws.snapshots.roles(max_staleness(options)).await?;
         let Some(role) = roles.iter().find(|role| role.name == self.name) else { return Ok(Presence::Absent) };
-        let mut seen = self.seen(role);
-        seen.detail.node_groups_of_nobody = self.node_groups_of_nobody(cloud, &seen.detail, &role.arn).await?;
-        Ok(ownership::presence(cloud, &role.tags, seen, || format!("role {}", role.arn)))
+        let mut observed = self.observation_of(role);
+        observed.detail.unmanaged_node_groups = self.unmanaged_node_groups(cloud, &observed.detail, &role.arn).await?;
+        Ok(ownership::presence(cloud, &role.tags, observed, || format!("role {}", role.arn)))
     }
 
     async fn create(&self, cloud: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -311,48 +312,50 @@ impl Resource for Role {
             tags: self.tags.clone(),
             ..Detail::default()
         };
-        Ok(self.observed(&arn, detail))
+        Ok(self.to_observation(&arn, detail))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut detail = seen.detail.clone();
+        let mut detail = observed.detail.clone();
         self.change(cloud, &mut detail, changes).await?;
-        let changed = self.observed(seen.outputs.get("arn").map_or("", String::as_str), detail);
-        Ok(Observation { outputs: seen.outputs.clone(), ..changed })
+        let changed = self.to_observation(observed.outputs.get("arn").map_or("", String::as_str), detail);
+        Ok(Observation { outputs: observed.outputs.clone(), ..changed })
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
         // Policies that others attached to our role are removed with it: IAM deletes no role with policies.
         let (iam, name) = (&cloud.aws.iam, &self.name);
-        for policy in &seen.detail.attached {
+        for policy in &observed.detail.attached {
             let request = iam.detach_role_policy().role_name(name).policy_arn(policy);
-            gone_is_fine(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
+            ignore_not_found(cloud.aws.call(Service::Iam, "DetachRolePolicy", name, request.send()).await)?;
         }
         let request = iam.list_role_policies().role_name(name);
         let inline = cloud.aws.call(Service::Iam, "ListRolePolicies", name, request.send()).await?;
         for policy in inline.policy_names() {
             let request = iam.delete_role_policy().role_name(name).policy_name(policy);
-            gone_is_fine(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
+            ignore_not_found(cloud.aws.call(Service::Iam, "DeleteRolePolicy", name, request.send()).await)?;
         }
-        for profile in &seen.detail.instance_profiles {
+        for profile in &observed.detail.instance_profiles {
             let request = iam.remove_role_from_instance_profile().role_name(name).instance_profile_name(profile);
-            gone_is_fine(cloud.aws.call(Service::Iam, "RemoveRoleFromInstanceProfile", name, request.send()).await)?;
+            ignore_not_found(
+                cloud.aws.call(Service::Iam, "RemoveRoleFromInstanceProfile", name, request.send()).await,
+            )?;
         }
         let request = iam.delete_role().role_name(name);
         cloud.aws.call(Service::Iam, "DeleteRole", name, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn adopt(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        self.tag(cloud, &mut seen.detail.tags, self.tags.ownership()).await?;
-        Ok(seen)
+    async fn adopt(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Observation<Detail>, Failure> {
+        let mut observed = observed.clone();
+        self.tag(cloud, &mut observed.detail.tags, self.tags.ownership()).await?;
+        Ok(observed)
     }
 
     async fn release(&self, cloud: &Cloud, _: &Observation<Detail>) -> Result<(), Failure> {
@@ -371,7 +374,7 @@ fn partition_of(arn: &str) -> &str {
     arn.split(':').nth(1).unwrap_or("aws")
 }
 
-pub(super) fn gone_is_fine<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
+pub(super) fn ignore_not_found<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
     match answer {
         Err(error) if error.class() != Class::NotFound => Err(error.into()),
         _ => Ok(()),

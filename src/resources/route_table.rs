@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::ResourceType;
 
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, fresh, tag_changes};
-use super::proof::{Claim, find};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, max_staleness, tag_changes};
+use super::proof::{SearchResult, find};
 use super::vpc;
 use crate::api::node_group::SubnetTier;
 use crate::aws::Service;
@@ -44,7 +44,7 @@ impl Table {
     }
 
     /// Parses the name part of a key of a table, route or association.
-    pub fn named(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         match name.split_once('/') {
             None if name == "public" => Some(Table::Public),
             Some(("private", zone)) => Some(Table::Private(zone.into())),
@@ -65,8 +65,8 @@ pub type Detail = Tags;
 
 impl RouteTable {
     /// Creates the resource for a route table.
-    pub fn new(making: &ResourceContext<'_>, table: Table) -> Self {
-        Self { tags: making.tags(&table.key()), table, intervals: making.intervals }
+    pub fn new(context: &ResourceContext<'_>, table: Table) -> Self {
+        Self { tags: context.tags(&table.key()), table, intervals: context.intervals }
     }
 }
 
@@ -100,8 +100,8 @@ impl Resource for RouteTable {
         true
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        tag_changes(&self.tags, &seen.detail)
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        tag_changes(&self.tags, &observed.detail)
     }
 
     async fn observe(
@@ -111,9 +111,9 @@ impl Resource for RouteTable {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let tables = cloud.aws.snapshots.route_tables(fresh(options)).await?;
+        let tables = cloud.aws.snapshots.route_tables(max_staleness(options)).await?;
         Ok(match find(cloud, &tables, &self.table.key(), options, refs) {
-            Claim::Ours(table) => Presence::Ours(Observation::ready(&table.id, "available", table.tags.clone())),
+            SearchResult::Ours(table) => Presence::Ours(Observation::ready(&table.id, "available", table.tags.clone())),
             other => other.not_ours(),
         })
     }
@@ -135,21 +135,21 @@ impl Resource for RouteTable {
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut seen = seen.clone();
-        cloud.tag_ec2(&seen.id, &mut seen.detail, changed_tags(changes)).await?;
-        Ok(seen)
+        let mut observed = observed.clone();
+        cloud.tag_ec2(&observed.id, &mut observed.detail, changed_tags(changes)).await?;
+        Ok(observed)
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.ec2.delete_route_table().route_table_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "DeleteRouteTable", &seen.id, request.send()).await?;
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.delete_route_table().route_table_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DeleteRouteTable", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&seen.id).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
     }
 }

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType};
 
-use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, fresh, tag_changes};
-use super::proof::{Claim, find};
+use super::cloud::{Cloud, Intervals, ResourceContext, changed_tags, changes_field, max_staleness, tag_changes};
+use super::proof::{SearchResult, find};
 use super::vpc;
 use crate::aws::Service;
 use crate::aws::tags::Tags;
@@ -23,7 +23,7 @@ pub struct SecurityGroup {
 /// What Keelson observes of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Detail {
-    lets_https_in: bool,
+    allows_https: bool,
     tags: Tags,
 }
 
@@ -34,14 +34,14 @@ pub fn key() -> Key {
 
 impl SecurityGroup {
     /// A group that allows HTTPS from the VPC.
-    pub fn new(making: &ResourceContext<'_>, vpc_cidr: &str) -> Self {
-        let name = format!("keelson-{}-endpoints", making.cluster_name);
-        Self { name, vpc_cidr: vpc_cidr.into(), tags: making.tags(&key()), intervals: making.intervals }
+    pub fn new(context: &ResourceContext<'_>, vpc_cidr: &str) -> Self {
+        let name = format!("keelson-{}-endpoints", context.cluster_name);
+        Self { name, vpc_cidr: vpc_cidr.into(), tags: context.tags(&key()), intervals: context.intervals }
     }
 }
 
-fn observed(id: &str, detail: Detail) -> Observation<Detail> {
-    let phase = if detail.lets_https_in { Phase::Ready } else { Phase::Incomplete };
+fn to_observation(id: &str, detail: Detail) -> Observation<Detail> {
+    let phase = if detail.allows_https { Phase::Ready } else { Phase::Incomplete };
     Observation::ready(id, "available", detail).phase(phase)
 }
 
@@ -76,9 +76,9 @@ impl Resource for SecurityGroup {
         true
     }
 
-    fn diff(&self, seen: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let mut changes = tag_changes(&self.tags, &seen.detail.tags);
-        if !seen.detail.lets_https_in {
+    fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
+        let mut changes = tag_changes(&self.tags, &observed.detail.tags);
+        if !observed.detail.allows_https {
             changes.push(Change::in_place("ingress", "", format!("{HTTPS}/tcp from {}", self.vpc_cidr)));
         }
         changes
@@ -91,16 +91,16 @@ impl Resource for SecurityGroup {
         options: &ObserveOptions,
         _: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let groups = cloud.aws.snapshots.security_groups(fresh(options)).await?;
+        let groups = cloud.aws.snapshots.security_groups(max_staleness(options)).await?;
         let group = match find(cloud, &groups, &key(), options, refs) {
-            Claim::Ours(group) => group,
+            SearchResult::Ours(group) => group,
             other => return Ok(other.not_ours()),
         };
-        let lets_https_in = group
+        let allows_https = group
             .ingress
             .iter()
             .any(|rule| rule.protocol == "tcp" && rule.from_port == Some(HTTPS) && rule.cidrs.contains(&self.vpc_cidr));
-        Ok(Presence::Ours(observed(&group.id, Detail { lets_https_in, tags: group.tags.clone() })))
+        Ok(Presence::Ours(to_observation(&group.id, Detail { allows_https, tags: group.tags.clone() })))
     }
 
     async fn create(&self, cloud: &Cloud, refs: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -114,36 +114,36 @@ impl Resource for SecurityGroup {
             .tag_specifications(self.tags.to_ec2_specification(ResourceType::SecurityGroup));
         let answer = cloud.aws.call(Service::Ec2, "CreateSecurityGroup", &self.name, request.send()).await?;
         let id = answer.group_id.unwrap_or_default();
-        Ok(observed(&id, Detail { lets_https_in: false, tags: self.tags.clone() }))
+        Ok(to_observation(&id, Detail { allows_https: false, tags: self.tags.clone() }))
     }
 
     async fn update(
         &self,
         cloud: &Cloud,
         _: &Refs,
-        seen: &Observation<Detail>,
+        observed: &Observation<Detail>,
         changes: &[Change],
     ) -> Result<Observation<Detail>, Failure> {
-        let mut detail = seen.detail.clone();
+        let mut detail = observed.detail.clone();
         if changes_field(changes, "ingress") {
             let range = IpRange::builder().cidr_ip(&self.vpc_cidr).description("the VPC").build();
             let rule = IpPermission::builder().ip_protocol("tcp").from_port(HTTPS).to_port(HTTPS).ip_ranges(range);
             let request =
-                cloud.aws.ec2.authorize_security_group_ingress().group_id(&seen.id).ip_permissions(rule.build());
-            cloud.aws.call(Service::Ec2, "AuthorizeSecurityGroupIngress", &seen.id, request.send()).await?;
-            detail.lets_https_in = true;
+                cloud.aws.ec2.authorize_security_group_ingress().group_id(&observed.id).ip_permissions(rule.build());
+            cloud.aws.call(Service::Ec2, "AuthorizeSecurityGroupIngress", &observed.id, request.send()).await?;
+            detail.allows_https = true;
         }
-        cloud.tag_ec2(&seen.id, &mut detail.tags, changed_tags(changes)).await?;
-        Ok(observed(&seen.id, detail))
+        cloud.tag_ec2(&observed.id, &mut detail.tags, changed_tags(changes)).await?;
+        Ok(to_observation(&observed.id, detail))
     }
 
-    async fn delete(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
-        let request = cloud.aws.ec2.delete_security_group().group_id(&seen.id);
-        cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &seen.id, request.send()).await?;
+    async fn delete(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<Presence<Detail>, Failure> {
+        let request = cloud.aws.ec2.delete_security_group().group_id(&observed.id);
+        cloud.aws.call(Service::Ec2, "DeleteSecurityGroup", &observed.id, request.send()).await?;
         Ok(Presence::Absent)
     }
 
-    async fn release(&self, cloud: &Cloud, seen: &Observation<Detail>) -> Result<(), Failure> {
-        cloud.release_ec2(&seen.id).await
+    async fn release(&self, cloud: &Cloud, observed: &Observation<Detail>) -> Result<(), Failure> {
+        cloud.release_ec2(&observed.id).await
     }
 }

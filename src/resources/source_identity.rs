@@ -24,7 +24,7 @@ pub fn key() -> Key {
 }
 
 /// Whether the role must exist: the spec needs an identity and lists none.
-fn is_made(spec: &EksClusterSpec) -> bool {
+fn is_created(spec: &EksClusterSpec) -> bool {
     let listed = |namespace: &str, name: &str| (namespace, name) == (NAMESPACE, SERVICE_ACCOUNT);
     let needed = spec.gitops.as_ref().is_some_and(GitOps::needs_aws_identity);
     needed && !spec.pod_identities.iter().any(|one| listed(&one.namespace, &one.service_account))
@@ -32,22 +32,22 @@ fn is_made(spec: &EksClusterSpec) -> bool {
 
 /// The service account in the notation of `podIdentities`, if the association is created here.
 pub fn service_account(spec: &EksClusterSpec) -> Option<String> {
-    is_made(spec).then(|| format!("{NAMESPACE}/{SERVICE_ACCOUNT}"))
+    is_created(spec).then(|| format!("{NAMESPACE}/{SERVICE_ACCOUNT}"))
 }
 
 /// Adds both. A role of an earlier spec stays until the cluster is deleted, and is deleted with it.
 pub(super) fn add(
     nodes: &mut Vec<Node>,
-    making: &ResourceContext<'_>,
+    context: &ResourceContext<'_>,
     spec: &EksClusterSpec,
     account: &AccountSettings,
     owned: &[Key],
 ) {
-    if is_made(spec) || owned.contains(&role::key(Purpose::Source)) {
-        nodes.push(Arc::new(Role::new(making, Purpose::Source, &[], account)));
+    if is_created(spec) || owned.contains(&role::key(Purpose::Source)) {
+        nodes.push(Arc::new(Role::new(context, Purpose::Source, &[], account)));
     }
-    if is_made(spec) {
-        let association = PodIdentityAssociation::with_role_of(making, NAMESPACE, SERVICE_ACCOUNT, Purpose::Source);
+    if is_created(spec) {
+        let association = PodIdentityAssociation::with_role_of(context, NAMESPACE, SERVICE_ACCOUNT, Purpose::Source);
         nodes.push(Arc::new(association));
     }
 }

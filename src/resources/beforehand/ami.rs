@@ -12,7 +12,7 @@ pub const DEFAULT: &str = "AL2023_x86_64_STANDARD";
 /// A custom AMI: its properties are unknown.
 pub const CUSTOM: &str = "CUSTOM";
 /// The last Kubernetes version with Amazon Linux 2 AMIs.
-const LAST_OF_AL2: KubernetesVersion = KubernetesVersion { major: 1, minor: 32 };
+const LAST_AL2_VERSION: KubernetesVersion = KubernetesVersion { major: 1, minor: 32 };
 
 /// Accelerators that an AMI supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +76,12 @@ impl AmiType {
             (_, "") if is_windows => None,
             _ => return None,
         };
-        Some(Self { architecture, accelerator, last: (family == "AL2").then_some(LAST_OF_AL2) })
+        Some(Self { architecture, accelerator, last: (family == "AL2").then_some(LAST_AL2_VERSION) })
     }
 }
 
 /// The known AMI types, for messages.
-pub fn known() -> String {
+pub fn known_types() -> String {
     AmiTypes::values().join(", ")
 }
 
@@ -114,6 +114,6 @@ mod tests {
         let of = |name| AmiType::parse(name).unwrap();
         assert_eq!(of("AL2023_ARM_64_STANDARD").architecture, "arm64");
         assert_eq!(of("BOTTLEROCKET_x86_64_NVIDIA_FIPS").accelerator, Some(Accelerator::Nvidia));
-        assert_eq!((of("AL2_x86_64").last, of("AL2023_x86_64_STANDARD").last), (Some(LAST_OF_AL2), None));
+        assert_eq!((of("AL2_x86_64").last, of("AL2023_x86_64_STANDARD").last), (Some(LAST_AL2_VERSION), None));
     }
 }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::ami::{self, AmiType};
-use super::claims::{Claim, What};
+use super::claims::{Requirement, RequirementKind};
 use crate::api::KubernetesVersion;
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
 use crate::aws::snapshots::{AddonOffer, Subnet};
 use crate::upgrade::addons::numbers;
 
 /// Most valid values in one message.
-const MOST_NAMED: usize = 8;
+const MAX_NAMED: usize = 8;
 
 /// Fields that admission rejects changes of.
-const FIXED: [&str; 5] =
+const IMMUTABLE: [&str; 5] =
     ["spec.roleArn", "spec.amiType", "spec.instanceTypes", "spec.subnets.ids", "spec.network.existing.vpcId"];
 
 /// What was read for a requirement.
@@ -57,53 +57,56 @@ pub enum Fact {
 }
 
 /// What is wrong, with field, value and valid values; `None` if nothing is known to be wrong.
-pub fn refusal(claim: &Claim, fact: &Fact, region: &str) -> Option<String> {
-    let why = match (&claim.what, fact) {
-        (What::Version(version), Fact::Versions(offered)) => {
-            let there = offered.is_empty() || offered.contains(version);
-            (!there).then(|| format!("EKS does not offer Kubernetes {version} in {region}; it offers {}", offered.join(", ")))
+pub fn find_problem(requirement: &Requirement, fact: &Fact, region: &str) -> Option<String> {
+    let why = match (&requirement.kind, fact) {
+        (RequirementKind::Version(version), Fact::Versions(offered)) => {
+            let existing = offered.is_empty() || offered.contains(version);
+            (!existing).then(|| {
+                format!("EKS does not offer Kubernetes {version} in {region}; it offers {}", offered.join(", "))
+            })
         }
-        (What::Role { arn, service }, Fact::Role(found)) => role(arn, *service, found.as_ref()),
-        (What::User(arn), Fact::User(found)) => principal("user", arn, found.as_deref(), false),
-        (What::Policy(arn), Fact::Policy(there)) => {
-            (!there).then(|| format!("IAM policy {arn} does not exist: create it, or use an existing one"))
+        (RequirementKind::Role { arn, service }, Fact::Role(found)) => role(arn, *service, found.as_ref()),
+        (RequirementKind::User(arn), Fact::User(found)) => principal("user", arn, found.as_deref(), false),
+        (RequirementKind::Policy(arn), Fact::Policy(existing)) => {
+            (!existing).then(|| format!("IAM policy {arn} does not exist: create it, or use an existing one"))
         }
-        (What::Addon { name, version, kubernetes }, Fact::Addon(offers)) => {
+        (RequirementKind::Addon { name, version, kubernetes }, Fact::Addon(offers)) => {
             addon(name, version.as_deref(), kubernetes.as_deref(), offers, region)
         }
-        (What::SecurityGroups { ids, .. }, Fact::SecurityGroups { vpc, ids: there }) => {
-            let missing: Vec<_> = ids.iter().filter(|id| !there.contains(*id)).cloned().collect();
-            let why = || format!("security group {} does not exist in {vpc}, the VPC of the subnets", missing.join(", "));
+        (RequirementKind::SecurityGroups { ids, .. }, Fact::SecurityGroups { vpc, ids: existing }) => {
+            let missing: Vec<_> = ids.iter().filter(|id| !existing.contains(*id)).cloned().collect();
+            let why =
+                || format!("security group {} does not exist in {vpc}, the VPC of the subnets", missing.join(", "));
             (!missing.is_empty()).then(why)
         }
-        (What::Vpc { id, .. }, Fact::Subnets(found)) => {
+        (RequirementKind::Vpc { id, .. }, Fact::Subnets(found)) => {
             let others: BTreeSet<_> = found.iter().map(|one| one.vpc_id.as_str()).filter(|vpc| vpc != id).collect();
             let others: Vec<_> = others.into_iter().collect();
             (!others.is_empty()).then(|| format!("the subnets of subnetIds are in {}, not in {id}", others.join(", ")))
         }
-        (What::Subnets(ids), Fact::Subnets(found)) => {
+        (RequirementKind::Subnets(ids), Fact::Subnets(found)) => {
             let missing: Vec<_> = ids.iter().filter(|id| found.iter().all(|one| one.id != **id)).cloned().collect();
             (!missing.is_empty())
                 .then(|| format!("subnet {} does not exist in this account and region", missing.join(", ")))
         }
-        (What::Template { id, version }, Fact::Template(Template::Missing(why))) => {
+        (RequirementKind::Template { id, version }, Fact::Template(Template::Missing(why))) => {
             Some(format!("version {version} of launch template {id} does not exist: {why}"))
         }
-        (What::AmiType { name, kubernetes }, _) => ami_type(name, kubernetes),
-        (What::Instances { types, ami_type, .. }, Fact::Instances { offered, zones, has_image }) => {
+        (RequirementKind::AmiType { name, kubernetes }, _) => ami_type(name, kubernetes),
+        (RequirementKind::Instances { types, ami_type, .. }, Fact::Instances { offered, zones, has_image }) => {
             let ami_type = ami_type.as_deref().or((!has_image).then_some(ami::DEFAULT));
-            let of_types = Types { types, offered, region };
-            of_types.unknown().or_else(|| of_types.misfit(ami_type)).or_else(|| of_types.elsewhere(zones))
+            let types = Types { types, offered, region };
+            types.find_unknown().or_else(|| types.find_unsupported(ami_type)).or_else(|| types.find_unavailable(zones))
         }
         _ => None,
     };
-    let is_fixed = FIXED.contains(&claim.field.as_str());
-    let anew = if is_fixed {
+    let is_immutable = IMMUTABLE.contains(&requirement.field.as_str());
+    let advice = if is_immutable {
         "; the field is immutable: create a new object with another value instead of this one"
     } else {
         ""
     };
-    why.map(|why| format!("{}: {why}{anew}", claim.field))
+    why.map(|why| format!("{}: {why}{advice}", requirement.field))
 }
 
 fn role(arn: &str, service: Option<&'static str>, found: Option<&NamedRole>) -> Option<String> {
@@ -116,13 +119,15 @@ fn role(arn: &str, service: Option<&'static str>, found: Option<&NamedRole>) -> 
     })
 }
 
-/// Checks that a role or user exists with that ARN. `whole`: the message includes the real ARN. It does not for the
+/// Checks that a role or user exists with that ARN. `show_arn`: the message includes the real ARN. It does not for the
 /// principal of an access entry, which no allowlist of the account covers: nobody learns the paths of other roles and
 /// users.
-fn principal(kind: &str, arn: &str, found: Option<&str>, whole: bool) -> Option<String> {
+fn principal(kind: &str, arn: &str, found: Option<&str>, show_arn: bool) -> Option<String> {
     match found {
         None => Some(format!("IAM {kind} {arn} does not exist: create it, or use an existing one")),
-        Some(found) if found != arn && whole => Some(format!("{arn} is not the ARN of that {kind}: its ARN is {found}")),
+        Some(found) if found != arn && show_arn => {
+            Some(format!("{arn} is not the ARN of that {kind}: its ARN is {found}"))
+        }
         Some(found) if found != arn => {
             Some(format!("{arn} is not the ARN of the {kind} with that name: its path differs"))
         }
@@ -163,19 +168,19 @@ fn addon(
         ));
     }
     let fits = |offer: &&AddonOffer| kubernetes.is_none_or(|kubernetes| offer.for_kubernetes(kubernetes).is_some());
-    let mut there: Vec<&str> = offers.iter().filter(fits).map(|offer| offer.info.version.as_str()).collect();
+    let mut existing: Vec<&str> = offers.iter().filter(fits).map(|offer| offer.info.version.as_str()).collect();
     let on = kubernetes.map(|kubernetes| format!(" for Kubernetes {kubernetes}")).unwrap_or_default();
-    if there.is_empty() {
+    if existing.is_empty() {
         return Some(format!("EKS offers no version of add-on {name}{on}"));
     }
     let version = version?;
-    if there.contains(&version) {
+    if existing.contains(&version) {
         return None;
     }
-    there.sort_by_key(|version| std::cmp::Reverse(numbers(version)));
-    there.dedup();
-    there.truncate(MOST_NAMED);
-    Some(format!("EKS offers no version {version} of add-on {name}{on}; the newest are {}", there.join(", ")))
+    existing.sort_by_key(|version| std::cmp::Reverse(numbers(version)));
+    existing.dedup();
+    existing.truncate(MAX_NAMED);
+    Some(format!("EKS offers no version {version} of add-on {name}{on}; the newest are {}", existing.join(", ")))
 }
 
 fn ami_type(name: &str, kubernetes: &str) -> Option<String> {
@@ -183,7 +188,7 @@ fn ami_type(name: &str, kubernetes: &str) -> Option<String> {
         return None;
     }
     let Some(found) = AmiType::parse(name) else {
-        return Some(format!("EKS has no AMI type {name}; valid types are {}", ami::known()));
+        return Some(format!("EKS has no AMI type {name}; valid types are {}", ami::known_types()));
     };
     let (last, kubernetes) = found.last.zip(kubernetes.parse::<KubernetesVersion>().ok())?;
     (kubernetes > last).then(|| {
@@ -203,28 +208,28 @@ struct Types<'a> {
 }
 
 impl Types<'_> {
-    fn of(&self, name: &str) -> Option<&InstanceType> {
+    fn find(&self, name: &str) -> Option<&InstanceType> {
         self.offered.iter().find(|one| one.name == name)
     }
 
-    fn unknown(&self) -> Option<String> {
-        let unknown = self.types.iter().find(|name| self.of(name).is_none())?;
+    fn find_unknown(&self) -> Option<String> {
+        let unknown = self.types.iter().find(|name| self.find(name).is_none())?;
         let family = unknown.split_once('.').map_or(unknown.as_str(), |(family, _)| family);
         let prefix = format!("{family}.");
-        let there: Vec<_> =
+        let existing: Vec<_> =
             self.offered.iter().map(|one| one.name.as_str()).filter(|name| name.starts_with(&prefix)).collect();
-        let there = match there.as_slice() {
+        let existing = match existing.as_slice() {
             [] => format!("it offers none of family {family}"),
             names => format!("of family {family} it offers {}", names.join(", ")),
         };
-        Some(format!("EC2 offers no instance type {unknown} in {}; {there}", self.region))
+        Some(format!("EC2 offers no instance type {unknown} in {}; {existing}", self.region))
     }
 
     /// The first type that the AMI type does not support.
-    fn misfit(&self, ami_type: Option<&str>) -> Option<String> {
+    fn find_unsupported(&self, ami_type: Option<&str>) -> Option<String> {
         let name = ami_type?;
         let ami = AmiType::parse(name)?;
-        let found = self.types.iter().filter_map(|name| self.of(name));
+        let found = self.types.iter().filter_map(|name| self.find(name));
         for one in found {
             if !one.architectures.is_empty() && !one.architectures.contains(ami.architecture) {
                 let is: Vec<_> = one.architectures.iter().map(String::as_str).collect();
@@ -252,9 +257,9 @@ impl Types<'_> {
     }
 
     /// Whether none of the types is offered where the nodes run.
-    fn elsewhere(&self, zones: &BTreeSet<String>) -> Option<String> {
+    fn find_unavailable(&self, zones: &BTreeSet<String>) -> Option<String> {
         let offered: BTreeSet<_> =
-            self.types.iter().filter_map(|name| self.of(name)).flat_map(|one| one.zones.iter().cloned()).collect();
+            self.types.iter().filter_map(|name| self.find(name)).flat_map(|one| one.zones.iter().cloned()).collect();
         if zones.is_empty() || offered.is_empty() || zones.iter().any(|zone| offered.contains(zone)) {
             return None;
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::claims::{Claim, EC2, EKS, Places, Stage, What, of_cluster, of_node_group};
-use super::refusal::{Fact, refusal};
+use super::claims::{EC2, EKS, NodeLocations, Requirement, RequirementKind, Stage, of_cluster, of_node_group};
+use super::refusal::{Fact, find_problem};
 use crate::api::{EksClusterSpec, NodeGroupSpec};
 use crate::aws::snapshots::named::{InstanceType, NamedRole, Template};
 use crate::aws::snapshots::{AddonOffer, AddonVersion};
@@ -24,8 +24,8 @@ fn group_spec(more: Value) -> NodeGroupSpec {
     serde_json::from_value(spec).unwrap()
 }
 
-fn fields(claims: &[Claim]) -> Vec<&str> {
-    claims.iter().map(|claim| claim.field.as_str()).collect()
+fn fields(requirements: &[Requirement]) -> Vec<&str> {
+    requirements.iter().map(|requirement| requirement.field.as_str()).collect()
 }
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/own";
@@ -55,9 +55,9 @@ fn a_new_cluster_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
     assert_eq!(fields(&new)[3..], [&edited[..], &principals].concat());
     let kubernetes = |stage, adoption: &str| {
         let spec = cluster_spec(json!({"adoptionPolicy": adoption, "addons": [{"name": "coredns"}]}));
-        let claims = of_cluster(&spec, stage, None);
-        claims.iter().find_map(|claim| match &claim.what {
-            What::Addon { kubernetes, .. } => kubernetes.clone(),
+        let requirements = of_cluster(&spec, stage, None);
+        requirements.iter().find_map(|requirement| match &requirement.kind {
+            RequirementKind::Addon { kubernetes, .. } => kubernetes.clone(),
             _ => None,
         })
     };
@@ -76,7 +76,9 @@ fn a_new_node_group_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
     let new = of_node_group(&spec, Stage::New, &cluster, &view);
     let all = ["spec.launchTemplate", "spec.amiType", "spec.roleArn", "spec.subnets.ids", "spec.instanceTypes"];
     assert_eq!(fields(&new), all);
-    assert!(matches!(&new[4].what, What::Instances { places: Places::Subnets(ids), .. } if ids == &["subnet-a"]));
+    assert!(
+        matches!(&new[4].kind, RequirementKind::Instances { locations: NodeLocations::Subnets(ids), .. } if ids == &["subnet-a"])
+    );
     assert_eq!(fields(&of_node_group(&spec, Stage::Edited, &cluster, &view)), ["spec.launchTemplate"]);
     // Its own version is editable.
     let spec = group_spec(json!({"amiType": "AL2_x86_64", "version": "1.33", "additionalRolePolicies": ["arn:p"]}));
@@ -124,35 +126,35 @@ fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
         (&["g5.xlarge", "m7i.large"], None, &["eu-west-1a"], &[]),
         (&["m7g.large"], Some("CUSTOM"), &[], &[]),
     ];
-    for (types, ami_type, zones, says) in table {
+    for (types, ami_type, zones, expected) in table {
         let strings = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
         let (types, ami_type) = (strings(types), ami_type.map(str::to_owned));
-        let what = What::Instances { types, ami_type, places: Places::Anywhere, template: None };
-        let claim = Claim { field: "spec.instanceTypes".into(), what };
+        let kind = RequirementKind::Instances { types, ami_type, locations: NodeLocations::Unknown, template: None };
+        let requirement = Requirement { field: "spec.instanceTypes".into(), kind };
         let zones = strings(zones).into_iter().collect();
         let fact = Fact::Instances { offered: offered.clone(), zones, has_image: false };
-        check(&claim, &fact, says);
+        check(&requirement, &fact, expected);
     }
     // The template sets the AMI.
-    let what = What::Instances {
+    let kind = RequirementKind::Instances {
         types: vec!["m7g.large".into()],
         ami_type: None,
-        places: Places::Anywhere,
+        locations: NodeLocations::Unknown,
         template: Some(("lt-1".into(), "1".into())),
     };
     let fact = Fact::Instances { offered, zones: BTreeSet::new(), has_image: true };
-    check(&Claim { field: "spec.instanceTypes".into(), what }, &fact, &[]);
+    check(&Requirement { field: "spec.instanceTypes".into(), kind }, &fact, &[]);
 }
 
 #[track_caller]
-fn check(claim: &Claim, fact: &Fact, says: &[&str]) {
-    match refusal(claim, fact, "eu-west-1") {
-        None => assert!(says.is_empty(), "{claim:?} is not refused"),
-        Some(told) => {
-            assert!(!says.is_empty(), "{claim:?}: {told}");
-            assert!(told.starts_with(&format!("{}: ", claim.field)), "{told}");
-            for words in says {
-                assert!(told.contains(words), "{words:?} is not in {told:?}");
+fn check(requirement: &Requirement, fact: &Fact, expected: &[&str]) {
+    match find_problem(requirement, fact, "eu-west-1") {
+        None => assert!(expected.is_empty(), "{requirement:?} is not refused"),
+        Some(message) => {
+            assert!(!expected.is_empty(), "{requirement:?}: {message}");
+            assert!(message.starts_with(&format!("{}: ", requirement.field)), "{message}");
+            for words in expected {
+                assert!(message.contains(words), "{words:?} is not in {message:?}");
             }
         }
     }
@@ -166,21 +168,22 @@ fn trusting(service: &str) -> NamedRole {
 
 #[test]
 fn what_is_not_there_is_refused_and_what_is_not_known_is_not() {
-    let claim = |what| Claim { field: "spec.x".to_owned(), what };
-    let role = |service| claim(What::Role { arn: ROLE.into(), service });
+    let requirement = |kind| Requirement { field: "spec.x".to_owned(), kind };
+    let role = |service| requirement(RequirementKind::Role { arn: ROLE.into(), service });
     let moved = NamedRole { arn: ROLE.replace("role/own", "role/team/own"), ..trusting(EKS) };
     let unreadable = NamedRole { trust_policy: "?".into(), ..trusting(EKS) };
-    let user = claim(What::User(USER.into()));
-    let policy = claim(What::Policy("arn:aws:iam::aws:policy/X".into()));
-    let groups = claim(What::SecurityGroups { ids: vec!["sg-a".into()], vpc: None, subnets: Vec::new() });
+    let user = requirement(RequirementKind::User(USER.into()));
+    let policy = requirement(RequirementKind::Policy("arn:aws:iam::aws:policy/X".into()));
+    let groups =
+        requirement(RequirementKind::SecurityGroups { ids: vec!["sg-a".into()], vpc: None, subnets: Vec::new() });
     let in_vpc = |ids: &[&str]| Fact::SecurityGroups {
         vpc: "vpc-a".into(),
         ids: ids.iter().map(|id| (*id).to_owned()).collect(),
     };
-    let template = claim(What::Template { id: "lt-1".into(), version: "9".into() });
+    let template = requirement(RequirementKind::Template { id: "lt-1".into(), version: "9".into() });
     let found = Template::Found { has_image: false, has_instance_type: false };
-    let version = claim(What::Version("1.63".into()));
-    let table: [(&Claim, Fact, &[&str]); 19] = [
+    let version = requirement(RequirementKind::Version("1.63".into()));
+    let table: [(&Requirement, Fact, &[&str]); 19] = [
         (&role(None), Fact::Role(None), &["IAM role", ROLE]),
         (&role(None), Fact::Role(Some(trusting(EC2))), &[]),
         (&role(Some(EKS)), Fact::Role(Some(trusting(EKS))), &[]),
@@ -198,11 +201,15 @@ fn what_is_not_there_is_refused_and_what_is_not_known_is_not() {
         (&groups, in_vpc(&["sg-a"]), &[]),
         (&template, Fact::Template(Template::Missing("EC2 says no".into())), &["version 9", "lt-1", "EC2 says no"]),
         (&template, Fact::Template(found), &[]),
-        (&version, Fact::Versions(vec!["1.35".into(), "1.34".into()]), &["does not offer Kubernetes 1.63", "1.35, 1.34"]),
+        (
+            &version,
+            Fact::Versions(vec!["1.35".into(), "1.34".into()]),
+            &["does not offer Kubernetes 1.63", "1.35, 1.34"],
+        ),
         (&version, Fact::Versions(Vec::new()), &[]),
     ];
-    for (claim, fact, says) in table {
-        check(claim, &fact, says);
+    for (requirement, fact, expected) in table {
+        check(requirement, &fact, expected);
     }
 }
 
@@ -219,9 +226,9 @@ fn add_ons_and_ami_types_are_held_against_the_kubernetes_version() {
         runs_on: vec![(on.to_owned(), false)],
     };
     let offers = || Fact::Addon(Arc::new(vec![offer("v1.9", "1.33"), offer("v1.10", "1.34"), offer("v1.11", "1.34")]));
-    let addon = |version: Option<&str>, kubernetes: Option<&str>| Claim {
+    let addon = |version: Option<&str>, kubernetes: Option<&str>| Requirement {
         field: "spec.addons[vpc-cni]".into(),
-        what: What::Addon {
+        kind: RequirementKind::Addon {
             name: "vpc-cni".into(),
             version: version.map(str::to_owned),
             kubernetes: kubernetes.map(str::to_owned),
@@ -234,9 +241,9 @@ fn add_ons_and_ami_types_are_held_against_the_kubernetes_version() {
     check(&addon(Some("v1.9"), Some("1.34")), &offers(), &["v1.9", "for Kubernetes 1.34", "v1.11, v1.10"]);
     check(&addon(Some("v1.9"), None), &offers(), &[]);
     check(&addon(Some("v9"), None), &offers(), &["no version v9", "v1.11, v1.10, v1.9"]);
-    let ami = |name: &str, kubernetes: &str| Claim {
+    let ami = |name: &str, kubernetes: &str| Requirement {
         field: "spec.amiType".into(),
-        what: What::AmiType { name: name.into(), kubernetes: kubernetes.into() },
+        kind: RequirementKind::AmiType { name: name.into(), kubernetes: kubernetes.into() },
     };
     check(&ami("AL2_x86_64", "1.32"), &Fact::Unknown, &[]);
     check(

@@ -21,9 +21,9 @@ use crate::resources::prune_calls::is_service_role;
 const STANDARD_TIER: &str = "standard";
 
 /// The spec, and notes on what it does not cover.
-pub fn spec(of: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
-    let cluster = &of.cluster;
-    let mut notes = notes(of);
+pub fn spec(inventory: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
+    let cluster = &inventory.cluster;
+    let mut notes = notes(inventory);
     let vpc = cluster.resources_vpc_config();
     let network = cluster.kubernetes_network_config();
     let ids = |ids: &[String]| Some(ids.to_vec()).filter(|ids| !ids.is_empty());
@@ -56,9 +56,9 @@ pub fn spec(of: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
             },
             service_cidr: network.and_then(|network| network.service_ipv4_cidr()).map(str::to_owned),
         },
-        endpoint_access: endpoint_access(of, &mut notes),
-        logging: logging(of),
-        secrets_encryption: encryption(of, &mut notes),
+        endpoint_access: endpoint_access(inventory, &mut notes),
+        logging: logging(inventory),
+        secrets_encryption: encryption(inventory, &mut notes),
         role_arn: cluster.role_arn().map(str::to_owned),
         support_type: match support {
             Some(Support::Standard) => Some(SupportType::Standard),
@@ -71,10 +71,10 @@ pub fn spec(of: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
         zonal_shift: shifts.then_some(true),
         deletion_protection: cluster.deletion_protection().filter(|on| *on),
         auto_mode: None,
-        access: access(of, &mut notes),
-        oidc_provider: of.oidc_provider,
-        pod_identities: of.pod_identities.iter().filter_map(|one| pod_identity(one, &mut notes)).collect(),
-        addons: of.addons.iter().map(|found| addon(found, &mut notes)).collect(),
+        access: access(inventory, &mut notes),
+        oidc_provider: inventory.oidc_provider,
+        pod_identities: inventory.pod_identities.iter().filter_map(|one| pod_identity(one, &mut notes)).collect(),
+        addons: inventory.addons.iter().map(|found| addon(found, &mut notes)).collect(),
         prune_addons: false,
         fargate_profiles: Vec::new(),
         upgrade: Upgrade::default(),
@@ -85,11 +85,11 @@ pub fn spec(of: &Inventory, region: &str) -> (EksClusterSpec, Vec<Note>) {
 }
 
 /// What the API has no field for, or only a field that would change the cluster.
-fn notes(of: &Inventory) -> Vec<Note> {
-    let cluster = &of.cluster;
+fn notes(inventory: &Inventory) -> Vec<Note> {
+    let cluster = &inventory.cluster;
     let mut notes = Vec::new();
     let mut note = |what: String, why: &str| notes.push(Note::new(what, why));
-    if let Some(tags) = super::node_group::tags_told(cluster.tags()) {
+    if let Some(tags) = super::node_group::describe_tags(cluster.tags()) {
         note(
             format!("tags of the cluster ({tags})"),
             "spec.tags apply to all resources of a cluster: list the tags there if you want that",
@@ -102,7 +102,7 @@ fn notes(of: &Inventory) -> Vec<Note> {
             "its nodes keep their role, and autoMode creates a role of its own",
         );
     }
-    for profile in &of.fargate_profiles {
+    for profile in &inventory.fargate_profiles {
         let name = profile.fargate_profile_name().unwrap_or_default();
         let role = profile.pod_execution_role_arn().unwrap_or_default();
         note(
@@ -110,7 +110,7 @@ fn notes(of: &Inventory) -> Vec<Note> {
             &format!("it keeps its role {role}, and fargateProfiles creates a role of its own"),
         );
     }
-    for provider in &of.identity_providers {
+    for provider in &inventory.identity_providers {
         note(format!("identity provider {provider}"), "Keelson has no field for it");
     }
     let vpc = cluster.resources_vpc_config();
@@ -122,18 +122,18 @@ fn notes(of: &Inventory) -> Vec<Note> {
         ("settings of the scheduler", cluster.kube_scheduler_config().is_some()),
         ("settings of the controller manager", cluster.kube_controller_manager_config().is_some()),
     ];
-    for (what, _) in unknown.into_iter().filter(|(_, there)| *there) {
+    for (what, _) in unknown.into_iter().filter(|(_, is_set)| *is_set) {
         note(what.to_owned(), "Keelson has no field for it");
     }
-    if !of.subnets_gone.is_empty() {
+    if !inventory.subnets_gone.is_empty() {
         note(
-            format!("subnets {}", of.subnets_gone.join(", ")),
+            format!("subnets {}", inventory.subnets_gone.join(", ")),
             "they no longer exist in EC2: remove them from network.existing.subnetIds, which then updates EKS",
         );
     }
-    if !of.other_instances.is_empty() {
-        let count = of.other_instances.len();
-        let some: Vec<_> = of.other_instances.iter().take(5).cloned().collect();
+    if !inventory.other_instances.is_empty() {
+        let count = inventory.other_instances.len();
+        let some: Vec<_> = inventory.other_instances.iter().take(5).cloned().collect();
         let more = if count > some.len() { format!(" and {} more", count - some.len()) } else { String::new() };
         note(
             format!("instances {}{more}", some.join(", ")),
@@ -143,8 +143,8 @@ fn notes(of: &Inventory) -> Vec<Note> {
     notes
 }
 
-fn endpoint_access(of: &Inventory, notes: &mut Vec<Note>) -> EndpointAccess {
-    let Some(vpc) = of.cluster.resources_vpc_config() else { return EndpointAccess::default() };
+fn endpoint_access(inventory: &Inventory, notes: &mut Vec<Note>) -> EndpointAccess {
+    let Some(vpc) = inventory.cluster.resources_vpc_config() else { return EndpointAccess::default() };
     let public = vpc.endpoint_public_access();
     let cidrs = vpc.public_access_cidrs();
     if public && cidrs.iter().any(|cidr| cidr.parse::<ipnet::IpNet>().is_ok_and(|net| net != net.trunc())) {
@@ -157,15 +157,15 @@ fn endpoint_access(of: &Inventory, notes: &mut Vec<Note>) -> EndpointAccess {
 }
 
 /// The enabled log types; `None` if there are none.
-fn logging(of: &Inventory) -> Option<Vec<String>> {
-    let setups = of.cluster.logging().map_or(&[][..], |logging| logging.cluster_logging());
+fn logging(inventory: &Inventory) -> Option<Vec<String>> {
+    let setups = inventory.cluster.logging().map_or(&[][..], |logging| logging.cluster_logging());
     let on = setups.iter().filter(|setup| setup.enabled() == Some(true)).flat_map(|setup| setup.types());
     let on: BTreeSet<_> = on.map(|log| log.as_str().to_owned()).collect();
     (!on.is_empty()).then(|| on.into_iter().collect())
 }
 
-fn encryption(of: &Inventory, notes: &mut Vec<Note>) -> Option<SecretsEncryption> {
-    let key = of.cluster.encryption_config().first()?.provider()?.key_arn()?;
+fn encryption(inventory: &Inventory, notes: &mut Vec<Note>) -> Option<SecretsEncryption> {
+    let key = inventory.cluster.encryption_config().first()?.provider()?.key_arn()?;
     if key.contains(":key/") {
         return Some(SecretsEncryption { kms_key_arn: key.to_owned() });
     }
@@ -173,14 +173,14 @@ fn encryption(of: &Inventory, notes: &mut Vec<Note>) -> Option<SecretsEncryption
     None
 }
 
-fn access(of: &Inventory, notes: &mut Vec<Note>) -> Access {
-    let mode = of.cluster.access_config().and_then(|access| access.authentication_mode());
+fn access(inventory: &Inventory, notes: &mut Vec<Note>) -> Access {
+    let mode = inventory.cluster.access_config().and_then(|access| access.authentication_mode());
     let authentication_mode = match mode {
         Some(Mode::ConfigMap) => AuthenticationMode::ConfigMap,
         Some(Mode::ApiAndConfigMap) => AuthenticationMode::ApiAndConfigMap,
         _ => AuthenticationMode::Api,
     };
-    let entries = of.access_entries.iter().filter_map(|found| entry(found, notes)).collect();
+    let entries = inventory.access_entries.iter().filter_map(|found| entry(found, notes)).collect();
     Access { authentication_mode, prune: false, entries }
 }
 
@@ -243,7 +243,7 @@ fn pod_identity(one: &PodIdentityAssociation, notes: &mut Vec<Note>) -> Option<P
         ("session policy", one.policy().is_some()),
         ("disabled session tags", one.disable_session_tags() == Some(true)),
     ];
-    for (part, _) in more.into_iter().filter(|(_, there)| *there) {
+    for (part, _) in more.into_iter().filter(|(_, is_set)| *is_set) {
         notes.push(Note::new(format!("{part} of the {what}"), "Keelson has no field for it and does not change it"));
     }
     Some(PodIdentity { namespace, service_account, role_arn: one.role_arn()?.to_owned() })
@@ -267,8 +267,7 @@ fn addon(found: &FoundAddon, notes: &mut Vec<Note>) -> Addon {
         [] => None,
         [one] if service_account_role_arn.is_none() => Some(one.clone()),
         several => {
-            let why =
-                "Keelson supports one role per add-on: through IRSA, or one for all its service accounts through pod identity";
+            let why = "Keelson supports one role per add-on: through IRSA, or one for all its service accounts through pod identity";
             note(format!("pod identity roles ({})", several.join(", ")), why);
             None
         }

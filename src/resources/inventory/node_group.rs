@@ -24,11 +24,11 @@ pub struct Found {
 }
 
 /// Converts all node groups of a cluster whose EksCluster is named `cluster`.
-pub fn all(of: &Inventory, cluster: &str) -> Vec<Found> {
-    of.node_groups.iter().map(|group| found(group, cluster, of.cluster.version())).collect()
+pub fn convert_all(inventory: &Inventory, cluster: &str) -> Vec<Found> {
+    inventory.node_groups.iter().map(|group| convert(group, cluster, inventory.cluster.version())).collect()
 }
 
-fn found(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Found {
+fn convert(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Found {
     let name = group.nodegroup_name().unwrap_or_default().to_owned();
     let mut notes = Vec::new();
     let mut note = |what: &str, why: &str| notes.push(Note::new(format!("{what} of node group {name}"), why));
@@ -61,7 +61,10 @@ fn found(group: &Nodegroup, cluster: &str, control_plane: Option<&str>) -> Found
     }
     let (tags, reserved) = tags(group.tags());
     if !reserved.is_empty() {
-        note(&format!("tags {}", told(&reserved)), "these keys are reserved for Keelson, which does not change existing ones");
+        note(
+            &format!("tags {}", format_tags(&reserved)),
+            "these keys are reserved for Keelson, which does not change existing ones",
+        );
     }
     let scaling = group.scaling_config();
     let (min, max) = (scaling.and_then(|s| s.min_size()).unwrap_or(0), scaling.and_then(|s| s.max_size()).unwrap_or(1));
@@ -114,10 +117,12 @@ fn taint(taint: &aws_sdk_eks::types::Taint) -> Option<Taint> {
 
 /// `None` if it equals EKS's default.
 fn update(group: &Nodegroup) -> Option<NodeUpdate> {
-    let there = group.update_config()?;
-    let percentage = there.max_unavailable_percentage();
-    let nodes = there.max_unavailable().filter(|nodes| percentage.is_none() && *nodes != DEFAULT_MAX_UNAVAILABLE);
-    let strategy = there.update_strategy().map(|strategy| strategy.as_str()).filter(|strategy| *strategy == "MINIMAL");
+    let update_config = group.update_config()?;
+    let percentage = update_config.max_unavailable_percentage();
+    let nodes =
+        update_config.max_unavailable().filter(|nodes| percentage.is_none() && *nodes != DEFAULT_MAX_UNAVAILABLE);
+    let strategy =
+        update_config.update_strategy().map(|strategy| strategy.as_str()).filter(|strategy| *strategy == "MINIMAL");
     let update = NodeUpdate {
         max_unavailable: nodes,
         max_unavailable_percentage: percentage,
@@ -134,13 +139,13 @@ fn tags(all: Option<&HashMap<String, String>>) -> (BTreeMap<String, String>, BTr
     all.partition(|(key, _)| key != "Name" && !reserved.iter().any(|prefix| key.starts_with(prefix)))
 }
 
-fn told(tags: &BTreeMap<String, String>) -> String {
+fn format_tags(tags: &BTreeMap<String, String>) -> String {
     tags.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", ")
 }
 
 /// All tags except AWS's own, for messages; `None` if there are none.
-pub(super) fn tags_told(all: Option<&HashMap<String, String>>) -> Option<String> {
+pub(super) fn describe_tags(all: Option<&HashMap<String, String>>) -> Option<String> {
     let (mut own, reserved) = tags(all);
     own.extend(reserved);
-    (!own.is_empty()).then(|| told(&own))
+    (!own.is_empty()).then(|| format_tags(&own))
 }

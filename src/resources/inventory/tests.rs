@@ -7,8 +7,8 @@ use super::fixture::{addon, map, odd, plain, role};
 use super::*;
 
 /// The spec's value at a JSON pointer, and the notes.
-fn said(of: &Inventory, path: &str) -> (Value, String) {
-    let (spec, notes) = cluster::spec(of, "eu-west-1");
+fn convert(inventory: &Inventory, path: &str) -> (Value, String) {
+    let (spec, notes) = cluster::spec(inventory, "eu-west-1");
     let value = serde_json::to_value(spec).unwrap().pointer(path).cloned().unwrap_or_default();
     (value, notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
@@ -39,7 +39,7 @@ fn a_plain_cluster_is_said_whole() {
 
 #[test]
 fn every_oddity_is_said_or_named() {
-    let (_, notes) = said(&odd(), "");
+    let (_, notes) = convert(&odd(), "");
     for named in [
         "tags of the cluster (Name=odd, team=a)",
         "EKS Auto Mode (node pools system",
@@ -52,7 +52,7 @@ fn every_oddity_is_said_or_named() {
     ] {
         assert!(notes.contains(named), "{named}: {notes}");
     }
-    let groups = node_group::all(&odd(), "odd");
+    let groups = node_group::convert_all(&odd(), "odd");
     let notes: Vec<_> = groups[0].notes.iter().map(|note| note.what.as_str()).collect();
     let named = ["remote access", "limits of node repair", "tags kubernetes.io/cluster/x=owned"];
     assert_eq!(notes, named.map(|what| format!("{what} of node group Spot_Nodes")));
@@ -66,9 +66,9 @@ fn each_authentication_mode_has_its_name() {
         (AuthenticationMode::ConfigMap, "ConfigMap"),
     ] {
         let access = AccessConfigResponse::builder().authentication_mode(mode).build();
-        let mut of = plain();
-        of.cluster.access_config = Some(access);
-        let (found, _) = said(&of, "/access/authenticationMode");
+        let mut inventory = plain();
+        inventory.cluster.access_config = Some(access);
+        let (found, _) = convert(&inventory, "/access/authenticationMode");
         assert_eq!(found, expected);
     }
 }
@@ -78,7 +78,7 @@ fn an_addon_is_said_with_its_settings_and_one_role() {
     let found = |addon, is_default, roles: &[&str]| {
         let pod_identity_roles = roles.iter().map(|name| role(name)).collect();
         let addons = vec![FoundAddon { addon, is_default, pod_identity_roles }];
-        said(&Inventory { addons, ..plain() }, "/addons/0")
+        convert(&Inventory { addons, ..plain() }, "/addons/0")
     };
     let base = |version: &str| json!({"name": "a", "version": version, "conflicts": "Preserve"});
     let with = |version: &str, field: &str, value: Value| {
@@ -113,18 +113,22 @@ fn a_node_group_that_cannot_be_said_is_named() {
     let group = |capacity| Nodegroup::builder().nodegroup_name("n").version("1.34").capacity_type(capacity).build();
     let found = |capacity| {
         let groups = vec![group(capacity)];
-        node_group::all(&Inventory { node_groups: groups, ..plain() }, "plain").remove(0)
+        node_group::convert_all(&Inventory { node_groups: groups, ..plain() }, "plain").remove(0)
     };
     let block = found(CapacityTypes::CapacityBlock);
     assert!(block.spec.is_none() && block.notes[0].why.contains("CAPACITY_BLOCK"));
     let usual = found(CapacityTypes::OnDemand).spec.unwrap();
-    assert_eq!((usual.version, usual.release_version.as_str()), (None, "Pinned"), "the version follows the control plane");
+    assert_eq!(
+        (usual.version, usual.release_version.as_str()),
+        (None, "Pinned"),
+        "the version follows the control plane"
+    );
 }
 
 #[test]
 fn whose_a_cluster_is_already_is_told() {
-    let mut of = plain();
-    of.cluster.tags = Some(map(&[("keelson.dev/owner", "u"), ("keelson.dev/cluster", "a/b")]));
-    assert_eq!(of.owner().as_deref(), Some("a/b (UID u)"));
+    let mut inventory = plain();
+    inventory.cluster.tags = Some(map(&[("keelson.dev/owner", "u"), ("keelson.dev/cluster", "a/b")]));
+    assert_eq!(inventory.owner().as_deref(), Some("a/b (UID u)"));
     assert_eq!(plain().owner(), None);
 }

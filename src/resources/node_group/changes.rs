@@ -25,11 +25,11 @@ use crate::engine::Change;
 const DEFAULT_STRATEGY: &str = "DEFAULT";
 
 /// The desired size, given the current one: a size set by an autoscaler changes only as far as the bounds require.
-fn desired(scaling: &Scaling, there: i32) -> i32 {
+fn desired(scaling: &Scaling, current: i32) -> i32 {
     match scaling.desired_policy {
         DesiredPolicy::Enforce => scaling.initial(),
         // Not `clamp`, which panics where min is above max.
-        DesiredPolicy::Initial => there.min(scaling.max).max(scaling.min),
+        DesiredPolicy::Initial => current.min(scaling.max).max(scaling.min),
     }
 }
 
@@ -68,21 +68,21 @@ fn taints_by_id(taints: &[WantedTaint]) -> BTreeMap<TaintId, String> {
 
 /// How nodes are replaced, merged into the current settings. `None` if the spec sets nothing or equals the current
 /// settings.
-pub fn update_config(spec: &NodeGroupSpec, there: &Detail) -> Option<NodegroupUpdateConfig> {
+pub fn update_config(spec: &NodeGroupSpec, current: &Detail) -> Option<NodegroupUpdateConfig> {
     let update = spec.update.as_ref()?;
     let (nodes, percentage) = match update.max_unavailable() {
         Some(MaxUnavailable::Nodes(nodes)) => (Some(nodes), None),
         Some(MaxUnavailable::Percentage(percentage)) => (None, Some(percentage)),
-        None => (there.max_unavailable, there.max_unavailable_percentage),
+        None => (current.max_unavailable, current.max_unavailable_percentage),
     };
-    let seen = there.strategy.as_deref().unwrap_or(DEFAULT_STRATEGY);
-    let wanted = update.strategy.map_or_else(|| NodegroupUpdateStrategies::from(seen), strategy);
-    let same = (nodes, percentage) == (there.max_unavailable, there.max_unavailable_percentage);
-    if same && wanted.as_str() == seen {
+    let observed = current.strategy.as_deref().unwrap_or(DEFAULT_STRATEGY);
+    let wanted = update.strategy.map_or_else(|| NodegroupUpdateStrategies::from(observed), strategy);
+    let same = (nodes, percentage) == (current.max_unavailable, current.max_unavailable_percentage);
+    if same && wanted.as_str() == observed {
         return None;
     }
     // The request repeats what the spec does not set: EKS does not document that it keeps omitted values.
-    let strategy = (update.strategy.is_some() || there.strategy.is_some()).then_some(wanted);
+    let strategy = (update.strategy.is_some() || current.strategy.is_some()).then_some(wanted);
     let config = NodegroupUpdateConfig::builder()
         .set_max_unavailable(nodes)
         .set_max_unavailable_percentage(percentage)
@@ -101,33 +101,33 @@ pub struct Config {
 }
 
 /// The settings that differ; `None` if there are none.
-pub fn config(spec: &NodeGroupSpec, there: &Detail) -> Option<Config> {
-    let repair = spec.repair.as_ref().filter(|repair| repair.enabled != there.repair);
+pub fn config(spec: &NodeGroupSpec, current: &Detail) -> Option<Config> {
+    let repair = spec.repair.as_ref().filter(|repair| repair.enabled != current.repair);
     let config = Config {
-        scaling: scaling(&spec.scaling, there),
-        labels: labels(spec, there),
-        taints: taints(spec, there),
-        update: update_config(spec, there),
+        scaling: scaling(&spec.scaling, current),
+        labels: labels(spec, current),
+        taints: taints(spec, current),
+        update: update_config(spec, current),
         repair: repair.map(|repair| NodeRepairConfig::builder().enabled(repair.enabled).build()),
     };
     (config != Config::default()).then_some(config)
 }
 
 /// The bounds are sent together. The size is sent only if it must change: an autoscaler may be changing it right now.
-fn scaling(wanted: &Scaling, there: &Detail) -> Option<NodegroupScalingConfig> {
-    let desired = Some(desired(wanted, there.desired)).filter(|desired| *desired != there.desired);
-    if (wanted.min, wanted.max) == (there.min, there.max) && desired.is_none() {
+fn scaling(wanted: &Scaling, current: &Detail) -> Option<NodegroupScalingConfig> {
+    let desired = Some(desired(wanted, current.desired)).filter(|desired| *desired != current.desired);
+    if (wanted.min, wanted.max) == (current.min, current.max) && desired.is_none() {
         return None;
     }
     let config = NodegroupScalingConfig::builder().min_size(wanted.min).max_size(wanted.max);
     Some(config.set_desired_size(desired).build())
 }
 
-fn labels(spec: &NodeGroupSpec, there: &Detail) -> Option<UpdateLabelsPayload> {
+fn labels(spec: &NodeGroupSpec, current: &Detail) -> Option<UpdateLabelsPayload> {
     let wanted = spec.labels.as_ref()?;
-    let set = wanted.iter().filter(|(key, value)| there.labels.get(*key) != Some(*value));
+    let set = wanted.iter().filter(|(key, value)| current.labels.get(*key) != Some(*value));
     let set: std::collections::HashMap<_, _> = set.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let removed: Vec<_> = there.labels.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
+    let removed: Vec<_> = current.labels.keys().filter(|key| !wanted.contains_key(*key)).cloned().collect();
     if set.is_empty() && removed.is_empty() {
         return None;
     }
@@ -137,14 +137,14 @@ fn labels(spec: &NodeGroupSpec, there: &Detail) -> Option<UpdateLabelsPayload> {
     Some(payload.build())
 }
 
-fn taints(spec: &NodeGroupSpec, there: &Detail) -> Option<UpdateTaintsPayload> {
+fn taints(spec: &NodeGroupSpec, current: &Detail) -> Option<UpdateTaintsPayload> {
     let wanted = taints_by_id(spec.taints.as_ref()?);
     let taint = |(id, value): (&TaintId, &String)| {
         let value = Some(value.clone()).filter(|value| !value.is_empty());
         Taint::builder().key(&id.0).set_value(value).effect(TaintEffect::from(id.1.as_str())).build()
     };
-    let set: Vec<_> = wanted.iter().filter(|(id, value)| there.taints.get(*id) != Some(*value)).map(taint).collect();
-    let removed: Vec<_> = there.taints.iter().filter(|(id, _)| !wanted.contains_key(*id)).map(taint).collect();
+    let set: Vec<_> = wanted.iter().filter(|(id, value)| current.taints.get(*id) != Some(*value)).map(taint).collect();
+    let removed: Vec<_> = current.taints.iter().filter(|(id, _)| !wanted.contains_key(*id)).map(taint).collect();
     if set.is_empty() && removed.is_empty() {
         return None;
     }
@@ -164,17 +164,17 @@ pub struct Replacement {
 }
 
 /// The changes that replace nodes; `None` if there are none, or no replacement is allowed now.
-pub fn replacement(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<Replacement> {
-    let version = next_version(spec, target, there);
-    let release = next_release(spec, target, there);
-    let launch_template = next_template(spec, target, there);
+pub fn replacement(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<Replacement> {
+    let version = next_version(spec, target, current);
+    let release = next_release(spec, target, current);
+    let launch_template = next_template(spec, target, current);
     if version.is_none() && release.is_none() && launch_template.is_none() {
         return None;
     }
     // For a new template version alone, the request repeats the AMI release; EKS would update it otherwise. A custom
     // AMI has its own version, and EKS rejects a release for it.
-    let as_it_is = version.is_none() && there.ami_type != release::CUSTOM;
-    let release = release.or_else(|| as_it_is.then(|| there.release.clone()));
+    let keeps_release = version.is_none() && current.ami_type != release::CUSTOM;
+    let release = release.or_else(|| keeps_release.then(|| current.release.clone()));
     Some(Replacement { version, release, launch_template })
 }
 
@@ -184,10 +184,10 @@ pub fn replaces(change: &Change) -> bool {
 }
 
 /// The changes that wait until nodes may be replaced, as a message.
-pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<String> {
+pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<String> {
     let now = Target { replace: true, ..target.clone() };
-    let release = next_release(spec, &now, there).filter(|_| next_release(spec, target, there).is_none());
-    let template = next_template(spec, &now, there).filter(|_| !target.replace);
+    let release = next_release(spec, &now, current).filter(|_| next_release(spec, target, current).is_none());
+    let template = next_template(spec, &now, current).filter(|_| !target.replace);
     let release = release.map(|release| format!("AMI release {release}"));
     let template = template.map(|t| format!("version {} of the launch template", t.version.unwrap_or_default()));
     let waiting: Vec<_> = release.into_iter().chain(template).collect();
@@ -195,17 +195,17 @@ pub fn waits_for_window(spec: &NodeGroupSpec, target: &Target, there: &Detail) -
 }
 
 /// The Kubernetes version to update to. Nodes are never downgraded.
-fn next_version(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<String> {
+fn next_version(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<String> {
     let wanted = target.version.as_ref()?;
-    let newer = match (wanted.parse::<KubernetesVersion>(), there.version.parse::<KubernetesVersion>()) {
-        (Ok(wanted), Ok(seen)) => wanted > seen,
+    let newer = match (wanted.parse::<KubernetesVersion>(), current.version.parse::<KubernetesVersion>()) {
+        (Ok(wanted), Ok(observed)) => wanted > observed,
         _ => false,
     };
     if too_new(Some(wanted), target).is_some() {
         return None;
     }
     // The kubelet of a custom AMI comes with the AMI; an exact release supports only its own version.
-    let possible = there.ami_type != release::CUSTOM && misfit(spec, target, there).is_none();
+    let possible = current.ami_type != release::CUSTOM && version_mismatch(spec, target, current).is_none();
     (newer && possible).then(|| wanted.clone())
 }
 
@@ -219,57 +219,58 @@ pub fn too_new(version: Option<&str>, target: &Target) -> Option<String> {
 
 /// The AMI release to update to, by name. With a new version, EKS uses its newest release unless the spec sets an exact
 /// one.
-fn next_release(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<String> {
-    let version = next_version(spec, target, there);
-    if there.ami_type == release::CUSTOM || !target.replace && version.is_none() {
+fn next_release(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<String> {
+    let version = next_version(spec, target, current);
+    if current.ami_type == release::CUSTOM || !target.replace && version.is_none() {
         return None;
     }
     match spec.release_version() {
         ReleaseVersion::Pinned => None,
         ReleaseVersion::Latest => {
-            let newest = there.newest_release.as_ref().filter(|_| version.is_none());
-            newest.filter(|newest| release::is_newer(newest, &there.release)).cloned()
+            let newest = current.newest_release.as_ref().filter(|_| version.is_none());
+            newest.filter(|newest| release::is_newer(newest, &current.release)).cloned()
         }
         ReleaseVersion::Exact(exact) => {
-            let possible = misfit(spec, target, there).is_none() && !release::is_newer(&there.release, exact);
-            (possible && exact != there.release).then(|| exact.to_owned())
+            let possible =
+                version_mismatch(spec, target, current).is_none() && !release::is_newer(&current.release, exact);
+            (possible && exact != current.release).then(|| exact.to_owned())
         }
     }
 }
 
 /// The Kubernetes versions of the exact release and of the nodes, if they differ.
-fn misfit(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<(String, String)> {
+fn version_mismatch(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<(String, String)> {
     let ReleaseVersion::Exact(exact) = spec.release_version() else { return None };
-    let of = release::kubernetes_version(exact, &there.ami_type)?;
+    let of = release::kubernetes_version(exact, &current.ami_type)?;
     let wanted = target.version.as_deref().and_then(|version| version.parse::<KubernetesVersion>().ok());
-    let nodes = wanted.max(there.version.parse().ok())?.to_string();
+    let nodes = wanted.max(current.version.parse().ok())?.to_string();
     (of != nodes).then(|| (of.to_owned(), nodes))
 }
 
-fn next_template(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Option<LaunchTemplateSpecification> {
+fn next_template(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<LaunchTemplateSpecification> {
     let wanted = spec.launch_template.as_ref()?;
     let version = wanted.version.as_ref()?;
-    let LaunchTemplate { id, version: seen } = there.launch_template.as_ref()?;
-    let differs = target.replace && *id == wanted.id && version != seen;
+    let LaunchTemplate { id, version: observed } = current.launch_template.as_ref()?;
+    let differs = target.replace && *id == wanted.id && version != observed;
     differs.then(|| LaunchTemplateSpecification::builder().id(&wanted.id).version(version).build())
 }
 
 /// All fields that differ, except tags.
-pub fn changes(spec: &NodeGroupSpec, target: &Target, there: &Detail) -> Vec<Change> {
-    let mut found = Found::default();
-    found.settings(spec, there);
-    found.nodes(spec, target, there);
-    found.fixed(spec, there);
+pub fn changes(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Vec<Change> {
+    let mut found = Differences::default();
+    found.settings(spec, current);
+    found.nodes(spec, target, current);
+    found.fixed(spec, current);
     found.0
 }
 
 #[derive(Default)]
-struct Found(Vec<Change>);
+struct Differences(Vec<Change>);
 
 const NEW_GROUP: &str = "create a new NodeGroup with the value of the spec and delete this one, or, to keep the nodes, delete \
      this one with deletionPolicy: Retain and apply it again with the actual value";
 
-impl Found {
+impl Differences {
     fn in_place(&mut self, field: impl Into<String>, from: impl ToString, to: impl ToString) {
         let (from, to) = (from.to_string(), to.to_string());
         if from != to {
@@ -277,27 +278,31 @@ impl Found {
         }
     }
 
-    fn settings(&mut self, spec: &NodeGroupSpec, there: &Detail) {
+    fn settings(&mut self, spec: &NodeGroupSpec, current: &Detail) {
         let wanted = &spec.scaling;
-        self.in_place("scaling.min", there.min, wanted.min);
-        self.in_place("scaling.max", there.max, wanted.max);
-        self.in_place("scaling.desired", there.desired, desired(wanted, there.desired));
+        self.in_place("scaling.min", current.min, wanted.min);
+        self.in_place("scaling.max", current.max, wanted.max);
+        self.in_place("scaling.desired", current.desired, desired(wanted, current.desired));
         if let Some(wanted) = &spec.labels {
-            self.map("labels", wanted, &there.labels, Clone::clone);
+            self.map("labels", wanted, &current.labels, Clone::clone);
         }
         if let Some(wanted) = &spec.taints {
-            self.map("taints", &taints_by_id(wanted), &there.taints, |(key, effect)| format!("{key}:{effect}"));
+            self.map("taints", &taints_by_id(wanted), &current.taints, |(key, effect)| format!("{key}:{effect}"));
         }
-        if let Some(config) = update_config(spec, there) {
+        if let Some(config) = update_config(spec, current) {
             let text = |number: Option<i32>| number.map(|number| number.to_string()).unwrap_or_default();
-            self.in_place("update.maxUnavailable", text(there.max_unavailable), text(config.max_unavailable));
-            let (from, to) = (there.max_unavailable_percentage, config.max_unavailable_percentage);
+            self.in_place("update.maxUnavailable", text(current.max_unavailable), text(config.max_unavailable));
+            let (from, to) = (current.max_unavailable_percentage, config.max_unavailable_percentage);
             self.in_place("update.maxUnavailablePercentage", text(from), text(to));
-            let seen = there.strategy.as_deref().unwrap_or(DEFAULT_STRATEGY);
-            self.in_place("update.strategy", seen, config.update_strategy.map_or(seen.to_owned(), |s| s.to_string()));
+            let observed = current.strategy.as_deref().unwrap_or(DEFAULT_STRATEGY);
+            self.in_place(
+                "update.strategy",
+                observed,
+                config.update_strategy.map_or(observed.to_owned(), |s| s.to_string()),
+            );
         }
         if let Some(repair) = &spec.repair {
-            self.in_place("repair.enabled", there.repair, repair.enabled);
+            self.in_place("repair.enabled", current.repair, repair.enabled);
         }
     }
 
@@ -305,92 +310,101 @@ impl Found {
         &mut self,
         field: &str,
         wanted: &BTreeMap<K, String>,
-        there: &BTreeMap<K, String>,
+        current: &BTreeMap<K, String>,
         name: impl Fn(&K) -> String,
     ) {
-        let keys: std::collections::BTreeSet<&K> = wanted.keys().chain(there.keys()).collect();
+        let keys: std::collections::BTreeSet<&K> = wanted.keys().chain(current.keys()).collect();
         for key in keys {
-            let (from, to) = (there.get(key), wanted.get(key));
+            let (from, to) = (current.get(key), wanted.get(key));
             if from != to {
                 // An empty value differs from no value.
-                let told = |value: Option<&String>| value.map_or("(none)".to_owned(), |value| format!("{value:?}"));
-                self.in_place(format!("{field}.{}", name(key)), told(from), told(to));
+                let format_value =
+                    |value: Option<&String>| value.map_or("(none)".to_owned(), |value| format!("{value:?}"));
+                self.in_place(format!("{field}.{}", name(key)), format_value(from), format_value(to));
             }
         }
     }
 
     /// The changes that replace nodes.
-    fn nodes(&mut self, spec: &NodeGroupSpec, target: &Target, there: &Detail) {
-        if let Some(version) = next_version(spec, target, there) {
-            self.in_place("version", &there.version, version);
+    fn nodes(&mut self, spec: &NodeGroupSpec, target: &Target, current: &Detail) {
+        if let Some(version) = next_version(spec, target, current) {
+            self.in_place("version", &current.version, version);
         }
         if let Some(own) = &spec.version
-            && let (Ok(own), Ok(seen)) = (own.parse::<KubernetesVersion>(), there.version.parse())
-            && own < seen
+            && let (Ok(own), Ok(observed)) = (own.parse::<KubernetesVersion>(), current.version.parse())
+            && own < observed
             // EKS does not know which version a custom AMI runs.
-            && there.ami_type != release::CUSTOM
+            && current.ami_type != release::CUSTOM
         {
             let why = format!(
-                "nodes are never downgraded: set version: \"{seen}\", or create a NodeGroup with the lower version and delete \
+                "nodes are never downgraded: set version: \"{observed}\", or create a NodeGroup with the lower version and delete \
                  this one"
             );
-            self.0.push(Change::forbidden("version", seen, own, why));
+            self.0.push(Change::forbidden("version", observed, own, why));
         }
-        let behind = spec.version.as_ref().zip(release::own_ami_is_behind(spec.version.as_deref(), there));
-        if let Some((own, why)) = behind.filter(|_| next_template(spec, target, there).is_none()) {
-            self.0.push(Change::forbidden("version", &there.version, own, why));
+        let behind = spec.version.as_ref().zip(release::own_ami_is_behind(spec.version.as_deref(), current));
+        if let Some((own, why)) = behind.filter(|_| next_template(spec, target, current).is_none()) {
+            self.0.push(Change::forbidden("version", &current.version, own, why));
         }
-        if let Some(release) = next_release(spec, target, there) {
-            self.in_place("releaseVersion", &there.release, release);
+        if let Some(release) = next_release(spec, target, current) {
+            self.in_place("releaseVersion", &current.release, release);
         }
         if let ReleaseVersion::Exact(exact) = spec.release_version() {
-            self.exact_release(exact, misfit(spec, target, there), there);
+            self.exact_release(exact, version_mismatch(spec, target, current), current);
         }
-        if let Some(template) = next_template(spec, target, there) {
-            let seen = there.launch_template.as_ref().map_or("", |template| &template.version);
-            self.in_place("launchTemplate.version", seen, template.version.unwrap_or_default());
+        if let Some(template) = next_template(spec, target, current) {
+            let observed = current.launch_template.as_ref().map_or("", |template| &template.version);
+            self.in_place("launchTemplate.version", observed, template.version.unwrap_or_default());
         }
     }
 
     /// Reports what is wrong with an exact release.
-    fn exact_release(&mut self, exact: &str, misfit: Option<(String, String)>, there: &Detail) {
-        let why = if there.ami_type == release::CUSTOM {
+    fn exact_release(&mut self, exact: &str, version_mismatch: Option<(String, String)>, current: &Detail) {
+        let why = if current.ami_type == release::CUSTOM {
             "its AMI comes from the launch template: set releaseVersion: Latest, and choose the AMI there".to_owned()
-        } else if let Some((of, nodes)) = misfit {
+        } else if let Some((of, nodes)) = version_mismatch {
             format!(
                 "it is a release for Kubernetes {of}, but the nodes are to run {nodes}: set a release for {nodes}, or Latest"
             )
-        } else if release::is_newer(&there.release, exact) {
-            format!("nodes are never downgraded: set {} or a newer release, or Latest", there.release)
+        } else if release::is_newer(&current.release, exact) {
+            format!("nodes are never downgraded: set {} or a newer release, or Latest", current.release)
         } else {
             return;
         };
-        self.0.push(Change::forbidden("releaseVersion", &there.release, exact, why));
+        self.0.push(Change::forbidden("releaseVersion", &current.release, exact, why));
     }
 
     /// What EKS cannot change. Admission rejects such edits; this covers node groups created or changed otherwise.
-    fn fixed(&mut self, spec: &NodeGroupSpec, there: &Detail) {
+    fn fixed(&mut self, spec: &NodeGroupSpec, current: &Detail) {
         let mut fixed = |field: &str, from: &str, to: &str| {
             if from != to {
                 self.0.push(Change::forbidden(field, from, to, format!("EKS cannot change it: {NEW_GROUP}")));
             }
         };
-        fixed("capacityType", &there.capacity, capacity(spec.capacity_type));
-        if !(there.instance_types.is_empty() && there.launch_template.is_some()) {
-            fixed("instanceTypes", &there.instance_types.join(", "), &spec.instance_types.join(", "));
+        fixed("capacityType", &current.capacity, capacity(spec.capacity_type));
+        if !(current.instance_types.is_empty() && current.launch_template.is_some()) {
+            fixed("instanceTypes", &current.instance_types.join(", "), &spec.instance_types.join(", "));
         }
         if let Some(ami_type) = &spec.ami_type {
-            fixed("amiType", &there.ami_type, ami_type);
+            fixed("amiType", &current.ami_type, ami_type);
         }
         if let Some(size) = spec.disk_size_gib {
-            fixed("diskSizeGiB", &there.disk_size.map(|size| size.to_string()).unwrap_or_default(), &size.to_string());
+            fixed(
+                "diskSizeGiB",
+                &current.disk_size.map(|size| size.to_string()).unwrap_or_default(),
+                &size.to_string(),
+            );
         }
         if let Some(role) = &spec.role_arn {
-            fixed("roleArn", &there.role_arn, role);
+            fixed("roleArn", &current.role_arn, role);
         }
         let template = |id: Option<&String>| id.cloned().unwrap_or_default();
-        let seen = there.launch_template.as_ref().map(|template| &template.id);
-        fixed("launchTemplate.id", &template(seen), &template(spec.launch_template.as_ref().map(|wanted| &wanted.id)));
+        let observed = current.launch_template.as_ref().map(|template| &template.id);
+        fixed(
+            "launchTemplate.id",
+            &template(observed),
+            &template(spec.launch_template.as_ref().map(|wanted| &wanted.id)),
+        );
     }
 }
 

@@ -15,8 +15,8 @@ pub(super) struct Newest {
 }
 
 /// The newer AMI release that EKS does not accept yet for an observed node group, as a message.
-pub fn pending_release(seen: &AnyObservation) -> Option<String> {
-    let (release, why) = seen.detail.downcast_ref::<Detail>()?.pending_release.as_ref()?;
+pub fn pending_release(observed: &AnyObservation) -> Option<String> {
+    let (release, why) = observed.detail.downcast_ref::<Detail>()?.pending_release.as_ref()?;
     Some(format!("AMI release {release} is pending: EKS does not accept it yet ({why}); Keelson retries automatically"))
 }
 
@@ -27,7 +27,7 @@ impl NodeGroup {
         let newest = self.announced_release(cloud, group, last).await;
         let ami_type = group.ami_type().map_or("", AmiTypes::as_str);
         let refused =
-            |release: &String| cloud.aws.snapshots.refused_releases().why(ami_type, release, self.intervals.seldom());
+            |release: &String| cloud.aws.snapshots.refused_releases().why(ami_type, release, self.intervals.rare());
         match newest.as_ref().and_then(refused) {
             Some(why) => Newest { offered: None, pending: newest.zip(Some(why)) },
             None => Newest { offered: newest, pending: None },
@@ -36,8 +36,8 @@ impl NodeGroup {
 
     async fn announced_release(&self, cloud: &Cloud, group: &Nodegroup, last: Option<&Detail>) -> Option<String> {
         let (version, ami_type) = (group.version()?, group.ami_type()?.as_str());
-        let fresh = MaxStaleness::within(self.intervals.seldom());
-        match cloud.aws.snapshots.newest_release(version, ami_type, fresh).await {
+        let staleness = MaxStaleness::within(self.intervals.rare());
+        match cloud.aws.snapshots.newest_release(version, ami_type, staleness).await {
             Ok(newest) => newest,
             Err(error) => {
                 tracing::warn!(node_group = self.name, %error, "cannot read the newest AMI release");

@@ -92,17 +92,17 @@ impl From<&Nodegroup> for Detail {
 }
 
 /// Converts EKS's description to an observation.
-pub fn observed(name: &str, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
+pub fn to_observation(name: &str, group: &Nodegroup, newest_release: Option<String>) -> Observation<Detail> {
     let status = group.status().map_or("CREATING", NodegroupStatus::as_str);
     let issues = group.health().map_or(&[][..], |health| health.issues());
-    let told: Vec<String> = issues.iter().map(tell).collect();
-    let busy = |action, since| Phase::Busy { action, since, note: told.join("; ") };
+    let messages: Vec<String> = issues.iter().map(format_issue).collect();
+    let busy = |action, since| Phase::Busy { action, since, note: messages.join("; ") };
     let phase = match group.status() {
         Some(NodegroupStatus::Active | NodegroupStatus::Degraded) => Phase::Ready,
         Some(NodegroupStatus::Updating) => busy(Action::Update, None),
         Some(NodegroupStatus::Deleting) => busy(Action::Delete, None),
         Some(NodegroupStatus::CreateFailed | NodegroupStatus::DeleteFailed) => Phase::Failed {
-            reason: format!("{status}: {}", told.join("; ")),
+            reason: format!("{status}: {}", messages.join("; ")),
             class: issues.iter().map(class).find(|class| *class != Class::Unknown).unwrap_or(Class::Unknown),
             // Throttled, not denied: AWS's documented fix is to recreate the group.
             recreate: issues.iter().any(throttled),
@@ -128,7 +128,7 @@ pub fn observed(name: &str, group: &Nodegroup, newest_release: Option<String>) -
         .output("healthIssues", health_issues(issues))
 }
 
-fn tell(issue: &Issue) -> String {
+fn format_issue(issue: &Issue) -> String {
     format!("{}: {}", issue.code().map_or("", NodegroupIssueCode::as_str), issue.message().unwrap_or_default())
 }
 

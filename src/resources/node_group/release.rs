@@ -12,9 +12,9 @@ use crate::api::KubernetesVersion;
 pub const CUSTOM: &str = "CUSTOM";
 
 /// Why nodes with a custom AMI cannot be updated to `wanted`: only their owner can change the AMI.
-pub fn own_ami_is_behind(wanted: Option<&str>, there: &Detail) -> Option<String> {
+pub fn own_ami_is_behind(wanted: Option<&str>, current: &Detail) -> Option<String> {
     let wanted: KubernetesVersion = wanted?.parse().ok()?;
-    let behind = there.ami_type == CUSTOM && there.version.parse().is_ok_and(|at: KubernetesVersion| at < wanted);
+    let behind = current.ami_type == CUSTOM && current.version.parse().is_ok_and(|at: KubernetesVersion| at < wanted);
     behind.then(|| {
         format!(
             "its AMI comes from the launch template: create a template version with an AMI for {wanted}, and set \
@@ -30,7 +30,7 @@ pub fn is_newer(release: &str, than: &str) -> bool {
 
 /// Whether EKS's error says that it does not accept the release: SSM publishes new releases some time before EKS
 /// accepts them.
-pub fn is_refusal(answer: &str, release: &str) -> bool {
+pub fn is_release_rejected(answer: &str, release: &str) -> bool {
     answer.contains("release version") && answer.contains(release) && !answer.contains("lowered")
 }
 
@@ -90,16 +90,16 @@ mod tests {
             ("Nodegroup release version cannot be lowered from 1.34.6-20261215 to 1.34.5-20261201", false),
             ("Launch template version 7 does not exist in lt-1", false),
         ] {
-            assert_eq!(is_refusal(answer, newest), refusal, "{answer}");
+            assert_eq!(is_release_rejected(answer, newest), refusal, "{answer}");
         }
     }
 
     #[test]
     fn an_ami_of_ones_own_is_moved_by_its_launch_template_only() {
-        let there = Detail { ami_type: CUSTOM.into(), version: "1.33".into(), ..Detail::default() };
-        assert!(own_ami_is_behind(Some("1.34"), &there).unwrap().contains("launchTemplate.version"));
+        let current = Detail { ami_type: CUSTOM.into(), version: "1.33".into(), ..Detail::default() };
+        assert!(own_ami_is_behind(Some("1.34"), &current).unwrap().contains("launchTemplate.version"));
         for (wanted, ami_type) in [(Some("1.33"), CUSTOM), (None, CUSTOM), (Some("1.34"), "AL2023_x86_64_STANDARD")] {
-            assert_eq!(own_ami_is_behind(wanted, &Detail { ami_type: ami_type.into(), ..there.clone() }), None);
+            assert_eq!(own_ami_is_behind(wanted, &Detail { ami_type: ami_type.into(), ..current.clone() }), None);
         }
     }
 

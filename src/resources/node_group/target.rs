@@ -15,7 +15,7 @@ pub struct Target {
     /// The version of the control plane: nodes are never newer.
     pub control_plane: Option<String>,
     /// Why a version update is on hold.
-    pub held: Option<Held>,
+    pub on_hold: Option<UpdateHold>,
 }
 
 impl Target {
@@ -27,16 +27,16 @@ impl Target {
 
 /// Why a version update is on hold, as a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum UpdateHold {
     /// The control plane does not have that version yet.
     ControlPlane(String),
     /// No maintenance window is open.
     Window(String),
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for UpdateHold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Held::ControlPlane(why) | Held::Window(why)) = self;
+        let (UpdateHold::ControlPlane(why) | UpdateHold::Window(why)) = self;
         f.write_str(why)
     }
 }
