@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_that_are_listed_are_all_there_are_and_what_is_not_listed_is_not_managed() {
+    fn listed_policies_are_complete_and_an_unset_list_is_not_managed() {
         let view = json!({"policyArn": VIEW});
         let shop = json!({"policyArn": VIEW, "scope": {"type": "Namespace", "namespaces": ["shop"]}});
         for (current, groups, listed, expected) in [

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_spec_names_is_changed() {
+    fn only_fields_of_the_spec_are_compared() {
         for (more, target, expected) in [
             (json!({}), None, vec![]),
             (json!({"version": "Latest"}), None, vec![]),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn an_addon_that_is_not_well_is_changed_when_there_is_something_to_change() {
+    fn unhealthy_addon_is_updated_if_it_differs_from_the_spec() {
         for (state, target, changed) in [
             ("UPDATE_FAILED", Some("v2"), true),
             ("UPDATE_FAILED", None, false),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_is_read_as_json_and_as_yaml() {
+    fn configuration_is_parsed_as_json_and_yaml() {
         let expected = Some(json!({"env": {"A": "1"}}));
         assert_eq!(configuration(r#"{"env": {"A": "1"}}"#), expected);
         assert_eq!(configuration("env:\n  A: \"1\"\n"), expected);

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn coredns_runs_on_fargate_when_its_configuration_says_so_and_a_profile_chooses_it() {
+    fn coredns_runs_on_fargate_with_compute_type_and_matching_profile() {
         let coredns = json!({"name": "coredns", "configuration": {"computeType": "Fargate"}});
         let system = Some("system".to_owned());
         for selectors in [
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn without_that_configuration_it_needs_nodes_and_so_do_all_others() {
+    fn other_addons_and_coredns_without_compute_type_need_nodes() {
         let all = json!([{"namespace": "*"}]);
         for addon in [
             json!({"name": "coredns"}),

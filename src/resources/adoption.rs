@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_namespace_retained_is_adopted_only_where_that_is_allowed() {
+    fn resource_retained_by_another_namespace_needs_explicit_permission() {
         let nobodys = Tags::new();
         let own = Tags::new().with(CLUSTER, "team/before");
         let others = Tags::new().with(CLUSTER, "other/demo");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_object_owns_is_never_adopted() {
+    fn owned_resource_is_never_adopted() {
         for cluster in ["team/demo", "other/demo"] {
             let owned = Tags::new().with(OWNER, "uid-2").with(CLUSTER, cluster);
             assert!(!Adoption::AllowedWithRetained.allows(&owner(), &owned));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_what_belongs_to_another_namespace() {
+    fn message_reveals_nothing_about_other_namespaces() {
         let tags = Tags::new().with(OWNER, "uid-2").with(CLUSTER, "vault/secret-name").with("team", "secret-team");
         let nobodys = Tags::new().with("team", "secret-team");
         let text = describe_foreign("cluster demo", &tags, &owner(), &Existing::default());
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_an_object_of_this_name_had_that_is_no_more_the_command_is_told_that_takes_it_over() {
+    fn message_has_the_recover_command_if_the_previous_object_is_gone() {
         use crate::aws::tags::INSTALLATION;
         let tags = Tags::new().with(OWNER, "uid-0").with(CLUSTER, "team/demo");
         let gone = Existing::new(|uid| uid != "uid-0");
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_the_same_namespace_is_named_with_what_to_do() {
+    fn message_names_an_owner_in_the_same_namespace() {
         let tags = Tags::new().with(OWNER, "uid-2").with(CLUSTER, "team/other");
         let text = describe_foreign("cluster demo", &tags, &owner(), &Existing::default());
         for part in ["team/other (UID uid-2)", "deletionPolicy: Retain", "keelson.dev/owner, keelson.dev/cluster"] {

@@ -5,7 +5,7 @@ use aws_sdk_ec2::types::{VpcEndpointType, VpcPeeringConnectionVpcInfo};
 use super::*;
 
 #[test]
-fn a_few_are_named_and_the_rest_counted() {
+fn message_lists_a_few_blockers_and_counts_the_rest() {
     let busy = Failure::new(Class::Busy, "ec2:DeleteVpc: DependencyViolation.");
     let blockers: Vec<_> = (0..7).map(|n| format!("eni-{n}")).collect();
     let text = add_blockers(busy.clone(), &blockers).message;
@@ -14,7 +14,7 @@ fn a_few_are_named_and_the_rest_counted() {
 }
 
 #[test]
-fn each_is_told_with_its_id_type_owner_and_description() {
+fn description_has_id_type_owner_and_name() {
     let name = Tag::builder().key("Name").value("to the data centre").build();
     let endpoint = VpcEndpoint::builder()
         .vpc_endpoint_id("vpce-1")
@@ -41,7 +41,7 @@ fn each_is_told_with_its_id_type_owner_and_description() {
 }
 
 #[test]
-fn an_interface_of_something_that_is_named_is_not_named_beside_it() {
+fn interface_of_a_listed_blocker_is_omitted() {
     let blockers = vec![
         Blocker::new("VPC endpoint", "vpce-1", [Some("Interface")]),
         Blocker::new("network interface", "eni-1", [Some("\"VPC Endpoint Interface vpce-1\"")]),

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_a_thing_is_differs_only_of_what_is_ours_and_its_name_never() {
+    fn ownership_tags_are_compared_only_on_owned_resources_and_name_never() {
         let ours = Tags::new().with(OWNER, "uid-1").with(NAME, "by hand");
         let ownership_fields = ["tags.keelson.dev/cluster", "tags.keelson.dev/resource", "tags.team"];
         assert_eq!(fields(&tag_changes(&wanted(), &ours)), ownership_fields);
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_before_is_taken_away_and_nothing_of_others() {
+    fn former_tags_are_removed_and_foreign_tags_are_kept() {
         let former = ["team", "env", "aws:x", "keelson.dev/owner", "Keelson.dev/Owner", NAME].map(str::to_owned);
         let wanted = wanted().without(former);
         let foreign = [("karpenter.sh/discovery", "demo"), ("kubernetes.io/cluster/demo", "owned"), ("aws:x", "y")];
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn enforced_tags_win_over_an_objects_and_its_win_over_the_accounts() {
+    fn enforced_tags_override_object_tags_which_override_account_tags() {
         let tags = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
         };
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn no_tag_is_written_that_is_not_named_in_the_changes() {
+    fn only_tags_in_the_changes_are_written() {
         let observed = Tags::new().with(OWNER, "uid-1").with("theirs", "x");
         let changes = [Change::in_place("version", "1", "2"), Change::in_place("tags.team", "", "a")];
         assert_eq!(changed_tags(&changes), Tags::new().with("team", "a"));

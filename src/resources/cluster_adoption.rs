@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_network_that_is_there_is_told_as_the_spec_has_it() {
+    fn existing_network_is_formatted_like_the_spec() {
         let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
         let mut observed = Detail { subnets: set(&["subnet-2", "subnet-1"]), ..Detail::default() };
         assert_eq!(network(&observed), "network: {existing: {subnetIds: [subnet-1, subnet-2]}}");

@@ -60,7 +60,7 @@ fn format_changes(cluster: &Cluster, current: &Detail) -> Vec<String> {
 }
 
 #[test]
-fn each_field_of_the_spec_becomes_its_change() {
+fn each_spec_field_maps_to_its_change() {
     let view = |pools: &[&str]| json!({"autoMode": {"nodePools": pools}});
     for (more, expected) in [
         (json!({}), vec![]),
@@ -95,7 +95,7 @@ fn each_field_of_the_spec_becomes_its_change() {
 }
 
 #[test]
-fn the_version_that_was_decided_counts_and_not_the_goal() {
+fn target_version_counts_and_not_the_spec() {
     for (target, expected) in
         [("1.34", vec![]), ("1.35", vec!["version: 1.34 -> 1.35"]), ("1.36", vec!["!version: 1.34 -> 1.36"])]
     {
@@ -108,7 +108,7 @@ fn the_version_that_was_decided_counts_and_not_the_goal() {
 }
 
 #[test]
-fn what_was_decided_before_an_update_ended_is_no_rollback() {
+fn outdated_target_version_causes_no_rollback() {
     let after = |goal: &str, allowed: bool, target: &str| {
         let spec = json!({"version": goal, "upgrade": {"allowRollback": allowed}});
         format_changes(&cluster(spec, Some(target)), &current())
@@ -122,7 +122,7 @@ fn what_was_decided_before_an_update_ended_is_no_rollback() {
 }
 
 #[test]
-fn what_others_changed_is_put_back_or_named() {
+fn external_changes_are_reverted_or_reported() {
     let after = |change: &dyn Fn(&mut Detail), more| {
         let mut observed = current();
         change(&mut observed);
@@ -151,7 +151,7 @@ fn what_others_changed_is_put_back_or_named() {
 }
 
 #[test]
-fn one_type_of_change_goes_at_a_time_and_the_version_last() {
+fn one_type_of_change_per_update_and_the_version_last() {
     let spec = json!({
         "version": "1.35", "zonalShift": true, "logging": ["api"], "deletionProtection": true,
         "endpointAccess": {"private": false, "publicCidrs": ["203.0.113.0/24"]},
@@ -186,7 +186,7 @@ fn one_type_of_change_goes_at_a_time_and_the_version_last() {
 }
 
 #[test]
-fn every_field_that_can_differ_belongs_to_a_part() {
+fn every_comparable_field_belongs_to_a_part() {
     let all = json!({
         "version": "1.35", "zonalShift": true, "logging": ["api"], "deletionProtection": true, "supportType": "Standard",
         "endpointAccess": {"private": false, "publicCidrs": ["203.0.113.0/24"]}, "autoMode": {},

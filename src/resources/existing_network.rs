@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_not_do_is_refused_with_the_reason() {
+    fn unsuitable_subnets_are_rejected_with_the_reason() {
         let (a, b) = (subnet("s-a", "v", "z1", 100), subnet("s-b", "v", "z2", 100));
         let requested = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
         assert_eq!(find_problem(&[a.clone(), b.clone()], &requested(&["s-a", "s-b"]), false), None);

@@ -115,7 +115,7 @@ fn positions(waves: &[Vec<String>]) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn every_shape_of_a_network_can_be_made_and_deleted() {
+fn every_network_configuration_can_be_created_and_deleted() {
     let mut shapes = 0;
     for nat in ["Single", "PerZone", "None"] {
         for public in [true, false] {
@@ -152,7 +152,7 @@ fn every_shape_of_a_network_can_be_made_and_deleted() {
 }
 
 #[test]
-fn the_orders_of_the_minimal_cluster() {
+fn creation_and_deletion_order_of_the_minimal_cluster() {
     let graph = expanded(&spec(json!({})), &[], &[]).unwrap();
     let format_waves = |waves: Vec<Vec<String>>| {
         waves.iter().map(|wave| wave.join("\n    ")).collect::<Vec<_>>().join("\n  then\n    ")
@@ -162,13 +162,13 @@ fn the_orders_of_the_minimal_cluster() {
 }
 
 #[test]
-fn a_cluster_is_not_deleted_under_its_node_groups() {
+fn cluster_is_not_deleted_while_node_groups_exist() {
     let graph = expanded(&spec(json!({})), &["spot".into()], &[]).unwrap();
     assert!(follow(&graph, Goal::Deleted).is_empty());
 }
 
 #[test]
-fn nothing_is_made_or_deleted_in_an_existing_network() {
+fn existing_network_is_never_changed() {
     let spec = spec(json!({"network": {"existing": {"subnetIds": ["subnet-1", "subnet-2"]}}}));
     let graph = expanded(&spec, &[], &[]).unwrap();
     let all = [follow(&graph, Goal::Present), follow(&graph, Goal::Deleted)].concat().concat();
@@ -179,7 +179,7 @@ fn nothing_is_made_or_deleted_in_an_existing_network() {
 }
 
 #[test]
-fn what_the_spec_no_longer_names_goes_with_the_rest() {
+fn resources_of_earlier_specs_are_deleted_with_the_cluster() {
     let owned = [
         vpc_endpoint::key("sqs"),
         super::super::security_group::key(),
@@ -194,7 +194,7 @@ fn what_the_spec_no_longer_names_goes_with_the_rest() {
 }
 
 #[test]
-fn what_the_spec_no_longer_names_is_taken_away_by_itself_while_the_cluster_stays() {
+fn resources_of_earlier_specs_are_removed_while_the_cluster_stays() {
     let zones: Vec<String> = ["a", "b"].iter().map(|zone| format!("eu-west-1{zone}")).collect();
     let key = super::super::nat_gateway::key;
     let created: Vec<_> =
@@ -236,7 +236,7 @@ fn what_the_spec_no_longer_names_is_taken_away_by_itself_while_the_cluster_stays
 }
 
 #[test]
-fn fargate_profiles_are_made_and_deleted_one_after_the_other_and_before_the_cluster() {
+fn fargate_profiles_are_created_and_deleted_one_at_a_time() {
     let profile = |name: &str| json!({"name": name, "selectors": [{"namespace": name}]});
     let three = json!({"fargateProfiles": [profile("a"), profile("b"), profile("c")]});
     let graph = expanded(&spec(three), &[], &[]).unwrap();
@@ -253,7 +253,7 @@ fn fargate_profiles_are_made_and_deleted_one_after_the_other_and_before_the_clus
 }
 
 #[test]
-fn the_role_of_fargate_profiles_goes_with_the_cluster_when_none_is_listed_any_more() {
+fn unused_fargate_role_is_deleted_with_the_cluster() {
     let fargate = role::key(Purpose::Fargate);
     let without = expanded(&spec(json!({})), &[], &[]).unwrap();
     assert!(without.node(&fargate).is_none());
@@ -262,7 +262,7 @@ fn the_role_of_fargate_profiles_goes_with_the_cluster_when_none_is_listed_any_mo
 }
 
 #[test]
-fn a_source_in_ecr_has_an_identity_of_its_own_unless_the_spec_lists_one() {
+fn ecr_source_gets_an_identity_unless_the_spec_lists_one() {
     let oci = |provider: &str| {
         let source = json!({"oci": {"url": "oci://r/fleet", "ref": {"tag": "prod"}, "provider": provider}});
         json!({"flux": {"source": source, "path": "."}})
@@ -292,7 +292,7 @@ fn a_source_in_ecr_has_an_identity_of_its_own_unless_the_spec_lists_one() {
 }
 
 #[test]
-fn nothing_that_is_not_listed_is_looked_for_but_what_is_ours_or_what_is_to_be_pruned() {
+fn pruning_runs_for_owned_kinds_and_on_request_for_others() {
     let pruning_keys = |more| {
         let graph = expanded(&spec(more), &[], &[]).unwrap();
         let keys = graph.nodes().iter().map(|node| node.key().to_string());
@@ -307,7 +307,7 @@ fn nothing_that_is_not_listed_is_looked_for_but_what_is_ours_or_what_is_to_be_pr
 }
 
 #[test]
-fn addons_that_need_nodes_wait_for_them_and_the_others_do_not() {
+fn only_addons_that_need_nodes_wait_for_them() {
     let spec = spec(json!({}));
     let owner = owner();
     let graph = cluster(&ClusterInput {
@@ -354,7 +354,7 @@ fn node_spec(subnets: Value) -> NodeGroupSpec {
 }
 
 #[test]
-fn subnets_of_a_node_group_are_chosen_by_tier_zone_or_id() {
+fn node_group_subnets_are_selected_by_tier_zone_or_id() {
     for (subnets, chosen) in [
         (json!({}), vec!["subnet-1", "subnet-2"]),
         (json!({"tier": "Public"}), vec!["subnet-3"]),
@@ -368,7 +368,7 @@ fn subnets_of_a_node_group_are_chosen_by_tier_zone_or_id() {
 }
 
 #[test]
-fn the_node_role_is_made_for_those_who_take_it_and_for_those_to_come() {
+fn node_role_is_created_for_current_and_future_node_groups() {
     let group = |more: Value| -> NodeGroupSpec {
         let mut spec = json!({"clusterRef": {"name": "demo"}, "scaling": {"min": 1, "max": 2}});
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

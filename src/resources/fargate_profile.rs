@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_selectors_is_no_difference() {
+    fn order_of_selectors_does_not_matter() {
         let (batch, jobs) = (selector("batch", &[("b", "2"), ("a", "1")]), selector("jobs-*", &[]));
         assert_eq!(format_selectors(&[batch.clone(), jobs.clone()]), format_selectors(&[jobs.clone(), batch.clone()]));
         assert_eq!(format_selectors(&[batch, jobs.clone()]), "batch {a=1, b=2}, jobs-*");
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn only_private_subnets_of_an_existing_network_are_taken() {
+    fn only_private_subnets_of_an_existing_network_are_used() {
         let listed = r#"[{"id":"subnet-1","zone":"a","tier":"Public","cidr":"x"},{"id":"subnet-2","zone":"b","tier":"Private"}]"#;
         assert_eq!(private_subnet_ids(listed), ["subnet-2"]);
         assert!(private_subnet_ids("nonsense").is_empty());

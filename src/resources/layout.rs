@@ -82,14 +82,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_default_vpc_gives_large_private_and_small_public_subnets() {
+    fn default_vpc_has_large_private_and_small_public_subnets() {
         let zones = layout("10.0.0.0/16", 3, true).unwrap();
         let text: Vec<_> = zones.iter().map(|z| format!("{} {}", z.private, z.public.unwrap())).collect();
         assert_eq!(text, ["10.0.0.0/19 10.0.224.0/22", "10.0.32.0/19 10.0.228.0/22", "10.0.64.0/19 10.0.232.0/22"]);
     }
 
     #[test]
-    fn bad_ranges_are_refused_with_the_field() {
+    fn invalid_ranges_are_rejected_with_the_field() {
         for (cidr, zones, expected) in [
             ("10.0.0.0/24", 3, "too small"),
             ("10.0.0.0/8", 3, "too large"),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn overlapping_service_ranges_are_refused() {
+    fn overlapping_service_cidrs_are_rejected() {
         assert!(check_no_overlap("10.0.0.0/16", "172.20.0.0/16").is_ok());
         for service in ["10.0.128.0/20", "10.0.0.0/12", "10.0.0.0/16"] {
             assert!(check_no_overlap("10.0.0.0/16", service).is_err(), "{service}");
@@ -114,7 +114,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn subnets_lie_in_the_vpc_and_never_overlap(prefix in 16u8..=22, zones in 2usize..=6, public: bool) {
+        fn subnets_are_inside_the_vpc_and_never_overlap(prefix in 16u8..=22, zones in 2usize..=6, public: bool) {
             let cidr = format!("10.64.0.0/{prefix}");
             let vpc: Ipv4Net = cidr.parse().unwrap();
             let all: Vec<Ipv4Net> = layout(&cidr, zones, public)

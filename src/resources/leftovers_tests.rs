@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn only_the_rules_among_what_is_swept_are_taken_out() {
+fn only_rules_between_swept_groups_are_revoked() {
     let rule = |ports: (i32, i32), groups: &[&str]| Permission {
         protocol: "tcp".into(),
         from_port: Some(ports.0),
@@ -21,7 +21,7 @@ fn only_the_rules_among_what_is_swept_are_taken_out() {
 }
 
 #[test]
-fn what_was_recorded_of_another_vpc_says_nothing_of_this_one() {
+fn baseline_of_another_vpc_is_ignored() {
     let baseline = Baseline::new(Timestamp::UNIX_EPOCH, ["vpc-1".to_owned(), "sg-1".to_owned()]);
     assert!(is_for_vpc(&baseline, "vpc-1") && !is_for_vpc(&baseline, "vpc-2"));
     // A record of an older Keelson contains no VPC; one that spares everything applies to all VPCs.

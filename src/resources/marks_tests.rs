@@ -93,7 +93,7 @@ fn classify(network: Network, interfaces: &[NetworkInterface], groups: &[Securit
 }
 
 #[test]
-fn in_a_network_of_others_only_what_controllers_marked_after_the_cluster_was_made_goes() {
+fn existing_network_sweeps_only_what_controllers_marked_after_cluster_creation() {
     let groups = [
         group("sg-terraform", &[OWNED_TAG]),
         group("sg-spec", &[EKS_TAG, OWNED_TAG]),
@@ -127,7 +127,7 @@ fn in_a_network_of_others_only_what_controllers_marked_after_the_cluster_was_mad
 }
 
 #[test]
-fn in_our_own_network_what_came_with_the_cluster_goes_whatever_its_age() {
+fn own_network_sweeps_all_marked_resources_regardless_of_age() {
     let groups = [
         SecurityGroup { name: "k8s-elb-1".into(), ..group("sg-provider", &[OWNED_TAG]) },
         group("sg-tag-only", &LOAD_BALANCER_TAGS[..1]),
@@ -147,7 +147,7 @@ fn in_our_own_network_what_came_with_the_cluster_goes_whatever_its_age() {
 }
 
 #[test]
-fn a_group_that_is_used_or_named_by_what_stays_is_held_with_all_that_hangs_on_it() {
+fn used_or_referenced_group_is_blocked_with_its_dependencies() {
     let load_balancer = |id| group(id, &LOAD_BALANCER_TAGS);
     let used = NetworkInterface {
         status: Some(NetworkInterfaceStatus::InUse),
@@ -169,14 +169,14 @@ fn a_group_that_is_used_or_named_by_what_stays_is_held_with_all_that_hangs_on_it
 }
 
 #[test]
-fn a_group_goes_with_the_interface_that_uses_it() {
+fn group_is_swept_with_the_interface_that_uses_it() {
     let leaked = NetworkInterface { security_group_ids: vec!["sg-eks".into()], ..of_node("eni-1", "i-gone", LATER) };
     let [swept, blocked, _] = classify(Network::External, &[leaked], &[group("sg-eks", &[EKS_TAG])]);
     assert_eq!((swept, blocked), (vec!["eni-1".to_owned(), "sg-eks".to_owned()], vec![]));
 }
 
 #[test]
-fn an_interface_that_is_in_use_is_waited_for_only_when_its_node_is_gone() {
+fn interface_in_use_is_awaited_only_if_its_node_is_gone() {
     let in_use = |one: NetworkInterface| NetworkInterface { status: Some(NetworkInterfaceStatus::InUse), ..one };
     let interfaces = [in_use(of_node("eni-1", "i-gone", LATER)), in_use(of_node("eni-2", "i-living", LATER))];
     let baseline = Baseline::parse("2026-11-28T20:00:00Z");

@@ -251,7 +251,7 @@ mod tests {
     use crate::resources::cloud::Owner;
 
     #[test]
-    fn an_entry_that_is_older_than_its_role_or_of_another_type_is_replaced() {
+    fn entry_older_than_its_role_or_of_another_type_is_replaced() {
         let owner = Owner { uid: "uid".into(), cluster: "default/demo".into(), ..Owner::default() };
         let context = ResourceContext {
             owner: &owner,

@@ -72,7 +72,7 @@ mod tests {
         "Action":["sts:AssumeRole","sts:TagSession"]}]}"#;
 
     #[test]
-    fn order_lists_of_one_and_remarks_make_no_difference() {
+    fn order_single_element_lists_and_ids_do_not_matter() {
         for other in [
             r#"{"Statement":{"Action":["sts:TagSession","sts:assumerole"],"Effect":"Allow","Sid":"Nodes",
                 "Principal":{"Service":["ec2.amazonaws.com"]}},"Version":"2012-10-17","Id":"x"}"#,
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_else_may_take_on_the_role_is_a_difference() {
+    fn other_principals_and_actions_are_differences() {
         for other in [
             OURS.replace("ec2.amazonaws.com", "lambda.amazonaws.com"),
             OURS.replace(r#""ec2.amazonaws.com""#, r#"["ec2.amazonaws.com","ssm.amazonaws.com"]"#),

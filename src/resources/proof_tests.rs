@@ -70,7 +70,7 @@ fn found(all: &[RouteTable], recorded: Option<&str>, vpc: Option<&str>, goal: Go
 }
 
 #[test]
-fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
+fn tags_prove_ownership_only_with_a_record_or_an_owned_vpc() {
     let (ours, elsewhere) = (table("rtb-2", "vpc-1"), table("rtb-1", "vpc-9"));
     let both = [elsewhere.clone(), ours.clone()];
     let present = Goal::Present;
@@ -99,7 +99,7 @@ fn tags_and_a_record_or_a_place_of_ours_are_proof_and_tags_alone_are_none() {
 }
 
 #[test]
-fn an_address_is_in_the_vpc_of_the_gateway_that_has_it() {
+fn address_belongs_to_the_vpc_of_its_gateway() {
     let address = |id: &str| Address {
         allocation_id: id.into(),
         public_ip: String::new(),
@@ -123,7 +123,7 @@ fn an_address_is_in_the_vpc_of_the_gateway_that_has_it() {
 }
 
 #[test]
-fn what_only_claims_to_be_the_objects_is_told_apart() {
+fn unproven_resources_are_separated() {
     let recorded = |id: Option<&str>| Recorded {
         id: id.map(str::to_owned),
         operation: None,

@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_and_not_listed_is_to_go_one_at_a_time() {
+    fn unlisted_profiles_are_deleted_one_at_a_time() {
         let observed = Detail { found: vec![found("a", false), found("b", false)], kept: BTreeSet::new() };
         let fields = |of: &Pruning, observed: &Observation<Detail>| {
             of.diff(observed, &Refs::default()).into_iter().map(|change| change.field).collect::<Vec<_>>()
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dropped_from_the_list_is_looked_for_at_once() {
+    fn removed_list_entry_schedules_pruning_immediately() {
         let now = Timestamp::UNIX_EPOCH;
         let pruning = PrunedKind::FargateProfiles.key();
         // A gate stands in for the cluster.

@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_operator_knows_its_own_entry_whatever_session_it_has() {
+    fn operator_recognizes_its_own_entry_in_any_session() {
         let session = "arn:aws:sts::123456789012:assumed-role/keelson/keelson-1";
         for (principal, caller, is) in [
             ("arn:aws:iam::123456789012:role/keelson", session, true),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_that_aws_made_for_itself_is_known_by_its_path() {
+    fn service_linked_role_is_recognized_by_its_path() {
         assert!(is_service_role(
             "arn:aws:iam::123456789012:role/aws-service-role/eks.amazonaws.com/AWSServiceRoleForAmazonEKS"
         ));

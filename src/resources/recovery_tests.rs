@@ -78,7 +78,7 @@ fn left(all: &Inventory) -> Vec<String> {
 }
 
 #[test]
-fn everything_of_the_earlier_object_is_taken_over_and_the_group_that_eks_made_with_its_cluster() {
+fn all_resources_of_the_earlier_object_are_taken_over() {
     let selection = select(&inventory(), &owner(), OLD, false, None).unwrap();
     assert_eq!((selection.items.len(), selection.left.len()), (9, 0));
     let cluster = selection.items.iter().find(|item| item.key == crate::resources::cluster::key()).unwrap();
@@ -89,7 +89,7 @@ fn everything_of_the_earlier_object_is_taken_over_and_the_group_that_eks_made_wi
 }
 
 #[test]
-fn a_role_whose_tags_were_moved_stays_whose_it_is() {
+fn role_with_copied_tags_is_not_taken_over() {
     let mut all = inventory();
     all.role_descriptions.extend([describes("node", "victim/demo")]);
     assert!(selected(&all).unwrap().iter().all(|one| !one.starts_with("role/node")));
@@ -102,7 +102,7 @@ fn a_role_whose_tags_were_moved_stays_whose_it_is() {
 }
 
 #[test]
-fn nothing_of_another_namespace_or_object_is_taken_over_whatever_the_word_says() {
+fn resources_of_other_objects_are_never_taken_over() {
     for cluster in ["other/demo", "team/other", "team/demo2", "demo"] {
         let mut all = inventory();
         all.control_plane = None;
@@ -121,7 +121,7 @@ fn nothing_of_another_namespace_or_object_is_taken_over_whatever_the_word_says()
 }
 
 #[test]
-fn a_cluster_that_is_anothers_or_nobodys_stops_all_of_it() {
+fn foreign_or_unowned_cluster_stops_the_recovery() {
     for tags in [Tags::new(), tags("cluster").with(OWNER, "another")] {
         let mut all = inventory();
         all.control_plane.as_mut().unwrap().tags = tags;
@@ -130,7 +130,7 @@ fn a_cluster_that_is_anothers_or_nobodys_stops_all_of_it() {
 }
 
 #[test]
-fn another_installations_claim_is_refused_and_what_has_no_installation_is_not() {
+fn other_installation_is_rejected_and_a_missing_installation_is_not() {
     let mut all = inventory();
     all.found[2].tags = tags("natGateway/a").with(INSTALLATION, "there");
     let why = selected(&all).unwrap_err();
@@ -147,7 +147,7 @@ fn another_installations_claim_is_refused_and_what_has_no_installation_is_not() 
 }
 
 #[test]
-fn what_somebody_tagged_elsewhere_is_left_alone_and_named() {
+fn tagged_resources_elsewhere_are_skipped_and_listed() {
     let mut all = inventory();
     all.found.push(found("vpc", "vpc-theirs", Handle::Ec2, Location::Itself));
     all.found.push(in_vpc("subnet/private/b", "subnet-theirs", "vpc-theirs"));
@@ -163,14 +163,14 @@ fn what_somebody_tagged_elsewhere_is_left_alone_and_named() {
 }
 
 #[test]
-fn of_a_network_that_is_lent_nothing_is_taken_over_whatever_its_tags_say() {
+fn external_network_is_never_taken_over() {
     let all = Inventory { own_network: false, ..inventory() };
     assert_eq!(selected(&all).unwrap().len(), 5);
     assert!(left(&all).join("\n").contains("vpc-1"));
 }
 
 #[test]
-fn what_nothing_uses_lies_nowhere_and_is_left_alone() {
+fn unused_address_is_skipped() {
     let mut all = inventory();
     all.found.push(found("elasticIp/b", "eip-unused", Handle::Ec2, Location::Unused));
     assert!(left(&all).join("\n").contains("eip-unused"));
@@ -178,7 +178,7 @@ fn what_nothing_uses_lies_nowhere_and_is_left_alone() {
 }
 
 #[test]
-fn two_of_a_key_are_named_and_nothing_is_taken_over() {
+fn duplicate_keys_stop_the_recovery() {
     let mut all = inventory();
     all.found.push(in_vpc("natGateway/a", "nat-2", "vpc-1"));
     let why = selected(&all).unwrap_err();
@@ -190,7 +190,7 @@ fn two_of_a_key_are_named_and_nothing_is_taken_over() {
 }
 
 #[test]
-fn in_an_existing_network_only_what_is_the_clusters_own_is_taken_over() {
+fn existing_network_recovers_only_resources_of_the_cluster() {
     let mut all = inventory();
     all.found.retain(|one| one.handle != Handle::Ec2 || one.id == "sg-eks");
     all.found.push(in_vpc("securityGroup", "sg-x", "vpc-1"));
@@ -199,7 +199,7 @@ fn in_an_existing_network_only_what_is_the_clusters_own_is_taken_over() {
 }
 
 #[test]
-fn what_an_earlier_try_tagged_is_chosen_again_so_that_a_crash_loses_nothing() {
+fn interrupted_recovery_is_resumed() {
     let all_selected = selected(&inventory()).unwrap();
     for number in 0..inventory().found.len() {
         let mut all = inventory();
@@ -211,7 +211,7 @@ fn what_an_earlier_try_tagged_is_chosen_again_so_that_a_crash_loses_nothing() {
 }
 
 #[test]
-fn what_only_tags_say_to_be_the_objects_takes_the_word_of_the_accounts_owner() {
+fn tags_alone_need_consent_of_the_account_owner() {
     let cases: [(&str, Option<&str>); 3] = [
         ("a role of others", None),
         ("created for another object", Some("EKS cluster role of vault/demo, made by Keelson")),
@@ -232,7 +232,7 @@ fn what_only_tags_say_to_be_the_objects_takes_the_word_of_the_accounts_owner() {
 }
 
 #[test]
-fn what_an_earlier_try_handed_over_is_chosen_again() {
+fn interrupted_hand_over_is_resumed() {
     let own = Owner { uid: OLD.into(), ..owner() };
     for number in 0..inventory().found.len() {
         let mut all = inventory();

@@ -34,7 +34,7 @@ fn route(zone: &str) -> Key {
 }
 
 #[test]
-fn what_was_made_and_is_in_the_graph_no_more_is_to_go_and_nothing_else() {
+fn only_resources_that_left_the_graph_are_removed() {
     let all = [
         nat_gateway::key("b"),
         elastic_ip::key("b"),
@@ -56,7 +56,7 @@ fn what_was_made_and_is_in_the_graph_no_more_is_to_go_and_nothing_else() {
 }
 
 #[test]
-fn routes_go_with_their_gateway_and_its_address_once_it_is_gone() {
+fn routes_are_removed_before_their_gateway_and_its_address_afterwards() {
     let used = |key: &Key, id: &str, by: &[&str]| Found {
         used_by: by.iter().map(|id| (*id).to_owned()).collect(),
         ..found(key, id)
@@ -82,7 +82,7 @@ fn routes_go_with_their_gateway_and_its_address_once_it_is_gone() {
 }
 
 #[test]
-fn a_gateway_that_something_else_leads_to_stays_and_what_that_is_is_told() {
+fn gateway_in_use_stays_and_its_user_is_reported() {
     // The route moves to another gateway: it is not among the removals and is updated on its own.
     let moved = Found { used_by: vec!["rtb-b:0.0.0.0/0".into()], ..found(&nat_gateway::key("b"), "nat-b") };
     let sweep = plan_sweep(std::slice::from_ref(&moved));
@@ -94,7 +94,7 @@ fn a_gateway_that_something_else_leads_to_stays_and_what_that_is_is_told() {
 }
 
 #[test]
-fn each_is_a_difference_of_the_field_that_asked_for_it() {
+fn each_removal_is_a_change_of_the_field_that_requested_it() {
     let removals_resource = removals(&[nat_gateway::key("a")], &[]).unwrap();
     let all = [
         found(&route("a"), "rtb-a:0.0.0.0/0"),
@@ -119,7 +119,7 @@ fn each_is_a_difference_of_the_field_that_asked_for_it() {
 }
 
 #[test]
-fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
+fn record_is_kept_until_the_resource_is_certainly_gone() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let (eip, nat, intent) = (elastic_ip::key("a"), nat_gateway::key("a"), elastic_ip::key("b"));
     let any = |detail: Detail| {
@@ -157,7 +157,7 @@ fn a_line_is_kept_until_it_is_certain_that_nothing_stands_behind_it() {
 }
 
 #[test]
-fn what_was_looked_for_last_is_looked_for_anew_when_there_is_more_of_it() {
+fn additional_removals_trigger_a_new_observation() {
     let at = |second| Timestamp::from_second(second).unwrap();
     let (eip, nat) = (elastic_ip::key("a"), nat_gateway::key("a"));
     let any = |detail: Detail| {

@@ -386,7 +386,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_fit_iam_and_are_one_objects_alone() {
+    fn role_names_fit_iam_and_are_unique_per_object() {
         let long = "c".repeat(100);
         for purpose in [Purpose::Cluster, Purpose::Node, Purpose::AutoNode, Purpose::Fargate, Purpose::Source] {
             assert!(name(&long, "uid", purpose).len() <= 64);

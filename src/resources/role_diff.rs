@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_a_role_that_we_made_is_compared() {
+    fn every_part_of_an_owned_role_is_compared() {
         let node = role(Purpose::Node, Some(BOUNDARY_ARN));
         assert_eq!(changes_after(&node, |_| ()), Vec::<String>::new());
         let admin = aws("AdministratorAccess");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_boundary_is_compared_where_the_account_names_one() {
+    fn boundary_is_compared_only_if_the_account_sets_one() {
         let other = |current: &mut Detail| current.permissions_boundary = Some(aws("PowerUserAccess"));
         assert_eq!(changes_after(&role(Purpose::Node, None), other), Vec::<String>::new());
         let changes = changes_after(&role(Purpose::Node, Some(BOUNDARY_ARN)), other);
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_auto_mode_needs_stays_and_so_does_what_node_groups_ask_for_and_may_not_have() {
+    fn auto_mode_policies_and_disallowed_requested_policies_are_kept() {
         let attach = |policy: String| move |current: &mut Detail| current.attached.push(policy);
         let compute = aws("AmazonEKSComputePolicy");
         let cluster = role(Purpose::Cluster, None);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_taken_from_the_role_while_nodes_run_that_no_node_group_stands_for() {
+    fn no_policy_is_removed_while_unmanaged_node_groups_exist() {
         let role = role(Purpose::Node, None);
         let mut current = as_specified(&role);
         current.attached.push("arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore".to_owned());

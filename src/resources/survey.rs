@@ -212,14 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_zones_are_taken_and_those_that_have_subnets_stay() {
+    fn first_zones_are_used_and_zones_with_subnets_stay() {
         let zones = ["r-a", "r-b", "r-c", "r-d"];
         assert_eq!(choose_zones(&with_count(3), &survey(&zones, &[])).unwrap(), ["r-a", "r-b", "r-c"]);
         assert_eq!(choose_zones(&with_count(2), &survey(&zones, &["r-c", "r-d"])).unwrap(), ["r-c", "r-d"]);
     }
 
     #[test]
-    fn more_zones_than_there_are_and_unknown_ones_are_refused() {
+    fn too_many_and_unknown_zones_are_rejected() {
         let error = choose_zones(&with_count(3), &survey(&["r-a", "r-b"], &[])).unwrap_err();
         assert!(error.to_string().contains("the region has 2"), "{error}");
         let named = Vpc { zones: Some(vec!["r-a".into(), "x-a".into()]), ..Vpc::default() };

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_under_way_keeps_the_resource_busy_though_its_status_does_not_show_it_yet() {
+    fn update_in_progress_keeps_the_resource_busy_before_its_status_shows_it() {
         let observed = recorded(&update(UpdateStatus::InProgress, None));
         let operation = Operation { id: "u-1".into(), kind: "VersionUpdate".into(), since: None };
         assert_eq!(observed.operation, Some(operation));
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_update_that_failed_is_told_with_all_that_eks_says() {
+    fn failed_update_is_reported_with_all_details() {
         let error = ErrorDetail::builder()
             .error_code(ErrorCode::NodeCreationFailure)
             .error_message("Couldn't proceed with upgrade process.")
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_may_not_be_evicted_are_for_people_to_move() {
+    fn blocked_eviction_requires_user_action() {
         let error = ErrorDetail::builder().error_code(ErrorCode::PodEvictionFailure).build();
         let failed = recorded(&update(UpdateStatus::Failed, Some(error))).failed_operation.unwrap();
         assert_eq!(failed.failure.class, Class::EvictionBlocked);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_wipes_out_the_failure_before_it() {
+    fn successful_update_clears_the_previous_failure() {
         let before = recorded(&update(UpdateStatus::Cancelled, None));
         assert!(before.failed_operation.as_ref().is_some_and(|f| f.failure.message.ends_with("was cancelled.")));
         let after = record_update(before, UpdateTarget::Cluster("demo"), &update(UpdateStatus::Successful, None));

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_ami_type_of_eks_is_understood_and_nothing_else() {
+    fn all_ami_types_of_eks_parse_and_others_do_not() {
         for name in AmiTypes::values() {
             assert!(AmiType::parse(name).is_some() || *name == CUSTOM, "{name}");
         }
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_says_architecture_accelerator_and_end() {
+    fn name_encodes_architecture_accelerator_and_last_version() {
         let of = |name| AmiType::parse(name).unwrap();
         assert_eq!(of("AL2023_ARM_64_STANDARD").architecture, "arm64");
         assert_eq!(of("BOTTLEROCKET_x86_64_NVIDIA_FIPS").accelerator, Some(Accelerator::Nvidia));

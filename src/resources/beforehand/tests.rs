@@ -32,7 +32,7 @@ const ROLE: &str = "arn:aws:iam::123456789012:role/own";
 const USER: &str = "arn:aws:iam::123456789012:user/ann";
 
 #[test]
-fn a_new_cluster_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
+fn new_cluster_checks_all_references_and_edited_cluster_only_editable_ones() {
     let spec = cluster_spec(json!({
         "roleArn": ROLE,
         "network": {"existing": {"subnetIds": ["subnet-a", "subnet-b"], "vpcId": "vpc-a", "securityGroupIds": ["sg-a"]}},
@@ -67,7 +67,7 @@ fn a_new_cluster_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
 }
 
 #[test]
-fn a_new_node_group_claims_all_it_names_and_an_edited_one_what_can_be_edited() {
+fn new_node_group_checks_all_references_and_edited_group_only_editable_ones() {
     let spec = group_spec(json!({
         "roleArn": ROLE, "amiType": "AL2_x86_64", "launchTemplate": {"id": "lt-1"}, "subnets": {"ids": ["subnet-a"]},
     }));
@@ -98,7 +98,7 @@ fn instance(name: &str, architecture: &str, makers: &[&str], zones: &[&str]) -> 
 
 /// Types, AMI type, zones of the subnets, and the fragments of the refusal; none if accepted.
 #[test]
-fn instance_types_that_cannot_be_had_or_do_not_fit_are_refused() {
+fn unavailable_and_incompatible_instance_types_are_rejected() {
     let offered = vec![
         instance("m7i.large", "x86_64", &[], &["eu-west-1a", "eu-west-1b"]),
         instance("m7i.xlarge", "x86_64", &[], &["eu-west-1a", "eu-west-1b"]),
@@ -167,7 +167,7 @@ fn trusting(service: &str) -> NamedRole {
 }
 
 #[test]
-fn what_is_not_there_is_refused_and_what_is_not_known_is_not() {
+fn missing_resources_are_rejected_and_unknown_ones_are_not() {
     let requirement = |kind| Requirement { field: "spec.x".to_owned(), kind };
     let role = |service| requirement(RequirementKind::Role { arn: ROLE.into(), service });
     let moved = NamedRole { arn: ROLE.replace("role/own", "role/team/own"), ..trusting(EKS) };
@@ -214,7 +214,7 @@ fn what_is_not_there_is_refused_and_what_is_not_known_is_not() {
 }
 
 #[test]
-fn add_ons_and_ami_types_are_held_against_the_kubernetes_version() {
+fn addons_and_ami_types_must_support_the_kubernetes_version() {
     let offer = |version: &str, on: &str| AddonOffer {
         info: AddonVersion {
             version: version.into(),

@@ -14,7 +14,7 @@ fn convert(inventory: &Inventory, path: &str) -> (Value, String) {
 }
 
 #[test]
-fn a_plain_cluster_is_said_whole() {
+fn plain_cluster_is_converted_completely() {
     let (spec, notes) = cluster::spec(&plain(), "eu-west-1");
     assert_eq!(notes, []);
     let spec = serde_json::to_value(spec).unwrap();
@@ -38,7 +38,7 @@ fn a_plain_cluster_is_said_whole() {
 }
 
 #[test]
-fn every_oddity_is_said_or_named() {
+fn every_unsupported_setting_is_noted() {
     let (_, notes) = convert(&odd(), "");
     for named in [
         "tags of the cluster (Name=odd, team=a)",
@@ -59,7 +59,7 @@ fn every_oddity_is_said_or_named() {
 }
 
 #[test]
-fn each_authentication_mode_has_its_name() {
+fn authentication_modes_are_converted() {
     for (mode, expected) in [
         (AuthenticationMode::Api, "Api"),
         (AuthenticationMode::ApiAndConfigMap, "ApiAndConfigMap"),
@@ -74,7 +74,7 @@ fn each_authentication_mode_has_its_name() {
 }
 
 #[test]
-fn an_addon_is_said_with_its_settings_and_one_role() {
+fn addon_is_converted_with_settings_and_one_role() {
     let found = |addon, is_default, roles: &[&str]| {
         let pod_identity_roles = roles.iter().map(|name| role(name)).collect();
         let addons = vec![FoundAddon { addon, is_default, pod_identity_roles }];
@@ -109,7 +109,7 @@ fn an_addon_is_said_with_its_settings_and_one_role() {
 }
 
 #[test]
-fn a_node_group_that_cannot_be_said_is_named() {
+fn unsupported_node_group_is_noted() {
     let group = |capacity| Nodegroup::builder().nodegroup_name("n").version("1.34").capacity_type(capacity).build();
     let found = |capacity| {
         let groups = vec![group(capacity)];
@@ -126,7 +126,7 @@ fn a_node_group_that_cannot_be_said_is_named() {
 }
 
 #[test]
-fn whose_a_cluster_is_already_is_told() {
+fn owner_of_a_managed_cluster_is_reported() {
     let mut inventory = plain();
     inventory.cluster.tags = Some(map(&[("keelson.dev/owner", "u"), ("keelson.dev/cluster", "a/b")]));
     assert_eq!(inventory.owner().as_deref(), Some("a/b (UID u)"));

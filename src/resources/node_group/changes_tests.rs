@@ -96,7 +96,7 @@ fn table(cases: Vec<Case>) -> String {
 fn unchanged(_: &mut Detail) {}
 
 #[test]
-fn settings_go_in_one_call_that_holds_only_what_differs() {
+fn settings_are_sent_in_one_call_with_only_the_differences() {
     let size = |min: i32, max: i32| json!({"scaling": {"min": min, "max": max}});
     let enforced =
         |desired: i32| json!({"scaling": {"min": 2, "max": 5, "desired": desired, "desiredPolicy": "Enforce"}});
@@ -156,7 +156,7 @@ fn settings_go_in_one_call_that_holds_only_what_differs() {
 }
 
 #[test]
-fn what_replaces_nodes_goes_in_another_and_never_back() {
+fn node_replacements_use_a_separate_call_and_never_downgrade() {
     let release = |release: &str| json!({"releaseVersion": release});
     let template = |version: &str| json!({"launchTemplate": {"id": "lt-1", "version": version}});
     let newer = |t: &mut Detail| t.newest_release = Some("1.33.7-20261106".into());
@@ -209,7 +209,7 @@ fn what_replaces_nodes_goes_in_another_and_never_back() {
 }
 
 #[test]
-fn what_eks_cannot_change_is_refused_with_what_to_do() {
+fn immutable_fields_are_rejected_with_advice() {
     let output = table(vec![
         ("instance types", json!({"instanceTypes": ["m7a.large"]}), now(None), unchanged),
         ("capacity", json!({"capacityType": "Spot"}), now(None), unchanged),

@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn newer_is_by_number_and_then_by_date() {
+    fn releases_compare_by_number_then_date() {
         for (newer, older) in [
             ("1.34.4-20261106", "1.34.4-20260923"),
             ("1.34.10-20261106", "1.34.9-20261106"),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_that_eks_does_not_take_is_told_from_what_else_it_refuses() {
+    fn rejected_release_is_distinguished_from_other_errors() {
         let newest = "1.34.5-20261201";
         for (answer, refusal) in [
             ("Requested release version 1.34.5-20261201 is not valid for kubernetes version 1.34.", true),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ami_of_ones_own_is_moved_by_its_launch_template_only() {
+    fn custom_ami_is_updated_only_through_its_launch_template() {
         let current = Detail { ami_type: CUSTOM.into(), version: "1.33".into(), ..Detail::default() };
         assert!(own_ami_is_behind(Some("1.34"), &current).unwrap().contains("launchTemplate.version"));
         for (wanted, ami_type) in [(Some("1.33"), CUSTOM), (None, CUSTOM), (Some("1.34"), "AL2023_x86_64_STANDARD")] {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kubernetes_version_of_a_release_stands_in_its_name_but_for_bottlerocket() {
+    fn release_name_contains_the_kubernetes_version_except_for_bottlerocket() {
         let linux = "AL2023_x86_64_STANDARD";
         assert_eq!(kubernetes_version("1.34.4-20261106", linux), Some("1.34"));
         assert_eq!(kubernetes_version("1.34-2026.11.12", "WINDOWS_CORE_2022_x86_64"), Some("1.34"));
