@@ -18,8 +18,8 @@ const NAMESPACE: &str = "kube-system";
 const LABELS: [(&str, &str); 2] = [("k8s-app", "kube-dns"), ("eks.amazonaws.com/component", COREDNS)];
 
 /// How to run CoreDNS without nodes.
-pub const ADVICE: &str = "to run CoreDNS on Fargate, set configuration: {computeType: Fargate} of the add-on coredns, and list a Fargate \
-                          profile whose selectors choose namespace kube-system";
+pub const ADVICE: &str = "to run CoreDNS on Fargate, set configuration: {computeType: Fargate} of the add-on \
+                          coredns, and list a Fargate profile whose selectors choose namespace kube-system";
 
 /// The profile that the add-on runs on; `None` if it needs nodes.
 pub fn profile(spec: &EksClusterSpec, addon: &Addon) -> Option<Key> {

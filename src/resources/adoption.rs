@@ -79,15 +79,15 @@ pub fn describe_foreign(what: &str, tags: &Tags, owner: &Owner, existing: &Exist
             return format!("{what} carries the tags of {cluster} with UID {uid}{how}");
         }
         return format!(
-            "{what} belongs to {cluster} (UID {uid}): delete that object with deletionPolicy: Retain, which releases it, or, \
-             where that object no longer exists, remove the tags {} by hand",
+            "{what} belongs to {cluster} (UID {uid}): delete that object with deletionPolicy: Retain, which releases \
+             it, or, where that object no longer exists, remove the tags {} by hand",
             OWNERSHIP.join(", ")
         );
     }
     format!(
         "{what} already exists and does not belong to this object: create an object with another name instead of \
-         this one, or, to adopt it as it is, set adoptionPolicy: Adopt on the EksCluster; its AwsAccount has to allow that \
-         (spec.adoption), which whoever owns the AWS account decides"
+         this one, or, to adopt it as it is, set adoptionPolicy: Adopt on the EksCluster; its AwsAccount has to allow \
+         that (spec.adoption), which whoever owns the AWS account decides"
     )
 }
 

@@ -214,8 +214,8 @@ impl Resource for Cluster {
 
     fn irreplaceable(&self) -> Option<String> {
         Some(format!(
-            "cluster {} was deleted outside Keelson, with everything that ran in it, and is not recreated automatically: \
-             delete this EksCluster to remove what is left, and apply it again",
+            "cluster {} was deleted outside Keelson, with everything that ran in it, and is not recreated \
+             automatically: delete this EksCluster to remove what is left, and apply it again",
             self.name
         ))
     }

@@ -38,9 +38,9 @@ impl Cluster {
             return Ok(());
         }
         Err(Failure::invalid(format!(
-            "cluster {} exists and keeps its network and its role, so it cannot be adopted with others, and these fields of an \
-             object cannot change: delete this EksCluster, which owns nothing yet, and apply it again with {} (keelson import \
-             writes the complete spec)",
+            "cluster {} exists and keeps its network and its role, so it cannot be adopted with others, and these \
+             fields of an object cannot change: delete this EksCluster, which owns nothing yet, and apply it again \
+             with {} (keelson import writes the complete spec)",
             self.name,
             missing_fields.join(", ")
         )))

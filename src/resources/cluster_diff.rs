@@ -1,6 +1,7 @@
 //! How a control plane differs from the spec, and which differences one EKS update resolves. Pure.
 //!
-//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateClusterConfig.html>: one type of change at a time.
+//! Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateClusterConfig.html>: one type of change at a
+//! time.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +16,8 @@ use crate::aws::tags::Tags;
 use crate::engine::{Change, Refs};
 
 /// What to do about a value that neither EKS nor admission allows to change.
-const RECREATE: &str = "delete this EksCluster with deletionPolicy: Retain, which leaves AWS as it is, and apply it again with the actual \
-                    value";
+const RECREATE: &str = "delete this EksCluster with deletionPolicy: Retain, which leaves AWS as it is, and apply it \
+                        again with the actual value";
 
 /// What Keelson observes of a control plane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -216,7 +217,8 @@ impl Cluster {
         let (field, wanted) = ("access.authenticationMode", mode(self.spec.access.authentication_mode));
         let is_downgrade = current.authentication == "API" || current.authentication == BOTH && wanted == CONFIG_MAP;
         if is_downgrade {
-            let why = "EKS changes the mode only from ConfigMap to ApiAndConfigMap to Api: set authenticationMode to the actual value";
+            let why = "EKS changes the mode only from ConfigMap to ApiAndConfigMap to Api: set authenticationMode to \
+                       the actual value";
             all.forbid(field, &current.authentication, wanted, why);
         } else {
             all.compare(field, &current.authentication, next_mode(&current.authentication, wanted));

@@ -76,8 +76,8 @@ impl FargateProfile {
         if ids.is_empty() {
             let name = &self.wanted.name;
             return Err(Failure::invalid(format!(
-                "Fargate profile {name} needs a private subnet, and network.existing has none (a subnet that gives its \
-                 instances public addresses is not private): add one, or remove the profile"
+                "Fargate profile {name} needs a private subnet, and network.existing has none (a subnet that gives \
+                 its instances public addresses is not private): add one, or remove the profile"
             )));
         }
         Ok(ids)
@@ -118,8 +118,8 @@ fn to_observation(profile: &Profile) -> Observation<Detail> {
         Some(FargateProfileStatus::Deleting) => Phase::Busy { action: Action::Delete, since: None, note },
         Some(FargateProfileStatus::CreateFailed) => Phase::Failed {
             reason: format!(
-                "{status}: {note}; fix the cause and delete the profile (aws eks delete-fargate-profile); Keelson then \
-                 recreates it"
+                "{status}: {note}; fix the cause and delete the profile (aws eks delete-fargate-profile); Keelson \
+                 then recreates it"
             ),
             class: Class::Unknown,
             recreate: false,

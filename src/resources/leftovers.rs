@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use super::blockers::{self, Part};
 use super::cloud::{Cloud, Intervals, ResourceContext};
 use super::marks::{self, Found, Network, Search};
+use super::role::ignore_not_found;
 use super::{cluster, subnet};
 use crate::api::node_group::SubnetTier;
 use crate::aws::snapshots::network::Permission;
@@ -59,8 +60,7 @@ fn is_for_vpc(baseline: &Baseline, vpc: &str) -> bool {
 }
 
 impl Leftovers {
-    /// Creates the resource for the VPC that `network` provides, with its `subnets`. `spared` lists external security
-    /// groups.
+    /// Creates the resource for the VPC of `network`, with its `subnets`. `spared` lists external security groups.
     pub fn new(
         context: &ResourceContext<'_>,
         network: Key,
@@ -86,10 +86,10 @@ impl Leftovers {
             other => other?.cluster,
         };
         let tags = current.as_ref().and_then(|cluster| cluster.tags());
-        let releasing = current.as_ref().and_then(|cluster| cluster.status()) == Some(&ClusterStatus::Deleting);
+        let deleting = current.as_ref().and_then(|cluster| cluster.status()) == Some(&ClusterStatus::Deleting);
         match Ownership::of(&Tags::from_eks(tags), &cloud.owner.uid) {
             // Tagged as ours but not recorded as ours; a recorded one would be deleting.
-            Ownership::Ours if self.network_kind() == Network::External && !releasing => Ok(true),
+            Ownership::Ours if self.network_kind() == Network::External && !deleting => Ok(true),
             Ownership::Ours => Err(Failure::new(Class::Busy, format!("cluster {} is not deleted yet", self.cluster))),
             Ownership::Nobody | Ownership::Other { .. } => Ok(true),
         }
@@ -249,9 +249,8 @@ impl Resource for Leftovers {
             baseline: baseline.as_ref(),
         };
         let found = search.classify(&interfaces, &groups);
-        let releasing: Vec<_> = found.releasing.iter().map(|interface| interface.id.clone()).collect();
-        let pending =
-            (!releasing.is_empty()).then(|| format!("network interfaces still in use: {}", releasing.join(", ")));
+        let in_use: Vec<_> = found.releasing.iter().map(|interface| interface.id.clone()).collect();
+        let pending = (!in_use.is_empty()).then(|| format!("network interfaces still in use: {}", in_use.join(", ")));
         let targets = self.targets(vpc, &found, &groups);
         Ok(match self.network_kind() {
             // They block the deletion of the VPC.
@@ -263,11 +262,10 @@ impl Resource for Leftovers {
                 Sweep { targets, pending, blocked, left: Vec::new() }
             }
             Network::External => {
+                let groups = found.blocked.iter().chain(&found.unproven_groups);
                 let groups =
-                    found.blocked.iter().chain(&found.unproven_groups).filter(|one| !self.spared.contains(&one.id));
-                let groups = groups.map(|group| blockers::describe_group(group));
-                let interfaces =
-                    found.unproven_interfaces.iter().map(|interface| blockers::describe_interface(interface));
+                    groups.filter(|one| !self.spared.contains(&one.id)).map(|one| blockers::describe_group(one));
+                let interfaces = found.unproven_interfaces.iter().map(|one| blockers::describe_interface(one));
                 // While interfaces are being released, the groups that they use are not reported yet.
                 let left = if pending.is_some() { Vec::new() } else { groups.chain(interfaces).collect() };
                 Sweep { targets, pending, blocked: None, left }
@@ -299,8 +297,8 @@ impl Resource for Leftovers {
         }
         for group in &groups {
             if let Err(failure) = delete_group(cloud, group).await {
-                failed = failed
-                    .or(Some(blockers::with_blockers(cloud, vpc, Part::SecurityGroup(group.id()), failure).await));
+                let part = Part::SecurityGroup(group.id());
+                failed = failed.or(Some(blockers::with_blockers(cloud, vpc, part, failure).await));
             }
         }
         if let Some(failure) = failed.or_else(|| swept.blocked.clone()) {
@@ -315,35 +313,31 @@ impl Resource for Leftovers {
 
 /// The instances that exist and are not terminating.
 async fn live_instances(cloud: &Cloud, ids: &BTreeSet<&str>) -> Result<BTreeSet<String>, Failure> {
-    /// EC2's limit of values in a filter.
-    const MAX_VALUES: usize = 200;
-    let mut live_instances = BTreeSet::new();
+    const MAX_FILTER_VALUES: usize = 200;
+    let mut live = BTreeSet::new();
     let ids: Vec<&str> = ids.iter().copied().collect();
-    for chunk in ids.chunks(MAX_VALUES) {
+    for chunk in ids.chunks(MAX_FILTER_VALUES) {
         let filter_by = |name: &str, values: &[&str]| {
-            let values = values.iter().map(|value| (*value).to_owned()).collect();
-            Filter::builder().name(name).set_values(Some(values)).build()
+            Filter::builder().name(name).set_values(Some(values.iter().map(|id| (*id).to_owned()).collect())).build()
         };
         // With a filter instead of ids, EC2 does not reject the request for one terminated instance.
         let states = filter_by("instance-state-name", &["pending", "running", "stopping", "stopped"]);
         let mut next = None;
         loop {
-            let request =
-                cloud.aws.ec2.describe_instances().filters(filter_by("instance-id", chunk)).filters(states.clone());
-            let request = request.set_next_token(next);
+            let request = cloud.aws.ec2.describe_instances().filters(filter_by("instance-id", chunk));
+            let request = request.filters(states.clone()).set_next_token(next);
             let answer = cloud.aws.call(Service::Ec2, "DescribeInstances", "nodes", request.send()).await?;
             let instances = answer.reservations().iter().flat_map(|reservation| reservation.instances());
-            live_instances.extend(instances.filter_map(|instance| instance.instance_id().map(str::to_owned)));
+            live.extend(instances.filter_map(|instance| instance.instance_id().map(str::to_owned)));
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
                 break;
             }
         }
     }
-    Ok(live_instances)
+    Ok(live)
 }
 
-/// What blocks the deletion of a group.
 async fn blocked_failure(cloud: &Cloud, vpc: &str, group: &str) -> Failure {
     let message = format!("security group {group} cannot be deleted: it has dependents.");
     blockers::with_blockers(cloud, vpc, Part::SecurityGroup(group), Failure::new(Class::Busy, message)).await
@@ -398,13 +392,6 @@ fn rules_between(rules: &[Permission], own: &str, swept_ids: &[&str]) -> Vec<IpP
         })
     };
     rules.iter().filter_map(part).collect()
-}
-
-fn ignore_not_found<T>(answer: Result<T, crate::aws::AwsError>) -> Result<(), Failure> {
-    match answer {
-        Err(error) if error.class() != Class::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

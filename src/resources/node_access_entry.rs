@@ -80,8 +80,8 @@ impl NodeAccessEntry {
         Ok(())
     }
 
-    /// All fields that differ. `role_created_at` is the time of the role's creation to the second, if known. Tags are not
-    /// compared: EKS creates the entry without any.
+    /// All fields that differ. `role_created_at` is the time of the role's creation to the second, if known. Tags are
+    /// not compared: EKS creates the entry without any.
     fn differences(&self, current: &Detail, role_created_at: Option<Timestamp>) -> Vec<Change> {
         let mut changes = Vec::new();
         if let (Some(entry), Some(role)) = (current.created, role_created_at)

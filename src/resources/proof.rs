@@ -141,7 +141,8 @@ impl<T> SearchResult<'_, T> {
 pub fn describe_unproven(owner: &Owner, ids: &str) -> String {
     format!(
         "{ids} carries this object's UID in the tag {OWNER}, but is not recorded in status.resources. If somebody \
-         else wrote the tag, remove it from {ids}. If the status was lost, as after a restore, record the resources with this UID: {}",
+         else wrote the tag, remove it from {ids}. If the status was lost, as after a restore, record the resources \
+         with this UID: {}",
         recovery::command(owner, &owner.uid)
     )
 }

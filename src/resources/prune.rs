@@ -32,42 +32,41 @@ pub enum PrunedKind {
 }
 
 impl PrunedKind {
-    const ALL: [PrunedKind; 4] =
-        [PrunedKind::AccessEntries, PrunedKind::Addons, PrunedKind::PodIdentities, PrunedKind::FargateProfiles];
+    const ALL: [Self; 4] = [Self::AccessEntries, Self::Addons, Self::PodIdentities, Self::FargateProfiles];
 
     /// The key in the graph.
     pub fn key(self) -> Key {
         Key::single(match self {
-            PrunedKind::AccessEntries => "accessEntryPruning",
-            PrunedKind::Addons => "addonPruning",
-            PrunedKind::PodIdentities => "podIdentityPruning",
-            PrunedKind::FargateProfiles => "fargateProfilePruning",
+            Self::AccessEntries => "accessEntryPruning",
+            Self::Addons => "addonPruning",
+            Self::PodIdentities => "podIdentityPruning",
+            Self::FargateProfiles => "fargateProfilePruning",
         })
     }
 
     /// The graph kind of the listed resources.
     fn listed(self) -> &'static str {
         match self {
-            PrunedKind::AccessEntries => access_entry::KIND,
-            PrunedKind::Addons => addon::KIND,
-            PrunedKind::PodIdentities => pod_identity_association::KIND,
-            PrunedKind::FargateProfiles => fargate_profile::KIND,
+            Self::AccessEntries => access_entry::KIND,
+            Self::Addons => addon::KIND,
+            Self::PodIdentities => pod_identity_association::KIND,
+            Self::FargateProfiles => fargate_profile::KIND,
         }
     }
 
     /// The list in the spec.
     fn field(self) -> &'static str {
         match self {
-            PrunedKind::AccessEntries => "access.entries",
-            PrunedKind::Addons => "addons",
-            PrunedKind::PodIdentities => "podIdentities",
-            PrunedKind::FargateProfiles => "fargateProfiles",
+            Self::AccessEntries => "access.entries",
+            Self::Addons => "addons",
+            Self::PodIdentities => "podIdentities",
+            Self::FargateProfiles => "fargateProfiles",
         }
     }
 
     /// Whether EKS deletes it asynchronously.
     fn is_deleted_asynchronously(self) -> bool {
-        matches!(self, PrunedKind::Addons | PrunedKind::FargateProfiles)
+        matches!(self, Self::Addons | Self::FargateProfiles)
     }
 }
 
@@ -75,7 +74,6 @@ impl PrunedKind {
 pub struct Pruning {
     pub(super) cluster: String,
     pub(super) kind: PrunedKind,
-    /// Names of the listed resources.
     listed: BTreeSet<String>,
     /// Tags for unowned resources, written before their deletion.
     pub(super) tags: Tags,
@@ -109,11 +107,9 @@ pub struct Detail {
 
 /// The decision about a resource that the spec does not list.
 pub(super) enum Decision {
-    /// Delete it.
     Delete(Found),
     /// Keep it: it is not ours to delete.
     Keep,
-    /// It no longer exists.
     Gone,
 }
 
@@ -130,22 +126,22 @@ impl Pruning {
     }
 
     async fn find(&self, cloud: &Cloud, last: Option<&Observation<Detail>>) -> Result<Detail, Failure> {
-        let mut observed = Detail::default();
+        let mut detail = Detail::default();
         for (name, id) in self.list(cloud).await? {
             if self.listed.contains(&name) {
                 continue;
             }
             if last.is_some_and(|last| last.detail.kept.contains(&id)) {
-                observed.kept.insert(id);
+                detail.kept.insert(id);
                 continue;
             }
             match self.decide(cloud, &name, &id).await? {
-                Decision::Delete(found) => observed.found.push(found),
-                Decision::Keep => drop(observed.kept.insert(id)),
+                Decision::Delete(found) => detail.found.push(found),
+                Decision::Keep => drop(detail.kept.insert(id)),
                 Decision::Gone => {}
             }
         }
-        Ok(observed)
+        Ok(detail)
     }
 
     /// The resources to delete now. EKS deletes one Fargate profile at a time.
@@ -154,19 +150,18 @@ impl Pruning {
         observed.found.iter().filter(|found| !found.deleting).take(limit)
     }
 
-    /// Deletes what the checker allowed.
     async fn remove(&self, cloud: &Cloud, observed: &Detail, allowed: &[Allowed]) -> Result<Detail, Failure> {
         let mut left = Detail { found: Vec::new(), kept: observed.kept.clone() };
         for found in &observed.found {
-            let to_delete_now = allowed.iter().find(|allowed| allowed.id() == found.id);
-            if let Some(allowed) = to_delete_now {
+            let allowed = allowed.iter().find(|allowed| allowed.id() == found.id);
+            if let Some(allowed) = allowed {
                 match self.delete_one(cloud, found, allowed).await {
                     Err(failure) if failure.class == Class::NotFound => continue,
                     other => other?,
                 }
             }
-            if self.kind.is_deleted_asynchronously() || to_delete_now.is_none() {
-                left.found.push(Found { deleting: found.deleting || to_delete_now.is_some(), ..found.clone() });
+            if self.kind.is_deleted_asynchronously() || allowed.is_none() {
+                left.found.push(Found { deleting: found.deleting || allowed.is_some(), ..found.clone() });
             }
         }
         Ok(left)
@@ -174,11 +169,10 @@ impl Pruning {
 }
 
 /// Builds the observation; it is busy while a deletion is in progress.
-fn to_observation(observed: Detail, action: Action) -> Observation<Detail> {
-    let deleting: Vec<_> =
-        observed.found.iter().filter(|found| found.deleting).map(|found| found.name.clone()).collect();
-    let state = if observed.found.is_empty() { "none" } else { "found" };
-    let all = Observation::ready("list", state, observed);
+fn to_observation(detail: Detail, action: Action) -> Observation<Detail> {
+    let deleting: Vec<_> = detail.found.iter().filter(|found| found.deleting).map(|found| found.name.clone()).collect();
+    let state = if detail.found.is_empty() { "none" } else { "found" };
+    let all = Observation::ready("list", state, detail);
     if deleting.is_empty() {
         return all;
     }
@@ -187,9 +181,8 @@ fn to_observation(observed: Detail, action: Action) -> Observation<Detail> {
 
 /// Whether resources with this key are only ever deleted, never created.
 pub fn is_never_created(key: &Key) -> bool {
-    *key == super::leftovers::key()
-        || *key == super::removals::key()
-        || PrunedKind::ALL.iter().any(|kind| kind.key() == *key)
+    [super::leftovers::key(), super::removals::key()].contains(key)
+        || PrunedKind::ALL.map(PrunedKind::key).contains(key)
 }
 
 /// Schedules pruning now for resources that were removed from the spec, and drops their own entries.
@@ -267,11 +260,8 @@ impl Resource for Pruning {
     }
 
     fn diff(&self, observed: &Observation<Detail>, _: &Refs) -> Vec<Change> {
-        let to_delete =
-            observed.detail.found.iter().filter(|found| !found.deleting && !self.listed.contains(&found.name));
-        to_delete
-            .map(|found| Change::in_place(format!("{}[{}]", self.kind.field(), found.name), &found.what, ""))
-            .collect()
+        let due = observed.detail.found.iter().filter(|found| !found.deleting && !self.listed.contains(&found.name));
+        due.map(|found| Change::in_place(format!("{}[{}]", self.kind.field(), found.name), &found.what, "")).collect()
     }
 
     async fn observe(
@@ -281,7 +271,7 @@ impl Resource for Pruning {
         options: &ObserveOptions,
         last: Option<&Observation<Detail>>,
     ) -> Result<Presence<Detail>, Failure> {
-        let external = |observed| Ok(Presence::External(to_observation(observed, Action::Update)));
+        let external = |detail| Ok(Presence::External(to_observation(detail, Action::Update)));
         let (may_exist, action) = match options.goal {
             Goal::Present => (true, Action::Update),
             // Unlisted resources are not released.
@@ -292,15 +282,11 @@ impl Resource for Pruning {
         if !may_exist || refs.get(&cluster::key()).is_none() {
             return external(Detail::default());
         }
-        let observed = match self.find(cloud, last).await {
+        let detail = match self.find(cloud, last).await {
             Err(failure) if failure.class == Class::NotFound => Detail::default(),
             other => other?,
         };
-        if observed.found.is_empty() {
-            external(observed)
-        } else {
-            Ok(Presence::Ours(to_observation(observed, action)))
-        }
+        if detail.found.is_empty() { external(detail) } else { Ok(Presence::Ours(to_observation(detail, action))) }
     }
 
     async fn create(&self, _: &Cloud, _: &Refs) -> Result<Observation<Detail>, Failure> {
@@ -377,18 +363,18 @@ mod tests {
 
     #[test]
     fn unlisted_profiles_are_deleted_one_at_a_time() {
-        let observed = Detail { found: vec![found("a", false), found("b", false)], kept: BTreeSet::new() };
+        let detail = Detail { found: vec![found("a", false), found("b", false)], kept: BTreeSet::new() };
         let fields = |of: &Pruning, observed: &Observation<Detail>| {
             of.diff(observed, &Refs::default()).into_iter().map(|change| change.field).collect::<Vec<_>>()
         };
-        let all = to_observation(observed.clone(), Action::Update);
+        let all = to_observation(detail.clone(), Action::Update);
         assert_eq!(all.phase, Phase::Ready);
         assert_eq!(fields(&profiles(&[]), &all), ["fargateProfiles[a]", "fargateProfiles[b]"]);
         // Listed again since the observation.
         assert_eq!(fields(&profiles(&["a"]), &all), ["fargateProfiles[b]"]);
-        let deleting =
-            to_observation(Detail { found: vec![found("a", true), found("b", false)], ..observed }, Action::Update);
-        assert!(matches!(&deleting.phase, Phase::Busy { note, .. } if note == "deleting a"));
+        let busy =
+            to_observation(Detail { found: vec![found("a", true), found("b", false)], ..detail }, Action::Update);
+        assert!(matches!(&busy.phase, Phase::Busy { note, .. } if note == "deleting a"));
     }
 
     #[test]

@@ -130,8 +130,9 @@ pub fn instructions(uid: &str, installation: Option<&str>, owner: &Owner, existi
     }
     (!existing.has(uid)).then(|| {
         format!(
-            ", and no object with that UID exists in this management cluster, as after a restore. To take over its resources: {}. \
-             Only tags are written; keelson recover --dry-run lists the resources (docs/disaster-recovery.md)",
+            ", and no object with that UID exists in this management cluster, as after a restore. To take over its \
+             resources: {}. Only tags are written; keelson recover --dry-run lists the resources \
+             (docs/disaster-recovery.md)",
             command(owner, uid)
         )
     })
@@ -142,8 +143,8 @@ fn other_installation(installation: Option<&str>, owner: &Owner) -> Option<Strin
     let other = installation.filter(|id| owner.installation.as_deref() != Some(*id))?;
     let this = owner.installation.as_ref().map_or("has no id".to_owned(), |id| format!("is {id}"));
     Some(format!(
-        " of installation {other}, and this one {this}: while that one runs, it owns these resources. If it is lost for \
-         good, start Keelson here with --installation-id {other}, or restore its ConfigMap keelson-installation"
+        " of installation {other}, and this one {this}: while that one runs, it owns these resources. If it is lost \
+         for good, start Keelson here with --installation-id {other}, or restore its ConfigMap keelson-installation"
     ))
 }
 
@@ -184,9 +185,10 @@ pub fn select(
     }
     if !by_tags && !is_proven(all, owner, &candidates) {
         return Err(format!(
-            "only tags indicate that the resources with UID {from} belong to {}, and anybody with tagging permissions could have written them: no role that \
-             Keelson created confirms it. The owner of the AWS account has to allow it, in spec.adoption of the AwsAccount, with policy: \
-             Allow for this namespace and cluster {}",
+            "only tags indicate that the resources with UID {from} belong to {}, and anybody with tagging \
+             permissions could have written them: no role that Keelson created confirms it. The owner of the AWS \
+             account has to allow it, in spec.adoption of the AwsAccount, with policy: Allow for this namespace and \
+             cluster {}",
             owner.cluster, all.cluster_name
         ));
     }
@@ -238,8 +240,8 @@ fn is_proven(all: &Inventory, owner: &Owner, candidates: &[(Key, &TaggedResource
 
 fn duplicate_message(key: &Key, ids: &[&str]) -> String {
     format!(
-        "{} carry the same tags, all as {key}: remove the tags {OWNER}, {CLUSTER} and {RESOURCE} from those that are not this \
-         cluster's",
+        "{} carry the same tags, all as {key}: remove the tags {OWNER}, {CLUSTER} and {RESOURCE} from those that are \
+         not this cluster's",
         ids.join(" and ")
     )
 }

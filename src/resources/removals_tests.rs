@@ -75,9 +75,8 @@ fn routes_are_removed_before_their_gateway_and_its_address_afterwards() {
     // While the gateway is deleted, nothing else is.
     let deleting = vec![Found { deleting: true, ..all[1].clone() }, all[2].clone()];
     assert_eq!((ids(&plan_sweep(&deleting)), plan_sweep(&deleting).blocked), (vec![], None));
-    assert!(
-        matches!(&to_observation(Detail { found: deleting, deleted: Vec::new() }).phase, Phase::Busy { note, .. } if note.contains("nat-a"))
-    );
+    let phase = to_observation(Detail { found: deleting, deleted: Vec::new() }).phase;
+    assert!(matches!(&phase, Phase::Busy { note, .. } if note.contains("nat-a")));
     assert_eq!(ids(&plan_sweep(&[Found { used_by: Vec::new(), ..all[2].clone() }])), ["eipalloc-a"]);
 }
 

@@ -177,7 +177,7 @@ impl Role {
 
     /// Node groups of the cluster without a NodeGroup, which may use the role: their object is not restored or moved
     /// yet, or was deleted with Retain. Read only if something would be removed from the role.
-    async fn unmanaged_node_groups(&self, cloud: &Cloud, current: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
+    async fn unmanaged_groups(&self, cloud: &Cloud, current: &Detail, arn: &str) -> Result<Vec<String>, Failure> {
         let Some(known) = self.node_groups.as_ref().filter(|_| self.has_extra_policies(current, partition_of(arn)))
         else {
             return Ok(Vec::new());
@@ -282,7 +282,7 @@ impl Resource for Role {
         let roles = cloud.aws.snapshots.roles(max_staleness(options)).await?;
         let Some(role) = roles.iter().find(|role| role.name == self.name) else { return Ok(Presence::Absent) };
         let mut observed = self.observation_of(role);
-        observed.detail.unmanaged_node_groups = self.unmanaged_node_groups(cloud, &observed.detail, &role.arn).await?;
+        observed.detail.unmanaged_groups = self.unmanaged_groups(cloud, &observed.detail, &role.arn).await?;
         Ok(ownership::presence(cloud, &role.tags, observed, || format!("role {}", role.arn)))
     }
 

@@ -25,7 +25,7 @@ pub struct Detail {
     pub(super) instance_profiles: Vec<String>,
     pub(super) tags: Tags,
     /// Running node groups of the cluster whose requirements are unknown, because no NodeGroup here describes them.
-    pub(super) unmanaged_node_groups: Vec<String>,
+    pub(super) unmanaged_groups: Vec<String>,
 }
 
 impl From<&snapshots::Role> for Detail {
@@ -37,7 +37,7 @@ impl From<&snapshots::Role> for Detail {
             permissions_boundary: role.permissions_boundary.clone(),
             instance_profiles: role.instance_profiles.clone(),
             tags: role.tags.clone(),
-            unmanaged_node_groups: Vec::new(),
+            unmanaged_groups: Vec::new(),
         }
     }
 }
@@ -58,7 +58,7 @@ fn inline_field(name: &str) -> String {
 impl Role {
     /// All fields that differ.
     pub(super) fn differences(&self, current: &Detail, partition: &str) -> Vec<Change> {
-        let Detail { trust, attached, inline, permissions_boundary, instance_profiles: _, tags, unmanaged_node_groups } =
+        let Detail { trust, attached, inline, permissions_boundary, instance_profiles: _, tags, unmanaged_groups } =
             current;
         let mut changes = Vec::new();
         if let Some(wanted) = &self.permissions_boundary
@@ -74,7 +74,7 @@ impl Role {
         let missing = wanted.iter().filter(|policy| !attached.contains(policy));
         changes.extend(missing.map(|policy| Change::in_place(POLICIES, "", policy)));
         // Running nodes may need policies that their NodeGroup requests once it is here.
-        if unmanaged_node_groups.is_empty() {
+        if unmanaged_groups.is_empty() {
             for policy in attached.iter().filter(|policy| !self.is_wanted_or_kept(policy, &wanted)) {
                 changes.push(Change::in_place(attached_field(policy), "attached", "not attached"));
             }
@@ -234,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn no_policy_is_removed_while_unmanaged_node_groups_exist() {
+    fn no_policy_is_removed_while_unmanaged_groups_exist() {
         let role = role(Purpose::Node, None);
         let mut current = as_specified(&role);
         current.attached.push("arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore".to_owned());
         current.inline.insert("more".to_owned(), "{}".to_owned());
         assert_eq!(role.differences(&current, "aws").len(), 2);
-        current.unmanaged_node_groups.push("restored-later".to_owned());
+        current.unmanaged_groups.push("restored-later".to_owned());
         assert_eq!(role.differences(&current, "aws"), []);
     }
 }

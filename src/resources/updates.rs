@@ -3,7 +3,8 @@
 //! one started. I/O: EKS.
 //!
 //! A resource that is changed by updates calls [`follow`] in `observe`, sends [`token`] with each update, and returns
-//! [`record_start`] from `update`. Follows <https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeUpdate.html>.
+//! [`record_start`] from `update`. Follows
+//! <https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeUpdate.html>.
 
 use aws_sdk_eks::types::{ErrorDetail, Update, UpdateStatus};
 use jiff::Timestamp;
@@ -268,8 +269,8 @@ mod tests {
         assert_eq!(failed.failure.class, Class::OperationFailed);
         assert_eq!(
             failed.failure.message,
-            "EKS update u-1 (VersionUpdate) of node group spot of cluster demo failed: NodeCreationFailure: Couldn't proceed \
-             with upgrade process (i-1, i-2)."
+            "EKS update u-1 (VersionUpdate) of node group spot of cluster demo failed: NodeCreationFailure: Couldn't \
+             proceed with upgrade process (i-1, i-2)."
         );
         assert_eq!(observed.phase, Phase::Ready);
     }

@@ -1,6 +1,6 @@
 //! Preflight checks, before the first write: whether the AWS resources that a spec names exist and fit together.
 //!
-//! [`requirements`] derives the requirements from a spec, [`refusal`] evaluates them against what was read; both are pure.
+//! [`claims`] derives the requirements from a spec, [`refusal`] evaluates them against what was read; both are pure.
 //! This file reads. Reads are shared by all objects of the account and region and cached for hours; before a spec is
 //! refused, the value is read again. If a read is denied (`AccessDenied`), the requirement counts as met and AWS
 //! reports the problem later.

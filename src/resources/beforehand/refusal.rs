@@ -115,7 +115,10 @@ fn role(arn: &str, service: Option<&'static str>, found: Option<&NamedRole>) -> 
     }
     let (role, service) = found.zip(service)?;
     (!trusts(&role.trust_policy, service)).then(|| {
-        format!("the trust policy of role {arn} does not allow {service} to assume it (sts:AssumeRole): allow that in the policy, or name another role")
+        format!(
+            "the trust policy of role {arn} does not allow {service} to assume it (sts:AssumeRole): allow that \
+                 in the policy, or name another role"
+        )
     })
 }
 
@@ -193,8 +196,8 @@ fn ami_type(name: &str, kubernetes: &str) -> Option<String> {
     let (last, kubernetes) = found.last.zip(kubernetes.parse::<KubernetesVersion>().ok())?;
     (kubernetes > last).then(|| {
         format!(
-            "{name} has no AMIs for Kubernetes {kubernetes}, the last supported version is {last}: use an AMI type of Amazon Linux 2023 or \
-             Bottlerocket, such as {}",
+            "{name} has no AMIs for Kubernetes {kubernetes}, the last supported version is {last}: use an AMI type \
+             of Amazon Linux 2023 or Bottlerocket, such as {}",
             if found.architecture == "arm64" { "AL2023_ARM_64_STANDARD" } else { ami::DEFAULT }
         )
     })
@@ -235,8 +238,8 @@ impl Types<'_> {
                 let is: Vec<_> = one.architectures.iter().map(String::as_str).collect();
                 let is = is.join(", ");
                 return Some(format!(
-                    "{} is {is}, and the AMI type {name} (spec.amiType; {} by default) is {}: set an AMI type for {is}, \
-                     or instance types of {}",
+                    "{} is {is}, and the AMI type {name} (spec.amiType; {} by default) is {}: set an AMI type for \
+                     {is}, or instance types of {}",
                     one.name,
                     ami::DEFAULT,
                     ami.architecture,
@@ -247,8 +250,8 @@ impl Types<'_> {
                 && !accelerator.is_in(&one.accelerators)
             {
                 return Some(format!(
-                    "{} has no accelerator that the AMI type {name} (spec.amiType) supports ({accelerator:?}): set instance types \
-                     with one, or another AMI type",
+                    "{} has no accelerator that the AMI type {name} (spec.amiType) supports ({accelerator:?}): set \
+                     instance types with one, or another AMI type",
                     one.name
                 ));
             }

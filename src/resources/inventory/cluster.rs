@@ -137,7 +137,8 @@ fn notes(inventory: &Inventory) -> Vec<Note> {
         let more = if count > some.len() { format!(" and {} more", count - some.len()) } else { String::new() };
         note(
             format!("instances {}{more}", some.join(", ")),
-            "they are in no managed node group: whatever created them (a self-managed group, Karpenter) keeps managing them",
+            "they are in no managed node group: whatever created them (a self-managed group, Karpenter) keeps \
+             managing them",
         );
     }
     notes
@@ -267,7 +268,8 @@ fn addon(found: &FoundAddon, notes: &mut Vec<Note>) -> Addon {
         [] => None,
         [one] if service_account_role_arn.is_none() => Some(one.clone()),
         several => {
-            let why = "Keelson supports one role per add-on: through IRSA, or one for all its service accounts through pod identity";
+            let why = "Keelson supports one role per add-on: through IRSA, or one for all its service accounts \
+                       through pod identity";
             note(format!("pod identity roles ({})", several.join(", ")), why);
             None
         }

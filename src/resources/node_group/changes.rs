@@ -66,8 +66,7 @@ fn taints_by_id(taints: &[WantedTaint]) -> BTreeMap<TaintId, String> {
     taints.iter().map(|taint| (id(taint), taint.value.clone().unwrap_or_default())).collect()
 }
 
-/// How nodes are replaced, merged into the current settings. `None` if the spec sets nothing or equals the current
-/// settings.
+/// How nodes are replaced, merged into the current settings. `None` if the spec changes nothing.
 pub fn update_config(spec: &NodeGroupSpec, current: &Detail) -> Option<NodegroupUpdateConfig> {
     let update = spec.update.as_ref()?;
     let (nodes, percentage) = match update.max_unavailable() {
@@ -217,8 +216,7 @@ pub fn too_new(version: Option<&str>, target: &Target) -> Option<String> {
         .then(|| format!("Kubernetes {wanted} waits for the control plane, which runs {control_plane}"))
 }
 
-/// The AMI release to update to, by name. With a new version, EKS uses its newest release unless the spec sets an exact
-/// one.
+/// The AMI release to update to. With a new version, EKS uses its newest release unless the spec sets an exact one.
 fn next_release(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Option<String> {
     let version = next_version(spec, target, current);
     if current.ami_type == release::CUSTOM || !target.replace && version.is_none() {
@@ -231,8 +229,8 @@ fn next_release(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Opti
             newest.filter(|newest| release::is_newer(newest, &current.release)).cloned()
         }
         ReleaseVersion::Exact(exact) => {
-            let possible =
-                version_mismatch(spec, target, current).is_none() && !release::is_newer(&current.release, exact);
+            let fits = version_mismatch(spec, target, current).is_none();
+            let possible = fits && !release::is_newer(&current.release, exact);
             (possible && exact != current.release).then(|| exact.to_owned())
         }
     }
@@ -267,8 +265,8 @@ pub fn changes(spec: &NodeGroupSpec, target: &Target, current: &Detail) -> Vec<C
 #[derive(Default)]
 struct Differences(Vec<Change>);
 
-const NEW_GROUP: &str = "create a new NodeGroup with the value of the spec and delete this one, or, to keep the nodes, delete \
-     this one with deletionPolicy: Retain and apply it again with the actual value";
+const NEW_GROUP: &str = "create a new NodeGroup with the value of the spec and delete this one, or, to keep the \
+                         nodes, delete this one with deletionPolicy: Retain and apply it again with the actual value";
 
 impl Differences {
     fn in_place(&mut self, field: impl Into<String>, from: impl ToString, to: impl ToString) {
@@ -294,12 +292,8 @@ impl Differences {
             self.in_place("update.maxUnavailable", text(current.max_unavailable), text(config.max_unavailable));
             let (from, to) = (current.max_unavailable_percentage, config.max_unavailable_percentage);
             self.in_place("update.maxUnavailablePercentage", text(from), text(to));
-            let observed = current.strategy.as_deref().unwrap_or(DEFAULT_STRATEGY);
-            self.in_place(
-                "update.strategy",
-                observed,
-                config.update_strategy.map_or(observed.to_owned(), |s| s.to_string()),
-            );
+            let from = current.strategy.as_deref().unwrap_or(DEFAULT_STRATEGY);
+            self.in_place("update.strategy", from, config.update_strategy.map_or(from.to_owned(), |s| s.to_string()));
         }
         if let Some(repair) = &spec.repair {
             self.in_place("repair.enabled", current.repair, repair.enabled);
@@ -318,9 +312,8 @@ impl Differences {
             let (from, to) = (current.get(key), wanted.get(key));
             if from != to {
                 // An empty value differs from no value.
-                let format_value =
-                    |value: Option<&String>| value.map_or("(none)".to_owned(), |value| format!("{value:?}"));
-                self.in_place(format!("{field}.{}", name(key)), format_value(from), format_value(to));
+                let text = |value: Option<&String>| value.map_or("(none)".to_owned(), |value| format!("{value:?}"));
+                self.in_place(format!("{field}.{}", name(key)), text(from), text(to));
             }
         }
     }
@@ -337,8 +330,8 @@ impl Differences {
             && current.ami_type != release::CUSTOM
         {
             let why = format!(
-                "nodes are never downgraded: set version: \"{observed}\", or create a NodeGroup with the lower version and delete \
-                 this one"
+                "nodes are never downgraded: set version: \"{observed}\", or create a NodeGroup with the lower \
+                 version and delete this one"
             );
             self.0.push(Change::forbidden("version", observed, own, why));
         }
@@ -358,13 +351,13 @@ impl Differences {
         }
     }
 
-    /// Reports what is wrong with an exact release.
     fn exact_release(&mut self, exact: &str, version_mismatch: Option<(String, String)>, current: &Detail) {
         let why = if current.ami_type == release::CUSTOM {
             "its AMI comes from the launch template: set releaseVersion: Latest, and choose the AMI there".to_owned()
         } else if let Some((of, nodes)) = version_mismatch {
             format!(
-                "it is a release for Kubernetes {of}, but the nodes are to run {nodes}: set a release for {nodes}, or Latest"
+                "it is a release for Kubernetes {of}, but the nodes are to run {nodes}: set a release for {nodes}, \
+                 or Latest"
             )
         } else if release::is_newer(&current.release, exact) {
             format!("nodes are never downgraded: set {} or a newer release, or Latest", current.release)
@@ -389,22 +382,15 @@ impl Differences {
             fixed("amiType", &current.ami_type, ami_type);
         }
         if let Some(size) = spec.disk_size_gib {
-            fixed(
-                "diskSizeGiB",
-                &current.disk_size.map(|size| size.to_string()).unwrap_or_default(),
-                &size.to_string(),
-            );
+            let from = current.disk_size.map(|size| size.to_string()).unwrap_or_default();
+            fixed("diskSizeGiB", &from, &size.to_string());
         }
         if let Some(role) = &spec.role_arn {
             fixed("roleArn", &current.role_arn, role);
         }
         let template = |id: Option<&String>| id.cloned().unwrap_or_default();
-        let observed = current.launch_template.as_ref().map(|template| &template.id);
-        fixed(
-            "launchTemplate.id",
-            &template(observed),
-            &template(spec.launch_template.as_ref().map(|wanted| &wanted.id)),
-        );
+        let from = template(current.launch_template.as_ref().map(|template| &template.id));
+        fixed("launchTemplate.id", &from, &template(spec.launch_template.as_ref().map(|wanted| &wanted.id)));
     }
 }
 

@@ -83,7 +83,8 @@ mod tests {
         for (answer, refusal) in [
             ("Requested release version 1.34.5-20261201 is not valid for kubernetes version 1.34.", true),
             (
-                "Requested Nodegroup release version 1.34.5-20261201 is invalid. Allowed release version is 1.34.4-20261106",
+                "Requested Nodegroup release version 1.34.5-20261201 is invalid. Allowed release version is \
+                 1.34.4-20261106",
                 true,
             ),
             ("Requested release version 1.34.6-20261215 is not valid for kubernetes version 1.34.", false),
