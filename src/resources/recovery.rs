@@ -151,8 +151,8 @@ fn other_installation(installation: Option<&str>, owner: &Owner) -> Option<Strin
 /// Selects the resources that `owner` takes over from the object with UID `from`. Resources that carry `owner`'s UID
 /// already are selected as well: an earlier attempt tagged them, or their record was lost.
 ///
-/// `by_tags`: the owner of the AWS account accepts tags as the only evidence, or the record proves the rest. `also`: an
-/// installation whose id is accepted in addition to this one's.
+/// `by_tags`: tags are sufficient evidence, because the owner of the AWS account allows it or the object's resources
+/// are recorded. `also`: an installation whose id is accepted in addition to this one's.
 ///
 /// # Errors
 /// Why nothing is taken over.

@@ -78,8 +78,7 @@ impl Removals {
         Ok(Detail { found, deleted })
     }
 
-    /// Whether it is the resource with that id and still carries our tag; without the tag, somebody else has taken it
-    /// over.
+    /// Whether it is the resource with that id and still carries our tag; without the tag, somebody else keeps it.
     fn matches<T: Tagged>(&self, one: &T, id: &str) -> bool {
         one.id() == id && one.tags().is_owned_by(&self.owner)
     }

@@ -117,7 +117,7 @@ fn role(arn: &str, service: Option<&'static str>, found: Option<&NamedRole>) -> 
     (!trusts(&role.trust_policy, service)).then(|| {
         format!(
             "the trust policy of role {arn} does not allow {service} to assume it (sts:AssumeRole): allow that \
-                 in the policy, or name another role"
+             in the policy, or name another role"
         )
     })
 }
